@@ -1,0 +1,251 @@
+"""Tables of a mail's life. Constraints that must hold whatever the code does live here, in the database."""
+
+import uuid
+
+import uuid_utils
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from mails.lanes import Lane
+from mails.querysets import ApiKeyQuerySet, EventQuerySet, MailQuerySet
+from mails.states import (
+    DUE,
+    LEASED,
+    AttemptState,
+    Policy,
+    RecipientState,
+    Source,
+    Status,
+)
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID version 7 (RFC 9562): unique, and ordered by the millisecond it was made in."""
+    return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+class ApiKey(models.Model):
+    """A key an application signs in with. The key itself is shown once and never stored."""
+
+    name = models.CharField(max_length=64, help_text="The application that uses the key.")
+    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)  # SHA-256, hex
+    scopes = models.JSONField(default=list, help_text="What the key may do.")
+    senders = models.JSONField(default=list, blank=True, help_text="Addresses it may send as; @example.com or *.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class SenderPermission(models.Model):
+    """An address a person may send as with the form; `*` stands for any. Superusers need none."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sender_permissions")
+    address = models.CharField(max_length=256)
+
+    class Meta:
+        ordering = ("address",)
+        constraints = [models.UniqueConstraint(fields=("user", "address"), name="one_permission_per_address")]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Mail(models.Model):
+    """One mail and where it stands. The text lives in `Content`, so that a change of state rewrites a small row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    api_key = models.ForeignKey(ApiKey, null=True, on_delete=models.PROTECT, related_name="mails", db_index=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="mails", db_index=False
+    )
+    source = models.CharField(max_length=16, choices=Source.choices)
+    idempotency_key = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField()
+    size = models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")
+
+    sender = models.CharField(max_length=256)
+    recipient = models.TextField(help_text="The addresses as answers show them, separated by commas.")
+    subject = models.CharField(max_length=512, blank=True)
+    lane = models.CharField(max_length=16, choices=Lane.choices)
+    policy = models.CharField(max_length=16, choices=Policy.choices)
+
+    status = models.CharField(max_length=16, choices=Status.choices)
+    next_attempt_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    round = models.PositiveSmallIntegerField(default=1, help_text="Rounds through all accounts, counted from 1.")
+    tried = models.JSONField(default=list, help_text="Accounts that refused it in this round.")
+    faults = models.JSONField(default=list, help_text="Kinds of fault seen in this round.")
+    attempt_count = models.PositiveSmallIntegerField(default=0)
+    doubtful = models.BooleanField(default=False, help_text="An attempt's outcome is unknown: it may be sent twice.")
+    fault = models.CharField(max_length=16, blank=True, help_text="Kind of the last fault.")
+    reason_code = models.CharField(max_length=64, blank=True)
+    provider = models.CharField(max_length=64, blank=True, help_text="The account that had it last.")
+
+    lease = models.UUIDField(null=True, help_text="Token of the drain that holds it.")
+    lease_expires_at = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
+    claims = models.PositiveSmallIntegerField(default=0, help_text="Claims since a call was last closed.")
+
+    objects = MailQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="mail_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=LEASED, lease__isnull=False) | (~Q(status__in=LEASED) & Q(lease__isnull=True)),
+                name="mail_lease_iff_in_hand",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=DUE) | Q(next_attempt_at__isnull=False), name="mail_due_has_time"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("lane", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
+            models.Index(fields=("lease_expires_at",), condition=Q(status__in=LEASED), name="mail_leased"),
+            models.Index(fields=("expires_at",), condition=Q(status__in=DUE), name="mail_expiring"),
+            models.Index(fields=("status", "-id"), name="mail_by_status"),
+            models.Index(fields=("api_key", "-id"), name="mail_by_key"),
+            models.Index(fields=("user", "-id"), condition=Q(user__isnull=False), name="mail_by_user"),
+            models.Index(fields=("provider", "-id"), name="mail_by_provider"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject or str(self.id)
+
+    @property
+    def message_id(self) -> str:
+        """The Message-ID (RFC 5322 §3.6.4) that every send of this mail carries, so that doubles can be known."""
+        domain = self.sender.rpartition("@")[2] or "mercury.invalid"
+        return f"<{self.id}@{domain}>"
+
+
+class Content(models.Model):
+    """The body of a mail."""
+
+    mail = models.OneToOneField(Mail, primary_key=True, on_delete=models.CASCADE, related_name="content")
+    text = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"content of {self.mail_id}"
+
+
+class Recipient(models.Model):
+    """One recipient of a mail, with its own outcome."""
+
+    id = models.BigAutoField(primary_key=True)
+    mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="recipients")
+    address = models.CharField(max_length=320, db_index=True)
+    state = models.CharField(max_length=16, choices=RecipientState.choices, default=RecipientState.PENDING)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [models.CheckConstraint(condition=Q(state__in=RecipientState.values), name="recipient_state_known")]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Attempt(models.Model):
+    """One call of a provider. Committed open before the call, closed once after it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    number = models.PositiveSmallIntegerField()
+    account = models.CharField(max_length=64)
+    lease = models.UUIDField()
+    state = models.CharField(max_length=16, choices=AttemptState.choices, default=AttemptState.OPEN)
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    latency_ms = models.PositiveIntegerField(null=True, help_text="Milliseconds the call took.")
+    fault = models.CharField(max_length=16, blank=True)
+    reason_code = models.CharField(max_length=64, blank=True)
+    reason = models.TextField(blank=True)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    provider_message_id = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        ordering = ("mail", "number")
+        constraints = [
+            models.UniqueConstraint(fields=("mail", "number"), name="one_attempt_per_number"),
+            models.CheckConstraint(condition=Q(state__in=AttemptState.values), name="attempt_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} by {self.account}"
+
+
+class Event(models.Model):
+    """A step in a mail's life. Append-only: the database itself refuses to change or delete one (migration 0002)."""
+
+    id = models.BigAutoField(primary_key=True)
+    mail = models.ForeignKey(Mail, on_delete=models.PROTECT, related_name="events", db_index=False)
+    created_at = models.BigIntegerField(help_text="Nanoseconds since the Unix epoch.")
+    created_by = models.CharField(max_length=128)
+    event = models.CharField(max_length=64)
+    blob = models.TextField(blank=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("id",)
+        indexes = [models.Index(fields=("mail", "id"), name="event_by_mail")]
+
+    def __str__(self) -> str:
+        return self.event
+
+
+class IdempotencyKey(models.Model):
+    """A key that a client sent with a mail, and the mail it led to. Written in the mail's own transaction."""
+
+    id = models.BigAutoField(primary_key=True)
+    owner = models.CharField(max_length=64, help_text="key:<id> or user:<id>")
+    key = models.CharField(max_length=255)
+    body_hash = models.CharField(max_length=64)  # SHA-256, hex
+    mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="+", db_index=False)
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="one_row_per_idempotency_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Worker(models.Model):
+    """A process that drains. Its heartbeat tells others when to take over what it holds."""
+
+    id = models.CharField(primary_key=True, max_length=96, help_text="host:pid:random")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Duty(models.Model):
+    """A periodic task of the whole house; whichever process holds the row's lease does it."""
+
+    name = models.CharField(primary_key=True, max_length=32)
+    holder = models.CharField(max_length=96, blank=True)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "duties"
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,133 @@
+"""The words of a mail's life: its states, its events, who records them, and which state may follow which."""
+
+from django.db.models import TextChoices
+
+
+class Status(TextChoices):
+    """Where a mail stands. Stored in `Mail.status`; only `lifecycle` writes it."""
+
+    QUEUED = "queued", "Queued"  # stored, waits for a worker
+    CLAIMED = "claimed", "Sending"  # a worker holds it, no provider was called: a crash leaves no doubt
+    SENDING = "sending", "Sending"  # handed to a provider, no answer yet: a crash leaves a doubt
+    WAITING = "waiting", "Waiting to retry"  # every account refused for now; due again at next_attempt_at
+    HELD = "held", "Held"  # must not be sent without evidence or a person; HoldReason says why
+    DONE = "done", "Sent"  # a provider took it
+    DISCARDED = "discarded", "Discarded"  # no account would take it
+    EXPIRED = "expired", "Expired"  # its time was over before an account took it
+    CANCELLED = "cancelled", "Cancelled"  # a person or the API took it back
+    REJECTED = "rejected", "Rejected"  # failed validation, was never queued
+
+
+class HoldReason(TextChoices):
+    """Why a mail is HELD; stored in `Mail.reason_code`."""
+
+    UNKNOWN = "outcome-unknown", "Outcome unknown"  # it may have been sent, and must not be sent twice
+    POISON = "poison", "Poison"  # three workers died while they held it
+    OPERATOR = "operator", "Held by an operator"
+
+
+DUE = frozenset({Status.QUEUED, Status.WAITING})
+LEASED = frozenset({Status.CLAIMED, Status.SENDING})
+FINAL = frozenset({Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED})
+
+# The state before -> the states that may follow. QUEUED after a final state is a reprocess.
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.CLAIMED, Status.HELD, Status.EXPIRED, Status.CANCELLED}),
+    Status.WAITING: frozenset({Status.CLAIMED, Status.QUEUED, Status.HELD, Status.EXPIRED, Status.CANCELLED}),
+    Status.CLAIMED: frozenset(
+        {Status.SENDING, Status.QUEUED, Status.WAITING, Status.HELD, Status.DISCARDED, Status.EXPIRED}
+    ),
+    Status.SENDING: frozenset(
+        {
+            Status.SENDING,  # refused, and handed to the next account at once
+            Status.QUEUED,
+            Status.WAITING,
+            Status.HELD,
+            Status.DONE,
+            Status.DISCARDED,
+            Status.EXPIRED,
+            Status.CANCELLED,
+        }
+    ),
+    Status.HELD: frozenset({Status.QUEUED, Status.DONE, Status.DISCARDED, Status.CANCELLED}),
+    Status.DISCARDED: frozenset({Status.QUEUED}),
+    Status.EXPIRED: frozenset({Status.QUEUED}),
+    Status.CANCELLED: frozenset(),
+    Status.DONE: frozenset(),
+    Status.REJECTED: frozenset(),
+}
+
+
+class Policy(TextChoices):
+    """What follows a call whose outcome is not known."""
+
+    AT_LEAST_ONCE = "at-least-once", "At least once"  # go on to the next account, with the doubt on record
+    AT_MOST_ONCE = "at-most-once", "At most once"  # hold the mail for evidence
+
+
+class RecipientState(TextChoices):
+    """What became of one recipient of a mail."""
+
+    PENDING = "pending", "Not settled yet"
+    ACCEPTED = "accepted", "Taken by a provider"
+    REFUSED = "refused", "Refused for good"
+
+
+class AttemptState(TextChoices):
+    """How one call of a provider ended."""
+
+    OPEN = "open", "No answer yet"
+    ACCEPTED = "accepted", "Accepted"
+    REFUSED = "refused", "Refused"
+    UNKNOWN = "unknown", "Outcome unknown"
+
+
+class EventName(TextChoices):
+    """The names of the sending model, in the order of a mail's life, then Mercury's own."""
+
+    NEW = "NEW", "Received"
+    BAD_REQUEST = "BAD REQUEST", "Failed validation"
+    ACCEPTED = "ACCEPTED", "Valid and stored"
+    ENQUEUE = "ENQUEUE", "Queued"
+    DEQUEUE = "DEQUEUE", "Taken by a worker"
+    READY_TO_SEND = "READY TO SEND", "Provider chosen"
+    SEND = "SEND", "Handed to the provider"
+    DONE = "DONE", "Accepted by the provider"
+    FAILURE = "FAILURE", "Refused"
+    RETRY = "RETRY", "Try again"
+    DISCARDED = "DISCARDED", "Discarded"
+
+    UNKNOWN = "UNKNOWN", "Outcome unknown"
+    HELD = "HELD", "Held"
+    RELEASED = "RELEASED", "Released"
+    POSTPONED = "POSTPONED", "Postponed"
+    REPROCESS = "REPROCESS", "Reprocess"
+    CANCELLED = "CANCELLED", "Cancelled"
+    EXPIRED = "EXPIRED", "Expired"
+    SETTLED = "SETTLED", "Settled"
+    LATE_RESULT = "LATE RESULT", "Late result"
+
+    DELIVERED = "DELIVERED", "Delivered"
+    DEFERRED = "DEFERRED", "Deferred"
+    BOUNCED = "BOUNCED", "Bounced"
+    COMPLAINED = "COMPLAINED", "Complained"
+    OPENED = "OPENED", "Opened"
+    CLICKED = "CLICKED", "Clicked"
+    UNSUBSCRIBED = "UNSUBSCRIBED", "Unsubscribed"
+
+
+class Actor(TextChoices):
+    """Who records an event. A provider's own result is recorded by `<account>:<attempt id>`."""
+
+    MAIL_SERVICE = "Mail Service", "Mail Service"  # intake
+    DISPATCHER = "Dispatcher", "Dispatcher"  # the drain
+    RQ = "RQ", "RQ"  # the queue
+    SWEEPER = "Sweeper", "Sweeper"  # takes up what a lost worker left
+
+
+class Source(TextChoices):
+    """The door a mail came in by."""
+
+    API = "api", "REST API"
+    FORM = "form", "Form"
+    COMMAND = "command", "Command line"

@@ -1,0 +1,16 @@
+"""The project as Django apps: its checks, and the admin site of its own."""
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class MercuryConfig(AppConfig):
+    """The project itself."""
+
+    name = "mercury"
+
+
+class MercuryAdminConfig(AdminConfig):
+    """Django's admin with Mercury's site."""
+
+    default_site = "mercury.admin_site.MercuryAdminSite"

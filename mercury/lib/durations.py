@@ -1,0 +1,59 @@
+"""Durations and sizes as people write them: 30s, 2m, 1h, 3d; 10MB. Read and written."""
+
+import datetime as dt
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+
+
+def parse(text: str) -> dt.timedelta:
+    """The duration that `text` names, such as `20s`, `1.5h` or `3d`.
+
+    Raises ValueError, saying how to write one, if it is not a positive number with a unit.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"'{text}' is not a duration. Write a number and a unit: 250ms, 30s, 2m, 1h or 3d.")
+    return dt.timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+
+
+def parse_list(text: str) -> tuple[dt.timedelta, ...]:
+    """Several durations, separated by commas. Raises ValueError like `parse`."""
+    return tuple(parse(part) for part in text.split(","))
+
+
+def parse_size(text: str) -> int:
+    """The number of bytes that `text` names, such as `10MB` (1 MB is 1,000,000 bytes).
+
+    Raises ValueError, saying how to write one, if it is not a positive number with a unit.
+    """
+    match = re.fullmatch(r"(\d+)\s*(|B|KB|MB|GB)", text.strip().upper())
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"'{text}' is not a size. Write a number and a unit: 500kB or 10MB.")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def words(seconds: float) -> str:
+    """A duration in seconds for people: `4 ms`, `1.13 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def size_words(size: int) -> str:
+    """A number of bytes for people: `312 B`, `6.1 kB`, `31.2 MB`."""
+    if size < 1000:
+        return f"{size} B"
+    if size < 1000**2:
+        return f"{size / 1000:.1f} kB"
+    return f"{size / 1000**2:.1f} MB"

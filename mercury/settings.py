@@ -1,0 +1,252 @@
+"""Every setting, read from the environment here and nowhere else. `docs/settings.md` explains each."""
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+from mercury.lib import durations
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+
+def _duration(name: str, default: str) -> dt.timedelta:
+    try:
+        return durations.parse(env.str(name, default=default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
+def _made_secret(path: Path) -> str:
+    """A secret made once and kept in the data folder, so that a laptop needs no set-up."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.write(get_random_secret_key())
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+# The house
+
+MERCURY_DATA = Path(env.str("MERCURY_DATA", default=str(BASE_DIR / "data"))).resolve()
+MERCURY_ENVIRONMENT = dict(env.ENVIRON)  # what providers.environment reads accounts from
+DEBUG = env.bool("DEBUG", default=False)
+TESTING = "pytest" in sys.modules
+SECRET_KEY = env.str("SECRET_KEY", default="") or _made_secret(MERCURY_DATA / "secret-key")
+MERCURY_SECRET_IS_MADE = not env.str("SECRET_KEY", default="")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+MERCURY_BASE_URL = env.str("MERCURY_BASE_URL", default="").rstrip("/")
+ROOT_URLCONF = "mercury.urls"
+WSGI_APPLICATION = "mercury.wsgi.application"
+
+INSTALLED_APPS = [
+    "mercury.apps.MercuryConfig",
+    "mercury.apps.MercuryAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "django_rq",
+    "axes",
+    "anymail",
+    "providers.apps.ProvidersConfig",
+    "mails.apps.MailsConfig",
+]
+
+MIDDLEWARE = [
+    "mercury.middleware.request_id",
+    "django.middleware.security.SecurityMiddleware",
+    "mercury.middleware.content_security_policy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "mercury.middleware.store_unavailable",
+    "axes.middleware.AxesMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# The database: the truth
+
+_database_url = env.str("DATABASE_URL", default="") or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
+DATABASES = {"default": environ.Env.db_url_config(_database_url)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if "sqlite" in DATABASES["default"]["ENGINE"]:
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+else:
+    DATABASES["default"] |= {
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": True,  # works through pgbouncer in transaction mode
+        "OPTIONS": {
+            "connect_timeout": 3,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        }
+        | DATABASES["default"].get("OPTIONS", {}),
+    }
+
+# Redis: a hint, never the truth
+
+REDIS_URL = env.str("REDIS_URL", default="")
+MERCURY_EMBEDDED = not REDIS_URL  # the web process drains by itself
+MERCURY_REDIS_TIMEOUT = 0.25  # seconds
+RQ_QUEUES = {
+    lane: {
+        "URL": REDIS_URL or "redis://127.0.0.1:6379/0",
+        "DEFAULT_TIMEOUT": -1,
+        "DEFAULT_RESULT_TTL": 0,
+        "SERIALIZER": "rq.serializers.JSONSerializer",
+        "REDIS_CLIENT_KWARGS": {"socket_connect_timeout": MERCURY_REDIS_TIMEOUT},
+    }
+    for lane in ("text", "html", "attachment", "bulk")
+}
+
+# Sending
+
+MERCURY_POLICY = env.str("MERCURY_POLICY", default="at-least-once")
+MERCURY_ROUNDS = env.int("MERCURY_ROUNDS", default=5)
+try:
+    MERCURY_BACKOFF = durations.parse_list(env.str("MERCURY_BACKOFF", default="30s,2m,10m,1h"))
+except ValueError as error:
+    raise ImproperlyConfigured(f"MERCURY_BACKOFF: {error}") from error
+MERCURY_PLACES = env.int("MERCURY_PLACES", default=256)
+MERCURY_DEADLINE = _duration("MERCURY_DEADLINE", "20s")
+MERCURY_CONNECT_TIMEOUT = _duration("MERCURY_CONNECT_TIMEOUT", "3s")
+MERCURY_LEASE = _duration("MERCURY_LEASE", "50s")
+MERCURY_EXPIRY = _duration("MERCURY_EXPIRY", "3d")
+MERCURY_ALLOWED_HOSTS_OUT = env.list("MERCURY_ALLOWED_HOSTS_OUT", default=[])
+MERCURY_ENCRYPTION_KEYS = env.list("MERCURY_ENCRYPTION_KEYS", default=[])
+MERCURY_SANDBOX_KEEP = env.int("MERCURY_SANDBOX_KEEP", default=1000)
+
+# Intake
+
+MERCURY_MAX_SIZE = durations.parse_size(env.str("MERCURY_MAX_SIZE", default="10MB"))
+MERCURY_MAX_RECIPIENTS = env.int("MERCURY_MAX_RECIPIENTS", default=50)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
+
+# People and applications
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "submit"
+LOGOUT_REDIRECT_URL = "login"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = dt.timedelta(minutes=10)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "429.html"
+AXES_HTTP_RESPONSE_CODE = 429
+AXES_VERBOSE = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "mails.api.authentication.KeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["mails.api.permissions.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["mails.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "mercury.lib.problems.handle",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Mercury",
+    "DESCRIPTION": "A gateway for transactional mail: hand it a mail, and ask at any time what happened to it and why.",
+    "VERSION": "1.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# Pages
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG or TESTING
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG or TESTING
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+
+# Security: on behind HTTPS, which MERCURY_HTTPS says
+
+MERCURY_HTTPS = env.bool("MERCURY_HTTPS", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if MERCURY_HTTPS else None
+SECURE_SSL_REDIRECT = MERCURY_HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if MERCURY_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = MERCURY_HTTPS
+SECURE_HSTS_PRELOAD = MERCURY_HTTPS
+SESSION_COOKIE_SECURE = MERCURY_HTTPS
+CSRF_COOKIE_SECURE = MERCURY_HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+
+# Logs
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOG_FORMAT = env.str("LOG_FORMAT", default="console")
+LOGGING_CONFIG = "mercury.logs.configure"
+LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}

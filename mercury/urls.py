@@ -1,0 +1,46 @@
+"""All root URLs, on one screen."""
+
+from django.contrib import admin
+from django.contrib.auth import views as auth_views
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from mails import views as mail_views
+from mails.api import views as mail_api
+from mercury import views
+from providers.api import views as provider_api
+
+api = [
+    path("", views.ApiRoot.as_view(), name="api-root"),
+    path("mails/", mail_api.Mails.as_view(), name="api-mails"),
+    re_path(r"^mails/(?P<mail_id>[^/]+)/?$", mail_api.OneMail.as_view(), name="api-mail"),
+    path("mails/<str:mail_id>/events/", mail_api.Events.as_view(), name="api-events"),
+    re_path(r"^mails/(?P<mail_id>[^/]+)/events/(?P<event_id>[^/]+)/?$", mail_api.OneEvent.as_view(), name="api-event"),
+    path("dispatcher/providers/", provider_api.Accounts.as_view(), name="api-providers"),
+    re_path(
+        r"^dispatcher/providers/(?P<account_id>[^/]+)/?$", provider_api.OneAccount.as_view(), name="api-provider"
+    ),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+]
+
+urlpatterns = [
+    path("", mail_views.submit, name="submit"),
+    path("mails/", mail_views.mail_list, name="mails"),
+    path("mails/<uuid:mail_id>", mail_views.mail_page, name="mail"),
+    path("mails/<uuid:mail_id>/timeline", mail_views.mail_timeline, name="mail-timeline"),
+    re_path(r"^details/mails/(?P<mail_id>[^/]+)", RedirectView.as_view(pattern_name="mail")),
+    path("login/", auth_views.LoginView.as_view(), name="login"),
+    path("logout/", auth_views.LogoutView.as_view(), name="logout"),
+    path("api/v1.0/", include(api)),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
+    path("health/live", views.live, name="health-live"),
+    path("health/ready", views.ready, name="health-ready"),
+    path("admin/django_rq/", include("django_rq.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "mercury.views.bad_request"
+handler403 = "mercury.views.permission_denied"
+handler404 = "mercury.views.not_found"
+handler500 = "mercury.views.server_error"

@@ -1,0 +1,14 @@
+"""The web process. In embedded mode it drains too, in a thread started here, that is after gunicorn's fork."""
+
+import os
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
+application = get_wsgi_application()
+
+if settings.MERCURY_EMBEDDED:
+    from mails.dispatch import poll  # needs the apps, which are ready only now
+
+    poll.start_embedded()

@@ -1,0 +1,21 @@
+"""One provider account as the sending side needs it: plain values, no database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AccountConfig:
+    """An account with its secrets in the clear; never log it, never put it into an event.
+
+    `options` depend on the kind: `api_key`, `api_url`, `sender_domain` for the HTTP kinds; `host`, `port`,
+    `username`, `password`, `security` for SMTP; `fault` (a sandbox.faults.FaultSetting) for the sandbox.
+    """
+
+    name: str
+    kind: str  # a key of capabilities.KINDS: "sendgrid", "mailgun", "smtp", "sandbox"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    weight: int = 1  # share of the weighted draw; 0 is never drawn
+    rate: float | None = None  # calls a second, None = no limit
+    trust_500: bool = False  # True: this provider's 500 is known to mean "not taken"

@@ -1,0 +1,10 @@
+"""How a mail leaves: accounts, routing, sending, the sandbox. Knows nothing of mails."""
+
+from django.apps import AppConfig
+
+
+class ProvidersConfig(AppConfig):
+    """The providers app."""
+
+    name = "providers"
+    verbose_name = "Providers"

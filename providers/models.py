@@ -1,0 +1,112 @@
+"""Provider accounts and the circuit breaker's row of each."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class AccountSource(models.TextChoices):
+    """Where an account's options come from."""
+
+    ENVIRONMENT = "environment", "Environment"  # options stay in the environment; weight may be changed here
+    DATABASE = "database", "Admin or API"  # options are stored here, encrypted
+    DEFAULT = "default", "Sandbox by default"  # made because no other account exists
+
+
+class Account(models.Model):
+    """An account with a provider."""
+
+    name = models.CharField(max_length=64, unique=True, help_text="Lower case letters, digits, and dashes.")
+    kind = models.CharField(max_length=32)
+    source = models.CharField(max_length=16, choices=AccountSource.choices, default=AccountSource.DATABASE)
+    secret_options = models.TextField(blank=True, editable=False)  # JSON, encrypted by mercury.lib.encryption
+    weight = models.PositiveSmallIntegerField(default=1, help_text="Share of the weighted draw.")
+    rate = models.FloatField(null=True, blank=True, help_text="Calls a second; empty = no limit.")
+    trust_500 = models.BooleanField(
+        default=False, help_text='This provider\'s 500 is known to mean "not taken".', verbose_name="trust its 500s"
+    )
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "provider account"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BreakerMode(models.TextChoices):
+    """Who decides about a breaker."""
+
+    AUTO = "auto", "Automatic"
+    OPEN = "open", "Forced open"
+    CLOSED = "closed", "Forced closed"
+
+
+class BreakerState(models.TextChoices):
+    """What the breaker lets through."""
+
+    CLOSED = "closed", "Closed"  # everything
+    OPEN = "open", "Open"  # nothing
+    HALF_OPEN = "half-open", "Half-open"  # one probe, under a lease
+
+
+class Breaker(models.Model):
+    """What every machine knows of an account's health. Changed by conditional UPDATE on `version` only."""
+
+    account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="breaker")
+    version = models.BigIntegerField(default=0)
+    mode = models.CharField(max_length=8, choices=BreakerMode.choices, default=BreakerMode.AUTO)
+    state = models.CharField(max_length=16, choices=BreakerState.choices, default=BreakerState.CLOSED)
+    epoch = models.PositiveIntegerField(default=0, help_text="Grows with each change of state; older results are void.")
+    window_started_at = models.DateTimeField(null=True)
+    window_calls = models.PositiveIntegerField(default=0)
+    window_faults = models.PositiveIntegerField(default=0)
+    trips = models.PositiveSmallIntegerField(default=0, help_text="Openings in a row; each doubles the wait.")
+    opened_at = models.DateTimeField(null=True)
+    open_until = models.DateTimeField(null=True)
+    probe_until = models.DateTimeField(null=True, help_text="Lease of the one probe under way.")
+    places = models.PositiveIntegerField(null=True, help_text="Calls at once while recovering; null = no bound.")
+    limited_until = models.DateTimeField(null=True, help_text="The provider said 429 until then.")
+    next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next call is free (GCRA).")
+    last_fault = models.CharField(max_length=200, blank=True)
+    last_fault_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=BreakerState.values), name="breaker_state_known"),
+            models.CheckConstraint(condition=Q(mode__in=BreakerMode.values), name="breaker_mode_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.state}"
+
+
+class BreakerChange(models.Model):
+    """History of an account: what its breaker did, and what people set."""
+
+    id = models.BigAutoField(primary_key=True)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="changes")
+    created_at = models.DateTimeField()
+    by = models.CharField(max_length=128)
+    what = models.CharField(max_length=200, help_text="In words, without a secret.")
+    state = models.CharField(max_length=16, choices=BreakerState.choices, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class SandboxFault(models.Model):
+    """How a sandbox account misbehaves, and until when."""
+
+    account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="sandbox_fault")
+    kind = models.CharField(max_length=16, help_text="slow, refuse, hang, lose or flap")
+    value = models.FloatField(default=0, help_text="slow: seconds; refuse: status code; flap: seconds of each phase.")
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.kind} until {self.until:%H:%M:%S}"

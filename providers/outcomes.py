@@ -1,0 +1,56 @@
+"""What a call of a provider can come to. `sending.send` returns one of these, and nothing else."""
+
+from dataclasses import dataclass, field
+
+from django.db.models import TextChoices
+
+
+class Fault(TextChoices):
+    """Whose fault a refusal is. Only PROVIDER faults open a breaker."""
+
+    MESSAGE = "message", "Fault of the message"  # bad recipient, unsupported option: nobody would take it
+    ACCOUNT = "account", "Fault of the account"  # 401, 402, 403, quota: another account may take it
+    RATE = "rate", "Rate limit"  # 429: the same account will take it later
+    PROVIDER = "provider", "Fault of the provider"  # 5xx, network
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRefusal:
+    """One recipient that the provider would not take while it took others."""
+
+    address: str
+    reason: str  # cleaned and cut, safe to store
+    permanent: bool  # False: try this one again, with another account
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider documents this answer as "taken", in status and body."""
+
+    provider_message_id: str  # empty where the provider gives none
+    status_code: int  # HTTP status or SMTP reply code
+    refused: tuple[RecipientRefusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Surely not sent."""
+
+    fault: Fault
+    reason_code: str  # stable and short, for grouping: "http-503", "connect-timeout", "smtp-550"
+    reason: str  # for people: the provider's words, cleaned and cut to 2 KB
+    status_code: int | None = None
+    retry_after: float | None = None  # seconds, only with Fault.RATE
+    refused: tuple[RecipientRefusal, ...] = field(default=())  # where each recipient got an answer of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """May have been sent, may not: read time-out, connection lost after the request went out, 500 …"""
+
+    reason_code: str
+    reason: str
+    status_code: int | None = None
+
+
+Outcome = Accepted | Refused | Unknown
