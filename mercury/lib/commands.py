@@ -1,0 +1,222 @@
+"""What the commands share: one output for people and one for programs, exit codes, questions, progress bars."""
+
+import argparse
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils import timezone
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from mercury.lib import durations
+
+CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
+
+# Tones of SCREENS.md's badges, as a terminal shows them. Each is only an addition to a word.
+STYLES = {"ok": "green", "bad": "red", "waiting": "yellow", "unknown": "magenta", "active": "cyan", "neutral": ""}
+
+# C0 and C1 controls but for tab and newline, and the marks that turn text around: a mail's subject must not
+# drive the terminal it is shown on.
+_CONTROLS = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�"
+)
+
+
+class Exit(IntEnum):
+    """How a command ended, as its exit code says it."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USE = 2
+    PARTLY_DONE = 3
+    WAITED_IN_VAIN = 4
+
+
+def plain(value: object) -> str:
+    """Text that is safe to print: control characters and bidi marks are replaced, None is empty."""
+    return "" if value is None else str(value).translate(_CONTROLS)
+
+
+def duration(text: str) -> dt.timedelta:
+    """An option's value such as `30s`, `2m`, `1h` or `3d`; a bare number is seconds."""
+    try:
+        return durations.parse(f"{text}s" if text.strip().replace(".", "", 1).isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def moment(text: str) -> dt.datetime:
+    """An option's point in time: an age such as `1h`, or an ISO date with or without a time (UTC)."""
+    try:
+        parsed = dt.datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return timezone.now() - durations.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is neither an age (15m, 1h, 3d) nor a date (2026-01-31, 2026-01-31T08:00)."
+            ) from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
+
+
+class Output:
+    """Where a command's answer goes: words and tables for people, or with --json nothing but JSON.
+
+    Everything but the answer (questions, progress) goes to stderr, so that stdout can be piped.
+    """
+
+    def __init__(self, stdout: Any, *, as_json: bool, no_color: bool, assume_yes: bool) -> None:
+        self.as_json = as_json
+        self.assume_yes = assume_yes
+        self._stdout = stdout
+        self._console = Console(
+            file=stdout,
+            no_color=no_color or None,
+            width=None if stdout.isatty() else 1000,  # a pipe has no edge at which lines would have to break
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
+        self._no_color = no_color
+
+    def say(self, text: str = "", *, tone: str = "neutral") -> None:
+        """A line for people; silent with --json."""
+        if not self.as_json:
+            self._print(Text(plain(text), style=STYLES[tone]))
+
+    def document(self, data: object) -> None:
+        """One JSON document; silent without --json."""
+        if self.as_json:
+            self._stdout.write(json.dumps(data, cls=DjangoJSONEncoder, ensure_ascii=False))
+
+    def rows(
+        self,
+        rows: Iterable[Mapping[str, object]],
+        *,
+        columns: Mapping[str, str],
+        empty: str,
+        tones: Mapping[str, str] | None = None,
+    ) -> None:
+        """A table, or with --json one object a line.
+
+        `columns` maps keys of the rows to headings, `empty` is said where there is no row, and `tones` maps
+        values (of any column) to the tone they are shown in. JSON lines carry all keys, also those not shown.
+        """
+        if self.as_json:
+            for row in rows:
+                self.document(row)
+            return
+        table = Table(*columns.values(), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for row in rows:
+            table.add_row(*(self._cell(row.get(key), tones or {}) for key in columns))
+        if table.row_count:
+            self._print(table)
+        else:
+            self.say(empty)
+
+    def ask(self, question: str) -> bool:
+        """Whether the person says yes; true at once with --yes. Without a terminal nobody can: that is wrong use."""
+        if self.assume_yes:
+            return True
+        if not sys.stdin.isatty():
+            raise CommandError(f"{question} Nobody is there to answer: repeat with --yes.", returncode=Exit.WRONG_USE)
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    @contextmanager
+    def progress(self, what: str, *, total: int | None = None) -> Iterator["Bar"]:
+        """A bar on stderr while the block runs, if stderr is a terminal."""
+        console = Console(stderr=True, no_color=self._no_color or None)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            yield Bar(progress, progress.add_task(what, total=total, note=""))
+
+    def _cell(self, value: object, tones: Mapping[str, str]) -> Text:
+        text = plain(value)
+        return Text(text, style=STYLES[tones.get(text, "neutral")])
+
+    def _print(self, renderable: Text | Table) -> None:
+        with self._console.capture() as capture:
+            self._console.print(renderable, soft_wrap=isinstance(renderable, Text))
+        self._stdout.write("\n".join(line.rstrip() for line in capture.get().split("\n")), ending="")
+
+
+class Bar:
+    """A progress bar that is being shown."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def show(self, done: int, *, total: int | None = None, note: str = "") -> None:
+        """Move the bar to `done`, and write `note` beside it."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+
+class MercuryCommand(BaseCommand):
+    """A command of Mercury's: `add_arguments`, and `run`, which calls one function and shows what it gave.
+
+    Adds --json, and where `makes_changes` is set --dry-run and --yes. `run` returns how it ended (None: done).
+    """
+
+    makes_changes = False
+    requires_system_checks = [CHECKS]
+
+    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+        """Do the command's work."""
+        raise NotImplementedError
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Django's parser with the common options."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.add_argument(
+            "--json", action="store_true", help="Print JSON and nothing else: one document, or one a line."
+        )
+        if self.makes_changes:
+            parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
+            parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        return parser
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the command and leave with its exit code."""
+        out = Output(
+            self.stdout,
+            as_json=options["json"],
+            no_color=options["no_color"],
+            assume_yes=options.get("yes", False),
+        )
+        code = self.run(out, options)
+        if code:
+            sys.exit(int(code))
+
+
+def subcommand(parser: Any, name: str, text: str, *, makes_changes: bool = False) -> CommandParser:
+    """A word after a command's own name, with its own arguments and the common options repeated.
+
+    So `providers list --json` reads the way people type it. `parser` is what `add_subparsers` returned.
+    """
+    added: CommandParser = parser.add_parser(name, help=text, description=text)
+    added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="Print JSON and nothing else.")
+    added.add_argument("--no-color", action="store_true", default=argparse.SUPPRESS, help="No colours.")
+    if makes_changes:
+        added.add_argument(
+            "--dry-run", action="store_true", default=argparse.SUPPRESS, help="Change nothing, say what would be done."
+        )
+        added.add_argument("--yes", action="store_true", default=argparse.SUPPRESS, help="Do not ask.")
+    return added
