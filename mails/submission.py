@@ -1,0 +1,227 @@
+"""What a client hands in, and the one rule book that API, form and command share. Touches no database."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from django.conf import settings
+from email_validator import EmailNotValidError, validate_email
+
+from mails.lanes import Lane
+from mails.states import Policy
+from mercury.lib.durations import size_words
+
+MAX_SENDER = 256  # characters, CONTRACT v1.0
+MAX_SUBJECT = 512
+MAX_IDEMPOTENCY_KEY = 255
+FIELDS = ("sender", "recipient", "recipients", "subject", "content", "policy")
+IGNORED = frozenset({"id", "url", "events"})  # so that a mail read from the API can be posted again
+
+# Marks that reorder text (UAX #9): with them a subject or an address reads other than it is.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+Out = TypeVar("Out")
+_SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')  # RFC 5322 §3.2.3: these need quotes in a display name
+_BREAKS = frozenset({"Cc", "Zl", "Zp", "Cs"})  # control characters, line and paragraph separators, surrogates
+_JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+_SHOWN = 80  # characters of a client's text that an error repeats
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One fault of a submission: the field, a stable code, and what is wrong and how to mend it."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class InvalidSubmission(Exception):
+    """The submission breaks the rule book; `errors` names each field. `mail_id` is the rejected mail's, once kept."""
+
+    def __init__(self, errors: tuple[FieldError, ...]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
+        self.errors = errors
+        self.mail_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A valid mail, as it will be stored."""
+
+    sender: str  # an address, with or without a display name
+    recipients: tuple[str, ...]  # addresses, each once
+    subject: str
+    text: str
+    policy: Policy
+    lane: Lane
+
+    @property
+    def size(self) -> int:
+        """Bytes of subject and text, in UTF-8."""
+        return _bytes(self.subject) + _bytes(self.text)
+
+
+class _Fault(Exception):
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+
+
+def parse(data: Mapping[str, object]) -> Submission:
+    """Check a submission against every rule and return it.
+
+    Raises InvalidSubmission with all faults found, not only the first. An unknown field is a fault, so that a
+    misspelt one does not vanish in silence.
+    """
+    errors = _unknown_fields(data)
+    sender = _checked("sender", _sender, data.get("sender"), errors)
+    recipients = _checked("recipient", _recipients, data, errors)
+    subject = _checked("subject", _subject, data.get("subject"), errors)
+    text = _checked("content", _text, data.get("content"), errors)
+    policy = _checked("policy", _policy, data.get("policy"), errors)
+    if errors or sender is None or recipients is None or subject is None or text is None or policy is None:
+        raise InvalidSubmission(tuple(errors))
+    return Submission(sender, recipients, subject, text, policy, Lane.TEXT)
+
+
+def address_of(sender: str) -> str:
+    """The address in a sender that may carry a display name: `Mercury <mercury@olimpus.com>` and bare ones."""
+    return sender.rpartition("<")[2].removesuffix(">") if sender.endswith(">") else sender
+
+
+def legible(value: object, limit: int) -> str:
+    """Whatever a client sent as text that any database stores: no NUL, no lone surrogates, at most `limit` long."""
+    text = value if isinstance(value, str) else "" if value is None else str(value)
+    return _SURROGATE.sub("\ufffd", text[:limit]).replace("\0", "\ufffd")
+
+
+def _checked(field: str, rule: Callable[[Any], Out], value: object, errors: list[FieldError]) -> Out | None:
+    try:
+        return rule(value)
+    except _Fault as fault:
+        errors.append(FieldError(field, fault.code, fault.detail))
+        return None
+
+
+def _unknown_fields(data: Mapping[str, object]) -> list[FieldError]:
+    errors = []
+    for name in data:
+        if name in FIELDS or name in IGNORED:
+            continue
+        shown = legible(name, _SHOWN)
+        close = difflib.get_close_matches(shown, FIELDS, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else f" Known fields: {', '.join(FIELDS)}."
+        errors.append(FieldError(shown, "unknown_field", f"There is no field '{shown}'.{hint}"))
+        if len(errors) == 20:
+            break
+    return errors
+
+
+def _sender(value: object) -> str:
+    text = _header_text(value, "one address")
+    if not text:
+        raise _Fault("required", "Give the address that the mail comes from.")
+    if len(text) > MAX_SENDER:
+        raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SENDER} are possible.")
+    if "<" in text:
+        return _address(text, display_name=True)
+    if len(_split(text)) > 1:
+        raise _Fault("several", "Give one address only; a mail has one sender.")
+    return _address(text)
+
+
+def _recipients(data: Mapping[str, object]) -> tuple[str, ...]:
+    if data.get("recipient") is not None and data.get("recipients") is not None:
+        raise _Fault("ambiguous", "Give 'recipient' or 'recipients', not both: they are two names of one field.")
+    value = data.get("recipient") if data.get("recipient") is not None else data.get("recipients")
+    if isinstance(value, list):
+        parts = [_header_text(item, "a list of addresses") for item in value]
+    else:
+        parts = _split(_header_text(value, "an address, several separated by commas or spaces, or a list"))
+    parts = list(dict.fromkeys(parts))
+    if not parts:
+        raise _Fault("required", "Give at least one address that the mail goes to.")
+    if len(parts) > settings.MERCURY_MAX_RECIPIENTS:
+        raise _Fault("too_many", f"{len(parts)} recipients; at most {settings.MERCURY_MAX_RECIPIENTS} are possible.")
+    return tuple(dict.fromkeys(_address(part) for part in parts))
+
+
+def _subject(value: object) -> str:
+    text = _header_text(value, "text")
+    if len(text) > MAX_SUBJECT:
+        raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SUBJECT} are possible.")
+    return text
+
+
+def _text(value: object) -> str:
+    text = _string(value, "text")
+    if "\0" in text:
+        raise _Fault("forbidden_character", "It contains a NUL character; take it out.")
+    if (size := _bytes(text)) > settings.MERCURY_MAX_SIZE:
+        raise _Fault("too_large", f"It has {size_words(size)}; at most {size_words(settings.MERCURY_MAX_SIZE)} fit.")
+    return text
+
+
+def _policy(value: object) -> Policy:
+    text = _string(value, "text") or settings.MERCURY_POLICY
+    if text not in Policy.values:
+        raise _Fault("invalid", f"'{legible(text, _SHOWN)}' is no policy. Known: {', '.join(Policy.values)}.")
+    return Policy(text)
+
+
+def _string(value: object, wanted: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _Fault("wrong_type", f"It must be {wanted}, not {_JSON_TYPES.get(type(value), 'something else')}.")
+    if _SURROGATE.search(value):
+        raise _Fault("forbidden_character", "It contains half of a surrogate pair, which is no character.")
+    return value
+
+
+def _header_text(value: object, wanted: str) -> str:
+    """Text that ends up in a header: no character there may end the line or turn the reading direction."""
+    text = _string(value, wanted)
+    for character in text:
+        if character in _BIDI or (character < " " or character > "~") and unicodedata.category(character) in _BREAKS:
+            raise _Fault(
+                "forbidden_character",
+                f"It contains the character U+{ord(character):04X}, which may not stand in a header; take it out.",
+            )
+    return text.strip()
+
+
+def _split(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _address(text: str, *, display_name: bool = False) -> str:
+    checked, why = _validate(text, display_name)
+    if why:
+        raise _Fault("invalid_address", f"'{legible(text, _SHOWN)}' is not an e-mail address. {why}")
+    return checked
+
+
+@lru_cache(maxsize=4096)  # 40 µs an address, and most mails of an application share a sender
+def _validate(text: str, display_name: bool) -> tuple[str, str]:
+    """The address in its normal form (RFC 5321 and 6531, by email-validator) and nothing, or nothing and the fault."""
+    domain = address_of(text).rpartition("@")[2]
+    if "@" in text and "." not in domain:
+        return "", "Write the domain in full, for example zeus@olimpus.com."
+    try:
+        found = validate_email(text, check_deliverability=False, allow_display_name=display_name)
+    except EmailNotValidError as error:
+        return "", legible(str(error), 200)
+    if found.display_name:
+        quoted = found.display_name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{quoted}" <{found.normalized}>' if _SPECIALS.search(quoted) else f"{quoted} <{found.normalized}>", ""
+    return found.normalized, ""
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
