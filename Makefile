@@ -1,0 +1,65 @@
+# `make run` and `make test` need Python 3.11 or later, and nothing else.
+# The same steps without make stand in README.md.
+
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV ?= .venv
+PORT ?= 8000
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+MANAGE := $(VENV)/bin/python manage.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format requirements chromium
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed ## Serve on 127.0.0.1:8000 (PORT=… for another); the first start makes a log-in and a key
+	@$(MANAGE) setup --port $(PORT)
+	@exec $(VENV)/bin/gunicorn --bind 127.0.0.1:$(PORT) mercury.wsgi
+
+test: $(VENV)/installed-dev chromium ## Run all tests, embedded and against PostgreSQL and Redis (ARGS=… for manage.py test)
+	@$(MANAGE) test $(ARGS)
+
+lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(VENV)/installed-dev ## Put the source into shape
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requirements*.in, with hashes
+	@for name in requirements requirements-dev; do $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --allow-unsafe --output-file $$name.txt $$name.in; done
+
+$(VENV)/installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Mercury needs Python 3.11 or later, and found none." \
+		"Name yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Mercury needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot make virtual environments." \
+		"On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Installing what Mercury needs into $(VENV) (once; a minute or two)."
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing what the tests need."
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The browser tests drive Debian's chromium. Where it is missing and cannot be installed, they are skipped (in CI they fail).
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+		as_root=$$(test "$$(id -u)" = 0 || echo sudo -n); \
+		if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
+			echo "Installing chromium for the browser tests."; \
+			$$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq \
+				--no-install-recommends chromium >/dev/null; \
+		else \
+			echo "The browser tests need chromium. To run them too: sudo apt-get install chromium"; \
+		fi; }

@@ -1,0 +1,117 @@
+"""`manage.py test`: the whole suite with pytest, embedded and against PostgreSQL and Redis. `make test` calls it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import redis
+from django.conf import settings
+from django.core.management.base import CommandParser
+
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+
+# What a person may have set for their own Mercury; the tests set what they need.
+_NOT_FOR_TESTS = ("MERCURY_", "PROVIDER_", "SENDGRID_", "MAILGUN_", "LOG_")
+_NAMES_NOT_FOR_TESTS = frozenset({"SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"})
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One way to run Mercury, tested as a whole. Empty URLs mean SQLite and no Redis."""
+
+    name: str
+    database_url: str = ""
+    redis_url: str = ""
+
+    def missing(self) -> str:
+        """Which service this leg needs and cannot reach, in words; empty if none."""
+        if self.database_url:
+            try:
+                psycopg2.connect(self.database_url, connect_timeout=3).close()
+            except psycopg2.OperationalError as error:
+                return f"no PostgreSQL ({str(error).strip().splitlines()[0]})"
+        if self.redis_url:
+            try:
+                with redis.Redis.from_url(self.redis_url, socket_connect_timeout=3) as client:
+                    client.ping()
+            except redis.RedisError as error:
+                return f"no Redis ({error})"
+        return ""
+
+
+LEGS = (
+    Leg("embedded"),
+    Leg(
+        "full",
+        database_url=settings.MERCURY_TEST_DATABASE_URL,
+        redis_url=settings.MERCURY_TEST_REDIS_URL,
+    ),
+)
+
+
+class Command(commands.MercuryCommand):
+    """Run the tests."""
+
+    help = (
+        "Run the tests: embedded (SQLite, no Redis), then full (PostgreSQL and Redis). "
+        "A service that is not there skips its leg; where CI is set, that is a failure. "
+        "What follows goes to pytest; its own options follow a --, as in: manage.py test mails -- -k expired"
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--leg", choices=[leg.name for leg in LEGS], help="Run this one only.")
+        parser.add_argument("--coverage", action="store_true", help="Measure which lines and branches ran.")
+        parser.add_argument("--workers", type=int, default=2, help="Processes that share the tests (default: 2).")
+        parser.add_argument("pytest", nargs="*", metavar="PATH", help="What to run instead of everything.")
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Run each leg, and fail if one failed."""
+        arguments = _pytest_arguments(options)
+        results = {leg.name: _run(leg, arguments) for leg in LEGS if options["leg"] in {None, leg.name}}
+        if options["coverage"]:
+            subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=settings.BASE_DIR, check=False)
+        for name, result in results.items():
+            out.say(f"{name}: {result}", tone="ok" if result == "passed" else "bad")
+        out.document(results)
+        return Exit.FAILED if "failed" in results.values() else None
+
+
+def _pytest_arguments(options: dict[str, Any]) -> list[str]:
+    arguments = [sys.executable, "-m", "pytest", *options["pytest"]]
+    if options["workers"] > 1 and not options["pytest"]:
+        arguments += ["-n", str(options["workers"])]
+    if options["coverage"]:
+        Path(settings.BASE_DIR / ".coverage").unlink(missing_ok=True)
+        arguments += ["--cov", "--cov-append", "--cov-report="]
+    return arguments
+
+
+def _run(leg: Leg, arguments: list[str]) -> str:
+    """How the leg ended: passed, failed or skipped. Says so before the first test where a service is missing."""
+    missing = leg.missing()
+    if missing:
+        must_run = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+        sys.stderr.write(f"Leg '{leg.name}' {'fails' if must_run else 'is skipped'}: {missing}.\n")
+        return "failed" if must_run else "skipped"
+    sys.stderr.write(f"Leg '{leg.name}':\n")
+    with tempfile.TemporaryDirectory(prefix="mercury-tests-") as data:
+        ended = subprocess.run(arguments, cwd=settings.BASE_DIR, env=_environment(leg, data), check=False)
+    return "passed" if ended.returncode == 0 else "failed"
+
+
+def _environment(leg: Leg, data: str) -> dict[str, str]:
+    """The environment less the settings of whoever runs the tests, plus those of the leg."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_NOT_FOR_TESTS) and name not in _NAMES_NOT_FOR_TESTS
+    }
+    return kept | {"DATABASE_URL": leg.database_url, "REDIS_URL": leg.redis_url, "MERCURY_DATA": data}
