@@ -1,0 +1,344 @@
+"""The only writer of a mail's state and of its events. Whole groups at a time, each change behind a fence.
+
+One of the two places with SQL of its own (the other is `dispatch.claim`): a group of mails costs a handful of
+statements, whatever its size. The statements are the same on both databases; `mercury.lib.recordset` hides the rest.
+"""
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from django.db import connection, transaction
+
+from mails.models import Event, Mail
+from mails.states import FINAL, LEASED, TRANSITIONS, AttemptState, EventName, RecipientState, Status
+from mercury.lib import database_clock, recordset
+
+
+class IllegalTransition(Exception):
+    """A step would move a mail from one state to another that may not follow: a bug in Mercury, never bad input."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event about to be recorded. `at_ns`: nanoseconds since the Unix epoch, by the database's clock."""
+
+    event: str
+    by: str
+    at_ns: int
+    blob: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MailState:
+    """The columns of `Mail` that change during its life; the rest is written once, at intake."""
+
+    status: Status
+    next_attempt_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    round: int = 1
+    tried: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    attempt_count: int = 0
+    doubtful: bool = False
+    fault: str = ""
+    reason_code: str = ""
+    provider: str = ""
+    lease: uuid.UUID | None = None
+    lease_expires_at: dt.datetime | None = None
+    worker: str = ""
+    claims: int = 0
+
+    @classmethod
+    def of(cls, mail: Mail) -> "MailState":
+        """The state that a loaded mail is in."""
+        values = {name: getattr(mail, name) for name in STATE_COLUMNS}
+        return cls(**values | {"status": Status(mail.status), "tried": tuple(mail.tried), "faults": tuple(mail.faults)})
+
+
+STATE_COLUMNS = {
+    "status": "text",
+    "next_attempt_at": "time",
+    "finished_at": "time",
+    "round": "int",
+    "tried": "json",
+    "faults": "json",
+    "attempt_count": "int",
+    "doubtful": "bool",
+    "fault": "text",
+    "reason_code": "text",
+    "provider": "text",
+    "lease": "uuid",
+    "lease_expires_at": "time",
+    "worker": "text",
+    "claims": "int",
+}
+assert [column.name for column in fields(MailState)] == list(STATE_COLUMNS)  # noqa: S101 (two lists, one truth)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOpened:
+    """A call about to be made; committed before the provider hears of it."""
+
+    id: uuid.UUID
+    number: int
+    account: str
+    lease: uuid.UUID
+    opened_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptClosed:
+    """What a call came to."""
+
+    id: uuid.UUID
+    state: AttemptState
+    closed_at: dt.datetime
+    latency_ms: int | None = None
+    fault: str = ""
+    reason_code: str = ""
+    reason: str = ""
+    status_code: int | None = None
+    provider_message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientSettled:
+    """What became of one recipient."""
+
+    id: int
+    state: RecipientState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one mail. It happens only while the mail is in `before` and held under `fence`."""
+
+    mail_id: uuid.UUID
+    before: Status
+    fence: uuid.UUID | None  # the lease's token; None: the mail is in nobody's hand
+    after: MailState
+    events: tuple[EventDraft, ...] = ()
+    closed: AttemptClosed | None = None
+    opened: AttemptOpened | None = None
+    recipients: tuple[RecipientSettled, ...] = ()
+
+    def check(self) -> None:
+        """Raise IllegalTransition if `after` may not follow `before`, or a lease and the state do not agree."""
+        if self.after.status not in TRANSITIONS[self.before]:
+            raise IllegalTransition(f"{self.before} may not become {self.after.status} (mail {self.mail_id})")
+        if (self.after.lease is not None) != (self.after.status in LEASED):
+            raise IllegalTransition(f"{self.after.status} and a lease do not agree (mail {self.mail_id})")
+
+
+@dataclass(frozen=True, slots=True)
+class NewMail:
+    """A mail to be stored, with its first events. `mail` is unsaved and complete but for its state."""
+
+    mail: Mail
+    text: str
+    recipients: tuple[str, ...]
+    events: tuple[EventDraft, ...]
+
+
+_MAIL_COLUMNS = {
+    "id": "uuid",
+    "api_key_id": "int",
+    "user_id": "int",
+    "source": "text",
+    "idempotency_key": "text",
+    "created_at": "time",
+    "size": "int",
+    "sender": "text",
+    "recipient": "text",
+    "subject": "text",
+    "lane": "text",
+    "policy": "text",
+    "expires_at": "time",
+}
+_CONTENT_COLUMNS = {"mail_id": "uuid", "text": "text"}
+_RECIPIENT_COLUMNS = {"mail_id": "uuid", "address": "text", "state": "text", "reason": "text"}
+_EVENT_COLUMNS = {"mail_id": "uuid", "created_at": "int", "created_by": "text", "event": "text", "blob": "text"}
+_OPENED_COLUMNS = {
+    "id": "uuid",
+    "mail_id": "uuid",
+    "number": "int",
+    "account": "text",
+    "lease": "uuid",
+    "state": "text",
+    "opened_at": "time",
+    "fault": "text",
+    "reason_code": "text",
+    "reason": "text",
+    "provider_message_id": "text",
+}
+_CLOSED_COLUMNS = {
+    "id": "uuid",
+    "state": "text",
+    "closed_at": "time",
+    "latency_ms": "int",
+    "fault": "text",
+    "reason_code": "text",
+    "reason": "text",
+    "status_code": "int",
+    "provider_message_id": "text",
+}
+_SETTLED_COLUMNS = {"id": "int", "state": "text", "reason": "text"}
+
+
+def create(new: Sequence[NewMail], *, state: MailState) -> None:
+    """Store mails with their text, recipients and first events, all in `state`.
+
+    Opens no transaction: the caller's holds the idempotency row too. On PostgreSQL one statement, whatever the number.
+    """
+    mail_rows = [{name: getattr(one.mail, name) for name in _MAIL_COLUMNS} | _state_row(state) for one in new]
+    recipients = [
+        {"mail_id": one.mail.id, "address": address, "state": RecipientState.PENDING, "reason": ""}
+        for one in new
+        for address in one.recipients
+    ]
+    _execute(
+        [
+            _insert("mails_mail", _MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
+            _insert("mails_content", _CONTENT_COLUMNS, [{"mail_id": one.mail.id, "text": one.text} for one in new]),
+            _insert("mails_recipient", _RECIPIENT_COLUMNS, recipients),
+            _insert("mails_event", _EVENT_COLUMNS, _event_rows((one.mail.id, one.events) for one in new)),
+        ]
+    )
+
+
+def record(steps: Sequence[Step]) -> set[uuid.UUID]:
+    """Take these steps and return the ids of the mails that took theirs.
+
+    A mail that is no longer in the expected state, or under another lease, is left as it is: none of its step is
+    written, and its id is missing from the answer. One transaction for all; three statements on PostgreSQL.
+    Raises IllegalTransition before anything is written.
+    """
+    for step in steps:
+        step.check()
+    if not steps:
+        return set()
+    with transaction.atomic():
+        won = _move(steps)
+        taken = [step for step in steps if step.mail_id in won]
+        opened = [_opened_row(step) for step in taken if step.opened]
+        closed = [asdict(step.closed) for step in taken if step.closed]
+        settled = [asdict(recipient) for step in taken for recipient in step.recipients]
+        _execute(
+            [
+                _close(closed),
+                _insert("mails_attempt", _OPENED_COLUMNS, opened),
+                _update("mails_recipient", _SETTLED_COLUMNS, settled),
+                _insert("mails_event", _EVENT_COLUMNS, _event_rows((step.mail_id, step.events) for step in taken)),
+            ]
+        )
+    return won
+
+
+def record_late(results: Iterable[tuple[uuid.UUID, AttemptClosed | None, EventDraft]]) -> None:
+    """Keep what a drain learned about mails (id, attempt, event) that it no longer holds: evidence, no change of state.
+
+    Closing is idempotent; an attempt that was closed as unknown takes a known outcome, never the other way round.
+    """
+    listed = list(results)
+    with transaction.atomic():
+        _execute(
+            [
+                _close([asdict(closed) for _, closed, _ in listed if closed]),
+                _insert("mails_event", _EVENT_COLUMNS, _event_rows((mail, (event,)) for mail, _, event in listed)),
+            ]
+        )
+
+
+def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
+    """Record an event that a client posts, and return it. It never moves the mail."""
+    return Event.objects.create(mail=mail, created_at=database_clock.now_ns(), created_by=by, event=event, blob=blob)
+
+
+def is_over(status: Status) -> bool:
+    """Whether nothing more will happen to a mail in this state by itself."""
+    return status in FINAL or status == Status.HELD
+
+
+def _move(steps: Sequence[Step]) -> set[uuid.UUID]:
+    columns = {"id": "uuid", "before": "text", "fence": "uuid"} | STATE_COLUMNS
+    rows = [{"id": step.mail_id, "before": step.before, "fence": step.fence} | _state_row(step.after) for step in steps]
+    changes = ", ".join(f"{name} = r.{name}" for name in STATE_COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE mails_mail SET {changes} FROM {recordset.source('r', columns)}"  # noqa: S608
+            " WHERE mails_mail.id = r.id AND mails_mail.status = r.before"
+            " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
+            " RETURNING mails_mail.id",
+            [recordset.encode(rows)],
+        )
+        return {_as_uuid(row[0]) for row in cursor.fetchall()}
+
+
+def _as_uuid(value: uuid.UUID | str) -> uuid.UUID:
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+
+def _state_row(state: MailState) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in STATE_COLUMNS}
+
+
+def _opened_row(step: Step) -> dict[str, Any]:
+    empty = {"fault": "", "reason_code": "", "reason": "", "provider_message_id": ""}
+    assert step.opened is not None  # noqa: S101 (narrows the type; the caller filtered)
+    return asdict(step.opened) | empty | {"mail_id": step.mail_id, "state": AttemptState.OPEN}
+
+
+def _event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "mail_id": mail_id,
+            "created_at": draft.at_ns,
+            "created_by": draft.by,
+            "event": draft.event,
+            "blob": json.dumps(draft.blob, ensure_ascii=False) if draft.blob else "",
+        }
+        for mail_id, drafts in events
+        for draft in drafts
+    ]
+
+
+_Statement = tuple[str, list[Mapping[str, Any]]]
+
+
+def _insert(table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> _Statement:
+    names = ", ".join(columns)
+    picked = ", ".join(f"r.{name}" for name in columns)
+    source = recordset.source("r", columns)
+    return f"INSERT INTO {table} ({names}) SELECT {picked} FROM {source}", list(rows)  # noqa: S608
+
+
+def _update(table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> _Statement:
+    changes = ", ".join(f"{name} = r.{name}" for name in columns if name != "id")
+    source = recordset.source("r", columns)
+    return f"UPDATE {table} SET {changes} FROM {source} WHERE {table}.id = r.id", list(rows)  # noqa: S608
+
+
+def _close(rows: Sequence[Mapping[str, Any]]) -> _Statement:
+    sql, listed = _update("mails_attempt", _CLOSED_COLUMNS, rows)
+    known = f"mails_attempt.state = '{AttemptState.UNKNOWN}' AND r.state <> '{AttemptState.UNKNOWN}'"
+    return f"{sql} AND (mails_attempt.state = '{AttemptState.OPEN}' OR {known})", listed
+
+
+def _execute(statements: Sequence[_Statement]) -> None:
+    """Run the statements that have rows: as one on PostgreSQL (foreign keys are checked at commit), in turn on SQLite."""
+    filled = [(sql, recordset.encode(rows)) for sql, rows in statements if rows]
+    if not filled:
+        return
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            *first, (last, _) = filled
+            named = ", ".join(f"s{number} AS ({sql})" for number, (sql, _) in enumerate(first))
+            cursor.execute(f"WITH {named} {last}" if first else last, [parameter for _, parameter in filled])
+        else:
+            for sql, parameter in filled:
+                cursor.execute(sql, [parameter])

@@ -1,0 +1,251 @@
+"""The circuit breaker of an account: when it opens, who may probe, how it recovers. One row, shared by all machines.
+
+The arithmetic is pure: values and a `now` in, values out. `save` writes what it decided, if nobody was faster.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F
+
+from mercury.lib import database_clock, durations
+from providers.models import Account, Breaker, BreakerChange, BreakerMode, BreakerState
+
+FAULT_LIMIT = 5  # provider faults within the window that open it …
+FAULT_SHARE = 0.5  # … if they are at least this share of the window's calls
+WINDOW = dt.timedelta(seconds=60)  # begins with the first fault
+FIRST_WAIT = dt.timedelta(seconds=10)  # open for so long before the first probe; doubled after each that fails
+LONGEST_WAIT = dt.timedelta(seconds=30)
+PLACES_AFTER_PROBE = 2  # calls at once after a good probe, doubled with each good group …
+PLACES_FULL = 256  # … until there is no bound any more
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The row of a breaker as values; see `models.Breaker` for each field."""
+
+    account_id: int
+    version: int = 0
+    mode: BreakerMode = BreakerMode.AUTO
+    state: BreakerState = BreakerState.CLOSED
+    epoch: int = 0
+    window_started_at: dt.datetime | None = None
+    window_calls: int = 0
+    window_faults: int = 0
+    trips: int = 0
+    opened_at: dt.datetime | None = None
+    open_until: dt.datetime | None = None
+    probe_until: dt.datetime | None = None
+    places: int | None = None
+    limited_until: dt.datetime | None = None
+    next_call_at: dt.datetime | None = None
+    last_fault: str = ""
+    last_fault_at: dt.datetime | None = None
+
+    @classmethod
+    def of(cls, row: Breaker) -> "Snapshot":
+        """The values of a loaded row."""
+        return cls(**{name: getattr(row, name) for name in _FIELDS})
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Snapshot))
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a group of calls of one account came to. `epoch` is the breaker's when the calls began."""
+
+    epoch: int
+    answered: int = 0  # accepted, or refused for the message's or the account's sake: the provider is there
+    faults: int = 0  # faults of the provider, and unknown outcomes
+    last_fault: str = ""
+    limited_until: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether an account may be called now. `until`: when it may be asked again, if waiting helps."""
+
+    allowed: bool
+    note: str
+    probe: bool = False  # allowed, but as the one probe: take it with `begin_probe` first
+    places: int | None = None  # at most so many calls at once, by all that this drain does
+    until: dt.datetime | None = None
+
+
+def permission(breaker: Snapshot, now: dt.datetime) -> Permission:
+    """Whether the breaker and the provider's own rate limit let a call through."""
+    if breaker.mode == BreakerMode.OPEN:
+        return Permission(False, "breaker forced open")
+    if breaker.limited_until and breaker.limited_until > now:
+        return Permission(False, f"rate limit until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until)
+    if breaker.mode == BreakerMode.CLOSED:
+        return Permission(True, "breaker forced closed")
+    match breaker.state:
+        case BreakerState.OPEN if breaker.open_until and breaker.open_until > now:
+            return Permission(False, f"breaker open until {breaker.open_until:%H:%M:%S}", until=breaker.open_until)
+        case BreakerState.HALF_OPEN if breaker.probe_until and breaker.probe_until > now:
+            return Permission(False, "breaker half-open, a probe is under way", until=now + dt.timedelta(seconds=2))
+        case BreakerState.OPEN | BreakerState.HALF_OPEN:
+            return Permission(True, "breaker half-open, probe free", probe=True, places=1)
+    if breaker.places is not None:
+        return Permission(True, f"recovering, {breaker.places} calls at once", places=breaker.places)
+    return Permission(True, "")
+
+
+def begin_probe(breaker: Snapshot, now: dt.datetime, lease: dt.timedelta) -> Snapshot:
+    """The breaker with the one probe taken, until `lease` is over. Whoever saves it has the probe."""
+    return dataclasses.replace(breaker, state=BreakerState.HALF_OPEN, epoch=breaker.epoch + 1, probe_until=now + lease)
+
+
+def observe(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
+    """The breaker after a group of calls. Results of an older epoch are void but for what the provider said of rates."""
+    if tally.limited_until and (breaker.limited_until is None or tally.limited_until > breaker.limited_until):
+        breaker = dataclasses.replace(breaker, limited_until=tally.limited_until)
+    if tally.faults:
+        breaker = dataclasses.replace(breaker, last_fault=tally.last_fault[:200], last_fault_at=now)
+    if tally.epoch != breaker.epoch or breaker.mode != BreakerMode.AUTO:
+        return breaker
+    match breaker.state:
+        case BreakerState.HALF_OPEN if tally.faults:
+            return _open(breaker, now)
+        case BreakerState.HALF_OPEN if tally.answered:
+            return _close(breaker)
+        case BreakerState.CLOSED:
+            return _count(breaker, tally, now)
+    return breaker
+
+
+def _count(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
+    """A closed breaker counts only from the first fault on, so that good times cost no write."""
+    if breaker.places is not None:
+        if tally.faults:
+            return _open(breaker, now)
+        places = breaker.places * 2 if tally.answered else breaker.places
+        return dataclasses.replace(breaker, places=places if places < PLACES_FULL else None, trips=0)
+    if breaker.window_started_at and now - breaker.window_started_at > WINDOW:
+        breaker = dataclasses.replace(breaker, window_started_at=None, window_calls=0, window_faults=0)
+    if not tally.faults and breaker.window_started_at is None:
+        return breaker
+    breaker = dataclasses.replace(
+        breaker,
+        window_started_at=breaker.window_started_at or now,
+        window_calls=breaker.window_calls + tally.answered + tally.faults,
+        window_faults=breaker.window_faults + tally.faults,
+    )
+    if breaker.window_faults >= FAULT_LIMIT and breaker.window_faults >= FAULT_SHARE * breaker.window_calls:
+        return _open(breaker, now)
+    return breaker
+
+
+def _open(breaker: Snapshot, now: dt.datetime) -> Snapshot:
+    wait = min(FIRST_WAIT * 2 ** min(breaker.trips, 10), LONGEST_WAIT)
+    return dataclasses.replace(
+        breaker,
+        state=BreakerState.OPEN,
+        epoch=breaker.epoch + 1,
+        trips=min(breaker.trips + 1, 100),
+        opened_at=breaker.opened_at if breaker.state == BreakerState.HALF_OPEN and breaker.opened_at else now,
+        open_until=now + wait,
+        probe_until=None,
+        places=None,
+    )
+
+
+def _close(breaker: Snapshot) -> Snapshot:
+    return dataclasses.replace(
+        breaker,
+        state=BreakerState.CLOSED,
+        epoch=breaker.epoch + 1,
+        window_started_at=None,
+        window_calls=0,
+        window_faults=0,
+        opened_at=None,
+        open_until=None,
+        probe_until=None,
+        places=PLACES_AFTER_PROBE,
+    )
+
+
+def describe(breaker: Snapshot, now: dt.datetime) -> str:
+    """What the breaker does now, in words: "1 fault of 5", "probe in 26 s"."""
+    if breaker.mode != BreakerMode.AUTO:
+        return BreakerMode(breaker.mode).label
+    if breaker.state == BreakerState.OPEN and breaker.open_until:
+        wait = (breaker.open_until - now).total_seconds()
+        return f"probe in {durations.words(wait)}" if wait > 0 else "probe with the next mail"
+    if breaker.state == BreakerState.HALF_OPEN:
+        return "one probe under way"
+    if breaker.places is not None:
+        return f"recovering, {breaker.places} calls at once"
+    if breaker.window_faults and breaker.window_started_at and now - breaker.window_started_at <= WINDOW:
+        return f"{breaker.window_faults} fault{'s' if breaker.window_faults > 1 else ''} of {FAULT_LIMIT}"
+    return "no faults"
+
+
+def save(before: Snapshot, after: Snapshot, *, by: str) -> bool:
+    """Write what was decided, with a line of history if the state changed; False if another process was faster."""
+    changed = {name: getattr(after, name) for name in _FIELDS if getattr(after, name) != getattr(before, name)}
+    if not changed:
+        return True
+    with transaction.atomic():
+        rows = Breaker.objects.filter(account_id=before.account_id, version=before.version)
+        if rows.update(**changed, version=F("version") + 1) != 1:
+            return False
+        if after.state != before.state and after.state != BreakerState.HALF_OPEN:
+            BreakerChange.objects.create(
+                account_id=before.account_id,
+                created_at=database_clock.now(),
+                by=by,
+                state=after.state,
+                what=_told(before, after),
+            )
+    return True
+
+
+def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str) -> Snapshot:
+    """Load the row, decide, and write; again if another process was faster. Returns what was written.
+
+    Raises Breaker.DoesNotExist if the account is gone. Each turn that loses means that another one won, so the loop ends.
+    """
+    while True:
+        before = Snapshot.of(Breaker.objects.get(account_id=account_id))
+        after = decide(before)
+        if save(before, after, by=by):
+            return after
+
+
+def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> None:
+    """Open or close a breaker by hand, or give it back to its arithmetic (`AUTO`), with a line of history.
+
+    Raises Account.DoesNotExist. Results of calls already under way no longer count.
+    """
+    account = Account.objects.get(name=account_name)
+
+    def forced(breaker: Snapshot) -> Snapshot:
+        fresh = _close(breaker)
+        return dataclasses.replace(fresh, mode=mode, trips=0, places=None, limited_until=None)
+
+    with transaction.atomic():
+        change(account.pk, forced, by=by)
+        words = BreakerMode(mode).label.lower() if mode != BreakerMode.AUTO else "back to automatic"
+        BreakerChange.objects.create(
+            account=account,
+            created_at=database_clock.now(),
+            by=by,
+            what=f"{words}: {why}"[:200] if why else words,
+            state=BreakerState.OPEN if mode == BreakerMode.OPEN else BreakerState.CLOSED,
+        )
+
+
+def _told(before: Snapshot, after: Snapshot) -> str:
+    if after.state == BreakerState.CLOSED:
+        return "probe answered, closed again" if before.state == BreakerState.HALF_OPEN else "closed"
+    if before.state == BreakerState.HALF_OPEN:
+        return f"probe failed, open again: {after.last_fault}"[:200]
+    if before.places is not None:
+        return f"failed while recovering, open again: {after.last_fault}"[:200]
+    return f"{after.window_faults} faults in {after.window_calls} calls: {after.last_fault}"[:200]

@@ -1,0 +1,158 @@
+"""Which account a mail goes to, and why the others were left out. Pure: values in, a choice with its reasons out."""
+
+import datetime as dt
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from providers import circuit_breaker
+from providers.registry import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One account as the choice saw it. `until`: when waiting may help; None if it will not."""
+
+    account: str
+    weight: int
+    eligible: bool
+    note: str
+    until: dt.datetime | None = None
+    tried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The outcome of a choice: an account or none, and what was considered."""
+
+    candidate: Candidate | None
+    why: str
+    considered: tuple[Considered, ...]
+    probe: bool = False
+
+    @property
+    def free_at(self) -> dt.datetime | None:
+        """When the first of the untried accounts may be asked again; None if no waiting helps."""
+        return min((one.until for one in self.considered if one.until and not one.tried), default=None)
+
+    def considered_as_blob(self) -> list[dict[str, Any]]:
+        """What was considered, for an event's blob."""
+        chosen = self.candidate.config.name if self.candidate else None
+        return [
+            {
+                "account": one.account,
+                "weight": one.weight,
+                "eligible": one.eligible,
+                "chosen": one.account == chosen,
+                "note": one.note,
+            }
+            for one in self.considered
+        ]
+
+
+def choose(
+    candidates: Iterable[Candidate],
+    *,
+    now: dt.datetime,
+    draw: float,
+    tried: Container[str] = (),
+    in_flight: Mapping[str, int],
+    places: int | None = None,
+    permits: Mapping[str, int],
+) -> Choice:
+    """Choose an account by a weighted draw among those that may be called now.
+
+    `draw`: in [0, 1). `in_flight`: calls under way, by account. `places`: at most so many of them for one account.
+    `permits`: calls that a rate limit grants now, by account; an account that is missing there has no limit.
+    """
+    considered, eligible = [], []
+    for candidate in candidates:
+        permission, verdict = _weigh(candidate, now, tried, in_flight, places, permits)
+        considered.append(verdict)
+        if verdict.eligible:
+            eligible.append((candidate, permission))
+    if not eligible:
+        return Choice(None, "no account may be called now", tuple(considered))
+    candidate, permission, number, total = _drawn(eligible, draw)
+    considered = [_mark(one, candidate, number, total) for one in considered]
+    why = (
+        "the only eligible account" if len(eligible) == 1 else f"weighted draw among {len(eligible)} eligible accounts"
+    )
+    return Choice(candidate, why, tuple(considered), permission.probe)
+
+
+def capacity(
+    candidates: Iterable[Candidate],
+    *,
+    now: dt.datetime,
+    in_flight: Mapping[str, int],
+    places: int | None,
+    permits: Mapping[str, int],
+) -> int:
+    """How many mails could be handed to accounts right now; nobody claims more than this."""
+    total = 0
+    for candidate in candidates:
+        permission, verdict = _weigh(candidate, now, (), in_flight, places, permits)
+        if not verdict.eligible:
+            continue
+        name = candidate.config.name
+        bounds = [bound for bound in (places, permission.places) if bound is not None]
+        room = min(bounds) - in_flight.get(name, 0) if bounds else 1_000_000
+        total += min(room, permits.get(name, room))
+    return total
+
+
+def _weigh(
+    candidate: Candidate,
+    now: dt.datetime,
+    tried: Container[str],
+    in_flight: Mapping[str, int],
+    places: int | None,
+    permits: Mapping[str, int],
+) -> tuple[circuit_breaker.Permission, Considered]:
+    name, weight = candidate.config.name, candidate.config.weight
+    permission = circuit_breaker.permission(candidate.breaker, now)
+
+    def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Considered:
+        return Considered(name, weight, eligible, note, until, tried=name in tried)
+
+    busy = in_flight.get(name, 0)
+    soon = now + dt.timedelta(seconds=1)
+    if not candidate.enabled:
+        return permission, verdict("disabled")
+    if not candidate.configured:
+        return permission, verdict("not in this process's environment")
+    if name in tried:
+        return permission, verdict("already tried in this round")
+    if weight == 0:
+        return permission, verdict("weight 0")
+    if not permission.allowed:
+        return permission, verdict(permission.note, until=permission.until)
+    if permission.places is not None and busy >= permission.places:
+        return permission, verdict(f"{permission.note}; all in use", until=soon)
+    if places is not None and busy >= places:
+        return permission, verdict(f"all {places} places in use", until=soon)
+    if permits.get(name, 1) < 1:
+        return permission, verdict(f"rate limit {candidate.config.rate:g}/s reached", until=soon)
+    return permission, verdict(permission.note, eligible=True)
+
+
+def _drawn(
+    eligible: Sequence[tuple[Candidate, circuit_breaker.Permission]], draw: float
+) -> tuple[Candidate, circuit_breaker.Permission, int, int]:
+    total = sum(candidate.config.weight for candidate, _ in eligible)
+    number = min(int(draw * total), total - 1)
+    passed = 0
+    for candidate, permission in eligible:
+        passed += candidate.config.weight
+        if number < passed:
+            return candidate, permission, number + 1, total
+    raise AssertionError("the draw is below the total")
+
+
+def _mark(one: Considered, chosen: Candidate, number: int, total: int) -> Considered:
+    if not one.eligible:
+        return one
+    note = f"chosen (drew {number} of {total})" if one.account == chosen.config.name else "eligible"
+    note = f"{note}: {one.note}" if one.note else note
+    return Considered(one.account, one.weight, True, note)
