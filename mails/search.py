@@ -1,0 +1,135 @@
+"""The words of search, and the named states and ages that lists narrow by; used by the pages, the admin and `mails`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Callable
+
+from django.db.models import Exists, OuterRef, Q
+
+from mails.models import Recipient
+from mails.querysets import MailQuerySet
+from mails.states import LEASED, HoldReason, Status
+
+# What a list may be narrowed to, in the order people read it: name -> (words, condition).
+STATES: dict[str, tuple[str, Q]] = {
+    "queued": ("Queued", Q(status=Status.QUEUED)),
+    "sending": ("Sending", Q(status__in=LEASED)),
+    "waiting": ("Waiting to retry", Q(status=Status.WAITING)),
+    "unknown": ("Outcome unknown", Q(status=Status.HELD, reason_code=HoldReason.UNKNOWN)),
+    "held": ("Held", Q(status=Status.HELD) & ~Q(reason_code=HoldReason.UNKNOWN)),
+    "done": ("Sent", Q(status=Status.DONE)),
+    "discarded": ("Discarded", Q(status=Status.DISCARDED)),
+    "expired": ("Expired", Q(status=Status.EXPIRED)),
+    "cancelled": ("Cancelled", Q(status=Status.CANCELLED)),
+    "rejected": ("Rejected", Q(status=Status.REJECTED)),
+}
+
+AGES: dict[str, tuple[str, dt.timedelta]] = {
+    "15m": ("Last 15 minutes", dt.timedelta(minutes=15)),
+    "1h": ("Last hour", dt.timedelta(hours=1)),
+    "24h": ("Last 24 hours", dt.timedelta(hours=24)),
+    "7d": ("Last 7 days", dt.timedelta(days=7)),
+}
+
+HELP = "Words search recipient, sender, subject and id. Or narrow: to:zeus@ from:billing provider:mailgun-eu reason:550"
+
+
+class UnknownSearchWord(ValueError):
+    """A prefix that search does not know, or a value it cannot read; the text says which are known."""
+
+
+def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
+    """The mails of `mails` that every word of `text` fits: plain words, or `prefix:value` for one field.
+
+    Raises UnknownSearchWord, naming what it knows.
+    """
+    for word in text.split():
+        mails = mails.filter(_condition(word))
+    return mails
+
+
+def _condition(word: str) -> Q:
+    match = re.fullmatch(r"([a-z_]+):(.*)", word, re.IGNORECASE)
+    if match is None:
+        return _anywhere(word)
+    prefix, value = match[1].lower(), match[2]
+    if prefix not in WORDS:
+        known = " ".join(f"{name}:" for name in WORDS)
+        raise UnknownSearchWord(f"“{prefix}:” is not a word of search. Known: {known}")
+    if not value:
+        raise UnknownSearchWord(f"“{prefix}:” needs a value right behind the colon.")
+    return WORDS[prefix](value)
+
+
+def _to(value: str) -> Q:
+    return Q(Exists(Recipient.objects.filter(mail=OuterRef("pk"), address__icontains=value)))
+
+
+def _application(value: str) -> Q:
+    return Q(api_key__name__icontains=value) | Q(user__username__iexact=value)
+
+
+def _id(value: str) -> Q:
+    """Mails whose id begins with `value`: a range of the primary key, so that no row is read in vain."""
+    digits = value.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
+        raise UnknownSearchWord(
+            f"“{value}” is not the beginning of an id: write hexadecimal digits, with or without -."
+        )
+    return Q(pk__gte=uuid.UUID(digits.ljust(32, "0")), pk__lte=uuid.UUID(digits.ljust(32, "f")))
+
+
+def _before(value: str) -> Q:
+    return Q(pk__lt=first_id(_moment(value)))
+
+
+def _after(value: str) -> Q:
+    return Q(pk__gte=first_id(_moment(value)))
+
+
+def _moment(value: str) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(value)
+    except ValueError as error:
+        raise UnknownSearchWord(
+            f"“{value}” is not a time. Write 2026-11-24 or 2026-11-24T12:00 (UTC unless it names a zone)."
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _anywhere(word: str) -> Q:
+    found = Q(sender__icontains=word) | Q(subject__icontains=word) | _to(word)
+    return found | _id(word) if re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", word.lower()) else found
+
+
+WORDS: dict[str, Callable[[str], Q]] = {
+    "to": _to,
+    "from": lambda value: Q(sender__icontains=value),
+    "subject": lambda value: Q(subject__icontains=value),
+    "provider": lambda value: Q(provider__iexact=value),
+    "reason": lambda value: Q(reason_code__icontains=value),
+    "id": _id,
+    "app": _application,
+    "before": _before,
+    "after": _after,
+}
+
+
+def first_id(moment: dt.datetime) -> uuid.UUID:
+    """The smallest id that a mail of `moment` or later can have: ids (UUID version 7) begin with their millisecond."""
+    milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
+    return uuid.UUID(int=milliseconds << 80)
+
+
+def since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> MailQuerySet:
+    """The mails that came in within `age` before `now`; a range of the primary key."""
+    return mails.filter(pk__gte=first_id(now - age))
+
+
+def counted(mails: MailQuerySet, bound: int) -> str:
+    """How many mails there are, in words; reads at most `bound` of them: `1,840` or `10,000+`."""
+    count = mails.order_by()[: bound + 1].count()
+    return f"{bound:,}+" if count > bound else f"{count:,}"

@@ -1,0 +1,366 @@
+"""A mail's life told in sentences: the same words for the pages, the admin and the commands.
+
+`entries`, `verdict`, `badge`, `facts` and `spans` are pure: they take rows and a `now` and return values. `story`
+reads the rows of one mail and calls them. The sentence of one event is `sentences`' business.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from django.conf import settings
+
+from mails.models import Attempt, Content, Event, Mail, Recipient
+from mails.sentences import HELD_WORDS, Blob, Entry, age_words, clean, clock, tell
+from mails.states import FINAL, AttemptState, EventName, HoldReason, Status
+from mercury.lib import durations
+
+EVENTS_SHOWN = 200  # a page shows the first event and the last so many, unless asked for all
+EVENTS_AT_MOST = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A state as an icon and a word; `help` is its meaning in one sentence."""
+
+    word: str
+    tone: str
+    icon: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure with its name and a note below it. `at` is set where the figure is a point in time."""
+
+    label: str
+    value: str
+    note: str = ""
+    at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a mail's life, in seconds since it came in."""
+
+    label: str
+    start: float
+    length: float
+    tone: str
+
+    @property
+    def words(self) -> str:
+        """Its length for people."""
+        return durations.words(self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that a page or a command tells of one mail."""
+
+    mail: Mail
+    badge: Badge
+    verdict: str
+    facts: list[Fact]
+    spans: list[Span]
+    entries: list[Entry]
+    recipients: list[Recipient]
+    attempts: list[Attempt]
+    text: str
+    cursor: int  # id of the last event told
+    event_count: int  # events told
+    left_out: bool  # older events exist that were not told
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more is expected to happen."""
+        return self.mail.status in FINAL
+
+
+# Reading
+
+
+def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
+    """Read what belongs to `mail` (four queries, each by an index) and tell it.
+
+    Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
+    """
+    bound = EVENTS_AT_MOST if everything else EVENTS_SHOWN
+    newest = list(Event.objects.filter(mail=mail).order_by("-id")[: bound + 1])
+    left_out = len(newest) > bound
+    events = newest[::-1]
+    if left_out:
+        events = [*Event.objects.filter(mail=mail).order_by("id")[:1], *events[1:]]
+    attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
+    return Story(
+        mail=mail,
+        badge=badge(mail),
+        verdict=verdict(mail, now),
+        facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS),
+        spans=spans(mail, events, attempts, now),
+        entries=entries(mail, events, now),
+        recipients=list(Recipient.objects.filter(mail=mail).order_by("id")),
+        attempts=attempts,
+        text=Content.objects.filter(mail=mail).values_list("text", flat=True).first() or "",
+        cursor=events[-1].id if events else 0,
+        event_count=len(events),
+        left_out=left_out,
+    )
+
+
+# The state in words
+
+
+def badge(mail: Mail) -> Badge:
+    """The state of `mail` as a badge."""
+    match mail.status:
+        case Status.QUEUED:
+            return Badge("Queued", "neutral", "clock", "It is stored and waits for a worker.")
+        case Status.CLAIMED | Status.SENDING:
+            return Badge("Sending", "active", "plane", "A worker has it; no provider has answered yet.")
+        case Status.WAITING:
+            return Badge(
+                "Waiting to retry", "waiting", "again", "No account could take it for now; it is tried again by itself."
+            )
+        case Status.HELD:
+            return _held_badge(mail.reason_code)
+        case Status.DONE:
+            note = " An earlier attempt's outcome is unknown: it may have arrived twice." if mail.doubtful else ""
+            word = "Sent, possibly twice" if mail.doubtful else "Sent"
+            return Badge(word, "ok", "tick", f"A provider took it.{note}")
+        case Status.DISCARDED:
+            return Badge("Discarded", "bad", "cross", "No account would take it.")
+        case Status.EXPIRED:
+            return Badge("Expired", "neutral", "cross", "Its time was over before an account took it.")
+        case Status.CANCELLED:
+            return Badge("Cancelled", "neutral", "cross", "A person or the API took it back.")
+        case _:
+            return Badge("Rejected", "bad", "ban", "It failed validation and was never queued.")
+
+
+def _held_badge(reason: str) -> Badge:
+    word = {HoldReason.UNKNOWN.value: "Outcome unknown", HoldReason.POISON.value: "Held: poison"}.get(reason, "Held")
+    meaning = HELD_WORDS.get(reason, HELD_WORDS[HoldReason.OPERATOR.value])[1]
+    return Badge(word, "unknown", "question", meaning)
+
+
+def verdict(mail: Mail, now: dt.datetime) -> str:
+    """One sentence: where the mail stands, and why."""
+    provider = clean(mail.provider)
+    took = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
+    reason = clean(mail.reason_code)
+    match mail.status:
+        case Status.QUEUED:
+            return f"Stored {took} ago; waits for a worker in lane {mail.lane}."
+        case Status.CLAIMED:
+            return "A worker has it and is choosing a provider."
+        case Status.SENDING:
+            return f"Handed to {provider or 'a provider'}, which has not answered yet."
+        case Status.WAITING:
+            when = f" at {clock(mail.next_attempt_at)}" if mail.next_attempt_at else ""
+            because = f"; the last fault was {reason}" if reason else ""
+            return f"No account could take it for now{because}. Round {mail.round} starts{when}."
+        case Status.HELD:
+            return badge(mail).help + (f" Last at {provider}." if provider else "")
+        case Status.DONE:
+            note = " It may have arrived twice: an earlier attempt gave no answer." if mail.doubtful else ""
+            return f"Taken by {provider or 'a provider'} {took} after it was accepted.{note}"
+        case Status.DISCARDED:
+            return f"No account would take it: {reason or 'no reason is on record'}. It was given up after {took}."
+        case Status.EXPIRED:
+            return f"No account took it in time: it expired after {took}."
+        case Status.CANCELLED:
+            return f"Taken back {took} after it was accepted."
+        case _:
+            return "It failed validation and was never queued; the BAD REQUEST event names each fault."
+
+
+# The figures
+
+
+def facts(
+    mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt], now: dt.datetime, *, rounds: int
+) -> list[Fact]:
+    """Five figures: accepted, waited in queue, at providers, attempts, and the total or the time so far."""
+    at_providers = sum(_attempt_seconds(attempt, now) for attempt in attempts)
+    return [
+        Fact("Accepted", age_words((now - mail.created_at).total_seconds()), clock(mail.created_at), mail.created_at),
+        Fact("Waited in queue", durations.words(_waited(mail, events, now)), f"lane {mail.lane}"),
+        Fact("At providers", durations.words(at_providers), _provider_note(attempts)),
+        Fact("Attempts", str(len(attempts)), f"round {mail.round} of {rounds}"),
+        _total(mail, now),
+    ]
+
+
+def _total(mail: Mail, now: dt.datetime) -> Fact:
+    words = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
+    match mail.status:
+        case Status.DONE:
+            return Fact("Accepted to sent", words)
+        case Status.REJECTED:
+            return Fact("Answered in", words)
+        case Status.DISCARDED | Status.EXPIRED | Status.CANCELLED:
+            return Fact("Accepted to the end", words, badge(mail).word.lower())
+        case Status.HELD:
+            return Fact("So far", words, "held")
+        case _:
+            return Fact("So far", words)
+
+
+def _provider_note(attempts: Sequence[Attempt]) -> str:
+    if not attempts:
+        return "not called yet"
+    words = []
+    for attempt in attempts[-3:]:
+        took = f"{durations.words(attempt.latency_ms / 1000)} " if attempt.latency_ms is not None else ""
+        state = "" if attempt.state == AttemptState.ACCEPTED else _STATE_WORDS[AttemptState(attempt.state)]
+        words.append(f"{took}{state}".strip())
+    return ("… + " if len(attempts) > 3 else "") + " + ".join(words)
+
+
+_STATE_WORDS = {
+    AttemptState.OPEN: "no answer yet",
+    AttemptState.ACCEPTED: "accepted",
+    AttemptState.REFUSED: "refused",
+    AttemptState.UNKNOWN: "unknown",
+}
+
+
+def _waited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> float:
+    waits = [Blob(event.blob).number("waited_ms") or 0.0 for event in events if event.event == EventName.DEQUEUE]
+    if waits or mail.status in FINAL or mail.attempt_count:
+        return max(0.0, sum(waits) / 1000)
+    return max(0.0, (now - mail.created_at).total_seconds())
+
+
+def _attempt_seconds(attempt: Attempt, now: dt.datetime) -> float:
+    if attempt.latency_ms is not None:
+        return attempt.latency_ms / 1000
+    return max(0.0, ((attempt.closed_at or now) - attempt.opened_at).total_seconds())
+
+
+def spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt], now: dt.datetime) -> list[Span]:
+    """Where the time went: storing, waiting in the queue, and each call. Stretches under a tenth of 1 ms count too."""
+    start = _start(mail, events)
+    found: list[Span] = []
+    stored: float | None = None
+    waited_from = 0.0
+    for event in events:
+        offset = _offset(event, start)
+        if event.event == EventName.ACCEPTED and stored is None:
+            stored = waited_from = offset
+            found.append(Span("Validate and store", 0.0, offset, "neutral"))
+        elif event.event == EventName.DEQUEUE:
+            found.append(Span(f"Queue ({mail.lane})", waited_from, max(0.0, offset - waited_from), "waiting"))
+        elif event.event in _LEFT_THE_WORKER:
+            waited_from = offset
+    found += [_call(attempt, start, now) for attempt in attempts]
+    if mail.status in (Status.QUEUED, Status.WAITING) and events:
+        found.append(Span("Waiting now", waited_from, max(0.0, now.timestamp() - start - waited_from), "waiting"))
+    return sorted(found, key=lambda span: span.start)[:40]
+
+
+def _call(attempt: Attempt, start: float, now: dt.datetime) -> Span:
+    return Span(
+        f"{attempt.account}: {_attempt_answer(attempt)}",
+        max(0.0, attempt.opened_at.timestamp() - start),
+        _attempt_seconds(attempt, now),
+        _ATTEMPT_TONES[AttemptState(attempt.state)],
+    )
+
+
+_LEFT_THE_WORKER = frozenset({EventName.RETRY, EventName.POSTPONED, EventName.RELEASED, EventName.REPROCESS})
+_ATTEMPT_TONES = {
+    AttemptState.OPEN: "active",
+    AttemptState.ACCEPTED: "ok",
+    AttemptState.REFUSED: "bad",
+    AttemptState.UNKNOWN: "unknown",
+}
+
+
+def _attempt_answer(attempt: Attempt) -> str:
+    if attempt.state == AttemptState.OPEN:
+        return "no answer yet"
+    if attempt.status_code:
+        return str(attempt.status_code)
+    return attempt.reason_code or _STATE_WORDS[AttemptState(attempt.state)]
+
+
+# The timeline
+
+
+def entries(mail: Mail, events: Sequence[Event], now: dt.datetime) -> list[Entry]:
+    """One entry an event, in their order, and a last one for what is under way. `events` starts with the first."""
+    start = _start(mail, events)
+    told: list[Entry] = []
+    round_before: float | None = None
+    for event in events:
+        blob = Blob(event.blob)
+        entry = replace(
+            tell(mail, event, blob),
+            id=event.id,
+            event=clean(event.event),
+            at=dt.datetime.fromtimestamp(event.created_at / 1e9, tz=dt.UTC),
+            offset=_offset(event, start),
+            by=clean(event.created_by),
+            blob=blob.pretty(),
+        )
+        round_now = blob.number("round") if event.event in _ROUND_BEGINS else None
+        if round_now is not None and round_now != round_before:
+            rounds = blob.number("rounds")
+            entry = replace(entry, new_round=f"Round {round_now:.0f}" + (f" of {rounds:.0f}" if rounds else ""))
+            round_before = round_now
+        told.append(entry)
+    under_way = _under_way(mail, events, now)
+    return [*told, under_way] if under_way else told
+
+
+_ROUND_BEGINS = frozenset({EventName.DEQUEUE, EventName.READY_TO_SEND})
+
+
+def _start(mail: Mail, events: Sequence[Event]) -> float:
+    """When the mail came in, as seconds since 1970."""
+    return min(mail.created_at.timestamp(), events[0].created_at / 1e9) if events else mail.created_at.timestamp()
+
+
+def _offset(event: Event, start: float) -> float:
+    return max(0.0, event.created_at / 1e9 - start)
+
+
+def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry | None:
+    """What the mail waits for, or None at the end of its life."""
+    match mail.status:
+        case Status.QUEUED:
+            return Entry("Waiting for a worker", parts=(f"Lane {mail.lane}",), icon="clock")
+        case Status.CLAIMED:
+            return Entry("A worker is choosing a provider", tone="active", icon="clock")
+        case Status.SENDING:
+            return _answer_awaited(mail, events, now)
+        case Status.WAITING:
+            at = mail.next_attempt_at
+            words = f"At {clock(at)}, in {durations.words(max(0.0, (at - now).total_seconds()))}" if at else ""
+            return Entry(f"Waiting for round {mail.round}", parts=(words,), tone="waiting", icon="clock")
+        case Status.HELD:
+            return Entry(
+                "Waiting for evidence" if mail.reason_code == HoldReason.UNKNOWN else "Waiting for an operator",
+                parts=("It is not tried elsewhere until a person or the provider says what happened.",)
+                if mail.reason_code == HoldReason.UNKNOWN
+                else ("It stays here until somebody releases it.",),
+                tone="unknown",
+                icon="clock",
+            )
+        case _:
+            return None
+
+
+def _answer_awaited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry:
+    sends = [event for event in events if event.event == EventName.SEND]
+    words = ""
+    if sends:
+        passed = durations.words(max(0.0, now.timestamp() - sends[-1].created_at / 1e9))
+        limit = Blob(sends[-1].blob).number("deadline_s")
+        words = f"{passed} of {durations.words(limit)}" if limit is not None else passed
+    provider = clean(mail.provider) or "the provider"
+    return Entry(f"Waiting for {provider} to answer", parts=(words,), tone="active", icon="clock")
