@@ -31,6 +31,9 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=64, help_text="The application that uses the key.")
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     secret_hash = models.CharField(max_length=64, editable=False)  # SHA-256, hex
+    old_prefix = models.CharField(max_length=16, blank=True, editable=False)  # after a rotation, until old_expires_at
+    old_secret_hash = models.CharField(max_length=64, blank=True, editable=False)
+    old_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     scopes = models.JSONField(default=list, help_text="What the key may do.")
     senders = models.JSONField(default=list, blank=True, help_text="Addresses it may send as; @example.com or *.")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,0 +1,118 @@
+"""The keys applications sign in with: made, found, rotated, revoked. Only their hashes are stored.
+
+A key reads `mk_<prefix>_<secret>`: the prefix finds its row and may be shown, the secret (256 random bits) is shown once.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Iterable
+
+from django.db.models import Q, TextChoices
+from django.utils import timezone
+
+from mails.models import ApiKey
+
+_SHAPE = re.compile(r"mk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+_PREFIX_ALPHABET = string.ascii_lowercase + string.digits
+_LAST_USED_STEP = dt.timedelta(minutes=1)
+
+
+class Scope(TextChoices):
+    """What a key may do."""
+
+    MAILS_SEND = "mails:send", "Send mails"
+    MAILS_READ = "mails:read", "Read its own mails and their events"
+    EVENTS_WRITE = "events:write", "Append events under names of its own"
+    EVENTS_SYSTEM = "events:system", "Append events under the names of the sending model"
+    PROVIDERS_READ = "providers:read", "Read provider accounts"
+    PROVIDERS_WRITE = "providers:write", "Register, change and remove provider accounts"
+
+
+SCOPES = tuple(Scope.values)
+
+
+def create(
+    name: str, *, scopes: Iterable[str], senders: Iterable[str], expires_at: dt.datetime | None = None
+) -> tuple[ApiKey, str]:
+    """Store a new key and return it with its text, which is never to be had again.
+
+    `senders` are addresses, `@example.com` for a whole domain, or `*`. Raises ValueError naming an unknown scope.
+    """
+    chosen = list(dict.fromkeys(scopes))
+    unknown = [scope for scope in chosen if scope not in SCOPES]
+    if unknown:
+        raise ValueError(f"Unknown scope '{unknown[0]}'. Known: {', '.join(SCOPES)}.")
+    prefix, text = _made()
+    key = ApiKey.objects.create(
+        name=name,
+        prefix=prefix,
+        secret_hash=_hash(text),
+        scopes=[str(scope) for scope in chosen],
+        senders=list(dict.fromkeys(senders)),
+        expires_at=expires_at,
+    )
+    return key, text
+
+
+def find(text: str) -> ApiKey | None:
+    """The usable key that `text` is, or None for a wrong, revoked or expired one.
+
+    One query; a second one, at most once a minute, notes that the key was used. The secret is compared in constant time.
+    """
+    match = _SHAPE.fullmatch(text)
+    if match is None:
+        return None
+    now = timezone.now()
+    digest = _hash(text)
+    found = None
+    for key in ApiKey.objects.usable(now).filter(
+        Q(prefix=match[1]) | Q(old_prefix=match[1], old_expires_at__gt=now)
+    ):
+        expected = key.secret_hash if key.prefix == match[1] else key.old_secret_hash
+        if hmac.compare_digest(expected, digest):
+            found = key
+    if found is not None:
+        _note_use(found, now)
+    return found
+
+
+def revoke(key: ApiKey) -> bool:
+    """End the key at once and for good. False if it had been revoked before."""
+    now = timezone.now()
+    won = ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=now)
+    if won:
+        key.revoked_at = now
+    return bool(won)
+
+
+def rotate(key: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+    """Give the key a new text and return both; the old text works for `overlap` more.
+
+    It stays the same key: its mails, idempotency keys, scopes and senders are kept.
+    """
+    prefix, text = _made()
+    key.old_prefix, key.old_secret_hash = key.prefix, key.secret_hash
+    key.old_expires_at = timezone.now() + overlap
+    key.prefix, key.secret_hash = prefix, _hash(text)
+    key.save(update_fields=["old_prefix", "old_secret_hash", "old_expires_at", "prefix", "secret_hash"])
+    return key, text
+
+
+def _made() -> tuple[str, str]:
+    prefix = "".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(8))
+    return prefix, f"mk_{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def _hash(text: str) -> str:
+    """SHA-256 is enough: what is hashed holds 256 random bits, so there is nothing to guess."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _note_use(key: ApiKey, now: dt.datetime) -> None:
+    if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_STEP:
+        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+        key.last_used_at = now
