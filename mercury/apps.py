@@ -3,11 +3,17 @@
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
+from mercury import checks
+
 
 class MercuryConfig(AppConfig):
     """The project itself."""
 
     name = "mercury"
+
+    def ready(self) -> None:
+        """Register Mercury's checks."""
+        checks.register_all()
 
 
 class MercuryAdminConfig(AdminConfig):

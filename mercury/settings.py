@@ -3,6 +3,7 @@
 import datetime as dt
 import sys
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -11,7 +12,19 @@ from django.core.management.utils import get_random_secret_key
 from mercury.lib import durations
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+
+
+class _Env(environ.Env):  # type: ignore[misc]  # django-environ carries no types
+    """Remembers which names were read, so that `check` can warn of a misspelt one."""
+
+    names: set[str] = set()
+
+    def get_value(self, var: str, *args: Any, **options: Any) -> Any:
+        self.names.add(var)
+        return super().get_value(var, *args, **options)
+
+
+env = _Env()
 if "pytest" not in sys.modules:  # a test must not depend on whose machine it runs on
     environ.Env.read_env(BASE_DIR / ".env")
 
@@ -258,3 +271,7 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 LOGGING_CONFIG = "mercury.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
+
+# The names read above; `check` warns of any other MERCURY_ name
+
+MERCURY_NAMES = frozenset(env.names)

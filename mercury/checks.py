@@ -1,0 +1,206 @@
+"""Mercury's own system checks: settings that are misspelt, that contradict each other, or that are not safe.
+
+`manage.py check` shows them, `check --deploy` those of a real installation too; each command waits for the former.
+"""
+
+import difflib
+import importlib.util
+import sqlite3
+from collections.abc import Iterable
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
+
+from mails.states import Policy
+from mercury.lib import durations
+from mercury.lib.commands import CHECKS
+from providers import environment
+
+LEASE_MARGIN = timedelta(seconds=30)  # from the end of a call to the end of its lease
+SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim is written with
+
+
+def register_all() -> None:
+    """Tell Django of the checks below."""
+    for check in (names, values, database, accounts, beyond_loopback):
+        register(check, CHECKS)
+    for check in (production, production_accounts):
+        register(check, CHECKS, deploy=True)
+
+
+def names(**_: Any) -> list[CheckMessage]:
+    """A name that begins like ours and that nobody reads."""
+    return [
+        Warning(f"{name} is not a setting of Mercury.", hint=_suggestion(name), id="mercury.W001")
+        for name in sorted(settings.MERCURY_ENVIRONMENT)
+        if name.startswith("MERCURY_") and name not in settings.MERCURY_NAMES
+    ]
+
+
+def values(**_: Any) -> list[CheckMessage]:
+    """Values that cannot work."""
+    found: list[CheckMessage] = []
+    if settings.MERCURY_LEASE < settings.MERCURY_DEADLINE + LEASE_MARGIN:
+        lease, deadline = (
+            durations.words(setting.total_seconds()) for setting in (settings.MERCURY_LEASE, settings.MERCURY_DEADLINE)
+        )
+        found.append(
+            Error(
+                f"MERCURY_LEASE ({lease}) ends before a call may (MERCURY_DEADLINE, {deadline}) and its result is stored: "
+                "another worker would send the mail again.",
+                hint="Make it at least MERCURY_DEADLINE + 30 s.",
+                id="mercury.E001",
+            )
+        )
+    if settings.MERCURY_POLICY not in Policy.values:
+        found.append(
+            Error(
+                f"MERCURY_POLICY: '{settings.MERCURY_POLICY}' is no policy.",
+                hint=f"Known: {', '.join(Policy.values)}.",
+                id="mercury.E002",
+            )
+        )
+    found += [
+        Error(f"{name} must be at least 1.", id="mercury.E003")
+        for name in ("MERCURY_PLACES", "MERCURY_ROUNDS", "MERCURY_MAX_RECIPIENTS", "MERCURY_SANDBOX_KEEP")
+        if getattr(settings, name) < 1
+    ]
+    return found
+
+
+def database(**_: Any) -> list[CheckMessage]:
+    """A database, or a driver of it, that Mercury would not work with."""
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if "sqlite" in engine and sqlite3.sqlite_version_info < SQLITE_NEEDED:
+        return [
+            Error(
+                f"SQLite {sqlite3.sqlite_version} is too old; Mercury needs {'.'.join(map(str, SQLITE_NEEDED))}.",
+                hint="Use a newer Python, or PostgreSQL: DATABASE_URL.",
+                id="mercury.E004",
+            )
+        ]
+    if "postgresql" in engine and importlib.util.find_spec("psycopg") is not None:
+        return [
+            Warning(
+                "psycopg 3 is installed beside psycopg2: Django prefers it in silence, and Mercury is not tested with it.",
+                hint="pip uninstall psycopg",
+                id="mercury.W002",
+            )
+        ]
+    return []
+
+
+def accounts(**_: Any) -> list[CheckMessage]:
+    """Provider accounts in the environment that cannot be read."""
+    try:
+        environment.parse(settings.MERCURY_ENVIRONMENT)
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="docs/providers.md shows how an account is written.", id="mercury.E005")]
+    return []
+
+
+def beyond_loopback(**_: Any) -> list[CheckMessage]:
+    """Settings for a laptop on a machine that answers others."""
+    others = [host for host in settings.ALLOWED_HOSTS if not _is_loopback(host)]
+    return _unsafe(f"ALLOWED_HOSTS names {', '.join(others)}") if others else []
+
+
+def production(**_: Any) -> list[CheckMessage]:
+    """What a real installation must have set."""
+    found = _unsafe("This is checked as a deployment")
+    if not settings.MERCURY_HTTPS:
+        found.append(
+            Warning(
+                "MERCURY_HTTPS is off: passwords and API keys travel in the clear.",
+                hint="Put a proxy with TLS in front, and set MERCURY_HTTPS=true.",
+                id="mercury.W003",
+            )
+        )
+    if settings.REDIS_URL and "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+        found.append(
+            Warning(
+                "SQLite with Redis: workers on other machines do not see the mails, those on this one wait for each other.",
+                hint="Set DATABASE_URL to PostgreSQL, or leave REDIS_URL empty.",
+                id="mercury.W004",
+            )
+        )
+    return found
+
+
+def production_accounts(**_: Any) -> list[CheckMessage]:
+    """No account that would send a mail to anybody."""
+    try:
+        if environment.parse(settings.MERCURY_ENVIRONMENT) or _stored_accounts():
+            return []
+    except ImproperlyConfigured:
+        return []  # `accounts` says so
+    return [
+        Warning(
+            "No provider account: the sandbox takes every mail, and nobody receives one.",
+            hint="Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin.",
+            id="mercury.W005",
+        )
+    ]
+
+
+def refuse_unsafe_start(addresses: Iterable[str] = ()) -> None:
+    """Raise ImproperlyConfigured where strangers would reach a Mercury set up for a laptop.
+
+    `addresses` are those the server listens on, `host:port`. Called as the web process starts.
+    """
+    found = beyond_loopback()
+    listening = [address for address in addresses if not _is_loopback(address.rpartition(":")[0])]
+    if listening and not found:
+        found = _unsafe(f"The server listens on {', '.join(listening)}")
+    if found:
+        raise ImproperlyConfigured(" ".join(f"{message.msg} {message.hint}" for message in found))
+
+
+def _unsafe(because: str) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if settings.MERCURY_SECRET_IS_MADE:
+        found.append(
+            Error(
+                f"{because}, but SECRET_KEY is not set: the made one is for this machine alone.",
+                hint="Set SECRET_KEY to 50 random characters or more, the same for all processes.",
+                id="mercury.E006",
+            )
+        )
+    if settings.DEBUG:
+        found.append(
+            Error(
+                f"{because}, but DEBUG is on: it shows settings and code to anybody.",
+                hint="Set DEBUG=false.",
+                id="mercury.E007",
+            )
+        )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    host = host.strip("[]").lower()
+    if host == "localhost" or host.endswith(".localhost") or host.startswith(("unix:", "/")):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _suggestion(name: str) -> str:
+    near = difflib.get_close_matches(name, settings.MERCURY_NAMES, n=1)
+    return f"Did you mean {near[0]}?" if near else "docs/settings.md lists them all."
+
+
+def _stored_accounts() -> bool:
+    account = apps.get_model("providers", "Account")  # this module is imported before models can be
+    try:
+        return account.objects.filter(source="database", enabled=True).exists()
+    except DatabaseError:
+        return False  # nothing migrated yet, or no database: there is none to use
