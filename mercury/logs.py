@@ -1,9 +1,89 @@
-"""Logs are events with fields."""
+"""Logs are events with fields, ours and the libraries' alike: readable at a console, JSON for a collector.
 
-import logging
+No address, subject, body or secret above DEBUG: fields of that kind are left out, and what looks like an address or a
+key is masked wherever it stands, in exceptions too.
+"""
+
+import logging.config
+import re
+from collections.abc import MutableMapping
 from typing import Any
+
+import structlog
+
+_PRIVATE_FIELDS = frozenset(
+    {
+        "address", "addresses", "api_key", "authorization", "blob", "body", "content", "from", "password", "recipient",
+        "recipients", "secret", "sender", "subject", "text", "to", "token",
+    }
+)  # fmt: skip
+_ADDRESS = re.compile(r"[^\s@<>\"'(),;:\[\]]+@[^\s@<>\"'(),;:\[\]]+")
+_SECRET = re.compile(r"(mk_[a-z0-9]{8}_)[A-Za-z0-9_-]+|((?:Bearer|Basic) )\S+|(://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE)
+
+Record = MutableMapping[str, Any]
 
 
 def configure(config: dict[str, Any]) -> None:
-    """Set up logging from `settings.LOGGING`."""
-    logging.basicConfig(level=config["level"])
+    """Set up structlog and standard logging from `settings.LOGGING` (`level`, `format`: `console` or `json`)."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+    ]
+    as_json = config["format"] == "json"
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "events": {
+                    "()": structlog.stdlib.ProcessorFormatter,
+                    "foreign_pre_chain": shared,
+                    "processors": [
+                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                        structlog.processors.StackInfoRenderer(),
+                        structlog.processors.format_exc_info,
+                        discreet,
+                        renderer,
+                    ],
+                }
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "events"}},
+            "root": {"handlers": ["stderr"], "level": config["level"]},
+            "loggers": {
+                "django": {"level": "NOTSET", "handlers": [], "propagate": True},
+                "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
+            },
+        }
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def discreet(_logger: Any, _method: str, record: Record) -> Record:
+    """The record without what is nobody's business. Records of level DEBUG stay as they are, but for secrets."""
+    debug = record.get("level") == "debug"
+    for name, value in list(record.items()):
+        if name in _PRIVATE_FIELDS and not debug:
+            record[name] = "[left out]"
+        elif isinstance(value, str):
+            record[name] = _masked(value, debug=debug)
+        elif not isinstance(value, int | float | None):
+            record[name] = _masked(str(value), debug=debug)
+    return record
+
+
+def _masked(text: str, *, debug: bool) -> str:
+    text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[left out]", text)
+    return text if debug else _ADDRESS.sub("[address]", text)

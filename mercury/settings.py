@@ -58,6 +58,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="") or _made_secret(MERCURY_DATA / "s
 MERCURY_SECRET_IS_MADE = not env.str("SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
 MERCURY_BASE_URL = env.str("MERCURY_BASE_URL", default="").rstrip("/")
 ROOT_URLCONF = "mercury.urls"
 WSGI_APPLICATION = "mercury.wsgi.application"
@@ -84,6 +85,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mercury.middleware.request_id",
+    "mercury.middleware.chunked_body",
     "django.middleware.security.SecurityMiddleware",
     "mercury.middleware.content_security_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",

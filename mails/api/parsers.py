@@ -1,0 +1,59 @@
+"""Request bodies: one JSON parser, which reads no more than it may and refuses what the databases would read apart."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.parsers import BaseParser
+
+from mercury.lib.durations import size_words
+from mercury.lib.problems import Fault, Problem
+from mercury.lib.strict_json import NotStrictJSON, loads
+
+
+class StrictJSONParser(BaseParser):
+    """Takes `application/json` in UTF-8, up to `MERCURY_MAX_SIZE`, by the rules of `mercury.lib.strict_json`."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The body as an object. Raises Problem: 413 before reading what is too large, 415 or 400 for the rest."""
+        request = (parser_context or {})["request"]
+        _check_size(_declared_size(request.META))
+        _check_encoding(request)
+        body = stream.read(settings.MERCURY_MAX_SIZE + 1)
+        _check_size(len(body))
+        try:
+            return loads(body)
+        except NotStrictJSON as error:
+            fault = Fault(error.detail, error.code, error.pointer)
+            raise Problem(400, error.code, fault.words(), errors=[fault]) from None
+
+
+def _declared_size(meta: Mapping[str, Any]) -> int:
+    try:
+        return int(meta.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _check_size(size: int) -> None:
+    limit = settings.MERCURY_MAX_SIZE
+    if size > limit:
+        raise Problem(413, "too_large", f"The body is larger than {size_words(limit)} ({limit} bytes), the limit.")
+
+
+def _check_encoding(request: Any) -> None:
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UnsupportedMediaType(encoding, "Send the body as it is, without a Content-Encoding.")
+    charset = str(request._request.content_params.get("charset", "utf-8")).strip("\"' ").lower()
+    if charset not in {"utf-8", "utf8"}:
+        fault = Fault(f"The charset '{charset[:40]}' is not taken. JSON is sent as UTF-8.", "wrong_charset")
+        raise Problem(400, fault.code, fault.detail, errors=[fault])

@@ -1,0 +1,216 @@
+"""The `filter=` and `sort=` of lists: a small grammar over a documented set of fields, the same on both databases.
+
+`filter=FIELD,OP,VALUE[,VALUE…]`, several joined by `;`, all hold. `sort=FIELD[,asc|desc]`, several joined by `;`.
+In a value `\\,` `\\;` and `\\\\` stand for the character itself. `like` knows `%` (any text) and `_` (one character),
+`\\%` and `\\_` stand for themselves, and ASCII letters match in either case. Text is compared by code point.
+"""
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from django.db import connection
+from django.db.models import CharField, Lookup, Model, Q, QuerySet, TextField
+from django.db.models.expressions import F
+from django.db.models.functions import Collate
+
+from mercury.lib.problems import Fault, Problem
+
+MAX_CLAUSES = 10
+MAX_VALUES = 100
+MAX_VALUE = 512  # characters
+OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge", "in", "like")
+_LOOKUPS = {"eq": "exact", "lt": "lt", "le": "lte", "gt": "gt", "ge": "gte"}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LATEST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
+Row = TypeVar("Row", bound=Model)
+
+
+class Kind(Enum):
+    """What a field holds, and so how its values are written."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    UUID = "UUID"
+    MOMENT = "time (ISO 8601)"
+
+
+@dataclass(frozen=True, slots=True)
+class Sieve:
+    """A field that a list can be narrowed and ordered by."""
+
+    column: str
+    kind: Kind = Kind.TEXT
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """`like` is for text."""
+        return OPERATORS if self.kind is Kind.TEXT else OPERATORS[:-1]
+
+
+Fields = Mapping[str, Sieve]
+
+
+def apply(rows: QuerySet[Row], fields: Fields, *, filter_by: str, sort_by: str, default: str) -> QuerySet[Row]:
+    """`rows` narrowed and ordered, with `default` (a column that is unique) as the last order. Runs no query.
+
+    Raises Problem (400) that names the clause, the fault and what is allowed.
+    """
+    for clause in _clauses(filter_by, "filter"):
+        rows = _narrowed(rows, fields, clause)
+    order = [_order(fields, clause) for clause in _clauses(sort_by, "sort")]
+    return rows.order_by(*order, default)
+
+
+def _clauses(text: str, parameter: str) -> list[list[str]]:
+    if not text:
+        return []
+    if "\0" in text:
+        raise _problem(parameter, "It contains a NUL character; take it out.")
+    clauses = _split(text)
+    if len(clauses) > MAX_CLAUSES:
+        raise _problem(parameter, f"{len(clauses)} clauses; at most {MAX_CLAUSES} are possible.")
+    return clauses
+
+
+def _split(text: str) -> list[list[str]]:
+    """Clauses at `;`, parts at `,`; a backslash takes the meaning from either and from itself."""
+    clauses, part = [[""]], ""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            following = next(characters, "")
+            part += following if following and following in ",;\\" else character + following
+        elif character in ",;":
+            clauses[-1][-1], part = part, ""
+            if character == ",":
+                clauses[-1].append("")
+            else:
+                clauses.append([""])
+        else:
+            part += character
+    clauses[-1][-1] = part
+    return clauses
+
+
+def _narrowed(rows: QuerySet[Row], fields: Fields, clause: Sequence[str]) -> QuerySet[Row]:
+    if len(clause) < 3:
+        raise _problem("filter", f"Write FIELD,OP,VALUE, for example '{next(iter(fields))},eq,…'.", fields)
+    name, operator, *texts = clause
+    field = _field(fields, name, "filter")
+    if operator not in field.operators:
+        allowed = ", ".join(field.operators)
+        raise _problem("filter", f"'{operator[:20]}' is no operator of '{name}'. Allowed: {allowed}.", fields)
+    if operator != "in" and len(texts) > 1:
+        raise _problem("filter", f"'{operator}' takes one value. Write \\, for a comma that belongs to it.")
+    if len(texts) > MAX_VALUES:
+        raise _problem("filter", f"{len(texts)} values; at most {MAX_VALUES} are possible.")
+    values = [_value(name, field.kind, text) for text in texts]
+    if operator == "in":
+        return rows.filter(**{f"{field.column}__in": values})
+    if operator == "ne":
+        return rows.filter(~Q(**{field.column: values[0]}))
+    if operator == "like":
+        return rows.filter(**{f"{field.column}__ascii_like": values[0]})
+    if field.kind is Kind.TEXT and operator != "eq":
+        rows = rows.alias(**{f"_{name}_by_code_point": _by_code_point(field.column)})
+        return rows.filter(**{f"_{name}_by_code_point__{_LOOKUPS[operator]}": values[0]})
+    return rows.filter(**{f"{field.column}__{_LOOKUPS[operator]}": values[0]})
+
+
+def _order(fields: Fields, clause: Sequence[str]) -> Any:
+    name, direction = clause[0], clause[1] if len(clause) > 1 else "asc"
+    field = _field(fields, name, "sort")
+    if len(clause) > 2 or direction not in {"asc", "desc"}:
+        raise _problem("sort", f"Write FIELD, FIELD,asc or FIELD,desc, for example '{name},desc'.", fields)
+    expression = _by_code_point(field.column) if field.kind is Kind.TEXT else F(field.column)
+    return expression.asc() if direction == "asc" else expression.desc()
+
+
+def _by_code_point(column: str) -> Collate:
+    return Collate(F(column), "C" if connection.vendor == "postgresql" else "BINARY")
+
+
+def _field(fields: Fields, name: str, parameter: str) -> Sieve:
+    if name not in fields:
+        raise _problem(parameter, f"There is no field '{name[:40]}' to {parameter} by.", fields)
+    return fields[name]
+
+
+def _value(name: str, kind: Kind, text: str) -> Any:
+    if len(text) > MAX_VALUE:
+        raise _problem("filter", f"A value of '{name}' has {len(text)} characters; at most {MAX_VALUE} are possible.")
+    found = _READERS[kind](text)
+    if found is None:
+        raise _problem("filter", f"'{text[:40]}' is no value of '{name}', which is of type {kind.value}.")
+    return found
+
+
+def _integer(text: str) -> int | None:
+    if _INTEGER.fullmatch(text) is None:
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    return uuid.UUID(text) if _UUID.fullmatch(text) else None
+
+
+def _moment(text: str) -> dt.datetime | None:
+    """An ISO 8601 date or time between 1970 and 9998; without a zone it is UTC."""
+    try:
+        found = dt.datetime.fromisoformat(text)
+        found = found.astimezone(dt.UTC) if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if _EARLIEST <= found < _LATEST else None
+
+
+_READERS: dict[Kind, Any] = {Kind.TEXT: str, Kind.INTEGER: _integer, Kind.UUID: _uuid, Kind.MOMENT: _moment}
+
+
+def _problem(parameter: str, detail: str, fields: Fields | None = None) -> Problem:
+    code = f"invalid_{parameter}"
+    extra = {}
+    if fields is not None:
+        detail = f"{detail} Fields: {', '.join(fields)}."
+        extra = {"allowed": {name: list(field.operators) for name, field in fields.items()}}
+    return Problem(400, code, f"{parameter}: {detail}", errors=[Fault(detail, code, parameter=parameter)], extra=extra)
+
+
+@CharField.register_lookup
+@TextField.register_lookup
+class AsciiLike(Lookup[Any]):
+    """LIKE in which ASCII letters, and no others, match in either case: what SQLite does, told to PostgreSQL too."""
+
+    lookup_name = "ascii_like"
+
+    def get_prep_lookup(self) -> str:
+        """The client's pattern with each escape made good: a stray backslash is an error to PostgreSQL."""
+        pattern, characters = "", iter(str(self.rhs))
+        for character in characters:
+            if character == "\\":
+                following = next(characters, "")
+                pattern += f"\\{following}" if following and following in "%_\\" else f"\\\\{following}"
+            else:
+                pattern += character
+        return pattern
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        """SQLite's LIKE."""
+        column, column_params = self.process_lhs(compiler, connection)
+        pattern, pattern_params = self.process_rhs(compiler, connection)
+        return f"{column} LIKE {pattern} ESCAPE '\\'", [*column_params, *pattern_params]
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        """ILIKE by the collation C, which folds ASCII only."""
+        column, column_params = self.process_lhs(compiler, connection)
+        pattern, pattern_params = self.process_rhs(compiler, connection)
+        return f'{column} COLLATE "C" ILIKE {pattern} ESCAPE \'\\\'', [*column_params, *pattern_params]

@@ -1,0 +1,126 @@
+"""One reading of JSON, the same on every database and for every door.
+
+UTF-8 only, at most 32 levels deep, no NUL, no lone surrogates, no NaN or Infinity, no key twice, an object on top.
+"""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+MAX_DEPTH = 32
+
+# A string (also one that never ends: it must not be read again from each of its quotes), or a bracket.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+
+
+class NotStrictJSON(ValueError):
+    """The bytes are not what `loads` takes. `pointer` (RFC 6901) names the place where one can be named."""
+
+    def __init__(self, code: str, detail: str, pointer: str = "") -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.pointer = pointer
+
+
+def loads(body: bytes) -> dict[str, Any]:
+    """The object that `body` holds.
+
+    Raises NotStrictJSON, never anything else. Uses no recursion beyond MAX_DEPTH and time in proportion to the size.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotStrictJSON("not_utf8", f"The body is not UTF-8 (byte {error.start}). Send it as UTF-8.") from None
+    _check_depth(text)
+    try:
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_duplicates
+        )
+    except json.JSONDecodeError as error:
+        raise NotStrictJSON(
+            "not_json", f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    except NotStrictJSON:
+        raise
+    except ValueError:  # an integer of more digits than Python converts
+        raise NotStrictJSON("number_too_large", "A number in the body has too many digits.") from None
+    if not isinstance(value, dict):
+        raise NotStrictJSON("not_an_object", 'The body must be a JSON object, such as {"recipient": "hera@olimpus.com"}.')
+    if "\\u" in text or "\0" in text:
+        _check_characters(value)
+    return value
+
+
+def _check_depth(text: str) -> None:
+    """Count brackets outside strings before the parser, which recurses, sees the text."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        token = match[0]
+        if token in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise NotStrictJSON("too_deep", f"The body is nested more than {MAX_DEPTH} levels deep.")
+        elif token in "]}":
+            depth -= 1
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise NotStrictJSON("not_json", f"The body is not JSON: {name} is no JSON number.")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise NotStrictJSON("number_too_large", "A number in the body is too large.")
+    return number
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            break
+        seen.add(key)
+    shown = _printable(key)
+    raise NotStrictJSON("duplicate_key", f"The key '{shown}' stands twice in one object; give it once.", _step(shown))
+
+
+def _check_characters(value: Any) -> None:
+    """Refuse NUL and lone surrogates in any key and any string. The depth was checked, so a stack of pointers is small."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        pointer, found = waiting.pop()
+        if isinstance(found, str):
+            _check_text(found, pointer)
+        elif isinstance(found, dict):
+            for key, inner in found.items():
+                _check_text(key, pointer)
+                waiting.append((pointer + _step(key), inner))
+        elif isinstance(found, list):
+            waiting.extend((f"{pointer}/{index}", inner) for index, inner in enumerate(found))
+
+
+def _check_text(text: str, pointer: str) -> None:
+    if "\0" in text:
+        raise NotStrictJSON("forbidden_character", "It contains a NUL character; take it out.", pointer)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NotStrictJSON(
+            "forbidden_character", "It contains half of a surrogate pair, which is no character.", pointer
+        ) from None
+
+
+def _step(key: str) -> str:
+    return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _printable(key: str) -> str:
+    return key[:80].encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -1,0 +1,89 @@
+"""What every request passes through: its id, its body's length, the Content-Security-Policy, a database that is away."""
+
+import io
+import re
+import uuid
+from collections.abc import Callable
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from mercury import views
+from mercury.lib import problems
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+# django-rq's pages have scripts and styles of their own inside the HTML.
+LOOSER_POLICIES = {
+    "/admin/django_rq/": POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'").replace(
+        "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+    ),
+}
+
+
+def request_id(get_response: GetResponse) -> GetResponse:
+    """Give each request an id, the client's own if it sent a sane one: in its answer, in its errors, in each log line."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        sent = request.headers.get("X-Request-ID", "")
+        found = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        request.request_id = found  # type: ignore[attr-defined]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=found)
+        response = get_response(request)
+        response["X-Request-ID"] = found
+        return response
+
+    return middleware
+
+
+def chunked_body(get_response: GetResponse) -> GetResponse:
+    """Give a body without Content-Length (chunked) one, for Django takes such a body for empty.
+
+    Reads at most one byte more than the limit; the length then says "too large" to whoever reads the body.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        meta = request.META
+        if "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower() and meta.get("wsgi.input_terminated"):
+            body = meta["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            meta["CONTENT_LENGTH"] = str(len(body))
+            request._stream = io.BytesIO(body)  # type: ignore[attr-defined]  # where Django keeps the body unread
+        return get_response(request)
+
+    return middleware
+
+
+def content_security_policy(get_response: GetResponse) -> GetResponse:
+    """The strict policy on every answer, unless the view has set one of its own."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if "Content-Security-Policy" not in response:
+            exceptions = (policy for path, policy in LOOSER_POLICIES.items() if request.path_info.startswith(path))
+            response["Content-Security-Policy"] = next(exceptions, POLICY)
+        return response
+
+    return middleware
+
+
+def store_unavailable(get_response: GetResponse) -> GetResponse:
+    """Answer 503 with Retry-After when a page meets a database that is away. (The API's views do so themselves.)"""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        return get_response(request)
+
+    def process_exception(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, problems.STORE_UNAVAILABLE):
+            return views.store_unavailable(request)
+        return None
+
+    middleware.process_exception = process_exception  # type: ignore[attr-defined]
+    return middleware

@@ -1,0 +1,161 @@
+"""The API's root, health, and the error pages: JSON for API clients, always, and a plain page for people."""
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import TemplateDoesNotExist, loader
+from django.views.decorators.csrf import requires_csrf_token
+from django.views.decorators.http import require_safe
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from mercury.lib import problems
+from mercury.lib.problems import Problem
+
+# What the API's root lists: what it does, the method, the name of the path, the parts of the path that vary.
+_ENDPOINTS = (
+    ("list the endpoints", "GET", "api-root", ()),
+    ("list mails", "GET", "api-mails", ()),
+    ("create a mail", "POST", "api-mails", ()),
+    ("read a mail", "GET", "api-mail", ("mail_id",)),
+    ("list the events of a mail", "GET", "api-events", ("mail_id",)),
+    ("append an event to a mail", "POST", "api-events", ("mail_id",)),
+    ("read an event", "GET", "api-event", ("mail_id", "event_id")),
+    ("list provider accounts", "GET", "api-providers", ()),
+    ("register a provider account", "POST", "api-providers", ()),
+    ("read a provider account", "GET", "api-provider", ("account_id",)),
+    ("update a provider account", "PUT", "api-provider", ("account_id",)),
+    ("remove a provider account", "DELETE", "api-provider", ("account_id",)),
+    ("describe the API (OpenAPI 3.1)", "GET", "schema", ()),
+)
+
+
+class ApiRoot(APIView):
+    """The version of the API and its endpoints."""
+
+    permission_classes = [AllowAny]
+
+    def get(self, request: Request) -> Response:
+        """List what the API does, and where."""
+        endpoints = {
+            f"{what} [{method}]": _template_url(request, name, parts) for what, method, name, parts in _ENDPOINTS
+        }
+        return Response({"versions": {"v1.0": endpoints}})
+
+
+def _template_url(request: Request, name: str, parts: tuple[str, ...]) -> str:
+    """The absolute URL of a path, its varying parts in braces (a URI template, RFC 6570)."""
+    url = reverse(name, kwargs={part: f"__{part}__" for part in parts}, request=request)
+    for part in parts:
+        url = url.replace(f"__{part}__", f"{{{part}}}")
+    return url
+
+
+@require_safe
+def live(request: HttpRequest) -> HttpResponse:
+    """The process answers. No I/O."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def ready(request: HttpRequest) -> HttpResponse:
+    """Mails can be taken: the database answers and its tables are those of this version. Else 503."""
+    checks = {"database": "ok", "migrations": "ok"}
+    try:
+        missing = _Migrations.missing()
+    except problems.STORE_UNAVAILABLE:
+        checks = {"database": "does not answer", "migrations": "not known"}
+    else:
+        if missing:
+            checks["migrations"] = f"{missing} to apply; run: python manage.py migrate"
+    fine = all(state == "ok" for state in checks.values())
+    response = JsonResponse({"status": "ok" if fine else "unavailable", "checks": checks}, status=200 if fine else 503)
+    if not fine:
+        response["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
+    return response
+
+
+class _Migrations:
+    """Remembers that nothing is missing: to find out costs 20 ms, and a process never un-applies a migration."""
+
+    applied = False
+
+    @classmethod
+    def missing(cls) -> int:
+        """How many migrations are not applied. Always asks the database something, so that it proves it is there."""
+        if cls.applied:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            return 0
+        executor = MigrationExecutor(connection)
+        count = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+        cls.applied = count == 0
+        return count
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's page for requests that it will not touch: a host that is not ours, a form too large, a forged cookie."""
+    match exception:
+        case DisallowedHost():
+            detail = "This server does not answer to the host name you asked for. Its operator lists them in ALLOWED_HOSTS."
+            return _page(request, Problem(400, "wrong_host", detail))
+        case RequestDataTooBig():
+            detail = f"The request is larger than {settings.MERCURY_MAX_SIZE} bytes, the limit."
+            return _page(request, Problem(413, "too_large", detail), template="400.html")
+    return _page(request, Problem(400, "bad_request", "The request cannot be understood."))
+
+
+@requires_csrf_token
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Signed in, but not allowed."""
+    return _page(request, Problem(403, "permission_denied", str(exception) or "You are not allowed to do this."))
+
+
+@requires_csrf_token
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without the token that belongs to it."""
+    detail = "The form was too old, or was sent from another site. Go back, reload the page and send it again."
+    return _page(request, Problem(403, "csrf_failed", detail))
+
+
+@requires_csrf_token
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """No such page, or not yours: the two look alike."""
+    return _page(request, Problem(404, "not_found", "There is nothing at this address, or it is not yours."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What nobody foresaw. Touches no database, for that may be the very fault; then it is a 503."""
+    if isinstance(sys.exc_info()[1], problems.STORE_UNAVAILABLE):
+        return store_unavailable(request)
+    detail = "Something went wrong here. It was logged under the request id; sent mails are not affected."
+    return _page(request, Problem(500, "server_error", detail))
+
+
+def store_unavailable(request: HttpRequest) -> HttpResponse:
+    """The database is away: try again in a moment. Touches no database."""
+    return _page(request, problems.store_unavailable())
+
+
+def _page(request: HttpRequest, problem: Problem, *, template: str = "") -> HttpResponse:
+    """The problem as JSON or as a page. The page is rendered without the request, so that it asks for no user."""
+    if problems.wants_json(request):
+        return problems.answer(request, problem)
+    context: dict[str, Any] = {
+        "problem": problem,
+        "detail": problem.words,
+        "request_id": getattr(request, "request_id", ""),
+    }
+    try:
+        text = loader.get_template(template or f"{problem.status_code}.html").render(context)
+    except TemplateDoesNotExist:
+        text = problem.words
+    return HttpResponse(text, status=problem.status_code, headers=problem.headers)
