@@ -14,10 +14,13 @@ from providers.api import views as provider_api
 api = [
     path("", views.ApiRoot.as_view(), name="api-root"),
     path("mails/", mail_api.Mails.as_view(), name="api-mails"),
+    path("mails", mail_api.Mails.as_view()),  # a POST must not lose its body to a redirect
     re_path(r"^mails/(?P<mail_id>[^/]+)/?$", mail_api.OneMail.as_view(), name="api-mail"),
     path("mails/<str:mail_id>/events/", mail_api.Events.as_view(), name="api-events"),
+    path("mails/<str:mail_id>/events", mail_api.Events.as_view()),
     re_path(r"^mails/(?P<mail_id>[^/]+)/events/(?P<event_id>[^/]+)/?$", mail_api.OneEvent.as_view(), name="api-event"),
     path("dispatcher/providers/", provider_api.Accounts.as_view(), name="api-providers"),
+    path("dispatcher/providers", provider_api.Accounts.as_view()),
     re_path(
         r"^dispatcher/providers/(?P<account_id>[^/]+)/?$", provider_api.OneAccount.as_view(), name="api-provider"
     ),

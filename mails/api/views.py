@@ -1,0 +1,177 @@
+"""The resources of the API: mails and their events. Each view translates, calls one function, and translates back."""
+
+import hashlib
+import json
+import re
+import uuid
+from typing import Any
+
+from django.http import Http404, HttpResponseBase
+from django.utils.cache import get_conditional_response, patch_cache_control
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mails import intake, lifecycle
+from mails.api import client_events, representation
+from mails.api.permissions import has_scope
+from mails.intake import (
+    Client,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    SenderNotAllowed,
+)
+from mails.keys import Scope
+from mails.models import ApiKey, Event, Mail
+from mails.querysets import MailQuerySet
+from mails.states import Source
+from mails.submission import InvalidSubmission
+from mercury.lib.pagination import Page, paginate
+from mercury.lib.problems import Fault, Problem
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
+
+
+class Resource(APIView):
+    """What the resources share: answers are for this client only, and are asked for anew."""
+
+    def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
+        """Keep every cache from showing a list as it was before a write."""
+        patch_cache_control(response, private=True, no_cache=True)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+class Mails(Resource):
+    """Mails of this client, newest first; and the door by which new ones come in."""
+
+    required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
+
+    def get(self, request: Request) -> Response:
+        """List mails. With `expand=true` three queries more, however many mails the page holds."""
+        page = paginate(request, _visible(request), representation.MAIL_FIELDS, default="-id")
+        if page.expand:
+            rows = page.rows.select_related("content").prefetch_related("recipients")
+            return _listed(page, "mails", [representation.mail(mail, request) for mail in rows])
+        ids = page.rows.values_list("id", flat=True)
+        return _listed(page, "mails", [representation.mail_url(request, mail_id) for mail_id in ids])
+
+    def post(self, request: Request) -> Response:
+        """Take a mail. After the 202 it cannot be lost; the same Idempotency-Key gives the same answer for 24 hours."""
+        receipt = _accepted(request)
+        content = request.data.get("content") or ""
+        body = representation.new_mail(receipt.mail, content, request)
+        headers = {"Location": body["url"], "MailId": body["id"]}
+        if receipt.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return Response(body, status=202, headers=headers)
+
+
+class OneMail(Resource):
+    """One mail and where it stands."""
+
+    required_scopes = {"GET": Scope.MAILS_READ}
+
+    def get(self, request: Request, mail_id: str) -> Response:
+        """Show a mail."""
+        rows = _visible(request).select_related("content").prefetch_related("recipients")
+        return _single(request, representation.mail(_found(rows, mail_id), request))
+
+
+class Events(Resource):
+    """What happened to a mail, in order; clients may append events of their own."""
+
+    required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.EVENTS_WRITE}
+
+    def get(self, request: Request, mail_id: str) -> Response:
+        """List the events of a mail."""
+        rows = Event.objects.filter(mail=_found(_visible(request).only("id"), mail_id))
+        page = paginate(request, rows, representation.EVENT_FIELDS, default="id")
+        if page.expand:
+            return _listed(page, "events", [representation.event(event, request) for event in page.rows])
+        ids = page.rows.values_list("id", flat=True)
+        return _listed(page, "events", [representation.event_url(request, mail_id, event_id) for event_id in ids])
+
+    def post(self, request: Request, mail_id: str) -> Response:
+        """Append an event. It never moves the mail."""
+        wanted = client_events.parse(request.data)
+        if wanted.is_system and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
+            detail = f"'{wanted.name}' is a name of Mercury's own: to write it takes the scope '{Scope.EVENTS_SYSTEM}'."
+            raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
+        mail = _found(_visible(request), mail_id)
+        by = client_events.recorded_by(_key(request), request.user)
+        event = lifecycle.append_client_event(mail, event=wanted.name, blob=wanted.blob, by=by)
+        body = representation.event(event, request)
+        return Response(body, status=201, headers={"Location": body["url"]})
+
+
+class OneEvent(Resource):
+    """One event of a mail."""
+
+    required_scopes = {"GET": Scope.MAILS_READ}
+
+    def get(self, request: Request, mail_id: str, event_id: str) -> Response:
+        """Show an event."""
+        if not _UUID.fullmatch(mail_id) or not _EVENT_ID.fullmatch(event_id):
+            raise Http404
+        event = Event.objects.filter(pk=int(event_id), mail__in=_visible(request).filter(pk=mail_id)).first()
+        if event is None:
+            raise Http404
+        return _single(request, representation.event(event, request))
+
+
+def _accepted(request: Request) -> intake.Receipt:
+    """Hand the request to intake, and say its refusals in HTTP."""
+    key = request.headers.get("Idempotency-Key", "")
+    try:
+        return intake.accept(request.data, client=_client(request), idempotency_key=key)
+    except InvalidSubmission as invalid:
+        faults = [Fault(error.detail, error.code, f"/{error.field}" if error.field else "") for error in invalid.errors]
+        extra = {"mail": representation.mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
+        detail = "The mail was not taken; see errors. It is kept as rejected."
+        raise Problem(400, "invalid_mail", detail, errors=faults, extra=extra) from None
+    except SenderNotAllowed as refused:
+        fault = Fault(str(refused), "sender_not_allowed", "/sender")
+        raise Problem(403, fault.code, fault.detail, errors=[fault]) from None
+    except InvalidIdempotencyKey as invalid_key:
+        raise Problem(400, "invalid_idempotency_key", str(invalid_key)) from None
+    except IdempotencyKeyReused as reused:
+        raise Problem(422, "idempotency_key_reused", str(reused)) from None
+    except IdempotencyKeyInUse as in_use:
+        raise Problem(409, "idempotency_key_in_use", str(in_use), headers={"Retry-After": "1"}) from None
+
+
+def _client(request: Request) -> Client:
+    key = _key(request)
+    return Client(source=Source.API, api_key=key, user=None if key else request.user)
+
+
+def _key(request: Request) -> ApiKey | None:
+    return request.auth if isinstance(request.auth, ApiKey) else None
+
+
+def _visible(request: Request) -> MailQuerySet:
+    return Mail.objects.visible_to(api_key=_key(request), user=request.user)
+
+
+def _found(rows: Any, mail_id: str) -> Mail:
+    """The mail of this id among `rows`. A malformed id, an unknown one and somebody else's are all the same 404."""
+    mail = rows.filter(pk=uuid.UUID(mail_id)).first() if _UUID.fullmatch(mail_id) else None
+    if mail is None:
+        raise Http404
+    return mail
+
+
+def _listed(page: Page[Any], name: str, items: list[Any]) -> Response:
+    return Response({name: items, "meta": page.meta}, headers={"Link": page.link})
+
+
+def _single(request: Request, body: dict[str, Any]) -> Any:
+    """One resource with its ETag; 304 for a client that has it as it is. The browsable page is made anew each time."""
+    if request.accepted_renderer.format != "json":
+        return Response(body)
+    digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+    etag = f'"{digest[:32]}"'
+    response = Response(body, headers={"ETag": etag})
+    return get_conditional_response(request._request, etag=etag, response=response)
