@@ -1,0 +1,111 @@
+"""`manage.py setup`: everything between a fresh clone and a Mercury that serves. `make run` calls it."""
+
+import json
+import secrets
+import socket
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
+
+from mails import keys
+from mails.keys import Scope
+from mails.models import Mail
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+
+OPERATOR = "mercury"
+SCOPES = (Scope.MAILS_SEND, Scope.MAILS_READ, Scope.EVENTS_WRITE, Scope.PROVIDERS_READ)
+FIRST_MAIL = {
+    "sender": "mercury@olimpus.com",
+    "recipient": "zeus@olimpus.com",
+    "subject": "You made my day",
+    "content": "Hi",
+}
+
+
+class Command(commands.MercuryCommand):
+    """Prepare Mercury for serving."""
+
+    help = (
+        "Make the tables and collect the static files; the first time also make an operator and an API key, and show "
+        "them, once. Repeat it as often as you like: what is there is kept."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--port", type=int, help="Where Mercury will serve; fails if the port is taken.")
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Prepare, and say how to go on."""
+        if options["port"]:
+            _ask_for(options["port"])
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        url = f"http://127.0.0.1:{options['port'] or 8000}"
+        made = _first_log_in()
+        out.document({"url": url, **(made or {})})
+        _say_where(out, url)
+        if made:
+            _say_secrets(out, url, made)
+        else:
+            _say_kept(out)
+        return None
+
+
+def _ask_for(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} is not free ({error.strerror}); perhaps Mercury is running already. "
+                f"Another port: make run PORT={port + 1}"
+            ) from error
+
+
+@transaction.atomic
+def _first_log_in() -> dict[str, str] | None:
+    """Make the first operator and the first key, and return them; None if there is an operator."""
+    users = get_user_model().objects
+    if users.filter(is_superuser=True).exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    users.create_superuser(username=OPERATOR, password=password)
+    _, text = keys.create("first", scopes=SCOPES, senders=["*"])
+    return {"username": OPERATOR, "password": password, "key": text}
+
+
+def _say_where(out: commands.Output, url: str) -> None:
+    out.say("Mercury is ready.")
+    out.say()
+    out.say(f"  Write a mail    {url}/")
+    out.say(f"  Operators       {url}/admin/")
+    out.say(f"  API             {url}/api/v1.0/     its documentation: {url}/api/docs/")
+    out.say()
+
+
+def _say_secrets(out: commands.Output, url: str, made: dict[str, str]) -> None:
+    out.say(f"  Log-in          {made['username']}")
+    out.say(f"  Password        {made['password']}")
+    out.say(f"  API key         {made['key']}")
+    out.say()
+    out.say("Password and key are shown this once. The first mail, from another terminal:")
+    out.say()
+    out.say(f"  curl -i {url}/api/v1.0/mails/ \\")
+    out.say(f"    -H 'Authorization: Bearer {made['key']}' \\")
+    out.say("    -H 'Content-Type: application/json' \\")
+    out.say(f"    -d '{json.dumps(FIRST_MAIL)}'")
+    out.say()
+
+
+def _say_kept(out: commands.Output) -> None:
+    some = "some" if Mail.objects.exists() else "no"
+    out.say(f"What was there is kept ({some} mails). Log-in and key were shown at the first start; for new ones:")
+    out.say()
+    out.say(f"  manage.py changepassword {OPERATOR}")
+    out.say("  manage.py apikey create NAME --sender '*'")
+    out.say()
