@@ -1,0 +1,83 @@
+"""`manage.py mails`: a list of mails, newest first."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from mails import search
+from mails.management import terminal
+from mails.models import Mail
+from mails.querysets import MailQuerySet
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+
+COLUMNS = {
+    "badge": "State",
+    "id": "Id",
+    "recipient": "To",
+    "subject": "Subject",
+    "provider": "Provider",
+    "attempts": "Tries",
+    "reason_code": "Reason",
+    "age": "Age",
+    "took_words": "Took",
+}
+TONES = {
+    "Sent": "ok",
+    "Sent, possibly twice": "unknown",
+    "Sending": "active",
+    "Waiting to retry": "waiting",
+    "Outcome unknown": "unknown",
+    "Held": "unknown",
+    "Held: poison": "unknown",
+    "Discarded": "bad",
+    "Rejected": "bad",
+}
+
+
+class Command(commands.MercuryCommand):
+    """List mails."""
+
+    help = "List mails, newest first."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--state", choices=search.STATES, help="Only those in this state.")
+        parser.add_argument("--to", metavar="WORD", help="Only those whose recipient contains this.")
+        parser.add_argument("--provider", metavar="ACCOUNT", help="Only those that this account had last.")
+        parser.add_argument(
+            "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
+        )
+        parser.add_argument("--search", metavar="WORDS", help=f"{search.HELP}.")
+        parser.add_argument("--limit", type=int, default=20, metavar="N", help="At most so many (default: 20).")
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Find them and show them."""
+        now = timezone.now()
+        try:
+            found = _narrowed(options)[: max(1, options["limit"])]
+        except search.UnknownSearchWord as error:
+            raise CommandError(str(error), returncode=Exit.WRONG_USE) from error
+        out.rows(
+            (terminal.mail_as_row(mail, now) for mail in found),
+            columns=COLUMNS,
+            tones=TONES,
+            empty="No mail matches."
+            if any(options[name] for name in ("state", "to", "provider", "since", "search"))
+            else "No mail yet. The first: manage.py send --from you@example.com --to you@example.com --wait",
+        )
+        return None
+
+
+def _narrowed(options: dict[str, Any]) -> MailQuerySet:
+    found: MailQuerySet = Mail.objects.order_by("-id")
+    if options["state"]:
+        found = found.filter(search.STATES[options["state"]][1])
+    if options["to"]:
+        found = search.narrow(found, f"to:{options['to']}")
+    if options["provider"]:
+        found = found.filter(provider=options["provider"])
+    if options["since"]:
+        found = found.filter(pk__gte=search.first_id(options["since"]))
+    return search.narrow(found, options["search"] or "")
