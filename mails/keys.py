@@ -69,9 +69,7 @@ def find(text: str) -> ApiKey | None:
     now = timezone.now()
     digest = _hash(text)
     found = None
-    for key in ApiKey.objects.usable(now).filter(
-        Q(prefix=match[1]) | Q(old_prefix=match[1], old_expires_at__gt=now)
-    ):
+    for key in ApiKey.objects.usable(now).filter(Q(prefix=match[1]) | Q(old_prefix=match[1], old_expires_at__gt=now)):
         expected = key.secret_hash if key.prefix == match[1] else key.old_secret_hash
         if hmac.compare_digest(expected, digest):
             found = key

@@ -18,7 +18,9 @@ _PRIVATE_FIELDS = frozenset(
     }
 )  # fmt: skip
 _ADDRESS = re.compile(r"[^\s@<>\"'(),;:\[\]]+@[^\s@<>\"'(),;:\[\]]+")
-_SECRET = re.compile(r"(mk_[a-z0-9]{8}_)[A-Za-z0-9_-]+|((?:Bearer|Basic) )\S+|(://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(mk_[a-z0-9]{8}_)[A-Za-z0-9_-]+|((?:Bearer|Basic) )\S+|(://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE
+)
 
 Record = MutableMapping[str, Any]
 
@@ -56,6 +58,8 @@ def configure(config: dict[str, Any]) -> None:
             "loggers": {
                 "django": {"level": "NOTSET", "handlers": [], "propagate": True},
                 "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
+                "django.request": {"level": "ERROR"},  # a client's own fault is in its answer and in the access log
+                "django.security.DisallowedHost": {"level": "CRITICAL"},  # every stray scanner makes one
             },
         }
     )

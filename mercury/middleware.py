@@ -75,7 +75,7 @@ def content_security_policy(get_response: GetResponse) -> GetResponse:
 
 
 def store_unavailable(get_response: GetResponse) -> GetResponse:
-    """Answer 503 with Retry-After when a page meets a database that is away. (The API's views do so themselves.)"""
+    """Answer 503 with Retry-After when a page meets a database that is away; the API's views do so themselves."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         return get_response(request)

@@ -11,13 +11,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.decorators.http import require_safe
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from mercury.lib import problems
+from mercury.lib import openapi, problems
 from mercury.lib.problems import Problem
 
 # What the API's root lists: what it does, the method, the name of the path, the parts of the path that vary.
@@ -36,6 +37,22 @@ _ENDPOINTS = (
     ("remove a provider account", "DELETE", "api-provider", ("account_id",)),
     ("describe the API (OpenAPI 3.1)", "GET", "schema", ()),
 )
+_ROOT = openapi.component(
+    "Root",
+    openapi.obj(
+        {
+            "versions": {
+                "type": "object",
+                "description": "The endpoints of each version.",
+                "additionalProperties": {
+                    "type": "object",
+                    "description": "What it does and the method in brackets: its URL, with braces where ids belong.",
+                    "additionalProperties": {"type": "string"},
+                },
+            }
+        }
+    ),
+)
 
 
 class ApiRoot(APIView):
@@ -43,6 +60,14 @@ class ApiRoot(APIView):
 
     permission_classes = [AllowAny]
 
+    @extend_schema(
+        operation_id="list_endpoints",
+        tags=["About"],
+        summary="List the endpoints",
+        auth=[],
+        parameters=[openapi.REQUEST_ID],
+        responses={200: OpenApiResponse(_ROOT, description="What there is, and where.")} | openapi.problems(),
+    )
     def get(self, request: Request) -> Response:
         """List what the API does, and where."""
         endpoints = {
@@ -105,7 +130,9 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's page for requests that it will not touch: a host that is not ours, a form too large, a forged cookie."""
     match exception:
         case DisallowedHost():
-            detail = "This server does not answer to the host name you asked for. Its operator lists them in ALLOWED_HOSTS."
+            detail = (
+                "This server does not answer to the host name you asked for. Its operator lists them in ALLOWED_HOSTS."
+            )
             return _page(request, Problem(400, "wrong_host", detail))
         case RequestDataTooBig():
             detail = f"The request is larger than {settings.MERCURY_MAX_SIZE} bytes, the limit."

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
-from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from mercury.lib.durations import size_words
@@ -52,7 +51,7 @@ def _check_size(size: int) -> None:
 def _check_encoding(request: Any) -> None:
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        raise UnsupportedMediaType(encoding, "Send the body as it is, without a Content-Encoding.")
+        raise Problem(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
     charset = str(request._request.content_params.get("charset", "utf-8")).strip("\"' ").lower()
     if charset not in {"utf-8", "utf8"}:
         fault = Fault(f"The charset '{charset[:40]}' is not taken. JSON is sent as UTF-8.", "wrong_charset")

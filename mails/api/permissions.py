@@ -1,13 +1,17 @@
 """Who may do what: keys by their scopes, people by what they are to Mercury."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from mails.keys import Scope
 from mails.models import ApiKey
+
+if TYPE_CHECKING:  # rest_framework.views itself imports this file, by its settings
+    from rest_framework.views import APIView
 
 # What every signed-in person may do, on mails of their own (MailQuerySet.visible_to sees to that).
 _EVERYONE = frozenset({Scope.MAILS_SEND, Scope.MAILS_READ, Scope.EVENTS_WRITE})

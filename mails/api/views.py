@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mails import intake, lifecycle
-from mails.api import client_events, representation
+from mails.api import client_events, representation, schema
 from mails.api.permissions import has_scope
 from mails.intake import (
     Client,
@@ -43,6 +43,7 @@ class Resource(APIView):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
+@schema.mails
 class Mails(Resource):
     """Mails of this client, newest first; and the door by which new ones come in."""
 
@@ -73,12 +74,14 @@ class OneMail(Resource):
 
     required_scopes = {"GET": Scope.MAILS_READ}
 
+    @schema.one_mail
     def get(self, request: Request, mail_id: str) -> Response:
         """Show a mail."""
         rows = _visible(request).select_related("content").prefetch_related("recipients")
         return _single(request, representation.mail(_found(rows, mail_id), request))
 
 
+@schema.events
 class Events(Resource):
     """What happened to a mail, in order; clients may append events of their own."""
 
@@ -95,11 +98,11 @@ class Events(Resource):
 
     def post(self, request: Request, mail_id: str) -> Response:
         """Append an event. It never moves the mail."""
+        mail = _found(_visible(request), mail_id)
         wanted = client_events.parse(request.data)
         if wanted.is_system and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
             detail = f"'{wanted.name}' is a name of Mercury's own: to write it takes the scope '{Scope.EVENTS_SYSTEM}'."
             raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
-        mail = _found(_visible(request), mail_id)
         by = client_events.recorded_by(_key(request), request.user)
         event = lifecycle.append_client_event(mail, event=wanted.name, blob=wanted.blob, by=by)
         body = representation.event(event, request)
@@ -111,6 +114,7 @@ class OneEvent(Resource):
 
     required_scopes = {"GET": Scope.MAILS_READ}
 
+    @schema.one_event
     def get(self, request: Request, mail_id: str, event_id: str) -> Response:
         """Show an event."""
         if not _UUID.fullmatch(mail_id) or not _EVENT_ID.fullmatch(event_id):

@@ -1,8 +1,8 @@
-"""The `filter=` and `sort=` of lists: a small grammar over a documented set of fields, the same on both databases.
+r"""The `filter=` and `sort=` of lists: a small grammar over a documented set of fields, the same on both databases.
 
 `filter=FIELD,OP,VALUE[,VALUE…]`, several joined by `;`, all hold. `sort=FIELD[,asc|desc]`, several joined by `;`.
-In a value `\\,` `\\;` and `\\\\` stand for the character itself. `like` knows `%` (any text) and `_` (one character),
-`\\%` and `\\_` stand for themselves, and ASCII letters match in either case. Text is compared by code point.
+In a value `\,` `\;` and `\\` stand for the character itself. `like` knows `%` (any text) and `_` (one character),
+`\%` and `\_` stand for themselves, and ASCII letters match in either case. Text is compared by code point.
 """
 
 import datetime as dt
@@ -187,7 +187,7 @@ def _problem(parameter: str, detail: str, fields: Fields | None = None) -> Probl
 
 @CharField.register_lookup
 @TextField.register_lookup
-class AsciiLike(Lookup[Any]):
+class AsciiLike(Lookup):  # type: ignore[type-arg]  # not generic at run time
     """LIKE in which ASCII letters, and no others, match in either case: what SQLite does, told to PostgreSQL too."""
 
     lookup_name = "ascii_like"
@@ -213,4 +213,4 @@ class AsciiLike(Lookup[Any]):
         """ILIKE by the collation C, which folds ASCII only."""
         column, column_params = self.process_lhs(compiler, connection)
         pattern, pattern_params = self.process_rhs(compiler, connection)
-        return f'{column} COLLATE "C" ILIKE {pattern} ESCAPE \'\\\'', [*column_params, *pattern_params]
+        return f"{column} COLLATE \"C\" ILIKE {pattern} ESCAPE '\\'", [*column_params, *pattern_params]

@@ -20,6 +20,14 @@ CONTENT_TYPE = "application/problem+json"
 STORE_UNAVAILABLE = (OperationalError, InterfaceError)
 RETRY_AFTER_SECONDS = 5
 
+# What to do about the framework's own refusals, in place of its words.
+_CURES: dict[type[APIException], str] = {
+    exceptions.NotAuthenticated: "Sign in with an API key: send the header 'Authorization: Bearer mk_…'.",
+    exceptions.MethodNotAllowed: "This method is not possible here; the header 'Allow' lists those that are.",
+    exceptions.NotAcceptable: "The API answers in JSON; ask for it with 'Accept: application/json'.",
+    exceptions.UnsupportedMediaType: "Send the body as JSON, with the header 'Content-Type: application/json'.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -143,9 +151,9 @@ def _from_framework(exc: APIException) -> Problem:
         headers["WWW-Authenticate"] = challenge
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(max(1, int(wait)))
-    detail = exc.detail if isinstance(exc.detail, str) else " ".join(fault.detail for fault in _flattened(exc.detail, ""))
+    detail = _CURES.get(type(exc)) or " ".join(fault.detail for fault in _flattened(exc.detail, ""))
     code = getattr(exc.detail, "code", None) or exc.default_code
-    return Problem(exc.status_code, str(code), str(detail), headers=headers)
+    return Problem(exc.status_code, str(code), detail, headers=headers)
 
 
 def _summary(count: int) -> str:

@@ -47,7 +47,9 @@ def loads(body: bytes) -> dict[str, Any]:
     except ValueError:  # an integer of more digits than Python converts
         raise NotStrictJSON("number_too_large", "A number in the body has too many digits.") from None
     if not isinstance(value, dict):
-        raise NotStrictJSON("not_an_object", 'The body must be a JSON object, such as {"recipient": "hera@olimpus.com"}.')
+        raise NotStrictJSON(
+            "not_an_object", 'The body must be a JSON object, such as {"recipient": "hera@olimpus.com"}.'
+        )
     if "\\u" in text or "\0" in text:
         _check_characters(value)
     return value
@@ -59,12 +61,12 @@ def _check_depth(text: str) -> None:
         return
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
-        token = match[0]
-        if token in "[{":
+        found = match[0]
+        if found in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise NotStrictJSON("too_deep", f"The body is nested more than {MAX_DEPTH} levels deep.")
-        elif token in "]}":
+        elif found in "]}":
             depth -= 1
 
 

@@ -1,0 +1,219 @@
+"""The description (OpenAPI 3.1) of mails and events: what goes in, what comes out, with examples."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+
+from mails.api import client_events, representation
+from mails.lanes import Lane
+from mails.states import Policy, RecipientState, Status
+from mails.submission import MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
+from mercury.lib.openapi import (
+    IF_NONE_MATCH,
+    REQUEST_ID,
+    Schema,
+    answer_header,
+    component,
+    integer,
+    moment,
+    obj,
+    page_of,
+    page_parameters,
+    problems,
+    text,
+    url,
+)
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """`Authorization: Bearer mk_…`."""
+
+    target_class = "mails.api.authentication.KeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> Schema:
+        """The key as OpenAPI calls it."""
+        return {"type": "http", "scheme": "bearer", "description": "An API key: `mk_<prefix>_<secret>`."}
+
+
+_ADDRESSES: Schema = {
+    "anyOf": [
+        {"type": "string", "description": "One address, or several separated by commas or spaces."},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        {"type": "null"},
+    ]
+}
+_NEW_MAIL_FIELDS: dict[str, Schema] = {
+    "id": text("The mail's id: a UUID of version 7; treat it as opaque.", format="uuid"),
+    "url": url("The mail itself."),
+    "events": url("Its events."),
+    "sender": text("The address the mail comes from."),
+    "recipient": text("The addresses the mail goes to, separated by commas."),
+    "recipients": text("The same text under its other name."),
+    "subject": text("May be empty."),
+    "content": text("The body, as plain text."),
+    "created": moment("When it was accepted."),
+    "created_at": integer("The same in nanoseconds since the Unix epoch."),
+    "lane": text("The queue it waits in.", enum=Lane.values),
+    "policy": text("What follows a call whose outcome is not known.", enum=Policy.values),
+}
+NEW_MAIL = component("AcceptedMail", obj(_NEW_MAIL_FIELDS, description="What of a mail never changes."))
+MAIL = component(
+    "Mail",
+    obj(
+        _NEW_MAIL_FIELDS
+        | {
+            "status": text("Where it stands.", enum=Status.values),
+            "provider": text("The account that had it last; empty before the first call."),
+            "attempts": integer("Calls of providers so far.", minimum=0),
+            "fault": text("Whose fault the last refusal was: message, account, rate or provider."),
+            "reason_code": text("Why it stands there; stable and short, for grouping."),
+            "possibly_twice": {"type": "boolean", "description": "An outcome is unknown: it may have been sent twice."},
+            "next_attempt": moment("When it is due.", nullable=True),
+            "expires": moment("When it will no longer be tried."),
+            "finished": moment("When it reached its end.", nullable=True),
+            "outcomes": {
+                "type": "array",
+                "description": "What became of each recipient.",
+                "items": obj(
+                    {
+                        "address": text("The recipient."),
+                        "state": text("Its outcome.", enum=RecipientState.values),
+                        "reason": text("The provider's words, if it refused."),
+                    }
+                ),
+            },
+        }
+    ),
+)
+SUBMISSION = component(
+    "Submission",
+    obj(
+        {
+            "sender": text("One address, with or without a display name.", minLength=3, maxLength=MAX_SENDER),
+            "recipient": _ADDRESSES,
+            "recipients": _ADDRESSES | {"description": "Another name of `recipient`; give one of the two."},
+            "subject": {"type": ["string", "null"], "maxLength": MAX_SUBJECT},
+            "content": {"type": ["string", "null"], "description": "The body, as plain text."},
+            "policy": {"type": ["string", "null"], "enum": [*Policy.values, "", None]},
+            "id": {"description": "Ignored, as are `url` and `events`: a mail that was read can be posted again."},
+            "url": {"description": "Ignored."},
+            "events": {"description": "Ignored."},
+        },
+        required=("sender",),
+        anyOf=[{"required": ["recipient"]}, {"required": ["recipients"]}],
+        additionalProperties=False,
+    ),
+)
+EVENT = component(
+    "Event",
+    obj(
+        {
+            "id": integer("Grows with each event."),
+            "url": url("The event itself."),
+            "mail_id": text("The mail's id.", format="uuid"),
+            "mail": url("The mail."),
+            "event": text("Its name, of the sending model (`NEW`, `SEND`, `DONE` …) or a client's own."),
+            "created_at": integer("Nanoseconds since the Unix epoch."),
+            "created": moment("The same, to the microsecond."),
+            "created_by": text("Who recorded it: `Mail Service`, `Dispatcher`, `RQ`, an account's attempt, `key:…`."),
+            "blob": text("More about it, usually JSON as text."),
+        }
+    ),
+)
+NEW_EVENT = component(
+    "NewEvent",
+    obj(
+        {
+            "event": text("Its name.", minLength=1, maxLength=client_events.MAX_NAME),
+            "blob": {"type": ["string", "null"], "maxLength": client_events.MAX_BLOB},
+        }
+        | {name: {"description": "Ignored; the server fills it in."} for name in sorted(client_events.IGNORED)},
+        required=("event",),
+        additionalProperties=False,
+    ),
+)
+
+_MAIL_ID = OpenApiParameter("mail_id", str, OpenApiParameter.PATH, description="The mail's id.")
+_EVENT_ID = OpenApiParameter("event_id", str, OpenApiParameter.PATH, description="The event's id.")
+_ETAG = answer_header("ETag", "Changes when the resource does.", 200)
+_NOT_MODIFIED = {304: OpenApiResponse(description="It is as the client has it.")}
+_HELLO = {
+    "sender": "mercury@olimpus.com",
+    "recipient": "zeus@olimpus.com",
+    "subject": "You made my day",
+    "content": "Hi",
+}
+
+mails = extend_schema_view(
+    get=extend_schema(
+        operation_id="list_mails",
+        tags=["Mails"],
+        summary="List mails",
+        parameters=[*page_parameters(representation.MAIL_FIELDS), REQUEST_ID],
+        responses={200: OpenApiResponse(page_of("mails", MAIL), description="A page.")} | problems(400, 404),
+    ),
+    post=extend_schema(
+        operation_id="create_mail",
+        tags=["Mails"],
+        summary="Create a mail",
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": MAX_IDEMPOTENCY_KEY,
+                    "pattern": "^[!-~]([ -~]*[!-~])?$",
+                },
+                OpenApiParameter.HEADER,
+                description="Makes a repeated request harmless: for 24 hours the same key and body get the first answer.",
+            ),
+            answer_header("Location", "The mail's URL.", 202),
+            answer_header("MailId", "The mail's id.", 202),
+            answer_header("Idempotency-Replayed", "`true` where this is the first answer again.", 202),
+            REQUEST_ID,
+        ],
+        request={"application/json": SUBMISSION},
+        responses={202: OpenApiResponse(NEW_MAIL, description="Stored for sending; it cannot be lost any more.")}
+        | problems(400, 409, 413, 415, 422),
+        examples=[OpenApiExample("A mail", _HELLO, request_only=True)],
+    ),
+)
+one_mail = extend_schema(
+    operation_id="read_mail",
+    tags=["Mails"],
+    summary="Read a mail",
+    parameters=[_MAIL_ID, IF_NONE_MATCH, _ETAG, REQUEST_ID],
+    responses={200: OpenApiResponse(MAIL, description="The mail, and where it stands.")}
+    | _NOT_MODIFIED
+    | problems(404),
+)
+events = extend_schema_view(
+    get=extend_schema(
+        operation_id="list_events",
+        tags=["Events"],
+        summary="List the events of a mail",
+        parameters=[_MAIL_ID, *page_parameters(representation.EVENT_FIELDS), REQUEST_ID],
+        responses={200: OpenApiResponse(page_of("events", EVENT), description="A page.")} | problems(400, 404),
+    ),
+    post=extend_schema(
+        operation_id="append_event",
+        tags=["Events"],
+        summary="Append an event to a mail",
+        description="Only `event` must be sent. An appended event never moves the mail; the names of the sending model "
+        "and of Mercury's own take the scope `events:system`.",
+        parameters=[_MAIL_ID, answer_header("Location", "The event's URL.", 201), REQUEST_ID],
+        request={"application/json": NEW_EVENT},
+        responses={201: OpenApiResponse(EVENT, description="Recorded.")} | problems(400, 404, 413, 415),
+        examples=[OpenApiExample("An event", {"event": "READ BY HERA", "blob": ""}, request_only=True)],
+    ),
+)
+one_event = extend_schema(
+    operation_id="read_event",
+    tags=["Events"],
+    summary="Read an event",
+    parameters=[_MAIL_ID, _EVENT_ID, IF_NONE_MATCH, _ETAG, REQUEST_ID],
+    responses={200: OpenApiResponse(EVENT, description="The event.")} | _NOT_MODIFIED | problems(404),
+)
