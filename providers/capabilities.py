@@ -1,0 +1,200 @@
+"""The kinds of provider: which options an account of each has, what it can and cannot do, who speaks to it.
+
+The one rule book for options: environment, API, admin and commands all clean them here.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class OptionsInvalid(Exception):
+    """Options that no account of this kind can work with; `errors` says for each option what is wrong."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(" ".join(f"{name}: {fault}" for name, fault in errors.items()))
+        self.errors = dict(errors)
+
+
+class Transport(Enum):
+    """How an account is spoken to."""
+
+    HTTP = "http"  # payload by django-anymail, sent by aiohttp
+    SMTP = "smtp"
+    SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an account."""
+
+    name: str
+    label: str
+    help: str = ""
+    required: bool = False
+    secret: bool = False  # never shown again once stored
+    default: Any = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is known of one provider."""
+
+    key: str
+    label: str
+    transport: Transport
+    options: tuple[Option, ...]
+    backend: str  # dotted path of the class that knows what to say; empty for the sandbox
+    can: tuple[str, ...]  # for people, shown beside an account
+    cannot: tuple[str, ...]
+    regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url
+    max_recipients: int | None = None  # of one call
+
+    def option(self, name: str) -> Option | None:
+        """The option of that name, if this kind has one."""
+        return next((option for option in self.options if option.name == name), None)
+
+
+_API_KEY = Option("api_key", "API key", required=True, secret=True)
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        kind.key: kind
+        for kind in (
+            Kind(
+                key="sendgrid",
+                label="SendGrid",
+                transport=Transport.HTTP,
+                options=(
+                    _API_KEY,
+                    Option(
+                        "api_url", "API address", "Another one for EU subusers.", default="https://api.sendgrid.com/v3/"
+                    ),
+                ),
+                backend="providers.payloads.SendGridBackend",
+                can=("keeps the Message-ID", "reports delivery by webhook"),
+                cannot=("answer for each recipient", "send without subject or text (a blank goes out)"),
+                regions=MappingProxyType(
+                    {"us": "https://api.sendgrid.com/v3/", "eu": "https://api.eu.sendgrid.com/v3/"}
+                ),
+                max_recipients=1000,
+            ),
+            Kind(
+                key="mailgun",
+                label="Mailgun",
+                transport=Transport.HTTP,
+                options=(
+                    _API_KEY,
+                    Option("sender_domain", "Sending domain", "Empty: the domain of the sender's address."),
+                    Option("api_url", "API address", "Another one for the EU.", default="https://api.mailgun.net/v3"),
+                ),
+                backend="providers.payloads.MailgunBackend",
+                can=("keeps the Message-ID", "reports delivery by webhook"),
+                cannot=("answer for each recipient", "send without text (a blank goes out)"),
+                regions=MappingProxyType({"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}),
+                max_recipients=1000,
+            ),
+            Kind(
+                key="smtp",
+                label="SMTP",
+                transport=Transport.SMTP,
+                options=(
+                    Option("host", "Host", required=True),
+                    Option("port", "Port", "Empty: 587 with STARTTLS, 465 with TLS, 25 without."),
+                    Option("username", "User name"),
+                    Option("password", "Password", secret=True),
+                    Option("security", "Security", default="starttls", choices=("starttls", "tls", "none")),
+                ),
+                backend="providers.over_smtp.SmtpBackend",
+                can=("keeps the Message-ID", "answers for each recipient"),
+                cannot=("report delivery by webhook",),
+            ),
+            Kind(
+                key="sandbox",
+                label="Sandbox",
+                transport=Transport.SANDBOX,
+                options=(),
+                backend="",
+                can=("keeps every mail for you to read", "be slow, refuse, hang, flap or lose the answer when told so"),
+                cannot=("deliver anything to anyone",),
+            ),
+        )
+    }
+)
+
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+
+def cleaned(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in full, with defaults, as `sending` wants them.
+
+    Raises OptionsInvalid, naming each option at fault, also for an option that the kind does not have. Whether the
+    host may be called at all is asked of `destinations`.
+    """
+    known = KINDS[kind]
+    errors = {
+        name: f"{known.label} has no such option. Known: {', '.join(o.name for o in known.options) or 'none'}."
+        for name in options
+        if known.option(name) is None
+    }
+    values: dict[str, Any] = {}
+    for option in known.options:
+        try:
+            values[option.name] = _cleaned_value(option, options.get(option.name))
+        except ValueError as error:
+            errors[option.name] = str(error)
+    if errors:
+        raise OptionsInvalid(errors)
+    if known.transport is Transport.SMTP:
+        values["port"] = values["port"] or _PORTS[values["security"]]
+        if bool(values["username"]) != bool(values["password"]):
+            raise OptionsInvalid({"password": "User name and password go together: give both or none."})
+    return values
+
+
+def _cleaned_value(option: Option, value: Any) -> Any:
+    """The value as stored, or ValueError with a sentence that does not repeat the value."""
+    if value is None or value == "":
+        if option.required:
+            raise ValueError("It must be given.")
+        return option.default
+    if option.name == "port":
+        return _cleaned_port(value)
+    if not isinstance(value, str):
+        raise ValueError("It must be a text.")
+    value = value.strip()
+    if not value.isprintable() or len(value) > 2048:
+        raise ValueError("It must be one line of at most 2048 printable characters.")
+    if option.secret and not value.isascii():
+        raise ValueError("It must be ASCII.")
+    if option.choices and value not in option.choices:
+        raise ValueError(f"It must be one of {', '.join(option.choices)}.")
+    if option.name == "api_url":
+        return _cleaned_url(value)
+    if option.name in ("host", "sender_domain") and any(sign in value for sign in "/@?#% \\"):
+        raise ValueError("It must be a bare host name.")
+    return value
+
+
+def _cleaned_port(value: Any) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", str(value)) or not 0 < int(value) < 65536:
+        raise ValueError("It must be a number from 1 to 65535.")
+    return int(value)
+
+
+def _cleaned_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("It is not a URL.") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("It must begin with https:// and a host.")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("It must be an address only, without user name, query or fragment.")
+    return value

@@ -1,0 +1,109 @@
+"""Where Mercury may connect to. An operator may set addresses of providers, but not aim them at the house's own network.
+
+Asked twice: when an account is saved, and again with the addresses that a name has at the moment of connecting,
+so that a name which changes its mind (DNS rebinding) gains nothing.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from django.conf import settings
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class DestinationRefused(OSError):
+    """The host is, or its name leads to, a private address that MERCURY_ALLOWED_HOSTS_OUT does not list."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"'{host}' is or leads to a private address. If that is meant, add it to MERCURY_ALLOWED_HOSTS_OUT."
+        )
+        self.host = host
+
+
+def allowed_hosts() -> frozenset[str]:
+    """The private hosts that may be called all the same, by name or address."""
+    return frozenset(host.strip().lower() for host in settings.MERCURY_ALLOWED_HOSTS_OUT)
+
+
+def is_public(address: str) -> bool:
+    """Whether the IP address belongs to the internet at large; also looks into addresses that wrap another."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        wrapped = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if wrapped is not None:
+            return is_public(str(wrapped))
+    return ip.is_global and not ip.is_multicast
+
+
+def check_addresses(host: str, addresses: Iterable[str], *, allowed: Collection[str]) -> None:
+    """Raise DestinationRefused if one of the addresses that `host` has now is private and the host is not allowed."""
+    if host.lower() in allowed:
+        return
+    if not all(is_public(address) for address in addresses):
+        raise DestinationRefused(host)
+
+
+def check_literal(host: str, *, allowed: Collection[str]) -> None:
+    """Like `check_addresses` for a host that is an IP address itself; says nothing of names."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return
+    check_addresses(host, [host], allowed=allowed)
+
+
+def check_host(host: str, *, allowed: Collection[str]) -> None:
+    """Raise DestinationRefused for a private host. Asks DNS; a name that is not known there passes for now."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return
+    check_addresses(host, [str(entry[4][0]) for entry in found], allowed=allowed)
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, without brackets and port."""
+    return urlsplit(url).hostname or ""
+
+
+class GuardedResolver(AbstractResolver):
+    """aiohttp's resolver, which refuses names that lead to private addresses. aiohttp caches what it answers."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self._resolver = ThreadedResolver()
+        self._allowed = allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of the host, or DestinationRefused."""
+        found = await self._resolver.resolve(host, port, family)
+        check_addresses(host, [entry["host"] for entry in found], allowed=self._allowed)
+        return found
+
+    async def close(self) -> None:
+        """Release what the resolver holds."""
+        await self._resolver.close()
+
+
+def connect(address: tuple[str, int], *, timeout: float, allowed: Collection[str]) -> socket.socket:
+    """A TCP connection to the first address that answers, each tried for `timeout` seconds; the check comes first."""
+    host, port = address
+    found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    check_addresses(host, [entry[4][0] for entry in found], allowed=allowed)
+    failure: OSError | None = None
+    for _, _, _, _, target in found:
+        try:
+            return socket.create_connection(target[:2], timeout=timeout)
+        except OSError as error:
+            failure = error
+    raise failure or OSError(f"no address known for '{host}'")

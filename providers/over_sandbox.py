@@ -1,0 +1,65 @@
+"""Sending to the sandbox: the mail goes into a Maildir, or fails in the way that the account was told to fail in."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from django.core.mail import EmailMessage
+
+from providers import classify
+from providers.account import AccountConfig
+from providers.outcomes import Accepted, Fault, Outcome, Unknown
+from providers.sandbox import mailbox
+from providers.sandbox.faults import FaultKind, FaultSetting
+
+
+class SandboxChannel:
+    """One sandbox account. Files are written in the thread pool, never on the event loop."""
+
+    def __init__(
+        self,
+        account: AccountConfig,
+        *,
+        pool: Executor,
+        deadline: float,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self._name = account.name
+        self._deadline = deadline
+        self._fault: FaultSetting | None = account.options.get("fault")
+        self._pool = pool
+        self._now = now
+
+    async def send(self, message: EmailMessage) -> Outcome:
+        """Keep the mail, or do what the fault says. Ends within the deadline."""
+        fault = self._fault
+        if fault is None or not fault.acts(self._now()):
+            return await self._keep(message)
+        match fault.kind:
+            case FaultKind.REFUSE:
+                return self._refuse(int(fault.value))
+            case FaultKind.FLAP:
+                return self._refuse(503)
+            case FaultKind.LOSE:
+                await self._keep(message)
+                return Unknown("connection-lost", "The sandbox took the mail and was told to lose its answer.")
+            case FaultKind.SLOW if fault.value < self._deadline:
+                await asyncio.sleep(fault.value)
+                return await self._keep(message)
+        await asyncio.sleep(self._deadline)
+        return Unknown("read-timeout", f"The sandbox was told to be too slow: no answer within {self._deadline:g} s.")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _refuse(self, status: int) -> Outcome:
+        return classify.http_status(status, f"The sandbox was told to answer {status}.", now=self._now())
+
+    async def _keep(self, message: EmailMessage) -> Outcome:
+        try:
+            content = message.message().as_bytes()
+        except (ValueError, TypeError, LookupError) as error:
+            return classify.never_called(Fault.MESSAGE, "unsupported", f"The mail cannot be written: {error}")
+        key = await asyncio.get_running_loop().run_in_executor(self._pool, mailbox.keep, self._name, content)
+        return Accepted(key, 250)

@@ -1,0 +1,91 @@
+"""What SendGrid and Mailgun want to be told, by django-anymail, with the quirks that it leaves to us.
+
+anymail builds the payload and reads the answer; it never opens a connection here (`over_http` does).
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from anymail.backends import mailgun, sendgrid
+from anymail.exceptions import AnymailAPIError, AnymailNotSupportedWarning
+
+# Every option anymail would otherwise take from Django's global settings.
+_NO_GLOBAL_FALLBACK: Mapping[str, Any] = {
+    "ignore_unsupported_features": False,
+    "ignore_recipient_status": False,
+    "debug_api_requests": False,
+    "send_defaults": {},
+    "idna_encoder": "idna2008",
+    "requests_timeout": None,
+}
+
+
+class SendGridPayload(sendgrid.SendGridPayload):  # type: ignore[misc]
+    """SendGrid refuses a mail without subject or text, where others take it: a blank stands in."""
+
+    def set_subject(self, subject: str) -> None:
+        """The subject, or a blank."""
+        super().set_subject(subject or " ")
+
+    def set_text_body(self, body: str) -> None:
+        """The text, or a blank."""
+        super().set_text_body(body or " ")
+
+
+class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
+    """anymail's backend for one account. anymail calls it unsupported; Mercury's tests cover it."""
+
+    accepted_status = 202
+
+    def __init__(self, *, api_key: str, api_url: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AnymailNotSupportedWarning)
+            super().__init__(
+                api_key=api_key,
+                api_url=api_url,
+                username="",
+                password="",
+                generate_message_id=False,  # X-Mercury-ID is in custom_args already, and X-Message-Id in the answer
+                merge_field_format=None,
+                **_NO_GLOBAL_FALLBACK,
+            )
+
+    def build_message_payload(self, message: Any, defaults: Mapping[str, Any]) -> SendGridPayload:
+        """The payload of one mail."""
+        return SendGridPayload(message, defaults, self)
+
+    def name_given(self, answer: Any, payload: Any, message: Any) -> str | None:
+        """SendGrid's name of the mail, or None if a 202 has a body, which none of SendGrid's own has."""
+        return None if answer.text.strip() else answer.headers.get("X-Message-Id", "")
+
+
+class MailgunPayload(mailgun.MailgunPayload):  # type: ignore[misc]
+    """Mailgun refuses a mail without text."""
+
+    def set_text_body(self, body: str) -> None:
+        """The text, or a blank."""
+        super().set_text_body(body or " ")
+
+
+class MailgunBackend(mailgun.EmailBackend):  # type: ignore[misc]
+    """anymail's backend for one account."""
+
+    accepted_status = 200
+
+    def __init__(self, *, api_key: str, api_url: str, sender_domain: str | None) -> None:
+        super().__init__(api_key=api_key, api_url=api_url, sender_domain=sender_domain, **_NO_GLOBAL_FALLBACK)
+
+    def build_message_payload(self, message: Any, defaults: Mapping[str, Any]) -> MailgunPayload:
+        """The payload of one mail."""
+        return MailgunPayload(message, defaults, self)
+
+    def name_given(self, answer: Any, payload: Any, message: Any) -> str | None:
+        """Mailgun's name of the mail, or None if anymail does not know a 200 by its body."""
+        try:
+            self.raise_for_status(answer, payload, message)
+            statuses = self.parse_recipient_status(answer, payload, message)
+        except (AnymailAPIError, AttributeError):
+            return None
+        name = next(iter(statuses.values())).message_id
+        return name.strip("<>") if isinstance(name, str) else None

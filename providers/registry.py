@@ -1,0 +1,371 @@
+"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from mercury.lib import encryption
+from providers import capabilities, circuit_breaker, destinations, environment
+from providers.account import AccountConfig
+from providers.capabilities import Kind, Transport
+from providers.models import Account, AccountSource, Breaker, BreakerChange, SandboxFault
+from providers.sandbox.faults import FaultKind, FaultSetting
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_SANDBOXES = ("sandbox-a", "sandbox-b")
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_MAX_RATE = 100_000.0
+
+
+class RegistryError(Exception):
+    """Tree: RegistryError > AccountInvalid, AccountFixed."""
+
+
+class AccountInvalid(RegistryError):
+    """What was given makes no account; `errors` says for each field what is wrong. Options are `options.<name>`."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(" ".join(f"{field}: {fault}" for field, fault in errors.items()))
+        self.errors = dict(errors)
+
+
+class AccountFixed(RegistryError):
+    """The account is not made here, so this cannot be changed here; the text says where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One account as routing sees it."""
+
+    id: int
+    config: AccountConfig
+    enabled: bool
+    configured: bool  # False: this process lacks its options (environment variable gone, key lost)
+    breaker: circuit_breaker.Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOption:
+    """One option of an account as people may see it."""
+
+    name: str
+    label: str
+    secret: bool
+    value: str  # "set, ends …4fA" for a secret
+
+
+def candidates() -> list[Candidate]:
+    """Every account with its breaker, by name. One query, unless accounts are missing and have to be made first."""
+    rows = _rows()
+    if not rows or _missing(rows):
+        sync()
+        rows = _rows()
+    real_exists = any(row.source != AccountSource.DEFAULT for row in rows)
+    _forget_options(rows)
+    return [_candidate(row, real_exists=real_exists) for row in rows]
+
+
+def sync() -> None:
+    """Make the rows of accounts from the environment, and two sandboxes where no account exists at all.
+
+    Safe to repeat and to run in several processes at once. An account keeps the weight, rate and state that people
+    gave it; only its kind follows the environment. A name that is taken by an account of the database stays with it.
+    """
+    present = {row.name: row for row in Account.objects.all()}
+    wanted = [_row_of(config) for name, config in from_environment().items() if name not in present]
+    if not present and not wanted:
+        wanted = [Account(name=name, kind="sandbox", source=AccountSource.DEFAULT) for name in DEFAULT_SANDBOXES]
+    Account.objects.bulk_create(wanted, ignore_conflicts=True)
+    for name, config in from_environment().items():
+        row = present.get(name)
+        if row is not None and row.source != AccountSource.ENVIRONMENT:
+            log.warning("account_name_taken", account=name, source=row.source)
+        elif row is not None and row.kind != config.kind:
+            Account.objects.filter(pk=row.pk).update(kind=config.kind, updated_at=timezone.now())
+    lacking = Account.objects.filter(breaker__isnull=True).values_list("pk", flat=True)
+    Breaker.objects.bulk_create([Breaker(account_id=pk) for pk in lacking], ignore_conflicts=True)
+
+
+def from_environment() -> Mapping[str, AccountConfig]:
+    """The accounts of this process's environment. Raises ImproperlyConfigured."""
+    return _parsed(tuple(sorted(settings.MERCURY_ENVIRONMENT.items())))
+
+
+def register(
+    name: str,
+    kind: str,
+    options: Mapping[str, Any],
+    *,
+    weight: int = 1,
+    rate: float | None = None,
+    trust_500: bool = False,
+    enabled: bool = True,
+    by: str,
+) -> Account:
+    """Store a new account, its options encrypted, with a closed breaker and a line of history.
+
+    Raises AccountInvalid naming each field at fault.
+    """
+    errors = _faults_of_name(name) | _faults_of_numbers(weight, rate)
+    stored = _stored_options(kind, options, errors)
+    try:
+        with transaction.atomic():
+            account = Account.objects.create(
+                name=name,
+                kind=kind,
+                secret_options=stored,
+                weight=weight,
+                rate=rate,
+                trust_500=trust_500,
+                enabled=enabled,
+            )
+            Breaker.objects.create(account=account)
+            _record(account, by, "registered")
+    except IntegrityError:
+        raise AccountInvalid({"name": f"An account '{name}' exists already. Choose another name."}) from None
+    return account
+
+
+def update(
+    account: Account,
+    *,
+    by: str,
+    options: Mapping[str, Any] | None = None,
+    weight: int | None = None,
+    rate: float | None = None,
+    trust_500: bool | None = None,
+    enabled: bool | None = None,
+    no_rate: bool = False,
+) -> Account:
+    """Change what is given, with a line of history; `no_rate` takes the limit away.
+
+    Options that are not named stay as they are, so does a secret given as `shown_options` shows it. Raises
+    AccountInvalid naming each field at fault, AccountFixed for options of an account that is not made here.
+    """
+    given: dict[str, Any] = {"weight": weight, "rate": rate, "trust_500": trust_500, "enabled": enabled}
+    changed = {field: value for field, value in given.items() if value not in (None, getattr(account, field))}
+    if no_rate and account.rate is not None:
+        changed["rate"] = None
+    errors = _faults_of_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
+    words = [f"{field} {getattr(account, field)} → {value}" for field, value in changed.items()]
+    new_options = _merged_options(account, options or {})
+    if new_options is not None:
+        changed["secret_options"] = _stored_options(account.kind, new_options, errors)
+        words.append("new options")
+    elif errors:
+        raise AccountInvalid(errors)
+    if not changed:
+        return account
+    with transaction.atomic():
+        Account.objects.filter(pk=account.pk).update(**changed, updated_at=timezone.now())
+        _record(account, by, ", ".join(words))
+    account.refresh_from_db()
+    return account
+
+
+def remove(account: Account) -> None:
+    """Delete an account with its breaker and history. Mails and events keep its name.
+
+    Raises AccountFixed for an account that would come back by itself.
+    """
+    if account.source == AccountSource.ENVIRONMENT and account.name in from_environment():
+        raise AccountFixed(
+            f"'{account.name}' comes from the environment. Remove its variable, restart Mercury, and delete it then; "
+            "or disable it, which works at once."
+        )
+    if account.source == AccountSource.DEFAULT:
+        raise AccountFixed(f"'{account.name}' is there because no other account is. Register one: it stops being used.")
+    account.delete()
+
+
+def set_fault(account: Account, fault: FaultSetting | None) -> None:
+    """Make a sandbox account misbehave, or behave again. Raises AccountFixed for an account of another kind."""
+    if account.kind != "sandbox":
+        raise AccountFixed(f"'{account.name}' is no sandbox: only a sandbox account can be told to fail.")
+    if fault is None:
+        SandboxFault.objects.filter(account=account).delete()
+        return
+    SandboxFault.objects.update_or_create(
+        account=account, defaults={"kind": fault.kind, "value": fault.value, "until": fault.until}
+    )
+
+
+def fault_of(account: Account) -> FaultSetting | None:
+    """How the sandbox account misbehaves, if it was told to; also when that is over."""
+    row = SandboxFault.objects.filter(account=account).first()
+    return _fault(row) if row else None
+
+
+def options_of(account: Account) -> Mapping[str, Any] | None:
+    """The account's options with secrets in the clear; None if this process does not have them."""
+    if account.source == AccountSource.ENVIRONMENT:
+        config = from_environment().get(account.name)
+        return config.options if config else None
+    if not account.secret_options:
+        return {}
+    return _decrypted(account.pk, account.updated_at, account.secret_options)
+
+
+def shown_options(account: Account) -> list[ShownOption]:
+    """The account's options as people may see them; secrets only as "set, ends …4fA"."""
+    kind = capabilities.KINDS.get(account.kind)
+    options = options_of(account) or {}
+    if kind is None:
+        return []
+    return [
+        ShownOption(option.name, option.label, option.secret, _shown(options.get(option.name), secret=option.secret))
+        for option in kind.options
+    ]
+
+
+def is_used(account: Account) -> bool:
+    """False for a default sandbox once another account exists."""
+    return account.source != AccountSource.DEFAULT or not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
+
+
+def _rows() -> list[Account]:
+    return list(Account.objects.select_related("breaker", "sandbox_fault").order_by("name"))
+
+
+def _missing(rows: Iterable[Account]) -> bool:
+    names = {row.name for row in rows}
+    return any(name not in names for name in from_environment()) or any(not hasattr(row, "breaker") for row in rows)
+
+
+def _candidate(row: Account, *, real_exists: bool) -> Candidate:
+    options = options_of(row)
+    config = AccountConfig(row.name, row.kind, options or {}, row.weight, row.rate, row.trust_500)
+    if hasattr(row, "sandbox_fault"):
+        config = replace(config, options={**config.options, "fault": _fault(row.sandbox_fault)})
+    return Candidate(
+        id=row.pk,
+        config=config,
+        enabled=row.enabled and not (row.source == AccountSource.DEFAULT and real_exists),
+        configured=options is not None and row.kind in capabilities.KINDS,
+        breaker=circuit_breaker.Snapshot.of(row.breaker),
+    )
+
+
+def _row_of(config: AccountConfig) -> Account:
+    return Account(
+        name=config.name,
+        kind=config.kind,
+        source=AccountSource.ENVIRONMENT,
+        weight=config.weight,
+        rate=config.rate,
+        trust_500=config.trust_500,
+    )
+
+
+def _fault(row: SandboxFault) -> FaultSetting:
+    return FaultSetting(FaultKind(row.kind), row.value, row.until)
+
+
+@lru_cache(maxsize=4)
+def _parsed(environ: tuple[tuple[str, str], ...]) -> Mapping[str, AccountConfig]:
+    return environment.parse(dict(environ))
+
+
+_options_cache: dict[int, tuple[dt.datetime, Mapping[str, Any] | None]] = {}
+
+
+def _decrypted(pk: int, updated_at: dt.datetime, token: str) -> Mapping[str, Any] | None:
+    """Decryption costs more than the query: it is done once for each state of a row."""
+    known = _options_cache.get(pk)
+    if known is not None and known[0] == updated_at:
+        return known[1]
+    try:
+        options: Mapping[str, Any] | None = json.loads(encryption.decrypt(token))
+    except encryption.DecryptionFailed as error:
+        log.warning("account_unreadable", account_id=pk, reason=str(error))
+        options = None
+    _options_cache[pk] = (updated_at, options)
+    return options
+
+
+def _forget_options(rows: Iterable[Account]) -> None:
+    for gone in _options_cache.keys() - {row.pk for row in rows}:
+        _options_cache.pop(gone, None)
+
+
+def _faults_of_name(name: str) -> dict[str, str]:
+    if not _NAME.fullmatch(name) or len(name) > 64:
+        return {"name": "A name has at most 64 lower case letters, digits and single dashes, such as mailgun-eu."}
+    if name in DEFAULT_SANDBOXES or name in from_environment():
+        return {"name": f"'{name}' is taken. Choose another name."}
+    return {}
+
+
+def _faults_of_numbers(weight: int, rate: float | None) -> dict[str, str]:
+    errors = {}
+    if not 0 <= weight <= 10_000:
+        errors["weight"] = "A weight is a whole number from 0 (never drawn) to 10000."
+    if rate is not None and not 0 < rate <= _MAX_RATE:
+        errors["rate"] = f"A rate is calls a second, above 0 and at most {_MAX_RATE:.0f}; null is no limit."
+    return errors
+
+
+def _stored_options(kind: str, options: Mapping[str, Any], errors: dict[str, str]) -> str:
+    """The options as the row holds them. Raises AccountInvalid with these errors and with those found before."""
+    known = capabilities.KINDS.get(kind)
+    if known is None:
+        raise AccountInvalid({**errors, "kind": f"Unknown kind. Known: {', '.join(capabilities.KINDS)}."})
+    try:
+        values = capabilities.cleaned(kind, options)
+        _check_destination(known, values)
+    except capabilities.OptionsInvalid as error:
+        errors = errors | {f"options.{name}": fault for name, fault in error.errors.items()}
+    if errors:
+        raise AccountInvalid(errors)
+    return encryption.encrypt(json.dumps(values))
+
+
+def _check_destination(kind: Kind, values: Mapping[str, Any]) -> None:
+    """Raise OptionsInvalid if the account would call the house's own network. Asks DNS for hosts that are not known."""
+    if kind.transport is Transport.SANDBOX:
+        return
+    field = "host" if kind.transport is Transport.SMTP else "api_url"
+    if values[field] in kind.regions.values():
+        return
+    host = values[field] if field == "host" else destinations.host_of(values[field])
+    try:
+        destinations.check_host(host, allowed=destinations.allowed_hosts())
+    except destinations.DestinationRefused as error:
+        raise capabilities.OptionsInvalid({field: str(error)}) from None
+
+
+def _merged_options(account: Account, given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The account's options with the given ones in their places; None if nothing changes."""
+    shown = {option.name: option.value for option in shown_options(account)}
+    news = {name: value for name, value in given.items() if name not in shown or value != shown[name]}
+    if not news:
+        return None
+    if account.source != AccountSource.DATABASE:
+        raise AccountFixed(
+            f"The options of '{account.name}' come from the environment. Change its variable and restart Mercury."
+            if account.source == AccountSource.ENVIRONMENT
+            else f"'{account.name}' is a sandbox by default and has no options. Register an account of your own."
+        )
+    return {**(options_of(account) or {}), **news}
+
+
+def _shown(value: Any, *, secret: bool) -> str:
+    if value in (None, ""):
+        return ""
+    if not secret:
+        return str(value)
+    return f"set, ends …{value[-3:]}" if len(value) >= 12 else "set"
+
+
+def _record(account: Account, by: str, what: str) -> None:
+    BreakerChange.objects.create(account=account, created_at=timezone.now(), by=by, what=what[:200])

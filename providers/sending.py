@@ -1,0 +1,110 @@
+"""Hand one mail to one account and say what came of it. The only place of the send path where errors become values.
+
+Knows no database. Who speaks to a provider is a channel: `over_http`, `over_smtp`, `over_sandbox`, one per account.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol
+
+import aiohttp
+import structlog
+from django.core.mail import EmailMessage
+
+from providers import capabilities, classify, destinations, over_http
+from providers.account import AccountConfig
+from providers.capabilities import Transport
+from providers.outcomes import Fault, Outcome, Unknown
+from providers.over_sandbox import SandboxChannel
+from providers.over_smtp import SmtpChannel
+
+log = structlog.get_logger(__name__)
+
+MAX_THREADS = 64  # of all accounts that need a thread
+
+
+class Channel(Protocol):
+    """What `Sender` wants of whoever speaks to one account."""
+
+    async def send(self, message: EmailMessage) -> Outcome:
+        """Call the provider once, within the deadline."""
+
+    def close(self) -> None:
+        """Let go of what is held open. May block for a moment."""
+
+
+class Sender:
+    """Sends on one event loop, over one HTTP session and one thread pool; `async with` opens and closes both."""
+
+    def __init__(self, *, deadline: float, connect_timeout: float, places: int) -> None:
+        self._deadline = deadline
+        self._connect_timeout = connect_timeout
+        self._threads = max(1, min(places, MAX_THREADS))
+        self._channels: dict[str, tuple[AccountConfig, Channel]] = {}
+
+    async def __aenter__(self) -> "Sender":
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="sending")
+        self._session: aiohttp.ClientSession = over_http.session(
+            deadline=self._deadline, connect_timeout=self._connect_timeout
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for _, channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self._session.close()
+
+    async def send(self, account: AccountConfig, message: EmailMessage) -> Outcome:
+        """Call the account's provider once with this mail, for all of its recipients.
+
+        Never raises but for cancellation; ends within the deadline. The mail is not changed.
+        """
+        try:
+            channel = self._channel(account)
+        except destinations.DestinationRefused as error:
+            return classify.never_called(Fault.ACCOUNT, "destination-refused", str(error))
+        except Exception as error:  # noqa: BLE001  whatever is wrong with the options, nothing was called
+            log.warning("account_unusable", account=account.name, error=type(error).__name__)
+            return classify.never_called(
+                Fault.ACCOUNT, "account-unusable", "The account's options cannot be used. Enter them again."
+            )
+        try:
+            return await channel.send(message)
+        except Exception as error:  # noqa: BLE001  the call may have gone out
+            # Its text may hold secrets or the mail, its type and place do not.
+            log.warning("sending_failed", account=account.name, error=type(error).__name__, place=_place(error))
+            return Unknown("internal-error", f"Mercury failed while it sent: {type(error).__name__}.")
+
+    def _channel(self, account: AccountConfig) -> Channel:
+        """The account's channel; a new one if its options have changed."""
+        known = self._channels.get(account.name)
+        if known is not None:
+            if known[0] is account or known[0] == account:
+                return known[1]
+            self._pool.submit(known[1].close)
+        channel = self._opened(account)
+        self._channels[account.name] = (account, channel)
+        return channel
+
+    def _opened(self, account: AccountConfig) -> Channel:
+        match capabilities.KINDS[account.kind].transport:
+            case Transport.HTTP:
+                return over_http.HttpChannel(account, session=self._session)
+            case Transport.SMTP:
+                return SmtpChannel(
+                    account, pool=self._pool, deadline=self._deadline, connect_timeout=self._connect_timeout
+                )
+            case Transport.SANDBOX:
+                return SandboxChannel(account, pool=self._pool, deadline=self._deadline)
+
+
+def _place(error: BaseException) -> str:
+    """File and line where the error came from."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else ""
