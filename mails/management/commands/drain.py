@@ -1,0 +1,78 @@
+"""`manage.py drain`: send what is due, in the foreground."""
+
+import asyncio
+import signal
+import time
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from mails.dispatch.drain import Drain, Progress
+from mails.lanes import Lane
+from mails.models import Mail
+from mercury.lib import commands
+from mercury.lib.commands import Bar, Exit
+
+
+class Command(commands.MercuryCommand):
+    """Drain lanes in the foreground."""
+
+    help = (
+        "Send what is due, in the foreground, until Ctrl-C; it lets the calls under way end. "
+        "Any number of drains may run at once."
+    )
+    makes_changes = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--lane",
+            action="append",
+            choices=Lane.values,
+            metavar="LANE",
+            help=f"Repeatable: {', '.join(Lane.values)}. Default: all.",
+        )
+        parser.add_argument("--places", type=int, metavar="N", help="Calls under way at most. Default: MERCURY_PLACES.")
+        parser.add_argument("--once", action="store_true", help="End as soon as nothing is due.")
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Drain, with a bar."""
+        lanes = options["lane"] or list(Lane.values)
+        if options["dry_run"]:
+            out.say(f"{_waiting(lanes)} mails are due in {', '.join(lanes)}.")
+            return None
+        began = time.monotonic()
+        with out.progress("Draining") as bar:
+            sent = _drain(lanes, bar, places=options["places"], once=options["once"])
+        took = time.monotonic() - began
+        waiting = _waiting(lanes)
+        out.say(f"{sent} sent in {took:.1f} s, {waiting} due.")
+        out.document({"sent": sent, "seconds": round(took, 3), "due": waiting})
+        return None
+
+
+def _waiting(lanes: list[str]) -> int:
+    return Mail.objects.due(timezone.now()).in_lanes(lanes).count()
+
+
+def _drain(lanes: list[str], bar: Bar, *, places: int | None, once: bool) -> int:
+    began = time.monotonic()
+    waiting = _waiting(lanes)
+
+    def count(_worker: str) -> None:  # every 5 s, in the drain's database thread
+        nonlocal waiting
+        waiting = _waiting(lanes)
+
+    def show(progress: Progress) -> None:
+        rate = progress.done / max(0.001, time.monotonic() - began)
+        note = f"{progress.in_flight} in flight, {rate:.0f} sent/s, {waiting} waiting"
+        bar.show(progress.done, total=max(progress.done, progress.done + waiting), note=note)
+
+    drain = Drain(lanes, places=places, on_progress=show, on_heartbeat=count)
+    before = {number: signal.signal(number, lambda *_: drain.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return asyncio.run(drain.run(until_idle=once))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
