@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db import connection, transaction
@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from mails.models import Event, Mail
 from mails.states import FINAL, LEASED, TRANSITIONS, AttemptState, EventName, RecipientState, Status
 from mercury.lib import database_clock, recordset
+from mercury.lib.recordset import as_json, as_time, as_uuid
 
 
 class IllegalTransition(Exception):
@@ -52,12 +53,6 @@ class MailState:
     worker: str = ""
     claims: int = 0
 
-    @classmethod
-    def of(cls, mail: Mail) -> "MailState":
-        """The state that a loaded mail is in."""
-        values = {name: getattr(mail, name) for name in STATE_COLUMNS}
-        return cls(**values | {"status": Status(mail.status), "tried": tuple(mail.tried), "faults": tuple(mail.faults)})
-
 
 STATE_COLUMNS = {
     "status": "text",
@@ -76,7 +71,22 @@ STATE_COLUMNS = {
     "worker": "text",
     "claims": "int",
 }
-assert [column.name for column in fields(MailState)] == list(STATE_COLUMNS)  # noqa: S101 (two lists, one truth)
+
+
+def state_of(row: Mapping[str, Any]) -> MailState:
+    """The state in a row that a statement of our own, or `values(*STATE_COLUMNS)`, returned."""
+    times = {name: as_time(row[name]) for name, kind in STATE_COLUMNS.items() if kind == "time" and row[name]}
+    return MailState(
+        **{name: row[name] for name in STATE_COLUMNS}
+        | times
+        | {
+            "status": Status(row["status"]),
+            "tried": tuple(as_json(row["tried"])),
+            "faults": tuple(as_json(row["faults"])),
+            "doubtful": bool(row["doubtful"]),
+            "lease": as_uuid(row["lease"]) if row["lease"] else None,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +286,7 @@ def _move(steps: Sequence[Step]) -> set[uuid.UUID]:
             " RETURNING mails_mail.id",
             [recordset.encode(rows)],
         )
-        return {_as_uuid(row[0]) for row in cursor.fetchall()}
-
-
-def _as_uuid(value: uuid.UUID | str) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+        return {as_uuid(row[0]) for row in cursor.fetchall()}
 
 
 def _state_row(state: MailState) -> dict[str, Any]:

@@ -129,12 +129,6 @@ class Mail(models.Model):
     def __str__(self) -> str:
         return self.subject or str(self.id)
 
-    @property
-    def message_id(self) -> str:
-        """The Message-ID (RFC 5322 §3.6.4) that every send of this mail carries, so that doubles can be known."""
-        domain = self.sender.rpartition("@")[2] or "mercury.invalid"
-        return f"<{self.id}@{domain}>"
-
 
 class Content(models.Model):
     """The body of a mail."""
@@ -157,7 +151,9 @@ class Recipient(models.Model):
 
     class Meta:
         ordering = ("id",)
-        constraints = [models.CheckConstraint(condition=Q(state__in=RecipientState.values), name="recipient_state_known")]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=RecipientState.values), name="recipient_state_known")
+        ]
 
     def __str__(self) -> str:
         return self.address

@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,222 +15,411 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='The application that uses the key.', max_length=64)),
-                ('prefix', models.CharField(editable=False, max_length=16, unique=True)),
-                ('secret_hash', models.CharField(editable=False, max_length=64)),
-                ('old_prefix', models.CharField(blank=True, editable=False, max_length=16)),
-                ('old_secret_hash', models.CharField(blank=True, editable=False, max_length=64)),
-                ('old_expires_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('scopes', models.JSONField(default=list, help_text='What the key may do.')),
-                ('senders', models.JSONField(blank=True, default=list, help_text='Addresses it may send as; @example.com or *.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(help_text="The application that uses the key.", max_length=64)),
+                ("prefix", models.CharField(editable=False, max_length=16, unique=True)),
+                ("secret_hash", models.CharField(editable=False, max_length=64)),
+                ("old_prefix", models.CharField(blank=True, editable=False, max_length=16)),
+                ("old_secret_hash", models.CharField(blank=True, editable=False, max_length=64)),
+                ("old_expires_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("scopes", models.JSONField(default=list, help_text="What the key may do.")),
+                (
+                    "senders",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Addresses it may send as; @example.com or *."
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, editable=False, null=True)),
             ],
             options={
-                'verbose_name': 'API key',
-                'ordering': ('name', 'id'),
+                "verbose_name": "API key",
+                "ordering": ("name", "id"),
             },
         ),
         migrations.CreateModel(
-            name='Mail',
+            name="Mail",
             fields=[
-                ('id', models.UUIDField(default=mails.models.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('source', models.CharField(choices=[('api', 'REST API'), ('form', 'Form'), ('command', 'Command line')], max_length=16)),
-                ('idempotency_key', models.CharField(blank=True, max_length=255)),
-                ('created_at', models.DateTimeField()),
-                ('size', models.PositiveIntegerField(help_text='Bytes of subject and content, UTF-8.')),
-                ('sender', models.CharField(max_length=256)),
-                ('recipient', models.TextField(help_text='The addresses as answers show them, separated by commas.')),
-                ('subject', models.CharField(blank=True, max_length=512)),
-                ('lane', models.CharField(choices=[('text', 'Text'), ('html', 'HTML'), ('attachment', 'Attachment'), ('bulk', 'Bulk')], max_length=16)),
-                ('policy', models.CharField(choices=[('at-least-once', 'At least once'), ('at-most-once', 'At most once')], max_length=16)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('claimed', 'Sending'), ('sending', 'Sending'), ('waiting', 'Waiting to retry'), ('held', 'Held'), ('done', 'Sent'), ('discarded', 'Discarded'), ('expired', 'Expired'), ('cancelled', 'Cancelled'), ('rejected', 'Rejected')], max_length=16)),
-                ('next_attempt_at', models.DateTimeField(null=True)),
-                ('expires_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('round', models.PositiveSmallIntegerField(default=1, help_text='Rounds through all accounts, counted from 1.')),
-                ('tried', models.JSONField(default=list, help_text='Accounts that refused it in this round.')),
-                ('faults', models.JSONField(default=list, help_text='Kinds of fault seen in this round.')),
-                ('attempt_count', models.PositiveSmallIntegerField(default=0)),
-                ('doubtful', models.BooleanField(default=False, help_text="An attempt's outcome is unknown: it may be sent twice.")),
-                ('fault', models.CharField(blank=True, help_text='Kind of the last fault.', max_length=16)),
-                ('reason_code', models.CharField(blank=True, max_length=64)),
-                ('provider', models.CharField(blank=True, help_text='The account that had it last.', max_length=64)),
-                ('lease', models.UUIDField(help_text='Token of the drain that holds it.', null=True)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('worker', models.CharField(blank=True, help_text='The process that holds it.', max_length=96)),
-                ('claims', models.PositiveSmallIntegerField(default=0, help_text='Claims since a call was last closed.')),
-                ('api_key', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='mails', to='mails.apikey')),
-                ('user', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='mails', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=mails.models.uuid7, editable=False, primary_key=True, serialize=False)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("api", "REST API"), ("form", "Form"), ("command", "Command line")], max_length=16
+                    ),
+                ),
+                ("idempotency_key", models.CharField(blank=True, max_length=255)),
+                ("created_at", models.DateTimeField()),
+                ("size", models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")),
+                ("sender", models.CharField(max_length=256)),
+                ("recipient", models.TextField(help_text="The addresses as answers show them, separated by commas.")),
+                ("subject", models.CharField(blank=True, max_length=512)),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[("text", "Text"), ("html", "HTML"), ("attachment", "Attachment"), ("bulk", "Bulk")],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "policy",
+                    models.CharField(
+                        choices=[("at-least-once", "At least once"), ("at-most-once", "At most once")], max_length=16
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("claimed", "Sending"),
+                            ("sending", "Sending"),
+                            ("waiting", "Waiting to retry"),
+                            ("held", "Held"),
+                            ("done", "Sent"),
+                            ("discarded", "Discarded"),
+                            ("expired", "Expired"),
+                            ("cancelled", "Cancelled"),
+                            ("rejected", "Rejected"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("next_attempt_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "round",
+                    models.PositiveSmallIntegerField(
+                        default=1, help_text="Rounds through all accounts, counted from 1."
+                    ),
+                ),
+                ("tried", models.JSONField(default=list, help_text="Accounts that refused it in this round.")),
+                ("faults", models.JSONField(default=list, help_text="Kinds of fault seen in this round.")),
+                ("attempt_count", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "doubtful",
+                    models.BooleanField(
+                        default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
+                    ),
+                ),
+                ("fault", models.CharField(blank=True, help_text="Kind of the last fault.", max_length=16)),
+                ("reason_code", models.CharField(blank=True, max_length=64)),
+                ("provider", models.CharField(blank=True, help_text="The account that had it last.", max_length=64)),
+                ("lease", models.UUIDField(help_text="Token of the drain that holds it.", null=True)),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("worker", models.CharField(blank=True, help_text="The process that holds it.", max_length=96)),
+                (
+                    "claims",
+                    models.PositiveSmallIntegerField(default=0, help_text="Claims since a call was last closed."),
+                ),
+                (
+                    "api_key",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="mails",
+                        to="mails.apikey",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="mails",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Duty',
+            name="Duty",
             fields=[
-                ('name', models.CharField(max_length=32, primary_key=True, serialize=False)),
-                ('holder', models.CharField(blank=True, max_length=96)),
-                ('expires_at', models.DateTimeField(null=True)),
+                ("name", models.CharField(max_length=32, primary_key=True, serialize=False)),
+                ("holder", models.CharField(blank=True, max_length=96)),
+                ("expires_at", models.DateTimeField(null=True)),
             ],
             options={
-                'verbose_name_plural': 'duties',
+                "verbose_name_plural": "duties",
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.CharField(help_text='host:pid:random', max_length=96, primary_key=True, serialize=False)),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField(db_index=True)),
+                ("id", models.CharField(help_text="host:pid:random", max_length=96, primary_key=True, serialize=False)),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField(db_index=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Content',
+            name="Content",
             fields=[
-                ('mail', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='content', serialize=False, to='mails.mail')),
-                ('text', models.TextField(blank=True)),
+                (
+                    "mail",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="content",
+                        serialize=False,
+                        to="mails.mail",
+                    ),
+                ),
+                ("text", models.TextField(blank=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.UUIDField(default=mails.models.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('account', models.CharField(max_length=64)),
-                ('lease', models.UUIDField()),
-                ('state', models.CharField(choices=[('open', 'No answer yet'), ('accepted', 'Accepted'), ('refused', 'Refused'), ('unknown', 'Outcome unknown')], default='open', max_length=16)),
-                ('opened_at', models.DateTimeField()),
-                ('closed_at', models.DateTimeField(null=True)),
-                ('latency_ms', models.PositiveIntegerField(help_text='Milliseconds the call took.', null=True)),
-                ('fault', models.CharField(blank=True, max_length=16)),
-                ('reason_code', models.CharField(blank=True, max_length=64)),
-                ('reason', models.TextField(blank=True)),
-                ('status_code', models.PositiveSmallIntegerField(null=True)),
-                ('provider_message_id', models.CharField(blank=True, max_length=255)),
-                ('mail', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='mails.mail')),
+                ("id", models.UUIDField(default=mails.models.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField()),
+                ("account", models.CharField(max_length=64)),
+                ("lease", models.UUIDField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "No answer yet"),
+                            ("accepted", "Accepted"),
+                            ("refused", "Refused"),
+                            ("unknown", "Outcome unknown"),
+                        ],
+                        default="open",
+                        max_length=16,
+                    ),
+                ),
+                ("opened_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(null=True)),
+                ("latency_ms", models.PositiveIntegerField(help_text="Milliseconds the call took.", null=True)),
+                ("fault", models.CharField(blank=True, max_length=16)),
+                ("reason_code", models.CharField(blank=True, max_length=64)),
+                ("reason", models.TextField(blank=True)),
+                ("status_code", models.PositiveSmallIntegerField(null=True)),
+                ("provider_message_id", models.CharField(blank=True, max_length=255)),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempts",
+                        to="mails.mail",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('mail', 'number'),
+                "ordering": ("mail", "number"),
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('created_at', models.BigIntegerField(help_text='Nanoseconds since the Unix epoch.')),
-                ('created_by', models.CharField(max_length=128)),
-                ('event', models.CharField(max_length=64)),
-                ('blob', models.TextField(blank=True)),
-                ('mail', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='mails.mail')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("created_at", models.BigIntegerField(help_text="Nanoseconds since the Unix epoch.")),
+                ("created_by", models.CharField(max_length=128)),
+                ("event", models.CharField(max_length=64)),
+                ("blob", models.TextField(blank=True)),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="events",
+                        to="mails.mail",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('owner', models.CharField(help_text='key:<id> or user:<id>', max_length=64)),
-                ('key', models.CharField(max_length=255)),
-                ('body_hash', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField(db_index=True)),
-                ('mail', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='mails.mail')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("owner", models.CharField(help_text="key:<id> or user:<id>", max_length=64)),
+                ("key", models.CharField(max_length=255)),
+                ("body_hash", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField(db_index=True)),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="mails.mail"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Recipient',
+            name="Recipient",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('address', models.CharField(db_index=True, max_length=320)),
-                ('state', models.CharField(choices=[('pending', 'Not settled yet'), ('accepted', 'Taken by a provider'), ('refused', 'Refused for good')], default='pending', max_length=16)),
-                ('reason', models.TextField(blank=True)),
-                ('mail', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='recipients', to='mails.mail')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("address", models.CharField(db_index=True, max_length=320)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Not settled yet"),
+                            ("accepted", "Taken by a provider"),
+                            ("refused", "Refused for good"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="recipients", to="mails.mail"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='SenderPermission',
+            name="SenderPermission",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('address', models.CharField(max_length=256)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sender_permissions', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("address", models.CharField(max_length=256)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="sender_permissions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('address',),
+                "ordering": ("address",),
             },
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(condition=models.Q(('status__in', frozenset(['queued', 'waiting']))), fields=['lane', 'next_attempt_at'], name='mail_due'),
+            model_name="mail",
+            index=models.Index(
+                condition=models.Q(("status__in", frozenset(["queued", "waiting"]))),
+                fields=["lane", "next_attempt_at"],
+                name="mail_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(condition=models.Q(('status__in', frozenset(['claimed', 'sending']))), fields=['lease_expires_at'], name='mail_leased'),
+            model_name="mail",
+            index=models.Index(
+                condition=models.Q(("status__in", frozenset(["claimed", "sending"]))),
+                fields=["lease_expires_at"],
+                name="mail_leased",
+            ),
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(condition=models.Q(('status__in', frozenset(['queued', 'waiting']))), fields=['expires_at'], name='mail_expiring'),
+            model_name="mail",
+            index=models.Index(
+                condition=models.Q(("status__in", frozenset(["queued", "waiting"]))),
+                fields=["expires_at"],
+                name="mail_expiring",
+            ),
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(fields=['status', '-id'], name='mail_by_status'),
+            model_name="mail",
+            index=models.Index(fields=["status", "-id"], name="mail_by_status"),
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(fields=['api_key', '-id'], name='mail_by_key'),
+            model_name="mail",
+            index=models.Index(fields=["api_key", "-id"], name="mail_by_key"),
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(condition=models.Q(('user__isnull', False)), fields=['user', '-id'], name='mail_by_user'),
+            model_name="mail",
+            index=models.Index(
+                condition=models.Q(("user__isnull", False)), fields=["user", "-id"], name="mail_by_user"
+            ),
         ),
         migrations.AddIndex(
-            model_name='mail',
-            index=models.Index(fields=['provider', '-id'], name='mail_by_provider'),
+            model_name="mail",
+            index=models.Index(fields=["provider", "-id"], name="mail_by_provider"),
         ),
         migrations.AddConstraint(
-            model_name='mail',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['queued', 'claimed', 'sending', 'waiting', 'held', 'done', 'discarded', 'expired', 'cancelled', 'rejected'])), name='mail_status_known'),
+            model_name="mail",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        [
+                            "queued",
+                            "claimed",
+                            "sending",
+                            "waiting",
+                            "held",
+                            "done",
+                            "discarded",
+                            "expired",
+                            "cancelled",
+                            "rejected",
+                        ],
+                    )
+                ),
+                name="mail_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='mail',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease__isnull', False), ('status__in', frozenset(['claimed', 'sending']))), models.Q(models.Q(('status__in', frozenset(['claimed', 'sending'])), _negated=True), ('lease__isnull', True)), _connector='OR'), name='mail_lease_iff_in_hand'),
+            model_name="mail",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("lease__isnull", False), ("status__in", frozenset(["claimed", "sending"]))),
+                    models.Q(
+                        models.Q(("status__in", frozenset(["claimed", "sending"])), _negated=True),
+                        ("lease__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="mail_lease_iff_in_hand",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='mail',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', frozenset(['queued', 'waiting'])), _negated=True), ('next_attempt_at__isnull', False), _connector='OR'), name='mail_due_has_time'),
+            model_name="mail",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status__in", frozenset(["queued", "waiting"])), _negated=True),
+                    ("next_attempt_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="mail_due_has_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('mail', 'number'), name='one_attempt_per_number'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(fields=("mail", "number"), name="one_attempt_per_number"),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'accepted', 'refused', 'unknown'])), name='attempt_state_known'),
+            model_name="attempt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["open", "accepted", "refused", "unknown"])),
+                name="attempt_state_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['mail', 'id'], name='event_by_mail'),
+            model_name="event",
+            index=models.Index(fields=["mail", "id"], name="event_by_mail"),
         ),
         migrations.AddConstraint(
-            model_name='idempotencykey',
-            constraint=models.UniqueConstraint(fields=('owner', 'key'), name='one_row_per_idempotency_key'),
+            model_name="idempotencykey",
+            constraint=models.UniqueConstraint(fields=("owner", "key"), name="one_row_per_idempotency_key"),
         ),
         migrations.AddConstraint(
-            model_name='recipient',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'accepted', 'refused'])), name='recipient_state_known'),
+            model_name="recipient",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["pending", "accepted", "refused"])), name="recipient_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='senderpermission',
-            constraint=models.UniqueConstraint(fields=('user', 'address'), name='one_permission_per_address'),
+            model_name="senderpermission",
+            constraint=models.UniqueConstraint(fields=("user", "address"), name="one_permission_per_address"),
         ),
     ]

@@ -44,3 +44,19 @@ def _plain(value: object) -> str:
 def time_text(moment: dt.datetime) -> str:
     """An aware datetime as Django's SQLite backend stores it, which PostgreSQL reads too (its sessions are in UTC)."""
     return str(moment.astimezone(dt.UTC).replace(tzinfo=None))
+
+
+def as_uuid(value: uuid.UUID | str) -> uuid.UUID:
+    """A UUID column as a statement of our own returns it: PostgreSQL gives a UUID, SQLite its hex text."""
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+
+def as_time(value: dt.datetime | str) -> dt.datetime:
+    """A time column as a statement of our own returns it, aware and in UTC."""
+    moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def as_json(value: Any) -> Any:
+    """A JSON column as a statement of our own returns it: text on both databases."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,389 @@
+"""The drain: takes due mails of its lanes, hands them to providers, and writes down what came of it.
+
+A hub. One event loop makes the calls; one thread beside it does all database work, a group of mails at a time:
+claim, choose, open the attempts, commit; then the calls; then close the attempts, commit, and go on with what is left.
+No transaction is open during a call. Its spokes (claim, board, steps, lifecycle, sending) never call each other.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from django.conf import settings
+from django.db import (
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connections,
+)
+
+from mails import lifecycle, message
+from mails.dispatch import claim, steps
+from mails.dispatch.board import Board
+from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
+from mails.lifecycle import AttemptClosed, EventDraft, Step
+from mails.models import Worker
+from mails.states import Status
+from mercury.lib import database_clock
+from providers.outcomes import Fault, Refused
+from providers.sending import Sender
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = 5.0  # seconds between two heartbeats
+HEARTBEAT_TRUST = 10.0  # seconds; after 15 without one, others take over what this process holds
+POLL = 2.0  # seconds between two looks into the database when nobody wakes the drain
+GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
+GROUP_WANT = 64  # results that are worth a write at once
+GROUP_MOST = 256
+RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
+DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
+
+NOT_CALLED = Refused(
+    Fault.RATE,  # transient, and no account's fault
+    reason_code="not-called",
+    reason="This worker could not be sure of its lease any more, so it did not call the provider.",
+)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a drain is. `waiting` is not known to it: a count of the due mails costs a query."""
+
+    in_flight: int
+    closed: int  # calls that came back so far
+    done: int  # mails that a provider took so far
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    calls: list[Call]
+    more: bool  # there may be more due mails than were claimed
+    look_again: float  # seconds after which it is worth to look again, if nobody wakes the drain before
+
+
+def name_of_this_process() -> str:
+    """A name for the heartbeat's row: host, process, and a random part against reused process numbers."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+def terms_from_settings() -> Terms:
+    """The settings that every step of a drain follows."""
+    return Terms(
+        deadline=settings.MERCURY_DEADLINE.total_seconds(),
+        lease=settings.MERCURY_LEASE,
+        rounds=settings.MERCURY_ROUNDS,
+        backoff=settings.MERCURY_BACKOFF,
+    )
+
+
+class Drain:
+    """One drain of some lanes. `run` may be called once; `wake` and `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        lanes: Sequence[str],
+        *,
+        places: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_heartbeat: Callable[[str], None] | None = None,
+    ) -> None:
+        """`places`: calls under way at most. `on_heartbeat` is called every 5 s in the database thread."""
+        self.worker = name_of_this_process()
+        self._lanes = list(lanes)
+        self._places = places or settings.MERCURY_PLACES
+        self._terms = terms_from_settings()
+        self._board = Board(places=self._places, probe_lease=settings.MERCURY_LEASE)
+        self._on_progress = on_progress
+        self._on_heartbeat = on_heartbeat
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._open = 0  # mails in hand: their call is under way, or its result is not yet written
+        self._closed = self._done = 0
+        self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
+        self._late: list[tuple[uuid.UUID, AttemptClosed | None, EventDraft]] = []
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-database")
+
+    def wake(self) -> None:
+        """Look for due mails now."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when the calls under way have ended and are written down."""
+        self._stopping.set()
+        self.wake()
+
+    async def run(self, *, until_idle: bool = False, at_most: float | None = None) -> int:
+        """Drain until stopped, until nothing is due (`until_idle`), or for `at_most` seconds. Returns the mails done.
+
+        Raises nothing for what a provider or the database does: it waits for the database to come back.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._results: asyncio.Queue[Result] = asyncio.Queue()
+        deadline = None if at_most is None else time.monotonic() + at_most
+        async with Sender(
+            deadline=self._terms.deadline,
+            connect_timeout=settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
+            places=self._places,
+        ) as self._sender:
+            helpers = [asyncio.create_task(self._keep_closing()), asyncio.create_task(self._keep_heartbeat())]
+            try:
+                await self._first_heartbeat()
+                await self._keep_claiming(until_idle=until_idle, deadline=deadline)
+                while self._open:
+                    await self._pause(POLL)
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+                await self._in_thread(self._leave)
+                self._thread.shutdown()
+        return self._done
+
+    async def _keep_claiming(self, *, until_idle: bool, deadline: float | None) -> None:
+        batch = max(1, self._places // 8)  # places to wait for, so that a claim is worth its transaction
+        while not self._stopping.is_set() and (deadline is None or time.monotonic() < deadline):
+            self._changed.clear()
+            if self._places - self._open < batch:
+                await self._pause(POLL)
+                continue
+            try:
+                taken = await self._in_thread(self._take, self._places - self._open)
+            except Error as error:
+                log.warning("claim_failed", error=_kind(error))
+                await self._pause(DATABASE_PAUSE)
+                continue
+            self._start(taken.calls)
+            if taken.more:
+                continue
+            if until_idle and not self._open and not self._changed.is_set() and taken.look_again >= POLL:
+                return
+            await self._pause(taken.look_again)
+
+    async def _keep_closing(self) -> None:
+        while True:
+            group = await self._next_group()
+            while True:
+                try:
+                    calls = await self._in_thread(self._close, group)
+                    break
+                except (OperationalError, InterfaceError) as error:
+                    log.warning("close_failed", error=_kind(error), results=len(group))
+                    await asyncio.sleep(DATABASE_PAUSE)
+            self._open -= len(group)
+            self._closed += len(group)
+            self._start(calls)
+            self._changed.set()
+            if self._on_progress:
+                self._on_progress(Progress(len(self._calls), self._closed, self._done))
+
+    async def _first_heartbeat(self) -> None:
+        """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over."""
+        while not self._stopping.is_set() and not await self._heartbeat():
+            await self._pause(DATABASE_PAUSE)
+
+    async def _keep_heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            await self._heartbeat()
+
+    async def _heartbeat(self) -> bool:
+        try:
+            await self._in_thread(self._beat)
+        except Error as error:
+            log.warning("heartbeat_failed", error=_kind(error))
+            return False
+        return True
+
+    async def _next_group(self) -> list[Result]:
+        """Results worth one write: those that arrive within 50 ms, fewer if no call is under way any more."""
+        group = [await self._results.get()]
+        until = time.monotonic() + GROUP_WAIT
+        while len(group) < GROUP_MOST:
+            if not self._results.empty():
+                group.append(self._results.get_nowait())
+                continue
+            left = until - time.monotonic()
+            if left <= 0 or len(group) >= GROUP_WANT or not self._calls:
+                break
+            try:
+                group.append(await asyncio.wait_for(self._results.get(), left))
+            except TimeoutError:
+                break
+        return group
+
+    def _start(self, calls: Sequence[Call]) -> None:
+        self._open += len(calls)
+        for call in calls:
+            task = asyncio.create_task(self._call(call))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def _call(self, call: Call) -> None:
+        """One call of a provider. It is not made if this process can no longer be sure of its lease."""
+        if time.monotonic() > self._trusted_until and not await self._still_ours(call):
+            log.warning("call_not_made", mail=str(call.mail.id), account=call.account.name)
+            self._results.put_nowait(Result(call, NOT_CALLED, 0.0))
+            return
+        mail = call.mail
+        built = message.build(
+            mail.id,
+            sender=mail.sender,
+            recipients=[one.address for one in mail.open_recipients],
+            subject=mail.subject,
+            text=mail.text,
+        )
+        began = time.perf_counter()
+        outcome = await self._sender.send(call.account, built)
+        self._results.put_nowait(Result(call, outcome, time.perf_counter() - began))
+
+    async def _still_ours(self, call: Call) -> bool:
+        if not await self._heartbeat():
+            return False
+        try:
+            return await self._in_thread(claim.is_held, call.mail.id, call.attempt.lease)
+        except Error as error:
+            log.warning("lease_not_confirmed", mail=str(call.mail.id), error=_kind(error))
+            return False
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _fresh, work, *arguments)
+
+    # What follows runs in the database thread.
+
+    def _take(self, free: int) -> _Taken:
+        """Claim as many mails as can be handed over, choose their accounts, and commit the attempts."""
+        now_ns = database_clock.now_ns()
+        now = database_clock.from_ns(now_ns)
+        with self._board.turn(now):
+            room = min(free, self._board.capacity(now))
+            if room < 1:
+                return _Taken([], more=False, look_again=self._board.next_chance(now))
+            until = now + self._terms.lease
+            mails = claim.lease(self._lanes, limit=room, worker=self.worker, now=now, until=until)
+            drafts = [steps.dequeued(mail, terms=self._terms, now_ns=now_ns) for mail in mails]
+            plans = [self._onward(draft, now, now_ns, first=True) for draft in drafts]
+            calls, _ = self._committed(plans)
+        return _Taken(calls, more=len(mails) == room, look_again=POLL)
+
+    def _close(self, results: Sequence[Result]) -> list[Call]:
+        """Write what the calls came to, and hand what was refused to the next account. Returns the calls that follow."""
+        now_ns = database_clock.now_ns()
+        now = database_clock.from_ns(now_ns)
+        self._board.ended(results)
+        with self._board.turn(now):
+            plans = [self._after(result, now, now_ns) for result in results]
+            calls, won = self._committed(plans)
+        self._late += [steps.late(result, now_ns=now_ns) for result in results if result.call.mail.id not in won]
+        self._tell_others(results, now)
+        return calls
+
+    def _after(self, result: Result, now: dt.datetime, now_ns: int) -> Plan:
+        answer = steps.answered(result, now_ns=now_ns)
+        if isinstance(answer, Draft):
+            return self._onward(answer, now, now_ns, first=False)
+        return Plan(answer)
+
+    def _onward(self, draft: Draft, now: dt.datetime, now_ns: int, *, first: bool) -> Plan:
+        """Where a mail that is not settled goes: to an account, to wait, or to an end."""
+        if now >= draft.mail.expires_at:
+            return steps.expired(draft, now_ns=now_ns)
+        choice = self._board.choose(draft.state.tried, now, first=first)
+        if choice.candidate is None:
+            jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
+            return steps.left_over(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
+        plan = steps.handed_over(draft, choice, terms=self._terms, now_ns=now_ns)
+        if plan.call is not None:
+            self._board.began(plan.call)
+        return plan
+
+    def _committed(self, plans: Sequence[Plan]) -> tuple[list[Call], set[uuid.UUID]]:
+        """Commit the steps. Returns the calls of those that won, and the ids of the winners."""
+        won = _record([plan.step for plan in plans])
+        self._done += sum(plan.step.mail_id in won and plan.step.after.status == Status.DONE for plan in plans)
+        self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
+        return [plan.call for plan in plans if plan.call and plan.step.mail_id in won], won
+
+    def _tell_others(self, results: Sequence[Result], now: dt.datetime) -> None:
+        """Breakers, and evidence about mails that are no longer ours. A failure here never undoes a result."""
+        try:
+            self._board.observe(results, now)
+            if self._late:
+                log.warning("results_came_late", mails=[str(mail_id) for mail_id, _, _ in self._late])
+                lifecycle.record_late(self._late)
+                self._late = []
+        except Error as error:
+            log.warning("not_told", error=_kind(error))
+
+    def _beat(self) -> None:
+        asked = time.monotonic()
+        now = database_clock.now()
+        Worker.objects.update_or_create(
+            id=self.worker, defaults={"seen_at": now}, create_defaults={"seen_at": now, "started_at": now}
+        )
+        self._trusted_until = asked + HEARTBEAT_TRUST
+        if self._on_heartbeat:
+            self._on_heartbeat(self.worker)
+
+    def _leave(self) -> None:
+        try:
+            Worker.objects.filter(id=self.worker).delete()
+        except Error as error:
+            log.warning("goodbye_failed", error=_kind(error))
+        connections.close_all()
+
+
+def _fresh(work: Callable[..., Answer], *arguments: object) -> Answer:
+    """Database work over a connection that is not known to be broken; deadlocks are tried three times."""
+    for tries_left in (2, 1, 0):
+        close_old_connections()
+        try:
+            return work(*arguments)
+        except OperationalError as error:
+            if not tries_left or _sqlstate(error) not in RETRIED:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
+    raise AssertionError("the last try returns or raises")
+
+
+def _record(planned: Sequence[Step]) -> set[uuid.UUID]:
+    """Take the steps as one group; if one of them cannot be stored, each on its own, so that it spoils no other."""
+    try:
+        return lifecycle.record(planned)
+    except (DataError, IntegrityError) as error:
+        if len(planned) == 1:
+            log.exception("step_not_stored", mail=str(planned[0].mail_id), error=_kind(error))
+            return set()
+        return set().union(*(_record([step]) for step in planned))
+
+
+def _sqlstate(error: Error) -> str | None:
+    return getattr(error.__cause__, "pgcode", None)
+
+
+def _kind(error: Error) -> str:
+    """What a database error is, without the statement's values."""
+    return " ".join(filter(None, (type(error).__name__, _sqlstate(error))))

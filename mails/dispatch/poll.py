@@ -1,0 +1,98 @@
+"""The drain that lives as long as its process: in the web process when embedded, and in each worker.
+
+It looks into the database every two seconds by itself, so that waking it is only a matter of speed.
+"""
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Sequence
+
+import structlog
+from django.conf import settings
+from django.db import Error
+
+from mails.dispatch import sweep
+from mails.dispatch.drain import Drain
+from mails.lanes import Lane
+
+log = structlog.get_logger(__name__)
+
+GRACE = 5.0  # seconds beyond the deadline of a call that a stop may take
+
+
+class Resident:
+    """A drain in a thread of its own."""
+
+    def __init__(self, lanes: Sequence[str], *, places: int | None = None) -> None:
+        self._lanes = lanes
+        self._places = places
+        self._stopping = threading.Event()
+        self._drain: Drain | None = None
+        self._thread = threading.Thread(target=self._run, name="mercury-drain", daemon=True)
+
+    def start(self) -> None:
+        """Begin to drain."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for due mails now."""
+        if self._drain is not None:
+            self._drain.wake()
+
+    def stop(self) -> bool:
+        """Claim nothing more and wait for the calls under way. False if they did not end within deadline + 5 s."""
+        self._stopping.set()
+        if self._drain is not None:
+            self._drain.stop()
+        self._thread.join(settings.MERCURY_DEADLINE.total_seconds() + GRACE)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._drain = Drain(self._lanes, places=self._places, on_heartbeat=_duties)
+            try:
+                asyncio.run(self._drain.run())
+            except Exception:  # whatever it was, mails must go on being sent
+                log.exception("drain_failed")
+                self._stopping.wait(1.0)
+
+
+def _duties(worker: str) -> None:
+    try:
+        sweep.on_duty(worker)
+    except Error:
+        log.exception("sweep_failed")
+
+
+_resident: Resident | None = None
+
+
+def start(lanes: Sequence[str], *, places: int | None = None) -> Resident:
+    """Start this process's resident drain. It ends with the process, after the calls under way."""
+    global _resident
+    _resident = Resident(lanes, places=places)
+    _resident.start()
+    atexit.register(stop)
+    return _resident
+
+
+def start_embedded() -> None:
+    """The drain of all lanes in a thread of the web process; call it after the fork."""
+    start(list(Lane.values))
+
+
+def wake() -> bool:
+    """Wake the resident drain; False if this process has none."""
+    if _resident is None:
+        return False
+    _resident.wake()
+    return True
+
+
+def stop() -> None:
+    """Stop the resident drain, if there is one."""
+    global _resident
+    if _resident is not None and not _resident.stop():
+        log.warning("drain_did_not_end")
+    _resident = None

@@ -1,0 +1,150 @@
+"""Takes up what a lost worker left, and ends what is over. Runs in whichever process holds the duty."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import structlog
+from django.db.models import Q
+
+from mails import lifecycle
+from mails.dispatch import policy
+from mails.lifecycle import AttemptClosed, EventDraft, MailState, Step
+from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
+from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, Policy, Status
+from mercury.lib import database_clock
+from providers.outcomes import Fault
+
+log = structlog.get_logger(__name__)
+
+SILENCE = dt.timedelta(seconds=15)  # a worker without a heartbeat for so long is taken for lost
+DUTY = "sweep"
+DUTY_LEASE = dt.timedelta(seconds=20)
+KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
+KEEP_WORKERS = dt.timedelta(days=1)
+BATCH = 500  # mails a turn
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A mail whose worker is gone, and its attempt without an end, if a call had begun."""
+
+    mail: Mail
+    attempt: Attempt | None
+
+
+def on_duty(worker: str) -> None:
+    """Sweep, if this process holds the duty or nobody does. Costs one UPDATE where another process holds it."""
+    now = database_clock.now()
+    free = Q(holder=worker) | Q(expires_at__lt=now) | Q(expires_at__isnull=True)
+    mine = Duty.objects.filter(free, name=DUTY).update(holder=worker, expires_at=now + DUTY_LEASE)
+    if not mine and not Duty.objects.filter(name=DUTY).exists():
+        Duty.objects.bulk_create([Duty(name=DUTY)], ignore_conflicts=True)
+    if mine:
+        sweep()
+
+
+def sweep(*, dry_run: bool = False) -> Counter[str]:
+    """Take up lost mails and expire old ones. Returns counts by what was done, or would be with `dry_run`.
+
+    Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot both win.
+    Old idempotency keys and heartbeats are removed on the way.
+    """
+    now_ns = database_clock.now_ns()
+    now = database_clock.from_ns(now_ns)
+    steps = {step.mail_id: (what, step) for what, step in _all_steps(now, now_ns)}
+    if dry_run:
+        return Counter(what for what, _ in steps.values())
+    won = lifecycle.record([step for _, step in steps.values()])
+    IdempotencyKey.objects.filter(created_at__lt=now - KEEP_IDEMPOTENCY_KEYS).delete()
+    Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()
+    counts = Counter(steps[mail_id][0] for mail_id in won)
+    if counts:
+        log.info("swept", **counts)
+    return counts
+
+
+def lost_mails(now: dt.datetime) -> list[Lost]:
+    """Mails in the hand of a worker that is silent or whose lease is over, at most 500, oldest lease first."""
+    alive = Worker.objects.filter(seen_at__gte=now - SILENCE).values("id")
+    mails = list(
+        Mail.objects.filter(status__in=LEASED)
+        .filter(Q(lease_expires_at__lt=now) | ~Q(worker__in=alive))
+        .order_by("lease_expires_at")[:BATCH]
+    )
+    open_attempts = Attempt.objects.filter(mail__in=mails, state=AttemptState.OPEN)
+    attempts = {attempt.mail_id: attempt for attempt in open_attempts}
+    return [Lost(mail, attempts.get(mail.pk)) for mail in mails]
+
+
+def _all_steps(now: dt.datetime, now_ns: int) -> Iterable[tuple[str, Step]]:
+    for lost in lost_mails(now):
+        yield _taken_up(lost, now, now_ns)
+    for mail in Mail.objects.filter(status__in=DUE, expires_at__lte=now).order_by("expires_at")[:BATCH]:
+        yield "expired", _expired(mail, now, now_ns)
+
+
+def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
+    mail, attempt = lost.mail, lost.attempt
+    events: list[EventDraft] = []
+    closed = None
+    state = replace(_state(mail), lease=None, lease_expires_at=None, worker="")
+    if attempt is not None:
+        held = mail.policy == Policy.AT_MOST_ONCE
+        closed, unknown = _unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
+        events.append(unknown)
+        tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, Fault.PROVIDER}))
+        state = replace(state, doubtful=True, tried=tried, faults=faults, reason_code=closed.reason_code)
+    if mail.claims >= policy.POISON_CLAIMS:
+        info = f"{mail.claims} workers died while they held it."
+        return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
+    if attempt is not None and mail.policy == Policy.AT_MOST_ONCE:
+        info = "It may have been sent: the worker was lost during the call."
+        return "held: outcome unknown", _hold(mail, state, HoldReason.UNKNOWN, info, events, closed, now_ns)
+    exception = "The worker was lost during the call." if attempt else "The worker was lost before any call."
+    blob = {"service": attempt.account if attempt else "", "exception": exception, "when": "at once"}
+    events.append(EventDraft(EventName.RETRY, Actor.SWEEPER, now_ns, blob | {"round": state.round}))
+    what = "queued again: outcome unknown" if attempt else "queued again: not sent"
+    after = replace(state, status=Status.QUEUED, next_attempt_at=now)
+    return what, Step(mail.pk, Status(mail.status), mail.lease, after, tuple(events), closed)
+
+
+def _unknown(
+    attempt: Attempt, now: dt.datetime, now_ns: int, *, held: bool, policy_name: str
+) -> tuple[AttemptClosed, EventDraft]:
+    reason = "The worker was lost between the call and its end."
+    closed = AttemptClosed(attempt.pk, AttemptState.UNKNOWN, now, reason_code="worker-lost", reason=reason)
+    blob = {
+        "service": attempt.account,
+        "attempt": attempt.number,
+        "reason_code": closed.reason_code,
+        "reason": reason,
+        "policy": policy_name,
+        "next": "held" if held else "next account",
+    }
+    return closed, EventDraft(EventName.UNKNOWN, Actor.SWEEPER, now_ns, blob)
+
+
+def _hold(
+    mail: Mail,
+    state: MailState,
+    reason: HoldReason,
+    info: str,
+    events: list[EventDraft],
+    closed: AttemptClosed | None,
+    now_ns: int,
+) -> Step:
+    held = EventDraft(EventName.HELD, Actor.SWEEPER, now_ns, {"reason": reason, "info": info})
+    after = replace(state, status=Status.HELD, next_attempt_at=None, reason_code=reason)
+    return Step(mail.pk, Status(mail.status), mail.lease, after, (*events, held), closed)
+
+
+def _expired(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
+    event = EventDraft(EventName.EXPIRED, Actor.SWEEPER, now_ns, {"info": "Its time was over."})
+    after = replace(_state(mail), status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired")
+    return Step(mail.pk, Status(mail.status), None, after, (event,))
+
+
+def _state(mail: Mail) -> MailState:
+    return lifecycle.state_of({name: getattr(mail, name) for name in lifecycle.STATE_COLUMNS})

@@ -1,0 +1,258 @@
+"""The one way in. API, form and command line hand a mail to `accept`, which stores it in one transaction."""
+
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from mails import jobs, lifecycle, submission
+from mails.lanes import Lane
+from mails.lifecycle import EventDraft, MailState, NewMail
+from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
+from mails.states import Actor, EventName, Policy, Source, Status
+from mails.submission import FieldError, InvalidSubmission, Submission
+from mercury.lib import database_clock
+
+KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
+KEPT_OF_A_REJECTED = 4096  # characters of the content of a mail that failed validation
+_PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+
+class IntakeError(Exception):
+    """A mail that breaks no rule of its own and still is not taken.
+
+    IntakeError
+    ├── SenderNotAllowed       the client may not send as this address
+    ├── InvalidIdempotencyKey  the key itself is malformed
+    ├── IdempotencyKeyReused   the key came with another body before
+    └── IdempotencyKeyInUse    a request with this key is still running
+    """
+
+
+class SenderNotAllowed(IntakeError):
+    """The client may not send as this address."""
+
+    def __init__(self, sender: str, allowed: list[str]) -> None:
+        may = f"It may send as: {', '.join(allowed)}." if allowed else "It may send as nobody yet."
+        super().__init__(f"This client may not send as {sender}. {may} An operator can allow more.")
+        self.sender = sender
+        self.allowed = allowed
+
+
+class InvalidIdempotencyKey(IntakeError):
+    """The key is empty, too long, or has characters outside printable ASCII."""
+
+
+class IdempotencyKeyReused(IntakeError):
+    """The key came with another body before."""
+
+
+class IdempotencyKeyInUse(IntakeError):
+    """A request with this key is still running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who hands a mail in: an application by its key, a person, or the command line (neither)."""
+
+    source: Source
+    api_key: ApiKey | None = None
+    user: User | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose idempotency keys these are."""
+        if self.api_key is not None:
+            return f"key:{self.api_key.pk}"
+        return f"user:{self.user.pk}" if self.user is not None else "command"
+
+    @property
+    def name(self) -> str:
+        """The application's or the person's name."""
+        if self.api_key is not None:
+            return self.api_key.name
+        return self.user.get_username() if self.user is not None else "command line"
+
+    def allowed_senders(self) -> list[str]:
+        """Addresses it may send as; `@example.com` stands for a domain, `*` for any address."""
+        if self.api_key is not None:
+            return list(self.api_key.senders)
+        if self.user is None or self.user.is_superuser:
+            return ["*"]
+        return list(self.user.sender_permissions.values_list("address", flat=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A stored mail. `replayed`: it was stored by an earlier request with the same idempotency key."""
+
+    mail: Mail
+    replayed: bool
+
+
+def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str = "") -> Receipt:
+    """Store a mail for sending and return it; once this returns, the mail cannot be lost.
+
+    Opens its own transaction and wakes the lane after commit; no failure to wake reaches the caller. The same
+    idempotency key of the same client gives the same mail for 24 hours. Raises InvalidSubmission naming each field
+    (the mail is kept as rejected, with its BAD REQUEST event, and does not use up the key), SenderNotAllowed, or one
+    of the idempotency errors; then nothing is stored.
+    """
+    received_at = database_clock.now_ns()
+    if idempotency_key:
+        _check_key(idempotency_key)
+    try:
+        wanted = submission.parse(data)
+    except InvalidSubmission as invalid:
+        invalid.mail_id = str(_keep_rejected(data, invalid.errors, client=client, received_at=received_at).pk)
+        raise
+    allowed = client.allowed_senders()
+    if not may_send_as(submission.address_of(wanted.sender), allowed):
+        raise SenderNotAllowed(wanted.sender, allowed)
+    with transaction.atomic():
+        mail = _new_mail(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key)
+        if idempotency_key:
+            earlier = _claim_key(mail, wanted, client=client, key=idempotency_key)
+            if earlier is not None:
+                return Receipt(earlier, replayed=True)
+        _store(mail, wanted, client=client, received_at=received_at)
+        transaction.on_commit(lambda: jobs.wake(mail.lane), robust=True)
+    return Receipt(mail, replayed=False)
+
+
+def may_send_as(address: str, allowed: list[str]) -> bool:
+    """Whether one of the allowed senders covers this address; domains compare without case."""
+    local, _, domain = address.rpartition("@")
+    wanted = {"*", f"@{domain.lower()}", f"{local}@{domain.lower()}"}
+    return any(_normal(entry) in wanted for entry in allowed)
+
+
+def _normal(entry: str) -> str:
+    local, at, domain = entry.strip().rpartition("@")
+    return f"{local}{at}{domain.lower()}"
+
+
+def _check_key(key: str) -> None:
+    if len(key) > submission.MAX_IDEMPOTENCY_KEY or not _PRINTABLE.fullmatch(key):
+        raise InvalidIdempotencyKey(
+            f"Idempotency-Key: 1 to {submission.MAX_IDEMPOTENCY_KEY} printable ASCII characters, please."
+        )
+
+
+def _new_mail(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> Mail:
+    created_at = database_clock.from_ns(received_at)
+    return Mail(
+        id=uuid7(),
+        api_key=client.api_key,
+        user=client.user,
+        source=client.source,
+        idempotency_key=idempotency_key,
+        created_at=created_at,
+        size=wanted.size,
+        sender=wanted.sender,
+        recipient=", ".join(wanted.recipients),
+        subject=wanted.subject,
+        lane=wanted.lane,
+        policy=wanted.policy,
+        status=Status.QUEUED,
+        next_attempt_at=created_at,
+        expires_at=created_at + settings.MERCURY_EXPIRY,
+    )
+
+
+def _store(mail: Mail, wanted: Submission, *, client: Client, received_at: int) -> None:
+    stored_at = database_clock.now_ns()
+    accepted = {"recipients": len(wanted.recipients), "lane": mail.lane, "policy": mail.policy}
+    events = (
+        _received(client, wanted.size, received_at),
+        EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, stored_at, accepted),
+        EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, stored_at, {"lane": mail.lane}),
+    )
+    state = MailState(status=Status.QUEUED, next_attempt_at=mail.next_attempt_at)
+    lifecycle.create([NewMail(mail, wanted.text, wanted.recipients, events)], state=state)
+
+
+def _received(client: Client, size: int, at_ns: int) -> EventDraft:
+    blob: dict[str, Any] = {"source": client.source, "application": client.name, "size": size}
+    if client.api_key is not None:
+        blob["key"] = client.api_key.prefix
+    return EventDraft(EventName.NEW, Actor.MAIL_SERVICE, at_ns, blob)
+
+
+def _keep_rejected(
+    data: Mapping[str, object], errors: tuple[FieldError, ...], *, client: Client, received_at: int
+) -> Mail:
+    """Keep what failed validation, cut to a bound, so that "why was my mail not sent" has an answer."""
+    recipient = data.get("recipient") if data.get("recipient") is not None else data.get("recipients")
+    shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
+    text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
+    subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
+    created_at = database_clock.from_ns(received_at)
+    mail = Mail(
+        id=uuid7(),
+        api_key=client.api_key,
+        user=client.user,
+        source=client.source,
+        created_at=created_at,
+        size=len(subject.encode()) + len(text.encode()),
+        sender=submission.legible(data.get("sender"), submission.MAX_SENDER),
+        recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
+        subject=subject,
+        lane=Lane.TEXT,
+        policy=Policy.AT_MOST_ONCE,
+        status=Status.REJECTED,
+        expires_at=created_at,
+        finished_at=created_at,
+    )
+    faults = [{"field": error.field, "code": error.code, "detail": error.detail} for error in errors]
+    events = (
+        _received(client, mail.size, received_at),
+        EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": faults}),
+    )
+    state = MailState(status=Status.REJECTED, finished_at=created_at, fault="message", reason_code=errors[0].code[:64])
+    with transaction.atomic():
+        lifecycle.create([NewMail(mail, text, (), events)], state=state)
+    return mail
+
+
+def _claim_key(mail: Mail, wanted: Submission, *, client: Client, key: str) -> Mail | None:
+    """Insert the idempotency row, or return the mail of the request that was first.
+
+    Runs in the mail's own transaction, so key and mail are stored together or not at all. On PostgreSQL an advisory
+    lock answers a second request at once while the first is running; on SQLite writers wait for each other.
+    """
+    body_hash = _hash(wanted)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"{client.owner} {key}"])
+            if not cursor.fetchone()[0]:
+                raise IdempotencyKeyInUse(
+                    "A request with this Idempotency-Key is still running. Repeat it in a second."
+                )
+    row = IdempotencyKey.objects.select_related("mail").filter(owner=client.owner, key=key).first()
+    if row is not None and mail.created_at - row.created_at < KEEP_IDEMPOTENCY_KEYS:
+        if row.body_hash != body_hash:
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key came with another body before. Use a new key for a new mail."
+            )
+        return row.mail
+    if row is not None:
+        row.delete()
+    # The mail's own row follows within this transaction; foreign keys are checked at its end.
+    IdempotencyKey.objects.bulk_create(
+        [IdempotencyKey(owner=client.owner, key=key, body_hash=body_hash, mail_id=mail.pk, created_at=mail.created_at)]
+    )
+    return None
+
+
+def _hash(wanted: Submission) -> str:
+    """The same for every body that means the same mail, whatever the order of its fields."""
+    meant = [wanted.sender, wanted.recipients, wanted.subject, wanted.text, wanted.policy]
+    return hashlib.sha256(json.dumps(meant).encode()).hexdigest()
