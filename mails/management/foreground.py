@@ -1,8 +1,6 @@
 """Draining in a command's own process, and waiting for mails while it goes on."""
 
-import asyncio
 import datetime as dt
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from mails import timeline
-from mails.dispatch.drain import Drain
+from mails.dispatch import poll
 from mails.management import terminal
 from mails.models import Event, Mail, Worker
 from mails.states import FINAL, Status
@@ -37,14 +35,12 @@ def draining(lanes: Sequence[str]) -> Iterator[None]:
     if not settings.MERCURY_EMBEDDED or somebody_drains():
         yield
         return
-    drain = Drain(lanes)
-    thread = threading.Thread(target=lambda: asyncio.run(drain.run()), name="mercury-drain")
-    thread.start()
+    resident = poll.Resident(lanes)
+    resident.start()
     try:
         yield
     finally:
-        drain.stop()
-        thread.join()
+        resident.stop()
 
 
 def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
