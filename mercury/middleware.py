@@ -55,7 +55,7 @@ def chunked_body(get_response: GetResponse) -> GetResponse:
         if "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower() and meta.get("wsgi.input_terminated"):
             body = meta["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             meta["CONTENT_LENGTH"] = str(len(body))
-            request._stream = io.BytesIO(body)  # type: ignore[attr-defined]  # where Django keeps the body unread
+            request._stream = io.BytesIO(body)  # where Django keeps the body unread
         return get_response(request)
 
     return middleware

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
+from django.http import UnreadablePostError
 from rest_framework.parsers import BaseParser
 
 from mercury.lib.durations import size_words
@@ -26,7 +27,10 @@ class StrictJSONParser(BaseParser):
         request = (parser_context or {})["request"]
         _check_size(_declared_size(request.META))
         _check_encoding(request)
-        body = stream.read(settings.MERCURY_MAX_SIZE + 1)
+        try:
+            body = stream.read(settings.MERCURY_MAX_SIZE + 1)
+        except UnreadablePostError:
+            raise Problem(400, "body_incomplete", "The connection ended before the body did.") from None
         _check_size(len(body))
         try:
             return loads(body)

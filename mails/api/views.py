@@ -4,8 +4,11 @@ import hashlib
 import json
 import re
 import uuid
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_cache_control
 from rest_framework.request import Request
@@ -37,7 +40,7 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 class Resource(APIView):
     """What the resources share: answers are for this client only, and are asked for anew."""
 
-    def finalize_response(self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any) -> Any:
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Keep every cache from showing a list as it was before a write."""
         patch_cache_control(response, private=True, no_cache=True)
         return super().finalize_response(request, response, *args, **kwargs)
@@ -61,7 +64,7 @@ class Mails(Resource):
     def post(self, request: Request) -> Response:
         """Take a mail. After the 202 it cannot be lost; the same Idempotency-Key gives the same answer for 24 hours."""
         receipt = _accepted(request)
-        content = request.data.get("content") or ""
+        content = _body(request).get("content") or ""
         body = representation.new_mail(receipt.mail, content, request)
         headers = {"Location": body["url"], "MailId": body["id"]}
         if receipt.replayed:
@@ -75,7 +78,7 @@ class OneMail(Resource):
     required_scopes = {"GET": Scope.MAILS_READ}
 
     @schema.one_mail
-    def get(self, request: Request, mail_id: str) -> Response:
+    def get(self, request: Request, mail_id: str) -> HttpResponseBase:
         """Show a mail."""
         rows = _visible(request).select_related("content").prefetch_related("recipients")
         return _single(request, representation.mail(_found(rows, mail_id), request))
@@ -99,7 +102,7 @@ class Events(Resource):
     def post(self, request: Request, mail_id: str) -> Response:
         """Append an event. It never moves the mail."""
         mail = _found(_visible(request), mail_id)
-        wanted = client_events.parse(request.data)
+        wanted = client_events.parse(_body(request))
         if wanted.is_system and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
             detail = f"'{wanted.name}' is a name of Mercury's own: to write it takes the scope '{Scope.EVENTS_SYSTEM}'."
             raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
@@ -115,7 +118,7 @@ class OneEvent(Resource):
     required_scopes = {"GET": Scope.MAILS_READ}
 
     @schema.one_event
-    def get(self, request: Request, mail_id: str, event_id: str) -> Response:
+    def get(self, request: Request, mail_id: str, event_id: str) -> HttpResponseBase:
         """Show an event."""
         if not _UUID.fullmatch(mail_id) or not _EVENT_ID.fullmatch(event_id):
             raise Http404
@@ -129,7 +132,7 @@ def _accepted(request: Request) -> intake.Receipt:
     """Hand the request to intake, and say its refusals in HTTP."""
     key = request.headers.get("Idempotency-Key", "")
     try:
-        return intake.accept(request.data, client=_client(request), idempotency_key=key)
+        return intake.accept(_body(request), client=_client(request), idempotency_key=key)
     except InvalidSubmission as invalid:
         faults = [Fault(error.detail, error.code, f"/{error.field}" if error.field else "") for error in invalid.errors]
         extra = {"mail": representation.mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
@@ -147,8 +150,12 @@ def _accepted(request: Request) -> intake.Receipt:
 
 
 def _client(request: Request) -> Client:
-    key = _key(request)
-    return Client(source=Source.API, api_key=key, user=None if key else request.user)
+    user = request.user if isinstance(request.user, User) else None
+    return Client(source=Source.API, api_key=_key(request), user=user)
+
+
+def _body(request: Request) -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], request.data)  # StrictJSONParser gives nothing else
 
 
 def _key(request: Request) -> ApiKey | None:
@@ -159,7 +166,7 @@ def _visible(request: Request) -> MailQuerySet:
     return Mail.objects.visible_to(api_key=_key(request), user=request.user)
 
 
-def _found(rows: Any, mail_id: str) -> Mail:
+def _found(rows: QuerySet[Mail], mail_id: str) -> Mail:
     """The mail of this id among `rows`. A malformed id, an unknown one and somebody else's are all the same 404."""
     mail = rows.filter(pk=uuid.UUID(mail_id)).first() if _UUID.fullmatch(mail_id) else None
     if mail is None:
@@ -171,11 +178,11 @@ def _listed(page: Page[Any], name: str, items: list[Any]) -> Response:
     return Response({name: items, "meta": page.meta}, headers={"Link": page.link})
 
 
-def _single(request: Request, body: dict[str, Any]) -> Any:
+def _single(request: Request, body: dict[str, Any]) -> HttpResponseBase:
     """One resource with its ETag; 304 for a client that has it as it is. The browsable page is made anew each time."""
     if request.accepted_renderer.format != "json":
         return Response(body)
     digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     etag = f'"{digest[:32]}"'
     response = Response(body, headers={"ETag": etag})
-    return get_conditional_response(request._request, etag=etag, response=response)
+    return get_conditional_response(request._request, etag=etag, response=response) or response

@@ -187,7 +187,7 @@ def _problem(parameter: str, detail: str, fields: Fields | None = None) -> Probl
 
 @CharField.register_lookup
 @TextField.register_lookup
-class AsciiLike(Lookup):  # type: ignore[type-arg]  # not generic at run time
+class AsciiLike(Lookup):
     """LIKE in which ASCII letters, and no others, match in either case: what SQLite does, told to PostgreSQL too."""
 
     lookup_name = "ascii_like"
@@ -203,14 +203,14 @@ class AsciiLike(Lookup):  # type: ignore[type-arg]  # not generic at run time
                 pattern += character
         return pattern
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """SQLite's LIKE."""
         column, column_params = self.process_lhs(compiler, connection)
         pattern, pattern_params = self.process_rhs(compiler, connection)
-        return f"{column} LIKE {pattern} ESCAPE '\\'", [*column_params, *pattern_params]
+        return f"{column} LIKE {pattern} ESCAPE '\\'", (*column_params, *pattern_params)
 
-    def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """ILIKE by the collation C, which folds ASCII only."""
         column, column_params = self.process_lhs(compiler, connection)
         pattern, pattern_params = self.process_rhs(compiler, connection)
-        return f"{column} COLLATE \"C\" ILIKE {pattern} ESCAPE '\\'", [*column_params, *pattern_params]
+        return f"{column} COLLATE \"C\" ILIKE {pattern} ESCAPE '\\'", (*column_params, *pattern_params)
