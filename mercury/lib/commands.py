@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError
 from django.utils import timezone
 from rich import box
 from rich.console import Console
@@ -80,7 +82,8 @@ class Output:
         self.assume_yes = assume_yes
         self._stdout = stdout
         self._console = Console(
-            file=stdout,
+            file=io.StringIO(),  # only a place to draw; what is drawn is written to stdout
+            force_terminal=stdout.isatty(),
             no_color=no_color or None,
             width=None if stdout.isatty() else 1000,  # a pipe has no edge at which lines would have to break
             markup=False,
@@ -148,7 +151,13 @@ class Output:
             yield Bar(progress, progress.add_task(what, total=total, note=""))
 
     def _cell(self, value: object, tones: Mapping[str, str]) -> Text:
-        text = plain(value)
+        match value:
+            case list() | tuple():
+                text = plain(", ".join(map(str, value)))
+            case dt.datetime():
+                text = f"{value:%Y-%m-%d %H:%M}"
+            case _:
+                text = plain(value)
         return Text(text, style=STYLES[tones.get(text, "neutral")])
 
     def _print(self, renderable: Text | Table) -> None:
@@ -194,14 +203,19 @@ class MercuryCommand(BaseCommand):
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the command and leave with its exit code."""
+        """Run the command and leave with its exit code. A database that is away or too old is said in one line."""
         out = Output(
             self.stdout,
             as_json=options["json"],
             no_color=options["no_color"],
             assume_yes=options.get("yes", False),
         )
-        code = self.run(out, options)
+        try:
+            code = self.run(out, options)
+        except DatabaseError as error:
+            raise CommandError(
+                f"The database says: {plain(error).strip()}. If tables are missing or old: manage.py migrate."
+            ) from error
         if code:
             sys.exit(int(code))
 
