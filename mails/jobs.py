@@ -5,7 +5,9 @@ later, because every drain also looks into the database by itself.
 """
 
 import asyncio
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +17,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from rq import Queue
+from rq import Queue, SimpleWorker
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from mails.dispatch import poll
@@ -26,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag stands
 SILENT_SECONDS = 2.0  # after Redis failed, it is left alone for so long: no request waits for it twice
+ALLOWED_JOB = "mails.jobs.drain_lane"
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
 _silent_until = 0.0
@@ -69,6 +73,45 @@ def drain_lane(lane: str) -> None:
         asyncio.run(Drain([Lane(lane)]).run(until_idle=True, at_most=JOB_SECONDS))
 
 
+class LaneWorker(SimpleWorker):
+    """RQ's worker in this process, for `drain_lane` and nothing else. Also fit for `rqworker --worker-class`."""
+
+    max_connection_wait_time = 5  # seconds; RQ's own minute is long for a Redis that is back
+
+    stopping: threading.Event | None = None  # set when a signal asks this worker to stop
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run the job if its function is the one that this queue is for; delete it if not."""
+        if job.func_name != ALLOWED_JOB:
+            log.error("job_refused", function=job.func_name[:100], queue=queue.name)
+            job.delete()
+            return
+        super().execute_job(job, queue)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Tell the process to stop, too."""
+        if self.stopping is not None:
+            self.stopping.set()
+        super().handle_warm_shutdown_request()
+
+
+def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
+    """Answer wake-ups of these lanes until `stopping` is set; goes on by itself when Redis comes back.
+
+    Runs in the main thread: RQ puts its own signal handlers there, which set `stopping`.
+    """
+    while not stopping.is_set():
+        connection = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT)
+        try:
+            queues = [Queue(lane, connection=connection, serializer=JSONSerializer) for lane in lanes]
+            worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer, worker_ttl=60)
+            worker.stopping = stopping
+            worker.work(logging_level="WARNING")
+        except RedisError as error:
+            log.warning("redis_away", error=type(error).__name__)
+        stopping.wait(SILENT_SECONDS)
+
+
 def queue_health() -> QueueHealth:
     """Ask Redis how the queues are; never raises, and takes at most 0.25 s a question."""
     if not settings.REDIS_URL:
@@ -78,6 +121,13 @@ def queue_health() -> QueueHealth:
     except RedisError as error:
         return QueueHealth(f"away: {type(error).__name__}", {})
     return QueueHealth("ok", waiting)
+
+
+def forget_redis() -> None:
+    """Connect afresh before the next question, also to a Redis that has just failed."""
+    global _silent_until
+    _silent_until = 0.0
+    _redis.cache_clear()
 
 
 @lru_cache(maxsize=1)

@@ -126,6 +126,7 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
+    DATABASES["default"]["TEST"] = {"NAME": str(MERCURY_DATA / "test.sqlite3")}  # threads share a file, not a memory
 else:
     DATABASES["default"] |= {
         "CONN_MAX_AGE": 60,

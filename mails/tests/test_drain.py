@@ -1,0 +1,300 @@
+"""The drain on real rows, with sandbox accounts that behave or do not."""
+
+import asyncio
+import datetime as dt
+import uuid
+
+import pytest
+from django.db import DataError
+
+from mails import lifecycle
+from mails.dispatch import claim
+from mails.dispatch.drain import Drain
+from mails.models import Attempt, Mail, Worker
+from mails.states import AttemptState, HoldReason, RecipientState, Status
+from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
+from mercury.lib import database_clock
+from providers.models import BreakerState
+from providers.outcomes import Accepted, RecipientRefusal, Refused
+from providers.sending import Sender
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_mail_goes_out_and_every_step_is_recorded(olympus):
+    mail = a_mail()
+
+    assert drain() == 1
+
+    assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND", "DONE"]
+    sent = reloaded(mail)
+    assert (sent.status, sent.provider, sent.attempt_count, sent.lease) == (Status.DONE, "olympus", 1, None)
+    assert [one.state for one in sent.recipients.all()] == [RecipientState.ACCEPTED]
+    [kept] = olympus.inbox()
+    assert kept.mail_id == str(mail.pk)
+
+
+def test_a_refused_mail_goes_to_the_other_account_at_once(olympus, hades):
+    olympus.refuse(503)
+    mails = [a_mail(subject=f"mail {number}") for number in range(12)]
+
+    assert drain() == 12
+
+    assert {reloaded(mail).status for mail in mails} == {Status.DONE}
+    assert len(hades.inbox()) == 12
+    failed_over = [mail for mail in mails if reloaded(mail).attempt_count == 2]
+    assert failed_over
+    assert event_names(failed_over[0])[5:] == ["SEND", "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"]
+
+
+def test_five_faults_open_the_breaker_and_the_others_pass_it_by(olympus, hades):
+    olympus.refuse(503)
+    for number in range(40):
+        a_mail(subject=f"mail {number}")
+
+    drain(places=4)
+
+    assert olympus.breaker.state == BreakerState.OPEN
+    assert Attempt.objects.filter(account="olympus").count() < 20
+    assert hades.breaker.state == BreakerState.CLOSED
+
+
+def test_during_an_outage_nothing_is_claimed(olympus):
+    olympus.refuse(503)
+    for number in range(20):
+        a_mail(subject=f"mail {number}")
+
+    drain(places=5)
+
+    touched = Mail.objects.exclude(attempt_count=0).count()
+    assert olympus.breaker.state == BreakerState.OPEN
+    assert 5 <= touched < 20
+    assert Mail.objects.filter(status=Status.QUEUED, attempt_count=0).count() == 20 - touched
+
+
+def test_a_lost_answer_is_held_and_not_sent_again_at_most_once(olympus, hades):
+    olympus.lose_answer()
+    hades.disable()
+    mail = a_mail(policy="at-most-once")
+
+    drain()
+
+    held = reloaded(mail)
+    assert (held.status, held.reason_code, held.doubtful) == (Status.HELD, HoldReason.UNKNOWN, True)
+    assert event_names(mail)[-2:] == ["UNKNOWN", "HELD"]
+    assert len(olympus.inbox()) == 1
+    assert hades.inbox() == []
+
+
+def test_a_lost_answer_goes_on_to_the_next_account_at_least_once(olympus, hades):
+    olympus.lose_answer()
+    mails = [a_mail(subject=f"mail {number}") for number in range(8)]
+
+    drain()
+
+    doubtful = [mail for mail in mails if reloaded(mail).doubtful]
+    assert doubtful
+    assert {reloaded(mail).status for mail in mails} == {Status.DONE}
+    assert '"possibly_twice": true' in doubtful[0].events.get(event="DONE").blob
+
+
+def test_when_all_refuse_the_mail_waits_for_the_next_round(olympus):
+    olympus.refuse(503)
+    mail = a_mail()
+
+    drain()
+
+    waiting = reloaded(mail)
+    assert (waiting.status, waiting.round, waiting.tried) == (Status.WAITING, 2, [])
+    assert waiting.next_attempt_at > database_clock.now()
+    assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
+
+
+def test_when_all_rounds_are_used_up_the_mail_is_discarded(olympus, settings):
+    settings.MERCURY_ROUNDS = 1
+    olympus.refuse(503)
+    mail = a_mail()
+
+    drain()
+
+    assert reloaded(mail).status == Status.DISCARDED
+    assert event_names(mail)[-2:] == ["FAILURE", "DISCARDED"]
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.REFUSED]
+
+
+def test_a_mail_that_every_account_refuses_for_its_own_sake_is_discarded_at_once(olympus, hades):
+    olympus.refuse(400)
+    hades.refuse(400)
+    mail = a_mail()
+
+    drain()
+
+    assert reloaded(mail).status == Status.DISCARDED
+    assert reloaded(mail).fault == "message"
+    assert (olympus.breaker.state, hades.breaker.state) == (BreakerState.CLOSED, BreakerState.CLOSED)
+
+
+def test_a_mail_past_its_time_expires_instead_of_being_sent(olympus, settings):
+    settings.MERCURY_EXPIRY = dt.timedelta(microseconds=1)
+    mail = a_mail()
+
+    drain()
+
+    assert reloaded(mail).status == Status.EXPIRED
+    assert olympus.inbox() == []
+
+
+def test_without_any_usable_account_nothing_is_claimed(olympus):
+    olympus.disable()
+    mail = a_mail()
+
+    drain()
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_provider_that_takes_some_recipients_is_asked_again_for_none_of_them(olympus, hades, monkeypatch):
+    asked = []
+
+    async def send(self, account, message):
+        asked.append((account.name, list(message.to)))
+        if len(asked) == 1:
+            return Accepted("1", 250, (RecipientRefusal(IRIS, "451 greylisted", permanent=False),))
+        return Accepted("2", 250)
+
+    monkeypatch.setattr(Sender, "send", send)
+    mail = a_mail(recipient=f"{HERA}, {IRIS}")
+
+    drain()
+
+    assert [to for _, to in asked] == [[HERA, IRIS], [IRIS]]
+    assert asked[0][0] != asked[1][0]
+    assert reloaded(mail).status == Status.DONE
+    assert event_names(mail).count("DONE") == 1
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED] * 2
+
+
+def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(olympus, monkeypatch):
+    async def send(self, account, message):
+        return Accepted("1", 250, (RecipientRefusal(IRIS, "550 no such user", permanent=True),))
+
+    monkeypatch.setattr(Sender, "send", send)
+    mail = a_mail(recipient=f"{HERA}, {IRIS}")
+
+    drain()
+
+    assert reloaded(mail).status == Status.DONE
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
+    assert "550 no such user" in mail.events.get(event="DONE").blob
+
+
+def test_a_rate_limit_leaves_the_account_alone_without_opening_its_breaker(olympus, hades, monkeypatch):
+    from providers.outcomes import Fault
+
+    async def send(self, account, message):
+        if account.name == "olympus":
+            return Refused(Fault.RATE, "http-429", "slow down", 429, retry_after=600)
+        return Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+    for number in range(20):
+        a_mail(subject=f"mail {number}")
+
+    assert drain(places=4) == 20
+
+    breaker = olympus.breaker
+    assert breaker.state == BreakerState.CLOSED
+    assert breaker.limited_until > database_clock.now() + dt.timedelta(minutes=9)
+
+
+def test_a_drain_that_lost_its_lease_leaves_its_result_as_evidence(olympus, monkeypatch):
+    mail = a_mail()
+
+    async def send(self, account, message):
+        await asyncio.get_running_loop().run_in_executor(None, _take_over, mail.pk)
+        return Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    drain()
+
+    assert reloaded(mail).status == Status.SENDING
+    assert event_names(mail)[-1] == "LATE RESULT"
+    assert mail.attempts.get().state == AttemptState.ACCEPTED
+
+
+def _take_over(mail_id):
+    Mail.objects.filter(pk=mail_id).update(lease=uuid.uuid4(), worker="another")
+
+
+def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkeypatch):
+    good, bad = a_mail(subject="good"), a_mail(subject="bad")
+    record = lifecycle.record
+
+    def picky(steps):
+        if any(step.mail_id == bad.pk for step in steps):
+            raise DataError("no such value")
+        return record(steps)
+
+    monkeypatch.setattr(lifecycle, "record", picky)
+
+    drain()
+
+    assert reloaded(good).status == Status.DONE
+    assert reloaded(bad).status == Status.CLAIMED
+
+
+def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(olympus, monkeypatch):
+    mail = a_mail()
+    open_the_attempt = Drain._take
+
+    def take_and_freeze(self, free):
+        taken = open_the_attempt(self, free)
+        self._trusted_until = 0.0
+        _take_over(mail.pk)
+        return taken
+
+    monkeypatch.setattr(Drain, "_take", take_and_freeze)
+
+    drain()
+
+    assert olympus.inbox() == []
+    assert mail.attempts.get().reason_code == "not-called"
+
+
+def test_two_drains_share_a_lane_without_sharing_a_mail(olympus):
+    for number in range(30):
+        a_mail(subject=f"mail {number}")
+    now = database_clock.now()
+    until = now + dt.timedelta(seconds=50)
+
+    first = claim.lease(["text"], limit=20, worker="one", now=now, until=until)
+    second = claim.lease(["text"], limit=20, worker="two", now=now, until=until)
+
+    assert len(first) == 20
+    assert len(second) == 10
+    assert not {mail.id for mail in first} & {mail.id for mail in second}
+
+
+def test_a_drain_says_goodbye(olympus):
+    a_mail()
+
+    drain()
+
+    assert not Worker.objects.exists()
+
+
+def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeypatch):
+    first, second = a_mail(subject="first"), a_mail(subject="second")
+    runner = Drain(["text"], places=1)
+
+    async def send(self, account, message):
+        runner.stop()
+        return Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    assert asyncio.run(runner.run()) == 1
+
+    assert reloaded(first).status == Status.DONE
+    assert reloaded(second).status == Status.QUEUED

@@ -1,0 +1,154 @@
+"""What a lost worker leaves is taken up, with the doubt on record where there is one."""
+
+import datetime as dt
+
+import pytest
+from django.db.models import F
+
+from mails.dispatch import claim, sweep
+from mails.dispatch.drain import Drain
+from mails.models import Duty, IdempotencyKey, Mail, Worker
+from mails.states import AttemptState, HoldReason, Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mercury.lib import database_clock
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def claimed_by_a_lost_worker(limit=10):
+    now = database_clock.now()
+    return claim.lease(["text"], limit=limit, worker="lost", now=now, until=now + dt.timedelta(seconds=50))
+
+
+def sending_by_a_lost_worker():
+    """The drain dies between the commit of the attempts and the calls."""
+    dying = Drain(["text"], places=8)
+    taken = dying._take(8)
+    dying._thread.shutdown()
+    return taken.calls
+
+
+def test_a_mail_claimed_by_a_lost_worker_is_queued_again_without_a_doubt(olympus):
+    mail = a_mail()
+    claimed_by_a_lost_worker()
+
+    assert sweep.sweep() == {"queued again: not sent": 1}
+
+    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.QUEUED, False)
+    assert drain() == 1
+
+
+def test_a_call_without_an_end_is_unknown_and_goes_on_at_least_once(olympus, hades):
+    mail = a_mail()
+    sending_by_a_lost_worker()
+
+    assert sweep.sweep() == {"queued again: outcome unknown": 1}
+
+    assert mail.attempts.get().state == AttemptState.UNKNOWN
+    assert event_names(mail)[-2:] == ["UNKNOWN", "RETRY"]
+    assert drain() == 1
+    assert reloaded(mail).doubtful
+    assert len({attempt.account for attempt in mail.attempts.all()}) == 2
+
+
+def test_a_call_without_an_end_is_held_at_most_once(olympus):
+    mail = a_mail(policy="at-most-once")
+    sending_by_a_lost_worker()
+
+    assert sweep.sweep() == {"held: outcome unknown": 1}
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.UNKNOWN)
+    assert event_names(mail)[-2:] == ["UNKNOWN", "HELD"]
+    assert drain() == 0
+
+
+def test_a_mail_that_three_workers_died_of_is_poison(olympus):
+    mail = a_mail()
+    for _ in range(3):
+        Mail.objects.update(next_attempt_at=database_clock.now())
+        claimed_by_a_lost_worker()
+        sweep.sweep()
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.POISON)
+    assert drain() == 0
+
+
+def test_a_worker_that_beats_keeps_its_mails(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    Worker.objects.create(id="lost", started_at=now, seen_at=now)
+    claimed_by_a_lost_worker()
+
+    assert not sweep.sweep()
+
+    assert reloaded(mail).status == Status.CLAIMED
+
+
+def test_a_worker_silent_for_15_seconds_is_lost_long_before_its_lease_ends(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    Worker.objects.create(id="lost", started_at=now, seen_at=now - dt.timedelta(seconds=16))
+    claimed_by_a_lost_worker()
+
+    sweep.sweep()
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_lease_that_is_over_is_taken_up_even_if_the_worker_beats(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    Worker.objects.create(id="lost", started_at=now, seen_at=now)
+    claimed_by_a_lost_worker()
+    Mail.objects.update(lease_expires_at=F("lease_expires_at") - dt.timedelta(minutes=2))
+
+    sweep.sweep()
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_mail_past_its_time_expires(olympus):
+    mail = a_mail()
+    Mail.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+
+    assert sweep.sweep() == {"expired": 1}
+
+    assert reloaded(mail).status == Status.EXPIRED
+    assert event_names(mail)[-1] == "EXPIRED"
+
+
+def test_a_dry_run_counts_and_changes_nothing(olympus):
+    mail = a_mail()
+    claimed_by_a_lost_worker()
+
+    assert sweep.sweep(dry_run=True) == {"queued again: not sent": 1}
+
+    assert reloaded(mail).status == Status.CLAIMED
+
+
+def test_only_the_holder_of_the_duty_sweeps(olympus):
+    sweep.on_duty("one")
+    sweep.on_duty("one")
+    mail = a_mail()
+    claimed_by_a_lost_worker()
+
+    sweep.on_duty("two")
+    assert reloaded(mail).status == Status.CLAIMED
+    Duty.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+    sweep.on_duty("two")
+
+    assert reloaded(mail).status == Status.QUEUED
+    assert Duty.objects.get().holder == "two"
+
+
+def test_idempotency_keys_are_forgotten_after_a_day(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    for age in (23, 25):
+        IdempotencyKey.objects.create(
+            owner="command", key=f"{age}", body_hash="", mail=mail, created_at=now - dt.timedelta(hours=age)
+        )
+
+    sweep.sweep()
+
+    assert [row.key for row in IdempotencyKey.objects.all()] == ["23"]
