@@ -57,6 +57,9 @@ class Answer:
 
 def session(*, deadline: float, connect_timeout: float) -> aiohttp.ClientSession:
     """The one session that all HTTP accounts of an event loop share."""
+    to_connect = min(
+        connect_timeout, 0.9 * deadline
+    )  # always the first to end, so that a call that never began is known
     connector = aiohttp.TCPConnector(
         limit=0,  # the drain bounds the calls in flight; waiting here would count as time to connect
         keepalive_timeout=KEEPALIVE,
@@ -65,9 +68,7 @@ def session(*, deadline: float, connect_timeout: float) -> aiohttp.ClientSession
     )
     return aiohttp.ClientSession(
         connector=connector,
-        timeout=aiohttp.ClientTimeout(
-            total=deadline, connect=min(connect_timeout, deadline), sock_connect=min(connect_timeout, deadline)
-        ),
+        timeout=aiohttp.ClientTimeout(total=deadline, connect=to_connect, sock_connect=to_connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
