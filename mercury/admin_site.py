@@ -1,9 +1,186 @@
-"""Mercury's admin site."""
+"""Mercury's admin site: its navigation, its log-in, and the overview that opens with how things stand."""
 
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils import timezone
+
+from mails import search
+from mails.models import ApiKey, Mail, Worker
+from providers import circuit_breaker, registry
+from providers.models import Breaker, BreakerMode, BreakerState
+from providers.registry import Candidate
+
+COUNTED_AT_MOST = 10_000
+WORKER_SEEN_WITHIN = dt.timedelta(seconds=30)
+_TILES = ("queued", "sending", "waiting", "unknown", "held", "discarded")
+
+
+@dataclass(frozen=True, slots=True)
+class NavItem:
+    """One entry of the navigation."""
+
+    label: str
+    url: str
+    current: bool
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCard:
+    """An account with what its breaker does now."""
+
+    candidate: Candidate
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """How many mails are in a state, and the list behind it."""
+
+    label: str
+    count: str
+    url: str
+    tone: str
+
+
+# Label, name of the page, beginning of the paths that belong to it, permission it needs.
+_NAVIGATION = (
+    ("Overview", "admin:index", "", ""),
+    ("Mails", "admin:mails_mail_changelist", "mails/mail/", "mails.view_mail"),
+    ("Providers", "admin:providers_account_changelist", "providers/", "providers.view_account"),
+    ("Queues", "admin:queues", "queues/", ""),
+    ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),
+    ("Keys", "admin:mails_apikey_changelist", "mails/apikey/", "mails.view_apikey"),
+    ("More", "admin:more", "", ""),
+)
 
 
 class MercuryAdminSite(admin.AdminSite):
-    """Django's admin under Mercury's name."""
+    """Django's admin under Mercury's name, with Mercury's navigation."""
 
     site_header = "Mercury"
+    site_title = "Mercury"
+    index_title = "Overview"
+    index_template = "admin/overview.html"
+    enable_nav_sidebar = False
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """There is one log-in page for everybody; it leads back to where the person wanted to go."""
+        return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Django's pages, and two of ours."""
+        ours: list[URLPattern | URLResolver] = [
+            path("queues/", self.admin_view(self.queues), name="queues"),
+            path("more/", self.admin_view(self.more), name="more"),
+        ]
+        return [*ours, *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """What every page needs: the navigation, with the number of open breakers."""
+        context = super().each_context(request)
+        return {**context, "nav": _navigation(request) if self.has_permission(request) else []}
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The overview: one sentence of state, how many mails are where, each account, and the first steps."""
+        now = timezone.now()
+        accounts = [AccountCard(one, circuit_breaker.describe(one.breaker, now)) for one in registry.candidates()]
+        accounts.sort(key=lambda card: (not card.candidate.enabled, not _is_open(card.candidate)))
+        tiles = [_tile(name) for name in _TILES]
+        context = {
+            "headline": _headline(accounts),
+            "accounts": accounts,
+            "tiles": [tile for tile in tiles if tile.label != "Held" or tile.count != "0"],
+            "has_key": ApiKey.objects.exists(),
+            "has_mail": Mail.objects.exists(),
+            "has_failover": Mail.objects.filter(status="done", attempt_count__gt=1).exists()
+            if Mail.objects.exists()
+            else False,
+            "sandbox_only": all(card.candidate.config.kind == "sandbox" for card in accounts if card.candidate.enabled),
+            "drains": _who_drains(now),
+            "api_url": request.build_absolute_uri(reverse("api-mails")),
+        }
+        return super().index(request, {**context, **(extra_context or {})})
+
+    def queues(self, request: HttpRequest) -> HttpResponse:
+        """Where mail is drained: django-rq's pages with Redis, a sentence without."""
+        context = {
+            **self.each_context(request),
+            "title": "Queues",
+            "embedded": settings.MERCURY_EMBEDDED,
+            "drains": _who_drains(timezone.now()),
+            "workers": Worker.objects.order_by("-seen_at")[:50],
+        }
+        return TemplateResponse(request, "admin/queues.html", context)
+
+    def more(self, request: HttpRequest) -> HttpResponse:
+        """Everything else that the admin holds."""
+        context = {**self.each_context(request), "title": "More", "app_list": self.get_app_list(request)}
+        return TemplateResponse(request, "admin/more.html", context)
+
+
+def _navigation(request: HttpRequest) -> list[NavItem]:
+    here = request.path.removeprefix(reverse("admin:index"))
+    shown = [row for row in _NAVIGATION if not row[3] or request.user.has_perm(row[3])]
+    owner = next((label for label, _name, start, _perm in shown if start and here.startswith(start)), "")
+    current = owner or ("More" if here else "Overview")
+    open_breakers = _open_breakers()
+    return [
+        NavItem(label, reverse(name), label == current, open_breakers if label == "Providers" else 0)
+        for label, name, _start, _perm in shown
+    ]
+
+
+def _open_breakers() -> int:
+    forced_open = Breaker.objects.filter(mode=BreakerMode.OPEN, account__enabled=True)
+    opened = Breaker.objects.filter(mode=BreakerMode.AUTO, account__enabled=True).exclude(state=BreakerState.CLOSED)
+    return forced_open.count() + opened.count()
+
+
+def _is_open(candidate: Candidate) -> bool:
+    breaker = candidate.breaker
+    return breaker.mode == BreakerMode.OPEN or (
+        breaker.mode == BreakerMode.AUTO and breaker.state != BreakerState.CLOSED
+    )
+
+
+def _headline(accounts: list[AccountCard]) -> tuple[str, str, str]:
+    """Tone, the answer, and what it means or what to do."""
+    usable = [card.candidate for card in accounts if card.candidate.enabled and card.candidate.configured]
+    closed = [one for one in usable if not _is_open(one)]
+    away = [one.config.name for one in usable if _is_open(one)]
+    if not usable:
+        return "bad", "No provider account can be used.", "Mails are stored and wait. Enable or add an account."
+    if not closed:
+        return "bad", "All breakers are open.", "Mails are stored and wait; each account is probed by itself."
+    if away:
+        names, others = ", ".join(away), ", ".join(one.config.name for one in closed)
+        return "bad", f"Breaker open on {names}.", f"Its mail goes to {others}; nothing is lost."
+    unknown = search.counted(Mail.objects.filter(search.STATES["unknown"][1]), COUNTED_AT_MOST)
+    if unknown != "0":
+        return "unknown", f"{unknown} mails may have been sent.", "They wait for evidence and are not sent again."
+    return "ok", "All is well.", f"{len(usable)} accounts take mail."
+
+
+def _tile(name: str) -> Tile:
+    label, condition = search.STATES[name]
+    count = search.counted(Mail.objects.filter(condition), COUNTED_AT_MOST)
+    tone = {"unknown": "unknown", "held": "unknown", "discarded": "bad"}.get(name, "neutral")
+    return Tile(label, count, f"{reverse('admin:mails_mail_changelist')}?state={name}", tone)
+
+
+def _who_drains(now: dt.datetime) -> str:
+    seen = Worker.objects.filter(seen_at__gte=now - WORKER_SEEN_WITHIN).count()
+    if seen:
+        return f"{seen} process{'es' if seen > 1 else ''} drain{'' if seen > 1 else 's'} mail."
+    if settings.MERCURY_EMBEDDED:
+        return "No process has drained mail in the last half minute. In embedded mode the web server does it."
+    return "No worker was seen in the last half minute. Start one: python manage.py worker"

@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from mails import views as mail_views
 from mails.api import views as mail_api
 from mercury import views
+from providers.admin import sandbox
 from providers.api import views as provider_api
 
 api = [
@@ -40,6 +41,10 @@ urlpatterns = [
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),
     path("admin/django_rq/", include("django_rq.urls")),
+    path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
+    path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),
+    path("admin/sandbox/<slug:account>/clear/", admin.site.admin_view(sandbox.clear), name="sandbox-clear"),
+    path("admin/sandbox/<slug:account>/<str:key>/", admin.site.admin_view(sandbox.message), name="sandbox-message"),
     path("admin/", admin.site.urls),
 ]
 

@@ -1,0 +1,253 @@
+"""API keys for operators: make one (its text is shown once), narrow it, rotate it, revoke it."""
+
+import datetime as dt
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from mails import keys
+from mails.keys import Scope
+from mails.models import ApiKey
+from mercury.lib import encryption
+
+OVERLAPS = (("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "none: the old key ends at once"))
+_SESSION_KEY = "key-to-show-once"
+
+
+class SendersField(forms.CharField):
+    """Addresses, one a line; a list to the model."""
+
+    widget = forms.Textarea
+
+    def prepare_value(self, value: Any) -> Any:
+        """A list as lines."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Lines as a list, each address once."""
+        lines = str(value or "").replace(",", "\n").split()
+        return list(dict.fromkeys(lines))
+
+    def validate(self, value: Any) -> None:
+        """Each is an address, `@` and a domain, or `*`."""
+        super().validate(value)
+        for sender in value:
+            local, at, domain = sender.rpartition("@")
+            if sender != "*" and (not at or "." not in domain or "@" in local):
+                raise forms.ValidationError(
+                    f"“{sender}” is not an address. Write mercury@example.com, @example.com for a domain, or *."
+                )
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """What an operator decides about a key."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        initial=[Scope.MAILS_SEND, Scope.MAILS_READ],
+        help_text="What the key may do.",
+    )
+    senders = SendersField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text="Addresses it may send as, one a line; @example.com for a domain, * for any. Empty: it cannot send.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "scopes", "senders", "expires_at")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """Keys by name. A key is never deleted, for its mails name it; it is revoked."""
+
+    form = ApiKeyForm
+    list_display = ("name", "prefix", "state", "may", "sends_as", "last_used_at", "expires_at")
+    list_display_links = ("name",)
+    search_fields = ("name", "prefix")
+    change_form_template = "admin/mails/apikey/change_form.html"
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        """Revoking is what ends a key."""
+        return False
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        """Revoked, expired, never used, or in use."""
+        return SafeString(render_to_string("_tone_badge.html", _state(key)))
+
+    @admin.display(description="scopes")
+    def may(self, key: ApiKey) -> str:
+        """What it may do."""
+        return ", ".join(key.scopes) or "nothing"
+
+    @admin.display(description="senders")
+    def sends_as(self, key: ApiKey) -> str:
+        """The addresses it may send as."""
+        return ", ".join(key.senders) or "nobody"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's pages, and revoke and rotate."""
+        wrap = self.admin_site.admin_view
+        ours = [
+            path("<int:key_id>/revoke/", wrap(self.revoke_view), name="mails_apikey_revoke"),
+            path("<int:key_id>/rotate/", wrap(self.rotate_view), name="mails_apikey_rotate"),
+        ]
+        return [*ours, *super().get_urls()]
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """A new key is made by `keys`, which alone knows its text; the text waits, encrypted, for the next page."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        made, text = keys.create(obj.name, scopes=obj.scopes, senders=obj.senders, expires_at=obj.expires_at)
+        obj.pk = made.pk
+        obj.refresh_from_db()
+        _keep_for_next_page(request, made, text)
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """On to the page that shows the key once."""
+        return HttpResponseRedirect(reverse("admin:mails_apikey_change", args=[obj.pk]))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The form; below a key that was just made, its text and a curl line that works."""
+        key = ApiKey.objects.filter(pk=object_id).first() if object_id and object_id.isdigit() else None
+        shown = {
+            "key": key,
+            "key_text": _taken_for_this_page(request, key) if request.method == "GET" else "",
+            "key_state": _state(key) if key else None,
+            "example_sender": _example_sender(key),
+            "api_url": request.build_absolute_uri(reverse("api-mails")),
+        }
+        response = super().changeform_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def revoke_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
+        """End a key, after saying what that means."""
+        key = self._key(request, key_id)
+        if request.method == "POST":
+            done = keys.revoke(key)
+            words = f"The key {key} was revoked." if done else f"The key {key} had been revoked before."
+            messages.success(request, words)
+            return redirect("admin:mails_apikey_changelist")
+        return self._confirm(
+            request,
+            key,
+            title=f"Revoke the key {key.name}?",
+            sentences=[
+                "Requests with it are refused (401) from now on. This cannot be undone.",
+                f"Its mails stay, and go on: {_used_words(key)}",
+            ],
+            button="Revoke the key",
+        )
+
+    def rotate_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
+        """Give a key a new text; the old one works for a while."""
+        key = self._key(request, key_id)
+        if request.method == "POST":
+            hours = request.POST.get("overlap", "")
+            if hours not in dict(OVERLAPS):
+                raise Http404
+            made, text = keys.rotate(key, dt.timedelta(hours=int(hours)))
+            _keep_for_next_page(request, made, text)
+            messages.success(request, f"The key {key.name} has a new text.")
+            return redirect("admin:mails_apikey_change", made.pk)
+        return self._confirm(
+            request,
+            key,
+            title=f"Rotate the key {key.name}?",
+            sentences=[
+                "It gets a new text, which the next page shows once. Its name, mails, scopes and senders stay.",
+                f"The old text goes on working for as long as you say: {_used_words(key)}",
+            ],
+            button="Rotate the key",
+            choices=OVERLAPS,
+        )
+
+    def _key(self, request: HttpRequest, key_id: int) -> ApiKey:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        key = ApiKey.objects.filter(pk=key_id, revoked_at__isnull=True).first()
+        if key is None:
+            raise Http404("There is no such key, or it was revoked.")
+        return key
+
+    def _confirm(
+        self,
+        request: HttpRequest,
+        key: ApiKey,
+        *,
+        title: str,
+        sentences: list[str],
+        button: str,
+        choices: tuple[tuple[str, str], ...] = (),
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "trail": [
+                ("Keys", reverse("admin:mails_apikey_changelist")),
+                (key.name, reverse("admin:mails_apikey_change", args=[key.pk])),
+            ],
+            "sentences": sentences,
+            "button": button,
+            "choices_label": "The old text works for",
+            "choices_name": "overlap",
+            "choices": choices,
+            "back": reverse("admin:mails_apikey_change", args=[key.pk]),
+        }
+        return TemplateResponse(request, "admin/confirm.html", context)
+
+
+def _state(key: ApiKey) -> dict[str, str]:
+    now = timezone.now()
+    if key.revoked_at:
+        return {"word": "Revoked", "tone": "neutral", "icon": "ban"}
+    if key.expires_at and key.expires_at <= now:
+        return {"word": "Expired", "tone": "bad", "icon": "cross"}
+    if key.last_used_at is None:
+        return {"word": "Never used", "tone": "waiting", "icon": "clock"}
+    return {"word": "In use", "tone": "ok", "icon": "tick"}
+
+
+def _used_words(key: ApiKey) -> str:
+    return f"last used {key.last_used_at:%d %b %Y %H:%M} UTC." if key.last_used_at else "it was never used."
+
+
+def _example_sender(key: ApiKey | None) -> str:
+    """An address that the key may send as, for a line that works when pasted."""
+    senders = key.senders if key else []
+    first = next((sender for sender in senders if not sender.startswith(("@", "*"))), "")
+    domain = next((sender for sender in senders if sender.startswith("@")), "@example.com")
+    return first or f"mercury{domain}"
+
+
+def _keep_for_next_page(request: HttpRequest, key: ApiKey, text: str) -> None:
+    request.session[_SESSION_KEY] = {"key": key.pk, "text": encryption.encrypt(text)}
+
+
+def _taken_for_this_page(request: HttpRequest, key: ApiKey | None) -> str:
+    """The text of the key that was just made; taken out, so that a reload does not show it again."""
+    kept = request.session.get(_SESSION_KEY)
+    if key is None or not kept or kept["key"] != key.pk:
+        return ""
+    del request.session[_SESSION_KEY]
+    return encryption.decrypt(kept["text"])

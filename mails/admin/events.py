@@ -1,0 +1,30 @@
+"""Events as they were recorded: to be read, never to be edited."""
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from mails.models import Event
+
+
+@admin.register(Event)
+class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """One event. There is no list of all events of the house: they are read mail by mail."""
+
+    fields = ("id", "mail", "created_at", "created_by", "event", "blob")
+    readonly_fields = fields
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Events are reached from their mail."""
+        return False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Events are lifecycle's to write."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
+        """Events are append-only."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
+        """Events are append-only."""
+        return False

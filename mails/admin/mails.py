@@ -1,0 +1,195 @@
+"""Mails for operators: the list with its filters, and everything about one mail. Nothing here changes a mail."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.mail import BadHeaderError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from mails import message, search, timeline
+from mails.lanes import Lane
+from mails.models import ApiKey, Mail
+from mails.querysets import MailQuerySet
+from mails.states import Source, Status
+from mails.timeline import Story
+from providers.models import Account
+
+MAILS_A_PAGE = 50
+COUNTED_AT_MOST = 10_000  # above that a chip says 10,000+ instead of reading on
+APPLICATIONS_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A state with the number of its mails."""
+
+    name: str
+    label: str
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One filter: its words, its parameter, its choices, and the one in force."""
+
+    title: str
+    parameter: str
+    choices: list[tuple[str, str]]
+    current: str
+
+    @property
+    def label(self) -> str:
+        """The words of the choice in force."""
+        return dict(self.choices).get(self.current, self.current)
+
+
+@admin.register(Mail)
+class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+    """List and page of mails. Pages go by key and no query counts the table."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Mails come in by intake."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Mail | None = None) -> bool:
+        """A mail's state is lifecycle's."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Mail | None = None) -> bool:
+        """Only retention deletes."""
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The list. Every filter is a parameter of the URL, so that it can be kept and passed on."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        chosen = request.GET
+        facets = _facets(chosen.get)
+        found, error = _narrowed(facets, chosen.get("q", "").strip())
+        state = chosen.get("state", "")
+        shown = found.filter(search.STATES[state][1]) if state in search.STATES else found
+        page = search.page(
+            shown.select_related("api_key", "user"),
+            before=chosen.get("before", ""),
+            after=chosen.get("after", ""),
+            size=MAILS_A_PAGE,
+        )
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Mails",
+            "opts": self.opts,
+            "page": page,
+            "chips": _chips(found),
+            "all_count": search.counted(found, COUNTED_AT_MOST),
+            "state": state if state in search.STATES else "",
+            "facets": facets,
+            "in_force": [facet for facet in facets if facet.current],
+            "words": chosen.get("q", "").strip(),
+            "search_help": search.HELP,
+            "search_error": error,
+            "none_at_all": not page.mails and not Mail.objects.exists(),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/mails/mail/change_list.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Everything about one mail, with the reasons of each choice open."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        mail = _mail(object_id)
+        story = timeline.story(mail, timezone.now(), everything=request.GET.get("events") == "all")
+        api_url = request.build_absolute_uri(reverse("api-mail", args=[mail.pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": mail.subject or "(no subject)",
+            "opts": self.opts,
+            "story": story,
+            "headers": _headers(story),
+            "reasons_open": True,
+            "rounds": settings.MERCURY_ROUNDS,
+            "api_mail_url": api_url,
+            "api_events_url": request.build_absolute_uri(reverse("api-events", args=[mail.pk])) + "?expand=true",
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/mails/mail/change_form.html", context)
+
+
+def _mail(object_id: str) -> Mail:
+    try:
+        return Mail.objects.select_related("api_key", "user").get(pk=uuid.UUID(object_id))
+    except (ValueError, Mail.DoesNotExist):
+        raise Http404("There is no such mail.") from None
+
+
+def _chips(found: MailQuerySet) -> list[Chip]:
+    """The states with their numbers, each read from an index up to a bound; rare ones only where there are any."""
+    chips = [
+        Chip(name, label, search.counted(found.filter(condition), COUNTED_AT_MOST))
+        for name, (label, condition) in search.STATES.items()
+    ]
+    return [chip for chip in chips if chip.count != "0" or chip.name not in ("held", "expired", "cancelled")]
+
+
+def _facets(chosen: Any) -> list[Facet]:
+    accounts = [(name, name) for name in Account.objects.values_list("name", flat=True)]
+    keys = ApiKey.objects.values_list("pk", "name")[:APPLICATIONS_SHOWN]
+    doors = [(Source.FORM.value, "Form"), (Source.COMMAND.value, "Command line")]
+    return [
+        Facet("account", "account", [*accounts, ("-", "none yet")], chosen("account", "")),
+        Facet("lane", "lane", list(Lane.choices), chosen("lane", "")),
+        Facet("application", "app", [*((str(pk), name) for pk, name in keys), *doors], chosen("app", "")),
+        Facet("age", "age", [(name, label) for name, (label, _age) in search.AGES.items()], chosen("age", "")),
+    ]
+
+
+def _narrowed(facets: list[Facet], words: str) -> tuple[MailQuerySet, str]:
+    """The mails that fit every filter and word, and what is wrong with the words."""
+    mails = Mail.objects.all()
+    for facet in facets:
+        if facet.current:
+            mails = _filtered(mails, facet)
+    try:
+        return search.narrow(mails, words), ""
+    except search.UnknownSearchWord as unknown:
+        return mails.none(), str(unknown)
+
+
+def _filtered(mails: MailQuerySet, facet: Facet) -> MailQuerySet:
+    value = facet.current
+    match facet.parameter:
+        case "account":
+            return mails.filter(provider="" if value == "-" else value)
+        case "lane":
+            return mails.filter(lane=value)
+        case "app" if value.isascii() and value.isdigit() and len(value) < 19:
+            return mails.filter(api_key_id=int(value))
+        case "app":
+            return mails.filter(source=value)
+        case "age" if value in search.AGES:
+            return search.since(mails, search.AGES[value][1], timezone.now())
+        case _:
+            return mails.none()
+
+
+def _headers(story: Story) -> list[tuple[str, str]]:
+    """The headers that a provider is handed, and, but for what it adds, sends on. None for a mail that was refused."""
+    mail = story.mail
+    if mail.status == Status.REJECTED:
+        return []
+    recipients = [recipient.address for recipient in story.recipients]
+    built = message.build(mail.pk, sender=mail.sender, recipients=recipients, subject=mail.subject, text="")
+    try:
+        return [(name, str(value)) for name, value in built.message().items()]
+    except BadHeaderError:
+        return []

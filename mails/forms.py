@@ -1,0 +1,72 @@
+"""The form that hands in a mail. It has no rules of its own: intake's rule book judges what it is given."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.conf import settings
+
+from mails.submission import FieldError
+
+_FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of the form
+
+
+class SubmitForm(forms.Form):
+    """From, To, Subject, Message; the hidden key makes a double submit harmless."""
+
+    sender = forms.CharField(label="From", required=False)
+    recipient = forms.CharField(label="To", required=False)
+    subject = forms.CharField(label="Subject", required=False)
+    content = forms.CharField(label="Message", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10}))
+    idempotency_key = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, senders: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        self.any_sender = any(sender == "*" or sender.startswith("@") for sender in senders)
+        self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
+        if not self.any_sender:
+            choices = [(sender, sender) for sender in self.known_senders]
+            self.fields["sender"].widget = forms.Select(choices=choices)
+        self.fields["sender"].help_text = self._sender_help(senders)
+        limit = settings.MERCURY_MAX_RECIPIENTS
+        self.fields["recipient"].help_text = f"Several addresses: separate them with commas or spaces. Up to {limit}."
+        for name in ("sender", "recipient"):
+            self.fields[name].widget.attrs |= {"autocomplete": "email", "spellcheck": "false"}
+        self.fields["sender"].widget.attrs |= {"autocomplete": "off", "list": "senders"} if self.any_sender else {}
+        for name in ("sender", "recipient", "subject", "content"):
+            self.fields[name].widget.attrs |= {"data-mirrored": "", "aria-describedby": f"id_{name}_note"}
+
+    def submission(self) -> dict[str, object]:
+        """What intake is given. Browsers end lines with CR LF; a mail is stored with LF."""
+        text = self.cleaned_data["content"].replace("\r\n", "\n")
+        names = ("sender", "recipient", "subject")
+        return {name: self.cleaned_data[name] for name in names} | {"content": text}
+
+    def show(self, errors: Iterable[FieldError]) -> None:
+        """Put what intake found beside the fields."""
+        for error in errors:
+            name = _FIELD_OF.get(error.field, error.field)
+            self.add_error(name if name in self.fields else None, error.detail)
+
+    def with_new_key(self) -> "SubmitForm":
+        """The same form with a fresh idempotency key, for what is corrected is another mail."""
+        self.data = {**self.data, "idempotency_key": str(uuid.uuid4())}
+        return self
+
+    def _sender_help(self, senders: list[str]) -> str:
+        if "*" in senders:
+            return "You may send as any address."
+        domains = [sender for sender in senders if sender.startswith("@")]
+        return f"You may send as any address at {', '.join(domains)}." if domains else "Addresses that you may send as."
+
+    @property
+    def faults(self) -> list[tuple[str, str, str]]:
+        """What the summary lists: id of the field, its label, the first sentence of the fault."""
+        listed = []
+        for name, errors in self.errors.items():
+            label = str(self.fields[name].label) if name in self.fields else ""
+            target = self[name].id_for_label if name in self.fields else ""
+            listed += [(str(target), label, str(error).partition(". ")[0].rstrip(".")) for error in errors]
+        return listed

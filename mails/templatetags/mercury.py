@@ -1,0 +1,137 @@
+"""What the templates need: icons, badges, times and durations in words, and the bars of where the time went."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from mails import timeline
+from mails.models import Mail
+from mails.sentences import age_words, clean
+from mails.timeline import Span
+from mercury.lib import durations
+
+register = template.Library()
+
+_NICE_STEPS = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    30,
+    60,
+    300,
+    600,
+    3600,
+    21_600,
+    86_400,
+)
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """An icon of the sprite; always beside a word, so hidden from screen readers."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        static("mercury/icons.svg"),
+        name,
+    )
+
+
+@register.inclusion_tag("mails/_badge.html")
+def badge(mail: Mail, size: str = "") -> dict[str, Any]:
+    """The state of a mail."""
+    return {"badge": timeline.badge(mail), "size": size}
+
+
+@register.simple_tag
+def moment(value: dt.datetime | None, style: str = "full") -> SafeString | str:
+    """A point in time with its zone; milliseconds in the title. `style`: full or clock."""
+    if value is None:
+        return "–"
+    utc = value.astimezone(dt.UTC)
+    words = f"{utc:%H:%M:%S}" if style == "clock" else f"{utc.day} {utc:%b %Y, %H:%M:%S}"
+    return format_html(
+        '<time datetime="{}" title="{}" data-moment="{}">{} UTC</time>', _iso(utc), _exact(utc), style, words
+    )
+
+
+@register.simple_tag
+def age(value: dt.datetime | None) -> SafeString | str:
+    """How long ago something was; the exact time in the title."""
+    if value is None:
+        return "never"
+    utc = value.astimezone(dt.UTC)
+    words = age_words(max(0.0, (timezone.now() - value).total_seconds()))
+    return format_html('<time datetime="{}" title="{}" data-age>{}</time>', _iso(utc), _exact(utc), words)
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """Seconds in words."""
+    return "–" if value is None else durations.words(value)
+
+
+@register.filter
+def milliseconds(value: float | None) -> str:
+    """Milliseconds in words."""
+    return "–" if value is None else durations.words(value / 1000)
+
+
+@register.filter
+def size(value: int) -> str:
+    """Bytes in words."""
+    return durations.size_words(value)
+
+
+@register.filter
+def printable(value: object) -> str:
+    """Text without control characters and marks that turn the writing direction."""
+    return clean(str(value))
+
+
+@register.filter
+def took(mail: Mail) -> str:
+    """How long a mail took from its acceptance to its end."""
+    if mail.finished_at is None or mail.status == "rejected":
+        return "–"
+    return durations.words(max(0.0, (mail.finished_at - mail.created_at).total_seconds()))
+
+
+@register.inclusion_tag("mails/_spans.html")
+def spans(found: Sequence[Span]) -> dict[str, Any]:
+    """Where the time went, as bars over one axis."""
+    end = max((span.start + span.length for span in found), default=0.0) or 0.001
+    step = next((nice for nice in _NICE_STEPS if end / nice <= 5), end)
+    ticks = [index * step for index in range(int(end / step) + 1)]
+    scale = 96 / end  # percent a second; the rest is room for the last label
+    return {
+        "rows": [
+            {"span": span, "x": f"{span.start * scale:.2f}%", "width": f"{max(0.4, span.length * scale):.2f}%"}
+            for span in found
+        ],
+        "ticks": [{"x": f"{tick * scale:.2f}%", "words": durations.words(tick) if tick else "0"} for tick in ticks],
+        "sentence": "; ".join(f"{span.label} {span.words}" for span in found),
+    }
+
+
+def _iso(value: dt.datetime) -> str:
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _exact(value: dt.datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d} UTC"

@@ -1,0 +1,156 @@
+"""The pages for people who send: the form, their mails, and the live page of one mail."""
+
+import uuid
+from typing import cast
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+from django_htmx.http import HttpResponseClientRedirect
+
+from mails import intake, search, timeline
+from mails.forms import SubmitForm
+from mails.intake import Client
+from mails.models import Mail
+from mails.states import Source
+from mails.submission import InvalidSubmission
+from providers import registry
+
+MAILS_A_PAGE = 50
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def submit(request: HttpRequest) -> HttpResponse:
+    """The form. A mail that is taken leads to its live page; what is wrong is named and what was typed is kept."""
+    client = Client(source=Source.FORM, user=cast(User, request.user))
+    senders = client.allowed_senders()
+    if request.method != "POST":
+        form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4())})
+        return _form_page(request, form, senders)
+    form = SubmitForm(request.POST, senders=senders)
+    mail = _accepted(form, client) if form.is_valid() else None
+    if mail is None:
+        return _form_page(request, form.with_new_key(), senders, status=400)
+    messages.success(request, "It is stored and will not be lost.", extra_tags="accepted")
+    return redirect("mail", mail_id=mail.pk)
+
+
+def _accepted(form: SubmitForm, client: Client) -> Mail | None:
+    """Hand the mail in; None if it was refused, and the form says why."""
+    try:
+        return intake.accept(
+            form.submission(), client=client, idempotency_key=form.cleaned_data["idempotency_key"]
+        ).mail
+    except InvalidSubmission as invalid:
+        form.show(invalid.errors)
+    except intake.SenderNotAllowed as error:
+        form.add_error("sender", str(error))
+    except intake.IdempotencyKeyInUse:
+        form.add_error(None, "This form is being sent already. Look into “My mails” before you send it again.")
+    except intake.IntakeError:
+        form.add_error(None, "This form was sent before with another text. Press Send to send this text as a new mail.")
+    return None
+
+
+def _form_page(request: HttpRequest, form: SubmitForm, senders: list[str], status: int = 200) -> HttpResponse:
+    context = {
+        "form": form,
+        "may_send": bool(senders),
+        "sandbox_only": _sandbox_only(),
+        "api_url": request.build_absolute_uri(reverse("api-mails")),
+        "section": "submit",
+    }
+    return render(request, "mails/submit.html", context, status=status)
+
+
+def _sandbox_only() -> bool:
+    usable = [account for account in registry.candidates() if account.enabled and account.configured]
+    return all(account.config.kind == "sandbox" for account in usable)
+
+
+@never_cache
+@login_required
+@require_safe
+def mail_list(request: HttpRequest) -> HttpResponse:
+    """The person's own mails, newest first."""
+    own = Mail.objects.filter(user=cast(User, request.user))
+    state, words = request.GET.get("state", ""), request.GET.get("q", "").strip()
+    found = own.filter(search.STATES[state][1]) if state in search.STATES else own
+    error = ""
+    try:
+        found = search.narrow(found, words)
+    except search.UnknownSearchWord as unknown:
+        found, error = own.none(), str(unknown)
+    page = search.page(
+        found, before=request.GET.get("before", ""), after=request.GET.get("after", ""), size=MAILS_A_PAGE
+    )
+    context = {
+        "page": page,
+        "states": [(name, words) for name, (words, _condition) in search.STATES.items()],
+        "state": state if state in search.STATES else "",
+        "words": words,
+        "search_help": search.HELP,
+        "search_error": error,
+        "none_at_all": not page.mails and not own.exists(),
+        "section": "mails",
+    }
+    return render(request, "mails/mail_list.html", context)
+
+
+@never_cache
+@login_required
+@require_safe
+def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
+    """Everything about one mail; follows it while it moves."""
+    mail = _visible(request, mail_id)
+    everything = request.GET.get("events") == "all"
+    context = {
+        "story": timeline.story(mail, timezone.now(), everything=everything),
+        "api_mail_url": request.build_absolute_uri(reverse("api-mail", args=[mail.pk])),
+        "api_events_url": request.build_absolute_uri(reverse("api-events", args=[mail.pk])) + "?expand=true",
+        "events_at_most": timeline.EVENTS_AT_MOST,
+        "rounds": settings.MERCURY_ROUNDS,
+        "section": "mails",
+    }
+    return render(request, "mails/mail.html", context)
+
+
+@never_cache
+@require_safe
+def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
+    """News of a mail for whoever has seen its events up to `after` and its state as `status`.
+
+    204 if there is none. Otherwise the new steps and what replaces badge, figures and poller; at the end of the mail's
+    life the answer carries no poller.
+    """
+    if not request.user.is_authenticated:
+        page = reverse("mail", args=[mail_id])
+        return HttpResponseClientRedirect(redirect_to_login(page).url)
+    mail = _visible(request, mail_id)
+    after = request.GET.get("after", "")
+    seen = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
+    story = timeline.story(mail, timezone.now())
+    if story.cursor <= seen and request.GET.get("status") == mail.status:
+        return HttpResponse(status=204)
+    news = [entry for entry in story.entries if entry.under_way or (entry.id or 0) > seen]
+    context = {"story": story, "news": news, "reasons_open": "reasons" in request.GET}
+    return render(request, "mails/_news.html", context)
+
+
+def _visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:
+    """The mail, if this person may see it; unknown and not theirs give the same 404."""
+    mails = Mail.objects.visible_to(api_key=None, user=request.user).select_related("api_key", "user")
+    mail = mails.filter(pk=mail_id).first()
+    if mail is None:
+        raise Http404("There is no such mail, or it is not yours.")
+    return mail

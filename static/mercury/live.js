@@ -1,0 +1,67 @@
+// Asks for news of a mail while it moves: every 2 s, after ten quiet answers ever slower up to 30 s, never in a hidden
+// tab. The server decides what is new and when it ends: its last answer carries no poller.
+"use strict";
+{
+  const [SHORTEST, LONGEST, PATIENCE] = [2000, 30000, 10];
+  const state = { quiet: 0, paused: false, lost: false, timer: 0 };
+  const poller = () => document.getElementById("poller");
+
+  function say(words, tone) {
+    const place = document.getElementById("live-words");
+    if (!place || place.textContent === words) return;
+    place.textContent = words;
+    document.getElementById("live").dataset.tone = tone;
+  }
+
+  function wait() {
+    return Math.min(LONGEST, SHORTEST * 1.5 ** Math.max(0, state.quiet - PATIENCE));
+  }
+
+  function show() {
+    if (!poller()) return;
+    const button = document.getElementById("live-pause");
+    button.hidden = false;
+    button.textContent = state.paused ? "Go on" : "Pause";
+    if (state.lost) say("Connection lost, retrying", "bad");
+    else if (state.paused || document.hidden) say("Paused", "neutral");
+    else say(`Live · every ${Math.round(wait() / 1000)} s`, "ok");
+  }
+
+  function plan() {
+    clearTimeout(state.timer);
+    show();
+    if (!poller() || state.paused || document.hidden) return;
+    state.timer = setTimeout(ask, wait());
+  }
+
+  function ask() {
+    clearTimeout(state.timer);
+    if (poller()) htmx.trigger(poller(), "mercury:ask");
+  }
+
+  function toggle() {
+    state.paused = !state.paused;
+    if (state.paused) plan();
+    else ask();
+    show();
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    if (!poller()) return;
+    document.body.addEventListener("htmx:afterRequest", (event) => {
+      const status = event.detail.xhr.status;
+      state.lost = !(status >= 200 && status < 400);
+      state.quiet = status === 204 ? state.quiet + 1 : 0;
+      plan();
+    });
+    document.body.addEventListener("htmx:afterSettle", plan);
+    document.addEventListener("visibilitychange", () => {
+      state.quiet = 0;
+      if (document.hidden || state.paused) plan();
+      else ask();
+    });
+    document.getElementById("live-pause").addEventListener("click", toggle);
+    document.addEventListener("mercury:pause", toggle);
+    plan();
+  });
+}

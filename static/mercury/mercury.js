@@ -1,0 +1,139 @@
+// Small things that every page shares: copy buttons, tabs, local times, the mail mirrored as code. Nothing depends on it.
+"use strict";
+{
+  // Copy
+
+  async function copy(button) {
+    const source = button.dataset.copy ? document.getElementById(button.dataset.copy).textContent : location.href;
+    const before = button.textContent;
+    try {
+      await navigator.clipboard.writeText(source.trim());
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Select it and copy";
+    }
+    setTimeout(() => { button.textContent = before; }, 2000);
+  }
+
+  // Tabs: without this script the panels stand below each other and the links jump to them
+
+  function select(tabs, tab, focus) {
+    for (const other of tabs) {
+      const chosen = other === tab;
+      other.setAttribute("aria-selected", String(chosen));
+      other.tabIndex = chosen ? 0 : -1;
+      document.getElementById(other.getAttribute("aria-controls")).hidden = !chosen;
+    }
+    if (focus) {
+      tab.focus();
+      history.replaceState(history.state, "", tab.hash);
+    }
+  }
+
+  function makeTabs(list) {
+    const tabs = [...list.querySelectorAll("a")];
+    list.setAttribute("role", "tablist");
+    for (const tab of tabs) {
+      const panel = document.getElementById(tab.hash.slice(1));
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", panel.id);
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-label", tab.textContent);
+      panel.tabIndex = 0;
+      tab.addEventListener("click", (event) => { event.preventDefault(); select(tabs, tab, true); });
+    }
+    list.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const at = tabs.indexOf(document.activeElement);
+      const to = step ? (at + step + tabs.length) % tabs.length : { Home: 0, End: tabs.length - 1 }[event.key];
+      if (to === undefined || at < 0) return;
+      event.preventDefault();
+      select(tabs, tabs[to], true);
+    });
+    select(tabs, tabs.find((tab) => tab.hash === location.hash) || tabs[0], false);
+    list.closest("[data-tabs]").classList.add("tabs-ready");
+  }
+
+  // Times: UTC as the server writes them, or the zone of this browser; the zone is always written
+
+  const zones = { clock: { timeStyle: "medium" }, full: { dateStyle: "medium", timeStyle: "medium" } };
+
+  function zoneName(moment) {
+    return new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" })
+      .formatToParts(moment).find((part) => part.type === "timeZoneName").value;
+  }
+
+  function showTimes(root) {
+    const local = remembered("zone") === "local";
+    for (const time of root.querySelectorAll("time[data-moment]")) {
+      time.dataset.utc ??= time.textContent;
+      const moment = new Date(time.dateTime);
+      time.textContent = local
+        ? `${new Intl.DateTimeFormat("en-GB", zones[time.dataset.moment]).format(moment)} ${zoneName(moment)}`
+        : time.dataset.utc;
+    }
+    for (const button of document.querySelectorAll("[data-zone]")) {
+      button.setAttribute("aria-pressed", String((button.dataset.zone === "local") === local));
+    }
+  }
+
+  function age(seconds) {
+    if (seconds < 1) return "now";
+    if (seconds < 60) return `${Math.floor(seconds)} s ago`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+    return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} d ago`;
+  }
+
+  function showAges() {
+    if (document.hidden) return;
+    for (const time of document.querySelectorAll("time[data-age]")) {
+      const words = age((Date.now() - new Date(time.dateTime)) / 1000);
+      if (time.textContent !== words) time.textContent = words;
+    }
+  }
+
+  // What a browser remembers is a convenience: private windows may refuse it
+
+  function remembered(name) {
+    try { return localStorage.getItem(`mercury.${name}`); } catch { return null; }
+  }
+
+  function remember(name, value) {
+    try { localStorage.setItem(`mercury.${name}`, value); } catch { /* it holds for this page only */ }
+  }
+
+  // The form's mail, as code
+
+  const quoting = {
+    json: (text) => JSON.stringify(text).slice(1, -1),
+    shell: (text) => JSON.stringify(text).slice(1, -1).replaceAll("'", "'\\''"),
+    word: (text) => text.replaceAll("'", "'\\''"),
+  };
+
+  function mirror(field) {
+    for (const place of document.querySelectorAll(`[data-mirror="${field.name}"]`)) {
+      place.dataset.example ??= place.textContent;
+      const text = field.value.length > 300 ? `${field.value.slice(0, 299)}…` : field.value;
+      place.textContent = text ? quoting[place.dataset.quoting](text) : place.dataset.example;
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll("[data-tabs] [data-tablist]").forEach(makeTabs);
+    showTimes(document);
+    setInterval(showAges, 1000);
+    document.querySelector("[data-focus]")?.focus();
+    document.addEventListener("input", (event) => { if (event.target.closest("[data-mirrored]")) mirror(event.target); });
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (button?.matches("[data-copy], [data-copy-link]")) copy(button);
+      if (button?.matches("[data-zone]")) {
+        remember("zone", button.dataset.zone);
+        showTimes(document);
+      }
+    });
+    document.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement || document));
+  });
+
+  window.mercury = { remember, remembered };
+}
