@@ -1,0 +1,50 @@
+"""Accounts as answers show them, without their secrets."""
+
+import datetime as dt
+from typing import Any
+
+from django.urls import reverse
+from rest_framework.request import Request
+
+from mercury.lib import database_clock, filters
+from mercury.lib.filters import Kind, Sieve
+from providers import circuit_breaker, registry
+from providers.models import Account
+from providers.registry import Candidate
+
+FIELDS: filters.Fields = {
+    "id": Sieve("id", Kind.INTEGER),
+    "name": Sieve("name"),
+    "kind": Sieve("kind"),
+    "source": Sieve("source"),
+    "weight": Sieve("weight", Kind.INTEGER),
+}
+
+
+def account(row: Account, candidate: Candidate, request: Request) -> dict[str, Any]:
+    """An account and how it does."""
+    return {
+        "id": row.pk,
+        "url": account_url(request, row.pk),
+        "name": row.name,
+        "kind": row.kind,
+        "source": row.source,
+        "options": {option.name: option.value for option in registry.shown_options(row)},
+        "weight": row.weight,
+        "rate": row.rate,
+        "trust_500": row.trust_500,
+        "enabled": row.enabled,
+        "configured": candidate.configured,
+        "in_use": candidate.enabled and candidate.configured,
+        "breaker": {
+            "mode": candidate.breaker.mode,
+            "state": candidate.breaker.state,
+            "says": circuit_breaker.describe(candidate.breaker, database_clock.now()),
+        },
+        "created": f"{row.created_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+    }
+
+
+def account_url(request: Request, account_id: int) -> str:
+    """The absolute URL of an account, on the host that was asked."""
+    return request.build_absolute_uri(reverse("api-provider", kwargs={"account_id": account_id}))

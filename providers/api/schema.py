@@ -1,0 +1,159 @@
+"""The description (OpenAPI 3.1) of provider accounts."""
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+
+from mercury.lib.openapi import (
+    PROBLEM,
+    REQUEST_ID,
+    Schema,
+    answer_header,
+    component,
+    integer,
+    moment,
+    obj,
+    page_of,
+    page_parameters,
+    problems,
+    text,
+    url,
+)
+from mercury.lib.problems import CONTENT_TYPE
+from providers.api import account_fields, representation
+from providers.capabilities import KINDS
+from providers.models import AccountSource, BreakerMode, BreakerState
+
+_WRITABLE: dict[str, Schema] = {
+    "options": {
+        "type": "object",
+        "description": 'The account\'s options, by its kind. Secrets are never shown, only as "set, ends …4fA".',
+        "additionalProperties": {"type": ["string", "integer", "null"]},
+    },
+    "weight": integer("Share of the weighted draw; 0 is never drawn.", minimum=0, maximum=10_000),
+    "rate": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "maximum": 100_000,
+        "description": "Calls a second; null is no limit.",
+    },
+    "trust_500": {"type": "boolean", "description": 'Its 500s are known to mean "not taken".'},
+    "enabled": {"type": "boolean", "description": "False: it is not drawn."},
+}
+_IGNORED: dict[str, Schema] = {name: {"description": "Ignored."} for name in sorted(account_fields.IGNORED)}
+
+ACCOUNT = component(
+    "ProviderAccount",
+    obj(
+        {
+            "id": integer("The account's id."),
+            "url": url("The account itself."),
+            "name": text("Its name, as events have it."),
+            "kind": text("What it speaks to.", enum=list(KINDS)),
+            "source": text("Where its options come from.", enum=AccountSource.values),
+            **_WRITABLE,
+            "configured": {"type": "boolean", "description": "False: this process lacks its options."},
+            "in_use": {"type": "boolean", "description": "It may be drawn, as far as its breaker allows."},
+            "breaker": obj(
+                {
+                    "mode": text("Who decides.", enum=BreakerMode.values),
+                    "state": text("What it lets through.", enum=BreakerState.values),
+                    "says": text('In words: "1 fault of 5", "probe in 26 s".'),
+                }
+            ),
+            "created": moment("When it was first seen."),
+        }
+    ),
+)
+NEW_ACCOUNT = component(
+    "NewProviderAccount",
+    obj(
+        {
+            "name": text(
+                "Lower case letters, digits and single dashes.", maxLength=64, pattern="^[a-z0-9]+(-[a-z0-9]+)*$"
+            ),
+            "kind": text("What it speaks to.", enum=list(KINDS)),
+            **_WRITABLE,
+            **_IGNORED,
+        },
+        required=("name", "kind"),
+        additionalProperties=False,
+    ),
+)
+CHANGED_ACCOUNT = component(
+    "ChangedProviderAccount",
+    obj(
+        {
+            "name": text("An account keeps its name: give it as it is, or not at all."),
+            "kind": text("An account keeps its kind: give it as it is, or not at all."),
+            **_WRITABLE,
+            **_IGNORED,
+        },
+        required=(),
+        additionalProperties=False,
+    ),
+)
+
+_ID = OpenApiParameter("account_id", str, OpenApiParameter.PATH, description="The account's id.")
+_FIXED = {
+    (409, CONTENT_TYPE): OpenApiResponse(
+        PROBLEM, description="The account is not made here; the text says where it is."
+    )
+}
+_MAILGUN = {
+    "name": "mailgun-eu",
+    "kind": "mailgun",
+    "options": {
+        "api_key": "key-of-your-account",
+        "sender_domain": "mg.olimpus.com",
+        "api_url": "https://api.eu.mailgun.net/v3",
+    },
+    "weight": 2,
+    "rate": 14,
+}
+
+accounts = extend_schema_view(
+    get=extend_schema(
+        operation_id="list_providers",
+        tags=["Providers"],
+        summary="List provider accounts",
+        parameters=[*page_parameters(representation.FIELDS), REQUEST_ID],
+        responses={200: OpenApiResponse(page_of("providers", ACCOUNT), description="A page.")} | problems(400, 404),
+    ),
+    post=extend_schema(
+        operation_id="register_provider",
+        tags=["Providers"],
+        summary="Register a provider account",
+        parameters=[answer_header("Location", "The account's URL.", 201), REQUEST_ID],
+        request={"application/json": NEW_ACCOUNT},
+        responses={201: OpenApiResponse(ACCOUNT, description="Registered; it may be drawn at once.")}
+        | problems(400, 413, 415),
+        examples=[OpenApiExample("Mailgun in the EU", _MAILGUN, request_only=True)],
+    ),
+)
+one_account = extend_schema_view(
+    get=extend_schema(
+        operation_id="read_provider",
+        tags=["Providers"],
+        summary="Read a provider account",
+        parameters=[_ID, REQUEST_ID],
+        responses={200: OpenApiResponse(ACCOUNT, description="The account, and how it does.")} | problems(404),
+    ),
+    put=extend_schema(
+        operation_id="update_provider",
+        tags=["Providers"],
+        summary="Change a provider account",
+        description="What is left out stays as it is, so does a secret that is given as it was shown. The options of an "
+        "account of the environment are changed there.",
+        parameters=[_ID, REQUEST_ID],
+        request={"application/json": CHANGED_ACCOUNT},
+        responses={200: OpenApiResponse(ACCOUNT, description="As it is now.")} | problems(400, 404, 413, 415) | _FIXED,
+        examples=[OpenApiExample("A pause", {"enabled": False}, request_only=True)],
+    ),
+    delete=extend_schema(
+        operation_id="remove_provider",
+        tags=["Providers"],
+        summary="Remove a provider account",
+        description="Mails and events keep its name.",
+        parameters=[_ID, REQUEST_ID],
+        responses={204: OpenApiResponse(description="Removed.")} | problems(404) | _FIXED,
+    ),
+)
