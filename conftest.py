@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.backends.sqlite3.operations import DatabaseOperations
+from django.db.backends.sqlite3.base import DatabaseOperations  # of operations, which needs base loaded first
 
 from mails import jobs
 from mails.tests.builders import SandboxAccount, sandbox_account

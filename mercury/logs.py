@@ -79,12 +79,10 @@ def discreet(_logger: Any, _method: str, record: Record) -> Record:
     """The record without what is nobody's business. Records of level DEBUG stay as they are, but for secrets."""
     debug = record.get("level") == "debug"
     for name, value in list(record.items()):
-        if name in _PRIVATE_FIELDS and not debug:
-            record[name] = "[left out]"
-        elif isinstance(value, str):
-            record[name] = _masked(value, debug=debug)
-        elif not isinstance(value, int | float | None):
-            record[name] = _masked(str(value), debug=debug)
+        if isinstance(value, int | float | None):
+            continue
+        private = name in _PRIVATE_FIELDS and not debug
+        record[name] = "[left out]" if private else _masked(str(value), debug=debug)
     return record
 
 

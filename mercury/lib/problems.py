@@ -169,6 +169,7 @@ def _flattened(detail: Any, pointer: str) -> list[Fault]:
             found += _flattened(inner, pointer + step)
         return found
     if isinstance(detail, list):
-        return [fault for inner in detail for fault in _flattened(inner, pointer)]
+        steps = (f"{pointer}/{index}" if isinstance(inner, dict) else pointer for index, inner in enumerate(detail))
+        return [fault for step, inner in zip(steps, detail, strict=True) for fault in _flattened(inner, step)]
     code = detail.code if isinstance(detail, ErrorDetail) and detail.code else "invalid"
     return [Fault(str(detail), code, pointer)]

@@ -1,0 +1,136 @@
+import io
+import json
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.test import Client, RequestFactory
+
+from mercury import middleware, views
+from mercury.middleware import POLICY
+
+LIVE = "/health/live"
+
+
+def test_a_request_without_an_id_gets_one_of_its_own():
+    first, second = Client().get(LIVE)["X-Request-ID"], Client().get(LIVE)["X-Request-ID"]
+
+    assert first != second
+    assert len(first) == 32
+
+
+@pytest.mark.parametrize("sent", ["a", "trace-1.2_3", "x" * 64])
+def test_a_clients_own_request_id_is_kept(sent):
+    assert Client().get(LIVE, HTTP_X_REQUEST_ID=sent)["X-Request-ID"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "a\nb", "<script>", "ä"])
+def test_an_insane_request_id_is_replaced(sent):
+    assert Client().get(LIVE, HTTP_X_REQUEST_ID=sent)["X-Request-ID"] != sent
+
+
+def test_the_strict_policy_stands_on_every_answer():
+    for path in (LIVE, "/api/v1.0/", "/nowhere", "/static/nowhere.css"):
+        assert Client().get(path)["Content-Security-Policy"] == POLICY
+
+
+def test_the_queues_pages_may_run_their_inline_scripts_and_no_others_may():
+    def get_response(request):
+        return views.live(request)
+
+    answer = middleware.content_security_policy(get_response)(RequestFactory().get("/admin/django_rq/dashboard/"))
+
+    assert "script-src 'self' 'unsafe-inline'" in answer["Content-Security-Policy"]
+    assert "unsafe" not in POLICY
+
+
+def test_a_view_may_set_a_policy_of_its_own():
+    def get_response(request):
+        answer = views.live(request)
+        answer["Content-Security-Policy"] = "sandbox"
+        return answer
+
+    answer = middleware.content_security_policy(get_response)(RequestFactory().get("/"))
+
+    assert answer["Content-Security-Policy"] == "sandbox"
+
+
+@pytest.mark.parametrize("error", [OperationalError("no route to secret-host"), InterfaceError("closed")])
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(monkeypatch, error, accept):
+    def page(request, **_):
+        raise error
+
+    answer = _get_with(monkeypatch, page, accept)
+
+    assert answer.status_code == 503
+    assert answer["Retry-After"] == "5"
+    assert "secret-host" not in answer.content.decode()
+    if accept == "application/json":
+        assert json.loads(answer.content)["type"] == "urn:problem:mercury:store_unavailable"
+
+
+def test_another_error_is_a_500_that_shows_nothing_of_it(monkeypatch):
+    def page(request, **_):
+        raise ZeroDivisionError("secret")
+
+    answer = _get_with(monkeypatch, page, "application/json")
+
+    assert answer.status_code == 500
+    assert json.loads(answer.content)["request_id"] == answer["X-Request-ID"]
+    assert "secret" not in answer.content.decode()
+
+
+def test_a_database_that_goes_away_inside_a_middleware_is_a_503_too(monkeypatch):
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    def process_response(self, request, response):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(SessionMiddleware, "process_response", process_response)
+
+    assert Client(raise_request_exception=False).get(LIVE).status_code == 503
+
+
+def _get_with(monkeypatch, page, accept):
+    """Ask a page of which `page` takes the place."""
+    from django.urls.resolvers import URLPattern
+
+    resolve = URLPattern.resolve
+
+    def resolved(self, path):
+        match = resolve(self, path)
+        if match is not None and match.url_name == "health-live":
+            match.func = page
+        return match
+
+    monkeypatch.setattr(URLPattern, "resolve", resolved)
+    monkeypatch.setattr("mercury.lib.problems.wants_json", lambda request: accept != "text/html")
+    return Client(raise_request_exception=False).get(LIVE, HTTP_ACCEPT=accept)
+
+
+def chunked(body: bytes, **environ):
+    request = RequestFactory().generic(
+        "POST", "/", b"", content_type="application/json", HTTP_TRANSFER_ENCODING="chunked", **environ
+    )
+    request.META["wsgi.input"] = io.BytesIO(body)
+    middleware.chunked_body(views.live)(request)
+    return request
+
+
+def test_a_chunked_body_is_read_like_any_other():
+    request = chunked(b'{"a": 1}', **{"wsgi.input_terminated": True})
+
+    assert request.META["CONTENT_LENGTH"] == "8"
+    assert request.read() == b'{"a": 1}'
+
+
+def test_a_chunked_body_that_does_not_end_is_read_up_to_the_limit(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+
+    request = chunked(b"x" * 1000, **{"wsgi.input_terminated": True})
+
+    assert request.META["CONTENT_LENGTH"] == "101"
+
+
+def test_a_server_that_does_not_mark_the_end_of_a_body_is_not_waited_for():
+    assert chunked(b"x").read() == b""
