@@ -178,7 +178,8 @@ def describe(breaker: Snapshot, now: dt.datetime) -> str:
         wait = (breaker.open_until - now).total_seconds()
         return f"probe in {durations.words(wait)}" if wait > 0 else "probe with the next mail"
     if breaker.state == BreakerState.HALF_OPEN:
-        return "one probe under way"
+        under_way = breaker.probe_until is not None and breaker.probe_until > now
+        return "one probe under way" if under_way else "probe with the next mail"
     if breaker.places is not None:
         return f"recovering, {breaker.places} calls at once"
     if breaker.window_faults and breaker.window_started_at and now - breaker.window_started_at <= WINDOW:

@@ -63,6 +63,12 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         help_text="Addresses it may send as, one a line; @example.com for a domain, * for any. Empty: it cannot send.",
     )
 
+    expires_at = forms.DateTimeField(
+        required=False,
+        widget=forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"}),
+        help_text="UTC. Empty: it does not expire.",
+    )
+
     class Meta:
         model = ApiKey
         fields = ("name", "scopes", "senders", "expires_at")

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from mails.models import SenderPermission
 
 
-class SenderPermissionInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+class SenderPermissionInline(admin.StackedInline):  # type: ignore[type-arg]  # not generic at run time
     """The addresses a person may send as with the form."""
 
     model = SenderPermission
@@ -17,7 +17,13 @@ class SenderPermissionInline(admin.TabularInline):  # type: ignore[type-arg]  # 
 
 
 class PersonAdmin(UserAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """Django's user pages and the sender permissions."""
+    """Django's user pages and the sender permissions.
+
+    Plain selections and dates to read only: Django's richer widgets lack the labels that screen readers need.
+    """
+
+    filter_horizontal = ()
+    readonly_fields = ("last_login", "date_joined")
 
     inlines = (SenderPermissionInline,)
 

@@ -60,11 +60,12 @@ def badge(mail: Mail, size: str = "") -> dict[str, Any]:
 
 @register.simple_tag
 def moment(value: dt.datetime | None, style: str = "full") -> SafeString | str:
-    """A point in time with its zone; milliseconds in the title. `style`: full or clock."""
+    """A point in time with its zone; milliseconds in the title. `style`: full, day (without the year) or clock."""
     if value is None:
         return "–"
     utc = value.astimezone(dt.UTC)
-    words = f"{utc:%H:%M:%S}" if style == "clock" else f"{utc.day} {utc:%b %Y, %H:%M:%S}"
+    formats = {"clock": "%H:%M:%S", "day": f"{utc.day} %b, %H:%M:%S", "full": f"{utc.day} %b %Y, %H:%M:%S"}
+    words = utc.strftime(formats[style])
     return format_html(
         '<time datetime="{}" title="{}" data-moment="{}">{} UTC</time>', _iso(utc), _exact(utc), style, words
     )

@@ -56,7 +56,12 @@
 
   // Times: UTC as the server writes them, or the zone of this browser; the zone is always written
 
-  const zones = { clock: { timeStyle: "medium" }, full: { dateStyle: "medium", timeStyle: "medium" } };
+  const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const zones = {
+    clock,
+    day: { day: "numeric", month: "short", ...clock },
+    full: { day: "numeric", month: "short", year: "numeric", ...clock },
+  };
 
   function zoneName(moment) {
     return new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" })
