@@ -134,16 +134,15 @@ def _ready_to_send(mail: Mail, blob: Blob) -> Entry:
     considered = tuple(_considered(item) for item in blob.items("considered"))
     service = blob.text("service")
     eligible = sum(item.eligible for item in considered)
-    why = blob.text("why") or f"Weighted draw among {eligible} eligible accounts"
+    why = _sentence_case(blob.text("why")) or f"Weighted draw among {eligible} eligible accounts"
     return Entry(f"Chose {service or 'a provider'}", parts=(why,), tone="active", icon="choose", considered=considered)
 
 
 def _considered(item: Blob) -> Considered:
     chosen, eligible = item.flag("chosen"), item.flag("eligible")
     note = item.text("note")
-    if chosen:
-        words = f"chosen: {note}" if note else "chosen"
-    elif eligible:
+    if chosen or eligible:
+        note = note or ("chosen" if chosen else "")
         words = f"eligible: {note}" if note else "eligible"
     else:
         words = f"left out: {note or 'no reason is on record'}"
@@ -333,6 +332,10 @@ def _answer(blob: Blob) -> str:
 def _after(blob: Blob) -> list[str]:
     latency = blob.number("latency_ms")
     return [] if latency is None else [f" after {durations.words(latency / 1000)}"]
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def offset_words(seconds: float) -> str:

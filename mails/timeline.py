@@ -186,9 +186,14 @@ def facts(
     """Five figures: accepted, waited in queue, at providers, attempts, and the total or the time so far."""
     at_providers = sum(_attempt_seconds(attempt, now) for attempt in attempts)
     return [
-        Fact("Accepted", age_words((now - mail.created_at).total_seconds()), clock(mail.created_at), mail.created_at),
+        Fact(
+            "Received" if mail.status == Status.REJECTED else "Accepted",
+            age_words((now - mail.created_at).total_seconds()),
+            clock(mail.created_at),
+            mail.created_at,
+        ),
         Fact("Waited in queue", durations.words(_waited(mail, events, now)), f"lane {mail.lane}"),
-        Fact("At providers", durations.words(at_providers), _provider_note(attempts)),
+        Fact("At providers", durations.words(at_providers), _provider_note(mail, attempts)),
         Fact("Attempts", str(len(attempts)), f"round {mail.round} of {rounds}"),
         _total(mail, now),
     ]
@@ -209,9 +214,9 @@ def _total(mail: Mail, now: dt.datetime) -> Fact:
             return Fact("So far", words)
 
 
-def _provider_note(attempts: Sequence[Attempt]) -> str:
+def _provider_note(mail: Mail, attempts: Sequence[Attempt]) -> str:
     if not attempts:
-        return "not called yet"
+        return "not called" if mail.status in FINAL else "not called yet"
     words = []
     for attempt in attempts[-3:]:
         took = f"{durations.words(attempt.latency_ms / 1000)} " if attempt.latency_ms is not None else ""

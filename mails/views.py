@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import intake, search, timeline
+from mails import intake, message, search, timeline
 from mails.forms import SubmitForm
 from mails.intake import Client
 from mails.models import Mail
@@ -115,9 +115,8 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     mail = _visible(request, mail_id)
     everything = request.GET.get("events") == "all"
     context = {
+        "message_id": message.message_id(mail.pk, mail.sender),
         "story": timeline.story(mail, timezone.now(), everything=everything),
-        "api_mail_url": request.build_absolute_uri(reverse("api-mail", args=[mail.pk])),
-        "api_events_url": request.build_absolute_uri(reverse("api-events", args=[mail.pk])) + "?expand=true",
         "events_at_most": timeline.EVENTS_AT_MOST,
         "rounds": settings.MERCURY_ROUNDS,
         "section": "mails",

@@ -103,6 +103,10 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         """The addresses it may send as."""
         return ", ".join(key.senders) or "nobody"
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's list, under Mercury's name for it."""
+        return super().changelist_view(request, {"title": "Keys", **(extra_context or {})})
+
     def get_urls(self) -> list[URLPattern]:
         """Django's pages, and revoke and rotate."""
         wrap = self.admin_site.admin_view

@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.core.mail import BadHeaderError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 
 from mails import message, search, timeline
@@ -109,17 +108,15 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             raise PermissionDenied
         mail = _mail(object_id)
         story = timeline.story(mail, timezone.now(), everything=request.GET.get("events") == "all")
-        api_url = request.build_absolute_uri(reverse("api-mail", args=[mail.pk]))
         context = {
             **self.admin_site.each_context(request),
             "title": mail.subject or "(no subject)",
             "opts": self.opts,
+            "message_id": message.message_id(mail.pk, mail.sender),
             "story": story,
             "headers": _headers(story),
             "reasons_open": True,
             "rounds": settings.MERCURY_ROUNDS,
-            "api_mail_url": api_url,
-            "api_events_url": request.build_absolute_uri(reverse("api-events", args=[mail.pk])) + "?expand=true",
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/mails/mail/change_form.html", context)
