@@ -46,6 +46,7 @@ class LocalProvider:
         self.bytes_written = 0
         self.taken: deque[dict[str, Any]] = deque(maxlen=KEEP)
         self.connections: set[int] = set()
+        self.called = asyncio.Event()
         self.stopped = asyncio.Event()
 
     async def __aenter__(self) -> "LocalProvider":
@@ -101,6 +102,7 @@ class LocalProvider:
 
     def _note_call(self, request: web.Request) -> None:
         self.calls += 1
+        self.called.set()
         self.connections.add(id(request.transport))
 
     async def _respond(self, request: web.Request, provider: str, mail: dict[str, Any]) -> web.StreamResponse:
@@ -244,7 +246,7 @@ async def _words(server: LocalProvider, request: web.Request, provider: str) -> 
 
 async def _not_http(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
     if request.transport is not None:
-        request.transport.write(b"SMTP/1.0 250 what did you expect?\r\n\r\n")  # type: ignore[attr-defined]
+        request.transport.write(b"SMTP/1.0 250 what did you expect?\r\n\r\n")
         request.transport.close()
     return web.Response()
 

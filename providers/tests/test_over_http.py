@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def _closed_port():
 async def _call(build, scenario, settings, monkeypatch):
     answer = {"500-trusted": "500"}.get(scenario, scenario)
     async with LocalProvider(answer=answer) as provider:
-        changes = {"trust_500": True} if scenario == "500-trusted" else {}
+        changes: dict[str, Any] = {"trust_500": True} if scenario == "500-trusted" else {}
         with contextlib.ExitStack() as stack:
             match scenario:
                 case "wrong-key":

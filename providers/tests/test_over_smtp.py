@@ -169,8 +169,7 @@ async def _once(scenario):
             async with Server() as server:
                 return await accounts.send(accounts.smtp(server.port, security="starttls"))
         case "wrong-password":
-            options = {"authenticator": WrongPassword(), "auth_require_tls": False}
-            async with Server(**options) as server:
+            async with Server(authenticator=WrongPassword(), auth_require_tls=False) as server:
                 return await accounts.send(accounts.smtp(server.port, username="zeus", password="thunder"))
         case "idle" | "idle-421":
             return await _second_send(scenario)

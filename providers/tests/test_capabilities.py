@@ -1,0 +1,67 @@
+"""The one rule book for options."""
+
+import pytest
+from django.utils.module_loading import import_string
+
+from providers import capabilities
+from providers.capabilities import KINDS, OptionsInvalid, Transport
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_each_kind_says_what_it_can_and_cannot(kind):
+    assert kind.label
+    assert kind.can
+    assert kind.cannot
+    assert kind.transport is Transport.SANDBOX or import_string(kind.backend)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_default_address_is_one_of_the_regions(kind):
+    default = kind.option("api_url")
+
+    assert default is None or default.default in kind.regions.values()
+
+
+def test_defaults_are_filled_in():
+    assert capabilities.cleaned("sendgrid", {"api_key": " SG.key "}) == {
+        "api_key": "SG.key",
+        "api_url": "https://api.sendgrid.com/v3/",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "field"),
+    [
+        ("sendgrid", {}, "api_key"),
+        ("sendgrid", {"api_key": ""}, "api_key"),
+        ("sendgrid", {"api_key": 3}, "api_key"),
+        ("sendgrid", {"api_key": "schlüssel"}, "api_key"),
+        ("sendgrid", {"api_key": "two\r\nlines"}, "api_key"),
+        ("sendgrid", {"api_key": "k" * 3000}, "api_key"),
+        ("sendgrid", {"api_key": "key", "password": "x"}, "password"),
+        ("sendgrid", {"api_key": "key", "api_url": "ftp://olimpus.com"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://zeus:pw@olimpus.com/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com/?to=x"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com:99999/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://[::1"}, "api_url"),
+        ("mailgun", {"api_key": "key", "sender_domain": "mg.olimpus.com/../x"}, "sender_domain"),
+        ("smtp", {"host": "mail.olimpus.com/x"}, "host"),
+        ("smtp", {"host": "mail.olimpus.com", "port": 0}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "port": True}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "port": "٣"}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "security": "hope"}, "security"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "zeus"}, "password"),
+        ("sandbox", {"fault": "hang"}, "fault"),
+    ],
+)
+def test_a_fault_names_its_option(kind, options, field):
+    with pytest.raises(OptionsInvalid) as caught:
+        capabilities.cleaned(kind, options)
+
+    assert list(caught.value.errors) == [field]
+
+
+@pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
+def test_the_port_follows_the_security(security, port):
+    assert capabilities.cleaned("smtp", {"host": "mail.olimpus.com", "security": security})["port"] == port

@@ -1,0 +1,110 @@
+"""Where Mercury may connect to."""
+
+import asyncio
+import socket
+
+import pytest
+
+from providers import destinations
+from providers.destinations import DestinationRefused
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.8.9.1",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+    ],
+)
+def test_these_are_not_public(address):
+    assert not destinations.is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f::1", "::ffff:93.184.215.14", "64:ff9b::5db8:d70e"])
+def test_these_are_public(address):
+    assert destinations.is_public(address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "::1"])
+def test_a_private_host_is_refused_however_it_is_written(host):
+    with pytest.raises(DestinationRefused, match="MERCURY_ALLOWED_HOSTS_OUT"):
+        destinations.check_host(host, allowed=frozenset())
+
+
+def test_a_host_on_the_list_may_be_private():
+    destinations.check_host("LOCALHOST", allowed=frozenset({"localhost"}))
+
+
+def test_one_private_address_among_several_is_enough_to_refuse():
+    with pytest.raises(DestinationRefused):
+        destinations.check_addresses("olimpus.test", ["93.184.215.14", "10.0.0.1"], allowed=frozenset())
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "..", "olympus.invalid"])
+def test_a_host_that_nobody_knows_passes_at_save(host, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", _not_found)
+
+    destinations.check_host(host, allowed=frozenset())
+
+
+def test_the_resolver_asks_again_at_each_connection(monkeypatch):
+    answers = iter(["93.184.215.14", "127.0.0.1"])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, *_, **__: [_entry(next(answers), port)])
+
+    async def scenario():
+        resolver = destinations.GuardedResolver(frozenset())
+        first = await resolver.resolve("olimpus.test", 443)
+        with pytest.raises(DestinationRefused):
+            await resolver.resolve("olimpus.test", 443)
+        await resolver.close()
+        return first
+
+    assert [entry["host"] for entry in asyncio.run(scenario())] == ["93.184.215.14"]
+
+
+def test_a_connection_goes_to_the_address_that_was_checked(monkeypatch):
+    asked = []
+
+    def once(host, port, **_):
+        asked.append(host)
+        return [_entry("127.0.0.1", port)]
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **more: (once if host == "olimpus.test" else resolve)(host, *rest, **more),
+        )
+        with destinations.connect(("olimpus.test", port), timeout=1, allowed=frozenset({"olimpus.test"})) as client:
+            peer = client.getpeername()
+
+    assert peer == ("127.0.0.1", port)
+    assert asked == ["olimpus.test"]
+
+
+def _entry(address, port):
+    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+
+
+def _not_found(*args, **kwargs):
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -1,0 +1,133 @@
+"""Accounts written as URLs."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from providers import environment
+
+
+def _only(**environ):
+    (config,) = environment.parse(environ).values()
+    return config
+
+
+def test_nothing_set_is_no_account():
+    assert environment.parse({"PATH": "/bin", "PROVIDER_OLYMPUS": "", "SENDGRID_API_KEY": " "}) == {}
+
+
+def test_a_sendgrid_url():
+    config = _only(PROVIDER_OLYMPUS="sendgrid://:SG.a%2Fb@?region=eu&weight=3&rate=14/s&trust_500=1")
+
+    assert (config.name, config.kind, config.weight, config.rate, config.trust_500) == (
+        "olympus",
+        "sendgrid",
+        3,
+        14,
+        True,
+    )
+    assert config.options == {"api_key": "SG.a/b", "api_url": "https://api.eu.sendgrid.com/v3/"}
+
+
+def test_a_mailgun_url_names_the_sending_domain():
+    config = _only(PROVIDER_MAILGUN_EU="mailgun://:KEY@mg.olimpus.com?region=eu&weight=2&rate=600/m")
+
+    assert (config.name, config.rate) == ("mailgun-eu", 10)
+    assert config.options == {
+        "api_key": "KEY",
+        "sender_domain": "mg.olimpus.com",
+        "api_url": "https://api.eu.mailgun.net/v3",
+    }
+
+
+def test_a_mailgun_url_without_a_domain_takes_the_senders():
+    assert _only(PROVIDER_HADES="mailgun://:KEY@").options["sender_domain"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "security"),
+    [
+        ("smtp://zeus:pa%40ss@mail.olimpus.com", 587, "starttls"),
+        ("smtp://zeus:pa%40ss@mail.olimpus.com:2525?security=none", 2525, "none"),
+        ("smtps://zeus:pa%40ss@mail.olimpus.com", 465, "tls"),
+    ],
+)
+def test_an_smtp_url(url, port, security):
+    options = _only(PROVIDER_HADES=url).options
+
+    assert options == {
+        "host": "mail.olimpus.com",
+        "port": port,
+        "username": "zeus",
+        "password": "pa@ss",
+        "security": security,
+    }
+
+
+@pytest.mark.parametrize("url", ["sandbox:", "sandbox://"])
+def test_a_sandbox_url_needs_nothing(url):
+    assert (_only(PROVIDER_TRY_OUT=url).name, _only(PROVIDER_TRY_OUT=url).kind) == ("try-out", "sandbox")
+
+
+def test_the_names_of_the_prototype():
+    found = environment.parse(
+        {
+            "SENDGRID_API_KEY": "SG.key",
+            "MAILGUN_API_KEY": "key",
+            "MAILGUN_DOMAIN_NAME": "mg.olimpus.com",
+            "MAILGUN_URL_API": "https://api.mailgun.net/v3/mg.olimpus.com/messages",
+        }
+    )
+
+    assert sorted(found) == ["mailgun", "sendgrid"]
+    assert found["mailgun"].options["api_url"] == "https://api.mailgun.net/v3"
+    assert found["mailgun"].options["sender_domain"] == "mg.olimpus.com"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        (
+            "PROVIDER_OLYMPUS",
+            "pigeon://:secret@",
+            "unknown scheme 'pigeon'. Known: sendgrid, mailgun, smtp, smtps, sandbox",
+        ),
+        ("PROVIDER_OLYMPUS", "sendgrid://:secret@?region=mars", "unknown region 'mars'. Known: us, eu"),
+        ("PROVIDER_OLYMPUS", "sendgrid://", "api_key: It must be given"),
+        (
+            "PROVIDER_OLYMPUS",
+            "sendgrid://:secret@?wieght=2",
+            "wieght: SendGrid has no such option. Known: api_key, api_url",
+        ),
+        ("PROVIDER_OLYMPUS", "sendgrid://:secret@?weight=-1", "weight must be a whole number"),
+        ("PROVIDER_OLYMPUS", "sendgrid://:secret@?rate=fast", "A rate is a number and a unit"),
+        ("PROVIDER_OLYMPUS", "sendgrid://:secret@?rate=0/s", "A rate is a number and a unit"),
+        ("PROVIDER_OLYMPUS", "smtp://zeus:sec#ret@mail.olimpus.com", "Write /, ?, #, @ and : in a password as"),
+        ("PROVIDER_OLYMPUS", "smtp://zeus:secret@mail.olimpus.com:99999", "not a URL"),
+        ("PROVIDER_OLYMPUS", "smtp://zeus@mail.olimpus.com", "password: User name and password go together"),
+        ("PROVIDER_OLYMPUS", "smtp://zeus:secret@mail.olimpus.com?security=hope", "security: It must be one of"),
+        ("PROVIDER_OLYMPUS", "secret", "unknown scheme ''"),
+        ("PROVIDER_OLYMPUS", "http://[secret", "not a URL"),
+        ("PROVIDER_", "sandbox://", "an account's name"),
+        ("PROVIDER_ZWEI__UNTER", "sandbox://", "an account's name"),
+        ("MAILGUN_API_KEY", "secret\nsecret", "api_key: It must be one line"),
+    ],
+)
+def test_a_fault_is_named_with_its_variable_and_without_the_secret(variable, value, words):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        environment.parse({variable: value})
+
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert words in str(caught.value)
+    assert "sec" not in str(caught.value).replace("security", "")
+
+
+def test_two_variables_for_one_account_are_a_fault():
+    with pytest.raises(ImproperlyConfigured, match="SENDGRID_API_KEY and PROVIDER_SENDGRID both make"):
+        environment.parse({"SENDGRID_API_KEY": "SG.key", "PROVIDER_SENDGRID": "sendgrid://:SG.key@"})
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("14/s", 14), ("600/m", 10), ("3600/h", 1), ("86400/d", 1), ("2.5", 2.5), ("none", None)]
+)
+def test_rates_as_people_write_them(text, rate):
+    assert environment.rate(text) == rate

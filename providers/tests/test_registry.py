@@ -1,0 +1,291 @@
+"""The accounts of the house."""
+
+import datetime as dt
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
+
+from providers import registry
+from providers.models import Account, AccountSource, Breaker, BreakerChange
+from providers.registry import AccountFixed, AccountInvalid
+from providers.sandbox.faults import FaultKind, FaultSetting
+
+pytestmark = pytest.mark.django_db
+KEY = "SG.thunderbolt-4fA"
+
+
+def _by_name():
+    return {candidate.config.name: candidate for candidate in registry.candidates()}
+
+
+def _olympus(**changes):
+    return registry.register("olympus", "sendgrid", {"api_key": KEY}, by="zeus", **changes)
+
+
+def test_where_no_account_is_two_sandboxes_stand_in():
+    candidates = _by_name()
+
+    assert sorted(candidates) == ["sandbox-a", "sandbox-b"]
+    assert all(one.enabled and one.configured and one.config.kind == "sandbox" for one in candidates.values())
+    assert Breaker.objects.count() == 2
+
+
+def test_default_sandboxes_step_back_for_a_real_account():
+    registry.candidates()
+    _olympus()
+
+    candidates = _by_name()
+
+    assert [name for name, one in candidates.items() if one.enabled] == ["olympus"]
+    assert registry.is_used(Account.objects.get(name="olympus"))
+    assert not registry.is_used(Account.objects.get(name="sandbox-a"))
+
+
+def test_default_sandboxes_come_back_when_it_is_removed():
+    registry.candidates()
+    registry.remove(_olympus())
+
+    assert all(one.enabled for one in registry.candidates())
+
+
+def test_accounts_of_the_environment_get_a_row_and_keep_their_options_there(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": f"sendgrid://:{KEY}@?weight=2&rate=14/s&trust_500=1"}
+
+    hades = _by_name()["hades"]
+
+    row = Account.objects.get(name="hades")
+    assert (row.source, row.secret_options) == (AccountSource.ENVIRONMENT, "")
+    assert hades.config.options["api_key"] == KEY
+    assert (hades.config.weight, hades.config.rate, hades.config.trust_500) == (2, 14, True)
+    assert list(_by_name()) == ["hades"]
+
+
+def test_an_account_whose_variable_is_gone_is_not_configured(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox:"}
+    registry.candidates()
+
+    settings.MERCURY_ENVIRONMENT = {}
+    (hades,) = registry.candidates()
+
+    assert not hades.configured
+    registry.remove(Account.objects.get(name="hades"))
+    assert "hades" not in _by_name()
+
+
+def test_a_weight_that_people_set_outlives_a_restart(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox://?weight=2"}
+    registry.candidates()
+    registry.update(Account.objects.get(name="hades"), weight=7, by="zeus")
+
+    registry.sync()
+
+    assert _by_name()["hades"].config.weight == 7
+
+
+def test_the_kind_of_an_account_follows_the_environment(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox:"}
+    registry.candidates()
+
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": f"sendgrid://:{KEY}@"}
+    registry.sync()
+
+    assert _by_name()["hades"].config.kind == "sendgrid"
+
+
+def test_a_name_that_the_database_has_stays_with_it(settings):
+    _olympus()
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_OLYMPUS": "sandbox:"}
+
+    registry.sync()
+
+    assert _by_name()["olympus"].config.kind == "sendgrid"
+
+
+def test_a_fault_in_the_environment_is_said(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "pigeon://"}
+
+    with pytest.raises(ImproperlyConfigured, match="PROVIDER_HADES"):
+        registry.candidates()
+
+
+def test_syncing_again_changes_nothing():
+    registry.sync()
+    before = list(Account.objects.values())
+
+    registry.sync()
+
+    assert list(Account.objects.values()) == before
+
+
+def test_candidates_cost_one_query(django_assert_num_queries):
+    _olympus()
+    registry.candidates()
+
+    with django_assert_num_queries(1):
+        registry.candidates()
+
+
+def test_options_are_decrypted_once_for_each_state_of_a_row(monkeypatch):
+    account = _olympus()
+    registry.candidates()
+    monkeypatch.setattr("mercury.lib.encryption.decrypt", lambda token: pytest.fail("decrypted again"))
+
+    registry.candidates()
+
+    monkeypatch.undo()
+    registry.update(account, options={"api_key": "SG.another-one-8xB"}, by="zeus")
+    assert _by_name()["olympus"].config.options["api_key"] == "SG.another-one-8xB"
+
+
+def test_options_are_encrypted_and_shown_without_the_secret():
+    account = _olympus()
+
+    assert KEY not in account.secret_options
+    shown = {option.name: option.value for option in registry.shown_options(account)}
+    assert shown == {"api_key": "set, ends …4fA", "api_url": "https://api.sendgrid.com/v3/"}
+
+
+def test_a_short_secret_shows_nothing_of_itself():
+    account = registry.register(
+        "hades", "smtp", {"host": "mail.olimpus.invalid", "username": "zeus", "password": "short"}, by="zeus"
+    )
+
+    assert {option.name: option.value for option in registry.shown_options(account)}["password"] == "set"
+
+
+def test_options_whose_key_is_lost_make_an_account_not_configured(settings):
+    _olympus()
+    Account.objects.update(updated_at=timezone.now())  # as another process would see it for the first time
+    settings.SECRET_KEY = "another"
+
+    assert not _by_name()["olympus"].configured
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options", "numbers", "field"),
+    [
+        ("Olympus", "sandbox", {}, {}, "name"),
+        ("a" * 65, "sandbox", {}, {}, "name"),
+        ("a--b", "sandbox", {}, {}, "name"),
+        ("../a", "sandbox", {}, {}, "name"),
+        ("sandbox-a", "sandbox", {}, {}, "name"),
+        ("olympus", "pigeon", {}, {}, "kind"),
+        ("olympus", "sendgrid", {}, {}, "options.api_key"),
+        ("olympus", "sendgrid", {"api_key": KEY, "api_url": "http://127.0.0.1/"}, {}, "options.api_url"),
+        ("olympus", "sendgrid", {"api_key": KEY, "api_url": "https://localhost/"}, {}, "options.api_url"),
+        ("olympus", "smtp", {"host": "169.254.169.254"}, {}, "options.host"),
+        ("olympus", "sandbox", {}, {"weight": -1}, "weight"),
+        ("olympus", "sandbox", {}, {"weight": 10_001}, "weight"),
+        ("olympus", "sandbox", {}, {"rate": 0}, "rate"),
+        ("olympus", "sandbox", {}, {"rate": float("nan")}, "rate"),
+        ("olympus", "sandbox", {}, {"rate": float("inf")}, "rate"),
+    ],
+)
+def test_what_makes_no_account_names_the_field(name, kind, options, numbers, field):
+    with pytest.raises(AccountInvalid) as caught:
+        registry.register(name, kind, options, by="zeus", **numbers)
+
+    assert list(caught.value.errors) == [field]
+    assert not Account.objects.exists()
+
+
+def test_all_faults_are_named_at_once():
+    with pytest.raises(AccountInvalid) as caught:
+        registry.register("Olympus", "sendgrid", {}, weight=-1, rate=-1, by="zeus")
+
+    assert sorted(caught.value.errors) == ["name", "options.api_key", "rate", "weight"]
+
+
+def test_a_private_host_may_be_allowed(settings):
+    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+
+    registry.register("hades", "smtp", {"host": "127.0.0.1"}, by="zeus")
+
+    assert _by_name()["hades"].config.options["port"] == 587
+
+
+def test_a_name_is_given_once():
+    _olympus()
+
+    with pytest.raises(AccountInvalid, match="exists already"):
+        _olympus()
+
+
+def test_changes_leave_a_line_of_history_without_secrets():
+    account = _olympus()
+
+    registry.update(account, weight=3, rate=2.5, enabled=False, options={"api_key": "SG.another-one"}, by="hera")
+
+    first, last = BreakerChange.objects.order_by("id")
+    assert (first.what, first.by) == ("registered", "zeus")
+    assert last.by == "hera"
+    assert last.what == "weight 1 → 3, rate None → 2.5, enabled True → False, new options"
+
+
+def test_nothing_changed_is_nothing_recorded():
+    account = _olympus()
+
+    registry.update(account, weight=1, options={"api_key": "set, ends …4fA"}, by="hera")
+
+    assert BreakerChange.objects.count() == 1
+    assert _by_name()["olympus"].config.options["api_key"] == KEY
+
+
+def test_a_limit_can_be_taken_away():
+    account = _olympus(rate=5.0)
+
+    assert registry.update(account, no_rate=True, by="zeus").rate is None
+
+
+def test_a_wrong_change_changes_nothing():
+    account = _olympus()
+
+    with pytest.raises(AccountInvalid) as caught:
+        registry.update(account, weight=-1, options={"api_url": "http://10.0.0.1/"}, by="zeus")
+
+    assert sorted(caught.value.errors) == ["options.api_url", "weight"]
+    assert _by_name()["olympus"].config.weight == 1
+
+
+def test_options_of_the_environment_are_changed_there(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": f"sendgrid://:{KEY}@"}
+    registry.candidates()
+    hades = Account.objects.get(name="hades")
+
+    with pytest.raises(AccountFixed, match="come from the environment"):
+        registry.update(hades, options={"api_key": "SG.other"}, by="zeus")
+    with pytest.raises(AccountFixed, match="Remove its variable"):
+        registry.remove(hades)
+    registry.update(hades, weight=0, enabled=False, by="zeus")
+
+    assert not _by_name()["hades"].enabled
+
+
+def test_a_default_sandbox_has_no_options_and_stays():
+    registry.candidates()
+    sandbox = Account.objects.get(name="sandbox-a")
+
+    with pytest.raises(AccountFixed):
+        registry.update(sandbox, options={"x": "y"}, by="zeus")
+    with pytest.raises(AccountFixed):
+        registry.remove(sandbox)
+
+
+def test_only_a_sandbox_can_be_told_to_fail():
+    with pytest.raises(AccountFixed, match="no sandbox"):
+        registry.set_fault(_olympus(), None)
+
+
+def test_a_fault_reaches_the_sending_side_and_goes_again():
+    registry.candidates()
+    sandbox = Account.objects.get(name="sandbox-a")
+    fault = FaultSetting(FaultKind.SLOW, 3, timezone.now() + dt.timedelta(minutes=1))
+
+    registry.set_fault(sandbox, fault)
+
+    assert _by_name()["sandbox-a"].config.options["fault"] == fault
+    assert registry.fault_of(sandbox) == fault
+    registry.set_fault(sandbox, None)
+    assert "fault" not in _by_name()["sandbox-a"].config.options
+    assert registry.fault_of(sandbox) is None

@@ -1,0 +1,186 @@
+"""The fake provider: what it keeps, and how it fails."""
+
+import asyncio
+import datetime as dt
+import mailbox as standard_mailbox
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from providers.account import AccountConfig
+from providers.outcomes import Accepted, Unknown
+from providers.over_sandbox import SandboxChannel
+from providers.sandbox import faults, mailbox
+from providers.sandbox.faults import FaultKind, FaultSetting
+from providers.sandbox.mailbox import NoSuchMail
+from providers.tests import accounts, tables
+
+NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
+LATER = NOW + dt.timedelta(minutes=1)
+
+
+def _send(fault=None, *, now=NOW, deadline=0.05, message=None):
+    async def scenario():
+        with ThreadPoolExecutor(1) as pool:
+            account = AccountConfig("olympus", "sandbox", {"fault": fault})
+            return await SandboxChannel(account, pool=pool, deadline=deadline, now=lambda: now).send(
+                message or accounts.mail()
+            )
+
+    return asyncio.run(scenario())
+
+
+def _kept():
+    return mailbox.messages("olympus")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("slow=3", FaultKind.SLOW, 3),
+        ("slow", FaultKind.SLOW, 3),
+        ("slow=0.5", FaultKind.SLOW, 0.5),
+        ("refuse=429", FaultKind.REFUSE, 429),
+        ("refuse", FaultKind.REFUSE, 503),
+        ("hang", FaultKind.HANG, 0),
+        (" lose ", FaultKind.LOSE, 0),
+        ("flap=10", FaultKind.FLAP, 10),
+    ],
+)
+def test_faults_as_people_write_them(text, kind, value):
+    assert faults.parse(text, until=LATER) == FaultSetting(kind, value, LATER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "quick", "slow=soon", "slow=0", "slow=-1", "slow=1e9", "refuse=200", "refuse=9000", "hang=3", "slow=nan"],
+)
+def test_what_is_no_fault_says_what_is(text):
+    with pytest.raises(ValueError, match=r"Known|takes"):
+        faults.parse(text, until=LATER)
+
+
+def test_a_fault_ends_by_itself():
+    fault = FaultSetting(FaultKind.HANG, 0, until=LATER)
+
+    assert fault.acts(NOW)
+    assert not fault.acts(LATER)
+
+
+def test_flapping_is_well_and_ill_in_turn():
+    fault = FaultSetting(FaultKind.FLAP, 10, until=LATER)
+
+    acts = [fault.acts(NOW + dt.timedelta(seconds=seconds)) for seconds in (0, 9, 10, 19, 20)]
+
+    assert acts == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told", "kept"),
+    [
+        (None, "Accepted 250", 1),
+        (FaultSetting(FaultKind.SLOW, 0.001, LATER), "Accepted 250", 1),
+        (FaultSetting(FaultKind.SLOW, 3, LATER), "Unknown `read-timeout`", 0),
+        (FaultSetting(FaultKind.REFUSE, 503, LATER), "Refused provider `http-503`", 0),
+        (FaultSetting(FaultKind.REFUSE, 401, LATER), "Refused account `http-401`", 0),
+        (FaultSetting(FaultKind.REFUSE, 429, LATER), "Refused rate `http-429` 30 s", 0),
+        (FaultSetting(FaultKind.REFUSE, 500, LATER), "Unknown `http-500`", 0),
+        (FaultSetting(FaultKind.HANG, 0, LATER), "Unknown `read-timeout`", 0),
+        (FaultSetting(FaultKind.LOSE, 0, LATER), "Unknown `connection-lost`", 1),
+        (FaultSetting(FaultKind.FLAP, 10, LATER), "Accepted 250", 1),
+        (FaultSetting(FaultKind.FLAP, 11, LATER), "Refused provider `http-503`", 0),
+        (FaultSetting(FaultKind.HANG, 0, NOW), "Accepted 250", 1),
+    ],
+    ids=str,
+)
+def test_what_each_fault_comes_to(fault, told, kept):
+    assert tables.told(_send(fault)) == told
+    assert len(_kept()) == kept
+
+
+def test_a_lost_answer_is_unknown_though_the_mail_arrived():
+    outcome = _send(FaultSetting(FaultKind.LOSE, 0, LATER))
+
+    assert isinstance(outcome, Unknown)
+    assert _kept()[0].mail_id == accounts.MAIL_ID
+
+
+def test_a_kept_mail_is_listed_and_read():
+    outcome = _send(message=accounts.mail(subject="Grüße", body="Χαῖρε"))
+
+    (kept,) = _kept()
+    assert (kept.sender, kept.to, kept.subject) == ("zeus@olimpus.com", "hera@olimpus.com", "Grüße")
+    assert mailbox.count("olympus") == 1
+    read = mailbox.read("olympus", outcome.provider_message_id)
+    assert read.get_content().strip() == "Χαῖρε"
+    assert read["Message-ID"] == f"<{accounts.MAIL_ID}@olimpus.com>"
+    assert b"X-Mercury-ID" in mailbox.source("olympus", kept.key)
+
+
+def test_any_mail_reader_opens_the_mailbox():
+    _send()
+
+    (message,) = standard_mailbox.Maildir(str(mailbox.folder("olympus")), create=False)
+
+    assert message["Subject"] == "You made my day"
+
+
+def test_a_mail_that_a_reader_has_seen_is_still_found():
+    key = _send().provider_message_id
+    new = mailbox.folder("olympus") / "new" / key
+    new.rename(mailbox.folder("olympus") / "cur" / f"{key}:2,S")
+
+    assert [kept.key for kept in _kept()] == [key]
+    assert mailbox.read("olympus", key)["Subject"] == "You made my day"
+
+
+def test_only_the_newest_are_kept(settings):
+    settings.MERCURY_SANDBOX_KEEP = 2
+    keys = [mailbox.keep("olympus", b"Subject: hi\n\nhi") for _ in range(4)]
+
+    mailbox.prune("olympus")
+
+    assert [kept.key for kept in _kept()] == [keys[3], keys[2]]
+    with pytest.raises(NoSuchMail):
+        mailbox.read("olympus", keys[0])
+
+
+def test_the_mailbox_stays_bounded_by_itself(settings):
+    settings.MERCURY_SANDBOX_KEEP = 5
+
+    for _ in range(60):
+        mailbox.keep("olympus", b"Subject: hi\n\nhi")
+
+    assert mailbox.count("olympus") < 30
+
+
+def test_clearing_says_how_many_there_were():
+    _send()
+    _send()
+
+    assert (mailbox.clear("olympus"), mailbox.clear("olympus"), _kept()) == (2, 0, [])
+
+
+@pytest.mark.parametrize("account", ["../secret", "", "a/b", "Olympus"])
+def test_an_account_name_leads_nowhere_else(account):
+    with pytest.raises(ValueError, match="not the name of an account"):
+        mailbox.folder(account)
+
+
+@pytest.mark.parametrize("key", ["../../secret-key", "", "nobody"])
+def test_a_key_leads_to_kept_mails_only(key):
+    _send()
+
+    with pytest.raises(NoSuchMail):
+        mailbox.source("olympus", key)
+
+
+def test_a_mail_that_cannot_be_written_is_refused():
+    assert tables.told(_send(message=accounts.mail(subject="two\nlines"))) == "Refused message `unsupported`"
+
+
+def test_accepted_names_the_kept_mail():
+    outcome = _send()
+
+    assert isinstance(outcome, Accepted)
+    assert outcome.provider_message_id == _kept()[0].key
