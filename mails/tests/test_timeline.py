@@ -1,0 +1,284 @@
+"""The timeline tells what happened in sentences, whatever a blob holds."""
+
+import datetime as dt
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mails import timeline
+from mails.models import Attempt, Event, Mail, uuid7
+from mails.sentences import Strong, age_words, offset_words
+from mails.states import EventName, HoldReason, Status
+from mails.tests.builders import a_mail, drain, reloaded
+
+NOW = dt.datetime(2026, 11, 24, 10, 14, 5, tzinfo=dt.UTC)
+CAME_IN = NOW - dt.timedelta(seconds=2)
+
+
+def mail_in(status: str, **changes) -> Mail:
+    fields = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "source": "api", "lane": "text"}
+    fields |= {"policy": "at-least-once", "created_at": CAME_IN, "expires_at": NOW, "size": 6100, "status": status}
+    return Mail(id=uuid7(), **{**fields, **changes})
+
+
+def event(name: str, blob: object = "", *, after_ms: int = 0, number: int = 1) -> Event:
+    text = blob if isinstance(blob, str) else json.dumps(blob)
+    at = int(CAME_IN.timestamp() * 1000 + after_ms) * 1_000_000
+    return Event(id=number, created_at=at, created_by="Dispatcher", event=name, blob=text)
+
+
+def told(name: str, blob: object = "", status: str = Status.DONE) -> timeline.Entry:
+    return timeline.entries(mail_in(status), [event(name, blob)], NOW)[0]
+
+
+def test_a_received_mail_names_application_key_and_size():
+    entry = told("NEW", {"source": "api", "application": "accounts", "key": "7qd0x1yz", "size": 6100})
+
+    assert entry.title == "Received"
+    assert entry.sentence == "From application accounts by REST, key 7qd0x1yz…, 6.1 kB"
+    assert [part for part in entry.parts if isinstance(part, Strong)] == ["accounts", "7qd0x1yz…"]
+
+
+def test_a_refusal_says_the_answer_whose_fault_it_is_and_that_nothing_was_sent():
+    blob = {"service": "olympus", "status_code": 503, "latency_ms": 812, "fault": "provider", "reason_code": "http-503"}
+
+    entry = told("FAILURE", blob)
+
+    assert entry.title == "Refused by olympus"
+    assert entry.sentence == (
+        "503 Service Unavailable after 812 ms. Provider fault, surely not sent: safe to try elsewhere."
+    )
+    assert entry.tone == "bad"
+
+
+def test_an_unknown_outcome_says_that_the_mail_may_have_been_sent():
+    blob = {"service": "olympus", "reason_code": "read-timeout", "reason": "", "latency_ms": 10000}
+
+    entry = told("UNKNOWN", blob, Status.HELD)
+
+    assert entry.title == "No answer from olympus"
+    assert "may have been sent" in entry.sentence
+    assert entry.sentence.startswith("Read timeout after 10 s")
+
+
+def test_a_choice_lists_every_account_with_the_reason():
+    considered = [
+        {"account": "olympus", "weight": 2, "eligible": True, "chosen": True, "note": "chosen (drew 2 of 3)"},
+        {"account": "hades", "weight": 1, "eligible": False, "chosen": False, "note": "breaker open until 10:15:02"},
+    ]
+
+    entry = told("READY TO SEND", {"service": "olympus", "why": "the only eligible account", "considered": considered})
+
+    assert entry.title == "Chose olympus"
+    assert entry.sentence == "The only eligible account"
+    assert [item.note for item in entry.considered] == [
+        "eligible: chosen (drew 2 of 3)",
+        "left out: breaker open until 10:15:02",
+    ]
+
+
+def test_retry_at_once_and_retry_later_read_differently():
+    at_once = told("RETRY", {"service": "olympus", "when": "at once"})
+    later = told(
+        "RETRY", {"service": "olympus", "when": "later", "next_attempt_at": "2026-11-24T10:14:35+00:00", "wait_s": 30}
+    )
+
+    assert (at_once.title, at_once.sentence) == ("Next provider at once", "olympus is out for this round")
+    assert later.title == "Next round later"
+    assert "begins at 10:14:35 UTC, after 30 s" in later.sentence
+
+
+def test_done_names_who_was_refused_and_a_possible_double():
+    refused = [{"address": "iris@olimpus.com", "reason": "no such user"}]
+
+    entry = told("DONE", {"service": "hades", "status_code": 202, "refused": refused, "possibly_twice": True})
+
+    assert "iris@olimpus.com (no such user)" in entry.sentence
+    assert "twice" in entry.sentence
+
+
+def test_bad_request_names_each_field():
+    errors = [{"field": "recipient", "code": "required", "detail": "Give at least one address."}]
+
+    entry = told("BAD REQUEST", {"errors": errors}, Status.REJECTED)
+
+    assert entry.sentence == "recipient: Give at least one address. It was never queued."
+
+
+def test_every_name_of_the_model_has_words():
+    for name in EventName.values:
+        assert told(name, {}).title
+
+
+def test_offsets_count_from_the_first_event():
+    events = [event("NEW"), event("ACCEPTED", {}, after_ms=4, number=2), event("DEQUEUE", {}, after_ms=1132, number=3)]
+
+    offsets = [entry.offset_words for entry in timeline.entries(mail_in(Status.DONE), events, NOW)]
+
+    assert offsets == ["0 ms", "4 ms", "1.132 s"]
+
+
+def test_a_new_round_is_announced_once():
+    events = [
+        event("DEQUEUE", {"round": 1, "rounds": 5}),
+        event("READY TO SEND", {"round": 1}, number=2),
+        event("DEQUEUE", {"round": 2, "rounds": 5}, number=3),
+    ]
+
+    rounds = [entry.new_round for entry in timeline.entries(mail_in(Status.DONE), events, NOW)]
+
+    assert rounds == ["Round 1 of 5", "", "Round 2 of 5"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "title"),
+    [
+        (Status.QUEUED, "", "Waiting for a worker"),
+        (Status.CLAIMED, "", "A worker is choosing a provider"),
+        (Status.SENDING, "", "Waiting for olympus to answer"),
+        (Status.WAITING, "", "Waiting for round 1"),
+        (Status.HELD, HoldReason.UNKNOWN, "Waiting for evidence"),
+        (Status.HELD, HoldReason.POISON, "Waiting for an operator"),
+    ],
+)
+def test_a_mail_in_flight_ends_with_what_it_waits_for(status, reason, title):
+    mail = mail_in(status, provider="olympus", reason_code=reason)
+
+    last = timeline.entries(mail, [event("NEW")], NOW)[-1]
+
+    assert (last.title, last.under_way, last.offset_words) == (title, True, "now")
+
+
+def test_an_answer_that_is_awaited_shows_how_much_of_its_time_is_over():
+    mail = mail_in(Status.SENDING, provider="olympus")
+
+    last = timeline.entries(mail, [event("SEND", {"deadline_s": 10}, after_ms=1500)], NOW)[-1]
+
+    assert last.sentence == "500 ms of 10 s"
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED])
+def test_a_final_mail_waits_for_nothing(status):
+    assert not any(entry.under_way for entry in timeline.entries(mail_in(status), [event("NEW")], NOW))
+
+
+def test_a_clients_event_is_told_under_its_own_name():
+    entry = told("INVOICE PRINTED", "on paper")
+
+    assert entry.title == "INVOICE PRINTED"
+    assert entry.sentence == "Noted by Dispatcher."
+    assert entry.blob == "on paper"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+KEYS = st.sampled_from(
+    "service why attempt round rounds considered to deadline_s status_code latency_ms refused fault reason_code reason "
+    "retry_after policy next when next_attempt_at wait_s info tried errors until waited_ms lease_until size "
+    "recipients application key outcome".split()
+)
+
+
+@given(name=st.sampled_from(EventName.values) | st.text(max_size=64), blob=st.dictionaries(KEYS, JSON))
+def test_no_blob_of_a_client_breaks_the_page(name, blob):
+    mail = mail_in(Status.SENDING)
+
+    for entry in timeline.entries(mail, [event(name, json.dumps(blob))], NOW):
+        assert "\x1b" not in entry.title + entry.sentence + entry.blob
+
+
+@pytest.mark.parametrize("blob", ["{" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"size": NaN}', "[1]", "null", "\x1b[2J{"])
+def test_hostile_text_is_shown_without_harm(blob):
+    entry = told("NEW", blob)
+
+    assert entry.title == "Received"
+    assert "\x1b" not in entry.blob
+    assert len(entry.blob) <= 20_000
+
+
+def test_facts_are_five_figures():
+    attempts = [Attempt(number=1, account="olympus", state="refused", latency_ms=812, opened_at=CAME_IN)]
+    mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
+
+    facts = timeline.facts(mail, [event("DEQUEUE", {"waited_ms": 313})], attempts, NOW, rounds=5)
+
+    assert [(fact.label, fact.value) for fact in facts] == [
+        ("Accepted", "2 s ago"),
+        ("Waited in queue", "313 ms"),
+        ("At providers", "812 ms"),
+        ("Attempts", "1"),
+        ("Accepted to sent", "2 s"),
+    ]
+
+
+def test_spans_say_where_the_time_went():
+    opened = CAME_IN + dt.timedelta(milliseconds=320)
+    attempts = [
+        Attempt(number=1, account="olympus", state="refused", status_code=503, latency_ms=812, opened_at=opened)
+    ]
+    events = [event("NEW"), event("ACCEPTED", after_ms=4, number=2), event("DEQUEUE", {}, after_ms=317, number=3)]
+
+    spans = timeline.spans(mail_in(Status.DONE), events, attempts, NOW)
+
+    assert [(span.label, span.words) for span in spans] == [
+        ("Validate and store", "4 ms"),
+        ("Queue (text)", "313 ms"),
+        ("olympus: 503", "812 ms"),
+    ]
+
+
+def test_each_state_has_a_badge_and_a_verdict():
+    for status in Status.values:
+        mail = mail_in(status, next_attempt_at=NOW, reason_code="http-503", provider="olympus")
+        assert timeline.badge(mail).word
+        assert timeline.verdict(mail, NOW).endswith(".")
+
+
+def test_a_doubtful_mail_is_sent_possibly_twice():
+    assert timeline.badge(mail_in(Status.DONE, doubtful=True)).word == "Sent, possibly twice"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "now"), (12, "12 s ago"), (200, "3 min ago"), (7300, "2 h ago"), (90_000, "1 d ago")],
+)
+def test_ages_in_words(seconds, words):
+    assert age_words(seconds) == words
+
+
+def test_offsets_in_words():
+    assert [offset_words(seconds) for seconds in (0, 0.318, 1.132, 200)] == ["0 ms", "318 ms", "1.132 s", "3 min"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_story_of_a_sent_mail_is_complete(olympus):
+    mail = a_mail()
+    drain("text")
+
+    story = timeline.story(reloaded(mail), dt.datetime.now(dt.UTC))
+
+    assert story.is_final
+    assert story.verdict.startswith("Taken by olympus")
+    assert [entry.event for entry in story.entries][:3] == ["NEW", "ACCEPTED", "ENQUEUE"]
+    assert story.entries[-1].title == "Accepted by olympus"
+    assert story.text == "Hi"
+
+
+@pytest.mark.django_db
+def test_the_story_of_a_mail_with_very_many_events_is_bounded(django_assert_num_queries):
+    mail = a_mail()
+    Event.objects.bulk_create(
+        [Event(mail=mail, created_at=1, created_by="key", event="NOTE") for _ in range(timeline.EVENTS_SHOWN + 10)]
+    )
+
+    with django_assert_num_queries(5):
+        story = timeline.story(mail, NOW)
+
+    assert story.left_out
+    assert story.event_count == timeline.EVENTS_SHOWN + 1
+    assert story.entries[0].event == "NEW"
