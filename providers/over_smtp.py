@@ -28,6 +28,7 @@ from providers.outcomes import Fault, Outcome, RecipientRefusal, Refused, Unknow
 
 MAX_REPLY = 64 * 1024  # bytes
 IDLE = 30.0  # seconds; an older connection is replaced, as most servers have closed it by then
+_BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors, but for words that it will not send
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -196,16 +197,16 @@ class SmtpBackend(smtp.EmailBackend):
             try:
                 self.connection.reuse()
                 return self._hand_over(self.connection, envelope)
-            except OSError as error:
+            except _BROKEN as error:
                 self.drop()
-                if call.past_dot or isinstance(error, DeadlineOver):
+                if call.past_dot or isinstance(error, DeadlineOver | ValueError):
                     return self._failure(error)
         try:
             self.open()
             if self.connection is None:
                 raise smtplib.SMTPServerDisconnected("no connection")
             return self._hand_over(self.connection, envelope)
-        except OSError as error:  # smtplib's own exceptions are OSErrors too
+        except _BROKEN as error:
             outcome = self._failure(error)
             self.drop()
             return outcome
@@ -253,13 +254,17 @@ class SmtpBackend(smtp.EmailBackend):
         code, text = reply
         return code, self._clean(text.decode("utf-8", "replace"))
 
-    def _failure(self, error: OSError) -> Refused | Unknown:
+    def _failure(self, error: OSError | ValueError) -> Refused | Unknown:
         """What a conversation that broke means."""
         if self.call.past_dot:
             if isinstance(error, DeadlineOver | TimeoutError) or self.call.is_over():
                 return self.call.timed_out()
             return Unknown("connection-lost", "The connection broke after the mail's final dot.")
         match error:
+            case ssl.SSLError():  # a ValueError too, where the certificate is wrong
+                return classify.connect_failure(error)
+            case ValueError():  # an address that is no word of the protocol
+                return classify.never_called(Fault.MESSAGE, "unsupported", self._clean(str(error)))
             case DeadlineOver():
                 return self.call.timed_out()
             case smtplib.SMTPResponseException():

@@ -84,7 +84,7 @@ def sync() -> None:
     present = {row.name: row for row in Account.objects.all()}
     wanted = [_row_of(config) for name, config in from_environment().items() if name not in present]
     if not present and not wanted:
-        wanted = [Account(name=name, kind="sandbox", source=AccountSource.DEFAULT) for name in DEFAULT_SANDBOXES]
+        wanted = _default_sandboxes()
     Account.objects.bulk_create(wanted, ignore_conflicts=True)
     for name, config in from_environment().items():
         row = present.get(name)
@@ -176,7 +176,8 @@ def update(
 def remove(account: Account) -> None:
     """Delete an account with its breaker and history. Mails and events keep its name.
 
-    Raises AccountFixed for an account that would come back by itself.
+    After the last account of one's own, the default sandboxes stay off until a person enables them: they would take
+    mails that were meant to go out. Raises AccountFixed for an account that would come back by itself.
     """
     if account.source == AccountSource.ENVIRONMENT and account.name in from_environment():
         raise AccountFixed(
@@ -185,7 +186,11 @@ def remove(account: Account) -> None:
         )
     if account.source == AccountSource.DEFAULT:
         raise AccountFixed(f"'{account.name}' is there because no other account is. Register one: it stops being used.")
-    account.delete()
+    with transaction.atomic():
+        account.delete()
+        if not Account.objects.exclude(source=AccountSource.DEFAULT).exists():
+            Account.objects.bulk_create(_default_sandboxes(), ignore_conflicts=True)
+            Account.objects.filter(source=AccountSource.DEFAULT).update(enabled=False, updated_at=timezone.now())
 
 
 def set_fault(account: Account, fault: FaultSetting | None) -> None:
@@ -265,6 +270,10 @@ def _row_of(config: AccountConfig) -> Account:
         rate=config.rate,
         trust_500=config.trust_500,
     )
+
+
+def _default_sandboxes() -> list[Account]:
+    return [Account(name=name, kind="sandbox", source=AccountSource.DEFAULT) for name in DEFAULT_SANDBOXES]
 
 
 def _fault(row: SandboxFault) -> FaultSetting:

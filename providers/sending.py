@@ -20,7 +20,7 @@ from providers.over_smtp import SmtpChannel
 
 log = structlog.get_logger(__name__)
 
-MAX_THREADS = 64  # of all accounts that need a thread
+MAX_THREADS = 32  # of all accounts that need a thread; most SMTP servers allow no more connections than that
 
 
 class Channel(Protocol):

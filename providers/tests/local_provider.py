@@ -16,6 +16,7 @@ import email.utils
 import gzip
 import json
 import socket
+import ssl
 import struct
 import time
 from collections import deque
@@ -37,8 +38,11 @@ Answer = Callable[["LocalProvider", web.Request, str], Awaitable[web.StreamRespo
 class LocalProvider:
     """The server. `answer` is a key of ANSWERS or a status; it may be changed at any time."""
 
-    def __init__(self, *, port: int = 0, delay: float = 0.0, answer: str = "ok") -> None:
+    def __init__(
+        self, *, port: int = 0, delay: float = 0.0, answer: str = "ok", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = port
+        self.tls = tls
         self.delay = delay
         self.answer = answer
         self.count = 0
@@ -58,7 +62,7 @@ class LocalProvider:
         app.router.add_post("/behave", self._behave)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

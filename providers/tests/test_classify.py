@@ -31,7 +31,9 @@ def test_these_are_surely_not_sent(status):
 )
 def test_whose_fault_it_is(fault, statuses):
     for status in statuses:
-        assert classify.http_status(status, "", now=NOW).fault is fault
+        outcome = classify.http_status(status, "", now=NOW)
+        assert isinstance(outcome, Refused)
+        assert outcome.fault is fault
 
 
 def test_only_the_500_can_be_trusted():

@@ -11,7 +11,7 @@ import pytest
 from providers import over_http
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.sending import Sender
-from providers.tests import accounts, tables
+from providers.tests import accounts, certificates, tables
 from providers.tests.local_provider import MAILGUN_KEY, SENDGRID_KEY, LocalProvider
 
 ROWS = tables.rows("HTTP: SendGrid and Mailgun")
@@ -45,7 +45,8 @@ def _closed_port():
 
 async def _call(build, scenario, settings, monkeypatch):
     answer = {"500-trusted": "500"}.get(scenario, scenario)
-    async with LocalProvider(answer=answer) as provider:
+    tls = certificates.self_signed(settings.MERCURY_DATA) if scenario == "wrong-certificate" else None
+    async with LocalProvider(answer=answer, tls=tls) as provider:
         changes: dict[str, Any] = {"trust_500": True} if scenario == "500-trusted" else {}
         with contextlib.ExitStack() as stack:
             match scenario:
@@ -55,7 +56,7 @@ async def _call(build, scenario, settings, monkeypatch):
                     changes["api_url"] = f"http://127.0.0.1:{_closed_port()}/v3/"
                 case "connect-timeout":
                     changes["api_url"] = f"http://127.0.0.1:{stack.enter_context(_deaf_port())}/v3/"
-                case "tls":
+                case "tls" | "wrong-certificate":
                     changes["api_url"] = f"https://127.0.0.1:{provider.port}/v3/"
                 case "dns":
                     changes["api_url"] = "http://olympus.test/v3/"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -11,7 +12,7 @@ from django.core.mail import EmailMessage
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.over_smtp import Call, DeadlineOver, Envelope
 from providers.sending import Sender
-from providers.tests import accounts, tables
+from providers.tests import accounts, certificates, tables
 
 ROWS = tables.rows("SMTP")
 ZEUS, HERA = "zeus@olimpus.com", "hera@olimpus.com"
@@ -37,7 +38,8 @@ BY_ADDRESS = {
 class Server:
     """aiosmtpd with the misdeeds of one scenario. `taken` holds the mails that passed the dot."""
 
-    def __init__(self, scenario: str = "ok", **options) -> None:
+    def __init__(self, scenario: str = "ok", *, tls=None, **options) -> None:
+        self.tls = tls
         self.scenario = scenario
         self.options = options
         self.taken: list[bytes] = []
@@ -46,7 +48,7 @@ class Server:
         self.stopped = asyncio.Event()
 
     async def __aenter__(self) -> "Server":
-        self._server = await asyncio.get_running_loop().create_server(self._session, "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(self._session, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -146,36 +148,35 @@ def _to_both() -> EmailMessage:
     return accounts.mail(to=[HERA, ZEUS])
 
 
-async def _once(scenario):
-    """The outcome of one send in a scenario that is more than a reply of the server."""
-    match scenario:
-        case "connection-refused":
-            return await accounts.send(accounts.smtp(_closed_port()))
-        case "greeting-554":
-            async with _talker(b"554 5.3.2 No service for you\r\n") as port:
-                return await accounts.send(accounts.smtp(port))
-        case "hang-greeting":
-            async with _talker(b"") as port:
-                return await accounts.send(accounts.smtp(port), deadline=0.3)
-        case "endless-reply":
-            async with _talker(b"220-hello\r\n", endless=True) as port:
-                return await accounts.send(accounts.smtp(port))
-        case "dns":
-            return await accounts.send(accounts.smtp(25, host="olympus.test"))
-        case "no-tls":
-            async with Server() as server:
-                return await accounts.send(accounts.smtp(server.port, security="tls"))
-        case "no-starttls":
-            async with Server() as server:
-                return await accounts.send(accounts.smtp(server.port, security="starttls"))
-        case "wrong-password":
-            async with Server(authenticator=WrongPassword(), auth_require_tls=False) as server:
-                return await accounts.send(accounts.smtp(server.port, username="zeus", password="thunder"))
-        case "idle" | "idle-421":
-            return await _second_send(scenario)
+TALKERS: dict[str, dict[str, Any]] = {
+    "greeting-554": {"greeting": b"554 5.3.2 No service for you\r\n"},
+    "hang-greeting": {"greeting": b""},
+    "endless-reply": {"greeting": b"220-hello\r\n", "endless": True},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dns": {"host": "olympus.test"},
+    "no-tls": {"security": "tls"},
+    "wrong-certificate": {"security": "tls"},
+    "no-starttls": {"security": "starttls"},
+    "wrong-password": {"username": "zeus", "password": "thunder"},
+}
+
+
+async def _once(scenario, settings):
+    """The outcome of one send."""
     deadline = 0.4 if scenario.startswith("hang-") else 5.0
-    async with Server(scenario) as server:
-        return await accounts.send(accounts.smtp(server.port), _to_both(), deadline=deadline)
+    if scenario in TALKERS:
+        async with _talker(**TALKERS[scenario]) as port:
+            return await accounts.send(accounts.smtp(port), deadline=deadline)
+    if scenario.startswith("idle"):
+        return await _second_send(scenario)
+    if scenario == "connection-refused":
+        return await accounts.send(accounts.smtp(_closed_port()))
+    tls = certificates.self_signed(settings.MERCURY_DATA) if scenario == "wrong-certificate" else None
+    knows = {"authenticator": WrongPassword(), "auth_require_tls": False} if scenario == "wrong-password" else {}
+    async with Server(scenario, tls=tls, **knows) as server:
+        account = accounts.smtp(server.port, **OPTIONS.get(scenario, {}))
+        return await accounts.send(account, _to_both(), deadline=deadline)
 
 
 async def _second_send(scenario):
@@ -198,7 +199,7 @@ def test_the_server_answers_as_the_table_says(_words, scenario, expected, settin
     if scenario == "dns":
         monkeypatch.setattr(socket, "getaddrinfo", _not_found)
 
-    outcome = asyncio.run(_once(scenario))
+    outcome = asyncio.run(_once(scenario, settings))
 
     assert tables.told(outcome) == expected
 
@@ -282,6 +283,18 @@ def test_a_header_that_cannot_be_written_is_a_fault_of_the_message():
 
     assert tables.told(outcome) == "Refused message `unsupported`"
     assert sessions == []
+
+
+def test_an_address_that_smuggles_a_command_is_never_sent():
+    async def scenario():
+        async with Server() as server:
+            message = accounts.mail(to=["hera@olimpus.com", "iris@olimpus.com>\r\nRCPT TO:<hades@olimpus.com"])
+            return await accounts.send(accounts.smtp(server.port), message), server.taken
+
+    outcome, taken = asyncio.run(scenario())
+
+    assert tables.told(outcome) == "Refused message `unsupported`"
+    assert taken == []
 
 
 def test_a_password_does_not_reach_a_reason():

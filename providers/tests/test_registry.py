@@ -42,11 +42,16 @@ def test_default_sandboxes_step_back_for_a_real_account():
     assert not registry.is_used(Account.objects.get(name="sandbox-a"))
 
 
-def test_default_sandboxes_come_back_when_it_is_removed():
-    registry.candidates()
+@pytest.mark.parametrize("seen_before", [True, False])
+def test_default_sandboxes_do_not_swallow_mail_when_the_last_account_is_removed(seen_before):
+    if seen_before:
+        registry.candidates()
     registry.remove(_olympus())
 
-    assert all(one.enabled for one in registry.candidates())
+    assert [(one.config.name, one.enabled) for one in registry.candidates()] == [
+        ("sandbox-a", False),
+        ("sandbox-b", False),
+    ]
 
 
 def test_accounts_of_the_environment_get_a_row_and_keep_their_options_there(settings):

@@ -184,3 +184,10 @@ def test_accepted_names_the_kept_mail():
 
     assert isinstance(outcome, Accepted)
     assert outcome.provider_message_id == _kept()[0].key
+
+
+def test_a_mailbox_that_cannot_be_written_is_a_refusal(settings, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    settings.MERCURY_DATA = tmp_path / "file"
+
+    assert tables.told(_send()) == "Refused provider `mailbox-unwritable`"
