@@ -11,6 +11,7 @@ from providers import capabilities
 from providers.account import AccountConfig
 
 PREFIX = "PROVIDER_"
+PREFIXES = (PREFIX, "SENDGRID_", "MAILGUN_")  # no other variable means anything here
 _PER_SECOND = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -67,7 +67,7 @@ class ShownOption:
 def candidates() -> list[Candidate]:
     """Every account with its breaker, by name. One query, unless accounts are missing and have to be made first."""
     rows = _rows()
-    if not rows or _missing(rows):
+    if not rows or _outdated(rows):
         sync()
         rows = _rows()
     real_exists = any(row.source != AccountSource.DEFAULT for row in rows)
@@ -88,17 +88,21 @@ def sync() -> None:
     Account.objects.bulk_create(wanted, ignore_conflicts=True)
     for name, config in from_environment().items():
         row = present.get(name)
-        if row is not None and row.source != AccountSource.ENVIRONMENT:
+        if row is not None and row.source == AccountSource.DATABASE:
             log.warning("account_name_taken", account=name, source=row.source)
-        elif row is not None and row.kind != config.kind:
-            Account.objects.filter(pk=row.pk).update(kind=config.kind, updated_at=timezone.now())
+        elif row is not None and _differs(row, config):
+            Account.objects.filter(pk=row.pk).update(
+                kind=config.kind, source=AccountSource.ENVIRONMENT, updated_at=timezone.now()
+            )
     lacking = Account.objects.filter(breaker__isnull=True).values_list("pk", flat=True)
     Breaker.objects.bulk_create([Breaker(account_id=pk) for pk in lacking], ignore_conflicts=True)
 
 
 def from_environment() -> Mapping[str, AccountConfig]:
     """The accounts of this process's environment. Raises ImproperlyConfigured."""
-    return _parsed(tuple(sorted(settings.MERCURY_ENVIRONMENT.items())))
+    return _parsed(
+        tuple(item for item in settings.MERCURY_ENVIRONMENT.items() if item[0].startswith(environment.PREFIXES))
+    )
 
 
 def register(
@@ -242,9 +246,19 @@ def _rows() -> list[Account]:
     return list(Account.objects.select_related("breaker", "sandbox_fault").order_by("name"))
 
 
-def _missing(rows: Iterable[Account]) -> bool:
-    names = {row.name for row in rows}
-    return any(name not in names for name in from_environment()) or any(not hasattr(row, "breaker") for row in rows)
+def _outdated(rows: Iterable[Account]) -> bool:
+    """Whether a row lacks, lacks its breaker, or is not what the environment says it is."""
+    found = {row.name: row for row in rows}
+    return any(not hasattr(row, "breaker") for row in found.values()) or any(
+        name not in found or _differs(found[name], config) for name, config in from_environment().items()
+    )
+
+
+def _differs(row: Account, config: AccountConfig) -> bool:
+    """Whether the row has to follow the environment. One of the database keeps its name; a default sandbox gives way."""
+    if row.source == AccountSource.DATABASE:
+        return False
+    return row.source == AccountSource.DEFAULT or row.kind != config.kind
 
 
 def _candidate(row: Account, *, real_exists: bool) -> Candidate:

@@ -93,9 +93,19 @@ def test_the_kind_of_an_account_follows_the_environment(settings):
     registry.candidates()
 
     settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": f"sendgrid://:{KEY}@"}
-    registry.sync()
 
-    assert _by_name()["hades"].config.kind == "sendgrid"
+    hades = _by_name()["hades"].config
+    assert (hades.kind, hades.options["api_key"]) == ("sendgrid", KEY)
+
+
+def test_a_default_sandbox_gives_its_name_to_the_environment(settings):
+    registry.candidates()
+
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_SANDBOX_A": "sandbox://?weight=2"}
+
+    candidates = _by_name()
+    assert [name for name, one in candidates.items() if one.enabled and one.configured] == ["sandbox-a"]
+    assert Account.objects.get(name="sandbox-a").source == AccountSource.ENVIRONMENT
 
 
 def test_a_name_that_the_database_has_stays_with_it(settings):

@@ -1,0 +1,33 @@
+"""A test mail straight through one account."""
+
+import pytest
+
+from providers import trial
+from providers.account import AccountConfig
+from providers.outcomes import Accepted, Fault, Refused, Unknown
+from providers.sandbox import mailbox
+
+OLYMPUS = AccountConfig("olympus", "sandbox")
+
+
+def test_the_test_mail_arrives():
+    outcome = trial.send(OLYMPUS, sender="Zeus <zeus@olimpus.com>", recipient="hera@olimpus.com")
+
+    assert isinstance(outcome, Accepted)
+    read = mailbox.read("olympus", outcome.provider_message_id)
+    assert read["To"] == "hera@olimpus.com"
+    assert read["Message-ID"].endswith("@olimpus.com>")
+    assert "olympus" in read.get_content()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Accepted("x1", 202), "olympus took it (status 202, under the name x1)."),
+        (Accepted("", 250), "olympus took it (status 250)."),
+        (Refused(Fault.RATE, "http-429", "slow down"), "olympus refused it: Rate limit, http-429: slow down"),
+        (Unknown("read-timeout", "No answer."), "Nobody can tell whether olympus took it: read-timeout: No answer."),
+    ],
+)
+def test_what_came_of_it_in_a_sentence(outcome, words):
+    assert trial.words("olympus", outcome) == words
