@@ -52,7 +52,7 @@ class SubmitForm(forms.Form):
 
     def with_new_key(self) -> "SubmitForm":
         """The same form with a fresh idempotency key, for what is corrected is another mail."""
-        self.data = {**self.data, "idempotency_key": str(uuid.uuid4())}
+        self.data = dict(self.data.items()) | {"idempotency_key": str(uuid.uuid4())}
         return self
 
     def _sender_help(self, senders: list[str]) -> str:
@@ -63,10 +63,12 @@ class SubmitForm(forms.Form):
 
     @property
     def faults(self) -> list[tuple[str, str, str]]:
-        """What the summary lists: id of the field, its label, the first sentence of the fault."""
-        listed = []
+        """What the summary lists: id of the field, its label, the first sentence of the fault; all of it without field."""
+        listed: list[tuple[str, str, str]] = []
         for name, errors in self.errors.items():
-            label = str(self.fields[name].label) if name in self.fields else ""
-            target = self[name].id_for_label if name in self.fields else ""
-            listed += [(str(target), label, str(error).partition(". ")[0].rstrip(".")) for error in errors]
+            if name not in self.fields:
+                listed += [("", "", str(error)) for error in errors]
+                continue
+            target, label = str(self[name].id_for_label), str(self.fields[name].label)
+            listed += [(target, label, str(error).partition(". ")[0].rstrip(".")) for error in errors]
         return listed

@@ -146,9 +146,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             "example_sender": _example_sender(key),
             "api_url": request.build_absolute_uri(reverse("api-mails")),
         }
-        response = super().changeform_view(request, object_id, form_url, {**shown, **(extra_context or {})})
-        response["Cache-Control"] = "no-store"
-        return response
+        return super().changeform_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     def revoke_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """End a key, after saying what that means."""

@@ -73,7 +73,9 @@ def test_ages_are_ranges_of_the_primary_key():
 
 def test_every_state_is_in_exactly_one_list():
     for mail in Mail.objects.all():
-        lists = [name for name, (_words, condition) in search.STATES.items() if Mail.objects.filter(condition, pk=mail.pk)]
+        lists = [
+            name for name, (_words, condition) in search.STATES.items() if Mail.objects.filter(condition, pk=mail.pk)
+        ]
         assert lists == ["queued"]
 
 

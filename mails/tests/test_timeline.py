@@ -178,9 +178,39 @@ JSON = st.recursive(
     max_leaves=20,
 )
 KEYS = st.sampled_from(
-    "service why attempt round rounds considered to deadline_s status_code latency_ms refused fault reason_code reason "
-    "retry_after policy next when next_attempt_at wait_s info tried errors until waited_ms lease_until size "
-    "recipients application key outcome".split()
+    [
+        "service",
+        "why",
+        "attempt",
+        "round",
+        "rounds",
+        "considered",
+        "to",
+        "deadline_s",
+        "status_code",
+        "latency_ms",
+        "refused",
+        "fault",
+        "reason_code",
+        "reason",
+        "retry_after",
+        "policy",
+        "next",
+        "when",
+        "next_attempt_at",
+        "wait_s",
+        "info",
+        "tried",
+        "errors",
+        "until",
+        "waited_ms",
+        "lease_until",
+        "size",
+        "recipients",
+        "application",
+        "key",
+        "outcome",
+    ]
 )
 
 
@@ -192,7 +222,9 @@ def test_no_blob_of_a_client_breaks_the_page(name, blob):
         assert "\x1b" not in entry.title + entry.sentence + entry.blob
 
 
-@pytest.mark.parametrize("blob", ["{" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"size": NaN}', "[1]", "null", "\x1b[2J{"])
+@pytest.mark.parametrize(
+    "blob", ["{" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"size": NaN}', "[1]", "null", "\x1b[2J{"]
+)
 def test_hostile_text_is_shown_without_harm(blob):
     entry = told("NEW", blob)
 

@@ -91,7 +91,7 @@ ACTIONS = {
             "Disable",
             "Disable {name}?",
             ("No new mail goes to {name} until it is enabled. A call under way ends as it would have.", "{others}"),
-            "{name} is disabled.",
+            "The account {name} is disabled.",
             _enable(enabled=False),
             danger=True,
         ),
@@ -100,7 +100,7 @@ ACTIONS = {
             "Enable",
             "Enable {name}?",
             ("Mail goes to {name} from now on, by its weight of {weight}.",),
-            "{name} is enabled.",
+            "The account {name} is enabled.",
             _enable(enabled=True),
         ),
         Action(
@@ -112,7 +112,7 @@ ACTIONS = {
                 "This cannot be undone. To stop it for a while, disable it.",
                 "{others}",
             ),
-            "{name} is deleted.",
+            "The account {name} is deleted.",
             lambda account, by, why: registry.remove(account),
             danger=True,
         ),
@@ -203,7 +203,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         initial = {name: getattr(account, name) for name in ("weight", "rate", "trust_500", "enabled")}
         form = AccountForm(request.POST or None, kind=account.kind, account=account, initial=initial)
         if request.method == "POST" and form.is_valid() and form.save(by=_by(request)):
-            messages.success(request, f"{account.name} is saved.")
+            messages.success(request, f"The account {account.name} is saved.")
             return redirect("admin:providers_account_change", account.pk)
         back = reverse("admin:providers_account_change", args=[account.pk])
         return self._form(request, form, title=f"Change {account.name}", button="Save", back=back)

@@ -77,16 +77,16 @@ def set_fault(request: HttpRequest, account: str) -> HttpResponse:
     kind, value = request.POST.get("kind", ""), request.POST.get("value", "").strip()
     if not kind:
         registry.set_fault(row, None)
-        messages.success(request, f"{account} behaves again.")
+        messages.success(request, f"The sandbox {account} behaves again.")
         return redirect(f"{reverse('sandbox')}?account={account}")
     try:
         until = timezone.now() + min(durations.parse(request.POST.get("for", "")), dt.timedelta(days=1))
         fault = faults.parse(f"{kind}={value}" if value else kind, until=until)
     except ValueError as error:
-        messages.error(request, f"{account} was not changed. {error}")
+        messages.error(request, f"The sandbox {account} was not changed. {error}")
         return redirect(f"{reverse('sandbox')}?account={account}")
     registry.set_fault(row, fault)
-    messages.success(request, f"{account}: {fault} until {until:%H:%M:%S} UTC.")
+    messages.success(request, f"The sandbox {account} is told {fault} until {until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
 
 
@@ -97,19 +97,23 @@ def clear(request: HttpRequest, account: str) -> HttpResponse:
     _account(account)
     back = f"{reverse('sandbox')}?account={account}"
     if request.method == "POST":
-        messages.success(request, f"{mailbox.clear(account)} mails of {account} were removed.")
+        messages.success(request, f"Removed from {account}: {_mails(mailbox.clear(account))}.")
         return redirect(back)
     context = {
         "title": f"Empty the mailbox of {account}?",
         "trail": [("Sandbox", reverse("sandbox"))],
         "sentences": [
-            f"{mailbox.count(account)} mails are removed from the sandbox's mailbox. This cannot be undone.",
+            f"The sandbox's mailbox holds {_mails(mailbox.count(account))}; they are removed. This cannot be undone.",
             "Mercury's own record of each mail and its timeline stay.",
         ],
         "button": "Empty the mailbox",
         "back": back,
     }
     return _page(request, "admin/confirm.html", context)
+
+
+def _mails(count: int) -> str:
+    return "1 mail" if count == 1 else f"{count} mails"
 
 
 def _box(account: Account, now: dt.datetime) -> dict[str, Any]:

@@ -1,0 +1,236 @@
+"""The operators' pages of mails, keys and people, and the overview."""
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from mails import keys
+from mails.intake import Client
+from mails.models import ApiKey, Event, Mail
+from mails.states import Source
+from mails.tests.builders import IRIS, a_mail, drain
+from mails.tests.people import browser_of, hermes, zeus
+from providers import circuit_breaker
+from providers.models import BreakerMode
+
+pytestmark = pytest.mark.django_db
+MAILS = "/admin/mails/mail/"
+KEYS = "/admin/mails/apikey/"
+
+
+@pytest.fixture
+def operator():
+    return browser_of(hermes())
+
+
+@pytest.mark.parametrize("url", ["/admin/", MAILS, KEYS, "/admin/queues/", "/admin/more/", "/admin/sandbox/"])
+def test_the_admin_is_for_operators(client, operator, url):
+    assert client.get(url).status_code == 302
+    assert browser_of(zeus()).get(url).status_code == 302
+    assert operator.get(url).status_code == 200
+
+
+def test_there_is_one_log_in_page(client):
+    assert client.get(MAILS, follow=True).redirect_chain[-1][0] == f"/login/?next={MAILS}"
+
+
+def test_who_may_not_see_the_admin_is_told_so():
+    page = browser_of(zeus()).get("/admin/", follow=True).text
+
+    assert "You are signed in as <strong>zeus</strong>, who may not see that page" in page
+
+
+def test_the_list_filters_by_state_account_lane_application_and_age(operator):
+    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    a_mail(Client(Source.API, api_key=key), subject="By key")
+    a_mail(subject="By command", recipient=IRIS)
+
+    assert "By key" not in operator.get(MAILS, {"state": "done"}).text
+    assert "By command" not in operator.get(MAILS, {"app": key.pk}).text
+    assert "By key" not in operator.get(MAILS, {"app": "command"}).text
+    assert "By key" in operator.get(MAILS, {"account": "-", "lane": "text", "age": "1h", "state": "queued"}).text
+    assert "By key" not in operator.get(MAILS, {"q": "to:iris"}).text
+
+
+@pytest.mark.parametrize(
+    "query", [{"age": "zeus"}, {"app": "9" * 40}, {"lane": "zeus"}, {"before": "zeus"}, {"q": "id:zeus"}]
+)
+def test_no_filter_breaks_the_list(operator, query):
+    a_mail()
+
+    assert operator.get(MAILS, query).status_code == 200
+
+
+def test_an_empty_list_lists_the_filters_to_take_away(operator):
+    a_mail()
+
+    page = operator.get(MAILS, {"lane": "bulk", "state": "done"}).text
+
+    assert "No mail matches" in page
+    assert "lane: Bulk" in page
+
+
+def test_a_house_without_mail_shows_the_first_steps(operator):
+    assert "No mail has come in yet" in operator.get(MAILS).text
+    assert "Nothing has been sent yet. Three steps" in operator.get("/admin/").text
+
+
+def test_the_list_asks_the_same_number_of_questions_however_many_mails_there_are(
+    operator, django_assert_max_num_queries
+):
+    for _ in range(60):
+        a_mail()
+
+    with django_assert_max_num_queries(25):
+        page = operator.get(MAILS).text
+
+    assert page.count("data-row") == 50
+    assert "Older" in page
+
+
+def test_the_page_of_a_mail_has_reasons_open_attempts_headers_and_events(operator):
+    mail = a_mail()
+
+    page = operator.get(f"{MAILS}{mail.pk}/change/").text
+
+    assert f"&lt;{mail.pk}@olimpus.com&gt;" in page
+    assert "X-Mercury-ID" in page
+    assert "Details as recorded" in page
+    assert "No provider was called." in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_reasons_of_each_choice_are_open(olympus, hades):
+    hades.disable()
+    mail = a_mail()
+    drain("text")
+
+    page = browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
+
+    assert "<details open>" in page
+    assert "left out: " in page
+
+
+@pytest.mark.parametrize("tail", ["add/", "{pk}/delete/"])
+def test_mails_are_neither_added_nor_deleted_here(operator, tail):
+    mail = a_mail()
+
+    assert operator.get(MAILS + tail.format(pk=mail.pk)).status_code == 403
+
+
+def test_a_mail_cannot_be_changed_here(operator):
+    mail = a_mail()
+
+    operator.post(f"{MAILS}{mail.pk}/change/", {"subject": "Forged"})
+
+    assert Mail.objects.get().subject == mail.subject
+
+
+def test_an_unknown_mail_is_not_found(operator):
+    assert operator.get(f"{MAILS}zeus/change/").status_code == 404
+
+
+def test_an_event_can_be_read_and_not_changed(operator):
+    event = Event.objects.filter(mail=a_mail()).first()
+    url = reverse("admin:mails_event_change", args=[event.pk])
+
+    assert "NEW" in operator.get(url).text
+    assert operator.post(url, {"event": "DONE"}).status_code == 403
+
+
+def test_a_key_is_shown_once_with_a_curl_line(operator):
+    form = {"name": "accounts", "scopes": ["mails:send"], "senders": "zeus@olimpus.com\n@olimpus.com"}
+
+    made = operator.post(f"{KEYS}add/", form, follow=True)
+    again = operator.get(f"{KEYS}{ApiKey.objects.get().pk}/change/")
+
+    text = re.search(r"mk_[a-z0-9]{8}_[\w-]{43}", made.text)
+    assert keys.find(text[0]) == ApiKey.objects.get()
+    assert f"Bearer {text[0]}" in made.text
+    assert "no-store" in made.headers["Cache-Control"]
+    assert text[0] not in again.text
+    assert ApiKey.objects.get().senders == ["zeus@olimpus.com", "@olimpus.com"]
+
+
+@pytest.mark.parametrize("senders", ["zeus", "zeus@", "@", "a@b@c.com"])
+def test_a_sender_that_is_no_address_is_named(operator, senders):
+    page = operator.post(f"{KEYS}add/", {"name": "x", "scopes": ["mails:send"], "senders": senders}).text
+
+    assert "is not an address" in page
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_narrowed(operator):
+    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+
+    operator.post(f"{KEYS}{key.pk}/change/", {"name": "accounts", "scopes": ["mails:read"], "senders": ""})
+
+    key.refresh_from_db()
+    assert (key.scopes, key.senders) == (["mails:read"], [])
+
+
+def test_revoking_asks_first(operator):
+    key, text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    url = f"{KEYS}{key.pk}/revoke/"
+
+    asked = operator.get(url)
+    usable = keys.find(text)
+    operator.post(url)
+
+    assert "Requests with it are refused" in asked.text
+    assert usable == key
+    assert keys.find(text) is None
+    assert "Revoked" in operator.get(KEYS).text
+    assert operator.get(url).status_code == 404
+
+
+def test_rotating_shows_the_new_text_once_and_the_old_one_works_on(operator):
+    key, old = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+
+    page = operator.post(f"{KEYS}{key.pk}/rotate/", {"overlap": "24"}, follow=True).text
+
+    new = re.search(r"mk_[a-z0-9]{8}_[\w-]{43}", page)[0]
+    assert keys.find(new) == key
+    assert keys.find(old) == key
+    assert operator.post(f"{KEYS}{key.pk}/rotate/", {"overlap": "-5"}).status_code == 404
+
+
+def test_keys_are_never_deleted(operator):
+    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+
+    assert operator.post(f"{KEYS}{key.pk}/delete/").status_code == 403
+
+
+def test_a_person_is_allowed_to_send_as_an_address(operator):
+    user = zeus()
+
+    page = operator.get(f"/admin/auth/user/{user.pk}/change/").text
+
+    assert "zeus@olimpus.com" in page
+    assert "Sender permissions" in page
+
+
+def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, hades):
+    fine = operator.get("/admin/").text
+    circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes")
+    one = operator.get("/admin/").text
+    circuit_breaker.force("hades", BreakerMode.OPEN, by="hermes")
+    both = operator.get("/admin/").text
+
+    assert "All is well." in fine
+    assert "Breaker open on olympus." in one
+    assert "Its mail goes to hades" in one
+    assert "All breakers are open." in both
+
+
+def test_queues_without_redis_say_who_drains(operator, settings):
+    settings.MERCURY_EMBEDDED = True
+
+    assert "Mail drains in the web process." in operator.get("/admin/queues/").text
+
+
+def test_the_navigation_counts_open_breakers(operator, olympus):
+    circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes")
+
+    assert re.search(r'<span class="count">1<', operator.get("/admin/").text)

@@ -1,0 +1,257 @@
+"""The pages for people who send."""
+
+import json
+import uuid
+
+import pytest
+from django.urls import reverse
+
+from mails.intake import Client
+from mails.models import Event, Mail
+from mails.states import Source, Status
+from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
+from mails.tests.people import browser_of, hermes, zeus
+
+pytestmark = pytest.mark.django_db
+FORM = {"sender": ZEUS, "recipient": HERA, "subject": "You made my day", "content": "Hi", "idempotency_key": "k-1"}
+
+
+def timeline_of(browser, mail, **query):
+    return browser.get(reverse("mail-timeline", args=[mail.pk]), query, headers={"HX-Request": "true"})
+
+
+@pytest.mark.parametrize("url", ["/", "/mails/", f"/mails/{uuid.uuid4()}"])
+def test_a_stranger_is_led_to_the_log_in_and_back(client, url):
+    assert client.get(url).headers["Location"] == f"/login/?next={url}"
+
+
+def test_the_log_in_leads_on_and_names_what_is_wrong(client):
+    zeus()
+
+    wrong = client.post("/login/", {"username": "zeus", "password": "no", "next": "/mails/"})
+    right = client.post("/login/", {"username": "zeus", "password": "a-long-pass-phrase", "next": "/mails/"})
+
+    assert "<title>Error:" in wrong.text
+    assert 'role="alert"' in wrong.text
+    assert right.headers["Location"] == "/mails/"
+
+
+def test_a_mail_from_the_form_is_stored_and_shown():
+    browser = browser_of(zeus())
+
+    response = browser.post("/", FORM, follow=True)
+
+    mail = Mail.objects.get()
+    assert (mail.source, mail.user.username, mail.status) == (Source.FORM, "zeus", Status.QUEUED)
+    assert response.redirect_chain == [(f"/mails/{mail.pk}", 302)]
+    assert "Mail accepted." in response.text
+    assert "Mail accepted." not in browser.get(f"/mails/{mail.pk}").text
+
+
+def test_a_double_submit_is_one_mail():
+    browser = browser_of(zeus())
+
+    first, second = browser.post("/", FORM), browser.post("/", FORM)
+
+    assert first.headers["Location"] == second.headers["Location"]
+    assert Mail.objects.count() == 1
+
+
+def test_the_same_form_with_another_text_asks_before_it_sends():
+    browser = browser_of(zeus())
+    browser.post("/", FORM)
+
+    response = browser.post("/", {**FORM, "content": "Other"})
+
+    assert response.status_code == 400
+    assert "Press Send to send this text as a new mail" in response.text
+    assert "k-1" not in response.text
+
+
+def test_errors_are_named_and_what_was_typed_is_kept():
+    response = browser_of(zeus()).post("/", {**FORM, "recipient": "hera@olimpus", "content": "Precious <words>"})
+
+    assert response.status_code == 400
+    assert "<title>Error: Send a mail" in response.text
+    assert '<a href="#id_recipient">To: ' in response.text
+    assert "Precious &lt;words&gt;" in response.text
+    assert 'value="hera@olimpus"' in response.text
+
+
+def test_an_address_that_is_not_allowed_is_refused_at_its_field():
+    response = browser_of(zeus()).post("/", {**FORM, "sender": HERA})
+
+    assert response.status_code == 400
+    assert "may not send as" in response.text
+
+
+def test_who_may_send_as_nobody_is_told_what_to_do():
+    user = zeus()
+    user.sender_permissions.all().delete()
+
+    assert "You may not send as any address yet" in browser_of(user).get("/").text
+
+
+def test_the_sandbox_box_shows_only_while_no_provider_is_configured(settings):
+    browser = browser_of(zeus())
+
+    before = browser.get("/").text
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_OLYMPUS": "smtp://mail.olimpus.com"}
+    after = browser.get("/").text
+
+    assert "Sandbox is on." in before
+    assert "Sandbox is on." not in after
+
+
+def test_the_list_shows_ones_own_mails_only():
+    user = zeus()
+    a_mail(Client(Source.FORM, user=user), subject="Mine")
+    a_mail(subject="Of somebody else")
+
+    page = browser_of(user).get("/mails/").text
+
+    assert "Mine" in page
+    assert "Of somebody else" not in page
+
+
+def test_an_empty_list_says_what_to_do():
+    browser = browser_of(zeus())
+
+    assert "You have not sent a mail yet" in browser.get("/mails/").text
+
+
+def test_the_list_narrows_by_state_and_words():
+    user = zeus()
+    browser = browser_of(user)
+    a_mail(Client(Source.FORM, user=user), subject="Mine")
+
+    assert "Mine" in browser.get("/mails/?state=queued&q=to:hera").text
+    assert "No mail matches" in browser.get("/mails/?state=done").text
+    assert "is not a word of search" in browser.get("/mails/?q=colour:red").text
+
+
+def test_unknown_and_not_yours_look_alike():
+    browser = browser_of(zeus())
+    mail = a_mail()
+
+    answers = [browser.get(f"/mails/{pk}{tail}") for pk in (mail.pk, uuid.uuid4()) for tail in ("", "/timeline")]
+
+    assert {answer.status_code for answer in answers} == {404}
+
+
+def test_an_operator_sees_every_mail():
+    assert browser_of(hermes()).get(f"/mails/{a_mail().pk}").status_code == 200
+
+
+def test_the_old_address_of_a_mail_leads_to_its_page(client):
+    pk = uuid.uuid4()
+
+    assert client.get(f"/details/mails/{pk}/").headers["Location"] == f"/mails/{pk}"
+
+
+def test_no_news_is_204():
+    mail = a_mail()
+    last = Event.objects.filter(mail=mail).latest("id").pk
+
+    response = timeline_of(browser_of(hermes()), mail, after=last, status="queued")
+
+    assert (response.status_code, response.content) == (204, b"")
+
+
+def test_news_carry_the_new_steps_only_and_the_next_poller():
+    mail = a_mail()
+    first = Event.objects.filter(mail=mail).earliest("id").pk
+
+    text = timeline_of(browser_of(hermes()), mail, after=first, status="queued").text
+
+    assert "event-%d" % first not in text
+    assert text.count('class="step') == 3  # ACCEPTED, ENQUEUE, and what it waits for
+    assert 'id="poller"' in text
+
+
+def test_a_state_that_changed_without_an_event_is_news():
+    mail = a_mail()
+    last = Event.objects.filter(mail=mail).latest("id").pk
+
+    assert timeline_of(browser_of(hermes()), mail, after=last, status="sending").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_answer_carries_no_poller(olympus):
+    mail = a_mail()
+    drain("text")
+    browser = browser_of(hermes())
+
+    text = timeline_of(browser, mail, after=0, status="queued").text
+
+    assert reloaded(mail).status == Status.DONE
+    assert 'id="poller"' not in text
+    assert "Final · " in text
+    assert 'id="poller"' not in browser.get(f"/mails/{mail.pk}").text
+
+
+@pytest.mark.parametrize("after", ["", "zeus", "-1", "9" * 40, "٣"])
+def test_a_cursor_that_is_none_starts_at_the_beginning(after):
+    assert timeline_of(browser_of(hermes()), a_mail(), after=after).status_code == 200
+
+
+def test_who_was_signed_out_is_led_to_the_log_in_not_shown_it_inside_the_page(client):
+    mail = a_mail()
+
+    response = timeline_of(client, mail)
+
+    assert response.headers["HX-Redirect"] == f"/login/?next=/mails/{mail.pk}"
+
+
+def test_a_clients_event_is_escaped():
+    mail = a_mail()
+    blob = json.dumps({"service": "<script>alert(1)</script>"})
+    Event.objects.create(mail=mail, created_at=1, created_by="<b>", event="READY TO SEND", blob=blob)
+    Event.objects.create(mail=mail, created_at=1, created_by="<b>", event="<img src=x>", blob="<i>")
+
+    text = browser_of(hermes()).get(f"/mails/{mail.pk}").text
+
+    for tag in ("<script>alert", "<img src=x>", "<b>", "<i>"):
+        assert tag not in text
+
+
+def test_the_page_of_a_rejected_mail_names_the_faults():
+    user = zeus()
+    browser = browser_of(user)
+    browser.post("/", {**FORM, "recipient": "nobody"})
+
+    page = browser.get(f"/mails/{Mail.objects.get().pk}").text
+
+    assert "Failed validation" in page
+    assert "Rejected" in page
+
+
+def test_nothing_is_inline():
+    mail = a_mail()
+    browser = browser_of(hermes())
+
+    for url in (
+        "/",
+        "/mails/",
+        f"/mails/{mail.pk}",
+        "/admin/",
+        "/admin/mails/mail/",
+        f"/admin/mails/mail/{mail.pk}/change/",
+    ):
+        text = browser.get(url).text
+        assert " style=" not in text
+        assert "<style" not in text
+        assert " onclick" not in text
+        assert "<script>" not in text
+
+
+@pytest.mark.parametrize("code", [400, 403, 404, 429, 500, 503])
+def test_error_pages_touch_no_database(code, django_assert_num_queries):
+    from django.template import loader
+
+    with django_assert_num_queries(0):
+        text = loader.get_template(f"{code}.html").render({"detail": "Zeus is away.", "request_id": "abc-1"})
+
+    assert "Zeus is away." in text
+    assert "abc-1" in text
+    assert "What to do" in text

@@ -1,0 +1,243 @@
+"""The operators' pages of accounts and of the sandbox."""
+
+import datetime as dt
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.mail import EmailMessage
+from django.test import Client
+from django.utils import timezone
+
+from providers import registry
+from providers.models import Account, Breaker, BreakerChange, BreakerMode
+from providers.sandbox import mailbox
+from providers.sandbox.faults import FaultKind, FaultSetting
+
+pytestmark = pytest.mark.django_db
+ACCOUNTS = "/admin/providers/account/"
+SECRET = "SG.a-secret-of-twenty-9Xq"
+
+
+@pytest.fixture
+def operator():
+    client = Client()
+    client.force_login(User.objects.create_superuser("hermes", "hermes@olimpus.com", "a-long-pass-phrase"))
+    return client
+
+
+@pytest.fixture
+def olympus() -> Account:
+    return registry.register("olympus", "sandbox", {}, by="test")
+
+
+@pytest.fixture
+def hades() -> Account:
+    return registry.register("hades", "sandbox", {}, by="test")
+
+
+def action(account: Account, name: str) -> str:
+    return f"{ACCOUNTS}{account.pk}/action/{name}/"
+
+
+def kept_mail(account: str, subject: str = "You made my day") -> str:
+    message = EmailMessage(subject, "Hi <b>Hera</b>", "zeus@olimpus.com", ["hera@olimpus.com"])
+    return mailbox.keep(account, message.message().as_bytes())
+
+
+def test_the_list_shows_each_account_with_its_breaker(operator, olympus, hades):
+    page = operator.get(ACCOUNTS).text
+
+    assert "olympus" in page
+    assert "no faults" in page
+
+
+def test_without_any_account_the_sandbox_is_there(operator):
+    page = operator.get(ACCOUNTS).text
+
+    assert "Sandbox is on." in page
+    assert "sandbox-a" in page
+
+
+def test_an_account_is_added_and_its_secret_never_shown_again(operator):
+    form = {"name": "sendgrid-main", "option_api_key": SECRET, "option_api_url": "", "weight": 2, "enabled": "on"}
+
+    page = operator.post(f"{ACCOUNTS}add/?kind=sendgrid", form, follow=True).text
+
+    account = Account.objects.get(name="sendgrid-main")
+    assert registry.options_of(account)["api_key"] == SECRET
+    assert "set, ends …9Xq" in page
+    assert SECRET not in page
+    assert SECRET not in operator.get(f"{ACCOUNTS}{account.pk}/edit/").text
+
+
+def test_a_secret_left_empty_is_kept(operator):
+    account = registry.register("sendgrid-main", "sendgrid", {"api_key": SECRET}, by="test")
+
+    operator.post(
+        f"{ACCOUNTS}{account.pk}/edit/", {"option_api_key": "", "option_api_url": "", "weight": 5, "enabled": "on"}
+    )
+
+    account.refresh_from_db()
+    assert account.weight == 5
+    assert registry.options_of(account)["api_key"] == SECRET
+
+
+@pytest.mark.parametrize(
+    ("form", "fault"),
+    [
+        ({"name": "Not A Name", "option_host": "mail.olimpus.com"}, "lower case letters"),
+        ({"name": "smtp-one", "option_host": ""}, "It must be given."),
+        ({"name": "smtp-one", "option_host": "127.0.0.1"}, "Host: "),
+        ({"name": "smtp-one", "option_host": "mail.olimpus.com", "weight": "-1"}, "A weight is"),
+    ],
+)
+def test_what_is_wrong_is_named_and_what_was_typed_is_kept(operator, form, fault):
+    whole = {"weight": 1, "option_security": "starttls", **form}
+
+    response = operator.post(f"{ACCOUNTS}add/?kind=smtp", whole)
+
+    assert response.status_code == 400
+    assert fault in response.text
+    assert "<title>Error:" in response.text
+    assert not Account.objects.filter(kind="smtp").exists()
+
+
+def test_adding_begins_with_the_kind(operator):
+    page = operator.get(f"{ACCOUNTS}add/").text
+
+    assert "?kind=smtp" in page
+    assert "?kind=mailgun" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("force-open", BreakerMode.OPEN), ("force-closed", BreakerMode.CLOSED)],
+)
+def test_forcing_a_breaker_says_what_it_does_and_keeps_who_did_it_and_why(operator, olympus, hades, name, mode):
+    asked = operator.get(action(olympus, name)).text
+    unchanged = Breaker.objects.get(account=olympus).mode
+    done = operator.post(action(olympus, name), {"why": "they said so"}, follow=True).text
+
+    assert "What will happen" in asked
+    assert unchanged == BreakerMode.AUTO
+    assert Breaker.objects.get(account=olympus).mode == mode
+    change = BreakerChange.objects.filter(account=olympus).first()
+    assert (change.by, "they said so" in change.what) == ("hermes", True)
+    assert "they said so" in done
+
+
+def test_a_breaker_goes_back_to_its_arithmetic(operator, olympus):
+    operator.post(action(olympus, "force-open"))
+    operator.post(action(olympus, "automatic"))
+
+    assert Breaker.objects.get(account=olympus).mode == BreakerMode.AUTO
+
+
+def test_closing_the_last_door_is_said_before(operator, olympus):
+    assert "all mail waits until one is" in operator.get(action(olympus, "disable")).text
+
+
+def test_an_account_is_disabled_and_enabled(operator, olympus):
+    operator.post(action(olympus, "disable"))
+    disabled = Account.objects.get(pk=olympus.pk).enabled
+    operator.post(action(olympus, "enable"))
+
+    assert not disabled
+    assert Account.objects.get(pk=olympus.pk).enabled
+
+
+@pytest.mark.parametrize("name", ["enable", "automatic", "zeus"])
+def test_only_what_makes_a_difference_is_possible(operator, olympus, name):
+    assert operator.post(action(olympus, name)).status_code == 404
+
+
+def test_an_account_made_here_is_deleted(operator, olympus, hades):
+    operator.post(action(olympus, "delete"))
+
+    assert list(Account.objects.values_list("name", flat=True)) == ["hades"]
+
+
+def test_a_test_mail_tells_what_the_account_answered(operator, olympus):
+    addresses = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}
+
+    accepted = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", addresses).text
+    registry.set_fault(olympus, FaultSetting(FaultKind.REFUSE, 503, timezone.now() + dt.timedelta(minutes=1)))
+    refused = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", addresses).text
+
+    assert "Accepted" in accepted
+    assert mailbox.messages("olympus")[0].subject == "Test mail from Mercury"
+    assert "http-503" in refused
+
+
+def test_a_test_mail_needs_addresses(operator, olympus):
+    response = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", {"sender": "zeus", "recipient": "hera@olimpus.com"})
+
+    assert response.status_code == 400
+    assert "“zeus” is not an e-mail address" in response.text
+
+
+def test_who_may_look_may_not_act(olympus):
+    user = User.objects.create_user("iris", "iris@olimpus.com", "a-long-pass-phrase", is_staff=True)
+    from django.contrib.auth.models import Permission
+
+    user.user_permissions.add(Permission.objects.get(codename="view_account"))
+    client = Client()
+    client.force_login(user)
+
+    assert client.get(f"{ACCOUNTS}{olympus.pk}/change/").status_code == 200
+    assert "Force open" not in client.get(f"{ACCOUNTS}{olympus.pk}/change/").text
+    assert client.post(action(olympus, "force-open")).status_code == 403
+    assert client.post("/admin/sandbox/olympus/clear/").status_code == 403
+    assert client.get(f"{ACCOUNTS}add/").status_code == 403
+
+
+def test_the_mailbox_lists_and_opens_what_the_sandbox_took(operator, olympus):
+    key = kept_mail("olympus")
+
+    listed = operator.get("/admin/sandbox/?account=olympus").text
+    opened = operator.get(f"/admin/sandbox/olympus/{key}/").text
+
+    assert "You made my day" in listed
+    assert "Hi &lt;b&gt;Hera&lt;/b&gt;" in opened
+    assert "hera@olimpus.com" in opened
+
+
+@pytest.mark.parametrize("url", ["/admin/sandbox/olympus/nothing/", "/admin/sandbox/zeus/nothing/"])
+def test_a_mail_that_is_not_there_is_not_found(operator, olympus, url):
+    assert operator.get(url).status_code == 404
+
+
+def test_an_empty_mailbox_says_how_to_fill_it(operator, olympus):
+    assert "It has taken no mail yet" in operator.get("/admin/sandbox/").text
+
+
+def test_a_fault_is_set_with_an_end_and_taken_away(operator, olympus):
+    operator.post("/admin/sandbox/olympus/fault/", {"kind": "refuse", "value": "503", "for": "5m"})
+    fault = registry.fault_of(olympus)
+    page = operator.get("/admin/sandbox/").text
+    operator.post("/admin/sandbox/olympus/fault/", {"kind": ""})
+
+    assert (fault.kind, fault.value) == (FaultKind.REFUSE, 503)
+    assert dt.timedelta(minutes=4) < fault.until - timezone.now() <= dt.timedelta(minutes=5)
+    assert "Refuses" in page
+    assert registry.fault_of(olympus) is None
+
+
+@pytest.mark.parametrize(
+    "form", [{"kind": "zeus", "for": "1m"}, {"kind": "slow", "value": "x", "for": "1m"}, {"kind": "hang"}]
+)
+def test_a_fault_that_is_none_changes_nothing(operator, olympus, form):
+    page = operator.post("/admin/sandbox/olympus/fault/", form, follow=True).text
+
+    assert "olympus was not changed." in page
+    assert registry.fault_of(olympus) is None
+
+
+def test_the_mailbox_is_emptied_after_saying_how_many(operator, olympus):
+    kept_mail("olympus")
+
+    asked = operator.get("/admin/sandbox/olympus/clear/").text
+    operator.post("/admin/sandbox/olympus/clear/")
+
+    assert "holds 1 mail; they are removed" in asked
+    assert mailbox.messages("olympus") == []
