@@ -1,8 +1,12 @@
 """Provider accounts over the API. Signed in as people, for keys and their scopes belong to `mails`."""
 
+import socket
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from providers import circuit_breaker, registry
@@ -203,6 +207,57 @@ def test_other_methods_are_a_405(operator, olympus):
 
 def test_no_cache_keeps_an_account(operator):
     assert "no-cache" in operator.get(URL)["Cache-Control"]
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+HOSTS = st.sampled_from(
+    ["127.0.0.1", "[::1]", "[", "0", "localhost:6379", "a..b", "ä.example", "a" * 300, "%", "\\", "x y"]
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "api_key": JUNK | st.just(KEY),
+        "api_url": JUNK | HOSTS.map("https://{}/v3".format),
+        "sender_domain": JUNK | HOSTS,
+        "host": JUNK | HOSTS,
+        "port": JUNK,
+        "username": JUNK,
+        "password": JUNK,
+        "security": JUNK | st.sampled_from(["tls", "none"]),
+    },
+)
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": JUNK | st.from_regex(r"[a-z]{1,3}(-[a-z])?", fullmatch=True),
+        "kind": JUNK | st.sampled_from(["sendgrid", "mailgun", "smtp", "sandbox"]),
+        "options": JUNK | OPTIONS,
+        "weight": JUNK,
+        "rate": JUNK,
+        "trust_500": JUNK,
+        "enabled": JUNK,
+        "junk": JUNK,
+    },
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=BODIES)
+def test_no_body_whatsoever_is_a_500(operator, monkeypatch, body):
+    monkeypatch.setattr(socket, "getaddrinfo", _not_found)
+    registry.sync()
+
+    answers = [operator.post(URL, body), operator.put(_url("sandbox-a"), body)]
+
+    assert {answer.status_code for answer in answers} <= {200, 201, 400, 409}
+
+
+def _not_found(*args, **kwargs):
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 def test_the_description_has_the_accounts(client):
