@@ -164,7 +164,7 @@ def test_news_carry_the_new_steps_only_and_the_next_poller():
 
     text = timeline_of(browser_of(hermes()), mail, after=first, status="queued").text
 
-    assert "event-%d" % first not in text
+    assert f"event-{first}" not in text
     assert text.count('class="step') == 3  # ACCEPTED, ENQUEUE, and what it waits for
     assert 'id="poller"' in text
 
