@@ -67,7 +67,7 @@ async def _call(build, scenario, settings, monkeypatch):
                     monkeypatch.setattr(socket, "getaddrinfo", _loopback)
                 case "private":
                     settings.MERCURY_ALLOWED_HOSTS_OUT = []
-            deadline = 0.3 if scenario in NEVER_ENDING else 5.0
+            deadline = 0.7 if scenario in NEVER_ENDING else 5.0
             outcome = await accounts.send(build(provider, **changes), deadline=deadline)
         return outcome, provider
 

@@ -9,6 +9,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 from django.core.mail import EmailMessage
 
+from providers import over_smtp
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.over_smtp import Call, DeadlineOver, Envelope
 from providers.sending import Sender
@@ -45,6 +46,7 @@ class Server:
         self.taken: list[bytes] = []
         self.sessions: list[SMTP] = []
         self.served: set[int] = set()
+        self.hanging = asyncio.Event()
         self.stopped = asyncio.Event()
 
     async def __aenter__(self) -> "Server":
@@ -103,6 +105,7 @@ class Server:
             server.transport.abort()
             await asyncio.sleep(0)
         if self.scenario == f"hang-{step}":
+            self.hanging.set()
             await self.stopped.wait()
 
 
@@ -164,7 +167,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 async def _once(scenario, settings):
     """The outcome of one send."""
-    deadline = 0.4 if scenario.startswith("hang-") else 5.0
+    deadline = 1.0 if scenario.startswith("hang-") else 5.0
     if scenario in TALKERS:
         async with _talker(**TALKERS[scenario]) as port:
             return await accounts.send(accounts.smtp(port), deadline=deadline)
@@ -309,6 +312,38 @@ def test_a_password_does_not_reach_a_reason():
     outcome = asyncio.run(scenario())
 
     assert outcome.reason == "5.7.8 [secret] is wrong"
+
+
+def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
+    monkeypatch.setattr(over_smtp, "IDLE", 0.0)
+
+    async def scenario():
+        async with Server() as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+            outcomes = [await sender.send(accounts.smtp(server.port), accounts.mail()) for _ in range(2)]
+            return outcomes, len(server.sessions)
+
+    outcomes, connections = asyncio.run(scenario())
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert connections == 2
+
+
+def test_a_cancelled_call_stops_its_thread_before_the_dot():
+    async def scenario():
+        async with Server("hang-sender") as server, Sender(deadline=60, connect_timeout=1, places=1) as sender:
+            call = asyncio.create_task(sender.send(accounts.smtp(server.port), accounts.mail()))
+            await server.hanging.wait()
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            server.scenario = "ok"
+            after = await sender.send(accounts.smtp(server.port), accounts.mail())  # the only thread is free again
+            return call.cancelled(), after, server.taken
+
+    cancelled, after, taken = asyncio.run(scenario())
+
+    assert cancelled
+    assert isinstance(after, Accepted)
+    assert len(taken) == 1
 
 
 def test_a_call_that_was_given_up_never_passes_the_dot():
