@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mails import timeline
 from mails.models import Attempt, Event, Mail, uuid7
-from mails.sentences import Strong, age_words, offset_words
+from mails.sentences import Entry, Strong, age_words, offset_words
 from mails.states import EventName, HoldReason, Status
 from mails.tests.builders import a_mail, drain, reloaded
 
@@ -18,7 +19,7 @@ CAME_IN = NOW - dt.timedelta(seconds=2)
 
 
 def mail_in(status: str, **changes) -> Mail:
-    fields = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "source": "api", "lane": "text"}
+    fields: dict[str, Any] = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "source": "api", "lane": "text"}
     fields |= {"policy": "at-least-once", "created_at": CAME_IN, "expires_at": NOW, "size": 6100, "status": status}
     return Mail(id=uuid7(), **{**fields, **changes})
 
@@ -29,7 +30,7 @@ def event(name: str, blob: object = "", *, after_ms: int = 0, number: int = 1) -
     return Event(id=number, created_at=at, created_by="Dispatcher", event=name, blob=text)
 
 
-def told(name: str, blob: object = "", status: str = Status.DONE) -> timeline.Entry:
+def told(name: str, blob: object = "", status: str = Status.DONE) -> Entry:
     return timeline.entries(mail_in(status), [event(name, blob)], NOW)[0]
 
 

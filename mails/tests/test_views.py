@@ -42,7 +42,7 @@ def test_a_mail_from_the_form_is_stored_and_shown():
     response = browser.post("/", FORM, follow=True)
 
     mail = Mail.objects.get()
-    assert (mail.source, mail.user.username, mail.status) == (Source.FORM, "zeus", Status.QUEUED)
+    assert (mail.source, str(mail.user), mail.status) == (Source.FORM, "zeus", Status.QUEUED)
     assert response.redirect_chain == [(f"/mails/{mail.pk}", 302)]
     assert "Mail accepted." in response.text
     assert "Mail accepted." not in browser.get(f"/mails/{mail.pk}").text
