@@ -217,6 +217,8 @@ def _total(mail: Mail, now: dt.datetime) -> Fact:
 def _provider_note(mail: Mail, attempts: Sequence[Attempt]) -> str:
     if not attempts:
         return "not called" if mail.status in FINAL else "not called yet"
+    if len(attempts) == 1 and attempts[0].state == AttemptState.ACCEPTED:
+        return attempts[0].account
     words = []
     for attempt in attempts[-3:]:
         took = f"{durations.words(attempt.latency_ms / 1000)} " if attempt.latency_ms is not None else ""

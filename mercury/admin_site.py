@@ -14,11 +14,13 @@ from django.utils import timezone
 
 from mails import search
 from mails.models import ApiKey, Mail, Worker
+from mails.states import Status
 from providers import circuit_breaker, registry
 from providers.models import Breaker, BreakerMode, BreakerState
 from providers.registry import Candidate
 
 COUNTED_AT_MOST = 10_000
+LOOKED_BACK_AT_MOST = 1000  # mails
 WORKER_SEEN_WITHIN = dt.timedelta(seconds=30)
 _TILES = ("queued", "sending", "waiting", "unknown", "held", "discarded")
 
@@ -101,9 +103,7 @@ class MercuryAdminSite(admin.AdminSite):
             "tiles": [tile for tile in tiles if tile.label != "Held" or tile.count != "0"],
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
-            "has_failover": Mail.objects.filter(status="done", attempt_count__gt=1).exists()
-            if Mail.objects.exists()
-            else False,
+            "has_failover": _has_failover(),
             "sandbox_only": all(card.candidate.config.kind == "sandbox" for card in accounts if card.candidate.enabled),
             "drains": _who_drains(now),
             "api_url": request.build_absolute_uri(reverse("api-mails")),
@@ -168,6 +168,12 @@ def _headline(accounts: list[AccountCard]) -> tuple[str, str, str]:
     if unknown != "0":
         return "unknown", f"{unknown} mails may have been sent.", "They wait for evidence and are not sent again."
     return "ok", "All is well.", f"{len(usable)} accounts take mail."
+
+
+def _has_failover() -> bool:
+    """Whether one of the last mails went out by its second account or later."""
+    tries = Mail.objects.filter(status=Status.DONE).order_by("-pk").values_list("attempt_count", flat=True)
+    return any(count > 1 for count in tries[:LOOKED_BACK_AT_MOST])
 
 
 def _tile(name: str) -> Tile:

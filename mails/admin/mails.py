@@ -76,6 +76,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
         found, error = _narrowed(facets, chosen.get("q", "").strip())
         state = chosen.get("state", "")
         shown = found.filter(search.STATES[state][1]) if state in search.STATES else found
+        narrowed = bool(chosen.get("q", "").strip()) or any(facet.current for facet in facets)
+        counting = not (narrowed and _is_big())
         page = search.page(
             shown.select_related("api_key", "user"),
             before=chosen.get("before", ""),
@@ -87,8 +89,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "title": "Mails",
             "opts": self.opts,
             "page": page,
-            "chips": _chips(found),
-            "all_count": search.counted(found, COUNTED_AT_MOST),
+            "chips": _chips(found, counting=counting),
+            "all_count": search.counted(found, COUNTED_AT_MOST) if counting else "",
             "state": state if state in search.STATES else "",
             "facets": facets,
             "in_force": [facet for facet in facets if facet.current],
@@ -129,10 +131,15 @@ def _mail(object_id: str) -> Mail:
         raise Http404("There is no such mail.") from None
 
 
-def _chips(found: MailQuerySet) -> list[Chip]:
+def _is_big() -> bool:
+    """Whether counting through a filter, which no index may serve, would take long."""
+    return Mail.objects.order_by()[: COUNTED_AT_MOST + 1].count() > COUNTED_AT_MOST
+
+
+def _chips(found: MailQuerySet, *, counting: bool) -> list[Chip]:
     """The states with their numbers, each read from an index up to a bound; rare ones only where there are any."""
     chips = [
-        Chip(name, label, search.counted(found.filter(condition), COUNTED_AT_MOST))
+        Chip(name, label, search.counted(found.filter(condition), COUNTED_AT_MOST) if counting else "")
         for name, (label, condition) in search.STATES.items()
     ]
     return [chip for chip in chips if chip.count != "0" or chip.name not in ("held", "expired", "cancelled")]

@@ -170,7 +170,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         if request.method == "POST" and form.is_valid() and (account := form.save(by=_by(request))):
             messages.success(request, f"The account {account.name} is added. Send a test mail to see whether it works.")
             return redirect("admin:providers_account_change", account.pk)
-        return self._form(request, form, title=f"Add a {kind.label} account", button="Add the account", back="")
+        return self._form(request, form, title=f"New {kind.label} account", button="Add the account", back="")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -128,6 +128,7 @@
     showTimes(document);
     setInterval(showAges, 1000);
     document.querySelector("[data-focus]")?.focus();
+    document.querySelectorAll("[data-mirrored]").forEach(mirror);
     document.addEventListener("input", (event) => { if (event.target.closest("[data-mirrored]")) mirror(event.target); });
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button");
