@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from mails.models import Mail, Recipient
 from mails.querysets import MailQuerySet
+from mails.sentences import clean
 from mails.states import LEASED, HoldReason, Status
 
 # What a list may be narrowed to, in the order people read it: name -> (words, condition).
@@ -47,6 +48,8 @@ def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
 
     Raises UnknownSearchWord, naming what it knows.
     """
+    if clean(text) != text:
+        raise UnknownSearchWord("The search has a character that no mail can have, such as NUL. Type the words anew.")
     for word in text.split():
         mails = mails.filter(_condition(word))
     return mails

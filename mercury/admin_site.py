@@ -166,8 +166,8 @@ def _headline(accounts: list[AccountCard]) -> tuple[str, str, str]:
         return "bad", f"Breaker open on {names}.", f"Its mail goes to {others}; nothing is lost."
     unknown = search.counted(Mail.objects.filter(search.STATES["unknown"][1]), COUNTED_AT_MOST)
     if unknown != "0":
-        return "unknown", f"{unknown} mails may have been sent.", "They wait for evidence and are not sent again."
-    return "ok", "All is well.", f"{len(usable)} accounts take mail."
+        return "unknown", f"Outcome unknown: {unknown}.", "Such a mail may have been sent; it waits for evidence."
+    return "ok", "All is well.", "One account takes mail." if len(usable) == 1 else f"{len(usable)} accounts take mail."
 
 
 def _has_failover() -> bool:

@@ -138,7 +138,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """The form; below a key that was just made, its text and a curl line that works."""
-        key = ApiKey.objects.filter(pk=object_id).first() if object_id and object_id.isdigit() else None
+        key = ApiKey.objects.filter(pk=object_id).first() if object_id and object_id.isdecimal() else None
         shown = {
             "key": key,
             "key_text": _taken_for_this_page(request, key) if request.method == "GET" else "",

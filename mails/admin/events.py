@@ -1,7 +1,10 @@
 """Events as they were recorded: to be read, never to be edited."""
 
+from typing import Any
+
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from mails.models import Event
 
@@ -12,6 +15,10 @@ class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
 
     fields = ("id", "mail", "created_at", "created_by", "event", "blob")
     readonly_fields = fields
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """On to the mails."""
+        return redirect("admin:mails_mail_changelist")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Events are reached from their mail."""

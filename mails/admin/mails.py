@@ -172,18 +172,18 @@ def _narrowed(facets: list[Facet], words: str) -> tuple[MailQuerySet, str]:
 def _filtered(mails: MailQuerySet, facet: Facet) -> MailQuerySet:
     value = facet.current
     match facet.parameter:
+        case "app" if value.isascii() and value.isdigit() and len(value) < 19:  # also keys that are not listed
+            return mails.filter(api_key_id=int(value))
+        case _ if value not in dict(facet.choices):
+            return mails.none()
         case "account":
             return mails.filter(provider="" if value == "-" else value)
         case "lane":
             return mails.filter(lane=value)
-        case "app" if value.isascii() and value.isdigit() and len(value) < 19:
-            return mails.filter(api_key_id=int(value))
-        case "app":
-            return mails.filter(source=value)
-        case "age" if value in search.AGES:
+        case "age":
             return search.since(mails, search.AGES[value][1], timezone.now())
         case _:
-            return mails.none()
+            return mails.filter(source=value)
 
 
 def _headers(story: Story) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The operators' pages of mails, keys and people, and the overview."""
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 from django.urls import reverse
@@ -59,13 +60,14 @@ def test_the_list_filters_by_state_account_lane_application_and_age(operator):
     assert "By key" not in operator.get(MAILS, {"q": "to:iris"}).text
 
 
-@pytest.mark.parametrize(
-    "query", [{"age": "zeus"}, {"app": "9" * 40}, {"lane": "zeus"}, {"before": "zeus"}, {"q": "id:zeus"}]
-)
-def test_no_filter_breaks_the_list(operator, query):
+@pytest.mark.parametrize("value", ["zeus", "9" * 40, "\0", "\ud800", "id:zeus", "٣", "²", "' OR 1=1"])
+@pytest.mark.parametrize("name", ["state", "account", "lane", "app", "age", "before", "after", "q"])
+def test_no_filter_breaks_the_list(operator, name, value):
     a_mail()
+    query = urlencode({name: value}, errors="surrogatepass")
 
-    assert operator.get(MAILS, query).status_code == 200
+    assert operator.get(f"{MAILS}?{query}").status_code == 200
+    assert operator.get(f"/mails/?{query}").status_code == 200
 
 
 def test_an_empty_list_lists_the_filters_to_take_away(operator):
@@ -156,6 +158,15 @@ def test_an_event_can_be_read_and_not_changed(operator):
     assert operator.post(url, {"event": "DONE"}).status_code == 403
 
 
+def test_there_is_no_list_of_all_events(operator):
+    assert operator.get("/admin/mails/event/").headers["Location"] == MAILS
+
+
+@pytest.mark.parametrize("pk", ["zeus", "²", "9" * 40, "0"])
+def test_a_key_that_is_not_there_is_not_shown(operator, pk):
+    assert operator.get(f"{KEYS}{pk}/change/").status_code == 302
+
+
 def test_a_key_is_shown_once_with_a_curl_line(operator):
     form = {"name": "accounts", "scopes": ["mails:send"], "senders": "zeus@olimpus.com\n@olimpus.com"}
 
@@ -244,6 +255,13 @@ def test_queues_without_redis_say_who_drains(operator, settings):
     settings.MERCURY_EMBEDDED = True
 
     assert "Mail drains in the web process." in operator.get("/admin/queues/").text
+
+
+def test_an_unknown_outcome_is_said_on_the_overview(operator, olympus):
+    a_mail()
+    Mail.objects.update(status="held", reason_code="outcome-unknown", next_attempt_at=None)
+
+    assert "Outcome unknown: 1." in operator.get("/admin/").text
 
 
 def test_the_navigation_counts_open_breakers(operator, olympus):

@@ -20,7 +20,7 @@ def timeline_of(browser, mail, **query):
     return browser.get(reverse("mail-timeline", args=[mail.pk]), query, headers={"HX-Request": "true"})
 
 
-@pytest.mark.parametrize("url", ["/", "/mails/", f"/mails/{uuid.uuid4()}"])
+@pytest.mark.parametrize("url", ["/", "/mails/", "/mails/019aa3f2-6c1e-7b40-9d55-3f1c8ee0a417"])
 def test_a_stranger_is_led_to_the_log_in_and_back(client, url):
     assert client.get(url).headers["Location"] == f"/login/?next={url}"
 
@@ -34,6 +34,23 @@ def test_the_log_in_leads_on_and_names_what_is_wrong(client):
     assert "<title>Error:" in wrong.text
     assert 'role="alert"' in wrong.text
     assert right.headers["Location"] == "/mails/"
+
+
+def test_too_many_tries_are_locked_out(client):
+    for _ in range(12):
+        response = client.post("/login/", {"username": "zeus", "password": "no"})
+
+    assert response.status_code == 429
+    assert "Too many tries" in response.text
+
+
+@pytest.mark.parametrize("field", ["sender", "recipient", "subject", "content", "idempotency_key"])
+@pytest.mark.parametrize("value", ["\0", "\u202e", "x" * 100_000, "\r\nBcc: iris@olimpus.com", "ü" * 300, " "])
+def test_no_field_breaks_the_form(field, value):
+    response = browser_of(zeus()).post("/", {**FORM, field: value})
+
+    assert response.status_code in (302, 400)
+    assert response.status_code == 302 or 'role="alert"' in response.text
 
 
 def test_a_mail_from_the_form_is_stored_and_shown():
