@@ -1,8 +1,8 @@
 """People: Django's users, with the addresses that each may send as."""
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 
 from mails.models import SenderPermission
 
@@ -28,5 +28,12 @@ class PersonAdmin(UserAdmin):  # type: ignore[type-arg]  # not generic at run ti
     inlines = (SenderPermissionInline,)
 
 
-admin.site.unregister(User)
+class TeamAdmin(GroupAdmin):
+    """Django's group pages, with a plain selection for the same reason."""
+
+    filter_horizontal = ()
+
+
+admin.site.unregister([User, Group])
+admin.site.register(Group, TeamAdmin)
 admin.site.register(User, PersonAdmin)

@@ -251,6 +251,9 @@ def urls(olympus: SandboxAccount) -> list[str]:
         f"/admin/sandbox/olympus/{box.key}/",
         "/admin/queues/",
         "/admin/more/",
+        "/admin/password_change/",
+        "/admin/auth/group/add/",
+        "/admin/auth/user/add/",
         "/admin/auth/user/",
         f"/admin/auth/user/{operator.pk}/change/",
     ]

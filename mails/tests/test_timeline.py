@@ -19,7 +19,12 @@ CAME_IN = NOW - dt.timedelta(seconds=2)
 
 
 def mail_in(status: str, **changes) -> Mail:
-    fields: dict[str, Any] = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "source": "api", "lane": "text"}
+    fields: dict[str, Any] = {
+        "sender": "zeus@olimpus.com",
+        "recipient": "hera@olimpus.com",
+        "source": "api",
+        "lane": "text",
+    }
     fields |= {"policy": "at-least-once", "created_at": CAME_IN, "expires_at": NOW, "size": 6100, "status": status}
     return Mail(id=uuid7(), **{**fields, **changes})
 
