@@ -1,0 +1,84 @@
+import datetime as dt
+
+import pytest
+from django.utils import timezone
+
+from mails import keys
+from mails.models import ApiKey
+from mails.tests.commandline import run
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_key_is_shown_once_and_works():
+    text = run(
+        "apikey", "create", "shop", "--scope", "mails:send", "--sender", "@olimpus.com", "--expires", "90d", "--json"
+    ).document["key"]
+
+    key = keys.find(text)
+    assert key is not None
+    assert (key.name, key.scopes, key.senders) == ("shop", ["mails:send"], ["@olimpus.com"])
+    assert key.expires_at is not None
+    assert abs(key.expires_at - timezone.now() - dt.timedelta(days=90)) < dt.timedelta(minutes=1)
+    assert text not in run("apikey", "list").out
+
+
+def test_a_key_without_sender_says_that_it_may_not_send_yet():
+    assert "may not send yet" in run("apikey", "create", "shop").out
+
+
+def test_an_unknown_scope_is_refused_with_the_known_ones():
+    ran = run("apikey", "create", "shop", "--scope", "mails:eat")
+
+    assert "mails:send" in ran.error
+    assert not ApiKey.objects.exists()
+
+
+def test_a_dry_run_makes_no_key():
+    assert "shop" in run("apikey", "create", "shop", "--dry-run").out
+    assert not ApiKey.objects.exists()
+
+
+def test_the_list_shows_prefixes_and_states_and_no_secret():
+    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    keys.revoke(key)
+
+    table = run("apikey", "list").out
+
+    assert key.prefix in table
+    assert "revoked" in table
+    assert text.rpartition("_")[2] not in table
+
+
+def test_nothing_is_revoked_without_an_answer():
+    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+
+    ran = run("apikey", "revoke", key.prefix)
+
+    assert ran.code == 2
+    assert "--yes" in ran.error
+    assert keys.find(text) is not None
+
+
+def test_a_revoked_key_works_no_more():
+    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+
+    assert run("apikey", "revoke", f"mk_{key.prefix}", "--yes").code == 0
+
+    assert keys.find(text) is None
+
+
+def test_a_rotated_key_has_a_new_text_and_the_old_one_works_on():
+    key, old = keys.create("shop", scopes=["mails:send"], senders=["*"])
+
+    new = run("apikey", "rotate", key.prefix, "--overlap", "1h", "--json").document["key"]
+
+    assert new != old
+    assert keys.find(new) == keys.find(old) == key
+
+
+def test_an_unknown_prefix_fails():
+    ran = run("apikey", "revoke", "nothere1", "--yes")
+
+    assert ran.code == 1
+    assert "apikey list" in ran.error

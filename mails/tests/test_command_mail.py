@@ -1,0 +1,68 @@
+import email
+import uuid
+
+import pytest
+
+from mails.tests.builders import HERA, ZEUS, a_mail, drain, event_names
+from mails.tests.commandline import run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_mail_is_shown_with_its_verdict_its_timeline_and_the_reasons(olympus, hades):
+    olympus.refuse(503)
+    hades.refuse(503)
+    mail = a_mail()
+    drain()
+
+    ran = run("mail", str(mail.pk))
+
+    assert ran.code == 0
+    assert ran.out.startswith("Waiting to retry. ")
+    assert "READY TO SEND  Chose olympus" in ran.out
+    assert "left out" in ran.out
+
+
+def test_json_is_one_document_with_the_events(olympus):
+    mail = a_mail()
+    drain()
+
+    document = run("mail", str(mail.pk), "--json").document
+
+    assert (document["id"], document["status"], document["provider"]) == (str(mail.pk), "done", "olympus")
+    assert [event["event"] for event in document["events"]] == event_names(mail)
+
+
+def test_events_are_shown_as_recorded():
+    mail = a_mail()
+
+    lines = run("mail", str(mail.pk), "--events", "--json").lines
+
+    assert [line["event"] for line in lines] == event_names(mail)
+    assert set(lines[0]) == {"id", "mail_id", "created_at", "created_by", "event", "blob"}
+
+
+def test_raw_is_the_source_a_provider_is_handed():
+    mail = a_mail()
+
+    source = email.message_from_string(run("mail", str(mail.pk), "--raw").out)
+
+    assert (source["From"], source["To"], source["X-Mercury-ID"]) == (ZEUS, HERA, str(mail.pk))
+    assert str(mail.pk) in source["Message-ID"]
+
+
+@pytest.mark.parametrize("text", [str(uuid.uuid4()), "order-1"])
+def test_an_unknown_id_fails_and_says_how_to_find_one(text):
+    ran = run("mail", text)
+
+    assert ran.code == 1
+    assert "manage.py mails --search" in ran.error
+
+
+def test_text_of_clients_cannot_drive_the_terminal():
+    mail = a_mail()
+    mail.events.create(
+        event="\x1b[2J\x07note", created_by="key:1", created_at=mail.events.get(event="NEW").created_at, blob="{}"
+    )
+
+    assert "\x1b" not in run("mail", str(mail.pk)).out

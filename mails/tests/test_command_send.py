@@ -1,0 +1,116 @@
+import io
+
+import pytest
+
+from mails.models import Mail
+from mails.states import Policy, Source, Status
+from mails.tests.builders import HERA, IRIS, ZEUS, event_names
+from mails.tests.commandline import run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HELLO = ("send", "--from", ZEUS, "--to", HERA, "--subject", "You made my day")
+
+
+@pytest.fixture(autouse=True)
+def embedded(settings):
+    settings.REDIS_URL = ""
+    settings.MERCURY_EMBEDDED = True
+
+
+def test_a_mail_is_handed_in_and_its_id_and_page_are_printed(settings):
+    settings.MERCURY_BASE_URL = "https://mail.olimpus.com"
+
+    ran = run(*HELLO, "--to", IRIS)
+
+    mail = Mail.objects.get()
+    assert (ran.code, ran.out.split()) == (0, [str(mail.pk), f"https://mail.olimpus.com/mails/{mail.pk}"])
+    assert (mail.source, mail.recipient, mail.subject) == (Source.COMMAND, f"{HERA}, {IRIS}", "You made my day")
+
+
+def test_the_body_is_read_from_a_file(tmp_path):
+    (tmp_path / "body.txt").write_text("Hi\n")
+
+    run(*HELLO, "--text", str(tmp_path / "body.txt"))
+
+    assert Mail.objects.get().content.text == "Hi\n"
+
+
+def test_the_body_is_read_from_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hi"))
+
+    run(*HELLO, "--text", "-")
+
+    assert Mail.objects.get().content.text == "Hi"
+
+
+def test_a_missing_file_is_wrong_use():
+    ran = run(*HELLO, "--text", "nowhere.txt")
+
+    assert ran.code == 2
+    assert "nowhere.txt" in ran.error
+    assert not Mail.objects.exists()
+
+
+def test_an_invalid_mail_names_each_field_and_is_wrong_use():
+    ran = run("send", "--from", "zeus", "--to", HERA)
+
+    assert ran.code == 2
+    assert "sender:" in ran.error
+    assert Mail.objects.get().status == Status.REJECTED
+
+
+def test_the_same_key_gives_the_same_mail():
+    first = run(*HELLO, "--key", "order-1", "--json").document
+    second = run(*HELLO, "--key", "order-1", "--json").document
+
+    assert first["id"] == second["id"]
+
+
+def test_the_same_key_with_another_mail_fails():
+    run(*HELLO, "--key", "order-1")
+
+    ran = run("send", "--from", ZEUS, "--to", IRIS, "--key", "order-1")
+
+    assert ran.code == 1
+    assert "another body" in ran.error
+
+
+def test_a_dry_run_stores_nothing():
+    ran = run(*HELLO, "--dry-run")
+
+    assert HERA in ran.out
+    assert not Mail.objects.exists()
+
+
+def test_waiting_drains_by_itself_and_shows_the_timeline(olympus):
+    ran = run(*HELLO, "--wait")
+
+    assert ran.code == 0
+    mail = Mail.objects.get()
+    shown = [name for name in event_names(mail) if name in ran.out]
+    assert shown == ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND", "DONE"]
+    assert "Sent. Taken by olympus" in ran.out
+
+
+def test_waiting_ends_with_1_when_nobody_takes_it(olympus):
+    olympus.refuse(400)
+
+    ran = run(*HELLO, "--wait", "--json")
+
+    assert (ran.code, ran.document["status"]) == (1, Status.DISCARDED)
+
+
+def test_waiting_ends_with_4_when_the_mail_is_held(olympus):
+    olympus.lose_answer()
+
+    ran = run(*HELLO, "--policy", Policy.AT_MOST_ONCE, "--wait", "--json")
+
+    assert (ran.code, ran.document["status"]) == (4, Status.HELD)
+
+
+def test_waiting_ends_with_4_when_the_time_is_over(olympus):
+    olympus.refuse(503)
+
+    ran = run(*HELLO, "--wait", "300ms", "--json")
+
+    assert (ran.code, ran.document["status"]) == (4, Status.WAITING)
