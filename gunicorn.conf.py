@@ -1,7 +1,11 @@
-"""How the web process runs; gunicorn reads this file by itself. Without a database and Redis of its own, one process
-serves and drains. `wsgi.py` starts the drain after the fork, so the application must not be preloaded."""
+"""How the web process runs; gunicorn reads this file by itself.
+
+Without a database and Redis of its own, one process serves and drains. `wsgi.py` starts the drain after the fork, so the
+application must not be preloaded.
+"""
 
 import os
+from typing import Any
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
@@ -12,3 +16,19 @@ timeout = 60
 graceful_timeout = 30  # seconds: more than a call's deadline + 5, so that a stop leaves no outcome unknown
 keepalive = 5
 accesslog = None  # Mercury logs its own events; an access log would repeat addresses in search words
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to serve strangers with the settings of a laptop."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 (gunicorn sets the path after reading this)
+
+    from mercury import checks  # noqa: PLC0415
+
+    addresses = [
+        address if isinstance(address, str) else f"{address[0]}:{address[1]}" for address in server.cfg.address
+    ]
+    try:
+        checks.refuse_unsafe_start(addresses)
+    except ImproperlyConfigured as error:
+        raise SystemExit(f"Mercury does not start. {error}") from error

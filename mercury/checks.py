@@ -15,7 +15,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from mails.states import Policy
 from mercury.lib import durations
@@ -76,8 +76,7 @@ def values(**_: Any) -> list[CheckMessage]:
 
 def database(**_: Any) -> list[CheckMessage]:
     """A database, or a driver of it, that Mercury would not work with."""
-    engine = settings.DATABASES["default"]["ENGINE"]
-    if "sqlite" in engine and sqlite3.sqlite_version_info < SQLITE_NEEDED:
+    if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < SQLITE_NEEDED:
         return [
             Error(
                 f"SQLite {sqlite3.sqlite_version} is too old; Mercury needs {'.'.join(map(str, SQLITE_NEEDED))}.",
@@ -85,7 +84,7 @@ def database(**_: Any) -> list[CheckMessage]:
                 id="mercury.E004",
             )
         ]
-    if "postgresql" in engine and importlib.util.find_spec("psycopg") is not None:
+    if connection.vendor == "postgresql" and importlib.util.find_spec("psycopg") is not None:
         return [
             Warning(
                 "psycopg 3 is installed beside psycopg2: Django prefers it in silence, and Mercury is not tested with it.",
@@ -122,7 +121,7 @@ def production(**_: Any) -> list[CheckMessage]:
                 id="mercury.W003",
             )
         )
-    if settings.REDIS_URL and "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+    if settings.REDIS_URL and connection.vendor == "sqlite":
         found.append(
             Warning(
                 "SQLite with Redis: workers on other machines do not see the mails, those on this one wait for each other.",
@@ -155,7 +154,8 @@ def refuse_unsafe_start(addresses: Iterable[str] = ()) -> None:
     `addresses` are those the server listens on, `host:port`. Called as the web process starts.
     """
     found = beyond_loopback()
-    listening = [address for address in addresses if not _is_loopback(address.rpartition(":")[0])]
+    by_network = [address for address in addresses if not address.startswith(("unix:", "/"))]
+    listening = [address for address in by_network if not _is_loopback(address.rpartition(":")[0])]
     if listening and not found:
         found = _unsafe(f"The server listens on {', '.join(listening)}")
     if found:
@@ -185,7 +185,7 @@ def _unsafe(because: str) -> list[CheckMessage]:
 
 def _is_loopback(host: str) -> bool:
     host = host.strip("[]").lower()
-    if host == "localhost" or host.endswith(".localhost") or host.startswith(("unix:", "/")):
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback

@@ -1,0 +1,137 @@
+import datetime as dt
+import importlib.util
+import sqlite3
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+from mercury import checks
+
+
+def ids(messages):
+    return [message.id for message in messages]
+
+
+@pytest.fixture
+def a_real_installation(settings):
+    settings.SECRET_KEY = "x" * 50
+    settings.MERCURY_SECRET_IS_MADE = False
+    settings.DEBUG = False
+    settings.ALLOWED_HOSTS = ["mail.example.com"]
+    settings.MERCURY_HTTPS = True
+    settings.REDIS_URL = ""
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "smtp://zeus:thunder@smtp.example.com:587"}
+    return settings
+
+
+def test_a_misspelt_name_is_named_with_the_right_one(settings):
+    settings.MERCURY_ENVIRONMENT = {"MERCURY_POLCY": "at-most-once", "MERCURY_POLICY": "at-most-once"}
+
+    [warning] = checks.names()
+
+    assert (warning.id, warning.msg.split()[0], warning.hint) == (
+        "mercury.W001",
+        "MERCURY_POLCY",
+        "Did you mean MERCURY_POLICY?",
+    )
+
+
+def test_the_defaults_are_sound(settings):
+    settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+    settings.DEBUG = False
+
+    assert [*checks.values(), *checks.database(), *checks.accounts(), *checks.beyond_loopback()] == []
+
+
+def test_a_lease_must_outlast_a_call(settings):
+    settings.MERCURY_DEADLINE = dt.timedelta(seconds=20)
+    settings.MERCURY_LEASE = dt.timedelta(seconds=49)
+
+    assert ids(checks.values()) == ["mercury.E001"]
+
+
+def test_an_unknown_policy_is_named_with_the_known_ones(settings):
+    settings.MERCURY_POLICY = "exactly-once"
+
+    [error] = checks.values()
+
+    assert error.id == "mercury.E002"
+    assert "at-least-once" in error.hint
+
+
+def test_nobody_drains_with_no_place(settings):
+    settings.MERCURY_PLACES = 0
+
+    assert ids(checks.values()) == ["mercury.E003"]
+
+
+def test_an_old_sqlite_is_refused(monkeypatch):
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+
+    assert ids(checks.database()) == ["mercury.E004"]
+
+
+def test_a_second_driver_is_worth_a_warning(monkeypatch):
+    monkeypatch.setattr(connection, "vendor", "postgresql")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "psycopg" else None)
+
+    assert ids(checks.database()) == ["mercury.W002"]
+
+
+def test_an_account_that_cannot_be_read_is_an_error(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "pigeon://smtp.example.com"}
+
+    [error] = checks.accounts()
+
+    assert error.id == "mercury.E005"
+    assert "PROVIDER_RELAY" in error.msg
+
+
+def test_a_real_installation_is_silent(a_real_installation):
+    assert [*checks.beyond_loopback(), *checks.production(), *checks.production_accounts()] == []
+
+
+@pytest.mark.parametrize("hosts", [["mail.example.com"], ["10.0.0.5"], ["*"], ["localhost", ".example.com"]])
+def test_strangers_meet_no_made_secret_and_no_debug(a_real_installation, hosts):
+    a_real_installation.ALLOWED_HOSTS = hosts
+    a_real_installation.MERCURY_SECRET_IS_MADE = True
+    a_real_installation.DEBUG = True
+
+    assert ids(checks.beyond_loopback()) == ["mercury.E006", "mercury.E007"]
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY"):
+        checks.refuse_unsafe_start()
+
+
+def test_on_loopback_a_made_secret_is_enough(settings):
+    settings.MERCURY_SECRET_IS_MADE = True
+    settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+    checks.refuse_unsafe_start(["127.0.0.1:8000", "[::1]:8000", "unix:/run/mercury"])
+
+
+def test_a_server_that_listens_to_all_needs_a_secret(settings):
+    settings.MERCURY_SECRET_IS_MADE = True
+    settings.ALLOWED_HOSTS = ["localhost"]
+
+    with pytest.raises(ImproperlyConfigured, match=r"0\.0\.0\.0:8000"):
+        checks.refuse_unsafe_start(["0.0.0.0:8000"])
+
+
+def test_a_deployment_without_https_or_with_sqlite_and_redis_is_warned_of(a_real_installation, monkeypatch):
+    a_real_installation.MERCURY_HTTPS = False
+    a_real_installation.REDIS_URL = "redis://127.0.0.1:6379/0"
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+
+    assert ids(checks.production()) == ["mercury.W003", "mercury.W004"]
+
+
+@pytest.mark.django_db
+def test_a_deployment_without_an_account_is_warned_of_until_one_is_stored(a_real_installation, request):
+    a_real_installation.MERCURY_ENVIRONMENT = {}
+    before = ids(checks.production_accounts())
+
+    request.getfixturevalue("olympus")
+
+    assert (before, ids(checks.production_accounts())) == (["mercury.W005"], [])

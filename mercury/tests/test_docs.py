@@ -1,0 +1,89 @@
+"""The documentation knows every setting, command, event, state and path, and none that does not exist."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand
+from drf_spectacular.generators import SchemaGenerator
+
+from mails.states import EventName, Status
+from providers.outcomes import Fault
+
+ROOT = Path(settings.BASE_DIR)
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+OF_PROVIDERS = re.compile(r"PROVIDER_|SENDGRID_|MAILGUN_")
+OURS = [name for name, app in get_commands().items() if app in {"mails", "providers", "mercury"}]
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def own_options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options that the command itself adds, and those of its words."""
+    common = {option for action in BaseCommand().create_parser("", "")._actions for option in action.option_strings}
+    common |= {"--json", "--dry-run", "--yes"}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, subparser in action.choices.items():
+                yield word
+                yield from own_options(subparser)
+        yield from (option for option in action.option_strings if option.startswith("--") and option not in common)
+
+
+@pytest.mark.parametrize("name", sorted(settings.MERCURY_NAMES))
+def test_every_setting_has_its_lines(name):
+    assert f"`{name}`" in page("docs/settings.md")
+    assert re.search(rf"^# {name}=", page(".env.example"), re.MULTILINE)
+
+
+def test_the_example_names_no_setting_that_does_not_exist():
+    named = set(re.findall(r"^# ([A-Z_]+)=", page(".env.example"), re.MULTILINE))
+
+    assert {name for name in named - settings.MERCURY_NAMES if not OF_PROVIDERS.match(name)} == set()
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_every_command_and_option_has_its_line(name):
+    command = load_command_class(get_commands()[name], name)
+    [line] = re.findall(rf"^\| `{name}` \|.*$", page("docs/operations.md"), re.MULTILINE)
+
+    missing = [option for option in own_options(command.create_parser("manage.py", name)) if option not in line]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("word", [*EventName.values, *Status.values])
+def test_every_event_and_state_is_in_the_api_page(word):
+    assert f"`{word}`" in page("docs/api.md")
+
+
+def test_every_path_is_in_the_api_page():
+    paths = [re.sub(r"\{\w+\}", "{}", path) for path in SchemaGenerator().get_schema(public=True)["paths"]]
+    text = re.sub(r"\{\w+\}", "{}", page("docs/api.md"))
+
+    assert [path for path in paths if path.removesuffix("/") not in text] == []
+
+
+@pytest.mark.parametrize("fault", Fault.values)
+def test_every_kind_of_fault_is_in_the_providers_page(fault):
+    assert fault in page("docs/providers.md")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_only_commands_targets_and_pages_that_exist(path):
+    text = path.read_text()
+    targets = re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE)
+
+    commands = set(re.findall(r"manage\.py ([a-z]+)", text))
+    made = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE))
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+
+    assert commands - set(get_commands()) == set()
+    assert {first or second for first, second in made} - set(targets) == set()
+    assert [link for link in links if not (path.parent / link).exists()] == []
