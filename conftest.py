@@ -1,6 +1,5 @@
 """What all tests share: the databases as production uses them, a data folder of their own, and the cast."""
 
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,8 @@ import pytest
 from django.db.backends.sqlite3.base import DatabaseOperations  # of operations, which needs base loaded first
 
 from mails import jobs
-from mails.tests.builders import SandboxAccount, sandbox_account
 from mercury.lib import database_clock
+from providers.tests.builders import SandboxAccount, sandbox_account
 
 guards = import_module("mails.migrations.0002_append_only_events")
 
@@ -25,13 +24,12 @@ DatabaseOperations.sql_flush = _flush_past_the_guards  # type: ignore[method-ass
 
 
 @pytest.fixture(autouse=True)
-def a_house_of_its_own(settings: Any, tmp_path: Path) -> Iterator[None]:
+def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
     """No test sees another's sandbox mail, accounts of the tester's environment, or a clock of a database gone."""
     settings.MERCURY_DATA = tmp_path
     settings.MERCURY_ENVIRONMENT = {}
     database_clock.forget()
     jobs.forget_redis()
-    yield
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ class LaneWorker(SimpleWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run the job if its function is the one that this queue is for; delete it if not."""
         if job.func_name != ALLOWED_JOB:
-            log.error("job_refused", function=job.func_name[:100], queue=queue.name)
+            log.error("job_refused", function=str(job.func_name)[:100], queue=queue.name)
             job.delete()
             return
         super().execute_job(job, queue)
@@ -92,7 +92,7 @@ class LaneWorker(SimpleWorker):
         """Tell the process to stop, too."""
         if self.stopping is not None:
             self.stopping.set()
-        super().handle_warm_shutdown_request()
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
 
 
 def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:

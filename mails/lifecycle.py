@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from mails.models import Event, Mail
-from mails.states import FINAL, LEASED, TRANSITIONS, AttemptState, EventName, RecipientState, Status
+from mails.states import FINAL, LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 

@@ -23,5 +23,6 @@ def build(mail_id: uuid.UUID, *, sender: str, recipients: Sequence[str], subject
         to=list(recipients),
         headers={"Message-ID": message_id(mail_id, sender), "X-Mercury-ID": str(mail_id)},
     )
-    message.metadata = {"mercury_id": str(mail_id)}
+    # anymail's own attribute: providers return it with their reports.
+    setattr(message, "metadata", {"mercury_id": str(mail_id)})  # noqa: B010 (no attribute of Django's class)
     return message

@@ -10,7 +10,7 @@ from django.db import models
 from mails.states import DUE
 
 if TYPE_CHECKING:
-    from mails.models import ApiKey, Event, Mail
+    from mails.models import ApiKey, Event, Mail  # noqa: F401 (named in the base classes)
 
 
 class MailQuerySet(models.QuerySet["Mail"]):

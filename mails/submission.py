@@ -188,7 +188,7 @@ def _header_text(value: object, wanted: str) -> str:
     """Text that ends up in a header: no character there may end the line or turn the reading direction."""
     text = _string(value, wanted)
     for character in text:
-        if character in _BIDI or (character < " " or character > "~") and unicodedata.category(character) in _BREAKS:
+        if character in _BIDI or ((character < " " or character > "~") and unicodedata.category(character) in _BREAKS):
             raise _Fault(
                 "forbidden_character",
                 f"It contains the character U+{ord(character):04X}, which may not stand in a header; take it out.",

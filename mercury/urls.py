@@ -22,9 +22,7 @@ api = [
     re_path(r"^mails/(?P<mail_id>[^/]+)/events/(?P<event_id>[^/]+)/?$", mail_api.OneEvent.as_view(), name="api-event"),
     path("dispatcher/providers/", provider_api.Accounts.as_view(), name="api-providers"),
     path("dispatcher/providers", provider_api.Accounts.as_view()),
-    re_path(
-        r"^dispatcher/providers/(?P<account_id>[^/]+)/?$", provider_api.OneAccount.as_view(), name="api-provider"
-    ),
+    re_path(r"^dispatcher/providers/(?P<account_id>[^/]+)/?$", provider_api.OneAccount.as_view(), name="api-provider"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
 ]
 

@@ -79,21 +79,27 @@ class Permission:
 def permission(breaker: Snapshot, now: dt.datetime) -> Permission:
     """Whether the breaker and the provider's own rate limit let a call through."""
     if breaker.mode == BreakerMode.OPEN:
-        return Permission(False, "breaker forced open")
+        return Permission(allowed=False, note="breaker forced open")
     if breaker.limited_until and breaker.limited_until > now:
-        return Permission(False, f"rate limit until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until)
+        return Permission(
+            allowed=False, note=f"rate limit until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until
+        )
     if breaker.mode == BreakerMode.CLOSED:
-        return Permission(True, "breaker forced closed")
+        return Permission(allowed=True, note="breaker forced closed")
     match breaker.state:
         case BreakerState.OPEN if breaker.open_until and breaker.open_until > now:
-            return Permission(False, f"breaker open until {breaker.open_until:%H:%M:%S}", until=breaker.open_until)
+            return Permission(
+                allowed=False, note=f"breaker open until {breaker.open_until:%H:%M:%S}", until=breaker.open_until
+            )
         case BreakerState.HALF_OPEN if breaker.probe_until and breaker.probe_until > now:
-            return Permission(False, "breaker half-open, a probe is under way", until=now + dt.timedelta(seconds=2))
+            return Permission(
+                allowed=False, note="breaker half-open, a probe is under way", until=now + dt.timedelta(seconds=2)
+            )
         case BreakerState.OPEN | BreakerState.HALF_OPEN:
-            return Permission(True, "breaker half-open, probe free", probe=True, places=1)
+            return Permission(allowed=True, note="breaker half-open, probe free", probe=True, places=1)
     if breaker.places is not None:
-        return Permission(True, f"recovering, {breaker.places} calls at once", places=breaker.places)
-    return Permission(True, "")
+        return Permission(allowed=True, note=f"recovering, {breaker.places} calls at once", places=breaker.places)
+    return Permission(allowed=True, note="")
 
 
 def begin_probe(breaker: Snapshot, now: dt.datetime, lease: dt.timedelta) -> Snapshot:

@@ -46,7 +46,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """May have been sent, may not: read time-out, connection lost after the request went out, 500 …"""
+    """May have been sent, may not: read time-out, connection lost after the request went out, 500."""
 
     reason_code: str
     reason: str

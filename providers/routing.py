@@ -155,4 +155,4 @@ def _mark(one: Considered, chosen: Candidate, number: int, total: int) -> Consid
         return one
     note = f"chosen (drew {number} of {total})" if one.account == chosen.config.name else "eligible"
     note = f"{note}: {one.note}" if one.note else note
-    return Considered(one.account, one.weight, True, note)
+    return Considered(one.account, one.weight, eligible=True, note=note)

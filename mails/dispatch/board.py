@@ -12,14 +12,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from mails.dispatch import policy
 from mails.dispatch.steps import Call, Result
 from mails.states import Actor
 from providers import circuit_breaker, limits, registry, routing
 from providers.circuit_breaker import Snapshot, Tally
+from providers.models import Breaker
 from providers.outcomes import Accepted, Refused
 from providers.registry import Candidate
 from providers.routing import Choice
+
+log = structlog.get_logger(__name__)
 
 
 class Board:
@@ -104,19 +109,19 @@ class Board:
         for result in results:
             groups[result.call.account.name, result.call.epoch].append(result)
         for (name, epoch), group in groups.items():
-            candidate = known.get(name)
-            if candidate is None:
-                continue
-            tally = _tally(group, epoch, now)
-            if circuit_breaker.observe(candidate.breaker, tally, now) != candidate.breaker:
-                self._replace(
-                    candidate,
-                    circuit_breaker.change(
-                        candidate.id,
-                        lambda breaker, tally=tally: circuit_breaker.observe(breaker, tally, now),
-                        by=Actor.DISPATCHER,
-                    ),
-                )
+            if (candidate := known.get(name)) is not None:
+                self._observe(candidate, _tally(group, epoch, now), now)
+
+    def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
+        def after(breaker: Snapshot) -> Snapshot:
+            return circuit_breaker.observe(breaker, tally, now)
+
+        if after(candidate.breaker) == candidate.breaker:
+            return
+        try:
+            self._replace(candidate, circuit_breaker.change(candidate.id, after, by=Actor.DISPATCHER))
+        except Breaker.DoesNotExist:
+            log.info("account_removed_meanwhile", account=candidate.config.name)
 
     def _share(self) -> int | None:
         """At most half of the places for one account, so that one that hangs cannot starve the rest."""

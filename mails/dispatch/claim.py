@@ -78,7 +78,7 @@ def _lease_postgresql(
             )
             UPDATE mails_mail AS mail SET {_SET} FROM due WHERE mail.id = due.id
             RETURNING {", ".join(f"mail.{name}" for name in _READ)}
-            """,
+            """,  # noqa: S608 (names of our own columns)
             [list(lanes), now, limit, Status.CLAIMED, token.hex, until, worker],
         )
         return list(cursor.fetchall())
@@ -98,7 +98,7 @@ def _lease_sqlite(
                 ORDER BY next_attempt_at LIMIT %s
             )
             RETURNING {", ".join(_READ)}
-            """,
+            """,  # noqa: S608 (names of our own columns)
             [
                 Status.CLAIMED,
                 token.hex,

@@ -143,16 +143,17 @@ class Drain:
             connect_timeout=settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
             places=self._places,
         ) as self._sender:
-            helpers = [asyncio.create_task(self._keep_closing()), asyncio.create_task(self._keep_heartbeat())]
             try:
-                await self._first_heartbeat()
-                await self._keep_claiming(until_idle=until_idle, deadline=deadline)
-                while self._open:
-                    await self._pause(POLL)
+                async with asyncio.TaskGroup() as helpers:  # one that fails ends the others, and the run
+                    closing = helpers.create_task(self._keep_closing())
+                    beating = helpers.create_task(self._keep_heartbeat())
+                    await self._first_heartbeat()
+                    await self._keep_claiming(until_idle=until_idle, deadline=deadline)
+                    while self._open:
+                        await self._pause(POLL)
+                    closing.cancel()
+                    beating.cancel()
             finally:
-                for helper in helpers:
-                    helper.cancel()
-                await asyncio.gather(*helpers, return_exceptions=True)
                 await self._in_thread(self._leave)
                 self._thread.shutdown()
         return self._done

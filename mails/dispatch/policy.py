@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 from typing import assert_never
 
 from mails.states import Policy

@@ -124,7 +124,8 @@ def answered(result: Result, *, now_ns: int) -> Draft | Step:
 
 def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
     """The mail goes to the chosen account: the attempt is opened, and the call follows the commit."""
-    assert choice.candidate is not None and draft.mail.state.lease is not None  # noqa: S101 (the caller looked)
+    assert choice.candidate is not None  # noqa: S101 (the caller looked)
+    assert draft.mail.state.lease is not None  # noqa: S101 (it is in hand)
     account, now = choice.candidate.config, database_clock.from_ns(now_ns)
     number = draft.state.attempt_count + 1
     attempt = AttemptOpened(uuid7(), number, account.name, draft.mail.state.lease, now)
@@ -135,7 +136,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
         provider=account.name,
         lease_expires_at=now + terms.lease,
     )
-    ready = {
+    ready: dict[str, Any] = {
         "service": account.name,
         "why": choice.why,
         "attempt": number,
@@ -143,7 +144,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
         "considered": choice.considered_as_blob(),
     }
     to = [one.address for one in draft.mail.open_recipients]
-    send = {"to": to, "service": account.name, "attempt": number, "deadline_s": terms.deadline}
+    send: dict[str, Any] = {"to": to, "service": account.name, "attempt": number, "deadline_s": terms.deadline}
     events = [
         EventDraft(EventName.READY_TO_SEND, Actor.DISPATCHER, now_ns, ready),
         EventDraft(EventName.SEND, f"{account.name}:{attempt.id}", now_ns, send),
@@ -182,13 +183,15 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
                     "wait_s": round(seconds, 1),
                 }
                 return Plan(draft.finish(after, _retry(draft, now_ns, blob)))
-            blob = {
+            postponed = {
                 "until": _iso(due),
                 "info": f"No account can take it now; looked at again in {words(seconds)}.",
                 "considered": choice.considered_as_blob(),
             }
             retry = (_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
-            return Plan(draft.finish(after, *retry, EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, blob)))
+            return Plan(
+                draft.finish(after, *retry, EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, postponed))
+            )
         case never:
             assert_never(never)
 

@@ -11,9 +11,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from mails import keys
 from mails.models import Mail
-from mails.tests.builders import SandboxAccount, a_mail, drain
+from mails.tests.builders import a_mail, drain
 from mails.tests.people import PASSWORD, hermes, zeus
 from providers.sandbox import mailbox
+from providers.tests.builders import SandboxAccount
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

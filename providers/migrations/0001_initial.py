@@ -5,79 +5,170 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='Lower case letters, digits, and dashes.', max_length=64, unique=True)),
-                ('kind', models.CharField(max_length=32)),
-                ('source', models.CharField(choices=[('environment', 'Environment'), ('database', 'Admin or API'), ('default', 'Sandbox by default')], default='database', max_length=16)),
-                ('secret_options', models.TextField(blank=True, editable=False)),
-                ('weight', models.PositiveSmallIntegerField(default=1, help_text='Share of the weighted draw.')),
-                ('rate', models.FloatField(blank=True, help_text='Calls a second; empty = no limit.', null=True)),
-                ('trust_500', models.BooleanField(default=False, help_text='This provider\'s 500 is known to mean "not taken".', verbose_name='trust its 500s')),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(help_text="Lower case letters, digits, and dashes.", max_length=64, unique=True),
+                ),
+                ("kind", models.CharField(max_length=32)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("environment", "Environment"),
+                            ("database", "Admin or API"),
+                            ("default", "Sandbox by default"),
+                        ],
+                        default="database",
+                        max_length=16,
+                    ),
+                ),
+                ("secret_options", models.TextField(blank=True, editable=False)),
+                ("weight", models.PositiveSmallIntegerField(default=1, help_text="Share of the weighted draw.")),
+                ("rate", models.FloatField(blank=True, help_text="Calls a second; empty = no limit.", null=True)),
+                (
+                    "trust_500",
+                    models.BooleanField(
+                        default=False,
+                        help_text='This provider\'s 500 is known to mean "not taken".',
+                        verbose_name="trust its 500s",
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'verbose_name': 'provider account',
-                'ordering': ('name',),
+                "verbose_name": "provider account",
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='SandboxFault',
+            name="SandboxFault",
             fields=[
-                ('account', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='sandbox_fault', serialize=False, to='providers.account')),
-                ('kind', models.CharField(help_text='slow, refuse, hang, lose or flap', max_length=16)),
-                ('value', models.FloatField(default=0, help_text='slow: seconds; refuse: status code; flap: seconds of each phase.')),
-                ('until', models.DateTimeField()),
+                (
+                    "account",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="sandbox_fault",
+                        serialize=False,
+                        to="providers.account",
+                    ),
+                ),
+                ("kind", models.CharField(help_text="slow, refuse, hang, lose or flap", max_length=16)),
+                (
+                    "value",
+                    models.FloatField(
+                        default=0, help_text="slow: seconds; refuse: status code; flap: seconds of each phase."
+                    ),
+                ),
+                ("until", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='BreakerChange',
+            name="BreakerChange",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField()),
-                ('by', models.CharField(max_length=128)),
-                ('what', models.CharField(help_text='In words, without a secret.', max_length=200)),
-                ('state', models.CharField(blank=True, choices=[('closed', 'Closed'), ('open', 'Open'), ('half-open', 'Half-open')], max_length=16)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='changes', to='providers.account')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField()),
+                ("by", models.CharField(max_length=128)),
+                ("what", models.CharField(help_text="In words, without a secret.", max_length=200)),
+                (
+                    "state",
+                    models.CharField(
+                        blank=True,
+                        choices=[("closed", "Closed"), ("open", "Open"), ("half-open", "Half-open")],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="changes", to="providers.account"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Breaker',
+            name="Breaker",
             fields=[
-                ('account', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='breaker', serialize=False, to='providers.account')),
-                ('version', models.BigIntegerField(default=0)),
-                ('mode', models.CharField(choices=[('auto', 'Automatic'), ('open', 'Forced open'), ('closed', 'Forced closed')], default='auto', max_length=8)),
-                ('state', models.CharField(choices=[('closed', 'Closed'), ('open', 'Open'), ('half-open', 'Half-open')], default='closed', max_length=16)),
-                ('epoch', models.PositiveIntegerField(default=0, help_text='Grows with each change of state; older results are void.')),
-                ('window_started_at', models.DateTimeField(null=True)),
-                ('window_calls', models.PositiveIntegerField(default=0)),
-                ('window_faults', models.PositiveIntegerField(default=0)),
-                ('trips', models.PositiveSmallIntegerField(default=0, help_text='Openings in a row; each doubles the wait.')),
-                ('opened_at', models.DateTimeField(null=True)),
-                ('open_until', models.DateTimeField(null=True)),
-                ('probe_until', models.DateTimeField(help_text='Lease of the one probe under way.', null=True)),
-                ('places', models.PositiveIntegerField(help_text='Calls at once while recovering; null = no bound.', null=True)),
-                ('limited_until', models.DateTimeField(help_text='The provider said 429 until then.', null=True)),
-                ('next_call_at', models.DateTimeField(help_text='Rate limit: when the next call is free (GCRA).', null=True)),
-                ('last_fault', models.CharField(blank=True, max_length=200)),
-                ('last_fault_at', models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="breaker",
+                        serialize=False,
+                        to="providers.account",
+                    ),
+                ),
+                ("version", models.BigIntegerField(default=0)),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("auto", "Automatic"), ("open", "Forced open"), ("closed", "Forced closed")],
+                        default="auto",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("closed", "Closed"), ("open", "Open"), ("half-open", "Half-open")],
+                        default="closed",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "epoch",
+                    models.PositiveIntegerField(
+                        default=0, help_text="Grows with each change of state; older results are void."
+                    ),
+                ),
+                ("window_started_at", models.DateTimeField(null=True)),
+                ("window_calls", models.PositiveIntegerField(default=0)),
+                ("window_faults", models.PositiveIntegerField(default=0)),
+                (
+                    "trips",
+                    models.PositiveSmallIntegerField(default=0, help_text="Openings in a row; each doubles the wait."),
+                ),
+                ("opened_at", models.DateTimeField(null=True)),
+                ("open_until", models.DateTimeField(null=True)),
+                ("probe_until", models.DateTimeField(help_text="Lease of the one probe under way.", null=True)),
+                (
+                    "places",
+                    models.PositiveIntegerField(
+                        help_text="Calls at once while recovering; null = no bound.", null=True
+                    ),
+                ),
+                ("limited_until", models.DateTimeField(help_text="The provider said 429 until then.", null=True)),
+                (
+                    "next_call_at",
+                    models.DateTimeField(help_text="Rate limit: when the next call is free (GCRA).", null=True),
+                ),
+                ("last_fault", models.CharField(blank=True, max_length=200)),
+                ("last_fault_at", models.DateTimeField(null=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['closed', 'open', 'half-open'])), name='breaker_state_known'), models.CheckConstraint(condition=models.Q(('mode__in', ['auto', 'open', 'closed'])), name='breaker_mode_known')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["closed", "open", "half-open"])), name="breaker_state_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("mode__in", ["auto", "open", "closed"])), name="breaker_mode_known"
+                    ),
+                ],
             },
         ),
     ]

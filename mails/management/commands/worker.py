@@ -1,13 +1,12 @@
 """`manage.py worker`: sends mails until it is told to stop."""
 
+import asyncio
 import signal
 import threading
 import time
 from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
-
-import asyncio
 
 import structlog
 from django.conf import settings

@@ -1,0 +1,98 @@
+"""What follows an outcome, case by case."""
+
+import datetime as dt
+
+import pytest
+
+from mails.dispatch.policy import (
+    Discard,
+    Done,
+    GoOn,
+    Hold,
+    Wait,
+    is_providers_fault,
+    next_step,
+    when_no_account_is_left,
+)
+from mails.states import Policy
+from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+
+TWICE, ONCE = Policy.AT_LEAST_ONCE, Policy.AT_MOST_ONCE
+TAKEN = Accepted("1", 202)
+DOWN = Refused(Fault.PROVIDER, "http-503", "503 Service Unavailable", 503)
+LOST = Unknown("connection-lost", "connection lost")
+BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "step"),
+    [
+        (TAKEN, TWICE, Done()),
+        (TAKEN, ONCE, Done()),
+        (Accepted("1", 250, (RecipientRefusal("a@b.co", "550", permanent=True),)), TWICE, Done()),
+        (DOWN, TWICE, GoOn(Fault.PROVIDER, DOWN.reason)),
+        (DOWN, ONCE, GoOn(Fault.PROVIDER, DOWN.reason)),
+        (LOST, TWICE, GoOn(Fault.PROVIDER, LOST.reason)),
+        (LOST, ONCE, Hold(LOST.reason)),
+    ],
+)
+def test_after_a_call(outcome, policy, step):
+    assert next_step(outcome, policy) == step
+
+
+def left(faults, *, round_number=1, free_in=None, jitter=0.0):
+    return when_no_account_is_left(
+        faults=faults,
+        round_number=round_number,
+        rounds=5,
+        backoff=BACKOFF,
+        account_free_in=free_in,
+        jitter=jitter,
+    )
+
+
+@pytest.mark.parametrize("fault", [Fault.ACCOUNT, Fault.RATE, Fault.PROVIDER])
+def test_the_mildest_fault_decides(fault):
+    assert left([Fault.MESSAGE, fault]) == Wait(30.0, new_round=True)
+
+
+def test_faults_of_the_message_alone_discard_it():
+    assert isinstance(left([Fault.MESSAGE]), Discard)
+
+
+def test_an_account_that_was_not_asked_yet_is_waited_for_without_using_up_a_round():
+    assert left([Fault.MESSAGE], free_in=26.0) == Wait(26.0, new_round=False)
+    assert left([], free_in=26.0, jitter=-0.5) == Wait(26.5, new_round=False)
+
+
+def test_with_no_account_at_all_the_mail_waits():
+    assert left([]) == Wait(60.0, new_round=False)
+
+
+@pytest.mark.parametrize(("round_number", "seconds"), [(1, 30.0), (2, 120.0), (4, 120.0)])
+def test_rounds_wait_longer_and_the_last_wait_repeats(round_number, seconds):
+    assert left([Fault.PROVIDER], round_number=round_number) == Wait(seconds, new_round=True)
+
+
+def test_jitter_is_a_fifth_of_the_wait():
+    assert left([Fault.PROVIDER], jitter=1.0) == Wait(36.0, new_round=True)
+    assert left([Fault.PROVIDER], jitter=-1.0) == Wait(24.0, new_round=True)
+
+
+def test_rounds_end():
+    assert left([Fault.PROVIDER], round_number=5) == Discard("all 5 rounds are used up")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counts"),
+    [
+        (TAKEN, False),
+        (DOWN, True),
+        (LOST, True),
+        (Refused(Fault.MESSAGE, "http-400", ""), False),
+        (Refused(Fault.ACCOUNT, "http-401", ""), False),
+        (Refused(Fault.RATE, "http-429", ""), False),
+    ],
+)
+def test_only_faults_of_the_provider_count_towards_its_breaker(outcome, counts):
+    assert is_providers_fault(outcome) is counts

@@ -1,0 +1,52 @@
+"""Sandbox accounts for the tests, with the switches of their faults; the cast calls them olympus and hades."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from mercury.lib import database_clock
+from providers import registry
+from providers.models import Account, Breaker
+from providers.sandbox import mailbox
+from providers.sandbox.faults import FaultKind, FaultSetting
+
+
+@dataclass(frozen=True)
+class SandboxAccount:
+    """A sandbox account and the switches of its faults."""
+
+    account: Account
+
+    @property
+    def name(self) -> str:
+        return self.account.name
+
+    @property
+    def breaker(self) -> Breaker:
+        return Breaker.objects.get(account=self.account)
+
+    def refuse(self, status: int = 503) -> None:
+        self._fault(FaultKind.REFUSE, status)
+
+    def lose_answer(self) -> None:
+        self._fault(FaultKind.LOSE)
+
+    def hang(self) -> None:
+        self._fault(FaultKind.HANG)
+
+    def behave(self) -> None:
+        registry.set_fault(self.account, None)
+
+    def disable(self) -> None:
+        registry.update(self.account, enabled=False, by="test")
+
+    def inbox(self) -> list[Any]:
+        return list(mailbox.messages(self.name))
+
+    def _fault(self, kind: FaultKind, value: float = 0) -> None:
+        until = database_clock.now() + dt.timedelta(hours=1)
+        registry.set_fault(self.account, FaultSetting(kind, value, until))
+
+
+def sandbox_account(name: str, *, weight: int = 1) -> SandboxAccount:
+    return SandboxAccount(registry.register(name, "sandbox", {}, weight=weight, by="test"))

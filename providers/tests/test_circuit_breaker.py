@@ -1,0 +1,162 @@
+"""The breaker's arithmetic as tables of cases, and its one row under two writers."""
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from providers import circuit_breaker
+from providers.circuit_breaker import FIRST_WAIT, LONGEST_WAIT, WINDOW, Snapshot, Tally, observe, permission
+from providers.models import Account, Breaker, BreakerChange, BreakerMode, BreakerState
+from providers.tests.builders import sandbox_account
+
+NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
+CLOSED = Snapshot(account_id=1)
+OPEN = replace(CLOSED, state=BreakerState.OPEN, epoch=1, trips=1, opened_at=NOW, open_until=NOW + FIRST_WAIT)
+HALF_OPEN = replace(OPEN, state=BreakerState.HALF_OPEN, epoch=2, probe_until=NOW + dt.timedelta(seconds=50))
+
+
+def faults(number, epoch=0, answered=0):
+    return Tally(epoch=epoch, faults=number, answered=answered, last_fault="503 Service Unavailable")
+
+
+def test_good_calls_change_nothing():
+    assert observe(CLOSED, Tally(epoch=0, answered=1000), NOW) is CLOSED
+
+
+@pytest.mark.parametrize(
+    ("tally", "state"),
+    [
+        (faults(4), BreakerState.CLOSED),
+        (faults(5), BreakerState.OPEN),
+        (faults(5, answered=5), BreakerState.OPEN),
+        (faults(5, answered=6), BreakerState.CLOSED),
+        (faults(50, answered=1000), BreakerState.CLOSED),
+    ],
+)
+def test_it_opens_at_five_faults_that_are_half_of_the_calls(tally, state):
+    assert observe(CLOSED, tally, NOW).state == state
+
+
+def test_faults_add_up_within_the_window_and_are_forgotten_after_it():
+    four = observe(CLOSED, faults(4), NOW)
+
+    assert observe(four, faults(1), NOW + WINDOW).state == BreakerState.OPEN
+    late = observe(four, faults(1), NOW + WINDOW + dt.timedelta(seconds=1))
+    assert (late.state, late.window_faults) == (BreakerState.CLOSED, 1)
+
+
+def test_an_open_breaker_lets_nothing_through_until_its_time():
+    before = permission(OPEN, NOW)
+    after = permission(OPEN, NOW + FIRST_WAIT)
+
+    assert (before.allowed, before.until) == (False, OPEN.open_until)
+    assert (after.allowed, after.probe, after.places) == (True, True, 1)
+
+
+def test_one_probe_at_a_time():
+    probing = circuit_breaker.begin_probe(OPEN, NOW + FIRST_WAIT, dt.timedelta(seconds=50))
+
+    assert not permission(probing, NOW + FIRST_WAIT).allowed
+    assert permission(probing, NOW + FIRST_WAIT + dt.timedelta(seconds=51)).probe
+
+
+def test_a_good_probe_closes_it_and_places_grow():
+    closed = observe(HALF_OPEN, Tally(epoch=2, answered=1), NOW)
+    assert (closed.state, closed.places) == (BreakerState.CLOSED, 2)
+
+    grown = [closed.places]
+    while closed.places is not None:
+        closed = observe(closed, Tally(epoch=closed.epoch, answered=1), NOW)
+        grown.append(closed.places)
+    assert grown == [2, 4, 8, 16, 32, 64, 128, None]
+    assert closed.trips == 0
+
+
+def test_a_fault_while_recovering_opens_it_at_once():
+    closed = observe(HALF_OPEN, Tally(epoch=2, answered=1), NOW)
+
+    assert observe(closed, faults(1, epoch=closed.epoch), NOW).state == BreakerState.OPEN
+
+
+def test_each_failed_probe_doubles_the_wait_up_to_its_bound():
+    waits, breaker, now = [], CLOSED, NOW
+    breaker = observe(breaker, faults(5), now)
+    for _ in range(4):
+        waits.append(breaker.open_until - now)
+        now = breaker.open_until
+        breaker = circuit_breaker.begin_probe(breaker, now, dt.timedelta(seconds=50))
+        breaker = observe(breaker, faults(1, epoch=breaker.epoch), now)
+
+    assert waits == [FIRST_WAIT, FIRST_WAIT * 2, LONGEST_WAIT, LONGEST_WAIT]
+
+
+def test_results_of_an_older_epoch_do_not_count():
+    assert observe(HALF_OPEN, Tally(epoch=1, answered=9), NOW).state == BreakerState.HALF_OPEN
+    assert observe(HALF_OPEN, faults(9, epoch=1), NOW).state == BreakerState.HALF_OPEN
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [(BreakerMode.OPEN, False), (BreakerMode.CLOSED, True)])
+def test_a_forced_breaker_does_as_it_is_told(mode, allowed):
+    forced = replace(CLOSED, mode=mode)
+
+    assert permission(forced, NOW).allowed is allowed
+    assert observe(forced, faults(50), NOW).state == BreakerState.CLOSED
+
+
+def test_a_rate_limit_is_no_fault():
+    limited = observe(CLOSED, Tally(epoch=0, answered=1, limited_until=NOW + dt.timedelta(seconds=30)), NOW)
+
+    assert limited.state == BreakerState.CLOSED
+    assert not permission(limited, NOW).allowed
+    assert permission(limited, NOW + dt.timedelta(seconds=30)).allowed
+
+
+@pytest.mark.parametrize(
+    ("breaker", "words"),
+    [
+        (CLOSED, "no faults"),
+        (replace(CLOSED, window_started_at=NOW, window_faults=1), "1 fault of 5"),
+        (replace(CLOSED, window_started_at=NOW, window_faults=3), "3 faults of 5"),
+        (OPEN, "probe in 10 s"),
+        (replace(OPEN, open_until=NOW), "probe with the next mail"),
+        (HALF_OPEN, "one probe under way"),
+        (replace(CLOSED, places=4), "recovering, 4 calls at once"),
+        (replace(CLOSED, mode=BreakerMode.OPEN), "Forced open"),
+    ],
+)
+def test_it_says_what_it_does(breaker, words):
+    assert circuit_breaker.describe(breaker, NOW) == words
+
+
+@pytest.mark.django_db
+def test_of_two_writers_one_wins():
+    account = sandbox_account("olympus").account
+    seen = Snapshot.of(account.breaker)
+    opened = observe(seen, faults(5), NOW)
+
+    assert circuit_breaker.save(seen, opened, by="one")
+    assert not circuit_breaker.save(seen, opened, by="two")
+
+    assert Breaker.objects.get(account=account).state == BreakerState.OPEN
+    [change] = BreakerChange.objects.filter(account=account, by="one")
+    assert change.what == "5 faults in 5 calls: 503 Service Unavailable"
+
+
+@pytest.mark.django_db
+def test_forcing_writes_who_and_why():
+    account = sandbox_account("olympus").account
+    circuit_breaker.change(account.pk, lambda breaker: observe(breaker, faults(5), NOW), by="Dispatcher")
+
+    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="hermes", why="SendGrid says resolved")
+
+    breaker = Breaker.objects.get(account=account)
+    assert (breaker.mode, breaker.state) == (BreakerMode.CLOSED, BreakerState.CLOSED)
+    newest = BreakerChange.objects.filter(account=account).first()
+    assert (newest.by, newest.what) == ("hermes", "forced closed: SendGrid says resolved")
+
+
+@pytest.mark.django_db
+def test_forcing_an_account_that_is_not_there_says_so():
+    with pytest.raises(Account.DoesNotExist):
+        circuit_breaker.force("tartarus", BreakerMode.OPEN, by="hermes")

@@ -1,0 +1,40 @@
+"""The rate limit's arithmetic."""
+
+import datetime as dt
+
+from providers import limits
+
+NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
+
+
+def test_a_rested_account_has_a_second_worth_of_calls():
+    assert limits.available(None, 14, NOW) == 14
+    assert limits.available(None, 0.1, NOW) == 1
+
+
+def test_what_is_taken_comes_back_with_time():
+    stored = limits.take(None, 10, NOW, 10)
+
+    assert limits.available(stored, 10, NOW) == 0
+    assert limits.available(stored, 10, NOW + dt.timedelta(seconds=0.5)) == 5
+    assert limits.available(stored, 10, NOW + dt.timedelta(hours=1)) == 10
+
+
+def test_over_a_minute_no_more_than_the_rate_goes_out():
+    stored, sent, now = None, 0, NOW
+    for _ in range(6000):
+        if limits.available(stored, 14, now):
+            stored = limits.take(stored, 14, now, 1)
+            sent += 1
+        now += dt.timedelta(milliseconds=10)
+
+    assert 14 * 60 <= sent <= 14 * 61
+
+
+def test_it_says_when_the_next_call_is_free():
+    stored = limits.take(None, 10, NOW, 10)
+    free = limits.free_at(stored, 10, NOW)
+
+    assert limits.free_at(None, 10, NOW) == NOW
+    assert limits.available(stored, 10, free) == 1
+    assert limits.available(stored, 10, free - dt.timedelta(milliseconds=1)) == 0

@@ -1,0 +1,138 @@
+"""The choice among accounts, and its reasons."""
+
+import datetime as dt
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from providers import routing
+from providers.account import AccountConfig
+from providers.circuit_breaker import Snapshot
+from providers.models import BreakerMode, BreakerState
+from providers.registry import Candidate
+
+NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
+
+
+def account(name, *, weight=1, rate=None, enabled=True, configured=True, **breaker):
+    config = AccountConfig(name, "sandbox", {}, weight, rate)
+    return Candidate(hash(name), config, enabled, configured, Snapshot(account_id=1, **breaker))
+
+
+def choose(*candidates, draw=0.0, tried=(), in_flight=None, places=None, permits=None):
+    return routing.choose(
+        candidates,
+        now=NOW,
+        draw=draw,
+        tried=tried,
+        in_flight=in_flight or {},
+        places=places,
+        permits=permits or {},
+    )
+
+
+def note(choice, name):
+    return next(one.note for one in choice.considered if one.account == name)
+
+
+def test_the_draw_follows_the_weights():
+    accounts = [account("olympus", weight=3), account("hades", weight=1)]
+
+    drawn = Counter(choose(*accounts, draw=number / 100).candidate.config.name for number in range(100))
+
+    assert drawn == {"olympus": 75, "hades": 25}
+
+
+def test_the_choice_says_why():
+    choice = choose(account("olympus", weight=2), account("hades"), draw=0.5)
+
+    assert choice.why == "weighted draw among 2 eligible accounts"
+    assert note(choice, "olympus") == "chosen (drew 2 of 3)"
+    assert note(choice, "hades") == "eligible"
+
+
+def test_the_only_eligible_account_is_called_so():
+    assert choose(account("olympus")).why == "the only eligible account"
+
+
+OPEN = {"state": BreakerState.OPEN, "open_until": NOW + dt.timedelta(seconds=26)}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "reason"),
+    [
+        (account("hades", enabled=False), "disabled"),
+        (account("hades", configured=False), "not in this process's environment"),
+        (account("hades", weight=0), "weight 0"),
+        (account("hades", **OPEN), "breaker open until 03:00:26"),
+        (account("hades", mode=BreakerMode.OPEN), "breaker forced open"),
+        (account("hades", limited_until=NOW + dt.timedelta(seconds=9)), "rate limit until 03:00:09"),
+    ],
+)
+def test_who_is_left_out_and_why(left_out, reason):
+    choice = choose(left_out, account("olympus"), draw=0.99)
+
+    assert choice.candidate.config.name == "olympus"
+    assert note(choice, "hades") == reason
+
+
+def test_who_was_tried_in_this_round_is_left_out():
+    choice = choose(account("olympus"), account("hades"), tried=("hades",), draw=0.99)
+
+    assert choice.candidate.config.name == "olympus"
+    assert note(choice, "hades") == "already tried in this round"
+
+
+def test_an_account_has_its_share_of_the_places():
+    choice = choose(account("hades"), account("olympus"), in_flight={"hades": 4}, places=4)
+
+    assert note(choice, "hades") == "all 4 places in use"
+
+
+def test_a_recovering_account_has_few_places():
+    choice = choose(account("hades", places=2), account("olympus"), in_flight={"hades": 2})
+
+    assert note(choice, "hades") == "recovering, 2 calls at once; all in use"
+
+
+def test_a_rate_limit_that_is_reached():
+    choice = choose(account("hades", rate=14.0), account("olympus"), permits={"hades": 0})
+
+    assert note(choice, "hades") == "rate limit 14/s reached"
+
+
+def test_a_half_open_account_is_chosen_as_a_probe():
+    due = account("hades", state=BreakerState.OPEN, open_until=NOW)
+    choice = choose(due)
+
+    assert choice.probe
+    assert note(choice, "hades") == "chosen (drew 1 of 1): breaker half-open, probe free"
+
+
+def test_without_an_account_it_says_when_one_is_free():
+    later = replace(account("hades", **OPEN))
+    choice = choose(later, account("olympus", mode=BreakerMode.OPEN))
+
+    assert choice.candidate is None
+    assert choice.free_at == OPEN["open_until"]
+
+
+def test_nobody_waits_for_an_account_that_was_tried():
+    assert choose(account("hades", **OPEN), tried=("hades",)).free_at is None
+
+
+@pytest.mark.parametrize(
+    ("accounts", "capacity"),
+    [
+        ([account("olympus"), account("hades")], 8),
+        ([account("olympus"), account("hades", **OPEN)], 4),
+        ([account("olympus", **OPEN), account("hades", **OPEN)], 0),
+        ([account("olympus", state=BreakerState.OPEN, open_until=NOW)], 1),
+        ([account("olympus", places=2)], 2),
+    ],
+)
+def test_capacity_is_what_could_be_handed_over_now(accounts, capacity):
+    found = routing.capacity(accounts, now=NOW, in_flight={}, places=4, permits={})
+
+    assert found == capacity
