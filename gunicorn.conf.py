@@ -15,6 +15,7 @@ preload_app = False
 timeout = 60
 graceful_timeout = 30  # seconds: more than a call's deadline + 5, so that a stop leaves no outcome unknown
 keepalive = 5
+control_socket_disable = True  # it would lie in the home folder, one for all servers of this machine
 accesslog = None  # Mercury logs its own events; an access log would repeat addresses in search words
 
 

@@ -91,7 +91,7 @@ def _new(mail: Mail, blob: Blob) -> Entry:
     door = {
         Source.API: ("From application ", " by REST"),
         Source.FORM: ("From ", " with the form"),
-        Source.COMMAND: ("From ", " on the command line"),
+        Source.COMMAND: ("From the ", ""),
     }.get(Source(mail.source), ("From ", ""))
     parts: list[str] = [door[0], Strong(blob.text("application") or "somebody"), door[1]]
     if key := blob.text("key"):

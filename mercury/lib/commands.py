@@ -4,6 +4,7 @@ import argparse
 import datetime as dt
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -212,6 +213,9 @@ class MercuryCommand(BaseCommand):
         )
         try:
             code = self.run(out, options)
+        except BrokenPipeError:  # who reads has had enough, as `head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(int(Exit.FAILED))
         except DatabaseError as error:
             raise CommandError(
                 f"The database says: {plain(error).strip()}. If tables are missing or old: manage.py migrate."
