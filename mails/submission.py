@@ -128,8 +128,8 @@ def _sender(value: object) -> str:
         raise _Fault("required", "Give the address that the mail comes from.")
     if len(text) > MAX_SENDER:
         raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SENDER} are possible.")
-    if "<" in text:
-        return _address(text, display_name=True)
+    if text.endswith(">") and "<" in text:
+        return _named(text)
     if len(_split(text)) > 1:
         raise _Fault("several", "Give one address only; a mail has one sender.")
     return _address(text)
@@ -200,27 +200,36 @@ def _split(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def _address(text: str, *, display_name: bool = False) -> str:
-    checked, why = _validate(text, display_name)
+def _named(text: str) -> str:
+    """A sender with a display name, quoted where RFC 5322 §3.2.3 asks for it."""
+    name, _, rest = text.rpartition("<")
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    elif "@" in name or "," in name:
+        raise _Fault("several", "Give one address only; put a name with a comma or an @ into double quotes.")
+    address = _address(rest.removesuffix(">"))
+    if _SPECIALS.search(name):
+        name = '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
+    return f"{name} <{address}>" if name else address
+
+
+def _address(text: str) -> str:
+    checked, why = _validate(text)
     if why:
         raise _Fault("invalid_address", f"'{legible(text, _SHOWN)}' is not an e-mail address. {why}")
     return checked
 
 
 @lru_cache(maxsize=4096)  # 40 µs an address, and most mails of an application share a sender
-def _validate(text: str, display_name: bool) -> tuple[str, str]:
+def _validate(text: str) -> tuple[str, str]:
     """The address in its normal form (RFC 5321 and 6531, by email-validator) and nothing, or nothing and the fault."""
-    domain = address_of(text).rpartition("@")[2]
-    if "@" in text and "." not in domain:
+    if "@" in text and "." not in text.rpartition("@")[2]:
         return "", "Write the domain in full, for example zeus@olimpus.com."
     try:
-        found = validate_email(text, check_deliverability=False, allow_display_name=display_name)
+        return validate_email(text, check_deliverability=False).normalized, ""
     except EmailNotValidError as error:
         return "", legible(str(error), 200)
-    if found.display_name:
-        quoted = found.display_name.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{quoted}" <{found.normalized}>' if _SPECIALS.search(quoted) else f"{quoted} <{found.normalized}>", ""
-    return found.normalized, ""
 
 
 def _bytes(text: str) -> int:

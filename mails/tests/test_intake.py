@@ -1,0 +1,229 @@
+"""The one way in: stored or refused, never in between; one idempotency key, one mail."""
+
+import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, connections, transaction
+from django.db.models import F
+
+from mails import intake, jobs, keys, lifecycle
+from mails.intake import (
+    Client,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    SenderNotAllowed,
+    accept,
+    may_send_as,
+)
+from mails.models import Event, IdempotencyKey, Mail
+from mails.states import Source, Status
+from mails.submission import InvalidSubmission
+from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, event_names
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_mail_is_stored_with_text_recipients_and_first_events():
+    mail = accept({**HELLO, "recipient": [HERA, IRIS]}, client=COMMAND).mail
+
+    stored = Mail.objects.get(pk=mail.pk)
+    assert (stored.status, stored.sender, stored.recipient) == (Status.QUEUED, ZEUS, f"{HERA}, {IRIS}")
+    assert stored.content.text == "Hi"
+    assert [one.address for one in stored.recipients.all()] == [HERA, IRIS]
+    assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
+    assert stored.expires_at - stored.created_at == dt.timedelta(days=3)
+
+
+def test_the_lane_is_woken_after_the_commit(monkeypatch, django_capture_on_commit_callbacks):
+    woken = []
+    monkeypatch.setattr(jobs, "wake", woken.append)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        accept(HELLO, client=COMMAND)
+        assert woken == []
+
+    assert woken == ["text"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wake_that_fails_does_not_fail_a_stored_mail(monkeypatch):
+    def broken(lane):
+        raise RuntimeError("no such lane")
+
+    monkeypatch.setattr(jobs, "wake", broken)
+
+    assert Mail.objects.filter(pk=accept(HELLO, client=COMMAND).mail.pk).exists()
+
+
+def test_a_mail_that_fails_validation_is_kept_with_its_faults():
+    with pytest.raises(InvalidSubmission) as caught:
+        accept({"sender": "zeus", "recipient": "nobody", "content": "x" * 10_000}, client=COMMAND)
+
+    kept = Mail.objects.get(pk=caught.value.mail_id)
+    assert (kept.status, kept.sender, kept.recipient) == (Status.REJECTED, "zeus", "nobody")
+    assert len(kept.content.text) == intake.KEPT_OF_A_REJECTED
+    assert event_names(kept) == ["NEW", "BAD REQUEST"]
+    assert "invalid_address" in kept.events.last().blob
+
+
+@pytest.mark.parametrize("sender", [None, {"a": ["\ud800\0"]}, "\ud800\0", 7, ["x"]])
+def test_even_nonsense_is_kept_legibly(sender):
+    with pytest.raises(InvalidSubmission) as caught:
+        accept({"sender": sender}, client=COMMAND)
+
+    assert Mail.objects.get(pk=caught.value.mail_id).status == Status.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "may"),
+    [
+        ([], ZEUS, False),
+        ([ZEUS], ZEUS, True),
+        ([ZEUS], HERA, False),
+        (["@olimpus.com"], HERA, True),
+        (["@OLIMPUS.com"], HERA, True),
+        (["@olimpus.com"], "hera@mail.olimpus.com", False),
+        (["@olimpus.com"], "hera@notolimpus.com", False),
+        (["*"], "anyone@anywhere.org", True),
+    ],
+)
+def test_who_may_send_as_whom(allowed, address, may):
+    assert may_send_as(address, allowed) is may
+
+
+def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():
+    key, _ = keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
+
+    with pytest.raises(SenderNotAllowed, match="may not send as zeus@olimpus"):
+        accept(HELLO, client=Client(Source.API, api_key=key))
+
+    assert not Mail.objects.exists()
+
+
+def test_a_name_does_not_hide_an_address_that_is_not_allowed():
+    key, _ = keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
+
+    with pytest.raises(SenderNotAllowed):
+        accept({**HELLO, "sender": f'"{HERA}" <{ZEUS}>'}, client=Client(Source.API, api_key=key))
+
+
+def test_a_person_sends_as_their_addresses_and_a_superuser_as_anyone():
+    person = get_user_model().objects.create_user("zeus")
+    person.sender_permissions.create(address=ZEUS)
+    chief = get_user_model().objects.create_superuser("hermes")
+
+    accept(HELLO, client=Client(Source.FORM, user=person))
+    accept({**HELLO, "sender": HERA}, client=Client(Source.FORM, user=chief))
+    with pytest.raises(SenderNotAllowed):
+        accept({**HELLO, "sender": HERA}, client=Client(Source.FORM, user=person))
+
+
+def test_the_same_key_and_body_give_the_same_mail():
+    first = accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+    second = accept(dict(reversed(HELLO.items())), client=COMMAND, idempotency_key="reset-1")
+
+    assert (first.replayed, second.replayed) == (False, True)
+    assert second.mail.pk == first.mail.pk
+    assert Mail.objects.count() == 1
+
+
+def test_the_same_key_and_another_body_are_refused():
+    accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+
+    with pytest.raises(IdempotencyKeyReused):
+        accept({**HELLO, "subject": "Another"}, client=COMMAND, idempotency_key="reset-1")
+
+    assert Mail.objects.count() == 1
+
+
+def test_two_clients_may_use_the_same_key():
+    one, _ = keys.create("one", scopes=["mails:send"], senders=["*"])
+    two, _ = keys.create("two", scopes=["mails:send"], senders=["*"])
+
+    for key in (one, two):
+        assert not accept(HELLO, client=Client(Source.API, api_key=key), idempotency_key="k").replayed
+
+
+def test_a_key_is_forgotten_after_a_day():
+    accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+    IdempotencyKey.objects.update(created_at=F("created_at") - dt.timedelta(hours=24))
+
+    assert not accept({**HELLO, "subject": "Another"}, client=COMMAND, idempotency_key="reset-1").replayed
+
+    assert IdempotencyKey.objects.count() == 1
+
+
+def test_a_rejected_mail_does_not_use_up_the_key():
+    with pytest.raises(InvalidSubmission):
+        accept({**HELLO, "sender": "zeus"}, client=COMMAND, idempotency_key="reset-1")
+
+    assert not accept(HELLO, client=COMMAND, idempotency_key="reset-1").replayed
+
+
+@pytest.mark.parametrize("key", [" ", "a\nb", "ü", "x" * 256, " a", "a "])
+def test_a_malformed_key_is_refused(key):
+    with pytest.raises(InvalidIdempotencyKey):
+        accept(HELLO, client=COMMAND, idempotency_key=key)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_crash_before_the_commit_leaves_neither_mail_nor_key(monkeypatch):
+    def crash(new, *, state):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "create", crash)
+        with pytest.raises(KeyboardInterrupt):
+            accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+
+    assert not IdempotencyKey.objects.exists()
+    assert not accept(HELLO, client=COMMAND, idempotency_key="reset-1").replayed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_with_one_key_one_is_stored():
+    barrier = threading.Barrier(8)
+
+    def hand_in(_):
+        barrier.wait()
+        try:
+            return accept(HELLO, client=COMMAND, idempotency_key="reset-1").mail.pk
+        except IdempotencyKeyInUse:
+            return None
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = set(pool.map(hand_in, range(8)))
+
+    assert Mail.objects.count() == 1
+    assert answers - {None} == {Mail.objects.get().pk}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_that_still_runs_is_told_at_once():
+    if connection.vendor != "postgresql":
+        assert connection.settings_dict["OPTIONS"]["transaction_mode"] == "IMMEDIATE"  # writers wait for each other
+        return
+
+    def second():
+        try:
+            accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+        finally:
+            connections.close_all()
+
+    with transaction.atomic():
+        accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+        with ThreadPoolExecutor(1) as pool, pytest.raises(IdempotencyKeyInUse):
+            pool.submit(second).result(timeout=10)
+
+
+def test_events_of_a_mail_come_in_the_order_of_its_life():
+    mail = accept(HELLO, client=COMMAND).mail
+
+    times = list(Event.objects.filter(mail=mail).order_by("id").values_list("created_at", flat=True))
+    assert times == sorted(times)

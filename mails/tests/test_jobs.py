@@ -1,0 +1,145 @@
+"""Redis is a hint: waking never fails, never waits long, and never floods the queue."""
+
+import socket
+import threading
+import time
+
+import fakeredis
+import pytest
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from mails import jobs
+from mails.dispatch import poll
+from mails.jobs import LaneWorker
+from mails.states import Status
+from mails.tests.builders import a_mail, reloaded
+
+
+@pytest.fixture
+def redis(settings, monkeypatch):
+    server = fakeredis.FakeStrictRedis()
+    settings.REDIS_URL = "redis://fake"
+    monkeypatch.setattr(jobs, "_redis", lambda: server)
+    monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
+    return server
+
+
+def waiting(server):
+    return Queue("text", connection=server, serializer=JSONSerializer).jobs
+
+
+def test_many_mails_wake_a_lane_once(redis):
+    for _ in range(100):
+        jobs.wake("text")
+
+    [job] = waiting(redis)
+    assert (job.func_name, list(job.args)) == (jobs.ALLOWED_JOB, ["text"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_takes_the_flag_away_and_drains_the_lane(redis, olympus):
+    mail = a_mail()
+    jobs.wake("text")
+
+    jobs.drain_lane("text")
+
+    assert reloaded(mail).status == Status.DONE
+    jobs.wake("text")
+    assert len(waiting(redis)) == 2
+
+
+def test_a_job_wakes_the_resident_drain_where_there_is_one(redis, monkeypatch):
+    woken = []
+    monkeypatch.setattr(poll, "wake", lambda: not woken.append(True))
+
+    jobs.drain_lane("text")
+
+    assert woken
+
+
+def test_a_worker_runs_no_other_function(redis):
+    queue = Queue("text", connection=redis, serializer=JSONSerializer)
+    job = Job.create("os.getcwd", connection=redis, serializer=JSONSerializer)
+    queue.enqueue_job(job)
+
+    LaneWorker([queue], connection=redis, serializer=JSONSerializer).execute_job(job, queue)
+
+    assert not Job.exists(job.id, connection=redis)
+    assert job.get_status(refresh=False) != "finished"
+
+
+@pytest.fixture
+def silent_redis(settings):
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.REDIS_URL = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        jobs.forget_redis()
+        yield
+    jobs.forget_redis()
+
+
+def test_a_silent_redis_costs_a_quarter_of_a_second_once(silent_redis):
+    began = time.monotonic()
+    for _ in range(50):
+        jobs.wake("text")
+
+    assert time.monotonic() - began < 2 * 0.25 + 0.5
+
+
+def test_without_a_redis_at_the_address_waking_returns(settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    jobs.forget_redis()
+
+    jobs.wake("text")
+
+    assert jobs.queue_health().redis.startswith("away")
+    jobs.forget_redis()
+
+
+def test_a_redis_that_refuses_to_write_changes_nothing(redis, monkeypatch):
+    def full(*arguments, **options):
+        raise RedisError("OOM command not allowed when used memory > 'maxmemory'")
+
+    monkeypatch.setattr(redis, "set", full)
+
+    jobs.wake("text")
+
+    assert waiting(redis) == []
+
+
+def test_queue_health_counts_jobs_by_lane(redis):
+    jobs.wake("text")
+
+    health = jobs.queue_health()
+
+    assert health.redis == "ok"
+    assert health.waiting["text"] == 1
+
+
+def test_without_redis_queues_are_not_used(settings):
+    settings.REDIS_URL = ""
+
+    assert jobs.queue_health().redis == "not used"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_resident_drain_sends_what_it_is_woken_for_and_stops(olympus, settings):
+    settings.REDIS_URL = ""
+    poll.start(["text"], places=4)
+    done = threading.Event()
+
+    try:
+        mail = a_mail()
+        for _ in range(200):
+            if reloaded(mail).status == Status.DONE:
+                done.set()
+                break
+            done.wait(0.05)
+    finally:
+        poll.stop()
+
+    assert done.is_set()
+    assert not poll.wake()

@@ -1,0 +1,147 @@
+"""The rule book, field by field."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mails import submission
+from mails.submission import InvalidSubmission, parse
+from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
+
+
+def faults(**changes):
+    with pytest.raises(InvalidSubmission) as caught:
+        parse({**HELLO, **changes})
+    return [(error.field, error.code) for error in caught.value.errors]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "addresses"),
+    [
+        (HERA, (HERA,)),
+        (f"{HERA}, {IRIS}", (HERA, IRIS)),
+        (f"{HERA} {IRIS}", (HERA, IRIS)),
+        (f" {HERA},,{IRIS}, ", (HERA, IRIS)),
+        ([HERA, IRIS], (HERA, IRIS)),
+        (f"{HERA} {HERA}", (HERA,)),
+        ("hera@OLIMPUS.com hera@olimpus.com", (HERA,)),
+        ("grüße@olimpus.com", ("grüße@olimpus.com",)),
+    ],
+)
+def test_recipients_in_every_form(recipient, addresses):
+    assert parse({**HELLO, "recipient": recipient}).recipients == addresses
+
+
+def test_recipients_is_another_name_of_recipient():
+    assert parse({"sender": ZEUS, "recipients": [HERA]}).recipients == (HERA,)
+    assert faults(recipients=HERA) == [("recipient", "ambiguous")]
+
+
+@pytest.mark.parametrize("sender", [ZEUS, f"Zeus <{ZEUS}>", f'"Zeus, father" <{ZEUS}>', f"Ζεύς <{ZEUS}>"])
+def test_a_sender_may_carry_a_name(sender):
+    wanted = parse({**HELLO, "sender": sender})
+
+    assert wanted.sender == sender
+    assert submission.address_of(wanted.sender) == ZEUS
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("sender", None, "required"),
+        ("sender", "", "required"),
+        ("sender", f"{ZEUS}, {HERA}", "several"),
+        ("sender", f"{HERA}, Zeus <{ZEUS}>", "several"),
+        ("sender", f"<{HERA}> <{ZEUS}>", "several"),
+        ("sender", 7, "wrong_type"),
+        ("sender", [ZEUS], "wrong_type"),
+        ("sender", "zeus", "invalid_address"),
+        ("sender", "zeus@olimpus", "invalid_address"),
+        ("sender", f"{'z' * 250}@olimpus.com", "too_long"),
+        ("sender", f"Zeus\r\nBcc: {HERA} <{ZEUS}>", "forbidden_character"),
+        ("sender", f"Z\u202eeus <{ZEUS}>", "forbidden_character"),
+        ("recipient", None, "required"),
+        ("recipient", " , ", "required"),
+        ("recipient", [], "required"),
+        ("recipient", {"a": 1}, "wrong_type"),
+        ("recipient", [1], "wrong_type"),
+        ("recipient", "hera@olimpus.com zeus@", "invalid_address"),
+        ("recipient", " ".join(f"a{number}@b.co" for number in range(10_000)), "too_many"),
+        ("recipient", f"{HERA}\r\nX: y", "forbidden_character"),
+        ("subject", "s" * 513, "too_long"),
+        ("subject", "one\ntwo", "forbidden_character"),
+        ("subject", "nul\0", "forbidden_character"),
+        ("subject", "\ud800", "forbidden_character"),
+        ("subject", "line\u2028separator", "forbidden_character"),
+        ("subject", ["You"], "wrong_type"),
+        ("content", "nul\0", "forbidden_character"),
+        ("content", "\udfff", "forbidden_character"),
+        ("content", True, "wrong_type"),
+        ("policy", "twice", "invalid"),
+        ("subjet", "misspelt", "unknown_field"),
+    ],
+)
+def test_what_is_wrong_is_named(field, value, code):
+    assert faults(**{field: value}) == [(field, code)]
+
+
+def test_all_faults_are_told_at_once():
+    assert {field for field, _ in faults(sender="zeus", recipient="", subject="\n", x=1)} == {
+        "sender",
+        "recipient",
+        "subject",
+        "x",
+    }
+
+
+def test_a_misspelt_field_is_guessed():
+    with pytest.raises(InvalidSubmission, match="Did you mean 'subject'"):
+        parse({**HELLO, "subjet": "x"})
+
+
+def test_a_mail_read_from_the_api_can_be_posted_again():
+    assert parse({**HELLO, "id": "1", "url": "http://x", "events": "http://y"}).sender == ZEUS
+
+
+def test_subject_and_content_may_be_absent_or_null():
+    wanted = parse({"sender": ZEUS, "recipient": HERA, "subject": None})
+
+    assert (wanted.subject, wanted.text) == ("", "")
+
+
+def test_the_size_is_bounded(settings):
+    settings.MERCURY_MAX_SIZE = 10
+
+    assert parse({**HELLO, "content": "1234567890"}).text == "1234567890"
+    assert faults(content="123456789é") == [("content", "too_large")]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*submission.FIELDS, "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=5,
+        ),
+    )
+)
+def test_whatever_comes_in_is_valid_or_an_error_with_words(data):
+    try:
+        wanted = parse(data)
+    except InvalidSubmission as invalid:
+        told = "".join(f"{error.field}{error.code}{error.detail}" for error in invalid.errors)
+    else:
+        told = wanted.sender + wanted.subject + "".join(wanted.recipients)
+
+    assert told
+    assert "\n" not in told
+    assert told.encode()
+
+
+@given(st.text())
+def test_legible_text_fits_any_database(text):
+    kept = submission.legible(text, 50)
+
+    assert "\0" not in kept
+    assert len(kept.encode()) <= 200
