@@ -33,3 +33,10 @@ def on_starting(server: Any) -> None:
         checks.refuse_unsafe_start(addresses)
     except ImproperlyConfigured as error:
         raise SystemExit(f"Mercury does not start. {error}") from error
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let the calls under way end, while threads can still be started; at the interpreter's own exit they cannot."""
+    from mails.dispatch import poll  # noqa: PLC0415
+
+    poll.stop()

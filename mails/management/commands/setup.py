@@ -3,8 +3,10 @@
 import json
 import secrets
 import socket
+import sys
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
@@ -106,6 +108,7 @@ def _say_kept(out: commands.Output) -> None:
     some = "some" if Mail.objects.exists() else "no"
     out.say(f"What was there is kept ({some} mails). Log-in and key were shown at the first start; for new ones:")
     out.say()
-    out.say(f"  manage.py changepassword {OPERATOR}")
-    out.say("  manage.py apikey create NAME --sender '*'")
+    python = sys.executable.removeprefix(f"{settings.BASE_DIR}/")
+    out.say(f"  {python} manage.py changepassword {OPERATOR}")
+    out.say(f"  {python} manage.py apikey create NAME --sender '*'")
     out.say()
