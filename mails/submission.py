@@ -28,6 +28,7 @@ Out = TypeVar("Out")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')  # RFC 5322 §3.2.3: these need quotes in a display name
 _BREAKS = frozenset({"Cc", "Zl", "Zp", "Cs"})  # control characters, line and paragraph separators, surrogates
 _JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN = 80  # characters of a client's text that an error repeats
 
 
@@ -100,6 +101,11 @@ def legible(value: object, limit: int) -> str:
     return _SURROGATE.sub("\ufffd", text[:limit]).replace("\0", "\ufffd")
 
 
+def _shown(value: object) -> str:
+    """A client's text as an error repeats it: short, on one line."""
+    return _LINES.sub("\ufffd", legible(value, _SHOWN))
+
+
 def _checked(field: str, rule: Callable[[Any], Out], value: object, errors: list[FieldError]) -> Out | None:
     try:
         return rule(value)
@@ -113,7 +119,7 @@ def _unknown_fields(data: Mapping[str, object]) -> list[FieldError]:
     for name in data:
         if name in FIELDS or name in IGNORED:
             continue
-        shown = legible(name, _SHOWN)
+        shown = _shown(name)
         close = difflib.get_close_matches(shown, FIELDS, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else f" Known fields: {', '.join(FIELDS)}."
         errors.append(FieldError(shown, "unknown_field", f"There is no field '{shown}'.{hint}"))
@@ -170,7 +176,7 @@ def _text(value: object) -> str:
 def _policy(value: object) -> Policy:
     text = _string(value, "text") or settings.MERCURY_POLICY
     if text not in Policy.values:
-        raise _Fault("invalid", f"'{legible(text, _SHOWN)}' is no policy. Known: {', '.join(Policy.values)}.")
+        raise _Fault("invalid", f"'{_shown(text)}' is no policy. Known: {', '.join(Policy.values)}.")
     return Policy(text)
 
 
@@ -217,7 +223,7 @@ def _named(text: str) -> str:
 def _address(text: str) -> str:
     checked, why = _validate(text)
     if why:
-        raise _Fault("invalid_address", f"'{legible(text, _SHOWN)}' is not an e-mail address. {why}")
+        raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address. {why}")
     return checked
 
 
