@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from mails.models import ApiKey
 from mails.states import EventName
 from mercury.lib.durations import size_words
-from mercury.lib.problems import Fault, Problem
+from mercury.lib.problems import Fault, Problem, pointer
 
 MAX_NAME = 64  # characters, CONTRACT v1.0
 MAX_BLOB = 64 * 1024  # bytes of UTF-8
@@ -36,7 +36,7 @@ def parse(data: Mapping[str, Any]) -> ClientEvent:
     """Check what a client posted. Raises Problem (400) with every fault found."""
     known = {*FIELDS, *IGNORED}
     faults = [
-        Fault(f"There is no such field. Known: {', '.join(FIELDS)}.", "unknown_field", f"/{name[:80]}")
+        Fault(f"There is no such field. Known: {', '.join(FIELDS)}.", "unknown_field", pointer(name[:80]))
         for name in list(data)[:100]
         if name not in known
     ]

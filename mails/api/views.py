@@ -31,7 +31,7 @@ from mails.querysets import MailQuerySet
 from mails.states import Source
 from mails.submission import InvalidSubmission
 from mercury.lib.pagination import Page, paginate
-from mercury.lib.problems import Fault, Problem
+from mercury.lib.problems import Fault, Problem, pointer
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
@@ -134,7 +134,7 @@ def _accepted(request: Request) -> intake.Receipt:
     try:
         return intake.accept(_body(request), client=_client(request), idempotency_key=key)
     except InvalidSubmission as invalid:
-        faults = [Fault(error.detail, error.code, f"/{error.field}" if error.field else "") for error in invalid.errors]
+        faults = [Fault(error.detail, error.code, pointer(error.field)) for error in invalid.errors]
         extra = {"mail": representation.mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
         detail = "The mail was not taken; see errors. It is kept as rejected."
         raise Problem(400, "invalid_mail", detail, errors=faults, extra=extra) from None

@@ -49,6 +49,11 @@ class Fault:
         return f"{field}: {self.detail}" if field else self.detail
 
 
+def pointer(*steps: str) -> str:
+    """A JSON pointer (RFC 6901) to what lies at these steps."""
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
 class Problem(APIException):
     """An error answer, raised by a view: status, stable code, words, and what else the client should know."""
 
@@ -160,16 +165,15 @@ def _summary(count: int) -> str:
     return "The request has a fault." if count == 1 else f"The request has {count} faults."
 
 
-def _flattened(detail: Any, pointer: str) -> list[Fault]:
+def _flattened(detail: Any, place: str) -> list[Fault]:
     """The nested faults of a serializer, each with its pointer."""
     if isinstance(detail, dict):
         found = []
         for key, inner in detail.items():
-            step = "" if key == "non_field_errors" else "/" + str(key).replace("~", "~0").replace("/", "~1")
-            found += _flattened(inner, pointer + step)
+            found += _flattened(inner, place if key == "non_field_errors" else place + pointer(str(key)))
         return found
     if isinstance(detail, list):
-        steps = (f"{pointer}/{index}" if isinstance(inner, dict) else pointer for index, inner in enumerate(detail))
+        steps = (f"{place}/{index}" if isinstance(inner, dict) else place for index, inner in enumerate(detail))
         return [fault for step, inner in zip(steps, detail, strict=True) for fault in _flattened(inner, step)]
     code = detail.code if isinstance(detail, ErrorDetail) and detail.code else "invalid"
-    return [Fault(str(detail), code, pointer)]
+    return [Fault(str(detail), code, place)]

@@ -1,0 +1,139 @@
+"""The API's own description, held against the API: requests made from it get no 500, and answers as it says."""
+
+import contextlib
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from schemathesis import GenerationMode, checks
+
+from mails.tests.callers import HELLO, MAILS, caller
+
+pytestmark = pytest.mark.django_db
+SCHEMA = "/api/v1.0/schema?format=json"
+
+
+@pytest.fixture
+def document(client):
+    return client.get(SCHEMA).json()
+
+
+def test_the_description_names_every_path_and_method(document):
+    described = {(path, method) for path, found in document["paths"].items() for method in found}
+
+    base = "/api/v1.0"
+    assert described == {
+        (f"{base}/", "get"),
+        (f"{base}/mails/", "get"),
+        (f"{base}/mails/", "post"),
+        (f"{base}/mails/{{mail_id}}", "get"),
+        (f"{base}/mails/{{mail_id}}/events/", "get"),
+        (f"{base}/mails/{{mail_id}}/events/", "post"),
+        (f"{base}/mails/{{mail_id}}/events/{{event_id}}", "get"),
+        (f"{base}/dispatcher/providers/", "get"),
+        (f"{base}/dispatcher/providers/", "post"),
+        (f"{base}/dispatcher/providers/{{account_id}}", "get"),
+        (f"{base}/dispatcher/providers/{{account_id}}", "put"),
+        (f"{base}/dispatcher/providers/{{account_id}}", "delete"),
+    }
+
+
+def test_the_description_is_openapi_3_1_and_its_components_are_json_schema(document):
+    assert document["openapi"].startswith("3.1")
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+
+
+def test_every_operation_tells_its_refusals(document):
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert {"401", "403", "503"} <= set(operation["responses"]) or path == "/api/v1.0/"
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"]
+
+
+def test_real_answers_are_what_the_description_says(document):
+    zeus = caller()
+    mail = zeus.post(MAILS, HELLO).json()
+    event = zeus.post(mail["events"], {"event": "READ"}).json()
+    page = zeus.get(MAILS + "?expand=true").json()
+    refused = zeus.post(MAILS, {}).json()
+
+    for name, answer in (
+        ("AcceptedMail", mail),
+        ("Mail", zeus.get(mail["url"]).json()),
+        ("Event", event),
+        ("PageOfMails", page),
+        ("PageOfMails", zeus.get(MAILS).json()),
+        ("PageOfEvents", zeus.get(mail["events"] + "?expand=true").json()),
+        ("Problem", refused),
+        ("Root", zeus.get("/api/v1.0/").json()),
+    ):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        Draft202012Validator(schema).validate(answer)
+        described = document["components"]["schemas"][name]["properties"]
+        assert set(answer) <= set(described), name
+
+
+ANSWERS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+OPERATIONS = [
+    "GET /api/v1.0/mails/",
+    "POST /api/v1.0/mails/",
+    "GET /api/v1.0/mails/{mail_id}",
+    "GET /api/v1.0/mails/{mail_id}/events/",
+    "POST /api/v1.0/mails/{mail_id}/events/",
+    "GET /api/v1.0/mails/{mail_id}/events/{event_id}",
+    "GET /api/v1.0/dispatcher/providers/",
+    "POST /api/v1.0/dispatcher/providers/",
+    "GET /api/v1.0/dispatcher/providers/{account_id}",
+    "PUT /api/v1.0/dispatcher/providers/{account_id}",
+    "DELETE /api/v1.0/dispatcher/providers/{account_id}",
+]
+
+
+@contextlib.contextmanager
+def one_connection():
+    """What Django's own test client does: no request closes the connection that holds the test's transaction."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_requests_made_from_the_description_get_answers_that_it_names(label, mode, olympus):
+    zeus = caller()
+    mail = zeus.post(MAILS, HELLO).json()
+    event = zeus.get(mail["events"]).json()["events"][0].rpartition("/")[2]
+    real = {"mail_id": mail["id"], "event_id": event, "account_id": str(olympus.account.pk)}
+
+    with one_connection():
+        described = schemathesis.openapi.from_wsgi(SCHEMA, get_wsgi_application())
+        (operation,) = (found.ok() for found in described.get_all_operations() if found.ok().label == label)
+
+        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
+        def ask(case, known):
+            if known:  # else nearly every request would end at the 404
+                case.path_parameters.update({name: real[name] for name in case.path_parameters})
+            case.call_and_validate(headers={"Authorization": f"Bearer {zeus.text}"}, checks=ANSWERS)
+
+        ask()
