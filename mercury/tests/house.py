@@ -1,0 +1,162 @@
+"""A whole Mercury as a stranger runs it: real processes, a data folder, a database and a port of its own."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+MANAGE = [sys.executable, str(ROOT / "manage.py")]
+KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START")
+
+
+class House:
+    """One installation. `start` commands; everything that still runs is killed at the end."""
+
+    def __init__(self, data: Path, *, database_url: str, redis_url: str, **environment: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api/v1.0"
+        self.environment = {name: os.environ[name] for name in KEEP if name in os.environ} | {
+            "MERCURY_DATA": str(data),
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "LOG_FORMAT": "json",
+            **environment,
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.logs = data / "processes.log"
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command to its end and return what it printed."""
+        done = subprocess.run(
+            [*MANAGE, *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process that goes on."""
+        with self.logs.open("ab") as log:
+            process = subprocess.Popen(list(command), env=self.environment, cwd=ROOT, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def start_web(self) -> subprocess.Popen[bytes]:
+        """Start the web process and wait until it answers."""
+        gunicorn = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
+        process = self.start(*gunicorn)
+        until(self.answers, 30, self.logs.read_text)
+        return process
+
+    def start_worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `manage.py worker`."""
+        return self.start(*MANAGE, "worker", *arguments)
+
+    def answers(self) -> bool:
+        """Whether the web process says that it is ready."""
+        try:
+            return requests.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def make_key(self) -> None:
+        """Make an API key that may do everything as anyone, and use it from now on."""
+        scopes = ("mails:send", "mails:read", "events:write", "providers:read", "providers:write")
+        options = [f"--scope={scope}" for scope in scopes]
+        made = json.loads(self.manage("apikey", "create", "stories", "--sender=*", "--json", *options))
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {made['key']}"
+
+    def post(self, **changes: Any) -> requests.Response:
+        """Hand in a mail of zeus to hera."""
+        mail = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "Hi", "content": "Hi"}
+        headers = {"Idempotency-Key": secrets.token_hex(8)}
+        return self.session.post(f"{self.url}/mails/", json=mail | changes, headers=headers, timeout=30)
+
+    def mail(self, answer: requests.Response) -> dict[str, Any]:
+        """The mail that an answer named, as it is now."""
+        return self.session.get(answer.headers["Location"], timeout=30).json()
+
+    def events(self, answer: requests.Response) -> list[dict[str, Any]]:
+        """Its events, whole."""
+        url = f"{answer.headers['Location']}/events/?expand=true&per_page=20"
+        return self.session.get(url, timeout=30).json()["events"]
+
+    def is_done(self, answer: requests.Response) -> bool:
+        """Whether a provider took it."""
+        return self.mail(answer)["status"] == "done"
+
+    def stop(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait(10)
+
+
+@contextmanager
+def house(
+    data: Path, *, full: bool, database_url: str = "", redis_url: str = "", **environment: str
+) -> Iterator[House]:
+    """An installation with its tables and a key, embedded or `full`, taken down at the end."""
+    name = f"mercury_{secrets.token_hex(6)}"
+    if full:
+        _execute(database_url, f'CREATE DATABASE "{name}"')
+    own_url = urlsplit(database_url)._replace(path=f"/{name}").geturl() if full else ""
+    built = House(data, database_url=own_url, redis_url=redis_url if full else "", **environment)
+    try:
+        built.manage("migrate", "--verbosity=0")
+        built.make_key()
+        yield built
+    finally:
+        built.stop()
+        if full:
+            _execute(database_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], Any] = lambda: "") -> float:
+    """Wait for the condition, looking every 20 ms; returns the seconds it took, fails after so many."""
+    began = time.monotonic()
+    nap = threading.Event()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise AssertionError(f"not within {seconds} s: {explain()}")
+        nap.wait(0.02)
+    return time.monotonic() - began
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _execute(database_url: str, statement: str) -> None:
+    connection = psycopg2.connect(database_url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()

@@ -1,0 +1,144 @@
+"""Whole stories through all rooms, with real processes: embedded, and with PostgreSQL, Redis and workers."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.conf import settings
+
+from mercury.tests.house import MANAGE, House, free_port, house, until
+
+FULL = bool(settings.REDIS_URL)
+TWO_SANDBOXES = {"PROVIDER_OLYMPUS": "sandbox://", "PROVIDER_HADES": "sandbox://"}
+only_full = pytest.mark.skipif(not FULL, reason="needs Redis and workers: the full leg runs it")
+ORDER = ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND"]
+
+
+@pytest.fixture
+def mercury(tmp_path) -> Iterator[House]:
+    """The leg under test: the web process alone, or with PostgreSQL, Redis and two workers."""
+    with house(
+        tmp_path,
+        full=FULL,
+        database_url=settings.MERCURY_TEST_DATABASE_URL,
+        redis_url=settings.REDIS_URL,
+        MERCURY_DEADLINE="5s",
+        MERCURY_LEASE="35s",
+        **TWO_SANDBOXES,
+    ) as built:
+        if FULL:
+            redis.Redis.from_url(settings.REDIS_URL).flushdb()
+            built.start_worker()
+            built.start_worker()
+        built.start_web()
+        yield built
+
+
+def names(built, answer):
+    return [event["event"] for event in built.events(answer)]
+
+
+def test_a_mail_goes_in_goes_out_and_every_step_shows(mercury):
+    answer = mercury.post()
+
+    assert answer.status_code == 202
+    until(lambda: mercury.is_done(answer), 15, lambda: mercury.events(answer))
+    assert names(mercury, answer) == [*ORDER, "DONE"]
+
+
+def test_a_failover_is_told_step_by_step(mercury):
+    mercury.manage("sandbox", "set", "olympus", "refuse=503", "--for", "5m")
+    answers = [mercury.post(subject=f"mail {number}") for number in range(12)]
+
+    until(lambda: all(map(mercury.is_done, answers)), 30)
+
+    told = [names(mercury, answer) for answer in answers]
+    assert [*ORDER, "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"] in told
+    assert {mercury.mail(answer)["provider"] for answer in answers} == {"hades"}
+
+
+def test_stopping_leaves_no_outcome_unknown(mercury):
+    mercury.manage("sandbox", "set", "olympus", "slow=1", "--for", "5m")
+    mercury.manage("sandbox", "set", "hades", "slow=1", "--for", "5m")
+    answers = [mercury.post(subject=f"mail {number}") for number in range(10)]
+    until(lambda: any("SEND" in names(mercury, answer) for answer in answers), 15)
+
+    *workers, web = mercury.processes
+    for process in workers or [web]:
+        process.send_signal(signal.SIGTERM)
+    for process in workers or [web]:
+        assert process.wait(15) == 0
+
+    if not workers:
+        mercury.start_web()
+    assert not [answer for answer in answers if "UNKNOWN" in names(mercury, answer)]
+
+
+@only_full
+def test_a_killed_worker_is_taken_over_with_the_doubt_on_record(mercury):
+    mercury.manage("sandbox", "set", "olympus", "hang", "--for", "5m")
+    mercury.manage("sandbox", "set", "hades", "hang", "--for", "5m")
+    answer = mercury.post()
+    until(lambda: "SEND" in names(mercury, answer), 15)
+
+    for worker in mercury.processes[:2]:
+        worker.kill()
+    mercury.manage("sandbox", "clear")
+    mercury.start_worker()
+
+    until(lambda: mercury.is_done(answer), 40, lambda: mercury.events(answer))
+    told = names(mercury, answer)
+    assert told[6:8] == ["UNKNOWN", "RETRY"]
+    assert told.count("DONE") == 1
+
+
+@only_full
+def test_a_plain_rqworker_drains_too(mercury):
+    for worker in mercury.processes[:2]:
+        worker.terminate()
+        worker.wait(15)
+    mercury.start(*MANAGE, "rqworker", "text", "--worker-class", "mails.jobs.LaneWorker", "--serializer", "json")
+
+    answer = mercury.post()
+
+    until(lambda: mercury.is_done(answer), 30, mercury.logs.read_text)
+
+
+@only_full
+def test_without_redis_mails_are_taken_and_sent(tmp_path):
+    port = free_port()
+    own_redis = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with house(
+            tmp_path,
+            full=True,
+            database_url=settings.MERCURY_TEST_DATABASE_URL,
+            redis_url=f"redis://127.0.0.1:{port}/0",
+            **TWO_SANDBOXES,
+        ) as built:
+            built.start_worker()
+            built.start_web()
+            before = built.post()
+            until(lambda: built.is_done(before), 15)
+
+            own_redis.send_signal(signal.SIGSTOP)
+            silent = [built.post(subject=f"silent {number}") for number in range(5)]
+            until(lambda: all(map(built.is_done, silent)), 15)
+            own_redis.send_signal(signal.SIGCONT)
+
+            own_redis.kill()
+            own_redis.wait()
+            gone = [built.post(subject=f"gone {number}") for number in range(5)]
+            until(lambda: all(map(built.is_done, gone)), 15)
+
+        assert {answer.status_code for answer in silent + gone} == {202}
+        assert max(answer.elapsed.total_seconds() for answer in silent + gone) < 2
+    finally:
+        own_redis.send_signal(signal.SIGCONT)
+        own_redis.kill()
+        own_redis.wait()
