@@ -144,9 +144,9 @@ class Drain:
             places=self._places,
         ) as self._sender:
             try:
-                async with asyncio.TaskGroup() as helpers:  # one that fails ends the others, and the run
-                    closing = helpers.create_task(self._keep_closing())
-                    beating = helpers.create_task(self._keep_heartbeat())
+                async with asyncio.TaskGroup() as self._tasks:  # one that fails ends the others, and the run
+                    closing = self._tasks.create_task(self._keep_closing())
+                    beating = self._tasks.create_task(self._keep_heartbeat())
                     await self._first_heartbeat()
                     await self._keep_claiming(until_idle=until_idle, deadline=deadline)
                     while self._open:
@@ -233,7 +233,7 @@ class Drain:
     def _start(self, calls: Sequence[Call]) -> None:
         self._open += len(calls)
         for call in calls:
-            task = asyncio.create_task(self._call(call))
+            task = self._tasks.create_task(self._call(call))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
 

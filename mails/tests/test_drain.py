@@ -8,7 +8,7 @@ import pytest
 from django.db import DataError
 
 from mails import lifecycle
-from mails.dispatch import claim
+from mails.dispatch import claim, sweep
 from mails.dispatch.drain import Drain
 from mails.models import Attempt, Mail, Worker
 from mails.states import AttemptState, HoldReason, RecipientState, Status
@@ -298,3 +298,18 @@ def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeyp
 
     assert reloaded(first).status == Status.DONE
     assert reloaded(second).status == Status.QUEUED
+
+
+def test_a_fault_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus, monkeypatch):
+    mail = a_mail()
+
+    def broken(*arguments, **options):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("mails.message.build", broken)
+
+    with pytest.raises(ExceptionGroup):
+        drain()
+
+    assert reloaded(mail).status == Status.SENDING
+    assert sweep.sweep() == {"queued again: outcome unknown": 1}
