@@ -265,9 +265,7 @@ SECURE_REDIRECT_EXEMPT = [r"^health/"]
 
 # What `manage.py test` runs the full leg against
 
-MERCURY_TEST_DATABASE_URL = env.str(
-    "MERCURY_TEST_DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/postgres"
-)
+MERCURY_TEST_DATABASE_URL = env.str("MERCURY_TEST_DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/postgres")
 MERCURY_TEST_REDIS_URL = env.str("MERCURY_TEST_REDIS_URL", default="redis://127.0.0.1:6379/15")
 
 # Logs

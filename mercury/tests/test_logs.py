@@ -16,7 +16,9 @@ def written():
     def configure(form: str) -> io.StringIO:
         logs.configure({"level": "INFO", "format": form})
         stream = io.StringIO()
-        logging.root.handlers[0].setStream(stream)
+        handler = logging.root.handlers[0]
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(stream)
         return stream
 
     yield configure
