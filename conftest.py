@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.backends.sqlite3.base import DatabaseOperations  # of operations, which needs base loaded first
+from django.db.backends.postgresql.base import DatabaseOperations as PostgresqlOperations
+from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperations  # operations needs base first
 
 from mails import jobs
 from mercury.lib import database_clock
@@ -14,13 +15,21 @@ from providers.tests.builders import SandboxAccount, sandbox_account
 guards = import_module("mails.migrations.0002_append_only_events")
 
 
-def _flush_past_the_guards(self: Any, *arguments: Any, **options: Any) -> list[str]:
-    """SQLite's flush is a DELETE, which the guard of the events refuses; PostgreSQL's is a TRUNCATE."""
-    return [*guards.SQLITE_BACK, *_flush(self, *arguments, **options), *guards.SQLITE]
+def _flush_sqlite(self: Any, *arguments: Any, **options: Any) -> list[str]:
+    """SQLite's flush is a DELETE, which the guard of the events refuses."""
+    return [*guards.SQLITE_BACK, *_sqlite_flush(self, *arguments, **options), *guards.SQLITE]
 
 
-_flush = DatabaseOperations.sql_flush
-DatabaseOperations.sql_flush = _flush_past_the_guards  # type: ignore[method-assign]
+def _flush_postgresql(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
+    """A DELETE of a few rows takes a tenth of the time that TRUNCATE takes to make all files anew."""
+    guard = "ALTER TABLE mails_event {} TRIGGER mails_event_append_only"
+    rows = [f'DELETE FROM "{table}"' for table in tables]
+    return [guard.format("DISABLE"), *rows, "SET CONSTRAINTS ALL IMMEDIATE", guard.format("ENABLE")] if rows else []
+
+
+_sqlite_flush = SqliteOperations.sql_flush
+SqliteOperations.sql_flush = _flush_sqlite  # type: ignore[method-assign]
+PostgresqlOperations.sql_flush = _flush_postgresql  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
