@@ -1,0 +1,44 @@
+"""The API's pages in a real browser, under the strict policy: no complaint of the console, no other host asked."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from mails import keys
+from mails.models import Mail
+from mails.tests.callers import HELLO, MAILS
+from mails.tests.people import hermes
+from mails.tests.test_browser import chromium, visitor  # noqa: F401 (fixtures)
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_the_documentation_sends_its_example_with_a_key(visitor):  # noqa: F811
+    _, text = keys.create("zeus", scopes=keys.SCOPES, senders=["*"])
+    page = visitor.page
+    page.goto("/api/docs/")
+    page.click(".auth-wrapper .authorize")
+    page.locator(".modal-ux input").first.fill(text)
+    page.locator(".modal-ux .btn.authorize").first.click()
+    page.locator(".modal-ux .btn-done").first.click()
+    create = page.locator("#operations-Mails-create_mail")
+    create.locator(".opblock-summary-control").click()
+    create.locator(".try-out__btn").click()
+
+    create.locator(".execute").click()
+
+    expect(create.locator(".live-responses-table .response-col_status").last).to_contain_text("202")
+    assert Mail.objects.get().sender == "mercury@olimpus.com"  # as the description's example has it
+
+
+def test_the_browsable_api_takes_json_from_a_signed_in_person(visitor):  # noqa: F811
+    hermes()
+    page = visitor.sign_in("hermes")
+    page.goto(MAILS)
+
+    page.fill("textarea[data-override=content]", json.dumps(HELLO))
+    page.locator("form:has(textarea[data-override=content]) button:has-text('POST')").click()
+
+    expect(page.locator(".response-info")).to_contain_text("202 Accepted")
+    assert Mail.objects.get().subject == HELLO["subject"]
