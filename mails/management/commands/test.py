@@ -1,12 +1,16 @@
 """`manage.py test`: the whole suite with pytest, embedded and against PostgreSQL and Redis. `make test` calls it."""
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 import redis
@@ -102,16 +106,39 @@ def _run(leg: Leg, arguments: list[str]) -> str:
         sys.stderr.write(f"Leg '{leg.name}' {'fails' if must_run else 'is skipped'}: {missing}.\n")
         return "failed" if must_run else "skipped"
     sys.stderr.write(f"Leg '{leg.name}':\n")
-    with tempfile.TemporaryDirectory(prefix="mercury-tests-") as data:
-        ended = subprocess.run(arguments, cwd=settings.BASE_DIR, env=_environment(leg, data), check=False)
+    with tempfile.TemporaryDirectory(prefix="mercury-tests-") as data, _own_database(leg.database_url) as database_url:
+        environment = _environment(database_url, leg.redis_url, data)
+        ended = subprocess.run(arguments, cwd=settings.BASE_DIR, env=environment, check=False)
     return "passed" if ended.returncode == 0 else "failed"
 
 
-def _environment(leg: Leg, data: str) -> dict[str, str]:
+@contextmanager
+def _own_database(url: str) -> Iterator[str]:
+    """The same server with a name that no other run uses; what is left of it is dropped, also after a run that was killed.
+
+    Django puts test_ before the name and makes the database itself, one for each process that shares the tests.
+    """
+    if not url:
+        yield ""
+        return
+    name = f"mercury_{secrets.token_hex(4)}"
+    try:
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+    finally:
+        with closing(psycopg2.connect(url)) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [f"test_{name}"])
+            for (left,) in cursor.fetchall():
+                cursor.execute(f'DROP DATABASE "{left}" WITH (FORCE)')
+
+
+def _environment(database_url: str, redis_url: str, data: str) -> dict[str, str]:
     """The environment less the settings of whoever runs the tests, plus those of the leg."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(_NOT_FOR_TESTS) and name not in _NAMES_NOT_FOR_TESTS
+        if name.startswith("MERCURY_TEST_")
+        or (not name.startswith(_NOT_FOR_TESTS) and name not in _NAMES_NOT_FOR_TESTS)
     }
-    return kept | {"DATABASE_URL": leg.database_url, "REDIS_URL": leg.redis_url, "MERCURY_DATA": data}
+    return kept | {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "MERCURY_DATA": data}
