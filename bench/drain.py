@@ -1,0 +1,122 @@
+"""How fast a backlog leaves: `python bench/drain.py [--mails N] [--leg embedded|full|both]`.
+
+Fills a database, lets `manage.py worker --burst` send everything to a local provider, and then compares what Mercury
+wrote down with what the provider took. The rate is counted from the first call opened to the last one closed, and once
+more over the whole life of the process.
+"""
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+
+import house
+from house import CONTENT, WORDS, House
+
+BATCH = 500  # mails stored at once when filling
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What Mercury wrote down."""
+
+    done: int
+    attempts: int
+    seconds: float  # from the first call opened to the last one closed
+
+
+def fill(count: int) -> None:
+    """Store mails that are due, as intake would."""
+    from django.db import transaction
+
+    from mails import lifecycle
+    from mails.lifecycle import EventDraft, MailState, NewMail
+    from mails.models import Mail, uuid7
+    from mails.states import Actor, EventName, Source, Status
+    from mercury.lib import database_clock
+
+    for first in range(0, count, BATCH):
+        now_ns = database_clock.now_ns()
+        now = database_clock.from_ns(now_ns)
+        state = MailState(status=Status.QUEUED, next_attempt_at=now)
+        names = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
+        events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns, {"lane": "text"}) for name in names)
+        new = [
+            NewMail(
+                Mail(
+                    id=uuid7(),
+                    source=Source.COMMAND,
+                    created_at=now,
+                    size=len(CONTENT),
+                    sender="zeus@olimpus.com",
+                    recipient="hera@olimpus.com",
+                    subject=f"mail {number}",
+                    lane="text",
+                    policy="at-least-once",
+                    expires_at=now + dt.timedelta(days=3),
+                ),
+                CONTENT,
+                ("hera@olimpus.com",),
+                events,
+            )
+            for number in range(first, min(first + BATCH, count))
+        ]
+        with transaction.atomic():
+            lifecycle.create(new, state=state)
+
+
+def read_ledger() -> Ledger:
+    """Look at what the workers left."""
+    from django.db.models import Max, Min
+
+    from mails.models import Attempt, Mail
+    from mails.states import Status
+
+    times = Attempt.objects.aggregate(first=Min("opened_at"), last=Max("closed_at"))
+    return Ledger(
+        done=Mail.objects.filter(status=Status.DONE).count(),
+        attempts=Attempt.objects.count(),
+        seconds=(times["last"] - times["first"]).total_seconds(),
+    )
+
+
+def measure(leg: str, mails: int) -> None:
+    """Print the figures of a leg, each from a database of its own."""
+    for delay_ms, workers in ((0, 1), (200, 1), *(((0, 2), (200, 2)) if leg == "full" else ())):
+        with house.build(leg) as built:
+            built.provider.start_afresh(delay_ms=delay_ms)
+            began = time.monotonic()
+            start_up = _drain(built, 1)
+            empty = time.monotonic() - began
+            built.run(fill, mails)
+            began = time.monotonic()
+            cpu = _drain(built, workers)
+            whole = time.monotonic() - began
+            ledger = built.run(read_ledger)
+            _check(built, ledger, mails)
+        who = f"{workers} worker{'s' * (workers > 1)}"
+        print(
+            f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {mails / ledger.seconds:6.0f} mails/s"
+            f" ({mails / whole:.0f} with a start-up of {empty:.1f} s),"
+            f" {(cpu - workers * start_up) / mails * 1000:.2f} ms of CPU a mail; all done, each taken once",
+            flush=True,
+        )
+
+
+def _drain(built: House, workers: int) -> float:
+    """Let workers send what is due; the seconds of CPU that they used."""
+    processes = [built.start("manage.py", "worker", "--burst") for _ in range(workers)]
+    return sum(house.wait_for(process) for process in processes)
+
+
+def _check(built: House, ledger: Ledger, mails: int) -> None:
+    taken = built.provider.taken()
+    different = len({mail["mail_id"] for mail in taken["mails"]})
+    if not ledger.done == ledger.attempts == taken["count"] == different == mails:
+        raise SystemExit(
+            f"Of {mails} mails {ledger.done} are done, with {ledger.attempts} attempts;"
+            f" the provider took {taken['count']}, {different} different ones."
+        )
+
+
+if __name__ == "__main__":
+    house.main("Drain", measure, mails=10_000)

@@ -1,0 +1,203 @@
+"""What the benchmarks share: a Mercury of its own for each run, with its data folder, database and local provider."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+LEGS = ("embedded", "full")
+WORDS = {"embedded": "embedded (SQLite)", "full": "full (PostgreSQL + Redis)"}
+DATABASE_URL = os.environ.get("MERCURY_TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+REDIS_URL = os.environ.get("MERCURY_TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+REDIS_NUMBER = 9  # not the tests' own, which may run meanwhile
+CONTENT = ("All is well on the mountain, and the weather is fine.\n" * 40)[:2000]
+TICKS = os.sysconf("SC_CLK_TCK")
+Answer = TypeVar("Answer")
+
+
+class ServiceMissing(Exception):
+    """PostgreSQL or Redis is not there; the text says where it was looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The local provider, a process of its own."""
+
+    base: str  # http://127.0.0.1:<port>
+
+    def taken(self) -> dict[str, Any]:
+        """How many mails it took, and which (it remembers the last 10,000)."""
+        answer: dict[str, Any] = json.loads(self._ask("GET", "/taken"))
+        return answer
+
+    def start_afresh(self, *, delay_ms: float) -> None:
+        """Forget what was taken, and answer after so long from now on."""
+        self._ask("DELETE", "/taken")
+        self._ask("POST", "/behave", json.dumps({"delay_ms": delay_ms}).encode())
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self.base + path, body, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content: bytes = answer.read()
+            return content
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """One Mercury, migrated and empty."""
+
+    leg: str
+    environment: dict[str, str]
+    provider: Provider
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process of this house, such as `manage.py worker`; it writes into the data folder's `output`."""
+        with Path(self.environment["MERCURY_DATA"], "output").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
+            )
+
+    def run(self, function: Callable[..., Answer], *arguments: object) -> Answer:
+        """Call a function in a new process with Django set up for this house, and return what it returns."""
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_inside, self.environment, function, arguments).result()
+
+
+@contextmanager
+def build(leg: str) -> Iterator[House]:
+    """A house for one run; all of it is gone afterwards. Raises ServiceMissing."""
+    with ExitStack() as stack:
+        data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
+        stack.callback(shutil.rmtree, data, ignore_errors=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        environment |= {"MERCURY_DATA": str(data), "LOG_LEVEL": "WARNING", "DATABASE_URL": "", "REDIS_URL": ""}
+        if leg == "full":
+            environment["DATABASE_URL"] = stack.enter_context(_database())
+            environment["REDIS_URL"] = stack.enter_context(_redis())
+        provider = stack.enter_context(_provider())
+        environment["PROVIDER_OLYMPUS"] = f"sendgrid://:SG.local-provider-key@sendgrid?api_url={provider.base}/v3/"
+        environment["MERCURY_ALLOWED_HOSTS_OUT"] = "127.0.0.1"
+        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, env=environment, check=True)
+        yield House(leg, environment, provider)
+
+
+_OURS = ("MERCURY_", "PROVIDER_", "SENDGRID_", "MAILGUN_", "WEB_", "DJANGO_")
+
+
+def _inside(environment: dict[str, str], function: Callable[..., Answer], arguments: Sequence[object]) -> Answer:
+    import django
+
+    os.environ.update(environment, DJANGO_SETTINGS_MODULE="mercury.settings")
+    sys.path.insert(0, str(ROOT))
+    django.setup()
+    return function(*arguments)
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    name = f"mercury_bench_{secrets.token_hex(4)}"
+    try:
+        connection = psycopg2.connect(DATABASE_URL, connect_timeout=3)
+    except psycopg2.OperationalError as error:
+        raise ServiceMissing(f"PostgreSQL does not answer at {_without_password(DATABASE_URL)}") from error
+    with closing(connection):
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+        try:
+            yield urlunsplit(urlsplit(DATABASE_URL)._replace(path=f"/{name}"))
+        finally:
+            connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def _redis() -> Iterator[str]:
+    url = urlunsplit(urlsplit(REDIS_URL)._replace(path=f"/{REDIS_NUMBER}"))
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=3)
+        client.flushdb()
+    except redis.RedisError as error:
+        raise ServiceMissing(f"Redis does not answer at {_without_password(REDIS_URL)}") from error
+    with closing(client):
+        yield url
+        client.flushdb()
+
+
+def _without_password(url: str) -> str:
+    return url.rpartition("@")[2]
+
+
+@contextmanager
+def _provider() -> Iterator[Provider]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "providers.tests.local_provider", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        address = urlsplit(json.loads(process.stdout.readline())["sendgrid"])
+        yield Provider(f"{address.scheme}://{address.netloc}")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def cpu_of(pids: Sequence[int]) -> float:
+    """Seconds of CPU that these running processes have used, by `/proc`; exact to 10 ms."""
+    return sum(_cpu(Path(f"/proc/{pid}/stat")) for pid in pids)
+
+
+def _cpu(stat: Path) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> float:
+    """Wait until the process has ended well, and return the seconds of CPU that it used."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{process.args} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def until(question: Callable[[], bool], *, seconds: float = 120.0) -> None:
+    """Wait until the answer is yes. Raises SystemExit if it takes too long."""
+    end = time.monotonic() + seconds
+    while not question():
+        if time.monotonic() > end:
+            raise SystemExit(f"Waited {seconds:.0f} s in vain.")
+        time.sleep(0.1)
+
+
+def main(title: str, measure: Callable[[str, int], None], *, mails: int) -> None:
+    """The command line of a benchmark: `measure(leg, mails)` for each leg that was asked for."""
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--mails", type=int, default=mails, help="How many mails each figure is measured with.")
+    parser.add_argument("--leg", choices=(*LEGS, "both"), default="both")
+    options = parser.parse_args()
+    if not 1 <= options.mails <= 10_000:
+        parser.error("--mails: 1 to 10000, please; the local provider remembers so many.")
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    print(f"{title}, {options.mails} mails of {len(CONTENT)} bytes; {os.cpu_count()} cores, load at the start {load}")
+    for leg in LEGS if options.leg == "both" else (options.leg,):
+        try:
+            measure(leg, options.mails)
+        except ServiceMissing as missing:
+            raise SystemExit(f"{WORDS[leg]}: {missing}. Start it, or choose --leg embedded.") from missing
