@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from mails.lifecycle import STATE_COLUMNS, MailState, state_of
-from mails.models import Content, Mail, Recipient
+from mails.models import Mail
 from mails.states import Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_time, as_uuid
@@ -121,11 +121,19 @@ def _loaded(rows: Sequence[Sequence[Any]]) -> list[MailInHand]:
     """The claimed rows with what the other tables hold, in two queries whatever their number."""
     mails = [dict(zip(_READ, row, strict=True)) for row in rows]
     ids = [as_uuid(mail["id"]) for mail in mails]
-    texts = dict(Content.objects.filter(mail_id__in=ids).values_list("mail_id", "text"))
+    listed = f"(SELECT id FROM {recordset.source('r', {'id': 'uuid'})})"  # noqa: S608 (a column of our own)
+    wanted = [recordset.encode({"id": mail_id} for mail_id in ids)]
     recipients: dict[uuid.UUID, list[RecipientInHand]] = defaultdict(list)
-    found = Recipient.objects.filter(mail_id__in=ids).order_by("id")
-    for mail_id, pk, address, state, reason in found.values_list("mail_id", "id", "address", "state", "reason"):
-        recipients[mail_id].append(RecipientInHand(pk, address, RecipientState(state), reason))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT mail_id, text FROM mails_content WHERE mail_id IN {listed}", wanted)  # noqa: S608
+        texts = {as_uuid(mail_id): text for mail_id, text in cursor.fetchall()}
+        cursor.execute(
+            "SELECT mail_id, id, address, state, reason FROM mails_recipient"  # noqa: S608
+            f" WHERE mail_id IN {listed} ORDER BY id",
+            wanted,
+        )
+        for mail_id, pk, address, state, reason in cursor.fetchall():
+            recipients[as_uuid(mail_id)].append(RecipientInHand(pk, address, RecipientState(state), reason))
     return [
         MailInHand(
             id=mail_id,

@@ -299,8 +299,8 @@ def _done(draft: Draft, result: Result, now_ns: int) -> Step:
         **_who_got_it(draft.mail.recipients),
         "possibly_twice": draft.state.doubtful,
     }
-    after = _rest(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
-    after = replace(after, fault="", reason_code="")
+    finished_at = database_clock.from_ns(now_ns)
+    after = _rest(draft.state, Status.DONE, finished_at=finished_at, fault="", reason_code="")
     return draft.finish(after, EventDraft(EventName.DONE, result.actor, now_ns, blob))
 
 
