@@ -236,7 +236,7 @@ def _claim_key(mail: Mail, wanted: Submission, *, client: Client, key: str) -> M
                 raise IdempotencyKeyInUse(
                     "A request with this Idempotency-Key is still running. Repeat it in a second."
                 )
-    row = IdempotencyKey.objects.select_related("mail").filter(owner=client.owner, key=key).first()
+    row = next(iter(IdempotencyKey.objects.filter(owner=client.owner, key=key)), None)
     if row is not None and mail.created_at - row.created_at < KEEP_IDEMPOTENCY_KEYS:
         if row.body_hash != body_hash:
             raise IdempotencyKeyReused(
