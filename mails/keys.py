@@ -69,9 +69,9 @@ def find(text: str) -> ApiKey | None:
     now = timezone.now()
     digest = _hash(text)
     found = None
-    for key in ApiKey.objects.usable(now).filter(Q(prefix=match[1]) | Q(old_prefix=match[1], old_expires_at__gt=now)):
-        expected = key.secret_hash if key.prefix == match[1] else key.old_secret_hash
-        if hmac.compare_digest(expected, digest):
+    # Every request asks this: the shorter question costs half of one that also names times and an order.
+    for key in ApiKey.objects.filter(Q(prefix=match[1]) | Q(old_prefix=match[1])).order_by():
+        if key.is_usable(now) and hmac.compare_digest(_expected(key, match[1], now), digest):
             found = key
     if found is not None:
         _note_use(found, now)
@@ -108,6 +108,13 @@ def _made() -> tuple[str, str]:
 def _hash(text: str) -> str:
     """SHA-256 is enough: what is hashed holds 256 random bits, so there is nothing to guess."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _expected(key: ApiKey, prefix: str, now: dt.datetime) -> str:
+    """The hash of the text that has this prefix; none once the old text's time is over."""
+    if key.prefix == prefix:
+        return key.secret_hash
+    return key.old_secret_hash if key.old_expires_at is not None and key.old_expires_at > now else ""
 
 
 def _note_use(key: ApiKey, now: dt.datetime) -> None:

@@ -1,5 +1,6 @@
 """Tables of a mail's life. Constraints that must hold whatever the code does live here, in the database."""
 
+import datetime as dt
 import uuid
 
 import uuid_utils
@@ -8,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from mails.lanes import Lane
-from mails.querysets import ApiKeyQuerySet, EventQuerySet, MailQuerySet
+from mails.querysets import EventQuerySet, MailQuerySet
 from mails.states import (
     DUE,
     LEASED,
@@ -41,14 +42,16 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
-    objects = ApiKeyQuerySet.as_manager()
-
     class Meta:
         verbose_name = "API key"
         ordering = ("name", "id")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    def is_usable(self, now: dt.datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 class SenderPermission(models.Model):

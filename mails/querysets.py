@@ -39,13 +39,3 @@ class EventQuerySet(models.QuerySet["Event"]):
     def after(self, event_id: int) -> EventQuerySet:
         """Events recorded later than this one."""
         return self.filter(id__gt=event_id)
-
-
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    """Questions about API keys."""
-
-    def usable(self, now: dt.datetime) -> ApiKeyQuerySet:
-        """Neither revoked nor expired."""
-        return self.filter(revoked_at__isnull=True).filter(
-            models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
-        )
