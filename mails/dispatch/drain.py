@@ -38,7 +38,7 @@ from mails.lifecycle import AttemptClosed, EventDraft, Step
 from mails.models import Worker
 from mails.states import Status
 from mercury.lib import database_clock
-from providers.outcomes import Fault, Refused
+from providers.outcomes import Fault, Outcome, Refused
 from providers.sending import Sender
 
 log = structlog.get_logger(__name__)
@@ -112,7 +112,7 @@ class Drain:
         self._on_heartbeat = on_heartbeat
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._calls: set[asyncio.Task[None]] = set()
+        self._under_way = 0  # calls that have not come back
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
         self._closed = self._done = 0
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
@@ -193,7 +193,7 @@ class Drain:
             self._start(calls)
             self._changed.set()
             if self._on_progress:
-                self._on_progress(Progress(len(self._calls), self._closed, self._done))
+                self._on_progress(Progress(self._under_way, self._closed, self._done))
 
     async def _first_heartbeat(self) -> None:
         """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over."""
@@ -222,7 +222,7 @@ class Drain:
                 group.append(self._results.get_nowait())
                 continue
             left = until - time.monotonic()
-            if left <= 0 or len(group) >= GROUP_WANT or not self._calls:
+            if left <= 0 or len(group) >= GROUP_WANT or not self._under_way:
                 break
             try:
                 group.append(await asyncio.wait_for(self._results.get(), left))
@@ -232,28 +232,25 @@ class Drain:
 
     def _start(self, calls: Sequence[Call]) -> None:
         self._open += len(calls)
+        self._under_way += len(calls)
         for call in calls:
-            task = self._tasks.create_task(self._call(call))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            self._tasks.create_task(self._call(call))
 
     async def _call(self, call: Call) -> None:
-        """One call of a provider. It is not made if this process can no longer be sure of its lease."""
-        if time.monotonic() > self._trusted_until and not await self._still_ours(call):
-            log.warning("call_not_made", mail=str(call.mail.id), account=call.account.name)
-            self._results.put_nowait(Result(call, NOT_CALLED, 0.0))
-            return
-        mail = call.mail
-        built = message.build(
-            mail.id,
-            sender=mail.sender,
-            recipients=[one.address for one in mail.open_recipients],
-            subject=mail.subject,
-            text=mail.text,
-        )
         began = time.perf_counter()
-        outcome = await self._sender.send(call.account, built)
+        outcome = await self._outcome(call)
+        self._under_way -= 1
         self._results.put_nowait(Result(call, outcome, time.perf_counter() - began))
+
+    async def _outcome(self, call: Call) -> Outcome:
+        """Call the provider; not if this process can no longer be sure of its lease."""
+        mail = call.mail
+        if time.monotonic() > self._trusted_until and not await self._still_ours(call):
+            log.warning("call_not_made", mail=str(mail.id), account=call.account.name)
+            return NOT_CALLED
+        to = [one.address for one in mail.open_recipients]
+        built = message.build(mail.id, sender=mail.sender, recipients=to, subject=mail.subject, text=mail.text)
+        return await self._sender.send(call.account, built)
 
     async def _still_ours(self, call: Call) -> bool:
         if not await self._heartbeat():
