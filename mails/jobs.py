@@ -81,12 +81,19 @@ class LaneWorker(SimpleWorker):
     stopping: threading.Event | None = None  # set when a signal asks this worker to stop
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run the job if its function is the one that this queue is for; delete it if not."""
-        if job.func_name != ALLOWED_JOB:
+        """Run the job if its function is the one that this queue is for, and it names no other; delete it if not."""
+        callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
+        if job.func_name != ALLOWED_JOB or any(callbacks):
             log.error("job_refused", function=str(job.func_name)[:100], queue=queue.name)
             job.delete()
             return
         super().execute_job(job, queue)
+
+    def _install_signal_handlers(self) -> None:
+        """Put RQ's handlers in place; a signal that came before them counts too."""
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]
+        if self.stopping is not None and self.stopping.is_set():
+            self._stop_requested = True
 
     def handle_warm_shutdown_request(self) -> None:
         """Tell the process to stop, too."""

@@ -1,5 +1,6 @@
 """Redis is a hint: waking never fails, never waits long, and never floods the queue."""
 
+import signal
 import socket
 import threading
 import time
@@ -7,7 +8,7 @@ import time
 import fakeredis
 import pytest
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Callback, Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -69,6 +70,34 @@ def test_a_worker_runs_no_other_function(redis):
 
     assert not Job.exists(job.id, connection=redis)
     assert job.get_status(refresh=False) != "finished"
+
+
+def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
+    stopping = threading.Event()
+    worker = LaneWorker(
+        [Queue("text", connection=redis, serializer=JSONSerializer)], connection=redis, serializer=JSONSerializer
+    )
+    worker.stopping = stopping
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    stopping.set()
+    try:
+        worked = worker.work(logging_level="WARNING")  # would wait for jobs without an end
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    assert not worked
+
+
+def test_a_worker_runs_no_callback_either(redis, capsys):
+    queue = Queue("text", connection=redis, serializer=JSONSerializer)
+    job = queue.enqueue(jobs.ALLOWED_JOB, "text", on_success=Callback("builtins.print"))
+
+    LaneWorker([queue], connection=redis, serializer=JSONSerializer).execute_job(job, queue)
+
+    assert not Job.exists(job.id, connection=redis)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture
