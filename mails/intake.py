@@ -136,7 +136,7 @@ def may_send_as(address: str, allowed: list[str]) -> bool:
 
 def _normal(entry: str) -> str:
     local, at, domain = entry.strip().rpartition("@")
-    return f"{local}{at}{domain.lower()}"
+    return f"{local}{at}{submission.wire_domain(domain)}" if at else entry.strip()
 
 
 def _check_key(key: str) -> None:

@@ -17,6 +17,7 @@ from mercury.lib.durations import size_words
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
+MAX_ADDRESS = 320  # characters: 64 before the @ and 255 after it, RFC 5321 §4.5.3.1
 MAX_IDEMPOTENCY_KEY = 255
 FIELDS = ("sender", "recipient", "recipients", "subject", "content", "policy")
 IGNORED = frozenset({"id", "url", "events"})  # so that a mail read from the API can be posted again
@@ -93,6 +94,15 @@ def parse(data: Mapping[str, object]) -> Submission:
 def address_of(sender: str) -> str:
     """The address in a sender that may carry a display name: `Mercury <mercury@olimpus.com>` and bare ones."""
     return sender.rpartition("<")[2].removesuffix(">") if sender.endswith(">") else sender
+
+
+@lru_cache(maxsize=256)
+def wire_domain(domain: str) -> str:
+    """The domain in the form that addresses are stored with (lower case, IDNA 2008); as it is if it is no domain."""
+    try:
+        return validate_email(f"a@{domain}", check_deliverability=False).ascii_domain.lower()
+    except EmailNotValidError:
+        return domain.lower()
 
 
 def legible(value: object, limit: int) -> str:
@@ -221,6 +231,8 @@ def _named(text: str) -> str:
 
 
 def _address(text: str) -> str:
+    if len(text) > MAX_ADDRESS:  # before the validator, whose time and cache grow with the text
+        raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address: it is longer than {MAX_ADDRESS}.")
     checked, why = _validate(text)
     if why:
         raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address. {why}")
@@ -229,13 +241,18 @@ def _address(text: str) -> str:
 
 @lru_cache(maxsize=4096)  # 40 µs an address, and most mails of an application share a sender
 def _validate(text: str) -> tuple[str, str]:
-    """The address in its normal form (RFC 5321 and 6531, by email-validator) and nothing, or nothing and the fault."""
+    """The address in its normal form (RFC 5321, by email-validator) and nothing, or nothing and the fault.
+
+    The domain is in its IDNA 2008 form for the wire, so that no library in between reads it as another domain.
+    Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) all the way to the recipient; they are refused.
+    """
     if "@" in text and "." not in text.rpartition("@")[2]:
         return "", "Write the domain in full, for example zeus@olimpus.com."
     try:
-        return validate_email(text, check_deliverability=False).normalized, ""
+        found = validate_email(text, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError as error:
         return "", legible(str(error), 200)
+    return found.ascii_email or found.normalized, ""
 
 
 def _bytes(text: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from mercury import views
@@ -40,6 +41,33 @@ def request_id(get_response: GetResponse) -> GetResponse:
         response = get_response(request)
         response["X-Request-ID"] = found
         return response
+
+    return middleware
+
+
+def client_address(get_response: GetResponse) -> GetResponse:
+    """Take the client's address from X-Forwarded-For, as far as MERCURY_PROXIES says that it can be believed.
+
+    Each proxy of ours appends the address that it was called from, so the client's is that many from the right; what
+    stands before it, the client may have written.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        said = request.headers.get("X-Forwarded-For", "").split(",")
+        if 0 < settings.MERCURY_PROXIES <= len(said):
+            request.META["REMOTE_ADDR"] = said[-settings.MERCURY_PROXIES].strip()
+        return get_response(request)
+
+    return middleware
+
+
+def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:
+    """Answer 400 where Django's admin would ask PostgreSQL for a NUL character, which it can neither store nor compare."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith("/admin/") and "%00" in request.META.get("QUERY_STRING", ""):
+            raise SuspiciousOperation("The address asks for a NUL character.")
+        return get_response(request)
 
     return middleware
 

@@ -85,6 +85,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mercury.middleware.request_id",
+    "mercury.middleware.client_address",
+    "mercury.middleware.no_nul_in_admin_queries",
     "mercury.middleware.chunked_body",
     "django.middleware.security.SecurityMiddleware",
     "mercury.middleware.content_security_policy",
@@ -251,6 +253,7 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # Security: on behind HTTPS, which MERCURY_HTTPS says
 
+MERCURY_PROXIES = env.int("MERCURY_PROXIES", default=0)
 MERCURY_HTTPS = env.bool("MERCURY_HTTPS", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if MERCURY_HTTPS else None
 SECURE_SSL_REDIRECT = MERCURY_HTTPS

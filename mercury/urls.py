@@ -1,5 +1,6 @@
 """All root URLs, on one screen."""
 
+import django_rq.urls
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
@@ -9,6 +10,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from mails import views as mail_views
 from mails.api import views as mail_api
 from mercury import views
+from mercury.views import superusers_only
 from providers.admin import sandbox
 from providers.api import views as provider_api
 
@@ -26,19 +28,20 @@ api = [
     path("schema", SpectacularAPIView.as_view(), name="schema"),
 ]
 
+details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail
 urlpatterns = [
     path("", mail_views.submit, name="submit"),
     path("mails/", mail_views.mail_list, name="mails"),
     path("mails/<uuid:mail_id>", mail_views.mail_page, name="mail"),
     path("mails/<uuid:mail_id>/timeline", mail_views.mail_timeline, name="mail-timeline"),
-    re_path(r"^details/mails/(?P<mail_id>[^/]+)", RedirectView.as_view(pattern_name="mail")),
+    re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
     path("login/", auth_views.LoginView.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1.0/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),
-    path("admin/django_rq/", include("django_rq.urls")),
+    path("admin/django_rq/", include((superusers_only(django_rq.urls.urlpatterns), "django_rq"))),
     path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
     path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),
     path("admin/sandbox/<slug:account>/clear/", admin.site.admin_view(sandbox.clear), name="sandbox-clear"),

@@ -1,14 +1,17 @@
 """The API's root, health, and the error pages: JSON for API clients, always, and a plain page for people."""
 
 import sys
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
+from django.urls import URLPattern
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -124,6 +127,23 @@ class _Migrations:
         count = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
         cls.applied = count == 0
         return count
+
+
+def superusers_only(patterns: Iterable[URLPattern]) -> list[URLPattern]:
+    """Another app's pages (django-rq's), which would let any staff change things, for superusers."""
+    for pattern in patterns:
+        pattern.callback = _superusers_only(pattern.callback)
+    return list(patterns)
+
+
+def _superusers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    @wraps(view)
+    def guarded(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
+        if request.user.is_authenticated and not request.user.is_superuser:
+            raise PermissionDenied
+        return view(request, *arguments, **options)  # which sends strangers to the log-in
+
+    return guarded
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

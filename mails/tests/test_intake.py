@@ -89,6 +89,9 @@ def test_even_nonsense_is_kept_legibly(sender):
         (["@olimpus.com"], "hera@mail.olimpus.com", False),
         (["@olimpus.com"], "hera@notolimpus.com", False),
         (["*"], "anyone@anywhere.org", True),
+        (["@faß.de"], "zeus@xn--fa-hia.de", True),
+        (["@fass.de"], "zeus@xn--fa-hia.de", False),
+        (["zeus@FAẞ.de"], "zeus@xn--fa-hia.de", True),
     ],
 )
 def test_who_may_send_as_whom(allowed, address, may):

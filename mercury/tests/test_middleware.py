@@ -134,3 +134,31 @@ def test_a_chunked_body_that_does_not_end_is_read_up_to_the_limit(settings):
 
 def test_a_server_that_does_not_mark_the_end_of_a_body_is_not_waited_for():
     assert chunked(b"x").read() == b""
+
+
+@pytest.mark.parametrize(("proxies", "address"), [(0, "127.0.0.1"), (1, "3.3.3.3"), (2, "2.2.2.2"), (4, "127.0.0.1")])
+def test_as_many_addresses_are_believed_as_there_are_proxies(rf, settings, proxies, address):
+    settings.MERCURY_PROXIES = proxies
+    request = rf.get("/", HTTP_X_FORWARDED_FOR="1.1.1.1, 2.2.2.2, 3.3.3.3")
+
+    middleware.client_address(lambda request: None)(request)
+
+    assert request.META["REMOTE_ADDR"] == address
+
+
+@pytest.mark.django_db
+def test_a_nul_in_an_admin_search_is_a_bad_request(client):
+    assert client.get("/admin/auth/user/?username=%00").status_code == 400
+
+
+@pytest.mark.django_db
+def test_staff_without_being_superuser_keep_their_hands_off_the_queues(client, django_user_model):
+    client.force_login(django_user_model.objects.create_user("iris", is_staff=True))
+
+    assert client.post("/admin/django_rq/queues/0/empty/").status_code == 403
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rest", ["xyz", "%0d%0aSet-Cookie:x", "..%2f..", ""])
+def test_an_old_address_of_no_mail_is_not_found(client, rest):
+    assert client.get(f"/details/mails/{rest}").status_code == 404
