@@ -41,7 +41,7 @@ class SenderNotAllowed(IntakeError):
 
     def __init__(self, sender: str, allowed: list[str]) -> None:
         may = f"It may send as: {', '.join(allowed)}." if allowed else "It may send as nobody yet."
-        super().__init__(f"This client may not send as {sender}. {may} An operator can allow more.")
+        super().__init__(f"This client may not send as {sender}. {may} An operator allows more in the admin: Keys for an application, Users for a person.")
         self.sender = sender
         self.allowed = allowed
 

@@ -164,7 +164,11 @@ def _recipients(data: Mapping[str, object]) -> tuple[str, ...]:
         raise _Fault("required", "Give at least one address that the mail goes to.")
     if len(parts) > settings.MERCURY_MAX_RECIPIENTS:
         raise _Fault("too_many", f"{len(parts)} recipients; at most {settings.MERCURY_MAX_RECIPIENTS} are possible.")
-    return tuple(dict.fromkeys(_address(part) for part in parts))
+    try:
+        return tuple(dict.fromkeys(_address(part) for part in parts))
+    except _Fault as fault:
+        hint = " Spaces and commas separate addresses." if isinstance(value, str) and len(parts) > 1 else ""
+        raise _Fault(fault.code, f"{fault.detail}{hint}") from None
 
 
 def _subject(value: object) -> str:

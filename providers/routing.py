@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from providers import circuit_breaker
@@ -151,8 +151,8 @@ def _drawn(
 
 
 def _mark(one: Considered, chosen: Candidate, number: int, total: int) -> Considered:
-    if not one.eligible:
+    """The draw's result beside the account that it fell on."""
+    if one.account != chosen.config.name:
         return one
-    note = f"chosen (drew {number} of {total})" if one.account == chosen.config.name else "eligible"
-    note = f"{note}: {one.note}" if one.note else note
-    return Considered(one.account, one.weight, eligible=True, note=note)
+    drawn = f"chosen (drew {number} of {total})"
+    return replace(one, note=f"{drawn}: {one.note}" if one.note else drawn)

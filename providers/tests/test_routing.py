@@ -49,7 +49,8 @@ def test_the_choice_says_why():
 
     assert choice.why == "weighted draw among 2 eligible accounts"
     assert note(choice, "olympus") == "chosen (drew 2 of 3)"
-    assert note(choice, "hades") == "eligible"
+    assert [one.eligible for one in choice.considered] == [True, True]
+    assert note(choice, "hades") == ""
 
 
 def test_the_only_eligible_account_is_called_so():
