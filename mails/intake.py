@@ -1,6 +1,5 @@
 """The one way in. API, form and command line hand a mail to `accept`, which stores it in one transaction."""
 
-import datetime as dt
 import hashlib
 import json
 import re
@@ -13,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from mails import jobs, lifecycle, submission
+from mails.dispatch.sweep import KEEP_IDEMPOTENCY_KEYS
 from mails.lanes import Lane
 from mails.lifecycle import EventDraft, MailState, NewMail
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
@@ -20,7 +20,6 @@ from mails.states import Actor, EventName, Policy, Source, Status
 from mails.submission import FieldError, InvalidSubmission, Submission
 from mercury.lib import database_clock
 
-KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
 KEPT_OF_A_REJECTED = 4096  # characters of the content of a mail that failed validation
 _PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -41,7 +40,9 @@ class SenderNotAllowed(IntakeError):
 
     def __init__(self, sender: str, allowed: list[str]) -> None:
         may = f"It may send as: {', '.join(allowed)}." if allowed else "It may send as nobody yet."
-        super().__init__(f"This client may not send as {sender}. {may} An operator allows more in the admin: Keys for an application, Users for a person.")
+        super().__init__(
+            f"This client may not send as {sender}. {may} An operator allows more in the admin: Keys for an application, Users for a person."
+        )
         self.sender = sender
         self.allowed = allowed
 

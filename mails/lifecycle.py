@@ -11,12 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection, transaction
+import structlog
+from django.db import DataError, IntegrityError, connection, transaction
 
 from mails.models import Event, Mail
 from mails.states import FINAL, LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
+
+log = structlog.get_logger(__name__)
 
 
 class IllegalTransition(Exception):
@@ -126,7 +129,10 @@ class RecipientSettled:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change of one mail. It happens only while the mail is in `before` and held under `fence`."""
+    """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
+
+    The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
+    """
 
     mail_id: uuid.UUID
     before: Status
@@ -136,6 +142,7 @@ class Step:
     closed: AttemptClosed | None = None
     opened: AttemptOpened | None = None
     recipients: tuple[RecipientSettled, ...] = ()
+    attempts: int = 0
 
     def check(self) -> None:
         """Raise IllegalTransition if `after` may not follow `before`, or a lease and the state do not agree."""
@@ -249,19 +256,40 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
     return won
 
 
-def record_late(results: Iterable[tuple[uuid.UUID, AttemptClosed | None, EventDraft]]) -> None:
+def record_each(steps: Sequence[Step]) -> set[uuid.UUID]:
+    """Like `record`, but a step that cannot be stored is logged and spoils no other: then each is taken on its own."""
+    try:
+        return record(steps)
+    except (IllegalTransition, DataError, IntegrityError) as error:
+        if len(steps) == 1:
+            log.exception("step_not_stored", mail=str(steps[0].mail_id), error=type(error).__name__)
+            return set()
+        return set().union(*(record_each([step]) for step in steps))
+
+
+LateResult = tuple[uuid.UUID, AttemptClosed | None, EventDraft]
+
+
+def record_late(results: Iterable[LateResult]) -> None:
     """Keep what a drain learned about mails (id, attempt, event) that it no longer holds: evidence, no change of state.
 
     Closing is idempotent; an attempt that was closed as unknown takes a known outcome, never the other way round.
     """
     listed = list(results)
-    with transaction.atomic():
-        _execute(
-            [
-                _close([_row(closed, _CLOSED_COLUMNS) for _, closed, _ in listed if closed]),
-                _insert("mails_event", _EVENT_COLUMNS, _event_rows((mail, (event,)) for mail, _, event in listed)),
-            ]
-        )
+    try:
+        with transaction.atomic():
+            _execute(
+                [
+                    _close([_row(closed, _CLOSED_COLUMNS) for _, closed, _ in listed if closed]),
+                    _insert("mails_event", _EVENT_COLUMNS, _event_rows((mail, (event,)) for mail, _, event in listed)),
+                ]
+            )
+    except (DataError, IntegrityError) as error:
+        if len(listed) == 1:
+            log.exception("late_result_not_stored", mail=str(listed[0][0]), error=type(error).__name__)
+            return
+        for one in listed:
+            record_late([one])
 
 
 def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
@@ -275,16 +303,17 @@ def is_over(status: Status) -> bool:
 
 
 def _move(steps: Sequence[Step]) -> set[uuid.UUID]:
-    columns = {"id": "uuid", "before": "text", "fence": "uuid"} | STATE_COLUMNS
+    columns = {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int"} | STATE_COLUMNS
     rows = [
-        {"id": step.mail_id, "before": step.before, "fence": step.fence} | _row(step.after, STATE_COLUMNS)
+        {"id": step.mail_id, "before": step.before, "fence": step.fence, "attempts": step.attempts}
+        | _row(step.after, STATE_COLUMNS)
         for step in steps
     ]
     changes = ", ".join(f"{name} = r.{name}" for name in STATE_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE mails_mail SET {changes} FROM {recordset.source('r', columns)}"  # noqa: S608
-            " WHERE mails_mail.id = r.id AND mails_mail.status = r.before"
+            " WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts"
             " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
             " RETURNING mails_mail.id",
             [recordset.encode(rows)],

@@ -35,7 +35,15 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.CLAIMED, Status.HELD, Status.EXPIRED, Status.CANCELLED}),
     Status.WAITING: frozenset({Status.CLAIMED, Status.QUEUED, Status.HELD, Status.EXPIRED, Status.CANCELLED}),
     Status.CLAIMED: frozenset(
-        {Status.SENDING, Status.QUEUED, Status.WAITING, Status.HELD, Status.DISCARDED, Status.EXPIRED}
+        {
+            Status.SENDING,
+            Status.QUEUED,
+            Status.WAITING,
+            Status.HELD,
+            Status.DONE,  # some recipients were taken in an earlier claim, and nobody takes the others
+            Status.DISCARDED,
+            Status.EXPIRED,
+        }
     ),
     Status.SENDING: frozenset(
         {

@@ -157,7 +157,7 @@ def smtp_accepted(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -
 
 def never_called(fault: Fault, reason_code: str, reason: str) -> Refused:
     """The provider was not reached, or not asked: surely not sent."""
-    return Refused(fault, reason_code, reason)
+    return Refused(fault, reason_code, reason, asked=False)
 
 
 def cleaner(secrets: Collection[str]) -> Callable[[str], str]:

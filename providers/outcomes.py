@@ -42,6 +42,7 @@ class Refused:
     status_code: int | None = None
     retry_after: float | None = None  # seconds, only with Fault.RATE
     refused: tuple[RecipientRefusal, ...] = field(default=())  # where each recipient got an answer of its own
+    asked: bool = True  # False: it never came to a call, so it says nothing of the provider's health
 
 
 @dataclass(frozen=True, slots=True)

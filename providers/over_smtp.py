@@ -236,12 +236,15 @@ class SmtpBackend(smtp.EmailBackend):
             if code not in (250, 251)
         )
         if len(refused) == len(replies):
-            worst = min(replies.values())
-            return self._refused(connection, classify.smtp_recipients_refused(refused, *worst))
+            mildest = min(replies.values())
+            return self._refused(connection, classify.smtp_recipients_refused(refused, *mildest))
         code, text = self._reply(connection.content(envelope.content))
-        if code != 250:
-            return self._refused(connection, classify.smtp_reply(code, text, refused=refused))
-        return classify.smtp_accepted(code, text, refused)
+        if code == 250:
+            return classify.smtp_accepted(code, text, refused)
+        if self.call.past_dot and not 400 <= code < 600:
+            self.drop()
+            return Unknown(f"unexpected-{code}", text or "The answer to the mail's final dot was no SMTP reply.", None)
+        return self._refused(connection, classify.smtp_reply(code, text, refused=refused))
 
     def _refused(self, connection: "_Connection", outcome: Refused) -> Refused:
         try:

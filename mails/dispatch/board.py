@@ -162,6 +162,7 @@ class Board:
 
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime) -> Tally:
+    results = [one for one in results if not _says_nothing(one)]
     faults = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
     waits = [
         one.outcome.retry_after
@@ -176,3 +177,9 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime) -> Tally:
         last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
     )
+
+
+def _says_nothing(result: Result) -> bool:
+    """Whether the call came to an end on our side, so that it is no news of the provider, good or bad."""
+    outcome = result.outcome
+    return isinstance(outcome, Refused) and not outcome.asked and not policy.is_providers_fault(outcome)

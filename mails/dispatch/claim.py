@@ -16,6 +16,7 @@ from mails.states import Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_time, as_uuid
 
+SILENCE = dt.timedelta(seconds=15)  # a worker without a heartbeat for so long is taken for lost
 _READ = ("id", "sender", "subject", "policy", "expires_at", *STATE_COLUMNS)
 
 
@@ -112,9 +113,9 @@ def _lease_sqlite(
         return list(cursor.fetchall())
 
 
-def is_held(mail_id: uuid.UUID, token: uuid.UUID) -> bool:
-    """Whether the mail is still held under this lease."""
-    return Mail.objects.filter(id=mail_id, lease=token).exists()
+def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
+    """Whether the mail is held under this lease, and will be until then."""
+    return Mail.objects.filter(id=mail_id, lease=token, lease_expires_at__gte=until).exists()
 
 
 def _loaded(rows: Sequence[Sequence[Any]]) -> list[MailInHand]:

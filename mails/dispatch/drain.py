@@ -15,16 +15,14 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 from django.conf import settings
 from django.db import (
-    DataError,
     Error,
-    IntegrityError,
-    InterfaceError,
     OperationalError,
     close_old_connections,
     connections,
@@ -34,7 +32,7 @@ from mails import lifecycle, message
 from mails.dispatch import claim, steps
 from mails.dispatch.board import Board
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
-from mails.lifecycle import AttemptClosed, EventDraft, Step
+from mails.lifecycle import LateResult
 from mails.models import Worker
 from mails.states import Status
 from mercury.lib import database_clock
@@ -56,6 +54,7 @@ NOT_CALLED = Refused(
     Fault.RATE,  # transient, and no account's fault
     reason_code="not-called",
     reason="This worker could not be sure of its lease any more, so it did not call the provider.",
+    asked=False,
 )
 Answer = TypeVar("Answer")
 
@@ -112,17 +111,22 @@ class Drain:
         self._on_heartbeat = on_heartbeat
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+        self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._under_way = 0  # calls that have not come back
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
         self._closed = self._done = 0
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
-        self._late: list[tuple[uuid.UUID, AttemptClosed | None, EventDraft]] = []
+        self._on_duty_from = 0.0  # monotonic clock
+        self._late: list[LateResult] = []
+        self._stranded: list[Draft] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-database")
 
     def wake(self) -> None:
         """Look for due mails now."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._changed.set)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile: nobody is left to wake
+                self._loop.call_soon_threadsafe(self._changed.set)
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when the calls under way have ended and are written down."""
@@ -135,8 +139,6 @@ class Drain:
         Raises nothing for what a provider or the database does: it waits for the database to come back.
         """
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._results: asyncio.Queue[Result] = asyncio.Queue()
         deadline = None if at_most is None else time.monotonic() + at_most
         async with Sender(
             deadline=self._terms.deadline,
@@ -150,6 +152,7 @@ class Drain:
                     await self._first_heartbeat()
                     await self._keep_claiming(until_idle=until_idle, deadline=deadline)
                     while self._open:
+                        self._changed.clear()
                         await self._pause(POLL)
                     closing.cancel()
                     beating.cancel()
@@ -185,7 +188,7 @@ class Drain:
                 try:
                     calls = await self._in_thread(self._close, group)
                     break
-                except (OperationalError, InterfaceError) as error:
+                except Error as error:
                     log.warning("close_failed", error=_kind(error), results=len(group))
                     await asyncio.sleep(DATABASE_PAUSE)
             self._open -= len(group)
@@ -206,10 +209,14 @@ class Drain:
             await self._heartbeat()
 
     async def _heartbeat(self) -> bool:
+        """Beat once. After a gap, others' heartbeats are stale for the same reason: judge nobody until they could beat."""
+        if time.monotonic() > self._trusted_until:
+            self._on_duty_from = time.monotonic() + (claim.SILENCE.total_seconds() if self._trusted_until else 0.0)
         try:
             await self._in_thread(self._beat)
         except Error as error:
             log.warning("heartbeat_failed", error=_kind(error))
+            self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
             return False
         return True
 
@@ -253,10 +260,10 @@ class Drain:
         return await self._sender.send(call.account, built)
 
     async def _still_ours(self, call: Call) -> bool:
-        if not await self._heartbeat():
+        if time.monotonic() > self._trusted_until and not await self._heartbeat():
             return False
         try:
-            return await self._in_thread(claim.is_held, call.mail.id, call.attempt.lease)
+            return await self._in_thread(self._is_held, call)
         except Error as error:
             log.warning("lease_not_confirmed", mail=str(call.mail.id), error=_kind(error))
             return False
@@ -276,6 +283,7 @@ class Drain:
         """Claim as many mails as can be handed over, choose their accounts, and commit the attempts."""
         now_ns = database_clock.now_ns()
         now = database_clock.from_ns(now_ns)
+        self._give_back_stranded(now_ns)
         with self._board.turn(now):
             room = min(free, self._board.capacity(now))
             if room < 1:
@@ -284,7 +292,11 @@ class Drain:
             mails = claim.lease(self._lanes, limit=room, worker=self.worker, now=now, until=until)
             drafts = [steps.dequeued(mail, terms=self._terms, now_ns=now_ns) for mail in mails]
             plans = [self._onward(draft, now, now_ns, first=True) for draft in drafts]
-            calls, _ = self._committed(plans)
+            try:
+                calls, _ = self._committed(plans)
+            except Error:
+                self._stranded += drafts
+                raise
         return _Taken(calls, more=len(mails) == room, look_again=POLL)
 
     def _close(self, results: Sequence[Result]) -> list[Call]:
@@ -309,6 +321,8 @@ class Drain:
         """Where a mail that is not settled goes: to an account, to wait, or to an end."""
         if now >= draft.mail.expires_at:
             return steps.expired(draft, now_ns=now_ns)
+        if self._stopping.is_set():
+            return steps.handed_back(draft, now_ns=now_ns)
         choice = self._board.choose(draft.state.tried, now, first=first)
         if choice.candidate is None:
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
@@ -320,21 +334,34 @@ class Drain:
 
     def _committed(self, plans: Sequence[Plan]) -> tuple[list[Call], set[uuid.UUID]]:
         """Commit the steps. Returns the calls of those that won, and the ids of the winners."""
-        won = _record([plan.step for plan in plans])
+        won = lifecycle.record_each([plan.step for plan in plans])
         self._done += sum(plan.step.mail_id in won and plan.step.after.status == Status.DONE for plan in plans)
         self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
         return [plan.call for plan in plans if plan.call and plan.step.mail_id in won], won
+
+    def _give_back_stranded(self, now_ns: int) -> None:
+        """Mails that were claimed for a plan that could not be committed. If it was after all, they are not in that state."""
+        if self._stranded:
+            lifecycle.record_each([steps.handed_back(draft, now_ns=now_ns).step for draft in self._stranded])
+            self._stranded = []
+
+    def _is_held(self, call: Call) -> bool:
+        until = database_clock.now() + dt.timedelta(seconds=self._terms.deadline)
+        return claim.is_held(call.mail.id, call.attempt.lease, until=until)
 
     def _tell_others(self, results: Sequence[Result], now: dt.datetime) -> None:
         """Breakers, and evidence about mails that are no longer ours. A failure here never undoes a result."""
         try:
             self._board.observe(results, now)
-            if self._late:
-                log.warning("results_came_late", mails=[str(mail_id) for mail_id, _, _ in self._late])
-                lifecycle.record_late(self._late)
-                self._late = []
+            self._record_late()
         except Error as error:
             log.warning("not_told", error=_kind(error))
+
+    def _record_late(self) -> None:
+        if self._late:
+            log.warning("results_came_late", mails=[str(mail_id) for mail_id, _, _ in self._late])
+            lifecycle.record_late(self._late)
+            self._late = []
 
     def _beat(self) -> None:
         asked = time.monotonic()
@@ -343,11 +370,13 @@ class Drain:
             id=self.worker, defaults={"seen_at": now}, create_defaults={"seen_at": now, "started_at": now}
         )
         self._trusted_until = asked + HEARTBEAT_TRUST
-        if self._on_heartbeat:
+        self._record_late()
+        if self._on_heartbeat and time.monotonic() >= self._on_duty_from:
             self._on_heartbeat(self.worker)
 
     def _leave(self) -> None:
         try:
+            self._record_late()
             Worker.objects.filter(id=self.worker).delete()
         except Error as error:
             log.warning("goodbye_failed", error=_kind(error))
@@ -365,17 +394,6 @@ def _fresh(work: Callable[..., Answer], *arguments: object) -> Answer:
                 raise
             time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
     raise AssertionError("the last try returns or raises")
-
-
-def _record(planned: Sequence[Step]) -> set[uuid.UUID]:
-    """Take the steps as one group; if one of them cannot be stored, each on its own, so that it spoils no other."""
-    try:
-        return lifecycle.record(planned)
-    except (DataError, IntegrityError) as error:
-        if len(planned) == 1:
-            log.exception("step_not_stored", mail=str(planned[0].mail_id), error=_kind(error))
-            return set()
-        return set().union(*(_record([step]) for step in planned))
 
 
 def _sqlstate(error: Error) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from mails.states import Policy
-from providers.outcomes import Accepted, Fault, Outcome, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
 TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RATE, Fault.PROVIDER})
@@ -21,7 +21,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """This account is out for the round; ask the next one. `again`: recipients that are still open."""
+    """This account is out for the round; ask the next one."""
 
     fault: Fault
     reason: str
@@ -39,10 +39,14 @@ NextStep = Done | GoOn | Hold
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now: due again in `seconds`. `new_round`: all accounts may be asked again, and one round is used up."""
+    """Not now: due again in `seconds`.
+
+    `afresh`: all accounts may be asked again then. `new_round`: that uses up one round.
+    """
 
     seconds: float
     new_round: bool
+    afresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +91,17 @@ def when_no_account_is_left(
     """
     transient = any(fault in TRANSIENT for fault in faults)
     if account_free_in is not None and not transient:
-        return Wait(max(account_free_in, 0.0) + abs(jitter), new_round=False)
+        return Wait(max(account_free_in, 0.0) + abs(jitter), new_round=False, afresh=False)
     if not faults:
-        return Wait(60.0 * (1 + JITTER * jitter), new_round=False)
+        return Wait(60.0 * (1 + JITTER * jitter), new_round=False, afresh=False)
+    if set(faults) == {Fault.RATE}:  # a rate limit postpones; it uses up nothing
+        return Wait(backoff[0].total_seconds() * (1 + JITTER * jitter), new_round=False, afresh=True)
     if not transient:
         return Discard("every account refused the mail itself")
     if round_number >= rounds:
         return Discard(f"all {rounds} rounds are used up")
     wait = backoff[min(round_number, len(backoff)) - 1].total_seconds()
-    return Wait(wait * (1 + JITTER * jitter), new_round=True)
-
-
-def refused_recipients(outcome: Outcome) -> tuple[RecipientRefusal, ...]:
-    """The recipients that the provider answered for one by one."""
-    return () if isinstance(outcome, Unknown) else outcome.refused
+    return Wait(wait * (1 + JITTER * jitter), new_round=True, afresh=True)
 
 
 def is_providers_fault(outcome: Outcome) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import structlog
 from django.conf import settings
-from django.db import Error
 
 from mails.dispatch import sweep
 from mails.dispatch.drain import Drain
@@ -51,6 +50,8 @@ class Resident:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._drain = Drain(self._lanes, places=self._places, on_heartbeat=_duties)
+            if self._stopping.is_set():  # `stop` came before it had a drain to tell
+                self._drain.stop()
             try:
                 asyncio.run(self._drain.run())
             except Exception:  # whatever it was, mails must go on being sent
@@ -61,7 +62,7 @@ class Resident:
 def _duties(worker: str) -> None:
     try:
         sweep.on_duty(worker)
-    except Error:
+    except Exception:  # a sweep that fails must not end the drain that called it
         log.exception("sweep_failed")
 
 

@@ -83,6 +83,7 @@ class Draft:
             closed=self.closed,
             opened=opened,
             recipients=self.recipients,
+            attempts=self.mail.state.attempt_count,
         )
 
 
@@ -170,12 +171,13 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
     )
     match follows:
         case policy.Discard(info):
-            return Plan(_discarded(draft, info, terms, now_ns))
-        case policy.Wait(seconds, new_round):
+            return Plan(_discarded(draft, info, now_ns))
+        case policy.Wait(seconds, new_round, afresh):
             due = now + dt.timedelta(seconds=seconds)
             after = _rest(draft.state, Status.WAITING, next_attempt_at=due)
+            if afresh:
+                after = replace(after, round=after.round + new_round, tried=(), faults=())
             if new_round:
-                after = replace(after, round=after.round + 1, tried=(), faults=())
                 blob = {
                     "when": "later",
                     "next_attempt_at": _iso(due),
@@ -196,8 +198,18 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
             assert_never(never)
 
 
+def handed_back(draft: Draft, *, now_ns: int) -> Plan:
+    """This process stops, or could not commit its plan: the mail is due at once, for whoever asks next."""
+    after = _rest(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
+    retry = (_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
+    return Plan(draft.finish(after, *retry))
+
+
 def expired(draft: Draft, *, now_ns: int) -> Plan:
-    """The mail's time was over before an account took it."""
+    """The mail's time was over before an account took it; done for those recipients that were taken before."""
+    partly = _done_in_part(draft, "Its time was over.", now_ns)
+    if partly is not None:
+        return Plan(partly)
     event = EventDraft(EventName.EXPIRED, Actor.DISPATCHER, now_ns, {"info": "Its time was over."})
     after = _rest(draft.state, Status.EXPIRED, reason_code="expired", finished_at=database_clock.from_ns(now_ns))
     return Plan(draft.finish(after, event))
@@ -304,28 +316,37 @@ def _done(draft: Draft, result: Result, now_ns: int) -> Step:
     return draft.finish(after, EventDraft(EventName.DONE, result.actor, now_ns, blob))
 
 
-def _discarded(draft: Draft, info: str, terms: Terms, now_ns: int) -> Step:
-    """The end for what is still open. Where some recipients were taken before, the mail is done, without the others."""
+def _discarded(draft: Draft, info: str, now_ns: int) -> Step:
+    """The end of a mail that no account would take; done for those recipients that were taken before."""
     reason = draft.exception or info
-    given_up = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
-    recipients = tuple(
-        replace(one, state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
-        for one in draft.mail.recipients
-    )
-    draft = replace(draft, recipients=draft.recipients + given_up)
-    finished_at = database_clock.from_ns(now_ns)
-    if any(one.state == RecipientState.ACCEPTED for one in recipients):
-        blob = {"service": draft.state.provider, **_who_got_it(recipients), "possibly_twice": draft.state.doubtful}
-        after = _rest(draft.state, Status.DONE, finished_at=finished_at)
-        return draft.finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
+    partly = _done_in_part(draft, reason, now_ns)
+    if partly is not None:
+        return partly
     blob = {
         "info": f"No account would take it: {info}.",
         "faults": list(draft.state.faults),
         "tried": list(draft.state.tried),
         "rounds": draft.state.round,
     }
-    after = _rest(draft.state, Status.DISCARDED, finished_at=finished_at)
+    given_up = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
+    draft = replace(draft, recipients=draft.recipients + given_up)
+    after = _rest(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
     return draft.finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
+
+
+def _done_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
+    """The end of a mail of which some recipients were taken and the others are given up; None if nobody was taken."""
+    if not any(one.state == RecipientState.ACCEPTED for one in draft.mail.recipients):
+        return None
+    given_up = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
+    recipients = [
+        replace(one, state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
+        for one in draft.mail.recipients
+    ]
+    blob = {"service": draft.state.provider, **_who_got_it(recipients), "possibly_twice": draft.state.doubtful}
+    after = _rest(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
+    draft = replace(draft, recipients=draft.recipients + given_up)
+    return draft.finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
 
 
 def _who_got_it(recipients: Sequence[RecipientInHand]) -> dict[str, Any]:

@@ -10,15 +10,15 @@ from django.db.models import Q
 
 from mails import lifecycle
 from mails.dispatch import policy
+from mails.dispatch.claim import SILENCE
 from mails.lifecycle import AttemptClosed, EventDraft, MailState, Step
 from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
-from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, Policy, Status
+from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, Policy, RecipientState, Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault
 
 log = structlog.get_logger(__name__)
 
-SILENCE = dt.timedelta(seconds=15)  # a worker without a heartbeat for so long is taken for lost
 DUTY = "sweep"
 DUTY_LEASE = dt.timedelta(seconds=20)
 KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
@@ -56,7 +56,7 @@ def sweep(*, dry_run: bool = False) -> Counter[str]:
     steps = {step.mail_id: (what, step) for what, step in _all_steps(now, now_ns)}
     if dry_run:
         return Counter(what for what, _ in steps.values())
-    won = lifecycle.record([step for _, step in steps.values()])
+    won = lifecycle.record_each([step for _, step in steps.values()])
     IdempotencyKey.objects.filter(created_at__lt=now - KEEP_IDEMPOTENCY_KEYS).delete()
     Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()
     counts = Counter(steps[mail_id][0] for mail_id in won)
@@ -81,7 +81,9 @@ def lost_mails(now: dt.datetime) -> list[Lost]:
 def _all_steps(now: dt.datetime, now_ns: int) -> Iterable[tuple[str, Step]]:
     for lost in lost_mails(now):
         yield _taken_up(lost, now, now_ns)
-    for mail in Mail.objects.filter(status__in=DUE, expires_at__lte=now).order_by("expires_at")[:BATCH]:
+    # A mail that some recipients' providers took is no case for this: the drain ends it as done in part.
+    over = Mail.objects.filter(status__in=DUE, expires_at__lte=now)
+    for mail in over.exclude(recipients__state=RecipientState.ACCEPTED).order_by("expires_at")[:BATCH]:
         yield "expired", _expired(mail, now, now_ns)
 
 
@@ -103,11 +105,16 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
         info = "It may have been sent: the worker was lost during the call."
         return "held: outcome unknown", _hold(mail, state, HoldReason.UNKNOWN, info, events, closed, now_ns)
     exception = "The worker was lost during the call." if attempt else "The worker was lost before any call."
-    blob = {"service": attempt.account if attempt else "", "exception": exception, "when": "at once"}
+    blob = {
+        "service": attempt.account if attempt else "",
+        "exception": exception,
+        "when": "at once",
+        "worker": mail.worker,
+    }
     events.append(EventDraft(EventName.RETRY, Actor.SWEEPER, now_ns, blob | {"round": state.round}))
     what = "queued again: outcome unknown" if attempt else "queued again: not sent"
     after = replace(state, status=Status.QUEUED, next_attempt_at=now)
-    return what, Step(mail.pk, Status(mail.status), mail.lease, after, tuple(events), closed)
+    return what, _step(mail, after, tuple(events), closed)
 
 
 def _unknown(
@@ -137,13 +144,17 @@ def _hold(
 ) -> Step:
     held = EventDraft(EventName.HELD, Actor.SWEEPER, now_ns, {"reason": reason, "info": info})
     after = replace(state, status=Status.HELD, next_attempt_at=None, reason_code=reason)
-    return Step(mail.pk, Status(mail.status), mail.lease, after, (*events, held), closed)
+    return _step(mail, after, (*events, held), closed)
 
 
 def _expired(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
     event = EventDraft(EventName.EXPIRED, Actor.SWEEPER, now_ns, {"info": "Its time was over."})
     after = replace(_state(mail), status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired")
-    return Step(mail.pk, Status(mail.status), None, after, (event,))
+    return _step(mail, after, (event,))
+
+
+def _step(mail: Mail, after: MailState, events: tuple[EventDraft, ...], closed: AttemptClosed | None = None) -> Step:
+    return Step(mail.pk, Status(mail.status), mail.lease, after, events, closed, attempts=mail.attempt_count)
 
 
 def _state(mail: Mail) -> MailState:

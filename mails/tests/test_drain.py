@@ -5,7 +5,7 @@ import datetime as dt
 import uuid
 
 import pytest
-from django.db import DataError
+from django.db import DataError, OperationalError
 
 from mails import lifecycle
 from mails.dispatch import claim, sweep
@@ -14,8 +14,8 @@ from mails.models import Attempt, Mail, Worker
 from mails.states import AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib import database_clock
-from providers.models import BreakerState
-from providers.outcomes import Accepted, RecipientRefusal, Refused
+from providers.models import Breaker, BreakerState
+from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
 from providers.sending import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,8 +189,6 @@ def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(oly
 
 
 def test_a_rate_limit_leaves_the_account_alone_without_opening_its_breaker(olympus, hades, monkeypatch):
-    from providers.outcomes import Fault
-
     async def send(self, account, message):
         if account.name == "olympus":
             return Refused(Fault.RATE, "http-429", "slow down", 429, retry_after=600)
@@ -298,6 +296,57 @@ def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeyp
 
     assert reloaded(first).status == Status.DONE
     assert reloaded(second).status == Status.QUEUED
+
+
+def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(olympus, hades, monkeypatch):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+
+    async def send(self, account, message):
+        runner.stop()
+        return Refused(Fault.PROVIDER, "http-503", "503", 503)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    asyncio.run(runner.run())
+
+    assert (reloaded(mail).status, reloaded(mail).attempt_count) == (Status.QUEUED, 1)
+    assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
+
+
+def test_mails_of_a_plan_that_could_not_be_committed_are_given_back(olympus, monkeypatch):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "record_each", _connection_lost)
+        with pytest.raises(OperationalError):
+            runner._take(4)
+    assert reloaded(mail).status == Status.CLAIMED
+
+    taken = runner._take(4)
+
+    assert [call.mail.id for call in taken.calls] == [mail.pk]
+    assert reloaded(mail).claims == 1
+    runner._thread.shutdown()
+
+
+def _connection_lost(steps):
+    raise OperationalError("the connection is gone")
+
+
+def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypatch):
+    past = database_clock.now() - dt.timedelta(seconds=1)
+    Breaker.objects.update(state=BreakerState.OPEN, open_until=past, epoch=1, trips=1)
+    a_mail()
+
+    async def send(self, account, message):
+        return Refused(Fault.MESSAGE, "unsupported", "cannot be said", asked=False)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    drain()
+
+    assert olympus.breaker.state == BreakerState.HALF_OPEN
 
 
 def test_a_fault_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus, monkeypatch):

@@ -170,7 +170,9 @@ def test_every_column_survives_the_journey_through_a_step():
 
     opened = AttemptOpened(uuid7(), 4, "hades", token, moment)
     sending = replace(claimed, status=Status.SENDING)
-    assert lifecycle.record([Step(mail.pk, Status.CLAIMED, token, sending, opened=opened)]) == {mail.pk}
+    step = Step(mail.pk, Status.CLAIMED, token, sending, opened=opened, attempts=3)
+    assert lifecycle.record([replace(step, attempts=2)]) == set()
+    assert lifecycle.record([step]) == {mail.pk}
 
     row = Mail.objects.values(*lifecycle.STATE_COLUMNS).get(pk=mail.pk)
     assert lifecycle.state_of(row) == sending

@@ -53,7 +53,11 @@ def left(faults, *, round_number=1, free_in=None, jitter=0.0):
 
 @pytest.mark.parametrize("fault", [Fault.ACCOUNT, Fault.RATE, Fault.PROVIDER])
 def test_the_mildest_fault_decides(fault):
-    assert left([Fault.MESSAGE, fault]) == Wait(30.0, new_round=True)
+    assert left([Fault.MESSAGE, fault]) == Wait(30.0, new_round=True, afresh=True)
+
+
+def test_a_rate_limit_alone_uses_up_no_round():
+    assert left([Fault.RATE], round_number=5) == Wait(30.0, new_round=False, afresh=True)
 
 
 def test_faults_of_the_message_alone_discard_it():
@@ -61,22 +65,22 @@ def test_faults_of_the_message_alone_discard_it():
 
 
 def test_an_account_that_was_not_asked_yet_is_waited_for_without_using_up_a_round():
-    assert left([Fault.MESSAGE], free_in=26.0) == Wait(26.0, new_round=False)
-    assert left([], free_in=26.0, jitter=-0.5) == Wait(26.5, new_round=False)
+    assert left([Fault.MESSAGE], free_in=26.0) == Wait(26.0, new_round=False, afresh=False)
+    assert left([], free_in=26.0, jitter=-0.5) == Wait(26.5, new_round=False, afresh=False)
 
 
 def test_with_no_account_at_all_the_mail_waits():
-    assert left([]) == Wait(60.0, new_round=False)
+    assert left([]) == Wait(60.0, new_round=False, afresh=False)
 
 
 @pytest.mark.parametrize(("round_number", "seconds"), [(1, 30.0), (2, 120.0), (4, 120.0)])
 def test_rounds_wait_longer_and_the_last_wait_repeats(round_number, seconds):
-    assert left([Fault.PROVIDER], round_number=round_number) == Wait(seconds, new_round=True)
+    assert left([Fault.PROVIDER], round_number=round_number) == Wait(seconds, new_round=True, afresh=True)
 
 
 def test_jitter_is_a_fifth_of_the_wait():
-    assert left([Fault.PROVIDER], jitter=1.0) == Wait(36.0, new_round=True)
-    assert left([Fault.PROVIDER], jitter=-1.0) == Wait(24.0, new_round=True)
+    assert left([Fault.PROVIDER], jitter=1.0) == Wait(36.0, new_round=True, afresh=True)
+    assert left([Fault.PROVIDER], jitter=-1.0) == Wait(24.0, new_round=True, afresh=True)
 
 
 def test_rounds_end():

@@ -7,8 +7,8 @@ from django.db.models import F
 
 from mails.dispatch import claim, sweep
 from mails.dispatch.drain import Drain
-from mails.models import Duty, IdempotencyKey, Mail, Worker
-from mails.states import AttemptState, HoldReason, Status
+from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
+from mails.states import AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
 from mercury.lib import database_clock
 
@@ -49,6 +49,34 @@ def test_a_call_without_an_end_is_unknown_and_goes_on_at_least_once(olympus, had
     assert drain() == 1
     assert reloaded(mail).doubtful
     assert len({attempt.account for attempt in mail.attempts.all()}) == 2
+
+
+def test_a_sweep_that_looked_before_the_mail_was_handed_on_changes_nothing(olympus, hades, monkeypatch):
+    mail = a_mail()
+    [call] = sending_by_a_lost_worker()
+    seen = sweep.lost_mails(database_clock.now())
+    handed_on = Attempt(mail=mail, number=2, account="hades", lease=call.attempt.lease, opened_at=database_clock.now())
+    Mail.objects.filter(pk=mail.pk).update(attempt_count=2)
+    handed_on.save(force_insert=True)
+    monkeypatch.setattr(sweep, "lost_mails", lambda now: seen)
+
+    assert not sweep.sweep()
+
+    assert reloaded(mail).status == Status.SENDING
+    assert event_names(mail)[-1] == "SEND"
+
+
+def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(olympus, settings):
+    settings.MERCURY_ROUNDS = 1
+    mail = a_mail(recipient="hera@olimpus.com, iris@olimpus.com")
+    sending_by_a_lost_worker()
+    mail.recipients.filter(address="hera@olimpus.com").update(state=RecipientState.ACCEPTED)
+    sweep.sweep()
+
+    drain()
+
+    assert reloaded(mail).status == Status.DONE
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
 
 
 def test_a_call_without_an_end_is_held_at_most_once(olympus):

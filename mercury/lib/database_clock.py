@@ -32,7 +32,9 @@ def now_ns() -> int:
     reading = _last
     if reading is None or time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9:
         with _lock:
-            reading = _last = _look()
+            reading = _last
+            if reading is None or time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9:
+                reading = _last = _look()
     return reading.epoch_ns + time.monotonic_ns() - reading.monotonic_ns
 
 

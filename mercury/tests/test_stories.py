@@ -1,8 +1,10 @@
 """Whole stories through all rooms, with real processes: embedded, and with PostgreSQL, Redis and workers."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,6 +18,12 @@ only_full = pytest.mark.skipif(not FULL, reason="needs Redis and workers: the fu
 ORDER = ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND"]
 
 
+def redis_of_this_process() -> str:
+    """A Redis database that no other test process wakes workers through."""
+    number = 13 - int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl()
+
+
 @pytest.fixture
 def mercury(tmp_path) -> Iterator[House]:
     """The leg under test: the web process alone, or with PostgreSQL, Redis and two workers."""
@@ -23,13 +31,13 @@ def mercury(tmp_path) -> Iterator[House]:
         tmp_path,
         full=FULL,
         database_url=settings.MERCURY_TEST_DATABASE_URL,
-        redis_url=settings.REDIS_URL,
+        redis_url=redis_of_this_process() if FULL else "",
         MERCURY_DEADLINE="5s",
         MERCURY_LEASE="35s",
         **TWO_SANDBOXES,
     ) as built:
         if FULL:
-            redis.Redis.from_url(settings.REDIS_URL).flushdb()
+            redis.Redis.from_url(built.environment["REDIS_URL"]).flushdb()
             built.start_worker()
             built.start_worker()
         built.start_web()
