@@ -127,6 +127,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 
+_LABEL = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
@@ -176,9 +177,15 @@ def _cleaned_value(option: Option, value: Any) -> Any:
         raise ValueError(f"It must be one of {', '.join(option.choices)}.")
     if option.name == "api_url":
         return _cleaned_url(value)
-    if option.name in ("host", "sender_domain") and any(sign in value for sign in "/@?#% \\"):
+    if option.name in ("host", "sender_domain") and not _is_host(value):
         raise ValueError("It must be a bare host name.")
     return value
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a host name (RFC 1123 §2.1, or an international one) or an IP address."""
+    labels = text.split(".")
+    return len(text) <= 253 and (":" in text or all(_LABEL.fullmatch(label) for label in labels))
 
 
 def _cleaned_port(value: Any) -> int:
@@ -190,9 +197,11 @@ def _cleaned_port(value: Any) -> int:
 def _cleaned_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        _ = parts.port
+        port = parts.port
     except ValueError:
         raise ValueError("It is not a URL.") from None
+    if port == 0 or not _is_host(parts.hostname or ""):
+        raise ValueError("It must begin with https:// and a host.")
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError("It must begin with https:// and a host.")
     if parts.username is not None or parts.query or parts.fragment:

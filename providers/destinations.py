@@ -15,6 +15,7 @@ from aiohttp.resolver import ThreadedResolver
 from django.conf import settings
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is given out so far; the rest wraps or is reserved
 
 
 class DestinationRefused(OSError):
@@ -41,6 +42,8 @@ def is_public(address: str) -> bool:
             wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if wrapped is not None:
             return is_public(str(wrapped))
+        if ip not in _IPV6_AT_LARGE:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from providers import capabilities
+from providers import capabilities, limits
 from providers.account import AccountConfig
 
 PREFIX = "PROVIDER_"
@@ -48,7 +48,10 @@ def rate(text: str) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", text.strip())
     if match is None or float(match[1]) == 0:
         raise ValueError("A rate is a number and a unit: 14/s, 600/m, 1000/h or 50000/d.")
-    return float(match[1]) / _PER_SECOND[match[2] or "s"]
+    calls_a_second = float(match[1]) / _PER_SECOND[match[2] or "s"]
+    if not limits.SLOWEST <= calls_a_second <= limits.FASTEST:
+        raise ValueError("A rate is from one a day (1/d) to 100000 a second.")
+    return calls_a_second
 
 
 def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 
+SLOWEST = 1 / 86_400  # calls a second: one a day; what is slower is no limit but a disabled account
+FASTEST = 100_000.0
 BURST = 1.0  # seconds' worth of calls that may go out at once
 
 
@@ -16,7 +18,7 @@ def available(next_call_at: dt.datetime | None, rate: float, now: dt.datetime) -
 def take(next_call_at: dt.datetime | None, rate: float, now: dt.datetime, calls: int) -> dt.datetime:
     """The time to store after `calls` calls were granted."""
     start = next_call_at if next_call_at and next_call_at > now else now
-    return start + dt.timedelta(seconds=calls / rate)
+    return start + dt.timedelta(seconds=calls / max(rate, SLOWEST))
 
 
 def free_at(next_call_at: dt.datetime | None, rate: float, now: dt.datetime) -> dt.datetime:

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from mercury.lib import encryption
-from providers import capabilities, circuit_breaker, destinations, environment
+from providers import capabilities, circuit_breaker, destinations, environment, limits
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport
 from providers.models import Account, AccountSource, Breaker, BreakerChange, SandboxFault
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_SANDBOXES = ("sandbox-a", "sandbox-b")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_MAX_RATE = 100_000.0
+_DESTINATION = frozenset({"api_url", "host", "port", "security"})  # options that say where an account calls, and how
 
 
 class RegistryError(Exception):
@@ -333,8 +333,8 @@ def _faults_of_numbers(weight: int, rate: float | None) -> dict[str, str]:
     errors = {}
     if not 0 <= weight <= 10_000:
         errors["weight"] = "A weight is a whole number from 0 (never drawn) to 10000."
-    if rate is not None and not 0 < rate <= _MAX_RATE:
-        errors["rate"] = f"A rate is calls a second, above 0 and at most {_MAX_RATE:.0f}; null is no limit."
+    if rate is not None and not limits.SLOWEST <= rate <= limits.FASTEST:
+        errors["rate"] = f"A rate is calls a second, from one a day to {limits.FASTEST:.0f}; null is no limit."
     return errors
 
 
@@ -361,6 +361,12 @@ def _check_destination(kind: Kind, values: Mapping[str, Any]) -> None:
     if values[field] in kind.regions.values():
         return
     host = values[field] if field == "host" else destinations.host_of(values[field])
+    if values[field].startswith("http://") and host not in destinations.allowed_hosts():
+        raise capabilities.OptionsInvalid(
+            {
+                field: "It must begin with https://, or the key can be read on its way. MERCURY_ALLOWED_HOSTS_OUT lists exceptions."
+            }
+        )
     try:
         destinations.check_host(host, allowed=destinations.allowed_hosts())
     except destinations.DestinationRefused as error:
@@ -379,7 +385,22 @@ def _merged_options(account: Account, given: Mapping[str, Any]) -> dict[str, Any
             if account.source == AccountSource.ENVIRONMENT
             else f"'{account.name}' is a sandbox by default and has no options. Register an account of your own."
         )
+    _ask_for_secrets_again(account, news, shown)
     return {**(options_of(account) or {}), **news}
+
+
+def _ask_for_secrets_again(account: Account, news: Mapping[str, Any], shown: Mapping[str, str]) -> None:
+    """Raise AccountInvalid if a stored secret would go to another address than the one it was entered for."""
+    kind = capabilities.KINDS[account.kind]
+    of_the_provider = {"", "None", *kind.regions.values()}  # empty: its default
+    moved = {str(value) for name, value in news.items() if name in _DESTINATION and str(value) != shown.get(name)}
+    if moved <= of_the_provider:
+        return
+    kept = [o.name for o in kind.options if o.secret and o.name not in news and shown[o.name]]
+    if kept:
+        raise AccountInvalid(
+            {f"options.{name}": "The address that it is sent to changes: enter it again." for name in kept}
+        )
 
 
 def _shown(value: Any, *, secret: bool) -> str:

@@ -18,6 +18,7 @@ from mercury.lib.openapi import (
     url,
 )
 from mercury.lib.problems import CONTENT_TYPE
+from providers import limits
 from providers.api import account_fields, representation
 from providers.capabilities import KINDS
 from providers.models import AccountSource, BreakerMode, BreakerState
@@ -31,8 +32,8 @@ _WRITABLE: dict[str, Schema] = {
     "weight": integer("Share of the weighted draw; 0 is never drawn.", minimum=0, maximum=10_000),
     "rate": {
         "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "maximum": 100_000,
+        "minimum": limits.SLOWEST,
+        "maximum": limits.FASTEST,
         "description": "Calls a second; null is no limit.",
     },
     "trust_500": {"type": "boolean", "description": 'Its 500s are known to mean "not taken".'},

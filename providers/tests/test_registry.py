@@ -257,7 +257,7 @@ def test_a_wrong_change_changes_nothing():
     account = _olympus()
 
     with pytest.raises(AccountInvalid) as caught:
-        registry.update(account, weight=-1, options={"api_url": "http://10.0.0.1/"}, by="zeus")
+        registry.update(account, weight=-1, options={"api_url": "http://10.0.0.1/", "api_key": KEY}, by="zeus")
 
     assert sorted(caught.value.errors) == ["options.api_url", "weight"]
     assert _by_name()["olympus"].config.weight == 1
@@ -304,3 +304,48 @@ def test_a_fault_reaches_the_sending_side_and_goes_again():
     registry.set_fault(sandbox, None)
     assert "fault" not in _by_name()["sandbox-a"].config.options
     assert registry.fault_of(sandbox) is None
+
+
+@pytest.mark.django_db
+def test_a_stored_secret_goes_to_no_other_address_unless_it_is_entered_again():
+    account = registry.register("olympus", "sendgrid", {"api_key": KEY}, by="zeus")
+    elsewhere = {"api_url": "https://example.org/v3/"}
+
+    with pytest.raises(registry.AccountInvalid) as caught:
+        registry.update(account, options=elsewhere, by="iris")
+    assert list(caught.value.errors) == ["options.api_key"]
+
+    registry.update(account, options={**elsewhere, "api_key": KEY}, by="zeus")
+    assert registry.options_of(account)["api_url"] == elsewhere["api_url"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.org/",
+        "https://a b/",
+        "https://..x/",
+        "https://x:0/",
+        "https://localhost%00.x/",
+        f"https://{'x' * 300}/",
+        "https://[::7f00:1]/",
+        "https://[fec0::1]/",
+        "https://[64:ff9b:1::7f00:1]/",
+        "https://[::ffff:0:7f00:1]/",
+    ],
+)
+def test_an_address_that_nobody_should_call_is_refused(address):
+    with pytest.raises(registry.AccountInvalid) as caught:
+        registry.register("olympus", "sendgrid", {"api_key": KEY, "api_url": address}, by="zeus")
+
+    assert list(caught.value.errors) == ["options.api_url"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-6, 0, -1, 1e9, float("inf"), float("nan")])
+def test_a_rate_beyond_reason_is_refused(rate):
+    with pytest.raises(registry.AccountInvalid) as caught:
+        registry.register("olympus", "sandbox", {}, rate=rate, by="zeus")
+
+    assert list(caught.value.errors) == ["rate"]

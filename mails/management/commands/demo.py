@@ -146,4 +146,4 @@ def _tell(out: commands.Output, figures: list[dict[str, object]], mails: Sequenc
         for entry in timeline.story(longest, timezone.now()).entries:
             terminal.show_entry(out, entry, reasons=True)
     out.say()
-    out.say(f"All of it, drawn: {settings.MERCURY_BASE_URL or 'http://127.0.0.1:8000'}{reverse('admin:index')}")
+    out.say(f"Mails and accounts, with each event and reason: {settings.MERCURY_BASE_URL}{reverse('admin:index')}")
