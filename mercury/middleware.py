@@ -62,10 +62,10 @@ def client_address(get_response: GetResponse) -> GetResponse:
 
 
 def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:
-    """Answer 400 where Django's admin would ask PostgreSQL for a NUL character, which it can neither store nor compare."""
+    """Answer 400 where other apps' admin pages would ask PostgreSQL for a NUL character, which it refuses with an error."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.startswith("/admin/") and "%00" in request.META.get("QUERY_STRING", ""):
+        if request.path_info.startswith(("/admin/auth/", "/admin/axes/")) and "%00" in request.META.get("QUERY_STRING", ""):
             raise SuspiciousOperation("The address asks for a NUL character.")
         return get_response(request)
 
