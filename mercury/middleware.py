@@ -65,7 +65,8 @@ def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:
     """Answer 400 where other apps' admin pages would ask PostgreSQL for a NUL character, which it refuses with an error."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.startswith(("/admin/auth/", "/admin/axes/")) and "%00" in request.META.get("QUERY_STRING", ""):
+        query = request.META.get("QUERY_STRING", "")
+        if "%00" in query and request.path_info.startswith(("/admin/auth/", "/admin/axes/")):
             raise SuspiciousOperation("The address asks for a NUL character.")
         return get_response(request)
 
