@@ -3,6 +3,7 @@
 The one rule book for options: environment, API, admin and commands all clean them here.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -177,15 +178,29 @@ def _cleaned_value(option: Option, value: Any) -> Any:
         raise ValueError(f"It must be one of {', '.join(option.choices)}.")
     if option.name == "api_url":
         return _cleaned_url(value)
-    if option.name in ("host", "sender_domain") and not _is_host(value):
+    return _cleaned_host(value) if option.name in ("host", "sender_domain") else value
+
+
+def _cleaned_host(value: str) -> str:
+    host = value.removesuffix(".")
+    if not _is_host(host):
         raise ValueError("It must be a bare host name.")
-    return value
+    return host
 
 
 def _is_host(text: str) -> bool:
     """Whether it is a host name (RFC 1123 §2.1, or an international one) or an IP address."""
-    labels = text.split(".")
-    return len(text) <= 253 and (":" in text or all(_LABEL.fullmatch(label) for label in labels))
+    if ":" in text:
+        return _is_ipv6(text)
+    return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
+def _is_ipv6(text: str) -> bool:
+    """Whether it is an IPv6 address without a zone: zones name interfaces of this machine."""
+    try:
+        return ipaddress.IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 def _cleaned_port(value: Any) -> int:
@@ -200,10 +215,10 @@ def _cleaned_url(value: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError("It is not a URL.") from None
-    if port == 0 or not _is_host(parts.hostname or ""):
+    if parts.scheme not in ("https", "http") or not _is_host((parts.hostname or "").removesuffix(".")):
         raise ValueError("It must begin with https:// and a host.")
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("It must begin with https:// and a host.")
+    if port == 0:
+        raise ValueError("Its port must be a number from 1 to 65535.")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("It must be an address only, without user name, query or fragment.")
     return value

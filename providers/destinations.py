@@ -74,8 +74,13 @@ def check_host(host: str, *, allowed: Collection[str]) -> None:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL, without brackets and port."""
-    return urlsplit(url).hostname or ""
+    """The host of a URL in lower case, without brackets, port and the dot that a full name may end with."""
+    return (urlsplit(url).hostname or "").removesuffix(".")
+
+
+def is_readable_on_the_way(url: str) -> bool:
+    """Whether what is sent to this URL goes unencrypted, however its scheme is written."""
+    return urlsplit(url).scheme == "http"
 
 
 class GuardedResolver(AbstractResolver):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 DEFAULT_SANDBOXES = ("sandbox-a", "sandbox-b")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _DESTINATION = frozenset({"api_url", "host", "port", "security"})  # options that say where an account calls, and how
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class RegistryError(Exception):
@@ -162,9 +164,9 @@ def update(
         changed["rate"] = None
     errors = _faults_of_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
     words = [f"{field} {getattr(account, field)} → {value}" for field, value in changed.items()]
-    new_options = _merged_options(account, options or {})
-    if new_options is not None:
-        changed["secret_options"] = _stored_options(account.kind, new_options, errors)
+    new_options = _new_options(account, options or {})
+    if new_options:
+        changed["secret_options"] = _stored_options(account.kind, new_options, errors, before=options_of(account) or {})
         words.append("new options")
     elif errors:
         raise AccountInvalid(errors)
@@ -338,14 +340,20 @@ def _faults_of_numbers(weight: int, rate: float | None) -> dict[str, str]:
     return errors
 
 
-def _stored_options(kind: str, options: Mapping[str, Any], errors: dict[str, str]) -> str:
-    """The options as the row holds them. Raises AccountInvalid with these errors and with those found before."""
+def _stored_options(
+    kind: str, options: Mapping[str, Any], errors: dict[str, str], *, before: Mapping[str, Any] = _NO_OPTIONS
+) -> str:
+    """The options as the row holds them, in the places of those it had before.
+
+    Raises AccountInvalid with these errors and with those found already.
+    """
     known = capabilities.KINDS.get(kind)
     if known is None:
         raise AccountInvalid({**errors, "kind": f"Unknown kind. Known: {', '.join(capabilities.KINDS)}."})
     try:
-        values = capabilities.cleaned(kind, options)
+        values = capabilities.cleaned(kind, {**before, **options})
         _check_destination(known, values)
+        _check_secrets(known, values, given=options, before=before)
     except capabilities.OptionsInvalid as error:
         errors = errors | {f"options.{name}": fault for name, fault in error.errors.items()}
     if errors:
@@ -361,46 +369,42 @@ def _check_destination(kind: Kind, values: Mapping[str, Any]) -> None:
     if values[field] in kind.regions.values():
         return
     host = values[field] if field == "host" else destinations.host_of(values[field])
-    if values[field].startswith("http://") and host not in destinations.allowed_hosts():
-        raise capabilities.OptionsInvalid(
-            {
-                field: "It must begin with https://, or the key can be read on its way. MERCURY_ALLOWED_HOSTS_OUT lists exceptions."
-            }
-        )
+    if destinations.is_readable_on_the_way(values[field]) and host not in destinations.allowed_hosts():
+        words = "It must begin with https://, or the key can be read on its way."
+        raise capabilities.OptionsInvalid({field: f"{words} MERCURY_ALLOWED_HOSTS_OUT lists exceptions."})
     try:
         destinations.check_host(host, allowed=destinations.allowed_hosts())
     except destinations.DestinationRefused as error:
         raise capabilities.OptionsInvalid({field: str(error)}) from None
 
 
-def _merged_options(account: Account, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The account's options with the given ones in their places; None if nothing changes."""
+def _check_secrets(
+    kind: Kind, values: Mapping[str, Any], *, given: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Raise OptionsInvalid if a stored secret would go elsewhere than where it was entered for.
+
+    The provider's own regions are one place. Both sides are compared as stored, so no other spelling slips through.
+    """
+    moved = [name for name in _DESTINATION & values.keys() if values[name] != before.get(name)]
+    if all(values[name] in kind.regions.values() for name in moved):
+        return
+    kept = [option.name for option in kind.options if option.secret and option.name not in given]
+    errors = {name: "The address that it is sent to changes: enter it again." for name in kept if before.get(name)}
+    if errors:
+        raise capabilities.OptionsInvalid(errors)
+
+
+def _new_options(account: Account, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the given options that change something. Raises AccountFixed if the account's cannot be changed here."""
     shown = {option.name: option.value for option in shown_options(account)}
     news = {name: value for name, value in given.items() if name not in shown or value != shown[name]}
-    if not news:
-        return None
-    if account.source != AccountSource.DATABASE:
+    if news and account.source != AccountSource.DATABASE:
         raise AccountFixed(
             f"The options of '{account.name}' come from the environment. Change its variable and restart Mercury."
             if account.source == AccountSource.ENVIRONMENT
             else f"'{account.name}' is a sandbox by default and has no options. Register an account of your own."
         )
-    _ask_for_secrets_again(account, news, shown)
-    return {**(options_of(account) or {}), **news}
-
-
-def _ask_for_secrets_again(account: Account, news: Mapping[str, Any], shown: Mapping[str, str]) -> None:
-    """Raise AccountInvalid if a stored secret would go to another address than the one it was entered for."""
-    kind = capabilities.KINDS[account.kind]
-    of_the_provider = {"", "None", *kind.regions.values()}  # empty: its default
-    moved = {str(value) for name, value in news.items() if name in _DESTINATION and str(value) != shown.get(name)}
-    if moved <= of_the_provider:
-        return
-    kept = [o.name for o in kind.options if o.secret and o.name not in news and shown[o.name]]
-    if kept:
-        raise AccountInvalid(
-            {f"options.{name}": "The address that it is sent to changes: enter it again." for name in kept}
-        )
+    return news
 
 
 def _shown(value: Any, *, secret: bool) -> str:

@@ -17,6 +17,17 @@ def mail_url(mail: Mail) -> str:
     return str(settings.MERCURY_BASE_URL) + reverse("mail", args=[mail.pk])
 
 
+def place(path: str) -> str:
+    """A page as people are told of it: its address, or its path where MERCURY_BASE_URL names no host."""
+    base = str(settings.MERCURY_BASE_URL)
+    return base + path if base else f"{path} of your Mercury"
+
+
+def mail_page(mail: Mail) -> str:
+    """The mail's page as people are told of it."""
+    return place(reverse("mail", args=[mail.pk]))
+
+
 def mail_as_json(mail: Mail) -> dict[str, object]:
     """What a program is told of a mail; durations in seconds."""
     took = (mail.finished_at - mail.created_at).total_seconds() if mail.finished_at else None
@@ -74,7 +85,7 @@ def show_story(out: Output, story: timeline.Story, *, reasons: bool = False) -> 
     out.say(f"  From     {mail.sender}")
     out.say(f"  To       {mail.recipient}")
     out.say(f"  Subject  {mail.subject}")
-    out.say(f"  Page     {mail_url(mail)}")
+    out.say(f"  Page     {mail_page(mail)}")
     out.say()
     if story.left_out:
         out.say("  (older events are left out; --events shows them all)")

@@ -37,6 +37,18 @@ def test_the_story_has_both_accounts_and_one_timeline():
         assert words in story
 
 
+@pytest.mark.parametrize(
+    ("base", "place"),
+    [("", "/admin/ of your Mercury"), ("https://mail.olimpus.com", "https://mail.olimpus.com/admin/")],
+)
+def test_it_ends_with_where_to_look_and_guesses_no_host(settings, base, place):
+    settings.MERCURY_BASE_URL = base
+
+    story = run("demo", "--mails", "2").out
+
+    assert " ".join(story.split()).endswith(f"each account with its breaker: {place}")
+
+
 def test_afterwards_the_accounts_are_as_they_were():
     run("demo", "--failover", "--mails", "8")
 

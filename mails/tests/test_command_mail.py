@@ -22,6 +22,14 @@ def test_a_mail_is_shown_with_its_verdict_its_timeline_and_the_reasons(olympus, 
     assert "left out" in ran.out
 
 
+def test_without_a_base_url_the_page_is_named_by_its_path(settings):
+    settings.MERCURY_BASE_URL = ""
+    mail = a_mail()
+
+    assert f"Page     /mails/{mail.pk} of your Mercury" in run("mail", str(mail.pk)).out
+    assert run("mail", str(mail.pk), "--json").document["url"] == f"/mails/{mail.pk}"
+
+
 def test_json_is_one_document_with_the_events(olympus):
     mail = a_mail()
     drain()

@@ -27,6 +27,15 @@ def test_a_mail_is_handed_in_and_its_id_and_page_are_printed(settings):
     assert (mail.source, mail.recipient, mail.subject) == (Source.COMMAND, f"{HERA}, {IRIS}", "You made my day")
 
 
+def test_without_a_base_url_the_page_is_named_by_its_path(settings):
+    settings.MERCURY_BASE_URL = ""
+
+    ran = run(*HELLO)
+
+    mail = Mail.objects.get()
+    assert ran.out.splitlines() == [str(mail.pk), f"/mails/{mail.pk} of your Mercury"]
+
+
 def test_the_body_is_read_from_a_file(tmp_path):
     (tmp_path / "body.txt").write_text("Hi\n")
 

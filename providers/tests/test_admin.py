@@ -82,6 +82,19 @@ def test_a_secret_left_empty_is_kept(operator):
     assert (registry.options_of(account) or {})["api_key"] == SECRET
 
 
+def test_a_new_address_asks_for_the_secret_beside_its_field(operator):
+    account = registry.register("sendgrid-main", "sendgrid", {"api_key": SECRET}, by="test")
+    form = {"option_api_key": "", "option_api_url": "https://api.hades.example/v3/", "weight": 1, "enabled": "on"}
+
+    response = operator.post(f"{ACCOUNTS}{account.pk}/edit/", form)
+
+    assert response.status_code == 400
+    assert list(response.context["form"].errors) == ["option_api_key"]
+    assert "enter it again" in response.text
+    account.refresh_from_db()
+    assert (registry.options_of(account) or {})["api_url"] == "https://api.sendgrid.com/v3/"
+
+
 @pytest.mark.parametrize(
     ("form", "fault"),
     [

@@ -106,6 +106,7 @@ def test_an_unknown_account_is_a_404(operator, account_id):
         ({"weight": 10**40}, "/weight"),
         ({"rate": "14/s"}, "/rate"),
         ({"rate": 10**400}, "/rate"),
+        ({"rate": 5e-324}, "/rate"),
         ({"trust_500": None}, "/trust_500"),
         ({"enabled": 1}, "/enabled"),
         ({"wieght": 2}, "/wieght"),
@@ -157,6 +158,19 @@ def test_a_wrong_change_is_a_400_that_names_the_field(operator, olympus):
     answer = operator.put(olympus["url"], {"weight": -1})
 
     assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/weight"]
+
+
+def test_a_stored_key_follows_no_new_address_by_itself(operator, olympus):
+    elsewhere = {"api_url": "https://api.hades.example/v3/"}
+
+    answer = operator.put(olympus["url"], {"options": elsewhere})
+    as_shown = operator.put(olympus["url"], {"options": olympus["options"] | elsewhere})
+
+    for refused in (answer, as_shown):
+        assert refused.status_code == 400
+        assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/options/api_key"]
+    assert operator.get(olympus["url"]).json()["options"] == olympus["options"]
+    assert operator.put(olympus["url"], {"options": elsewhere | {"api_key": KEY}}).status_code == 200
 
 
 def test_an_account_is_removed(operator, olympus):

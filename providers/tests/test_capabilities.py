@@ -45,8 +45,21 @@ def test_defaults_are_filled_in():
         ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com/?to=x"}, "api_url"),
         ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com:99999/"}, "api_url"),
         ("sendgrid", {"api_key": "key", "api_url": "https://[::1"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://a b/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://..x/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://x:0/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://localhost%00.x/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com../"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": f"https://{'x' * 64}.com/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": f"https://{'x.' * 150}com/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://[fe80::1%25eth0]/"}, "api_url"),
         ("mailgun", {"api_key": "key", "sender_domain": "mg.olimpus.com/../x"}, "sender_domain"),
+        ("mailgun", {"api_key": "key", "sender_domain": "a/../:b?"}, "sender_domain"),
         ("smtp", {"host": "mail.olimpus.com/x"}, "host"),
+        ("smtp", {"host": "mail.olimpus.com:25"}, "host"),
+        ("smtp", {"host": "a b:@"}, "host"),
+        ("smtp", {"host": "fe80::1%eth0"}, "host"),
+        ("smtp", {"host": "..x"}, "host"),
         ("smtp", {"host": "mail.olimpus.com", "port": 0}, "port"),
         ("smtp", {"host": "mail.olimpus.com", "port": True}, "port"),
         ("smtp", {"host": "mail.olimpus.com", "port": "٣"}, "port"),
@@ -60,6 +73,19 @@ def test_a_fault_names_its_option(kind, options, field):
         capabilities.cleaned(kind, options)
 
     assert list(caught.value.errors) == [field]
+
+
+@pytest.mark.parametrize(
+    ("typed", "host"),
+    [("mail.olimpus.com.", "mail.olimpus.com"), ("bücher.example", "bücher.example"), ("2606:4700::1", "2606:4700::1")],
+)
+def test_a_host_is_a_name_or_an_address(typed, host):
+    assert capabilities.cleaned("smtp", {"host": typed})["host"] == host
+
+
+@pytest.mark.parametrize("url", ["https://olimpus.com./v3", "https://olimpus.com:8443/v3", "https://[2606:4700::1]/"])
+def test_an_address_with_a_proper_host_is_taken(url):
+    assert capabilities.cleaned("sendgrid", {"api_key": "key", "api_url": url})["api_url"] == url
 
 
 @pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])

@@ -32,6 +32,10 @@ from providers.destinations import DestinationRefused
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::7f00:1",
+        "fec0::1",
     ],
 )
 def test_these_are_not_public(address):
@@ -47,6 +51,18 @@ def test_these_are_public(address):
 def test_a_private_host_is_refused_however_it_is_written(host):
     with pytest.raises(DestinationRefused, match="MERCURY_ALLOWED_HOSTS_OUT"):
         destinations.check_host(host, allowed=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://LOCALHOST./v3", "localhost"),
+        ("https://[::1]:8443/", "::1"),
+        ("https://olimpus.com:8443", "olimpus.com"),
+    ],
+)
+def test_the_host_of_a_url_is_what_the_check_is_asked_for(url, host):
+    assert destinations.host_of(url) == host
 
 
 def test_a_host_on_the_list_may_be_private():

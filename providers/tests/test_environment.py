@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from providers import environment
+from providers import environment, limits
 
 
 def _only(**environ):
@@ -131,3 +131,13 @@ def test_two_variables_for_one_account_are_a_fault():
 )
 def test_rates_as_people_write_them(text, rate):
     assert environment.rate(text) == rate
+
+
+def test_one_call_a_day_is_the_slowest_rate():
+    assert environment.rate("1/d") == limits.SLOWEST
+
+
+@pytest.mark.parametrize("text", ["0.9/d", f"0.{'0' * 320}1/s", "100001/s", "9" * 400])
+def test_a_rate_beyond_reason_is_refused_with_words(text):
+    with pytest.raises(ValueError, match="from one a day"):
+        environment.rate(text)

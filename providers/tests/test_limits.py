@@ -2,6 +2,8 @@
 
 import datetime as dt
 
+import pytest
+
 from providers import limits
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
@@ -18,6 +20,11 @@ def test_what_is_taken_comes_back_with_time():
     assert limits.available(stored, 10, NOW) == 0
     assert limits.available(stored, 10, NOW + dt.timedelta(seconds=0.5)) == 5
     assert limits.available(stored, 10, NOW + dt.timedelta(hours=1)) == 10
+
+
+@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300, limits.SLOWEST])
+def test_no_rate_is_so_slow_that_a_call_costs_more_than_a_day(rate):
+    assert limits.take(None, rate, NOW, 1) == NOW + dt.timedelta(days=1)
 
 
 def test_over_a_minute_no_more_than_the_rate_goes_out():

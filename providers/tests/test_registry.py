@@ -13,6 +13,7 @@ from providers.sandbox.faults import FaultKind, FaultSetting
 
 pytestmark = pytest.mark.django_db
 KEY = "SG.thunderbolt-4fA"
+RELAY = {"host": "mail.olimpus.example", "username": "zeus", "password": "a-thunderbolt"}
 
 
 def _by_name():
@@ -319,11 +320,69 @@ def test_a_stored_secret_goes_to_no_other_address_unless_it_is_entered_again():
     assert registry.options_of(account)["api_url"] == elsewhere["api_url"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": "mail.hades.example"},
+        {"host": "None"},
+        {"host": "mail.hades.example", "password": "set, ends …olt"},
+        {"port": 2525},
+        {"security": "none"},
+    ],
+)
+def test_a_stored_password_is_asked_for_again_when_the_server_changes(change):
+    account = registry.register("hades", "smtp", RELAY, by="zeus")
+
+    with pytest.raises(AccountInvalid) as caught:
+        registry.update(account, options=change, by="iris")
+
+    assert list(caught.value.errors) == ["options.password"]
+    assert "enter it again" in caught.value.errors["options.password"]
+    assert registry.options_of(account)["host"] == RELAY["host"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"port": "587"},
+        {"port": ""},
+        {"username": "hera"},
+        {"host": "mail.hades.example", "password": "a-new-thunderbolt"},
+        {"host": "mail.hades.example", "username": "", "password": ""},
+    ],
+)
+def test_a_server_that_stays_or_a_password_that_goes_asks_for_nothing(change):
+    account = registry.register("hades", "smtp", RELAY, by="zeus")
+
+    registry.update(account, options=change, by="zeus")
+
+    assert registry.options_of(account)["host"] == change.get("host", RELAY["host"])
+
+
+def test_a_stored_key_may_move_among_the_regions_of_its_provider():
+    account = registry.register("olympus", "sendgrid", {"api_key": KEY}, by="zeus")
+
+    registry.update(account, options={"api_url": "https://api.eu.sendgrid.com/v3/"}, by="zeus")
+    registry.update(account, options={"api_url": ""}, by="zeus")
+
+    assert registry.options_of(account) == {"api_key": KEY, "api_url": "https://api.sendgrid.com/v3/"}
+
+
+def test_a_plain_address_may_be_allowed(settings):
+    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+
+    account = registry.register("olympus", "sendgrid", {"api_key": KEY, "api_url": "http://127.0.0.1:8025/"}, by="zeus")
+
+    assert registry.options_of(account)["api_url"] == "http://127.0.0.1:8025/"
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "address",
     [
         "http://example.org/",
+        "HTTP://example.org/",
+        "https://localhost./",
         "https://a b/",
         "https://..x/",
         "https://x:0/",

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 from django.utils import timezone
@@ -146,4 +145,4 @@ def _tell(out: commands.Output, figures: list[dict[str, object]], mails: Sequenc
         for entry in timeline.story(longest, timezone.now()).entries:
             terminal.show_entry(out, entry, reasons=True)
     out.say()
-    out.say(f"Mails and accounts, with each event and reason: {settings.MERCURY_BASE_URL}{reverse('admin:index')}")
+    out.say(f"How many mails are where, and each account with its breaker: {terminal.place(reverse('admin:index'))}")

@@ -60,7 +60,7 @@ class Command(commands.MercuryCommand):
             return None
         mail = _accepted(data, options["key"])
         out.say(f"{mail.pk}")
-        out.say(terminal.mail_url(mail))
+        out.say(terminal.mail_page(mail))
         code = _waited(out, mail, options["wait"].total_seconds()) if options["wait"] else None
         out.document(terminal.mail_as_json(mail))
         return code
