@@ -3,7 +3,6 @@
 Each action has a page that says first what it will do.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.mail import EmailMessage
-from django.core.mail.message import make_msgid
 from django.core.validators import validate_email
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -20,12 +17,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from providers import capabilities, circuit_breaker, registry
+from providers import capabilities, circuit_breaker, registry, trial
 from providers.admin.forms import AccountForm
 from providers.models import Account, AccountSource, BreakerChange, BreakerMode, BreakerState
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.registry import Candidate
-from providers.sending import Sender
 
 HISTORY_SHOWN = 50
 _MANAGE_MORE = "?all=1"
@@ -246,7 +242,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         if request.method == "POST":
             errors = [_not_an_address(address) for address in (sender, recipient) if not _is_address(address)]
             if not errors:
-                told = _told(account.name, _test(candidate, sender=sender, recipient=recipient))
+                told = _told(account.name, trial.send(candidate.config, sender=sender, recipient=recipient))
         context = {
             "title": f"Send a test mail through {account.name}",
             "trail": _trail(account),
@@ -358,25 +354,6 @@ def _is_address(text: str) -> bool:
 
 def _not_an_address(text: str) -> str:
     return f"“{text}” is not an e-mail address. Write one in full, for example hera@olimpus.com."
-
-
-def _test(candidate: Candidate, *, sender: str, recipient: str) -> Outcome:
-    """One call of the provider, outside of any transaction."""
-    message = EmailMessage(
-        subject="Test mail from Mercury",
-        body=f"This mail tests the provider account {candidate.config.name}.",
-        from_email=sender,
-        to=[recipient],
-        headers={"Message-ID": make_msgid(domain=sender.rpartition("@")[2])},
-    )
-
-    async def send() -> Outcome:
-        deadline = settings.MERCURY_DEADLINE.total_seconds()
-        connect = settings.MERCURY_CONNECT_TIMEOUT.total_seconds()
-        async with Sender(deadline=deadline, connect_timeout=connect, places=1) as sending:
-            return await sending.send(candidate.config, message)
-
-    return asyncio.run(send())
 
 
 def _told(account: str, outcome: Outcome) -> dict[str, str]:
