@@ -1,4 +1,4 @@
-"""The only file that knows RQ: waking a lane, the job that answers, and how the queues are.
+"""The only file that knows RQ: waking a lane, and the job that answers.
 
 The queue is a hint. A job carries a lane's name and nothing else; if all of Redis is lost, mails are sent two seconds
 later, because every drain also looks into the database by itself.
@@ -8,7 +8,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import structlog
@@ -35,16 +34,8 @@ JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on se
 _silent_until = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class QueueHealth:
-    """How the queues are. `waiting`: jobs by lane (a job may stand for any number of mails); empty without Redis."""
-
-    redis: str  # "not used", "ok", or what is wrong
-    waiting: dict[str, int]
-
-
 def wake(lane: str) -> None:
-    """Have somebody drain this lane soon. Never raises, and never waits longer than Redis' time-out of 0.25 s.
+    """Have somebody drain this lane soon. Never raises, and waits at most 0.25 s for any one answer of Redis.
 
     Without Redis the drain of this process is woken. With it, a job is enqueued unless one is waiting already.
     """
@@ -117,17 +108,6 @@ def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
         except RedisError as error:
             log.warning("redis_away", error=type(error).__name__)
         stopping.wait(SILENT_SECONDS)
-
-
-def queue_health() -> QueueHealth:
-    """Ask Redis how the queues are; never raises, and takes at most 0.25 s a question."""
-    if not settings.REDIS_URL:
-        return QueueHealth("not used", {})
-    try:
-        waiting = {lane: Queue(lane, connection=_redis(), serializer=JSONSerializer).count for lane in Lane.values}
-    except RedisError as error:
-        return QueueHealth(f"away: {type(error).__name__}", {})
-    return QueueHealth("ok", waiting)
 
 
 def forget_redis() -> None:

@@ -15,7 +15,7 @@ import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
 from mails.models import Event, Mail
-from mails.states import FINAL, LEASED, TRANSITIONS, AttemptState, RecipientState, Status
+from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 
@@ -295,11 +295,6 @@ def record_late(results: Iterable[LateResult]) -> None:
 def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
     """Record an event that a client posts, and return it. It never moves the mail."""
     return Event.objects.create(mail=mail, created_at=database_clock.now_ns(), created_by=by, event=event, blob=blob)
-
-
-def is_over(status: Status) -> bool:
-    """Whether nothing more will happen to a mail in this state by itself."""
-    return status in FINAL or status == Status.HELD
 
 
 def _move(steps: Sequence[Step]) -> set[uuid.UUID]:

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from mails.lanes import Lane
-from mails.querysets import EventQuerySet, MailQuerySet
+from mails.querysets import MailQuerySet
 from mails.states import (
     DUE,
     LEASED,
@@ -200,8 +200,6 @@ class Event(models.Model):
     created_by = models.CharField(max_length=128)
     event = models.CharField(max_length=64)
     blob = models.TextField(blank=True)
-
-    objects = EventQuerySet.as_manager()
 
     class Meta:
         ordering = ("id",)

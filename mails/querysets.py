@@ -10,7 +10,7 @@ from django.db import models
 from mails.states import DUE
 
 if TYPE_CHECKING:
-    from mails.models import ApiKey, Event, Mail  # noqa: F401 (named in the base classes)
+    from mails.models import ApiKey, Mail  # noqa: F401 (named in the base classes)
 
 
 class MailQuerySet(models.QuerySet["Mail"]):
@@ -31,11 +31,3 @@ class MailQuerySet(models.QuerySet["Mail"]):
         if user is None or not user.is_authenticated:
             return self.none()
         return self if user.has_perm("mails.view_mail") else self.filter(user=user)
-
-
-class EventQuerySet(models.QuerySet["Event"]):
-    """Questions about events."""
-
-    def after(self, event_id: int) -> EventQuerySet:
-        """Events recorded later than this one."""
-        return self.filter(id__gt=event_id)

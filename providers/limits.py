@@ -19,11 +19,3 @@ def take(next_call_at: dt.datetime | None, rate: float, now: dt.datetime, calls:
     """The time to store after `calls` calls were granted."""
     start = next_call_at if next_call_at and next_call_at > now else now
     return start + dt.timedelta(seconds=calls / max(rate, SLOWEST))
-
-
-def free_at(next_call_at: dt.datetime | None, rate: float, now: dt.datetime) -> dt.datetime:
-    """When the next call may begin."""
-    if available(next_call_at, rate, now) or next_call_at is None:
-        return now
-    depth = max(BURST * rate, 1.0)
-    return next_call_at - dt.timedelta(seconds=(depth - 1) / rate)

@@ -328,25 +328,27 @@ def _discarded(draft: Draft, info: str, now_ns: int) -> Step:
         "tried": list(draft.state.tried),
         "rounds": draft.state.round,
     }
-    given_up = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
-    draft = replace(draft, recipients=draft.recipients + given_up)
     after = _rest(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
-    return draft.finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
+    return _given_up(draft, reason).finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
 
 
 def _done_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
     """The end of a mail of which some recipients were taken and the others are given up; None if nobody was taken."""
     if not any(one.state == RecipientState.ACCEPTED for one in draft.mail.recipients):
         return None
-    given_up = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
     recipients = [
         replace(one, state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
         for one in draft.mail.recipients
     ]
     blob = {"service": draft.state.provider, **_who_got_it(recipients), "possibly_twice": draft.state.doubtful}
     after = _rest(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
-    draft = replace(draft, recipients=draft.recipients + given_up)
-    return draft.finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
+    return _given_up(draft, reason).finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
+
+
+def _given_up(draft: Draft, reason: str) -> Draft:
+    """The draft with the recipients that are still open refused for good."""
+    settled = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
+    return replace(draft, recipients=draft.recipients + settled)
 
 
 def _who_got_it(recipients: Sequence[RecipientInHand]) -> dict[str, Any]:

@@ -36,12 +36,3 @@ def test_over_a_minute_no_more_than_the_rate_goes_out():
         now += dt.timedelta(milliseconds=10)
 
     assert 14 * 60 <= sent <= 14 * 61
-
-
-def test_it_says_when_the_next_call_is_free():
-    stored = limits.take(None, 10, NOW, 10)
-    free = limits.free_at(stored, 10, NOW)
-
-    assert limits.free_at(None, 10, NOW) == NOW
-    assert limits.available(stored, 10, free) == 1
-    assert limits.available(stored, 10, free - dt.timedelta(milliseconds=1)) == 0

@@ -6,12 +6,11 @@ import time
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.utils import timezone
 
 from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
 from mails.models import Mail
-from mercury.lib import commands
+from mercury.lib import commands, database_clock
 from mercury.lib.commands import Bar, Exit
 
 
@@ -53,7 +52,7 @@ class Command(commands.MercuryCommand):
 
 
 def _waiting(lanes: list[str]) -> int:
-    return Mail.objects.due(timezone.now()).in_lanes(lanes).count()
+    return Mail.objects.due(database_clock.now()).in_lanes(lanes).count()
 
 
 def _drain(lanes: list[str], bar: Bar, *, places: int | None, once: bool) -> int:
