@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -156,6 +157,41 @@ def _provider() -> Iterator[Provider]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def serving(built: House, *, processes: int) -> Iterator[tuple[int, int]]:
+    """Serve this house with gunicorn while the block runs: the port, and the pid of the arbiter."""
+    port = free_port()
+    built.environment.update(HOST="127.0.0.1", PORT=str(port), WEB_CONCURRENCY=str(processes))
+    web = built.start("-m", "gunicorn", "mercury.wsgi")
+    try:
+        until(lambda: listens(port))
+        yield port, web.pid
+    finally:
+        web.terminate()
+        web.wait()
+
+
+def make_key() -> str:
+    """A key of the house that is set up here, which may send as anybody."""
+    from mails import keys
+
+    return keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers there."""
+    with closing(socket.socket()) as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def cpu_of(pids: Sequence[int]) -> float:

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import closing
 from pathlib import Path
 
 import house
@@ -71,31 +70,15 @@ def _more(connection: socket.socket) -> bytes:
     return piece
 
 
-def make_key() -> str:
-    """A key that may send as anybody."""
-    from mails import keys
-
-    return keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
-
-
 def measure(leg: str, mails: int) -> None:
     """Print the figures of a leg, without and with idempotency keys."""
     with house.build(leg) as built:
-        key = built.run(make_key)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        built.environment.update(HOST="127.0.0.1", PORT=str(port), WEB_CONCURRENCY=str(PROCESSES[leg]))
-        web = built.start("-m", "gunicorn", "mercury.wsgi")
-        try:
-            house.until(lambda: _listens(port))
+        key = built.run(house.make_key)
+        with house.serving(built, processes=PROCESSES[leg]) as (port, web):
             for idempotent in (False, True):
                 _series(built, port, key, WARM_UP, idempotent=idempotent)
                 _wait_until_sent(built, WARM_UP)
-                print(_figures(built, web.pid, port, key, mails, idempotent=idempotent), flush=True)
-        finally:
-            web.terminate()
-            web.wait()
+                print(_figures(built, web, port, key, mails, idempotent=idempotent), flush=True)
 
 
 def _figures(built: House, web: int, port: int, key: str, mails: int, *, idempotent: bool) -> str:
@@ -132,11 +115,6 @@ def _series(built: House, port: int, key: str, mails: int, *, idempotent: bool) 
 def _wait_until_sent(built: House, mails: int) -> None:
     if built.leg == "embedded":
         house.until(lambda: built.provider.taken()["count"] == mails)
-
-
-def _listens(port: int) -> bool:
-    with closing(socket.socket()) as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ It checks path, key and required fields as the providers' public API description
 and answers in the way it is told to. For tests (`async with LocalProvider() as provider`), and for benchmarks as a
 process of its own: `python -m providers.tests.local_provider --port 8110 --delay-ms 200`.
 
-    GET  /taken          {"count": 2, "mails": [{"provider", "message_id", "mail_id", "to", "subject"}, ...]}
+    GET  /taken          {"count": 2, "mails": [{"provider", "arrived_ns", "message_id", "mail_id", "to", "subject"}, ...]}
     POST /behave         {"answer": "hang"} or {"delay_ms": 200}; DELETE /taken forgets
 """
 
@@ -31,6 +31,7 @@ MAILGUN_KEY = "key-local-provider"
 MAILGUN_DOMAIN = "mg.olimpus.com"
 HUGE = 400 * 1000 * 1000  # bytes
 KEEP = 10_000  # mails remembered; the count goes on
+ARRIVED_NS = web.RequestKey("arrived_ns", int)  # monotonic clock: comparable with that of other processes here
 
 Answer = Callable[["LocalProvider", web.Request, str], Awaitable[web.StreamResponse]]
 
@@ -105,6 +106,7 @@ class LocalProvider:
         return await self._respond(request, "mailgun", mail)
 
     def _note_call(self, request: web.Request) -> None:
+        request[ARRIVED_NS] = time.monotonic_ns()
         self.calls += 1
         self.called.set()
         self.connections.add(id(request.transport))
@@ -113,16 +115,16 @@ class LocalProvider:
         if self.delay:
             await asyncio.sleep(self.delay)
         if self.answer == "ok":
-            return self._take(provider, mail)
+            return self._take(request, provider, mail)
         if self.answer not in ANSWERS:
             return _refusal(int(self.answer), provider)
         if self.answer in TAKING:
-            self._take(provider, mail)
+            self._take(request, provider, mail)
         return await ANSWERS[self.answer](self, request, provider)
 
-    def _take(self, provider: str, mail: dict[str, Any]) -> web.Response:
+    def _take(self, request: web.Request, provider: str, mail: dict[str, Any]) -> web.Response:
         self.count += 1
-        self.taken.append({"provider": provider, **mail})
+        self.taken.append({"provider": provider, "arrived_ns": request[ARRIVED_NS], **mail})
         if provider == "sendgrid":
             return web.Response(status=202, headers={"X-Message-Id": f"local-{self.count}"})
         return _mailgun_ok(f"<local-{self.count}@{MAILGUN_DOMAIN}>")
