@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,7 +56,9 @@ class House:
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a process that goes on."""
         with self.logs.open("ab") as log:
-            process = subprocess.Popen(list(command), env=self.environment, cwd=ROOT, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                list(command), env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
         self.processes.append(process)
         return process
 
@@ -84,7 +86,8 @@ class House:
         options = [f"--scope={scope}" for scope in scopes]
         made = json.loads(self.manage("apikey", "create", "stories", "--sender=*", "--json", *options))
         self.session = requests.Session()
-        self.session.headers["Authorization"] = f"Bearer {made['key']}"
+        self.key: str = made["key"]
+        self.session.headers["Authorization"] = f"Bearer {self.key}"
 
     def post(self, **changes: Any) -> requests.Response:
         """Hand in a mail of zeus to hera."""
@@ -108,10 +111,14 @@ class House:
     def stop(self) -> None:
         """Kill what still runs."""
         for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait(10)
+            kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process that `House.start` started with SIGKILL, and its children with it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ and answers in the way it is told to. For tests (`async with LocalProvider() as 
 process of its own: `python -m providers.tests.local_provider --port 8110 --delay-ms 200`.
 
     GET  /taken          {"count": 2, "mails": [{"provider", "arrived_ns", "message_id", "mail_id", "to", "subject"}, ...]}
-    POST /behave         {"answer": "hang"} or {"delay_ms": 200}; DELETE /taken forgets
+    GET  /calls          {"calls": [[began, ended], ...]}, nanoseconds since the Unix epoch
+    POST /behave         {"answer": "hang"} or {"delay_ms": 200} or {"mix": {"reset-after": 0.05}}; DELETE /taken forgets
 """
 
 import argparse
@@ -15,12 +16,13 @@ import contextlib
 import email.utils
 import gzip
 import json
+import random
 import socket
 import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -37,19 +39,30 @@ Answer = Callable[["LocalProvider", web.Request, str], Awaitable[web.StreamRespo
 
 
 class LocalProvider:
-    """The server. `answer` is a key of ANSWERS or a status; it may be changed at any time."""
+    """The server. `answer` is a key of ANSWERS or a status; it may be changed at any time.
+
+    `mix`: shares of the calls that are answered in other ways, such as {"reset-after": 0.05}. `keep`: mails remembered.
+    """
 
     def __init__(
-        self, *, port: int = 0, delay: float = 0.0, answer: str = "ok", tls: ssl.SSLContext | None = None
+        self,
+        *,
+        port: int = 0,
+        delay: float = 0.0,
+        answer: str = "ok",
+        tls: ssl.SSLContext | None = None,
+        keep: int = KEEP,
     ) -> None:
         self.port = port
         self.tls = tls
         self.delay = delay
         self.answer = answer
+        self.mix: dict[str, float] = {}
         self.count = 0
         self.calls = 0
         self.bytes_written = 0
-        self.taken: deque[dict[str, Any]] = deque(maxlen=KEEP)
+        self.taken: deque[dict[str, Any]] = deque(maxlen=keep)
+        self.times: deque[tuple[int, int]] = deque(maxlen=keep)
         self.connections: set[int] = set()
         self.called = asyncio.Event()
         self.stopped = asyncio.Event()
@@ -60,6 +73,7 @@ class LocalProvider:
         app.router.add_post("/v3/{domain}/messages", self._mailgun)
         app.router.add_get("/taken", self._show)
         app.router.add_delete("/taken", self._forget)
+        app.router.add_get("/calls", self._show_calls)
         app.router.add_post("/behave", self._behave)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -112,15 +126,30 @@ class LocalProvider:
         self.connections.add(id(request.transport))
 
     async def _respond(self, request: web.Request, provider: str, mail: dict[str, Any]) -> web.StreamResponse:
-        if self.delay:
-            await asyncio.sleep(self.delay)
-        if self.answer == "ok":
-            return self._take(request, provider, mail)
-        if self.answer not in ANSWERS:
-            return _refusal(int(self.answer), provider)
-        if self.answer in TAKING:
-            self._take(request, provider, mail)
-        return await ANSWERS[self.answer](self, request, provider)
+        with self._timed(request):
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            answer = self._drawn()
+            if answer == "ok":
+                return self._take(request, provider, mail)
+            if answer not in ANSWERS:
+                return _refusal(int(answer), provider)
+            if answer in TAKING:
+                self._take(request, provider, mail)
+            return await ANSWERS[answer](self, request, provider)
+
+    @contextlib.contextmanager
+    def _timed(self, request: web.Request) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.times.append((request[ARRIVED_NS], time.time_ns()))
+
+    def _drawn(self) -> str:
+        if not self.mix:
+            return self.answer
+        others = 1.0 - sum(self.mix.values())
+        return random.choices([*self.mix, self.answer], [*self.mix.values(), others])[0]
 
     def _take(self, request: web.Request, provider: str, mail: dict[str, Any]) -> web.Response:
         self.count += 1
@@ -135,13 +164,18 @@ class LocalProvider:
     async def _forget(self, request: web.Request) -> web.Response:
         self.count = self.calls = 0
         self.taken.clear()
+        self.times.clear()
         return web.Response(status=204)
+
+    async def _show_calls(self, request: web.Request) -> web.Response:
+        return web.json_response({"calls": list(self.times)})
 
     async def _behave(self, request: web.Request) -> web.Response:
         wanted = await request.json()
         self.answer = str(wanted.get("answer", self.answer))
         self.delay = wanted.get("delay_ms", self.delay * 1000) / 1000
-        return web.json_response({"answer": self.answer, "delay_ms": self.delay * 1000})
+        self.mix = wanted.get("mix", self.mix)
+        return web.json_response({"answer": self.answer, "delay_ms": self.delay * 1000, "mix": self.mix})
 
 
 def _read_sendgrid(content_type: str, body: bytes) -> tuple[web.Response | None, dict[str, Any]]:
@@ -385,8 +419,8 @@ ANSWERS: dict[str, Answer] = {
 TAKING = {"200-html", "202-html", "other-json", "half", "drip", "huge", "bomb", "gzip", "reset-after"}
 
 
-async def _serve(port: int, delay: float, answer: str) -> None:
-    async with LocalProvider(port=port, delay=delay, answer=answer) as provider:
+async def _serve(port: int, delay: float, answer: str, keep: int) -> None:
+    async with LocalProvider(port=port, delay=delay, answer=answer, keep=keep) as provider:
         print(json.dumps({"sendgrid": provider.sendgrid_url, "mailgun": provider.mailgun_url}), flush=True)
         await provider.stopped.wait()
 
@@ -397,9 +431,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8110)
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--answer", default="ok", help=f"ok, a status, or one of {', '.join(ANSWERS)}")
+    parser.add_argument("--keep", type=int, default=KEEP, help="How many mails to remember.")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(options.port, options.delay_ms / 1000, options.answer))
+        asyncio.run(_serve(options.port, options.delay_ms / 1000, options.answer, options.keep))
 
 
 if __name__ == "__main__":

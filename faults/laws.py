@@ -1,0 +1,101 @@
+"""The laws that hold whatever strikes. Pure: three ledgers in, the breaches out, each a sentence that names the mail."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from faults.ledgers import Ledgers, MailOnRecord, Taking
+
+FINAL = {"done", "discarded", "expired", "cancelled", "held"}
+
+
+def _none_missing(ledgers: Ledgers) -> list[str]:
+    return [
+        f"{one.order.subject} was acknowledged with {one.status} as {one.mail_id}, and is not there"
+        for one in ledgers.told
+        if one.status == 202 and (one.mail_id not in ledgers.mails or ledgers.seen.get(one.mail_id) == "")
+    ]
+
+
+def _ends(ledgers: Ledgers) -> list[str]:
+    return [f"{mail.subject} is {mail.status}" for mail in ledgers.mails.values() if mail.status not in FINAL] + [
+        f"{mail_id} is {status} to the API and {ledgers.mails[mail_id].status} in the database"
+        for mail_id, status in ledgers.seen.items()
+        if status and mail_id in ledgers.mails and status != ledgers.mails[mail_id].status
+    ]
+
+
+def _taken(ledgers: Ledgers) -> list[str]:
+    taken = ledgers.taken_by_mail
+    done = [mail for mail in ledgers.mails.values() if mail.status == "done" or mail.count("DONE")]
+    return [f"{mail.subject} is done, and no provider took it" for mail in done if mail.id not in taken]
+
+
+def _doubt_first(ledgers: Ledgers) -> list[str]:
+    found = []
+    for mail_id, takings in ledgers.taken_by_mail.items():
+        mail = ledgers.mails.get(mail_id)
+        for doubles, taking in enumerate(takings[1:], start=1):
+            doubts = _doubts_before(mail, taking) if mail else 0
+            if doubts < doubles:
+                found.append(f"{taking.subject} was taken again by {taking.account} with {doubts} doubts on record")
+    return found
+
+
+def _doubts_before(mail: MailOnRecord, taking: Taking) -> int:
+    """How many unknown outcomes were on record before the send that this taking belongs to."""
+    sends = [event.id for event in mail.events if event.name == "SEND" and event.at_ns <= taking.at_ns]
+    return sum(event.name == "UNKNOWN" and event.id < max(sends, default=0) for event in mail.events)
+
+
+def _one_done(ledgers: Ledgers) -> list[str]:
+    return [
+        f"{mail.subject} has {mail.count('DONE')} times DONE"
+        for mail in ledgers.mails.values()
+        if mail.count("DONE") > 1
+    ]
+
+
+def _attempted(ledgers: Ledgers) -> list[str]:
+    return [
+        f"{mail.subject} is done without an accepted attempt"
+        for mail in ledgers.mails.values()
+        if mail.count("DONE") and not any(attempt.state == "accepted" for attempt in mail.attempts)
+    ]
+
+
+def _one_mail(ledgers: Ledgers) -> list[str]:
+    by_subject: dict[str, set[str]] = defaultdict(set)
+    for mail in ledgers.mails.values():
+        by_subject[mail.subject].add(mail.id)
+    for one in ledgers.told:
+        if one.mail_id:
+            by_subject[one.order.subject].add(one.mail_id)
+    return [f"{subject} led to {len(ids)} mails" for subject, ids in by_subject.items() if len(ids) > 1]
+
+
+def _nothing_stuck(ledgers: Ledgers) -> list[str]:
+    found = []
+    for mail in ledgers.mails.values():
+        if mail.is_leased:
+            found.append(f"{mail.subject} is still in somebody's hand")
+        if mail.is_due:
+            found.append(f"{mail.subject} still waits to be sent")
+        found += [f"{mail.subject} has an open attempt" for attempt in mail.attempts if attempt.state == "open"]
+    return found
+
+
+LAWS: dict[str, Callable[[Ledgers], list[str]]] = {
+    "no acknowledged mail is missing": _none_missing,
+    "each mail ends in a final state or HELD": _ends,
+    "each DONE was taken by a provider": _taken,
+    "what was taken twice has an unknown outcome on record before the second send": _doubt_first,
+    "no mail has two DONE": _one_done,
+    "no DONE without an attempt": _attempted,
+    "one key, one mail": _one_mail,
+    "nothing is stuck": _nothing_stuck,
+}
+
+
+def judge(ledgers: Ledgers) -> dict[str, list[str]]:
+    """Each law with its breaches, none where it holds."""
+    return {name: law(ledgers) for name, law in LAWS.items()}

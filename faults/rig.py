@@ -1,0 +1,194 @@
+"""An installation to strike at: web, workers, providers and, on the full leg, PostgreSQL and Redis of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from faults.database import query
+from faults.servers import Postgresql, Redis
+from mercury.tests.house import ROOT, House, house, kill, until
+from providers.tests.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
+
+LEGS = ("embedded", "full")
+KEEP = 200_000  # mails that a local provider remembers
+INJECT = ROOT / "faults" / "inject"  # holds the sitecustomize that plants bugs
+# Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
+SETTINGS = {"MERCURY_BACKOFF": "1s,2s,5s,10s", "MERCURY_ROUNDS": "50", "LOG_LEVEL": "WARNING"}
+
+
+class Provider:
+    """A local provider in a process of its own: whatever happens to Mercury, it knows what it took."""
+
+    def __init__(self, account: str, kind: str) -> None:
+        self.account = account
+        command = [sys.executable, "-m", "providers.tests.local_provider", "--port", "0", "--keep", str(KEEP)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+        assert self.process.stdout is not None
+        self.url: str = json.loads(self.process.stdout.readline())[kind]
+        self._base = "http://" + urlsplit(self.url).netloc
+
+    def behave(self, **how: Any) -> None:
+        """Answer in this way from now on: `answer`, `delay_ms`, `mix`, as the local provider's page has them."""
+        self._ask("POST", "/behave", how)
+
+    def taken(self) -> list[dict[str, Any]]:
+        """The mails it took, in order, each with `mail_id`, `subject` and `arrived_ns`."""
+        mails: list[dict[str, Any]] = self._ask("GET", "/taken")["mails"]
+        return mails
+
+    def calls(self) -> list[tuple[int, int]]:
+        """When each call began and ended, in nanoseconds since the Unix epoch."""
+        return [(began, ended) for began, ended in self._ask("GET", "/calls")["calls"]]
+
+    def _ask(self, method: str, path: str, how: dict[str, Any] | None = None) -> Any:
+        body = json.dumps(how).encode() if how is not None else None
+        with urllib.request.urlopen(urllib.request.Request(self._base + path, body, method=method), timeout=60) as told:
+            return json.loads(told.read())
+
+
+class Rig:
+    """One Mercury under fire. `house` is the installation; `workers` and `web` are its processes as they are now.
+
+    `database_url` is the database on a way that no fault lies on.
+    """
+
+    def __init__(
+        self,
+        leg: str,
+        built: House,
+        providers: Mapping[str, Provider],
+        *,
+        postgresql: Postgresql | None,
+        redis: Redis | None,
+    ) -> None:
+        self.leg = leg
+        self.house = built
+        self.providers = providers
+        self.postgresql = postgresql
+        self.redis = redis
+        data = built.environment["MERCURY_DATA"]
+        self.database_url = built.environment["DATABASE_URL"] or f"sqlite://{data}/mercury.sqlite3"
+        self.web: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def drains(self) -> list[subprocess.Popen[bytes]]:
+        """The processes that send: the workers, or embedded the web process."""
+        return self.workers if self.leg == "full" else [self.web] if self.web else []
+
+    def start(self) -> None:
+        """Start what the leg consists of: the web process, and two workers on the full leg."""
+        if self.leg == "full":
+            self.workers = [self.house.start_worker() for _ in range(2)]
+        self.web = self.house.start_web()
+
+    def await_drains(self) -> float:
+        """Wait until every process that sends has its heartbeat in the database; the seconds it took."""
+        return until(self.is_alive, 60, self.house.logs.read_text)
+
+    def restart(self) -> None:
+        """Kill all of it and start it afresh."""
+        for process in (*self.workers, *([self.web] if self.web else [])):
+            kill(process)
+        self.start()
+
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL, and another one in its place."""
+        kill(self.workers[number])
+        self.workers[number] = self.house.start_worker()
+
+    def kill_web(self) -> None:
+        """SIGKILL to the web process and its children, and another one in its place, which answers on return."""
+        assert self.web is not None
+        kill(self.web)
+        self.web = self.house.start_web()
+
+    def kill_all(self) -> None:
+        """SIGKILL to web and workers at the same moment, and others in their places."""
+        old = [*self.workers, *([self.web] if self.web else [])]
+        for process in old:
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in old:
+            process.wait(10)
+        self.start()
+
+    def behave(self, **how: Any) -> None:
+        """Have all providers behave in this way."""
+        for provider in self.providers.values():
+            provider.behave(**how)
+
+    def is_alive(self) -> bool:
+        """Whether the drains have their heartbeats in the database."""
+        pids = {int(name.split(":")[1]) for (name,) in query(self.database_url, "SELECT id FROM mails_worker")}
+        return all(self._sends_in(process, pids) for process in self.drains)
+
+    def _sends_in(self, process: subprocess.Popen[bytes], pids: set[int]) -> bool:
+        """Whether the process, or embedded its child, is among these."""
+        if self.leg == "full":
+            return process.pid in pids
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return any(int(child) in pids for child in children)
+
+
+@contextmanager
+def rig(leg: str, *, plant: str = "", **settings: str) -> Iterator[Rig]:
+    """Build one in a folder of its own, start nothing of Mercury yet, and take all of it down at the end.
+
+    `plant`: names of what `faults/bugs.py` plants into the processes, separated by commas. `settings`: Mercury's.
+    Raises ProgramMissing.
+    """
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="mercury-faults-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        postgresql = redis = None
+        if leg == "full":
+            redis = Redis(folder)
+            stack.callback(_end, redis.process)
+            postgresql = Postgresql(folder)
+            stack.callback(_end, postgresql.process)
+        providers = {}
+        for account, kind in (("olympus", "sendgrid"), ("hades", "mailgun")):
+            providers[account] = Provider(account, kind)
+            stack.callback(kill, providers[account].process)
+        data = folder / "data"
+        data.mkdir()
+        built = stack.enter_context(
+            house(
+                data,
+                full=leg == "full",
+                database_url=postgresql.url if postgresql else "",
+                redis_url=redis.url if redis else "",
+                **(SETTINGS | _accounts(providers) | _planted(plant) | settings),
+            )
+        )
+        yield Rig(leg, built, providers, postgresql=postgresql, redis=redis)
+
+
+def _accounts(providers: Mapping[str, Provider]) -> dict[str, str]:
+    return {
+        "PROVIDER_OLYMPUS": f"sendgrid://:{SENDGRID_KEY}@sendgrid?api_url={providers['olympus'].url}",
+        "PROVIDER_HADES": f"mailgun://:{MAILGUN_KEY}@{MAILGUN_DOMAIN}?api_url={providers['hades'].url}",
+        "MERCURY_ALLOWED_HOSTS_OUT": "127.0.0.1",
+    }
+
+
+def _planted(names: str) -> dict[str, str]:
+    """Only a process started with these two names ever sees a planted bug."""
+    path = os.pathsep.join(filter(None, (str(INJECT), str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    return {"FAULTS_PLANT": names, "PYTHONPATH": path} if names else {}
+
+
+def _end(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None:
+        process.send_signal(signal.SIGCONT)
+        kill(process)

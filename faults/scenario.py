@@ -1,0 +1,138 @@
+"""What a scenario is, and what it works with while it runs: clients, a way to settle, goals with their figures."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from faults import ledgers
+from faults.clients import Clients, Order
+from faults.database import query
+from faults.ledgers import Ledgers
+from faults.rig import Rig
+from mercury.tests.house import until
+
+AT_LEAST_ONCE, AT_MOST_ONCE = POLICIES = ("at-least-once", "at-most-once")
+FORGETFUL = 0.02  # of all requests the client hangs up before the answer, as clients do whose network breaks
+PATIENCE = 600.0  # seconds that clients and mails get
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure that was measured, and what it must be; `holds` is None where it is only told."""
+
+    name: str
+    figure: str
+    wanted: str = ""
+    holds: bool | None = None
+
+
+@dataclass
+class Run:
+    """One run of a scenario on a rig. Its mails are told from others by their subjects, which begin with `subjects`."""
+
+    rig: Rig
+    mails: int
+    policy: str
+    short: bool = False  # the version for CI: fewer mails, and shorter spells
+    subjects: str = field(default_factory=lambda: f"m{secrets.token_hex(4)}-")
+    goals: list[Goal] = field(default_factory=list)
+    clients: Clients | None = None
+
+    @contextmanager
+    def posting(
+        self, *, rate: float | None = None, threads: int = 8, forgetful: float = FORGETFUL, mails: int | None = None
+    ) -> Iterator[Clients]:
+        """Clients post while the block runs; on leaving it, wait until each mail of theirs is answered.
+
+        May be entered once a run. `mails`: instead of the run's number.
+        """
+        orders = [self.order(number) for number in range(mails or self.mails)]
+        self.clients = Clients(
+            self.rig.house.port, self.rig.house.key, orders, threads=threads, rate=rate, forgetful=forgetful
+        )
+        self.clients.start()
+        try:
+            yield self.clients
+            if not self.clients.join(PATIENCE):
+                raise TimeoutError(f"{len(self.clients.told)} of {len(orders)} mails answered in {PATIENCE:.0f} s")
+        finally:
+            self.clients.stop()
+
+    def order(self, number: int) -> Order:
+        """The mail of this number."""
+        return Order(f"{self.subjects}{number}", f"{self.subjects}{number}", self.policy)
+
+    def until_posted(self, number: int) -> None:
+        """Wait until so many mails have been answered."""
+        assert self.clients is not None
+        told = self.clients.told
+        until(lambda: len(told) >= number, PATIENCE, lambda: f"{len(told)} answered, wanted {number}")
+
+    def settle(self, seconds: float = 180.0) -> float:
+        """Wait until none of the run's mails is due or in hand; the seconds it took. The laws tell if it was in vain."""
+        began = time.monotonic()
+        while self.in_hand() and time.monotonic() - began < seconds:
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def in_hand(self) -> int:
+        """How many of the run's mails are due or leased."""
+        sql = (
+            "SELECT count(*) FROM mails_mail WHERE subject LIKE ?"
+            " AND status IN ('queued', 'waiting', 'claimed', 'sending')"
+        )
+        return int(query(self.rig.database_url, sql, f"{self.subjects}%")[0][0])
+
+    @cached_property
+    def ledgers(self) -> Ledgers:
+        """The three ledgers, read once: ask after everything has settled."""
+        assert self.clients is not None
+        return ledgers.read(self.rig, self.clients.told, subjects=self.subjects)
+
+    @property
+    def unknowns(self) -> int:
+        """Unknown outcomes on record."""
+        return sum(mail.count("UNKNOWN") for mail in self.ledgers.mails.values())
+
+    @property
+    def taken_twice(self) -> int:
+        """Mails that providers took more than once."""
+        return sum(len(takings) > 1 for takings in self.ledgers.taken_by_mail.values())
+
+    def at_most(self, name: str, figure: float, bound: float, unit: str = "") -> None:
+        """A goal: the figure must not be above the bound."""
+        self.goals.append(Goal(name, _told(figure, unit), f"at most {_told(bound, unit)}", holds=figure <= bound))
+
+    def at_least(self, name: str, figure: float, bound: float, unit: str = "") -> None:
+        """A goal: the figure must not be below the bound."""
+        self.goals.append(Goal(name, _told(figure, unit), f"at least {_told(bound, unit)}", holds=figure >= bound))
+
+    def figure(self, name: str, figure: float, unit: str = "") -> None:
+        """A figure that no goal goes with."""
+        self.goals.append(Goal(name, _told(figure, unit)))
+
+
+def _told(figure: float, unit: str) -> str:
+    return f"{figure:.10g} {unit}".strip() if float(figure).is_integer() else f"{figure:.2f} {unit}".strip()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A way to strike. `strike` posts, strikes, settles, and names its goals; the laws are the runner's business.
+
+    `mails` and `short`: how many in a long run and in CI. `settings`: of Mercury, where they differ from the rig's.
+    `plant`: what of `faults/bugs.py` is planted into the processes, for faults that only code can have.
+    """
+
+    name: str
+    about: str
+    strike: Callable[[Run], None]
+    mails: int = 2000
+    short: int = 100
+    legs: tuple[str, ...] = ("full",)
+    policies: tuple[str, ...] = (AT_LEAST_ONCE,)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    plant: str = ""
