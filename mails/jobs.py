@@ -6,7 +6,6 @@ later, because every drain also looks into the database by itself.
 
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -27,37 +26,73 @@ from mails.lanes import Lane
 log = structlog.get_logger(__name__)
 
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag stands
-SILENT_SECONDS = 2.0  # after Redis failed, it is left alone for so long: no request waits for it twice
+SILENT_SECONDS = 2.0  # between two looks at a Redis that failed
 ALLOWED_JOB = "mails.jobs.drain_lane"
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
-_silent_until = 0.0
+_watch: threading.Thread | None = None  # looks whether Redis, which has failed, is back
+_lock = threading.Lock()
 
 
 def wake(lane: str) -> None:
     """Have somebody drain this lane soon. Never raises, and waits at most 0.25 s for any one answer of Redis.
 
-    Without Redis the drain of this process is woken. With it, a job is enqueued unless one is waiting already.
+    Without Redis the drain of this process is woken. With it, a job is enqueued unless one is waiting already. Only
+    the calls under way as Redis fails wait for it: from then on a thread of its own finds out when it is back.
     """
-    global _silent_until
     if not settings.REDIS_URL:
         poll.wake()
         return
-    if time.monotonic() < _silent_until:
+    if _watch is not None:
         return
     try:
-        if _redis().set(f"mercury:wake:{lane}", 1, nx=True, ex=FLAG_SECONDS):
-            queue = Queue(lane, connection=_redis(), serializer=JSONSerializer)
-            queue.enqueue(drain_lane, lane, job_timeout=-1, result_ttl=0, failure_ttl=3600)
+        if _redis().set(_flag(lane), 1, nx=True, ex=FLAG_SECONDS):
+            _enqueue(lane)
     except RedisError as error:
-        _silent_until = time.monotonic() + SILENT_SECONDS
-        log.warning("redis_away", error=type(error).__name__)
+        _leave_alone(lane, error)
+
+
+def _leave_alone(lane: str, error: RedisError) -> None:
+    global _watch
+    with _lock:
+        if _watch is not None:
+            return
+        _watch = threading.Thread(target=_keep_looking, args=(lane,), name="mercury-redis", daemon=True)
+    log.warning("redis_away", error=type(error).__name__)
+    _watch.start()
+
+
+def _keep_looking(lane: str) -> None:
+    """Wake the lane that could not be woken; a flag that was left without its job does not count."""
+    global _watch
+    nap = threading.Event()
+    while True:
+        nap.wait(SILENT_SECONDS)
+        if _watch is not threading.current_thread():
+            return
+        try:
+            _redis().set(_flag(lane), 1, ex=FLAG_SECONDS)
+            _enqueue(lane)
+        except RedisError:
+            continue
+        _watch = None
+        log.info("redis_back")
+        return
+
+
+def _flag(lane: str) -> str:
+    return f"mercury:wake:{lane}"
+
+
+def _enqueue(lane: str) -> None:
+    queue = Queue(lane, connection=_redis(), serializer=JSONSerializer)
+    queue.enqueue(drain_lane, lane, job_timeout=-1, result_ttl=0, failure_ttl=3600)
 
 
 def drain_lane(lane: str) -> None:
     """The job: wake this process's drain, or drain here where there is none (a plain `rqworker`)."""
     try:
-        _redis().delete(f"mercury:wake:{lane}")
+        _redis().delete(_flag(lane))
     except RedisError as error:
         log.warning("redis_away", error=type(error).__name__)
     if not poll.wake():
@@ -112,8 +147,8 @@ def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
 
 def forget_redis() -> None:
     """Connect afresh before the next question, also to a Redis that has just failed."""
-    global _silent_until
-    _silent_until = 0.0
+    global _watch
+    _watch = None
     _redis.cache_clear()
 
 

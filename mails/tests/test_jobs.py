@@ -124,19 +124,61 @@ def test_without_a_redis_at_the_address_waking_returns(settings):
 
     jobs.wake("text")
 
-    assert jobs._silent_until > time.monotonic()
+    assert jobs._watch is not None
     jobs.forget_redis()
 
 
-def test_a_redis_that_refuses_to_write_changes_nothing(redis, monkeypatch):
-    def full(*arguments, **options):
+@pytest.fixture
+def full_redis(redis, monkeypatch):
+    """A server without room, that counts how often it is asked for some; `make_room` ends it."""
+    asked, set_as_ever = [], redis.set
+
+    def refuse(*arguments, **options):
+        asked.append(arguments)
         raise RedisError("OOM command not allowed when used memory > 'maxmemory'")
 
-    monkeypatch.setattr(redis, "set", full)
+    monkeypatch.setattr(redis, "set", refuse)
+    redis.asked = asked
+    redis.make_room = lambda: monkeypatch.setattr(redis, "set", set_as_ever)
+    return redis
 
+
+def test_a_redis_that_failed_is_not_asked_again_by_those_who_hand_in_mails(full_redis):
+    for _ in range(50):
+        jobs.wake("text")
+
+    assert len(full_redis.asked) == 1
+    assert waiting(full_redis) == []
+
+
+def test_a_redis_that_is_back_wakes_the_lane_that_it_failed_for(full_redis, monkeypatch):
+    monkeypatch.setattr(jobs, "SILENT_SECONDS", 0.01)
     jobs.wake("text")
 
-    assert waiting(redis) == []
+    looking = jobs._watch
+    full_redis.make_room()
+    looking.join(10)
+
+    assert len(waiting(full_redis)) == 1
+    assert jobs._watch is None
+
+
+def test_a_flag_that_was_left_without_its_job_does_not_stop_the_next_wake_up(redis, monkeypatch):
+    monkeypatch.setattr(jobs, "SILENT_SECONDS", 0.01)
+    enqueue = Queue.enqueue
+    answers = iter([RedisError("gone in between")])
+
+    def gone_once(*arguments, **options):
+        for error in answers:
+            raise error
+        return enqueue(*arguments, **options)
+
+    monkeypatch.setattr(Queue, "enqueue", gone_once)
+    jobs.wake("text")
+    if (looking := jobs._watch) is not None:
+        looking.join(10)
+
+    assert len(waiting(redis)) == 1
 
 
 @pytest.mark.django_db(transaction=True)
