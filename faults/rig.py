@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -42,18 +43,23 @@ class Provider:
         self._ask("POST", "/behave", how)
 
     def taken(self) -> list[dict[str, Any]]:
-        """The mails it took, in order, each with `mail_id`, `subject` and `arrived_ns`."""
+        """The mails it took, each with `mail_id`, `subject` and `arrived_ns`, nanoseconds since the Unix epoch."""
         mails: list[dict[str, Any]] = self._ask("GET", "/taken")["mails"]
-        return mails
+        return [mail | {"arrived_ns": mail["arrived_ns"] + _epoch_ns()} for mail in mails]
 
     def calls(self) -> list[tuple[int, int]]:
         """When each call began and ended, in nanoseconds since the Unix epoch."""
-        return [(began, ended) for began, ended in self._ask("GET", "/calls")["calls"]]
+        return [(began + _epoch_ns(), ended + _epoch_ns()) for began, ended in self._ask("GET", "/calls")["calls"]]
 
     def _ask(self, method: str, path: str, how: dict[str, Any] | None = None) -> Any:
         body = json.dumps(how).encode() if how is not None else None
         with urllib.request.urlopen(urllib.request.Request(self._base + path, body, method=method), timeout=60) as told:
             return json.loads(told.read())
+
+
+def _epoch_ns() -> int:
+    """What the monotonic clock, by which a provider notes times, lacks to the time since the Unix epoch."""
+    return time.time_ns() - time.monotonic_ns()
 
 
 class Rig:

@@ -5,7 +5,7 @@ and answers in the way it is told to. For tests (`async with LocalProvider() as 
 process of its own: `python -m providers.tests.local_provider --port 8110 --delay-ms 200`.
 
     GET  /taken          {"count": 2, "mails": [{"provider", "arrived_ns", "message_id", "mail_id", "to", "subject"}, ...]}
-    GET  /calls          {"calls": [[began, ended], ...]}, nanoseconds since the Unix epoch
+    GET  /calls          {"calls": [[arrived_ns, ended_ns], ...]}, by the monotonic clock
     POST /behave         {"answer": "hang"} or {"delay_ms": 200} or {"mix": {"reset-after": 0.05}}; DELETE /taken forgets
 """
 
@@ -143,7 +143,7 @@ class LocalProvider:
         try:
             yield
         finally:
-            self.times.append((request[ARRIVED_NS], time.time_ns()))
+            self.times.append((request[ARRIVED_NS], time.monotonic_ns()))
 
     def _drawn(self) -> str:
         if not self.mix:
