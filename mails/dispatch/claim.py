@@ -16,7 +16,7 @@ from mails.states import Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_time, as_uuid
 
-SILENCE = dt.timedelta(seconds=15)  # a worker without a heartbeat for so long is taken for lost
+SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for so long is taken for lost
 _READ = ("id", "sender", "subject", "policy", "expires_at", *STATE_COLUMNS)
 
 

@@ -41,8 +41,8 @@ from providers.sending import Sender
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT = 5.0  # seconds between two heartbeats
-HEARTBEAT_TRUST = 10.0  # seconds; after 15 without one, others take over what this process holds
+HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to take up what others left
+HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (claim.SILENCE), others take over what this process holds
 POLL = 2.0  # seconds between two looks into the database when nobody wakes the drain
 GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
 GROUP_WANT = 64  # results that are worth a write at once
@@ -101,7 +101,7 @@ class Drain:
         on_progress: Callable[[Progress], None] | None = None,
         on_heartbeat: Callable[[str], None] | None = None,
     ) -> None:
-        """`places`: calls under way at most. `on_heartbeat` is called every 5 s in the database thread."""
+        """`places`: calls under way at most. `on_heartbeat` is called every 2.5 s in the database thread."""
         self.worker = name_of_this_process()
         self._lanes = list(lanes)
         self._places = places or settings.MERCURY_PLACES

@@ -61,7 +61,8 @@ class Resident:
 
 def _duties(worker: str) -> None:
     try:
-        sweep.on_duty(worker)
+        if sweep.on_duty(worker):
+            wake()
     except Exception:  # a sweep that fails must not end the drain that called it
         log.exception("sweep_failed")
 

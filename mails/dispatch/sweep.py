@@ -20,7 +20,7 @@ from providers.outcomes import Fault
 log = structlog.get_logger(__name__)
 
 DUTY = "sweep"
-DUTY_LEASE = dt.timedelta(seconds=20)
+DUTY_LEASE = SILENCE  # a holder that died is replaced as soon as its mails may be taken up
 KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
 KEEP_WORKERS = dt.timedelta(days=1)
 BATCH = 500  # mails a turn
@@ -34,15 +34,17 @@ class Lost:
     attempt: Attempt | None
 
 
-def on_duty(worker: str) -> None:
-    """Sweep, if this process holds the duty or nobody does. Costs one UPDATE where another process holds it."""
+def on_duty(worker: str) -> bool:
+    """Sweep, if this process holds the duty or nobody does; whether that changed a mail, so that some may be due.
+
+    Costs one UPDATE where another process holds the duty.
+    """
     now = database_clock.now()
     free = Q(holder=worker) | Q(expires_at__lt=now) | Q(expires_at__isnull=True)
     mine = Duty.objects.filter(free, name=DUTY).update(holder=worker, expires_at=now + DUTY_LEASE)
     if not mine and not Duty.objects.filter(name=DUTY).exists():
         Duty.objects.bulk_create([Duty(name=DUTY)], ignore_conflicts=True)
-    if mine:
-        sweep()
+    return bool(mine and sweep())
 
 
 def sweep(*, dry_run: bool = False) -> Counter[str]:

@@ -112,10 +112,10 @@ def test_a_worker_that_beats_keeps_its_mails(olympus):
     assert reloaded(mail).status == Status.CLAIMED
 
 
-def test_a_worker_silent_for_15_seconds_is_lost_long_before_its_lease_ends(olympus):
+def test_a_worker_silent_for_10_seconds_is_lost_long_before_its_lease_ends(olympus):
     mail = a_mail()
     now = database_clock.now()
-    Worker.objects.create(id="lost", started_at=now, seen_at=now - dt.timedelta(seconds=16))
+    Worker.objects.create(id="lost", started_at=now, seen_at=now - dt.timedelta(seconds=11))
     claimed_by_a_lost_worker()
 
     sweep.sweep()
@@ -167,6 +167,18 @@ def test_only_the_holder_of_the_duty_sweeps(olympus):
 
     assert reloaded(mail).status == Status.QUEUED
     assert Duty.objects.get().holder == "two"
+
+
+def test_the_duty_of_a_lost_worker_is_free_when_its_mails_are(olympus):
+    sweep.on_duty("lost")
+    mail = a_mail()
+    claimed_by_a_lost_worker()
+    Duty.objects.update(expires_at=F("expires_at") - claim.SILENCE)
+
+    assert sweep.on_duty("alive")
+
+    assert reloaded(mail).status == Status.QUEUED
+    assert not sweep.on_duty("alive")
 
 
 def test_idempotency_keys_are_forgotten_after_a_day(olympus):

@@ -59,7 +59,7 @@ def _drain(lanes: list[str], bar: Bar, *, places: int | None, once: bool) -> int
     began = time.monotonic()
     waiting = _waiting(lanes)
 
-    def count(_worker: str) -> None:  # every 5 s, in the drain's database thread
+    def count(_worker: str) -> None:  # every 2.5 s, in the drain's database thread
         nonlocal waiting
         waiting = _waiting(lanes)
 
