@@ -37,12 +37,29 @@ class Told:
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one request: a status, or in words why none was read. `asked` and `seconds`: monotonic clock."""
+
+    status: str
+    asked: float
+    seconds: float
+
+
 @dataclass
 class Answers:
     """Every single answer, also those that a client did not take for one."""
 
-    statuses: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)  # of each request that was answered
+    each: list[Answer] = field(default_factory=list)
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """How often each came."""
+        return Counter(one.status for one in self.each)
+
+    def between(self, began: float, ended: float) -> list[Answer]:
+        """Those to requests that began in this time of the monotonic clock."""
+        return [one for one in self.each if began <= one.asked < ended]
 
 
 class Clients:
@@ -118,22 +135,35 @@ class Clients:
             "content": "Hi",
             "policy": order.policy,
         }
-        began = time.perf_counter()
+        began = time.monotonic()
         try:
             connection.request(
                 "POST", "/api/v1.0/mails/", json.dumps(body), self._headers | {"Idempotency-Key": order.key}
             )
             if random.random() < self._forgetful:
                 connection.close()
-                self.answers.statuses["hung up on"] += 1
+                self._note("hung up on", began)
                 return None
             answer = connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            self.answers.statuses[type(error).__name__] += 1
+            self._note(type(error).__name__, began)
             return None
-        self.answers.seconds.append(time.perf_counter() - began)
-        self.answers.statuses[str(answer.status)] += 1
+        self._note(_status(answer), began)
         wait = answer.headers.get("Retry-After", "0.1")
         return answer.status, answer.headers.get("MailId", ""), float(wait) if wait.replace(".", "").isdigit() else 0.1
+
+    def _note(self, status: str, began: float) -> None:
+        self.answers.each.append(Answer(status, began, time.monotonic() - began))
+
+
+def _status(answer: http.client.HTTPResponse) -> str:
+    """The status, with what is missing in an error that asks for patience."""
+    if answer.status != 503:
+        return str(answer.status)
+    lacks = [
+        *(["Retry-After"] if "Retry-After" not in answer.headers else []),
+        *(["problem+json"] if answer.headers.get("Content-Type") != "application/problem+json" else []),
+    ]
+    return f"503 without {' and '.join(lacks)}" if lacks else "503"

@@ -13,8 +13,6 @@ from faults.clients import Told
 from faults.database import query
 from faults.rig import Rig
 
-SAMPLE = 200  # mails that are also asked for over HTTP, for an answer of the API may differ from its database
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -52,6 +50,10 @@ class MailOnRecord:
     events: tuple[Event, ...]
     attempts: tuple[Attempt, ...]
 
+    def first(self, event: str) -> Event:
+        """The first event of this name; there must be one."""
+        return next(one for one in self.events if one.name == event)
+
     def count(self, event: str) -> int:
         """How many events have this name."""
         return sum(one.name == event for one in self.events)
@@ -85,8 +87,11 @@ class Ledgers:
         return found
 
 
-def read(rig: Rig, told: Sequence[Told], *, subjects: str) -> Ledgers:
-    """Read all three, for the mails whose subjects begin like this. The web process must answer."""
+def read(rig: Rig, told: Sequence[Told], *, subjects: str, sample: int) -> Ledgers:
+    """Read all three, for the mails whose subjects begin like this; about so many of them over HTTP, too.
+
+    For an answer of the API may differ from its database. The web process must answer.
+    """
     taken = [
         Taking(mail["mail_id"], mail["subject"], provider.account, mail["arrived_ns"])
         for provider in rig.providers.values()
@@ -95,8 +100,8 @@ def read(rig: Rig, told: Sequence[Told], *, subjects: str) -> Ledgers:
     ]
     mails = on_record(rig.database_url, subjects)
     known = [one.mail_id for one in told if one.mail_id]
-    sample = known[:: max(1, len(known) // SAMPLE)]
-    return Ledgers(list(told), mails, taken, {mail_id: _seen(rig, mail_id) for mail_id in sample})
+    asked = known[:: max(1, len(known) // sample)]
+    return Ledgers(list(told), mails, taken, {mail_id: _seen(rig, mail_id) for mail_id in asked})
 
 
 def on_record(database_url: str, subjects: str) -> dict[str, MailOnRecord]:

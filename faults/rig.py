@@ -159,9 +159,9 @@ def rig(leg: str, *, plant: str = "", **settings: str) -> Iterator[Rig]:
         postgresql = redis = None
         if leg == "full":
             redis = Redis(folder)
-            stack.callback(_end, redis.process)
+            stack.callback(redis.kill)
             postgresql = Postgresql(folder)
-            stack.callback(_end, postgresql.process)
+            stack.callback(postgresql.kill)
         providers = {}
         for account, kind in (("olympus", "sendgrid"), ("hades", "mailgun")):
             providers[account] = Provider(account, kind)
@@ -192,9 +192,3 @@ def _planted(names: str) -> dict[str, str]:
     """Only a process started with these two names ever sees a planted bug."""
     path = os.pathsep.join(filter(None, (str(INJECT), str(ROOT), os.environ.get("PYTHONPATH", ""))))
     return {"FAULTS_PLANT": names, "PYTHONPATH": path} if names else {}
-
-
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    if process is not None:
-        process.send_signal(signal.SIGCONT)
-        kill(process)

@@ -1,8 +1,9 @@
 """What a scenario is, and what it works with while it runs: clients, a way to settle, goals with their figures."""
 
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from mercury.tests.house import until
 
 AT_LEAST_ONCE, AT_MOST_ONCE = POLICIES = ("at-least-once", "at-most-once")
 FORGETFUL = 0.02  # of all requests the client hangs up before the answer, as clients do whose network breaks
+SAMPLE, SAMPLE_IN_CI = 200, 20  # mails that are also asked for over HTTP
 PATIENCE = 600.0  # seconds that clients and mails get
 
 
@@ -90,7 +92,19 @@ class Run:
     def ledgers(self) -> Ledgers:
         """The three ledgers, read once: ask after everything has settled."""
         assert self.clients is not None
-        return ledgers.read(self.rig, self.clients.told, subjects=self.subjects)
+        sample = SAMPLE_IN_CI if self.short else SAMPLE
+        return ledgers.read(self.rig, self.clients.told, subjects=self.subjects, sample=sample)
+
+    def waits(self, began: int = 0, ended: int = 2**63) -> list[float]:
+        """Seconds from NEW to the first SEND of each mail that came in between these moments.
+
+        `began`, `ended`: nanoseconds since the Unix epoch. Ask after everything has settled.
+        """
+        return [
+            (mail.first("SEND").at_ns - mail.first("NEW").at_ns) / 1e9
+            for mail in self.ledgers.mails.values()
+            if mail.count("SEND") and began <= mail.first("NEW").at_ns < ended
+        ]
 
     @property
     def unknowns(self) -> int:
@@ -113,6 +127,12 @@ class Run:
     def figure(self, name: str, figure: float, unit: str = "") -> None:
         """A figure that no goal goes with."""
         self.goals.append(Goal(name, _told(figure, unit)))
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The smallest value that `part` (of 100) of all values do not exceed; 0 where there is none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * part / 100) - 1)] if ordered else 0.0
 
 
 def _told(figure: float, unit: str) -> str:

@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg2
@@ -23,18 +24,46 @@ class Server:
 
     def __init__(self, command: list[str], *, port: int, log: Path, user: str | None = None) -> None:
         self.port = port
+        self.log = log
         self._command = command
-        self._log = log
         self._user = user
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, answers: Callable[[], bool]) -> None:
+    def answers(self) -> bool:
+        """Whether it does its work now."""
+        raise NotImplementedError
+
+    def start(self) -> None:
         """Start it and wait until it answers."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, user=self._user, cwd="/", start_new_session=True
             )
-        until(answers, 60, self._log.read_text)
+        until(self.answers, 60, self.log.read_text)
+
+    def stop(self) -> None:
+        """SIGINT: what stands is ended, and what is to be kept is written."""
+        self.signal(signal.SIGINT)
+        self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to it and all its children, a frozen one too; returns once they are gone."""
+        if self.process is None:
+            return
+        family = [self.process.pid, *_children(self.process.pid)]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+        until(lambda: not any(map(_lives, family)), 10)
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections are taken, and nothing is answered until `thaw`."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
 
     def signal(self, number: int) -> None:
         """Send a signal to the server's first process."""
@@ -64,15 +93,19 @@ class Postgresql(Server):
         command = [program("postgres"), "-D", str(data), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
         super().__init__(command, port=port, log=folder / "postgresql.log", user=user)
         self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
-        self.start(self.answers)
+        self.start()
 
     def answers(self) -> bool:
         """Whether it takes connections."""
-        try:
-            psycopg2.connect(self.url, connect_timeout=3).close()
-        except psycopg2.OperationalError:
-            return False
-        return True
+        return _takes_connections(self.url)
+
+    def kill_a_session(self) -> None:
+        """SIGKILL one session's process, as a kernel short of memory does: PostgreSQL ends all others, and recovers."""
+        clients = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
+            cursor.execute(clients)
+            for (pid,) in cursor.fetchmany(1):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Redis(Server):
@@ -83,14 +116,64 @@ class Redis(Server):
         command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", "/"]
         super().__init__(command, port=port, log=folder / "redis.log")
         self.url = f"redis://127.0.0.1:{port}/0"
-        self.start(self.answers)
+        self._password: str | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, empty and without a password, and wait until it answers."""
+        self._password = None
+        super().start()
 
     def answers(self) -> bool:
         """Whether it says PONG."""
         try:
-            return bool(redis.Redis(port=self.port, socket_connect_timeout=3, socket_timeout=3).ping())
+            with self._client() as client:
+                return bool(client.ping())
         except redis.RedisError:
             return False
+
+    def flush(self) -> None:
+        """Lose all that it holds."""
+        with self._client() as client:
+            client.flushall()
+
+    def limit(self, size: int) -> None:
+        """Refuse to write with more than so many bytes in use; 0 is no limit."""
+        with self._client() as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", size)
+
+    def change_password(self, password: str) -> None:
+        """Ask for this password from now on, also in sessions that stand; "" is none."""
+        with self._client() as client:
+            client.config_set("requirepass", password)
+            self._password = password or None
+            client.client_kill_filter(_type="normal", skipme=True)
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, password=self._password, socket_connect_timeout=3, socket_timeout=3)
+
+
+def _takes_connections(url: str) -> bool:
+    try:
+        psycopg2.connect(url, connect_timeout=3).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def program(name: str) -> str:

@@ -1,0 +1,34 @@
+"""A short version of each outage. They share one rig a leg, for a rig takes longer to build than to strike at."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+
+from faults import scenarios
+from faults.rig import Rig, rig
+from faults.run import execute
+from faults.scenario import AT_LEAST_ONCE
+
+FULL = bool(settings.REDIS_URL)
+pytestmark = pytest.mark.xdist_group("outages")
+only_full = pytest.mark.skipif(not FULL, reason="strikes at Redis and PostgreSQL: the full leg runs it")
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Rig]:
+    with rig("full" if FULL else "embedded") as fresh:
+        fresh.start()
+        yield fresh
+
+
+def is_broken(name: str, built: Rig) -> bool:
+    """Run the short version of a scenario; pytest shows what it printed if it failed."""
+    scenario = scenarios.find()[name]
+    return execute(scenario, built, mails=scenario.short, policy=AT_LEAST_ONCE, short=True)
+
+
+@only_full
+@pytest.mark.parametrize("name", ["redis-flushed", "redis-killed", "redis-silent", "redis-full", "redis-password"])
+def test_nobody_notices_what_happens_to_redis(built, name):
+    assert not is_broken(name, built)
