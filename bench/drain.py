@@ -54,6 +54,7 @@ def fill(count: int) -> None:
                     policy="at-least-once",
                     expires_at=now + dt.timedelta(days=3),
                 ),
+                state,
                 CONTENT,
                 ("hera@olimpus.com",),
                 events,
@@ -61,7 +62,7 @@ def fill(count: int) -> None:
             for number in range(first, min(first + BATCH, count))
         ]
         with transaction.atomic():
-            lifecycle.create(new, state=state)
+            lifecycle.create(new)
 
 
 def read_ledger() -> Ledger:

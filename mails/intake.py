@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from mails import jobs, lifecycle, submission
 from mails.dispatch.sweep import KEEP_IDEMPOTENCY_KEYS
@@ -19,7 +20,11 @@ from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.states import Actor, EventName, Policy, Source, Status
 from mails.submission import FieldError, InvalidSubmission, Submission
 from mercury.lib import database_clock
+from mercury.lib.group_commit import GroupCommit
 
+log = structlog.get_logger(__name__)
+
+GROUPED = 64 * 1024  # bytes; a larger mail has a transaction of its own, so that a group stays small in memory
 KEPT_OF_A_REJECTED = 4096  # characters of the content of a mail that failed validation
 _PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -101,10 +106,10 @@ class Receipt:
 def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str = "") -> Receipt:
     """Store a mail for sending and return it; once this returns, the mail cannot be lost.
 
-    Opens its own transaction and wakes the lane after commit; no failure to wake reaches the caller. The same
-    idempotency key of the same client gives the same mail for 24 hours. Raises InvalidSubmission naming each field
-    (the mail is kept as rejected, with its BAD REQUEST event, and does not use up the key), SenderNotAllowed, or one
-    of the idempotency errors; then nothing is stored.
+    Mail, events and key are one transaction, which may hold mails of other threads too; after its commit the lane is
+    woken, and no failure to wake reaches the caller. The same idempotency key of the same client gives the same mail
+    for 24 hours. Raises InvalidSubmission naming each field (the mail is kept as rejected, with its BAD REQUEST event,
+    and does not use up the key), SenderNotAllowed, or one of the idempotency errors; then nothing is stored.
     """
     received_at = database_clock.now_ns()
     if idempotency_key:
@@ -117,15 +122,8 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str =
     allowed = client.allowed_senders()
     if not may_send_as(submission.address_of(wanted.sender), allowed):
         raise SenderNotAllowed(wanted.sender, allowed)
-    with transaction.atomic():
-        mail = _new_mail(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key)
-        if idempotency_key:
-            earlier = _claim_key(mail, wanted, client=client, key=idempotency_key)
-            if earlier is not None:
-                return Receipt(earlier, replayed=True)
-        _store(mail, wanted, client=client, received_at=received_at)
-        transaction.on_commit(lambda: jobs.wake(mail.lane), robust=True)
-    return Receipt(mail, replayed=False)
+    new = _new(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key)
+    return Receipt(new.mail, replayed=False) if _is_stored(new) else _under_a_used_key(new)
 
 
 def may_send_as(address: str, allowed: list[str]) -> bool:
@@ -147,9 +145,9 @@ def _check_key(key: str) -> None:
         )
 
 
-def _new_mail(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> Mail:
+def _new(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
     created_at = database_clock.from_ns(received_at)
-    return Mail(
+    mail = Mail(
         id=uuid7(),
         api_key=client.api_key,
         user=client.user,
@@ -163,21 +161,54 @@ def _new_mail(wanted: Submission, *, client: Client, received_at: int, idempoten
         lane=wanted.lane,
         policy=wanted.policy,
         status=Status.QUEUED,
-        next_attempt_at=created_at,
         expires_at=created_at + settings.MERCURY_EXPIRY,
     )
-
-
-def _store(mail: Mail, wanted: Submission, *, client: Client, received_at: int) -> None:
-    stored_at = database_clock.now_ns()
+    checked_at = database_clock.now_ns()
     accepted = {"recipients": len(wanted.recipients), "lane": mail.lane, "policy": mail.policy}
     events = (
         _received(client, wanted.size, received_at),
-        EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, stored_at, accepted),
-        EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, stored_at, {"lane": mail.lane}),
+        EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, checked_at, accepted),
+        EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, checked_at, {"lane": mail.lane}),
     )
-    state = MailState(status=Status.QUEUED, next_attempt_at=mail.next_attempt_at)
-    lifecycle.create([NewMail(mail, wanted.text, wanted.recipients, events)], state=state)
+    key = None
+    if idempotency_key:
+        key = IdempotencyKey(
+            owner=client.owner, key=idempotency_key, body_hash=_hash(wanted), mail_id=mail.id, created_at=created_at
+        )
+    state = MailState(status=Status.QUEUED, next_attempt_at=created_at)
+    return NewMail(mail, state, wanted.text, wanted.recipients, events, key)
+
+
+def _store(new: Sequence[NewMail]) -> list[bool]:
+    """Whether each was stored, or else its idempotency key is in use."""
+    stored = lifecycle.create(new)
+    return [one.mail.id in stored for one in new]
+
+
+def _wake(stored: Sequence[NewMail]) -> None:
+    lanes = {one.mail.lane for one in stored}
+
+    def wake() -> None:
+        for lane in lanes:
+            jobs.wake(lane)
+
+    transaction.on_commit(wake, robust=True)
+
+
+_store_with_others = GroupCommit(_store, after=_wake)
+
+
+def _is_stored(new: NewMail) -> bool:
+    """Store the mail and wake its lane, in one transaction with those that come in at the same moment."""
+    if not connection.in_atomic_block and new.mail.size <= GROUPED:
+        try:
+            return _store_with_others(new)
+        except (DataError, IntegrityError) as error:
+            log.warning("group_not_stored", error=type(error).__name__)  # alone it is seen whose fault it was
+    (stored,) = _store([new])
+    if stored:
+        _wake([new])
+    return stored
 
 
 def _received(client: Client, size: int, at_ns: int) -> EventDraft:
@@ -218,39 +249,34 @@ def _keep_rejected(
         EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": faults}),
     )
     state = MailState(status=Status.REJECTED, finished_at=created_at, fault="message", reason_code=errors[0].code[:64])
-    with transaction.atomic():
-        lifecycle.create([NewMail(mail, text, (), events)], state=state)
+    lifecycle.create([NewMail(mail, state, text, (), events)])
     return mail
 
 
-def _claim_key(mail: Mail, wanted: Submission, *, client: Client, key: str) -> Mail | None:
-    """Insert the idempotency row, or return the mail of the request that was first.
+def _under_a_used_key(new: NewMail) -> Receipt:
+    """The receipt of the request that was first with this key; or store the mail, if the key's time is over."""
+    assert new.key is not None  # noqa: S101 (without a key every mail is stored)
+    with transaction.atomic():
+        earlier = _earlier(new.key)
+        if earlier is not None:
+            return Receipt(earlier, replayed=True)
+        if not all(_store([new])):
+            raise IdempotencyKeyInUse("A request with this Idempotency-Key is still running. Repeat it in a second.")
+        _wake([new])
+    return Receipt(new.mail, replayed=False)
 
-    Runs in the mail's own transaction, so key and mail are stored together or not at all. On PostgreSQL an advisory
-    lock answers a second request at once while the first is running; on SQLite writers wait for each other.
-    """
-    body_hash = _hash(wanted)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"{client.owner} {key}"])
-            if not cursor.fetchone()[0]:
-                raise IdempotencyKeyInUse(
-                    "A request with this Idempotency-Key is still running. Repeat it in a second."
-                )
-    row = next(iter(IdempotencyKey.objects.filter(owner=client.owner, key=key)), None)
-    if row is not None and mail.created_at - row.created_at < KEEP_IDEMPOTENCY_KEYS:
-        if row.body_hash != body_hash:
-            raise IdempotencyKeyReused(
-                "This Idempotency-Key came with another body before. Use a new key for a new mail."
-            )
-        return row.mail
-    if row is not None:
+
+def _earlier(key: IdempotencyKey) -> Mail | None:
+    """The mail that this key led to within its time; a row whose time is over is deleted."""
+    row = next(iter(IdempotencyKey.objects.filter(owner=key.owner, key=key.key)), None)
+    if row is None:
+        return None
+    if key.created_at - row.created_at >= KEEP_IDEMPOTENCY_KEYS:
         row.delete()
-    # The mail's own row follows within this transaction; foreign keys are checked at its end.
-    IdempotencyKey.objects.bulk_create(
-        [IdempotencyKey(owner=client.owner, key=key, body_hash=body_hash, mail_id=mail.pk, created_at=mail.created_at)]
-    )
-    return None
+        return None
+    if row.body_hash != key.body_hash:
+        raise IdempotencyKeyReused("This Idempotency-Key came with another body before. Use a new key for a new mail.")
+    return row.mail
 
 
 def _hash(wanted: Submission) -> str:

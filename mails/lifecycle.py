@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
-from mails.models import Event, Mail
+from mails.models import Event, IdempotencyKey, Mail
 from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
@@ -154,12 +154,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class NewMail:
-    """A mail to be stored, with its first events. `mail` is unsaved and complete but for its state."""
+    """A mail to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved."""
 
     mail: Mail
+    state: MailState
     text: str
     recipients: tuple[str, ...]
     events: tuple[EventDraft, ...]
+    key: IdempotencyKey | None = None
 
 
 _MAIL_COLUMNS = {
@@ -177,6 +179,7 @@ _MAIL_COLUMNS = {
     "policy": "text",
     "expires_at": "time",
 }
+_KEY_COLUMNS = {"owner": "text", "key": "text", "body_hash": "text", "mail_id": "uuid", "created_at": "time"}
 _CONTENT_COLUMNS = {"mail_id": "uuid", "text": "text"}
 _RECIPIENT_COLUMNS = {"mail_id": "uuid", "address": "text", "state": "text", "reason": "text"}
 _EVENT_COLUMNS = {"mail_id": "uuid", "created_at": "int", "created_by": "text", "event": "text", "blob": "text"}
@@ -207,12 +210,40 @@ _CLOSED_COLUMNS = {
 _SETTLED_COLUMNS = {"id": "int", "state": "text", "reason": "text"}
 
 
-def create(new: Sequence[NewMail], *, state: MailState) -> None:
-    """Store mails with their text, recipients and first events, all in `state`.
+def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
+    """Store mails with their state, key, text, recipients and first events, and return the ids of those stored.
 
-    Opens no transaction: the caller's holds the idempotency row too. On PostgreSQL one statement, whatever the number.
+    A mail whose idempotency key is in use is left out, whatever the use may be; nobody is waited for. One transaction;
+    on PostgreSQL one statement whatever the number, and another one where mails have keys.
     """
-    mail_rows = [_row(one.mail, _MAIL_COLUMNS) | _row(state, STATE_COLUMNS) for one in new]
+    keys = [one.key for one in new if one.key is not None]
+    if not keys and connection.vendor == "postgresql":
+        _store(new)  # a statement is a transaction of its own: two round trips less
+        return {one.mail.id for one in new}
+    with transaction.atomic():
+        taken = _take_keys(keys) if keys else set()
+        free = [one for one in new if one.key is None or one.mail.id in taken]
+        _store(free)
+    return {one.mail.id for one in free}
+
+
+def _take_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
+    """Insert the keys that nobody has or is about to have, and return their mails' ids.
+
+    On PostgreSQL an advisory lock tells at once of a transaction under way; on SQLite writers wait for each other.
+    """
+    sql, rows = _insert("mails_idempotencykey", _KEY_COLUMNS, [_row(key, _KEY_COLUMNS) for key in keys])
+    lock = "pg_try_advisory_xact_lock(hashtextextended(r.owner || ' ' || r.key, 0))"
+    free = lock if connection.vendor == "postgresql" else "true"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{sql} WHERE {free} ON CONFLICT (owner, key) DO NOTHING RETURNING mail_id", [recordset.encode(rows)]
+        )
+        return {as_uuid(row[0]) for row in cursor.fetchall()}
+
+
+def _store(new: Sequence[NewMail]) -> None:
+    mail_rows = [_row(one.mail, _MAIL_COLUMNS) | _row(one.state, STATE_COLUMNS) for one in new]
     recipients = [
         {"mail_id": one.mail.id, "address": address, "state": RecipientState.PENDING, "reason": ""}
         for one in new

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
 
 from mails import intake, jobs, keys, lifecycle
@@ -19,7 +19,7 @@ from mails.intake import (
     accept,
     may_send_as,
 )
-from mails.models import Event, IdempotencyKey, Mail
+from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
 from mails.submission import InvalidSubmission
 from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, event_names
@@ -175,7 +175,7 @@ def test_a_malformed_key_is_refused(key):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_crash_before_the_commit_leaves_neither_mail_nor_key(monkeypatch):
-    def crash(new, *, state):
+    def crash(new):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -230,3 +230,77 @@ def test_events_of_a_mail_come_in_the_order_of_its_life():
 
     times = list(Event.objects.filter(mail=mail).order_by("id").values_list("created_at", flat=True))
     assert times == sorted(times)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mails_that_come_in_together_are_stored_together_and_wake_their_lane_once(monkeypatch):
+    groups, woken = [], []
+    together = GatheredGroup(monkeypatch, groups)
+    monkeypatch.setattr(jobs, "wake", woken.append)
+
+    receipts = together.hand_in([HELLO] * 4)
+
+    assert sorted(map(len, groups)) == [1, 3]
+    assert woken == ["text", "text"]
+    assert {receipt.mail.pk for receipt in receipts} == set(Mail.objects.values_list("pk", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_that_cannot_be_stored_spoils_no_other_of_its_group(monkeypatch):
+    together = GatheredGroup(monkeypatch, [])
+    gone, _ = keys.create("gone", scopes=["mails:send"], senders=["*"])
+    ApiKey.objects.filter(pk=gone.pk).delete()
+    strange = Client(Source.API, api_key=gone)
+
+    receipts = together.hand_in([HELLO] * 4, clients=[COMMAND, COMMAND, strange, COMMAND])
+
+    assert [isinstance(receipt, IntegrityError) for receipt in receipts] == [False, False, True, False]
+    assert Mail.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_group_with_one_key_one_mail_is_stored_and_the_others_get_its_receipt(monkeypatch):
+    groups = []
+    together = GatheredGroup(monkeypatch, groups)
+
+    receipts = together.hand_in([HELLO] * 4, key="reset-1")
+
+    assert sorted(map(len, groups))[-1] == 3
+    assert {receipt.mail.pk for receipt in receipts} == {Mail.objects.get().pk}
+    assert sorted(receipt.replayed for receipt in receipts) == [False, True, True, True]
+
+
+class GatheredGroup:
+    """Holds the first mail's write back until all the others have come in, so that they make one group."""
+
+    def __init__(self, monkeypatch, groups):
+        self.began, self.gate = threading.Event(), threading.Event()
+        create = lifecycle.create
+
+        def held(new):
+            groups.append(new)
+            if len(groups) == 1:
+                self.began.set()
+                self.gate.wait(10)
+            return create(new)
+
+        monkeypatch.setattr(lifecycle, "create", held)
+
+    def hand_in(self, mails, *, clients=None, key=""):
+        clients = clients or [COMMAND] * len(mails)
+        with ThreadPoolExecutor(len(mails)) as pool:
+            calls = [pool.submit(self._accept, mails[0], clients[0], key)]
+            self.began.wait(10)
+            calls += [pool.submit(self._accept, *one, key) for one in list(zip(mails, clients, strict=True))[1:]]
+            while len(intake._store_with_others._waiting) < len(mails) - 1:
+                pass
+            self.gate.set()
+            return [call.result(20) for call in calls]
+
+    def _accept(self, mail, client, key):
+        try:
+            return accept(mail, client=client, idempotency_key=key)
+        except IntegrityError as error:
+            return error
+        finally:
+            connections.close_all()
