@@ -122,8 +122,8 @@ def on_record(database_url: str, subjects: str) -> dict[str, MailOnRecord]:
         f" WHERE mail_id IN {ours} ORDER BY number",
         like,
     ):
-        closed_ns = _ns(closed) if closed else None
-        attempts[_id(mail_id)].append(Attempt(number, account, state, reason_code, _ns(opened), closed_ns))
+        closed_ns = moment_ns(closed) if closed else None
+        attempts[_id(mail_id)].append(Attempt(number, account, state, reason_code, moment_ns(opened), closed_ns))
     rows = query(
         database_url,
         "SELECT id, subject, idempotency_key, status, reason_code, lease IS NOT NULL, status IN ('queued', 'waiting')"
@@ -165,6 +165,7 @@ def _id(value: Any) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _ns(value: Any) -> int:
+def moment_ns(value: Any) -> int:
+    """A moment as a database returned it, in nanoseconds since the Unix epoch."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1_000_000) * 1000

@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ KEEP = 200_000  # mails that a local provider remembers
 INJECT = ROOT / "faults" / "inject"  # holds the sitecustomize that plants bugs
 # Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
 SETTINGS = {"MERCURY_BACKOFF": "1s,2s,5s,10s", "MERCURY_ROUNDS": "50", "LOG_LEVEL": "WARNING"}
+SHORT = {"MERCURY_DEADLINE": "3s", "MERCURY_LEASE": "33s"}  # with --short
 
 
 class Provider:
@@ -65,7 +66,8 @@ def _epoch_ns() -> int:
 class Rig:
     """One Mercury under fire. `house` is the installation; `workers` and `web` are its processes as they are now.
 
-    `database_url` is the database on a way that no fault lies on.
+    `database_url` is the database on a way that no fault lies on. `web_settings` and `worker_settings` are what the
+    processes started from now on get beyond the house's settings; the latter one for each worker.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Rig:
         self.database_url = built.environment["DATABASE_URL"] or f"sqlite://{data}/mercury.sqlite3"
         self.web: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.web_settings: dict[str, str] = {}
+        self.worker_settings: list[dict[str, str]] = [{}, {}]
 
     @property
     def drains(self) -> list[subprocess.Popen[bytes]]:
@@ -95,8 +99,8 @@ class Rig:
     def start(self) -> None:
         """Start what the leg consists of: the web process, and two workers on the full leg."""
         if self.leg == "full":
-            self.workers = [self.house.start_worker() for _ in range(2)]
-        self.web = self.house.start_web()
+            self.workers = [self.house.start_worker(**settings) for settings in self.worker_settings]
+        self.web = self.house.start_web(**self.web_settings)
 
     def await_drains(self) -> float:
         """Wait until every process that sends has its heartbeat in the database; the seconds it took."""
@@ -111,13 +115,17 @@ class Rig:
     def kill_worker(self, number: int) -> None:
         """SIGKILL, and another one in its place."""
         kill(self.workers[number])
-        self.workers[number] = self.house.start_worker()
+        self.start_worker(number)
+
+    def start_worker(self, number: int) -> None:
+        """Start a worker in the place of one that has ended."""
+        self.workers[number] = self.house.start_worker(**self.worker_settings[number])
 
     def kill_web(self) -> None:
         """SIGKILL to the web process and its children, and another one in its place, which answers on return."""
         assert self.web is not None
         kill(self.web)
-        self.web = self.house.start_web()
+        self.web = self.house.start_web(**self.web_settings)
 
     def kill_all(self) -> None:
         """SIGKILL to web and workers at the same moment, and others in their places."""
@@ -135,15 +143,28 @@ class Rig:
 
     def is_alive(self) -> bool:
         """Whether the drains have their heartbeats in the database."""
-        pids = {int(name.split(":")[1]) for (name,) in query(self.database_url, "SELECT id FROM mails_worker")}
-        return all(self._sends_in(process, pids) for process in self.drains)
+        return all(self.beats(process) for process in self.drains)
 
-    def _sends_in(self, process: subprocess.Popen[bytes], pids: set[int]) -> bool:
-        """Whether the process, or embedded its child, is among these."""
-        if self.leg == "full":
-            return process.pid in pids
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        return any(int(child) in pids for child in children)
+    def beats(self, process: subprocess.Popen[bytes]) -> str:
+        """When the process, or a child of it, had its last heartbeat; "" before the first."""
+        with suppress(FileNotFoundError):
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            pids = {str(process.pid), *children}
+            rows = query(self.database_url, "SELECT id, seen_at FROM mails_worker")
+            return max((str(seen) for name, seen in rows if name.split(":")[1] in pids), default="")
+        return ""
+
+    def await_beat(self, process: subprocess.Popen[bytes]) -> float:
+        """Wait for the next heartbeat of the process; the seconds it took."""
+        before = self.beats(process)
+        return until(lambda: self.beats(process) > before, 60, self.house.logs.read_text)
+
+    def revive(self) -> int:
+        """Start workers in the places of those that have ended, as a supervisor would; how many."""
+        dead = [number for number, worker in enumerate(self.workers) if worker.poll() is not None]
+        for number in dead:
+            self.start_worker(number)
+        return len(dead)
 
 
 @contextmanager

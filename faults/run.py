@@ -2,74 +2,101 @@
 
 Starts everything itself, posts mails while faults strike, lets it settle, and compares three ledgers: what clients were
 told, what Mercury says, what the providers took. Prints one line for each law and each goal; exits with 1 on a breach.
+`bugs` plants six bugs, one after the other, and shows that each is caught.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from faults import laws, scenarios  # noqa: E402  (the path comes first)
-from faults.rig import LEGS, Rig, rig  # noqa: E402
+from faults.bugs import BUGS, Bug  # noqa: E402
+from faults.rig import LEGS, SHORT, Rig, rig  # noqa: E402
 from faults.scenario import POLICIES, Goal, Run, Scenario  # noqa: E402
 from faults.servers import ProgramMissing  # noqa: E402
 
-SHOWN = 5  # breaches of one law
+SHOWN = 3  # breaches of one law
+PATIENCE_WITH_BUGS = 12.0  # seconds to settle: some bugs never do
 
 
 def main() -> int:
     """The command line."""
     known = scenarios.find()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", nargs="?", help="One of --list, or all.")
+    parser.add_argument("scenario", nargs="?", help="One of --list, all, or bugs.")
     parser.add_argument("--list", action="store_true", help="Say what there is.")
-    parser.add_argument("--mails", type=int, help="How many mails instead of the scenario's own number.")
+    parser.add_argument("--mails", type=int, metavar="N", help="How many mails instead of the scenario's own number.")
     parser.add_argument("--leg", choices=LEGS, help="On this leg only.")
     parser.add_argument("--policy", choices=POLICIES, help="With this policy only.")
-    parser.add_argument("--short", action="store_true", help="As in CI: few mails, and short silences.")
-    parser.add_argument("--bug", help="Plant a bug of faults/bugs.py.")
+    parser.add_argument("--short", action="store_true", help="As in CI: few mails, short silences and deadlines.")
+    parser.add_argument("--bug", choices=BUGS, help="With `bugs`: plant this one only.")
     options = parser.parse_args()
     if options.list or options.scenario is None:
         for scenario in known.values():
-            print(f"{scenario.name:24} {scenario.about} ({' and '.join(scenario.legs)}, {scenario.mails} mails)")
+            print(f"{scenario.name:24} {scenario.about} ({' and '.join(scenario.legs)}; {scenario.mails} mails)")
         return 0
-    if options.scenario != "all" and options.scenario not in known:
+    if options.scenario not in {"all", "bugs", *known}:
         parser.error(f"no scenario is called {options.scenario}; --list shows all.")
-    chosen = list(known.values()) if options.scenario == "all" else [known[options.scenario]]
+    if options.mails is not None and options.mails < 10:
+        parser.error("--mails: at least 10, please.")
     try:
-        broken = [run for scenario in chosen for run in _legs(scenario, options)]
+        if options.scenario == "bugs":
+            return 0 if all(_planted(known, options)) else 1
+        chosen = list(known.values()) if options.scenario == "all" else [known[options.scenario]]
+        return 0 if all(kept for scenario in chosen for kept in _run(scenario, options)) else 1
     except ProgramMissing as missing:
         raise SystemExit(str(missing)) from missing
-    return 1 if any(broken) else 0
 
 
-def _legs(scenario: Scenario, options: argparse.Namespace) -> list[bool]:
-    """Run a scenario on each leg and with each policy that was asked for; whether each run broke something."""
-    broken = []
+def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
+    """Run a scenario on each leg and with each policy that was asked for; whether each run broke nothing."""
     for leg in scenario.legs:
         for policy in scenario.policies:
             if options.leg in {None, leg} and options.policy in {None, policy}:
                 mails = options.mails or (scenario.short if options.short else scenario.mails)
-                plant = ",".join(filter(None, (scenario.plant, options.bug, "hurry" if options.short else "")))
                 print(f"\n{scenario.name}: {scenario.about}; {leg}, {policy}, {mails} mails", flush=True)
                 began = time.monotonic()
-                with rig(leg, plant=plant, **scenario.settings) as built:
+                with rig(leg, **settings_of(scenario, short=options.short)) as built:
                     built.start()
-                    broken.append(execute(scenario, built, mails=mails, policy=policy, short=options.short))
-                print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
-    return broken
+                    broken = execute(scenario, built, mails=mails, policy=policy, short=options.short)
+                print(f"       it took {time.monotonic() - began:.0f} s", flush=True)
+                yield not broken
+
+
+def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, str]:
+    """What the rig is built with."""
+    plants = filter(None, (scenario.plant, plant, "hurry" if short else ""))
+    return {**scenario.settings, **(SHORT if short else {}), "plant": ",".join(plants)}
 
 
 def execute(scenario: Scenario, built: Rig, *, mails: int, policy: str, short: bool) -> bool:
     """Run a scenario on a rig that has been started, print what came of it, and return whether something is broken."""
     run = Run(built, mails, policy, short)
     scenario.strike(run)
-    breaches = laws.judge(run.ledgers)
+    broken = laws.judge(run.ledgers)
+    _tell(run, broken)
+    return any(broken.values()) or any(goal.holds is False for goal in run.goals)
+
+
+def catch(bug: Bug, scenario: Scenario, built: Rig) -> list[str]:
+    """Run the short version of a scenario with the bug planted; the breaches of the law that must catch it."""
+    run = Run(built, scenario.short, scenario.policies[0], short=True, patience=PATIENCE_WITH_BUGS)
+    scenario.strike(run)
+    return laws.judge(run.ledgers)[bug.law]
+
+
+def _tell(run: Run, broken: dict[str, list[str]]) -> None:
+    """Print what came of a run."""
     assert run.clients is not None
-    print(f"  clients were told {dict(run.clients.answers.statuses)}")
-    for number, (law, found) in enumerate(breaches.items(), start=1):
+    print(
+        "       clients were told: "
+        + ", ".join(f"{number} x {what}" for what, number in run.clients.answers.statuses.most_common())
+    )
+    for number, (law, found) in enumerate(broken.items(), start=1):
         print(f"  {'BROKEN' if found else 'holds '} law {number}: {law}")
         for sentence in found[:SHOWN]:
             print(f"           {sentence}")
@@ -77,11 +104,25 @@ def execute(scenario: Scenario, built: Rig, *, mails: int, policy: str, short: b
             print(f"           and {len(found) - SHOWN} more")
     for goal in run.goals:
         print(f"  {_verdict(goal)} {goal.name}: {goal.figure}{f' ({goal.wanted})' if goal.wanted else ''}")
-    return any(breaches.values()) or any(goal.holds is False for goal in run.goals)
 
 
 def _verdict(goal: Goal) -> str:
     return {True: "holds ", False: "MISSED", None: "      "}[goal.holds]
+
+
+def _planted(known: dict[str, Scenario], options: argparse.Namespace) -> Iterator[bool]:
+    """Plant each bug that was asked for; whether the law that is made for it caught it."""
+    for name, bug in BUGS.items():
+        for leg, scenario_name in bug.scenarios.items():
+            if options.leg in {None, leg} and options.bug in {None, name}:
+                scenario = known[scenario_name]
+                with rig(leg, **settings_of(scenario, short=True, plant=name)) as built:
+                    built.start()
+                    found = catch(bug, scenario, built)
+                verdict = f"caught, {len(found)} times" if found else "NOT CAUGHT"
+                print(f"{name}: {bug.about}; {leg}, {scenario_name}")
+                print(f"  {verdict}: {bug.law}{f', as in: {found[0]}' if found else ''}", flush=True)
+                yield bool(found)
 
 
 if __name__ == "__main__":

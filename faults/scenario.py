@@ -18,7 +18,8 @@ from mercury.tests.house import until
 AT_LEAST_ONCE, AT_MOST_ONCE = POLICIES = ("at-least-once", "at-most-once")
 FORGETFUL = 0.02  # of all requests the client hangs up before the answer, as clients do whose network breaks
 SAMPLE, SAMPLE_IN_CI = 200, 20  # mails that are also asked for over HTTP
-PATIENCE = 600.0  # seconds that clients and mails get
+FORGETFUL_SHORT = 0.2  # with few mails, so that some certainly are
+PATIENCE = 900.0  # seconds that clients get
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,19 @@ class Run:
     subjects: str = field(default_factory=lambda: f"m{secrets.token_hex(4)}-")
     goals: list[Goal] = field(default_factory=list)
     clients: Clients | None = None
+    patience: float = 180.0  # seconds for everything to settle
 
     @contextmanager
     def posting(
-        self, *, rate: float | None = None, threads: int = 8, forgetful: float = FORGETFUL, mails: int | None = None
+        self, *, rate: float | None = None, threads: int = 8, forgetful: float | None = None, mails: int | None = None
     ) -> Iterator[Clients]:
         """Clients post while the block runs; on leaving it, wait until each mail of theirs is answered.
 
-        May be entered once a run. `mails`: instead of the run's number.
+        May be entered once a run. `forgetful`: share of the requests whose answer the client hangs up on. `mails`:
+        instead of the run's number.
         """
+        if forgetful is None:
+            forgetful = FORGETFUL_SHORT if self.short else FORGETFUL
         orders = [self.order(number) for number in range(mails or self.mails)]
         self.clients = Clients(
             self.rig.house.port, self.rig.house.key, orders, threads=threads, rate=rate, forgetful=forgetful
@@ -73,10 +78,11 @@ class Run:
         told = self.clients.told
         until(lambda: len(told) >= number, PATIENCE, lambda: f"{len(told)} answered, wanted {number}")
 
-    def settle(self, seconds: float = 180.0) -> float:
+    def settle(self, meanwhile: Callable[[], object] = lambda: None) -> float:
         """Wait until none of the run's mails is due or in hand; the seconds it took. The laws tell if it was in vain."""
         began = time.monotonic()
-        while self.in_hand() and time.monotonic() - began < seconds:
+        while self.in_hand() and time.monotonic() - began < self.patience:
+            meanwhile()
             time.sleep(0.1)
         return time.monotonic() - began
 

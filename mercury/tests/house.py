@@ -53,25 +53,30 @@ class House:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a process that goes on."""
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process that goes on, with these names set otherwise than in the house."""
         with self.logs.open("ab") as log:
             process = subprocess.Popen(
-                list(command), env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+                list(command),
+                env=self.environment | environment,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.processes.append(process)
         return process
 
-    def start_web(self) -> subprocess.Popen[bytes]:
+    def start_web(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start the web process and wait until it answers."""
         gunicorn = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
-        process = self.start(*gunicorn)
+        process = self.start(*gunicorn, **environment)
         until(self.answers, 30, self.logs.read_text)
         return process
 
-    def start_worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `manage.py worker`."""
-        return self.start(*MANAGE, "worker", *arguments)
+        return self.start(*MANAGE, "worker", *arguments, **environment)
 
     def answers(self) -> bool:
         """Whether the web process says that it is ready."""
