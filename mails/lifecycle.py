@@ -14,8 +14,10 @@ from typing import Any
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
+from mails import rollups
 from mails.models import Event, IdempotencyKey, Mail
-from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
+from mails.rollups import Key, Tally
+from mails.states import ENDINGS, LEASED, TRANSITIONS, AttemptState, Counted, Ending, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 
@@ -116,6 +118,7 @@ class AttemptClosed:
     reason: str = ""
     status_code: int | None = None
     provider_message_id: str = ""
+    account: str = ""  # whose call it was, to be counted; empty where the call was counted before
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
     """Take these steps and return the ids of the mails that took theirs.
 
     A mail that is no longer in the expected state, or under another lease, is left as it is: none of its step is
-    written, and its id is missing from the answer. One transaction for all; three statements on PostgreSQL.
+    written or counted, and its id is missing from the answer. One transaction for all; two statements on PostgreSQL.
     Raises IllegalTransition before anything is written.
     """
     for step in steps:
@@ -272,6 +275,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
         return set()
     with transaction.atomic():
         won = _move(steps)
+        now = database_clock.now()
         taken = [step for step in steps if step.mail_id in won]
         opened = [_opened_row(step) for step in taken if step.opened]
         closed = [_row(step.closed, _CLOSED_COLUMNS) for step in taken if step.closed]
@@ -281,10 +285,11 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
                 _close(closed),
                 _insert("mails_attempt", _OPENED_COLUMNS, opened),
                 _update("mails_recipient", _SETTLED_COLUMNS, settled),
+                _insert("mails_rollup", rollups.COLUMNS, _counted(taken, won, now).rows(now)),
                 _insert("mails_event", _EVENT_COLUMNS, _event_rows((step.mail_id, step.events) for step in taken)),
             ]
         )
-    return won
+    return set(won)
 
 
 def record_each(steps: Sequence[Step]) -> set[uuid.UUID]:
@@ -328,7 +333,39 @@ def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
     return Event.objects.create(mail=mail, created_at=database_clock.now_ns(), created_by=by, event=event, blob=blob)
 
 
-def _move(steps: Sequence[Step]) -> set[uuid.UUID]:
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """What counting needs of a mail that took its step."""
+
+    lane: str
+    created_at: dt.datetime
+    application: int
+
+
+def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.datetime) -> Tally:
+    """What these steps add to the figures of the house: first sends, calls that ended, mails that ended."""
+    tally = Tally()
+    for step in steps:
+        mail, after = moved[step.mail_id], step.after
+        age = max(0.0, (now - mail.created_at).total_seconds())  # clocks of two processes may differ by a hair
+        if step.opened is not None and step.opened.number == 1:
+            tally.count(Key(Counted.FIRST_SEND, mail.lane, application=mail.application), age)
+        if step.closed is not None and step.closed.account:
+            took = None if step.closed.latency_ms is None else step.closed.latency_ms / 1000
+            tally.count(
+                Key(Counted.CALL, mail.lane, step.closed.account, outcome=step.closed.state, fault=step.closed.fault),
+                took,
+            )
+        ending = ENDINGS.get(after.status)
+        if ending is not None:
+            if ending == Ending.DONE and after.tried:
+                ending = Ending.FAILOVER
+            key = Key(Counted.END, mail.lane, after.provider, mail.application, ending, after.fault)
+            tally.count(key, None if ending == Ending.HELD else age)
+    return tally
+
+
+def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
     columns = {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int"} | STATE_COLUMNS
     rows = [
         {"id": step.mail_id, "before": step.before, "fence": step.fence, "attempts": step.attempts}
@@ -341,10 +378,13 @@ def _move(steps: Sequence[Step]) -> set[uuid.UUID]:
             f"UPDATE mails_mail SET {changes} FROM {recordset.source('r', columns)}"  # noqa: S608
             " WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts"
             " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
-            " RETURNING mails_mail.id",
+            " RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id",
             [recordset.encode(rows)],
         )
-        return {as_uuid(row[0]) for row in cursor.fetchall()}
+        return {
+            as_uuid(mail_id): _Moved(lane, as_time(created_at), application or 0)
+            for mail_id, lane, created_at, application in cursor.fetchall()
+        }
 
 
 def _row(one: object, columns: Iterable[str]) -> dict[str, Any]:

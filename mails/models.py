@@ -14,6 +14,8 @@ from mails.states import (
     DUE,
     LEASED,
     AttemptState,
+    Counted,
+    Level,
     Policy,
     RecipientState,
     Source,
@@ -24,6 +26,12 @@ from mails.states import (
 def uuid7() -> uuid.UUID:
     """A UUID version 7 (RFC 9562): unique, and ordered by the millisecond it was made in."""
     return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+def first_id(moment: dt.datetime) -> uuid.UUID:
+    """The smallest id that a mail of `moment` or later can have: ids begin with their millisecond."""
+    milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
+    return uuid.UUID(int=milliseconds << 80)
 
 
 class ApiKey(models.Model):
@@ -232,6 +240,12 @@ class Worker(models.Model):
     id = models.CharField(primary_key=True, max_length=96, help_text="host:pid:random")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
+    lanes = models.JSONField(default=list)
+    places = models.PositiveIntegerField(default=0, help_text="Calls under way at most.")
+    in_flight = models.PositiveIntegerField(default=0, help_text="Calls under way.")
+    closed = models.PositiveBigIntegerField(default=0, help_text="Calls that came back since it started.")
+    done = models.PositiveBigIntegerField(default=0, help_text="Mails that a provider took since it started.")
+    drained_at = models.DateTimeField(null=True, help_text="When it last looked for due mails.")
 
     def __str__(self) -> str:
         return self.id
@@ -243,9 +257,33 @@ class Duty(models.Model):
     name = models.CharField(primary_key=True, max_length=32)
     holder = models.CharField(max_length=96, blank=True)
     expires_at = models.DateTimeField(null=True)
+    done_until = models.DateTimeField(null=True, help_text="How far it has come, where it follows the time.")
 
     class Meta:
         verbose_name_plural = "duties"
 
     def __str__(self) -> str:
         return self.name
+
+
+class Rollup(models.Model):
+    """Figures of one stretch of time. Rows of the same level, start and key add up; see `rollups`."""
+
+    id = models.BigAutoField(primary_key=True)
+    level = models.CharField(max_length=12, choices=Level.choices)
+    start = models.DateTimeField(help_text="When the stretch began.")
+    kind = models.CharField(max_length=12, choices=Counted.choices)
+    lane = models.CharField(max_length=16, blank=True)
+    account = models.CharField(max_length=64, blank=True)
+    application = models.BigIntegerField(default=0, help_text="The API key's number; 0 for people and commands.")
+    outcome = models.CharField(max_length=16, blank=True)
+    fault = models.CharField(max_length=16, blank=True)
+    count = models.BigIntegerField()
+    total_us = models.BigIntegerField(default=0, help_text="Sum of the durations, in microseconds.")
+    buckets = models.JSONField(default=dict, help_text="Durations by bucket; see `histogram`.")
+
+    class Meta:
+        indexes = [models.Index(fields=("level", "start"), name="rollup_by_start")]
+
+    def __str__(self) -> str:
+        return f"{self.count} × {self.kind} {self.outcome} ({self.level} {self.start:%Y-%m-%d %H:%M})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, Q
 
-from mails.models import Mail, Recipient
+from mails.models import Mail, Recipient, first_id
 from mails.querysets import MailQuerySet
 from mails.sentences import clean
 from mails.states import LEASED, HoldReason, Status
@@ -120,12 +120,6 @@ WORDS: dict[str, Callable[[str], Q]] = {
     "before": _before,
     "after": _after,
 }
-
-
-def first_id(moment: dt.datetime) -> uuid.UUID:
-    """The smallest id that a mail of `moment` or later can have: ids (UUID version 7) begin with their millisecond."""
-    milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
-    return uuid.UUID(int=milliseconds << 80)
 
 
 def since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> MailQuerySet:

@@ -139,3 +139,43 @@ class Source(TextChoices):
     API = "api", "REST API"
     FORM = "form", "Form"
     COMMAND = "command", "Command line"
+
+
+class Counted(TextChoices):
+    """What the roll-ups count."""
+
+    ARRIVAL = "arrival", "Mails that came in"  # outcome: accepted or rejected
+    FIRST_SEND = "first-send", "Mails first handed to a provider"  # duration: since they came in
+    CALL = "call", "Calls of a provider"  # outcome: AttemptState; duration: the call
+    END = "end", "Mails that came to an end, or to a hold"  # outcome: Ending; duration: since they came in
+
+
+class Ending(TextChoices):
+    """How a mail left the drain, as the roll-ups count it."""
+
+    DONE = "done", "Sent"
+    FAILOVER = "failover", "Sent after another account refused"
+    DISCARDED = "discarded", "Discarded"
+    EXPIRED = "expired", "Expired"
+    CANCELLED = "cancelled", "Cancelled"
+    HELD = "held", "Held"
+
+
+ENDINGS = {
+    Status.DONE: Ending.DONE,
+    Status.DISCARDED: Ending.DISCARDED,
+    Status.EXPIRED: Ending.EXPIRED,
+    Status.CANCELLED: Ending.CANCELLED,
+    Status.HELD: Ending.HELD,
+}
+
+
+class Level(TextChoices):
+    """The stretch of time that a roll-up covers."""
+
+    FRESH = "fresh", "As written, not yet added to the others"
+    MINUTE = "minute", "Minute"
+    TEN_MINUTES = "ten-minutes", "Ten minutes"
+    HOUR = "hour", "Hour"
+    DAY = "day", "Day"
+    EVER = "ever", "Since the beginning"

@@ -118,6 +118,7 @@ class Drain:
         self._closed = self._done = 0
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._on_duty_from = 0.0  # monotonic clock
+        self._drained_at: dt.datetime | None = None  # when it last looked for due mails
         self._late: list[LateResult] = []
         self._stranded: list[Draft] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-database")
@@ -284,6 +285,7 @@ class Drain:
         now_ns = database_clock.now_ns()
         now = database_clock.from_ns(now_ns)
         self._give_back_stranded(now_ns)
+        self._drained_at = now
         with self._board.turn(now):
             room = min(free, self._board.capacity(now))
             if room < 1:
@@ -367,12 +369,25 @@ class Drain:
         asked = time.monotonic()
         now = database_clock.now()
         Worker.objects.update_or_create(
-            id=self.worker, defaults={"seen_at": now}, create_defaults={"seen_at": now, "started_at": now}
+            id=self.worker,
+            defaults={"seen_at": now} | self._doings(),
+            create_defaults={"seen_at": now, "started_at": now} | self._doings(),
         )
         self._trusted_until = asked + HEARTBEAT_TRUST
         self._record_late()
         if self._on_heartbeat and time.monotonic() >= self._on_duty_from:
             self._on_heartbeat(self.worker)
+
+    def _doings(self) -> dict[str, object]:
+        """What this drain does, for its row."""
+        return {
+            "lanes": self._lanes,
+            "places": self._places,
+            "in_flight": self._under_way,
+            "closed": self._closed,
+            "done": self._done,
+            "drained_at": self._drained_at,
+        }
 
     def _leave(self) -> None:
         try:

@@ -6,12 +6,13 @@ It looks into the database every two seconds by itself, so that waking it is onl
 import asyncio
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from django.conf import settings
 
-from mails.dispatch import sweep
+from mails import rollups
+from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
 
@@ -59,12 +60,25 @@ class Resident:
                 self._stopping.wait(1.0)
 
 
+def _sweep(worker: str) -> None:
+    if sweep.on_duty(worker):
+        wake()
+
+
+def _roll_up(worker: str) -> None:
+    if duty.is_mine(rollups.DUTY, worker):
+        rollups.turn()
+
+
+_DUTIES: dict[str, Callable[[str], None]] = {sweep.DUTY: _sweep, rollups.DUTY: _roll_up}
+
+
 def _duties(worker: str) -> None:
-    try:
-        if sweep.on_duty(worker):
-            wake()
-    except Exception:  # a sweep that fails must not end the drain that called it
-        log.exception("sweep_failed")
+    for name, work in _DUTIES.items():
+        try:
+            work(worker)
+        except Exception:  # a duty that fails must not end the drain that called it
+            log.exception("duty_failed", duty=name)
 
 
 _resident: Resident | None = None

@@ -261,7 +261,7 @@ def _closed(result: Result, now_ns: int) -> Draft:
 def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
-    attempt = result.call.attempt.id
+    attempt, account = result.call.attempt.id, result.call.account.name
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(
@@ -271,14 +271,23 @@ def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
                 latency,
                 status_code=status_code,
                 provider_message_id=provider_message_id[:255],
+                account=account,
             )
         case Refused(fault, reason_code, reason, status_code):
             return AttemptClosed(
-                attempt, AttemptState.REFUSED, closed_at, latency, fault, reason_code, reason, status_code
+                attempt,
+                AttemptState.REFUSED,
+                closed_at,
+                latency,
+                fault,
+                reason_code,
+                reason,
+                status_code,
+                account=account,
             )
         case Unknown(reason_code, reason, status_code):
             return AttemptClosed(
-                attempt, AttemptState.UNKNOWN, closed_at, latency, "", reason_code, reason, status_code
+                attempt, AttemptState.UNKNOWN, closed_at, latency, "", reason_code, reason, status_code, account=account
             )
         case never:
             assert_never(never)

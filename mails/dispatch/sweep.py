@@ -9,10 +9,10 @@ import structlog
 from django.db.models import Q
 
 from mails import lifecycle
-from mails.dispatch import policy
+from mails.dispatch import duty, policy
 from mails.dispatch.claim import SILENCE
 from mails.lifecycle import AttemptClosed, EventDraft, MailState, Step
-from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
+from mails.models import Attempt, IdempotencyKey, Mail, Worker
 from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, Policy, RecipientState, Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault
@@ -20,7 +20,6 @@ from providers.outcomes import Fault
 log = structlog.get_logger(__name__)
 
 DUTY = "sweep"
-DUTY_LEASE = SILENCE  # a holder that died is replaced as soon as its mails may be taken up
 KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
 KEEP_WORKERS = dt.timedelta(days=1)
 BATCH = 500  # mails a turn
@@ -35,16 +34,8 @@ class Lost:
 
 
 def on_duty(worker: str) -> bool:
-    """Sweep, if this process holds the duty or nobody does; whether that changed a mail, so that some may be due.
-
-    Costs one UPDATE where another process holds the duty.
-    """
-    now = database_clock.now()
-    free = Q(holder=worker) | Q(expires_at__lt=now) | Q(expires_at__isnull=True)
-    mine = Duty.objects.filter(free, name=DUTY).update(holder=worker, expires_at=now + DUTY_LEASE)
-    if not mine and not Duty.objects.filter(name=DUTY).exists():
-        Duty.objects.bulk_create([Duty(name=DUTY)], ignore_conflicts=True)
-    return bool(mine and sweep())
+    """Sweep, if this process has the duty; whether that changed a mail, so that some may be due."""
+    return duty.is_mine(DUTY, worker) and bool(sweep())
 
 
 def sweep(*, dry_run: bool = False) -> Counter[str]:
@@ -123,7 +114,9 @@ def _unknown(
     attempt: Attempt, now: dt.datetime, now_ns: int, *, held: bool, policy_name: str
 ) -> tuple[AttemptClosed, EventDraft]:
     reason = "The worker was lost between the call and its end."
-    closed = AttemptClosed(attempt.pk, AttemptState.UNKNOWN, now, reason_code="worker-lost", reason=reason)
+    closed = AttemptClosed(
+        attempt.pk, AttemptState.UNKNOWN, now, reason_code="worker-lost", reason=reason, account=attempt.account
+    )
     blob = {
         "service": attempt.account,
         "attempt": attempt.number,

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from mails import search
 from mails.management import terminal
-from mails.models import Mail
+from mails.models import Mail, first_id
 from mails.querysets import MailQuerySet
 from mercury.lib import commands
 from mercury.lib.commands import Exit
@@ -79,5 +79,5 @@ def _narrowed(options: dict[str, Any]) -> MailQuerySet:
     if options["provider"]:
         found = found.filter(provider=options["provider"])
     if options["since"]:
-        found = found.filter(pk__gte=search.first_id(options["since"]))
+        found = found.filter(pk__gte=first_id(options["since"]))
     return search.narrow(found, options["search"] or "")

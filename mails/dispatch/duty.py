@@ -1,0 +1,19 @@
+"""Periodic tasks of the whole house. Whichever process holds the row's lease does one; if it dies, another takes over."""
+
+from django.db.models import Q
+
+from mails.dispatch.claim import SILENCE
+from mails.models import Duty
+from mercury.lib import database_clock
+
+LEASE = SILENCE  # a holder that died is replaced as soon as its mails may be taken up
+
+
+def is_mine(name: str, worker: str) -> bool:
+    """Whether this process has the duty now: it held it, or nobody did. Costs one UPDATE where another process has it."""
+    now = database_clock.now()
+    free = Q(holder=worker) | Q(expires_at__lt=now) | Q(expires_at__isnull=True)
+    mine = Duty.objects.filter(free, name=name).update(holder=worker, expires_at=now + LEASE)
+    if not mine and not Duty.objects.filter(name=name).exists():
+        Duty.objects.bulk_create([Duty(name=name)], ignore_conflicts=True)
+    return bool(mine)

@@ -1,0 +1,203 @@
+"""The figures of the house, added up as they come in. `lifecycle` writes them with the results; `stats` reads them.
+
+Each group of results appends a few fresh rows, so that no drain waits for another. A duty adds fresh rows to those of
+their minute, hour, day …, some seconds later. Rows of one key may be many: their sum is what counts, and every
+replacement of rows keeps it, so two processes that fold at once disturb nothing.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import TruncMinute
+
+from mails import histogram
+from mails.models import Duty, Mail, Rollup, first_id
+from mails.states import Counted, Level, Status
+from mercury.lib import database_clock
+
+DUTY = "rollups"
+FOLDED_AT_ONCE = 5000  # fresh rows a turn
+# Ids carry the clock of the machine that took the mail, and its commit comes later: mails are counted after so long.
+ARRIVALS_LAG = dt.timedelta(seconds=20)
+ARRIVALS_AT_ONCE = dt.timedelta(minutes=2)  # of arrivals a turn, when many minutes are to be made up for
+
+LENGTHS = {
+    Level.MINUTE: dt.timedelta(minutes=1),
+    Level.TEN_MINUTES: dt.timedelta(minutes=10),
+    Level.HOUR: dt.timedelta(hours=1),
+    Level.DAY: dt.timedelta(days=1),
+}
+KEPT = {
+    Level.MINUTE: dt.timedelta(days=2),
+    Level.TEN_MINUTES: dt.timedelta(days=14),
+    Level.HOUR: dt.timedelta(days=90),
+    Level.DAY: dt.timedelta(days=1100),
+}
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+COLUMNS = {
+    "level": "text",
+    "start": "time",
+    "kind": "text",
+    "lane": "text",
+    "account": "text",
+    "application": "int",
+    "outcome": "text",
+    "fault": "text",
+    "count": "int",
+    "total_us": "int",
+    "buckets": "json",
+}
+
+
+class Key(NamedTuple):
+    """What is counted. Fields that say nothing of a kind are empty."""
+
+    kind: Counted
+    lane: str = ""
+    account: str = ""
+    application: int = 0  # the API key's number; 0 for people and commands
+    outcome: str = ""
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class Sum:
+    """How often, and how long: `buckets` holds those that had a duration."""
+
+    count: int = 0
+    total_us: int = 0  # microseconds
+    buckets: dict[int, int] = field(default_factory=dict)
+
+    def add(self, count: int, total_us: int, buckets: Mapping[int, int] | Mapping[str, int]) -> None:
+        """Add another sum."""
+        self.count += count
+        self.total_us += total_us
+        for number, inside in buckets.items():
+            place = int(number)
+            self.buckets[place] = self.buckets.get(place, 0) + inside
+
+
+class Tally:
+    """The figures of one group, added up before they are written."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Key, Sum] = defaultdict(Sum)
+
+    def count(self, key: Key, seconds: float | None = None) -> None:
+        """Count one; `seconds`: how long it took, if that is known."""
+        found = self._sums[key]
+        found.count += 1
+        if seconds is not None:
+            found.total_us += round(seconds * 1_000_000)
+            place = histogram.bucket(seconds)
+            found.buckets[place] = found.buckets.get(place, 0) + 1
+
+    def rows(self, now: dt.datetime) -> list[dict[str, Any]]:
+        """The fresh rows, for the minute of `now`."""
+        minute = now.replace(second=0, microsecond=0)
+        return [_row(Level.FRESH, minute, key, one) for key, one in self._sums.items()]
+
+
+def floor(moment: dt.datetime, level: Level) -> dt.datetime:
+    """When the stretch of this level that holds `moment` began."""
+    if level == Level.EVER:
+        return EPOCH
+    return moment - (moment - EPOCH) % LENGTHS[level]
+
+
+def turn() -> None:
+    """Count what arrived, add fresh rows to the others, and remove those whose time is over. Cheap, but not for a request."""
+    now = database_clock.now()
+    count_arrivals(now)
+    fold(now)
+
+
+def count_arrivals(now: dt.datetime) -> None:
+    """Count the mails that came in since the last count and are at least 20 s old, by a range of the primary key.
+
+    Two processes that count at once count nothing twice. The first count begins with the moment it is made.
+    """
+    with transaction.atomic():
+        begin = Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
+        until = now - ARRIVALS_LAG if begin is None else min(now - ARRIVALS_LAG, begin + ARRIVALS_AT_ONCE)
+        if begin is not None and until <= begin:
+            return
+        if Duty.objects.filter(name=DUTY, done_until=begin).update(done_until=until) and begin is not None:
+            Rollup.objects.bulk_create([Rollup(**row) for row in _arrived(begin, until)])
+
+
+def fold(now: dt.datetime) -> int:
+    """Add up to 5,000 fresh rows to those of their minute, ten minutes, hour, day, and of all time. Returns how many."""
+    with transaction.atomic():
+        fresh = _taken(Rollup.objects.filter(level=Level.FRESH).order_by("id")[:FOLDED_AT_ONCE])
+        sums: dict[tuple[Level, dt.datetime], dict[Key, Sum]] = defaultdict(lambda: defaultdict(Sum))
+        for _, start, key, one in fresh:
+            for level in (*LENGTHS, Level.EVER):
+                sums[level, floor(start, level)][key].add(one.count, one.total_us, one.buckets)
+        touched = Q(pk__in=())
+        for level in (*LENGTHS, Level.EVER):
+            touched |= Q(level=level, start__in=[start for other, start in sums if other == level])
+        for level, start, key, one in _taken(Rollup.objects.filter(touched).order_by("id")):
+            sums[level, start][key].add(one.count, one.total_us, one.buckets)
+        Rollup.objects.bulk_create(
+            [
+                Rollup(**_row(level, start, key, one))
+                for (level, start), keys in sums.items()
+                for key, one in keys.items()
+            ]
+        )
+        over = Q(pk__in=())
+        for level, kept in KEPT.items():
+            over |= Q(level=level, start__lt=now - kept)
+        Rollup.objects.filter(over).delete()
+    return len(fresh)
+
+
+def _arrived(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]:
+    counted = (
+        Mail.objects.filter(pk__gte=first_id(begin), pk__lt=first_id(until))
+        .order_by()
+        .annotate(minute=TruncMinute("created_at"))
+        .values_list("minute", "lane", "api_key_id")
+        .annotate(count=Count("pk"), rejected=Count("pk", filter=Q(status=Status.REJECTED)))
+    )
+    for minute, lane, application, count, rejected in counted:
+        for outcome, number in (("accepted", count - rejected), ("rejected", rejected)):
+            if number:
+                key = Key(Counted.ARRIVAL, lane, application=application or 0, outcome=outcome)
+                yield _row(Level.FRESH, minute, key, Sum(number))
+
+
+Taken = tuple[Level, dt.datetime, Key, Sum]
+
+
+def _taken(rows: QuerySet[Rollup]) -> list[Taken]:
+    """The rows, deleted. Rows that another process takes at the same time are its own."""
+    listed = list(rows.select_for_update().values_list("id", *COLUMNS))
+    Rollup.objects.filter(id__in=[row[0] for row in listed]).delete()
+    return [
+        (Level(level), start, Key(Counted(kind), *key), _sum(count, total_us, buckets))
+        for _, level, start, kind, *key, count, total_us, buckets in listed
+    ]
+
+
+def _sum(count: int, total_us: int, buckets: Mapping[str, int]) -> Sum:
+    found = Sum()
+    found.add(count, total_us, buckets)
+    return found
+
+
+def _row(level: Level, start: dt.datetime, key: Key, one: Sum) -> dict[str, Any]:
+    return {
+        "level": level,
+        "start": start,
+        **key._asdict(),
+        "count": one.count,
+        "total_us": one.total_us,
+        "buckets": one.buckets,
+    }

@@ -1,0 +1,220 @@
+"""Figures are written with the results, and no fold loses or doubles one."""
+
+import datetime as dt
+import random
+import threading
+import uuid
+from collections import Counter
+
+import pytest
+from django.db import connections
+
+from mails import intake, lifecycle, rollups
+from mails.dispatch import sweep
+from mails.intake import Client
+from mails.keys import create
+from mails.lifecycle import EventDraft, MailState, Step
+from mails.models import Duty, Mail, Rollup, first_id
+from mails.rollups import Key, Tally
+from mails.states import Counted, Ending, EventName, Level, Source, Status
+from mails.submission import InvalidSubmission
+from mails.tests.builders import HELLO, a_mail, drain
+from mails.tests.test_sweep import sending_by_a_lost_worker
+from mercury.lib import database_clock
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
+
+
+def counted(kind, level=Level.FRESH):
+    """Counts by (account, outcome, fault)."""
+    found = Counter()
+    for row in Rollup.objects.filter(kind=kind, level=level):
+        found[row.account, row.outcome, row.fault] += row.count
+    return found
+
+
+def fresh(now, *seconds, lane="text"):
+    tally = Tally()
+    for one in seconds:
+        tally.count(Key(Counted.END, lane, "olympus", outcome=Ending.DONE), one)
+    Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(now)])
+
+
+def test_a_sent_mail_counts_as_first_send_call_and_end(olympus):
+    a_mail()
+
+    drain()
+
+    assert counted(Counted.FIRST_SEND) == {("", "", ""): 1}
+    assert counted(Counted.CALL) == {("olympus", "accepted", ""): 1}
+    assert counted(Counted.END) == {("olympus", "done", ""): 1}
+    end = Rollup.objects.get(kind=Counted.END)
+    assert sum(end.buckets.values()) == 1
+    assert end.total_us > 0
+    assert end.start.second == 0
+
+
+def test_a_group_of_results_becomes_a_handful_of_rows(olympus):
+    for number in range(30):
+        a_mail(subject=f"mail {number}")
+
+    drain(places=64)
+
+    ends = Rollup.objects.filter(kind=Counted.END)
+    assert sum(row.count for row in ends) == 30
+    assert ends.count() < 10
+
+
+def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, hades):
+    olympus.refuse(503)
+    for number in range(12):
+        a_mail(subject=f"mail {number}")
+
+    drain()
+
+    refused = counted(Counted.CALL)["olympus", "refused", "provider"]
+    assert refused > 0
+    ends = counted(Counted.END)
+    assert ends["hades", "failover", ""] == refused
+    assert ends["hades", "done", ""] == 12 - refused
+
+
+def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
+    olympus.refuse(400)
+    a_mail()
+
+    drain()
+
+    assert counted(Counted.END) == {("olympus", "discarded", "message"): 1}
+
+
+def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus):
+    a_mail(policy="at-most-once")
+    sending_by_a_lost_worker()
+
+    sweep.sweep()
+
+    assert counted(Counted.CALL) == {("olympus", "unknown", ""): 1}
+    assert counted(Counted.END) == {("olympus", "held", ""): 1}
+
+
+def test_a_step_that_was_not_taken_counts_nothing():
+    mail = a_mail()
+    event = EventDraft(EventName.HELD, "hermes", database_clock.now_ns(), {})
+    hold = Step(mail.pk, Status.QUEUED, None, MailState(status=Status.HELD, reason_code="operator"), (event,))
+
+    lifecycle.record([hold])
+    lifecycle.record([hold])
+
+    assert counted(Counted.END) == {("", "held", ""): 1}
+
+
+def test_a_fold_moves_fresh_rows_to_every_level_and_keeps_their_sum():
+    fresh(NOON, 0.2, 0.3)
+    fresh(NOON + dt.timedelta(minutes=1), 5)
+    fresh(NOON, 0.2, lane="bulk")
+
+    rollups.fold(NOON + dt.timedelta(minutes=2))
+
+    assert not Rollup.objects.filter(level=Level.FRESH).exists()
+    for level in (Level.MINUTE, Level.TEN_MINUTES, Level.HOUR, Level.DAY, Level.EVER):
+        rows = Rollup.objects.filter(level=level)
+        assert (sum(row.count for row in rows), sum(row.total_us for row in rows)) == (4, 5_700_000)
+        assert sum(sum(row.buckets.values()) for row in rows) == 4
+    assert Rollup.objects.filter(level=Level.MINUTE).count() == 3
+    assert Rollup.objects.filter(level=Level.HOUR).count() == 2
+
+
+def test_a_second_fold_adds_to_the_rows_of_the_first():
+    for _ in range(3):
+        fresh(NOON, 0.2)
+        rollups.fold(NOON)
+
+    row = Rollup.objects.get(level=Level.MINUTE)
+    assert (row.count, list(row.buckets.values())) == (3, [3])
+
+
+def test_two_processes_that_fold_at_once_lose_and_double_nothing():
+    begin = threading.Barrier(2)
+
+    def fold_often():
+        begin.wait()
+        try:
+            for _ in range(10):
+                fresh(NOON, 0.2)
+                rollups.fold(NOON)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=fold_often) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rollups.fold(NOON)
+
+    for level in (Level.MINUTE, Level.HOUR, Level.EVER):
+        assert sum(Rollup.objects.filter(level=level).values_list("count", flat=True)) == 20
+
+
+def test_minutes_are_removed_after_two_days_and_the_sum_of_all_time_stays():
+    fresh(NOON, 0.2)
+    rollups.fold(NOON)
+
+    rollups.fold(NOON + dt.timedelta(days=3))
+
+    assert not Rollup.objects.filter(level=Level.MINUTE).exists()
+    assert Rollup.objects.get(level=Level.HOUR).count == 1
+    assert Rollup.objects.get(level=Level.EVER).count == 1
+
+
+def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
+    now = database_clock.now()
+    Duty.objects.create(name=rollups.DUTY, done_until=now)
+    key, _ = create("shop", scopes=["mails:send"], senders=["*"])
+    for _ in range(3):
+        intake.accept(HELLO, client=Client(Source.API, api_key=key))
+    a_mail()
+    with pytest.raises(InvalidSubmission):
+        a_mail(recipient="nobody")
+
+    rollups.count_arrivals(database_clock.now() + rollups.ARRIVALS_LAG)
+
+    rows = {(row.application, row.outcome): row.count for row in Rollup.objects.filter(kind=Counted.ARRIVAL)}
+    assert rows == {(key.pk, "accepted"): 3, (0, "accepted"): 1, (0, "rejected"): 1}
+
+
+def test_arrivals_are_counted_though_nothing_is_claimed_and_once_only():
+    Duty.objects.create(name=rollups.DUTY, done_until=database_clock.now())
+    for _ in range(3):
+        a_mail()
+    later = database_clock.now() + rollups.ARRIVALS_LAG
+
+    rollups.count_arrivals(later)
+    rollups.count_arrivals(later)
+    rollups.count_arrivals(later + dt.timedelta(minutes=1))
+
+    assert counted(Counted.ARRIVAL) == {("", "accepted", ""): 3}
+
+
+def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_minutes():
+    now = database_clock.now()
+    Duty.objects.create(name=rollups.DUTY, done_until=now - dt.timedelta(minutes=9))
+    arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
+    for moment in arrived:
+        mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", lane="text")
+        lifecycle.create([lifecycle.NewMail(mail, "", (), ())], state=MailState(Status.QUEUED, next_attempt_at=now))
+
+    for _ in range(6):
+        rollups.count_arrivals(now)
+
+    minutes = Counter()
+    for row in Rollup.objects.filter(kind=Counted.ARRIVAL):
+        minutes[row.start] += row.count
+    assert minutes == Counter(rollups.floor(moment, Level.MINUTE) for moment in arrived)
+
+
+def uuid7_of(moment):
+    return uuid.UUID(int=first_id(moment).int + random.getrandbits(64))
