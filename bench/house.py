@@ -30,8 +30,11 @@ DATABASE_URL = os.environ.get("MERCURY_TEST_DATABASE_URL", "postgres://postgres@
 REDIS_URL = os.environ.get("MERCURY_TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 REDIS_NUMBER = 9  # not the tests' own, which may run meanwhile
 CONTENT = ("All is well on the mountain, and the weather is fine.\n" * 40)[:2000]
+REMEMBERED = 10_000  # mails that the local provider remembers
 TICKS = os.sysconf("SC_CLK_TCK")
 Answer = TypeVar("Answer")
+
+sys.path.insert(0, str(ROOT))  # Mercury is no installed package
 
 
 class ServiceMissing(Exception):
@@ -107,7 +110,6 @@ def _inside(environment: dict[str, str], function: Callable[..., Answer], argume
     import django
 
     os.environ.update(environment, DJANGO_SETTINGS_MODULE="mercury.settings")
-    sys.path.insert(0, str(ROOT))
     django.setup()
     return function(*arguments)
 
@@ -199,9 +201,25 @@ def cpu_of(pids: Sequence[int]) -> float:
     return sum(_cpu(Path(f"/proc/{pid}/stat")) for pid in pids)
 
 
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
 def _cpu(stat: Path) -> float:
     fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def database_cpu() -> float:
+    """Seconds of CPU that the PostgreSQL server has used for everybody so far; exact to 10 ms, and on this machine only."""
+    with closing(psycopg2.connect(DATABASE_URL)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        backend: int = cursor.fetchone()[0]
+        stat = Path(f"/proc/{backend}/stat").read_text()
+    postmaster = int(stat.rpartition(")")[2].split()[1])
+    ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return cpu_of(family(postmaster)) + sum(map(int, ended)) / TICKS
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> float:
@@ -222,16 +240,29 @@ def until(question: Callable[[], bool], *, seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def main(title: str, measure: Callable[[str, int], None], *, mails: int) -> None:
+def check_mails(parser: argparse.ArgumentParser, mails: int, *, most: int = REMEMBERED) -> None:
+    """Refuse a number that the benchmark could not count."""
+    if not 1 <= mails <= most:
+        why = "; the local provider remembers so many" if most == REMEMBERED else ""
+        parser.error(f"--mails: 1 to {most}, please{why}.")
+
+
+def say_what(title: str, mails: int) -> None:
+    """The first line of a benchmark: what is measured, and on what kind of machine."""
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    print(
+        f"{title}, {mails} mails of {len(CONTENT)} bytes; {os.cpu_count()} cores, load at the start {load}", flush=True
+    )
+
+
+def main(title: str, measure: Callable[[str, int], None], *, mails: int, most: int = REMEMBERED) -> None:
     """The command line of a benchmark: `measure(leg, mails)` for each leg that was asked for."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--mails", type=int, default=mails, help="How many mails each figure is measured with.")
     parser.add_argument("--leg", choices=(*LEGS, "both"), default="both")
     options = parser.parse_args()
-    if not 1 <= options.mails <= 10_000:
-        parser.error("--mails: 1 to 10000, please; the local provider remembers so many.")
-    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    print(f"{title}, {options.mails} mails of {len(CONTENT)} bytes; {os.cpu_count()} cores, load at the start {load}")
+    check_mails(parser, options.mails, most=most)
+    say_what(title, options.mails)
     for leg in LEGS if options.leg == "both" else (options.leg,):
         try:
             measure(leg, options.mails)

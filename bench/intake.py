@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 import uuid
-from pathlib import Path
 
 import house
 from house import CONTENT, WORDS, House
@@ -82,7 +81,7 @@ def measure(leg: str, mails: int) -> None:
 
 
 def _figures(built: House, web: int, port: int, key: str, mails: int, *, idempotent: bool) -> str:
-    processes = [web, *map(int, Path(f"/proc/{web}/task/{web}/children").read_text().split())]
+    processes = house.family(web)
     cpu, own_cpu, began = house.cpu_of(processes), time.process_time(), time.monotonic()
     latencies = _series(built, port, key, mails, idempotent=idempotent)
     seconds, own_cpu = time.monotonic() - began, time.process_time() - own_cpu

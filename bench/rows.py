@@ -1,0 +1,89 @@
+"""Whether a mail costs the same in a large house: `python bench/rows.py [--mails N] [--rows N …]`.
+
+The same mails are taken in and sent in a PostgreSQL database that holds ten thousand old ones, and in one that holds a
+million with their seven million events. Give `--rows` once or more for other sizes.
+"""
+
+import argparse
+import time
+
+import fill
+import house
+import intake
+from house import House
+
+ROWS = (10_000, 1_000_000)
+
+
+def measure(rows: int, mails: int) -> None:
+    """Print what taking in and sending cost with so many old mails."""
+    with house.build("full") as built:
+        key = built.run(house.make_key)
+        began = time.monotonic()
+        built.run(fill.history, rows)
+        built.run(fill.settle)
+        print(f"{rows} old mails, filled in within {time.monotonic() - began:.0f} s", flush=True)
+        empty = house.wait_for(built.start("manage.py", "worker", "--burst"))
+        with house.serving(built, processes=intake.PROCESSES["full"]) as (port, web):
+            _post(port, key, intake.WARM_UP)
+            house.wait_for(built.start("manage.py", "worker", "--burst"))
+            print(f"  taking in: {_take(port, web, key, mails)}", flush=True)
+        print(f"  sending:   {_send(built, mails, empty)}", flush=True)
+
+
+def _take(port: int, web: int, key: str, mails: int) -> str:
+    processes = house.family(web)
+    cpu, database_cpu, began = house.cpu_of(processes), house.database_cpu(), time.monotonic()
+    _post(port, key, mails)
+    seconds = time.monotonic() - began
+    return _figures(mails, seconds, house.cpu_of(processes) - cpu, house.database_cpu() - database_cpu)
+
+
+def _post(port: int, key: str, mails: int) -> None:
+    counts = [mails // intake.CLIENTS + (number < mails % intake.CLIENTS) for number in range(intake.CLIENTS)]
+    clients = [intake.Client(port, key, count, idempotent=True) for count in counts]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    if sum(len(client.latencies) for client in clients) != mails:
+        raise SystemExit("Not all mails were taken.")
+
+
+def _send(built: House, mails: int, empty: float) -> str:
+    """Send what was taken in; `empty`: seconds of CPU of a worker that has nothing to do."""
+    built.provider.start_afresh(delay_ms=0)
+    database_cpu = house.database_cpu()
+    cpu = house.wait_for(built.start("manage.py", "worker", "--burst")) - empty
+    database_cpu = house.database_cpu() - database_cpu
+    taken = built.provider.taken()
+    if taken["count"] != mails:
+        raise SystemExit(f"Of {mails} mails the provider took {taken['count']}.")
+    arrived = [mail["arrived_ns"] for mail in taken["mails"]]
+    return _figures(mails, (max(arrived) - min(arrived)) / 1e9, cpu, database_cpu)
+
+
+def _figures(mails: int, seconds: float, cpu: float, database_cpu: float) -> str:
+    return (
+        f"{mails / seconds:5.0f} mails/s, {cpu / mails * 1000:.2f} ms of CPU a mail in Mercury,"
+        f" {database_cpu / mails * 1000:.2f} in PostgreSQL"
+    )
+
+
+def main() -> None:
+    """Measure each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mails", type=int, default=5000, help="How many mails each figure is measured with.")
+    parser.add_argument("--rows", type=int, action="append", help="Old mails in the database (repeatable).")
+    options = parser.parse_args()
+    house.check_mails(parser, options.mails)
+    house.say_what("Rows", options.mails)
+    try:
+        for rows in options.rows or ROWS:
+            measure(rows, options.mails)
+    except house.ServiceMissing as missing:
+        raise SystemExit(f"{missing}. Start it, please.") from missing
+
+
+if __name__ == "__main__":
+    main()
