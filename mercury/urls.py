@@ -46,6 +46,9 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),
     path("admin/sandbox/<slug:account>/clear/", admin.site.admin_view(sandbox.clear), name="sandbox-clear"),
     path("admin/sandbox/<slug:account>/<str:key>/", admin.site.admin_view(sandbox.message), name="sandbox-message"),
+    path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),
+    path("admin/sandbox/<slug:account>/<str:key>/message.eml", admin.site.admin_view(sandbox.message_source)),
+    path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
     path("admin/", admin.site.urls),
 ]
 

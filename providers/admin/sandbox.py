@@ -1,6 +1,7 @@
 """The sandbox for operators: what its accounts took, as a mailbox, and the panel that makes them misbehave."""
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,82 +13,129 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from mercury.lib import durations
+from mercury.lib import durations, preview
+from mercury.lib.preview import Preview
 from providers import registry
 from providers.models import Account
 from providers.sandbox import faults, mailbox
-from providers.sandbox.faults import FaultKind
+from providers.sandbox.faults import FaultSetting
 
-MAILS_SHOWN = 100
-SOURCE_SHOWN = 200_000  # bytes
+MAILS_A_PAGE = 50
 _DURATIONS = (("1m", "1 minute"), ("5m", "5 minutes"), ("30m", "30 minutes"), ("1h", "1 hour"))
+_KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in faults.MEANINGS.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was typed into the fault panel of an account, and what is wrong with it."""
+
+    account: str
+    kind: str
+    value: str
+    duration: str
+    error: str
 
 
 @require_safe
 def inbox(request: HttpRequest) -> HttpResponse:
     """The mails of one sandbox account, newest first, and the fault panel of each."""
     _check(request, "providers.view_account")
+    return _inbox(request, request.GET.get("account", ""))
+
+
+def _inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpResponse:
     accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
     if not accounts:
         registry.candidates()
         accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
-    shown = next((one for one in accounts if one.name == request.GET.get("account")), accounts[0] if accounts else None)
-    now = timezone.now()
+    shown = next((one for one in accounts if one.name == name), accounts[0] if accounts else None)
+    now, words = timezone.now(), request.GET.get("q", "").strip()
+    before, after = request.GET.get("before", ""), request.GET.get("after", "")
     context = {
         "title": "Sandbox",
-        "boxes": [_box(account, now) for account in accounts],
+        "boxes": [_box(account, now, typed) for account in accounts],
         "shown": shown,
-        "kept": mailbox.messages(shown.name, limit=MAILS_SHOWN) if shown else [],
-        "limit": MAILS_SHOWN,
-        "fault_kinds": FaultKind.choices,
+        "page": mailbox.page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE) if shown else None,
+        "words": words,
+        "fault_kinds": _KINDS,
         "durations": _DURATIONS,
+        "error": typed.error if typed else "",
         "may_change": request.user.has_perm("providers.change_account"),
     }
-    return _page(request, "admin/sandbox/inbox.html", context)
+    return _page(request, "admin/sandbox/inbox.html", context, status=400 if typed else 200)
 
 
 @require_safe
 def message(request: HttpRequest, account: str, key: str) -> HttpResponse:
-    """One mail as the sandbox took it: text, headers, source. Its HTML is never rendered here."""
-    _check(request, "providers.view_account")
-    _account(account)
-    try:
-        source = mailbox.source(account, key)
-        parsed = mailbox.read(account, key)
-    except mailbox.NoSuchMail as error:
-        raise Http404(str(error)) from error
-    body = parsed.get_body(preferencelist=("plain",))
+    """One mail as the sandbox took it: HTML, text, headers, source, files."""
+    shown = _read(request, account, key)
+    headers = {name.lower(): value for name, value in reversed(shown.headers)}
     context = {
-        "title": str(parsed.get("Subject", "")) or "(no subject)",
+        "title": headers.get("subject") or "(no subject)",
         "account": account,
-        "headers": [(name, str(value)) for name, value in parsed.items()],
-        "text": body.get_content() if body is not None else "",
-        "source": source[:SOURCE_SHOWN].decode("utf-8", "replace"),
-        "cut": len(source) > SOURCE_SHOWN,
-        "mail_id": str(parsed.get("X-Mercury-ID", "")),
+        "preview": shown,
+        "parts_at": reverse("sandbox-message", args=[account, key]),
+        "images_on": request.GET.get("images") == "on",
+        "mail_id": mailbox.mail_id(headers.get("x-mercury-id", "")),
     }
     return _page(request, "admin/sandbox/message.html", context)
 
 
+@require_safe
+def message_html(request: HttpRequest, account: str, key: str) -> HttpResponse:
+    """The HTML of one mail for the frame, cleaned; remote images only with `?images=on`."""
+    shown = _read(request, account, key)
+    if not shown.html:
+        raise Http404("This mail has no HTML.")
+    return preview.html_response(shown, remote_images=request.GET.get("images") == "on")
+
+
+@require_safe
+def message_source(request: HttpRequest, account: str, key: str) -> HttpResponse:
+    """One mail as it was taken, to be kept."""
+    return preview.source_response(_read(request, account, key), key)
+
+
+@require_safe
+def message_file(request: HttpRequest, account: str, key: str, number: int) -> HttpResponse:
+    """One file of a mail, to be kept."""
+    file = _read(request, account, key).file(number)
+    if file is None:
+        raise Http404("This mail has no such file.")
+    return preview.file_response(file)
+
+
+def _read(request: HttpRequest, account: str, key: str) -> Preview:
+    _check(request, "providers.view_account")
+    _account(account)
+    try:
+        return preview.read(mailbox.source(account, key))
+    except mailbox.NoSuchMail as error:
+        raise Http404(str(error)) from error
+
+
 @require_http_methods(["POST"])
 def set_fault(request: HttpRequest, account: str) -> HttpResponse:
-    """Make the account misbehave until a time, or behave again."""
+    """Make the account misbehave until a time, or behave again. What cannot be read is named, and what was typed is kept."""
     _check(request, "providers.change_account")
     row = _account(account)
-    kind, value = request.POST.get("kind", ""), request.POST.get("value", "").strip()
-    if not kind:
+    if not request.POST.get("kind"):
         registry.set_fault(row, None)
         messages.success(request, f"The sandbox {account} behaves again.")
         return redirect(f"{reverse('sandbox')}?account={account}")
+    kind, value, duration = (request.POST.get(name, "").strip() for name in ("kind", "value", "for"))
     try:
-        until = timezone.now() + min(durations.parse(request.POST.get("for", "")), dt.timedelta(days=1))
-        fault = faults.parse(f"{kind}={value}" if value else kind, until=until)
+        fault = _fault(kind, value, duration)
     except ValueError as error:
-        messages.error(request, f"The sandbox {account} was not changed. {error}")
-        return redirect(f"{reverse('sandbox')}?account={account}")
+        return _inbox(request, account, Typed(account, kind, value, duration, str(error)))
     registry.set_fault(row, fault)
-    messages.success(request, f"The sandbox {account} is told {fault} until {until:%H:%M:%S} UTC.")
+    messages.success(request, f"The sandbox {account} is told {fault} until {fault.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
+
+
+def _fault(kind: str, value: str, duration: str) -> FaultSetting:
+    until = timezone.now() + min(durations.parse(duration), dt.timedelta(days=1))
+    return faults.parse(f"{kind}={value}" if value else kind, until=until)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -116,7 +164,7 @@ def _mails(count: int) -> str:
     return "1 mail" if count == 1 else f"{count} mails"
 
 
-def _box(account: Account, now: dt.datetime) -> dict[str, Any]:
+def _box(account: Account, now: dt.datetime, typed: Typed | None) -> dict[str, Any]:
     fault = registry.fault_of(account)
     acting = fault is not None and fault.until > now
     return {
@@ -124,6 +172,7 @@ def _box(account: Account, now: dt.datetime) -> dict[str, Any]:
         "count": mailbox.count(account.name),
         "fault": fault if acting else None,
         "used": registry.is_used(account) and account.enabled,
+        "typed": typed if typed and typed.account == account.name else None,
     }
 
 
@@ -139,5 +188,5 @@ def _check(request: HttpRequest, permission: str) -> None:
         raise PermissionDenied
 
 
-def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    return TemplateResponse(request, template, {**admin.site.each_context(request), **context})
+def _page(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    return TemplateResponse(request, template, {**admin.site.each_context(request), **context}, status=status)

@@ -9,12 +9,20 @@ from django.db.models import TextChoices
 class FaultKind(TextChoices):
     """The ways in which a provider fails."""
 
-    SLOW = "slow", "Slow"  # takes the mail after so many seconds
-    REFUSE = "refuse", "Refuses"  # answers with this status and takes nothing
-    HANG = "hang", "Hangs"  # never answers, takes nothing
-    LOSE = "lose", "Loses the answer"  # takes the mail, and the connection breaks before the answer
-    FLAP = "flap", "Flaps"  # well and refusing (503) in turn, so many seconds each
+    SLOW = "slow", "Slow"
+    REFUSE = "refuse", "Refuses"
+    HANG = "hang", "Hangs"
+    LOSE = "lose", "Loses the answer"
+    FLAP = "flap", "Flaps"
 
+
+MEANINGS = {
+    FaultKind.SLOW: "takes the mail after so many seconds",
+    FaultKind.REFUSE: "answers with this status and takes nothing",
+    FaultKind.HANG: "never answers, takes nothing",
+    FaultKind.LOSE: "takes the mail, and the connection breaks before the answer",
+    FaultKind.FLAP: "well and refusing (503) in turn, so many seconds each",
+}
 
 _DEFAULTS = {FaultKind.SLOW: 3.0, FaultKind.REFUSE: 503.0, FaultKind.FLAP: 10.0}
 

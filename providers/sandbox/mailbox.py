@@ -8,14 +8,18 @@ import os
 import re
 import socket
 import time
+import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from email.message import EmailMessage as ParsedMail
 from pathlib import Path
 
 from django.conf import settings
 
+from mercury.lib import preview
+
 _written = itertools.count()
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"
+_HEADERS_READ = 64 * 1024  # bytes of a mail's beginning
 _PRUNE_EVERY = 20  # counting the folder at each mail would cost more than writing the mail
 
 
@@ -33,7 +37,21 @@ class KeptMail:
     sender: str
     to: str
     subject: str
-    mail_id: str  # X-Mercury-ID, empty where the mail did not come from Mercury's mails
+    mail_id: str  # X-Mercury-ID, empty where it is none of Mercury's ids
+
+    def fits(self, words: Iterable[str]) -> bool:
+        """Whether each word, in lower case, is somewhere in its addresses, its subject or the id of its mail."""
+        shown = f"{self.to}\n{self.sender}\n{self.subject}\n{self.mail_id}".lower()
+        return all(word in shown for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a mailbox, newest first. `newer` and `older` are where the neighbouring pages begin, empty at the ends."""
+
+    mails: list[KeptMail]
+    newer: str
+    older: str
 
 
 def folder(account: str) -> Path:
@@ -65,23 +83,39 @@ def keep(account: str, content: bytes) -> str:
 
 def messages(account: str, *, limit: int = 100) -> list[KeptMail]:
     """The newest mails, newest first. Reads the headers of at most `limit` files."""
-    found = []
-    for path in _newest_first(account)[:limit]:
+    return page(account, size=limit).mails
+
+
+def page(account: str, *, words: str = "", before: str = "", after: str = "", size: int = 50) -> Page:
+    """The mails that `words` fit, older than the one with the key `before`, or newer than `after`; else the newest.
+
+    Reads the headers of as many files as it takes to fill the page: of all of them where few mails fit.
+    """
+    paths, wanted = _newest_first(account), words.lower().split()
+    if after:
+        found = list(itertools.islice(_fitting((one for one in paths[::-1] if _key(one) > after), wanted), size + 1))
+        mails = found[:size][::-1]
+        return Page(mails, mails[0].key if len(found) > size else "", mails[-1].key if mails else "")
+    found = list(
+        itertools.islice(_fitting((one for one in paths if not before or _key(one) < before), wanted), size + 1)
+    )
+    mails = found[:size]
+    return Page(mails, mails[0].key if before and mails else "", mails[-1].key if len(found) > size else "")
+
+
+def _fitting(paths: Iterable[Path], words: list[str]) -> Iterator[KeptMail]:
+    for path in paths:
         try:
-            found.append(_summary(path))
+            mail = _summary(path)
         except FileNotFoundError:  # pruned, or moved by a mail reader, since the folder was listed
             continue
-    return found
+        if mail.fits(words):
+            yield mail
 
 
 def count(account: str) -> int:
     """How many mails the mailbox holds."""
     return len(_newest_first(account))
-
-
-def read(account: str, key: str) -> ParsedMail:
-    """One mail, parsed. Raises NoSuchMail."""
-    return email.message_from_bytes(source(account, key), policy=email.policy.default)
 
 
 def source(account: str, key: str) -> bytes:
@@ -125,14 +159,23 @@ def _key(path: Path) -> str:
 
 def _summary(path: Path) -> KeptMail:
     with path.open("rb") as file:
-        headers = email.message_from_bytes(file.read(64 * 1024), policy=email.policy.default)
+        headers = email.message_from_bytes(file.read(_HEADERS_READ), policy=email.policy.compat32)
     stamp = path.name.partition(".")[0]
+    ours = re.fullmatch(r"[0-9]{19}", stamp)  # nanoseconds; other programs put mails here too
     return KeptMail(
         key=_key(path),
-        received_at=dt.datetime.fromtimestamp(int(stamp) / 1e9 if stamp.isdigit() else path.stat().st_mtime, dt.UTC),
+        received_at=dt.datetime.fromtimestamp(int(stamp) / 1e9 if ours else path.stat().st_mtime, dt.UTC),
         size=path.stat().st_size,
-        sender=str(headers.get("From", "")),
-        to=str(headers.get("To", "")),
-        subject=str(headers.get("Subject", "")),
-        mail_id=str(headers.get("X-Mercury-ID", "")),
+        sender=preview.decoded(headers.get("From", "")),
+        to=preview.decoded(headers.get("To", "")),
+        subject=preview.decoded(headers.get("Subject", "")),
+        mail_id=mail_id(str(headers.get("X-Mercury-ID", ""))),
     )
+
+
+def mail_id(text: str) -> str:
+    """The id that X-Mercury-ID names; empty if it names none."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return ""

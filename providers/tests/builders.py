@@ -1,7 +1,10 @@
 """Sandbox accounts for the tests, with the switches of their faults; the cast calls them olympus and hades."""
 
 import datetime as dt
+import email
+import email.policy
 from dataclasses import dataclass
+from email.message import EmailMessage
 from typing import Any
 
 from mercury.lib import database_clock
@@ -50,3 +53,8 @@ class SandboxAccount:
 
 def sandbox_account(name: str, *, weight: int = 1) -> SandboxAccount:
     return SandboxAccount(registry.register(name, "sandbox", {}, weight=weight, by="test"))
+
+
+def opened(account: str, key: str) -> EmailMessage:
+    """A mail that the sandbox took, parsed."""
+    return email.message_from_bytes(mailbox.source(account, key), policy=email.policy.default)

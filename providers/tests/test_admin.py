@@ -1,6 +1,7 @@
 """The operators' pages of accounts and of the sandbox."""
 
 import datetime as dt
+from email.message import EmailMessage as StandardMessage
 
 import pytest
 from django.contrib.auth.models import User
@@ -221,7 +222,72 @@ def test_a_mail_that_is_not_there_is_not_found(operator, olympus, url):
 
 
 def test_an_empty_mailbox_says_how_to_fill_it(operator, olympus):
-    assert "It has taken no mail yet" in operator.get("/admin/sandbox/").text
+    page = operator.get("/admin/sandbox/").text
+
+    assert "It has taken no mail yet" in page
+    assert "manage.py send" in page
+
+
+def test_the_mailbox_is_searched_and_paged(operator, olympus, monkeypatch):
+    monkeypatch.setattr("providers.admin.sandbox.MAILS_A_PAGE", 1)
+    for subject in ("First", "Second"):
+        mailbox.keep("olympus", f"Subject: {subject}\n\nhi".encode())
+
+    newest = operator.get("/admin/sandbox/?account=olympus").text
+    found = operator.get("/admin/sandbox/?account=olympus&q=first").text
+
+    assert "Second" in newest
+    assert "First" not in newest
+    assert "before=" in newest
+    assert "First" in found
+    assert "No mail matches" in operator.get("/admin/sandbox/?account=olympus&q=third").text
+
+
+def test_a_kept_mail_leads_to_the_page_of_its_mail(operator, olympus):
+    mail_id = "019aa3f2-6c1e-7b40-9d55-3f1c8ee0a417"
+    key = mailbox.keep("olympus", f"Subject: hi\nX-Mercury-ID: {mail_id}\n\nhi".encode())
+
+    for url in ("/admin/sandbox/?account=olympus", f"/admin/sandbox/olympus/{key}/"):
+        assert f'href="/admin/mails/mail/{mail_id}/change/"' in operator.get(url).text
+
+
+def test_a_kept_mail_is_taken_apart(operator, olympus):
+    message = StandardMessage()
+    message.set_content("Hi")
+    message.add_alternative('<p onclick="x">Hi</p><img src="https://evil.example/x.png">', subtype="html")
+    message.add_attachment(b"thunder", maintype="text", subtype="html", filename="bolt.html")
+    at = f"/admin/sandbox/olympus/{mailbox.keep('olympus', message.as_bytes())}/"
+
+    page, html, with_images = (operator.get(at + tail) for tail in ("", "html", "html?images=on"))
+    source, file = operator.get(f"{at}message.eml"), operator.get(f"{at}files/1")
+
+    assert (
+        f'<iframe class="mail-frame" sandbox referrerpolicy="no-referrer" title="HTML of the mail" src="{at}html">'
+        in page.text
+    )
+    assert "1 remote image off" in page.text
+    assert "<p>Hi</p><img>" in html.text
+    assert "evil.example" in with_images.text
+    assert html["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert source.content == message.as_bytes()
+    assert file.content == b"thunder"
+    assert file["Content-Disposition"] == 'attachment; filename="bolt.html"'
+    assert operator.get(f"{at}files/2").status_code == 404
+
+
+def test_a_mail_without_html_has_no_frame(operator, olympus):
+    at = f"/admin/sandbox/olympus/{kept_mail('olympus')}/"
+
+    assert "<iframe" not in operator.get(at).text
+    assert operator.get(f"{at}html").status_code == 404
+
+
+@pytest.mark.parametrize("tail", ["", "html", "message.eml", "files/1"])
+def test_parts_of_a_mail_are_for_those_who_may_see_accounts(client, olympus, tail):
+    user = User.objects.create_user("iris", password="rainbow", is_staff=True)
+    client.force_login(user)
+
+    assert client.get(f"/admin/sandbox/olympus/{kept_mail('olympus')}/{tail}").status_code == 403
 
 
 def test_a_fault_is_set_with_an_end_and_taken_away(operator, olympus):
@@ -241,10 +307,20 @@ def test_a_fault_is_set_with_an_end_and_taken_away(operator, olympus):
     "form", [{"kind": "zeus", "for": "1m"}, {"kind": "slow", "value": "x", "for": "1m"}, {"kind": "hang"}]
 )
 def test_a_fault_that_is_none_changes_nothing(operator, olympus, form):
-    page = operator.post("/admin/sandbox/olympus/fault/", form, follow=True).text
+    response = operator.post("/admin/sandbox/olympus/fault/", form)
 
-    assert "olympus was not changed." in page
+    assert response.status_code == 400
+    assert "<title>Error: Sandbox" in response.text
+    assert "olympus was not changed" in response.text
     assert registry.fault_of(olympus) is None
+
+
+def test_what_was_typed_into_the_fault_panel_is_kept(operator, olympus):
+    page = operator.post("/admin/sandbox/olympus/fault/", {"kind": "refuse", "value": "99 <", "for": "30m"}).text
+
+    assert 'value="99 &lt;"' in page
+    assert '<option value="refuse" selected>' in page
+    assert '<option value="30m" selected>' in page
 
 
 def test_the_mailbox_is_emptied_after_saying_how_many(operator, olympus):

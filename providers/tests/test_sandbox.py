@@ -14,6 +14,7 @@ from providers.sandbox import faults, mailbox
 from providers.sandbox.faults import FaultKind, FaultSetting
 from providers.sandbox.mailbox import NoSuchMail
 from providers.tests import accounts, tables
+from providers.tests.builders import opened
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(minutes=1)
@@ -111,7 +112,7 @@ def test_a_kept_mail_is_listed_and_read():
     (kept,) = _kept()
     assert (kept.sender, kept.to, kept.subject) == ("zeus@olimpus.com", "hera@olimpus.com", "Grüße")
     assert mailbox.count("olympus") == 1
-    read = mailbox.read("olympus", outcome.provider_message_id)
+    read = opened("olympus", outcome.provider_message_id)
     assert read.get_content().strip() == "Χαῖρε"
     assert read["Message-ID"] == f"<{accounts.MAIL_ID}@olimpus.com>"
     assert b"X-Mercury-ID" in mailbox.source("olympus", kept.key)
@@ -131,7 +132,7 @@ def test_a_mail_that_a_reader_has_seen_is_still_found():
     new.rename(mailbox.folder("olympus") / "cur" / f"{key}:2,S")
 
     assert [kept.key for kept in _kept()] == [key]
-    assert mailbox.read("olympus", key)["Subject"] == "You made my day"
+    assert opened("olympus", key)["Subject"] == "You made my day"
 
 
 def test_only_the_newest_are_kept(settings):
@@ -142,7 +143,7 @@ def test_only_the_newest_are_kept(settings):
 
     assert [kept.key for kept in _kept()] == [keys[3], keys[2]]
     with pytest.raises(NoSuchMail):
-        mailbox.read("olympus", keys[0])
+        opened("olympus", keys[0])
 
 
 def test_the_mailbox_stays_bounded_by_itself(settings):
@@ -152,6 +153,48 @@ def test_the_mailbox_stays_bounded_by_itself(settings):
         mailbox.keep("olympus", b"Subject: hi\n\nhi")
 
     assert mailbox.count("olympus") < 30
+
+
+def subjects(**where):
+    return [kept.subject for kept in mailbox.page("olympus", size=2, **where).mails]
+
+
+def test_pages_go_to_older_mails_and_back():
+    for number in range(5):
+        mailbox.keep("olympus", f"Subject: {number}\n\nhi".encode())
+
+    first = mailbox.page("olympus", size=2)
+    second = mailbox.page("olympus", size=2, before=first.older)
+    third = mailbox.page("olympus", size=2, before=second.older)
+    back = mailbox.page("olympus", size=2, after=second.newer)
+
+    assert [kept.subject for kept in [*first.mails, *second.mails, *third.mails]] == ["4", "3", "2", "1", "0"]
+    assert back.mails == first.mails
+    assert (first.newer, third.older, back.newer) == ("", "", "")
+
+
+def test_search_takes_every_word_anywhere_in_the_heading():
+    mailbox.keep("olympus", b"From: zeus@olimpus.com\nTo: hera@olimpus.com\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n\nhi")
+    mailbox.keep("olympus", f"To: iris@olimpus.com\nSubject: hi\nX-Mercury-ID: {accounts.MAIL_ID}\n\nhera".encode())
+
+    assert subjects(words="hera ZEUS") == ["Grüße"]
+    assert subjects(words="grüße") == ["Grüße"]
+    assert subjects(words=accounts.MAIL_ID[:8]) == ["hi"]
+    assert subjects(words="hera iris") == []
+
+
+@pytest.mark.parametrize("header", ["../../admin", "", "\xff", "1"])
+def test_an_id_that_is_none_of_ours_leads_to_no_mail(header):
+    mailbox.keep("olympus", f"X-Mercury-ID: {header}\n\nhi".encode("latin-1"))
+
+    assert mailbox.page("olympus").mails[0].mail_id == ""
+
+
+def test_a_mail_that_another_program_put_there_is_dated_by_its_file():
+    mailbox.keep("olympus", b"Subject: hi\n\nhi")
+    (mailbox.folder("olympus") / "new" / "1795543646.M1.host").write_bytes(b"Subject: copied\n\nhi")
+
+    assert all(kept.received_at.year > 2025 for kept in mailbox.page("olympus").mails)
 
 
 def test_clearing_says_how_many_there_were():

@@ -5,7 +5,7 @@ import pytest
 from providers import trial
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Refused, Unknown
-from providers.sandbox import mailbox
+from providers.tests.builders import opened
 
 OLYMPUS = AccountConfig("olympus", "sandbox")
 
@@ -14,7 +14,7 @@ def test_the_test_mail_arrives():
     outcome = trial.send(OLYMPUS, sender="Zeus <zeus@olimpus.com>", recipient="hera@olimpus.com")
 
     assert isinstance(outcome, Accepted)
-    read = mailbox.read("olympus", outcome.provider_message_id)
+    read = opened("olympus", outcome.provider_message_id)
     assert read["To"] == "hera@olimpus.com"
     assert read["Message-ID"].endswith("@olimpus.com>")
     assert "olympus" in read.get_content()

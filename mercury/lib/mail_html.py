@@ -1,0 +1,103 @@
+"""A mail's HTML made harmless, and the answer that carries it. Three fences, each of which holds alone.
+
+The cleaner takes out what runs, loads or sends; the answer's own Content-Security-Policy forbids it once more; and the
+page shows the answer in a frame without any allowance.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import nh3
+from django.http import HttpResponse
+
+POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'; frame-ancestors 'self'"
+POLICY_WITH_REMOTE_IMAGES = POLICY.replace("img-src data: 'self'", "img-src data: 'self' https: http:")
+AT_MOST = 2_000_000  # characters; more is cut
+
+_TAGS = (nh3.ALLOWED_TAGS | {"font", "tfoot"}) - {"area", "map"}
+_EVERYWHERE = {"align", "bgcolor", "dir", "height", "lang", "role", "style", "title", "valign", "width"}
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": _EVERYWHERE,
+    "a": {"href"},
+    "font": {"color", "face", "size"},
+    "img": {"alt", "border", "src"},
+    "ol": {"start", "type"},
+    "table": {"border", "cellpadding", "cellspacing"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan", "scope"},
+}
+_HARMLESS_STYLES = """
+    background background-color border border-bottom border-collapse border-color border-left border-radius border-right
+    border-spacing border-style border-top border-width box-sizing clear color direction display float font font-family
+    font-size font-style font-weight height letter-spacing line-height list-style-type margin margin-bottom margin-left
+    margin-right margin-top max-height max-width min-height min-width overflow overflow-wrap padding padding-bottom
+    padding-left padding-right padding-top text-align text-decoration text-indent text-transform vertical-align
+    white-space width word-break word-spacing
+"""
+_STYLES = set(_HARMLESS_STYLES.split())
+_PICTURE = re.compile(r"data:image/(png|gif|jpeg|webp)[;,]", re.IGNORECASE)
+_LOADS = re.compile(r"url|image|\\", re.IGNORECASE)  # \\ begins an escape, which may spell either
+_REMOTE = re.compile(r"\s*https?://", re.IGNORECASE)
+_PAGE = (
+    '<!doctype html><html><head><meta charset="utf-8"><title>HTML of a mail</title><style>'
+    "html{{background:#fff;color:#000;color-scheme:light}}"
+    "body{{margin:1rem;font:1rem/1.5 serif;overflow-wrap:break-word}}img{{max-width:100%}}"
+    "</style></head><body>{}</body></html>"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Harmless:
+    """HTML without scripts, forms, frames, styles of its own page, and, unless asked for, remote images."""
+
+    text: str
+    remote_images: int  # as many want to be fetched from elsewhere
+
+
+def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Harmless:
+    """The HTML with nothing left that runs, sends or leads away by itself.
+
+    `pictures`: data: URLs of the pictures that the mail carries, by Content-ID. Links stay readable and open nothing: the
+    frame allows no new window. Remote images keep their address only with `remote_images`.
+    """
+    found = 0
+
+    def filtered(tag: str, attribute: str, value: str) -> str | None:
+        nonlocal found
+        if attribute == "style":
+            if not _LOADS.search(value):
+                return value
+            found += 1
+            return value if remote_images else None
+        if (tag, attribute) != ("img", "src"):  # it is asked about tags that are not kept, too
+            return value
+        if value.strip().lower().startswith("cid:"):
+            return pictures.get(value.strip()[4:])
+        if _REMOTE.match(value):
+            found += 1
+            return value if remote_images else None
+        return value if _PICTURE.match(value) else None
+
+    text = nh3.clean(
+        html[:AT_MOST],
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        attribute_filter=filtered,
+        filter_style_properties=_STYLES,
+        url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
+        url_relative="deny",
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
+    return Harmless(text, found)
+
+
+def response(harmless: Harmless, *, remote_images: bool) -> HttpResponse:
+    """The answer for the frame. It may be framed by our own pages only, and says nothing to anybody of where it stood."""
+    answer = HttpResponse(_PAGE.format(harmless.text))
+    answer["Content-Security-Policy"] = POLICY_WITH_REMOTE_IMAGES if remote_images else POLICY
+    answer["X-Frame-Options"] = "SAMEORIGIN"
+    answer["X-Content-Type-Options"] = "nosniff"
+    answer["Referrer-Policy"] = "no-referrer"
+    return answer
