@@ -112,6 +112,11 @@ class Run:
             if mail.count("SEND") and began <= mail.first("NEW").at_ns < ended
         ]
 
+    def first_call_after(self, moment: int) -> float:
+        """Seconds from this moment (nanoseconds since the Unix epoch) to the first call that a provider took since."""
+        arrived = [one.at_ns for one in self.ledgers.taken if one.at_ns >= moment]
+        return (min(arrived) - moment) / 1e9 if arrived else math.inf
+
     @property
     def unknowns(self) -> int:
         """Unknown outcomes on record."""

@@ -100,12 +100,18 @@ class Postgresql(Server):
         return _takes_connections(self.url)
 
     def kill_a_session(self) -> None:
-        """SIGKILL one session's process, as a kernel short of memory does: PostgreSQL ends all others, and recovers."""
+        """SIGKILL one session's process, as a kernel short of memory does: PostgreSQL ends all others, and recovers.
+
+        Returns once it takes connections again.
+        """
         clients = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
             cursor.execute(clients)
             for (pid,) in cursor.fetchmany(1):
                 os.kill(pid, signal.SIGKILL)
+            with suppress(psycopg2.OperationalError):  # this session is ended with the others
+                cursor.execute("SELECT pg_sleep(60)")
+        until(self.answers, 60, self.log.read_text)
 
 
 class Redis(Server):

@@ -32,3 +32,9 @@ def is_broken(name: str, built: Rig) -> bool:
 @pytest.mark.parametrize("name", ["redis-flushed", "redis-killed", "redis-silent", "redis-full", "redis-password"])
 def test_nobody_notices_what_happens_to_redis(built, name):
     assert not is_broken(name, built)
+
+
+@only_full
+@pytest.mark.parametrize("name", ["postgresql-restarted", "postgresql-crashed", "postgresql-session"])
+def test_clients_are_asked_for_patience_while_postgresql_is_away(built, name):
+    assert not is_broken(name, built)

@@ -71,7 +71,7 @@ class House:
         """Start the web process and wait until it answers."""
         gunicorn = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
         process = self.start(*gunicorn, **environment)
-        until(self.answers, 30, self.logs.read_text)
+        until(self.answers, 60, self.logs.read_text)
         return process
 
     def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -82,7 +82,7 @@ class House:
         """Whether the web process says that it is ready."""
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def make_key(self) -> None:
