@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from mails import rollups
 from mails.models import Event, IdempotencyKey, Mail
 from mails.rollups import Key, Tally
-from mails.states import ENDINGS, LEASED, TRANSITIONS, AttemptState, Counted, Ending, RecipientState, Status
+from mails.states import DUPLICATE, ENDINGS, LEASED, TRANSITIONS, AttemptState, Counted, Ending, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 
@@ -94,6 +94,21 @@ def state_of(row: Mapping[str, Any]) -> MailState:
     )
 
 
+# Asked once a statement, not once a row.
+HOUSE_IS_OPEN = "NOT EXISTS (SELECT 1 FROM mails_household WHERE released_at IS NULL)"
+
+
+def standing(mail: Mail) -> MailState:
+    """The state of a mail that was read."""
+    return state_of({name: getattr(mail, name) for name in STATE_COLUMNS})
+
+
+def at_rest(state: MailState, status: Status, **changes: Any) -> MailState:
+    """The state of a mail that is in nobody's hand."""
+    freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None, "claims": 0}
+    return replace(state, status=status, **freed | changes)
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptOpened:
     """A call about to be made; committed before the provider hears of it."""
@@ -135,6 +150,7 @@ class Step:
     """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
 
     The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
+    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while the house is held.
     """
 
     mail_id: uuid.UUID
@@ -146,6 +162,7 @@ class Step:
     opened: AttemptOpened | None = None
     recipients: tuple[RecipientSettled, ...] = ()
     attempts: int = 0
+    wish: str = ""  # as `Mail.wish` has it; a step that does not know of it is not taken, one that does uses it up
 
     def check(self) -> None:
         """Raise IllegalTransition if `after` may not follow `before`, or a lease and the state do not agree."""
@@ -328,6 +345,43 @@ def record_late(results: Iterable[LateResult]) -> None:
             record_late([one])
 
 
+def wish(mail_ids: Iterable[uuid.UUID], text: str, event: EventDraft) -> set[uuid.UUID]:
+    """Store a wish (empty: take it back) with mails whose call is under way, and return the ids of those.
+
+    It is carried out when the call is closed; a later wish takes the place of an earlier one.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE mails_mail SET wish = %s FROM {recordset.source('r', {'id': 'uuid'})}"  # noqa: S608
+            f" WHERE mails_mail.id = r.id AND mails_mail.status = '{Status.SENDING}' RETURNING mails_mail.id",
+            [text, recordset.encode({"id": mail_id} for mail_id in mail_ids)],
+        )
+        stored = {as_uuid(row[0]) for row in cursor.fetchall()}
+        _execute([_insert("mails_event", _EVENT_COLUMNS, _event_rows((mail_id, (event,)) for mail_id in stored))])
+    return stored
+
+
+def note_duplicates(attempts: Mapping[uuid.UUID, int], event: EventDraft) -> set[uuid.UUID]:
+    """Mark mails that are done though an earlier attempt (its number) was accepted too; each once. Returns their ids."""
+    rows = [{"id": mail_id, "number": number} for mail_id, number in attempts.items()]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE mails_mail SET reason_code = %s"  # noqa: S608
+            f" FROM {recordset.source('r', {'id': 'uuid', 'number': 'int'})}"
+            f" WHERE mails_mail.id = r.id AND mails_mail.status = '{Status.DONE}'"
+            " AND mails_mail.attempt_count > r.number AND mails_mail.reason_code <> %s RETURNING mails_mail.id",
+            [DUPLICATE, recordset.encode(rows), DUPLICATE],
+        )
+        marked = {as_uuid(row[0]) for row in cursor.fetchall()}
+        _execute([_insert("mails_event", _EVENT_COLUMNS, _event_rows((mail_id, (event,)) for mail_id in marked))])
+    return marked
+
+
+def prolong(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
+    """Give mails whose time is over, or nearly, until then."""
+    Mail.objects.filter(pk__in=mail_ids, expires_at__lt=until).update(expires_at=until)
+
+
 def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
     """Record an event that a client posts, and return it. It never moves the mail."""
     return Event.objects.create(mail=mail, created_at=database_clock.now_ns(), created_by=by, event=event, blob=blob)
@@ -366,18 +420,25 @@ def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.d
 
 
 def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
-    columns = {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int"} | STATE_COLUMNS
+    columns = {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "wish": "text"} | STATE_COLUMNS
     rows = [
-        {"id": step.mail_id, "before": step.before, "fence": step.fence, "attempts": step.attempts}
+        {
+            "id": step.mail_id,
+            "before": step.before,
+            "fence": step.fence,
+            "attempts": step.attempts,
+            "wish": step.wish,
+        }
         | _row(step.after, STATE_COLUMNS)
         for step in steps
     ]
     changes = ", ".join(f"{name} = r.{name}" for name in STATE_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE mails_mail SET {changes} FROM {recordset.source('r', columns)}"  # noqa: S608
+            f"UPDATE mails_mail SET {changes}, wish = '' FROM {recordset.source('r', columns)}"  # noqa: S608
             " WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts"
             " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
+            f" AND mails_mail.wish = r.wish AND (r.status <> '{Status.SENDING}' OR {HOUSE_IS_OPEN})"
             " RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id",
             [recordset.encode(rows)],
         )

@@ -112,6 +112,9 @@ class Mail(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
     claims = models.PositiveSmallIntegerField(default=0, help_text="Claims since a call was last closed.")
+    wish = models.TextField(
+        default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
+    )
 
     objects = MailQuerySet.as_manager()
 
@@ -232,6 +235,25 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class HouseHold(models.Model):
+    """A hold of the whole house: while one is not released, nothing is handed to a provider."""
+
+    id = models.BigAutoField(primary_key=True)
+    held_at = models.DateTimeField()
+    held_by = models.CharField(max_length=128)
+    note = models.TextField(blank=True)
+    at_start = models.BooleanField(default=False, help_text="Placed because of MERCURY_START_HELD.")
+    released_at = models.DateTimeField(null=True)
+    released_by = models.CharField(max_length=128, blank=True)
+
+    class Meta:
+        verbose_name = "hold of the house"
+        verbose_name_plural = "holds of the house"
+
+    def __str__(self) -> str:
+        return f"held by {self.held_by}"
 
 
 class Worker(models.Model):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mails.models import Event, Mail
-from mails.states import EventName, HoldReason, Source
+from mails.states import Action, EventName, HoldReason, Source
 from mercury.lib import durations
 from providers.outcomes import Fault
 
@@ -178,9 +178,22 @@ def _done(mail: Mail, blob: Blob) -> Entry:
     if refused:
         named = "; ".join(f"{item.text('address')} ({item.text('reason')})" for item in refused[:10])
         parts += [" Not taken: ", Strong(named), "."]
+    if too_late := _TOO_LATE.get(_inner(blob, "too_late").text("action")):
+        parts.append(too_late)
     if blob.flag("possibly_twice"):
         parts.append(" An earlier attempt gave no answer, so it may have arrived twice.")
     return Entry(f"Accepted by {blob.text('service') or 'the provider'}", parts=tuple(parts), tone="ok", icon="tick")
+
+
+_TOO_LATE = {
+    Action.CANCEL.value: " The wish to cancel it came too late.",
+    Action.HOLD.value: " The wish to hold it came too late.",
+}
+
+
+def _inner(blob: Blob, key: str) -> Blob:
+    value = blob.values.get(key)
+    return Blob.of(value) if isinstance(value, dict) else Blob("")
 
 
 def _failure(mail: Mail, blob: Blob) -> Entry:
@@ -245,14 +258,61 @@ def _discarded(mail: Mail, blob: Blob) -> Entry:
 def _held(mail: Mail, blob: Blob) -> Entry:
     reason, info = blob.text("reason"), blob.text("info")
     title, meaning = HELD_WORDS.get(reason, HELD_WORDS[HoldReason.OPERATOR.value])
-    return Entry(title, parts=(info or meaning,), tone="unknown", icon="question")
+    return Entry(title, parts=(info or meaning, *_why(blob)), tone="unknown", icon="question")
 
 
 HELD_WORDS = {
     HoldReason.UNKNOWN.value: ("Held for evidence", "It may have been sent and must not be sent twice."),
     HoldReason.POISON.value: ("Held as poison", "Three workers died while they had it."),
-    HoldReason.OPERATOR.value: ("Held", "An operator keeps it back until it is released."),
+    HoldReason.OPERATOR.value: ("Held", "It is kept back until it is released."),
 }
+
+
+def _why(blob: Blob) -> list[str]:
+    note = blob.text("note")
+    return [f" Why: “{_cut(note, 500)}”"] if note else []
+
+
+def _released(mail: Mail, blob: Blob) -> Entry:
+    return Entry("Released", parts=("It is due at once.", *_why(blob)), tone="active", icon="again")
+
+
+def _reprocess(mail: Mail, blob: Blob) -> Entry:
+    left_out = blob.strings("left_out")
+    words = f"It begins again, without {', '.join(left_out)} at first." if left_out else "It begins again."
+    return Entry("To be sent anew", parts=(words, *_why(blob)), tone="active", icon="again")
+
+
+def _cancelled(mail: Mail, blob: Blob) -> Entry:
+    words = "It is not sent any more."
+    if blob.flag("possibly_sent"):
+        words = "It is not sent again, but an earlier attempt gave no answer: it may have been sent."
+    return Entry("Cancelled", parts=(words, *_why(blob)), icon="cross")
+
+
+def _settled(mail: Mail, blob: Blob) -> Entry:
+    sent = blob.text("outcome") == Action.SENT
+    title = "Settled: it was sent" if sent else "Settled: it was not sent"
+    words = "" if sent else "It is safe to send it by another account."
+    return Entry(title, parts=(words, *_why(blob)), tone="ok" if sent else "waiting", icon="tick" if sent else "again")
+
+
+def _asked(mail: Mail, blob: Blob) -> Entry:
+    title, words = _ASKED_WORDS.get(blob.text("action"), ("Asked for something", ""))
+    return Entry(title, parts=(words, *_why(blob)), tone="waiting", icon="clock")
+
+
+_ASKED_WORDS = {
+    Action.CANCEL.value: ("Asked to cancel it", "A call is under way; unless that takes the mail, it is cancelled."),
+    Action.HOLD.value: ("Asked to hold it", "A call is under way; unless that takes the mail, it is held."),
+    Action.RELEASE.value: ("Took the wish back", "The mail goes on as if nothing had been asked for."),
+    Action.SENT.value: ("An earlier attempt was taken", "A call is under way; no other follows it."),
+}
+
+
+def _duplicate(mail: Mail, blob: Blob) -> Entry:
+    parts = (Strong(blob.text("service") or "Another account"), " took it too, so it was sent twice.")
+    return Entry("Sent twice", parts=parts, tone="unknown", icon="question")
 
 
 def _postponed(mail: Mail, blob: Blob) -> Entry:
@@ -288,7 +348,6 @@ def _reported(name: EventName, blob: Blob) -> Entry:
 
 _REPORT_TONES = {
     EventName.DELIVERED: "ok",
-    EventName.SETTLED: "ok",
     EventName.BOUNCED: "bad",
     EventName.COMPLAINED: "bad",
     EventName.DEFERRED: "waiting",
@@ -307,6 +366,12 @@ _TELLERS: dict[str, Callable[[Mail, Blob], Entry]] = {
     EventName.DISCARDED: _discarded,
     EventName.UNKNOWN: _unknown,
     EventName.HELD: _held,
+    EventName.RELEASED: _released,
+    EventName.REPROCESS: _reprocess,
+    EventName.CANCELLED: _cancelled,
+    EventName.SETTLED: _settled,
+    EventName.ASKED: _asked,
+    EventName.DUPLICATE: _duplicate,
     EventName.POSTPONED: _postponed,
     EventName.EXPIRED: _expired,
     EventName.LATE_RESULT: _late_result,

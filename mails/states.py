@@ -26,14 +26,19 @@ class HoldReason(TextChoices):
     OPERATOR = "operator", "Held by an operator"
 
 
+DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
+
 DUE = frozenset({Status.QUEUED, Status.WAITING})
 LEASED = frozenset({Status.CLAIMED, Status.SENDING})
 FINAL = frozenset({Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED})
 
 # The state before -> the states that may follow. QUEUED after a final state is a reprocess.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.CLAIMED, Status.HELD, Status.EXPIRED, Status.CANCELLED}),
-    Status.WAITING: frozenset({Status.CLAIMED, Status.QUEUED, Status.HELD, Status.EXPIRED, Status.CANCELLED}),
+    # DONE without a claim: a late answer shows that it was sent, or it is cancelled for those who have not got it.
+    Status.QUEUED: frozenset({Status.CLAIMED, Status.HELD, Status.DONE, Status.EXPIRED, Status.CANCELLED}),
+    Status.WAITING: frozenset(
+        {Status.CLAIMED, Status.QUEUED, Status.HELD, Status.DONE, Status.EXPIRED, Status.CANCELLED}
+    ),
     Status.CLAIMED: frozenset(
         {
             Status.SENDING,
@@ -43,6 +48,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
             Status.DONE,  # some recipients were taken in an earlier claim, and nobody takes the others
             Status.DISCARDED,
             Status.EXPIRED,
+            Status.CANCELLED,
         }
     ),
     Status.SENDING: frozenset(
@@ -57,13 +63,24 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
             Status.CANCELLED,
         }
     ),
-    Status.HELD: frozenset({Status.QUEUED, Status.DONE, Status.DISCARDED, Status.CANCELLED}),
+    Status.HELD: frozenset({Status.QUEUED, Status.DONE, Status.CANCELLED}),
     Status.DISCARDED: frozenset({Status.QUEUED}),
     Status.EXPIRED: frozenset({Status.QUEUED}),
     Status.CANCELLED: frozenset(),
     Status.DONE: frozenset(),
     Status.REJECTED: frozenset(),
 }
+
+
+class Action(TextChoices):
+    """What may be asked of a mail in flight. SENT and NOT_SENT settle an unknown outcome."""
+
+    CANCEL = "cancel", "Cancel"
+    HOLD = "hold", "Hold"
+    RELEASE = "release", "Release"
+    REPROCESS = "reprocess", "Reprocess"
+    SENT = "sent", "It was sent"
+    NOT_SENT = "not-sent", "It was not sent"
 
 
 class Policy(TextChoices):
@@ -114,6 +131,8 @@ class EventName(TextChoices):
     EXPIRED = "EXPIRED", "Expired"
     SETTLED = "SETTLED", "Settled"
     LATE_RESULT = "LATE RESULT", "Late result"
+    ASKED = "ASKED", "Asked for"
+    DUPLICATE = "DUPLICATE", "Sent twice"
 
     DELIVERED = "DELIVERED", "Delivered"
     DEFERRED = "DEFERRED", "Deferred"
@@ -131,6 +150,7 @@ class Actor(TextChoices):
     DISPATCHER = "Dispatcher", "Dispatcher"  # the drain
     RQ = "RQ", "RQ"  # the queue
     SWEEPER = "Sweeper", "Sweeper"  # takes up what a lost worker left
+    COMMAND = "command line", "Command line"  # an operator at a terminal
 
 
 class Source(TextChoices):

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from mails.models import Attempt, Content, Event, Mail, Recipient
 from mails.sentences import HELD_WORDS, Blob, Entry, age_words, clean, clock, tell
-from mails.states import FINAL, AttemptState, EventName, HoldReason, Status
+from mails.states import DUPLICATE, FINAL, Action, AttemptState, EventName, HoldReason, Status
 from mercury.lib import durations
 
 EVENTS_SHOWN = 200  # a page shows the first event and the last so many, unless asked for all
@@ -126,6 +126,8 @@ def badge(mail: Mail) -> Badge:
             )
         case Status.HELD:
             return _held_badge(mail.reason_code)
+        case Status.DONE if mail.reason_code == DUPLICATE:
+            return Badge("Sent twice", "unknown", "question", "Two providers took it: a late answer showed that.")
         case Status.DONE:
             note = " An earlier attempt's outcome is unknown: it may have arrived twice." if mail.doubtful else ""
             word = "Sent, possibly twice" if mail.doubtful else "Sent"
@@ -157,7 +159,8 @@ def verdict(mail: Mail, now: dt.datetime) -> str:
         case Status.CLAIMED:
             return "A worker has it and is choosing a provider."
         case Status.SENDING:
-            return f"Handed to {provider or 'a provider'}, which has not answered yet."
+            wish = _WISHES.get(Blob(mail.wish).text("action"), "")
+            return f"Handed to {provider or 'a provider'}, which has not answered yet.{wish}"
         case Status.WAITING:
             when = f" at {clock(mail.next_attempt_at)}" if mail.next_attempt_at else ""
             because = f"; the last fault was {reason}" if reason else ""
@@ -165,8 +168,7 @@ def verdict(mail: Mail, now: dt.datetime) -> str:
         case Status.HELD:
             return badge(mail).help + (f" Last at {provider}." if provider else "")
         case Status.DONE:
-            note = " It may have arrived twice: an earlier attempt gave no answer." if mail.doubtful else ""
-            return f"Taken by {provider or 'a provider'} {took} after it was accepted.{note}"
+            return f"Taken by {provider or 'a provider'} {took} after it was accepted.{_doubt(mail)}"
         case Status.DISCARDED:
             return f"No account would take it: {reason or 'no reason is on record'}. It was given up after {took}."
         case Status.EXPIRED:
@@ -175,6 +177,19 @@ def verdict(mail: Mail, now: dt.datetime) -> str:
             return f"Taken back {took} after it was accepted."
         case _:
             return "It failed validation and was never queued; the BAD REQUEST event names each fault."
+
+
+def _doubt(mail: Mail) -> str:
+    if mail.reason_code == DUPLICATE:
+        return " Another account took it too: it was sent twice."
+    return " It may have arrived twice: an earlier attempt gave no answer." if mail.doubtful else ""
+
+
+_WISHES = {
+    Action.CANCEL.value: " Unless that takes it, it is cancelled then.",
+    Action.HOLD.value: " Unless that takes it, it is held then.",
+    Action.SENT.value: " An earlier attempt was taken, so no other follows.",
+}
 
 
 # The figures

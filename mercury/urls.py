@@ -19,6 +19,10 @@ api = [
     path("mails/", mail_api.Mails.as_view(), name="api-mails"),
     path("mails", mail_api.Mails.as_view()),  # a POST must not lose its body to a redirect
     re_path(r"^mails/(?P<mail_id>[^/]+)/?$", mail_api.OneMail.as_view(), name="api-mail"),
+    *(
+        re_path(rf"^mails/(?P<mail_id>[^/]+)/{view.verb}/?$", view.as_view(), name=f"api-{view.verb}")
+        for view in (mail_api.Cancel, mail_api.Hold, mail_api.Release, mail_api.Reprocess, mail_api.Settle)
+    ),
     path("mails/<str:mail_id>/events/", mail_api.Events.as_view(), name="api-events"),
     path("mails/<str:mail_id>/events", mail_api.Events.as_view()),
     re_path(r"^mails/(?P<mail_id>[^/]+)/events/(?P<event_id>[^/]+)/?$", mail_api.OneEvent.as_view(), name="api-event"),

@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
+from mails import house
 from mercury.lib import openapi, problems
 from mercury.lib.problems import Problem
 
@@ -30,6 +31,11 @@ _ENDPOINTS = (
     ("list mails", "GET", "api-mails", ()),
     ("create a mail", "POST", "api-mails", ()),
     ("read a mail", "GET", "api-mail", ("mail_id",)),
+    ("cancel a mail", "POST", "api-cancel", ("mail_id",)),
+    ("hold a mail", "POST", "api-hold", ("mail_id",)),
+    ("release a mail", "POST", "api-release", ("mail_id",)),
+    ("reprocess a mail", "POST", "api-reprocess", ("mail_id",)),
+    ("settle a mail", "POST", "api-settle", ("mail_id",)),
     ("list the events of a mail", "GET", "api-events", ("mail_id",)),
     ("append an event to a mail", "POST", "api-events", ("mail_id",)),
     ("read an event", "GET", "api-event", ("mail_id", "event_id")),
@@ -95,20 +101,31 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
-    """Mails can be taken: the database answers and its tables are those of this version. Else 503."""
+    """Mails can be taken: the database answers and its tables are those of this version. Else 503.
+
+    A held house is ready, for it takes mails; `sending` says that it is held.
+    """
     checks = {"database": "ok", "migrations": "ok"}
+    sending = "not known"
     try:
         missing = _Migrations.missing()
-    except problems.STORE_UNAVAILABLE:
-        checks = {"database": "does not answer", "migrations": "not known"}
-    else:
         if missing:
             checks["migrations"] = f"{missing} to apply; run: python manage.py migrate"
+        else:
+            sending = _sending()
+    except problems.STORE_UNAVAILABLE:
+        checks = {"database": "does not answer", "migrations": "not known"}
     fine = all(state == "ok" for state in checks.values())
-    response = JsonResponse({"status": "ok" if fine else "unavailable", "checks": checks}, status=200 if fine else 503)
+    answer = {"status": "ok" if fine else "unavailable", "checks": checks, "sending": sending}
+    response = JsonResponse(answer, status=200 if fine else 503)
     if not fine:
         response["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
     return response
+
+
+def _sending() -> str:
+    hold = house.hold()
+    return f"held since {hold.held_at:%Y-%m-%dT%H:%M:%SZ}; manage.py release --all" if hold else "ok"
 
 
 class _Migrations:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # rest_framework.views itself imports this file, by its setti
 _EVERYONE = frozenset({Scope.MAILS_SEND, Scope.MAILS_READ, Scope.EVENTS_WRITE})
 # Django's permission that gives a person the scope.
 _PERMISSIONS = {
+    Scope.MAILS_STEER: "mails.change_mail",
     Scope.EVENTS_SYSTEM: "mails.add_event",
     Scope.PROVIDERS_READ: "providers.view_account",
     Scope.PROVIDERS_WRITE: "providers.change_account",

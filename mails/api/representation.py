@@ -10,6 +10,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 
 from mails.models import Event, Mail
+from mails.orders import Order
 from mercury.lib import filters
 from mercury.lib.filters import Kind, Sieve
 
@@ -69,6 +70,7 @@ def mail(mail: Mail, request: Request | HttpRequest) -> dict[str, Any]:
         "fault": mail.fault,
         "reason_code": mail.reason_code,
         "possibly_twice": mail.doubtful,
+        "wish": Order.parse(mail.wish).action if mail.wish else None,
         "next_attempt": iso(mail.next_attempt_at),
         "expires": iso(mail.expires_at),
         "finished": iso(mail.finished_at),

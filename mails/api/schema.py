@@ -5,9 +5,10 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 
+from mails.actions import MAX_NOTE
 from mails.api import client_events, representation
 from mails.lanes import Lane
-from mails.states import Policy, RecipientState, Status
+from mails.states import Action, Policy, RecipientState, Status
 from mails.submission import MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
 from mercury.lib.openapi import (
     IF_NONE_MATCH,
@@ -70,6 +71,11 @@ MAIL = component(
             "fault": text("Whose fault the last refusal was: message, account, rate or provider."),
             "reason_code": text("Why it stands there; stable and short, for grouping."),
             "possibly_twice": {"type": "boolean", "description": "An outcome is unknown: it may have been sent twice."},
+            "wish": {
+                "type": ["string", "null"],
+                "enum": [Action.CANCEL.value, Action.HOLD.value, Action.SENT.value, None],
+                "description": "What was asked for during the call under way; carried out when that is closed.",
+            },
             "next_attempt": moment("When it is due.", nullable=True),
             "expires": moment("When it will no longer be tried."),
             "finished": moment("When it reached its end.", nullable=True),
@@ -189,6 +195,51 @@ one_mail = extend_schema(
     responses={200: OpenApiResponse(MAIL, description="The mail, and where it stands.")}
     | _NOT_MODIFIED
     | problems(404),
+)
+_NOTE: Schema = {
+    "type": ["string", "null"],
+    "maxLength": MAX_NOTE,
+    "description": "Why; kept in the event.",
+}
+
+
+def _steering(verb: str, summary: str, description: str, **fields: Schema) -> Any:
+    """One of the verbs for a mail in flight."""
+    body = obj(fields | {"note": _NOTE}, required=tuple(fields), additionalProperties=False)
+    example = {name: field["enum"][0] for name, field in fields.items()} | {"note": "Hera asked for it."}
+    post = extend_schema(
+        operation_id=f"{verb}_mail",
+        tags=["Mails"],
+        summary=summary,
+        description=description,
+        parameters=[_MAIL_ID, REQUEST_ID],
+        request={"application/json": component(f"{verb.capitalize()}Mail", body)},
+        responses={
+            200: OpenApiResponse(MAIL, description="Done, or it was so before. The mail as it stands now."),
+            202: OpenApiResponse(MAIL, description="A call is under way; it is done when that is closed, see `wish`."),
+        }
+        | problems(400, 404, 409, 413, 415),
+        examples=[OpenApiExample("With a reason", example, request_only=True)],
+    )
+    return extend_schema_view(post=post)
+
+
+cancel = _steering("cancel", "Cancel a mail", "It is not sent any more; a call under way may still take it.")
+hold = _steering("hold", "Hold a mail", "It stays where it is until it is released or cancelled.")
+release = _steering(
+    "release", "Release a mail", "A held mail is due at once; what was asked for during a call is taken back."
+)
+reprocess = _steering(
+    "reprocess",
+    "Reprocess a mail",
+    "A mail that was discarded, has expired, waits to retry or is held begins again with all accounts, "
+    "with the same id and Message-ID. One whose outcome is unknown must be settled instead.",
+)
+settle = _steering(
+    "settle",
+    "Settle a mail",
+    "Say what became of a held mail whose outcome is unknown: `sent` ends it, `not-sent` queues it for the next account.",
+    outcome={"type": "string", "enum": [Action.SENT.value, Action.NOT_SENT.value], "description": "What happened."},
 )
 events = extend_schema_view(
     get=extend_schema(

@@ -15,8 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mails import intake, lifecycle
-from mails.api import client_events, representation, schema
+from mails import actions, intake, lifecycle
+from mails.actions import NotPossible
+from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope
 from mails.intake import (
     Client,
@@ -27,6 +28,7 @@ from mails.intake import (
 )
 from mails.keys import Scope
 from mails.models import ApiKey, Event, Mail
+from mails.orders import Order
 from mails.querysets import MailQuerySet
 from mails.states import Source
 from mails.submission import InvalidSubmission
@@ -82,6 +84,61 @@ class OneMail(Resource):
         """Show a mail."""
         rows = _visible(request).select_related("content").prefetch_related("recipients")
         return _single(request, representation.mail(_found(rows, mail_id), request))
+
+
+class Steering(Resource):
+    """Something asked of one mail: done at once, or stored as a wish while a call is under way."""
+
+    required_scopes = {"POST": Scope.MAILS_STEER}
+    verb = ""
+
+    def post(self, request: Request, mail_id: str) -> Response:
+        """Do it. 200 when it is done (or was before), 202 when it waits for a call to end, 409 when it is too late."""
+        mail = _found(_visible(request).only("id"), mail_id)
+        by = client_events.recorded_by(_key(request), request.user)
+        wanted = steering.parse(self.verb, _body(request))
+        try:
+            acted = actions.act(mail.pk, Order(wanted.action, by, wanted.note))
+        except NotPossible as too_late:
+            extra = {"state": too_late.mail.status, "possible": steering.verbs(too_late.possible)}
+            raise Problem(409, "not_possible", str(too_late), extra=extra) from None
+        body = representation.mail(acted.mail, request)
+        return Response(body, status=202 if acted.wished else 200)
+
+
+@schema.cancel
+class Cancel(Steering):
+    """Take a mail back."""
+
+    verb = "cancel"
+
+
+@schema.hold
+class Hold(Steering):
+    """Keep a mail back until it is released."""
+
+    verb = "hold"
+
+
+@schema.release
+class Release(Steering):
+    """Let a held mail go on, or take back what was asked for during a call."""
+
+    verb = "release"
+
+
+@schema.reprocess
+class Reprocess(Steering):
+    """Send a mail anew that was given up, waits, or is held."""
+
+    verb = "reprocess"
+
+
+@schema.settle
+class Settle(Steering):
+    """Say what became of a mail whose outcome is unknown."""
+
+    verb = "settle"
 
 
 @schema.events

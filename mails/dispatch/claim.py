@@ -4,13 +4,13 @@ import datetime as dt
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
 
-from mails.lifecycle import STATE_COLUMNS, MailState, state_of
+from mails.lifecycle import HOUSE_IS_OPEN, STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
 from mails.states import Policy, RecipientState, Status
 from mercury.lib import recordset
@@ -53,7 +53,7 @@ class MailInHand:
 def lease(lanes: Sequence[str], *, limit: int, worker: str, now: dt.datetime, until: dt.datetime) -> list[MailInHand]:
     """Claim up to `limit` due mails of these lanes, oldest first, and return them with text and open recipients.
 
-    One short transaction of its own. Any number of drains may call this at once; no mail is given to two of them.
+    None while the house is held. One short transaction of its own. Any number of drains may call this at once; no mail is given to two of them.
     """
     token = uuid.uuid4()
     claim = _lease_postgresql if connection.vendor == "postgresql" else _lease_sqlite
@@ -75,6 +75,7 @@ def _lease_postgresql(
             WITH due AS MATERIALIZED (
                 SELECT id FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND lane = ANY(%s) AND next_attempt_at <= %s
+                    AND {HOUSE_IS_OPEN}
                 ORDER BY next_attempt_at LIMIT %s FOR UPDATE SKIP LOCKED
             )
             UPDATE mails_mail AS mail SET {_SET} FROM due WHERE mail.id = due.id
@@ -95,7 +96,7 @@ def _lease_sqlite(
             UPDATE mails_mail AS mail SET {_SET} WHERE id IN (
                 SELECT id FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND lane IN (SELECT value FROM json_each(%s))
-                    AND next_attempt_at <= %s
+                    AND next_attempt_at <= %s AND {HOUSE_IS_OPEN}
                 ORDER BY next_attempt_at LIMIT %s
             )
             RETURNING {", ".join(_READ)}
@@ -116,6 +117,16 @@ def _lease_sqlite(
 def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
     """Whether the mail is held under this lease, and will be until then."""
     return Mail.objects.filter(id=mail_id, lease=token, lease_expires_at__gte=until).exists()
+
+
+def wishes(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
+    """Of these mails, those whose call is still this attempt, under its lease, each with what was asked for meanwhile."""
+    rows = Mail.objects.filter(id__in=list(attempts), status=Status.SENDING)
+    return {
+        mail_id: wish
+        for mail_id, lease, number, wish in rows.values_list("id", "lease", "attempt_count", "wish")
+        if (lease, number) == (attempts[mail_id].lease, attempts[mail_id].number)
+    }
 
 
 def _loaded(rows: Sequence[Sequence[Any]]) -> list[MailInHand]:

@@ -28,12 +28,13 @@ from django.db import (
     connections,
 )
 
-from mails import lifecycle, message
+from mails import house, lifecycle, message, orders
 from mails.dispatch import claim, steps
 from mails.dispatch.board import Board
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
+from mails.orders import Evidence
 from mails.states import Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault, Outcome, Refused
@@ -47,6 +48,7 @@ POLL = 2.0  # seconds between two looks into the database when nobody wakes the 
 GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
 GROUP_WANT = 64  # results that are worth a write at once
 GROUP_MOST = 256
+RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
 RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
 
@@ -120,6 +122,7 @@ class Drain:
         self._on_duty_from = 0.0  # monotonic clock
         self._drained_at: dt.datetime | None = None  # when it last looked for due mails
         self._late: list[LateResult] = []
+        self._evidence: list[Evidence] = []
         self._stranded: list[Draft] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-database")
 
@@ -200,9 +203,20 @@ class Drain:
                 self._on_progress(Progress(self._under_way, self._closed, self._done))
 
     async def _first_heartbeat(self) -> None:
-        """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over."""
-        while not self._stopping.is_set() and not await self._heartbeat():
+        """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over.
+
+        Nor before the house is held, where `MERCURY_START_HELD` asks for that.
+        """
+        while not self._stopping.is_set() and not (await self._hold_house() and await self._heartbeat()):
             await self._pause(DATABASE_PAUSE)
+
+    async def _hold_house(self) -> bool:
+        try:
+            await self._in_thread(house.hold_at_start)
+        except Error as error:
+            log.warning("start_failed", error=_kind(error))
+            return False
+        return True
 
     async def _keep_heartbeat(self) -> None:
         while True:
@@ -295,10 +309,13 @@ class Drain:
             drafts = [steps.dequeued(mail, terms=self._terms, now_ns=now_ns) for mail in mails]
             plans = [self._onward(draft, now, now_ns, first=True) for draft in drafts]
             try:
-                calls, _ = self._committed(plans)
+                calls, won = self._committed(plans)
             except Error:
                 self._stranded += drafts
                 raise
+            lost = [draft for draft in drafts if draft.mail.id not in won]
+            if lost and house.hold() is not None:  # since the claim
+                self._stranded += lost
         return _Taken(calls, more=len(mails) == room, look_again=POLL)
 
     def _close(self, results: Sequence[Result]) -> list[Call]:
@@ -309,7 +326,10 @@ class Drain:
         with self._board.turn(now):
             plans = [self._after(result, now, now_ns) for result in results]
             calls, won = self._committed(plans)
-        self._late += [steps.late(result, now_ns=now_ns) for result in results if result.call.mail.id not in won]
+            won |= self._reconsider([result for result in results if result.call.mail.id not in won], now_ns)
+        late = [result for result in results if result.call.mail.id not in won]
+        self._late += [steps.late(result, now_ns=now_ns) for result in late]
+        self._evidence += filter(None, map(steps.evidence, late))
         self._tell_others(results, now)
         return calls
 
@@ -318,6 +338,21 @@ class Drain:
         if isinstance(answer, Draft):
             return self._onward(answer, now, now_ns, first=False)
         return Plan(answer)
+
+    def _reconsider(self, lost: Sequence[Result], now_ns: int) -> set[uuid.UUID]:
+        """Take up what somebody asked for during a call, or a hold of the house. Returns the ids of the winners.
+
+        A query only where a step was lost; a wish that changes meanwhile is looked at again.
+        """
+        won: set[uuid.UUID] = set()
+        for _ in range(RECONSIDERED):
+            left = {result.call.mail.id: result for result in lost if result.call.mail.id not in won}
+            wishes = claim.wishes({mail_id: result.call.attempt for mail_id, result in left.items()}) if left else {}
+            if not wishes:
+                break
+            plans = [steps.reconsidered(left[mail_id], wish, now_ns=now_ns) for mail_id, wish in wishes.items()]
+            won |= self._committed(plans)[1]
+        return won
 
     def _onward(self, draft: Draft, now: dt.datetime, now_ns: int, *, first: bool) -> Plan:
         """Where a mail that is not settled goes: to an account, to wait, or to an end."""
@@ -364,6 +399,9 @@ class Drain:
             log.warning("results_came_late", mails=[str(mail_id) for mail_id, _, _ in self._late])
             lifecycle.record_late(self._late)
             self._late = []
+        if self._evidence:
+            orders.weigh(self._evidence)
+            self._evidence = []
 
     def _beat(self) -> None:
         asked = time.monotonic()

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
+from mails import orders
 from mails.dispatch import policy
-from mails.dispatch.claim import MailInHand, RecipientInHand
-from mails.lifecycle import AttemptClosed, AttemptOpened, EventDraft, MailState, RecipientSettled, Step
+from mails.dispatch.claim import MailInHand
+from mails.lifecycle import AttemptClosed, AttemptOpened, EventDraft, MailState, RecipientSettled, Step, at_rest
 from mails.models import uuid7
-from mails.states import Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mails.orders import Evidence, Order, who_got_it
+from mails.states import Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib import database_clock
 from mercury.lib.durations import words
 from providers.account import AccountConfig
@@ -109,7 +111,7 @@ def answered(result: Result, *, now_ns: int) -> Draft | Step:
             return _done(draft, result, now_ns)
         case policy.Hold(reason):
             blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent: {reason}"}
-            after = _rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
+            after = at_rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
             return draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob))
         case policy.GoOn(fault, reason):
             state = replace(
@@ -174,7 +176,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
             return Plan(_discarded(draft, info, now_ns))
         case policy.Wait(seconds, new_round, afresh):
             due = now + dt.timedelta(seconds=seconds)
-            after = _rest(draft.state, Status.WAITING, next_attempt_at=due)
+            after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
             if afresh:
                 after = replace(after, round=after.round + new_round, tried=(), faults=())
             if new_round:
@@ -200,7 +202,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
 
 def handed_back(draft: Draft, *, now_ns: int) -> Plan:
     """This process stops, or could not commit its plan: the mail is due at once, for whoever asks next."""
-    after = _rest(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
+    after = at_rest(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
     retry = (_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
     return Plan(draft.finish(after, *retry))
 
@@ -211,8 +213,27 @@ def expired(draft: Draft, *, now_ns: int) -> Plan:
     if partly is not None:
         return Plan(partly)
     event = EventDraft(EventName.EXPIRED, Actor.DISPATCHER, now_ns, {"info": "Its time was over."})
-    after = _rest(draft.state, Status.EXPIRED, reason_code="expired", finished_at=database_clock.from_ns(now_ns))
+    after = at_rest(draft.state, Status.EXPIRED, reason_code="expired", finished_at=database_clock.from_ns(now_ns))
     return Plan(draft.finish(after, event))
+
+
+def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
+    """What follows an answer after all, when `answered` was not the last word.
+
+    Either something was asked for during the call (`wish`), or the house was held before the mail could be handed on.
+    """
+    answer = answered(result, now_ns=now_ns)
+    if not wish:
+        return Plan(answer) if isinstance(answer, Step) else handed_back(answer, now_ns=now_ns)
+    order = Order.parse(wish)
+    if isinstance(answer, Step) and answer.after.status == Status.DONE:
+        return Plan(replace(orders.too_late(order, answer), wish=wish))
+    if isinstance(answer, Step) and order.action == Action.HOLD:  # it is held anyway, and for a stronger reason
+        return Plan(replace(answer, wish=wish))
+    draft = answer if isinstance(answer, Draft) else _closed(result, now_ns)
+    upshot = orders.upshot(order, draft.state, draft.mail.recipients, now_ns=now_ns)
+    step = replace(draft, recipients=draft.recipients + upshot.recipients).finish(upshot.after, *upshot.events)
+    return Plan(replace(step, wish=wish))
 
 
 def late(result: Result, *, now_ns: int) -> tuple[uuid.UUID, AttemptClosed, EventDraft]:
@@ -226,6 +247,13 @@ def late(result: Result, *, now_ns: int) -> tuple[uuid.UUID, AttemptClosed, Even
         "status_code": closed.status_code,
     }
     return result.call.mail.id, closed, EventDraft(EventName.LATE_RESULT, result.actor, now_ns, blob)
+
+
+def evidence(result: Result) -> Evidence | None:
+    """What a late answer proves: that everybody got the mail. None for an answer that proves less."""
+    if isinstance(result.outcome, Accepted) and not result.outcome.refused:
+        return Evidence(result.call.mail.id, result.call.account.name, result.call.attempt.number)
+    return None
 
 
 def _closed(result: Result, now_ns: int) -> Draft:
@@ -317,11 +345,11 @@ def _done(draft: Draft, result: Result, now_ns: int) -> Step:
         "attempt": result.call.attempt.number,
         "provider_message_id": closed.provider_message_id,
         "latency_ms": closed.latency_ms,
-        **_who_got_it(draft.mail.recipients),
+        **who_got_it(draft.mail.recipients),
         "possibly_twice": draft.state.doubtful,
     }
     finished_at = database_clock.from_ns(now_ns)
-    after = _rest(draft.state, Status.DONE, finished_at=finished_at, fault="", reason_code="")
+    after = at_rest(draft.state, Status.DONE, finished_at=finished_at, fault="", reason_code="")
     return draft.finish(after, EventDraft(EventName.DONE, result.actor, now_ns, blob))
 
 
@@ -337,7 +365,7 @@ def _discarded(draft: Draft, info: str, now_ns: int) -> Step:
         "tried": list(draft.state.tried),
         "rounds": draft.state.round,
     }
-    after = _rest(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
+    after = at_rest(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
     return _given_up(draft, reason).finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
 
 
@@ -349,8 +377,8 @@ def _done_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
         replace(one, state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
         for one in draft.mail.recipients
     ]
-    blob = {"service": draft.state.provider, **_who_got_it(recipients), "possibly_twice": draft.state.doubtful}
-    after = _rest(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
+    blob = {"service": draft.state.provider, **who_got_it(recipients), "possibly_twice": draft.state.doubtful}
+    after = at_rest(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
     return _given_up(draft, reason).finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
 
 
@@ -358,15 +386,6 @@ def _given_up(draft: Draft, reason: str) -> Draft:
     """The draft with the recipients that are still open refused for good."""
     settled = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
     return replace(draft, recipients=draft.recipients + settled)
-
-
-def _who_got_it(recipients: Sequence[RecipientInHand]) -> dict[str, Any]:
-    return {
-        "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
-        "refused": [
-            {"address": one.address, "reason": one.reason} for one in recipients if one.state == RecipientState.REFUSED
-        ],
-    }
 
 
 def _failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
@@ -387,12 +406,6 @@ def _failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
 def _retry(draft: Draft, now_ns: int, blob: dict[str, Any]) -> EventDraft:
     told = {"service": draft.state.provider, "exception": draft.exception} | blob
     return EventDraft(EventName.RETRY, Actor.DISPATCHER, now_ns, told)
-
-
-def _rest(state: MailState, status: Status, **changes: Any) -> MailState:
-    """The state of a mail that leaves this process's hands."""
-    freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None, "claims": 0}
-    return replace(state, status=status, **freed | changes)
 
 
 def _iso(moment: dt.datetime | None) -> str | None:

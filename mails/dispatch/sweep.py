@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import structlog
 from django.db.models import Q
 
-from mails import lifecycle
+from mails import lifecycle, orders
 from mails.dispatch import duty, policy
 from mails.dispatch.claim import SILENCE
 from mails.lifecycle import AttemptClosed, EventDraft, MailState, Step
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
+from mails.orders import Order
 from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, Policy, RecipientState, Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault
@@ -64,6 +65,7 @@ def lost_mails(now: dt.datetime) -> list[Lost]:
     mails = list(
         Mail.objects.filter(status__in=LEASED)
         .filter(Q(lease_expires_at__lt=now) | ~Q(worker__in=alive))
+        .prefetch_related("recipients")
         .order_by("lease_expires_at")[:BATCH]
     )
     open_attempts = Attempt.objects.filter(mail__in=mails, state=AttemptState.OPEN)
@@ -84,13 +86,15 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     mail, attempt = lost.mail, lost.attempt
     events: list[EventDraft] = []
     closed = None
-    state = replace(_state(mail), lease=None, lease_expires_at=None, worker="")
+    state = replace(lifecycle.standing(mail), lease=None, lease_expires_at=None, worker="")
     if attempt is not None:
         held = mail.policy == Policy.AT_MOST_ONCE
         closed, unknown = _unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
         events.append(unknown)
         tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, Fault.PROVIDER}))
         state = replace(state, doubtful=True, tried=tried, faults=faults, reason_code=closed.reason_code)
+    if mail.wish:
+        return _asked_for(mail, state, events, closed, now_ns)
     if mail.claims >= policy.POISON_CLAIMS:
         info = f"{mail.claims} workers died while they held it."
         return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
@@ -108,6 +112,16 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     what = "queued again: outcome unknown" if attempt else "queued again: not sent"
     after = replace(state, status=Status.QUEUED, next_attempt_at=now)
     return what, _step(mail, after, tuple(events), closed)
+
+
+def _asked_for(
+    mail: Mail, state: MailState, events: list[EventDraft], closed: AttemptClosed | None, now_ns: int
+) -> tuple[str, Step]:
+    """What somebody asked for during the call that was lost."""
+    order = Order.parse(mail.wish)
+    upshot = orders.upshot(order, state, mail.recipients.all(), now_ns=now_ns)
+    step = _step(mail, upshot.after, (*events, *upshot.events), closed)
+    return f"{upshot.after.status}: asked for", replace(step, recipients=upshot.recipients)
 
 
 def _unknown(
@@ -144,13 +158,12 @@ def _hold(
 
 def _expired(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
     event = EventDraft(EventName.EXPIRED, Actor.SWEEPER, now_ns, {"info": "Its time was over."})
-    after = replace(_state(mail), status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired")
+    after = replace(
+        lifecycle.standing(mail), status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired"
+    )
     return _step(mail, after, (event,))
 
 
 def _step(mail: Mail, after: MailState, events: tuple[EventDraft, ...], closed: AttemptClosed | None = None) -> Step:
-    return Step(mail.pk, Status(mail.status), mail.lease, after, events, closed, attempts=mail.attempt_count)
-
-
-def _state(mail: Mail) -> MailState:
-    return lifecycle.state_of({name: getattr(mail, name) for name in lifecycle.STATE_COLUMNS})
+    status, attempts = Status(mail.status), mail.attempt_count
+    return Step(mail.pk, status, mail.lease, after, events, closed, attempts=attempts, wish=mail.wish)

@@ -1,11 +1,12 @@
 """How a mail and its timeline look in a terminal, and what --json says of them. Shared by the commands."""
 
 import datetime as dt
+import json
 
 from django.conf import settings
 from django.urls import reverse
 
-from mails import timeline
+from mails import house, timeline
 from mails.models import Event, Mail
 from mails.sentences import Entry
 from mercury.lib import durations
@@ -28,6 +29,14 @@ def mail_page(mail: Mail) -> str:
     return place(reverse("mail", args=[mail.pk]))
 
 
+def show_hold(out: Output) -> None:
+    """A warning line while the house is held."""
+    hold = house.hold()
+    if hold is not None:
+        since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}"
+        out.say(f"The house is held {since}: nothing is sent until manage.py release --all.", tone="waiting")
+
+
 def mail_as_json(mail: Mail) -> dict[str, object]:
     """What a program is told of a mail; durations in seconds."""
     took = (mail.finished_at - mail.created_at).total_seconds() if mail.finished_at else None
@@ -46,6 +55,7 @@ def mail_as_json(mail: Mail) -> dict[str, object]:
         "round": mail.round,
         "attempts": mail.attempt_count,
         "possibly_twice": mail.doubtful,
+        "wish": json.loads(mail.wish)["action"] if mail.wish else None,
         "created": mail.created_at,
         "finished": mail.finished_at,
         "next_attempt": mail.next_attempt_at,

@@ -32,6 +32,10 @@ def test_the_description_names_every_path_and_method(document):
         (f"{base}/mails/", "get"),
         (f"{base}/mails/", "post"),
         (f"{base}/mails/{{mail_id}}", "get"),
+        *(
+            (f"{base}/mails/{{mail_id}}/{verb}", "post")
+            for verb in ("cancel", "hold", "release", "reprocess", "settle")
+        ),
         (f"{base}/mails/{{mail_id}}/events/", "get"),
         (f"{base}/mails/{{mail_id}}/events/", "post"),
         (f"{base}/mails/{{mail_id}}/events/{{event_id}}", "get"),

@@ -34,7 +34,7 @@ def drop_aliases(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> li
     """Pre-processing hook of drf-spectacular: each path once, collections with their last slash and resources without."""
     paths = {path for path, *_ in endpoints}
     return [
-        (path.removesuffix("/") if path.endswith("}/") else path, *rest)
+        (path.removesuffix("/") if "{" in path and path.removesuffix("/") not in paths else path, *rest)
         for path, *rest in endpoints
         if f"{path}/" not in paths
     ]
@@ -94,6 +94,12 @@ PROBLEM = component(
             "message": text("Fields and faults in one text, for clients of the prototype."),
             "request_id": text("What the server's logs know this request by."),
             "mail": url("A mail that failed validation is kept, here."),
+            "state": text("On a 409 for a mail in flight: where the mail stands."),
+            "possible": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "On a 409 for a mail in flight: what can be asked of it now.",
+            },
             "allowed": {
                 "type": "object",
                 "description": "On a malformed `filter` or `sort`: the fields, and the operators of each.",

@@ -2,6 +2,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 
+from mails import house
 from mercury import views
 
 PAGES = {"HTTP_ACCEPT": "text/html"}
@@ -24,7 +25,16 @@ def test_ready_when_the_database_answers_and_every_migration_is_applied():
         answer = Client().get("/health/ready")
 
         assert answer.status_code == 200
-        assert answer.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}}
+        assert answer.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}, "sending": "ok"}
+
+
+def test_a_held_house_is_ready_and_says_that_it_sends_nothing(client, db):
+    house.place(by="hermes")
+
+    answer = client.get("/health/ready")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["sending"].startswith("held since 20")
 
 
 def test_not_ready_without_a_database(monkeypatch):

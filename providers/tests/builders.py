@@ -43,6 +43,9 @@ class SandboxAccount:
     def disable(self) -> None:
         registry.update(self.account, enabled=False, by="test")
 
+    def enable(self) -> None:
+        registry.update(self.account, enabled=True, by="test")
+
     def inbox(self) -> list[Any]:
         return list(mailbox.messages(self.name))
 

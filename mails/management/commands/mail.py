@@ -40,6 +40,7 @@ class Command(commands.MercuryCommand):
                 empty="No event.",
             )
         else:
+            terminal.show_hold(out)
             story = timeline.story(mail, timezone.now())
             terminal.show_story(out, story, reasons=True)
             out.document({**terminal.mail_as_json(mail), "verdict": story.verdict, "events": _events(mail)})

@@ -26,6 +26,7 @@ COLUMNS = {
 TONES = {
     "Sent": "ok",
     "Sent, possibly twice": "unknown",
+    "Sent twice": "unknown",
     "Sending": "active",
     "Waiting to retry": "waiting",
     "Outcome unknown": "unknown",
@@ -55,6 +56,7 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Find them and show them."""
         now = timezone.now()
+        terminal.show_hold(out)
         try:
             found = _narrowed(options)[: max(1, options["limit"])]
         except search.UnknownSearchWord as error:

@@ -1,0 +1,252 @@
+"""What may be done with mails in flight: cancel, hold, release, reprocess, settle; one, many, or the whole house.
+
+The doors (API, admin, pages, commands) call these. What an order comes to is `orders`' business.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import transaction
+
+from mails import house, jobs, orders
+from mails.lanes import Lane
+from mails.models import Mail
+from mails.orders import Carried, Order
+from mails.querysets import MailQuerySet
+from mails.states import Action, HoldReason, Status
+from mercury.lib import database_clock
+from providers import circuit_breaker, registry
+from providers.outcomes import Fault
+
+MAX_NOTE = 500  # characters
+BATCH = 500  # mails in one transaction
+_MADE_DUE = frozenset({Action.RELEASE, Action.REPROCESS, Action.NOT_SENT})
+_REACH = {
+    Action.CANCEL: {Status.QUEUED, Status.CLAIMED, Status.SENDING, Status.WAITING, Status.HELD},
+    Action.HOLD: {Status.QUEUED, Status.CLAIMED, Status.SENDING, Status.WAITING},
+    Action.RELEASE: {Status.HELD, Status.SENDING},
+    Action.REPROCESS: {Status.DISCARDED, Status.EXPIRED, Status.WAITING, Status.HELD},
+    Action.SENT: {Status.HELD},
+    Action.NOT_SENT: {Status.HELD},
+}
+PAST = {
+    Action.CANCEL: "cancelled",
+    Action.HOLD: "held",
+    Action.RELEASE: "released",
+    Action.REPROCESS: "sent anew",
+    Action.SENT: "settled",
+    Action.NOT_SENT: "settled",
+}
+
+
+class NotPossible(Exception):
+    """The mail stands where this cannot be done any more, or not yet. The text says where, and what can be done."""
+
+    def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...], *, moving: bool = False) -> None:
+        can = ", ".join(one.label.lower() for one in possible)
+        cure = "It moves on right now: ask again." if moving else f"Possible now: {can or 'nothing'}."
+        super().__init__(f"The mail is {_where(mail)}, so it cannot be {PAST[action]}. {cure}")
+        self.mail = mail
+        self.possible = possible
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What became of an order for one mail. `wished`: a call is under way, and it is done when that is closed."""
+
+    mail: Mail
+    wished: bool
+    changed: bool  # False: it was so before
+
+    def words(self, action: Action) -> str:
+        """What happened, in one sentence."""
+        if self.wished and action == Action.RELEASE:
+            return "What was asked for during the call is taken back."
+        if self.wished:
+            return (
+                f"{self.mail.provider} is being called, which cannot be stopped. Unless it takes the mail, "
+                f"the mail is {PAST[action]} as soon as the call is closed."
+            )
+        if not self.changed:
+            return f"The mail is {_where(self.mail)} already."
+        return {
+            Action.CANCEL: "The mail is cancelled. It will not be sent.",
+            Action.HOLD: "The mail is held until it is released.",
+            Action.RELEASE: "The mail is released and due at once.",
+            Action.REPROCESS: "The mail is queued, and begins again with all accounts.",
+            Action.SENT: "The mail is settled as sent.",
+            Action.NOT_SENT: "The mail is settled as not sent, and queued for the next account.",
+        }[action]
+
+
+def act(mail_id: uuid.UUID, order: Order) -> Acted:
+    """Carry the order out on one mail, or leave it as a wish where a call is under way. Raises NotPossible.
+
+    Repeating an order that was carried out changes nothing and raises nothing.
+    """
+    carried = _given(order, [mail_id])
+    mail = Mail.objects.get(pk=mail_id)
+    if carried.impossible or carried.changed:
+        raise NotPossible(mail, order.action, orders.possible(mail), moving=bool(carried.changed))
+    return Acted(mail, wished=mail_id in carried.wished, changed=mail_id not in carried.already)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Mails that stand where they stand for one reason, and what an order would come to for them."""
+
+    words: str
+    mails: int
+    forecast: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an order would do to a number of mails. `left_out`: why -> how many."""
+
+    eligible: list[uuid.UUID]
+    causes: list[Cause]
+    left_out: Counter[str]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What an order did to a number of mails."""
+
+    done: int = 0
+    wished: int = 0  # a call is under way; done when it is closed
+    left_out: int = 0
+    changed: int = 0  # moved on between survey and order, so that it is not possible any more
+
+
+def survey(action: Action, mails: MailQuerySet, *, asked_for: bool = False, limit: int | None = None) -> Survey:
+    """Look what the order would do to these mails, and leave out those that it would do no good. Changes nothing.
+
+    `asked_for`: they were named, by their ids or their reason, so that those are taken too that may have been sent
+    already, or that will be refused again for their own sake. `limit` counts the eligible ones, oldest first.
+    """
+    eligible: list[uuid.UUID] = []
+    groups: Counter[tuple[str, str, str]] = Counter()
+    left_out: Counter[str] = Counter()
+    outlook = _outlook()
+    columns = ("id", "status", "reason_code", "fault", "policy", "doubtful", "wish")
+    for mail in mails.order_by("id").only(*columns).iterator(BATCH):
+        if limit is not None and len(eligible) >= limit:
+            break
+        if why := _why_not(mail, action, asked_for=asked_for):
+            left_out[why] += 1
+            continue
+        eligible.append(mail.pk)
+        groups[(_cause(mail), *_forecast(mail, action, outlook))] += 1
+    causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
+    return Survey(eligible, causes, left_out)
+
+
+def act_on(mail_ids: Sequence[uuid.UUID], order: Order, *, on_progress: Callable[[int], None] | None = None) -> Tally:
+    """Carry the order out on these mails, 500 in a transaction. A mail that has moved on is counted, not an error."""
+    tally = Tally()
+    for start in range(0, len(mail_ids), BATCH):
+        carried = _given(order, mail_ids[start : start + BATCH])
+        tally.done += len(carried.done)
+        tally.wished += len(carried.wished)
+        tally.left_out += len(carried.already)
+        tally.changed += len(carried.impossible) + len(carried.changed)
+        if on_progress:
+            on_progress(min(start + BATCH, len(mail_ids)))
+    return tally
+
+
+def within_reach(action: Action, mails: MailQuerySet) -> MailQuerySet:
+    """Those of the mails that stand where the order may be possible at all."""
+    return mails.filter(status__in=_REACH[action])
+
+
+def _why_not(mail: Mail, action: Action, *, asked_for: bool) -> str:
+    if action not in orders.possible(mail):
+        if mail.status == Status.HELD and orders.needs_evidence(mail):
+            return "the outcome is unknown: settle it first"
+        return f"{_where(mail)}"
+    if action != Action.REPROCESS or asked_for:
+        return ""
+    if mail.doubtful:
+        return "it may have been sent already: name it by its id"
+    return "will be refused again: a fault of the mail itself" if mail.fault == Fault.MESSAGE else ""
+
+
+def _cause(mail: Mail) -> str:
+    reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
+    return f"{Status(mail.status).label}{f': {reason}' if reason else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlook:
+    """How many accounts take mail now, of how many, and whether the house is held."""
+
+    healthy: int
+    accounts: int
+    held: bool
+
+
+def _outlook() -> _Outlook:
+    usable = [one for one in registry.candidates() if one.enabled and one.configured]
+    now = database_clock.now()
+    healthy = [one for one in usable if circuit_breaker.permission(one.breaker, now).allowed]
+    return _Outlook(len(healthy), len(usable), house.hold() is not None)
+
+
+def _forecast(mail: Mail, action: Action, outlook: _Outlook) -> tuple[str, str]:
+    """What it comes to, in words, and their tone."""
+    if mail.status == Status.SENDING and action != Action.RELEASE:
+        return f"{PAST[action]} after the call under way, unless that takes it", "waiting"
+    if action not in _MADE_DUE:
+        return PAST[action], "ok"
+    if outlook.held:
+        return "waits until the house is released", "waiting"
+    if not outlook.healthy:
+        return "waits: no account takes mail now", "waiting"
+    words = f"{outlook.healthy} of {outlook.accounts} accounts take mail"
+    if mail.fault == Fault.MESSAGE:
+        return "likely to be refused again: a fault of the mail itself", "bad"
+    if mail.doubtful and action == Action.REPROCESS:
+        return f"may arrive twice; {words}", "unknown"
+    return f"likely to go out: {words}", "ok"
+
+
+def hold_house(*, by: str, note: str = "") -> bool:
+    """Hand nothing to a provider from now on, on any machine; False if it was so before.
+
+    Mails are taken as ever, and wait; calls under way end as they would have, and are not followed by another.
+    """
+    return house.place(by=by, note=note)
+
+
+def release_house(*, by: str) -> bool:
+    """Let mails go out again; False if they did before."""
+    lifted = house.lift(by=by)
+    if lifted:
+        _wake(Lane.values)
+    return lifted
+
+
+def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
+    carried = orders.give(order, mail_ids)
+    if order.action in _MADE_DUE and carried.done:
+        _wake(Mail.objects.filter(pk__in=carried.done).values_list("lane", flat=True).distinct())
+    return carried
+
+
+def _wake(lanes: Iterable[str]) -> None:
+    for lane in lanes:
+        transaction.on_commit(partial(jobs.wake, lane), robust=True)
+
+
+def _where(mail: Mail) -> str:
+    if mail.status == Status.HELD:
+        return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
+    return {Status.DONE: "sent", Status.CLAIMED: "being sent", Status.WAITING: "waiting to retry"}.get(
+        Status(mail.status), mail.get_status_display().lower()
+    )

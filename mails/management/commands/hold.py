@@ -1,0 +1,41 @@
+"""`manage.py hold`: keep mails back, or with --all everything."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from mails import actions
+from mails.management import steering
+from mails.management.steering import SteeringCommand
+from mails.states import Action, Actor
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+
+
+class Command(SteeringCommand):
+    """Hold mails, or the house."""
+
+    help = (
+        "Hold mails until they are released. With --all the whole house: mails are taken as ever, and wait; "
+        "nothing is handed to a provider, on any machine, until `release --all`."
+    )
+    action = Action.HOLD
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        super().add_arguments(parser)
+        steering.add_house(parser, "Hold the whole house.")
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Hold what was named."""
+        if not steering.is_for_the_house(options):
+            return super().run(out, options)
+        note = self.order(options).note
+        out.say("From now on nothing is handed to a provider. New mails are taken, and wait. Calls under way end.")
+        held = not options["dry_run"] and out.ask("Hold the whole house?")
+        changed = held and actions.hold_house(by=Actor.COMMAND, note=note)
+        if held:
+            words = "The house is held." if changed else "The house was held before."
+            out.say(f"{words} Release it: manage.py release --all", tone="waiting")
+        out.document({"house": "held" if held else "open", "changed": changed})
+        return None if held or options["dry_run"] else Exit.FAILED

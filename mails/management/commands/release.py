@@ -1,0 +1,49 @@
+"""`manage.py release`: let held mails go on, or with --all the house."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from mails import actions, house, search
+from mails.management import steering
+from mails.management.steering import SteeringCommand
+from mails.models import Mail
+from mails.states import DUE, Action, Actor
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+
+COUNTED_AT_MOST = 100_000
+
+
+class Command(SteeringCommand):
+    """Release mails, or the house."""
+
+    help = (
+        "Release held mails: they are due at once. With --all the whole house, which `hold --all` or MERCURY_START_HELD "
+        "holds; mails that are held one by one stay so. One whose outcome is unknown must be settled instead."
+    )
+    action = Action.RELEASE
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        super().add_arguments(parser)
+        steering.add_house(parser, "Release the whole house.")
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Release what was named."""
+        if not steering.is_for_the_house(options):
+            return super().run(out, options)
+        hold = house.hold()
+        if hold is None:
+            out.say("The house is not held.")
+            out.document({"house": "open", "changed": False})
+            return None
+        waiting = search.counted(Mail.objects.filter(status__in=DUE), COUNTED_AT_MOST)
+        out.say(f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}. {hold.note}".rstrip())
+        out.say(f"{waiting} {'mail waits and goes' if waiting == '1' else 'mails wait and go'} out when due.")
+        released = not options["dry_run"] and out.ask("Release the whole house?")
+        changed = released and actions.release_house(by=Actor.COMMAND)
+        if released:
+            out.say("The house is released: mails go out.", tone="ok")
+        out.document({"house": "open" if released else "held", "changed": changed, "waiting": waiting})
+        return None if released or options["dry_run"] else Exit.FAILED

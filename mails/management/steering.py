@@ -1,0 +1,163 @@
+"""What the commands for mails in flight share: which mails, what will happen, the question, and what happened."""
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import Q
+
+from mails import actions, search
+from mails.actions import Survey, Tally
+from mails.models import Mail, first_id
+from mails.orders import Order
+from mails.querysets import MailQuerySet
+from mails.sentences import clean
+from mails.states import Action, Actor
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+
+FILTERS = ("state", "reason", "provider", "since")
+
+
+class SteeringCommand(commands.MercuryCommand):
+    """A command that asks one thing of mails in flight: those that are named, or those that the filters find."""
+
+    makes_changes = True
+    action: Action
+    with_filters = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("ids", nargs="*", metavar="ID", help="The mails' ids, as `mails` shows them.")
+        parser.add_argument("--note", default="", metavar="WHY", help="Why; kept in each mail's event.")
+        if self.with_filters:
+            parser.add_argument("--state", choices=search.STATES, help="Only those in this state.")
+            parser.add_argument("--reason", metavar="CODE", help="Only those with this reason, as `mails` shows it.")
+            parser.add_argument("--provider", metavar="ACCOUNT", help="Only those that this account had last.")
+            parser.add_argument(
+                "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
+            )
+            parser.add_argument("--limit", type=int, metavar="N", help="At most so many, oldest first.")
+
+    def order(self, options: dict[str, Any]) -> Order:
+        """What is asked for."""
+        return Order(self.action, Actor.COMMAND, _note(options))
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Say what will happen, ask, do it, and say what happened."""
+        order = self.order(options)
+        named = bool(options["ids"])
+        mails = _chosen(order.action, options)
+        survey = actions.survey(
+            order.action, mails, asked_for=named or bool(options.get("reason")), limit=options.get("limit")
+        )
+        _announce(out, survey, order)
+        if not survey.eligible or options["dry_run"]:
+            out.document(_document(order, survey, Tally(), dry_run=options["dry_run"]))
+            return Exit.FAILED if named and not survey.eligible else None
+        if not out.ask(f"{order.action.label} {_count(survey.eligible)}?"):
+            out.say("Nothing was changed.")
+            return Exit.FAILED
+        with out.progress(order.action.label, total=len(survey.eligible)) as bar:
+            tally = actions.act_on(survey.eligible, order, on_progress=bar.show)
+        tally.left_out += survey.left_out.total()
+        out.say(_told(order.action, tally), tone="ok")
+        out.document(_document(order, survey, tally, dry_run=False))
+        return Exit.PARTLY_DONE if tally.changed or (named and tally.left_out) else None
+
+
+def add_house(parser: CommandParser, words: str) -> None:
+    """Declare --all, which means the whole house and not its mails one by one."""
+    parser.add_argument("--all", action="store_true", help=words)
+
+
+def is_for_the_house(options: dict[str, Any]) -> bool:
+    """Whether --all was given. Raises CommandError if mails were named beside it."""
+    if options["all"] and (options["ids"] or any(options[name] for name in FILTERS)):
+        raise CommandError(
+            "--all means the whole house: leave out ids and filters, or --all.", returncode=Exit.WRONG_USE
+        )
+    return bool(options["all"])
+
+
+def _chosen(action: Action, options: dict[str, Any]) -> MailQuerySet:
+    """The mails that the ids and filters name. Raises CommandError where nothing does, or an id is none."""
+    if options["ids"]:
+        return Mail.objects.filter(pk__in=_known(options["ids"]))
+    found = Mail.objects.filter(_filtered(options))
+    if not any(options.get(name) for name in FILTERS):
+        filters = " ".join(f"--{name}" for name in FILTERS) if "state" in options else ""
+        raise CommandError(f"Which mails? Name them by id{f', or with {filters}' if filters else ''}.", returncode=2)
+    return actions.within_reach(action, found)
+
+
+def _filtered(options: dict[str, Any]) -> Q:
+    condition = search.STATES[options["state"]][1] if options.get("state") else Q()
+    if options.get("reason"):
+        condition &= Q(reason_code=options["reason"])
+    if options.get("provider"):
+        condition &= Q(provider=options["provider"])
+    if options.get("since"):
+        condition &= Q(pk__gte=first_id(options["since"]))
+    return condition
+
+
+def _known(texts: Iterable[str]) -> list[uuid.UUID]:
+    ids = {}
+    for text in texts:
+        try:
+            ids[uuid.UUID(text)] = text
+        except ValueError:
+            raise CommandError(f"'{text}' is not a mail's id. `manage.py mails` shows them.", returncode=2) from None
+    missing = ids.keys() - set(Mail.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    if missing:
+        raise CommandError(f"No mail has the id '{ids[missing.pop()]}'. `manage.py mails --search` finds one.")
+    return list(ids)
+
+
+def _note(options: dict[str, Any]) -> str:
+    note: str = options["note"].strip()
+    if len(note) > actions.MAX_NOTE or clean(note) != note:
+        raise CommandError(f"--note: at most {actions.MAX_NOTE} characters, none of them a control.", returncode=2)
+    return note
+
+
+def _announce(out: commands.Output, survey: Survey, order: Order) -> None:
+    if not out.as_json:
+        out.rows(
+            [{"cause": one.words, "mails": one.mails, "forecast": one.forecast} for one in survey.causes],
+            columns={"cause": "They are", "mails": "Mails", "forecast": f"{order.action.label}: forecast"},
+            tones={one.forecast: one.tone for one in survey.causes},
+            empty="There is no such mail." if not survey.left_out else "None of these can be taken.",
+        )
+    for why, count in survey.left_out.most_common():
+        out.say(f"{count} left out: {why}.", tone="waiting")
+
+
+def _told(action: Action, tally: Tally) -> str:
+    done = "queued" if action in (Action.REPROCESS, Action.NOT_SENT) else actions.PAST[action]
+    words = [f"{tally.done} {done}"]
+    if tally.wished:
+        words.append(f"{tally.wished} as soon as the call under way is closed")
+    if tally.changed:
+        words.append(f"{tally.changed} moved on meanwhile")
+    return ", ".join([*words, f"{tally.left_out} left out"]) + "."
+
+
+def _document(order: Order, survey: Survey, tally: Tally, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "action": order.action,
+        "dry_run": dry_run,
+        "eligible": len(survey.eligible),
+        "causes": [{"cause": one.words, "mails": one.mails, "forecast": one.forecast} for one in survey.causes],
+        "left_out_because": dict(survey.left_out),
+        "done": tally.done,
+        "wished": tally.wished,
+        "left_out": tally.left_out or survey.left_out.total(),
+        "moved_on": tally.changed,
+    }
+
+
+def _count(ids: list[uuid.UUID]) -> str:
+    return "1 mail" if len(ids) == 1 else f"{len(ids):,} mails"

@@ -1,0 +1,148 @@
+"""Mails in flight, steered by their client over the API."""
+
+import pytest
+
+from mails import actions, keys
+from mails.models import Mail
+from mails.orders import Order
+from mails.states import Action, Status
+from mails.tests.builders import a_mail, drain, event_names
+from mails.tests.callers import HELLO, MAILS, caller, problem
+from mails.tests.people import browser_of, hermes, zeus
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def posted(client):
+    return Mail.objects.get(pk=client.post(MAILS, HELLO, format="json").json()["id"])
+
+
+def steer(client, mail, verb, body=None):
+    return client.post(f"{MAILS}{mail.pk}/{verb}", body, format="json")
+
+
+def test_a_client_cancels_its_mail_with_a_reason(olympus):
+    client = caller("shop")
+    mail = posted(client)
+
+    answer = steer(client, mail, "cancel", {"note": "Hera has moved"})
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    event = mail.events.last()
+    assert (event.event, event.created_by, event.blob) == ("CANCELLED", "key:shop", '{"note": "Hera has moved"}')
+    assert steer(client, mail, "cancel").status_code == 200
+    assert event_names(mail).count("CANCELLED") == 1
+
+
+def test_a_body_is_not_needed(olympus):
+    client = caller()
+    mail = posted(client)
+
+    assert client.post(f"{MAILS}{mail.pk}/hold/").json()["status"] == "held"
+    assert client.post(f"{MAILS}{mail.pk}/release").json()["status"] == "queued"
+
+
+def test_too_late_names_the_state_and_what_is_possible(olympus):
+    client = caller()
+    mail = posted(client)
+    drain()
+
+    found = problem(steer(client, mail, "hold"), 409, "not_possible")
+
+    assert (found["state"], found["possible"]) == ("done", [])
+    assert found["detail"] == "The mail is sent, so it cannot be held. Possible now: nothing."
+
+
+def test_an_unknown_outcome_must_be_settled(olympus):
+    client = caller()
+    olympus.lose_answer()
+    mail = Mail.objects.get(pk=client.post(MAILS, HELLO | {"policy": "at-most-once"}, format="json").json()["id"])
+    drain()
+
+    found = problem(steer(client, mail, "reprocess"), 409, "not_possible")
+    answer = steer(client, mail, "settle", {"outcome": "sent", "note": "Hera has it"})
+
+    assert found["possible"] == ["settle", "cancel"]
+    assert (answer.status_code, answer.json()["status"]) == (200, "done")
+    assert answer.json()["outcomes"][0]["state"] == "accepted"
+
+
+def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
+    client = caller()
+    mail = posted(client)
+    from mails.tests.test_orders import Handed
+
+    handed = Handed()
+
+    answer = steer(client, mail, "cancel")
+
+    assert (answer.status_code, answer.json()["status"], answer.json()["wish"]) == (202, "sending", "cancel")
+    handed.drain._thread.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "pointer"),
+    [
+        ("cancel", {"why": "x"}, "/why"),
+        ("cancel", {"note": 7}, "/note"),
+        ("cancel", {"note": "x" * 501}, "/note"),
+        ("cancel", {"note": "\u202e"}, "/note"),
+        ("settle", {}, "/outcome"),
+        ("settle", {"outcome": ["sent"]}, "/outcome"),
+        ("cancel", {"outcome": "sent"}, "/outcome"),
+    ],
+)
+def test_a_wrong_body_is_named_and_nothing_is_done(verb, body, pointer):
+    client = caller()
+    mail = posted(client)
+
+    found = problem(steer(client, mail, verb, body), 400, "invalid_action")
+
+    assert [error["pointer"] for error in found["errors"]] == [pointer]
+    assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
+
+
+def test_another_clients_mail_is_not_there():
+    mail = posted(caller("shop"))
+
+    problem(steer(caller("other"), mail, "cancel"), 404, "not_found")
+
+    assert Mail.objects.get().status == Status.QUEUED
+
+
+def test_it_takes_the_scope():
+    mail = posted(caller("shop"))
+    client = caller("other", scopes=["mails:send", "mails:read"])
+
+    assert "mails:steer" in problem(steer(client, mail, "cancel"), 403, "missing_scope")["detail"]
+    assert keys.Scope.MAILS_STEER in keys.SCOPES
+
+
+def test_a_person_steers_with_the_permission_to_change_mails():
+    mail = a_mail()
+    url = f"{MAILS}{mail.pk}/cancel"
+
+    assert browser_of(zeus()).post(url, {}, "application/json").status_code == 403
+    answer = browser_of(hermes()).post(url, {}, "application/json")
+
+    assert answer.status_code == 200
+    assert mail.events.last().created_by == "user:hermes"
+
+
+@pytest.mark.parametrize("verb", ["cancel", "hold", "release", "reprocess", "settle"])
+def test_reading_a_verb_is_a_405(verb):
+    assert caller().get(f"{MAILS}{a_mail().pk}/{verb}").status_code == 405
+
+
+def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
+    client = caller()
+    mail = posted(client)
+    monkeypatch.setattr(actions.orders.lifecycle, "record", lambda steps: set())
+
+    assert "ask again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
+
+
+def test_an_order_reads_as_it_was_written():
+    order = Order(Action.CANCEL, "key:shop", "Hera has moved")
+
+    assert Order.parse(order.as_text()) == order

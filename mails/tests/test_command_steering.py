@@ -1,0 +1,183 @@
+"""cancel, hold, release, reprocess and settle, as an operator types them."""
+
+import pytest
+
+from mails import house
+from mails.models import Mail
+from mails.states import Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.commandline import run
+from mercury.lib.commands import Exit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_mail_is_cancelled_by_its_id():
+    mail = a_mail()
+
+    ran = run("cancel", str(mail.pk), "--note", "Hera has moved", "--yes")
+
+    assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.CANCELLED)
+    assert "1 cancelled, 0 left out." in ran.out
+    event = mail.events.last()
+    assert (event.created_by, event.blob) == ("command line", '{"note": "Hera has moved"}')
+
+
+def test_nothing_happens_without_a_yes():
+    mail = a_mail()
+
+    assert run("cancel", str(mail.pk)).code == Exit.WRONG_USE
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_dry_run_says_what_would_happen_and_does_nothing():
+    mail = a_mail()
+
+    ran = run("hold", "--state", "queued", "--dry-run", "--json")
+
+    assert (ran.document["eligible"], ran.document["done"], ran.document["dry_run"]) == (1, 0, True)
+    assert ran.document["causes"] == [{"cause": "Queued", "mails": 1, "forecast": "held"}]
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_filters_choose_and_a_limit_bounds(olympus):
+    mails = [a_mail(subject=str(number)) for number in range(3)]
+
+    ran = run("hold", "--state", "queued", "--since", "1h", "--limit", "2", "--yes", "--json")
+
+    assert ran.document["done"] == 2
+    assert [reloaded(mail).status for mail in mails] == [Status.HELD, Status.HELD, Status.QUEUED]
+    assert run("release", "--state", "held", "--reason", "operator", "--yes", "--json").document["done"] == 2
+
+
+def test_a_sent_mail_is_left_out_with_its_reason(olympus):
+    mail = a_mail()
+    drain()
+
+    ran = run("cancel", str(mail.pk), "--yes")
+
+    assert ran.code == Exit.FAILED
+    assert "1 left out: sent." in ran.out
+
+
+def test_some_of_the_named_are_left_out(olympus):
+    sent = a_mail()
+    drain()
+    waiting = a_mail()
+
+    assert run("cancel", str(sent.pk), str(waiting.pk), "--yes").code == Exit.PARTLY_DONE
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cancel"], "Which mails?"),
+        (["settle", "--sent"], "Which mails?"),
+        (["cancel", "x"], "'x' is not a mail's id"),
+        (["cancel", "01a20ddb-a8b6-7014-87f0-beb4a547e404"], "No mail has the id"),
+        (["hold", "--all", "--state", "queued"], "--all means the whole house"),
+        (["reprocess", "--state", "discarded", "--via", "charon"], "No account 'charon' can be used"),
+        (["cancel", "--state", "queued", "--note", "\x1b"], "--note"),
+    ],
+)
+def test_wrong_use_is_named(words, said, olympus):
+    ran = run(*words)
+
+    assert ran.code in {Exit.WRONG_USE, Exit.FAILED}
+    assert said in ran.error
+
+
+def discarded(account, status, **changes):
+    account.refuse(status)
+    mail = a_mail(**changes)
+    drain()
+    assert reloaded(mail).status == Status.DISCARDED
+    return mail
+
+
+def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sake(olympus, settings):
+    settings.MERCURY_ROUNDS = 1
+    lost = discarded(olympus, 503)
+    wrong = discarded(olympus, 400)
+    olympus.behave()
+
+    ran = run("reprocess", "--state", "discarded", "--yes")
+
+    assert "likely to go out: 1 of 1 accounts take mail" in ran.out
+    assert "1 left out: will be refused again: a fault of the mail itself." in ran.out
+    assert "1 queued, 1 left out." in ran.out
+    assert [reloaded(mail).status for mail in (lost, wrong)] == [Status.QUEUED, Status.DISCARDED]
+    reason = reloaded(wrong).reason_code
+    assert run("reprocess", "--state", "discarded", "--reason", reason, "--yes", "--json").document["done"] == 1
+
+
+def test_reprocess_leaves_out_what_may_have_been_sent_unless_it_is_named(olympus, hades, settings):
+    settings.MERCURY_ROUNDS = 1
+    olympus.lose_answer()
+    hades.disable()
+    mail = a_mail()
+    drain()
+    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.DISCARDED, True)
+
+    ran = run("reprocess", "--state", "discarded", "--yes", "--json")
+
+    assert ran.document["left_out_because"] == {"it may have been sent already: name it by its id": 1}
+    assert run("reprocess", str(mail.pk), "--yes", "--json").document["done"] == 1
+
+
+def test_reprocess_via_one_account(olympus, hades, settings):
+    settings.MERCURY_ROUNDS = 1
+    olympus.refuse(503)
+    hades.refuse(503)
+    mail = a_mail()
+    drain()
+    olympus.behave()
+    hades.behave()
+
+    run("reprocess", str(mail.pk), "--via", "hades", "--yes")
+
+    assert reloaded(mail).tried == ["olympus"]
+    assert '"left_out": ["olympus"]' in mail.events.last().blob
+
+
+def test_an_unknown_outcome_is_settled(olympus, hades):
+    olympus.lose_answer()
+    hades.disable()
+    mail = a_mail(policy="at-most-once")
+    drain()
+
+    left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["left_out_because"]
+    ran = run("settle", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
+
+    assert left_out == {"the outcome is unknown: settle it first": 1}
+    assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
+    assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
+
+
+def test_the_house_is_held_and_released(olympus):
+    mail = a_mail()
+
+    assert run("hold", "--all", "--dry-run").code == Exit.DONE
+    assert house.hold() is None
+    assert run("hold", "--all", "--note", "wrong template", "--yes", "--json").document["house"] == "held"
+    assert run("hold", "--all", "--yes", "--json").document == {"house": "held", "changed": False}
+    assert drain() == 0
+    assert "The house is held since" in run("mails").out
+    assert "The house is held since" in run("mail", str(mail.pk)).out
+    ran = run("release", "--all", "--yes")
+
+    assert "wrong template" in ran.out
+    assert "1 mail waits and goes out when due." in ran.out
+    assert run("release", "--all", "--yes", "--json").document == {"house": "open", "changed": False}
+    assert drain() == 1
+    assert "house" not in run("mails").out
+
+
+def test_a_large_number_goes_in_groups(monkeypatch):
+    monkeypatch.setattr("mails.actions.BATCH", 2)
+    for number in range(5):
+        a_mail(subject=str(number))
+
+    assert run("cancel", "--state", "queued", "--yes", "--json").document["done"] == 5
+    assert set(Mail.objects.values_list("status", flat=True)) == {Status.CANCELLED}
