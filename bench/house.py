@@ -43,9 +43,15 @@ class ServiceMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """The local provider, a process of its own."""
+    """The local provider (`sink.py`), a process of its own."""
 
     base: str  # http://127.0.0.1:<port>
+    smtp_port: int
+
+    def count(self) -> int:
+        """How many mails it took."""
+        count: int = json.loads(self._ask("GET", "/count"))["count"]
+        return count
 
     def taken(self) -> dict[str, Any]:
         """How many mails it took, and which (it remembers the last 10,000)."""
@@ -96,7 +102,7 @@ def build(leg: str) -> Iterator[House]:
         if leg == "full":
             environment["DATABASE_URL"] = stack.enter_context(_database())
             environment["REDIS_URL"] = stack.enter_context(_redis())
-        provider = stack.enter_context(_provider())
+        provider = stack.enter_context(running_sink())
         environment["PROVIDER_OLYMPUS"] = f"sendgrid://:SG.local-provider-key@sendgrid?api_url={provider.base}/v3/"
         environment["MERCURY_ALLOWED_HOSTS_OUT"] = "127.0.0.1"
         subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, env=environment, check=True)
@@ -148,14 +154,13 @@ def _without_password(url: str) -> str:
 
 
 @contextmanager
-def _provider() -> Iterator[Provider]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "providers.tests.local_provider", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE
-    )
+def running_sink() -> Iterator[Provider]:
+    """A provider that only takes, while the block runs."""
+    process = subprocess.Popen([sys.executable, ROOT / "bench" / "sink.py"], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        address = urlsplit(json.loads(process.stdout.readline())["sendgrid"])
-        yield Provider(f"{address.scheme}://{address.netloc}")
+        ports = json.loads(process.stdout.readline())
+        yield Provider(f"http://127.0.0.1:{ports['http']}", ports["smtp"])
     finally:
         process.terminate()
         process.wait()

@@ -113,7 +113,7 @@ def _series(built: House, port: int, key: str, mails: int, *, idempotent: bool) 
 
 def _wait_until_sent(built: House, mails: int) -> None:
     if built.leg == "embedded":
-        house.until(lambda: built.provider.taken()["count"] == mails)
+        house.until(lambda: built.provider.count() == mails)
 
 
 if __name__ == "__main__":

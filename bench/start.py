@@ -25,7 +25,7 @@ def measure(leg: str, mails: int) -> None:
         first_ns = _first_arrival(built) - began
         peak_kb = _peak_memory(worker)
         seconds = (time.monotonic_ns() - began) / 1e9
-        taken = built.provider.taken()["count"]
+        taken = built.provider.count()
     if worker.returncode or taken != mails:
         raise SystemExit(f"Of {mails} mails the provider took {taken}; the worker ended with {worker.returncode}.")
     print(
@@ -37,7 +37,7 @@ def measure(leg: str, mails: int) -> None:
 
 def _first_arrival(built: House) -> int:
     """When the first mail came to the provider, by the monotonic clock in nanoseconds."""
-    house.until(lambda: built.provider.taken()["count"] > 0)
+    house.until(lambda: built.provider.count() > 0)
     arrived: int = built.provider.taken()["mails"][0]["arrived_ns"]
     return arrived
 
