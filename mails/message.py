@@ -2,10 +2,15 @@
 
 import uuid
 from collections.abc import Sequence
+from email.utils import format_datetime
 
-from django.core.mail import EmailMessage
+from django.core.mail import BadHeaderError, EmailMessage
 
+from mails.models import Mail
+from mails.states import Status
 from mails.submission import address_of
+from mercury.lib import preview
+from mercury.lib.preview import Preview
 
 
 def message_id(mail_id: uuid.UUID, sender: str) -> str:
@@ -26,3 +31,21 @@ def build(mail_id: uuid.UUID, *, sender: str, recipients: Sequence[str], subject
     # anymail's own attribute: providers return it with their reports.
     setattr(message, "metadata", {"mercury_id": str(mail_id)})  # noqa: B010 (no attribute of Django's class)
     return message
+
+
+def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
+    """The mail as providers are handed it, dated when it came in. Empty for one that was refused: it never became a message."""
+    if mail.status == Status.REJECTED:
+        return b""
+    built = build(mail.pk, sender=mail.sender, recipients=recipients, subject=mail.subject, text=text)
+    built.extra_headers["Date"] = format_datetime(mail.created_at)
+    try:
+        return built.message().as_bytes()
+    except BadHeaderError:
+        return b""
+
+
+def shown(mail: Mail, *, recipients: Sequence[str], text: str) -> Preview:
+    """The mail as a page shows it, in parts."""
+    as_sent = source(mail, recipients=recipients, text=text)
+    return preview.read(as_sent) if as_sent else Preview(b"", text=text)

@@ -78,6 +78,11 @@ class Story:
         """Whether nothing more is expected to happen."""
         return self.mail.status in FINAL
 
+    @property
+    def addresses(self) -> list[str]:
+        """Whom it is for."""
+        return [recipient.address for recipient in self.recipients]
+
 
 # Reading
 
@@ -108,6 +113,11 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
         event_count=len(events),
         left_out=left_out,
     )
+
+
+def has_news(mail: Mail, *, after: int, status: str) -> bool:
+    """Whether something happened to `mail` since its event `after` and its state `status` were shown."""
+    return status != mail.status or Event.objects.filter(mail=mail, id__gt=after).exists()
 
 
 # The state in words

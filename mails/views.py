@@ -22,6 +22,8 @@ from mails.intake import Client
 from mails.models import Mail
 from mails.states import Source
 from mails.submission import InvalidSubmission
+from mercury.lib import preview
+from mercury.lib.preview import Preview
 from providers import registry
 
 MAILS_A_PAGE = 50
@@ -113,11 +115,12 @@ def mail_list(request: HttpRequest) -> HttpResponse:
 def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """Everything about one mail; follows it while it moves."""
     mail = _visible(request, mail_id)
-    everything = request.GET.get("events") == "all"
+    story = timeline.story(mail, timezone.now(), everything=request.GET.get("events") == "all")
     context = {
         "message_id": message.message_id(mail.pk, mail.sender),
-        "story": timeline.story(mail, timezone.now(), everything=everything),
-        "events_at_most": timeline.EVENTS_AT_MOST,
+        "story": story,
+        "preview": message.shown(mail, recipients=story.addresses, text=story.text),
+        "images_on": request.GET.get("images") == "on",
         "rounds": settings.MERCURY_ROUNDS,
         "section": "mails",
     }
@@ -138,12 +141,50 @@ def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     mail = _visible(request, mail_id)
     after = request.GET.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-    story = timeline.story(mail, timezone.now())
-    if story.cursor <= seen and request.GET.get("status") == mail.status:
+    if not timeline.has_news(mail, after=seen, status=request.GET.get("status", "")):
         return HttpResponse(status=204)
+    story = timeline.story(mail, timezone.now())
     news = [entry for entry in story.entries if entry.under_way or (entry.id or 0) > seen]
     context = {"story": story, "news": news, "reasons_open": "reasons" in request.GET}
     return render(request, "mails/_news.html", context)
+
+
+@never_cache
+@login_required
+@require_safe
+def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
+    """The HTML of a mail for the frame, cleaned; remote images only with `?images=on`."""
+    shown = _shown(request, mail_id)
+    if not shown.html:
+        raise Http404("This mail has no HTML.")
+    return preview.html_response(shown, remote_images=request.GET.get("images") == "on")
+
+
+@never_cache
+@login_required
+@require_safe
+def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
+    """A mail as providers are handed it, to be kept."""
+    shown = _shown(request, mail_id)
+    if not shown.source:
+        raise Http404("This mail was refused before it became a message.")
+    return preview.source_response(shown, str(mail_id))
+
+
+@never_cache
+@login_required
+@require_safe
+def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
+    """One file of a mail, to be kept."""
+    file = _shown(request, mail_id).file(number)
+    if file is None:
+        raise Http404("This mail has no such file.")
+    return preview.file_response(file)
+
+
+def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
+    story = timeline.story(_visible(request, mail_id), timezone.now())
+    return message.shown(story.mail, recipients=story.addresses, text=story.text)
 
 
 def _visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:

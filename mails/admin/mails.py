@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.core.mail import BadHeaderError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -16,8 +15,7 @@ from mails import message, search, timeline
 from mails.lanes import Lane
 from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
-from mails.states import Source, Status
-from mails.timeline import Story
+from mails.states import Source
 from providers.models import Account
 
 MAILS_A_PAGE = 50
@@ -116,7 +114,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "opts": self.opts,
             "message_id": message.message_id(mail.pk, mail.sender),
             "story": story,
-            "headers": _headers(story),
+            "preview": message.shown(mail, recipients=story.addresses, text=story.text),
+            "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
             "rounds": settings.MERCURY_ROUNDS,
             **(extra_context or {}),
@@ -184,16 +183,3 @@ def _filtered(mails: MailQuerySet, facet: Facet) -> MailQuerySet:
             return search.since(mails, search.AGES[value][1], timezone.now())
         case _:
             return mails.filter(source=value)
-
-
-def _headers(story: Story) -> list[tuple[str, str]]:
-    """The headers that a provider is handed, and, but for what it adds, sends on. None for a mail that was refused."""
-    mail = story.mail
-    if mail.status == Status.REJECTED:
-        return []
-    recipients = [recipient.address for recipient in story.recipients]
-    built = message.build(mail.pk, sender=mail.sender, recipients=recipients, subject=mail.subject, text="")
-    try:
-        return [(name, str(value)) for name, value in built.message().items()]
-    except BadHeaderError:
-        return []

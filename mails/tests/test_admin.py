@@ -116,7 +116,7 @@ def test_the_page_of_a_mail_has_reasons_open_attempts_headers_and_events(operato
     assert f"&lt;{mail.pk}@olimpus.com&gt;" in page
     assert "X-Mercury-ID" in page
     assert "Details as recorded" in page
-    assert "No provider was called." in page
+    assert "No provider was called yet." in page
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,7 +1,10 @@
 """The pages for people who send."""
 
+import email
+import email.policy
 import json
 import uuid
+from email.message import EmailMessage
 
 import pytest
 from django.urls import reverse
@@ -175,6 +178,15 @@ def test_no_news_is_204():
     assert (response.status_code, response.content) == (204, b"")
 
 
+def test_no_news_costs_two_questions_beside_the_log_in(django_assert_num_queries):
+    mail = a_mail()
+    last = Event.objects.filter(mail=mail).latest("id").pk
+    browser = browser_of(hermes())
+
+    with django_assert_num_queries(4):
+        timeline_of(browser, mail, after=last, status="queued")
+
+
 def test_news_carry_the_new_steps_only_and_the_next_poller():
     mail = a_mail()
     first = Event.objects.filter(mail=mail).earliest("id").pk
@@ -230,6 +242,62 @@ def test_a_clients_event_is_escaped():
 
     for tag in ("<script>alert", "<img src=x>", "<b>", "<i>"):
         assert tag not in text
+
+
+def test_the_message_is_shown_as_a_provider_is_handed_it():
+    mail = a_mail(subject="Grüße", content="Χαῖρε <b>Hera</b>")
+    browser = browser_of(hermes())
+
+    for url in (f"/mails/{mail.pk}", f"/admin/mails/mail/{mail.pk}/change/"):
+        page = browser.get(url).text
+        assert "Χαῖρε &lt;b&gt;Hera&lt;/b&gt;" in page
+        assert f"&lt;{mail.pk}@olimpus.com&gt;" in page
+        assert "X-Mercury-ID" in page
+        assert "<iframe" not in page
+    source = browser.get(f"/mails/{mail.pk}/message.eml")
+    message = email.message_from_bytes(source.content, policy=email.policy.default)
+    assert (message["Subject"], message.get_content()) == ("Grüße", "Χαῖρε <b>Hera</b>")
+    assert source["Content-Disposition"] == f'attachment; filename="{mail.pk}.eml"'
+
+
+def test_html_and_files_of_a_message_are_shown_where_it_has_some(monkeypatch):
+    mail = a_mail()
+    built = EmailMessage()
+    built.set_content("Hi")
+    built.add_alternative("<p onclick='x'>Hi</p>", subtype="html")
+    built.add_attachment(b"thunder", maintype="application", subtype="pdf", filename="bolt.pdf")
+    monkeypatch.setattr("mails.message.source", lambda *_mail, **_parts: built.as_bytes())
+    browser = browser_of(hermes())
+
+    page, html = browser.get(f"/mails/{mail.pk}").text, browser.get(f"/mails/{mail.pk}/html")
+
+    assert f'src="/mails/{mail.pk}/html"' in page
+    assert "<p>Hi</p>" in html.text
+    assert html["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert browser.get(f"/mails/{mail.pk}/files/1").content == b"thunder"
+    assert browser.get(f"/mails/{mail.pk}/files/2").status_code == 404
+
+
+@pytest.mark.parametrize("tail", ["html", "message.eml", "files/1"])
+def test_parts_of_a_message_are_for_those_who_may_see_the_mail(client, tail):
+    mail = a_mail()
+
+    assert client.get(f"/mails/{mail.pk}/{tail}").headers["Location"].startswith("/login/")
+    assert browser_of(zeus()).get(f"/mails/{mail.pk}/{tail}").status_code == 404
+
+
+def test_a_rejected_mail_shows_its_text_and_is_no_message():
+    user = zeus()
+    browser = browser_of(user)
+    browser.post("/", {**FORM, "recipient": "nobody", "content": "Precious words"})
+    mail = Mail.objects.get()
+
+    page = browser.get(f"/mails/{mail.pk}").text
+
+    assert "Precious words" in page
+    assert "refused before it became a message" in page
+    assert "#message-source" not in page
+    assert browser.get(f"/mails/{mail.pk}/message.eml").status_code == 404
 
 
 def test_the_page_of_a_rejected_mail_names_the_faults():

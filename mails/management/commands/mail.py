@@ -63,11 +63,4 @@ def _events(mail: Mail) -> list[dict[str, object]]:
 
 def _source(mail: Mail) -> str:
     story = timeline.story(mail, timezone.now())
-    built = message.build(
-        mail.pk,
-        sender=mail.sender,
-        recipients=[recipient.address for recipient in story.recipients],
-        subject=mail.subject,
-        text=story.text,
-    )
-    return built.message().as_string()
+    return message.source(mail, recipients=story.addresses, text=story.text).decode()
