@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+from django.db import connection
 
 from mails import search
 from mails.models import Mail
@@ -103,3 +104,14 @@ def test_nonsense_for_a_place_gives_the_first_page():
 def test_counts_stop_at_a_bound():
     assert search.counted(Mail.objects.all(), 10) == "2"
     assert search.counted(Mail.objects.all(), 1) == "1+"
+
+
+@pytest.mark.parametrize("state", ["held", "unknown", "discarded", "expired", "cancelled", "rejected"])
+def test_mails_that_were_set_aside_are_listed_from_an_index_of_their_own(state):
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+
+    plan = Mail.objects.filter(search.STATES[state][1]).order_by("-pk")[:51].explain()
+
+    assert "mail_set_aside" in plan
