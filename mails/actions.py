@@ -11,18 +11,19 @@ from functools import partial
 
 from django.db import transaction
 
-from mails import house, jobs, orders
+from mails import house, jobs, orders, search
 from mails.lanes import Lane
 from mails.models import Mail
 from mails.orders import Carried, Order
 from mails.querysets import MailQuerySet
-from mails.states import Action, HoldReason, Status
+from mails.states import DUE, Action, HoldReason, Status
 from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.outcomes import Fault
 
 MAX_NOTE = 500  # characters
 BATCH = 500  # mails in one transaction
+COUNTED_AT_MOST = 100_000  # mails that wait; an index serves it
 _MADE_DUE = frozenset({Action.RELEASE, Action.REPROCESS, Action.NOT_SENT})
 _REACH = {
     Action.CANCEL: {Status.QUEUED, Status.CLAIMED, Status.SENDING, Status.WAITING, Status.HELD},
@@ -80,6 +81,45 @@ class Acted:
             Action.SENT: "The mail is settled as sent.",
             Action.NOT_SENT: "The mail is settled as not sent, and queued for the next account.",
         }[action]
+
+
+def prospect(mail: Mail, action: Action) -> list[str]:
+    """What the order would come to for this mail, in sentences; for a page that asks before it acts."""
+    provider = mail.provider or "the provider"
+    if mail.status == Status.SENDING:
+        if action == Action.RELEASE:
+            return ["What was asked for during the call under way is taken back; the mail goes on."]
+        return [
+            f"{provider} is being called, which cannot be stopped.",
+            f"If it takes the mail, the mail is sent. If not, the mail is {PAST[action]} when the call is closed.",
+        ]
+    doubt = ["An earlier attempt gave no answer, so it may have been sent already."] if mail.doubtful else []
+    match action:
+        case Action.CANCEL:
+            return ["The mail is not sent any more. This cannot be undone: to send it after all, post it anew.", *doubt]
+        case Action.HOLD:
+            return [f"The mail stays here until it is released, at the latest by {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
+        case Action.RELEASE:
+            return ["The mail is due at once.", *doubt, _outlook().words()]
+        case Action.REPROCESS:
+            again = ["It was refused for its own sake, so it is likely to be refused again."]
+            return [
+                "The mail begins again, with all accounts and the time of a new mail. It keeps its id and Message-ID.",
+                *doubt,
+                *(again if mail.fault == Fault.MESSAGE else []),
+                _outlook().words(),
+            ]
+        case Action.SENT:
+            return [
+                f"The mail ends as sent by {provider}, and counts as taken for each recipient that was waited for.",
+                f"Choose this if {provider} has its Message-ID. Nothing is sent.",
+            ]
+        case Action.NOT_SENT:
+            return [
+                "The mail is queued at once, and goes to another account first.",
+                f"If {provider} has it after all, it arrives twice.",
+                _outlook().words(),
+            ]
 
 
 def act(mail_id: uuid.UUID, order: Order) -> Acted:
@@ -190,6 +230,14 @@ class _Outlook:
     accounts: int
     held: bool
 
+    def words(self) -> str:
+        """The same in a sentence."""
+        if self.held:
+            return "The house is held: it waits until the house is released."
+        if not self.healthy:
+            return "No account takes mail now: it waits."
+        return f"{self.healthy} of {self.accounts} accounts take mail now."
+
 
 def _outlook() -> _Outlook:
     usable = [one for one in registry.candidates() if one.enabled and one.configured]
@@ -222,6 +270,12 @@ def hold_house(*, by: str, note: str = "") -> bool:
     Mails are taken as ever, and wait; calls under way end as they would have, and are not followed by another.
     """
     return house.place(by=by, note=note)
+
+
+def waiting() -> str:
+    """How many mails a release of the house lets go, in a sentence."""
+    count = search.counted(Mail.objects.filter(status__in=DUE), COUNTED_AT_MOST)
+    return f"{count} {'mail waits, and goes' if count == '1' else 'mails wait, and go'} out when due."
 
 
 def release_house(*, by: str) -> bool:

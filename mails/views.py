@@ -16,11 +16,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import intake, message, search, timeline
+from mails import actions, intake, message, orders, search, timeline
+from mails.actions import NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
 from mails.models import Mail
-from mails.states import Source
+from mails.orders import Order
+from mails.sentences import clean
+from mails.states import Action, Source
 from mails.submission import InvalidSubmission
 from mercury.lib import preview
 from mercury.lib.preview import Preview
@@ -125,6 +128,34 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         "section": "mails",
     }
     return render(request, "mails/mail.html", context)
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
+    """Say what cancelling a mail of one's own will come to; do it when that was confirmed."""
+    mail = Mail.objects.filter(user=cast(User, request.user), pk=mail_id).first()
+    if mail is None:
+        raise Http404("There is no such mail, or it is not yours.")
+    if request.method == "POST":
+        order = Order(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
+        try:
+            messages.success(request, actions.act(mail.pk, order).words(Action.CANCEL))
+        except NotPossible as too_late:
+            messages.warning(request, str(too_late))
+        return redirect("mail", mail_id=mail.pk)
+    if Action.CANCEL not in orders.possible(mail):
+        messages.warning(request, "This mail cannot be cancelled any more.")
+        return redirect("mail", mail_id=mail.pk)
+    context = {
+        "title": "Cancel this mail?",
+        "sentences": [clean(mail.subject or "(no subject)"), *actions.prospect(mail, Action.CANCEL)],
+        "button": "Cancel the mail",
+        "back": reverse("mail", args=[mail.pk]),
+        "section": "mails",
+    }
+    return render(request, "mails/confirm.html", context)
 
 
 @never_cache

@@ -12,8 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
-from mails import search
+from mails import house, search
 from mails.models import ApiKey, Mail, Worker
+from mails.sentences import clean
 from mails.states import Status
 from providers import circuit_breaker, registry
 from providers.models import Breaker, BreakerMode, BreakerState
@@ -99,6 +100,7 @@ class MercuryAdminSite(admin.AdminSite):
         tiles = [_tile(name) for name in _TILES]
         context = {
             "headline": _headline(accounts),
+            "held": house.hold() is not None,
             "accounts": accounts,
             "tiles": [tile for tile in tiles if tile.label != "Held" or tile.count != "0"],
             "has_key": ApiKey.objects.exists(),
@@ -154,6 +156,11 @@ def _is_open(candidate: Candidate) -> bool:
 
 def _headline(accounts: list[AccountCard]) -> tuple[str, str, str]:
     """Tone, the answer, and what it means or what to do."""
+    hold = house.hold()
+    if hold is not None:
+        why = f" Why: “{clean(hold.note)}”" if hold.note else ""
+        since = f"{hold.held_at:%Y-%m-%d %H:%M} UTC"
+        return "waiting", "The house is held.", f"Since {since} by {hold.held_by}: mails are taken, and wait.{why}"
     usable = [card.candidate for card in accounts if card.candidate.enabled and card.candidate.configured]
     closed = [one for one in usable if not _is_open(one)]
     away = [one.config.name for one in usable if _is_open(one)]

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from mails import views as mail_views
+from mails.admin import steering
 from mails.api import views as mail_api
 from mercury import views
 from mercury.views import superusers_only
@@ -37,6 +38,7 @@ urlpatterns = [
     path("", mail_views.submit, name="submit"),
     path("mails/", mail_views.mail_list, name="mails"),
     path("mails/<uuid:mail_id>", mail_views.mail_page, name="mail"),
+    path("mails/<uuid:mail_id>/cancel", mail_views.cancel, name="mail-cancel"),
     path("mails/<uuid:mail_id>/timeline", mail_views.mail_timeline, name="mail-timeline"),
     path("mails/<uuid:mail_id>/html", mail_views.mail_html, name="mail-html"),
     path("mails/<uuid:mail_id>/message.eml", mail_views.mail_source, name="mail-source"),
@@ -56,6 +58,7 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),
     path("admin/sandbox/<slug:account>/<str:key>/message.eml", admin.site.admin_view(sandbox.message_source)),
     path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
+    path("admin/house/<str:verb>/", admin.site.admin_view(steering.house_view), name="house"),
     path("admin/", admin.site.urls),
 ]
 

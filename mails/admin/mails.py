@@ -1,4 +1,4 @@
-"""Mails for operators: the list with its filters, and everything about one mail. Nothing here changes a mail."""
+"""Mails for operators: the list with its filters, and everything about one mail. What changes one is `steering`'s."""
 
 import uuid
 from dataclasses import dataclass
@@ -9,9 +9,11 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from mails import message, search, timeline
+from mails.admin import steering
 from mails.lanes import Lane
 from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
@@ -64,6 +66,11 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
     def has_delete_permission(self, request: HttpRequest, obj: Mail | None = None) -> bool:
         """Only retention deletes."""
         return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's pages, and those of the actions."""
+        action = self.admin_site.admin_view(steering.action_view)
+        return [path("<uuid:mail_id>/action/<str:verb>/", action, name="mails_mail_action"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The list. Every filter is a parameter of the URL, so that it can be kept and passed on."""

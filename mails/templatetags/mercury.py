@@ -2,17 +2,21 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django import template
+from django.template import Context
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import timeline
+from mails import house, message, orders, timeline
 from mails.models import Mail
 from mails.sentences import age_words, clean
+from mails.states import FINAL, Action, Status
 from mails.timeline import Span
 from mercury.lib import durations
 
@@ -56,6 +60,54 @@ def icon(name: str) -> SafeString:
 def badge(mail: Mail, size: str = "") -> dict[str, Any]:
     """The state of a mail."""
     return {"badge": timeline.badge(mail), "size": size}
+
+
+@register.inclusion_tag("mails/_warnings.html", takes_context=True)
+def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
+    """Above everything else: the house is held, or the outcome is unknown, with the ways out."""
+    evidence = mail.status == Status.HELD and mail.doubtful
+    waits = mail.status not in FINAL and mail.status != Status.HELD
+    return {
+        "mail": mail,
+        "oob": oob,
+        "hold": house.hold() if waits else None,
+        "evidence": evidence,
+        "ways": [one for one in _buttons(context, mail) if one.action in _WAYS_OUT] if evidence else [],
+        "message_id": message.message_id(mail.pk, mail.sender) if evidence else "",
+    }
+
+
+@register.inclusion_tag("mails/_actions.html", takes_context=True)
+def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
+    """What the reader may do with the mail now, each leading to a page that says first what it will do."""
+    return {"buttons": _buttons(context, mail), "oob": oob, "wish": bool(mail.wish)}
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """Leads to an action's page."""
+
+    action: Action
+    label: str
+    url: str
+
+
+_WAYS_OUT = (Action.SENT, Action.NOT_SENT, Action.CANCEL)
+_LABELS = {
+    Action.SENT: "It was sent: close as Sent",
+    Action.NOT_SENT: "It was not sent: try the next provider",
+}
+
+
+def _buttons(context: Context, mail: Mail) -> list[Button]:
+    """In the admin all that is possible, for those who may change mails; on a person's own page to cancel it."""
+    user, possible = context["request"].user, orders.possible(mail)
+    if context.get("reasons_open") and user.has_perm("mails.change_mail"):
+        names = {one: reverse("admin:mails_mail_action", args=[mail.pk, one]) for one in possible}
+        return [Button(one, _LABELS.get(one, one.label), url) for one, url in names.items()]
+    if Action.CANCEL in possible and not context.get("reasons_open") and mail.user_id == user.pk:
+        return [Button(Action.CANCEL, Action.CANCEL.label, reverse("mail-cancel", args=[mail.pk]))]
+    return []
 
 
 @register.simple_tag

@@ -168,7 +168,7 @@ def test_the_house_is_held_and_released(olympus):
     ran = run("release", "--all", "--yes")
 
     assert "wrong template" in ran.out
-    assert "1 mail waits and goes out when due." in ran.out
+    assert "1 mail waits, and goes out when due." in ran.out
     assert run("release", "--all", "--yes", "--json").document == {"house": "open", "changed": False}
     assert drain() == 1
     assert "house" not in run("mails").out

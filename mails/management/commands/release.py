@@ -4,15 +4,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from mails import actions, house, search
+from mails import actions, house
 from mails.management import steering
 from mails.management.steering import SteeringCommand
-from mails.models import Mail
-from mails.states import DUE, Action, Actor
+from mails.states import Action, Actor
 from mercury.lib import commands
 from mercury.lib.commands import Exit
-
-COUNTED_AT_MOST = 100_000
 
 
 class Command(SteeringCommand):
@@ -38,12 +35,11 @@ class Command(SteeringCommand):
             out.say("The house is not held.")
             out.document({"house": "open", "changed": False})
             return None
-        waiting = search.counted(Mail.objects.filter(status__in=DUE), COUNTED_AT_MOST)
         out.say(f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}. {hold.note}".rstrip())
-        out.say(f"{waiting} {'mail waits and goes' if waiting == '1' else 'mails wait and go'} out when due.")
+        out.say(actions.waiting())
         released = not options["dry_run"] and out.ask("Release the whole house?")
         changed = released and actions.release_house(by=Actor.COMMAND)
         if released:
             out.say("The house is released: mails go out.", tone="ok")
-        out.document({"house": "open" if released else "held", "changed": changed, "waiting": waiting})
+        out.document({"house": "open" if released else "held", "changed": changed})
         return None if released or options["dry_run"] else Exit.FAILED

@@ -1,0 +1,136 @@
+"""Actions for operators, each with a page that says first what it will do: for one mail, and for the whole house."""
+
+import uuid
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from mails import actions, house, orders
+from mails.actions import MAX_NOTE, NotPossible
+from mails.models import Mail
+from mails.orders import Order
+from mails.sentences import clean
+from mails.states import Action
+
+_WORDS = {
+    Action.CANCEL: ("Cancel this mail?", "Cancel the mail"),
+    Action.HOLD: ("Hold this mail?", "Hold the mail"),
+    Action.RELEASE: ("Release this mail?", "Release the mail"),
+    Action.REPROCESS: ("Send this mail anew?", "Reprocess the mail"),
+    Action.SENT: ("It was sent?", "It was sent: close as Sent"),
+    Action.NOT_SENT: ("It was not sent?", "It was not sent: try the next provider"),
+}
+_NOTE = {
+    "name": "note",
+    "label": "Why",
+    "optional": True,
+    "value": "",
+    "note": "Kept in the mail's timeline, with your name.",
+    "length": MAX_NOTE,
+}
+
+
+def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResponse:
+    """Say what the action will come to for this mail; do it when that was confirmed, and say what happened."""
+    _check_permission(request)
+    mail = get_object_or_404(Mail, pk=mail_id)
+    action = _action(verb)
+    page = redirect("admin:mails_mail_change", mail.pk)
+    if action not in orders.possible(mail):
+        messages.warning(request, str(NotPossible(mail, action, orders.possible(mail))))
+        return page
+    note, fault = _note(request)
+    if request.method == "POST" and not fault:
+        try:
+            acted = actions.act(mail.pk, Order(action, _by(request), note))
+        except NotPossible as too_late:
+            messages.warning(request, str(too_late))
+        else:
+            messages.success(request, acted.words(action))
+        return page
+    title, button = _WORDS[action]
+    subject = clean(mail.subject or "(no subject)")
+    context = {
+        "title": title,
+        "trail": [
+            ("Mails", reverse("admin:mails_mail_changelist")),
+            (subject, reverse("admin:mails_mail_change", args=[mail.pk])),
+        ],
+        "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *actions.prospect(mail, action)],
+        "button": button,
+        "fields": [_NOTE | {"value": note}],
+        "errors": [fault] if fault else [],
+        "back": reverse("admin:mails_mail_change", args=[mail.pk]),
+    }
+    return _confirm(request, context)
+
+
+def house_view(request: HttpRequest, verb: str) -> HttpResponse:
+    """Hold or release the whole house: say what that means, then do it."""
+    _check_permission(request)
+    if verb not in {"hold", "release"}:
+        raise Http404("The house can be held and released.")
+    note, fault = _note(request)
+    if request.method == "POST" and not fault:
+        if verb == "hold":
+            changed, words = actions.hold_house(by=_by(request), note=note), "The house is held."
+        else:
+            changed, words = actions.release_house(by=_by(request)), "The house is released: mails go out."
+        messages.success(request, words if changed else "It was so before.")
+        return redirect("admin:index")
+    holding = {
+        "title": "Hold all mail?",
+        "sentences": [
+            "From now on nothing is handed to a provider, on any machine, until somebody releases the house.",
+            "Mails are taken as ever, and wait. Calls under way end, and no other follows them.",
+        ],
+        "button": "Hold all mail",
+        "fields": [_NOTE | {"note": "Kept, with your name.", "value": note}],
+    }
+    hold = house.hold()
+    since = (
+        f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}. {hold.note}" if hold else "It is not held."
+    )
+    releasing = {
+        "title": "Release all mail?",
+        "sentences": [since.strip(), actions.waiting()],
+        "button": "Release all mail",
+    }
+    context = (holding if verb == "hold" else releasing) | {"errors": [fault] if fault else []}
+    return _confirm(request, context | {"back": reverse("admin:index"), "trail": []})
+
+
+def _confirm(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    status = 400 if context["errors"] else 200
+    return TemplateResponse(
+        request, "admin/confirm.html", {**admin.site.each_context(request), **context}, status=status
+    )
+
+
+def _check_permission(request: HttpRequest) -> None:
+    if not request.user.has_perm("mails.change_mail"):
+        raise PermissionDenied
+
+
+def _action(verb: str) -> Action:
+    try:
+        return Action(verb)
+    except ValueError:
+        raise Http404("There is no such action.") from None
+
+
+def _note(request: HttpRequest) -> tuple[str, str]:
+    """The reason that was typed, and what is wrong with it."""
+    note = request.POST.get("note", "").strip()
+    if len(note) > MAX_NOTE or clean(note) != note:
+        return clean(note)[:MAX_NOTE], f"Why: at most {MAX_NOTE} characters, none of them a control character."
+    return note, ""
+
+
+def _by(request: HttpRequest) -> str:
+    return f"user:{request.user.get_username()}"[:128]

@@ -1,0 +1,168 @@
+"""Mails in flight, steered in the browser: only what is possible is offered, and nothing happens without a confirmation."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+
+from mails import house
+from mails.intake import Client
+from mails.states import Action, Source, Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.people import browser_of, hermes, zeus
+from mails.tests.test_orders import Handed
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def page_of(mail):
+    return reverse("admin:mails_mail_change", args=[mail.pk])
+
+
+def action(mail, verb):
+    return reverse("admin:mails_mail_action", args=[mail.pk, verb])
+
+
+def offered(browser, mail):
+    text = browser.get(page_of(mail)).content.decode()
+    return [one.value for one in Action if action(mail, one) in text]
+
+
+@pytest.fixture
+def operator():
+    return browser_of(hermes())
+
+
+def test_only_what_is_possible_now_is_offered(operator, olympus):
+    mail = a_mail()
+
+    assert offered(operator, mail) == ["cancel", "hold"]
+    drain()
+    assert offered(operator, mail) == []
+
+
+def test_an_action_says_first_what_it_will_do_and_then_what_happened(operator):
+    mail = a_mail()
+
+    asked = operator.get(action(mail, "cancel"))
+
+    assert "This cannot be undone" in asked.content.decode()
+    assert reloaded(mail).status == Status.QUEUED
+    done = operator.post(action(mail, "cancel"), {"note": "Hera has moved"}, follow=True)
+    assert "The mail is cancelled. It will not be sent." in done.content.decode()
+    assert "Hera has moved" in done.content.decode()
+    assert mail.events.last().created_by == "user:hermes"
+
+
+def test_too_late_leads_back_with_the_reason(operator, olympus):
+    mail = a_mail()
+    drain()
+
+    for answer in (operator.get(action(mail, "hold"), follow=True), operator.post(action(mail, "hold"), follow=True)):
+        assert answer.redirect_chain == [(page_of(mail), 302)]
+        assert "The mail is sent, so it cannot be held." in answer.content.decode()
+
+
+def test_a_reason_that_cannot_be_kept_does_nothing(operator):
+    mail = a_mail()
+
+    answer = operator.post(action(mail, "cancel"), {"note": "x" * 501})
+
+    assert answer.status_code == 400
+    assert "Nothing was done" in answer.content.decode()
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_call_under_way_is_named(operator, olympus):
+    mail = a_mail()
+    handed = Handed()
+
+    asked = operator.get(action(mail, "cancel")).content.decode()
+    done = operator.post(action(mail, "cancel"), follow=True).content.decode()
+
+    assert "olympus is being called, which cannot be stopped." in asked
+    assert "the mail is cancelled as soon as the call is closed" in done
+    assert offered(operator, mail) == ["cancel", "hold", "release"]
+    handed.drain._thread.shutdown()
+
+
+def test_an_unknown_outcome_has_three_ways_out(operator, olympus, hades):
+    olympus.lose_answer()
+    hades.disable()
+    mail = a_mail(policy="at-most-once")
+    drain()
+
+    text = operator.get(page_of(mail)).content.decode()
+
+    assert "It may have been sent." in text
+    assert offered(operator, mail) == ["cancel", "sent", "not-sent"]
+    operator.post(action(mail, "sent"), {"note": "it has the Message-ID"})
+    assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
+    assert "It may have been sent." not in operator.get(page_of(mail)).content.decode()
+
+
+def test_who_may_only_look_is_offered_nothing(olympus):
+    user = zeus()
+    user.is_staff = True
+    user.save()
+    user.user_permissions.add(Permission.objects.get(codename="view_mail"))
+    mail = a_mail()
+
+    assert offered(browser_of(user), mail) == []
+    assert browser_of(user).post(action(mail, "cancel")).status_code == 403
+    assert browser_of(user).post(reverse("house", args=["hold"])).status_code == 403
+    assert reloaded(mail).status == Status.QUEUED
+
+
+@pytest.mark.parametrize("path", ["fly", "change"])
+def test_an_action_that_does_not_exist_is_a_404(operator, path):
+    assert operator.get(action(a_mail(), path)).status_code == 404
+
+
+def test_a_person_cancels_a_mail_of_their_own(olympus):
+    user = zeus()
+    own = a_mail(Client(Source.FORM, user=user))
+    other = a_mail()
+    browser = browser_of(user)
+
+    text = browser.get(reverse("mail", args=[own.pk])).content.decode()
+    url = reverse("mail-cancel", args=[own.pk])
+
+    assert url in text
+    assert "Cancel this mail?" in browser.get(url).content.decode()
+    assert reloaded(own).status == Status.QUEUED
+    done = browser.post(url, follow=True).content.decode()
+    assert "The mail is cancelled." in done
+    assert url not in done
+    assert own.events.last().created_by == "user:zeus"
+    assert browser.post(reverse("mail-cancel", args=[other.pk])).status_code == 404
+    for answer in (browser.get(url, follow=True), browser.post(url, follow=True)):
+        assert answer.status_code == 200
+
+
+def test_the_news_of_a_mail_replace_its_actions(operator, olympus):
+    mail = a_mail()
+    path = reverse("mail-timeline", args=[mail.pk]) + "?after=0&status=queued&reasons"
+
+    assert action(mail, "cancel") in operator.get(path).content.decode()
+    drain()
+    assert action(mail, "cancel") not in operator.get(path).content.decode()
+
+
+def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
+    mail = a_mail()
+    hold, release = reverse("house", args=["hold"]), reverse("house", args=["release"])
+
+    assert hold in operator.get(reverse("admin:index")).content.decode()
+    assert "nothing is handed to a provider" in operator.get(hold).content.decode()
+    assert house.hold() is None
+    operator.post(hold, {"note": "wrong template"})
+
+    overview = operator.get(reverse("admin:index")).content.decode()
+    assert "The house is held." in overview
+    assert "wrong template" in overview
+    assert "The house is held." in operator.get(page_of(mail)).content.decode()
+    assert drain() == 0
+    assert "1 mail waits, and goes out when due." in operator.get(release).content.decode()
+    operator.post(release)
+    assert drain() == 1
+    assert operator.get(reverse("house", args=["sell"])).status_code == 404
