@@ -52,6 +52,19 @@ def wake(lane: str) -> None:
         _leave_alone(lane, error)
 
 
+def queue_health() -> str:
+    """Whether Redis answers: `answers`, `away`, or `not used`. Waits at most 0.25 s."""
+    if not settings.REDIS_URL:
+        return "not used"
+    if _watch is not None:
+        return "away"
+    try:
+        _redis().ping()
+    except RedisError:
+        return "away"
+    return "answers"
+
+
 def _leave_alone(lane: str, error: RedisError) -> None:
     global _watch
     with _lock:

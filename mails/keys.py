@@ -31,6 +31,7 @@ class Scope(TextChoices):
     EVENTS_SYSTEM = "events:system", "Append events under the names of the sending model"
     PROVIDERS_READ = "providers:read", "Read provider accounts"
     PROVIDERS_WRITE = "providers:write", "Register, change and remove provider accounts"
+    STATS_READ = "stats:read", "Read the figures of the whole house"
 
 
 SCOPES = tuple(Scope.values)

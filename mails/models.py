@@ -34,6 +34,11 @@ def first_id(moment: dt.datetime) -> uuid.UUID:
     return uuid.UUID(int=milliseconds << 80)
 
 
+def moment_of(mail_id: uuid.UUID) -> dt.datetime:
+    """When the id was made, to the millisecond, by the clock of the machine that made it."""
+    return dt.datetime.fromtimestamp((mail_id.int >> 80) / 1000, dt.UTC)
+
+
 class ApiKey(models.Model):
     """A key an application signs in with. The key itself is shown once and never stored."""
 

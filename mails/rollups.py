@@ -16,7 +16,7 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncMinute
 
 from mails import histogram
-from mails.models import Duty, Mail, Rollup, first_id
+from mails.models import Duty, Mail, Rollup, first_id, moment_of
 from mails.states import Counted, Level, Status
 from mercury.lib import database_clock
 
@@ -25,6 +25,7 @@ FOLDED_AT_ONCE = 5000  # fresh rows a turn
 # Ids carry the clock of the machine that took the mail, and its commit comes later: mails are counted after so long.
 ARRIVALS_LAG = dt.timedelta(seconds=20)
 ARRIVALS_AT_ONCE = dt.timedelta(minutes=2)  # of arrivals a turn, when many minutes are to be made up for
+ARRIVALS_BEFORE = dt.timedelta(hours=1)  # the first turn of all begins so long ago
 
 LENGTHS = {
     Level.MINUTE: dt.timedelta(minutes=1),
@@ -110,6 +111,13 @@ def floor(moment: dt.datetime, level: Level) -> dt.datetime:
     return moment - (moment - EPOCH) % LENGTHS[level]
 
 
+def summed(count: int, total_us: int, buckets: Mapping[str, int]) -> Sum:
+    """The sum that a row holds."""
+    found = Sum()
+    found.add(count, total_us, buckets)
+    return found
+
+
 def turn() -> None:
     """Count what arrived, add fresh rows to the others, and remove those whose time is over. Cheap, but not for a request."""
     now = database_clock.now()
@@ -120,15 +128,20 @@ def turn() -> None:
 def count_arrivals(now: dt.datetime) -> None:
     """Count the mails that came in since the last count and are at least 20 s old, by a range of the primary key.
 
-    Two processes that count at once count nothing twice. The first count begins with the moment it is made.
+    Two processes that count at once count nothing twice.
     """
     with transaction.atomic():
-        begin = Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
-        until = now - ARRIVALS_LAG if begin is None else min(now - ARRIVALS_LAG, begin + ARRIVALS_AT_ONCE)
-        if begin is not None and until <= begin:
-            return
-        if Duty.objects.filter(name=DUTY, done_until=begin).update(done_until=until) and begin is not None:
+        done_until = Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
+        begin = done_until or now - ARRIVALS_BEFORE
+        until = min(now - ARRIVALS_LAG, _next_arrival(begin, now) + ARRIVALS_AT_ONCE)
+        if until > begin and Duty.objects.filter(name=DUTY, done_until=done_until).update(done_until=until):
             Rollup.objects.bulk_create([Rollup(**row) for row in _arrived(begin, until)])
+
+
+def _next_arrival(begin: dt.datetime, now: dt.datetime) -> dt.datetime:
+    """When the first mail since then came in, so that quiet times are made up for at once; `now` if there is none."""
+    following = Mail.objects.filter(pk__gte=first_id(begin)).order_by("pk").values_list("pk", flat=True).first()
+    return now if following is None else max(begin, moment_of(following))
 
 
 def fold(now: dt.datetime) -> int:
@@ -181,15 +194,9 @@ def _taken(rows: QuerySet[Rollup]) -> list[Taken]:
     listed = list(rows.select_for_update().values_list("id", *COLUMNS))
     Rollup.objects.filter(id__in=[row[0] for row in listed]).delete()
     return [
-        (Level(level), start, Key(Counted(kind), *key), _sum(count, total_us, buckets))
+        (Level(level), start, Key(Counted(kind), *key), summed(count, total_us, buckets))
         for _, level, start, kind, *key, count, total_us, buckets in listed
     ]
-
-
-def _sum(count: int, total_us: int, buckets: Mapping[str, int]) -> Sum:
-    found = Sum()
-    found.add(count, total_us, buckets)
-    return found
 
 
 def _row(level: Level, start: dt.datetime, key: Key, one: Sum) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class Ending(TextChoices):
     """How a mail left the drain, as the roll-ups count it."""
 
     DONE = "done", "Sent"
-    FAILOVER = "failover", "Sent after another account refused"
+    FAILOVER = "failover", "Sent after an earlier attempt had failed"
     DISCARDED = "discarded", "Discarded"
     EXPIRED = "expired", "Expired"
     CANCELLED = "cancelled", "Cancelled"

@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from mails import views as mail_views
 from mails.admin import steering
+from mails.api import stats as stats_api
 from mails.api import views as mail_api
 from mercury import views
 from mercury.views import superusers_only
@@ -30,6 +31,12 @@ api = [
     path("dispatcher/providers/", provider_api.Accounts.as_view(), name="api-providers"),
     path("dispatcher/providers", provider_api.Accounts.as_view()),
     re_path(r"^dispatcher/providers/(?P<account_id>[^/]+)/?$", provider_api.OneAccount.as_view(), name="api-provider"),
+    path("stats/now", stats_api.Now.as_view(), name="api-stats-now"),
+    path("stats/lanes", stats_api.Lanes.as_view(), name="api-stats-lanes"),
+    path("stats/applications", stats_api.Applications.as_view(), name="api-stats-applications"),
+    path("stats/providers", stats_api.Providers.as_view(), name="api-stats-providers"),
+    path("stats/series", stats_api.Series.as_view(), name="api-stats-series"),
+    path("stats/breakers", stats_api.Breakers.as_view(), name="api-stats-breakers"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
 ]
 

@@ -44,6 +44,12 @@ _ENDPOINTS = (
     ("read a provider account", "GET", "api-provider", ("account_id",)),
     ("update a provider account", "PUT", "api-provider", ("account_id",)),
     ("remove a provider account", "DELETE", "api-provider", ("account_id",)),
+    ("read how the house stands now", "GET", "api-stats-now", ()),
+    ("read figures by lane", "GET", "api-stats-lanes", ()),
+    ("read figures by application", "GET", "api-stats-applications", ()),
+    ("read figures by provider account", "GET", "api-stats-providers", ()),
+    ("read figures as a series", "GET", "api-stats-series", ()),
+    ("read the history of breakers", "GET", "api-stats-breakers", ()),
     ("describe the API (OpenAPI 3.1)", "GET", "schema", ()),
 )
 _ROOT = openapi.component(

@@ -21,6 +21,7 @@ _PERMISSIONS = {
     Scope.EVENTS_SYSTEM: "mails.add_event",
     Scope.PROVIDERS_READ: "providers.view_account",
     Scope.PROVIDERS_WRITE: "providers.change_account",
+    Scope.STATS_READ: "mails.view_rollup",
 }
 
 

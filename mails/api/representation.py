@@ -7,8 +7,10 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework.request import Request
 
+from mails import timeline
 from mails.models import Event, Mail
 from mails.orders import Order
 from mercury.lib import filters
@@ -65,6 +67,7 @@ def mail(mail: Mail, request: Request | HttpRequest) -> dict[str, Any]:
         content = ""
     return new_mail(mail, content, request) | {
         "status": mail.status,
+        "verdict": timeline.verdict(mail, timezone.now()),
         "provider": mail.provider,
         "attempts": mail.attempt_count,
         "fault": mail.fault,

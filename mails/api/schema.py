@@ -66,6 +66,7 @@ MAIL = component(
         _NEW_MAIL_FIELDS
         | {
             "status": text("Where it stands.", enum=Status.values),
+            "verdict": text("The same in one sentence, with the reason; for people."),
             "provider": text("The account that had it last; empty before the first call."),
             "attempts": integer("Calls of providers so far.", minimum=0),
             "fault": text("Whose fault the last refusal was: message, account, rate or provider."),

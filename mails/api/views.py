@@ -236,10 +236,13 @@ def _listed(page: Page[Any], name: str, items: list[Any]) -> Response:
 
 
 def _single(request: Request, body: dict[str, Any]) -> HttpResponseBase:
-    """One resource with its ETag; 304 for a client that has it as it is. The browsable page is made anew each time."""
+    """One resource with its ETag; 304 for a client that has it as it is. The browsable page is made anew each time.
+
+    The verdict is left out of the ETag: it may tell an age, which is another one each second.
+    """
     if request.accepted_renderer.format != "json":
         return Response(body)
-    digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps({**body, "verdict": ""}).encode()).hexdigest()
     etag = f'"{digest[:32]}"'
     response = Response(body, headers={"ETag": etag})
     return get_conditional_response(request._request, etag=etag, response=response) or response

@@ -44,6 +44,10 @@ def test_the_description_names_every_path_and_method(document):
         (f"{base}/dispatcher/providers/{{account_id}}", "get"),
         (f"{base}/dispatcher/providers/{{account_id}}", "put"),
         (f"{base}/dispatcher/providers/{{account_id}}", "delete"),
+        *(
+            (f"{base}/stats/{name}", "get")
+            for name in ("now", "lanes", "applications", "providers", "series", "breakers")
+        ),
     }
 
 

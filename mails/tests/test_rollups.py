@@ -74,11 +74,10 @@ def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, h
 
     drain()
 
-    refused = counted(Counted.CALL)["olympus", "refused", "provider"]
-    assert refused > 0
+    assert counted(Counted.CALL)["olympus", "refused", "provider"] > 0
     ends = counted(Counted.END)
-    assert ends["hades", "failover", ""] == refused
-    assert ends["hades", "done", ""] == 12 - refused
+    assert ends["hades", "failover", ""] == Mail.objects.filter(attempt_count__gt=1).count() > 0
+    assert ends["hades", "done", ""] == Mail.objects.filter(attempt_count=1).count()
 
 
 def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
@@ -205,7 +204,7 @@ def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
     for moment in arrived:
         mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", lane="text")
-        lifecycle.create([lifecycle.NewMail(mail, "", (), ())], state=MailState(Status.QUEUED, next_attempt_at=now))
+        lifecycle.create([lifecycle.NewMail(mail, MailState(Status.QUEUED, next_attempt_at=now), "", (), ())])
 
     for _ in range(6):
         rollups.count_arrivals(now)

@@ -1,0 +1,213 @@
+"""What an operator should know now, each with its cure. A pure function of the situation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mails.situation import Situation, Standing, Waiting
+from mercury.lib.durations import size_words, words
+from providers.models import BreakerMode, BreakerState
+
+LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
+LONG_UNSENT = 15 * 60.0  # seconds after which a mail that nobody has taken is worth a word
+LATE_FIGURES = 180.0  # seconds
+DISK_SHARE = 0.05  # free …
+DISK_BYTES = 1_000_000_000  # … or so much: below either the disk counts as nearly full
+ENOUGH_MAILS = 20  # sent by others while an account took none, before that means anything
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that is wrong, in words. `tone`: `bad` for what stops or loses time, `waiting` for what to look at."""
+
+    code: str
+    tone: str
+    about: str  # the lane or account; empty for the house
+    sentence: str
+    cure: str
+
+
+def of(situation: Situation) -> list[Alert]:
+    """All alerts, the worst first."""
+    found = [
+        *_house(situation),
+        *_workers(situation),
+        *(alert for lane in situation.waiting for alert in _lane(lane)),
+        *_accounts(situation),
+        *_held(situation),
+        *_machines(situation),
+    ]
+    return sorted(found, key=lambda alert: alert.tone != "bad")
+
+
+def verdict(situation: Situation, alerts: list[Alert]) -> str:
+    """The state in one sentence."""
+    if alerts:
+        more = len(alerts) - 1
+        return alerts[0].sentence + (f" {more} more {'alert' if more == 1 else 'alerts'}." if more else "")
+    due = sum(lane.due for lane in situation.waiting)
+    later = sum(lane.later for lane in situation.waiting)
+    waits = f"{due:,} {'mail waits' if due == 1 else 'mails wait'}" if due else "No mail waits"
+    back_off = f", {later:,} in back-off" if later else ""
+    workers = len(situation.alive)
+    return f"All is well. {waits}{back_off}; {workers} {'worker' if workers == 1 else 'workers'} at work."
+
+
+def _house(situation: Situation) -> Iterable[Alert]:
+    if situation.house_held_by is not None:
+        yield Alert(
+            "house_held",
+            "bad",
+            "",
+            f"The house is held by {situation.house_held_by}: mails are taken and kept, and nothing is sent.",
+            "Look at what waits (manage.py mails --state queued), then: manage.py release --all",
+        )
+
+
+def _workers(situation: Situation) -> Iterable[Alert]:
+    if not situation.alive:
+        last = max((one.seen_at for one in situation.workers), default=None)
+        since = f" for {words((situation.at - last).total_seconds())}" if last else ""
+        yield Alert(
+            "no_worker",
+            "bad",
+            "",
+            f"No worker has been seen{since}: nothing is sent.",
+            "Start one: manage.py worker. Embedded (no REDIS_URL), restart the web process.",
+        )
+    elif situation.counted_until and (late := (situation.at - situation.counted_until).total_seconds()) > LATE_FIGURES:
+        yield Alert(
+            "figures_late",
+            "waiting",
+            "",
+            f"Arrivals are counted up to {words(late)} ago only.",
+            "They are made up for by themselves; if this grows, look for duty_failed in the workers' logs.",
+        )
+
+
+def _lane(lane: Waiting) -> Iterable[Alert]:
+    if lane.oldest is not None and lane.oldest > LONG_DUE:
+        yield Alert(
+            "oldest_waiting",
+            "bad",
+            lane.lane,
+            f"In lane {lane.lane} {lane.due:,} mails are due, the oldest for {words(lane.oldest)}.",
+            f"Start more workers (manage.py worker {lane.lane}), or see below why accounts take none.",
+        )
+
+
+def _accounts(situation: Situation) -> Iterable[Alert]:
+    usable = [one for one in situation.accounts if one.enabled]
+    if not usable:
+        yield Alert(
+            "no_account",
+            "bad",
+            "",
+            "No provider account is enabled: nothing can be sent.",
+            "Enable one: manage.py providers enable NAME",
+        )
+    for one in usable:
+        yield from _account(one, situation)
+    if situation.oldest_unsent is not None and situation.oldest_unsent > LONG_UNSENT:
+        yield Alert(
+            "oldest_unsent",
+            "waiting",
+            "",
+            f"The oldest unsent mail came in {words(situation.oldest_unsent)} ago.",
+            "See why: manage.py mails --state waiting; manage.py mail ID",
+        )
+
+
+def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
+    if not one.configured:
+        yield Alert(
+            "account_unusable",
+            "bad",
+            one.name,
+            f"{one.name} cannot be used: this process has no options for it.",
+            "Set its PROVIDER_ variable again, or MERCURY_ENCRYPTION_KEYS, and restart; or disable it.",
+        )
+    elif one.mode == BreakerMode.OPEN:
+        yield Alert(
+            "breaker_open",
+            "waiting",
+            one.name,
+            f"The breaker of {one.name} is forced open: it takes no mail.",
+            f"When it is well again: manage.py providers breaker {one.name} auto",
+        )
+    elif one.state != BreakerState.CLOSED and one.mode == BreakerMode.AUTO:
+        fault = f" The last fault: {one.last_fault}" if one.last_fault else ""
+        yield Alert(
+            "breaker_open",
+            "bad",
+            one.name,
+            f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
+            "Nothing, if other accounts take its mail: it closes by itself when a probe is answered.",
+        )
+    elif (took := _took_nothing(one, situation)) is not None:
+        yield Alert(
+            "silent_failover",
+            "bad",
+            one.name,
+            f"{one.name} is enabled and took no mail for 15 minutes, while others took {took:,}.",
+            f"Try it: manage.py providers test {one.name}. Its key or its quota may be at an end.",
+        )
+
+
+def _took_nothing(one: Standing, situation: Situation) -> int | None:
+    """How many mails others took while this account should have taken some and took none; None if all is well."""
+    taken = {figures.name: figures.accepted for figures in situation.recent}
+    others = sum(count for name, count in taken.items() if name != one.name)
+    weights = sum(other.weight for other in situation.accounts if other.enabled)
+    fair_share = (others * one.weight / weights) if weights else 0
+    return others if not taken.get(one.name) and others >= ENOUGH_MAILS and fair_share >= ENOUGH_MAILS / 4 else None
+
+
+def _held(situation: Situation) -> Iterable[Alert]:
+    held = situation.held
+    if held.unknown:
+        yield Alert(
+            "held_unknown",
+            "waiting",
+            "",
+            f"{_mails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
+            "Ask the provider, then say what it was: manage.py settle ID --sent or --not-sent",
+        )
+    if held.poison:
+        yield Alert(
+            "held_poison",
+            "bad",
+            "",
+            f"{_mails(held.poison)} held as poison: three workers died with {'it' if held.poison == 1 else 'each'}.",
+            "Look at one (manage.py mails --state held) and at the workers' logs before you release it.",
+        )
+    if held.operator:
+        yield Alert(
+            "held_operator",
+            "waiting",
+            "",
+            f"{_mails(held.operator)} held by an operator.",
+            "When they may leave: manage.py release IDS",
+        )
+
+
+def _machines(situation: Situation) -> Iterable[Alert]:
+    if situation.redis == "away":
+        yield Alert(
+            "redis_away",
+            "waiting",
+            "",
+            "Redis does not answer: mails leave up to two seconds later than otherwise.",
+            "Start it again. Nothing is lost, and nothing else needs to be done.",
+        )
+    if situation.disk_free < DISK_SHARE or situation.disk_free_bytes < DISK_BYTES:
+        yield Alert(
+            "disk_nearly_full",
+            "bad",
+            "",
+            f"The disk of the data folder has {size_words(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
+            "Make room: when it is full, no mail can be taken.",
+        )
+
+
+def _mails(count: int) -> str:
+    return "1 mail is" if count == 1 else f"{count:,} mails are"

@@ -1,0 +1,130 @@
+"""The figures of the house over the API: how it stands now, and what happened over a period."""
+
+import datetime as dt
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mails import alerts, situation, stats
+from mails.api import stats_schema
+from mails.keys import Scope
+from mails.states import Level
+from mails.stats import Figures, PeriodTooLong
+from mercury.lib import database_clock, durations
+from mercury.lib.plain import plain
+from mercury.lib.problems import Fault, Problem
+
+DEFAULT_PERIOD = dt.timedelta(hours=1)
+
+
+class _Stats(APIView):
+    required_scopes = {"GET": Scope.STATS_READ}
+
+
+class Now(_Stats):
+    """How the house stands now."""
+
+    @stats_schema.now
+    def get(self, request: Request) -> Response:
+        """The state in one sentence, alerts, what waits, workers, accounts."""
+        found = situation.read()
+        listed = alerts.of(found)
+        return Response({"verdict": alerts.verdict(found, listed), "alerts": plain(listed), **plain(found)})
+
+
+class Lanes(_Stats):
+    """What became of mails, by lane."""
+
+    @stats_schema.lanes
+    def get(self, request: Request) -> Response:
+        """Counts, rates and times of all mails, and of each lane."""
+        figures = _figures(request)
+        return _told(figures, house=stats.house(figures), lanes=stats.lanes(figures))
+
+
+class Applications(_Stats):
+    """What became of mails, by application."""
+
+    @stats_schema.applications
+    def get(self, request: Request) -> Response:
+        """Counts, rates and times of the mails of each application, the one that sent most first."""
+        figures = _figures(request)
+        return _told(figures, applications=stats.applications(figures, stats.application_names()))
+
+
+class Providers(_Stats):
+    """How the calls of provider accounts ended."""
+
+    @stats_schema.providers
+    def get(self, request: Request) -> Response:
+        """Calls, failures by kind, share of mail and latency of each account."""
+        figures = _figures(request)
+        return _told(figures, providers=stats.providers(figures))
+
+
+class Series(_Stats):
+    """The period stretch by stretch, for charts."""
+
+    @stats_schema.series
+    def get(self, request: Request) -> Response:
+        """Arrivals, ends and times of each minute, ten minutes, hour or day."""
+        figures = _figures(request)
+        return _told(figures, points=stats.series(figures))
+
+
+class Breakers(_Stats):
+    """The history of provider accounts."""
+
+    @stats_schema.breakers
+    def get(self, request: Request) -> Response:
+        """What breakers did and people set, newest first, the last 200."""
+        since, until = _period(request)
+        changes = [
+            {"account": one.account.name, "at": one.created_at, "by": one.by, "what": one.what, "state": one.state}
+            for one in stats.breaker_history(since, until)
+        ]
+        return Response(plain({"since": since, "until": until, "changes": changes}))
+
+
+def _told(figures: Figures, **parts: Any) -> Response:
+    return Response(plain({"since": figures.since, "until": figures.until, "per": figures.level, **parts}))
+
+
+def _figures(request: Request) -> Figures:
+    since, until = _period(request)
+    per = request.query_params.get("per", "")
+    if per and per not in stats.LEVELS:
+        raise _wrong("per", f"'{per}' is no stretch of time. Known: {', '.join(stats.LEVELS)}.")
+    try:
+        return stats.load(since, until, Level(per) if per else None)
+    except PeriodTooLong as error:
+        raise _wrong("per", str(error)) from None
+
+
+def _period(request: Request) -> tuple[dt.datetime, dt.datetime]:
+    now = database_clock.now()
+    since = _moment(request, "since", now - DEFAULT_PERIOD, now)
+    until = _moment(request, "until", now, now)
+    if since >= until:
+        raise _wrong("since", "The period ends before it begins: 'since' has to be earlier than 'until'.")
+    return since, until
+
+
+def _moment(request: Request, name: str, default: dt.datetime, now: dt.datetime) -> dt.datetime:
+    value = request.query_params.get(name, "")
+    if not value:
+        return default
+    try:
+        moment = dt.datetime.fromisoformat(value)
+    except ValueError:
+        try:
+            return now - durations.parse(value)
+        except (ValueError, OverflowError):
+            raise _wrong(name, f"'{value[:40]}' is neither an age (15m, 1h, 7d) nor a time in ISO 8601.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _wrong(parameter: str, detail: str) -> Problem:
+    return Problem(400, "invalid_period", detail, errors=[Fault(detail, "invalid_period", parameter=parameter)])

@@ -1,0 +1,230 @@
+"""The description (OpenAPI 3.1) of the figures of the house."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+
+from mails import stats
+from mails.alerts import Alert
+from mails.situation import Held, Situation, Standing, Waiting, Working
+from mails.stats import MailFigures, Point, ProviderFigures, Spread
+from mercury.lib.openapi import (
+    REQUEST_ID,
+    Schema,
+    component,
+    dataclass_component,
+    moment,
+    obj,
+    problems,
+    text,
+)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+SPREAD = dataclass_component(
+    "Spread",
+    Spread,
+    {
+        "count": "How many durations.",
+        "mean": "Seconds, exact.",
+        "p50": "Seconds; percentiles are at most 9.1 % off.",
+        "p95": "Seconds.",
+        "p99": "Seconds.",
+    },
+)
+MAIL_FIGURES = dataclass_component(
+    "MailFigures",
+    MailFigures,
+    {
+        "name": "The lane or the application.",
+        "arrived": "Mails accepted; counted some 20 s late.",
+        "rejected": "Mails that failed validation.",
+        "arrived_per_minute": "Arrival rate over the period.",
+        "sent": "Mails that a provider took, those after a failover too.",
+        "failover": "Mails that were sent after an earlier attempt had failed.",
+        "discarded": "Mails that no account would take.",
+        "expired": "Mails whose time was over.",
+        "cancelled": "Mails taken back.",
+        "held": "Mails that were held.",
+        "queue": "Accepted to first handed to a provider.",
+        "processing": "Accepted to the end, whatever it was.",
+        "acceptance": "Accepted to taken by a provider.",
+    },
+)
+PROVIDER_FIGURES = dataclass_component(
+    "ProviderFigures",
+    ProviderFigures,
+    {
+        "name": "The account.",
+        "calls": "Calls that ended.",
+        "accepted": "Calls that it accepted.",
+        "refused": "Calls that it refused, by kind of fault: message, account, rate, provider.",
+        "unknown": "Calls whose outcome is not known.",
+        "failure_rate": "Share of the calls that were refused for the account's or the provider's sake, or are unknown.",
+        "sent": "Mails that it took.",
+        "share": "Its share of all mails that were sent.",
+        "latency": "Of the calls that it accepted.",
+        "fastest": "Whether its median is the smallest.",
+    },
+)
+POINT = dataclass_component(
+    "Point",
+    Point,
+    {
+        "start": "When the stretch began.",
+        "arrived": "Mails accepted.",
+        "done": "Mails that were sent at the first attempt.",
+        "failover": "Mails that were sent after an earlier attempt had failed.",
+        "discarded": "Mails that no account would take.",
+        "expired": "Mails whose time was over.",
+        "held": "Mails that were held.",
+        "unknown": "Calls whose outcome is not known.",
+        "queue": "Accepted to first handed to a provider.",
+        "acceptance": "Accepted to taken by a provider.",
+        "latency": "Of accepted calls, by account.",
+    },
+)
+ALERT = dataclass_component(
+    "Alert",
+    Alert,
+    {
+        "code": "Stable and short, for programs.",
+        "tone": "`bad` for what stops or loses time, `waiting` for what to look at.",
+        "about": "The lane or the account; empty for the house.",
+        "sentence": "What is wrong.",
+        "cure": "What to do.",
+    },
+)
+WAITING = dataclass_component(
+    "Waiting",
+    Waiting,
+    {
+        "lane": "The lane.",
+        "due": "Mails that could be sent now; at most 100,000 are counted.",
+        "oldest": "Seconds that the oldest of them has been due.",
+        "later": "Mails in back-off.",
+        "next_at": "When the first of these is due.",
+        "last_at": "When the last of these is due.",
+    },
+)
+HELD = dataclass_component(
+    "HeldMails",
+    Held,
+    {
+        "unknown": "Their outcome is not known.",
+        "poison": "Three workers died while they had it.",
+        "operator": "Held by a person.",
+    },
+)
+WORKER = dataclass_component(
+    "Worker",
+    Working,
+    {
+        "id": "Host, process and a random part.",
+        "alive": "Heard of within 15 s.",
+        "lanes": "The lanes it serves.",
+        "places": "Calls it may make at once.",
+        "in_flight": "Calls under way.",
+        "closed": "Calls that came back since it started.",
+        "done": "Mails that a provider took from it since it started.",
+        "started_at": "When it started.",
+        "seen_at": "Its last heartbeat; one comes every 5 s.",
+        "drained_at": "When it last looked for due mails.",
+    },
+)
+ACCOUNT = dataclass_component(
+    "AccountNow",
+    Standing,
+    {
+        "name": "The account.",
+        "kind": "The provider.",
+        "enabled": "Whether it is used.",
+        "configured": "Whether this process has its options.",
+        "weight": "Its share of the draw.",
+        "state": "What its breaker lets through.",
+        "mode": "Who decides about the breaker.",
+        "words": "The same in words.",
+        "open_until": "When the next probe comes.",
+        "limited_until": "The provider said 429 until then.",
+        "last_fault": "Its last fault, in words.",
+        "last_fault_at": "When that was.",
+    },
+)
+_SITUATION = {
+    "at": "The moment.",
+    "waiting": "What waits, by lane.",
+    "in_hand": "Mails that a worker has at the moment.",
+    "house_held_by": "Who holds the house back, so that nothing is sent; null while it is open.",
+    "oldest_unsent": "Seconds since the oldest mail came in that is due or in back-off.",
+    "held": "Held mails, by reason.",
+    "workers": "Processes that drain.",
+    "accounts": "Provider accounts.",
+    "recent": "Calls of the last 15 minutes, by account.",
+    "redis": "`answers`, `away` or `not used`.",
+    "disk_free": "Share of the disk that holds the data folder.",
+    "disk_free_bytes": "The same in bytes.",
+    "counted_until": "Arrivals are counted until then.",
+}
+SITUATION = dataclass_component("Situation", Situation, _SITUATION)
+NOW = component(
+    "Now",
+    {
+        "allOf": [
+            obj(
+                {
+                    "verdict": text("The state in one sentence."),
+                    "alerts": {"type": "array", "items": ALERT, "description": "The worst first."},
+                }
+            ),
+            SITUATION,
+        ]
+    },
+)
+_CHANGE = obj(
+    {
+        "account": text("The account."),
+        "at": moment("When."),
+        "by": text("Who: `Dispatcher`, or a person."),
+        "what": text("In words."),
+        "state": text("What its breaker let through from then on; empty where that did not change."),
+    }
+)
+_SINCE_UNTIL = [
+    OpenApiParameter("since", str, description="An age such as `15m`, `1h`, `7d`, or ISO 8601. Default: `1h`."),
+    OpenApiParameter("until", str, description="The same. Default: now."),
+]
+_PER = OpenApiParameter(
+    "per", str, enum=list(stats.LEVELS), description="The stretch of time. Default: the finest that fits the period."
+)
+
+
+def _described(name: str, what: str, parts: dict[str, Schema]) -> Callable[[Method], Method]:
+    period = {"since": moment("Begin of the first stretch."), "until": moment("End of the period.")}
+    per = {} if name == "breaker" else {"per": text("The stretch.", enum=list(stats.LEVELS))}
+    answer = component(f"{name.capitalize()}Stats", obj(period | per | parts))
+    return extend_schema(
+        operation_id=f"read_{name}_stats",
+        tags=["Statistics"],
+        summary=what,
+        parameters=[*_SINCE_UNTIL, *([_PER] if per else []), REQUEST_ID],
+        responses={200: OpenApiResponse(answer, description=f"{what}.")} | problems(400),
+    )
+
+
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+now = extend_schema(
+    operation_id="read_now",
+    tags=["Statistics"],
+    summary="How the house stands now",
+    parameters=[REQUEST_ID],
+    responses={200: OpenApiResponse(NOW, description="The house at this moment.")} | problems(),
+)
+lanes = _described("lane", "What became of mails, by lane", {"house": MAIL_FIGURES, "lanes": _list(MAIL_FIGURES)})
+applications = _described("application", "What became of mails, by application", {"applications": _list(MAIL_FIGURES)})
+providers = _described("provider", "How calls ended, by account", {"providers": _list(PROVIDER_FIGURES)})
+series = _described("series", "The period stretch by stretch", {"points": _list(POINT)})
+breakers = _described("breaker", "What breakers did and people set", {"changes": _list(_CHANGE)})

@@ -1,0 +1,301 @@
+"""What happened over a period: rates, times, faults, shares. From the roll-ups alone, never from mails or events.
+
+`load` asks one question of the database; everything else here is pure and takes what it returned.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from django.db.models import Q, QuerySet
+
+from mails import histogram, rollups
+from mails.models import ApiKey, Rollup
+from mails.rollups import Key, Sum
+from mails.states import AttemptState, Counted, Ending, Level
+from providers.models import BreakerChange
+from providers.outcomes import Fault
+
+SENT = frozenset({Ending.DONE, Ending.FAILOVER})
+LEVELS = tuple(rollups.LENGTHS)  # what a period may be told in
+# The finest level for periods up to so long: some two hundred points, read in a few milliseconds.
+_FINEST = (
+    (dt.timedelta(hours=3), Level.MINUTE),
+    (dt.timedelta(days=1, hours=6), Level.TEN_MINUTES),
+    (dt.timedelta(days=8), Level.HOUR),
+)
+MOST_POINTS = 3000
+HISTORY_SHOWN = 200
+PEOPLE = "people and commands"  # who has no API key
+Matches = Callable[[Key], bool]
+
+
+class PeriodTooLong(ValueError):
+    """So long a period has too many stretches of the level that was asked for; the text says what to ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The roll-ups of a period, from the beginning of a stretch of `level` to `until`."""
+
+    since: dt.datetime
+    until: dt.datetime
+    level: Level
+    stretches: Mapping[dt.datetime, Mapping[Key, Sum]]  # by their beginning
+    sums: Mapping[Key, Sum]  # of the whole period
+
+    def of(self, kind: Counted, matches: Matches = lambda key: True) -> Iterable[tuple[Key, Sum]]:
+        """The sums of one kind whose key matches."""
+        return ((key, one) for key, one in self.sums.items() if key.kind == kind and matches(key))
+
+    @property
+    def minutes(self) -> float:
+        """The length of the period in minutes."""
+        return max(1 / 60, (self.until - self.since).total_seconds() / 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Durations in seconds: how many, and how long. Percentiles are at most 9.1 % off, the mean is exact."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailFigures:
+    """What became of mails: all of a lane, of an application, or of the house."""
+
+    name: str
+    arrived: int  # accepted by the API, the form or a command
+    rejected: int  # failed validation
+    arrived_per_minute: float
+    sent: int  # with those after a failover
+    failover: int  # sent, after an earlier attempt had failed
+    discarded: int
+    expired: int
+    cancelled: int
+    held: int
+    queue: Spread  # accepted to first handed to a provider
+    processing: Spread  # accepted to the end, whatever it was
+    acceptance: Spread  # accepted to taken by a provider
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFigures:
+    """How the calls of an account ended."""
+
+    name: str
+    calls: int
+    accepted: int
+    refused: Mapping[str, int]  # by kind of fault
+    unknown: int
+    failure_rate: float  # share of the calls that failed for the account's or the provider's sake, or are unknown
+    sent: int  # mails that it took
+    share: float  # of all mails that were sent
+    latency: Spread  # of the calls that were accepted
+    fastest: bool  # the smallest median
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One stretch of a chart; counts are mails, durations seconds."""
+
+    start: dt.datetime
+    arrived: int
+    done: int
+    failover: int
+    discarded: int
+    expired: int
+    held: int
+    unknown: int  # calls
+    queue: Spread
+    acceptance: Spread
+    latency: Mapping[str, Spread]  # by account
+
+
+def period(since: dt.datetime, until: dt.datetime, level: Level | None = None) -> tuple[dt.datetime, Level]:
+    """The level to tell this period in, and where its first stretch begins. Raises PeriodTooLong."""
+    length = until - since
+    chosen = level or next((finest for longest, finest in _FINEST if length <= longest), Level.DAY)
+    if length / rollups.LENGTHS[chosen] > MOST_POINTS:
+        raise PeriodTooLong(f"That is more than {MOST_POINTS} stretches. Ask for fewer, or for longer ones.")
+    return rollups.floor(since, chosen), chosen
+
+
+def load(since: dt.datetime, until: dt.datetime, level: Level | None = None) -> Figures:
+    """The figures of a period. One query; one statement, so that a fold meanwhile changes nothing.
+
+    Raises PeriodTooLong.
+    """
+    begin, chosen = period(since, until, level)
+    rows = Rollup.objects.filter(Q(level=chosen) | Q(level=Level.FRESH), start__gte=begin, start__lt=until)
+    stretches: dict[dt.datetime, dict[Key, Sum]] = defaultdict(lambda: defaultdict(Sum))
+    sums: dict[Key, Sum] = defaultdict(Sum)
+    for start, key, one in _read(rows):
+        for place in (stretches[rollups.floor(start, chosen)][key], sums[key]):
+            place.add(one.count, one.total_us, one.buckets)
+    return Figures(begin, until, chosen, stretches, sums)
+
+
+def totals() -> list[tuple[Key, Sum]]:
+    """The figures of all time. They never shrink, whatever is folded or removed. One query."""
+    rows = Rollup.objects.filter(level__in=(Level.EVER, Level.FRESH))
+    sums: dict[Key, Sum] = defaultdict(Sum)
+    for _, key, one in _read(rows):
+        sums[key].add(one.count, one.total_us, one.buckets)
+    return sorted(sums.items())
+
+
+def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, Key, Sum]]:
+    columns = [name for name in rollups.COLUMNS if name != "level"]
+    for start, kind, *key, count, total_us, buckets in rows.values_list(*columns):
+        yield start, Key(Counted(kind), *key), rollups.summed(count, total_us, buckets)
+
+
+def house(figures: Figures) -> MailFigures:
+    """All mails."""
+    return _mails("all", figures, _where())
+
+
+def lanes(figures: Figures) -> list[MailFigures]:
+    """Mails by lane, those with figures."""
+    return [_mails(lane, figures, _where(lane=lane)) for lane in sorted({key.lane for key in figures.sums if key.lane})]
+
+
+def applications(figures: Figures, names: Mapping[int, str]) -> list[MailFigures]:
+    """Mails by application; `names`: of the API keys, by number (`application_names`)."""
+    told = {key.application for key in figures.sums if key.kind != Counted.CALL}
+    listed = [
+        _mails(names.get(number, f"key {number}"), figures, _where(application=number)) for number in sorted(told)
+    ]
+    return sorted(listed, key=lambda one: (-one.sent, one.name))
+
+
+def application_names() -> dict[int, str]:
+    """The names of the applications by number. One query."""
+    return {0: PEOPLE} | dict(ApiKey.objects.values_list("id", "name"))
+
+
+def providers(figures: Figures) -> list[ProviderFigures]:
+    """Calls by account, the one with most mail first."""
+    names = {key.account for key, _ in figures.of(Counted.CALL)}
+    all_sent = _count(figures.of(Counted.END, _sent))
+    listed = [_provider(name, figures, all_sent) for name in names]
+    best = min((one.latency.p50 for one in listed if one.latency.p50 is not None), default=None)
+    marked = [replace(one, fastest=best is not None and one.latency.p50 == best) for one in listed]
+    return sorted(marked, key=lambda one: (-one.sent, one.name))
+
+
+def series(figures: Figures) -> list[Point]:
+    """The period stretch by stretch, also those in which nothing happened."""
+    length = rollups.LENGTHS[figures.level]
+    count = -(-(figures.until - figures.since) // length)
+    starts = [figures.since + number * length for number in range(count)]
+    return [
+        _point(start, Figures(start, start + length, figures.level, {}, figures.stretches.get(start, {})))
+        for start in starts
+    ]
+
+
+def breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChange]:
+    """What breakers did and people set, newest first, the last 200. One query."""
+    changes = BreakerChange.objects.filter(created_at__gte=since, created_at__lt=until)
+    return list(changes.select_related("account").order_by("-id")[:HISTORY_SHOWN])
+
+
+def _point(start: dt.datetime, part: Figures) -> Point:
+    def ended(ending: Ending) -> int:
+        return _count(part.of(Counted.END, _where(outcome=ending)))
+
+    accounts = sorted({key.account for key, _ in part.of(Counted.CALL)})
+    return Point(
+        start=start,
+        arrived=_count(part.of(Counted.ARRIVAL, _where(outcome="accepted"))),
+        done=ended(Ending.DONE),
+        failover=ended(Ending.FAILOVER),
+        discarded=ended(Ending.DISCARDED),
+        expired=ended(Ending.EXPIRED),
+        held=ended(Ending.HELD),
+        unknown=_count(part.of(Counted.CALL, _where(outcome=AttemptState.UNKNOWN))),
+        queue=_spread(part.of(Counted.FIRST_SEND)),
+        acceptance=_spread(part.of(Counted.END, _sent)),
+        latency={name: _spread(_calls(part, name, AttemptState.ACCEPTED)) for name in accounts},
+    )
+
+
+def _mails(name: str, figures: Figures, chosen: Matches) -> MailFigures:
+    arrivals: dict[str, int] = defaultdict(int)
+    for key, one in figures.of(Counted.ARRIVAL, chosen):
+        arrivals[key.outcome] += one.count
+    ends: dict[str, int] = defaultdict(int)
+    for key, one in figures.of(Counted.END, chosen):
+        ends[key.outcome] += one.count
+    return MailFigures(
+        name=name,
+        arrived=arrivals["accepted"],
+        rejected=arrivals["rejected"],
+        arrived_per_minute=arrivals["accepted"] / figures.minutes,
+        sent=ends[Ending.DONE] + ends[Ending.FAILOVER],
+        failover=ends[Ending.FAILOVER],
+        discarded=ends[Ending.DISCARDED],
+        expired=ends[Ending.EXPIRED],
+        cancelled=ends[Ending.CANCELLED],
+        held=ends[Ending.HELD],
+        queue=_spread(figures.of(Counted.FIRST_SEND, chosen)),
+        processing=_spread(figures.of(Counted.END, chosen)),
+        acceptance=_spread(figures.of(Counted.END, lambda key: chosen(key) and _sent(key))),
+    )
+
+
+def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
+    accepted = _count(_calls(figures, name, AttemptState.ACCEPTED))
+    unknown = _count(_calls(figures, name, AttemptState.UNKNOWN))
+    refused = {fault.value: 0 for fault in Fault}
+    for key, one in _calls(figures, name, AttemptState.REFUSED):
+        refused[key.fault] += one.count
+    calls = accepted + unknown + sum(refused.values())
+    failed = unknown + sum(refused.values()) - refused[Fault.MESSAGE]
+    sent = _count(figures.of(Counted.END, lambda key: key.account == name and _sent(key)))
+    return ProviderFigures(
+        name=name,
+        calls=calls,
+        accepted=accepted,
+        refused=refused,
+        unknown=unknown,
+        failure_rate=failed / calls if calls else 0.0,
+        sent=sent,
+        share=sent / all_sent if all_sent else 0.0,
+        latency=_spread(_calls(figures, name, AttemptState.ACCEPTED)),
+        fastest=False,
+    )
+
+
+def _calls(figures: Figures, account: str, state: AttemptState) -> Iterable[tuple[Key, Sum]]:
+    return figures.of(Counted.CALL, _where(account=account, outcome=state))
+
+
+def _where(**wanted: object) -> Matches:
+    """Whether a key has these values in its fields."""
+    return lambda key: all(getattr(key, name) == value for name, value in wanted.items())
+
+
+def _sent(key: Key) -> bool:
+    return key.outcome in SENT
+
+
+def _count(sums: Iterable[tuple[Key, Sum]]) -> int:
+    return sum(one.count for _, one in sums)
+
+
+def _spread(sums: Iterable[tuple[Key, Sum]]) -> Spread:
+    whole = Sum()
+    for _, one in sums:
+        whole.add(one.count, one.total_us, one.buckets)
+    timed = sum(whole.buckets.values())
+    p50, p95, p99 = (histogram.percentile(whole.buckets, share) for share in (0.5, 0.95, 0.99))
+    return Spread(timed, whole.total_us / timed / 1_000_000 if timed else None, p50, p95, p99)

@@ -1,0 +1,113 @@
+"""What waits, who works, which accounts take mail: read from real rows."""
+
+import datetime as dt
+
+import pytest
+
+from mails import jobs, situation
+from mails.models import Mail, Worker
+from mails.states import HoldReason, Status
+from mails.tests.builders import a_mail, drain
+from mercury.lib import database_clock
+from providers import circuit_breaker
+from providers.models import BreakerMode, BreakerState
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def state(mail, status, **more):
+    Mail.objects.filter(pk=mail.pk).update(status=status, **more)
+
+
+def test_a_lane_tells_its_depth_its_oldest_and_its_back_off(olympus):
+    now = database_clock.now()
+    first, _, later = a_mail(), a_mail(), a_mail()
+    Mail.objects.filter(pk=first.pk).update(next_attempt_at=now - dt.timedelta(minutes=5))
+    state(later, Status.WAITING, next_attempt_at=now + dt.timedelta(minutes=10))
+
+    text = situation.waiting("text", database_clock.now())
+
+    assert (text.due, text.later) == (2, 1)
+    assert 300 <= text.oldest < 310
+    assert text.next_at == text.last_at == now + dt.timedelta(minutes=10)
+    assert situation.waiting("bulk", now) == situation.Waiting("bulk", 0, None, 0, None, None)
+
+
+def test_a_depth_is_counted_up_to_a_bound(olympus, monkeypatch):
+    monkeypatch.setattr(situation, "COUNTED_AT_MOST", 2)
+    for number in range(4):
+        a_mail(subject=f"mail {number}")
+
+    assert situation.waiting("text", database_clock.now()).due == 2
+
+
+def test_held_mails_are_told_by_reason():
+    for reason in (HoldReason.UNKNOWN, HoldReason.UNKNOWN, HoldReason.POISON, HoldReason.OPERATOR):
+        state(a_mail(), Status.HELD, reason_code=reason, next_attempt_at=None)
+
+    assert situation.held() == situation.Held(unknown=2, poison=1, operator=1)
+
+
+def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
+    now = database_clock.now()
+    for name, age in (("one", 4), ("two", 16)):
+        seen = now - dt.timedelta(seconds=age)
+        Worker.objects.create(id=name, started_at=seen, seen_at=seen, in_flight=3, drained_at=seen)
+
+    found = situation.read(now)
+
+    assert [(one.id, one.alive, one.in_flight) for one in found.workers] == [("one", True, 3), ("two", False, 3)]
+    assert found.drained == 4.0
+
+
+def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
+    seen = []
+    monkeypatch.setattr("mails.dispatch.drain.HEARTBEAT", 0.01)
+    monkeypatch.setattr("mails.dispatch.drain.Drain._leave", lambda self: seen.extend(Worker.objects.all()))
+    for number in range(20):
+        a_mail(subject=f"mail {number}")
+
+    drain("text", places=4)
+
+    [row] = seen
+    assert (row.lanes, row.places) == (["text"], 4)
+    assert row.drained_at is not None
+
+
+def test_an_account_tells_its_breaker(olympus, hades):
+    circuit_breaker.force("hades", BreakerMode.OPEN, by="hermes")
+
+    found = {one.name: one for one in situation.read().accounts}
+
+    assert (found["olympus"].state, found["olympus"].words) == (BreakerState.CLOSED, "no faults")
+    assert (found["hades"].mode, found["hades"].words) == (BreakerMode.OPEN, "Forced open")
+
+
+def test_the_oldest_unsent_mail_is_found_also_in_back_off(olympus):
+    now = database_clock.now()
+    mail = a_mail()
+    past = now - dt.timedelta(hours=2)
+    state(mail, Status.WAITING, created_at=past, next_attempt_at=now + dt.timedelta(hours=1))
+
+    assert situation.read(now).oldest_unsent == 7200
+
+
+def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, django_assert_max_num_queries):
+    for number in range(30):
+        a_mail(subject=f"mail {number}")
+
+    with django_assert_max_num_queries(20):
+        situation.read()
+
+
+def test_redis_that_is_not_used_is_told_as_such(settings):
+    settings.REDIS_URL = ""
+
+    assert jobs.queue_health() == "not used"
+
+
+def test_redis_that_does_not_answer_is_away(settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    jobs.forget_redis()
+
+    assert jobs.queue_health() == "away"

@@ -1,0 +1,165 @@
+"""Answers from the roll-ups: what is counted comes out again, with rates, shares and times."""
+
+import datetime as dt
+
+import pytest
+
+from mails import rollups, stats
+from mails.models import Rollup
+from mails.rollups import Key, Tally
+from mails.states import AttemptState, Counted, Ending, Level
+from mails.stats import PeriodTooLong
+from mercury.lib import database_clock
+from providers import circuit_breaker
+from providers.models import BreakerMode
+
+pytestmark = pytest.mark.django_db
+
+NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+
+
+def count(*keys, at=NOON, seconds=None, times=1):
+    tally = Tally()
+    for key in keys:
+        for _ in range(times):
+            tally.count(key, seconds)
+    Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
+
+
+def call(account, outcome=AttemptState.ACCEPTED, fault=""):
+    return Key(Counted.CALL, "text", account, outcome=outcome, fault=fault)
+
+
+def end(ending=Ending.DONE, account="olympus", *, lane="text", application=0):
+    return Key(Counted.END, lane, account, application, ending)
+
+
+def test_lanes_tell_counts_rates_and_times():
+    count(Key(Counted.ARRIVAL, "text", outcome="accepted"), times=120)
+    count(Key(Counted.ARRIVAL, "text", outcome="rejected"), times=3)
+    count(Key(Counted.FIRST_SEND, "text"), seconds=0.1, times=120)
+    count(end(), seconds=0.3, times=90)
+    count(end(Ending.FAILOVER), seconds=0.9, times=10)
+    count(end(Ending.DISCARDED), seconds=60, times=5)
+    count(end(Ending.HELD), times=2)
+    count(end(lane="bulk"), seconds=5)
+
+    bulk, text = stats.lanes(stats.load(NOON, NOON + HOUR))
+
+    assert (text.arrived, text.rejected, text.arrived_per_minute) == (120, 3, 2.0)
+    assert (text.sent, text.failover, text.discarded, text.held) == (100, 10, 5, 2)
+    assert text.queue.p50 == pytest.approx(0.1, rel=0.091)
+    assert text.acceptance.p50 == pytest.approx(0.3, rel=0.091)
+    assert text.acceptance.p95 == pytest.approx(0.9, rel=0.091)
+    assert text.acceptance.mean == pytest.approx(0.36)
+    assert text.processing.count == 105
+    assert text.processing.p99 == pytest.approx(60, rel=0.091)
+    assert (bulk.sent, bulk.arrived) == (1, 0)
+
+
+def test_the_house_is_the_sum_of_its_lanes():
+    count(end(), end(lane="bulk"), seconds=1)
+
+    assert stats.house(stats.load(NOON, NOON + HOUR)).sent == 2
+
+
+def test_providers_tell_failures_by_kind_share_and_the_fastest():
+    count(call("olympus"), seconds=0.2, times=6)
+    count(call("olympus", AttemptState.REFUSED, "provider"), seconds=1, times=2)
+    count(call("olympus", AttemptState.REFUSED, "message"), seconds=1)
+    count(call("olympus", AttemptState.UNKNOWN), seconds=20)
+    count(call("hades"), seconds=0.8, times=2)
+    count(end(account="olympus"), times=6)
+    count(end(Ending.FAILOVER, "hades"), times=2)
+
+    olympus, hades = stats.providers(stats.load(NOON, NOON + HOUR))
+
+    assert (olympus.calls, olympus.accepted, olympus.unknown) == (10, 6, 1)
+    assert olympus.refused == {"message": 1, "account": 0, "rate": 0, "provider": 2}
+    assert olympus.failure_rate == pytest.approx(0.3)
+    assert (olympus.share, hades.share) == (0.75, 0.25)
+    assert (olympus.fastest, hades.fastest) == (True, False)
+    assert olympus.latency.p50 == pytest.approx(0.2, rel=0.091)
+
+
+def test_applications_have_the_names_of_their_keys():
+    count(end(application=7), times=3)
+    count(end(), times=1)
+
+    shop, people = stats.applications(stats.load(NOON, NOON + HOUR), {7: "shop", 0: stats.PEOPLE})
+
+    assert (shop.name, shop.sent) == ("shop", 3)
+    assert (people.name, people.sent) == (stats.PEOPLE, 1)
+
+
+def test_a_series_has_each_stretch_also_the_empty_ones():
+    count(end(), seconds=1, at=NOON)
+    count(end(), seconds=1, at=NOON + dt.timedelta(minutes=2), times=3)
+
+    points = stats.series(stats.load(NOON, NOON + dt.timedelta(minutes=4)))
+
+    assert [point.done for point in points] == [1, 0, 3, 0]
+    assert points[1].acceptance.p50 is None
+
+
+@pytest.mark.parametrize("level", stats.LEVELS)
+def test_folding_changes_no_answer(level):
+    count(end(), seconds=1, times=5)
+    count(call("olympus"), seconds=0.5, times=5)
+    since, until = NOON - dt.timedelta(days=1), NOON + dt.timedelta(days=1)
+    before = stats.load(since, until, level)
+
+    rollups.fold(NOON)
+
+    after = stats.load(since, until, level)
+    assert stats.lanes(after) == stats.lanes(before)
+    assert stats.providers(after) == stats.providers(before)
+    assert stats.series(after) == stats.series(before)
+
+
+def test_totals_never_shrink_by_folding_or_removal():
+    count(end(), seconds=1, times=5)
+    before = stats.totals()
+
+    rollups.fold(NOON)
+    rollups.fold(NOON + dt.timedelta(days=5000))
+
+    assert stats.totals() == before == [(end(), rollups.summed(5, 5_000_000, {"80": 5}))]
+
+
+@pytest.mark.parametrize(
+    ("length", "level"),
+    [
+        (dt.timedelta(hours=1), Level.MINUTE),
+        (dt.timedelta(hours=24), Level.TEN_MINUTES),
+        (dt.timedelta(days=7), Level.HOUR),
+        (dt.timedelta(days=90), Level.DAY),
+    ],
+)
+def test_a_period_is_told_in_stretches_that_fit_it(length, level):
+    assert stats.period(NOON - length, NOON)[1] == level
+
+
+def test_a_period_of_too_many_stretches_is_refused_with_a_cure():
+    with pytest.raises(PeriodTooLong, match="longer ones"):
+        stats.load(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
+
+
+def test_an_answer_takes_one_query_however_many_rows(django_assert_num_queries):
+    for minute in range(50):
+        count(end(), call("olympus"), seconds=1, at=NOON + dt.timedelta(minutes=minute))
+
+    with django_assert_num_queries(1):
+        figures = stats.load(NOON, NOON + HOUR)
+        assert len(stats.series(figures)) == 60
+
+
+def test_what_happened_to_breakers_is_told_newest_first(olympus):
+    circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes", why="maintenance")
+    now = database_clock.now()
+
+    changes = stats.breaker_history(now - HOUR, now + HOUR)
+
+    newest = changes[0]
+    assert (newest.account.name, newest.what, newest.by) == ("olympus", "forced open: maintenance", "hermes")
