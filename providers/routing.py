@@ -31,6 +31,11 @@ class Choice:
     probe: bool = False
 
     @property
+    def epoch(self) -> int:
+        """The epoch of the account's breaker that the call's result will count in; a probe begins a new one."""
+        return self.candidate.breaker.epoch + self.probe if self.candidate else 0
+
+    @property
     def free_at(self) -> dt.datetime | None:
         """When the first of the untried accounts may be asked again; None if no waiting helps."""
         return min((one.until for one in self.considered if one.until and not one.tried), default=None)

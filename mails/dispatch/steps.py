@@ -155,7 +155,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
     if draft.exception:
         events.insert(0, _retry(draft, now_ns, {"when": "at once", "round": draft.state.round}))
     mail = replace(draft.mail, state=after)
-    call = Call(mail, account, attempt, choice.candidate.breaker.epoch)
+    call = Call(mail, account, attempt, choice.epoch)
     return Plan(draft.finish(after, *events, opened=attempt), call)
 
 

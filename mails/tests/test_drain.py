@@ -334,9 +334,34 @@ def _connection_lost(steps):
     raise OperationalError("the connection is gone")
 
 
-def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypatch):
+def due_for_a_probe():
     past = database_clock.now() - dt.timedelta(seconds=1)
     Breaker.objects.update(state=BreakerState.OPEN, open_until=past, epoch=1, trips=1)
+
+
+def test_a_good_probe_closes_the_breaker_and_the_others_follow(olympus):
+    due_for_a_probe()
+    mails = [a_mail(subject=f"mail {number}") for number in range(5)]
+
+    assert drain() == 5
+
+    assert olympus.breaker.state == BreakerState.CLOSED
+    assert {reloaded(mail).status for mail in mails} == {Status.DONE}
+
+
+def test_a_failed_probe_opens_the_breaker_for_longer(olympus):
+    due_for_a_probe()
+    olympus.refuse(503)
+    mails = [a_mail(subject=f"mail {number}") for number in range(5)]
+
+    drain()
+
+    assert (olympus.breaker.state, olympus.breaker.trips) == (BreakerState.OPEN, 2)
+    assert sorted(reloaded(mail).attempt_count for mail in mails) == [0, 0, 0, 0, 1]
+
+
+def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypatch):
+    due_for_a_probe()
     a_mail()
 
     async def send(self, account, message):
