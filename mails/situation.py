@@ -86,6 +86,12 @@ class Standing:
     last_fault: str
     last_fault_at: dt.datetime | None
 
+    @property
+    def effective(self) -> BreakerState:
+        """What the breaker lets through, whoever decides."""
+        forced = {BreakerMode.OPEN: BreakerState.OPEN, BreakerMode.CLOSED: BreakerState.CLOSED}
+        return forced.get(self.mode, self.state)
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -113,8 +119,7 @@ class Situation:
     @property
     def drained(self) -> float | None:
         """Seconds since a living worker last looked for due mails; None if none ever did."""
-        looks = [one.drained_at for one in self.alive if one.drained_at]
-        return max(0.0, (self.at - max(looks)).total_seconds()) if looks else None
+        return drain_age(self.alive, self.at)
 
 
 def read(now: dt.datetime | None = None) -> Situation:
@@ -182,6 +187,12 @@ def workers(now: dt.datetime) -> list[Working]:
         for row in rows
     ]
     return sorted(found, key=lambda one: (not one.alive, one.id))
+
+
+def drain_age(alive: Sequence[Working], now: dt.datetime) -> float | None:
+    """Seconds since one of these workers last looked for due mails; None if none ever did."""
+    looks = [one.drained_at for one in alive if one.drained_at]
+    return max(0.0, (now - max(looks)).total_seconds()) if looks else None
 
 
 def standing(candidate: Candidate, now: dt.datetime) -> Standing:

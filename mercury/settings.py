@@ -1,6 +1,7 @@
 """Every setting, read from the environment here and nowhere else. `docs/settings.md` explains each."""
 
 import datetime as dt
+import ipaddress
 import sys
 from pathlib import Path
 from typing import Any
@@ -266,7 +267,7 @@ SESSION_COOKIE_SECURE = MERCURY_HTTPS
 CSRF_COOKIE_SECURE = MERCURY_HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 
 # What `manage.py test` runs the full leg against
 
@@ -279,6 +280,14 @@ LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 LOGGING_CONFIG = "mercury.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
+
+# Metrics
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+try:
+    METRICS_FROM = [ipaddress.ip_network(one) for one in env.list("METRICS_FROM", default=[])]
+except ValueError as error:
+    raise ImproperlyConfigured(f"METRICS_FROM: {error}. Write networks such as 10.0.0.0/8,::1/128.") from error
 
 # The names read above; `check` warns of any other MERCURY_ name
 

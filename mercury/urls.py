@@ -11,7 +11,7 @@ from mails import views as mail_views
 from mails.admin import steering
 from mails.api import stats as stats_api
 from mails.api import views as mail_api
-from mercury import views
+from mercury import metrics, views
 from mercury.views import superusers_only
 from providers.admin import sandbox
 from providers.api import views as provider_api
@@ -57,6 +57,8 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),
+    path("health/workers", views.workers, name="health-workers"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("admin/django_rq/", include((superusers_only(django_rq.urls.urlpatterns), "django_rq"))),
     path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
     path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),

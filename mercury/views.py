@@ -21,9 +21,11 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from mails import house
-from mercury.lib import openapi, problems
+from mails import house, situation
+from mercury.lib import database_clock, openapi, problems
 from mercury.lib.problems import Problem
+
+DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not look for as long as a call may take
 
 # What the API's root lists: what it does, the method, the name of the path, the parts of the path that vary.
 _ENDPOINTS = (
@@ -127,6 +129,17 @@ def ready(request: HttpRequest) -> HttpResponse:
     if not fine:
         response["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
     return response
+
+
+@require_safe
+def workers(request: HttpRequest) -> HttpResponse:
+    """Mails are being sent: a living worker has looked for due mails within the last minute. Else 503."""
+    now = database_clock.now()
+    alive = [one for one in situation.workers(now) if one.alive]
+    age = situation.drain_age(alive, now)
+    fine = age is not None and age <= DRAINED_WITHIN
+    answer = {"status": "ok" if fine else "unavailable", "workers": len(alive), "last_drain_seconds": age}
+    return JsonResponse(answer, status=200 if fine else 503)
 
 
 def _sending() -> str:

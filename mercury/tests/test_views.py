@@ -1,9 +1,13 @@
+import datetime as dt
+
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 
 from mails import house
+from mails.models import Worker
 from mercury import views
+from mercury.lib import database_clock
 
 PAGES = {"HTTP_ACCEPT": "text/html"}
 
@@ -118,3 +122,25 @@ def test_an_error_page_without_its_template_is_plain_words(settings):
 
     assert page.status_code == 500
     assert b"Something went wrong here" in page.content
+
+
+@pytest.mark.django_db
+def test_workers_are_well_while_one_drains_and_unavailable_without_one(client):
+    assert client.get("/health/workers").status_code == 503
+
+    now = database_clock.now()
+    Worker.objects.create(id="one", started_at=now, seen_at=now, drained_at=now)
+    answer = client.get("/health/workers")
+
+    assert (answer.status_code, answer.json()["workers"]) == (200, 1)
+    assert answer.json()["last_drain_seconds"] < 60
+
+
+@pytest.mark.django_db
+def test_a_worker_that_beats_and_does_not_drain_is_not_well(client):
+    now = database_clock.now()
+    Worker.objects.create(id="one", started_at=now, seen_at=now, drained_at=now - dt.timedelta(seconds=61))
+
+    answer = client.get("/health/workers")
+
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
