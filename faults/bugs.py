@@ -145,7 +145,8 @@ def _lost_answer_refused(sending: Any) -> None:
 
 
 def _key_ignored(intake: Any) -> None:
-    intake._claim_key = lambda *_, **__: None
+    accept = intake.accept
+    intake.accept = lambda data, *, client, **_: accept(data, client=client)
 
 
 def _never_taken_up(sweep: Any) -> None:
@@ -154,22 +155,17 @@ def _never_taken_up(sweep: Any) -> None:
 
 def _queue_in_memory(intake: Any) -> None:
     """A mail is acknowledged at once and stored within a second, by a thread."""
-    from django.db import transaction
-
-    from mails import jobs, submission
+    from mails import submission
     from mercury.lib import database_clock
 
-    waiting: queue.Queue[tuple[Any, Any, Any, int]] = queue.Queue()
+    waiting: queue.Queue[Any] = queue.Queue()
     known: dict[tuple[str, str], Any] = {}
 
     def store() -> None:
         while True:
             time.sleep(1.0)
             while not waiting.empty():
-                mail, wanted, client, received_at = waiting.get()
-                with transaction.atomic():
-                    intake._store(mail, wanted, client=client, received_at=received_at)
-                jobs.wake(mail.lane)
+                intake._is_stored(waiting.get())
 
     def accept(data: Mapping[str, object], *, client: Any, idempotency_key: str = "") -> Any:
         name = (client.owner, idempotency_key)
@@ -177,11 +173,11 @@ def _queue_in_memory(intake: Any) -> None:
             return intake.Receipt(known[name], replayed=True)
         if not known:
             threading.Thread(target=store, daemon=True).start()
-        wanted, received_at = submission.parse(data), database_clock.now_ns()
-        mail = intake._new_mail(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key)
-        known[name] = mail
-        waiting.put((mail, wanted, client, received_at))
-        return intake.Receipt(mail, replayed=False)
+        wanted, now_ns = submission.parse(data), database_clock.now_ns()
+        new = intake._new(wanted, client=client, received_at=now_ns, idempotency_key=idempotency_key)
+        known[name] = new.mail
+        waiting.put(new)
+        return intake.Receipt(new.mail, replayed=False)
 
     intake.accept = accept
 
@@ -198,11 +194,11 @@ def _abort_on_poison(message: Any) -> None:
 
 
 def _short_silence(claim: Any) -> None:
-    claim.SILENCE = dt.timedelta(seconds=3)
+    claim.SILENCE = dt.timedelta(seconds=2)
 
 
 def _quick_heartbeat(drain: Any) -> None:
-    drain.HEARTBEAT, drain.HEARTBEAT_TRUST = 0.5, 2.0
+    drain.HEARTBEAT, drain.HEARTBEAT_TRUST = 0.4, 1.2
 
 
 def _short_wait(circuit_breaker: Any) -> None:

@@ -112,6 +112,18 @@ class Rig:
             kill(process)
         self.start()
 
+    @contextmanager
+    def planted(self, *names: str) -> Iterator[None]:
+        """Start all of it afresh with more plants, and once more without. Only for a rig that has a plant already."""
+        before = self.house.environment["FAULTS_PLANT"]
+        self.house.environment["FAULTS_PLANT"] = ",".join((before, *names))
+        self.restart()
+        try:
+            yield
+        finally:
+            self.house.environment["FAULTS_PLANT"] = before
+            self.restart()
+
     def kill_worker(self, number: int) -> None:
         """SIGKILL, and another one in its place."""
         kill(self.workers[number])

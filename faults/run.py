@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from faults import laws, scenarios  # noqa: E402  (the path comes first)
-from faults.bugs import BUGS, Bug  # noqa: E402
+from faults.bugs import BUGS  # noqa: E402
 from faults.rig import LEGS, SHORT, Rig, rig  # noqa: E402
 from faults.scenario import POLICIES, Goal, Run, Scenario  # noqa: E402
 from faults.servers import ProgramMissing  # noqa: E402
@@ -82,11 +82,11 @@ def execute(scenario: Scenario, built: Rig, *, mails: int, policy: str, short: b
     return any(broken.values()) or any(goal.holds is False for goal in run.goals)
 
 
-def catch(bug: Bug, scenario: Scenario, built: Rig) -> list[str]:
-    """Run the short version of a scenario with the bug planted; the breaches of the law that must catch it."""
+def catch(scenario: Scenario, built: Rig) -> dict[str, list[str]]:
+    """Run the short version of a scenario on a rig with a bug planted; each law with its breaches."""
     run = Run(built, scenario.short, scenario.policies[0], short=True, patience=PATIENCE_WITH_BUGS)
     scenario.strike(run)
-    return laws.judge(run.ledgers)[bug.law]
+    return laws.judge(run.ledgers)
 
 
 def _tell(run: Run, broken: dict[str, list[str]]) -> None:
@@ -118,7 +118,7 @@ def _planted(known: dict[str, Scenario], options: argparse.Namespace) -> Iterato
                 scenario = known[scenario_name]
                 with rig(leg, **settings_of(scenario, short=True, plant=name)) as built:
                     built.start()
-                    found = catch(bug, scenario, built)
+                    found = catch(scenario, built)[bug.law]
                 verdict = f"caught, {len(found)} times" if found else "NOT CAUGHT"
                 print(f"{name}: {bug.about}; {leg}, {scenario_name}")
                 print(f"  {verdict}: {bug.law}{f', as in: {found[0]}' if found else ''}", flush=True)

@@ -43,7 +43,7 @@ class Run:
     subjects: str = field(default_factory=lambda: f"m{secrets.token_hex(4)}-")
     goals: list[Goal] = field(default_factory=list)
     clients: Clients | None = None
-    patience: float = 180.0  # seconds for everything to settle
+    patience: float = 120.0  # seconds for everything to settle
 
     @contextmanager
     def posting(

@@ -12,8 +12,7 @@ def one_hangs(run: Run) -> None:
     """Half of the mails come in as long as all is well, the other half while one account never answers."""
     run.rig.behave(delay_ms=50)
     run.rig.await_drains()
-    rate = 25 if run.short else 50
-    with run.posting(rate=rate):
+    with run.posting(rate=40 if run.short else 50):
         run.until_posted(run.mails // 2)
         run.rig.providers["olympus"].behave(answer="hang")
     run.settle()
@@ -47,20 +46,21 @@ def _p95(run: Run, mails: Sequence[MailOnRecord]) -> float:
 
 def flapping(run: Run) -> None:
     """One account refuses everything, and is well again, every few seconds."""
-    spell = 1.0 if run.short else 4.0
+    spell = 1.5 if run.short else 4.0
     olympus = run.rig.providers["olympus"]
     run.rig.behave(delay_ms=100)
     run.rig.await_drains()
     over = threading.Event()
 
     def flap() -> None:
-        while not over.wait(spell):
+        while not over.is_set():
             olympus.behave(answer="503")
             over.wait(spell)
             olympus.behave(answer="ok")
+            over.wait(spell)
 
     thread = threading.Thread(target=flap)
-    with run.posting(rate=25 if run.short else 50):
+    with run.posting(rate=50):
         thread.start()
     over.set()
     thread.join()
@@ -78,7 +78,7 @@ def _probes(run: Run) -> list[list[tuple[int, int]]]:
     """For each time that the account's breaker was open or half-open: when its calls began and ended."""
     rows = query(
         run.rig.database_url,
-        "SELECT created_at, state FROM providers_breakerchange JOIN providers_account"
+        "SELECT providers_breakerchange.created_at, state FROM providers_breakerchange JOIN providers_account"
         " ON providers_account.id = account_id WHERE name = 'olympus' ORDER BY providers_breakerchange.id",
     )
     attempts = [
@@ -119,8 +119,8 @@ def lost_answers(run: Run) -> None:
 
 
 SCENARIOS = [
-    Scenario("one-account-hangs", "one account hangs, the others go on", one_hangs, 4000, 200),
-    Scenario("flapping", "an account that comes and goes: never two probes at once", flapping, 6000, 150),
+    Scenario("one-account-hangs", "one account hangs, the others go on", one_hangs, 4000, 160),
+    Scenario("flapping", "an account that comes and goes: never two probes at once", flapping, 6000, 250),
     Scenario(
         "lost-answers",
         "answers lost 5 %, hangs 2 %",

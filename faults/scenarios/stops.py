@@ -45,10 +45,10 @@ def _stop(run: Run, number: int) -> float:
 
 def frozen(run: Run) -> None:
     """A worker stands still beyond its lease, with calls under way, while the other one goes on; it continues then."""
-    spells, seconds = (1, 6.0) if run.short else (3, 45.0)
+    spells, seconds = (1, 4.0) if run.short else (3, 45.0)
     run.rig.behave(delay_ms=300)
     run.rig.await_drains()
-    with run.posting(rate=run.mails / (spells * (seconds + 10.0))):
+    with run.posting(rate=run.mails / (spells * 1.2 * seconds)):
         for number in range(spells):
             run.until_posted((number + 1) * run.mails // (spells + 2))
             _freeze(run, run.rig.workers[number % 2], seconds)

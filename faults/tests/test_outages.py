@@ -1,25 +1,16 @@
-"""A short version of each outage. They share one rig a leg, for a rig takes longer to build than to strike at."""
-
-from collections.abc import Iterator
+"""A short version of each outage."""
 
 import pytest
 from django.conf import settings
 
 from faults import scenarios
-from faults.rig import Rig, rig
+from faults.rig import Rig
 from faults.run import execute
 from faults.scenario import AT_LEAST_ONCE
 
 FULL = bool(settings.REDIS_URL)
-pytestmark = pytest.mark.xdist_group("outages")
+pytestmark = pytest.mark.xdist_group("faults")
 only_full = pytest.mark.skipif(not FULL, reason="strikes at Redis and PostgreSQL: the full leg runs it")
-
-
-@pytest.fixture(scope="module")
-def built() -> Iterator[Rig]:
-    with rig("full" if FULL else "embedded") as fresh:
-        fresh.start()
-        yield fresh
 
 
 def is_broken(name: str, built: Rig) -> bool:
