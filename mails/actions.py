@@ -26,8 +26,8 @@ BATCH = 500  # mails in one transaction
 COUNTED_AT_MOST = 100_000  # mails that wait; an index serves it
 _MADE_DUE = frozenset({Action.RELEASE, Action.REPROCESS, Action.NOT_SENT})
 _REACH = {
-    Action.CANCEL: {Status.QUEUED, Status.CLAIMED, Status.SENDING, Status.WAITING, Status.HELD},
-    Action.HOLD: {Status.QUEUED, Status.CLAIMED, Status.SENDING, Status.WAITING},
+    Action.CANCEL: {Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD},
+    Action.HOLD: {Status.QUEUED, Status.SENDING, Status.WAITING},
     Action.RELEASE: {Status.HELD, Status.SENDING},
     Action.REPROCESS: {Status.DISCARDED, Status.EXPIRED, Status.WAITING, Status.HELD},
     Action.SENT: {Status.HELD},
@@ -301,6 +301,6 @@ def _wake(lanes: Iterable[str]) -> None:
 def _where(mail: Mail) -> str:
     if mail.status == Status.HELD:
         return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
-    return {Status.DONE: "sent", Status.CLAIMED: "being sent", Status.WAITING: "waiting to retry"}.get(
+    return {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}.get(
         Status(mail.status), mail.get_status_display().lower()
     )

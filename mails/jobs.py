@@ -4,7 +4,6 @@ The queue is a hint. A job carries a lane's name and nothing else; if all of Red
 later, because every drain also looks into the database by itself.
 """
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,6 +21,7 @@ from rq.serializers import JSONSerializer
 from mails.dispatch import poll
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
+from mercury.lib import event_loop
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ def drain_lane(lane: str) -> None:
     except RedisError as error:
         log.warning("redis_away", error=type(error).__name__)
     if not poll.wake():
-        asyncio.run(Drain([Lane(lane)]).run(until_idle=True, at_most=JOB_SECONDS))
+        event_loop.run(Drain([Lane(lane)]).run(until_idle=True, at_most=JOB_SECONDS))
 
 
 class LaneWorker(SimpleWorker):

@@ -15,7 +15,7 @@ import structlog
 from django.db import DataError, IntegrityError, connection, transaction
 
 from mails import rollups
-from mails.models import Event, IdempotencyKey, Mail
+from mails.models import Attempt, Event, IdempotencyKey, Mail
 from mails.rollups import Key, Tally
 from mails.states import DUPLICATE, ENDINGS, LEASED, TRANSITIONS, AttemptState, Counted, Ending, RecipientState, Status
 from mercury.lib import database_clock, recordset
@@ -327,8 +327,12 @@ def record_late(results: Iterable[LateResult]) -> None:
     """Keep what a drain learned about mails (id, attempt, event) that it no longer holds: evidence, no change of state.
 
     Closing is idempotent; an attempt that was closed as unknown takes a known outcome, never the other way round.
+    What is on record already, since only the answer to its commit was lost, is no news.
     """
     listed = list(results)
+    closed = Attempt.objects.filter(pk__in=[one.id for _, one, _ in listed if one])
+    known = dict(closed.values_list("pk", "state"))
+    listed = [result for result in listed if result[1] is None or known.get(result[1].id) != result[1].state]
     try:
         with transaction.atomic():
             _execute(

@@ -126,7 +126,7 @@ class Mail(models.Model):
     lease = models.UUIDField(null=True, help_text="Token of the drain that holds it.")
     lease_expires_at = models.DateTimeField(null=True)
     worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
-    claims = models.PositiveSmallIntegerField(default=0, help_text="Claims since a call was last closed.")
+    claims = models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed.")
     wish = models.TextField(
         default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
     )

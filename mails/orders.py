@@ -27,7 +27,7 @@ ALREADY = {
     Action.HOLD: {Status.HELD},
     Action.SENT: {Status.DONE},
 }
-_UNSETTLED = frozenset({Status.QUEUED, Status.WAITING, Status.CLAIMED, Status.SENDING, Status.HELD})
+_UNSETTLED = frozenset({Status.QUEUED, Status.WAITING, Status.SENDING, Status.HELD})
 _LATE = "Its answer came late: it took the mail."
 _TRIES = 5  # how often an order is given anew to a mail that moves on meanwhile
 
@@ -106,7 +106,7 @@ class Carried:
 def possible(mail: Mail) -> tuple[Action, ...]:
     """What may be asked of the mail as it stands. Pure."""
     match mail.status:
-        case Status.QUEUED | Status.CLAIMED:
+        case Status.QUEUED:
             return (Action.HOLD, Action.CANCEL)
         case Status.WAITING:
             return (Action.REPROCESS, Action.HOLD, Action.CANCEL)

@@ -206,5 +206,5 @@ def _row(level: Level, start: dt.datetime, key: Key, one: Sum) -> dict[str, Any]
         **key._asdict(),
         "count": one.count,
         "total_us": one.total_us,
-        "buckets": one.buckets,
+        "buckets": {str(place): inside for place, inside in one.buckets.items()},
     }

@@ -7,7 +7,6 @@ class Status(TextChoices):
     """Where a mail stands. Stored in `Mail.status`; only `lifecycle` writes it."""
 
     QUEUED = "queued", "Queued"  # stored, waits for a worker
-    CLAIMED = "claimed", "Sending"  # a worker holds it, no provider was called: a crash leaves no doubt
     SENDING = "sending", "Sending"  # handed to a provider, no answer yet: a crash leaves a doubt
     WAITING = "waiting", "Waiting to retry"  # every account refused for now; due again at next_attempt_at
     HELD = "held", "Held"  # must not be sent without evidence or a person; HoldReason says why
@@ -29,23 +28,29 @@ class HoldReason(TextChoices):
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
 DUE = frozenset({Status.QUEUED, Status.WAITING})
-LEASED = frozenset({Status.CLAIMED, Status.SENDING})
+LEASED = frozenset({Status.SENDING})
 FINAL = frozenset({Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED})
 
 # The state before -> the states that may follow. QUEUED after a final state is a reprocess.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    # DONE without a claim: a late answer shows that it was sent, or it is cancelled for those who have not got it.
-    Status.QUEUED: frozenset({Status.CLAIMED, Status.HELD, Status.DONE, Status.EXPIRED, Status.CANCELLED}),
-    Status.WAITING: frozenset(
-        {Status.CLAIMED, Status.QUEUED, Status.HELD, Status.DONE, Status.EXPIRED, Status.CANCELLED}
-    ),
-    Status.CLAIMED: frozenset(
+    Status.QUEUED: frozenset(
         {
             Status.SENDING,
-            Status.QUEUED,
-            Status.WAITING,
+            Status.WAITING,  # no account can take it now
             Status.HELD,
-            Status.DONE,  # some recipients were taken in an earlier claim, and nobody takes the others
+            Status.DONE,  # some recipients were taken earlier, and nobody takes the others
+            Status.DISCARDED,
+            Status.EXPIRED,
+            Status.CANCELLED,
+        }
+    ),
+    Status.WAITING: frozenset(
+        {
+            Status.SENDING,
+            Status.WAITING,
+            Status.QUEUED,
+            Status.HELD,
+            Status.DONE,
             Status.DISCARDED,
             Status.EXPIRED,
             Status.CANCELLED,

@@ -128,7 +128,7 @@ def badge(mail: Mail) -> Badge:
     match mail.status:
         case Status.QUEUED:
             return Badge("Queued", "neutral", "clock", "It is stored and waits for a worker.")
-        case Status.CLAIMED | Status.SENDING:
+        case Status.SENDING:
             return Badge("Sending", "active", "plane", "A worker has it; no provider has answered yet.")
         case Status.WAITING:
             return Badge(
@@ -166,8 +166,6 @@ def verdict(mail: Mail, now: dt.datetime) -> str:
     match mail.status:
         case Status.QUEUED:
             return f"Stored {took} ago; waits for a worker in lane {mail.lane}."
-        case Status.CLAIMED:
-            return "A worker has it and is choosing a provider."
         case Status.SENDING:
             wish = _WISHES.get(Blob(mail.wish).text("action"), "")
             return f"Handed to {provider or 'a provider'}, which has not answered yet.{wish}"
@@ -366,8 +364,6 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry |
     match mail.status:
         case Status.QUEUED:
             return Entry("Waiting for a worker", parts=(f"Lane {mail.lane}",), icon="clock")
-        case Status.CLAIMED:
-            return Entry("A worker is choosing a provider", tone="active", icon="clock")
         case Status.SENDING:
             return _answer_awaited(mail, events, now)
         case Status.WAITING:

@@ -6,10 +6,12 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from mercury import checks
+from mercury.lib import event_loop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
 application = get_wsgi_application()
 checks.refuse_unsafe_start()  # whatever the server is; gunicorn.conf.py asks about its addresses too
+event_loop.settle_memory()
 
 if settings.MERCURY_EMBEDDED:
     from mails.dispatch import poll  # needs the apps, which are ready only now

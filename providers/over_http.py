@@ -72,7 +72,6 @@ def session(*, deadline: float, connect_timeout: float) -> aiohttp.ClientSession
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
-        skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
     )
 
 
@@ -158,8 +157,8 @@ def _encoded(params: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
         prepared = requests.Request("POST", params["url"], data=data, files=params["files"]).prepare()
         headers["Content-Type"] = prepared.headers["Content-Type"]
         return headers, prepared.body if isinstance(prepared.body, bytes) else b""
-    if isinstance(data, str):
-        return headers, data.encode()
+    if isinstance(data, bytes):
+        return headers, data
     headers["Content-Type"] = "application/x-www-form-urlencoded"
     return headers, urlencode(data, doseq=True).encode()
 

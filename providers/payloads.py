@@ -6,10 +6,14 @@ anymail builds the payload and reads the answer; it never opens a connection her
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urljoin
 
+import orjson
 from anymail.backends import mailgun, sendgrid
 from anymail.backends.base import BasePayload
+from anymail.backends.base_requests import RequestsPayload
 from anymail.exceptions import AnymailAPIError, AnymailNotSupportedWarning
 from anymail.utils import EmailAddress, parse_address_list
 
@@ -45,12 +49,38 @@ _MESSAGE_ATTRS = tuple(
     (name, combine, addresses if convert is parse_address_list else convert)
     for name, combine, convert in BasePayload.base_message_attrs
 )
+_ALWAYS = frozenset({"subject", "body", *BasePayload.batch_attrs})  # a blank stands in; anymail asks for these
+_join = lru_cache(maxsize=1024)(urljoin)
 
 
-class SendGridPayload(sendgrid.SendGridPayload):  # type: ignore[misc]
+class _Lean(RequestsPayload):  # type: ignore[misc]
+    """anymail's payload, without the work for what a message does not have: half of its cost."""
+
+    def __init__(self, message: Any, defaults: Mapping[str, Any], backend: Any, **options: Any) -> None:
+        self.base_message_attrs = _filled(message, _MESSAGE_ATTRS)
+        self.anymail_message_attrs = _filled(message, BasePayload.anymail_message_attrs)
+        super().__init__(message, defaults, backend, **options)
+
+    def get_request_params(self, api_url: str) -> dict[str, Any]:
+        """What anymail would hand to requests."""
+        params: dict[str, Any] = super().get_request_params(_join(api_url, super().get_api_endpoint()))
+        return params
+
+    def get_api_endpoint(self) -> None:
+        """Nothing: it is joined to the URL already, once for all mails."""
+
+    def serialize_json(self, data: Any) -> bytes:
+        """The document as UTF-8. Raises TypeError for what JSON cannot hold."""
+        return orjson.dumps(data, default=self._json_default)
+
+
+def _filled(message: Any, attrs: Sequence[tuple[str, Any, Any]]) -> tuple[tuple[str, Any, Any], ...]:
+    """Those attributes that hold something in this message."""
+    return tuple(one for one in attrs if one[0] in _ALWAYS or getattr(message, one[0], None))
+
+
+class SendGridPayload(_Lean, sendgrid.SendGridPayload):  # type: ignore[misc]
     """SendGrid refuses a mail without subject or text, where others take it: a blank stands in."""
-
-    base_message_attrs = _MESSAGE_ATTRS
 
     def set_subject(self, subject: str) -> None:
         """The subject, or a blank."""
@@ -88,10 +118,8 @@ class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
         return None if answer.text.strip() else answer.headers.get("X-Message-Id", "")
 
 
-class MailgunPayload(mailgun.MailgunPayload):  # type: ignore[misc]
+class MailgunPayload(_Lean, mailgun.MailgunPayload):  # type: ignore[misc]
     """Mailgun refuses a mail without text: a blank stands in."""
-
-    base_message_attrs = _MESSAGE_ATTRS
 
     def set_text_body(self, body: str) -> None:
         """The text, or a blank."""

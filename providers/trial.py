@@ -1,11 +1,11 @@
 """A test mail straight through one account: no mail is stored, no breaker asked, nobody else tried."""
 
-import asyncio
 from email.utils import make_msgid
 
 from django.conf import settings
 from django.core.mail import EmailMessage
 
+from mercury.lib import event_loop
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Outcome, Refused
 from providers.sending import Sender
@@ -13,7 +13,7 @@ from providers.sending import Sender
 
 def send(config: AccountConfig, *, sender: str, recipient: str) -> Outcome:
     """Call the provider once and return what came of it. Takes up to MERCURY_DEADLINE; opens no transaction."""
-    return asyncio.run(_send(config, _message(config.name, sender=sender, recipient=recipient)))
+    return event_loop.run(_send(config, _message(config.name, sender=sender, recipient=recipient)))
 
 
 def words(account: str, outcome: Outcome) -> str:

@@ -1,18 +1,20 @@
 """The accounts as one drain sees them: their breakers, its own calls under way, the calls that rate limits grant it.
 
-Read afresh for each group of mails. What it takes (the one probe, calls of a rate limit) it takes by conditional
-UPDATE, so that all machines together keep to it.
+Read afresh ten times a second at most. What it takes (the one probe, calls of a rate limit) it takes by conditional
+UPDATE in the transaction of the steps that need it, so that all machines together keep to it.
 """
 
 import dataclasses
 import datetime as dt
 import random
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
+from django.db import transaction
 
 from mails.dispatch import policy
 from mails.dispatch.steps import Call, Result
@@ -26,6 +28,12 @@ from providers.routing import Choice
 
 log = structlog.get_logger(__name__)
 
+FRESH = 0.1  # seconds that what was read of the accounts is used for
+
+
+class Outrun(Exception):
+    """Another drain changed an account's breaker first: the turn has to be planned again."""
+
 
 class Board:
     """Used by one drain, from its database thread only."""
@@ -34,6 +42,8 @@ class Board:
         self._places = places
         self._probe_lease = probe_lease
         self._candidates: list[Candidate] = []
+        self._read_at = float("-inf")  # monotonic clock
+        self._before: dict[int, Snapshot] = {}  # breakers from which this turn takes something, as they were
         self._under_way: dict[uuid.UUID, str] = {}  # attempt -> account
         self._in_flight: Counter[str] = Counter()
         self._begun: list[Call] = []
@@ -44,14 +54,37 @@ class Board:
         """One turn of the drain: accounts and breakers are read, and what was begun is undone if the turn fails."""
         self._refresh(now)
         self._begun = []
+        self._before = {}
         try:
             yield
         except Exception:
             self.never_began(self._begun)
+            self._read_at = float("-inf")
             raise
 
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Take what the turn's choices need, and do what is inside, in one transaction. Raises Outrun.
+
+        Costs nothing where no account has a rate limit or a probe to be taken. Breakers are written in the order of
+        their accounts, so that two drains wait for each other but never in a circle.
+        """
+        if not self._before:
+            yield
+            return
+        taken = [one for one in self._candidates if one.id in self._before]
+        with transaction.atomic():
+            for one in sorted(taken, key=lambda one: one.id):
+                if not circuit_breaker.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
+                    raise Outrun
+            yield
+        for one in taken:
+            self._replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
+
     def _refresh(self, now: dt.datetime) -> None:
-        self._candidates = registry.candidates()
+        if time.monotonic() - self._read_at > FRESH:
+            self._candidates = registry.candidates()
+            self._read_at = time.monotonic()
         for candidate in self._candidates:
             if candidate.config.rate:
                 self._granted[candidate.config.name] = limits.available(
@@ -71,16 +104,15 @@ class Board:
         return min(max(min(waits, default=2.0), 0.02), 2.0)
 
     def choose(self, tried: Sequence[str], now: dt.datetime, *, first: bool) -> Choice:
-        """Choose an account for a mail that these have refused, and take what the choice needs.
+        """Choose an account for a mail that these have refused, and note what `taking` has to take for it.
 
         A mail that already holds a place may use it with any account; only the `first` choice is bound to an
         account's share of the places.
         """
-        while True:
-            choice = self._choose(now, tried=tried, places=self._share() if first else None)
-            if choice.candidate is None or self._take(choice.candidate, now, probe=choice.probe):
-                return choice
-            self._refresh(now)
+        choice = self._choose(now, tried=tried, places=self._share() if first else None)
+        if choice.candidate is not None and (choice.probe or choice.candidate.config.rate):
+            self._note(choice.candidate, now, probe=choice.probe)
+        return choice
 
     def began(self, call: Call) -> None:
         """A call is about to be made, if its turn is committed."""
@@ -139,22 +171,16 @@ class Board:
             permits=self._granted,
         )
 
-    def _take(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> bool:
-        """Take the probe and the rate limit's call; False if another drain was faster."""
-        before, name = candidate.breaker, candidate.config.name
-        after = circuit_breaker.begin_probe(before, now, self._probe_lease) if probe else before
-        if candidate.config.rate:
-            after = dataclasses.replace(
-                after, next_call_at=limits.take(before.next_call_at, candidate.config.rate, now, 1)
-            )
-        if after == before:
-            return True
-        if not circuit_breaker.save(before, after, by=Actor.DISPATCHER):
-            return False
-        if candidate.config.rate:
-            self._granted[name] -= 1
-        self._replace(candidate, dataclasses.replace(after, version=before.version + 1))
-        return True
+    def _note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
+        """The probe and the rate limit's call that a choice needs."""
+        breaker, config = candidate.breaker, candidate.config
+        self._before.setdefault(candidate.id, breaker)
+        if probe:
+            breaker = circuit_breaker.begin_probe(breaker, now, self._probe_lease)
+        if config.rate:
+            breaker = dataclasses.replace(breaker, next_call_at=limits.take(breaker.next_call_at, config.rate, now, 1))
+            self._granted[config.name] -= 1
+        self._replace(candidate, breaker)
 
     def _replace(self, candidate: Candidate, breaker: Snapshot) -> None:
         fresh = dataclasses.replace(candidate, breaker=breaker)

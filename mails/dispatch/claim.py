@@ -1,10 +1,11 @@
-"""Lease a batch of due mails to one drain. Each database has its own way; both give the same answer."""
+"""Find a batch of due mails for one drain, locked until it has said what happens to them."""
 
 import datetime as dt
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from mercury.lib import recordset
 from mercury.lib.recordset import as_time, as_uuid
 
 SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for so long is taken for lost
+MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
 _READ = ("id", "sender", "subject", "policy", "expires_at", *STATE_COLUMNS)
 
 
@@ -32,7 +34,7 @@ class RecipientInHand:
 
 @dataclass(frozen=True, slots=True)
 class MailInHand:
-    """A mail that this process holds under a lease, with what it takes to send it."""
+    """A mail as a drain sees it, with what it takes to send it."""
 
     id: uuid.UUID
     sender: str
@@ -50,68 +52,45 @@ class MailInHand:
         return tuple(one for one in self.recipients if one.state == RecipientState.PENDING)
 
 
-def lease(lanes: Sequence[str], *, limit: int, worker: str, now: dt.datetime, until: dt.datetime) -> list[MailInHand]:
-    """Claim up to `limit` due mails of these lanes, oldest first, and return them with text and open recipients.
+@contextmanager
+def turn() -> Iterator[None]:
+    """Around `due` and the `lifecycle.record` that moves what it found.
 
-    None while the house is held. One short transaction of its own. Any number of drains may call this at once; no mail is given to two of them.
+    PostgreSQL: one transaction, whose row locks keep other drains off. SQLite: none, since its one lock would stop all
+    writers while a drain thinks; there a mail that another process took meanwhile fails its fence.
     """
-    token = uuid.uuid4()
-    claim = _lease_postgresql if connection.vendor == "postgresql" else _lease_sqlite
-    with transaction.atomic():
-        rows = claim(lanes, limit, token, worker, now, until)
-        return _loaded(rows) if rows else []
+    if connection.vendor == "postgresql":
+        with transaction.atomic():
+            yield
+    else:
+        yield
 
 
-_SET = "status = %s, lease = %s, lease_expires_at = %s, worker = %s, claims = mail.claims + 1"
+def due(lanes: Sequence[str], *, limit: int, now: dt.datetime) -> list[MailInHand]:
+    """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
-
-def _lease_postgresql(
-    lanes: Sequence[str], limit: int, token: uuid.UUID, worker: str, now: dt.datetime, until: dt.datetime
-) -> list[tuple[Any, ...]]:
-    """Rows that another drain is claiming are skipped, not waited for."""
+    None while the house is held. Mails that another drain has locked are passed over, not waited for.
+    """
+    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             WITH due AS MATERIALIZED (
-                SELECT id FROM mails_mail
-                WHERE status IN ('queued', 'waiting') AND lane = ANY(%s) AND next_attempt_at <= %s
+                SELECT size, {", ".join(_READ)} FROM mails_mail
+                WHERE status IN ('queued', 'waiting') AND lane {_among("text")} AND next_attempt_at <= %s
                     AND {HOUSE_IS_OPEN}
-                ORDER BY next_attempt_at LIMIT %s FOR UPDATE SKIP LOCKED
+                ORDER BY next_attempt_at LIMIT %s {lock}
+            ), added AS (
+                SELECT due.*, sum(size) OVER (ORDER BY next_attempt_at, id) - size AS before FROM due
             )
-            UPDATE mails_mail AS mail SET {_SET} FROM due WHERE mail.id = due.id
-            RETURNING {", ".join(f"mail.{name}" for name in _READ)}
+            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text
+            FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
+            WHERE before < %s ORDER BY next_attempt_at, added.id
             """,  # noqa: S608 (names of our own columns)
-            [list(lanes), now, limit, Status.CLAIMED, token.hex, until, worker],
+            [_list(lanes), _time(now), limit, MOST_BYTES],
         )
-        return list(cursor.fetchall())
-
-
-def _lease_sqlite(
-    lanes: Sequence[str], limit: int, token: uuid.UUID, worker: str, now: dt.datetime, until: dt.datetime
-) -> list[tuple[Any, ...]]:
-    """The transaction began IMMEDIATE, so nobody else writes meanwhile."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE mails_mail AS mail SET {_SET} WHERE id IN (
-                SELECT id FROM mails_mail
-                WHERE status IN ('queued', 'waiting') AND lane IN (SELECT value FROM json_each(%s))
-                    AND next_attempt_at <= %s AND {HOUSE_IS_OPEN}
-                ORDER BY next_attempt_at LIMIT %s
-            )
-            RETURNING {", ".join(_READ)}
-            """,  # noqa: S608 (names of our own columns)
-            [
-                Status.CLAIMED,
-                token.hex,
-                recordset.time_text(until),
-                worker,
-                json.dumps(list(lanes)),
-                recordset.time_text(now),
-                limit,
-            ],
-        )
-        return list(cursor.fetchall())
+        rows = cursor.fetchall()
+        return _loaded(rows, _recipients([as_uuid(row[0]) for row in rows])) if rows else []
 
 
 def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
@@ -129,34 +108,45 @@ def wishes(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
     }
 
 
-def _loaded(rows: Sequence[Sequence[Any]]) -> list[MailInHand]:
-    """The claimed rows with what the other tables hold, in two queries whatever their number."""
-    mails = [dict(zip(_READ, row, strict=True)) for row in rows]
-    ids = [as_uuid(mail["id"]) for mail in mails]
-    listed = f"(SELECT id FROM {recordset.source('r', {'id': 'uuid'})})"  # noqa: S608 (a column of our own)
-    wanted = [recordset.encode({"id": mail_id} for mail_id in ids)]
+def _recipients(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[RecipientInHand]]:
     recipients: dict[uuid.UUID, list[RecipientInHand]] = defaultdict(list)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT mail_id, text FROM mails_content WHERE mail_id IN {listed}", wanted)  # noqa: S608
-        texts = {as_uuid(mail_id): text for mail_id, text in cursor.fetchall()}
         cursor.execute(
-            "SELECT mail_id, id, address, state, reason FROM mails_recipient"  # noqa: S608
-            f" WHERE mail_id IN {listed} ORDER BY id",
-            wanted,
+            f"SELECT mail_id, id, address, state, reason FROM mails_recipient WHERE mail_id {_among('uuid')}"  # noqa: S608
+            " ORDER BY id",
+            [_list([one.hex for one in ids])],
         )
         for mail_id, pk, address, state, reason in cursor.fetchall():
             recipients[as_uuid(mail_id)].append(RecipientInHand(pk, address, RecipientState(state), reason))
+    return recipients
+
+
+def _loaded(rows: Sequence[Sequence[Any]], recipients: dict[uuid.UUID, list[RecipientInHand]]) -> list[MailInHand]:
+    mails = [(dict(zip(_READ, row[:-1], strict=True)), row[-1]) for row in rows]
     return [
         MailInHand(
-            id=mail_id,
+            id=(mail_id := as_uuid(mail["id"])),
             sender=mail["sender"],
             subject=mail["subject"],
-            text=texts.get(mail_id, ""),
+            text=text or "",
             policy=Policy(mail["policy"]),
             due_at=as_time(mail["next_attempt_at"]),
             expires_at=as_time(mail["expires_at"]),
             recipients=tuple(recipients[mail_id]),
             state=state_of(mail),
         )
-        for mail_id, mail in zip(ids, mails, strict=True)
+        for mail, text in mails
     ]
+
+
+def _among(kind: str) -> str:
+    """A comparison with a list that `_list` made one parameter of."""
+    return f"= ANY(%s::{kind}[])" if connection.vendor == "postgresql" else "IN (SELECT value FROM json_each(%s))"
+
+
+def _list(values: Sequence[str]) -> Any:
+    return list(values) if connection.vendor == "postgresql" else json.dumps(list(values))
+
+
+def _time(moment: dt.datetime) -> Any:
+    return moment if connection.vendor == "postgresql" else recordset.time_text(moment)

@@ -13,9 +13,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,14 +23,14 @@ import structlog
 from django.conf import settings
 from django.db import (
     Error,
-    OperationalError,
     close_old_connections,
     connections,
 )
 
 from mails import house, lifecycle, message, orders
 from mails.dispatch import claim, steps
-from mails.dispatch.board import Board
+from mails.dispatch.board import Board, Outrun
+from mails.dispatch.claim import MailInHand
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
@@ -50,6 +50,7 @@ GROUP_WANT = 64  # results that are worth a write at once
 GROUP_MOST = 256
 RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
 RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
+CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
 
 NOT_CALLED = Refused(
@@ -82,9 +83,10 @@ def name_of_this_process() -> str:
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
-def terms_from_settings() -> Terms:
-    """The settings that every step of a drain follows."""
+def terms_from_settings(worker: str) -> Terms:
+    """The settings that every step of this worker's drain follows."""
     return Terms(
+        worker=worker,
         deadline=settings.MERCURY_DEADLINE.total_seconds(),
         lease=settings.MERCURY_LEASE,
         rounds=settings.MERCURY_ROUNDS,
@@ -107,7 +109,7 @@ class Drain:
         self.worker = name_of_this_process()
         self._lanes = list(lanes)
         self._places = places or settings.MERCURY_PLACES
-        self._terms = terms_from_settings()
+        self._terms = terms_from_settings(self.worker)
         self._board = Board(places=self._places, probe_lease=settings.MERCURY_LEASE)
         self._on_progress = on_progress
         self._on_heartbeat = on_heartbeat
@@ -120,10 +122,11 @@ class Drain:
         self._closed = self._done = 0
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._on_duty_from = 0.0  # monotonic clock
+        self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
         self._drained_at: dt.datetime | None = None  # when it last looked for due mails
         self._late: list[LateResult] = []
         self._evidence: list[Evidence] = []
-        self._stranded: list[Draft] = []
+        self._unconfirmed: list[Plan] = []
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-database")
 
     def wake(self) -> None:
@@ -290,54 +293,87 @@ class Drain:
             return
 
     async def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _fresh, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work, *arguments)
 
     # What follows runs in the database thread.
 
+    def _connected(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        """Database work over a connection that is not known to be broken; deadlocks are tried three times."""
+        for tries_left in (2, 1, 0):
+            if time.monotonic() - self._answered_at > CONNECTION_TRUST:
+                close_old_connections()
+            try:
+                answer = work(*arguments)
+            except Error as error:
+                self._answered_at = float("-inf")
+                if not tries_left or _sqlstate(error) not in RETRIED:
+                    raise
+                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
+            else:
+                self._answered_at = time.monotonic()
+                return answer
+        raise AssertionError("the last try returns or raises")
+
     def _take(self, free: int) -> _Taken:
-        """Claim as many mails as can be handed over, choose their accounts, and commit the attempts."""
+        """Take as many due mails as can be handed over, choose their accounts, and commit the attempts."""
         now_ns = database_clock.now_ns()
-        now = database_clock.from_ns(now_ns)
-        self._give_back_stranded(now_ns)
-        self._drained_at = now
+        self._take_back(now_ns)
+        while True:
+            try:
+                return self._taken(free, now_ns)
+            except Outrun:  # another drain won, so this ends
+                continue
+
+    def _taken(self, free: int, now_ns: int) -> _Taken:
+        now = self._drained_at = database_clock.from_ns(now_ns)
+        plans: list[Plan] = []
         with self._board.turn(now):
             room = min(free, self._board.capacity(now))
             if room < 1:
                 return _Taken([], more=False, look_again=self._board.next_chance(now))
-            until = now + self._terms.lease
-            mails = claim.lease(self._lanes, limit=room, worker=self.worker, now=now, until=until)
-            drafts = [steps.dequeued(mail, terms=self._terms, now_ns=now_ns) for mail in mails]
-            plans = [self._onward(draft, now, now_ns, first=True) for draft in drafts]
-            try:
-                calls, won = self._committed(plans)
-            except Error:
-                self._stranded += drafts
-                raise
-            lost = [draft for draft in drafts if draft.mail.id not in won]
-            if lost and house.hold() is not None:  # since the claim
-                self._stranded += lost
-        return _Taken(calls, more=len(mails) == room, look_again=POLL)
+            with self._until_confirmed(plans):
+                with claim.turn():
+                    mails = claim.due(self._lanes, limit=room, now=now)
+                    plans += [self._first(mail, now, now_ns) for mail in mails]
+                    won = self._record(plans)
+                self._hold_what_cannot_be_stored(plans, won, now_ns)
+        return _Taken(self._calls(plans, won), more=len(mails) == room, look_again=POLL)
 
     def _close(self, results: Sequence[Result]) -> list[Call]:
         """Write what the calls came to, and hand what was refused to the next account. Returns the calls that follow."""
         now_ns = database_clock.now_ns()
         now = database_clock.from_ns(now_ns)
+        self._take_back(now_ns)
         self._board.ended(results)
-        with self._board.turn(now):
-            plans = [self._after(result, now, now_ns) for result in results]
-            calls, won = self._committed(plans)
-            won |= self._reconsider([result for result in results if result.call.mail.id not in won], now_ns)
+        while True:
+            try:
+                with self._board.turn(now):
+                    plans = [self._after(result, now, now_ns) for result in results]
+                    with self._until_confirmed(plans):
+                        won = self._record(plans)
+                break
+            except Outrun:
+                continue
+        calls = self._calls(plans, won)
+        won |= self._reconsider([result for result in results if result.call.mail.id not in won], now_ns)
         late = [result for result in results if result.call.mail.id not in won]
         self._late += [steps.late(result, now_ns=now_ns) for result in late]
         self._evidence += filter(None, map(steps.evidence, late))
         self._tell_others(results, now)
         return calls
 
+    def _first(self, mail: MailInHand, now: dt.datetime, now_ns: int) -> Plan:
+        try:
+            draft = steps.dequeued(mail, terms=self._terms, now_ns=now_ns)
+            return self._onward(draft, now, now_ns, first=True)
+        except Exception as error:  # a mail that we fail at must not stop the others, for ever and everywhere
+            log.exception("mail_not_planned", mail=str(mail.id))
+            reason = f"Mercury failed while it chose an account: {type(error).__name__}."
+            return steps.poisoned(mail, reason, now_ns=now_ns)
+
     def _after(self, result: Result, now: dt.datetime, now_ns: int) -> Plan:
         answer = steps.answered(result, now_ns=now_ns)
-        if isinstance(answer, Draft):
-            return self._onward(answer, now, now_ns, first=False)
-        return Plan(answer)
+        return self._onward(answer, now, now_ns, first=False) if isinstance(answer, Draft) else answer
 
     def _reconsider(self, lost: Sequence[Result], now_ns: int) -> set[uuid.UUID]:
         """Take up what somebody asked for during a call, or a hold of the house. Returns the ids of the winners.
@@ -351,14 +387,16 @@ class Drain:
             if not wishes:
                 break
             plans = [steps.reconsidered(left[mail_id], wish, now_ns=now_ns) for mail_id, wish in wishes.items()]
-            won |= self._committed(plans)[1]
+            taken = self._record(plans)
+            self._count_done(plans, taken)
+            won |= taken
         return won
 
     def _onward(self, draft: Draft, now: dt.datetime, now_ns: int, *, first: bool) -> Plan:
         """Where a mail that is not settled goes: to an account, to wait, or to an end."""
         if now >= draft.mail.expires_at:
             return steps.expired(draft, now_ns=now_ns)
-        if self._stopping.is_set():
+        if self._stopping.is_set() and not first:
             return steps.handed_back(draft, now_ns=now_ns)
         choice = self._board.choose(draft.state.tried, now, first=first)
         if choice.candidate is None:
@@ -369,18 +407,41 @@ class Drain:
             self._board.began(plan.call)
         return plan
 
-    def _committed(self, plans: Sequence[Plan]) -> tuple[list[Call], set[uuid.UUID]]:
-        """Commit the steps. Returns the calls of those that won, and the ids of the winners."""
-        won = lifecycle.record_each([plan.step for plan in plans])
-        self._done += sum(plan.step.mail_id in won and plan.step.after.status == Status.DONE for plan in plans)
-        self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
-        return [plan.call for plan in plans if plan.call and plan.step.mail_id in won], won
+    def _record(self, plans: Sequence[Plan]) -> set[uuid.UUID]:
+        """Record the steps, and return the ids of the winners."""
+        with self._board.taking():
+            return lifecycle.record_each([plan.step for plan in plans])
 
-    def _give_back_stranded(self, now_ns: int) -> None:
-        """Mails that were claimed for a plan that could not be committed. If it was after all, they are not in that state."""
-        if self._stranded:
-            lifecycle.record_each([steps.handed_back(draft, now_ns=now_ns).step for draft in self._stranded])
-            self._stranded = []
+    @contextmanager
+    def _until_confirmed(self, plans: Sequence[Plan]) -> Iterator[None]:
+        """Around a transaction: if it fails, it may have been committed all the same, and its hand-overs are kept in mind."""
+        try:
+            yield
+        except Error:
+            self._unconfirmed += [plan for plan in plans if plan.call]
+            raise
+
+    def _calls(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> list[Call]:
+        """The calls of those that won, once all is committed."""
+        self._count_done(plans, won)
+        self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
+        return [plan.call for plan in plans if plan.call and plan.step.mail_id in won]
+
+    def _count_done(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> None:
+        self._done += sum(plan.step.mail_id in won and plan.step.after.status == Status.DONE for plan in plans)
+
+    def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
+        """Hold due mails whose step was not taken, unless the house was held since it was asked for them."""
+        reason = "Mercury could not store what was about to happen to it."
+        lost = [plan.draft.mail for plan in plans if plan.step.mail_id not in won]
+        if lost and house.hold() is None:
+            lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in lost])
+
+    def _take_back(self, now_ns: int) -> None:
+        """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""
+        if self._unconfirmed:
+            lifecycle.record_each([steps.not_begun(plan, now_ns=now_ns) for plan in self._unconfirmed])
+            self._unconfirmed = []
 
     def _is_held(self, call: Call) -> bool:
         until = database_clock.now() + dt.timedelta(seconds=self._terms.deadline)
@@ -434,19 +495,6 @@ class Drain:
         except Error as error:
             log.warning("goodbye_failed", error=_kind(error))
         connections.close_all()
-
-
-def _fresh(work: Callable[..., Answer], *arguments: object) -> Answer:
-    """Database work over a connection that is not known to be broken; deadlocks are tried three times."""
-    for tries_left in (2, 1, 0):
-        close_old_connections()
-        try:
-            return work(*arguments)
-        except OperationalError as error:
-            if not tries_left or _sqlstate(error) not in RETRIED:
-                raise
-            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
-    raise AssertionError("the last try returns or raises")
 
 
 def _sqlstate(error: Error) -> str | None:

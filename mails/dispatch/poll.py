@@ -3,7 +3,6 @@
 It looks into the database every two seconds by itself, so that waking it is only a matter of speed.
 """
 
-import asyncio
 import atexit
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from mails import rollups
 from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
+from mercury.lib import event_loop
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Resident:
             if self._stopping.is_set():  # `stop` came before it had a drain to tell
                 self._drain.stop()
             try:
-                asyncio.run(self._drain.run())
+                event_loop.run(self._drain.run())
             except Exception:  # whatever it was, mails must go on being sent
                 log.exception("drain_failed")
                 self._stopping.wait(1.0)

@@ -16,7 +16,7 @@ from mails.states import Action, Actor, AttemptState, EventName, HoldReason, Rec
 from mercury.lib import database_clock
 from mercury.lib.durations import words
 from providers.account import AccountConfig
-from providers.outcomes import Accepted, Outcome, Refused, Unknown
+from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.routing import Choice
 
 
@@ -24,6 +24,7 @@ from providers.routing import Choice
 class Terms:
     """What holds for every step of a drain: settings, as values."""
 
+    worker: str  # whose steps they are
     deadline: float  # seconds, of one call
     lease: dt.timedelta
     rounds: int
@@ -55,19 +56,10 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A step, and the call that follows once it is committed."""
-
-    step: Step
-    call: Call | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
     """A step in the making: what has happened to the mail so far in this turn."""
 
-    mail: MailInHand  # with the recipients as they are by now
-    before: Status
+    mail: MailInHand  # with the recipients as they are by now, and the state that the step starts from
     state: MailState
     events: tuple[EventDraft, ...] = ()
     closed: AttemptClosed | None = None
@@ -78,7 +70,7 @@ class Draft:
         """The step, with these last events."""
         return Step(
             mail_id=self.mail.id,
-            before=self.before,
+            before=self.mail.state.status,
             fence=self.mail.state.lease,
             after=after,
             events=self.events + events,
@@ -89,30 +81,40 @@ class Draft:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A step, and the call that follows once it is committed. `draft`: where the step started from."""
+
+    step: Step
+    draft: Draft
+    call: Call | None = None
+
+
 def dequeued(mail: MailInHand, *, terms: Terms, now_ns: int) -> Draft:
-    """A mail just claimed."""
-    waited = database_clock.from_ns(now_ns) - mail.due_at
+    """A due mail that this drain takes into its hands, under a lease of its own."""
+    now = database_clock.from_ns(now_ns)
+    waited = now - mail.due_at
+    state = replace(mail.state, lease=uuid.uuid4(), lease_expires_at=now + terms.lease, worker=terms.worker)
     blob = {
-        "worker": mail.state.worker,
+        "worker": terms.worker,
         "waited_ms": max(0, round(waited.total_seconds() * 1000)),
         "round": mail.state.round,
         "rounds": terms.rounds,
-        "lease_until": _iso(mail.state.lease_expires_at),
+        "lease_until": _iso(state.lease_expires_at),
     }
-    event = EventDraft(EventName.DEQUEUE, Actor.DISPATCHER, now_ns, blob)
-    return Draft(mail, Status.CLAIMED, mail.state, (event,))
+    return Draft(mail, state, (EventDraft(EventName.DEQUEUE, Actor.DISPATCHER, now_ns, blob),))
 
 
-def answered(result: Result, *, now_ns: int) -> Draft | Step:
-    """A call came back: the finished step where that decides, else the draft of a mail that goes on."""
+def answered(result: Result, *, now_ns: int) -> Draft | Plan:
+    """A call came back: the whole plan where that decides, else the draft of a mail that goes on."""
     draft = _closed(result, now_ns)
     match policy.next_step(result.outcome, draft.mail.policy):
         case policy.Done():
-            return _done(draft, result, now_ns)
+            return Plan(_done(draft, result, now_ns), draft)
         case policy.Hold(reason):
             blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent: {reason}"}
             after = at_rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
-            return draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob))
+            return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
         case policy.GoOn(fault, reason):
             state = replace(
                 draft.state,
@@ -128,16 +130,17 @@ def answered(result: Result, *, now_ns: int) -> Draft | Step:
 def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
     """The mail goes to the chosen account: the attempt is opened, and the call follows the commit."""
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
-    assert draft.mail.state.lease is not None  # noqa: S101 (it is in hand)
+    assert draft.state.lease is not None  # noqa: S101 (it is in hand)
     account, now = choice.candidate.config, database_clock.from_ns(now_ns)
     number = draft.state.attempt_count + 1
-    attempt = AttemptOpened(uuid7(), number, account.name, draft.mail.state.lease, now)
+    attempt = AttemptOpened(uuid7(), number, account.name, draft.state.lease, now)
     after = replace(
         draft.state,
         status=Status.SENDING,
         attempt_count=number,
         provider=account.name,
         lease_expires_at=now + terms.lease,
+        claims=draft.state.claims + 1,
     )
     ready: dict[str, Any] = {
         "service": account.name,
@@ -156,7 +159,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
         events.insert(0, _retry(draft, now_ns, {"when": "at once", "round": draft.state.round}))
     mail = replace(draft.mail, state=after)
     call = Call(mail, account, attempt, choice.epoch)
-    return Plan(draft.finish(after, *events, opened=attempt), call)
+    return Plan(draft.finish(after, *events, opened=attempt), draft, call)
 
 
 def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter: float) -> Plan:
@@ -173,7 +176,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
     )
     match follows:
         case policy.Discard(info):
-            return Plan(_discarded(draft, info, now_ns))
+            return Plan(_discarded(draft, info, now_ns), draft)
         case policy.Wait(seconds, new_round, afresh):
             due = now + dt.timedelta(seconds=seconds)
             after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
@@ -186,35 +189,64 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
                     "round": after.round,
                     "wait_s": round(seconds, 1),
                 }
-                return Plan(draft.finish(after, _retry(draft, now_ns, blob)))
+                return Plan(draft.finish(after, _retry(draft, now_ns, blob)), draft)
             postponed = {
                 "until": _iso(due),
                 "info": f"No account can take it now; looked at again in {words(seconds)}.",
                 "considered": choice.considered_as_blob(),
             }
             retry = (_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
-            return Plan(
-                draft.finish(after, *retry, EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, postponed))
-            )
+            event = EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, postponed)
+            return Plan(draft.finish(after, *retry, event), draft)
         case never:
             assert_never(never)
 
 
 def handed_back(draft: Draft, *, now_ns: int) -> Plan:
-    """This process stops, or could not commit its plan: the mail is due at once, for whoever asks next."""
+    """This process stops: the mail is due at once, for whoever asks next."""
     after = at_rest(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
     retry = (_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
-    return Plan(draft.finish(after, *retry))
+    return Plan(draft.finish(after, *retry), draft)
+
+
+def not_begun(plan: Plan, *, now_ns: int) -> Step:
+    """Undo a hand-over whose commit was not confirmed, and whose call was therefore not made; the mail is due at once.
+
+    Its fence is the state that the hand-over leads to: if the commit did not happen, this step does not either.
+    """
+    assert plan.call is not None  # noqa: S101 (the caller looked)
+    opened, state = plan.call.attempt, plan.call.mail.state
+    now = database_clock.from_ns(now_ns)
+    reason = "The database did not confirm that it was recorded, so the provider was not called."
+    closed = AttemptClosed(opened.id, AttemptState.REFUSED, now, 0, Fault.RATE, "not-called", reason)
+    before = replace(plan.draft.state, attempt_count=state.attempt_count)
+    retry = {"service": opened.account, "exception": reason, "when": "at once", "round": before.round}
+    return Step(
+        plan.call.mail.id,
+        state.status,
+        state.lease,
+        at_rest(before, Status.QUEUED, next_attempt_at=now),
+        (EventDraft(EventName.RETRY, Actor.DISPATCHER, now_ns, retry),),
+        closed,
+        attempts=state.attempt_count,
+    )
+
+
+def poisoned(mail: MailInHand, reason: str, *, now_ns: int) -> Plan:
+    """A due mail that cannot be worked on at all: held, so that it does not come back at once and for ever."""
+    draft = Draft(mail, mail.state)
+    event = EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, {"reason": HoldReason.POISON, "info": reason})
+    return Plan(draft.finish(at_rest(mail.state, Status.HELD, reason_code=HoldReason.POISON), event), draft)
 
 
 def expired(draft: Draft, *, now_ns: int) -> Plan:
     """The mail's time was over before an account took it; done for those recipients that were taken before."""
     partly = _done_in_part(draft, "Its time was over.", now_ns)
     if partly is not None:
-        return Plan(partly)
+        return Plan(partly, draft)
     event = EventDraft(EventName.EXPIRED, Actor.DISPATCHER, now_ns, {"info": "Its time was over."})
     after = at_rest(draft.state, Status.EXPIRED, reason_code="expired", finished_at=database_clock.from_ns(now_ns))
-    return Plan(draft.finish(after, event))
+    return Plan(draft.finish(after, event), draft)
 
 
 def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
@@ -224,16 +256,16 @@ def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
     """
     answer = answered(result, now_ns=now_ns)
     if not wish:
-        return Plan(answer) if isinstance(answer, Step) else handed_back(answer, now_ns=now_ns)
+        return answer if isinstance(answer, Plan) else handed_back(answer, now_ns=now_ns)
     order = Order.parse(wish)
-    if isinstance(answer, Step) and answer.after.status == Status.DONE:
-        return Plan(replace(orders.too_late(order, answer), wish=wish))
-    if isinstance(answer, Step) and order.action == Action.HOLD:  # it is held anyway, and for a stronger reason
-        return Plan(replace(answer, wish=wish))
-    draft = answer if isinstance(answer, Draft) else _closed(result, now_ns)
+    if isinstance(answer, Plan) and answer.step.after.status == Status.DONE:
+        return replace(answer, step=replace(orders.too_late(order, answer.step), wish=wish))
+    if isinstance(answer, Plan) and order.action == Action.HOLD:  # it is held anyway, and for a stronger reason
+        return replace(answer, step=replace(answer.step, wish=wish))
+    draft = answer if isinstance(answer, Draft) else answer.draft
     upshot = orders.upshot(order, draft.state, draft.mail.recipients, now_ns=now_ns)
     step = replace(draft, recipients=draft.recipients + upshot.recipients).finish(upshot.after, *upshot.events)
-    return Plan(replace(step, wish=wish))
+    return Plan(replace(step, wish=wish), draft)
 
 
 def late(result: Result, *, now_ns: int) -> tuple[uuid.UUID, AttemptClosed, EventDraft]:
@@ -283,7 +315,7 @@ def _closed(result: Result, now_ns: int) -> Draft:
                 "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
             }
             events = (EventDraft(EventName.FAILURE, result.actor, now_ns, blob),)
-    return Draft(replace(mail, recipients=recipients), Status.SENDING, state, events, closed, settled)
+    return Draft(replace(mail, recipients=recipients), state, events, closed, settled)
 
 
 def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:

@@ -1,6 +1,5 @@
 """The cast of the tests: zeus writes, hera receives, the accounts are called olympus and hades."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from mails.dispatch.drain import Drain
 from mails.intake import Client
 from mails.models import Mail
 from mails.states import Source
+from mercury.lib import event_loop
 
 ZEUS = "zeus@olimpus.com"
 HERA = "hera@olimpus.com"
@@ -24,7 +24,7 @@ def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:
 
 def drain(*lanes: str, places: int = 8) -> int:
     """Drain these lanes until nothing is due; returns how many mails were done."""
-    return asyncio.run(Drain(lanes or ("text",), places=places).run(until_idle=True))
+    return event_loop.run(Drain(lanes or ("text",), places=places).run(until_idle=True))
 
 
 def reloaded(mail: Mail) -> Mail:

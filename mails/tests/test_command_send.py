@@ -123,4 +123,4 @@ def test_waiting_ends_with_4_when_the_time_is_over(olympus):
     ran = run(*HELLO, "--wait", "300ms", "--json")
 
     assert ran.code == 4
-    assert ran.document["status"] in {Status.QUEUED, Status.CLAIMED, Status.SENDING, Status.WAITING}
+    assert ran.document["status"] in {Status.QUEUED, Status.SENDING, Status.WAITING}

@@ -20,7 +20,7 @@ def lost_mail():
         "lease_expires_at": database_clock.now() - dt.timedelta(seconds=1),
         "worker": "gone",
     }
-    Mail.objects.filter(pk=mail.pk).update(status=Status.CLAIMED, **lease)
+    Mail.objects.filter(pk=mail.pk).update(status=Status.SENDING, **lease)
     return mail
 
 
@@ -35,4 +35,4 @@ def test_a_lost_mail_is_taken_up_again(lost_mail):
 
 def test_a_dry_run_changes_nothing(lost_mail):
     assert "queued again" in run("sweep", "--dry-run").out
-    assert reloaded(lost_mail).status == Status.CLAIMED
+    assert reloaded(lost_mail).status == Status.SENDING

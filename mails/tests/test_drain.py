@@ -3,17 +3,19 @@
 import asyncio
 import datetime as dt
 import uuid
+from contextlib import contextmanager
 
 import pytest
 from django.db import DataError, OperationalError
 
 from mails import lifecycle
-from mails.dispatch import claim, sweep
+from mails.dispatch import claim, steps, sweep
 from mails.dispatch.drain import Drain
+from mails.dispatch.steps import Result
 from mails.models import Attempt, Mail, Worker
 from mails.states import AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock
+from mercury.lib import database_clock, event_loop
 from providers.models import Breaker, BreakerState
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
 from providers.sending import Sender
@@ -230,7 +232,7 @@ def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkey
     record = lifecycle.record
 
     def picky(steps):
-        if any(step.mail_id == bad.pk for step in steps):
+        if any(step.mail_id == bad.pk and step.opened for step in steps):
             raise DataError("no such value")
         return record(steps)
 
@@ -239,7 +241,7 @@ def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkey
     drain()
 
     assert reloaded(good).status == Status.DONE
-    assert reloaded(bad).status == Status.CLAIMED
+    assert (reloaded(bad).status, reloaded(bad).reason_code) == (Status.HELD, HoldReason.POISON)
 
 
 def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(olympus, monkeypatch):
@@ -263,15 +265,25 @@ def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(ol
 def test_two_drains_share_a_lane_without_sharing_a_mail(olympus):
     for number in range(30):
         a_mail(subject=f"mail {number}")
-    now = database_clock.now()
-    until = now + dt.timedelta(seconds=50)
+    one, two = Drain(["text"], places=20), Drain(["text"], places=20)
 
-    first = claim.lease(["text"], limit=20, worker="one", now=now, until=until)
-    second = claim.lease(["text"], limit=20, worker="two", now=now, until=until)
+    first, second = one._take(20).calls, two._take(20).calls
 
     assert len(first) == 20
     assert len(second) == 10
-    assert not {mail.id for mail in first} & {mail.id for mail in second}
+    assert not {call.mail.id for call in first} & {call.mail.id for call in second}
+
+
+def test_a_batch_is_bounded_in_bytes_but_never_empty(olympus, monkeypatch):
+    mails = [a_mail(subject=f"mail {number}", content="x" * 100) for number in range(3)]
+    now = database_clock.now()
+    monkeypatch.setattr(claim, "MOST_BYTES", 1)
+    with claim.turn():
+        assert [mail.id for mail in claim.due(["text"], limit=10, now=now)] == [mails[0].pk]
+    monkeypatch.setattr(claim, "MOST_BYTES", 110)
+
+    with claim.turn():
+        assert [mail.id for mail in claim.due(["text"], limit=10, now=now)] == [mails[0].pk, mails[1].pk]
 
 
 def test_a_drain_says_goodbye(olympus):
@@ -292,7 +304,7 @@ def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeyp
 
     monkeypatch.setattr(Sender, "send", send)
 
-    assert asyncio.run(runner.run()) == 1
+    assert event_loop.run(runner.run()) == 1
 
     assert reloaded(first).status == Status.DONE
     assert reloaded(second).status == Status.QUEUED
@@ -308,30 +320,118 @@ def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(oly
 
     monkeypatch.setattr(Sender, "send", send)
 
-    asyncio.run(runner.run())
+    event_loop.run(runner.run())
 
     assert (reloaded(mail).status, reloaded(mail).attempt_count) == (Status.QUEUED, 1)
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
 
 
-def test_mails_of_a_plan_that_could_not_be_committed_are_given_back(olympus, monkeypatch):
+def test_a_mail_that_cannot_be_planned_is_held_and_stops_nobody(olympus, monkeypatch):
+    bad, good = a_mail(subject="bad"), a_mail(subject="good")
+    dequeued = steps.dequeued
+
+    def picky(mail, **options):
+        if mail.id == bad.pk:
+            raise ValueError("a bug")
+        return dequeued(mail, **options)
+
+    monkeypatch.setattr(steps, "dequeued", picky)
+
+    assert drain() == 1
+
+    assert reloaded(good).status == Status.DONE
+    assert (reloaded(bad).status, reloaded(bad).reason_code) == (Status.HELD, HoldReason.POISON)
+    assert event_names(bad)[-1] == "HELD"
+
+
+def lost_after(function):
+    """The function, with a connection that breaks after the database has done what it was told."""
+
+    def broken(*arguments):
+        function(*arguments)
+        raise OperationalError("the connection is gone")
+
+    return broken
+
+
+def test_a_hand_over_that_was_not_committed_leaves_no_trace(olympus, monkeypatch):
     mail = a_mail()
     runner = Drain(["text"], places=4)
+
+    def lost_before(steps):
+        raise OperationalError("the connection is gone")
+
     with monkeypatch.context() as patched:
-        patched.setattr(lifecycle, "record_each", _connection_lost)
+        patched.setattr(lifecycle, "record", lost_before)
         with pytest.raises(OperationalError):
             runner._take(4)
-    assert reloaded(mail).status == Status.CLAIMED
+    assert reloaded(mail).status == Status.QUEUED
 
-    taken = runner._take(4)
+    [call] = runner._take(4).calls
 
-    assert [call.mail.id for call in taken.calls] == [mail.pk]
-    assert reloaded(mail).claims == 1
+    assert (call.mail.id, call.attempt.number) == (mail.pk, 1)
     runner._thread.shutdown()
 
 
-def _connection_lost(steps):
-    raise OperationalError("the connection is gone")
+def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doubt(olympus, monkeypatch):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+    turn = claim.turn
+
+    @contextmanager
+    def turn_without_an_answer():
+        with turn():
+            yield
+        raise OperationalError("the connection is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(claim, "turn", turn_without_an_answer)
+        with pytest.raises(OperationalError):
+            runner._take(4)
+    assert reloaded(mail).status == Status.SENDING
+
+    [call] = runner._take(4).calls
+
+    assert (call.mail.id, call.attempt.number) == (mail.pk, 2)
+    assert not reloaded(mail).doubtful
+    assert [one.reason_code for one in mail.attempts.all()] == ["not-called", ""]
+    assert event_names(mail)[3:] == ["DEQUEUE", "READY TO SEND", "SEND", "RETRY", "DEQUEUE", "READY TO SEND", "SEND"]
+    runner._thread.shutdown()
+
+
+def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monkeypatch):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+    result = Result(call, Accepted("1", 202), 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "record", lost_after(lifecycle.record))
+        with pytest.raises(OperationalError):
+            runner._close([result])
+
+    runner._close([result])
+
+    assert reloaded(mail).status == Status.DONE
+    assert event_names(mail)[-2:] == ["SEND", "DONE"]
+    runner._thread.shutdown()
+
+
+def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olympus, hades, monkeypatch):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+    result = Result(call, Refused(Fault.PROVIDER, "http-503", "503", 503), 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "record", lost_after(lifecycle.record))
+        with pytest.raises(OperationalError):
+            runner._close([result])
+
+    assert runner._close([result]) == []
+    assert drain() == 1
+
+    assert not reloaded(mail).doubtful
+    assert [one.reason_code for one in mail.attempts.all()] == ["http-503", "not-called", ""]
+    runner._thread.shutdown()
 
 
 def due_for_a_probe():

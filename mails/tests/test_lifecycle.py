@@ -69,7 +69,7 @@ def test_a_group_costs_the_same_number_of_statements_whatever_its_size(django_as
 
 def test_a_transition_that_may_not_be_is_a_bug_and_writes_nothing():
     mail = a_mail()
-    step = Step(mail.pk, Status.QUEUED, None, MailState(status=Status.DISCARDED))
+    step = Step(mail.pk, Status.QUEUED, None, MailState(status=Status.REJECTED))
 
     with pytest.raises(IllegalTransition):
         lifecycle.record([step])
@@ -152,8 +152,8 @@ def test_every_column_survives_the_journey_through_a_step():
     mail = a_mail()
     moment = dt.datetime(2026, 11, 24, 3, 0, 0, 120_000, tzinfo=dt.UTC)
     token = uuid.uuid4()
-    claimed = MailState(
-        status=Status.CLAIMED,
+    sending = MailState(
+        status=Status.SENDING,
         next_attempt_at=moment,
         round=2,
         tried=("olympus", "hades"),
@@ -168,11 +168,10 @@ def test_every_column_survives_the_journey_through_a_step():
         worker="one",
         claims=1,
     )
-    lifecycle.record([Step(mail.pk, Status.QUEUED, None, claimed)])
+    lifecycle.record([Step(mail.pk, Status.QUEUED, None, sending)])
 
     opened = AttemptOpened(uuid7(), 4, "hades", token, moment)
-    sending = replace(claimed, status=Status.SENDING)
-    step = Step(mail.pk, Status.CLAIMED, token, sending, opened=opened, attempts=3)
+    step = Step(mail.pk, Status.SENDING, token, sending, opened=opened, attempts=3)
     assert lifecycle.record([replace(step, attempts=2)]) == set()
     assert lifecycle.record([step]) == {mail.pk}
 

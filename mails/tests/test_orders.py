@@ -61,15 +61,6 @@ def test_a_mail_that_waits_is_stopped_at_once(action, olympus):
     assert olympus.inbox() == []
 
 
-def test_a_mail_that_is_claimed_and_not_handed_over_is_cancelled_at_once(olympus):
-    mail = a_mail()
-    now = database_clock.now()
-    claim.lease(["text"], limit=1, worker="w", now=now, until=now + dt.timedelta(seconds=50))
-
-    assert ask(mail, Action.CANCEL).mail.status == Status.CANCELLED
-    assert reloaded(mail).lease is None
-
-
 def test_asking_twice_changes_nothing(olympus):
     mail = a_mail()
     ask(mail, Action.CANCEL)
@@ -363,20 +354,18 @@ def test_while_the_house_is_held_mails_are_taken_and_nothing_is_sent(olympus):
     assert drain() == 1
 
 
-def test_a_mail_claimed_before_the_house_was_held_is_given_back(olympus, monkeypatch):
+def test_a_mail_found_before_the_house_was_held_stays_where_it_is(olympus, monkeypatch):
     mail = a_mail()
-    lease = claim.lease
+    due = claim.due
 
     def then_hold(*arguments, **options):
-        claimed = lease(*arguments, **options)
+        found = due(*arguments, **options)
         house.place(by="hermes")
-        return claimed
+        return found
 
-    monkeypatch.setattr(claim, "lease", then_hold)
-    handed = Handed()
-    assert handed.calls == []
-    handed.drain._take(8)
-    handed.drain._thread.shutdown()
+    monkeypatch.setattr(claim, "due", then_hold)
+
+    assert Handed().calls == []
 
     assert (reloaded(mail).status, mail.attempts.count()) == (Status.QUEUED, 0)
 

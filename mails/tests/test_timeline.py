@@ -142,7 +142,6 @@ def test_a_new_round_is_announced_once():
     ("status", "reason", "title"),
     [
         (Status.QUEUED, "", "Waiting for a worker"),
-        (Status.CLAIMED, "", "A worker is choosing a provider"),
         (Status.SENDING, "", "Waiting for olympus to answer"),
         (Status.WAITING, "", "Waiting for round 1"),
         (Status.HELD, HoldReason.UNKNOWN, "Waiting for evidence"),

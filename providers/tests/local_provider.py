@@ -28,6 +28,8 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from mercury.lib import event_loop
+
 SENDGRID_KEY = "SG.local-provider-key"
 MAILGUN_KEY = "key-local-provider"
 MAILGUN_DOMAIN = "mg.olimpus.com"
@@ -434,7 +436,7 @@ def main() -> None:
     parser.add_argument("--keep", type=int, default=KEEP, help="How many mails to remember.")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(options.port, options.delay_ms / 1000, options.answer, options.keep))
+        event_loop.run(_serve(options.port, options.delay_ms / 1000, options.answer, options.keep))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Where Mercury may connect to."""
 
-import asyncio
 import socket
 
 import pytest
+from aiohttp import ThreadedResolver
 
+from mercury.lib import event_loop
 from providers import destinations
 from providers.destinations import DestinationRefused
 
@@ -83,7 +84,11 @@ def test_a_host_that_nobody_knows_passes_at_save(host, monkeypatch):
 
 def test_the_resolver_asks_again_at_each_connection(monkeypatch):
     answers = iter(["93.184.215.14", "127.0.0.1"])
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, *_, **__: [_entry(next(answers), port)])
+
+    async def resolve(self, host, port, family):
+        return [{"hostname": host, "host": next(answers), "port": port, "family": family, "proto": 0, "flags": 0}]
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
 
     async def scenario():
         resolver = destinations.GuardedResolver(frozenset())
@@ -93,7 +98,7 @@ def test_the_resolver_asks_again_at_each_connection(monkeypatch):
         await resolver.close()
         return first
 
-    assert [entry["host"] for entry in asyncio.run(scenario())] == ["93.184.215.14"]
+    assert [entry["host"] for entry in event_loop.run(scenario())] == ["93.184.215.14"]
 
 
 def test_a_connection_goes_to_the_address_that_was_checked(monkeypatch):

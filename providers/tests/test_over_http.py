@@ -1,13 +1,14 @@
 """Each line of the table in docs/providers.md, over real sockets."""
 
-import asyncio
 import contextlib
 import resource
 import socket
 from typing import Any
 
 import pytest
+from aiohttp import ThreadedResolver
 
+from mercury.lib import event_loop
 from providers import over_http
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.sending import Sender
@@ -60,11 +61,11 @@ async def _call(build, scenario, settings, monkeypatch):
                     changes["api_url"] = f"https://127.0.0.1:{provider.port}/v3/"
                 case "dns":
                     changes["api_url"] = "http://olympus.test/v3/"
-                    monkeypatch.setattr(socket, "getaddrinfo", _not_found)
+                    monkeypatch.setattr(ThreadedResolver, "resolve", _not_found)
                 case "rebinding":
                     settings.MERCURY_ALLOWED_HOSTS_OUT = []
                     changes["api_url"] = f"http://hades.test:{provider.port}/v3/"
-                    monkeypatch.setattr(socket, "getaddrinfo", _loopback)
+                    monkeypatch.setattr(ThreadedResolver, "resolve", _loopback)
                 case "private":
                     settings.MERCURY_ALLOWED_HOSTS_OUT = []
             deadline = 0.7 if scenario in NEVER_ENDING else 5.0
@@ -72,19 +73,20 @@ async def _call(build, scenario, settings, monkeypatch):
         return outcome, provider
 
 
-def _not_found(*args, **kwargs):
+async def _not_found(*args, **kwargs):
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-def _loopback(host, port, *args, **kwargs):
-    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+async def _loopback(self, host, port, family):
+    where = {"host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": socket.AI_NUMERICHOST}
+    return [{"hostname": host, **where}]
 
 
 @pytest.mark.parametrize(
     ("_words", "scenario", "expected", "_mailgun"), ROWS, ids=[tables.name(row[1]) for row in ROWS]
 )
 def test_sendgrid_answers_as_the_table_says(_words, scenario, expected, _mailgun, settings, monkeypatch):
-    outcome, provider = asyncio.run(_call(accounts.sendgrid, tables.name(scenario), settings, monkeypatch))
+    outcome, provider = event_loop.run(_call(accounts.sendgrid, tables.name(scenario), settings, monkeypatch))
 
     assert tables.told(outcome) == expected
     assert provider.calls <= 1
@@ -94,7 +96,7 @@ def test_sendgrid_answers_as_the_table_says(_words, scenario, expected, _mailgun
     ("_words", "scenario", "_sendgrid", "expected"), ROWS, ids=[tables.name(row[1]) for row in ROWS]
 )
 def test_mailgun_answers_as_the_table_says(_words, scenario, _sendgrid, expected, settings, monkeypatch):
-    outcome, provider = asyncio.run(_call(accounts.mailgun, tables.name(scenario), settings, monkeypatch))
+    outcome, provider = event_loop.run(_call(accounts.mailgun, tables.name(scenario), settings, monkeypatch))
 
     assert tables.told(outcome) == expected
     assert provider.calls <= 1
@@ -116,7 +118,7 @@ def test_a_400_mb_answer_is_not_read(build):
             outcome = await accounts.send(build(provider))
             return outcome, provider.bytes_written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
-    outcome, written, grown = asyncio.run(scenario())
+    outcome, written, grown = event_loop.run(scenario())
 
     assert isinstance(outcome, Unknown)
     assert written < 20_000_000
@@ -129,7 +131,7 @@ def test_secrets_and_control_characters_do_not_reach_a_reason(build):
         async with LocalProvider(answer="secret-echo") as provider:
             return await accounts.send(build(provider))
 
-    outcome = asyncio.run(scenario())
+    outcome = event_loop.run(scenario())
 
     assert isinstance(outcome, Refused)
     key = SENDGRID_KEY if build is accounts.sendgrid else MAILGUN_KEY
@@ -145,7 +147,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_host():
             outcome = await accounts.send(accounts.mailgun(provider))
             return outcome, provider.calls, provider.count
 
-    outcome, calls, taken = asyncio.run(scenario())
+    outcome, calls, taken = event_loop.run(scenario())
 
     assert isinstance(outcome, Refused)
     assert (calls, taken) == (1, 0)
@@ -158,7 +160,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
         async with LocalProvider() as provider:
             return await accounts.send(accounts.sendgrid(provider))
 
-    assert isinstance(asyncio.run(scenario()), Accepted)
+    assert isinstance(event_loop.run(scenario()), Accepted)
 
 
 def test_connections_are_reused():
@@ -168,7 +170,7 @@ def test_connections_are_reused():
                 await sender.send(accounts.sendgrid(provider), accounts.mail())
             return len(provider.connections), provider.count
 
-    assert asyncio.run(scenario()) == (1, 3)
+    assert event_loop.run(scenario()) == (1, 3)
 
 
 def test_the_name_that_a_provider_gives_is_kept():
@@ -176,7 +178,7 @@ def test_the_name_that_a_provider_gives_is_kept():
         async with LocalProvider() as provider:
             return [await accounts.send(build(provider)) for build in (accounts.sendgrid, accounts.mailgun)]
 
-    first, second = asyncio.run(scenario())
+    first, second = event_loop.run(scenario())
 
     assert (first.provider_message_id, second.provider_message_id) == ("local-1", "local-2@mg.olimpus.com")
 
@@ -187,7 +189,7 @@ def test_a_mail_that_cannot_be_told_is_never_called():
             outcome = await accounts.send(accounts.sendgrid(provider), accounts.mail(to=["no address"]))
             return outcome, provider.calls
 
-    outcome, calls = asyncio.run(scenario())
+    outcome, calls = event_loop.run(scenario())
 
     assert tables.told(outcome) == "Refused message `unsupported`"
     assert calls == 0

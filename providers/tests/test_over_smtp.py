@@ -9,6 +9,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 from django.core.mail import EmailMessage
 
+from mercury.lib import event_loop
 from providers import over_smtp
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.over_smtp import Call, DeadlineOver, Envelope
@@ -202,7 +203,7 @@ def test_the_server_answers_as_the_table_says(_words, scenario, expected, settin
     if scenario == "dns":
         monkeypatch.setattr(socket, "getaddrinfo", _not_found)
 
-    outcome = asyncio.run(_once(scenario, settings))
+    outcome = event_loop.run(_once(scenario, settings))
 
     assert tables.told(outcome) == expected
 
@@ -216,7 +217,7 @@ def test_each_recipient_keeps_its_own_answer():
         async with Server("one-550") as server:
             return await accounts.send(accounts.smtp(server.port), _to_both()), server.taken
 
-    outcome, taken = asyncio.run(scenario())
+    outcome, taken = event_loop.run(scenario())
 
     assert isinstance(outcome, Accepted)
     assert [(refusal.address, refusal.reason) for refusal in outcome.refused] == [(HERA, "550 5.1.1 User unknown")]
@@ -229,7 +230,7 @@ def test_when_all_are_refused_each_answer_is_kept_and_no_content_goes_out():
         async with Server("550-and-450") as server:
             return await accounts.send(accounts.smtp(server.port), _to_both()), server.taken
 
-    outcome, taken = asyncio.run(scenario())
+    outcome, taken = event_loop.run(scenario())
 
     assert isinstance(outcome, Refused)
     assert {refusal.address: refusal.permanent for refusal in outcome.refused} == {HERA: True, ZEUS: False}
@@ -241,7 +242,7 @@ def test_a_mail_whose_dot_got_no_answer_was_handed_over_once():
         async with Server("drop-dot") as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
             return await sender.send(accounts.smtp(server.port), accounts.mail()), server.taken
 
-    outcome, taken = asyncio.run(scenario())
+    outcome, taken = event_loop.run(scenario())
 
     assert isinstance(outcome, Unknown)
     assert len(taken) == 1
@@ -256,7 +257,7 @@ def test_a_connection_serves_many_mails_also_after_a_refusal():
             outcomes = [await sender.send(account, accounts.mail()) for _ in range(3)]
             return outcomes, len(server.sessions)
 
-    outcomes, connections = asyncio.run(scenario())
+    outcomes, connections = event_loop.run(scenario())
 
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
     assert connections == 1
@@ -269,7 +270,7 @@ def test_headers_and_text_arrive_as_they_were_given():
             await accounts.send(accounts.smtp(server.port), accounts.mail(body=text))
             return server.taken
 
-    (content,) = asyncio.run(scenario())
+    (content,) = event_loop.run(scenario())
 
     assert f"Message-ID: <{accounts.MAIL_ID}@olimpus.com>".encode() in content
     assert f"X-Mercury-ID: {accounts.MAIL_ID}".encode() in content
@@ -282,7 +283,7 @@ def test_a_header_that_cannot_be_written_is_a_fault_of_the_message():
             outcome = await accounts.send(accounts.smtp(server.port), accounts.mail(subject="two\nlines"))
             return outcome, server.sessions
 
-    outcome, sessions = asyncio.run(scenario())
+    outcome, sessions = event_loop.run(scenario())
 
     assert tables.told(outcome) == "Refused message `unsupported`"
     assert sessions == []
@@ -294,7 +295,7 @@ def test_an_address_that_smuggles_a_command_is_never_sent():
             message = accounts.mail(to=["hera@olimpus.com", "iris@olimpus.com>\r\nRCPT TO:<hades@olimpus.com"])
             return await accounts.send(accounts.smtp(server.port), message), server.taken
 
-    outcome, taken = asyncio.run(scenario())
+    outcome, taken = event_loop.run(scenario())
 
     assert tables.told(outcome) == "Refused message `unsupported`"
     assert taken == []
@@ -309,7 +310,7 @@ def test_a_password_does_not_reach_a_reason():
         async with Server(authenticator=Echo(), auth_require_tls=False) as server:
             return await accounts.send(accounts.smtp(server.port, username="zeus", password="thunderbolt"))
 
-    outcome = asyncio.run(scenario())
+    outcome = event_loop.run(scenario())
 
     assert outcome.reason == "5.7.8 [secret] is wrong"
 
@@ -322,7 +323,7 @@ def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
             outcomes = [await sender.send(accounts.smtp(server.port), accounts.mail()) for _ in range(2)]
             return outcomes, len(server.sessions)
 
-    outcomes, connections = asyncio.run(scenario())
+    outcomes, connections = event_loop.run(scenario())
 
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
     assert connections == 2
@@ -339,7 +340,7 @@ def test_a_cancelled_call_stops_its_thread_before_the_dot():
             after = await sender.send(accounts.smtp(server.port), accounts.mail())  # the only thread is free again
             return call.cancelled(), after, server.taken
 
-    cancelled, after, taken = asyncio.run(scenario())
+    cancelled, after, taken = event_loop.run(scenario())
 
     assert cancelled
     assert isinstance(after, Accepted)

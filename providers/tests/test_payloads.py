@@ -1,9 +1,8 @@
 """What SendGrid and Mailgun are told, as the local provider read it over real sockets."""
 
-import asyncio
-
 import pytest
 
+from mercury.lib import event_loop
 from providers.outcomes import Accepted
 from providers.payloads import MailgunBackend, SendGridBackend, addresses
 from providers.tests import accounts
@@ -19,7 +18,7 @@ def _taken(build, message):
             assert isinstance(outcome, Accepted), outcome
             return provider.taken[0]
 
-    return asyncio.run(scenario())
+    return event_loop.run(scenario())
 
 
 @pytest.fixture(autouse=True)

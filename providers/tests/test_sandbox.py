@@ -1,12 +1,12 @@
 """The fake provider: what it keeps, and how it fails."""
 
-import asyncio
 import datetime as dt
 import mailbox as standard_mailbox
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mercury.lib import event_loop
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Unknown
 from providers.over_sandbox import SandboxChannel
@@ -28,7 +28,7 @@ def _send(fault=None, *, now=NOW, deadline=0.05, message=None):
                 message or accounts.mail()
             )
 
-    return asyncio.run(scenario())
+    return event_loop.run(scenario())
 
 
 def _kept():

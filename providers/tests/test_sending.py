@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mercury.lib import event_loop
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Unknown
 from providers.over_sandbox import SandboxChannel
@@ -30,7 +31,7 @@ def _local_hosts(settings):
     ],
 )
 def test_an_account_that_cannot_work_is_a_refusal(account):
-    assert tables.told(asyncio.run(accounts.send(account))) == "Refused account `account-unusable`"
+    assert tables.told(event_loop.run(accounts.send(account))) == "Refused account `account-unusable`"
 
 
 def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
@@ -39,7 +40,7 @@ def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
 
     monkeypatch.setattr(SandboxChannel, "send", stumble)
 
-    outcome = asyncio.run(accounts.send(OLYMPUS))
+    outcome = event_loop.run(accounts.send(OLYMPUS))
 
     assert outcome == Unknown("internal-error", "Mercury failed while it sent: LookupError.")
 
@@ -53,7 +54,7 @@ def test_cancellation_goes_through():
             await asyncio.gather(call, return_exceptions=True)
             return call.cancelled()
 
-    assert asyncio.run(scenario())
+    assert event_loop.run(scenario())
 
 
 def test_new_options_of_an_account_count_at_once():
@@ -63,7 +64,7 @@ def test_new_options_of_an_account_count_at_once():
             right = await sender.send(accounts.sendgrid(provider), accounts.mail())
             return wrong, right
 
-    wrong, right = asyncio.run(scenario())
+    wrong, right = event_loop.run(scenario())
 
     assert tables.told(wrong) == "Refused account `http-401`"
     assert isinstance(right, Accepted)
@@ -76,7 +77,7 @@ def test_many_at_once_do_not_mix_up():
             outcomes = await asyncio.gather(*(sender.send(accounts.mailgun(provider), mail) for mail in mails))
             return outcomes, {taken["subject"] for taken in provider.taken}
 
-    outcomes, subjects = asyncio.run(scenario())
+    outcomes, subjects = event_loop.run(scenario())
 
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
     assert len({outcome.provider_message_id for outcome in outcomes}) == 50
@@ -90,7 +91,7 @@ def test_an_account_never_shows_its_secrets_when_printed():
 
 
 def test_the_sandbox_takes_a_mail():
-    outcome = asyncio.run(accounts.send(OLYMPUS))
+    outcome = event_loop.run(accounts.send(OLYMPUS))
 
     assert isinstance(outcome, Accepted)
     assert [kept.key for kept in mailbox.messages("olympus")] == [outcome.provider_message_id]

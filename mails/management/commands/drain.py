@@ -1,6 +1,5 @@
 """`manage.py drain`: send what is due, in the foreground."""
 
-import asyncio
 import signal
 import time
 from typing import Any
@@ -10,7 +9,7 @@ from django.core.management.base import CommandParser
 from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
 from mails.models import Mail
-from mercury.lib import commands, database_clock
+from mercury.lib import commands, database_clock, event_loop
 from mercury.lib.commands import Bar, Exit
 
 
@@ -71,7 +70,7 @@ def _drain(lanes: list[str], bar: Bar, *, places: int | None, once: bool) -> int
     drain = Drain(lanes, places=places, on_progress=show, on_heartbeat=count)
     before = {number: signal.signal(number, lambda *_: drain.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return asyncio.run(drain.run(until_idle=once))
+        return event_loop.run(drain.run(until_idle=once))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,6 +1,5 @@
 """`manage.py worker`: sends mails until it is told to stop."""
 
-import asyncio
 import signal
 import threading
 import time
@@ -16,6 +15,7 @@ from mails import jobs
 from mails.dispatch import poll
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
+from mercury.lib import event_loop
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,9 @@ class Command(BaseCommand):
             raise CommandError(f"No such lane: {', '.join(unknown)}. Lanes: {', '.join(Lane.values)}.", returncode=2)
         if options["places"] is not None and options["places"] < 1:
             raise CommandError("--places: at least 1, please.", returncode=2)
+        event_loop.settle_memory()
         if options["burst"]:
-            done = asyncio.run(Drain(lanes, places=options["places"]).run(until_idle=True))
+            done = event_loop.run(Drain(lanes, places=options["places"]).run(until_idle=True))
             self.stdout.write(f"{done} sent, nothing else is due.")
             return
         self._serve(lanes, options["places"])
