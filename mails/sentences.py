@@ -30,6 +30,19 @@ class Strong(str):
     strong = True
 
 
+class Passing(str):
+    """A duration that goes on while somebody reads it: grown so far, or, below zero, still left. A page counts it on."""
+
+    seconds: float
+
+    @classmethod
+    def of(cls, seconds: float) -> Passing:
+        """The duration in words."""
+        words = cls(durations.words(abs(seconds)))
+        words.seconds = seconds
+        return words
+
+
 Sentence = tuple[str, ...]
 
 

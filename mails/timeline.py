@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from django.conf import settings
 
 from mails.models import Attempt, Content, Event, Mail, Recipient
-from mails.sentences import HELD_WORDS, Blob, Entry, age_words, clean, clock, tell
+from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, clock, tell
 from mails.states import DUPLICATE, FINAL, Action, AttemptState, EventName, HoldReason, Status
 from mercury.lib import durations
 
@@ -57,6 +57,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """Steps that belong together: what came before the first round, or one round. All but the last fold."""
+
+    entries: list[Entry]
+    folded: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name and what came of it: `Round 1 of 5 · 11 events · Refused by olympus · Refused by hades`."""
+        ends = [entry.title for entry in self.entries if entry.event in _ENDS]
+        return " · ".join(
+            [self.entries[0].new_round, f"{len(self.entries)} events", *ends[:4], *["…"][: len(ends) > 4]]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """All that a page or a command tells of one mail."""
 
@@ -72,11 +88,17 @@ class Story:
     cursor: int  # id of the last event told
     event_count: int  # events told
     left_out: bool  # older events exist that were not told
+    due_in: float | None  # seconds until the next round, where one is due
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more is expected to happen."""
         return self.mail.status in FINAL
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The entries in rounds."""
+        return rounds(self.entries)
 
     @property
     def addresses(self) -> list[str]:
@@ -112,6 +134,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
         cursor=events[-1].id if events else 0,
         event_count=len(events),
         left_out=left_out,
+        due_in=_due_in(mail, now),
     )
 
 
@@ -208,6 +231,8 @@ def facts(
 ) -> list[Fact]:
     """Five figures: accepted, waited in queue, at providers, attempts, and the total or the time so far."""
     at_providers = sum(_attempt_seconds(attempt, now) for attempt in attempts)
+    waiting = mail.status == Status.QUEUED and not mail.attempt_count
+    calling = any(attempt.state == AttemptState.OPEN for attempt in attempts)
     return [
         Fact(
             "Received" if mail.status == Status.REJECTED else "Accepted",
@@ -215,15 +240,20 @@ def facts(
             clock(mail.created_at),
             mail.created_at,
         ),
-        Fact("Waited in queue", durations.words(_waited(mail, events, now)), f"lane {mail.lane}"),
-        Fact("At providers", durations.words(at_providers), _provider_note(mail, attempts)),
+        Fact("Waited in queue", _duration(_waited(mail, events, now), goes_on=waiting), f"lane {mail.lane}"),
+        Fact("At providers", _duration(at_providers, goes_on=calling), _provider_note(mail, attempts)),
         Fact("Attempts", str(len(attempts)), f"round {mail.round} of {rounds}"),
-        _total(mail, now),
+        _total(mail, events, now),
     ]
 
 
-def _total(mail: Mail, now: dt.datetime) -> Fact:
-    words = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
+def _duration(seconds: float, *, goes_on: bool) -> str:
+    return Passing.of(seconds) if goes_on else durations.words(seconds)
+
+
+def _total(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Fact:
+    seconds = max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds())
+    words = durations.words(seconds)
     match mail.status:
         case Status.DONE:
             return Fact("Accepted to sent", words)
@@ -232,9 +262,11 @@ def _total(mail: Mail, now: dt.datetime) -> Fact:
         case Status.DISCARDED | Status.EXPIRED | Status.CANCELLED:
             return Fact("Accepted to the end", words, badge(mail).word.lower())
         case Status.HELD:
-            return Fact("So far", words, "held")
+            held = [event.created_at / 1e9 for event in events if event.event == EventName.HELD]
+            since = now.timestamp() - held[-1] if held else seconds
+            return Fact("Held for", Passing.of(max(0.0, since)), f"{words} since it was accepted")
         case _:
-            return Fact("So far", words)
+            return Fact("So far", Passing.of(seconds))
 
 
 def _provider_note(mail: Mail, attempts: Sequence[Attempt]) -> str:
@@ -367,9 +399,9 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry |
         case Status.SENDING:
             return _answer_awaited(mail, events, now)
         case Status.WAITING:
-            at = mail.next_attempt_at
-            words = f"At {clock(at)}, in {durations.words(max(0.0, (at - now).total_seconds()))}" if at else ""
-            return Entry(f"Waiting for round {mail.round}", parts=(words,), tone="waiting", icon="clock")
+            at, left = mail.next_attempt_at, _due_in(mail, now)
+            parts = (f"At {clock(at)}, in ", Passing.of(-left)) if at and left is not None else ()
+            return Entry(f"Waiting for round {mail.round}", parts=parts, tone="waiting", icon="clock")
         case Status.HELD:
             return Entry(
                 "Waiting for evidence" if mail.reason_code == HoldReason.UNKNOWN else "Waiting for an operator",
@@ -385,10 +417,32 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry |
 
 def _answer_awaited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry:
     sends = [event for event in events if event.event == EventName.SEND]
-    words = ""
+    parts: list[str] = []
     if sends:
-        passed = durations.words(max(0.0, now.timestamp() - sends[-1].created_at / 1e9))
+        parts.append(Passing.of(max(0.0, now.timestamp() - sends[-1].created_at / 1e9)))
         limit = Blob(sends[-1].blob).number("deadline_s")
-        words = f"{passed} of {durations.words(limit)}" if limit is not None else passed
+        parts += [f" of {durations.words(limit)}"] if limit is not None else []
     provider = clean(mail.provider) or "the provider"
-    return Entry(f"Waiting for {provider} to answer", parts=(words,), tone="active", icon="clock")
+    return Entry(f"Waiting for {provider} to answer", parts=tuple(parts), tone="active", icon="clock")
+
+
+def _due_in(mail: Mail, now: dt.datetime) -> float | None:
+    """Seconds until the next round of a mail that waits for one."""
+    if mail.status != Status.WAITING or mail.next_attempt_at is None:
+        return None
+    return max(0.0, (mail.next_attempt_at - now).total_seconds())
+
+
+def rounds(told: Sequence[Entry]) -> list[Round]:
+    """The steps in rounds; all rounds but the last are folded, so that a mail that was tried often stays readable."""
+    found: list[Round] = []
+    for entry in told:
+        if entry.new_round or not found:
+            found.append(Round([]))
+        found[-1].entries.append(entry)
+    return [replace(one, folded=bool(one.entries[0].new_round)) for one in found[:-1]] + found[-1:]
+
+
+_ENDS = frozenset(
+    {EventName.FAILURE, EventName.UNKNOWN, EventName.POSTPONED, EventName.DISCARDED, EventName.HELD, EventName.EXPIRED}
+)

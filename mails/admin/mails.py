@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -77,14 +77,13 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
         if not self.has_view_permission(request):
             raise PermissionDenied
         chosen = request.GET
+        words, state = chosen.get("q", "").strip(), chosen.get("state", "")
         facets = _facets(chosen.get)
-        found, error = _narrowed(facets, chosen.get("q", "").strip())
-        state = chosen.get("state", "")
-        shown = found.filter(search.STATES[state][1]) if state in search.STATES else found
-        narrowed = bool(chosen.get("q", "").strip()) or any(facet.current for facet in facets)
+        found, error = _narrowed(facets, words)
+        narrowed = bool(words) or any(facet.current for facet in facets)
         counting = not (narrowed and _is_big())
         page = search.page(
-            shown.select_related("api_key", "user"),
+            _in_state(found, state).select_related("api_key", "user"),
             before=chosen.get("before", ""),
             after=chosen.get("after", ""),
             size=MAILS_A_PAGE,
@@ -99,7 +98,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "state": state if state in search.STATES else "",
             "facets": facets,
             "in_force": [facet for facet in facets if facet.current],
-            "words": chosen.get("q", "").strip(),
+            "words": words,
+            "list_query": _list_query(chosen),
             "search_help": search.HELP,
             "search_error": error,
             "none_at_all": not page.mails and not Mail.objects.exists(),
@@ -124,6 +124,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "preview": message.shown(mail, recipients=story.addresses, text=story.text),
             "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
+            "list_query": request.GET.get("list", ""),
+            "neighbours": _neighbours(mail, QueryDict(request.GET.get("list", ""))),
             "rounds": settings.MERCURY_ROUNDS,
             **(extra_context or {}),
         }
@@ -135,6 +137,35 @@ def _mail(object_id: str) -> Mail:
         return Mail.objects.select_related("api_key", "user").get(pk=uuid.UUID(object_id))
     except (ValueError, Mail.DoesNotExist):
         raise Http404("There is no such mail.") from None
+
+
+def _list_query(chosen: QueryDict) -> str:
+    """What the list is narrowed by, for the pages of its mails: they lead on to its next mail and back to it."""
+    kept = chosen.copy()
+    for name in ("before", "after"):
+        kept.pop(name, None)
+    return kept.urlencode()
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The mails beside one in a list, newest first; None at its ends."""
+
+    newer: uuid.UUID | None
+    older: uuid.UUID | None
+
+
+def _neighbours(mail: Mail, chosen: QueryDict) -> Neighbours:
+    found, _error = _narrowed(_facets(chosen.get), chosen.get("q", "").strip())
+    mails = _in_state(found, chosen.get("state", "")).order_by("pk").values_list("pk", flat=True)
+    return Neighbours(
+        newer=mails.filter(pk__gt=mail.pk).first(),
+        older=mails.filter(pk__lt=mail.pk).last(),
+    )
+
+
+def _in_state(found: MailQuerySet, state: str) -> MailQuerySet:
+    return found.filter(search.STATES[state][1]) if state in search.STATES else found
 
 
 def _is_big() -> bool:

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from mails import house, message, orders, timeline
 from mails.models import Mail
-from mails.sentences import age_words, clean
+from mails.sentences import Entry, Passing, age_words, clean
 from mails.states import FINAL, Action, Status
 from mails.timeline import Span
 from mercury.lib import durations
@@ -133,6 +133,23 @@ def age(value: dt.datetime | None) -> SafeString | str:
     return format_html('<time datetime="{}" title="{}" data-age>{}</time>', _iso(utc), _exact(utc), words)
 
 
+@register.simple_tag
+def offset(entry: Entry) -> SafeString:
+    """How long after the mail came in a step happened; the exact time in the title."""
+    utc = (entry.at or timezone.now()).astimezone(dt.UTC)
+    return format_html(
+        '<time class="offset" datetime="{}" title="{}">{}</time>', _iso(utc), _exact(utc), entry.offset_words
+    )
+
+
+@register.simple_tag
+def passing(words: str) -> SafeString | str:
+    """Words of a sentence; a duration that goes on is counted on by the page."""
+    if not isinstance(words, Passing):
+        return words
+    return format_html('<span data-passing="{}">{}</span>', f"{words.seconds:.3f}", words)
+
+
 @register.filter
 def seconds(value: float | None) -> str:
     """Seconds in words."""
@@ -177,9 +194,16 @@ def spans(found: Sequence[Span]) -> dict[str, Any]:
             {"span": span, "x": f"{span.start * scale:.2f}%", "width": f"{max(0.4, span.length * scale):.2f}%"}
             for span in found
         ],
-        "ticks": [{"x": f"{tick * scale:.2f}%", "words": durations.words(tick) if tick else "0"} for tick in ticks],
+        "ticks": [{"x": f"{tick * scale:.2f}%", "words": _tick_words(tick)} for tick in ticks],
         "sentence": "; ".join(f"{span.label} {span.words}" for span in found),
     }
+
+
+def _tick_words(seconds: float) -> str:
+    """A mark of the axis: exact also between two minutes or two hours."""
+    if seconds < 60:
+        return durations.words(seconds) if seconds else "0"
+    return f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
 
 
 def _iso(value: dt.datetime) -> str:

@@ -127,8 +127,26 @@ def test_the_reasons_of_each_choice_are_open(olympus, hades):
 
     page = browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
 
-    assert "<details open>" in page
+    assert '<details class="why" open>' in page
     assert "left out: " in page
+
+
+def test_a_mail_leads_to_its_neighbours_in_the_list_it_was_found_in(operator):
+    mails = [
+        a_mail(subject=f"Mail {number}", recipient=IRIS if number % 2 else "hera@olimpus.com") for number in range(5)
+    ]
+    listed = operator.get(MAILS, {"q": "to:hera", "before": str(mails[4].pk)}).text
+
+    of_hera = operator.get(f"{MAILS}{mails[2].pk}/change/", {"list": "q=to:hera"}).text
+    of_all = operator.get(f"{MAILS}{mails[2].pk}/change/").text
+    last = operator.get(f"{MAILS}{mails[0].pk}/change/", {"list": "q=to:hera&state=queued"}).text
+
+    assert f'href="{MAILS}{mails[2].pk}/change/?list=q%3Dto%253Ahera"' in listed
+    for page, newer, older in ((of_hera, 4, 0), (of_all, 3, 1)):
+        assert f'rel="prev" href="{MAILS}{mails[newer].pk}/change/' in page
+        assert f'rel="next" href="{MAILS}{mails[older].pk}/change/' in page
+    assert f'href="{MAILS}?q=to:hera"' in of_hera
+    assert 'rel="next"' not in last
 
 
 @pytest.mark.parametrize("tail", ["add/", "{pk}/delete/"])

@@ -1,6 +1,8 @@
 """The pages in a real browser: live updates, no script, keyboard, axe in light and dark, no request to another host."""
 
 import os
+import random
+import re
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -88,9 +90,8 @@ def write(page: Page, **fields: str) -> None:
     page.click("text=Send mail")
 
 
-def test_a_mail_is_written_sent_and_watched_live(visitor, olympus, hades):
+def test_a_mail_is_written_sent_and_watched_live(visitor):
     zeus()
-    hades.refuse(503)
     page = visitor.page
     page.goto("/")
     page.fill("#id_username", "zeus")
@@ -114,15 +115,66 @@ def test_a_mail_is_written_sent_and_watched_live(visitor, olympus, hades):
     assert names == list(Mail.objects.get().events.values_list("event", flat=True))
 
 
+def test_a_failover_is_watched_live(visitor, olympus, hades, monkeypatch):
+    monkeypatch.setattr(random, "random", lambda: 0.0)  # the first of the accounts by name
+    hades.refuse(503)
+    olympus.slow(3)
+    mail = a_mail()
+    page = visitor.sign_in(hermes(), f"/admin/mails/mail/{mail.pk}/change/")
+    steps = page.locator("#timeline > li")
+    expect(steps.last).to_contain_text("Waiting for a worker")
+
+    draining = threading.Thread(target=drain, args=("text",))
+    draining.start()
+    expect(steps.last).to_contain_text("Waiting for olympus to answer", timeout=8 * SECONDS)
+    expect(page.locator("#state")).to_have_text("Sending")
+    expect(page.get_by_text("Refused by hades")).to_be_visible()
+    expect(page.locator("details.why").last).to_have_attribute("open", "")
+    expect(page.locator("#attempts tbody tr")).to_have_count(2)
+    page.locator("#decisions").uncheck()
+    expect(page.locator("details.why[open]")).to_have_count(0)
+    draining.join()
+
+    expect(page.locator("#state")).to_have_text("Sent", timeout=8 * SECONDS)
+    expect(page.locator("#verdict")).to_contain_text("Taken by olympus")
+    expect(page.locator("#recipients")).to_contain_text("taken by a provider")
+    expect(page.locator("#where-the-time-went")).to_contain_text("hades: 503")
+    expect(page.locator("#poller")).to_have_count(0)
+
+
 def test_polling_pauses_and_says_so(visitor):
     page = visitor.sign_in(zeus())
     write(page)
+    words = page.locator("#live-words")
+    hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); "
+    hide += "document.dispatchEvent(new Event('visibilitychange')) }"
 
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator("#live-words")).to_have_text("Paused")
+    expect(words).to_have_text("Paused")
     page.keyboard.press("r")
+    expect(words).to_contain_text("Live")
+    page.evaluate(hide, True)
+    expect(words).to_have_text("Paused")
+    page.evaluate(hide, False)
 
-    expect(page.locator("#live-words")).to_contain_text("Live")
+    expect(words).to_contain_text("Live")
+
+
+def test_polling_slows_down_while_nothing_happens(visitor):
+    mail = a_mail()
+    page = visitor.page
+    page.clock.install()
+    visitor.sign_in(hermes(), f"/mails/{mail.pk}")
+    words, said = page.locator("#live-words"), []
+
+    for _ in range(18):
+        said.append(words.inner_text())
+        with page.expect_response("**/timeline?*") as answer:
+            page.clock.run_for(30 * SECONDS)
+        assert answer.value.status == 204
+
+    assert said[:10] == ["Live · every 2 s"] * 10
+    expect(words).to_have_text("Live · every 30 s")
 
 
 def test_a_lost_connection_is_said_and_tried_again(visitor):
@@ -182,12 +234,18 @@ def test_lists_go_by_keys_that_can_be_switched_off(visitor):
     expect(page.locator("#searchbar")).to_be_focused()
     page.keyboard.press("j")
     expect(page.locator("#searchbar")).to_have_value("j")
+    page.reload()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Second")
+    page.keyboard.press("j")
+    expect(page.locator("h1")).to_have_text("First")
     page.get_by_role("button", name="Keyboard shortcuts").click()
     page.locator("#keys-on").uncheck()
     page.get_by_role("button", name="Close").click()
     page.keyboard.press("k")
 
-    expect(page.get_by_role("link", name="First")).not_to_be_focused()
+    expect(page.locator("h1")).to_have_text("First")
 
 
 def test_times_switch_to_the_viewers_zone(chromium, live_server, olympus):
@@ -197,9 +255,11 @@ def test_times_switch_to_the_viewers_zone(chromium, live_server, olympus):
 
     accepted = page.locator("#facts time[data-moment]")
     expect(accepted).to_contain_text("UTC")
-    page.get_by_role("button", name="Local").click()
+    page.get_by_role("button", name="Local").first.click()
 
     expect(accepted).to_contain_text("GMT+9")
+    expect(accepted).to_have_attribute("title", re.compile(r"\.\d{3} GMT\+9$"))
+    expect(page.locator("#timeline time.offset").first).to_have_attribute("title", re.compile(r"GMT\+9$"))
     assert visitor.complaints == []
     visitor.context.close()
 

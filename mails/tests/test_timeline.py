@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mails import timeline
 from mails.models import Attempt, Event, Mail, uuid7
-from mails.sentences import Entry, Strong, age_words, offset_words
+from mails.sentences import Entry, Passing, Strong, age_words, offset_words
 from mails.states import EventName, HoldReason, Status
 from mails.tests.builders import a_mail, drain, reloaded
 
@@ -138,6 +138,30 @@ def test_a_new_round_is_announced_once():
     assert rounds == ["Round 1 of 5", "", "Round 2 of 5"]
 
 
+def test_earlier_rounds_fold_and_say_what_came_of_them():
+    events = [
+        event("NEW"),
+        event("DEQUEUE", {"round": 1, "rounds": 5}, number=2),
+        event("FAILURE", {"service": "olympus"}, number=3),
+        event("FAILURE", {"service": "hades"}, number=4),
+        event("DEQUEUE", {"round": 2, "rounds": 5}, number=5),
+        event("DONE", {"service": "hades"}, number=6),
+    ]
+
+    rounds = timeline.rounds(timeline.entries(mail_in(Status.DONE), events, NOW))
+
+    assert [(one.folded, [entry.id for entry in one.entries]) for one in rounds] == [
+        (False, [1]),
+        (True, [2, 3, 4]),
+        (False, [5, 6]),
+    ]
+    assert rounds[1].title == "Round 1 of 5 · 3 events · Refused by olympus · Refused by hades"
+
+
+def test_a_mail_without_events_has_no_rounds():
+    assert timeline.rounds([]) == []
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "title"),
     [
@@ -162,6 +186,16 @@ def test_an_answer_that_is_awaited_shows_how_much_of_its_time_is_over():
     last = timeline.entries(mail, [event("SEND", {"deadline_s": 10}, after_ms=1500)], NOW)[-1]
 
     assert last.sentence == "500 ms of 10 s"
+    assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [pytest.approx(0.5)]
+
+
+def test_a_mail_that_waits_counts_down_to_its_round():
+    mail = mail_in(Status.WAITING, next_attempt_at=NOW + dt.timedelta(seconds=30), round=2)
+
+    last = timeline.entries(mail, [event("NEW")], NOW)[-1]
+
+    assert last.sentence == "At 10:14:35 UTC, in 30 s"
+    assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [-30]
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED])
@@ -251,6 +285,27 @@ def test_facts_are_five_figures():
         ("Attempts", "1"),
         ("Accepted to sent", "2 s"),
     ]
+
+
+def growing(mail: Mail, events: list[Event], attempts: list[Attempt]) -> list[str]:
+    facts = timeline.facts(mail, events, attempts, NOW, rounds=5)
+    return [fact.label for fact in facts if isinstance(fact.value, Passing)]
+
+
+def test_figures_that_go_on_say_so():
+    calling = Attempt(number=1, account="olympus", state="open", opened_at=CAME_IN)
+
+    assert growing(mail_in(Status.QUEUED), [event("NEW")], []) == ["Waited in queue", "So far"]
+    assert growing(mail_in(Status.SENDING, attempt_count=1), [event("NEW")], [calling]) == ["At providers", "So far"]
+    assert growing(mail_in(Status.DONE, finished_at=NOW), [event("NEW")], []) == []
+
+
+def test_a_held_mail_says_for_how_long():
+    events = [event("NEW"), event("HELD", after_ms=500, number=2)]
+
+    fact = timeline.facts(mail_in(Status.HELD), events, [], NOW, rounds=5)[-1]
+
+    assert (fact.label, fact.value, fact.note) == ("Held for", "1.5 s", "2 s since it was accepted")
 
 
 def test_spans_say_where_the_time_went():

@@ -1,13 +1,16 @@
 """The pages for people who send."""
 
+import datetime as dt
 import email
 import email.policy
 import json
+import re
 import uuid
 from email.message import EmailMessage
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from mails.intake import Client
 from mails.models import Event, Mail
@@ -203,6 +206,19 @@ def test_a_state_that_changed_without_an_event_is_news():
     last = Event.objects.filter(mail=mail).latest("id").pk
 
     assert timeline_of(browser_of(hermes()), mail, after=last, status="sending").status_code == 200
+
+
+def test_a_mail_that_waits_tells_its_page_when_to_look_again():
+    mail = a_mail()
+    later = timezone.now() + dt.timedelta(seconds=30)
+    Mail.objects.filter(pk=mail.pk).update(status=Status.WAITING, next_attempt_at=later)
+
+    page = browser_of(hermes()).get(f"/mails/{mail.pk}").text
+
+    due_in = re.search(r'data-due-in="([0-9.]+)"', page)
+    assert due_in is not None
+    assert 0 < float(due_in[1]) <= 30
+    assert 'data-passing="-' in page
 
 
 @pytest.mark.django_db(transaction=True)

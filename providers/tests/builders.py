@@ -31,6 +31,9 @@ class SandboxAccount:
     def refuse(self, status: int = 503) -> None:
         self._fault(FaultKind.REFUSE, status)
 
+    def slow(self, seconds: float) -> None:
+        self._fault(FaultKind.SLOW, seconds)
+
     def lose_answer(self) -> None:
         self._fault(FaultKind.LOSE)
 

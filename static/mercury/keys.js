@@ -5,7 +5,10 @@
 
   function move(step) {
     const all = rows();
-    if (!all.length) return;
+    if (!all.length) {
+      document.querySelector(`[data-neighbours] a[rel=${step > 0 ? "next" : "prev"}]`)?.click();
+      return;
+    }
     const at = all.indexOf(document.activeElement);
     all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + step, 0), all.length - 1)].focus();
   }

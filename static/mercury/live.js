@@ -1,9 +1,9 @@
-// Asks for news of a mail while it moves: every 2 s, after ten quiet answers ever slower up to 30 s, never in a hidden
-// tab. The server decides what is new and when it ends: its last answer carries no poller.
+// Asks for news of a mail while it moves: every 2 s, after ten quiet answers (or none) ever slower up to 30 s, never in a
+// hidden tab. The server decides what is new and when it ends: its last answer carries no poller.
 "use strict";
 {
-  const [SHORTEST, LONGEST, PATIENCE] = [2000, 30000, 10];
-  const state = { quiet: 0, paused: false, lost: false, timer: 0 };
+  const [SHORTEST, LONGEST, PATIENCE] = [1900, 30000, 10]; // with the way there and back, news is 2 s old at most
+  const state = { quiet: 0, paused: false, lost: false, timer: 0, due: Infinity };
   const poller = () => document.getElementById("poller");
 
   function say(words, tone) {
@@ -14,7 +14,18 @@
   }
 
   function wait() {
-    return Math.min(LONGEST, SHORTEST * 1.5 ** Math.max(0, state.quiet - PATIENCE));
+    const slower = Math.min(LONGEST, SHORTEST * 1.5 ** Math.max(0, state.quiet - PATIENCE));
+    return Math.min(slower, Math.max(state.due - performance.now(), SHORTEST));
+  }
+
+  // A mail that waits says when its next round begins: from then on it is looked at often again
+  function expect() {
+    const dueIn = poller()?.dataset.dueIn;
+    if (dueIn !== undefined && state.poller !== poller()) state.due = performance.now() + dueIn * 1000;
+    state.poller = poller();
+    if (performance.now() < state.due) return;
+    state.due = Infinity;
+    state.quiet = 0;
   }
 
   function show() {
@@ -29,6 +40,7 @@
 
   function plan() {
     clearTimeout(state.timer);
+    expect();
     show();
     if (!poller() || state.paused || document.hidden) return;
     state.timer = setTimeout(ask, wait());
@@ -51,7 +63,7 @@
     document.body.addEventListener("htmx:afterRequest", (event) => {
       const status = event.detail.xhr.status;
       state.lost = !(status >= 200 && status < 400);
-      state.quiet = status === 204 ? state.quiet + 1 : 0;
+      state.quiet = status === 204 || state.lost ? state.quiet + 1 : 0;
       plan();
     });
     document.body.addEventListener("htmx:afterSettle", plan);

@@ -68,8 +68,20 @@
       .formatToParts(moment).find((part) => part.type === "timeZoneName").value;
   }
 
+  // What is shown on hover: to the millisecond, as the server writes it
+  function exact(moment) {
+    const pad = (number, length = 2) => String(number).padStart(length, "0");
+    const day = `${moment.getFullYear()}-${pad(moment.getMonth() + 1)}-${pad(moment.getDate())}`;
+    const time = `${pad(moment.getHours())}:${pad(moment.getMinutes())}:${pad(moment.getSeconds())}`;
+    return `${day} ${time}.${pad(moment.getMilliseconds(), 3)} ${zoneName(moment)}`;
+  }
+
   function showTimes(root) {
     const local = remembered("zone") === "local";
+    for (const time of root.querySelectorAll("time[title]")) {
+      time.dataset.utcTitle ??= time.title;
+      time.title = local ? exact(new Date(time.dateTime)) : time.dataset.utcTitle;
+    }
     for (const time of root.querySelectorAll("time[data-moment]")) {
       time.dataset.utc ??= time.textContent;
       const moment = new Date(time.dateTime);
@@ -95,6 +107,40 @@
       const words = age((Date.now() - new Date(time.dateTime)) / 1000);
       if (time.textContent !== words) time.textContent = words;
     }
+  }
+
+  // Durations that go on: the server says how long it was when it answered, this clock how long ago that is
+
+  const begun = new WeakMap();
+
+  function durationWords(seconds) {
+    if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+    if (seconds < 60) return `${Number(seconds.toPrecision(3))} s`;
+    const minutes = Math.round(seconds / 60);
+    if (minutes < 60) return `${minutes} min`;
+    const hours = Math.floor(minutes / 60);
+    if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+    return hours % 24 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${hours / 24} d`;
+  }
+
+  function showPassing() {
+    const now = performance.now() / 1000;
+    for (const place of document.querySelectorAll("[data-passing]")) {
+      const said = Number(place.dataset.passing);
+      if (!begun.has(place)) begun.set(place, now - said);
+      const seconds = now - begun.get(place);
+      if (document.getElementById("live")?.dataset.tone !== "ok") continue; // paused or lost: as it was last heard
+      place.textContent = durationWords(Math.max(0, said < 0 ? -seconds : seconds));
+    }
+  }
+
+  // The reasons of each choice, all open or all shut
+
+  function showDecisions(root) {
+    const choice = document.getElementById("decisions");
+    if (!choice) return;
+    choice.checked = remembered("decisions") !== "off";
+    for (const reasons of root.querySelectorAll("details.why")) reasons.open = choice.checked;
   }
 
   // What a browser remembers is a convenience: private windows may refuse it
@@ -126,7 +172,13 @@
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-tabs] [data-tablist]").forEach(makeTabs);
     showTimes(document);
-    setInterval(showAges, 1000);
+    showPassing();
+    showDecisions(document);
+    document.getElementById("decisions")?.addEventListener("change", (event) => {
+      remember("decisions", event.target.checked ? "on" : "off");
+      showDecisions(document);
+    });
+    setInterval(() => { showAges(); showPassing(); }, 1000);
     document.querySelector("[data-focus]")?.focus();
     document.querySelectorAll("[data-mirrored]").forEach(mirror);
     document.addEventListener("input", (event) => { if (event.target.closest("[data-mirrored]")) mirror(event.target); });
@@ -138,7 +190,11 @@
         showTimes(document);
       }
     });
-    document.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement || document));
+    document.addEventListener("htmx:load", (event) => {
+      showTimes(event.detail.elt.parentElement || document);
+      showPassing();
+      if (event.detail.elt.matches(".step")) showDecisions(event.detail.elt);
+    });
   });
 
   window.mercury = { remember, remembered };
