@@ -5,13 +5,13 @@ true one, so it is at most 9.1 % off; below 1 ms, the width of the first bucket,
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 PER_OCTAVE = 8
 RATIO = 2 ** (1 / PER_OCTAVE)
 ERROR = RATIO - 1  # of a percentile, as a share of it, for durations of 1 ms and more
 
-Buckets = Mapping[int, int]  # the number of a bucket -> how many durations fell into it
+Buckets = Mapping[str, int]  # the number of a bucket, as JSON writes it -> how many durations fell into it
 
 
 def bucket(seconds: float) -> int:
@@ -28,24 +28,31 @@ def bounds(number: int) -> tuple[float, float]:
 
 
 def percentile(buckets: Buckets, share: float) -> float | None:
-    """The duration in seconds that `share` (above 0, at most 1) of all do not exceed; None if there are none.
+    """The duration in seconds that `share` (above 0, at most 1) of all do not exceed; None if there are none."""
+    return percentiles(buckets, (share,))[0]
+
+
+def percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]:
+    """The same for several shares, which grow.
 
     Interpolated within its bucket, as if the durations in it lay evenly.
     """
+    numbered = sorted((int(number), inside) for number, inside in buckets.items())
     total = sum(buckets.values())
     if not total:
-        return None
-    rank = max(1, math.ceil(share * total))
+        return [None for _ in shares]
+    found: list[float | None] = []
+    wanted = [max(1, math.ceil(share * total)) for share in shares]
     passed = 0
-    for number in sorted(buckets):
-        inside = buckets[number]
-        if passed + inside >= rank:
+    for number, inside in numbered:
+        while len(found) < len(wanted) and wanted[len(found)] <= passed + inside:
             low, high = bounds(number)
-            return low + (high - low) * (rank - passed) / inside
+            found.append(low + (high - low) * (wanted[len(found)] - passed) / inside)
         passed += inside
-    raise AssertionError("the last bucket reaches the rank")
+    return found
 
 
 def at_most(buckets: Buckets, octaves: Iterable[int]) -> list[int]:
     """How many durations are below 2^octave ms, for each octave: exact, for each octave begins a bucket."""
-    return [sum(count for number, count in buckets.items() if number <= octave * PER_OCTAVE) for octave in octaves]
+    numbered = [(int(number), inside) for number, inside in buckets.items()]
+    return [sum(inside for number, inside in numbered if number <= octave * PER_OCTAVE) for octave in octaves]

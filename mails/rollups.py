@@ -72,15 +72,15 @@ class Sum:
 
     count: int = 0
     total_us: int = 0  # microseconds
-    buckets: dict[int, int] = field(default_factory=dict)
+    buckets: dict[str, int] = field(default_factory=dict)  # by number, written as JSON writes keys
 
-    def add(self, count: int, total_us: int, buckets: Mapping[int, int] | Mapping[str, int]) -> None:
+    def add(self, count: int, total_us: int, buckets: Mapping[str, int]) -> None:
         """Add another sum."""
         self.count += count
         self.total_us += total_us
+        mine = self.buckets
         for number, inside in buckets.items():
-            place = int(number)
-            self.buckets[place] = self.buckets.get(place, 0) + inside
+            mine[number] = mine.get(number, 0) + inside
 
 
 class Tally:
@@ -95,7 +95,7 @@ class Tally:
         found.count += 1
         if seconds is not None:
             found.total_us += round(seconds * 1_000_000)
-            place = histogram.bucket(seconds)
+            place = str(histogram.bucket(seconds))
             found.buckets[place] = found.buckets.get(place, 0) + 1
 
     def rows(self, now: dt.datetime) -> list[dict[str, Any]]:
@@ -109,13 +109,6 @@ def floor(moment: dt.datetime, level: Level) -> dt.datetime:
     if level == Level.EVER:
         return EPOCH
     return moment - (moment - EPOCH) % LENGTHS[level]
-
-
-def summed(count: int, total_us: int, buckets: Mapping[str, int]) -> Sum:
-    """The sum that a row holds."""
-    found = Sum()
-    found.add(count, total_us, buckets)
-    return found
 
 
 def turn() -> None:
@@ -194,7 +187,7 @@ def _taken(rows: QuerySet[Rollup]) -> list[Taken]:
     listed = list(rows.select_for_update().values_list("id", *COLUMNS))
     Rollup.objects.filter(id__in=[row[0] for row in listed]).delete()
     return [
-        (Level(level), start, Key(Counted(kind), *key), summed(count, total_us, buckets))
+        (Level(level), start, Key(Counted(kind), *key), Sum(count, total_us, buckets))
         for _, level, start, kind, *key, count, total_us, buckets in listed
     ]
 

@@ -5,7 +5,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.db.models import Q, QuerySet
@@ -42,7 +42,7 @@ class Figures:
     since: dt.datetime
     until: dt.datetime
     level: Level
-    stretches: Mapping[dt.datetime, Mapping[Key, Sum]]  # by their beginning
+    rows: Sequence[tuple[dt.datetime, Key, Sum]]
     sums: Mapping[Key, Sum]  # of the whole period
 
     def of(self, kind: Counted, matches: Matches = lambda key: True) -> Iterable[tuple[Key, Sum]]:
@@ -134,27 +134,37 @@ def load(since: dt.datetime, until: dt.datetime, level: Level | None = None) -> 
     """
     begin, chosen = period(since, until, level)
     rows = Rollup.objects.filter(Q(level=chosen) | Q(level=Level.FRESH), start__gte=begin, start__lt=until)
-    stretches: dict[dt.datetime, dict[Key, Sum]] = defaultdict(lambda: defaultdict(Sum))
-    sums: dict[Key, Sum] = defaultdict(Sum)
-    for start, key, one in _read(rows):
-        for place in (stretches[rollups.floor(start, chosen)][key], sums[key]):
-            place.add(one.count, one.total_us, one.buckets)
-    return Figures(begin, until, chosen, stretches, sums)
+    listed = list(_read(rows))
+    return Figures(begin, until, chosen, listed, _added((key, one) for _, key, one in listed))
 
 
 def totals() -> list[tuple[Key, Sum]]:
     """The figures of all time. They never shrink, whatever is folded or removed. One query."""
     rows = Rollup.objects.filter(level__in=(Level.EVER, Level.FRESH))
-    sums: dict[Key, Sum] = defaultdict(Sum)
-    for _, key, one in _read(rows):
-        sums[key].add(one.count, one.total_us, one.buckets)
-    return sorted(sums.items())
+    return sorted(_added((key, one) for _, key, one in _read(rows)).items())
+
+
+def _added(rows: Iterable[tuple[Key, Sum]]) -> dict[Key, Sum]:
+    """The sums by key. A row that is alone with its key, as after a fold, is taken as it is."""
+    rows_of: dict[Key, list[Sum]] = defaultdict(list)
+    for key, one in rows:
+        rows_of[key].append(one)
+    return {key: _sum(listed) for key, listed in rows_of.items()}
+
+
+def _sum(sums: Sequence[Sum]) -> Sum:
+    if len(sums) == 1:
+        return sums[0]
+    whole = Sum()
+    for one in sums:
+        whole.add(one.count, one.total_us, one.buckets)
+    return whole
 
 
 def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, Key, Sum]]:
     columns = [name for name in rollups.COLUMNS if name != "level"]
     for start, kind, *key, count, total_us, buckets in rows.values_list(*columns):
-        yield start, Key(Counted(kind), *key), rollups.summed(count, total_us, buckets)
+        yield start, Key(Counted(kind), *key), Sum(count, total_us, buckets)
 
 
 def house(figures: Figures) -> MailFigures:
@@ -194,12 +204,12 @@ def providers(figures: Figures) -> list[ProviderFigures]:
 def series(figures: Figures) -> list[Point]:
     """The period stretch by stretch, also those in which nothing happened."""
     length = rollups.LENGTHS[figures.level]
+    parts: dict[dt.datetime, list[tuple[Key, Sum]]] = defaultdict(list)
+    for start, key, one in figures.rows:
+        parts[rollups.floor(start, figures.level)].append((key, one))
     count = -(-(figures.until - figures.since) // length)
     starts = [figures.since + number * length for number in range(count)]
-    return [
-        _point(start, Figures(start, start + length, figures.level, {}, figures.stretches.get(start, {})))
-        for start in starts
-    ]
+    return [_point(start, Figures(start, start + length, figures.level, (), _added(parts[start]))) for start in starts]
 
 
 def breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChange]:
@@ -293,9 +303,7 @@ def _count(sums: Iterable[tuple[Key, Sum]]) -> int:
 
 
 def _spread(sums: Iterable[tuple[Key, Sum]]) -> Spread:
-    whole = Sum()
-    for _, one in sums:
-        whole.add(one.count, one.total_us, one.buckets)
+    whole = _sum([one for _, one in sums])
     timed = sum(whole.buckets.values())
-    p50, p95, p99 = (histogram.percentile(whole.buckets, share) for share in (0.5, 0.95, 0.99))
+    p50, p95, p99 = histogram.percentiles(whole.buckets, (0.5, 0.95, 0.99))
     return Spread(timed, whole.total_us / timed / 1_000_000 if timed else None, p50, p95, p99)

@@ -6,7 +6,7 @@ import pytest
 
 from mails import rollups, stats
 from mails.models import Rollup
-from mails.rollups import Key, Tally
+from mails.rollups import Key, Sum, Tally
 from mails.states import AttemptState, Counted, Ending, Level
 from mails.stats import PeriodTooLong
 from mercury.lib import database_clock
@@ -125,7 +125,7 @@ def test_totals_never_shrink_by_folding_or_removal():
     rollups.fold(NOON)
     rollups.fold(NOON + dt.timedelta(days=5000))
 
-    assert stats.totals() == before == [(end(), rollups.summed(5, 5_000_000, {"80": 5}))]
+    assert stats.totals() == before == [(end(), Sum(5, 5_000_000, {"80": 5}))]
 
 
 @pytest.mark.parametrize(
