@@ -2,28 +2,28 @@
 
 import argparse
 import json
-import multiprocessing
 import os
-import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import redis
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no installed package
+
+from mercury.tests import house as installation
+from mercury.tests.house import ROOT, ServiceMissing, free_port, until
+
 LEGS = ("embedded", "full")
 WORDS = {"embedded": "embedded (SQLite)", "full": "full (PostgreSQL + Redis)"}
 DATABASE_URL = os.environ.get("MERCURY_TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
@@ -32,13 +32,6 @@ REDIS_NUMBER = 9  # not the tests' own, which may run meanwhile
 CONTENT = ("All is well on the mountain, and the weather is fine.\n" * 40)[:2000]
 REMEMBERED = 10_000  # mails that the local provider remembers
 TICKS = os.sysconf("SC_CLK_TCK")
-Answer = TypeVar("Answer")
-
-sys.path.insert(0, str(ROOT))  # Mercury is no installed package
-
-
-class ServiceMissing(Exception):
-    """PostgreSQL or Redis is not there; the text says where it was looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,70 +63,35 @@ class Provider:
             return content
 
 
-@dataclass(frozen=True, slots=True)
-class House:
-    """One Mercury, migrated and empty."""
+class House(installation.House):
+    """One Mercury to be measured, with one account at the sink."""
 
-    leg: str
-    environment: dict[str, str]
-    provider: Provider
-
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a process of this house, such as `manage.py worker`; it writes into the data folder's `output`."""
-        with Path(self.environment["MERCURY_DATA"], "output").open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
-            )
-
-    def run(self, function: Callable[..., Answer], *arguments: object) -> Answer:
-        """Call a function in a new process with Django set up for this house, and return what it returns."""
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_inside, self.environment, function, arguments).result()
+    def __init__(self, leg: str, data: Path, provider: Provider, *, database_url: str, redis_url: str) -> None:
+        super().__init__(
+            data,
+            database_url=database_url,
+            redis_url=redis_url,
+            LOG_LEVEL="WARNING",
+            PROVIDER_OLYMPUS=f"sendgrid://:SG.local-provider-key@sendgrid?api_url={provider.base}/v3/",
+            MERCURY_ALLOWED_HOSTS_OUT="127.0.0.1",
+        )
+        self.leg = leg
+        self.provider = provider
 
 
 @contextmanager
 def build(leg: str) -> Iterator[House]:
-    """A house for one run; all of it is gone afterwards. Raises ServiceMissing."""
+    """A house for one run, migrated and empty; all of it is gone afterwards. Raises ServiceMissing."""
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        environment |= {"MERCURY_DATA": str(data), "LOG_LEVEL": "WARNING", "DATABASE_URL": "", "REDIS_URL": ""}
-        if leg == "full":
-            environment["DATABASE_URL"] = stack.enter_context(_database())
-            environment["REDIS_URL"] = stack.enter_context(_redis())
+        database_url = stack.enter_context(installation.own_database(DATABASE_URL)) if leg == "full" else ""
+        redis_url = stack.enter_context(_redis()) if leg == "full" else ""
         provider = stack.enter_context(running_sink())
-        environment["PROVIDER_OLYMPUS"] = f"sendgrid://:SG.local-provider-key@sendgrid?api_url={provider.base}/v3/"
-        environment["MERCURY_ALLOWED_HOSTS_OUT"] = "127.0.0.1"
-        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, env=environment, check=True)
-        yield House(leg, environment, provider)
-
-
-_OURS = ("MERCURY_", "PROVIDER_", "SENDGRID_", "MAILGUN_", "WEB_", "DJANGO_")
-
-
-def _inside(environment: dict[str, str], function: Callable[..., Answer], arguments: Sequence[object]) -> Answer:
-    import django
-
-    os.environ.update(environment, DJANGO_SETTINGS_MODULE="mercury.settings")
-    django.setup()
-    return function(*arguments)
-
-
-@contextmanager
-def _database() -> Iterator[str]:
-    name = f"mercury_bench_{secrets.token_hex(4)}"
-    try:
-        connection = psycopg2.connect(DATABASE_URL, connect_timeout=3)
-    except psycopg2.OperationalError as error:
-        raise ServiceMissing(f"PostgreSQL does not answer at {_without_password(DATABASE_URL)}") from error
-    with closing(connection):
-        connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name}")
-        try:
-            yield urlunsplit(urlsplit(DATABASE_URL)._replace(path=f"/{name}"))
-        finally:
-            connection.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        built = House(leg, data, provider, database_url=database_url, redis_url=redis_url)
+        stack.callback(built.stop)
+        built.manage("migrate", "--verbosity=0")
+        yield built
 
 
 @contextmanager
@@ -143,14 +101,10 @@ def _redis() -> Iterator[str]:
         client = redis.Redis.from_url(url, socket_connect_timeout=3)
         client.flushdb()
     except redis.RedisError as error:
-        raise ServiceMissing(f"Redis does not answer at {_without_password(REDIS_URL)}") from error
+        raise ServiceMissing(f"Redis does not answer at {REDIS_URL.rpartition('@')[2]}") from error
     with closing(client):
         yield url
         client.flushdb()
-
-
-def _without_password(url: str) -> str:
-    return url.rpartition("@")[2]
 
 
 @contextmanager
@@ -185,14 +139,6 @@ def make_key() -> str:
     from mails import keys
 
     return keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:
@@ -234,15 +180,6 @@ def wait_for(process: subprocess.Popen[bytes]) -> float:
     if process.returncode:
         raise SystemExit(f"{process.args} ended with {process.returncode}")
     return usage.ru_utime + usage.ru_stime
-
-
-def until(question: Callable[[], bool], *, seconds: float = 120.0) -> None:
-    """Wait until the answer is yes. Raises SystemExit if it takes too long."""
-    end = time.monotonic() + seconds
-    while not question():
-        if time.monotonic() > end:
-            raise SystemExit(f"Waited {seconds:.0f} s in vain.")
-        time.sleep(0.1)
 
 
 def check_mails(parser: argparse.ArgumentParser, mails: int, *, most: int = REMEMBERED) -> None:

@@ -1,6 +1,10 @@
-"""A whole Mercury as a stranger runs it: real processes, a data folder, a database and a port of its own."""
+"""A whole Mercury as a stranger runs it: real processes, a data folder, a database and a port of its own.
+
+What the stories, the benchmarks (`bench/`) and the faults (`faults/`) are played in.
+"""
 
 import json
+import multiprocessing
 import os
 import secrets
 import signal
@@ -9,18 +13,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg2
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-MANAGE = [sys.executable, str(ROOT / "manage.py")]
 KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "COVERAGE_PROCESS_START")
+Answer = TypeVar("Answer")
+
+
+class ServiceMissing(Exception):
+    """PostgreSQL or Redis is not there; the text says where it was looked for."""
 
 
 class House:
@@ -42,7 +51,7 @@ class House:
     def manage(self, *arguments: str) -> str:
         """Run a command to its end and return what it printed."""
         done = subprocess.run(
-            [*MANAGE, *arguments],
+            [sys.executable, "manage.py", *arguments],
             env=self.environment,
             cwd=ROOT,
             capture_output=True,
@@ -54,10 +63,10 @@ class House:
         return done.stdout
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a process that goes on, with these names set otherwise than in the house."""
+        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the house."""
         with self.logs.open("ab") as log:
             process = subprocess.Popen(
-                list(command),
+                [sys.executable, *command],
                 env=self.environment | environment,
                 cwd=ROOT,
                 stdout=log,
@@ -69,14 +78,14 @@ class House:
 
     def start_web(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start the web process and wait until it answers."""
-        gunicorn = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
+        gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
         process = self.start(*gunicorn, **environment)
         until(self.answers, 60, self.logs.read_text)
         return process
 
     def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `manage.py worker`."""
-        return self.start(*MANAGE, "worker", *arguments, **environment)
+        return self.start("manage.py", "worker", *arguments, **environment)
 
     def answers(self) -> bool:
         """Whether the web process says that it is ready."""
@@ -113,6 +122,11 @@ class House:
         """Whether a provider took it."""
         return self.mail(answer)["status"] == "done"
 
+    def run(self, function: Callable[..., Answer], *arguments: object) -> Answer:
+        """Call a function in a new process with Django set up for this house, and return what it returns."""
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_inside, self.environment, function, arguments).result()
+
     def stop(self) -> None:
         """Kill what still runs."""
         for process in self.processes:
@@ -131,22 +145,39 @@ def house(
     data: Path, *, full: bool, database_url: str = "", redis_url: str = "", **environment: str
 ) -> Iterator[House]:
     """An installation with its tables and a key, embedded or `full`, taken down at the end."""
+    with own_database(database_url) if full else nullcontext("") as own_url:
+        built = House(data, database_url=own_url, redis_url=redis_url if full else "", **environment)
+        try:
+            built.manage("migrate", "--verbosity=0")
+            built.make_key()
+            yield built
+        finally:
+            built.stop()
+
+
+@contextmanager
+def own_database(url: str) -> Iterator[str]:
+    """A new database on this server, dropped at the end. Raises ServiceMissing."""
     name = f"mercury_{secrets.token_hex(6)}"
-    if full:
-        _execute(database_url, f'CREATE DATABASE "{name}"')
-    own_url = urlsplit(database_url)._replace(path=f"/{name}").geturl() if full else ""
-    built = House(data, database_url=own_url, redis_url=redis_url if full else "", **environment)
     try:
-        built.manage("migrate", "--verbosity=0")
-        built.make_key()
-        yield built
+        _execute(url, f'CREATE DATABASE "{name}"')
+    except psycopg2.OperationalError as error:
+        raise ServiceMissing(f"PostgreSQL does not answer at {url.rpartition('@')[2]}") from error
+    try:
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
     finally:
-        built.stop()
-        if full:
-            _execute(database_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        _execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def until(condition: Callable[[], bool], seconds: float, explain: Callable[[], Any] = lambda: "") -> float:
+def _inside(environment: dict[str, str], function: Callable[..., Answer], arguments: Sequence[object]) -> Answer:
+    import django
+
+    os.environ.update(environment, DJANGO_SETTINGS_MODULE="mercury.settings")
+    django.setup()
+    return function(*arguments)
+
+
+def until(condition: Callable[[], bool], seconds: float = 120.0, explain: Callable[[], Any] = lambda: "") -> float:
     """Wait for the condition, looking every 20 ms; returns the seconds it took, fails after so many."""
     began = time.monotonic()
     nap = threading.Event()
@@ -165,7 +196,7 @@ def free_port() -> int:
 
 
 def _execute(database_url: str, statement: str) -> None:
-    connection = psycopg2.connect(database_url)
+    connection = psycopg2.connect(database_url, connect_timeout=3)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:

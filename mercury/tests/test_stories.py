@@ -10,7 +10,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from mercury.tests.house import MANAGE, House, free_port, house, until
+from mercury.tests.house import House, free_port, house, until
 
 FULL = bool(settings.REDIS_URL)
 TWO_SANDBOXES = {"PROVIDER_OLYMPUS": "sandbox://", "PROVIDER_HADES": "sandbox://"}
@@ -107,7 +107,7 @@ def test_a_plain_rqworker_drains_too(mercury):
     for worker in mercury.processes[:2]:
         worker.terminate()
         worker.wait(15)
-    mercury.start(*MANAGE, "rqworker", "text", "--worker-class", "mails.jobs.LaneWorker", "--serializer", "json")
+    mercury.start("manage.py", "rqworker", "text", "--worker-class", "mails.jobs.LaneWorker", "--serializer", "json")
 
     answer = mercury.post()
 
