@@ -1,7 +1,7 @@
 """Logs are events with fields, ours and the libraries' alike: readable at a console, JSON for a collector.
 
-No address, subject, body or secret above DEBUG: fields of that kind are left out, and what looks like an address or a
-key is masked wherever it stands, in exceptions too.
+No address, subject, body or secret at any level: fields of that kind are left out, and what looks like an address or a
+key is masked wherever it stands, in exceptions too. Every line that is about a mail carries its id as `mail`.
 """
 
 import logging.config
@@ -57,6 +57,7 @@ def configure(config: dict[str, Any]) -> None:
             "root": {"handlers": ["stderr"], "level": config["level"]},
             "loggers": {
                 "django": {"level": "NOTSET", "handlers": [], "propagate": True},
+                "django.db.backends": {"level": "INFO"},  # below, it would write statements with their values
                 "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
                 "django.request": {"level": "ERROR"},  # a client's own fault is in its answer and in the access log
                 "django.security.DisallowedHost": {"level": "CRITICAL"},  # every stray scanner makes one
@@ -76,16 +77,14 @@ def configure(config: dict[str, Any]) -> None:
 
 
 def discreet(_logger: Any, _method: str, record: Record) -> Record:
-    """The record without what is nobody's business. Records of level DEBUG stay as they are, but for secrets."""
-    debug = record.get("level") == "debug"
+    """The record without what is nobody's business."""
     for name, value in list(record.items()):
         if isinstance(value, int | float | None):
             continue
-        private = name in _PRIVATE_FIELDS and not debug
-        record[name] = "[left out]" if private else _masked(str(value), debug=debug)
+        record[name] = "[left out]" if name in _PRIVATE_FIELDS else _masked(str(value))
     return record
 
 
-def _masked(text: str, *, debug: bool) -> str:
+def _masked(text: str) -> str:
     text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[left out]", text)
-    return text if debug else _ADDRESS.sub("[address]", text)
+    return _ADDRESS.sub("[address]", text)

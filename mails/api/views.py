@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, cast
 
+import structlog
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponseBase
@@ -228,6 +229,7 @@ def _found(rows: QuerySet[Mail], mail_id: str) -> Mail:
     mail = rows.filter(pk=uuid.UUID(mail_id)).first() if _UUID.fullmatch(mail_id) else None
     if mail is None:
         raise Http404
+    structlog.contextvars.bind_contextvars(mail=str(mail.pk))  # in every log line of the rest of this request
     return mail
 
 

@@ -37,7 +37,7 @@ from mails.models import Worker
 from mails.orders import Evidence
 from mails.states import Status
 from mercury.lib import database_clock
-from providers.outcomes import Fault, Outcome, Refused
+from providers.outcomes import Fault, Outcome, Refused, Unknown
 from providers.sending import Sender
 
 log = structlog.get_logger(__name__)
@@ -262,6 +262,7 @@ class Drain:
             self._tasks.create_task(self._call(call))
 
     async def _call(self, call: Call) -> None:
+        structlog.contextvars.bind_contextvars(mail=str(call.mail.id))  # of this task alone
         began = time.perf_counter()
         outcome = await self._outcome(call)
         self._under_way -= 1
@@ -271,7 +272,7 @@ class Drain:
         """Call the provider; not if this process can no longer be sure of its lease."""
         mail = call.mail
         if time.monotonic() > self._trusted_until and not await self._still_ours(call):
-            log.warning("call_not_made", mail=str(mail.id), account=call.account.name)
+            log.warning("call_not_made", account=call.account.name)
             return NOT_CALLED
         to = [one.address for one in mail.open_recipients]
         built = message.build(mail.id, sender=mail.sender, recipients=to, subject=mail.subject, text=mail.text)
@@ -283,7 +284,7 @@ class Drain:
         try:
             return await self._in_thread(self._is_held, call)
         except Error as error:
-            log.warning("lease_not_confirmed", mail=str(call.mail.id), error=_kind(error))
+            log.warning("lease_not_confirmed", error=_kind(error))
             return False
 
     async def _pause(self, seconds: float) -> None:
@@ -448,7 +449,8 @@ class Drain:
         return claim.is_held(call.mail.id, call.attempt.lease, until=until)
 
     def _tell_others(self, results: Sequence[Result], now: dt.datetime) -> None:
-        """Breakers, and evidence about mails that are no longer ours. A failure here never undoes a result."""
+        """Logs, breakers, and evidence about mails that are no longer ours. A failure here never undoes a result."""
+        _log_failures(results)
         try:
             self._board.observe(results, now)
             self._record_late()
@@ -457,7 +459,8 @@ class Drain:
 
     def _record_late(self) -> None:
         if self._late:
-            log.warning("results_came_late", mails=[str(mail_id) for mail_id, _, _ in self._late])
+            for mail_id, _, _ in self._late:
+                log.warning("result_came_late", mail=str(mail_id))
             lifecycle.record_late(self._late)
             self._late = []
         if self._evidence:
@@ -495,6 +498,16 @@ class Drain:
         except Error as error:
             log.warning("goodbye_failed", error=_kind(error))
         connections.close_all()
+
+
+def _log_failures(results: Sequence[Result]) -> None:
+    for result in results:
+        mail, account = str(result.call.mail.id), result.call.account.name
+        match result.outcome:
+            case Refused(fault=fault, reason_code=reason_code):
+                log.info("attempt_refused", mail=mail, account=account, fault=fault, reason_code=reason_code)
+            case Unknown(reason_code=reason_code):
+                log.warning("attempt_unknown", mail=mail, account=account, reason_code=reason_code)
 
 
 def _sqlstate(error: Error) -> str | None:

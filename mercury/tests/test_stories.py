@@ -1,5 +1,6 @@
 """Whole stories through all rooms, with real processes: embedded, and with PostgreSQL, Redis and workers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -150,3 +151,41 @@ def test_without_redis_mails_are_taken_and_sent(tmp_path):
         own_redis.send_signal(signal.SIGCONT)
         own_redis.kill()
         own_redis.wait()
+
+
+CANARIES = {"sender": "canary-zeus@olimpus.com", "recipient": "canary-hera@olimpus.com", "subject": "canary subject"}
+CANARIES |= {"content": "canary body"}
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+def test_no_log_line_has_content_addresses_or_secrets_and_each_about_a_mail_has_its_id(tmp_path, level):
+    with house(
+        tmp_path,
+        full=FULL,
+        database_url=settings.MERCURY_TEST_DATABASE_URL,
+        redis_url=redis_of_this_process() if FULL else "",
+        LOG_LEVEL=level,
+        PROVIDER_OLYMPUS="sandbox://",
+        PROVIDER_HADES=f"sendgrid://:SG.canary-key@sendgrid?api_url=http://127.0.0.1:{free_port()}/v3/",
+        PROVIDER_STYX=f"smtp://canary-user:canary-password@127.0.0.1:{free_port()}?security=none",
+        MERCURY_ALLOWED_HOSTS_OUT="127.0.0.1",
+    ) as built:
+        if FULL:
+            built.start_worker()
+        built.start_web()
+        answers = [built.post(**CANARIES) for _ in range(12)]
+        refused = built.post(**CANARIES | {"sender": "canary-zeus"})
+        until(lambda: all(built.is_done(answer) for answer in answers), 40, built.logs.read_text)
+
+        text = built.logs.read_text()
+    assert refused.status_code == 400
+    assert "canary" not in text
+    assert built.key not in text
+    failed = [line for line in logged(text) if line["event"] == "attempt_refused"]
+    assert {line["account"] for line in failed} == {"hades", "styx"}
+    assert {line["mail"] for line in failed} <= {answer.headers["MailId"] for answer in answers}
+
+
+def logged(text):
+    """The lines of our own, which are JSON; a server's first words are not."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
