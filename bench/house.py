@@ -121,11 +121,13 @@ def running_sink() -> Iterator[Provider]:
 
 
 @contextmanager
-def serving(built: House, *, processes: int) -> Iterator[tuple[int, int]]:
+def serving(
+    built: House, *, processes: int, application: Sequence[str] = ("mercury.wsgi",)
+) -> Iterator[tuple[int, int]]:
     """Serve this house with gunicorn while the block runs: the port, and the pid of the arbiter."""
     port = free_port()
     built.environment.update(HOST="127.0.0.1", PORT=str(port), WEB_CONCURRENCY=str(processes))
-    web = built.start("-m", "gunicorn", "mercury.wsgi")
+    web = built.start("-m", "gunicorn", *application)
     try:
         until(lambda: listens(port))
         yield port, web.pid

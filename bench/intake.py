@@ -1,7 +1,8 @@
-"""How fast mails come in: `python bench/intake.py [--mails N] [--leg embedded|full|both]`.
+"""How fast mails come in: `python bench/intake.py [--mails N] [--leg embedded|full|both] [--clients N]`.
 
-Eight clients that keep their connections post to gunicorn: embedded one process, which also sends what comes in, so
-that its CPU is that of taking and sending; full, two processes that only take, with no worker beside them.
+Clients that keep their connections post to gunicorn: embedded one process, which also sends what comes in, so that its
+CPU is that of taking and sending; full, two processes that only take, with no worker beside them. There Mercury and the
+bare views of `bench/bare.py` stand side by side under the same gunicorn, and are asked by turns.
 """
 
 import json
@@ -9,19 +10,26 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import house
+import psycopg2
 from house import CONTENT, WORDS, House
 
-CLIENTS = 8
-WARM_UP = 100  # mails before the measurement, so that every thread has its connection
+CLIENTS = 16
+WARM_UP = 160  # mails before the measurement, so that every thread has its connection
+TURNS = 4  # each target is asked so many times, so that a slow moment of the machine meets all
+MAILS = "/api/v1.0/mails/"
+BARE = ("--pythonpath", "bench", "django.core.wsgi:get_wsgi_application()")
 PROCESSES = {"embedded": 1, "full": 2}
 
 
 class Client(threading.Thread):
     """A client that posts one mail after the other. Its loop is a bare socket's: the server is to be measured."""
 
-    def __init__(self, port: int, key: str, mails: int, *, idempotent: bool) -> None:
+    def __init__(self, port: int, key: str, mails: int, *, idempotent: bool, path: str = MAILS) -> None:
         super().__init__()
         self.port = port
         self.mails = mails
@@ -30,7 +38,7 @@ class Client(threading.Thread):
         mail = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "News", "content": CONTENT}
         self._body = json.dumps(mail).encode()
         self._head = (
-            "POST /api/v1.0/mails/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {key}\r\nContent-Length: {len(self._body)}\r\n"
         )
 
@@ -69,52 +77,102 @@ def _more(connection: socket.socket) -> bytes:
     return piece
 
 
+@dataclass(slots=True)
+class Target:
+    """What is asked, and what came of it so far."""
+
+    name: str
+    port: int
+    arbiter: int  # gunicorn's pid
+    path: str = MAILS
+    idempotent: bool = False
+    latencies: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu: float = 0.0
+    store_cpu: float = 0.0
+    own_cpu: float = 0.0
+
+    def line(self, bare: float | None) -> str:
+        """The figures. `bare`: the CPU of a mail that this one's is compared with."""
+        mails, latencies = len(self.latencies), sorted(self.latencies)
+        p50, p95, p99 = (latencies[min(mails - 1, mails * part // 100)] * 1000 for part in (50, 95, 99))
+        web = self.cpu / mails * 1000
+        ratio = f" = {web / bare:.2f} x the bare view" if bare else ""
+        store = f", {self.store_cpu / mails * 1000:.2f} in PostgreSQL" if self.store_cpu else ""
+        return (
+            f"  {self.name:30} {mails / self.seconds:5.0f} requests/s, p50 {p50:.1f} p95 {p95:.1f} p99 {p99:.1f} ms;"
+            f" CPU a mail: {web:.2f} ms in the web processes{ratio}{store}, {self.own_cpu / mails * 1000:.2f} in the client"
+        )
+
+
 def measure(leg: str, mails: int) -> None:
-    """Print the figures of a leg, without and with idempotency keys."""
-    with house.build(leg) as built:
+    """Print the figures of a leg."""
+    with house.build(leg) as built, ExitStack() as stack:
         key = built.run(house.make_key)
-        with house.serving(built, processes=PROCESSES[leg]) as (port, web):
-            for idempotent in (False, True):
-                _series(built, port, key, WARM_UP, idempotent=idempotent)
-                _wait_until_sent(built, WARM_UP)
-                print(_figures(built, web, port, key, mails, idempotent=idempotent), flush=True)
+        mercury = stack.enter_context(house.serving(built, processes=PROCESSES[leg]))
+        targets = [Target("Mercury", *mercury), Target("Mercury, Idempotency-Key", *mercury, idempotent=True)]
+        if leg == "full":
+            built.environment["DJANGO_SETTINGS_MODULE"] = "bare_settings"
+            bare = stack.enter_context(house.serving(built, processes=PROCESSES[leg], application=BARE))
+            targets += [
+                Target("bare view, ORM", *bare, "/by-orm/"),
+                Target("bare view, one statement", *bare, "/by-statement/"),
+            ]
+        for turn in range(TURNS + 1):
+            for target in targets:
+                _ask(built, target, key, mails // TURNS if turn else WARM_UP)
+                if not turn:
+                    target.latencies, target.seconds, target.cpu = [], 0.0, 0.0
+                    target.store_cpu = target.own_cpu = 0.0
+        print(f"{WORDS[leg]}, {CLIENTS} clients" + (", CPU with sending" if leg == "embedded" else ""))
+        cheapest = min((one.cpu / len(one.latencies) * 1000 for one in targets[2:]), default=None)
+        for target in targets:
+            print(target.line(cheapest), flush=True)
 
 
-def _figures(built: House, web: int, port: int, key: str, mails: int, *, idempotent: bool) -> str:
-    processes = house.family(web)
-    cpu, own_cpu, began = house.cpu_of(processes), time.process_time(), time.monotonic()
-    latencies = _series(built, port, key, mails, idempotent=idempotent)
-    seconds, own_cpu = time.monotonic() - began, time.process_time() - own_cpu
-    _wait_until_sent(built, mails)
-    cpu = house.cpu_of(processes) - cpu
-    p50, p95, p99 = (latencies[min(mails - 1, mails * part // 100)] * 1000 for part in (50, 95, 99))
-    return (
-        f"{WORDS[built.leg]:26} {'with' if idempotent else 'without':7} Idempotency-Key:"
-        f" {mails / seconds:5.0f} requests/s, p50 {p50:.1f} p95 {p95:.1f} p99 {p99:.1f} ms,"
-        f" {cpu / mails * 1000:.2f} ms of CPU a mail{' (taken and sent)' if built.leg == 'embedded' else ''}"
-        f" in the web process, {own_cpu / mails * 1000:.2f} in the client"
-    )
-
-
-def _series(built: House, port: int, key: str, mails: int, *, idempotent: bool) -> list[float]:
-    """Post so many mails; the seconds that each took, in order of size."""
+def _ask(built: House, target: Target, key: str, mails: int) -> None:
+    """Post so many mails, and add what they cost to the target's figures."""
     built.provider.start_afresh(delay_ms=0)
     counts = [mails // CLIENTS + (number < mails % CLIENTS) for number in range(CLIENTS)]
-    clients = [Client(port, key, count, idempotent=idempotent) for count in counts]
+    clients = [Client(target.port, key, count, idempotent=target.idempotent, path=target.path) for count in counts]
+    cpu, store, own, began = (
+        house.cpu_of(house.family(target.arbiter)),
+        _store_cpu(built),
+        time.process_time(),
+        time.monotonic(),
+    )
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    latencies = sorted(latency for client in clients for latency in client.latencies)
-    if len(latencies) != mails:
-        raise SystemExit(f"Only {len(latencies)} of {mails} mails were taken.")
-    return latencies
-
-
-def _wait_until_sent(built: House, mails: int) -> None:
+    target.seconds += time.monotonic() - began
+    target.own_cpu += time.process_time() - own
+    target.store_cpu += _store_cpu(built) - store
     if built.leg == "embedded":
         house.until(lambda: built.provider.count() == mails)
+    target.cpu += house.cpu_of(house.family(target.arbiter)) - cpu
+    latencies = [latency for client in clients for latency in client.latencies]
+    if len(latencies) != mails:
+        raise SystemExit(f"{target.name}: only {len(latencies)} of {mails} mails were taken.")
+    target.latencies += latencies
+
+
+def _store_cpu(built: House) -> float:
+    """Seconds of CPU of the PostgreSQL processes that serve this run; 0 where they are not on this machine."""
+    if built.leg == "embedded":
+        return 0.0
+    with closing(psycopg2.connect(built.environment["DATABASE_URL"])) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        here = [pid for (pid,) in cursor.fetchall() if _is_postgres(pid)]
+    return house.cpu_of(here)
+
+
+def _is_postgres(pid: int) -> bool:
+    name = Path(f"/proc/{pid}/comm")
+    return name.exists() and name.read_text().startswith("postgres")
 
 
 if __name__ == "__main__":
-    house.main("Intake", measure, mails=2000)
+    house.main("Intake", measure, mails=4000)

@@ -1,0 +1,94 @@
+"""What Mercury's intake is measured against: a bare view of Django REST framework that stores the same rows.
+
+No key, no rules but the serializer's, no idempotency, no wake-up, and of all middleware only what gives an answer its
+length. `by-orm` writes as anybody would at first; `by-statement` writes the rows of a mail by Mercury's one statement.
+"""
+
+import datetime as dt
+from typing import Any
+
+from django.db import transaction
+from django.urls import path
+from rest_framework import serializers
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mails import lifecycle
+from mails.lifecycle import EventDraft, MailState, NewMail
+from mails.models import Content, Event, Mail, Recipient, uuid7
+from mails.states import Actor, EventName, Source, Status
+from mercury.lib import database_clock
+
+STATE = {"source": Source.API, "lane": "text", "policy": "at-least-once"}
+NAMES = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
+
+
+class Submission(serializers.Serializer[Any]):
+    """A mail."""
+
+    sender = serializers.EmailField(max_length=256)
+    recipient = serializers.EmailField(max_length=320)
+    subject = serializers.CharField(max_length=512)
+    content = serializers.CharField()
+
+
+class Bare(APIView):
+    """Checks and stores; the subclass says how."""
+
+    authentication_classes: tuple[()] = ()
+    permission_classes: tuple[()] = ()
+    renderer_classes = (JSONRenderer,)
+
+    def post(self, request: Request) -> Response:
+        """Take a mail."""
+        submission = Submission(data=request.data)
+        submission.is_valid(raise_exception=True)
+        now_ns = database_clock.now_ns()
+        now = database_clock.from_ns(now_ns)
+        given = submission.validated_data
+        mail = Mail(
+            id=uuid7(),
+            created_at=now,
+            expires_at=now + dt.timedelta(days=3),
+            size=len(given["content"]),
+            **{name: given[name] for name in ("sender", "recipient", "subject")} | STATE,
+        )
+        self.store(mail, given, now_ns)
+        return Response({"id": mail.pk, **given}, status=202)
+
+    def store(self, mail: Mail, given: dict[str, str], now_ns: int) -> None:
+        """Write the six rows in one transaction."""
+        raise NotImplementedError
+
+
+class ByOrm(Bare):
+    """Row by row, the events together."""
+
+    def store(self, mail: Mail, given: dict[str, str], now_ns: int) -> None:
+        """Write the six rows in one transaction."""
+        mail.status, mail.next_attempt_at = Status.QUEUED, mail.created_at
+        with transaction.atomic():
+            mail.save(force_insert=True)
+            Content.objects.create(mail=mail, text=given["content"])
+            Recipient.objects.create(mail=mail, address=given["recipient"])
+            Event.objects.bulk_create(
+                [Event(mail=mail, event=name, created_by=Actor.MAIL_SERVICE, created_at=now_ns) for name in NAMES]
+            )
+
+
+class ByStatement(Bare):
+    """All rows by one statement."""
+
+    def store(self, mail: Mail, given: dict[str, str], now_ns: int) -> None:
+        """Write the six rows in one transaction."""
+        state = MailState(status=Status.QUEUED, next_attempt_at=mail.created_at)
+        events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns) for name in NAMES)
+        lifecycle.create([NewMail(mail, state, given["content"], (given["recipient"],), events)])
+
+
+urlpatterns = [
+    path("by-orm/", ByOrm.as_view()),
+    path("by-statement/", ByStatement.as_view()),
+]
