@@ -43,10 +43,11 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def new_mail(mail: Mail, content: str, request: Request | HttpRequest) -> dict[str, Any]:
     """What of a mail never changes, so that the answer to a repeated request is the first one again."""
     mail_id = str(mail.pk)
+    url = mail_url(request, mail_id)
     return {
         "id": mail_id,
-        "url": mail_url(request, mail_id),
-        "events": events_url(request, mail_id),
+        "url": url,
+        "events": f"{url}/events/",
         "sender": mail.sender,
         "recipient": mail.recipient,
         "recipients": mail.recipient,
@@ -103,11 +104,6 @@ def event(event: Event, request: Request | HttpRequest) -> dict[str, Any]:
 def mail_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
     """The absolute URL of a mail, on the host that was asked."""
     return request.build_absolute_uri(reverse("api-mail", kwargs={"mail_id": str(mail_id)}))
-
-
-def events_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
-    """The absolute URL of a mail's events."""
-    return request.build_absolute_uri(reverse("api-events", kwargs={"mail_id": str(mail_id)}))
 
 
 def event_url(request: Request | HttpRequest, mail_id: uuid.UUID | str, event_id: int) -> str:

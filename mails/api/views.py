@@ -11,7 +11,7 @@ import structlog
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponseBase
-from django.utils.cache import get_conditional_response, patch_cache_control
+from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -45,7 +45,7 @@ class Resource(APIView):
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Keep every cache from showing a list as it was before a write."""
-        patch_cache_control(response, private=True, no_cache=True)
+        response["Cache-Control"] = "private, no-cache"
         return super().finalize_response(request, response, *args, **kwargs)
 
 

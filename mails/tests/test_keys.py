@@ -1,7 +1,10 @@
 import datetime as dt
 import re
+from contextlib import closing
 
+import psycopg2
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from mails import keys
@@ -111,3 +114,16 @@ def test_the_secret_is_compared_in_constant_time(monkeypatch):
     keys.find(text)
 
     assert len(compared) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_broke_meanwhile_is_opened_anew_and_asked_again():
+    if connection.vendor != "postgresql":
+        assert connection.settings_dict["ENGINE"].endswith("sqlite3")  # a file does not hang up
+        return
+    _, text = zeus()
+    connection.ensure_connection()
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other, other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
+
+    assert keys.find(text) is not None
