@@ -124,6 +124,7 @@ _database_url = env.str("DATABASE_URL", default="") or f"sqlite:///{MERCURY_DATA
 DATABASES = {"default": environ.Env.db_url_config(_database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if "sqlite" in DATABASES["default"]["ENGINE"]:
+    DATABASES["default"]["ENGINE"] = "mercury.lib.fair_sqlite"
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # to open the file anew for each request costs a quarter of its time
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",

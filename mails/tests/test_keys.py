@@ -119,7 +119,7 @@ def test_the_secret_is_compared_in_constant_time(monkeypatch):
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_that_broke_meanwhile_is_opened_anew_and_asked_again():
     if connection.vendor != "postgresql":
-        assert connection.settings_dict["ENGINE"].endswith("sqlite3")  # a file does not hang up
+        assert connection.settings_dict["ENGINE"].endswith("sqlite")  # a file does not hang up
         return
     _, text = zeus()
     connection.ensure_connection()
