@@ -29,3 +29,7 @@ def test_nobody_notices_what_happens_to_redis(built, name):
 @pytest.mark.parametrize("name", ["postgresql-restarted", "postgresql-crashed", "postgresql-session"])
 def test_clients_are_asked_for_patience_while_postgresql_is_away(built, name):
     assert not is_broken(name, built)
+
+
+def test_mails_wait_untouched_while_all_providers_are_down(built):
+    assert not is_broken("providers-down", built)
