@@ -104,8 +104,8 @@ def standing(mail: Mail) -> MailState:
 
 
 def at_rest(state: MailState, status: Status, **changes: Any) -> MailState:
-    """The state of a mail that is in nobody's hand."""
-    freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None, "claims": 0}
+    """The state of a mail that is in nobody's hand. What workers died with stays counted until a call is closed."""
+    freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
     return replace(state, status=status, **freed | changes)
 
 

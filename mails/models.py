@@ -12,6 +12,7 @@ from mails.lanes import Lane
 from mails.querysets import MailQuerySet
 from mails.states import (
     DUE,
+    LAST_CHANCE,
     LEASED,
     AttemptState,
     Counted,
@@ -147,6 +148,11 @@ class Mail(models.Model):
         ]
         indexes = [
             models.Index(fields=("lane", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
+            models.Index(
+                fields=("lane", "next_attempt_at"),
+                condition=Q(status__in=DUE, claims__gte=LAST_CHANCE),
+                name="mail_last_chance",
+            ),
             models.Index(fields=("lease_expires_at",), condition=Q(status__in=LEASED), name="mail_leased"),
             models.Index(fields=("expires_at",), condition=Q(status__in=DUE), name="mail_expiring"),
             # What went well leaves no trace here: a list of sent mails goes along the primary key.

@@ -265,7 +265,7 @@ _GRACE = dt.timedelta(hours=1)
 
 
 def _queued(state: MailState, now: dt.datetime, **changes: Any) -> MailState:
-    return at_rest(state, Status.QUEUED, next_attempt_at=now, finished_at=None, **changes)
+    return at_rest(state, Status.QUEUED, next_attempt_at=now, finished_at=None, claims=0, **changes)
 
 
 def _cancelled(order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Upshot:

@@ -27,6 +27,8 @@ class HoldReason(TextChoices):
 
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
+LAST_CHANCE = 2  # workers that died with a mail; it is handed over alone then, and the third one makes it poison
+
 DUE = frozenset({Status.QUEUED, Status.WAITING})
 LEASED = frozenset({Status.SENDING})
 FINAL = frozenset({Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED})

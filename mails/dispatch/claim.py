@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from mails.lifecycle import HOUSE_IS_OPEN, STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
-from mails.states import Policy, RecipientState, Status
+from mails.states import LAST_CHANCE, Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_time, as_uuid
 
@@ -66,10 +66,11 @@ def turn() -> Iterator[None]:
         yield
 
 
-def due(lanes: Sequence[str], *, limit: int, now: dt.datetime) -> list[MailInHand]:
+def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, last_chance: bool = False) -> list[MailInHand]:
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
-    None while the house is held. Mails that another drain has locked are passed over, not waited for.
+    None while the house is held. Mails that another drain has locked are passed over, not waited for. `last_chance`:
+    those that workers died with so often that they are to be handed over alone; otherwise all but those.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
@@ -78,7 +79,7 @@ def due(lanes: Sequence[str], *, limit: int, now: dt.datetime) -> list[MailInHan
             WITH due AS MATERIALIZED (
                 SELECT size, {", ".join(_READ)} FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND lane {_among("text")} AND next_attempt_at <= %s
-                    AND {HOUSE_IS_OPEN}
+                    AND claims {">=" if last_chance else "<"} {LAST_CHANCE} AND {HOUSE_IS_OPEN}
                 ORDER BY next_attempt_at LIMIT %s {lock}
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY next_attempt_at, id) - size AS before FROM due

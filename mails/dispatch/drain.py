@@ -35,7 +35,7 @@ from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
 from mails.orders import Evidence
-from mails.states import Status
+from mails.states import LAST_CHANCE, Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault, Outcome, Refused, Unknown
 from providers.sending import Sender
@@ -120,6 +120,7 @@ class Drain:
         self._under_way = 0  # calls that have not come back
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
         self._closed = self._done = 0
+        self._alone: set[uuid.UUID] = set()  # the mail in hand that two workers have died with, if there is one
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._on_duty_from = 0.0  # monotonic clock
         self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
@@ -200,6 +201,7 @@ class Drain:
                     await asyncio.sleep(DATABASE_PAUSE)
             self._open -= len(group)
             self._closed += len(group)
+            self._alone.difference_update(result.call.mail.id for result in group)
             self._start(calls)
             self._changed.set()
             if self._on_progress:
@@ -258,6 +260,7 @@ class Drain:
     def _start(self, calls: Sequence[Call]) -> None:
         self._open += len(calls)
         self._under_way += len(calls)
+        self._alone.update(call.mail.id for call in calls if call.mail.state.claims > LAST_CHANCE)
         for call in calls:
             self._tasks.create_task(self._call(call))
 
@@ -334,11 +337,19 @@ class Drain:
                 return _Taken([], more=False, look_again=self._board.next_chance(now))
             with self._until_confirmed(plans):
                 with claim.turn():
-                    mails = claim.due(self._lanes, limit=room, now=now)
+                    mails = self._due(room, now)
                     plans += [self._first(mail, now, now_ns) for mail in mails]
                     won = self._record(plans)
                 self._hold_what_cannot_be_stored(plans, won, now_ns)
         return _Taken(self._calls(plans, won), more=len(mails) == room, look_again=POLL)
+
+    def _due(self, room: int, now: dt.datetime) -> list[MailInHand]:
+        """Due mails, among them at most one of those that may abort this process, unless one is in hand already.
+
+        So what dies with such a mail never dies with it three times, and is not taken for poison.
+        """
+        alone = [] if self._alone else claim.due(self._lanes, limit=1, now=now, last_chance=True)
+        return alone + claim.due(self._lanes, limit=room - len(alone), now=now)
 
     def _close(self, results: Sequence[Result]) -> list[Call]:
         """Write what the calls came to, and hand what was refused to the next account. Returns the calls that follow."""

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from mails.states import Policy
+from mails.states import LAST_CHANCE, Policy
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
 TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RATE, Fault.PROVIDER})
 JITTER = 0.2  # of a back-off, up or down, so that mails that failed together do not come back together
-POISON_CLAIMS = 3  # claims that ended without a close
+POISON_CLAIMS = LAST_CHANCE + 1  # hand-overs that ended without a close
 
 
 @dataclass(frozen=True, slots=True)

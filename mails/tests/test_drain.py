@@ -286,6 +286,49 @@ def test_a_batch_is_bounded_in_bytes_but_never_empty(olympus, monkeypatch):
         assert [mail.id for mail in claim.due(["text"], limit=10, now=now)] == [mails[0].pk, mails[1].pk]
 
 
+def test_mails_that_two_workers_died_with_are_handed_over_one_at_a_time(olympus, monkeypatch):
+    for number in range(3):
+        a_mail(subject=f"suspect {number}")
+    Mail.objects.update(claims=2)
+    for number in range(5):
+        a_mail(subject=f"other {number}")
+    at_once, most = set(), 0
+
+    async def send(self, account, message):
+        nonlocal most
+        at_once.add(message.subject)
+        most = max(most, sum(subject.startswith("suspect") for subject in at_once))
+        await asyncio.sleep(0)
+        at_once.discard(message.subject)
+        return Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    assert drain() == 8
+
+    assert most == 1
+    assert set(Mail.objects.values_list("claims", flat=True)) == {0}
+
+
+def test_a_mail_refused_by_all_is_not_counted_as_one_that_workers_die_with(olympus):
+    mail = a_mail()
+    Mail.objects.update(claims=2)
+    olympus.refuse(503)
+
+    drain()
+
+    assert (reloaded(mail).status, reloaded(mail).claims) == (Status.WAITING, 0)
+
+
+def test_waiting_without_a_call_does_not_clear_a_mail_of_suspicion(olympus):
+    mail = a_mail()
+    Mail.objects.update(claims=1, tried=["olympus"], faults=["provider"])
+
+    drain()
+
+    assert (reloaded(mail).status, reloaded(mail).claims) == (Status.WAITING, 1)
+
+
 def test_a_drain_says_goodbye(olympus):
     a_mail()
 
