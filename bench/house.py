@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,8 @@ def build(leg: str) -> Iterator[House]:
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
-        database_url = stack.enter_context(installation.own_database(DATABASE_URL)) if leg == "full" else ""
-        redis_url = stack.enter_context(_redis()) if leg == "full" else ""
+        database_url = stack.enter_context(own_database()) if leg == "full" else ""
+        redis_url = stack.enter_context(own_redis()) if leg == "full" else ""
         provider = stack.enter_context(running_sink())
         built = House(leg, data, provider, database_url=database_url, redis_url=redis_url)
         stack.callback(built.stop)
@@ -94,8 +94,14 @@ def build(leg: str) -> Iterator[House]:
         yield built
 
 
+def own_database() -> AbstractContextManager[str]:
+    """The URL of an empty database while the block runs. Raises ServiceMissing."""
+    return installation.own_database(DATABASE_URL)
+
+
 @contextmanager
-def _redis() -> Iterator[str]:
+def own_redis() -> Iterator[str]:
+    """The URL of an empty Redis database while the block runs. Raises ServiceMissing."""
     url = urlunsplit(urlsplit(REDIS_URL)._replace(path=f"/{REDIS_NUMBER}"))
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=3)
@@ -164,6 +170,16 @@ def _cpu(stat: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def cpu_of_tree(pid: int) -> float:
+    """Seconds of CPU of a running process, of those it started that run, and of those that it has waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = family(pid)[1:]
+    except FileNotFoundError:
+        return 0.0  # it has ended meanwhile, and its parent's figure has it
+    return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_of_tree, children))
+
+
 def database_cpu() -> float:
     """Seconds of CPU that the PostgreSQL server has used for everybody so far; exact to 10 ms, and on this machine only."""
     with closing(psycopg2.connect(DATABASE_URL)) as connection, connection.cursor() as cursor:
@@ -171,8 +187,7 @@ def database_cpu() -> float:
         backend: int = cursor.fetchone()[0]
         stat = Path(f"/proc/{backend}/stat").read_text()
     postmaster = int(stat.rpartition(")")[2].split()[1])
-    ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
-    return cpu_of(family(postmaster)) + sum(map(int, ended)) / TICKS
+    return cpu_of_tree(postmaster)
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> float:
