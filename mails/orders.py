@@ -163,9 +163,9 @@ def too_late(order: Order, step: Step) -> Step:
     *before, done = step.events
     if order.action == Action.SENT:  # an earlier attempt's late answer: now two were accepted
         twice = EventDraft(EventName.DUPLICATE, order.by, done.at_ns, {"service": order.service, "info": order.note})
-        return replace(step, after=replace(step.after, reason_code=DUPLICATE), events=(*before, twice, done))
+        return replace(step, after=step.after._replace(reason_code=DUPLICATE), events=(*before, twice, done))
     blob = dict(done.blob) | {"too_late": {"action": order.action, "by": order.by}}
-    return replace(step, events=(*before, replace(done, blob=blob)))
+    return replace(step, events=(*before, done._replace(blob=blob)))
 
 
 def who_got_it(recipients: Iterable[WithOutcome]) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _sent(order: Order, state: MailState, recipients: Sequence[WithOutcome], now
     """It was sent after all: all who were waited for have got it."""
     twice = state.doubtful and state.attempt_count > 1 and state.reason_code != HoldReason.UNKNOWN
     settled = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.SENT))
-    done = _done(order, replace(state, doubtful=twice), recipients, RecipientState.ACCEPTED, "", now_ns)
+    done = _done(order, state._replace(doubtful=twice), recipients, RecipientState.ACCEPTED, "", now_ns)
     return replace(done, events=(settled, *done.events))
 
 

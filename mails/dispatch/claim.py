@@ -6,8 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -22,8 +21,7 @@ MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a w
 _READ = ("id", "sender", "subject", "policy", "expires_at", *STATE_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientInHand:
+class RecipientInHand(NamedTuple):
     """One recipient of a mail in hand."""
 
     id: int
@@ -32,8 +30,7 @@ class RecipientInHand:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MailInHand:
+class MailInHand(NamedTuple):
     """A mail as a drain sees it, with what it takes to send it."""
 
     id: uuid.UUID

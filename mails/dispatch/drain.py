@@ -338,7 +338,8 @@ class Drain:
             with self._until_confirmed(plans):
                 with claim.turn():
                     mails = self._due(room, now)
-                    plans += [self._first(mail, now, now_ns) for mail in mails]
+                    lease = uuid.uuid4()
+                    plans += [self._first(mail, lease, now, now_ns) for mail in mails]
                     won = self._record(plans)
                 self._hold_what_cannot_be_stored(plans, won, now_ns)
         return _Taken(self._calls(plans, won), more=len(mails) == room, look_again=POLL)
@@ -374,9 +375,9 @@ class Drain:
         self._tell_others(results, now)
         return calls
 
-    def _first(self, mail: MailInHand, now: dt.datetime, now_ns: int) -> Plan:
+    def _first(self, mail: MailInHand, lease: uuid.UUID, now: dt.datetime, now_ns: int) -> Plan:
         try:
-            draft = steps.dequeued(mail, terms=self._terms, now_ns=now_ns)
+            draft = steps.dequeued(mail, lease=lease, terms=self._terms, now_ns=now_ns)
             return self._onward(draft, now, now_ns, first=True)
         except Exception as error:  # a mail that we fail at must not stop the others, for ever and everywhere
             log.exception("mail_not_planned", mail=str(mail.id))

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, assert_never
 
 from mails import orders
@@ -90,11 +91,11 @@ class Plan:
     call: Call | None = None
 
 
-def dequeued(mail: MailInHand, *, terms: Terms, now_ns: int) -> Draft:
-    """A due mail that this drain takes into its hands, under a lease of its own."""
+def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int) -> Draft:
+    """A due mail that this drain takes into its hands, under this lease."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
-    state = replace(mail.state, lease=uuid.uuid4(), lease_expires_at=now + terms.lease, worker=terms.worker)
+    state = mail.state._replace(lease=lease, lease_expires_at=now + terms.lease, worker=terms.worker)
     blob = {
         "worker": terms.worker,
         "waited_ms": max(0, round(waited.total_seconds() * 1000)),
@@ -116,8 +117,7 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
             after = at_rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
             return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
         case policy.GoOn(fault, reason):
-            state = replace(
-                draft.state,
+            state = draft.state._replace(
                 tried=(*draft.state.tried, result.call.account.name),
                 faults=tuple(sorted({*draft.state.faults, fault})),
                 fault=fault,
@@ -134,8 +134,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
     account, now = choice.candidate.config, database_clock.from_ns(now_ns)
     number = draft.state.attempt_count + 1
     attempt = AttemptOpened(uuid7(), number, account.name, draft.state.lease, now)
-    after = replace(
-        draft.state,
+    after = draft.state._replace(
         status=Status.SENDING,
         attempt_count=number,
         provider=account.name,
@@ -157,7 +156,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
     ]
     if draft.exception:
         events.insert(0, _retry(draft, now_ns, {"when": "at once", "round": draft.state.round}))
-    mail = replace(draft.mail, state=after)
+    mail = draft.mail._replace(state=after)
     call = Call(mail, account, attempt, choice.epoch)
     return Plan(draft.finish(after, *events, opened=attempt), draft, call)
 
@@ -181,7 +180,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
             due = now + dt.timedelta(seconds=seconds)
             after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
             if afresh:
-                after = replace(after, round=after.round + new_round, tried=(), faults=())
+                after = after._replace(round=after.round + new_round, tried=(), faults=())
             if new_round:
                 blob = {
                     "when": "later",
@@ -219,7 +218,7 @@ def not_begun(plan: Plan, *, now_ns: int) -> Step:
     now = database_clock.from_ns(now_ns)
     reason = "The database did not confirm that it was recorded, so the provider was not called."
     closed = AttemptClosed(opened.id, AttemptState.REFUSED, now, 0, Fault.RATE, "not-called", reason)
-    before = replace(plan.draft.state, attempt_count=state.attempt_count)
+    before = plan.draft.state._replace(attempt_count=state.attempt_count)
     retry = {"service": opened.account, "exception": reason, "when": "at once", "round": before.round}
     return Step(
         plan.call.mail.id,
@@ -293,17 +292,17 @@ def _closed(result: Result, now_ns: int) -> Draft:
     settled = _settled(mail, outcome)
     now_known = {one.id: one for one in settled}
     recipients = tuple(
-        replace(one, state=now_known[one.id].state, reason=now_known[one.id].reason) if one.id in now_known else one
+        one._replace(state=now_known[one.id].state, reason=now_known[one.id].reason) if one.id in now_known else one
         for one in mail.recipients
     )
     closed = _attempt_closed(result, now_ns)
-    state = replace(mail.state, claims=0, reason_code=closed.reason_code, fault=closed.fault)
+    state = mail.state._replace(claims=0, reason_code=closed.reason_code, fault=closed.fault)
     events: tuple[EventDraft, ...] = ()
     match outcome:
         case Refused():
             events = (EventDraft(EventName.FAILURE, result.actor, now_ns, _failure(result, closed)),)
         case Unknown():
-            state = replace(state, doubtful=True)
+            state = state._replace(doubtful=True)
             held = isinstance(policy.next_step(outcome, mail.policy), policy.Hold)
             blob = _failure(result, closed) | {"policy": mail.policy, "next": "held" if held else "next account"}
             del blob["fault"]
@@ -315,7 +314,7 @@ def _closed(result: Result, now_ns: int) -> Draft:
                 "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
             }
             events = (EventDraft(EventName.FAILURE, result.actor, now_ns, blob),)
-    return Draft(replace(mail, recipients=recipients), state, events, closed, settled)
+    return Draft(mail._replace(recipients=recipients), state, events, closed, settled)
 
 
 def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
@@ -406,7 +405,7 @@ def _done_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
     if not any(one.state == RecipientState.ACCEPTED for one in draft.mail.recipients):
         return None
     recipients = [
-        replace(one, state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
+        one._replace(state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
         for one in draft.mail.recipients
     ]
     blob = {"service": draft.state.provider, **who_got_it(recipients), "possibly_twice": draft.state.doubtful}
@@ -440,5 +439,6 @@ def _retry(draft: Draft, now_ns: int, blob: dict[str, Any]) -> EventDraft:
     return EventDraft(EventName.RETRY, Actor.DISPATCHER, now_ns, told)
 
 
+@lru_cache(maxsize=64)
 def _iso(moment: dt.datetime | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

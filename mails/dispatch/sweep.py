@@ -86,13 +86,13 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     mail, attempt = lost.mail, lost.attempt
     events: list[EventDraft] = []
     closed = None
-    state = replace(lifecycle.standing(mail), lease=None, lease_expires_at=None, worker="")
+    state = lifecycle.standing(mail)._replace(lease=None, lease_expires_at=None, worker="")
     if attempt is not None:
         held = mail.policy == Policy.AT_MOST_ONCE
         closed, unknown = _unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
         events.append(unknown)
         tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, Fault.PROVIDER}))
-        state = replace(state, doubtful=True, tried=tried, faults=faults, reason_code=closed.reason_code)
+        state = state._replace(doubtful=True, tried=tried, faults=faults, reason_code=closed.reason_code)
     if mail.wish:
         return _asked_for(mail, state, events, closed, now_ns)
     if mail.claims >= policy.POISON_CLAIMS:
@@ -110,7 +110,7 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     }
     events.append(EventDraft(EventName.RETRY, Actor.SWEEPER, now_ns, blob | {"round": state.round}))
     what = "queued again: outcome unknown" if attempt else "queued again: not sent"
-    after = replace(state, status=Status.QUEUED, next_attempt_at=now)
+    after = state._replace(status=Status.QUEUED, next_attempt_at=now)
     return what, _step(mail, after, tuple(events), closed)
 
 
@@ -152,14 +152,14 @@ def _hold(
     now_ns: int,
 ) -> Step:
     held = EventDraft(EventName.HELD, Actor.SWEEPER, now_ns, {"reason": reason, "info": info})
-    after = replace(state, status=Status.HELD, next_attempt_at=None, reason_code=reason)
+    after = state._replace(status=Status.HELD, next_attempt_at=None, reason_code=reason)
     return _step(mail, after, (*events, held), closed)
 
 
 def _expired(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
     event = EventDraft(EventName.EXPIRED, Actor.SWEEPER, now_ns, {"info": "Its time was over."})
-    after = replace(
-        lifecycle.standing(mail), status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired"
+    after = lifecycle.standing(mail)._replace(
+        status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired"
     )
     return _step(mail, after, (event,))
 

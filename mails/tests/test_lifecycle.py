@@ -79,7 +79,7 @@ def test_a_transition_that_may_not_be_is_a_bug_and_writes_nothing():
 
 def test_a_state_in_nobodys_hand_carries_no_lease():
     mail = a_mail()
-    step = Step(mail.pk, Status.QUEUED, None, replace(HELD, lease=uuid.uuid4()))
+    step = Step(mail.pk, Status.QUEUED, None, HELD._replace(lease=uuid.uuid4()))
 
     with pytest.raises(IllegalTransition):
         lifecycle.record([step])

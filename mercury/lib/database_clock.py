@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.db import connection
 
@@ -43,6 +44,7 @@ def now() -> dt.datetime:
     return from_ns(now_ns())
 
 
+@lru_cache(maxsize=64)  # a group of mails shares its moment
 def from_ns(nanoseconds: int) -> dt.datetime:
     """An aware datetime in UTC for nanoseconds since the Unix epoch, cut to microseconds."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
