@@ -120,12 +120,16 @@ class LaneWorker(SimpleWorker):
     stopping: threading.Event | None = None  # set when a signal asks this worker to stop
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run the job if its function is the one that this queue is for, and it names no other; delete it if not."""
+        """Run the job if its function is the one that this queue is for, and it names no other; delete it if not.
+
+        The drain is woken at once: RQ asks Redis half a dozen questions before it calls the function.
+        """
         callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
         if job.func_name != ALLOWED_JOB or any(callbacks):
             log.error("job_refused", function=str(job.func_name)[:100], queue=queue.name)
             job.delete()
             return
+        poll.wake()
         super().execute_job(job, queue)
 
     def _install_signal_handlers(self) -> None:

@@ -8,7 +8,7 @@ import time
 import fakeredis
 import pytest
 from redis.exceptions import RedisError
-from rq import Callback, Queue
+from rq import Callback, Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -70,6 +70,18 @@ def test_a_worker_runs_no_other_function(redis):
 
     assert not Job.exists(job.id, connection=redis)
     assert job.get_status(refresh=False) != "finished"
+
+
+def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything(redis, monkeypatch):
+    queue = Queue("text", connection=redis, serializer=JSONSerializer)
+    job = queue.enqueue(jobs.ALLOWED_JOB, "text")
+    happened = []
+    monkeypatch.setattr(jobs.poll, "wake", lambda: happened.append("woken"))
+    monkeypatch.setattr(SimpleWorker, "execute_job", lambda self, job, queue: happened.append("run"))
+
+    LaneWorker([queue], connection=redis, serializer=JSONSerializer).execute_job(job, queue)
+
+    assert happened == ["woken", "run"]
 
 
 def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
