@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from django.db.backends.postgresql.base import DatabaseOperations as PostgresqlOperations
 from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperations  # operations needs base first
+from hypothesis import settings
 
 from mails import jobs
 from mercury.lib import database_clock
 from providers.tests.builders import SandboxAccount, sandbox_account
+
+settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=long
 
 guards = import_module("mails.migrations.0002_append_only_events")
 

@@ -160,7 +160,11 @@ def _headline(accounts: list[AccountCard]) -> tuple[str, str, str]:
     if hold is not None:
         why = f" Why: “{clean(hold.note)}”" if hold.note else ""
         since = f"{hold.held_at:%Y-%m-%d %H:%M} UTC"
-        return "waiting", "The house is held.", f"Since {since} by {hold.held_by}: mails are taken, and wait.{why}"
+        return (
+            "waiting",
+            "The house is held.",
+            f"Since {since} by {hold.held_by.removeprefix('user:')}: mails are taken, and wait.{why}",
+        )
     usable = [card.candidate for card in accounts if card.candidate.enabled and card.candidate.configured]
     closed = [one for one in usable if not _is_open(one)]
     away = [one.config.name for one in usable if _is_open(one)]

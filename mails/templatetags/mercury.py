@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import house, message, orders, timeline
+from mails import house, message, orders, sentences, timeline
 from mails.models import Mail
 from mails.sentences import Entry, Passing, age_words, clean
 from mails.states import FINAL, Action, Status
@@ -80,7 +80,9 @@ def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, An
 @register.inclusion_tag("mails/_actions.html", takes_context=True)
 def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
     """What the reader may do with the mail now, each leading to a page that says first what it will do."""
-    return {"buttons": _buttons(context, mail), "oob": oob, "wish": bool(mail.wish)}
+    buttons = _buttons(context, mail)
+    takes_back = bool(mail.wish) and any(one.action == Action.RELEASE for one in buttons)
+    return {"buttons": buttons, "oob": oob, "takes_back": takes_back}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ _LABELS = {
 
 def _buttons(context: Context, mail: Mail) -> list[Button]:
     """In the admin all that is possible, for those who may change mails; on a person's own page to cancel it."""
-    user, possible = context["request"].user, orders.possible(mail)
+    user, wish = context["request"].user, sentences.Blob(mail.wish).text("action")
+    possible = [one for one in orders.possible(mail) if one != wish]
     if context.get("reasons_open") and user.has_perm("mails.change_mail"):
         names = {one: reverse("admin:mails_mail_action", args=[mail.pk, one]) for one in possible}
         return [Button(one, _LABELS.get(one, one.label), url) for one, url in names.items()]

@@ -81,7 +81,7 @@ def test_a_call_under_way_is_named(operator, olympus):
 
     assert "olympus is being called, which cannot be stopped." in asked
     assert "the mail is cancelled as soon as the call is closed" in done
-    assert offered(operator, mail) == ["cancel", "hold", "release"]
+    assert offered(operator, mail) == ["hold", "release"]
     handed.drain._thread.shutdown()
 
 

@@ -19,7 +19,7 @@ from mercury.lib import commands
 from mercury.lib.commands import Exit
 
 OPERATOR = "mercury"
-SCOPES = (Scope.MAILS_SEND, Scope.MAILS_READ, Scope.EVENTS_WRITE, Scope.PROVIDERS_READ)
+SCOPES = (Scope.MAILS_SEND, Scope.MAILS_READ, Scope.MAILS_STEER, Scope.EVENTS_WRITE, Scope.PROVIDERS_READ)
 FIRST_MAIL = {
     "sender": "mercury@olimpus.com",
     "recipient": "zeus@olimpus.com",
