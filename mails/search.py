@@ -69,7 +69,11 @@ def _condition(word: str) -> Q:
 
 
 def _to(value: str) -> Q:
-    return Q(Exists(Recipient.objects.filter(mail=OuterRef("pk"), address__icontains=value)))
+    """Mails to an address that begins with `value`, if that names a mailbox (`hera@…`): by an index. Else that contains it."""
+    found = Q(address__icontains=value)
+    if value.find("@") > 0:
+        found = Q(address__startswith=value) | Q(address__startswith=value.lower())
+    return Q(Exists(Recipient.objects.filter(found, mail=OuterRef("pk"))))
 
 
 def _application(value: str) -> Q:
