@@ -115,11 +115,11 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
     Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
     bound = EVENTS_AT_MOST if everything else EVENTS_SHOWN
-    newest = list(Event.objects.filter(mail=mail).order_by("-id")[: bound + 1])
+    newest = list(Event.objects.of(mail.pk).order_by("-id")[: bound + 1])
     left_out = len(newest) > bound
     events = newest[::-1]
     if left_out:
-        events = [*Event.objects.filter(mail=mail).order_by("id")[:1], *events[1:]]
+        events = [*Event.objects.of(mail.pk).order_by("id")[:1], *events[1:]]
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
     return Story(
         mail=mail,
@@ -140,7 +140,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
 
 def has_news(mail: Mail, *, after: int, status: str) -> bool:
     """Whether something happened to `mail` since its event `after` and its state `status` were shown."""
-    return status != mail.status or Event.objects.filter(mail=mail, id__gt=after).exists()
+    return status != mail.status or Event.objects.of(mail.pk).filter(id__gt=after).exists()
 
 
 # The state in words

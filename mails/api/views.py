@@ -150,7 +150,7 @@ class Events(Resource):
 
     def get(self, request: Request, mail_id: str) -> Response:
         """List the events of a mail."""
-        rows = Event.objects.filter(mail=_found(_visible(request).only("id"), mail_id))
+        rows = Event.objects.of(_found(_visible(request).only("id"), mail_id).pk)
         page = paginate(request, rows, representation.EVENT_FIELDS, default="id")
         if page.expand:
             return _listed(page, "events", [representation.event(event, request) for event in page.rows])
@@ -180,7 +180,7 @@ class OneEvent(Resource):
         """Show an event."""
         if not _UUID.fullmatch(mail_id) or not _EVENT_ID.fullmatch(event_id):
             raise Http404
-        event = Event.objects.filter(pk=int(event_id), mail__in=_visible(request).filter(pk=mail_id)).first()
+        event = Event.objects.of(uuid.UUID(mail_id)).filter(pk=int(event_id), mail__in=_visible(request)).first()
         if event is None:
             raise Http404
         return _single(request, representation.event(event, request))

@@ -1,5 +1,7 @@
 """Periodic tasks of the whole house. Whichever process holds the row's lease does one; if it dies, another takes over."""
 
+import datetime as dt
+
 from django.db.models import Q
 
 from mails.dispatch.claim import SILENCE
@@ -17,3 +19,12 @@ def is_mine(name: str, worker: str) -> bool:
     if not mine and not Duty.objects.filter(name=name).exists():
         Duty.objects.bulk_create([Duty(name=name)], ignore_conflicts=True)
     return bool(mine)
+
+
+def is_due(name: str, worker: str, *, every: dt.timedelta) -> bool:
+    """Whether this process has the duty, and nobody has done it for so long; then it is taken for done."""
+    if not is_mine(name, worker):
+        return False
+    now = database_clock.now()
+    rested = Q(done_until__isnull=True) | Q(done_until__lt=now - every)
+    return bool(Duty.objects.filter(rested, name=name, holder=worker).update(done_until=now))

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 import structlog
 from django.conf import settings
 
-from mails import rollups
+from mails import event_months, rollups
 from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
-from mercury.lib import event_loop
+from mercury.lib import database_clock, event_loop
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,16 @@ def _roll_up(worker: str) -> None:
         rollups.turn()
 
 
-_DUTIES: dict[str, Callable[[str], None]] = {sweep.DUTY: _sweep, rollups.DUTY: _roll_up}
+def _make_months(worker: str) -> None:
+    if duty.is_due(event_months.DUTY, worker, every=event_months.EVERY):
+        event_months.prepare(database_clock.now())
+
+
+_DUTIES: dict[str, Callable[[str], None]] = {
+    sweep.DUTY: _sweep,
+    rollups.DUTY: _roll_up,
+    event_months.DUTY: _make_months,
+}
 
 
 def _duties(worker: str) -> None:

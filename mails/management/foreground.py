@@ -50,7 +50,7 @@ def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
     def look() -> bool:
         nonlocal shown
         mail.refresh_from_db()  # before its events: a mail seen at its end has all of them
-        events = list(Event.objects.filter(mail=mail).order_by("id"))
+        events = list(Event.objects.of(mail.pk).order_by("id"))
         for entry in timeline.entries(mail, events, timezone.now()):
             if entry.id is not None and entry.id > shown:
                 terminal.show_entry(out, entry, reasons=True)

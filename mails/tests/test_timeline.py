@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import time
 from typing import Any
 
 import pytest
@@ -365,7 +366,10 @@ def test_the_story_of_a_sent_mail_is_complete(olympus):
 def test_the_story_of_a_mail_with_very_many_events_is_bounded(django_assert_num_queries):
     mail = a_mail()
     Event.objects.bulk_create(
-        [Event(mail=mail, created_at=1, created_by="key", event="NOTE") for _ in range(timeline.EVENTS_SHOWN + 10)]
+        [
+            Event(mail=mail, created_at=time.time_ns(), created_by="key", event="NOTE")
+            for _ in range(timeline.EVENTS_SHOWN + 10)
+        ]
     )
 
     with django_assert_num_queries(5):

@@ -5,6 +5,7 @@ import email
 import email.policy
 import json
 import re
+import time
 import uuid
 from email.message import EmailMessage
 
@@ -251,8 +252,8 @@ def test_who_was_signed_out_is_led_to_the_log_in_not_shown_it_inside_the_page(cl
 def test_a_clients_event_is_escaped():
     mail = a_mail()
     blob = json.dumps({"service": "<script>alert(1)</script>"})
-    Event.objects.create(mail=mail, created_at=1, created_by="<b>", event="READY TO SEND", blob=blob)
-    Event.objects.create(mail=mail, created_at=1, created_by="<b>", event="<img src=x>", blob="<i>")
+    Event.objects.create(mail=mail, created_at=time.time_ns(), created_by="<b>", event="READY TO SEND", blob=blob)
+    Event.objects.create(mail=mail, created_at=time.time_ns(), created_by="<b>", event="<img src=x>", blob="<i>")
 
     text = browser_of(hermes()).get(f"/mails/{mail.pk}").text
 

@@ -33,7 +33,7 @@ class Command(commands.MercuryCommand):
             out.say(source)
             out.document({"id": str(mail.pk), "source": source})
         elif options["events"]:
-            events = Event.objects.filter(mail=mail).order_by("id")
+            events = Event.objects.of(mail.pk).order_by("id")
             out.rows(
                 map(terminal.event_as_json, events),
                 columns={"id": "Id", "created_at": "Nanoseconds", "created_by": "By", "event": "Event", "blob": "Blob"},
@@ -58,7 +58,7 @@ def _found(text: str) -> Mail:
 
 
 def _events(mail: Mail) -> list[dict[str, object]]:
-    return [terminal.event_as_json(event) for event in Event.objects.filter(mail=mail).order_by("id")]
+    return [terminal.event_as_json(event) for event in Event.objects.of(mail.pk).order_by("id")]
 
 
 def _source(mail: Mail) -> str:
