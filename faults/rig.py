@@ -160,11 +160,17 @@ class Rig:
     def beats(self, process: subprocess.Popen[bytes]) -> str:
         """When the process, or a child of it, had its last heartbeat; "" before the first."""
         with suppress(FileNotFoundError):
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            pids = {str(process.pid), *children}
             rows = query(self.database_url, "SELECT id, seen_at FROM mails_worker")
-            return max((str(seen) for name, seen in rows if name.split(":")[1] in pids), default="")
+            return max((str(seen) for name, seen in rows if _pid(name) in _family(process)), default="")
         return ""
+
+    def held_by_the_dead(self) -> int:
+        """How many mails are on record as in the hand of a process that has ended."""
+        with suppress(FileNotFoundError):
+            alive = set().union(*map(_family, self.drains))
+            rows = query(self.database_url, "SELECT worker FROM mails_mail WHERE status = 'sending'")
+            return sum(_pid(worker) not in alive for (worker,) in rows)
+        return 1  # a process ended while we looked
 
     def await_beat(self, process: subprocess.Popen[bytes]) -> float:
         """Wait for the next heartbeat of the process; the seconds it took."""
@@ -177,6 +183,16 @@ class Rig:
         for number in dead:
             self.start_worker(number)
         return len(dead)
+
+
+def _pid(worker: str) -> str:
+    """The process of a worker's name, which is host:pid:random."""
+    return worker.split(":")[1]
+
+
+def _family(process: subprocess.Popen[bytes]) -> set[str]:
+    """A running process and its children."""
+    return {str(process.pid), *Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
 
 
 @contextmanager

@@ -45,11 +45,13 @@ def main() -> int:
         parser.error("--mails: at least 10, please.")
     try:
         if options.scenario == "bugs":
-            return 0 if all(_planted(known, options)) else 1
-        chosen = list(known.values()) if options.scenario == "all" else [known[options.scenario]]
-        return 0 if all(kept for scenario in chosen for kept in _run(scenario, options)) else 1
+            fine = list(_planted(known, options))
+        else:
+            chosen = list(known.values()) if options.scenario == "all" else [known[options.scenario]]
+            fine = [kept for scenario in chosen for kept in _run(scenario, options)]
     except ProgramMissing as missing:
         raise SystemExit(str(missing)) from missing
+    return 0 if all(fine) else 1
 
 
 def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:

@@ -7,6 +7,9 @@ from faults.database import query
 from faults.ledgers import MailOnRecord, moment_ns
 from faults.scenario import AT_MOST_ONCE, POLICIES, Run, Scenario
 
+EDGE = 500_000_000  # nanoseconds after a breaker opened in which calls may begin that were chosen before
+NOISE = 500.0  # milliseconds that may be lost where other tests share the machine
+
 
 def one_hangs(run: Run) -> None:
     """Half of the mails come in as long as all is well, the other half while one account never answers."""
@@ -26,7 +29,8 @@ def one_hangs(run: Run) -> None:
         sum(not _only_by(mail, "hades") for number, mail in numbered.items() if number >= half),
     )
     run.figure("p95 from stored to the provider's socket, normally", normal, "ms")
-    run.at_most("p95 of the others while one account hangs", hanging, 2 * normal, "ms")
+    bound = max(2 * normal, NOISE) if run.short else 2 * normal
+    run.at_most("p95 of the others while one account hangs", hanging, bound, "ms")
 
 
 def _only_by(mail: MailOnRecord, account: str) -> bool:
@@ -92,7 +96,7 @@ def _probes(run: Run) -> list[list[tuple[int, int]]]:
         if state == "open" and opened is None:
             opened = moment_ns(created_at)
         elif state == "closed" and opened is not None:
-            spells.append([call for call in attempts if opened < call[0] < moment_ns(created_at)])
+            spells.append([call for call in attempts if opened + EDGE < call[0] < moment_ns(created_at)])
             opened = None
     return spells
 

@@ -22,7 +22,7 @@ def poison(run: Run) -> None:
         nonlocal dead
         dead += run.rig.revive()
 
-    with run.posting(rate=25 if run.short else 50):
+    with run.posting(rate=50):
         while run.clients and len(run.clients.told) < run.mails:
             supervise()
     run.settle(supervise)

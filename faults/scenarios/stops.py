@@ -17,7 +17,7 @@ def sigterm(run: Run) -> None:
     run.rig.await_drains()
     stops = max(2, run.mails // 100)
     took = []
-    with run.posting(rate=run.mails / (stops * 3.0)):
+    with run.posting(rate=run.mails / (stops * (1.5 if run.short else 3.0))):
         for number in range(stops):
             run.until_posted((number + 1) * run.mails // (stops + 1))
             took.append(_stop(run, number))

@@ -1,4 +1,4 @@
-"""The short version of each fault that strikes at processes and providers, and of two planted bugs."""
+"""The short version of each fault that strikes at processes and providers, and three planted bugs that show quickly."""
 
 import pytest
 from django.conf import settings
@@ -13,14 +13,14 @@ ALL = {
     "embedded": [("kill-web", AT_MOST_ONCE), ("lost-answers", AT_LEAST_ONCE)],
     "full": [
         ("kill-workers", AT_LEAST_ONCE),
-        ("kill-web", AT_LEAST_ONCE),
         ("kill-all", AT_MOST_ONCE),
         ("sigterm", AT_LEAST_ONCE),
         ("frozen-worker", AT_LEAST_ONCE),
         ("one-account-hangs", AT_LEAST_ONCE),
         ("flapping", AT_LEAST_ONCE),
-        ("lost-answers", AT_MOST_ONCE),
+        ("poison", AT_LEAST_ONCE),
         ("commit-lost-web", AT_LEAST_ONCE),
+        ("commit-lost-worker", AT_MOST_ONCE),
     ],
 }
 TOGETHER = ("lost-answer-refused", "key-ignored")  # two bugs that one run of a scenario shows
