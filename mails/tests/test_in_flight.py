@@ -55,8 +55,8 @@ AGREES = {
     EventName.REPROCESS: {Status.QUEUED},
     EventName.SETTLED: {Status.QUEUED},
 }
-STOPS = {EventName.CANCELLED, EventName.HELD}
-GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.SETTLED}
+STOPS = {EventName.CANCELLED, EventName.HELD, "ASKED cancel", "ASKED hold", "ASKED sent"}
+GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.SETTLED, "ASKED release"}
 
 
 class InFlight(RuleBasedStateMachine):
@@ -153,7 +153,7 @@ class InFlight(RuleBasedStateMachine):
             assert events[: len(told)] == told, "events are append-only"
             assert Status(mail.status) in reachable(Status(status)), f"{status} became {mail.status}"
             self.seen[mail.pk] = (mail.status, events)
-            check_words(mail, [name for _, name, by, _ in events if by != "key:shop"])
+            check_words(mail, [named(name, blob) for _, name, by, blob in events if by != "key:shop"])
             check_attempts(mail)
             if self.attempts_when_held is not None:
                 assert mail.attempt_count == self.attempts_when_held.get(mail.pk, 0), "sent while the house was held"
@@ -167,6 +167,11 @@ def reachable(status):
         found |= new
         left += new
     return found
+
+
+def named(name, blob):
+    """The event's name; for what was asked during a call also what that was."""
+    return f"{name} {json.loads(blob)['action']}" if name == EventName.ASKED else name
 
 
 def check_words(mail, names):
