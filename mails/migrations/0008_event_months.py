@@ -1,6 +1,7 @@
 """Partition the events by month on PostgreSQL, so that retention drops a table instead of deleting rows.
 
-On SQLite the table stays as it is; there, and only there, an event may go once its mail is gone.
+On SQLite the table stays as it is. A guard that looked at the mails there would be in the way of every migration of
+theirs, which SQLite carries out by renaming a new table.
 """
 
 import django.db.models.deletion
@@ -69,37 +70,22 @@ CREATE TABLE mails_event ({COLUMNS}, PRIMARY KEY (id));
 ALTER TABLE mails_event ADD CONSTRAINT mails_event_mail_id_fk_mails_mail_id
     FOREIGN KEY (mail_id) REFERENCES mails_mail DEFERRABLE INITIALLY DEFERRED;
 """  # noqa: S608
-SQLITE = (
-    "DROP TRIGGER mails_event_no_delete",
-    """CREATE TRIGGER mails_event_no_delete BEFORE DELETE ON mails_event
-    WHEN EXISTS (SELECT 1 FROM mails_mail WHERE id = OLD.mail_id)
-    BEGIN SELECT RAISE(ABORT, 'events are append-only: DELETE of mails_event is refused'); END""",
-)
-SQLITE_BACK = (
-    "DROP TRIGGER mails_event_no_delete",
-    """CREATE TRIGGER mails_event_no_delete BEFORE DELETE ON mails_event
-    BEGIN SELECT RAISE(ABORT, 'events are append-only: DELETE of mails_event is refused'); END""",
-)
-
-
-def _run(schema_editor: BaseDatabaseSchemaEditor, postgresql: str, sqlite: tuple[str, ...]) -> None:
-    statements = (postgresql,) if schema_editor.connection.vendor == "postgresql" else sqlite
-    for statement in statements:
-        schema_editor.execute(statement, params=None)
 
 
 def partition(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Move the events into a table of months."""
-    _run(schema_editor, POSTGRESQL, SQLITE)
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(POSTGRESQL, params=None)
 
 
 def unite(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Move the events back into one table."""
-    _run(schema_editor, POSTGRESQL_BACK, SQLITE_BACK)
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(POSTGRESQL_BACK, params=None)
 
 
 class Migration(migrations.Migration):
-    """Months of events; what a mail leaves when it goes."""
+    """Months of events."""
 
     dependencies = [("mails", "0007_last_chance")]
     operations = [
