@@ -80,9 +80,17 @@ class Run:
 
     def settle(self, meanwhile: Callable[[], object] = lambda: None) -> float:
         """Wait until none of the run's mails is due or in hand; the seconds it took. The laws tell if it was in vain."""
-        began = time.monotonic()
-        while self.in_hand() and time.monotonic() - began < self.patience:
+
+        def settled() -> bool:
             meanwhile()
+            return not self.in_hand()
+
+        return self.patiently(settled)
+
+    def patiently(self, condition: Callable[[], bool]) -> float:
+        """Wait for the condition as long as the run's patience lasts; the seconds it took."""
+        began = time.monotonic()
+        while not condition() and time.monotonic() - began < self.patience:
             time.sleep(0.1)
         return time.monotonic() - began
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from faults.scenario import AT_MOST_ONCE, POLICIES, Run, Scenario
-from mercury.tests.house import until
 
 PLACES = 256  # MERCURY_PLACES as it comes
 GROUP = 64  # results that may be waiting to be written
@@ -34,7 +33,7 @@ def _strike(run: Run, *, kills: int, kill: Callable[[int], object], lost: int) -
         for number in range(kills):
             run.until_posted((number + 1) * run.mails // (kills + 1))
             kill(number)
-        taken_up = until(lambda: not run.rig.held_by_the_dead(), run.patience)
+        taken_up = run.patiently(lambda: not run.rig.held_by_the_dead())
     settled = run.settle()
     run.figure("kills", kills)
     run.at_most("unknown outcomes", run.unknowns, kills * lost * (PLACES + GROUP))
