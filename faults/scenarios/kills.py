@@ -1,5 +1,6 @@
 """SIGKILL: of workers, of the web process, of everything at once."""
 
+import time
 from collections.abc import Callable
 
 from faults.scenario import AT_MOST_ONCE, POLICIES, Run, Scenario
@@ -32,8 +33,10 @@ def _strike(run: Run, *, kills: int, kill: Callable[[int], object], lost: int) -
     with run.posting(rate=run.mails / (kills * (2.0 if lost else 3.0))):
         for number in range(kills):
             run.until_posted((number + 1) * run.mails // (kills + 1))
+            killed = time.monotonic()
             kill(number)
-        taken_up = run.patiently(lambda: not run.rig.held_by_the_dead())
+        run.patiently(lambda: not run.rig.held_by_the_dead())
+        taken_up = time.monotonic() - killed
     settled = run.settle()
     run.figure("kills", kills)
     run.at_most("unknown outcomes", run.unknowns, kills * lost * (PLACES + GROUP))
