@@ -72,7 +72,7 @@ def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
 def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, str]:
     """What the rig is built with."""
     plants = filter(None, (scenario.plant, plant, "hurry" if short else ""))
-    return {**scenario.settings, **(SHORT if short else {}), "plant": ",".join(plants)}
+    return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants)}
 
 
 def execute(scenario: Scenario, built: Rig, *, mails: int, policy: str, short: bool) -> bool:
