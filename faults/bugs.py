@@ -204,6 +204,15 @@ def _short_wait(circuit_breaker: Any) -> None:
     circuit_breaker.FIRST_WAIT = dt.timedelta(seconds=1)
 
 
+def _sleep_by_waiting(settings: Any) -> None:
+    """Sleep by another call, for libfaketime cannot shift the clock and leave this one's alone."""
+
+    def sleep(seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+    time.sleep = sleep  # type: ignore[assignment]
+
+
 PLANTS: dict[str, dict[str, Patch]] = {
     "attempt-after-call": {"mails.lifecycle": _attempt_after_call},
     "no-fence": {"mails.lifecycle": _no_fence, "mails.dispatch.claim": _always_held},
@@ -212,6 +221,7 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "lease-never-taken-up": {"mails.dispatch.sweep": _never_taken_up},
     "queue-in-memory": {"mails.intake": _queue_in_memory},
     "abort-on-poison": {"mails.message": _abort_on_poison},
+    "sleep-by-waiting": {"mercury.settings": _sleep_by_waiting},
     # For the short versions in CI: the same code with shorter silences.
     "hurry": {
         "mails.dispatch.claim": _short_silence,

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from faults.database import query
-from faults.servers import Postgresql, Redis
+from faults.servers import Postgresql, Redis, SmallDisk
 from mercury.tests.house import ROOT, House, house, kill, until
 from providers.tests.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
 
@@ -25,7 +25,7 @@ KEEP = 200_000  # mails that a local provider remembers
 INJECT = ROOT / "faults" / "inject"  # holds the sitecustomize that plants bugs
 # Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
 SETTINGS = {"MERCURY_BACKOFF": "1s,2s,5s,10s", "MERCURY_ROUNDS": "50", "LOG_LEVEL": "WARNING"}
-SHORT = {"MERCURY_DEADLINE": "3s", "MERCURY_LEASE": "33s"}  # with --short
+SHORT: dict[str, Any] = {"MERCURY_DEADLINE": "3s", "MERCURY_LEASE": "33s"}  # with --short
 
 
 class Provider:
@@ -78,12 +78,14 @@ class Rig:
         *,
         postgresql: Postgresql | None,
         redis: Redis | None,
+        disk: SmallDisk | None,
     ) -> None:
         self.leg = leg
         self.house = built
         self.providers = providers
         self.postgresql = postgresql
         self.redis = redis
+        self.disk = disk
         data = built.environment["MERCURY_DATA"]
         self.database_url = built.environment["DATABASE_URL"] or f"sqlite://{data}/mercury.sqlite3"
         self.web: subprocess.Popen[bytes] | None = None
@@ -108,9 +110,13 @@ class Rig:
 
     def restart(self) -> None:
         """Kill all of it and start it afresh."""
+        self.kill()
+        self.start()
+
+    def kill(self) -> None:
+        """SIGKILL to web and workers, one after the other."""
         for process in (*self.workers, *([self.web] if self.web else [])):
             kill(process)
-        self.start()
 
     @contextmanager
     def planted(self, *names: str) -> Iterator[None]:
@@ -196,15 +202,21 @@ def _family(process: subprocess.Popen[bytes]) -> set[str]:
 
 
 @contextmanager
-def rig(leg: str, *, plant: str = "", **settings: str) -> Iterator[Rig]:
+def rig(leg: str, *, plant: str = "", disk: int = 0, **settings: str) -> Iterator[Rig]:
     """Build one in a folder of its own, start nothing of Mercury yet, and take all of it down at the end.
 
-    `plant`: names of what `faults/bugs.py` plants into the processes, separated by commas. `settings`: Mercury's.
+    `plant`: names of what `faults/bugs.py` plants into the processes, separated by commas. `disk`: MB of a file
+    system that its data folder and PostgreSQL have to themselves, 0 for the machine's. `settings`: Mercury's.
     Raises ProgramMissing.
     """
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="mercury-faults-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        small_disk = SmallDisk(disk) if disk else None
+        if small_disk:
+            stack.callback(small_disk.remove)
+            folder = small_disk.folder
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="mercury-faults-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         postgresql = redis = None
         if leg == "full":
             redis = Redis(folder)
@@ -226,7 +238,7 @@ def rig(leg: str, *, plant: str = "", **settings: str) -> Iterator[Rig]:
                 **(SETTINGS | _accounts(providers) | _planted(plant) | settings),
             )
         )
-        yield Rig(leg, built, providers, postgresql=postgresql, redis=redis)
+        yield Rig(leg, built, providers, postgresql=postgresql, redis=redis, disk=small_disk)
 
 
 def _accounts(providers: Mapping[str, Provider]) -> dict[str, str]:

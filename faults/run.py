@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("scenario", nargs="?", help="One of --list, all, or bugs.")
     parser.add_argument("--list", action="store_true", help="Say what there is.")
     parser.add_argument("--mails", type=int, metavar="N", help="How many mails instead of the scenario's own number.")
+    parser.add_argument("--minutes", type=float, help="How long instead, for the soak: so many mails at its rate.")
     parser.add_argument("--leg", choices=LEGS, help="On this leg only.")
     parser.add_argument("--policy", choices=POLICIES, help="With this policy only.")
     parser.add_argument("--short", action="store_true", help="As in CI: few mails, short silences and deadlines.")
@@ -59,7 +61,7 @@ def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
     for leg in scenario.legs:
         for policy in scenario.policies:
             if options.leg in {None, leg} and options.policy in {None, policy}:
-                mails = options.mails or (scenario.short if options.short else scenario.mails)
+                mails = options.mails or _mails_of(scenario, options)
                 print(f"\n{scenario.name}: {scenario.about}; {leg}, {policy}, {mails} mails", flush=True)
                 began = time.monotonic()
                 with rig(leg, **settings_of(scenario, short=options.short)) as built:
@@ -69,10 +71,16 @@ def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
                 yield not broken
 
 
-def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, str]:
+def _mails_of(scenario: Scenario, options: argparse.Namespace) -> int:
+    if options.minutes and scenario.rate:
+        return int(options.minutes * 60 * scenario.rate)
+    return scenario.short if options.short else scenario.mails
+
+
+def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, Any]:
     """What the rig is built with."""
     plants = filter(None, (scenario.plant, plant, "hurry" if short else ""))
-    return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants)}
+    return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants), "disk": scenario.disk}
 
 
 def execute(scenario: Scenario, built: Rig, *, mails: int, policy: str, short: bool) -> bool:

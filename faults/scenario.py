@@ -164,6 +164,8 @@ class Scenario:
 
     `mails` and `short`: how many in a long run and in CI. `settings`: of Mercury, where they differ from the rig's.
     `plant`: what of `faults/bugs.py` is planted into the processes, for faults that only code can have.
+    `disk`: MB of a disk that its data have to themselves, 0 for the machine's.
+    `rate`: mails a second, where --minutes may ask for a longer run.
     """
 
     name: str
@@ -175,3 +177,5 @@ class Scenario:
     policies: tuple[str, ...] = (AT_LEAST_ONCE,)
     settings: Mapping[str, str] = field(default_factory=dict)
     plant: str = ""
+    disk: int = 0
+    rate: float = 0.0

@@ -4,8 +4,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg2
 import redis
@@ -160,6 +162,62 @@ class Redis(Server):
         return redis.Redis(port=self.port, password=self._password, socket_connect_timeout=3, socket_timeout=3)
 
 
+class Pgbouncer(Server):
+    """pgbouncer before a PostgreSQL, in transaction mode: each session of it is lent for one transaction at a time."""
+
+    def __init__(self, postgresql: Postgresql, *, database_url: str, sessions: int) -> None:
+        port = free_port()
+        name = urlsplit(database_url).path.removeprefix("/")
+        folder = postgresql.log.parent
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n{name} = host=127.0.0.1 port={postgresql.port} user=postgres\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = transaction\ndefault_pool_size = {sessions}\nmax_client_conn = 200\n"
+        )
+        user = UNPRIVILEGED if os.geteuid() == 0 else None
+        super().__init__([program("pgbouncer"), str(settings)], port=port, log=folder / "pgbouncer.log", user=user)
+        self.url = f"postgres://postgres@127.0.0.1:{port}/{name}"
+        self.start()
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        return _takes_connections(self.url)
+
+
+class SmallDisk:
+    """A file system of so many MB in memory, that can be filled to the last byte."""
+
+    def __init__(self, megabytes: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="mercury-faults-"))
+        options = f"size={megabytes}m,mode=0755"
+        mount = ["mount", "-t", "tmpfs", "-o", options, "mercury-faults", str(self.folder)]
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.folder.rmdir()
+            raise ProgramMissing(
+                f"No small disk can be mounted here: {done.stderr.strip()} Run this as root; in a container, with SYS_ADMIN."
+            )
+        self._ballast = self.folder / "ballast"
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with self._ballast.open("ab", buffering=0) as ballast:
+            for size in (1 << 20, 1 << 12, 1):
+                with suppress(OSError):  # there is no room for so much
+                    while True:
+                        ballast.write(bytes(size))
+
+    def make_room(self) -> None:
+        """Give back what `fill` took."""
+        self._ballast.unlink()
+
+    def remove(self) -> None:
+        """Take it away with all that is on it."""
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+        self.folder.rmdir()
+
+
 def _takes_connections(url: str) -> bool:
     try:
         psycopg2.connect(url, connect_timeout=3).close()
@@ -182,10 +240,19 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def library(name: str) -> str:
+    """Where a library of libfaketime is. Raises ProgramMissing."""
+    found = sorted(Path("/usr/lib").glob(f"*/faketime/{name}"))
+    if not found:
+        raise ProgramMissing(f"{name} is not installed. On Debian: apt-get install libfaketime")
+    return str(found[0])
+
+
 def program(name: str) -> str:
     """Where a program is, also where Debian hides PostgreSQL's. Raises ProgramMissing."""
     hidden = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     found = shutil.which(name) or (str(hidden[-1]) if hidden else None)
     if found is None:
-        raise ProgramMissing(f"{name} is not installed. On Debian: apt-get install postgresql redis-server")
+        package = name if name in {"redis-server", "pgbouncer"} else "postgresql"
+        raise ProgramMissing(f"{name} is not installed. On Debian: apt-get install {package}")
     return found

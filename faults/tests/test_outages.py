@@ -33,3 +33,26 @@ def test_clients_are_asked_for_patience_while_postgresql_is_away(built, name):
 
 def test_mails_wait_untouched_while_all_providers_are_down(built):
     assert not is_broken("providers-down", built)
+
+
+@only_full
+def test_a_clock_that_is_an_hour_off_moves_nothing(built):
+    assert not is_broken("clock", built)
+
+
+@only_full
+def test_all_of_it_runs_through_pgbouncer_in_transaction_mode(built):
+    assert not is_broken("pgbouncer", built)
+
+
+def test_a_full_disk_loses_nothing(built):
+    assert not is_broken("disk-full", built)
+
+
+def test_a_restored_back_up_sends_nothing_until_it_is_released(built):
+    assert not is_broken("old-backup", built)
+
+
+@only_full
+def test_a_short_soak_leaves_nothing_behind(built):
+    assert not is_broken("soak", built)
