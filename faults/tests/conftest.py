@@ -6,15 +6,25 @@ import pytest
 from django.conf import settings
 
 from faults.rig import SHORT, Rig, rig
+from faults.servers import ProgramMissing, SmallDisk
+from faults.tests.missing import missing_is_told
 
-DISK = 600  # MB, of a file system of its own that can be filled
+DISK = 600  # MB
 
 
 @pytest.fixture(scope="session")
 def built() -> Iterator[Rig]:
     """The leg under test, started, with short silences. xdist keeps the tests that use it in one process."""
-    with rig(
-        "full" if settings.REDIS_URL else "embedded", plant="hurry,abort-on-poison,sleep-by-waiting", disk=DISK, **SHORT
-    ) as fresh:
+    leg, plant = "full" if settings.REDIS_URL else "embedded", "hurry,abort-on-poison,sleep-by-waiting"
+    with missing_is_told(), rig(leg, plant=plant, disk=_disk(), **SHORT) as fresh:
         fresh.start()
         yield fresh
+
+
+def _disk() -> int:
+    """MB of a file system of its own, that can be filled; 0 where none can be mounted."""
+    try:
+        SmallDisk(DISK).remove()
+    except ProgramMissing:
+        return 0
+    return DISK

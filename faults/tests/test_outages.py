@@ -7,6 +7,8 @@ from faults import scenarios
 from faults.rig import Rig
 from faults.run import execute
 from faults.scenario import AT_LEAST_ONCE
+from faults.servers import ProgramMissing
+from faults.tests.missing import missing_is_told
 
 FULL = bool(settings.REDIS_URL)
 pytestmark = pytest.mark.xdist_group("faults")
@@ -16,7 +18,21 @@ only_full = pytest.mark.skipif(not FULL, reason="strikes at Redis and PostgreSQL
 def is_broken(name: str, built: Rig) -> bool:
     """Run the short version of a scenario; pytest shows what it printed if it failed."""
     scenario = scenarios.find()[name]
-    return execute(scenario, built, mails=scenario.short, policy=AT_LEAST_ONCE, short=True)
+    with missing_is_told():
+        return execute(scenario, built, mails=scenario.short, policy=AT_LEAST_ONCE, short=True)
+
+
+def test_a_missing_program_skips_its_test_and_fails_it_in_ci(monkeypatch):
+    def miss():
+        with missing_is_told():
+            raise ProgramMissing("pgbouncer is not installed.")
+
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(ProgramMissing):
+        miss()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="pgbouncer"):
+        miss()
 
 
 @only_full
