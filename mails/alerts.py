@@ -132,7 +132,7 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
             "waiting",
             one.name,
             f"The breaker of {one.name} is forced open: it takes no mail.",
-            f"When it is well again: manage.py providers breaker {one.name} auto",
+            f"{_who_takes_it(one, situation)} When it is well again: manage.py providers breaker {one.name} auto",
         )
     elif one.state != BreakerState.CLOSED and one.mode == BreakerMode.AUTO:
         fault = f" The last fault: {one.last_fault}" if one.last_fault else ""
@@ -141,7 +141,7 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
             "bad",
             one.name,
             f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
-            "Nothing, if other accounts take its mail: it closes by itself when a probe is answered.",
+            f"{_who_takes_it(one, situation)} It closes by itself when a probe is answered.",
         )
     elif (took := _took_nothing(one, situation)) is not None:
         yield Alert(
@@ -151,6 +151,18 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
             f"{one.name} is enabled and took no mail for 15 minutes, while others took {took:,}.",
             f"Try it: manage.py providers test {one.name}. Its key or its quota may be at an end.",
         )
+
+
+def _who_takes_it(one: Standing, situation: Situation) -> str:
+    """Where the mail of an account goes whose breaker is open."""
+    ready = [
+        other.name
+        for other in situation.accounts
+        if other.enabled and other.configured and other.effective == BreakerState.CLOSED and other.name != one.name
+    ]
+    if not ready:
+        return "No other account is ready: mails are kept, and wait."
+    return f"Its mail goes to {' and '.join(ready)}; nothing is lost."
 
 
 def _took_nothing(one: Standing, situation: Situation) -> int | None:

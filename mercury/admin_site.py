@@ -12,18 +12,15 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
-from mails import house, search
+from mails import house
 from mails.models import ApiKey, Mail, Worker
-from mails.sentences import clean
 from mails.states import Status
-from providers import circuit_breaker, registry
+from mercury import overview
+from providers import registry
 from providers.models import Breaker, BreakerMode, BreakerState
-from providers.registry import Candidate
 
-COUNTED_AT_MOST = 10_000
 LOOKED_BACK_AT_MOST = 1000  # mails
 WORKER_SEEN_WITHIN = dt.timedelta(seconds=30)
-_TILES = ("queued", "sending", "waiting", "unknown", "held", "discarded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +31,6 @@ class NavItem:
     url: str
     current: bool
     count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AccountCard:
-    """An account with what its breaker does now."""
-
-    candidate: Candidate
-    doing: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """How many mails are in a state, and the list behind it."""
-
-    label: str
-    count: str
-    url: str
-    tone: str
 
 
 # Label, name of the page, beginning of the paths that belong to it, permission it needs.
@@ -80,8 +59,9 @@ class MercuryAdminSite(admin.AdminSite):
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Django's pages, and two of ours."""
+        """Django's pages, and ours."""
         ours: list[URLPattern | URLResolver] = [
+            path("figures/", self.admin_view(self.figures), name="figures"),
             path("queues/", self.admin_view(self.queues), name="queues"),
             path("more/", self.admin_view(self.more), name="more"),
         ]
@@ -93,24 +73,25 @@ class MercuryAdminSite(admin.AdminSite):
         return {**context, "nav": _navigation(request) if self.has_permission(request) else []}
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """The overview: one sentence of state, how many mails are where, each account, and the first steps."""
-        now = timezone.now()
-        accounts = [AccountCard(one, circuit_breaker.describe(one.breaker, now)) for one in registry.candidates()]
-        accounts.sort(key=lambda card: (not card.candidate.enabled, not _is_open(card.candidate)))
-        tiles = [_tile(name) for name in _TILES]
+        """The overview: the state in a sentence, figures, charts, accounts, failures, lanes, and the first steps."""
         context = {
-            "headline": _headline(accounts),
-            "held": house.hold() is not None,
-            "accounts": accounts,
-            "tiles": [tile for tile in tiles if tile.label != "Held" or tile.count != "0"],
+            "overview": overview.read(_period(request)),
+            "periods": [(key, words) for key, (words, _) in overview.PERIODS.items()],
+            "held": house.hold(),
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
-            "sandbox_only": all(card.candidate.config.kind == "sandbox" for card in accounts if card.candidate.enabled),
-            "drains": _who_drains(now),
+            "sandbox_only": all(one.config.kind == "sandbox" for one in registry.candidates() if one.enabled),
             "api_url": request.build_absolute_uri(reverse("api-mails")),
         }
         return super().index(request, {**context, **(extra_context or {})})
+
+    def figures(self, request: HttpRequest) -> HttpResponse:
+        """The overview's figures for its poller: 204 while they are what the page shows."""
+        fresh = overview.read(_period(request))
+        if request.GET.get("seen") == fresh.digest:
+            return HttpResponse(status=204)
+        return TemplateResponse(request, "admin/_figures.html", {"overview": fresh, "held": house.hold()})
 
     def queues(self, request: HttpRequest) -> HttpResponse:
         """Where mail is drained: django-rq's pages with Redis, a sentence without."""
@@ -147,51 +128,16 @@ def _open_breakers() -> int:
     return forced_open.count() + opened.count()
 
 
-def _is_open(candidate: Candidate) -> bool:
-    breaker = candidate.breaker
-    return breaker.mode == BreakerMode.OPEN or (
-        breaker.mode == BreakerMode.AUTO and breaker.state != BreakerState.CLOSED
-    )
-
-
-def _headline(accounts: list[AccountCard]) -> tuple[str, str, str]:
-    """Tone, the answer, and what it means or what to do."""
-    hold = house.hold()
-    if hold is not None:
-        why = f" Why: “{clean(hold.note)}”" if hold.note else ""
-        since = f"{hold.held_at:%Y-%m-%d %H:%M} UTC"
-        return (
-            "waiting",
-            "The house is held.",
-            f"Since {since} by {hold.held_by.removeprefix('user:')}: mails are taken, and wait.{why}",
-        )
-    usable = [card.candidate for card in accounts if card.candidate.enabled and card.candidate.configured]
-    closed = [one for one in usable if not _is_open(one)]
-    away = [one.config.name for one in usable if _is_open(one)]
-    if not usable:
-        return "bad", "No provider account can be used.", "Mails are stored and wait. Enable or add an account."
-    if not closed:
-        return "bad", "All breakers are open.", "Mails are stored and wait; each account is probed by itself."
-    if away:
-        names, others = ", ".join(away), ", ".join(one.config.name for one in closed)
-        return "bad", f"Breaker open on {names}.", f"Its mail goes to {others}; nothing is lost."
-    unknown = search.counted(Mail.objects.filter(search.STATES["unknown"][1]), COUNTED_AT_MOST)
-    if unknown != "0":
-        return "unknown", f"Outcome unknown: {unknown}.", "Such a mail may have been sent; it waits for evidence."
-    return "ok", "All is well.", "One account takes mail." if len(usable) == 1 else f"{len(usable)} accounts take mail."
+def _period(request: HttpRequest) -> str:
+    """The period that the URL names; the last hour where it names none that is known."""
+    wanted = request.GET.get("period", "")
+    return wanted if wanted in overview.PERIODS else "1h"
 
 
 def _has_failover() -> bool:
     """Whether one of the last mails went out by its second account or later."""
     tries = Mail.objects.filter(status=Status.DONE).order_by("-pk").values_list("attempt_count", flat=True)
     return any(count > 1 for count in tries[:LOOKED_BACK_AT_MOST])
-
-
-def _tile(name: str) -> Tile:
-    label, condition = search.STATES[name]
-    count = search.counted(Mail.objects.filter(condition), COUNTED_AT_MOST)
-    tone = {"unknown": "unknown", "held": "unknown", "discarded": "bad"}.get(name, "neutral")
-    return Tile(label, count, f"{reverse('admin:mails_mail_changelist')}?state={name}", tone)
 
 
 def _who_drains(now: dt.datetime) -> str:

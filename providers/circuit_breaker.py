@@ -248,6 +248,24 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
         )
 
 
+def probe_now(account_name: str, *, by: str) -> None:
+    """Let an open breaker be probed with the next mail, with a line of history; nothing if it is not open.
+
+    Raises Account.DoesNotExist.
+    """
+    account = Account.objects.get(name=account_name)
+    now = database_clock.now()
+
+    def due(breaker: Snapshot) -> Snapshot:
+        if breaker.mode != BreakerMode.AUTO or breaker.state != BreakerState.OPEN:
+            return breaker
+        return dataclasses.replace(breaker, open_until=now)
+
+    with transaction.atomic():
+        change(account.pk, due, by=by)
+        BreakerChange.objects.create(account=account, created_at=now, by=by, what="probe asked for")
+
+
 def _told(before: Snapshot, after: Snapshot) -> str:
     if after.state == BreakerState.CLOSED:
         return "probe answered, closed again" if before.state == BreakerState.HALF_OPEN else "closed"

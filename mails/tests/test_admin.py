@@ -1,19 +1,21 @@
 """The operators' pages of mails, keys and people, and the overview."""
 
+import datetime as dt
 import re
 from urllib.parse import urlencode
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from mails import keys
 from mails.intake import Client
-from mails.models import ApiKey, Event, Mail
+from mails.models import ApiKey, Event, Mail, Worker
 from mails.states import Source
 from mails.tests.builders import IRIS, a_mail, drain
 from mails.tests.people import browser_of, hermes, zeus
 from providers import circuit_breaker
-from providers.models import BreakerMode
+from providers.models import Breaker, BreakerMode
 
 pytestmark = pytest.mark.django_db
 MAILS = "/admin/mails/mail/"
@@ -257,6 +259,8 @@ def test_a_person_is_allowed_to_send_as_an_address(operator):
 
 
 def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, hades):
+    now = timezone.now()
+    Worker.objects.create(id="one", started_at=now, seen_at=now)
     fine = operator.get("/admin/").text
     circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes")
     one = operator.get("/admin/").text
@@ -264,9 +268,9 @@ def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, h
     both = operator.get("/admin/").text
 
     assert "All is well." in fine
-    assert "Breaker open on olympus." in one
-    assert "Its mail goes to hades" in one
-    assert "All breakers are open." in both
+    assert "The breaker of olympus is forced open" in one
+    assert "Its mail goes to hades; nothing is lost." in one
+    assert "No other account is ready: mails are kept, and wait." in both
 
 
 def test_queues_without_redis_say_who_drains(operator, settings):
@@ -279,7 +283,55 @@ def test_an_unknown_outcome_is_said_on_the_overview(operator, olympus):
     a_mail()
     Mail.objects.update(status="held", reason_code="outcome-unknown", next_attempt_at=None)
 
-    assert "Outcome unknown: 1." in operator.get("/admin/").text
+    assert "1 mail is held: its outcome is unknown." in operator.get("/admin/").text
+
+
+def test_the_overview_has_figures_charts_and_the_table_behind_each(operator, olympus, hades):
+    olympus.refuse(503)
+    for number in range(8):
+        a_mail(subject=f"mail {number}")
+    drain()
+
+    page = operator.get("/admin/").text
+
+    assert "sent after a failover" in page
+    assert page.count("As a table") == 3
+    assert "Fault of the provider" in page
+    assert re.search(r'<rect class="tone-waiting" x="[\d.]+"', page)
+
+
+def test_the_overview_of_a_house_in_which_nothing_happened_has_zeros_and_no_blanks(operator, olympus):
+    page = operator.get("/admin/?period=7d").text
+
+    assert page.count("Nothing happened in the last 7 days.") == 3
+    assert "No call failed." in page
+    assert "No mail is held, discarded or expired." in page
+
+
+def test_the_overviews_poller_is_told_when_nothing_changed(operator, olympus):
+    page = operator.get("/admin/").text
+    poll = re.search(r'hx-get="([^"]+)"', page)[1].replace("&amp;", "&")
+
+    assert operator.get(poll).status_code == 204
+    a_mail()
+    drain()
+    changed = operator.get(poll)
+
+    assert changed.status_code == 200
+    assert 'id="figures"' in changed.text
+
+
+def test_an_open_breaker_can_be_told_to_probe_now(operator, olympus):
+    later = timezone.now() + dt.timedelta(seconds=30)
+    Breaker.objects.update(state="open", open_until=later, epoch=1, trips=1)
+    probe = reverse("admin:providers_account_action", args=[olympus.account.pk, "probe"])
+    assert probe in operator.get("/admin/").text
+
+    operator.post(probe)
+    a_mail()
+    drain()
+
+    assert olympus.breaker.state == "closed"
 
 
 def test_the_navigation_counts_open_breakers(operator, olympus):

@@ -158,7 +158,7 @@ def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
     operator.post(hold, {"note": "wrong template"})
 
     overview = operator.get(reverse("admin:index")).content.decode()
-    assert "The house is held." in overview
+    assert "The house is held by hermes" in overview
     assert "wrong template" in overview
     assert "The house is held." in operator.get(page_of(mail)).content.decode()
     assert drain() == 0

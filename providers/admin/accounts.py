@@ -83,6 +83,17 @@ ACTIONS = {
             _force(BreakerMode.AUTO),
         ),
         Action(
+            "probe",
+            "Probe now",
+            "Probe {name} now?",
+            (
+                "The next mail goes to {name} as its probe, without waiting for the time that its breaker has set.",
+                "If the probe is answered, the breaker closes; if not, it stays open, and the mail goes on to another account.",
+            ),
+            "{name} is probed with the next mail.",
+            lambda account, by, why: circuit_breaker.probe_now(account.name, by=by),
+        ),
+        Action(
             "disable",
             "Disable",
             "Disable {name}?",
@@ -313,6 +324,7 @@ def _possible(account: Account, candidate: Candidate) -> list[Action]:
         "force-open": mode != BreakerMode.OPEN,
         "force-closed": mode != BreakerMode.CLOSED,
         "automatic": mode != BreakerMode.AUTO,
+        "probe": mode == BreakerMode.AUTO and candidate.breaker.state == BreakerState.OPEN,
         "disable": account.enabled,
         "enable": not account.enabled,
         "delete": account.source == AccountSource.DATABASE

@@ -5,6 +5,7 @@
   const [SHORTEST, LONGEST, PATIENCE] = [1900, 30000, 10]; // with the way there and back, news is 2 s old at most
   const state = { quiet: 0, paused: false, lost: false, timer: 0, due: Infinity };
   const poller = () => document.getElementById("poller");
+  const shortest = () => Math.max(SHORTEST, (poller()?.dataset.every ?? 0) * 1000); // the overview asks every 5 s
 
   function say(words, tone) {
     const place = document.getElementById("live-words");
@@ -14,8 +15,8 @@
   }
 
   function wait() {
-    const slower = Math.min(LONGEST, SHORTEST * 1.5 ** Math.max(0, state.quiet - PATIENCE));
-    return Math.min(slower, Math.max(state.due - performance.now(), SHORTEST));
+    const slower = Math.min(LONGEST, shortest() * 1.5 ** Math.max(0, state.quiet - PATIENCE));
+    return Math.min(slower, Math.max(state.due - performance.now(), shortest()));
   }
 
   // A mail that waits says when its next round begins: from then on it is looked at often again
