@@ -286,6 +286,7 @@ def test_an_unknown_outcome_is_said_on_the_overview(operator, olympus):
     assert "1 mail is held: its outcome is unknown." in operator.get("/admin/").text
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_overview_has_figures_charts_and_the_table_behind_each(operator, olympus, hades):
     olympus.refuse(503)
     for number in range(8):
@@ -308,6 +309,7 @@ def test_the_overview_of_a_house_in_which_nothing_happened_has_zeros_and_no_blan
     assert "No mail is held, discarded or expired." in page
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_overviews_poller_is_told_when_nothing_changed(operator, olympus):
     page = operator.get("/admin/").text
     poll = re.search(r'hx-get="([^"]+)"', page)[1].replace("&amp;", "&")
@@ -321,6 +323,7 @@ def test_the_overviews_poller_is_told_when_nothing_changed(operator, olympus):
     assert 'id="figures"' in changed.text
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_open_breaker_can_be_told_to_probe_now(operator, olympus):
     later = timezone.now() + dt.timedelta(seconds=30)
     Breaker.objects.update(state="open", open_until=later, epoch=1, trips=1)
