@@ -188,7 +188,7 @@ def verdict(mail: Mail, now: dt.datetime) -> str:
     reason = clean(mail.reason_code)
     match mail.status:
         case Status.QUEUED:
-            return f"Stored {took} ago; waits for a worker in lane {mail.lane}."
+            return f"Stored; waits for a worker in lane {mail.lane}."
         case Status.SENDING:
             wish = _WISHES.get(Blob(mail.wish).text("action"), "")
             return f"Handed to {provider or 'a provider'}, which has not answered yet.{wish}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 1000, 220  # of a chart's view box
-LEFT, TOP, BOTTOM = 52, 8, 26  # room for the labels
+LEFT, TOP, BOTTOM = 72, 10, 30  # room for the labels
 SPARK_WIDTH, SPARK_HEIGHT = 120, 24
 _NICE = (1, 2, 2.5, 5, 10)
 
