@@ -173,7 +173,7 @@ def survey(action: Action, mails: MailQuerySet, *, asked_for: bool = False, limi
     groups: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
     outlook = _outlook()
-    columns = ("id", "status", "reason_code", "fault", "policy", "doubtful", "wish")
+    columns = ("id", "status", "reason_code", "fault", "policy", "doubtful", "wish", "text_removed_at")
     for mail in mails.order_by("id").only(*columns).iterator(BATCH):
         if limit is not None and len(eligible) >= limit:
             break
@@ -301,6 +301,9 @@ def _wake(lanes: Iterable[str]) -> None:
 def _where(mail: Mail) -> str:
     if mail.status == Status.HELD:
         return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
-    return {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}.get(
+    words = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}.get(
         Status(mail.status), mail.get_status_display().lower()
     )
+    if mail.text_removed_at:
+        return f"{words}, and its text was removed on {mail.text_removed_at:%Y-%m-%d}"
+    return words

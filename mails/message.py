@@ -34,8 +34,11 @@ def build(mail_id: uuid.UUID, *, sender: str, recipients: Sequence[str], subject
 
 
 def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
-    """The mail as providers are handed it, dated when it came in. Empty for one that was refused: it never became a message."""
-    if mail.status == Status.REJECTED:
+    """The mail as providers are handed it, dated when it came in. Empty for one that never became a message or has no text any more.
+
+    It never became one if it was refused; its text goes by retention.
+    """
+    if mail.status == Status.REJECTED or mail.text_removed_at:
         return b""
     built = build(mail.pk, sender=mail.sender, recipients=recipients, subject=mail.subject, text=text)
     built.extra_headers["Date"] = format_datetime(mail.created_at)

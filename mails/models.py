@@ -131,6 +131,7 @@ class Mail(models.Model):
     wish = models.TextField(
         default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
     )
+    text_removed_at = models.DateTimeField(null=True, editable=False, help_text="When retention removed its text.")
 
     objects = MailQuerySet.as_manager()
 

@@ -117,7 +117,7 @@ def possible(mail: Mail) -> tuple[Action, ...]:
             onward = () if needs_evidence(mail) else (Action.RELEASE, Action.REPROCESS)
             return (*settle, *onward, Action.CANCEL)
         case Status.DISCARDED | Status.EXPIRED:
-            return (Action.REPROCESS,)
+            return () if mail.text_removed_at else (Action.REPROCESS,)
     return ()
 
 

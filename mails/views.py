@@ -198,7 +198,7 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """A mail as providers are handed it, to be kept."""
     shown = _shown(request, mail_id)
     if not shown.source:
-        raise Http404("This mail was refused before it became a message.")
+        raise Http404("This mail was refused before it became a message, or its text was removed.")
     return preview.source_response(shown, str(mail_id))
 
 

@@ -17,6 +17,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 
+from mails import keeping
 from mails.states import Policy
 from mercury.lib import durations
 from mercury.lib.commands import CHECKS
@@ -71,6 +72,8 @@ def values(**_: Any) -> list[CheckMessage]:
         for name in ("MERCURY_PLACES", "MERCURY_ROUNDS", "MERCURY_MAX_RECIPIENTS", "MERCURY_SANDBOX_KEEP")
         if getattr(settings, name) < 1
     ]
+    if fault := keeping.wrong(settings.MERCURY_RETENTION_BODIES, settings.MERCURY_RETENTION_MAILS):
+        found.append(Error(fault, hint="MERCURY_RETENTION_BODIES, MERCURY_RETENTION_MAILS.", id="mercury.E008"))
     return found
 
 

@@ -78,6 +78,7 @@ def mail(mail: Mail, request: Request | HttpRequest) -> dict[str, Any]:
         "next_attempt": iso(mail.next_attempt_at),
         "expires": iso(mail.expires_at),
         "finished": iso(mail.finished_at),
+        "text_removed": iso(mail.text_removed_at),
         "outcomes": [
             {"address": recipient.address, "state": recipient.state, "reason": recipient.reason}
             for recipient in mail.recipients.all()

@@ -80,6 +80,7 @@ MAIL = component(
             "next_attempt": moment("When it is due.", nullable=True),
             "expires": moment("When it will no longer be tried."),
             "finished": moment("When it reached its end.", nullable=True),
+            "text_removed": moment("When retention removed its text; `content` is empty since.", nullable=True),
             "outcomes": {
                 "type": "array",
                 "description": "What became of each recipient.",

@@ -5,12 +5,14 @@ It looks into the database every two seconds by itself, so that waking it is onl
 
 import atexit
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 
 import structlog
 from django.conf import settings
 
-from mails import event_months, rollups
+from mails import event_months, retention, rollups
 from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
@@ -19,6 +21,7 @@ from mercury.lib import database_clock, event_loop
 log = structlog.get_logger(__name__)
 
 GRACE = 5.0  # seconds beyond the deadline of a call that a stop may take
+REMOVAL_A_HEARTBEAT = 0.2  # seconds, and one batch more
 
 
 class Resident:
@@ -75,10 +78,27 @@ def _make_months(worker: str) -> None:
         event_months.prepare(database_clock.now())
 
 
+def _remove_what_is_old(worker: str) -> None:
+    """A run of an hour's worth or a year's, some batches a heartbeat: mails are waiting for this thread."""
+    global _removal
+    if _removal is None and duty.is_due(retention.DUTY, worker, every=retention.EVERY):
+        _removal = retention.run(settings.MERCURY_RETENTION_BODIES, settings.MERCURY_RETENTION_MAILS)
+    until = time.monotonic() + REMOVAL_A_HEARTBEAT
+    while _removal is not None and time.monotonic() < until:
+        removed = next(_removal, None)  # None also after it raised; what it left is for the next run
+        if removed is None:
+            _removal = None
+        elif removed:
+            log.info("retention_removed", **asdict(removed))
+
+
+_removal: Iterator[retention.Removed] | None = None
+
 _DUTIES: dict[str, Callable[[str], None]] = {
     sweep.DUTY: _sweep,
     rollups.DUTY: _roll_up,
     event_months.DUTY: _make_months,
+    retention.DUTY: _remove_what_is_old,
 }
 
 

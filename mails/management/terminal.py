@@ -58,6 +58,7 @@ def mail_as_json(mail: Mail) -> dict[str, object]:
         "wish": json.loads(mail.wish)["action"] if mail.wish else None,
         "created": mail.created_at,
         "finished": mail.finished_at,
+        "text_removed": mail.text_removed_at,
         "next_attempt": mail.next_attempt_at,
         "took": took,
     }
@@ -96,6 +97,8 @@ def show_story(out: Output, story: timeline.Story, *, reasons: bool = False) -> 
     out.say(f"  To       {mail.recipient}")
     out.say(f"  Subject  {mail.subject}")
     out.say(f"  Page     {mail_page(mail)}")
+    if mail.text_removed_at:
+        out.say(f"  Text     removed on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention")
     out.say()
     if story.left_out:
         out.say("  (older events are left out; --events shows them all)")

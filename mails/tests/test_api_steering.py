@@ -1,9 +1,11 @@
 """Mails in flight, steered by their client over the API."""
 
+import datetime as dt
+
 import pytest
 
 from mails import actions, keys
-from mails.models import Mail
+from mails.models import Content, Mail
 from mails.orders import Order
 from mails.states import Action, Status
 from mails.tests.builders import a_mail, drain, event_names
@@ -51,6 +53,21 @@ def test_too_late_names_the_state_and_what_is_possible(olympus):
 
     assert (found["state"], found["possible"]) == ("done", [])
     assert found["detail"] == "The mail is sent, so it cannot be held. Possible now: nothing."
+
+
+def test_a_mail_whose_text_was_removed_is_shown_and_not_reprocessed(olympus):
+    client = caller()
+    mail = posted(client)
+    gone = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    Content.objects.filter(mail=mail).delete()
+    Mail.objects.filter(pk=mail.pk).update(status=Status.DISCARDED, finished_at=gone, text_removed_at=gone)
+
+    found = problem(steer(client, mail, "reprocess"), 409, "not_possible")
+    shown = client.get(f"{MAILS}{mail.pk}").json()
+
+    assert (found["state"], found["possible"]) == ("discarded", [])
+    assert "its text was removed on 2026-01-02" in found["detail"]
+    assert (shown["content"], shown["text_removed"]) == ("", "2026-01-02T00:00:00.000000Z")
 
 
 def test_an_unknown_outcome_must_be_settled(olympus):

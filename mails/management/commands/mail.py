@@ -28,6 +28,8 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Find it and show what was asked for."""
         mail = _found(options["id"])
+        if options["raw"] and mail.text_removed_at:
+            raise CommandError(f"Its text was removed on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention.")
         if options["raw"]:
             source = _source(mail)
             out.say(source)
