@@ -29,13 +29,15 @@ PROCESSES = {"embedded": 1, "full": 2}
 class Client(threading.Thread):
     """A client that posts one mail after the other. Its loop is a bare socket's: the server is to be measured."""
 
-    def __init__(self, port: int, key: str, mails: int, *, idempotent: bool, path: str = MAILS) -> None:
+    def __init__(
+        self, port: int, key: str, mails: int, *, idempotent: bool, path: str = MAILS, content: str = CONTENT
+    ) -> None:
         super().__init__()
         self.port = port
         self.mails = mails
         self.idempotent = idempotent
         self.latencies: list[float] = []
-        mail = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "News", "content": CONTENT}
+        mail = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "News", "content": content}
         self._body = json.dumps(mail).encode()
         self._head = (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

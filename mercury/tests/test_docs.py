@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,3 +89,13 @@ def test_a_page_names_only_commands_targets_and_pages_that_exist(path):
     assert commands - set(get_commands()) == set()
     assert {first or second for first, second in made} - set(targets) == set()
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_table_of_the_scaling_page_is_what_its_command_prints():
+    [(command, shown)] = re.findall(
+        r"^\$ python (bench/scaling\.py .*)\n((?:.+\n)+?)```", page("docs/scaling.md"), re.MULTILINE
+    )
+
+    printed = subprocess.run([sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert printed.stdout == shown

@@ -1,0 +1,153 @@
+"""Whether drains are in each other's way: `python bench/contention.py [--mails N] [--drains N …]`.
+
+Lets one, two, four and eight drains empty the same backlog on PostgreSQL, and counts what each asked for and got, and
+how often one waited for a lock of another. Prints no time: a busy machine only makes them meet more often.
+"""
+
+import argparse
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import drain
+import house
+import psycopg2
+from house import House
+
+DRAINS = (1, 2, 4, 8)
+PLACES = 64
+LOOK_EVERY = 0.01  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One look for due mails."""
+
+    at: float  # monotonic clock
+    asked: int
+    got: int
+
+
+def drain_and_count(places: int) -> tuple[list[Claim], int]:
+    """Send what is due, in this process; its claims, and how many mails a provider took."""
+    from mails.dispatch import claim
+    from mails.dispatch.drain import Drain
+    from mails.lanes import Lane
+    from mercury.lib import event_loop
+
+    claims: list[Claim] = []
+    due = claim.due
+
+    def counted(lanes: Any, *, limit: int, **more: Any) -> Any:
+        found = due(lanes, limit=limit, **more)
+        if not more.get("last_chance"):
+            claims.append(Claim(time.monotonic(), limit, len(found)))
+        return found
+
+    claim.due = counted
+    done = event_loop.run(Drain(list(Lane.values), places=places).run(until_idle=True))
+    return claims, done
+
+
+class Watch(threading.Thread):
+    """Looks every 10 ms which sessions of the house are at work, and which of those wait for another's lock."""
+
+    def __init__(self, database_url: str) -> None:
+        super().__init__()
+        self.active = self.waiting = 0
+        self._url = database_url
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look until `stop`."""
+        sql = (
+            "SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock') FROM pg_stat_activity"
+            " WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()"
+        )
+        with closing(psycopg2.connect(self._url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            while not self._over.wait(LOOK_EVERY):
+                cursor.execute(sql)
+                active, waiting = cursor.fetchone()
+                self.active += active
+                self.waiting += waiting
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+        self.join()
+
+
+@contextmanager
+def build() -> Iterator[House]:
+    """A house on PostgreSQL without Redis: nobody has to be woken."""
+    with ExitStack() as stack:
+        data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
+        stack.callback(shutil.rmtree, data, ignore_errors=True)
+        database_url = stack.enter_context(house.own_database())
+        built = House("full", data, stack.enter_context(house.running_sink()), database_url=database_url, redis_url="")
+        built.manage("migrate", "--verbosity=0")
+        yield built
+
+
+def measure(built: House, drains: int, mails: int) -> str:
+    """The figures of so many drains."""
+    built.provider.start_afresh(delay_ms=0)
+    built.run(drain.fill, mails)
+    url = built.environment["DATABASE_URL"]
+    deadlocks = _deadlocks(url)
+    watch = Watch(url)
+    watch.start()
+    with ThreadPoolExecutor(drains) as pool:
+        results = list(pool.map(lambda _: built.run(drain_and_count, PLACES), range(drains)))
+    watch.stop()
+    taken = built.provider.count()
+    if taken != mails or sum(done for _, done in results) != mails:
+        raise SystemExit(f"Of {mails} mails the provider took {taken}.")
+    claims = sorted((one for listed, _ in results for one in listed), key=lambda one: one.at)
+    last = max(number for number, one in enumerate(claims) if one.got)
+    full = claims[:last]  # what came after found the backlog empty
+    short = [one for one in full if one.got < one.asked]
+    mails_before = sum(one.got for one in full[: full.index(short[0])]) if short else mails
+    worked = sum(any(one.got for one in listed) for listed, _ in results)
+    when = f" (the first after {mails_before / mails:.0%} of the backlog)" if short else ""
+    return (
+        f"{drains} drain{'s' * (drains > 1):1} ({worked} got mails): {len(full):4} claims, asked for"
+        f" {sum(one.asked for one in full) / max(1, len(full)):4.1f}, got {sum(one.got for one in full) / max(1, len(full)):4.1f};"
+        f" {len(short) / max(1, len(full)):4.0%} smaller than asked for{when};"
+        f" {watch.waiting / max(1, watch.active):5.1%} of the looks at a busy session found it waiting for a lock;"
+        f" {_deadlocks(url) - deadlocks} deadlocks"
+    )
+
+
+def _deadlocks(url: str) -> int:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mails", type=int, default=4000, help="How many mails each backlog has.")
+    parser.add_argument("--drains", type=int, action="append", help="Drains at once (repeatable).")
+    options = parser.parse_args()
+    house.check_mails(parser, options.mails)
+    house.say_what(f"Contention, {PLACES} places a drain", options.mails)
+    try:
+        with build() as built:
+            for drains in options.drains or DRAINS:
+                print(measure(built, drains, options.mails), flush=True)
+    except house.ServiceMissing as missing:
+        raise SystemExit(f"{missing}. Start it, please.") from missing
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""What a mail asks of PostgreSQL and Redis, and leaves there: `python bench/footprint.py [--mails N]`.
+
+Counts statements, write-ahead log, rows, bytes and connections, and no time: a busy machine changes nothing.
+Starts a PostgreSQL (with pg_stat_statements) and a Redis of its own, with the settings of a fresh installation.
+"""
+
+import argparse
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import house
+import intake
+import psycopg2
+import redis
+from house import House
+
+from faults import servers
+
+TABLES = ("mail", "content", "recipient", "attempt", "event", "idempotencykey", "rollup")
+A_CHECK = "(query LIKE 'SELECT %% FROM ONLY %% FOR KEY SHARE OF x')"
+PARTS = "relname = %s OR relname LIKE %s"  # a table, or the months of the events
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a database and its Redis have been asked for so far."""
+
+    statements: int  # each is a round trip
+    checks: int  # of foreign keys, by the server itself at the commit
+    wal_bytes: int
+    page_images: int  # whole pages in the log, each on its first change after a checkpoint
+    commands: dict[str, int]
+
+    def line(self, before: "Asked", mails: int) -> str:
+        """What came since, for each mail."""
+        commands = {name: count - before.commands.get(name, 0) for name, count in self.commands.items()}
+        most = sorted(((count, name) for name, count in commands.items() if count), reverse=True)
+        words = ", ".join(f"{name} {count / mails:.2f}" for count, name in most[:3]) or "none"
+        return (
+            f"{(self.statements - before.statements) / mails:6.2f} statements,"
+            f" {(self.checks - before.checks) / mails:.2f} checks of foreign keys,"
+            f" {(self.wal_bytes - before.wal_bytes) / mails:6.0f} bytes of WAL"
+            f" ({(self.page_images - before.page_images) / mails:.2f} whole pages),"
+            f" {sum(commands.values()) / mails:.2f} Redis commands ({words})"
+        )
+
+
+class Stores:
+    """The two servers, and the house that uses them."""
+
+    def __init__(self, built: House, postgresql: servers.Postgresql, client: redis.Redis) -> None:
+        self.built = built
+        self.name = urlsplit(built.environment["DATABASE_URL"]).path.removeprefix("/")
+        self._server = postgresql
+        self._redis = client
+
+    def asked(self) -> Asked:
+        """Look without being counted: from another database."""
+        [(statements, checks)] = self._outside(
+            f"SELECT coalesce(sum(calls) FILTER (WHERE NOT {A_CHECK}), 0)::bigint,"
+            f" coalesce(sum(calls) FILTER (WHERE {A_CHECK}), 0)::bigint FROM pg_stat_statements"
+            " JOIN pg_database ON pg_database.oid = dbid WHERE datname = %s"
+        )
+        [(log, images)] = query(
+            self._server.url,
+            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, wal_fpi FROM pg_stat_wal",
+        )
+        stats: dict[str, Any] = self._redis.info("commandstats")
+        commands = {name.removeprefix("cmdstat_"): int(one["calls"]) for name, one in stats.items()}
+        return Asked(
+            statements, checks, log, images, {name: count for name, count in commands.items() if name != "info"}
+        )
+
+    def sessions(self) -> int:
+        """Connections of clients to the house's database."""
+        [(count,)] = self._outside("SELECT count(*) FROM pg_stat_activity WHERE datname = %s")
+        return int(count)
+
+    def redis_clients(self) -> int:
+        """Connections to Redis, without this one."""
+        return len(self._redis.client_list()) - 1
+
+    def ask(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Ask the house's own database."""
+        return query(self.built.environment["DATABASE_URL"], sql, parameters)
+
+    def _outside(self, sql: str) -> list[tuple[Any, ...]]:
+        return query(self._server.url, sql, [self.name])
+
+
+def query(url: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """One statement over a connection of its own, outside any transaction; its rows, if it has any."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def build() -> Iterator[Stores]:
+    """Servers and a house, migrated and empty; all of it is gone afterwards."""
+    with ExitStack() as stack:
+        data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
+        stack.callback(shutil.rmtree, data, ignore_errors=True)
+        postgresql = servers.Postgresql(data)
+        stack.callback(postgresql.kill)
+        query(postgresql.url, "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+        postgresql.stop()
+        postgresql.start()
+        query(postgresql.url, "CREATE EXTENSION pg_stat_statements")
+        query(postgresql.url, "CREATE DATABASE mercury")
+        server = servers.Redis(data)
+        stack.callback(server.kill)
+        client = stack.enter_context(closing(redis.Redis.from_url(server.url)))
+        provider = stack.enter_context(house.running_sink())
+        url = urlsplit(postgresql.url)._replace(path="/mercury").geturl()
+        built = House("full", data, provider, database_url=url, redis_url=server.url)
+        stack.callback(built.stop)
+        built.manage("migrate", "--verbosity=0")
+        yield Stores(built, postgresql, client)
+
+
+def prose(size: int = 2000) -> str:
+    """Words that compress as a text does; PostgreSQL stores a text that repeats itself in next to nothing."""
+    draw = random.Random(4)
+    words = ["".join(draw.choices("etaoinshrdlucmfwypvbgk", k=draw.randint(2, 9))) for _ in range(600)]
+    return " ".join(draw.choices(words, k=size // 3))[:size]
+
+
+def measure_mails(stores: Stores, mails: int) -> int:
+    """Take mails in and send them, alone and in groups; print what each was worth to the stores. How many there were."""
+    built, total = stores.built, 0
+    key = built.run(house.make_key)
+    turns = ((1, False, 1, mails // 8), (16, False, 16, mails), (16, True, 64, mails), (16, True, 256, mails))
+    for clients, idempotent, places, count in turns:
+        with house.serving(built, processes=1) as (port, _):
+            post(port, key, intake.WARM_UP, clients=clients, idempotent=idempotent)
+            drain(built, places)
+            before = stores.asked()
+            post(port, key, count, clients=clients, idempotent=idempotent)
+            what = f"{clients:2} clients{', Idempotency-Key' if idempotent else ''}"
+            print(f"taking in, {what:28} {stores.asked().line(before, count)}", flush=True)
+            sessions, connections = stores.sessions(), stores.redis_clients()
+        if clients > 1 and not idempotent:
+            print(f"one web process of 8 threads: {sessions} connections to PostgreSQL, {connections} to Redis")
+        print_drain(stores, places, count)
+        total += intake.WARM_UP + count
+    print_worker(stores)
+    return total
+
+
+def print_drain(stores: Stores, places: int, mails: int) -> None:
+    """Send what waits. The start of the worker and its end are counted with it."""
+    fresh, groups = "SELECT count(*) FROM mails_rollup", "SELECT count(DISTINCT lease) FROM mails_attempt"
+    [(rows_before,)], [(groups_before,)] = stores.ask(fresh), stores.ask(groups)
+    before = stores.asked()
+    drain(stores.built, places)
+    line = stores.asked().line(before, mails)
+    [(rows,)], [(taken,)] = stores.ask(fresh), stores.ask(groups)
+    print(
+        f"sending, {places:3} places, {mails / (taken - groups_before):5.1f} mails a group  {line},"
+        f" {(rows - rows_before) / mails:.3f} roll-up rows",
+        flush=True,
+    )
+
+
+def print_worker(stores: Stores) -> None:
+    """The connections of a worker that lives on."""
+    sessions, connections = stores.sessions(), stores.redis_clients()
+    worker = stores.built.start_worker()
+    house.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
+    house.until(lambda: stores.redis_clients() > connections)
+    print(
+        f"one worker: {stores.sessions() - sessions} connections to PostgreSQL,"
+        f" {stores.redis_clients() - connections} to Redis",
+        flush=True,
+    )
+    worker.terminate()
+    worker.wait()
+
+
+def print_rows(stores: Stores, mails: int, before: dict[str, tuple[int, int]]) -> None:
+    """Rows and bytes that each mail has left, and what autovacuum has to do for it."""
+    for table in TABLES:
+        [(rows, dead, moved)] = stores.ask(
+            "SELECT sum(n_tup_ins), sum(n_tup_upd + n_tup_del), sum(n_tup_upd - n_tup_hot_upd)"
+            f" FROM pg_stat_user_tables WHERE {PARTS}",
+            names(table),
+        )
+        updated = stores.ask(f"SELECT sum(n_tup_upd) FROM pg_stat_user_tables WHERE {PARTS}", names(table))[0][0]
+        hot = f", {1 - moved / updated:4.0%} of the updates HOT" if updated else ""
+        print(f"  mails_{table:15} {rows / mails:5.2f} rows written, {dead / mails:5.2f} left dead{hot}", flush=True)
+    stores.ask("VACUUM ANALYZE")
+    after, whole = sizes(stores), 0
+    for table in TABLES:
+        heap, indexes = (now - then for now, then in zip(after[table], before[table], strict=True))
+        whole += heap + indexes
+        print(f"  mails_{table:15} {heap / mails:6.0f} bytes of rows, {indexes / mails:6.0f} of indexes, a mail")
+    print(f"  all of it             {whole / mails:6.0f} bytes a mail", flush=True)
+
+
+def sizes(stores: Stores) -> dict[str, tuple[int, int]]:
+    """Bytes of rows (with what lies out of line) and of indexes of each table."""
+    sql = (
+        "SELECT coalesce(sum(pg_table_size(oid)), 0)::bigint, coalesce(sum(pg_indexes_size(oid)), 0)::bigint"
+        f" FROM pg_class WHERE relkind = 'r' AND ({PARTS})"
+    )
+    return {table: stores.ask(sql, names(table))[0] for table in TABLES}
+
+
+def names(table: str) -> tuple[str, str]:
+    """What `PARTS` asks for."""
+    return f"mails_{table}", f"mails_{table}\\_%" if table == "event" else ""
+
+
+def post(port: int, key: str, mails: int, *, clients: int, idempotent: bool) -> None:
+    """Post so many mails; returns when all are taken."""
+    counts = [mails // clients + (number < mails % clients) for number in range(clients)]
+    senders = [intake.Client(port, key, count, idempotent=idempotent, content=prose()) for count in counts]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    if sum(len(sender.latencies) for sender in senders) != mails:
+        raise SystemExit("Not all mails were taken.")
+
+
+def drain(built: House, places: int) -> None:
+    """Let a worker send what is due."""
+    house.wait_for(built.start("manage.py", "worker", "--burst", f"--places={places}"))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mails", type=int, default=2000, help="How many mails each figure is counted with.")
+    options = parser.parse_args()
+    house.check_mails(parser, options.mails)
+    house.say_what("Footprint", options.mails)
+    try:
+        with build() as stores:
+            before = sizes(stores)
+            print_rows(stores, measure_mails(stores, options.mails), before)
+    except servers.ProgramMissing as missing:
+        raise SystemExit(str(missing)) from missing
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""How many processes, cores and bytes a rate takes: `python bench/scaling.py [--web-ms 1.6 --worker-ms 0.45 …]`.
+
+Arithmetic and no measurement. What a mail costs is a parameter: take it from the benchmarks of your own machine
+(`intake.py`, `drain.py`, `rows.py` for CPU, `footprint.py` for bytes, statements and connections).
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+
+RATES = (10.0, 100.0, 1000.0, 1157.0)  # mails a second; the last is 100 million a day
+DAY = 86_400
+WORDS = {
+    "web_ms": (1.6, "CPU of the web processes for a mail, in ms."),
+    "worker_ms": (0.45, "CPU of the worker for a mail, in ms."),
+    "database_ms": (0.75, "CPU of PostgreSQL for a mail, taken in and sent, in ms."),
+    "call_ms": (200.0, "How long the provider takes for a call, in ms."),
+    "busy": (0.6, "Share of a core, or of a worker's places, that is to be used; the rest is for peaks."),
+    "threads": (8, "WEB_THREADS, each with a connection to PostgreSQL."),
+    "places": (256, "MERCURY_PLACES of each worker."),
+    "disk_bytes": (6700, "Bytes that a mail leaves on disk, with its indexes; idempotency keys go after a day."),
+    "wal_bytes": (9000, "Bytes of write-ahead log of a mail, taken in and sent."),
+    "database_cores": (16, "Cores of one PostgreSQL server."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one mail costs, and what one process has."""
+
+    web_ms: float
+    worker_ms: float
+    database_ms: float
+    call_ms: float
+    busy: float
+    threads: int
+    places: int
+    disk_bytes: int
+    wal_bytes: int
+    database_cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a rate takes."""
+
+    web: int  # processes; each uses one core at most
+    workers: int  # processes; each uses one core at most
+    calls: float  # under way at once
+    cores: float  # of PostgreSQL
+    databases: int
+    connections: int
+    wal: float  # bytes a second
+    disk: float  # bytes a day
+
+
+def need(rate: float, costs: Costs) -> Need:
+    """The need of so many mails a second. Pure."""
+    web = _whole(rate * costs.web_ms / 1000 / costs.busy)
+    calls = rate * costs.call_ms / 1000  # Little's law
+    workers = max(_whole(rate * costs.worker_ms / 1000 / costs.busy), _whole(calls / costs.places / costs.busy))
+    cores = rate * costs.database_ms / 1000 / costs.busy
+    return Need(
+        web,
+        workers,
+        calls,
+        cores,
+        databases=_whole(cores / costs.database_cores),
+        connections=web * costs.threads + workers,
+        wal=rate * costs.wal_bytes,
+        disk=rate * DAY * costs.disk_bytes,
+    )
+
+
+def capacity(costs: Costs) -> str:
+    """What one of each carries."""
+    return (
+        f"One web process: {1000 / costs.web_ms * costs.busy:.0f} mails/s."
+        f" One worker: {min(1000 / costs.worker_ms, costs.places * 1000 / costs.call_ms) * costs.busy:.0f}."
+        f" One core of PostgreSQL: {1000 / costs.database_ms * costs.busy:.0f}."
+        f" All at {costs.busy:.0%} of what they can."
+    )
+
+
+def table(rates: list[float], costs: Costs) -> str:
+    """One line a rate."""
+    head = (
+        " mails/s  mails/day    web  workers  calls at once  cores of PostgreSQL  databases  connections"
+        "  WAL MB/s  disk GB/day  GB/month"
+    )
+    lines = [head]
+    for rate in rates:
+        found = need(rate, costs)
+        lines.append(
+            f"{rate:8.0f} {rate * DAY / 1e6:8.1f} M {found.web:6} {found.workers:8} {found.calls:14.0f}"
+            f" {found.cores:20.1f} {found.databases:10} {found.connections:12} {found.wal / 1e6:9.1f}"
+            f" {found.disk / 1e9:12.1f} {found.disk * 30 / 1e9:9.0f}"
+        )
+    return "\n".join(lines)
+
+
+def _whole(share: float) -> int:
+    return max(1, math.ceil(share))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--rate", type=float, action="append", help="Mails a second (repeatable).")
+    for name, (default, words) in WORDS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=words)
+    options = vars(parser.parse_args())
+    rates = options.pop("rate") or list(RATES)
+    if min([*rates, *options.values()]) <= 0 or options["busy"] > 1:
+        parser.error("All figures are above 0, and --busy is 1 at most.")
+    costs = Costs(**options)
+    print(capacity(costs))
+    print(table(rates, costs))
+
+
+if __name__ == "__main__":
+    main()
