@@ -5,18 +5,19 @@ The doors (API, admin, pages, commands) call these. What an order comes to is `o
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from django.db import transaction
 
-from mails import house, jobs, orders, search
+from mails import bulk, house, jobs, orders, search, selection
 from mails.lanes import Lane
-from mails.models import Mail
+from mails.models import BulkOrder, Mail
 from mails.orders import Carried, Order
 from mails.querysets import MailQuerySet
-from mails.states import DUE, Action, HoldReason, Status
+from mails.selection import where
+from mails.states import DUE, Action, Also, Status
 from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.outcomes import Fault
@@ -24,20 +25,13 @@ from providers.outcomes import Fault
 MAX_NOTE = 500  # characters
 BATCH = 500  # mails in one transaction
 COUNTED_AT_MOST = 100_000  # mails that wait; an index serves it
-_MADE_DUE = frozenset({Action.RELEASE, Action.REPROCESS, Action.NOT_SENT})
-_REACH = {
-    Action.CANCEL: {Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD},
-    Action.HOLD: {Status.QUEUED, Status.SENDING, Status.WAITING},
-    Action.RELEASE: {Status.HELD, Status.SENDING},
-    Action.REPROCESS: {Status.DISCARDED, Status.EXPIRED, Status.WAITING, Status.HELD},
-    Action.SENT: {Status.HELD},
-    Action.NOT_SENT: {Status.HELD},
-}
+_MADE_DUE = frozenset({Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT})
 PAST = {
     Action.CANCEL: "cancelled",
     Action.HOLD: "held",
     Action.RELEASE: "released",
     Action.REPROCESS: "sent anew",
+    Action.RETRY: "tried at once",
     Action.SENT: "settled",
     Action.NOT_SENT: "settled",
 }
@@ -49,7 +43,7 @@ class NotPossible(Exception):
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...], *, moving: bool = False) -> None:
         can = ", ".join(one.label.lower() for one in possible)
         cure = "It moves on right now: ask again." if moving else f"Possible now: {can or 'nothing'}."
-        super().__init__(f"The mail is {_where(mail)}, so it cannot be {PAST[action]}. {cure}")
+        super().__init__(f"The mail is {where(mail)}, so it cannot be {PAST[action]}. {cure}")
         self.mail = mail
         self.possible = possible
 
@@ -72,12 +66,13 @@ class Acted:
                 f"the mail is {PAST[action]} as soon as the call is closed."
             )
         if not self.changed:
-            return f"The mail is {_where(self.mail)} already."
+            return f"The mail is {where(self.mail)} already."
         return {
             Action.CANCEL: "The mail is cancelled. It will not be sent.",
             Action.HOLD: "The mail is held until it is released.",
             Action.RELEASE: "The mail is released and due at once.",
             Action.REPROCESS: "The mail is queued, and begins again with all accounts.",
+            Action.RETRY: "The mail is due at once, instead of at its next round's time.",
             Action.SENT: "The mail is settled as sent.",
             Action.NOT_SENT: "The mail is settled as not sent, and queued for the next account.",
         }[action]
@@ -101,6 +96,8 @@ def prospect(mail: Mail, action: Action) -> list[str]:
             return [f"The mail stays here until it is released, at the latest by {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
         case Action.RELEASE:
             return ["The mail is due at once.", *doubt, _outlook().words()]
+        case Action.RETRY:
+            return ["The mail's next round begins at once. It goes on as it stands.", *doubt, _outlook().words()]
         case Action.REPROCESS:
             again = ["It was refused for its own sake, so it is likely to be refused again."]
             return [
@@ -146,11 +143,12 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What an order would do to a number of mails. `left_out`: why -> how many."""
+    """What an order would do to a number of mails. `left_out`: why -> how many. `more`: there are more to look at."""
 
     eligible: list[uuid.UUID]
     causes: list[Cause]
     left_out: Counter[str]
+    more: bool = False
 
 
 @dataclass(slots=True)
@@ -163,27 +161,37 @@ class Tally:
     changed: int = 0  # moved on between survey and order, so that it is not possible any more
 
 
-def survey(action: Action, mails: MailQuerySet, *, asked_for: bool = False, limit: int | None = None) -> Survey:
+def survey(
+    action: Action,
+    mails: MailQuerySet,
+    *,
+    also: Collection[Also] = (),
+    limit: int | None = None,
+    look_at: int | None = None,
+) -> Survey:
     """Look what the order would do to these mails, and leave out those that it would do no good. Changes nothing.
 
-    `asked_for`: they were named, by their ids or their reason, so that those are taken too that may have been sent
-    already, or that will be refused again for their own sake. `limit` counts the eligible ones, oldest first.
+    `also`: whom it takes too because they were asked for. `limit` counts the eligible ones, oldest first; `look_at`
+    all of them.
     """
     eligible: list[uuid.UUID] = []
     groups: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
     outlook = _outlook()
-    columns = ("id", "status", "reason_code", "fault", "policy", "doubtful", "wish", "text_removed_at")
-    for mail in mails.order_by("id").only(*columns).iterator(BATCH):
+    more = False
+    for number, mail in enumerate(selection.read(mails, look_at and look_at + 1).iterator(BATCH)):
         if limit is not None and len(eligible) >= limit:
             break
-        if why := _why_not(mail, action, asked_for=asked_for):
+        if look_at is not None and number == look_at:
+            more = True
+            break
+        if why := selection.why_not(mail, action, also=also):
             left_out[why] += 1
             continue
         eligible.append(mail.pk)
         groups[(_cause(mail), *_forecast(mail, action, outlook))] += 1
     causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
-    return Survey(eligible, causes, left_out)
+    return Survey(eligible, causes, left_out, more)
 
 
 def act_on(mail_ids: Sequence[uuid.UUID], order: Order, *, on_progress: Callable[[int], None] | None = None) -> Tally:
@@ -200,21 +208,10 @@ def act_on(mail_ids: Sequence[uuid.UUID], order: Order, *, on_progress: Callable
     return tally
 
 
-def within_reach(action: Action, mails: MailQuerySet) -> MailQuerySet:
-    """Those of the mails that stand where the order may be possible at all."""
-    return mails.filter(status__in=_REACH[action])
-
-
-def _why_not(mail: Mail, action: Action, *, asked_for: bool) -> str:
-    if action not in orders.possible(mail):
-        if mail.status == Status.HELD and orders.needs_evidence(mail):
-            return "the outcome is unknown: settle it first"
-        return f"{_where(mail)}"
-    if action != Action.REPROCESS or asked_for:
-        return ""
-    if mail.doubtful:
-        return "it may have been sent already: name it by its id"
-    return "will be refused again: a fault of the mail itself" if mail.fault == Fault.MESSAGE else ""
+def begin(asked: BulkOrder, *, seconds: float) -> None:
+    """Work on an order for many mails here and now, at most so long; the background does the rest."""
+    if bulk.work_on(asked, seconds=seconds).done and asked.action in _MADE_DUE:
+        _wake(Lane.values)
 
 
 def _cause(mail: Mail) -> str:
@@ -296,14 +293,3 @@ def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
 def _wake(lanes: Iterable[str]) -> None:
     for lane in lanes:
         transaction.on_commit(partial(jobs.wake, lane), robust=True)
-
-
-def _where(mail: Mail) -> str:
-    if mail.status == Status.HELD:
-        return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
-    words = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}.get(
-        Status(mail.status), mail.get_status_display().lower()
-    )
-    if mail.text_removed_at:
-        return f"{words}, and its text was removed on {mail.text_removed_at:%Y-%m-%d}"
-    return words

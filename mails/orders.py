@@ -109,7 +109,7 @@ def possible(mail: Mail) -> tuple[Action, ...]:
         case Status.QUEUED:
             return (Action.HOLD, Action.CANCEL)
         case Status.WAITING:
-            return (Action.REPROCESS, Action.HOLD, Action.CANCEL)
+            return (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.CANCEL)
         case Status.SENDING:
             return _during_a_call(mail.wish)
         case Status.HELD:
@@ -147,6 +147,9 @@ def upshot(order: Order, state: MailState, recipients: Iterable[WithOutcome], *,
         case Action.RELEASE:
             event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob())
             return Upshot(_queued(state, now, reason_code=""), (event,))
+        case Action.RETRY:
+            event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob(action=Action.RETRY))
+            return Upshot(_queued(state, now), (event,))
         case Action.REPROCESS:
             return _reprocessed(order, state, listed, now_ns)
         case Action.SENT:
@@ -229,7 +232,7 @@ def carry_out(order: Order, mails: Sequence[Mail]) -> Carried:
             steps.append(_step(order, mail, now_ns))
     with transaction.atomic():
         carried.done.update(lifecycle.record(steps))
-        if order.action in (Action.RELEASE, Action.REPROCESS, Action.NOT_SENT):
+        if order.action in (Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT):
             lifecycle.prolong(carried.done, _time_enough(order, now_ns))
         carried.wished.update(_wish(order, calling, now_ns) if calling else ())
     carried.changed.update({step.mail_id for step in steps} - carried.done, calling - carried.wished)

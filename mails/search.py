@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from urllib.parse import urlencode
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
 from mails.models import Mail, Recipient, first_id
 from mails.querysets import MailQuerySet
 from mails.sentences import clean
-from mails.states import LEASED, HoldReason, Status
+from mails.states import LEASED, HoldReason, Source, Status
 
 # What a list may be narrowed to, in the order people read it: name -> (words, condition).
 STATES: dict[str, tuple[str, Q]] = {
@@ -131,10 +134,81 @@ def since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> MailQuery
     return mails.filter(pk__gte=first_id(now - age))
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What the operators' list is narrowed by, under the names that its URL has."""
+
+    q: str = ""
+    state: str = ""
+    account: str = ""  # "-": none yet
+    lane: str = ""
+    app: str = ""  # an API key's number, or the door: `form`, `command`
+    age: str = ""
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Filter:
+        """The filter that a URL's query asks for."""
+        return cls(**{name: query.get(name, "").strip() for name in cls.__dataclass_fields__})
+
+    def as_query(self) -> str:
+        """The query that `of` reads."""
+        return urlencode({name: value for name, value in asdict(self).items() if value})
+
+    def narrow(self, mails: MailQuerySet, now: dt.datetime) -> MailQuerySet:
+        """The mails of `mails` that fit; none if a value cannot be one. Raises UnknownSearchWord."""
+        values = (self.state, self.account, self.lane, self.app, self.age)
+        if any(clean(value) != value for value in values):
+            return mails.none()
+        for value, condition in zip(values, (_state, _account, _lane, _app), strict=False):
+            if value:
+                mails = mails.filter(condition(value))
+        if self.age:
+            mails = since(mails, AGES[self.age][1], now) if self.age in AGES else mails.none()
+        return narrow(mails, self.q)
+
+
+_NONE = Q(pk__in=())
+
+
+def _state(value: str) -> Q:
+    return STATES[value][1] if value in STATES else _NONE
+
+
+def _account(value: str) -> Q:
+    return Q(provider="" if value == "-" else value)
+
+
+def _lane(value: str) -> Q:
+    return Q(lane=value)
+
+
+def _app(value: str) -> Q:
+    if value.isascii() and value.isdigit() and len(value) < 19:
+        return Q(api_key_id=int(value))
+    return Q(source=value) if value in (Source.FORM, Source.COMMAND) else _NONE
+
+
 def counted(mails: MailQuerySet, bound: int) -> str:
     """How many mails there are, in words; reads at most `bound` of them: `1,840` or `10,000+`."""
     count = mails.order_by()[: bound + 1].count()
     return f"{bound:,}+" if count > bound else f"{count:,}"
+
+
+def estimated(mails: MailQuerySet, at_least: int = 0) -> str:
+    """About how many mails there are, by the database's own statistics: `≈ 1,200,000`; empty where it keeps none.
+
+    Reads no mail.
+    """
+    if "JSON" not in connection.features.supported_explain_formats:
+        return ""
+    rows = max(at_least, int(json.loads(mails.order_by().explain(format="json"))[0]["Plan"]["Plan Rows"]))
+    return f"≈ {round(rows, 2 - len(str(rows))):,}"
+
+
+def roughly(mails: MailQuerySet, bound: int) -> str:
+    """How many mails there are: exact up to `bound`, above that an estimate, or `10,000+` where there is none."""
+    count = counted(mails, bound)
+    return (estimated(mails, at_least=bound) if count.endswith("+") else "") or count
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,8 @@ def _why(blob: Blob) -> list[str]:
 
 
 def _released(mail: Mail, blob: Blob) -> Entry:
-    return Entry("Released", parts=("It is due at once.", *_why(blob)), tone="active", icon="again")
+    title = "To be tried now" if blob.text("action") == Action.RETRY else "Released"
+    return Entry(title, parts=("It is due at once.", *_why(blob)), tone="active", icon="again")
 
 
 def _reprocess(mail: Mail, blob: Blob) -> Entry:

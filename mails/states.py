@@ -86,8 +86,16 @@ class Action(TextChoices):
     HOLD = "hold", "Hold"
     RELEASE = "release", "Release"
     REPROCESS = "reprocess", "Reprocess"
+    RETRY = "retry", "Retry now"
     SENT = "sent", "It was sent"
     NOT_SENT = "not-sent", "It was not sent"
+
+
+class Also(TextChoices):
+    """Mails that an order for many leaves out unless they are asked for."""
+
+    DOUBTFUL = "doubtful", "it may have been sent already"
+    REFUSED = "refused", "will be refused again: a fault of the mail itself"
 
 
 class Policy(TextChoices):

@@ -1,7 +1,8 @@
 """Mails for operators: the list with its filters, and everything about one mail. What changes one is `steering`'s."""
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -13,10 +14,11 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from mails import message, search, timeline
-from mails.admin import steering
+from mails.admin import bulk, export, steering
 from mails.lanes import Lane
 from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
+from mails.search import Filter
 from mails.states import Source
 from providers.models import Account
 
@@ -69,21 +71,29 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
 
     def get_urls(self) -> list[URLPattern]:
         """Django's pages, and those of the actions."""
-        action = self.admin_site.admin_view(steering.action_view)
-        return [path("<uuid:mail_id>/action/<str:verb>/", action, name="mails_mail_action"), *super().get_urls()]
+        guarded = self.admin_site.admin_view
+        return [
+            path("bulk/", guarded(bulk.bulk_view), name="mails_mail_bulk"),
+            path("export/", guarded(export.export_view), name="mails_mail_export"),
+            path("<uuid:mail_id>/action/<str:verb>/", guarded(steering.action_view), name="mails_mail_action"),
+            *super().get_urls(),
+        ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The list. Every filter is a parameter of the URL, so that it can be kept and passed on."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         chosen = request.GET
-        words, state = chosen.get("q", "").strip(), chosen.get("state", "")
-        facets = _facets(chosen.get)
-        found, error = _narrowed(facets, words)
-        narrowed = bool(words) or any(facet.current for facet in facets)
-        counting = not (narrowed and _is_big())
+        selected = Filter.of(chosen)
+        facets = _facets(selected)
+        found, error = _narrowed(replace(selected, state=""))
+        narrowed = bool(selected.q) or any(facet.current for facet in facets)
+        count = _counting(narrowed=narrowed, searched=bool(selected.q))
+        chips = _chips(found, count)
+        all_count = count(found)
+        counts = {"": all_count} | {chip.name: chip.count for chip in chips}
         page = search.page(
-            _in_state(found, state).select_related("api_key", "user"),
+            _in_state(found, selected.state).select_related("api_key", "user"),
             before=chosen.get("before", ""),
             after=chosen.get("after", ""),
             size=MAILS_A_PAGE,
@@ -93,13 +103,17 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "title": "Mails",
             "opts": self.opts,
             "page": page,
-            "chips": _chips(found, counting=counting),
-            "all_count": search.counted(found, COUNTED_AT_MOST) if counting else "",
-            "state": state if state in search.STATES else "",
+            "chips": chips,
+            "all_count": all_count,
+            "matching": counts.get(selected.state, ""),
+            "state": selected.state,
+            "state_label": search.STATES[selected.state][0] if selected.state in search.STATES else selected.state,
             "facets": facets,
             "in_force": [facet for facet in facets if facet.current],
-            "words": words,
-            "list_query": _list_query(chosen),
+            "words": selected.q,
+            "list_query": selected.as_query(),
+            "hidden": [(name, value) for name, value in asdict(selected).items() if value],
+            "offered": [(one.value, one.label) for one in bulk.OFFERED],
             "search_help": search.HELP,
             "search_error": error,
             "none_at_all": not page.mails and not Mail.objects.exists(),
@@ -139,14 +153,6 @@ def _mail(object_id: str) -> Mail:
         raise Http404("There is no such mail.") from None
 
 
-def _list_query(chosen: QueryDict) -> str:
-    """What the list is narrowed by, for the pages of its mails: they lead on to its next mail and back to it."""
-    kept = chosen.copy()
-    for name in ("before", "after"):
-        kept.pop(name, None)
-    return kept.urlencode()
-
-
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """The mails beside one in a list, newest first; None at its ends."""
@@ -156,8 +162,8 @@ class Neighbours:
 
 
 def _neighbours(mail: Mail, chosen: QueryDict) -> Neighbours:
-    found, _error = _narrowed(_facets(chosen.get), chosen.get("q", "").strip())
-    mails = _in_state(found, chosen.get("state", "")).order_by("pk").values_list("pk", flat=True)
+    found, _error = _narrowed(Filter.of(chosen))
+    mails = found.order_by("pk").values_list("pk", flat=True)
     return Neighbours(
         newer=mails.filter(pk__gt=mail.pk).first(),
         older=mails.filter(pk__lt=mail.pk).last(),
@@ -165,7 +171,14 @@ def _neighbours(mail: Mail, chosen: QueryDict) -> Neighbours:
 
 
 def _in_state(found: MailQuerySet, state: str) -> MailQuerySet:
-    return found.filter(search.STATES[state][1]) if state in search.STATES else found
+    return Filter(state=state).narrow(found, timezone.now())
+
+
+def _counting(*, narrowed: bool, searched: bool) -> Callable[[MailQuerySet], str]:
+    """How to count: through a filter, which no index may serve, a big table is only estimated, and not with words."""
+    if not narrowed or not _is_big():
+        return lambda mails: search.roughly(mails, COUNTED_AT_MOST)
+    return (lambda _mails: "") if searched else search.estimated
 
 
 def _is_big() -> bool:
@@ -173,51 +186,27 @@ def _is_big() -> bool:
     return Mail.objects.order_by()[: COUNTED_AT_MOST + 1].count() > COUNTED_AT_MOST
 
 
-def _chips(found: MailQuerySet, *, counting: bool) -> list[Chip]:
-    """The states with their numbers, each read from an index up to a bound; rare ones only where there are any."""
-    chips = [
-        Chip(name, label, search.counted(found.filter(condition), COUNTED_AT_MOST) if counting else "")
-        for name, (label, condition) in search.STATES.items()
-    ]
+def _chips(found: MailQuerySet, count: Callable[[MailQuerySet], str]) -> list[Chip]:
+    """The states with their numbers; rare ones only where there are any."""
+    chips = [Chip(name, label, count(found.filter(condition))) for name, (label, condition) in search.STATES.items()]
     return [chip for chip in chips if chip.count != "0" or chip.name not in ("held", "expired", "cancelled")]
 
 
-def _facets(chosen: Any) -> list[Facet]:
+def _facets(chosen: Filter) -> list[Facet]:
     accounts = [(name, name) for name in Account.objects.values_list("name", flat=True)]
     keys = ApiKey.objects.values_list("pk", "name")[:APPLICATIONS_SHOWN]
     doors = [(Source.FORM.value, "Form"), (Source.COMMAND.value, "Command line")]
     return [
-        Facet("account", "account", [*accounts, ("-", "none yet")], chosen("account", "")),
-        Facet("lane", "lane", list(Lane.choices), chosen("lane", "")),
-        Facet("application", "app", [*((str(pk), name) for pk, name in keys), *doors], chosen("app", "")),
-        Facet("age", "age", [(name, label) for name, (label, _age) in search.AGES.items()], chosen("age", "")),
+        Facet("account", "account", [*accounts, ("-", "none yet")], chosen.account),
+        Facet("lane", "lane", list(Lane.choices), chosen.lane),
+        Facet("application", "app", [*((str(pk), name) for pk, name in keys), *doors], chosen.app),
+        Facet("age", "age", [(name, label) for name, (label, _age) in search.AGES.items()], chosen.age),
     ]
 
 
-def _narrowed(facets: list[Facet], words: str) -> tuple[MailQuerySet, str]:
-    """The mails that fit every filter and word, and what is wrong with the words."""
-    mails = Mail.objects.all()
-    for facet in facets:
-        if facet.current:
-            mails = _filtered(mails, facet)
+def _narrowed(selected: Filter) -> tuple[MailQuerySet, str]:
+    """The mails that fit, and what is wrong with the words."""
     try:
-        return search.narrow(mails, words), ""
+        return selected.narrow(Mail.objects.all(), timezone.now()), ""
     except search.UnknownSearchWord as unknown:
-        return mails.none(), str(unknown)
-
-
-def _filtered(mails: MailQuerySet, facet: Facet) -> MailQuerySet:
-    value = facet.current
-    match facet.parameter:
-        case "app" if value.isascii() and value.isdigit() and len(value) < 19:  # also keys that are not listed
-            return mails.filter(api_key_id=int(value))
-        case _ if value not in dict(facet.choices):
-            return mails.none()
-        case "account":
-            return mails.filter(provider="" if value == "-" else value)
-        case "lane":
-            return mails.filter(lane=value)
-        case "age":
-            return search.since(mails, search.AGES[value][1], timezone.now())
-        case _:
-            return mails.filter(source=value)
+        return Mail.objects.none(), str(unknown)

@@ -21,6 +21,7 @@ _WORDS = {
     Action.CANCEL: ("Cancel this mail?", "Cancel the mail"),
     Action.HOLD: ("Hold this mail?", "Hold the mail"),
     Action.RELEASE: ("Release this mail?", "Release the mail"),
+    Action.RETRY: ("Try this mail now?", "Retry now"),
     Action.REPROCESS: ("Send this mail anew?", "Reprocess the mail"),
     Action.SENT: ("It was sent?", "It was sent: close as Sent"),
     Action.NOT_SENT: ("It was not sent?", "It was not sent: try the next provider"),
@@ -37,17 +38,17 @@ _NOTE = {
 
 def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResponse:
     """Say what the action will come to for this mail; do it when that was confirmed, and say what happened."""
-    _check_permission(request)
+    check_permission(request)
     mail = get_object_or_404(Mail, pk=mail_id)
     action = _action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
     if action not in orders.possible(mail):
         messages.warning(request, str(NotPossible(mail, action, orders.possible(mail))))
         return page
-    note, fault = _note(request)
+    reason, fault = note(request)
     if request.method == "POST" and not fault:
         try:
-            acted = actions.act(mail.pk, Order(action, _by(request), note))
+            acted = actions.act(mail.pk, Order(action, by(request), reason))
         except NotPossible as too_late:
             messages.warning(request, str(too_late))
         else:
@@ -63,7 +64,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         ],
         "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *actions.prospect(mail, action)],
         "button": button,
-        "fields": [_NOTE | {"value": note}],
+        "fields": [_NOTE | {"value": reason}],
         "errors": [fault] if fault else [],
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }
@@ -72,15 +73,15 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
 
 def house_view(request: HttpRequest, verb: str) -> HttpResponse:
     """Hold or release the whole house: say what that means, then do it."""
-    _check_permission(request)
+    check_permission(request)
     if verb not in {"hold", "release"}:
         raise Http404("The house can be held and released.")
-    note, fault = _note(request)
+    reason, fault = note(request)
     if request.method == "POST" and not fault:
         if verb == "hold":
-            changed, words = actions.hold_house(by=_by(request), note=note), "The house is held."
+            changed, words = actions.hold_house(by=by(request), note=reason), "The house is held."
         else:
-            changed, words = actions.release_house(by=_by(request)), "The house is released: mails go out."
+            changed, words = actions.release_house(by=by(request)), "The house is released: mails go out."
         messages.success(request, words if changed else "It was so before.")
         return redirect("admin:index")
     holding = {
@@ -90,7 +91,7 @@ def house_view(request: HttpRequest, verb: str) -> HttpResponse:
             "Mails are taken as ever, and wait. Calls under way end, and no other follows them.",
         ],
         "button": "Hold all mail",
-        "fields": [_NOTE | {"note": "Kept, with your name.", "value": note}],
+        "fields": [_NOTE | {"note": "Kept, with your name.", "value": reason}],
     }
     hold = house.hold()
     since = (
@@ -112,7 +113,8 @@ def _confirm(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     )
 
 
-def _check_permission(request: HttpRequest) -> None:
+def check_permission(request: HttpRequest) -> None:
+    """Raise PermissionDenied unless the person may change mails."""
     if not request.user.has_perm("mails.change_mail"):
         raise PermissionDenied
 
@@ -124,13 +126,14 @@ def _action(verb: str) -> Action:
         raise Http404("There is no such action.") from None
 
 
-def _note(request: HttpRequest) -> tuple[str, str]:
+def note(request: HttpRequest) -> tuple[str, str]:
     """The reason that was typed, and what is wrong with it."""
-    note = request.POST.get("note", "").strip()
-    if len(note) > MAX_NOTE or clean(note) != note:
-        return clean(note)[:MAX_NOTE], f"Why: at most {MAX_NOTE} characters, none of them a control character."
-    return note, ""
+    typed = request.POST.get("note", "").strip()
+    if len(typed) > MAX_NOTE or clean(typed) != typed:
+        return clean(typed)[:MAX_NOTE], f"Why: at most {MAX_NOTE} characters, none of them a control character."
+    return typed, ""
 
 
-def _by(request: HttpRequest) -> str:
+def by(request: HttpRequest) -> str:
+    """Who asks, as events and orders keep it."""
     return f"user:{request.user.get_username()}"[:128]

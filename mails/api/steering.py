@@ -40,8 +40,9 @@ def parse(verb: str, data: Mapping[str, Any]) -> Wanted:
 
 
 def verbs(possible: Iterable[Action]) -> list[str]:
-    """The actions as paths call them."""
-    return list(dict.fromkeys("settle" if action in _OUTCOMES else str(action) for action in possible))
+    """The actions as paths call them; to retry at once is for operators."""
+    offered = [action for action in possible if action != Action.RETRY]
+    return list(dict.fromkeys("settle" if action in _OUTCOMES else str(action) for action in offered))
 
 
 def _fault_of_note(note: Any) -> str:

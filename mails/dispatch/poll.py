@@ -12,7 +12,7 @@ from dataclasses import asdict
 import structlog
 from django.conf import settings
 
-from mails import event_months, retention, rollups
+from mails import bulk, event_months, retention, rollups
 from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
@@ -73,6 +73,11 @@ def _roll_up(worker: str) -> None:
         rollups.turn()
 
 
+def _bulk(worker: str) -> None:
+    if duty.is_mine(bulk.DUTY, worker) and bulk.turn():
+        wake()
+
+
 def _make_months(worker: str) -> None:
     if duty.is_due(event_months.DUTY, worker, every=event_months.EVERY):
         event_months.prepare(database_clock.now())
@@ -99,6 +104,7 @@ _DUTIES: dict[str, Callable[[str], None]] = {
     rollups.DUTY: _roll_up,
     event_months.DUTY: _make_months,
     retention.DUTY: _remove_what_is_old,
+    bulk.DUTY: _bulk,
 }
 
 

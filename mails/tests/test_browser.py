@@ -15,8 +15,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import keys
+from mails import bulk, keys
 from mails.models import Mail
+from mails.orders import Order
+from mails.search import Filter
+from mails.states import Action
 from mails.tests.builders import a_mail, drain
 from mails.tests.people import PASSWORD, browser_of, hermes, zeus
 from mercury.lib import mail_html
@@ -188,6 +191,47 @@ def test_a_lost_connection_is_said_and_tried_again(visitor):
     expect(page.locator("#live-words")).to_contain_text("Live", timeout=6 * SECONDS)
 
     visitor.complaints.clear()  # the browser itself reports the aborted request
+
+
+def test_mails_are_reprocessed_in_bulk(visitor):
+    for number in range(3):
+        a_mail(subject=f"Invoice {number}")
+    given_up = {"status": "discarded", "reason_code": "http-503", "fault": "provider", "next_attempt_at": None}
+    Mail.objects.update(**given_up)
+    page = visitor.sign_in(hermes(), "/admin/mails/mail/?state=discarded")
+
+    page.get_by_role("checkbox", name="Tick Invoice 1").check()
+    expect(page.get_by_text("1 of 3 ticked")).to_be_visible()
+    page.get_by_role("button", name="For ticked mails").click()
+    expect(page.locator("h1")).to_have_text("Reprocess 1 mail?")
+    page.get_by_role("link", name="Back, change nothing").click()
+    page.get_by_role("checkbox", name="Tick this page").check()
+    expect(page.get_by_text("3 of 3 ticked")).to_be_visible()
+    page.get_by_role("button", name="For all 3 that match").click()
+    expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts take mail")
+    page.fill("#id_note", "olympus is back")
+    page.get_by_role("button", name="Reprocess 3 mails").click()
+
+    expect(page.get_by_text("3 queued, 0 left out.")).to_be_visible()
+    expect(page.get_by_text("“olympus is back”")).to_be_visible()
+    assert set(Mail.objects.values_list("status", flat=True)) == {"queued"}
+
+
+def test_a_bulk_order_in_the_background_is_watched_live(visitor, monkeypatch):
+    monkeypatch.setattr("mails.admin.bulk.AT_ONCE", 1)
+    a_mail()
+    a_mail()
+    page = visitor.sign_in(hermes(), "/admin/mails/mail/bulk/?action=hold&scope=all")
+
+    page.get_by_role("button", name="Hold 2 mails").click()
+    expect(page.get_by_text("0 of 2 mails looked at")).to_be_visible()
+    expect(page.locator("#live-words")).to_contain_text("Live")
+    working = threading.Thread(target=bulk.turn)
+    working.start()
+    working.join()
+
+    expect(page.get_by_text("2 held, 0 left out.")).to_be_visible(timeout=8 * SECONDS)
+    expect(page.locator("#poller")).to_have_count(0)
 
 
 def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
@@ -375,6 +419,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     unknown = a_mail(policy="at-most-once")
     drained_beside()
     queued = a_mail()
+    order = bulk.ask(Order(Action.HOLD, "user:hermes", "why"), Filter(), at=queued.created_at, words="all mails")
     account = f"/admin/providers/account/{olympus.account.pk}"
     with_html = hostile("https://evil.example")
     return [
@@ -386,6 +431,9 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
         "/mails/00000000-0000-7000-8000-000000000000",
         "/admin/",
         "/admin/mails/mail/",
+        "/admin/mails/mail/bulk/?action=cancel&scope=all",
+        f"/admin/mails/bulkorder/{order.pk}/change/",
+        "/admin/mails/bulkorder/",
         f"/admin/mails/mail/{sent.pk}/change/",
         f"/admin/mails/mail/{unknown.pk}/change/",
         "/admin/providers/account/",

@@ -1,0 +1,126 @@
+"""Orders for many mails: kept as a row, and worked through in batches, oldest mail first, whatever process dies meanwhile.
+
+Whoever asks sees to it that it was said first what will be done. A batch and its count are one transaction: no mail is
+done twice or counted twice.
+"""
+
+import datetime as dt
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+from django.db import transaction
+from django.db.models import F
+from django.http import QueryDict
+
+from mails import orders, search, selection
+from mails.models import BulkOrder, Mail, first_id
+from mails.orders import Order
+from mails.querysets import MailQuerySet
+from mails.search import Filter
+from mails.states import Action, Also
+from mercury.lib import database_clock
+
+DUTY = "bulk-orders"
+BATCH = 250  # mails in one transaction
+SECONDS_A_TURN = 0.5  # the drain's database thread waits for a turn
+
+
+def chosen(action: Action, selected: Filter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
+    """The mails that are ticked, or that fit the filter, stand where the order may be possible, and had come in by `at`.
+
+    Raises UnknownSearchWord.
+    """
+    if isinstance(selected, Filter):
+        come_in = Mail.objects.filter(pk__lt=first_id(at + dt.timedelta(milliseconds=1)))
+        return selection.within_reach(action, selected.narrow(come_in, at))
+    return Mail.objects.filter(pk__in=selected)
+
+
+def ask(
+    order: Order,
+    selected: Filter | Sequence[uuid.UUID],
+    *,
+    at: dt.datetime,
+    words: str,
+    also: Sequence[Also] = (),
+    total: int | None = None,
+) -> BulkOrder:
+    """Keep the order; whoever has the duty begins within seconds. `words` say what was chosen, for people."""
+    return BulkOrder.objects.create(
+        action=order.action,
+        asked_by=order.by,
+        asked_at=at,
+        note=order.note,
+        words=words,
+        query=selected.as_query() if isinstance(selected, Filter) else "",
+        ticked=None if isinstance(selected, Filter) else [str(mail_id) for mail_id in selected],
+        also=list(also),
+        total=total,
+    )
+
+
+def turn() -> bool:
+    """Work on the oldest order that is not finished, for about half a second. Whether that changed a mail."""
+    bulk = BulkOrder.objects.filter(finished_at=None).order_by("id").first()
+    return bulk is not None and bool(work_on(bulk, seconds=SECONDS_A_TURN).done)
+
+
+def work_on(bulk: BulkOrder, *, seconds: float) -> BulkOrder:
+    """Work through the order's batches until it is finished, or the time is over; returns it as it stands then."""
+    until = time.monotonic() + seconds
+    while bulk.finished_at is None:
+        _step(bulk)
+        bulk = BulkOrder.objects.get(pk=bulk.pk)
+        if time.monotonic() >= until:
+            break
+    return bulk
+
+
+def stop(bulk_id: uuid.UUID, *, by: str) -> bool:
+    """Do no more of it; False if it was finished before."""
+    going_on = BulkOrder.objects.filter(pk=bulk_id, finished_at=None)
+    return bool(going_on.update(finished_at=database_clock.now(), stopped_by=by))
+
+
+def sentence(bulk: BulkOrder) -> str:
+    """What was done so far."""
+    left_out = sum(bulk.left_out.values())
+    return selection.told(
+        Action(bulk.action), done=bulk.done, wished=bulk.wished, changed=bulk.changed, left_out=left_out
+    )
+
+
+@transaction.atomic
+def _step(bulk: BulkOrder) -> None:
+    """One batch, unless another process has taken it meanwhile."""
+    row = BulkOrder.objects.filter(pk=bulk.pk, finished_at=None)
+    if row.filter(turns=bulk.turns).update(turns=F("turns") + 1) != 1:
+        return
+    action = Action(bulk.action)
+    mails = list(_next(bulk, action))
+    why = {mail.pk: selection.why_not(mail, action, also=bulk.also) for mail in mails}
+    carried = orders.give(Order(action, bulk.asked_by, bulk.note), [mail_id for mail_id in why if not why[mail_id]])
+    left_out = Counter(bulk.left_out) + Counter(filter(None, why.values()))
+    if carried.already:
+        left_out["it was so before"] += len(carried.already)
+    row.update(
+        reached=mails[-1].pk if mails else bulk.reached,
+        seen=F("seen") + len(mails),
+        done=F("done") + len(carried.done),
+        wished=F("wished") + len(carried.wished),
+        changed=F("changed") + len(carried.impossible | carried.changed),
+        left_out=dict(left_out),
+        finished_at=None if len(mails) == BATCH else database_clock.now(),
+    )
+
+
+def _next(bulk: BulkOrder, action: Action) -> MailQuerySet:
+    ticked = None if bulk.ticked is None else [uuid.UUID(text) for text in bulk.ticked]
+    selected = Filter.of(QueryDict(bulk.query)) if ticked is None else ticked
+    try:
+        mails = chosen(action, selected, bulk.asked_at)
+    except search.UnknownSearchWord:  # a release that knows fewer words of search
+        mails = Mail.objects.none()
+    return selection.read(mails.filter(pk__gt=bulk.reached) if bulk.reached else mails, BATCH)

@@ -1,0 +1,77 @@
+"""Which of many mails an order is for, and why the others are left out; for commands, pages and the background alike."""
+
+from collections.abc import Collection
+
+from mails import orders
+from mails.models import Mail
+from mails.querysets import MailQuerySet
+from mails.states import Action, Also, HoldReason, Status
+from providers.outcomes import Fault
+
+_REACH = {
+    Action.CANCEL: {Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD},
+    Action.HOLD: {Status.QUEUED, Status.SENDING, Status.WAITING},
+    Action.RELEASE: {Status.HELD, Status.SENDING},
+    Action.REPROCESS: {Status.DISCARDED, Status.EXPIRED, Status.WAITING, Status.HELD},
+    Action.RETRY: {Status.WAITING},
+    Action.SENT: {Status.HELD},
+    Action.NOT_SENT: {Status.HELD},
+}
+_READ = ("id", "status", "reason_code", "fault", "policy", "doubtful", "wish", "text_removed_at")
+_DONE = {
+    Action.CANCEL: "cancelled",
+    Action.HOLD: "held",
+    Action.RELEASE: "released",
+    Action.REPROCESS: "queued",
+    Action.RETRY: "due at once",
+    Action.SENT: "settled",
+    Action.NOT_SENT: "queued",
+}
+NEEDS_EVIDENCE = "the outcome is unknown: settle it first"
+
+
+def within_reach(action: Action, mails: MailQuerySet) -> MailQuerySet:
+    """Those of the mails that stand where the order may be possible at all."""
+    return mails.filter(status__in=_REACH[action])
+
+
+def read(mails: MailQuerySet, at_most: int | None = None) -> MailQuerySet:
+    """The mails, oldest first, with as much of each as `why_not` asks for."""
+    return mails.order_by("id").only(*_READ)[:at_most]
+
+
+def why_not(mail: Mail, action: Action, *, also: Collection[Also] = ()) -> str:
+    """Why the order leaves this mail out, in words; empty if it does not. Pure."""
+    if action not in orders.possible(mail):
+        if mail.status == Status.HELD and orders.needs_evidence(mail):
+            return NEEDS_EVIDENCE
+        return where(mail)
+    if action != Action.REPROCESS:
+        return ""
+    if mail.doubtful and Also.DOUBTFUL not in also:
+        return str(Also.DOUBTFUL.label)
+    if mail.fault == Fault.MESSAGE and Also.REFUSED not in also:
+        return str(Also.REFUSED.label)
+    return ""
+
+
+def where(mail: Mail) -> str:
+    """Where the mail stands, as the middle of a sentence."""
+    if mail.status == Status.HELD:
+        return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
+    words = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}.get(
+        Status(mail.status), mail.get_status_display().lower()
+    )
+    if mail.text_removed_at:
+        return f"{words}, and its text was removed on {mail.text_removed_at:%Y-%m-%d}"
+    return words
+
+
+def told(action: Action, *, done: int, wished: int, changed: int, left_out: int) -> str:
+    """What an order did to a number of mails, in one sentence."""
+    words = [f"{done:,} {_DONE[action]}"]
+    if wished:
+        words.append(f"{wished:,} as soon as the call under way is closed")
+    if changed:
+        words.append(f"{changed:,} moved on meanwhile")
+    return ", ".join([*words, f"{left_out:,} left out"]) + "."

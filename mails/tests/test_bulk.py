@@ -1,0 +1,331 @@
+"""Orders for many mails: chosen by ticks or by the list's filter, said first, then done in batches that no crash doubles."""
+
+import csv
+import datetime as dt
+import io
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+from django.utils import timezone
+
+from mails import bulk
+from mails.admin import export
+from mails.dispatch import poll
+from mails.models import BulkOrder, Mail
+from mails.orders import Order
+from mails.search import Filter
+from mails.states import Action, HoldReason, Status
+from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
+from mails.tests.people import browser_of, hermes, zeus
+from providers.outcomes import Fault
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MAILS = "/admin/mails/mail/"
+
+
+@pytest.fixture
+def operator():
+    return browser_of(hermes())
+
+
+def discarded(**changes):
+    """A mail that was given up, for a fault of the providers unless `changes` say otherwise."""
+    mail = a_mail()
+    given_up = {"status": Status.DISCARDED, "reason_code": "http-503", "fault": Fault.PROVIDER, "next_attempt_at": None}
+    Mail.objects.filter(pk=mail.pk).update(**given_up | changes)
+    return reloaded(mail)
+
+
+def asked(action=Action.REPROCESS, selected=None, **more):
+    order = Order(action, "user:hermes", "mended")
+    return bulk.ask(order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more)
+
+
+def done(order):
+    return bulk.work_on(order, seconds=60)
+
+
+def exported(answer):
+    return list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+
+
+def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    mails = [discarded() for _ in range(5)]
+    doubtful, refused = discarded(doubtful=True), discarded(fault=Fault.MESSAGE)
+    queued = a_mail()
+
+    order = done(asked())
+
+    assert (order.done, sum(order.left_out.values()), order.seen) == (5, 2, 7)
+    assert order.left_out == {
+        "it may have been sent already": 1,
+        "will be refused again: a fault of the mail itself": 1,
+    }
+    assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
+    assert {reloaded(mail).status for mail in (doubtful, refused)} == {Status.DISCARDED}
+    assert event_names(queued).count("REPROCESS") == 0
+    assert mails[0].events.last().created_by == "user:hermes"
+    assert bulk.sentence(order) == "5 queued, 2 left out."
+
+
+def test_what_is_asked_for_is_taken_along():
+    discarded(doubtful=True)
+    discarded(fault=Fault.MESSAGE)
+
+    assert done(asked(also=["doubtful"])).done == 1
+    assert done(asked(also=["refused"])).done == 1
+
+
+def test_an_unknown_outcome_stays_out_even_if_it_is_ticked():
+    mail = discarded(status=Status.HELD, reason_code=HoldReason.UNKNOWN, doubtful=True)
+
+    order = done(asked(selected=[mail.pk], also=["doubtful", "refused"]))
+
+    assert (order.done, order.left_out) == (0, {"the outcome is unknown: settle it first": 1})
+    assert reloaded(mail).status == Status.HELD
+
+
+def test_what_comes_in_after_the_question_is_not_meant():
+    discarded()
+    order = asked()
+    later = discarded()
+    BulkOrder.objects.update(asked_at=later.created_at - dt.timedelta(seconds=1))
+    Mail.objects.filter(pk=later.pk).update(subject="Later")
+
+    assert done(BulkOrder.objects.get(pk=order.pk)).done == 0
+
+
+def test_two_processes_do_no_mail_twice(monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH", 1)
+    mails = [discarded(), discarded()]
+    as_both_read_it = asked()
+
+    bulk._step(as_both_read_it)
+    bulk._step(as_both_read_it)
+
+    order = BulkOrder.objects.get()
+    assert (order.done, order.turns) == (1, 1)
+    assert done(order).done == 2
+    assert [event_names(mail).count("REPROCESS") for mail in mails] == [1, 1]
+
+
+def test_a_batch_that_fails_leaves_no_trace_and_is_done_again(monkeypatch):
+    mail, order = discarded(), asked()
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "Counter", lambda _counts: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bulk.turn()
+    assert (reloaded(mail).status, BulkOrder.objects.get().turns) == (Status.DISCARDED, 0)
+
+    bulk.turn()
+
+    assert BulkOrder.objects.get(pk=order.pk).done == 1
+
+
+def test_an_order_is_stopped_between_two_batches(monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH", 1)
+    discarded()
+    discarded()
+    order = asked()
+    bulk._step(order)
+
+    assert bulk.stop(order.pk, by="user:iris")
+    assert not bulk.turn()
+    assert not bulk.stop(order.pk, by="user:iris")
+
+    order = BulkOrder.objects.get()
+    assert (order.done, order.stopped_by) == (1, "user:iris")
+
+
+def test_the_drain_that_has_the_duty_works_orders_off_without_redis(monkeypatch, settings):
+    settings.REDIS_URL = ""
+    woken = []
+    monkeypatch.setattr(poll, "wake", lambda: woken.append("woken"))
+    mail, order = discarded(), asked()
+
+    for _ in range(2):  # the first makes the duty's row
+        poll._duties("worker")
+
+    assert BulkOrder.objects.get(pk=order.pk).finished_at
+    assert reloaded(mail).status == Status.QUEUED
+    assert woken
+
+
+def test_waiting_mails_are_due_at_once_and_go_on_as_they_stand(olympus):
+    mail = a_mail()
+    in_an_hour = timezone.now() + dt.timedelta(hours=1)
+    Mail.objects.update(status=Status.WAITING, next_attempt_at=in_an_hour, round=3)
+    assert drain() == 0
+
+    done(asked(Action.RETRY))
+
+    assert (reloaded(mail).status, reloaded(mail).round) == (Status.QUEUED, 3)
+    assert "To be tried now" in browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
+    assert drain() == 1
+
+
+@pytest.mark.parametrize("action", [Action.HOLD, Action.CANCEL])
+def test_mails_are_held_released_and_cancelled(action):
+    mail, other = a_mail(), a_mail(recipient=IRIS)
+
+    done(asked(action, Filter(q="to:hera")))
+
+    stopped = {Action.HOLD: Status.HELD, Action.CANCEL: Status.CANCELLED}[action]
+    assert (reloaded(mail).status, reloaded(other).status) == (stopped, Status.QUEUED)
+    if action == Action.HOLD:
+        assert done(asked(Action.RELEASE)).done == 1
+        assert reloaded(mail).status == Status.QUEUED
+
+
+def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(operator, olympus):
+    mails = [discarded(), discarded()]
+    discarded(doubtful=True)
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded"
+
+    page = operator.get(url).text
+
+    assert "Reprocess 2 mails?" in page
+    assert "Discarded: http-503" in page
+    assert "1 of 1 accounts take mail" in page
+    assert "<strong>1 left out:</strong> it may have been sent already." in page
+    assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
+    assert "Reprocess 3 mails?" in operator.get(f"{url}&also=doubtful").text
+    told = operator.post(url, {"note": "Mended"}, follow=True).text
+    assert "2 queued, 1 left out." in told
+    assert "user:hermes" in told
+    assert "Mended" in told
+    assert "poller" not in told
+    assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
+    assert "Reprocess: Discarded" in operator.get(reverse("admin:mails_bulkorder_changelist")).text
+
+
+def test_ticked_mails_alone_are_taken(operator, olympus):
+    mail, other = discarded(), discarded()
+    url = f"{MAILS}bulk/?action=reprocess&mail={mail.pk}&mail=zeus"
+
+    operator.post(url)
+
+    assert (reloaded(mail).status, reloaded(other).status) == (Status.QUEUED, Status.DISCARDED)
+
+
+def test_nothing_ticked_leads_back_with_a_word(operator):
+    mail = a_mail()
+
+    answer = operator.post(f"{MAILS}bulk/?action=cancel&lane=text", follow=True)
+
+    assert answer.redirect_chain == [(f"{MAILS}?lane=text", 302)]
+    assert "No mail is ticked." in answer.text
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_what_cannot_be_taken_says_why(operator, olympus):
+    mail = a_mail()
+    drain()
+
+    page = operator.get(f"{MAILS}bulk/?action=cancel&mail={mail.pk}").text
+
+    assert "Cancel: no mail can be taken" in page
+    assert "<strong>1 left out:</strong> sent." in page
+    assert 'button class="button primary' not in page
+
+
+def test_many_mails_are_done_in_the_background_with_progress(operator, olympus, monkeypatch):
+    monkeypatch.setattr("mails.admin.bulk.AT_ONCE", 1)
+    mails = [discarded(), discarded()]
+    url = f"{MAILS}bulk/?action=reprocess&scope=all"
+
+    asking = operator.get(url).text
+    told = operator.post(url, follow=True).text
+    order = BulkOrder.objects.get()
+    news = reverse("admin:mails_bulkorder_news", args=[order.pk])
+
+    assert "done in the background" in asking
+    assert "0 of 2 mails looked at" in told
+    assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
+    assert operator.get(f"{news}?turns=0").status_code == 204
+    assert bulk.turn()
+    last = operator.get(f"{news}?turns=0").text
+    assert "2 queued, 0 left out." in last
+    assert "poller" not in last
+
+
+def test_very_many_mails_are_not_all_looked_at_before_the_question(operator, olympus, monkeypatch):
+    monkeypatch.setattr("mails.admin.bulk.LOOKED_AT", 1)
+    for _ in range(3):
+        discarded()
+    url = f"{MAILS}bulk/?action=reprocess&scope=all"
+
+    assert "Reprocess more than 1 mails?" in operator.get(url).text
+    operator.post(url)
+
+    assert done(BulkOrder.objects.get()).done == 3
+
+
+@pytest.mark.parametrize("query", ["action=fly&scope=all", "scope=all", "action=sent&scope=all"])
+def test_what_is_not_for_many_is_a_404(operator, query):
+    assert operator.get(f"{MAILS}bulk/?{query}").status_code == 404
+
+
+@pytest.mark.parametrize("value", ["zeus", "9" * 40, "%00", "id:zeus"])
+def test_no_selection_breaks_the_pages(operator, value):
+    a_mail()
+
+    for name in ("state", "app", "age", "q", "mail", "also"):
+        for url in (f"bulk/?action=cancel&scope=all&{name}={value}", f"export/?scope=all&{name}={value}"):
+            assert operator.get(f"{MAILS}{url}").status_code in (200, 302), url
+
+
+def test_a_filter_that_fits_nothing_takes_nothing(operator):
+    mail = a_mail()
+
+    for query in ("state=zeus", "app=zeus", "age=zeus", "lane=zeus", "account=zeus"):
+        operator.post(f"{MAILS}bulk/?action=cancel&scope=all&{query}")
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_who_may_only_look_exports_and_does_nothing():
+    user = zeus()
+    user.is_staff = True
+    user.save()
+    user.user_permissions.add(Permission.objects.get(codename="view_mail"))
+    mail, browser = a_mail(), browser_of(user)
+    order = asked(Action.CANCEL)
+
+    assert "For ticked mails" not in browser.get(MAILS).text
+    assert browser.post(f"{MAILS}bulk/?action=cancel&scope=all").status_code == 403
+    assert browser.post(reverse("admin:mails_bulkorder_stop", args=[order.pk])).status_code == 403
+    assert browser.get(reverse("admin:mails_bulkorder_change", args=[order.pk])).status_code == 200
+    assert len(exported(browser.get(f"{MAILS}export/?scope=all"))) == 1
+    user.user_permissions.clear()
+    assert browser.get(f"{MAILS}export/?scope=all").status_code == 403
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_the_export_has_what_the_filter_finds_and_no_text(operator, monkeypatch):
+    monkeypatch.setattr(export, "CHUNK", 2)
+    mails = [a_mail(subject=f"Mail {number}", content="Secret words") for number in range(5)]
+    a_mail(recipient=IRIS)
+
+    answer = operator.get(f"{MAILS}export/?scope=all&q=to:hera")
+    rows = exported(answer)
+
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert [row["id"] for row in rows] == [str(mail.pk) for mail in reversed(mails)]
+    assert tuple(rows[0]) == export.COLUMNS
+    assert "Secret" not in str(rows)
+    ticked = operator.get(f"{MAILS}export/?mail={mails[2].pk}")
+    assert [row["subject"] for row in exported(ticked)] == ["Mail 2"]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t"])
+def test_no_cell_is_a_formula(operator, first):
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(subject=f"{first}1+1")
+
+    [row] = exported(operator.get(f"{MAILS}export/?scope=all"))
+
+    assert row["subject"] == f"'{first}1+1"
+    assert row["to"] == mail.recipient
