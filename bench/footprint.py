@@ -153,8 +153,8 @@ def measure_mails(stores: Stores, mails: int) -> int:
             print(f"one web process of 8 threads: {sessions} connections to PostgreSQL, {connections} to Redis")
         print_drain(stores, places, count)
         total += intake.WARM_UP + count
-    print_worker(stores)
-    return total
+    print_worker(stores, key, mails)
+    return total + mails
 
 
 def print_drain(stores: Stores, places: int, mails: int) -> None:
@@ -172,19 +172,26 @@ def print_drain(stores: Stores, places: int, mails: int) -> None:
     )
 
 
-def print_worker(stores: Stores) -> None:
-    """The connections of a worker that lives on."""
-    sessions, connections = stores.sessions(), stores.redis_clients()
-    worker = stores.built.start_worker()
-    house.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
-    house.until(lambda: stores.redis_clients() > connections)
-    print(
-        f"one worker: {stores.sessions() - sessions} connections to PostgreSQL,"
-        f" {stores.redis_clients() - connections} to Redis",
-        flush=True,
-    )
-    worker.terminate()
-    worker.wait()
+def print_worker(stores: Stores, key: str, mails: int) -> None:
+    """What a worker that lives on and a web process ask for while mails come in, and the worker's connections."""
+    built = stores.built
+    with house.serving(built, processes=1) as (port, _):
+        sessions, connections = stores.sessions(), stores.redis_clients()
+        worker = built.start_worker()
+        house.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
+        house.until(lambda: stores.redis_clients() > connections)
+        print(
+            f"one worker: {stores.sessions() - sessions} connections to PostgreSQL,"
+            f" {stores.redis_clients() - connections} to Redis",
+            flush=True,
+        )
+        built.provider.start_afresh(delay_ms=0)
+        before = stores.asked()
+        post(port, key, mails, clients=16, idempotent=True)
+        house.until(lambda: built.provider.count() == mails)
+        print(f"in and out at once, 16 clients          {stores.asked().line(before, mails)}", flush=True)
+        worker.terminate()
+        worker.wait()
 
 
 def print_rows(stores: Stores, mails: int, before: dict[str, tuple[int, int]]) -> None:
