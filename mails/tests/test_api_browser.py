@@ -33,9 +33,7 @@ def test_the_documentation_sends_its_example_with_a_key(visitor):  # noqa: F811
 
 
 def test_the_browsable_api_takes_json_from_a_signed_in_person(visitor):  # noqa: F811
-    hermes()
-    page = visitor.sign_in("hermes")
-    page.goto(MAILS)
+    page = visitor.sign_in(hermes(), MAILS)
 
     page.fill("textarea[data-override=content]", json.dumps(HELLO))
     page.locator("form:has(textarea[data-override=content]) button:has-text('POST')").click()

@@ -150,6 +150,9 @@ def test_the_migration_moves_every_event_there_and_back():
             cursor.execute("SELECT count(*), max(id) FROM mails_event")
             assert cursor.fetchone() == (len(before), before[-1][0])
 
+    newest = MigrationExecutor(connection)  # knows what is applied as of now
+    newest.migrate(newest.loader.graph.leaf_nodes("mails"))
+
     assert list(Event.objects.values_list()) == before
     assert an_event(database_clock.now(), mail.pk).pk > before[-1][0]
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
