@@ -29,7 +29,7 @@ from house import CONTENT, ServiceMissing
 
 LOOK = 0.02  # seconds between two looks at how far it is
 GRACE = 20.0  # seconds that a process has to end
-PATIENCE = 60.0  # seconds that a peer may take
+PATIENCE = 120.0  # seconds that a peer may take
 COMMON = ("django==5.2.19", "django-anymail==15.2", "psycopg2-binary==2.9.13")
 REQUIREMENTS = {
     "post_office": ("django-post_office==3.12.0", *COMMON),
