@@ -53,6 +53,7 @@ def flapping(run: Run) -> None:
     spell = 1.5 if run.short else 4.0
     olympus = run.rig.providers["olympus"]
     run.rig.behave(delay_ms=100)
+    run.rig.house.manage("providers", "breaker", "olympus", "auto")  # forgets the calls of a scenario before
     run.rig.await_drains()
     over = threading.Event()
 

@@ -63,15 +63,16 @@ def soak(run: Run) -> None:
     with run.posting(rate=RATE, forgetful=0.002) as clients:
         striking.start()
         while len(clients.told) < run.mails:
-            time.sleep(min(EVERY, max(1.0, run.mails / RATE / 12)))
+            time.sleep(min(EVERY, run.mails / RATE / 12))
             samples.append(_sample(run, (time.monotonic() - began) / 60))
+    posted = time.monotonic() - began
     ended.set()
     striking.join()
     rig.behave(answer="ok", mix={}, delay_ms=0)
     settled = run.settle()
     _print(samples)
     run.figure("lasted", (time.monotonic() - began) / 60, "min")
-    run.figure("mails a second", run.mails / (samples[-1].minute * 60))
+    run.figure("mails a second", run.mails / posted)
     run.figure("settled after the last mail was handed in", settled, "s")
     run.figure("unknown outcomes", run.unknowns)
     run.figure("mails taken twice, each with its doubt on record", run.taken_twice)
