@@ -37,7 +37,7 @@ from mails.models import Worker
 from mails.orders import Evidence
 from mails.states import LAST_CHANCE, Status
 from mercury.lib import database_clock
-from providers.outcomes import Fault, Outcome, Refused, Unknown
+from providers.outcomes import Outcome, Refused, Unknown
 from providers.sending import Sender
 
 log = structlog.get_logger(__name__)
@@ -53,12 +53,6 @@ RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detec
 CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
 
-NOT_CALLED = Refused(
-    Fault.RATE,  # transient, and no account's fault
-    reason_code="not-called",
-    reason="This worker could not be sure of its lease any more, so it did not call the provider.",
-    asked=False,
-)
 Answer = TypeVar("Answer")
 
 
@@ -276,7 +270,7 @@ class Drain:
         mail = call.mail
         if time.monotonic() > self._trusted_until and not await self._still_ours(call):
             log.warning("call_not_made", account=call.account.name)
-            return NOT_CALLED
+            return steps.NOT_CALLED
         to = [one.address for one in mail.open_recipients]
         built = message.build(mail.id, sender=mail.sender, recipients=to, subject=mail.subject, text=mail.text)
         return await self._sender.send(call.account, built)

@@ -20,6 +20,13 @@ from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.routing import Choice
 
+NOT_CALLED = Refused(
+    Fault.RATE,  # transient, and no account's fault
+    reason_code="not-called",
+    reason="This worker could not be sure of its lease any more, so it did not call the provider.",
+    asked=False,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -109,6 +116,8 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int) -
 def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     """A call came back: the whole plan where that decides, else the draft of a mail that goes on."""
     draft = _closed(result, now_ns)
+    if result.outcome is NOT_CALLED:  # no account has refused it, so it has nothing to wait for
+        return handed_back(replace(draft, exception=NOT_CALLED.reason), now_ns=now_ns)
     match policy.next_step(result.outcome, draft.mail.policy):
         case policy.Done():
             return Plan(_done(draft, result, now_ns), draft)
@@ -202,7 +211,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
 
 
 def handed_back(draft: Draft, *, now_ns: int) -> Plan:
-    """This process stops: the mail is due at once, for whoever asks next."""
+    """This process cannot go on with it: the mail is due at once, for whoever asks next."""
     after = at_rest(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
     retry = (_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
     return Plan(draft.finish(after, *retry), draft)
@@ -217,7 +226,7 @@ def not_begun(plan: Plan, *, now_ns: int) -> Step:
     opened, state = plan.call.attempt, plan.call.mail.state
     now = database_clock.from_ns(now_ns)
     reason = "The database did not confirm that it was recorded, so the provider was not called."
-    closed = AttemptClosed(opened.id, AttemptState.REFUSED, now, 0, Fault.RATE, "not-called", reason)
+    closed = AttemptClosed(opened.id, AttemptState.REFUSED, now, 0, NOT_CALLED.fault, NOT_CALLED.reason_code, reason)
     before = plan.draft.state._replace(attempt_count=state.attempt_count)
     retry = {"service": opened.account, "exception": reason, "when": "at once", "round": before.round}
     return Step(
@@ -257,10 +266,12 @@ def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
     if not wish:
         return answer if isinstance(answer, Plan) else handed_back(answer, now_ns=now_ns)
     order = Order.parse(wish)
-    if isinstance(answer, Plan) and answer.step.after.status == Status.DONE:
-        return replace(answer, step=replace(orders.too_late(order, answer.step), wish=wish))
-    if isinstance(answer, Plan) and order.action == Action.HOLD:  # it is held anyway, and for a stronger reason
-        return replace(answer, step=replace(answer.step, wish=wish))
+    if isinstance(answer, Plan):
+        status = answer.step.after.status
+        if status == Status.DONE:
+            return replace(answer, step=replace(orders.too_late(order, answer.step), wish=wish))
+        if status == Status.HELD and order.action == Action.HOLD:  # and for a stronger reason
+            return replace(answer, step=replace(answer.step, wish=wish))
     draft = answer if isinstance(answer, Draft) else answer.draft
     upshot = orders.upshot(order, draft.state, draft.mail.recipients, now_ns=now_ns)
     step = replace(draft, recipients=draft.recipients + upshot.recipients).finish(upshot.after, *upshot.events)

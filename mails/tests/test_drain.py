@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import pytest
 from django.db import DataError, OperationalError
 
-from mails import lifecycle
+from mails import actions, lifecycle
 from mails.dispatch import claim, steps, sweep
 from mails.dispatch.drain import Drain
-from mails.dispatch.steps import Result
+from mails.dispatch.steps import NOT_CALLED, Result
 from mails.models import Attempt, Mail, Worker
-from mails.states import AttemptState, HoldReason, RecipientState, Status
+from mails.orders import Order
+from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib import database_clock, event_loop
 from providers.models import Breaker, BreakerState
@@ -260,6 +261,32 @@ def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(ol
 
     assert olympus.inbox() == []
     assert mail.attempts.get().reason_code == "not-called"
+
+
+def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olympus):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+
+    assert runner._close([Result(call, NOT_CALLED, 0.0)]) == []
+
+    after = reloaded(mail)
+    assert (after.status, after.tried, after.faults, after.doubtful) == (Status.QUEUED, [], [], False)
+    assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
+    assert drain() == 1
+    runner._thread.shutdown()
+
+
+def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus):
+    mail = a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+    actions.act(mail.pk, Order(Action.HOLD, by="minos"))
+
+    runner._close([Result(call, NOT_CALLED, 0.0)])
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.OPERATOR)
+    runner._thread.shutdown()
 
 
 def test_two_drains_share_a_lane_without_sharing_a_mail(olympus):

@@ -69,12 +69,10 @@ def keep(account: str, content: bytes) -> str:
     count = next(_written)
     key = f"{time.time_ns()}.P{os.getpid()}Q{count}.{_HOST}"
     home = folder(account)
-    try:
-        (home / "tmp" / key).write_bytes(content)
-    except FileNotFoundError:
-        for part in ("tmp", "new", "cur"):
+    if not (home / "new").is_dir():  # the last one made: other threads and processes may be making them too
+        for part in ("tmp", "cur", "new"):
             (home / part).mkdir(parents=True, exist_ok=True)
-        (home / "tmp" / key).write_bytes(content)
+    (home / "tmp" / key).write_bytes(content)
     (home / "tmp" / key).rename(home / "new" / key)
     if count % _PRUNE_EVERY == 0:
         prune(account)

@@ -229,6 +229,13 @@ def test_accepted_names_the_kept_mail():
     assert outcome.provider_message_id == _kept()[0].key
 
 
+def test_a_mailbox_that_somebody_else_is_about_to_make_takes_the_mail():
+    (mailbox.folder("olympus") / "tmp").mkdir(parents=True)
+
+    assert isinstance(_send(), Accepted)
+    assert len(_kept()) == 1
+
+
 def test_a_mailbox_that_cannot_be_written_is_a_refusal(settings, tmp_path):
     (tmp_path / "file").write_text("no folder")
     settings.MERCURY_DATA = tmp_path / "file"
