@@ -176,22 +176,23 @@ def print_worker(stores: Stores, key: str, mails: int) -> None:
     """What a worker that lives on and a web process ask for while mails come in, and the worker's connections."""
     built = stores.built
     with house.serving(built, processes=1) as (port, _):
-        sessions, connections = stores.sessions(), stores.redis_clients()
+        connections = stores.redis_clients()
         worker = built.start_worker()
         house.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
         house.until(lambda: stores.redis_clients() > connections)
-        print(
-            f"one worker: {stores.sessions() - sessions} connections to PostgreSQL,"
-            f" {stores.redis_clients() - connections} to Redis",
-            flush=True,
-        )
         built.provider.start_afresh(delay_ms=0)
         before = stores.asked()
         post(port, key, mails, clients=16, idempotent=True)
         house.until(lambda: built.provider.count() == mails)
         print(f"in and out at once, 16 clients          {stores.asked().line(before, mails)}", flush=True)
+        sessions, connections = stores.sessions(), stores.redis_clients()
         worker.terminate()
         worker.wait()
+        print(
+            f"one worker: {sessions - stores.sessions()} connections to PostgreSQL,"
+            f" {connections - stores.redis_clients()} to Redis",
+            flush=True,
+        )
 
 
 def print_rows(stores: Stores, mails: int, before: dict[str, tuple[int, int]]) -> None:

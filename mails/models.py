@@ -145,7 +145,7 @@ class Mail(models.Model):
                 name="mail_lease_iff_in_hand",
             ),
             models.CheckConstraint(
-                condition=~Q(status__in=DUE) | Q(next_attempt_at__isnull=False), name="mail_due_has_time"
+                condition=~Q(status__in=frozenset(DUE)) | Q(next_attempt_at__isnull=False), name="mail_due_has_time"
             ),
         ]
         indexes = [

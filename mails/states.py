@@ -29,7 +29,7 @@ DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attem
 
 LAST_CHANCE = 2  # workers that died with a mail; it is handed over alone then, and the third one makes it poison
 
-DUE = frozenset({Status.QUEUED, Status.WAITING})
+DUE = (Status.QUEUED, Status.WAITING)  # in an order: SQLite uses an index only for a condition written like its own
 LEASED = frozenset({Status.SENDING})
 FINAL = frozenset({Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED})
 

@@ -7,6 +7,7 @@ UPDATE in the transaction of the steps that need it, so that all machines togeth
 import dataclasses
 import datetime as dt
 import random
+import threading
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -36,56 +37,42 @@ class Outrun(Exception):
 
 
 class Board:
-    """Used by one drain, from its database thread only."""
+    """Used by the threads of one drain. While one chooses, the others wait; while it writes, they need not."""
 
     def __init__(self, *, places: int, probe_lease: dt.timedelta) -> None:
+        self.lock = threading.RLock()
         self._places = places
         self._probe_lease = probe_lease
-        self._candidates: list[Candidate] = []
+        self.candidates: list[Candidate] = []
         self._read_at = float("-inf")  # monotonic clock
-        self._before: dict[int, Snapshot] = {}  # breakers from which this turn takes something, as they were
         self._under_way: dict[uuid.UUID, str] = {}  # attempt -> account
         self._in_flight: Counter[str] = Counter()
-        self._begun: list[Call] = []
         self._granted: dict[str, int] = {}
 
     @contextmanager
-    def turn(self, now: dt.datetime) -> Iterator[None]:
+    def turn(self, now: dt.datetime) -> Iterator["Turn"]:
         """One turn of the drain: accounts and breakers are read, and what was begun is undone if the turn fails."""
-        self._refresh(now)
-        self._begun = []
-        self._before = {}
+        self.lock.acquire()
+        turn = Turn(self, now)
         try:
-            yield
+            self._refresh(now)
+            yield turn
         except Exception:
-            self.never_began(self._begun)
-            self._read_at = float("-inf")
+            self.undo(turn.begun)
             raise
+        finally:
+            turn.let_others_choose()
 
-    @contextmanager
-    def taking(self) -> Iterator[None]:
-        """Take what the turn's choices need, and do what is inside, in one transaction. Raises Outrun.
-
-        Costs nothing where no account has a rate limit or a probe to be taken. Breakers are written in the order of
-        their accounts, so that two drains wait for each other but never in a circle.
-        """
-        if not self._before:
-            yield
-            return
-        taken = [one for one in self._candidates if one.id in self._before]
-        with transaction.atomic():
-            for one in sorted(taken, key=lambda one: one.id):
-                if not circuit_breaker.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
-                    raise Outrun
-            yield
-        for one in taken:
-            self._replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
+    def undo(self, calls: Iterable[Call]) -> None:
+        """These calls will not be made, and what was taken for them may not have been taken: read all afresh."""
+        self.never_began(calls)
+        self._read_at = float("-inf")
 
     def _refresh(self, now: dt.datetime) -> None:
         if time.monotonic() - self._read_at > FRESH:
-            self._candidates = registry.candidates()
+            self.candidates = registry.candidates()
             self._read_at = time.monotonic()
-        for candidate in self._candidates:
+        for candidate in self.candidates:
             if candidate.config.rate:
                 self._granted[candidate.config.name] = limits.available(
                     candidate.breaker.next_call_at, candidate.config.rate, now
@@ -93,42 +80,34 @@ class Board:
 
     def capacity(self, now: dt.datetime) -> int:
         """How many mails could be handed over now."""
-        return routing.capacity(
-            self._candidates, now=now, in_flight=self._in_flight, places=self._share(), permits=self._granted
-        )
+        with self.lock:
+            self._refresh(now)
+            return routing.capacity(
+                self.candidates, now=now, in_flight=self._in_flight, places=self._share(), permits=self._granted
+            )
 
     def next_chance(self, now: dt.datetime) -> float:
         """Seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
-        considered = self._choose(now, tried=(), places=self._share()).considered
+        with self.lock:
+            considered = self.choose((), now, first=True).considered
         waits = [(one.until - now).total_seconds() for one in considered if one.until]
         return min(max(min(waits, default=2.0), 0.02), 2.0)
 
-    def choose(self, tried: Sequence[str], now: dt.datetime, *, first: bool) -> Choice:
-        """Choose an account for a mail that these have refused, and note what `taking` has to take for it.
-
-        A mail that already holds a place may use it with any account; only the `first` choice is bound to an
-        account's share of the places.
-        """
-        choice = self._choose(now, tried=tried, places=self._share() if first else None)
-        if choice.candidate is not None and (choice.probe or choice.candidate.config.rate):
-            self._note(choice.candidate, now, probe=choice.probe)
-        return choice
-
     def began(self, call: Call) -> None:
         """A call is about to be made, if its turn is committed."""
-        self._under_way[call.attempt.id] = call.account.name
-        self._in_flight[call.account.name] += 1
-        self._begun.append(call)
+        with self.lock:
+            self._under_way[call.attempt.id] = call.account.name
+            self._in_flight[call.account.name] += 1
 
     def never_began(self, calls: Iterable[Call]) -> None:
         """These calls will not be made."""
-        for call in calls:
-            self._end(call)
+        with self.lock:
+            for call in calls:
+                self._end(call)
 
     def ended(self, results: Iterable[Result]) -> None:
         """Calls came back. Saying so twice changes nothing."""
-        for result in results:
-            self._end(result.call)
+        self.never_began(result.call for result in results)
 
     def _end(self, call: Call) -> None:
         if self._under_way.pop(call.attempt.id, None):
@@ -136,13 +115,14 @@ class Board:
 
     def observe(self, results: Sequence[Result], now: dt.datetime) -> None:
         """Tell the breakers what a group of calls came to; an account that gave no news costs no write."""
-        known = {candidate.config.name: candidate for candidate in self._candidates}
         groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
         for result in results:
             groups[result.call.account.name, result.call.epoch].append(result)
-        for (name, epoch), group in groups.items():
-            if (candidate := known.get(name)) is not None:
-                self._observe(candidate, _tally(group, epoch, now), now)
+        with self.lock:
+            known = {candidate.config.name: candidate for candidate in self.candidates}
+            for (name, epoch), group in groups.items():
+                if (candidate := known.get(name)) is not None:
+                    self._observe(candidate, _tally(group, epoch, now), now)
 
     def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
         def after(breaker: Snapshot) -> Snapshot:
@@ -151,40 +131,96 @@ class Board:
         if after(candidate.breaker) == candidate.breaker:
             return
         try:
-            self._replace(candidate, circuit_breaker.change(candidate.id, after, by=Actor.DISPATCHER))
+            self.replace(candidate, circuit_breaker.change(candidate.id, after, by=Actor.DISPATCHER))
         except Breaker.DoesNotExist:
             log.info("account_removed_meanwhile", account=candidate.config.name)
 
     def _share(self) -> int | None:
         """At most half of the places for one account, so that one that hangs cannot starve the rest."""
-        usable = [one for one in self._candidates if one.enabled and one.configured]
+        usable = [one for one in self.candidates if one.enabled and one.configured]
         return max(1, self._places // 2) if len(usable) > 1 else None
 
-    def _choose(self, now: dt.datetime, *, tried: Sequence[str], places: int | None) -> Choice:
+    def choose(self, tried: Sequence[str], now: dt.datetime, *, first: bool) -> Choice:
+        """Choose an account for a mail that these have refused.
+
+        A mail that already holds a place may use it with any account; only the `first` choice is bound to an
+        account's share of the places.
+        """
         return routing.choose(
-            self._candidates,
+            self.candidates,
             now=now,
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             tried=tried,
             in_flight=self._in_flight,
-            places=places,
+            places=self._share() if first else None,
             permits=self._granted,
         )
 
-    def _note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
+    def note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
         """The probe and the rate limit's call that a choice needs."""
         breaker, config = candidate.breaker, candidate.config
-        self._before.setdefault(candidate.id, breaker)
         if probe:
             breaker = circuit_breaker.begin_probe(breaker, now, self._probe_lease)
         if config.rate:
             breaker = dataclasses.replace(breaker, next_call_at=limits.take(breaker.next_call_at, config.rate, now, 1))
             self._granted[config.name] -= 1
-        self._replace(candidate, breaker)
+        self.replace(candidate, breaker)
 
-    def _replace(self, candidate: Candidate, breaker: Snapshot) -> None:
+    def replace(self, candidate: Candidate, breaker: Snapshot) -> None:
+        """The account's breaker stands like this now."""
         fresh = dataclasses.replace(candidate, breaker=breaker)
-        self._candidates = [fresh if one.id == candidate.id else one for one in self._candidates]
+        self.candidates = [fresh if one.id == candidate.id else one for one in self.candidates]
+
+
+class Turn:
+    """What one turn of a drain chooses, and what it has to take for that."""
+
+    def __init__(self, board: Board, now: dt.datetime) -> None:
+        self.begun: list[Call] = []
+        self._chooses = True
+        self._board = board
+        self._now = now
+        self._before: dict[int, Snapshot] = {}  # breakers from which it takes something, as they were
+
+    def choose(self, tried: Sequence[str], *, first: bool) -> Choice:
+        """Choose an account as `Board.choose` does, and note what `taking` has to take for it."""
+        choice = self._board.choose(tried, self._now, first=first)
+        candidate = choice.candidate
+        if candidate is not None and (choice.probe or candidate.config.rate):
+            self._before.setdefault(candidate.id, candidate.breaker)
+            self._board.note(candidate, self._now, probe=choice.probe)
+        return choice
+
+    def began(self, call: Call) -> None:
+        """A call is about to be made, if the turn is committed."""
+        self._board.began(call)
+        self.begun.append(call)
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Take what the choices need, and do what is inside, in one transaction. The turn has chosen. Raises Outrun.
+
+        Costs nothing where no account has a rate limit or a probe to be taken. Breakers are written in the order of
+        their accounts, so that two drains wait for each other but never in a circle.
+        """
+        if not self._before:
+            self.let_others_choose()
+            yield
+            return
+        taken = [one for one in self._board.candidates if one.id in self._before]
+        with transaction.atomic():
+            for one in sorted(taken, key=lambda one: one.id):
+                if not circuit_breaker.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
+                    raise Outrun
+            yield
+        for one in taken:
+            self._board.replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
+
+    def let_others_choose(self) -> None:
+        """This turn has chosen all that it wanted."""
+        if self._chooses:
+            self._chooses = False
+            self._board.lock.release()
 
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime) -> Tally:

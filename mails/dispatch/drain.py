@@ -1,7 +1,7 @@
 """The drain: takes due mails of its lanes, hands them to providers, and writes down what came of it.
 
-A hub. One event loop makes the calls; one thread beside it does all database work, a group of mails at a time:
-claim, choose, open the attempts, commit; then the calls; then close the attempts, commit, and go on with what is left.
+A hub. One event loop makes the calls; two threads beside it do the database work, a group of mails at a time. One takes:
+it claims, chooses, opens the attempts and commits. One closes: it writes what calls came to, and goes on with what is left.
 No transaction is open during a call. Its spokes (claim, board, steps, lifecycle, sending) never call each other.
 """
 
@@ -13,24 +13,20 @@ import socket
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import structlog
 from django.conf import settings
-from django.db import (
-    Error,
-    close_old_connections,
-    connections,
-)
+from django.db import Error, connection
 
 from mails import house, lifecycle, message, orders
 from mails.dispatch import claim, steps
-from mails.dispatch.board import Board, Outrun
+from mails.dispatch.board import Board, Outrun, Turn
 from mails.dispatch.claim import MailInHand
+from mails.dispatch.database_thread import DatabaseThread, kind
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
@@ -46,14 +42,10 @@ HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to take up what
 HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (claim.SILENCE), others take over what this process holds
 POLL = 2.0  # seconds between two looks into the database when nobody wakes the drain
 GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
-GROUP_WANT = 64  # results that are worth a write at once
+GROUP_WANT = 32  # results that are worth a write at once
 GROUP_MOST = 256
 RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
-RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
-CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +58,13 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    calls: list[Call]
-    more: bool  # there may be more due mails than were claimed
-    look_again: float  # seconds after which it is worth to look again, if nobody wakes the drain before
+class _Turned:
+    """What a turn of a database thread came to."""
+
+    calls: list[Call]  # that follow from it
+    done: int = 0  # mails that it ended as done
+    more: bool = False  # there may be more due mails than were claimed
+    look_again: float = POLL  # seconds after which it is worth to look again, if nobody wakes the drain before
 
 
 def name_of_this_process() -> str:
@@ -99,10 +94,14 @@ class Drain:
         on_progress: Callable[[Progress], None] | None = None,
         on_heartbeat: Callable[[str], None] | None = None,
     ) -> None:
-        """`places`: calls under way at most. `on_heartbeat` is called every 2.5 s in the database thread."""
+        """`places`: calls under way at most. `on_heartbeat` is called every 2.5 s in the thread that takes."""
         self.worker = name_of_this_process()
         self._lanes = list(lanes)
         self._places = places or settings.MERCURY_PLACES
+        self._batch = max(1, self._places // 8)  # places to wait for, so that a claim is worth its transaction
+        self._unwritten = (
+            self._places // 4
+        )  # results that may wait to be written while their calls' places are used again
         self._terms = terms_from_settings(self.worker)
         self._board = Board(places=self._places, probe_lease=settings.MERCURY_LEASE)
         self._on_progress = on_progress
@@ -117,12 +116,14 @@ class Drain:
         self._alone: set[uuid.UUID] = set()  # the mail in hand that two workers have died with, if there is one
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._on_duty_from = 0.0  # monotonic clock
-        self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
         self._drained_at: dt.datetime | None = None  # when it last looked for due mails
         self._late: list[LateResult] = []
         self._evidence: list[Evidence] = []
-        self._unconfirmed: list[Plan] = []
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-database")
+        self._came_back: deque[Result] = deque()  # of calls whose places are free, though they are not yet written
+        self._unconfirmed: dict[str, list[Plan]] = {"taking": [], "closing": []}  # of each thread
+        self._taking = DatabaseThread("mercury-taking")
+        both = connection.vendor == "postgresql"  # SQLite has one writer at a time
+        self._closing = DatabaseThread("mercury-closing") if both else self._taking
 
     def wake(self) -> None:
         """Look for due mails now."""
@@ -159,24 +160,31 @@ class Drain:
                     closing.cancel()
                     beating.cancel()
             finally:
-                await self._in_thread(self._leave)
-                self._thread.shutdown()
+                await self._closing.run(self._tell_late)
+                await self._taking.run(self._leave)
+                await self.end()
         return self._done
 
+    async def end(self) -> None:
+        """Give up both database connections."""
+        await self._closing.end()
+        if self._taking is not self._closing:
+            await self._taking.end()
+
     async def _keep_claiming(self, *, until_idle: bool, deadline: float | None) -> None:
-        batch = max(1, self._places // 8)  # places to wait for, so that a claim is worth its transaction
         while not self._stopping.is_set() and (deadline is None or time.monotonic() < deadline):
             self._changed.clear()
-            if self._places - self._open < batch:
+            free = min(self._places - self._under_way, self._places + self._unwritten - self._open)
+            if free < self._batch:
                 await self._pause(POLL)
                 continue
             try:
-                taken = await self._in_thread(self._take, self._places - self._open)
+                taken = await self._taking.run(self._take, free)
             except Error as error:
-                log.warning("claim_failed", error=_kind(error))
+                log.warning("claim_failed", error=kind(error))
                 await self._pause(DATABASE_PAUSE)
                 continue
-            self._start(taken.calls)
+            self._go_on(taken)
             if taken.more:
                 continue
             if until_idle and not self._open and not self._changed.is_set() and taken.look_again >= POLL:
@@ -188,15 +196,15 @@ class Drain:
             group = await self._next_group()
             while True:
                 try:
-                    calls = await self._in_thread(self._close, group)
+                    closed = await self._closing.run(self._close, group)
                     break
                 except Error as error:
-                    log.warning("close_failed", error=_kind(error), results=len(group))
+                    log.warning("close_failed", error=kind(error), results=len(group))
                     await asyncio.sleep(DATABASE_PAUSE)
             self._open -= len(group)
             self._closed += len(group)
             self._alone.difference_update(result.call.mail.id for result in group)
-            self._start(calls)
+            self._go_on(closed)
             self._changed.set()
             if self._on_progress:
                 self._on_progress(Progress(self._under_way, self._closed, self._done))
@@ -211,9 +219,9 @@ class Drain:
 
     async def _hold_house(self) -> bool:
         try:
-            await self._in_thread(house.hold_at_start)
+            await self._taking.run(house.hold_at_start)
         except Error as error:
-            log.warning("start_failed", error=_kind(error))
+            log.warning("start_failed", error=kind(error))
             return False
         return True
 
@@ -227,9 +235,10 @@ class Drain:
         if time.monotonic() > self._trusted_until:
             self._on_duty_from = time.monotonic() + (claim.SILENCE.total_seconds() if self._trusted_until else 0.0)
         try:
-            await self._in_thread(self._beat)
+            await self._taking.run(self._beat)
+            await self._closing.run(self._record_late)
         except Error as error:
-            log.warning("heartbeat_failed", error=_kind(error))
+            log.warning("heartbeat_failed", error=kind(error))
             self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
             return False
         return True
@@ -251,7 +260,9 @@ class Drain:
                 break
         return group
 
-    def _start(self, calls: Sequence[Call]) -> None:
+    def _go_on(self, turned: _Turned) -> None:
+        calls = turned.calls
+        self._done += turned.done
         self._open += len(calls)
         self._under_way += len(calls)
         self._alone.update(call.mail.id for call in calls if call.mail.state.claims > LAST_CHANCE)
@@ -262,8 +273,12 @@ class Drain:
         structlog.contextvars.bind_contextvars(mail=str(call.mail.id))  # of this task alone
         began = time.perf_counter()
         outcome = await self._outcome(call)
+        result = Result(call, outcome, time.perf_counter() - began)
         self._under_way -= 1
-        self._results.put_nowait(Result(call, outcome, time.perf_counter() - began))
+        self._came_back.append(result)
+        self._results.put_nowait(result)
+        if self._places - self._under_way == self._batch:
+            self._changed.set()
 
     async def _outcome(self, call: Call) -> Outcome:
         """Call the provider; not if this process can no longer be sure of its lease."""
@@ -279,9 +294,9 @@ class Drain:
         if time.monotonic() > self._trusted_until and not await self._heartbeat():
             return False
         try:
-            return await self._in_thread(self._is_held, call)
+            return await self._taking.run(self._is_held, call)
         except Error as error:
-            log.warning("lease_not_confirmed", error=_kind(error))
+            log.warning("lease_not_confirmed", error=kind(error))
             return False
 
     async def _pause(self, seconds: float) -> None:
@@ -290,53 +305,35 @@ class Drain:
         except TimeoutError:
             return
 
-    async def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work, *arguments)
+    # What follows runs in the threads that take and close.
 
-    # What follows runs in the database thread.
-
-    def _connected(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        """Database work over a connection that is not known to be broken; deadlocks are tried three times."""
-        for tries_left in (2, 1, 0):
-            if time.monotonic() - self._answered_at > CONNECTION_TRUST:
-                close_old_connections()
-            try:
-                answer = work(*arguments)
-            except Error as error:
-                self._answered_at = float("-inf")
-                if not tries_left or _sqlstate(error) not in RETRIED:
-                    raise
-                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
-            else:
-                self._answered_at = time.monotonic()
-                return answer
-        raise AssertionError("the last try returns or raises")
-
-    def _take(self, free: int) -> _Taken:
+    def _take(self, free: int) -> _Turned:
         """Take as many due mails as can be handed over, choose their accounts, and commit the attempts."""
         now_ns = database_clock.now_ns()
-        self._take_back(now_ns)
+        self._take_back("taking", now_ns)
+        self._board.ended([self._came_back.popleft() for _ in range(len(self._came_back))])
         while True:
             try:
                 return self._taken(free, now_ns)
             except Outrun:  # another drain won, so this ends
                 continue
 
-    def _taken(self, free: int, now_ns: int) -> _Taken:
+    def _taken(self, free: int, now_ns: int) -> _Turned:
         now = self._drained_at = database_clock.from_ns(now_ns)
+        room = min(free, self._board.capacity(now))
+        if room < 1:
+            return _Turned([], look_again=self._board.next_chance(now))
         plans: list[Plan] = []
-        with self._board.turn(now):
-            room = min(free, self._board.capacity(now))
-            if room < 1:
-                return _Taken([], more=False, look_again=self._board.next_chance(now))
-            with self._until_confirmed(plans):
-                with claim.turn():
-                    mails = self._due(room, now)
-                    lease = uuid.uuid4()
-                    plans += [self._first(mail, lease, now, now_ns) for mail in mails]
-                    won = self._record(plans)
-                self._hold_what_cannot_be_stored(plans, won, now_ns)
-        return _Taken(self._calls(plans, won), more=len(mails) == room, look_again=POLL)
+        with self._until_confirmed("taking", plans):
+            with claim.turn():
+                mails = self._due(room, now)
+                lease = uuid.uuid4()
+                with self._board.turn(now) as turn:
+                    still = self._board.capacity(now)  # the other thread may have used some for mails in hand
+                    plans += [self._first(mail, turn, lease, now, now_ns) for mail in mails[:still]]
+                    won = self._record(turn, plans)
+            self._hold_what_cannot_be_stored(plans, won, now_ns)
+        return self._turned(plans, won, more=len(mails) == room)
 
     def _due(self, room: int, now: dt.datetime) -> list[MailInHand]:
         """Due mails, among them at most one of those that may abort this process, unless one is in hand already.
@@ -346,96 +343,96 @@ class Drain:
         alone = [] if self._alone else claim.due(self._lanes, limit=1, now=now, last_chance=True)
         return alone + claim.due(self._lanes, limit=room - len(alone), now=now)
 
-    def _close(self, results: Sequence[Result]) -> list[Call]:
-        """Write what the calls came to, and hand what was refused to the next account. Returns the calls that follow."""
+    def _close(self, results: Sequence[Result]) -> _Turned:
+        """Write what the calls came to, and hand what was refused to the next account."""
         now_ns = database_clock.now_ns()
         now = database_clock.from_ns(now_ns)
-        self._take_back(now_ns)
+        self._take_back("closing", now_ns)
         self._board.ended(results)
+        plans: list[Plan] = []
         while True:
             try:
-                with self._board.turn(now):
-                    plans = [self._after(result, now, now_ns) for result in results]
-                    with self._until_confirmed(plans):
-                        won = self._record(plans)
+                with self._until_confirmed("closing", plans), self._board.turn(now) as turn:
+                    plans[:] = [self._after(result, turn, now, now_ns) for result in results]
+                    won = self._record(turn, plans)
                 break
             except Outrun:
                 continue
-        calls = self._calls(plans, won)
-        won |= self._reconsider([result for result in results if result.call.mail.id not in won], now_ns)
+        turned = self._turned(plans, won)
+        again = self._reconsider([result for result in results if result.call.mail.id not in won], now_ns)
+        won |= {plan.step.mail_id for plan in again}
         late = [result for result in results if result.call.mail.id not in won]
         self._late += [steps.late(result, now_ns=now_ns) for result in late]
         self._evidence += filter(None, map(steps.evidence, late))
         self._tell_others(results, now)
-        return calls
+        return replace(turned, done=turned.done + _done(again))
 
-    def _first(self, mail: MailInHand, lease: uuid.UUID, now: dt.datetime, now_ns: int) -> Plan:
+    def _first(self, mail: MailInHand, turn: Turn, lease: uuid.UUID, now: dt.datetime, now_ns: int) -> Plan:
         try:
             draft = steps.dequeued(mail, lease=lease, terms=self._terms, now_ns=now_ns)
-            return self._onward(draft, now, now_ns, first=True)
+            return self._onward(draft, turn, now, now_ns, first=True)
         except Exception as error:  # a mail that we fail at must not stop the others, for ever and everywhere
             log.exception("mail_not_planned", mail=str(mail.id))
             reason = f"Mercury failed while it chose an account: {type(error).__name__}."
             return steps.poisoned(mail, reason, now_ns=now_ns)
 
-    def _after(self, result: Result, now: dt.datetime, now_ns: int) -> Plan:
+    def _after(self, result: Result, turn: Turn, now: dt.datetime, now_ns: int) -> Plan:
         answer = steps.answered(result, now_ns=now_ns)
-        return self._onward(answer, now, now_ns, first=False) if isinstance(answer, Draft) else answer
+        return self._onward(answer, turn, now, now_ns, first=False) if isinstance(answer, Draft) else answer
 
-    def _reconsider(self, lost: Sequence[Result], now_ns: int) -> set[uuid.UUID]:
-        """Take up what somebody asked for during a call, or a hold of the house. Returns the ids of the winners.
+    def _reconsider(self, lost: Sequence[Result], now_ns: int) -> list[Plan]:
+        """Take up what somebody asked for during a call, or a hold of the house. Returns the plans that were carried out.
 
         A query only where a step was lost; a wish that changes meanwhile is looked at again.
         """
-        won: set[uuid.UUID] = set()
+        carried_out: list[Plan] = []
+        left = {result.call.mail.id: result for result in lost}
         for _ in range(RECONSIDERED):
-            left = {result.call.mail.id: result for result in lost if result.call.mail.id not in won}
-            wishes = claim.wishes({mail_id: result.call.attempt for mail_id, result in left.items()}) if left else {}
+            wishes = claim.wishes({mail_id: one.call.attempt for mail_id, one in left.items()}) if left else {}
             if not wishes:
                 break
             plans = [steps.reconsidered(left[mail_id], wish, now_ns=now_ns) for mail_id, wish in wishes.items()]
-            taken = self._record(plans)
-            self._count_done(plans, taken)
-            won |= taken
-        return won
+            won = lifecycle.record_each([plan.step for plan in plans])
+            carried_out += [plan for plan in plans if plan.step.mail_id in won]
+            left = {mail_id: one for mail_id, one in left.items() if mail_id not in won}
+        return carried_out
 
-    def _onward(self, draft: Draft, now: dt.datetime, now_ns: int, *, first: bool) -> Plan:
+    def _onward(self, draft: Draft, turn: Turn, now: dt.datetime, now_ns: int, *, first: bool) -> Plan:
         """Where a mail that is not settled goes: to an account, to wait, or to an end."""
         if now >= draft.mail.expires_at:
             return steps.expired(draft, now_ns=now_ns)
         if self._stopping.is_set() and not first:
             return steps.handed_back(draft, now_ns=now_ns)
-        choice = self._board.choose(draft.state.tried, now, first=first)
+        choice = turn.choose(draft.state.tried, first=first)
         if choice.candidate is None:
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
             return steps.left_over(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
         plan = steps.handed_over(draft, choice, terms=self._terms, now_ns=now_ns)
         if plan.call is not None:
-            self._board.began(plan.call)
+            turn.began(plan.call)
         return plan
 
-    def _record(self, plans: Sequence[Plan]) -> set[uuid.UUID]:
+    def _record(self, turn: Turn, plans: Sequence[Plan]) -> set[uuid.UUID]:
         """Record the steps, and return the ids of the winners."""
-        with self._board.taking():
+        with turn.taking():
             return lifecycle.record_each([plan.step for plan in plans])
 
     @contextmanager
-    def _until_confirmed(self, plans: Sequence[Plan]) -> Iterator[None]:
+    def _until_confirmed(self, who: str, plans: Sequence[Plan]) -> Iterator[None]:
         """Around a transaction: if it fails, it may have been committed all the same, and its hand-overs are kept in mind."""
         try:
             yield
         except Error:
-            self._unconfirmed += [plan for plan in plans if plan.call]
+            begun = [plan for plan in plans if plan.call]
+            self._unconfirmed[who] += begun
+            self._board.undo(plan.call for plan in begun if plan.call)
             raise
 
-    def _calls(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> list[Call]:
-        """The calls of those that won, once all is committed."""
-        self._count_done(plans, won)
+    def _turned(self, plans: Sequence[Plan], won: set[uuid.UUID], *, more: bool = False) -> _Turned:
+        """What follows from those that won, once all is committed."""
         self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
-        return [plan.call for plan in plans if plan.call and plan.step.mail_id in won]
-
-    def _count_done(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> None:
-        self._done += sum(plan.step.mail_id in won and plan.step.after.status == Status.DONE for plan in plans)
+        winners = [plan for plan in plans if plan.step.mail_id in won]
+        return _Turned([plan.call for plan in winners if plan.call], _done(winners), more)
 
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
         """Hold due mails whose step was not taken, unless the house was held since it was asked for them."""
@@ -444,11 +441,11 @@ class Drain:
         if lost and house.hold() is None:
             lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in lost])
 
-    def _take_back(self, now_ns: int) -> None:
+    def _take_back(self, who: str, now_ns: int) -> None:
         """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""
-        if self._unconfirmed:
-            lifecycle.record_each([steps.not_begun(plan, now_ns=now_ns) for plan in self._unconfirmed])
-            self._unconfirmed = []
+        if self._unconfirmed[who]:
+            lifecycle.record_each([steps.not_begun(plan, now_ns=now_ns) for plan in self._unconfirmed[who]])
+            self._unconfirmed[who] = []
 
     def _is_held(self, call: Call) -> bool:
         until = database_clock.now() + dt.timedelta(seconds=self._terms.deadline)
@@ -459,9 +456,15 @@ class Drain:
         _log_failures(results)
         try:
             self._board.observe(results, now)
+        except Error as error:
+            log.warning("breakers_not_told", error=kind(error))
+        self._tell_late()
+
+    def _tell_late(self) -> None:
+        try:
             self._record_late()
         except Error as error:
-            log.warning("not_told", error=_kind(error))
+            log.warning("late_results_not_told", error=kind(error))
 
     def _record_late(self) -> None:
         if self._late:
@@ -482,7 +485,6 @@ class Drain:
             create_defaults={"seen_at": now, "started_at": now} | self._doings(),
         )
         self._trusted_until = asked + HEARTBEAT_TRUST
-        self._record_late()
         if self._on_heartbeat and time.monotonic() >= self._on_duty_from:
             self._on_heartbeat(self.worker)
 
@@ -499,11 +501,14 @@ class Drain:
 
     def _leave(self) -> None:
         try:
-            self._record_late()
+            self._take_back("taking", database_clock.now_ns())
             Worker.objects.filter(id=self.worker).delete()
         except Error as error:
-            log.warning("goodbye_failed", error=_kind(error))
-        connections.close_all()
+            log.warning("goodbye_failed", error=kind(error))
+
+
+def _done(plans: Sequence[Plan]) -> int:
+    return sum(plan.step.after.status == Status.DONE for plan in plans)
 
 
 def _log_failures(results: Sequence[Result]) -> None:
@@ -514,12 +519,3 @@ def _log_failures(results: Sequence[Result]) -> None:
                 log.info("attempt_refused", mail=mail, account=account, fault=fault, reason_code=reason_code)
             case Unknown(reason_code=reason_code):
                 log.warning("attempt_unknown", mail=mail, account=account, reason_code=reason_code)
-
-
-def _sqlstate(error: Error) -> str | None:
-    return getattr(error.__cause__, "pgcode", None)
-
-
-def _kind(error: Error) -> str:
-    """What a database error is, without the statement's values."""
-    return " ".join(filter(None, (type(error).__name__, _sqlstate(error))))

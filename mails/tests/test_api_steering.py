@@ -89,12 +89,11 @@ def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
     mail = posted(client)
     from mails.tests.test_orders import Handed
 
-    handed = Handed()
+    Handed()
 
     answer = steer(client, mail, "cancel")
 
     assert (answer.status_code, answer.json()["status"], answer.json()["wish"]) == (202, "sending", "cancel")
-    handed.drain._thread.shutdown()
 
 
 @pytest.mark.parametrize(

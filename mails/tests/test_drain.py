@@ -268,13 +268,12 @@ def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olym
     runner = Drain(["text"], places=4)
     [call] = runner._take(4).calls
 
-    assert runner._close([Result(call, NOT_CALLED, 0.0)]) == []
+    assert runner._close([Result(call, NOT_CALLED, 0.0)]).calls == []
 
     after = reloaded(mail)
     assert (after.status, after.tried, after.faults, after.doubtful) == (Status.QUEUED, [], [], False)
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
     assert drain() == 1
-    runner._thread.shutdown()
 
 
 def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus):
@@ -286,7 +285,6 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
     runner._close([Result(call, NOT_CALLED, 0.0)])
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.OPERATOR)
-    runner._thread.shutdown()
 
 
 def test_two_drains_share_a_lane_without_sharing_a_mail(olympus):
@@ -440,7 +438,6 @@ def test_a_hand_over_that_was_not_committed_leaves_no_trace(olympus, monkeypatch
     [call] = runner._take(4).calls
 
     assert (call.mail.id, call.attempt.number) == (mail.pk, 1)
-    runner._thread.shutdown()
 
 
 def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doubt(olympus, monkeypatch):
@@ -466,7 +463,6 @@ def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doub
     assert not reloaded(mail).doubtful
     assert [one.reason_code for one in mail.attempts.all()] == ["not-called", ""]
     assert event_names(mail)[3:] == ["DEQUEUE", "READY TO SEND", "SEND", "RETRY", "DEQUEUE", "READY TO SEND", "SEND"]
-    runner._thread.shutdown()
 
 
 def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monkeypatch):
@@ -483,7 +479,6 @@ def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monke
 
     assert reloaded(mail).status == Status.DONE
     assert event_names(mail)[-2:] == ["SEND", "DONE"]
-    runner._thread.shutdown()
 
 
 def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olympus, hades, monkeypatch):
@@ -496,12 +491,11 @@ def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olymp
         with pytest.raises(OperationalError):
             runner._close([result])
 
-    assert runner._close([result]) == []
+    assert runner._close([result]).calls == []
     assert drain() == 1
 
     assert not reloaded(mail).doubtful
     assert [one.reason_code for one in mail.attempts.all()] == ["http-503", "not-called", ""]
-    runner._thread.shutdown()
 
 
 def due_for_a_probe():

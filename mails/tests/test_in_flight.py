@@ -78,8 +78,6 @@ class InFlight(RuleBasedStateMachine):
         freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "wish": ""}
         Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
         Worker.objects.all().delete()
-        for one in self.drains:
-            one._thread.shutdown()
 
     @rule(policy=st.sampled_from(["at-least-once", "at-most-once"]), two=st.booleans())
     def post(self, policy, two):
@@ -94,7 +92,7 @@ class InFlight(RuleBasedStateMachine):
     def close(self, pick, outcome):
         """An answer; late if the lease was lost meanwhile."""
         drain, call = self.calls.pop(pick % len(self.calls))
-        self.calls += [(drain, then) for then in drain._close([Result(call, outcome, 0.01)])]
+        self.calls += [(drain, then) for then in drain._close([Result(call, outcome, 0.01)]).calls]
 
     @precondition(lambda self: self.calls)
     @rule(pick=st.integers(0, 999))

@@ -38,8 +38,7 @@ class Handed:
 
     def answer(self, outcome):
         results = [Result(call, outcome, 0.1) for call in self.calls]
-        self.calls = self.drain._close(results)
-        self.drain._thread.shutdown()
+        self.calls = self.drain._close(results).calls
 
 
 def last_blob(mail):
@@ -168,9 +167,8 @@ def test_the_later_wish_counts(olympus, hades):
 
 def test_what_was_asked_during_a_call_that_was_lost_is_done_by_the_sweeper(olympus, hades):
     mail = a_mail()
-    handed = Handed()
+    Handed()
     ask(mail, Action.CANCEL)
-    handed.drain._thread.shutdown()
 
     assert sweep.sweep() == {"cancelled: asked for": 1}
 

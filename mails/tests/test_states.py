@@ -10,7 +10,7 @@ def test_every_state_says_what_may_follow():
 
 
 def test_every_state_is_due_leased_final_or_held():
-    assert set(Status) == DUE | LEASED | FINAL | {Status.HELD}
+    assert set(Status) == {*DUE, *LEASED, *FINAL, Status.HELD}
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.CANCELLED, Status.REJECTED])
@@ -19,4 +19,4 @@ def test_nothing_follows_the_end(status):
 
 
 def test_only_what_is_due_or_was_refused_elsewhere_is_sent():
-    assert {before for before, after in TRANSITIONS.items() if Status.SENDING in after} == DUE | {Status.SENDING}
+    assert {before for before, after in TRANSITIONS.items() if Status.SENDING in after} == {*DUE, Status.SENDING}

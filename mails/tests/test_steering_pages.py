@@ -74,7 +74,7 @@ def test_a_reason_that_cannot_be_kept_does_nothing(operator):
 
 def test_a_call_under_way_is_named(operator, olympus):
     mail = a_mail()
-    handed = Handed()
+    Handed()
 
     asked = operator.get(action(mail, "cancel")).content.decode()
     done = operator.post(action(mail, "cancel"), follow=True).content.decode()
@@ -82,7 +82,6 @@ def test_a_call_under_way_is_named(operator, olympus):
     assert "olympus is being called, which cannot be stopped." in asked
     assert "the mail is cancelled as soon as the call is closed" in done
     assert offered(operator, mail) == ["hold", "release"]
-    handed.drain._thread.shutdown()
 
 
 def test_an_unknown_outcome_has_three_ways_out(operator, olympus, hades):

@@ -21,7 +21,6 @@ def sending_by_a_lost_worker():
     dying.worker = "lost"
     dying._terms = terms_from_settings("lost")
     taken = dying._take(8)
-    dying._thread.shutdown()
     return taken.calls
 
 

@@ -1,0 +1,57 @@
+"""A thread with a database connection of its own, for the work that would block an event loop."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import Error, close_old_connections, connections
+
+RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
+CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
+Answer = TypeVar("Answer")
+
+
+class DatabaseThread:
+    """Does one piece of work after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
+
+    async def run(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        """Do it over a connection that is not known to be broken; deadlocks are tried three times. Raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work, *arguments)
+
+    async def end(self) -> None:
+        """Close the connection and the thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
+        self._thread.shutdown()
+
+    def _connected(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        for tries_left in (2, 1, 0):
+            if time.monotonic() - self._answered_at > CONNECTION_TRUST:
+                close_old_connections()
+            try:
+                answer = work(*arguments)
+            except Error as error:
+                self._answered_at = float("-inf")
+                if not tries_left or sqlstate(error) not in RETRIED:
+                    raise
+                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
+            else:
+                self._answered_at = time.monotonic()
+                return answer
+        raise AssertionError("the last try returns or raises")
+
+
+def sqlstate(error: Error) -> str | None:
+    """PostgreSQL's code of the error, None where there is none."""
+    return getattr(error.__cause__, "pgcode", None)
+
+
+def kind(error: Error) -> str:
+    """What a database error is, without the statement's values."""
+    return " ".join(filter(None, (type(error).__name__, sqlstate(error))))
