@@ -118,6 +118,14 @@ def _accounts(situation: Situation) -> Iterable[Alert]:
 
 
 def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
+    if one.told_until is not None:
+        yield Alert(
+            "sandbox_fault",
+            "waiting",
+            one.name,
+            f"The sandbox {one.name} is told to misbehave until {one.told_until:%H:%M:%S} UTC: {one.told}.",
+            f"To end it now: manage.py sandbox clear {one.name}",
+        )
     if not one.configured:
         yield Alert(
             "account_unusable",

@@ -37,14 +37,15 @@ def percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]
 
     Interpolated within its bucket, as if the durations in it lay evenly.
     """
-    numbered = sorted((int(number), inside) for number, inside in buckets.items())
-    total = sum(buckets.values())
+    counts = {int(number): inside for number, inside in buckets.items()}
+    total = sum(counts.values())
     if not total:
         return [None for _ in shares]
     found: list[float | None] = []
     wanted = [max(1, math.ceil(share * total)) for share in shares]
     passed = 0
-    for number, inside in numbered:
+    for number in sorted(counts):
+        inside = counts[number]
         while len(found) < len(wanted) and wanted[len(found)] <= passed + inside:
             low, high = bounds(number)
             found.append(low + (high - low) * (wanted[len(found)] - passed) / inside)

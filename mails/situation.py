@@ -22,6 +22,7 @@ from providers import circuit_breaker, registry
 from providers.circuit_breaker import Snapshot
 from providers.models import BreakerMode, BreakerState
 from providers.registry import Candidate
+from providers.sandbox.faults import FaultSetting
 
 COUNTED_AT_MOST = 100_000  # mails; a longer queue is told as "at least"
 RECENT = dt.timedelta(minutes=15)  # what the alerts call recent
@@ -73,11 +74,13 @@ class Working:
 class Standing:
     """An account as it stands now."""
 
+    id: int
     name: str
     kind: str
     enabled: bool
     configured: bool
     weight: int
+    rate: float | None  # calls a second, at most
     state: BreakerState
     mode: BreakerMode
     words: str  # what the breaker does, such as "probe in 26 s"
@@ -85,6 +88,8 @@ class Standing:
     limited_until: dt.datetime | None
     last_fault: str
     last_fault_at: dt.datetime | None
+    told: str  # how a sandbox is told to misbehave now, such as "refuse=503"; mostly empty …
+    told_until: dt.datetime | None  # … and until when
 
     @property
     def effective(self) -> BreakerState:
@@ -198,12 +203,16 @@ def drain_age(alive: Sequence[Working], now: dt.datetime) -> float | None:
 def standing(candidate: Candidate, now: dt.datetime) -> Standing:
     """An account as it stands."""
     breaker: Snapshot = candidate.breaker
+    fault: FaultSetting | None = candidate.config.options.get("fault")
+    told = fault if fault is not None and now < fault.until else None
     return Standing(
+        id=candidate.id,
         name=candidate.config.name,
         kind=candidate.config.kind,
         enabled=candidate.enabled,
         configured=candidate.configured,
         weight=candidate.config.weight,
+        rate=candidate.config.rate,
         state=BreakerState(breaker.state),
         mode=BreakerMode(breaker.mode),
         words=circuit_breaker.describe(breaker, now),
@@ -211,6 +220,8 @@ def standing(candidate: Candidate, now: dt.datetime) -> Standing:
         limited_until=breaker.limited_until,
         last_fault=breaker.last_fault,
         last_fault_at=breaker.last_fault_at,
+        told=str(told or ""),
+        told_until=told.until if told else None,
     )
 
 

@@ -16,7 +16,6 @@ from mails import house
 from mails.models import ApiKey, Mail, Worker
 from mails.states import Status
 from mercury import overview
-from providers import registry
 from providers.models import Breaker, BreakerMode, BreakerState
 
 LOOKED_BACK_AT_MOST = 1000  # mails
@@ -74,14 +73,15 @@ class MercuryAdminSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The overview: the state in a sentence, figures, charts, accounts, failures, lanes, and the first steps."""
+        shown = overview.read(_period(request))
         context = {
-            "overview": overview.read(_period(request)),
+            "overview": shown,
             "periods": [(key, words) for key, (words, _) in overview.PERIODS.items()],
             "held": house.hold(),
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
-            "sandbox_only": all(one.config.kind == "sandbox" for one in registry.candidates() if one.enabled),
+            "sandbox_only": all(one.standing.kind == "sandbox" for one in shown.accounts if one.standing.enabled),
             "api_url": request.build_absolute_uri(reverse("api-mails")),
         }
         return super().index(request, {**context, **(extra_context or {})})

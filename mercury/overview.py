@@ -19,9 +19,7 @@ from mails.states import Status
 from mails.stats import Figures, MailFigures, Point, ProviderFigures
 from mercury.lib import charts, durations
 from mercury.lib.charts import Chart, Spark
-from providers import registry
 from providers.outcomes import Fault
-from providers.registry import Candidate
 
 PERIODS: Mapping[str, tuple[str, dt.timedelta]] = {
     "1h": ("last hour", dt.timedelta(hours=1)),
@@ -82,7 +80,6 @@ class Picture:
 class AccountRow:
     """An account: how it stands, and what it did."""
 
-    candidate: Candidate
     standing: Standing
     figures: ProviderFigures | None
     spark: Spark
@@ -321,10 +318,8 @@ def _cell(value: float | None, words: Callable[[float], str]) -> str:
 
 def _accounts(here: Situation, figures: Mapping[str, ProviderFigures], points: Sequence[Point]) -> list[AccountRow]:
     """Every account, those in trouble first, then those with most mail."""
-    candidates = {one.config.name: one for one in registry.candidates()}
     rows = [
         AccountRow(
-            candidate=candidates[one.name],
             standing=one,
             figures=figures.get(one.name),
             spark=charts.spark(
@@ -332,7 +327,6 @@ def _accounts(here: Situation, figures: Mapping[str, ProviderFigures], points: S
             ),
         )
         for one in here.accounts
-        if one.name in candidates
     ]
     return sorted(rows, key=_trouble_first)
 

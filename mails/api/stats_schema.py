@@ -137,11 +137,13 @@ ACCOUNT = dataclass_component(
     "AccountNow",
     Standing,
     {
+        "id": "Its number, as in `/dispatcher/providers/{id}`.",
         "name": "The account.",
         "kind": "The provider.",
         "enabled": "Whether it is used.",
         "configured": "Whether this process has its options.",
         "weight": "Its share of the draw.",
+        "rate": "Calls a second, at most.",
         "state": "What its breaker lets through.",
         "mode": "Who decides about the breaker.",
         "words": "The same in words.",
@@ -149,6 +151,8 @@ ACCOUNT = dataclass_component(
         "limited_until": "The provider said 429 until then.",
         "last_fault": "Its last fault, in words.",
         "last_fault_at": "When that was.",
+        "told": "How a sandbox is told to misbehave now, such as `refuse=503`; empty if it is not.",
+        "told_until": "Until when.",
     },
 )
 _SITUATION = {

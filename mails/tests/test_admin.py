@@ -5,6 +5,8 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -271,6 +273,23 @@ def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, h
     assert "The breaker of olympus is forced open" in one
     assert "Its mail goes to hades; nothing is lost." in one
     assert "No other account is ready: mails are kept, and wait." in both
+
+
+def test_the_overview_says_what_a_sandbox_is_told(operator, olympus, hades):
+    olympus.refuse(503)
+
+    page = operator.get("/admin/").text
+
+    assert "The sandbox olympus is told to misbehave until" in page
+    assert "manage.py sandbox clear olympus" in page
+    assert "The sandbox hades" not in page
+
+
+def test_the_overview_reads_the_accounts_once(operator, olympus):
+    with CaptureQueriesContext(connection) as asked:
+        operator.get("/admin/")
+
+    assert sum("providers_sandboxfault" in one["sql"] for one in asked) == 1
 
 
 def test_queues_without_redis_say_who_drains(operator, settings):

@@ -16,11 +16,13 @@ NONE = Spread(0, None, None, None, None)
 
 def account(name, **changes):
     well = Standing(
+        id=1,
         name=name,
         kind="sandbox",
         enabled=True,
         configured=True,
         weight=1,
+        rate=None,
         state=BreakerState.CLOSED,
         mode=BreakerMode.AUTO,
         words="no faults",
@@ -28,6 +30,8 @@ def account(name, **changes):
         limited_until=None,
         last_fault="",
         last_fault_at=None,
+        told="",
+        told_until=None,
     )
     return replace(well, **changes)
 
@@ -67,6 +71,16 @@ CASES = [
     ({"accounts": [account("olympus", mode=BreakerMode.OPEN)]}, "breaker_open", "olympus"),
     ({"recent": [took("olympus", 0, calls=30), took("hades", 100)]}, "silent_failover", "olympus"),
     ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
+    (
+        {
+            "accounts": [
+                account("olympus", told="refuse=503", told_until=NOON + dt.timedelta(minutes=5)),
+                account("hades"),
+            ]
+        },
+        "sandbox_fault",
+        "olympus",
+    ),
     ({"held": Held(1, 0, 0)}, "held_unknown", ""),
     ({"held": Held(0, 2, 0)}, "held_poison", ""),
     ({"held": Held(0, 0, 3)}, "held_operator", ""),

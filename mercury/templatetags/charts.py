@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import template
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
+from mails.templatetags.mercury import moment
 from mercury.lib import durations
 from mercury.lib.charts import Spark
 from mercury.overview import Picture
@@ -28,6 +31,28 @@ def lasted(seconds: float | str | None) -> str:
 def tone_of(picture: Picture, series: str) -> str:
     """The class of a series of a chart."""
     return next(f"tone-{one.tone}" for one in picture.legend if one.series == series)
+
+
+@register.simple_tag
+def bars(picture: Picture) -> SafeString:
+    """The columns of a chart. Some hundreds of parts: a loop in the template takes ten times as long."""
+    tones = {one.series: f"tone-{one.tone}" for one in picture.legend}
+    return format_html_join(
+        "",
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"></rect>',
+        ((tones[bar.series], *map(plain, (bar.x, bar.y, bar.width, bar.height))) for bar in picture.chart.bars),
+    )
+
+
+@register.simple_tag
+def rows(picture: Picture) -> SafeString:
+    """The rows of the table behind a chart, for the same reason not a loop in the template."""
+    cells = '<td class="number">{}</td>' * len(picture.heads)
+    return format_html_join(
+        "",
+        f'<tr><th scope="row" class="nowrap">{{}}</th>{cells}</tr>',
+        ((moment(start, "day"), *values) for start, values in picture.rows),
+    )
 
 
 @register.filter
