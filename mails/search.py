@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
-from mails.models import Mail, Recipient, first_id
+from mails.models import Mail, Recipient, first_id, moment_of
 from mails.querysets import MailQuerySet
 from mails.sentences import clean
 from mails.states import LEASED, HoldReason, Source, Status
@@ -40,6 +40,12 @@ AGES: dict[str, tuple[str, dt.timedelta]] = {
 }
 
 HELP = "Words search recipient, sender, subject and id. Or narrow: to:zeus@ from:billing provider:mailgun-eu reason:550"
+
+
+# A search that no index serves reads the mails themselves, newest first: so many a page, or so many where it is asked to
+# look far. A hundred thousand take some 50 ms, a million half a second, however many mails there are.
+REACH, FAR = 100_000, 1_000_000
+_BY_INDEX = ("id", "before", "after")
 
 
 class UnknownSearchWord(ValueError):
@@ -71,11 +77,26 @@ def _condition(word: str) -> Q:
     return WORDS[prefix](value)
 
 
+def _reads_mails(word: str) -> bool:
+    """Whether no index serves a word that `narrow` knows, so that each mail has to be looked at."""
+    prefix, colon, value = word.lower().partition(":")
+    if colon and prefix == "to":
+        return not _names_a_mailbox(value)
+    return not (colon and prefix in _BY_INDEX)
+
+
+def _names_a_mailbox(value: str) -> bool:
+    return value.find("@") > 0
+
+
 def _to(value: str) -> Q:
-    """Mails to an address that begins with `value`, if that names a mailbox (`hera@…`): by an index. Else that contains it."""
-    found = Q(address__icontains=value)
-    if value.find("@") > 0:
-        found = Q(address__startswith=value) | Q(address__startswith=value.lower())
+    """Mails to an address that begins with `value`, if that names a mailbox (`hera@…`): by an index. Else that contains it.
+
+    The latter by the mail's own column: a table that is joined would be read as a whole, however few mails are meant.
+    """
+    if not _names_a_mailbox(value):
+        return Q(recipient__icontains=value)
+    found = Q(address__startswith=value) | Q(address__startswith=value.lower())
     return Q(Exists(Recipient.objects.filter(found, mail=OuterRef("pk"))))
 
 
@@ -112,7 +133,7 @@ def _moment(value: str) -> dt.datetime:
 
 
 def _anywhere(word: str) -> Q:
-    found = Q(sender__icontains=word) | Q(subject__icontains=word) | _to(word)
+    found = Q(sender__icontains=word) | Q(subject__icontains=word) | Q(recipient__icontains=word)
     return found | _id(word) if re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", word.lower()) else found
 
 
@@ -218,21 +239,52 @@ class Page:
     mails: list[Mail]
     newer: uuid.UUID | None
     older: uuid.UUID | None
+    stopped_at: dt.datetime | None = None  # a search stopped at mails of then, and there are more in its direction
+    reach: int = 0  # how many it looked at
+
+    @property
+    def reach_words(self) -> str:
+        """The same for people."""
+        return f"{self.reach:,}"
+
+    @property
+    def looked_back(self) -> bool:
+        """Whether the mails that a search did not look at are older ones."""
+        return self.stopped_at is not None and self.older is not None
 
 
-def page(mails: MailQuerySet, *, before: str = "", after: str = "", size: int = 50) -> Page:
-    """The page of mails older than `before`, or newer than `after` (ids); anything else gives the first page.
+def page(
+    mails: MailQuerySet, words: str = "", *, before: str = "", after: str = "", far: bool = False, size: int = 50
+) -> Page:
+    """The page of those mails that the words fit, older than `before` or newer than `after` (ids); else the first page.
 
-    Costs the same at any depth: it reads `size` + 1 rows along the primary key and counts nothing.
+    Costs the same at any depth: it reads `size` + 1 rows along the primary key and counts nothing. Words that no index
+    serves are looked for in the next REACH of `mails` only, with `far` in the next FAR. Raises UnknownSearchWord.
     """
+    found = narrow(mails, words)
+    reach = (FAR if far else REACH) if any(map(_reads_mails, words.split())) else 0
     oldest, newest = _uuid(before), _uuid(after)
     if newest is not None:
-        rows = list(mails.filter(pk__gt=newest).order_by("pk")[: size + 1])
-        more, rows = len(rows) > size, rows[:size][::-1]
-        return Page(rows, newer=rows[0].pk if more else None, older=rows[-1].pk if rows else None)
-    rows = list((mails.filter(pk__lt=oldest) if oldest else mails).order_by("-pk")[: size + 1])
+        ahead, order = Q(pk__gt=newest), "pk"
+    else:
+        ahead, order = (Q(pk__lt=oldest) if oldest else Q()), "-pk"
+    edge = _edge(mails.filter(ahead).order_by(order), reach) if reach else None
+    if edge is not None:
+        ahead &= Q(pk__lte=edge) if order == "pk" else Q(pk__gte=edge)
+    rows = list(found.filter(ahead).order_by(order)[: size + 1])
     more, rows = len(rows) > size, rows[:size]
-    return Page(rows, newer=rows[0].pk if oldest and rows else None, older=rows[-1].pk if more else None)
+    follows = rows[-1].pk if more else edge
+    stopped_at = moment_of(edge) if edge is not None and not more else None
+    if order == "pk":
+        rows = rows[::-1]
+        return Page(rows, newer=follows, older=rows[-1].pk if rows else None, stopped_at=stopped_at, reach=reach)
+    return Page(rows, newer=rows[0].pk if oldest and rows else None, older=follows, stopped_at=stopped_at, reach=reach)
+
+
+def _edge(mails: MailQuerySet, reach: int) -> uuid.UUID | None:
+    """The last of the first `reach` mails; None if there are not more than these."""
+    ids = list(mails.values_list("pk", flat=True)[reach - 1 : reach + 1])
+    return ids[0] if len(ids) > 1 else None
 
 
 def _uuid(text: str) -> uuid.UUID | None:

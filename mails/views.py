@@ -91,14 +91,12 @@ def mail_list(request: HttpRequest) -> HttpResponse:
     own = Mail.objects.filter(user=cast(User, request.user))
     state, words = request.GET.get("state", ""), request.GET.get("q", "").strip()
     found = own.filter(search.STATES[state][1]) if state in search.STATES else own
-    error = ""
+    before, after = request.GET.get("before", ""), request.GET.get("after", "")
+    page, error = search.Page([], newer=None, older=None), ""
     try:
-        found = search.narrow(found, words)
+        page = search.page(found, words, before=before, after=after, far="far" in request.GET, size=MAILS_A_PAGE)
     except search.UnknownSearchWord as unknown:
-        found, error = own.none(), str(unknown)
-    page = search.page(
-        found, before=request.GET.get("before", ""), after=request.GET.get("after", ""), size=MAILS_A_PAGE
-    )
+        error = str(unknown)
     context = {
         "page": page,
         "states": [(name, words) for name, (words, _condition) in search.STATES.items()],

@@ -92,10 +92,11 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
         chips = _chips(found, count)
         all_count = count(found)
         counts = {"": all_count} | {chip.name: chip.count for chip in chips}
-        page = search.page(
-            _in_state(found, selected.state).select_related("api_key", "user"),
+        page = _page(
+            selected,
             before=chosen.get("before", ""),
             after=chosen.get("after", ""),
+            far="far" in chosen,
             size=MAILS_A_PAGE,
         )
         context = {
@@ -162,16 +163,18 @@ class Neighbours:
 
 
 def _neighbours(mail: Mail, chosen: QueryDict) -> Neighbours:
-    found, _error = _narrowed(Filter.of(chosen))
-    mails = found.order_by("pk").values_list("pk", flat=True)
-    return Neighbours(
-        newer=mails.filter(pk__gt=mail.pk).first(),
-        older=mails.filter(pk__lt=mail.pk).last(),
-    )
+    selected, here = Filter.of(chosen), str(mail.pk)
+    newer, older = _page(selected, after=here, size=1).mails, _page(selected, before=here, size=1).mails
+    return Neighbours(newer[0].pk if newer else None, older[0].pk if older else None)
 
 
-def _in_state(found: MailQuerySet, state: str) -> MailQuerySet:
-    return Filter(state=state).narrow(found, timezone.now())
+def _page(selected: Filter, **where: Any) -> search.Page:
+    """A page of the mails that fit, see `search.page`; an empty one if the words cannot be read."""
+    mails = replace(selected, q="").narrow(Mail.objects.select_related("api_key", "user"), timezone.now())
+    try:
+        return search.page(mails, selected.q, **where)
+    except search.UnknownSearchWord:
+        return search.Page([], newer=None, older=None)
 
 
 def _counting(*, narrowed: bool, searched: bool) -> Callable[[MailQuerySet], str]:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import keys
+from mails import keys, search
 from mails.intake import Client
 from mails.models import ApiKey, Event, Mail, Worker
 from mails.states import Source
@@ -290,6 +290,19 @@ def test_the_overview_reads_the_accounts_once(operator, olympus):
         operator.get("/admin/")
 
     assert sum("providers_sandboxfault" in one["sql"] for one in asked) == 1
+
+
+def test_a_search_that_stopped_says_so_and_leads_on(operator, monkeypatch):
+    monkeypatch.setattr(search, "REACH", 1)
+    a_mail(subject="Invoice")
+    a_mail(subject="Welcome")
+
+    page = operator.get(MAILS + "?q=subject:voice").text
+    further = re.search(r'href="([^"]+)">Look further back', page)[1].replace("&amp;", "&")
+
+    assert "No mail matches so far" in page
+    assert "The search looked at 1 mails, back to" in page
+    assert "Invoice" in operator.get(MAILS + further).text
 
 
 def test_queues_without_redis_say_who_drains(operator, settings):

@@ -97,6 +97,50 @@ def test_pages_lead_to_each_other_without_counting():
     assert back == first
 
 
+def test_a_search_that_reads_the_mails_stops_and_goes_on_where_it_stopped(monkeypatch):
+    monkeypatch.setattr(search, "REACH", 3)
+    for number in range(5):
+        a_mail(subject=str(number))
+    mails = Mail.objects.all()
+
+    first = search.page(mails, "subject:voice")
+    second = search.page(mails, "subject:voice", before=str(first.older))
+    third = search.page(mails, "subject:voice", before=str(second.older))
+
+    assert (first.mails, first.looked_back, first.reach) == ([], True, 3)
+    assert (second.mails, second.looked_back) == ([], True)
+    assert ([mail.subject for mail in third.mails], third.older, third.stopped_at) == (["Invoice"], None, None)
+    assert [mail.subject for mail in search.page(mails, "subject:voice", far=True).mails] == ["Invoice"]
+
+
+def test_a_search_upwards_stops_as_well(monkeypatch):
+    monkeypatch.setattr(search, "REACH", 2)
+    for number in range(4):
+        a_mail(subject=str(number))
+    invoice = Mail.objects.get(subject="Invoice")
+
+    found = search.page(Mail.objects.all(), "subject:3", after=str(invoice.pk))
+
+    assert (found.mails, found.looked_back) == ([], False)
+    assert found.stopped_at is not None
+    assert Mail.objects.get(pk=found.newer).subject == "0"
+
+
+def test_a_search_counts_only_mails_that_fit_the_other_filters(monkeypatch):
+    monkeypatch.setattr(search, "REACH", 1)
+    a_mail(subject="Invoice")
+    Mail.objects.filter(subject="Welcome").update(lane="bulk")
+
+    assert len(search.page(Mail.objects.filter(lane="bulk"), "subject:come").mails) == 1
+
+
+@pytest.mark.parametrize("words", ["to:hera@olimpus", "id:0", "after:2020-01-01", "before:2999-01-01"])
+def test_what_an_index_serves_is_never_cut(words, monkeypatch):
+    monkeypatch.setattr(search, "REACH", 1)
+
+    assert search.page(Mail.objects.all(), words, size=1).stopped_at is None
+
+
 def test_nonsense_for_a_place_gives_the_first_page():
     assert len(search.page(Mail.objects.all(), before="zeus", size=3).mails) == 2
 

@@ -68,6 +68,21 @@ def apply(rows: QuerySet[Row], fields: Fields, *, filter_by: str, sort_by: str, 
     return rows.order_by(*order, default)
 
 
+def beyond(rows: QuerySet[Row], fields: Fields, key: str, *, order: str) -> QuerySet[Row]:
+    """The rows that follow the one of this key in `order`, a unique column that is one of the fields.
+
+    Raises Problem (400) for a key that the column cannot have.
+    """
+    column = order.removeprefix("-")
+    kind = next(field.kind for field in fields.values() if field.column == column)
+    value = None if "\0" in key or len(key) > MAX_VALUE else _READERS[kind](key)
+    if value is None:
+        raise _problem(
+            "cursor", "It is none that this list gave out. Take it from 'next_url', or begin with an empty one."
+        )
+    return rows.filter(**{f"{column}__{'lt' if order.startswith('-') else 'gt'}": value})
+
+
 def _clauses(text: str, parameter: str) -> list[list[str]]:
     if not text:
         return []

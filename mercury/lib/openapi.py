@@ -150,20 +150,29 @@ PROBLEM = component(
         description="RFC 9457, and the prototype's `error` and `message` beside it.",
     ),
 )
+
+
+def _unknown_by_cursor(schema: Schema) -> Schema:
+    return schema | {
+        "type": [schema["type"], "null"],
+        "description": f"{schema['description']} Null where the page was asked for by `cursor`.",
+    }
+
+
 META = component(
     "Meta",
     obj(
         {
-            "page": integer("This page, counted from 1.", minimum=1),
+            "page": _unknown_by_cursor(integer("This page, counted from 1.", minimum=1)),
             "per_page": integer("Items of a full page.", minimum=1, maximum=PER_PAGE),
-            "total": integer("Items of all pages.", minimum=0),
-            "pages": integer("Pages; 0 where the list is empty.", minimum=0),
+            "total": _unknown_by_cursor(integer("Items of all pages.", minimum=0)),
+            "pages": _unknown_by_cursor(integer("Pages; 0 where the list is empty.", minimum=0)),
             "first_url": url("The first page."),
-            "last_url": url("The last page."),
+            "last_url": _unknown_by_cursor(url("The last page.")),
             "prev_url": {
                 "type": ["string", "null"],
                 "format": "uri",
-                "description": "The page before, null on page 1.",
+                "description": "The page before, null on page 1 and with `cursor`.",
             },
             "next_url": {
                 "type": ["string", "null"],
@@ -221,6 +230,12 @@ def page_parameters(fields: Fields) -> list[OpenApiParameter]:
     return [
         OpenApiParameter("page", number, description="Counted from 1; beyond the last it is a 404."),
         OpenApiParameter("per_page", number, description=f"At most {PER_PAGE}, which is the default; more is cut."),
+        OpenApiParameter(
+            "cursor",
+            str,
+            description="Pages by key, in the list's own order: empty for the first, then as `next_url` has it. Costs the "
+            "same at any depth and counts nothing. Not together with `page` or `sort`.",
+        ),
         OpenApiParameter("expand", bool, description="Whole objects instead of URLs."),
         OpenApiParameter(
             "filter",

@@ -1,4 +1,7 @@
-"""Lists in pages: rows, `meta` with the URLs of its neighbours, and the `Link` header."""
+"""Lists in pages: rows, `meta` with the URLs of its neighbours, and the `Link` header.
+
+Pages are numbered, which costs a count of the whole list for each; or, where a client asks for it, follow one another by key.
+"""
 
 import math
 import re
@@ -38,10 +41,13 @@ class Page(Generic[Row]):
 def paginate(request: Request, rows: QuerySet[Row], fields: filters.Fields, *, default: str) -> Page[Row]:
     """The page that the query string asks for, of `rows` narrowed and ordered as it says. One query: the count.
 
-    `default` is the order where none is asked for, a unique column. Raises Problem: 400 for what cannot be read,
-    404 for a page beyond the last.
+    `default` is the order where none is asked for, a unique column. With a `cursor` the page follows the row of that
+    key, costs the same at any depth and counts nothing. Raises Problem: 400 for what cannot be read, 404 for a page
+    beyond the last.
     """
     query = request.query_params
+    if "cursor" in query:
+        return _by_key(request, rows, fields, default)
     number = _number(query.get("page", "1"), "page")
     per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
     expand = _flag(query.get("expand", ""))
@@ -57,19 +63,34 @@ def paginate(request: Request, rows: QuerySet[Row], fields: filters.Fields, *, d
     return Page(rows[first : first + per_page], expand, meta | _urls(request, number, pages))
 
 
+def _by_key(request: Request, rows: QuerySet[Row], fields: filters.Fields, default: str) -> Page[Row]:
+    query = request.query_params
+    if "page" in query or query.get("sort"):
+        raise _problem("cursor", "It follows the list's own order: leave out 'page' and 'sort'.")
+    per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
+    expand = _flag(query.get("expand", ""))
+    rows = filters.apply(rows, fields, filter_by=query.get("filter", ""), sort_by="", default=default)
+    if query["cursor"]:
+        rows = filters.beyond(rows, fields, query["cursor"], order=default)
+    keys = list(rows.values_list(default.removeprefix("-"), flat=True)[: per_page + 1])
+    following = _url(request, "cursor", keys[per_page - 1]) if len(keys) > per_page else None
+    unknown = dict.fromkeys(("page", "total", "pages", "last_url", "prev_url"))
+    urls = {"first_url": _url(request, "cursor", ""), "next_url": following}
+    return Page(rows[:per_page], expand, {**unknown, "per_page": per_page, **urls})
+
+
 def _urls(request: Request, number: int, pages: int) -> dict[str, str | None]:
-    kept = [(name, request.query_params[name]) for name in _KEPT if name in request.query_params]
-    base = request.build_absolute_uri(request.path)
-
-    def url(page: int) -> str:
-        return f"{base}?{urlencode([('page', page), *kept])}"
-
     return {
-        "first_url": url(1),
-        "last_url": url(max(1, pages)),
-        "prev_url": url(number - 1) if number > 1 else None,
-        "next_url": url(number + 1) if number < pages else None,
+        "first_url": _url(request, "page", 1),
+        "last_url": _url(request, "page", max(1, pages)),
+        "prev_url": _url(request, "page", number - 1) if number > 1 else None,
+        "next_url": _url(request, "page", number + 1) if number < pages else None,
     }
+
+
+def _url(request: Request, parameter: str, value: object) -> str:
+    kept = [(name, request.query_params[name]) for name in _KEPT if name in request.query_params]
+    return f"{request.build_absolute_uri(request.path)}?{urlencode([(parameter, value), *kept])}"
 
 
 def _number(text: str, parameter: str) -> int:

@@ -3,12 +3,12 @@ from django.contrib.auth.models import User
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from mercury.lib.filters import Sieve
+from mercury.lib.filters import Kind, Sieve
 from mercury.lib.pagination import PER_PAGE, paginate
 from mercury.lib.problems import Problem
 
 pytestmark = pytest.mark.django_db
-FIELDS = {"name": Sieve("username")}
+FIELDS = {"id": Sieve("id", Kind.INTEGER), "name": Sieve("username")}
 
 
 def page(query="", path="/gods/"):
@@ -108,3 +108,50 @@ def test_expand_that_is_neither_is_a_400():
 def test_a_page_costs_two_queries(gods, django_assert_num_queries):
     with django_assert_num_queries(2):
         list(page("page=2&filter=name,like,god%25").rows)
+
+
+def test_pages_by_key_visit_every_row_once_whatever_comes_before(gods):
+    seen, query = [], "cursor=&per_page=7&filter=name,like,god%25"
+    while query:
+        found = page(query)
+        seen += [user.username for user in found.rows]
+        User.objects.filter(username__in=seen).delete()  # would move each numbered page
+        query = (found.meta["next_url"] or "").partition("?")[2]
+
+    assert seen == [f"god{number:02}" for number in range(45)]
+
+
+def test_pages_by_key_go_down_where_the_list_does(gods):
+    request = Request(APIRequestFactory().get("/gods/?cursor=&per_page=2", HTTP_HOST="localhost"))
+    first = paginate(request, User.objects.all(), FIELDS, default="-username")
+    query = first.meta["next_url"].partition("?")[2]
+    request = Request(APIRequestFactory().get(f"/gods/?{query}", HTTP_HOST="localhost"))
+    second = paginate(request, User.objects.all(), FIELDS, default="-username")
+
+    assert [user.username for user in [*first.rows, *second.rows]] == ["god44", "god43", "god42", "god41"]
+
+
+def test_a_page_by_key_counts_nothing(gods, django_assert_num_queries):
+    with django_assert_num_queries(2) as asked:
+        found = page("cursor=&expand=true")
+        list(found.rows)
+
+    assert not any("COUNT(" in query["sql"] for query in asked)
+    assert found.meta["next_url"].startswith("http://localhost/gods/?cursor=")
+    assert [name for name, value in found.meta.items() if value is None] == [
+        "page",
+        "total",
+        "pages",
+        "last_url",
+        "prev_url",
+    ]
+    assert 'rel="first"' in found.link
+    assert 'rel="last"' not in found.link
+
+
+@pytest.mark.parametrize("query", ["cursor=zeus", "cursor=%00", "cursor=&page=1", "cursor=&sort=name"])
+def test_a_cursor_that_is_none_is_a_400(gods, query):
+    with pytest.raises(Problem) as refused:
+        page(query)
+
+    assert (refused.value.status_code, refused.value.code) == (400, "invalid_cursor")
