@@ -37,6 +37,10 @@ PAST = {
 }
 
 
+class Gone(Exception):
+    """The mail was removed meanwhile, by retention."""
+
+
 class NotPossible(Exception):
     """The mail stands where this cannot be done any more, or not yet. The text says where, and what can be done."""
 
@@ -120,12 +124,14 @@ def prospect(mail: Mail, action: Action) -> list[str]:
 
 
 def act(mail_id: uuid.UUID, order: Order) -> Acted:
-    """Carry the order out on one mail, or leave it as a wish where a call is under way. Raises NotPossible.
+    """Carry the order out on one mail, or leave it as a wish where a call is under way. Raises NotPossible, Gone.
 
     Repeating an order that was carried out changes nothing and raises nothing.
     """
     carried = _given(order, [mail_id])
-    mail = Mail.objects.get(pk=mail_id)
+    mail = Mail.objects.filter(pk=mail_id).first()
+    if mail is None:
+        raise Gone(f"There is no mail {mail_id} any more: it was old enough to be removed.")
     if carried.impossible or carried.changed:
         raise NotPossible(mail, order.action, orders.possible(mail), moving=bool(carried.changed))
     return Acted(mail, wished=mail_id in carried.wished, changed=mail_id not in carried.already)

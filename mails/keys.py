@@ -11,11 +11,14 @@ import secrets
 import string
 from collections.abc import Iterable
 
-from django.db import InterfaceError, OperationalError, connection
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import TextChoices
 from django.utils import timezone
 
 from mails.models import ApiKey
+
+log = structlog.get_logger(__name__)
 
 _SHAPE = re.compile(r"mk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 _PREFIX_ALPHABET = string.ascii_lowercase + string.digits
@@ -139,6 +142,12 @@ def _expected(key: ApiKey, prefix: str, now: dt.datetime) -> str:
 
 
 def _note_use(key: ApiKey, now: dt.datetime) -> None:
-    if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_STEP:
+    """A database that may only be read, such as a replica, keeps nobody out."""
+    if key.last_used_at is not None and now - key.last_used_at < _LAST_USED_STEP:
+        return
+    try:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+    except DatabaseError as error:
+        log.warning("key_use_not_noted", key=key.prefix, error=type(error).__name__)
+    else:
         key.last_used_at = now

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from mails import actions, intake, message, orders, search, timeline
-from mails.actions import NotPossible
+from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
 from mails.models import Mail
@@ -140,6 +140,8 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         order = Order(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
         try:
             messages.success(request, actions.act(mail.pk, order).words(Action.CANCEL))
+        except Gone as gone:
+            raise Http404(str(gone)) from None
         except NotPossible as too_late:
             messages.warning(request, str(too_late))
         return redirect("mail", mail_id=mail.pk)

@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from mails import actions, house, orders
-from mails.actions import MAX_NOTE, NotPossible
+from mails.actions import MAX_NOTE, Gone, NotPossible
 from mails.models import Mail
 from mails.orders import Order
 from mails.sentences import clean
@@ -49,6 +49,8 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     if request.method == "POST" and not fault:
         try:
             acted = actions.act(mail.pk, Order(action, by(request), reason))
+        except Gone as gone:
+            raise Http404(str(gone)) from None
         except NotPossible as too_late:
             messages.warning(request, str(too_late))
         else:

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mails import actions, intake, lifecycle
-from mails.actions import NotPossible
+from mails.actions import Gone, NotPossible
 from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope
 from mails.intake import (
@@ -100,6 +100,8 @@ class Steering(Resource):
         wanted = steering.parse(self.verb, _body(request))
         try:
             acted = actions.act(mail.pk, Order(wanted.action, by, wanted.note))
+        except Gone:
+            raise Http404 from None
         except NotPossible as too_late:
             extra = {"state": too_late.mail.status, "possible": steering.verbs(too_late.possible)}
             raise Problem(409, "not_possible", str(too_late), extra=extra) from None

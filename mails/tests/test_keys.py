@@ -1,11 +1,12 @@
 import datetime as dt
 import re
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
 from django.db import connection
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from mails import keys
 from mails.keys import Scope
@@ -114,6 +115,30 @@ def test_the_secret_is_compared_in_constant_time(monkeypatch):
     keys.find(text)
 
     assert len(compared) == 1
+
+
+@contextmanager
+def database_that_may_only_be_read():
+    """As on a replica."""
+    on, off = ("PRAGMA query_only = ON", "PRAGMA query_only = OFF")
+    if connection.vendor == "postgresql":
+        on, off = ("SET default_transaction_read_only = on", "SET default_transaction_read_only = off")
+    with connection.cursor() as cursor:
+        cursor.execute(on)
+        yield
+        cursor.execute(off)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_works_where_its_use_cannot_be_noted(client):
+    key, text = keys.create("zeus", scopes=[Scope.MAILS_READ], senders=["zeus@olimpus.com"])
+
+    with database_that_may_only_be_read(), capture_logs() as lines:
+        answer = client.get("/api/v1.0/mails/", headers={"Authorization": f"Bearer {text}"})
+
+    assert answer.status_code == 200
+    assert ApiKey.objects.get().last_used_at is None
+    assert [line["key"] for line in lines if line["event"] == "key_use_not_noted"] == [key.prefix]
 
 
 @pytest.mark.django_db(transaction=True)

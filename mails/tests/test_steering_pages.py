@@ -1,13 +1,18 @@
 """Mails in flight, steered in the browser: only what is possible is offered, and nothing happens without a confirmation."""
 
+import datetime as dt
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from django.utils import timezone
 
-from mails import house
+from mails import house, orders, retention
 from mails.intake import Client
+from mails.models import Mail
 from mails.states import Action, Source, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.callers import caller
 from mails.tests.people import browser_of, hermes, zeus
 from mails.tests.test_orders import Handed
 
@@ -165,3 +170,25 @@ def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
     operator.post(release)
     assert drain() == 1
     assert operator.get(reverse("house", args=["sell"])).status_code == 404
+
+
+@pytest.mark.parametrize("door", ["api", "admin", "own page"])
+def test_a_mail_that_is_removed_while_it_is_acted_on_is_not_found(door, operator, olympus, monkeypatch):
+    person, program = zeus(), caller("shop")
+    mail = a_mail(client=Client(source=Source.FORM, user=person))
+    give, long_ago = orders.give, timezone.now() - dt.timedelta(days=1)
+    Mail.objects.update(status="discarded", next_attempt_at=None, finished_at=long_ago, api_key=program.key)
+
+    def removed_first(*arguments):
+        list(retention.run(dt.timedelta(0), dt.timedelta(0)))
+        return give(*arguments)
+
+    monkeypatch.setattr(orders, "give", removed_first)
+
+    answer = {
+        "api": lambda: program.post(f"/api/v1.0/mails/{mail.pk}/reprocess"),
+        "admin": lambda: operator.post(action(mail, "reprocess")),
+        "own page": lambda: browser_of(person).post(reverse("mail-cancel", args=[mail.pk])),
+    }[door]()
+
+    assert answer.status_code == 404
