@@ -152,7 +152,14 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
     causes = _causes(of_accounts.values())
     lanes = _lanes(here, stats.lanes(figures), figures)
     latest = _latest()
-    told = (found, [(one.figure, one.note) for one in tiles], causes, [one.pk for one in latest], figures.sums)
+    told = (
+        found,
+        [(one.figure, one.note) for one in tiles],
+        [(one.name, one.enabled, one.state, one.mode, one.weight, one.rate) for one in here.accounts],
+        causes,
+        [one.pk for one in latest],
+        figures.sums,
+    )
     return Overview(
         period=period,
         period_words=words,

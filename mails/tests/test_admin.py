@@ -347,6 +347,8 @@ def test_the_overviews_poller_is_told_when_nothing_changed(operator, olympus):
     poll = re.search(r'hx-get="([^"]+)"', page)[1].replace("&amp;", "&")
 
     assert operator.get(poll).status_code == 204
+    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="hermes")
+    assert "Automatic<span" in operator.get(poll).text
     a_mail()
     drain()
     changed = operator.get(poll)

@@ -145,6 +145,63 @@ def test_a_failover_is_watched_live(visitor, olympus, hades, monkeypatch):
     expect(page.locator("#poller")).to_have_count(0)
 
 
+NOTE_ARRIVALS = """
+    window.arrived = {};
+    new MutationObserver(() => document.querySelectorAll("li[id^=event-]").forEach(
+        (step) => { window.arrived[step.id.slice(6)] ??= Date.now(); }
+    )).observe(document, { childList: true, subtree: true });
+"""
+
+
+def test_each_event_appears_within_two_seconds(visitor, olympus, hades, monkeypatch):
+    monkeypatch.setattr(random, "random", lambda: 0.0)  # the first of the accounts by name
+    hades.refuse(503)
+    olympus.slow(3)
+    mail = a_mail()
+    visitor.page.add_init_script(NOTE_ARRIVALS)
+    page = visitor.sign_in(hermes(), f"/admin/mails/mail/{mail.pk}/change/")
+    expect(page.locator("#live-words")).to_contain_text("Live")
+    seen_before = set(page.evaluate("arrived"))
+
+    drained_beside()
+
+    expect(page.locator("#state")).to_have_text("Sent", timeout=8 * SECONDS)
+    arrived = page.evaluate("arrived")
+    recorded = {str(one.pk): one.created_at / 1e6 for one in mail.events.all()}
+    delays = {number: arrived[number] - recorded[number] for number in recorded.keys() - seen_before}
+    print(f"events were {min(delays.values()):.0f} to {max(delays.values()):.0f} ms old when they appeared")
+    assert len(delays) >= 7
+    assert max(delays.values()) < 2 * SECONDS
+
+
+def test_a_breaker_is_forced_open_and_closed_and_the_overview_tells(visitor, olympus, hades):
+    operator = hermes()
+    page = visitor.sign_in(operator, "/admin/")
+    watching = visitor.context.new_page()
+    watching.goto("/admin/")
+    row = watching.get_by_role("row").filter(has=watching.get_by_role("link", name="olympus", exact=True))
+    expect(row).to_contain_text("Closed")
+
+    page.get_by_role("link", name="Force open olympus").click()
+    expect(page.locator("h1")).to_have_text("Force the breaker of olympus open?")
+    expect(page.get_by_text("Its mail goes to hades.")).to_be_visible()
+    page.get_by_role("button", name="Force open").click()
+    expect(page.get_by_text("The breaker of olympus is forced open.", exact=True)).to_be_visible()
+    expect(watching.get_by_text("The breaker of olympus is forced open: it takes no mail.")).to_be_visible(
+        timeout=8 * SECONDS
+    )
+    expect(row).to_contain_text("Open")
+    assert olympus.breaker.mode == "open"
+
+    page.goto("/admin/")
+    page.get_by_role("link", name="Force closed olympus").click()
+    page.get_by_role("button", name="Force closed").click()
+    expect(page.get_by_text("The breaker of olympus is forced closed.", exact=True)).to_be_visible()
+    expect(watching.get_by_text("it takes no mail")).to_have_count(0, timeout=8 * SECONDS)
+    expect(row).to_contain_text("Closed")
+    assert olympus.breaker.mode == "closed"
+
+
 def test_polling_pauses_and_says_so(visitor):
     page = visitor.sign_in(zeus())
     write(page)

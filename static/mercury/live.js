@@ -2,7 +2,7 @@
 // hidden tab. The server decides what is new and when it ends: its last answer carries no poller.
 "use strict";
 {
-  const [SHORTEST, LONGEST, PATIENCE] = [1900, 30000, 10]; // with the way there and back, news is 2 s old at most
+  const [SHORTEST, LONGEST, PATIENCE] = [1700, 30000, 10]; // with the way there and back, news is 2 s old at most
   const state = { quiet: 0, paused: false, lost: false, timer: 0, due: Infinity };
   const poller = () => document.getElementById("poller");
   const shortest = () => Math.max(SHORTEST, (poller()?.dataset.every ?? 0) * 1000); // the overview asks every 5 s
