@@ -151,7 +151,7 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
             f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
             f"{_who_takes_it(one, situation)} It closes by itself when a probe is answered.",
         )
-    elif (took := _took_nothing(one, situation)) is not None:
+    elif one.told_until is None and (took := _took_nothing(one, situation)) is not None:
         yield Alert(
             "silent_failover",
             "bad",

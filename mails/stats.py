@@ -16,6 +16,7 @@ from mails import histogram, rollups
 from mails.models import ApiKey, Rollup
 from mails.rollups import Key, Sum
 from mails.states import AttemptState, Counted, Ending, Level
+from mails.timeline import Usual
 from providers.models import BreakerChange
 from providers.outcomes import Fault
 
@@ -29,6 +30,7 @@ _FINEST = (
 )
 MOST_POINTS = 3000
 HISTORY_SHOWN = 200
+USUAL_OF = dt.timedelta(hours=1)  # what a single mail is compared with
 PEOPLE = "people and commands"  # who has no API key
 Matches = Callable[[Key], bool]
 
@@ -188,6 +190,20 @@ def applications(figures: Figures, names: Mapping[int, str]) -> list[MailFigures
         _mails(names.get(number, f"key {number}"), figures, _where(application=number)) for number in sorted(told)
     ]
     return sorted(listed, key=lambda one: (-one.sent, one.name))
+
+
+def usual(lane: str, now: dt.datetime) -> Usual:
+    """The medians of a lane over the last hour. One query of some hundred rows."""
+    rows = Rollup.objects.filter(
+        Q(level=Level.MINUTE) | Q(level=Level.FRESH),
+        Q(kind=Counted.FIRST_SEND) | Q(kind=Counted.END, outcome__in=SENT),
+        lane=lane,
+        start__gte=now - USUAL_OF,
+    )
+    sums: dict[Counted, list[Sum]] = defaultdict(list)
+    for _, key, one in _read(rows):
+        sums[key.kind].append(one)
+    return Usual(wait=_spread(sums[Counted.FIRST_SEND]).p50, acceptance=_spread(sums[Counted.END]).p50)
 
 
 def application_names() -> dict[int, str]:

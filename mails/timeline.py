@@ -42,6 +42,17 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Usual:
+    """What a mail is compared with: medians of its lane over the last hour, in seconds; None where there are none."""
+
+    wait: float | None = None  # accepted to first handed to a provider
+    acceptance: float | None = None  # accepted to taken by a provider
+
+
+UNKNOWN_USUAL = Usual()
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of a mail's life, in seconds since it came in."""
 
@@ -109,8 +120,8 @@ class Story:
 # Reading
 
 
-def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
-    """Read what belongs to `mail` (four queries, each by an index) and tell it.
+def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
+    """Read what belongs to `mail` (four queries, each by an index) and tell it; `usual` is what it is compared with.
 
     Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
@@ -125,7 +136,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False) -> Story:
         mail=mail,
         badge=badge(mail),
         verdict=verdict(mail, now),
-        facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS),
+        facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS, usual=usual),
         spans=spans(mail, events, attempts, now),
         entries=entries(mail, events, now),
         recipients=list(Recipient.objects.filter(mail=mail).order_by("id")),
@@ -227,7 +238,13 @@ _WISHES = {
 
 
 def facts(
-    mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt], now: dt.datetime, *, rounds: int
+    mail: Mail,
+    events: Sequence[Event],
+    attempts: Sequence[Attempt],
+    now: dt.datetime,
+    *,
+    rounds: int,
+    usual: Usual = UNKNOWN_USUAL,
 ) -> list[Fact]:
     """Five figures: accepted, waited in queue, at providers, attempts, and the total or the time so far."""
     at_providers = sum(_attempt_seconds(attempt, now) for attempt in attempts)
@@ -240,10 +257,14 @@ def facts(
             clock(mail.created_at),
             mail.created_at,
         ),
-        Fact("Waited in queue", _duration(_waited(mail, events, now), goes_on=waiting), f"lane {mail.lane}"),
+        Fact(
+            "Waited in queue",
+            _duration(_waited(mail, events, now), goes_on=waiting),
+            f"lane {mail.lane}" + (f", median {durations.words(usual.wait)}" if usual.wait is not None else ""),
+        ),
         Fact("At providers", _duration(at_providers, goes_on=calling), _provider_note(mail, attempts)),
         Fact("Attempts", str(len(attempts)), f"round {mail.round} of {rounds}"),
-        _total(mail, events, now),
+        _total(mail, events, now, usual),
     ]
 
 
@@ -251,12 +272,13 @@ def _duration(seconds: float, *, goes_on: bool) -> str:
     return Passing.of(seconds) if goes_on else durations.words(seconds)
 
 
-def _total(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Fact:
+def _total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: Usual) -> Fact:
     seconds = max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds())
     words = durations.words(seconds)
     match mail.status:
         case Status.DONE:
-            return Fact("Accepted to sent", words)
+            median = f"lane median {durations.words(usual.acceptance)}" if usual.acceptance is not None else ""
+            return Fact("Accepted to sent", words, median)
         case Status.REJECTED:
             return Fact("Answered in", words)
         case Status.DISCARDED | Status.EXPIRED | Status.CANCELLED:

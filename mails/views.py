@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import actions, intake, message, orders, search, timeline
+from mails import actions, intake, message, orders, search, stats, timeline
 from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
@@ -116,7 +116,7 @@ def mail_list(request: HttpRequest) -> HttpResponse:
 def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """Everything about one mail; follows it while it moves."""
     mail = _visible(request, mail_id)
-    story = timeline.story(mail, timezone.now(), everything=request.GET.get("events") == "all")
+    story = _story(mail, everything=request.GET.get("events") == "all")
     context = {
         "message_id": message.message_id(mail.pk, mail.sender),
         "story": story,
@@ -174,7 +174,7 @@ def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
     if not timeline.has_news(mail, after=seen, status=request.GET.get("status", "")):
         return HttpResponse(status=204)
-    story = timeline.story(mail, timezone.now())
+    story = _story(mail)
     news = [entry for entry in story.entries if entry.under_way or (entry.id or 0) > seen]
     context = {"story": story, "news": news, "reasons_open": "reasons" in request.GET}
     return render(request, "mails/_news.html", context)
@@ -211,6 +211,11 @@ def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResp
     if file is None:
         raise Http404("This mail has no such file.")
     return preview.file_response(file)
+
+
+def _story(mail: Mail, *, everything: bool = False) -> timeline.Story:
+    now = timezone.now()
+    return timeline.story(mail, now, everything=everything, usual=stats.usual(mail.lane, now))
 
 
 def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:

@@ -299,16 +299,13 @@ def _picture(
     table: Mapping[str, Sequence[float | None]],
     words: Callable[[float], str],
 ) -> Picture:
-    every = max(1, -(-len(points) // _X_LABELS))
     return Picture(
         key=key,
         title=title,
         sentence=sentence,
         chart=chart,
         legend=legend,
-        x_labels=[(chart.columns[number], points[number].start) for number in range(0, len(points), every)]
-        if chart.columns
-        else [],
+        x_labels=[(chart.columns[number], points[number].start) for number in _marked(points)] if chart.columns else [],
         y_labels=[(tick.at, words(tick.value)) for tick in chart.rows],
         heads=list(table),
         rows=[
@@ -317,6 +314,12 @@ def _picture(
             if any(values[number] for values in table.values())
         ],
     )
+
+
+def _marked(points: Sequence[Point]) -> Sequence[int]:
+    """The stretches that are named below a chart: midnights where it spans days, else some at equal distances."""
+    midnights = [number for number, point in enumerate(points) if point.start.time() == dt.time()]
+    return midnights if len(midnights) > 2 else range(0, len(points), max(1, -(-len(points) // _X_LABELS)))
 
 
 def _cell(value: float | None, words: Callable[[float], str]) -> str:

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from mails import message, search, timeline
+from mails import message, search, stats, timeline
 from mails.admin import bulk, export, steering
 from mails.lanes import Lane
 from mails.models import ApiKey, Mail
@@ -129,7 +129,9 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
         if not self.has_view_permission(request):
             raise PermissionDenied
         mail = _mail(object_id)
-        story = timeline.story(mail, timezone.now(), everything=request.GET.get("events") == "all")
+        now = timezone.now()
+        usual = stats.usual(mail.lane, now)
+        story = timeline.story(mail, now, everything=request.GET.get("events") == "all", usual=usual)
         context = {
             **self.admin_site.each_context(request),
             "title": mail.subject or "(no subject)",

@@ -331,6 +331,10 @@ def test_the_overview_has_figures_charts_and_the_table_behind_each(operator, oly
     assert page.count("As a table") == 3
     assert "Fault of the provider" in page
     assert re.search(r'<rect class="tone-waiting" x="[\d.]+"', page)
+    week = operator.get("/admin/?period=7d").text
+    days = re.findall(r'<text class="x"[^>]*>([^<]+)</text>', week)
+    assert len(days) == 3 * 7
+    assert all(re.fullmatch(r"\d+ [A-Z][a-z]{2}", day) for day in days)
 
 
 def test_the_overview_of_a_house_in_which_nothing_happened_has_zeros_and_no_blanks(operator, olympus):

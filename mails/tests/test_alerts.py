@@ -81,6 +81,14 @@ CASES = [
         "sandbox_fault",
         "olympus",
     ),
+    (
+        {
+            "accounts": [account("olympus", told="refuse=503", told_until=NOON), account("hades")],
+            "recent": [took("hades", 100)],
+        },
+        "sandbox_fault",
+        "olympus",
+    ),
     ({"held": Held(1, 0, 0)}, "held_unknown", ""),
     ({"held": Held(0, 2, 0)}, "held_poison", ""),
     ({"held": Held(0, 0, 3)}, "held_operator", ""),

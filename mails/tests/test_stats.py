@@ -9,6 +9,7 @@ from mails.models import Rollup
 from mails.rollups import Key, Sum, Tally
 from mails.states import AttemptState, Counted, Ending, Level
 from mails.stats import PeriodTooLong
+from mails.timeline import Usual
 from mercury.lib import database_clock
 from providers import circuit_breaker
 from providers.models import BreakerMode
@@ -33,6 +34,18 @@ def call(account, outcome=AttemptState.ACCEPTED, fault=""):
 
 def end(ending=Ending.DONE, account="olympus", *, lane="text", application=0):
     return Key(Counted.END, lane, account, application, ending)
+
+
+def test_what_is_usual_in_a_lane_are_its_medians_of_the_last_hour():
+    count(Key(Counted.FIRST_SEND, "text"), seconds=0.3, times=3)
+    count(end(), end(Ending.FAILOVER), seconds=0.7)
+    count(end(Ending.DISCARDED), end(lane="bulk"), seconds=50, times=9)
+
+    usual = stats.usual("text", NOON + HOUR / 2)
+
+    assert usual.wait == pytest.approx(0.3, rel=0.1)
+    assert usual.acceptance == pytest.approx(0.7, rel=0.1)
+    assert stats.usual("text", NOON + 2 * HOUR) == stats.usual("html", NOON) == Usual()
 
 
 def test_lanes_tell_counts_rates_and_times():

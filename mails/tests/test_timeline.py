@@ -14,6 +14,7 @@ from mails.models import Attempt, Event, Mail, uuid7
 from mails.sentences import Entry, Passing, Strong, age_words, offset_words
 from mails.states import EventName, HoldReason, Status
 from mails.tests.builders import a_mail, drain, reloaded
+from mails.timeline import Usual
 
 NOW = dt.datetime(2026, 11, 24, 10, 14, 5, tzinfo=dt.UTC)
 CAME_IN = NOW - dt.timedelta(seconds=2)
@@ -285,6 +286,17 @@ def test_facts_are_five_figures():
         ("At providers", "812 ms"),
         ("Attempts", "1"),
         ("Accepted to sent", "2 s"),
+    ]
+
+
+def test_facts_name_what_is_usual_in_the_lane():
+    mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
+
+    facts = timeline.facts(mail, [], [], NOW, rounds=5, usual=Usual(wait=0.28, acceptance=0.71))
+
+    assert [fact.note for fact in facts if "median" in fact.note] == [
+        "lane text, median 280 ms",
+        "lane median 710 ms",
     ]
 
 
