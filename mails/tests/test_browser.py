@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import bulk, keys
+from mails import bulk, keys, search
 from mails.models import Mail
 from mails.orders import Order
 from mails.search import Filter
@@ -487,7 +487,9 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
         f"/mails/{queued.pk}",
         "/mails/00000000-0000-7000-8000-000000000000",
         "/admin/",
+        "/admin/?period=7d",
         "/admin/mails/mail/",
+        "/admin/mails/mail/?q=nobody",
         "/admin/mails/mail/bulk/?action=cancel&scope=all",
         f"/admin/mails/bulkorder/{order.pk}/change/",
         "/admin/mails/bulkorder/",
@@ -518,7 +520,8 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     ]
 
 
-def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympus):
+def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympus, monkeypatch):
+    monkeypatch.setattr(search, "REACH", 1)  # the search for nobody stops and says so
     operator = hermes()
     pages = urls(olympus, operator)
     visitor = Visitor(chromium, live_server.url)
