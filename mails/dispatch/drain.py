@@ -31,7 +31,7 @@ from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
 from mails.orders import Evidence
-from mails.states import LAST_CHANCE, Status
+from mails.states import Status
 from mercury.lib import database_clock
 from providers.outcomes import Outcome, Refused, Unknown
 from providers.sending import Sender
@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to take up what others left
 HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (claim.SILENCE), others take over what this process holds
 POLL = 2.0  # seconds between two looks into the database when nobody wakes the drain
+ALONE = 8  # suspects that came back well, for each that may be in hand: one at first, two after 16, ten after 80
 GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
 GROUP_WANT = 32  # results that are worth a write at once
 GROUP_MOST = 256
@@ -64,6 +65,7 @@ class _Turned:
     calls: list[Call]  # that follow from it
     done: int = 0  # mails that it ended as done
     more: bool = False  # there may be more due mails than were claimed
+    suspects: frozenset[uuid.UUID] = frozenset()  # those of the calls' mails that two workers have died with
     look_again: float = POLL  # seconds after which it is worth to look again, if nobody wakes the drain before
 
 
@@ -113,7 +115,8 @@ class Drain:
         self._under_way = 0  # calls that have not come back
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
         self._closed = self._done = 0
-        self._alone: set[uuid.UUID] = set()  # the mail in hand that two workers have died with, if there is one
+        self._suspects: set[uuid.UUID] = set()  # mails in hand that two workers have died with
+        self._cleared = 0  # suspects whose calls came back
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._on_duty_from = 0.0  # monotonic clock
         self._drained_at: dt.datetime | None = None  # when it last looked for due mails
@@ -203,7 +206,9 @@ class Drain:
                     await asyncio.sleep(DATABASE_PAUSE)
             self._open -= len(group)
             self._closed += len(group)
-            self._alone.difference_update(result.call.mail.id for result in group)
+            cleared = self._suspects.intersection(result.call.mail.id for result in group)
+            self._suspects -= cleared
+            self._cleared += len(cleared)
             self._go_on(closed)
             self._changed.set()
             if self._on_progress:
@@ -265,7 +270,7 @@ class Drain:
         self._done += turned.done
         self._open += len(calls)
         self._under_way += len(calls)
-        self._alone.update(call.mail.id for call in calls if call.mail.state.claims > LAST_CHANCE)
+        self._suspects |= turned.suspects
         for call in calls:
             self._tasks.create_task(self._call(call))
 
@@ -326,22 +331,28 @@ class Drain:
         plans: list[Plan] = []
         with self._until_confirmed("taking", plans):
             with claim.turn():
-                mails = self._due(room, now)
+                suspects, mails = self._due(room, now)
                 lease = uuid.uuid4()
                 with self._board.turn(now) as turn:
                     still = self._board.capacity(now)  # the other thread may have used some for mails in hand
-                    plans += [self._first(mail, turn, lease, now, now_ns) for mail in mails[:still]]
+                    alone = len(suspects) == 1 and not self._suspects
+                    plans += [self._first(mail, turn, lease, now, now_ns, in_company=not alone) for mail in suspects]
+                    plans += [self._first(mail, turn, lease, now, now_ns) for mail in mails[: still - len(suspects)]]
                     won = self._record(turn, plans)
             self._hold_what_cannot_be_stored(plans, won, now_ns)
-        return self._turned(plans, won, more=len(mails) == room)
+        turned = self._turned(plans, won, more=len(suspects) + len(mails) == room)
+        return replace(turned, suspects=frozenset(one.id for one in suspects) & {call.mail.id for call in turned.calls})
 
-    def _due(self, room: int, now: dt.datetime) -> list[MailInHand]:
-        """Due mails, among them at most one of those that may abort this process, unless one is in hand already.
+    def _due(self, room: int, now: dt.datetime) -> tuple[list[MailInHand], list[MailInHand]]:
+        """Due mails, in two parts: suspects, which two workers have died with and one of which may abort this process, and others.
 
-        So what dies with such a mail never dies with it three times, and is not taken for poison.
+        One suspect at a time at first. So what dies with a poisonous mail never dies with it three times, and is not
+        taken for poison. The more of them came back well, the more are taken together: after the power has failed
+        twice, there may be thousands.
         """
-        alone = [] if self._alone else claim.due(self._lanes, limit=1, now=now, last_chance=True)
-        return alone + claim.due(self._lanes, limit=room - len(alone), now=now)
+        wanted = min(room, max(1, self._cleared // ALONE) - len(self._suspects))
+        suspects = claim.due(self._lanes, limit=wanted, now=now, last_chance=True) if wanted > 0 else []
+        return suspects, claim.due(self._lanes, limit=room - len(suspects), now=now)
 
     def _close(self, results: Sequence[Result]) -> _Turned:
         """Write what the calls came to, and hand what was refused to the next account."""
@@ -367,9 +378,18 @@ class Drain:
         self._tell_others(results, now)
         return replace(turned, done=turned.done + _done(again))
 
-    def _first(self, mail: MailInHand, turn: Turn, lease: uuid.UUID, now: dt.datetime, now_ns: int) -> Plan:
+    def _first(
+        self,
+        mail: MailInHand,
+        turn: Turn,
+        lease: uuid.UUID,
+        now: dt.datetime,
+        now_ns: int,
+        *,
+        in_company: bool = False,
+    ) -> Plan:
         try:
-            draft = steps.dequeued(mail, lease=lease, terms=self._terms, now_ns=now_ns)
+            draft = steps.dequeued(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
             return self._onward(draft, turn, now, now_ns, first=True)
         except Exception as error:  # a mail that we fail at must not stop the others, for ever and everywhere
             log.exception("mail_not_planned", mail=str(mail.id))

@@ -73,6 +73,7 @@ class Draft:
     closed: AttemptClosed | None = None
     recipients: tuple[RecipientSettled, ...] = ()
     exception: str = ""  # why the last account did not take it
+    in_company: bool = False  # handed over beside others that workers died with: one more death accuses none of them
 
     def finish(self, after: MailState, *events: EventDraft, opened: AttemptOpened | None = None) -> Step:
         """The step, with these last events."""
@@ -98,8 +99,8 @@ class Plan:
     call: Call | None = None
 
 
-def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int) -> Draft:
-    """A due mail that this drain takes into its hands, under this lease."""
+def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, in_company: bool = False) -> Draft:
+    """A due mail that this drain takes into its hands, under this lease. `in_company`: see Draft."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
     state = mail.state._replace(lease=lease, lease_expires_at=now + terms.lease, worker=terms.worker)
@@ -110,7 +111,8 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int) -
         "rounds": terms.rounds,
         "lease_until": _iso(state.lease_expires_at),
     }
-    return Draft(mail, state, (EventDraft(EventName.DEQUEUE, Actor.DISPATCHER, now_ns, blob),))
+    event = EventDraft(EventName.DEQUEUE, Actor.DISPATCHER, now_ns, blob)
+    return Draft(mail, state, (event,), in_company=in_company)
 
 
 def answered(result: Result, *, now_ns: int) -> Draft | Plan:
@@ -148,7 +150,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
         attempt_count=number,
         provider=account.name,
         lease_expires_at=now + terms.lease,
-        claims=draft.state.claims + 1,
+        claims=draft.state.claims + (not draft.in_company),
     )
     ready: dict[str, Any] = {
         "service": account.name,

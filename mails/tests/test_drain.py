@@ -335,6 +335,31 @@ def test_mails_that_two_workers_died_with_are_handed_over_one_at_a_time(olympus,
     assert set(Mail.objects.values_list("claims", flat=True)) == {0}
 
 
+def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olympus, monkeypatch):
+    for number in range(40):
+        a_mail(subject=f"suspect {number}")
+    Mail.objects.update(claims=2)
+    at_once, most, handed = set(), [], set()
+
+    async def send(self, account, message):
+        at_once.add(message.subject)
+        most.append(len(at_once))
+        number = int(message.subject.removeprefix("suspect "))
+        handed.add((number < 16, await asyncio.to_thread(lambda: Mail.objects.get(subject=message.subject).claims)))
+        at_once.discard(message.subject)
+        return Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    assert drain() == 40
+
+    assert max(most[:16]) == 1
+    assert 2 <= max(most) <= 5
+    assert {claims for first, claims in handed if first} == {3}
+    assert 2 in {claims for first, claims in handed if not first}
+    assert set(Mail.objects.values_list("claims", flat=True)) == {0}
+
+
 def test_a_mail_refused_by_all_is_not_counted_as_one_that_workers_die_with(olympus):
     mail = a_mail()
     Mail.objects.update(claims=2)
