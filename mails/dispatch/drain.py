@@ -340,8 +340,11 @@ class Drain:
                     plans += [self._first(mail, turn, lease, now, now_ns) for mail in mails[: still - len(suspects)]]
                     won = self._record(turn, plans)
             self._hold_what_cannot_be_stored(plans, won, now_ns)
-        turned = self._turned(plans, won, more=len(suspects) + len(mails) == room)
-        return replace(turned, suspects=frozenset(one.id for one in suspects) & {call.mail.id for call in turned.calls})
+        turned = self._turned(plans, won)
+        called = frozenset(one.id for one in suspects) & {call.mail.id for call in turned.calls}
+        # A suspect that is not called, since no account is left for it, stands in nobody's way.
+        more = len(suspects) + len(mails) == room or (len(suspects) > 0 and not called)
+        return replace(turned, suspects=called, more=more)
 
     def _due(self, room: int, now: dt.datetime) -> tuple[list[MailInHand], list[MailInHand]]:
         """Due mails, in two parts: suspects, which two workers have died with and one of which may abort this process, and others.
@@ -448,11 +451,11 @@ class Drain:
             self._board.undo(plan.call for plan in begun if plan.call)
             raise
 
-    def _turned(self, plans: Sequence[Plan], won: set[uuid.UUID], *, more: bool = False) -> _Turned:
+    def _turned(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> _Turned:
         """What follows from those that won, once all is committed."""
         self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
         winners = [plan for plan in plans if plan.step.mail_id in won]
-        return _Turned([plan.call for plan in winners if plan.call], _done(winners), more)
+        return _Turned([plan.call for plan in winners if plan.call], _done(winners))
 
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
         """Hold due mails whose step was not taken, unless the house was held since it was asked for them."""

@@ -360,6 +360,17 @@ def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olymp
     assert set(Mail.objects.values_list("claims", flat=True)) == {0}
 
 
+def test_suspects_that_no_account_is_left_for_do_not_keep_each_other_waiting(olympus):
+    for number in range(3):
+        a_mail(subject=f"suspect {number}")
+    Mail.objects.update(claims=2, tried=["olympus"], faults=["provider"])
+    runner = Drain(["text"], places=4)
+
+    assert [runner._take(4).more for _ in range(4)] == [True, True, True, False]
+
+    assert set(Mail.objects.values_list("status", "claims")) == {(Status.WAITING, 2)}
+
+
 def test_a_mail_refused_by_all_is_not_counted_as_one_that_workers_die_with(olympus):
     mail = a_mail()
     Mail.objects.update(claims=2)
