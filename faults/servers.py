@@ -200,12 +200,12 @@ class SmallDisk:
             )
         self._ballast = self.folder / "ballast"
 
-    def fill(self) -> None:
-        """Leave no byte free."""
+    def fill(self, *, but: int = 0) -> None:
+        """Leave `but` MB free, none by default; once more takes what has become free since."""
         with self._ballast.open("ab", buffering=0) as ballast:
-            for size in (1 << 20, 1 << 12, 1):
-                with suppress(OSError):  # there is no room for so much
-                    while True:
+            for size in (1 << 20, 1 << 12):  # the latter is a page, by which room is counted
+                with suppress(OSError):  # somebody else was quicker
+                    while shutil.disk_usage(self.folder).free >= (but << 20) + size:
                         ballast.write(bytes(size))
 
     def make_room(self) -> None:
