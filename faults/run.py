@@ -21,7 +21,7 @@ from faults.scenario import POLICIES, Goal, Run, Scenario  # noqa: E402
 from faults.servers import ProgramMissing  # noqa: E402
 
 SHOWN = 3  # breaches of one law
-PATIENCE_WITH_BUGS = 12.0  # seconds to settle: some bugs never do
+PATIENCE_WITH_BUGS = 30.0  # seconds to settle: some bugs never do
 
 
 def main() -> int:
