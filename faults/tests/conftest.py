@@ -14,7 +14,7 @@ DISK = 600  # MB
 
 @pytest.fixture(scope="session")
 def built() -> Iterator[Rig]:
-    """The leg under test, started, with short silences. xdist keeps the tests that use it in one process."""
+    """The leg under test, started, with short silences. The scheduler keeps the tests that use it in one process."""
     leg, plant = "full" if settings.REDIS_URL else "embedded", "hurry,abort-on-poison,sleep-by-waiting"
     with missing_is_told(), rig(leg, plant=plant, disk=_disk(), **SHORT) as fresh:
         fresh.start()

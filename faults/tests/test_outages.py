@@ -11,7 +11,6 @@ from faults.servers import ProgramMissing
 from faults.tests.missing import missing_is_told
 
 FULL = bool(settings.REDIS_URL)
-pytestmark = pytest.mark.xdist_group("faults")
 only_full = pytest.mark.skipif(not FULL, reason="strikes at Redis and PostgreSQL: the full leg runs it")
 
 

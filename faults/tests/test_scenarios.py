@@ -24,7 +24,6 @@ ALL = {
     ],
 }
 TOGETHER = ("lost-answer-refused", "key-ignored")  # two bugs that one run of a scenario shows
-pytestmark = pytest.mark.xdist_group("faults")
 
 
 @pytest.mark.parametrize(("name", "policy"), ALL[LEG])

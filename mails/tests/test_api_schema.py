@@ -1,6 +1,7 @@
 """The API's own description, held against the API: requests made from it get no 500, and answers as it says."""
 
 import contextlib
+import functools
 
 import pytest
 import schemathesis
@@ -125,6 +126,12 @@ def one_connection():
         signal.connect(close_old_connections)
 
 
+@functools.cache
+def described():
+    """The description as schemathesis reads it: once, because to write it takes longer than to ask what it describes."""
+    return schemathesis.openapi.from_wsgi(SCHEMA, get_wsgi_application())
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_requests_made_from_the_description_get_answers_that_it_names(label, mode, olympus):
@@ -134,8 +141,7 @@ def test_requests_made_from_the_description_get_answers_that_it_names(label, mod
     real = {"mail_id": mail["id"], "event_id": event, "account_id": str(olympus.account.pk)}
 
     with one_connection():
-        described = schemathesis.openapi.from_wsgi(SCHEMA, get_wsgi_application())
-        (operation,) = (found.ok() for found in described.get_all_operations() if found.ok().label == label)
+        (operation,) = (found.ok() for found in described().get_all_operations() if found.ok().label == label)
 
         @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())

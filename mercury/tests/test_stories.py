@@ -25,11 +25,11 @@ def redis_of_this_process() -> str:
     return urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl()
 
 
-@pytest.fixture
-def mercury(tmp_path) -> Iterator[House]:
-    """The leg under test: the web process alone, or with PostgreSQL, Redis and two workers."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Iterator[House]:
+    """The leg under test, with its database and its key; nothing runs yet. To build it takes longer than most stories."""
     with house(
-        tmp_path,
+        tmp_path_factory.mktemp("mercury"),
         full=FULL,
         database_url=settings.MERCURY_TEST_DATABASE_URL,
         redis_url=redis_of_this_process() if FULL else "",
@@ -37,12 +37,21 @@ def mercury(tmp_path) -> Iterator[House]:
         MERCURY_LEASE="35s",
         **TWO_SANDBOXES,
     ) as built:
-        if FULL:
-            redis.Redis.from_url(built.environment["REDIS_URL"]).flushdb()
-            built.start_worker()
-            built.start_worker()
-        built.start_web()
         yield built
+
+
+@pytest.fixture
+def mercury(built) -> Iterator[House]:
+    """The web process alone, or with PostgreSQL, Redis and two workers: started afresh, with accounts that behave."""
+    if FULL:
+        redis.Redis.from_url(built.environment["REDIS_URL"]).flushdb()
+        built.start_worker()
+        built.start_worker()
+    built.start_web()
+    yield built
+    built.stop()
+    built.processes.clear()
+    built.manage("sandbox", "clear")
 
 
 def names(built, answer):

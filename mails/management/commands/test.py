@@ -91,7 +91,7 @@ class Command(commands.MercuryCommand):
 def _pytest_arguments(options: dict[str, Any]) -> list[str]:
     arguments = [sys.executable, "-m", "pytest", *options["pytest"]]
     if options["workers"] > 1 and not options["pytest"]:
-        arguments += ["-n", str(options["workers"]), "--dist", "loadgroup"]
+        arguments += ["-n", str(options["workers"])]
     if options["coverage"]:
         Path(settings.BASE_DIR / ".coverage").unlink(missing_ok=True)
         arguments += ["--cov", "--cov-append", "--cov-report="]
