@@ -30,6 +30,7 @@ from providers.tests.builders import SandboxAccount
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SECONDS = 1000
+of_the_browser = pytest.mark.one_leg  # scripts, styles and markup: whichever database the page was made from
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,7 @@ def test_a_breaker_is_forced_open_and_closed_and_the_overview_tells(visitor, oly
     assert olympus.breaker.mode == "closed"
 
 
+@of_the_browser
 def test_polling_pauses_and_says_so(visitor):
     page = visitor.sign_in(zeus())
     write(page)
@@ -220,6 +222,7 @@ def test_polling_pauses_and_says_so(visitor):
     expect(words).to_contain_text("Live")
 
 
+@of_the_browser
 def test_polling_slows_down_while_nothing_happens(visitor):
     mail = a_mail()
     page = visitor.page
@@ -238,6 +241,7 @@ def test_polling_slows_down_while_nothing_happens(visitor):
     assert len(asked) >= 16  # ten at full speed, and each further wait half as long again
 
 
+@of_the_browser
 def test_a_lost_connection_is_said_and_tried_again(visitor):
     page = visitor.sign_in(zeus())
     write(page)
@@ -291,6 +295,7 @@ def test_a_bulk_order_in_the_background_is_watched_live(visitor, monkeypatch):
     expect(page.locator("#poller")).to_have_count(0)
 
 
+@of_the_browser
 def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
     page = visitor.sign_in(zeus())
 
@@ -305,6 +310,7 @@ def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
     visitor.complaints.clear()  # the browser itself reports the status 400
 
 
+@of_the_browser
 def test_the_form_is_shown_as_code(visitor):
     page = visitor.sign_in(zeus())
 
@@ -313,6 +319,7 @@ def test_the_form_is_shown_as_code(visitor):
     expect(page.locator("#code-curl-text")).to_contain_text("Zeus'\\'' \\\"bolt\\\"")
 
 
+@of_the_browser
 def test_tabs_go_by_arrow_keys(visitor):
     page = visitor.sign_in(zeus())
 
@@ -350,6 +357,7 @@ def test_lists_go_by_keys_that_can_be_switched_off(visitor):
     expect(page.locator("h1")).to_have_text("First")
 
 
+@of_the_browser
 def test_times_switch_to_the_viewers_zone(chromium, live_server, olympus):
     mail = a_mail()
     visitor = Visitor(chromium, live_server.url, timezone_id="Asia/Tokyo")
@@ -428,6 +436,7 @@ def hostile(evil: str) -> str:
     return f"/admin/sandbox/olympus/{mailbox.keep('olympus', message.as_bytes())}/"
 
 
+@of_the_browser
 @pytest.mark.parametrize("fences", ["all", "without the cleaner"])
 def test_a_hostile_mail_does_nothing(visitor, evil, fences, monkeypatch):
     if fences == "without the cleaner":
@@ -453,6 +462,7 @@ def test_a_hostile_mail_does_nothing(visitor, evil, fences, monkeypatch):
     visitor.complaints.clear()  # the browser itself reports what it refused
 
 
+@of_the_browser
 def test_remote_images_load_when_somebody_asks_for_them(visitor, evil):
     page = visitor.sign_in(hermes(), hostile(evil))
 
@@ -520,6 +530,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     ]
 
 
+@of_the_browser
 def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympus, monkeypatch):
     monkeypatch.setattr(search, "REACH", 1)  # the search for nobody stops and says so
     operator = hermes()
@@ -535,6 +546,7 @@ def test_every_page_is_accessible_and_fits_a_phone(chromium, live_server, olympu
     visitor.context.close()
 
 
+@of_the_browser
 def test_the_api_docs_can_be_read_in_both_themes(visitor):
     page = visitor.page
 

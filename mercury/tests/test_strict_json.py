@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from mercury.lib.strict_json import MAX_DEPTH, NotStrictJSON, loads
 
+pytestmark = pytest.mark.one_leg
+
 
 @pytest.mark.parametrize(
     ("body", "code", "pointer"),
