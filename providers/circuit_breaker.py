@@ -16,6 +16,7 @@ from providers.models import Account, Breaker, BreakerChange, BreakerMode, Break
 
 FAULT_LIMIT = 5  # provider faults within the window that open it …
 FAULT_SHARE = 0.5  # … if they are at least this share of the window's calls
+FAULT_LIMIT_RECOVERING = 2  # as many open it again after a good probe, with the same share of the calls since then
 WINDOW = dt.timedelta(seconds=60)  # begins with the first fault
 FIRST_WAIT = dt.timedelta(seconds=10)  # open for so long before the first probe; doubled after each that fails
 LONGEST_WAIT = dt.timedelta(seconds=30)
@@ -128,10 +129,7 @@ def observe(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
 def _count(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
     """A closed breaker counts only from the first fault on, so that good times cost no write."""
     if breaker.places is not None:
-        if tally.faults:
-            return _open(breaker, now)
-        places = breaker.places * 2 if tally.answered else breaker.places
-        return dataclasses.replace(breaker, places=places if places < PLACES_FULL else None, trips=0)
+        return _recover(breaker, breaker.places, tally, now)
     if breaker.window_started_at and now - breaker.window_started_at > WINDOW:
         breaker = dataclasses.replace(breaker, window_started_at=None, window_calls=0, window_faults=0)
     if not tally.faults and breaker.window_started_at is None:
@@ -145,6 +143,19 @@ def _count(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
     if breaker.window_faults >= FAULT_LIMIT and breaker.window_faults >= FAULT_SHARE * breaker.window_calls:
         return _open(breaker, now)
     return breaker
+
+
+def _recover(breaker: Snapshot, places: int, tally: Tally, now: dt.datetime) -> Snapshot:
+    """After a good probe. One fault proves nothing: an account that fails now and then would never get well again."""
+    calls = breaker.window_calls + tally.answered + tally.faults
+    faults = breaker.window_faults + tally.faults
+    if faults >= FAULT_LIMIT_RECOVERING and faults >= FAULT_SHARE * calls:
+        return _open(breaker, now)
+    if tally.answered <= tally.faults:
+        return dataclasses.replace(breaker, window_calls=calls, window_faults=faults)
+    if places * 2 >= PLACES_FULL:
+        return dataclasses.replace(breaker, places=None, trips=0, window_calls=0, window_faults=0)
+    return dataclasses.replace(breaker, places=places * 2, trips=0, window_calls=calls, window_faults=faults)
 
 
 def _open(breaker: Snapshot, now: dt.datetime) -> Snapshot:

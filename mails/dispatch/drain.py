@@ -336,8 +336,12 @@ class Drain:
                 with self._board.turn(now) as turn:
                     still = self._board.capacity(now)  # the other thread may have used some for mails in hand
                     alone = len(suspects) == 1 and not self._suspects
-                    plans += [self._first(mail, turn, lease, now, now_ns, in_company=not alone) for mail in suspects]
-                    plans += [self._first(mail, turn, lease, now, now_ns) for mail in mails[: still - len(suspects)]]
+                    plans += [
+                        self._first(mail, turn, lease, now, now_ns, in_company=not alone) for mail in suspects[:still]
+                    ]
+                    plans += [
+                        self._first(mail, turn, lease, now, now_ns) for mail in mails[: max(0, still - len(suspects))]
+                    ]
                     won = self._record(turn, plans)
             self._hold_what_cannot_be_stored(plans, won, now_ns)
         turned = self._turned(plans, won)

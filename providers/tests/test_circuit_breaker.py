@@ -73,10 +73,22 @@ def test_a_good_probe_closes_it_and_places_grow():
     assert closed.trips == 0
 
 
-def test_a_fault_while_recovering_opens_it_at_once():
+def test_two_faults_while_recovering_open_it_again():
     closed = observe(HALF_OPEN, Tally(epoch=2, answered=1), NOW)
 
-    assert observe(closed, faults(1, epoch=closed.epoch), NOW).state == BreakerState.OPEN
+    once = observe(closed, faults(1, epoch=closed.epoch), NOW)
+    assert (once.state, once.places) == (BreakerState.CLOSED, 2)
+    assert observe(once, faults(1, epoch=closed.epoch), NOW).state == BreakerState.OPEN
+    assert observe(closed, faults(2, epoch=closed.epoch), NOW).state == BreakerState.OPEN
+
+
+def test_an_account_that_fails_now_and_then_recovers_nevertheless():
+    breaker = observe(HALF_OPEN, Tally(epoch=2, answered=1), NOW)
+
+    while breaker.places is not None:
+        breaker = observe(breaker, Tally(epoch=breaker.epoch, answered=4, faults=1, last_fault="503"), NOW)
+
+    assert (breaker.state, breaker.window_calls, breaker.window_faults) == (BreakerState.CLOSED, 0, 0)
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_its_bound():
