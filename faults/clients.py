@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -85,6 +86,8 @@ class Clients:
         self._forgetful = forgetful
         self._next = count()
         self._stopping = threading.Event()
+        self._going = threading.Event()
+        self._going.set()
         self._began = time.monotonic()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
 
@@ -101,9 +104,21 @@ class Clients:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Nothing new is handed in while the block runs, and nothing is made up for afterwards."""
+        self._going.clear()
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began += time.monotonic() - began
+            self._going.set()
+
     def stop(self) -> None:
         """Give up what has not been answered yet."""
         self._stopping.set()
+        self._going.set()
         self.join(PATIENCE + 1)
 
     def _run(self) -> None:
@@ -124,6 +139,7 @@ class Clients:
         while not self._stopping.is_set() and (number := next(self._next)) < len(self._orders):
             if self._rate:
                 self._stopping.wait(max(0.0, self._began + number / self._rate - time.monotonic()))
+            self._going.wait()
             yield self._orders[number]
 
     def _ask(self, connection: http.client.HTTPConnection, order: Order) -> tuple[int, str, float] | None:
