@@ -26,7 +26,8 @@ from mercury.lib import event_loop
 log = structlog.get_logger(__name__)
 
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag stands
-SILENT_SECONDS = 2.0  # between two looks at a Redis that failed
+FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
+SILENT_SECONDS = 2.0  # … doubled from look to look, up to this
 ALLOWED_JOB = "mails.jobs.drain_lane"
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
@@ -78,9 +79,10 @@ def _leave_alone(lane: str, error: RedisError) -> None:
 def _keep_looking(lane: str) -> None:
     """Wake the lane that could not be woken; a flag that was left without its job does not count."""
     global _watch
-    nap = threading.Event()
+    nap, seconds = threading.Event(), FIRST_LOOK_SECONDS
     while True:
-        nap.wait(SILENT_SECONDS)
+        nap.wait(seconds)
+        seconds = min(2 * seconds, SILENT_SECONDS)
         if _watch is not threading.current_thread():
             return
         try:

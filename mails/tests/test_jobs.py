@@ -211,3 +211,24 @@ def test_the_resident_drain_sends_what_it_is_woken_for_and_stops(olympus, settin
 
     assert done.is_set()
     assert not poll.wake()
+
+
+def test_a_redis_that_failed_is_looked_at_soon_and_then_less_often(settings, monkeypatch):
+    naps = []
+
+    class Nap:
+        def wait(self, seconds):
+            naps.append(seconds)
+            if len(naps) == 8:
+                jobs._watch = None
+
+    def away():
+        raise RedisError("away")
+
+    monkeypatch.setattr(jobs, "_redis", away)
+    monkeypatch.setattr(jobs.threading, "Event", Nap)
+    monkeypatch.setattr(jobs, "_watch", threading.current_thread())
+
+    jobs._keep_looking("text")
+
+    assert naps == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
