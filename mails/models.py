@@ -144,7 +144,7 @@ class Mail(models.Model):
                 condition=Q(status__in=LEASED, lease__isnull=False) | (~Q(status__in=LEASED) & Q(lease__isnull=True)),
                 name="mail_lease_iff_in_hand",
             ),
-            models.CheckConstraint(
+            models.CheckConstraint(  # a set, as the migration has it: SQLite would copy the whole table for another order
                 condition=~Q(status__in=frozenset(DUE)) | Q(next_attempt_at__isnull=False), name="mail_due_has_time"
             ),
         ]

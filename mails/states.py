@@ -27,7 +27,7 @@ class HoldReason(TextChoices):
 
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
-LAST_CHANCE = 2  # workers that died with a mail; it is handed over alone then, and the third one makes it poison
+LAST_CHANCE = 2  # workers that died with a mail; the drain hands it over apart then, and a third one makes it poison
 
 DUE = (Status.QUEUED, Status.WAITING)  # in an order: SQLite uses an index only for a condition written like its own
 LEASED = frozenset({Status.SENDING})

@@ -68,7 +68,7 @@ def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, last_chance: bool
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
     None while the house is held. Mails that another drain has locked are passed over, not waited for. `last_chance`:
-    those that workers died with so often that they are to be handed over alone; otherwise all but those. Each lane is
+    those that workers died with so often that they are handed over apart from others; else all but those. Each lane is
     read in the order of its index: one query over all of them would sort whatever waits, at each look.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""

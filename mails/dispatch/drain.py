@@ -101,9 +101,7 @@ class Drain:
         self._lanes = list(lanes)
         self._places = places or settings.MERCURY_PLACES
         self._batch = max(1, self._places // 8)  # places to wait for, so that a claim is worth its transaction
-        self._unwritten = (
-            self._places // 4
-        )  # results that may wait to be written while their calls' places are used again
+        self._unwritten = self._places // 4  # results that may wait while the places of their calls are used again
         self._terms = terms_from_settings(self.worker)
         self._board = Board(places=self._places, probe_lease=settings.MERCURY_LEASE)
         self._on_progress = on_progress
@@ -123,7 +121,8 @@ class Drain:
         self._late: list[LateResult] = []
         self._evidence: list[Evidence] = []
         self._came_back: deque[Result] = deque()  # of calls whose places are free, though they are not yet written
-        self._unconfirmed: dict[str, list[Plan]] = {"taking": [], "closing": []}  # of each thread
+        self._unconfirmed_takes: list[Plan] = []
+        self._unconfirmed_closes: list[Plan] = []
         self._taking = DatabaseThread("mercury-taking")
         both = connection.vendor == "postgresql"  # SQLite has one writer at a time
         self._closing = DatabaseThread("mercury-closing") if both else self._taking
@@ -241,7 +240,8 @@ class Drain:
             self._on_duty_from = time.monotonic() + (claim.SILENCE.total_seconds() if self._trusted_until else 0.0)
         try:
             await self._taking.run(self._beat)
-            await self._closing.run(self._record_late)
+            if self._late or self._evidence:
+                await self._closing.run(self._record_late)
         except Error as error:
             log.warning("heartbeat_failed", error=kind(error))
             self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
@@ -315,7 +315,7 @@ class Drain:
     def _take(self, free: int) -> _Turned:
         """Take as many due mails as can be handed over, choose their accounts, and commit the attempts."""
         now_ns = database_clock.now_ns()
-        self._take_back("taking", now_ns)
+        self._take_back(self._unconfirmed_takes, now_ns)
         self._board.ended([self._came_back.popleft() for _ in range(len(self._came_back))])
         while True:
             try:
@@ -329,18 +329,17 @@ class Drain:
         if room < 1:
             return _Turned([], look_again=self._board.next_chance(now))
         plans: list[Plan] = []
-        with self._until_confirmed("taking", plans):
+        with self._until_confirmed(plans, self._unconfirmed_takes):
             with claim.turn():
                 suspects, mails = self._due(room, now)
                 lease = uuid.uuid4()
                 with self._board.turn(now) as turn:
                     still = self._board.capacity(now)  # the other thread may have used some for mails in hand
                     alone = len(suspects) == 1 and not self._suspects
+                    each = [(mail, not alone) for mail in suspects] + [(mail, False) for mail in mails]
                     plans += [
-                        self._first(mail, turn, lease, now, now_ns, in_company=not alone) for mail in suspects[:still]
-                    ]
-                    plans += [
-                        self._first(mail, turn, lease, now, now_ns) for mail in mails[: max(0, still - len(suspects))]
+                        self._first(mail, turn, lease, now, now_ns, in_company=in_company)
+                        for mail, in_company in each[:still]
                     ]
                     won = self._record(turn, plans)
             self._hold_what_cannot_be_stored(plans, won, now_ns)
@@ -365,12 +364,12 @@ class Drain:
         """Write what the calls came to, and hand what was refused to the next account."""
         now_ns = database_clock.now_ns()
         now = database_clock.from_ns(now_ns)
-        self._take_back("closing", now_ns)
+        self._take_back(self._unconfirmed_closes, now_ns)
         self._board.ended(results)
         plans: list[Plan] = []
         while True:
             try:
-                with self._until_confirmed("closing", plans), self._board.turn(now) as turn:
+                with self._until_confirmed(plans, self._unconfirmed_closes), self._board.turn(now) as turn:
                     plans[:] = [self._after(result, turn, now, now_ns) for result in results]
                     won = self._record(turn, plans)
                 break
@@ -393,7 +392,7 @@ class Drain:
         now: dt.datetime,
         now_ns: int,
         *,
-        in_company: bool = False,
+        in_company: bool,
     ) -> Plan:
         try:
             draft = steps.dequeued(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
@@ -445,13 +444,13 @@ class Drain:
             return lifecycle.record_each([plan.step for plan in plans])
 
     @contextmanager
-    def _until_confirmed(self, who: str, plans: Sequence[Plan]) -> Iterator[None]:
-        """Around a transaction: if it fails, it may have been committed all the same, and its hand-overs are kept in mind."""
+    def _until_confirmed(self, plans: Sequence[Plan], unconfirmed: list[Plan]) -> Iterator[None]:
+        """Around a transaction: if it fails, it may have been committed all the same, and its hand-overs are kept there."""
         try:
             yield
         except Error:
             begun = [plan for plan in plans if plan.call]
-            self._unconfirmed[who] += begun
+            unconfirmed += begun
             self._board.undo(plan.call for plan in begun if plan.call)
             raise
 
@@ -468,11 +467,11 @@ class Drain:
         if lost and house.hold() is None:
             lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in lost])
 
-    def _take_back(self, who: str, now_ns: int) -> None:
+    def _take_back(self, unconfirmed: list[Plan], now_ns: int) -> None:
         """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""
-        if self._unconfirmed[who]:
-            lifecycle.record_each([steps.not_begun(plan, now_ns=now_ns) for plan in self._unconfirmed[who]])
-            self._unconfirmed[who] = []
+        if unconfirmed:
+            lifecycle.record_each([steps.not_begun(plan, now_ns=now_ns) for plan in unconfirmed])
+            unconfirmed.clear()
 
     def _is_held(self, call: Call) -> bool:
         until = database_clock.now() + dt.timedelta(seconds=self._terms.deadline)
@@ -528,7 +527,7 @@ class Drain:
 
     def _leave(self) -> None:
         try:
-            self._take_back("taking", database_clock.now_ns())
+            self._take_back(self._unconfirmed_takes, database_clock.now_ns())
             Worker.objects.filter(id=self.worker).delete()
         except Error as error:
             log.warning("goodbye_failed", error=kind(error))

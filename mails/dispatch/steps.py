@@ -99,7 +99,7 @@ class Plan:
     call: Call | None = None
 
 
-def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, in_company: bool = False) -> Draft:
+def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, in_company: bool) -> Draft:
     """A due mail that this drain takes into its hands, under this lease. `in_company`: see Draft."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
