@@ -31,9 +31,13 @@ format: $(VENV)/installed-dev ## Put the source into shape
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 
+# Extras stay in the second file, which is nobody's constraint: pip 23 takes a pin without its extra for no pin at all,
+# as soon as a newer release of that package is out.
 requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requirements*.in, with hashes
-	@for name in requirements requirements-dev; do $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --allow-unsafe --output-file $$name.txt $$name.in; done
+	@set -e; compile="$(VENV)/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+		--no-emit-find-links --allow-unsafe"; \
+	$$compile --strip-extras --output-file requirements.txt requirements.in; \
+	$$compile --no-strip-extras --output-file requirements-dev.txt requirements-dev.in
 
 $(VENV)/installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "Mercury needs Python 3.11 or later, and found none." \
