@@ -142,10 +142,10 @@ def measure_mails(stores: Stores, mails: int) -> int:
     turns = ((1, False, 1, mails // 8), (16, False, 16, mails), (16, True, 64, mails), (16, True, 256, mails))
     for clients, idempotent, places, count in turns:
         with house.serving(built, processes=1) as (port, _):
-            post(port, key, intake.WARM_UP, clients=clients, idempotent=idempotent)
+            intake.post(port, key, intake.WARM_UP, clients=clients, idempotent=idempotent, content=prose())
             drain(built, places)
             before = stores.asked()
-            post(port, key, count, clients=clients, idempotent=idempotent)
+            intake.post(port, key, count, clients=clients, idempotent=idempotent, content=prose())
             what = f"{clients:2} clients{', Idempotency-Key' if idempotent else ''}"
             print(f"taking in, {what:28} {stores.asked().line(before, count)}", flush=True)
             sessions, connections = stores.sessions(), stores.redis_clients()
@@ -182,7 +182,7 @@ def print_worker(stores: Stores, key: str, mails: int) -> None:
         house.until(lambda: stores.redis_clients() > connections)
         built.provider.start_afresh(delay_ms=0)
         before = stores.asked()
-        post(port, key, mails, clients=16, idempotent=True)
+        intake.post(port, key, mails, clients=16, idempotent=True, content=prose())
         house.until(lambda: built.provider.count() == mails)
         print(f"in and out at once, 16 clients          {stores.asked().line(before, mails)}", flush=True)
         sessions, connections = stores.sessions(), stores.redis_clients()
@@ -227,18 +227,6 @@ def sizes(stores: Stores) -> dict[str, tuple[int, int]]:
 def names(table: str) -> tuple[str, str]:
     """What `PARTS` asks for."""
     return f"mails_{table}", f"mails_{table}\\_%" if table == "event" else ""
-
-
-def post(port: int, key: str, mails: int, *, clients: int, idempotent: bool) -> None:
-    """Post so many mails; returns when all are taken."""
-    counts = [mails // clients + (number < mails % clients) for number in range(clients)]
-    senders = [intake.Client(port, key, count, idempotent=idempotent, content=prose()) for count in counts]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    if sum(len(sender.latencies) for sender in senders) != mails:
-        raise SystemExit("Not all mails were taken.")
 
 
 def drain(built: House, places: int) -> None:

@@ -1,4 +1,4 @@
-"""How fast mails come in: `python bench/intake.py [--mails N] [--leg embedded|full|both] [--clients N]`.
+"""How fast mails come in: `python bench/intake.py [--mails N] [--leg embedded|full|both]`.
 
 Clients that keep their connections post to gunicorn: embedded one process, which also sends what comes in, so that its
 CPU is that of taking and sending; full, two processes that only take, with no worker beside them. There Mercury and the
@@ -10,9 +10,11 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import house
 import psycopg2
@@ -30,7 +32,7 @@ class Client(threading.Thread):
     """A client that posts one mail after the other. Its loop is a bare socket's: the server is to be measured."""
 
     def __init__(
-        self, port: int, key: str, mails: int, *, idempotent: bool, path: str = MAILS, content: str = CONTENT
+        self, port: int, key: str, mails: Iterator[int], *, idempotent: bool, path: str = MAILS, content: str = CONTENT
     ) -> None:
         super().__init__()
         self.port = port
@@ -48,7 +50,7 @@ class Client(threading.Thread):
         """Post; the first answer other than 202 ends it, and is missed in the count."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for _ in range(self.mails):
+            for _ in self.mails:
                 began = time.perf_counter()
                 connection.sendall(self._request())
                 if not _answer(connection).startswith(b"HTTP/1.1 202"):
@@ -58,6 +60,26 @@ class Client(threading.Thread):
     def _request(self) -> bytes:
         key = f"Idempotency-Key: {uuid.uuid4()}\r\n" if self.idempotent else ""
         return f"{self._head}{key}\r\n".encode() + self._body
+
+
+def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: Any) -> list[float]:
+    """Post so many mails: the seconds that each answer took.
+
+    The clients take them from one heap. Where each has a number of its own, those whose connections the idler process
+    accepted are through early, and the end measures the other process alone.
+
+    Raises SystemExit unless all are taken.
+    """
+    heap = iter(range(mails))
+    senders = [Client(port, key, heap, **options) for _ in range(clients)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    latencies = [latency for sender in senders for latency in sender.latencies]
+    if len(latencies) != mails:
+        raise SystemExit(f"Only {len(latencies)} of {mails} mails were taken at port {port}.")
+    return latencies
 
 
 def _answer(connection: socket.socket) -> bytes:
@@ -135,28 +157,19 @@ def measure(leg: str, mails: int) -> None:
 def _ask(built: House, target: Target, key: str, mails: int) -> None:
     """Post so many mails, and add what they cost to the target's figures."""
     built.provider.start_afresh(delay_ms=0)
-    counts = [mails // CLIENTS + (number < mails % CLIENTS) for number in range(CLIENTS)]
-    clients = [Client(target.port, key, count, idempotent=target.idempotent, path=target.path) for count in counts]
     cpu, store, own, began = (
         house.cpu_of(house.family(target.arbiter)),
         _store_cpu(built),
         time.process_time(),
         time.monotonic(),
     )
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
+    target.latencies += post(target.port, key, mails, idempotent=target.idempotent, path=target.path)
     target.seconds += time.monotonic() - began
     target.own_cpu += time.process_time() - own
     target.store_cpu += _store_cpu(built) - store
     if built.leg == "embedded":
         house.until(lambda: built.provider.count() == mails)
     target.cpu += house.cpu_of(house.family(target.arbiter)) - cpu
-    latencies = [latency for client in clients for latency in client.latencies]
-    if len(latencies) != mails:
-        raise SystemExit(f"{target.name}: only {len(latencies)} of {mails} mails were taken.")
-    target.latencies += latencies
 
 
 def _store_cpu(built: House) -> float:

@@ -25,7 +25,7 @@ def measure(rows: int, mails: int) -> None:
         print(f"{rows} old mails, filled in within {time.monotonic() - began:.0f} s", flush=True)
         empty = house.wait_for(built.start("manage.py", "worker", "--burst"))
         with house.serving(built, processes=intake.PROCESSES["full"]) as (port, web):
-            _post(port, key, intake.WARM_UP)
+            intake.post(port, key, intake.WARM_UP, idempotent=True)
             house.wait_for(built.start("manage.py", "worker", "--burst"))
             print(f"  taking in: {_take(port, web, key, mails)}", flush=True)
         print(f"  sending:   {_send(built, mails, empty)}", flush=True)
@@ -34,20 +34,9 @@ def measure(rows: int, mails: int) -> None:
 def _take(port: int, web: int, key: str, mails: int) -> str:
     processes = house.family(web)
     cpu, database_cpu, began = house.cpu_of(processes), house.database_cpu(), time.monotonic()
-    _post(port, key, mails)
+    intake.post(port, key, mails, idempotent=True)
     seconds = time.monotonic() - began
     return _figures(mails, seconds, house.cpu_of(processes) - cpu, house.database_cpu() - database_cpu)
-
-
-def _post(port: int, key: str, mails: int) -> None:
-    counts = [mails // intake.CLIENTS + (number < mails % intake.CLIENTS) for number in range(intake.CLIENTS)]
-    clients = [intake.Client(port, key, count, idempotent=True) for count in counts]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    if sum(len(client.latencies) for client in clients) != mails:
-        raise SystemExit("Not all mails were taken.")
 
 
 def _send(built: House, mails: int, empty: float) -> str:
