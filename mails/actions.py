@@ -1,4 +1,4 @@
-"""What may be done with mails in flight: cancel, hold, release, reprocess, settle; one, many, or the whole house.
+"""What may be done with mails in flight: cancel, hold, release, reprocess, settle; one, many, a lane, or the whole house.
 
 The doors (API, admin, pages, commands) call these. What an order comes to is `orders`' business.
 """
@@ -11,13 +11,13 @@ from functools import partial
 
 from django.db import transaction
 
-from mails import bulk, house, jobs, orders, search, selection
+from mails import bulk, house, jobs, orders, pauses, search, selection
 from mails.lanes import Lane
 from mails.models import BulkOrder, Mail
 from mails.orders import Carried, Order
 from mails.querysets import MailQuerySet
 from mails.selection import where
-from mails.states import DUE, Action, Also, Status
+from mails.states import DUE, LEASED, Action, Also, Status
 from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.outcomes import Fault
@@ -99,16 +99,20 @@ def prospect(mail: Mail, action: Action) -> list[str]:
         case Action.HOLD:
             return [f"The mail stays here until it is released, at the latest by {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
         case Action.RELEASE:
-            return ["The mail is due at once.", *doubt, _outlook().words()]
+            return ["The mail is due at once.", *doubt, _outlook().words(mail.lane)]
         case Action.RETRY:
-            return ["The mail's next round begins at once. It goes on as it stands.", *doubt, _outlook().words()]
+            return [
+                "The mail's next round begins at once. It goes on as it stands.",
+                *doubt,
+                _outlook().words(mail.lane),
+            ]
         case Action.REPROCESS:
             again = ["It was refused for its own sake, so it is likely to be refused again."]
             return [
                 "The mail begins again, with all accounts and the time of a new mail. It keeps its id and Message-ID.",
                 *doubt,
                 *(again if mail.fault == Fault.MESSAGE else []),
-                _outlook().words(),
+                _outlook().words(mail.lane),
             ]
         case Action.SENT:
             return [
@@ -119,7 +123,7 @@ def prospect(mail: Mail, action: Action) -> list[str]:
             return [
                 "The mail is queued at once, and goes to another account first.",
                 f"If {provider} has it after all, it arrives twice.",
-                _outlook().words(),
+                _outlook().words(mail.lane),
             ]
 
 
@@ -227,16 +231,19 @@ def _cause(mail: Mail) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Outlook:
-    """How many accounts take mail now, of how many, and whether the house is held."""
+    """How many accounts take mail now, of how many, whether the house is held, and which lanes are paused."""
 
     healthy: int
     accounts: int
     held: bool
+    paused: Collection[str]
 
-    def words(self) -> str:
-        """The same in a sentence."""
+    def words(self, lane: str) -> str:
+        """What this comes to for a mail of this lane, in a sentence."""
         if self.held:
             return "The house is held: it waits until the house is released."
+        if lane in self.paused:
+            return f"Lane {lane} is paused: it waits until the lane is resumed."
         if not self.healthy:
             return "No account takes mail now: it waits."
         return f"{self.healthy} of {self.accounts} accounts take mail now."
@@ -246,7 +253,7 @@ def _outlook() -> _Outlook:
     usable = [one for one in registry.candidates() if one.enabled and one.configured]
     now = database_clock.now()
     healthy = [one for one in usable if circuit_breaker.permission(one.breaker, now).allowed]
-    return _Outlook(len(healthy), len(usable), house.hold() is not None)
+    return _Outlook(len(healthy), len(usable), house.hold() is not None, pauses.standing().keys())
 
 
 def _forecast(mail: Mail, action: Action, outlook: _Outlook) -> tuple[str, str]:
@@ -257,6 +264,8 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook) -> tuple[str, str]:
         return PAST[action], "ok"
     if outlook.held:
         return "waits until the house is released", "waiting"
+    if mail.lane in outlook.paused:
+        return f"waits until lane {mail.lane} is resumed", "waiting"
     if not outlook.healthy:
         return "waits: no account takes mail now", "waiting"
     words = f"{outlook.healthy} of {outlook.accounts} accounts take mail"
@@ -277,8 +286,7 @@ def hold_house(*, by: str, note: str = "") -> bool:
 
 def waiting() -> str:
     """How many mails a release of the house lets go, in a sentence."""
-    count = search.counted(Mail.objects.filter(status__in=DUE), COUNTED_AT_MOST)
-    return f"{count} {'mail waits, and goes' if count == '1' else 'mails wait, and go'} out when due."
+    return _that_wait(Mail.objects.filter(status__in=DUE))
 
 
 def release_house(*, by: str) -> bool:
@@ -287,6 +295,42 @@ def release_house(*, by: str) -> bool:
     if lifted:
         _wake(Lane.values)
     return lifted
+
+
+def pause_lane(lane: Lane, *, by: str, note: str = "") -> bool:
+    """Hand nothing of this lane to a provider from now on, on any machine; False if it was so before.
+
+    Its mails are taken as ever, and wait; calls under way end as they would have, and are not followed by another.
+    """
+    return pauses.place(lane, by=by, note=note)
+
+
+def kept_by(lane: Lane) -> str:
+    """How many mails a pause of the lane keeps, and how many calls it lets end, in a sentence."""
+    waiting = search.counted(Mail.objects.filter(status__in=DUE, lane=lane), COUNTED_AT_MOST)
+    calls = Mail.objects.filter(status__in=LEASED, lane=lane).count()
+    return (
+        f"{waiting} {'mail waits in it, and stays' if waiting == '1' else 'mails wait in it, and stay'}; "
+        f"{calls:,} {'call is under way, and ends' if calls == 1 else 'calls are under way, and end'}."
+    )
+
+
+def let_go_by(lane: Lane) -> str:
+    """How many mails a resumption of the lane lets go, in a sentence."""
+    return _that_wait(Mail.objects.filter(status__in=DUE, lane=lane))
+
+
+def resume_lane(lane: Lane, *, by: str) -> bool:
+    """Let the lane's mails go out again; False if they did before."""
+    lifted = pauses.lift(lane, by=by)
+    if lifted:
+        _wake([lane])
+    return lifted
+
+
+def _that_wait(mails: MailQuerySet) -> str:
+    count = search.counted(mails, COUNTED_AT_MOST)
+    return f"{count} {'mail waits, and goes' if count == '1' else 'mails wait, and go'} out when due."
 
 
 def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:

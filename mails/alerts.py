@@ -85,7 +85,18 @@ def _workers(situation: Situation) -> Iterable[Alert]:
 
 
 def _lane(lane: Waiting) -> Iterable[Alert]:
-    if lane.oldest is not None and lane.oldest > LONG_DUE:
+    if lane.paused_at is not None:
+        waits = lane.due + lane.later
+        why = f" (“{lane.paused_note}”)" if lane.paused_note else ""
+        yield Alert(
+            "lane_paused",
+            "bad",
+            lane.lane,
+            f"Lane {lane.lane} is paused since {lane.paused_at:%Y-%m-%d %H:%M} UTC by {lane.paused_by}{why}: "
+            f"{waits:,} {'mail waits' if waits == 1 else 'mails wait'}.",
+            f"When they may leave, resume it in the table of lanes, or: manage.py lanes resume {lane.lane}",
+        )
+    elif lane.oldest is not None and lane.oldest > LONG_DUE:
         yield Alert(
             "oldest_waiting",
             "bad",

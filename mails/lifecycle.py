@@ -98,6 +98,7 @@ def state_of(row: Mapping[str, Any]) -> MailState:
 
 # Asked once a statement, not once a row.
 HOUSE_IS_OPEN = "NOT EXISTS (SELECT 1 FROM mails_household WHERE released_at IS NULL)"
+PAUSED_LANES = "(SELECT lane FROM mails_lanepause WHERE resumed_at IS NULL)"
 
 
 def standing(mail: Mail) -> MailState:
@@ -149,8 +150,8 @@ class Step:
     """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
 
     The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
-    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while the house is held, and none to
-    SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
+    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while the house is held
+    or the mail's lane is paused, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
     """
 
     mail_id: uuid.UUID
@@ -442,7 +443,8 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
             f"UPDATE mails_mail SET {changes}, wish = '' FROM {recordset.source('r', columns)}"  # noqa: S608
             " WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts"
             " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
-            f" AND mails_mail.wish = r.wish AND (r.status <> '{Status.SENDING}' OR {HOUSE_IS_OPEN})"
+            f" AND mails_mail.wish = r.wish AND (r.status <> '{Status.SENDING}'"
+            f" OR ({HOUSE_IS_OPEN} AND mails_mail.lane NOT IN {PAUSED_LANES}))"
             " AND (mails_mail.text_removed_at IS NULL"
             f" OR r.status NOT IN ('{Status.SENDING}', '{Status.QUEUED}'))"
             " RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id",

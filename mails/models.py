@@ -289,6 +289,35 @@ class HouseHold(models.Model):
         return f"held by {self.held_by}"
 
 
+class LanePause(models.Model):
+    """A pause of one lane: while it is not resumed, none of the lane's mails is handed to a provider."""
+
+    id = models.BigAutoField(primary_key=True)
+    lane = models.CharField(max_length=16, choices=Lane.choices)
+    paused_at = models.DateTimeField()
+    paused_by = models.CharField(max_length=128)
+    note = models.TextField(blank=True)
+    resumed_at = models.DateTimeField(null=True)
+    resumed_by = models.CharField(max_length=128, blank=True)
+
+    class Meta:
+        verbose_name = "pause of a lane"
+        verbose_name_plural = "pauses of lanes"
+        constraints = [
+            models.UniqueConstraint(
+                fields=("lane",), condition=Q(resumed_at__isnull=True), name="one_standing_pause_per_lane"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.lane} paused by {self.paused_by}"
+
+    @property
+    def who(self) -> str:
+        """Who paused it, as people are told."""
+        return self.paused_by.removeprefix("user:")
+
+
 class BulkOrder(models.Model):
     """Something asked of many mails: who asked, why, of which, and how far it has come. Written by `bulk` only."""
 

@@ -6,15 +6,15 @@ Read by partial indexes and short bounded counts, so that it costs the same howe
 import datetime as dt
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import house, jobs, rollups, stats
+from mails import house, jobs, pauses, rollups, stats
 from mails.dispatch.claim import SILENCE
 from mails.lanes import Lane
-from mails.models import Duty, Mail, Worker
+from mails.models import Duty, LanePause, Mail, Worker
 from mails.states import DUE, LEASED, HoldReason, Level, Status
 from mails.stats import ProviderFigures
 from mercury.lib import database_clock
@@ -38,6 +38,9 @@ class Waiting:
     later: int  # mails in back-off
     next_at: dt.datetime | None  # when the first of these is due …
     last_at: dt.datetime | None  # … and the last
+    paused_at: dt.datetime | None = None  # since when nothing of the lane is sent; None while it runs
+    paused_by: str = ""
+    paused_note: str = ""  # why
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +134,10 @@ def read(now: dt.datetime | None = None) -> Situation:
     """The situation now. Some twenty short queries, a question to Redis of at most 0.25 s, and one to the disk."""
     now = now or database_clock.now()
     disk = shutil.disk_usage(settings.MERCURY_DATA)
-    hold = house.hold()
+    hold, paused = house.hold(), pauses.standing()
     return Situation(
         at=now,
-        waiting=[waiting(lane, now) for lane in Lane.values],
+        waiting=[waiting(lane, now, paused.get(lane)) for lane in Lane.values],
         in_hand=Mail.objects.filter(status__in=LEASED).count(),
         house_held_by=hold.held_by.removeprefix("user:") if hold else None,
         oldest_unsent=_oldest_unsent(now),
@@ -149,8 +152,8 @@ def read(now: dt.datetime | None = None) -> Situation:
     )
 
 
-def waiting(lane: str, now: dt.datetime) -> Waiting:
-    """What waits in a lane: two questions of the index `mail_due`."""
+def waiting(lane: str, now: dt.datetime, pause: LanePause | None = None) -> Waiting:
+    """What waits in a lane, on which this pause stands: two questions of the index `mail_due`."""
     mails = Mail.objects.filter(lane=lane, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
     due = mails.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].aggregate(
         count=Count("next_attempt_at"), first=Min("next_attempt_at")
@@ -159,7 +162,10 @@ def waiting(lane: str, now: dt.datetime) -> Waiting:
         count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at")
     )
     oldest = (now - due["first"]).total_seconds() if due["first"] else None
-    return Waiting(lane, due["count"], oldest, later["count"], later["first"], later["last"])
+    found = Waiting(lane, due["count"], oldest, later["count"], later["first"], later["last"])
+    if pause is None:
+        return found
+    return replace(found, paused_at=pause.paused_at, paused_by=pause.who, paused_note=pause.note)
 
 
 def held() -> Held:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from django.conf import settings
 
-from mails.models import Attempt, Content, Event, Mail, Recipient
+from mails import pauses
+from mails.models import Attempt, Content, Event, LanePause, Mail, Recipient
 from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, clock, tell
-from mails.states import DUPLICATE, FINAL, Action, AttemptState, EventName, HoldReason, Status
+from mails.states import DUE, DUPLICATE, FINAL, LEASED, Action, AttemptState, EventName, HoldReason, Status
 from mercury.lib import durations
 
 EVENTS_SHOWN = 200  # a page shows the first event and the last so many, unless asked for all
@@ -121,7 +122,7 @@ class Story:
 
 
 def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
-    """Read what belongs to `mail` (four queries, each by an index) and tell it; `usual` is what it is compared with.
+    """Read what belongs to `mail` (five queries, each by an index) and tell it; `usual` is what it is compared with.
 
     Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
@@ -135,7 +136,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
     return Story(
         mail=mail,
         badge=badge(mail),
-        verdict=verdict(mail, now),
+        verdict=verdict(mail, now, pauses.over(mail)),
         facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS, usual=usual),
         spans=spans(mail, events, attempts, now),
         entries=entries(mail, events, now),
@@ -192,8 +193,15 @@ def _held_badge(reason: str) -> Badge:
     return Badge(word, "unknown", "question", meaning)
 
 
-def verdict(mail: Mail, now: dt.datetime) -> str:
-    """One sentence: where the mail stands, and why."""
+def verdict(mail: Mail, now: dt.datetime, pause: LanePause | None = None) -> str:
+    """Where the mail stands, and why, in one sentence; in two while a pause of its lane keeps it."""
+    if pause is None or mail.status not in {*DUE, *LEASED}:
+        return _standing(mail, now)
+    since = f"{pause.paused_at:%Y-%m-%d %H:%M} UTC"
+    return f"{_standing(mail, now)} The lane is paused since {since}: no mail of it goes out until it is resumed."
+
+
+def _standing(mail: Mail, now: dt.datetime) -> str:
     provider = clean(mail.provider)
     took = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
     reason = clean(mail.reason_code)

@@ -157,6 +157,8 @@ def _waiting(found: Situation) -> Iterable[Metric]:
     yield _labelled("mercury_queue_age_seconds", "How long the oldest of them has been due.", "lane", oldest)
     later = {one.lane: one.later for one in found.waiting}
     yield _labelled("mercury_back_off_mails", "Mails that are due later.", "lane", later)
+    paused = {one.lane: one.paused_at is not None for one in found.waiting}
+    yield _labelled("mercury_lane_paused", "1 while nothing of the lane is sent.", "lane", paused)
 
 
 def _breakers(found: Situation) -> Metric:

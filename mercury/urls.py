@@ -67,6 +67,7 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),
     path("admin/sandbox/<slug:account>/<str:key>/message.eml", admin.site.admin_view(sandbox.message_source)),
     path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
+    path("admin/lanes/<str:name>/<str:verb>/", admin.site.admin_view(steering.lane_view), name="lane"),
     path("admin/house/<str:verb>/", admin.site.admin_view(steering.house_view), name="house"),
     path("admin/", admin.site.urls),
 ]

@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from mails import house, situation
+from mails import house, pauses, situation
 from mercury.lib import database_clock, openapi, problems
 from mercury.lib.problems import Problem
 
@@ -111,7 +111,7 @@ def live(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> HttpResponse:
     """Mails can be taken: the database answers and its tables are those of this version. Else 503.
 
-    A held house is ready, for it takes mails; `sending` says that it is held.
+    A held house is ready, for it takes mails; `sending` says that it is held, or which lanes are paused.
     """
     checks = {"database": "ok", "migrations": "ok"}
     sending = "not known"
@@ -144,7 +144,12 @@ def workers(request: HttpRequest) -> HttpResponse:
 
 def _sending() -> str:
     hold = house.hold()
-    return f"held since {hold.held_at:%Y-%m-%dT%H:%M:%SZ}; manage.py release --all" if hold else "ok"
+    if hold:
+        return f"held since {hold.held_at:%Y-%m-%dT%H:%M:%SZ}; manage.py release --all"
+    paused = ", ".join(
+        f"{lane} since {pause.paused_at:%Y-%m-%dT%H:%M:%SZ}" for lane, pause in pauses.standing().items()
+    )
+    return f"but for paused lanes: {paused}; manage.py lanes resume NAME" if paused else "ok"
 
 
 class _Migrations:

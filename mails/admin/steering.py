@@ -1,4 +1,4 @@
-"""Actions for operators, each with a page that says first what it will do: for one mail, and for the whole house."""
+"""Actions for operators, each with a page that says first what it will do: for one mail, for a lane, and for the whole house."""
 
 import uuid
 from typing import Any
@@ -10,10 +10,11 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from mails import actions, house, orders
+from mails import actions, house, orders, pauses
 from mails.actions import MAX_NOTE, Gone, NotPossible
 from mails.models import Mail
 from mails.orders import Order
+from mails.pauses import UnknownLane
 from mails.sentences import clean
 from mails.states import Action
 
@@ -105,6 +106,50 @@ def house_view(request: HttpRequest, verb: str) -> HttpResponse:
         "button": "Release all mail",
     }
     context = (holding if verb == "hold" else releasing) | {"errors": [fault] if fault else []}
+    return _confirm(request, context | {"back": reverse("admin:index"), "trail": []})
+
+
+def lane_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
+    """Pause or resume a lane: say what that means and for how many mails, then do it."""
+    check_permission(request)
+    try:
+        lane = pauses.lane(name)
+    except UnknownLane as unknown:
+        messages.warning(request, str(unknown))
+        return redirect("admin:index")
+    if verb not in {"pause", "resume"}:
+        raise Http404("A lane can be paused and resumed.")
+    reason, fault = note(request)
+    if request.method == "POST" and not fault:
+        if verb == "pause":
+            changed = actions.pause_lane(lane, by=by(request), note=reason)
+            words = f"Lane {lane} is paused. {actions.kept_by(lane)}"
+        else:
+            changed, words = actions.resume_lane(lane, by=by(request)), f"Lane {lane} is resumed: its mails go out."
+        messages.success(request, words if changed else "It was so before.")
+        return redirect("admin:index")
+    pausing = {
+        "title": f"Pause lane {lane}?",
+        "sentences": [
+            f"From now on no mail of lane {lane} is handed to a provider, on any machine, until somebody resumes it.",
+            "Other lanes go on. New mails are taken as ever, and wait. Calls under way end, and no other follows them.",
+            actions.kept_by(lane),
+        ],
+        "button": f"Pause lane {lane}",
+        "fields": [_NOTE | {"note": "Kept, and shown on the overview with your name.", "value": reason}],
+    }
+    pause = pauses.standing().get(lane)
+    since = (
+        f"Paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {clean(pause.note)}"
+        if pause
+        else "It is not paused."
+    )
+    resuming = {
+        "title": f"Resume lane {lane}?",
+        "sentences": [since.strip(), actions.let_go_by(lane)],
+        "button": f"Resume lane {lane}",
+    }
+    context = (pausing if verb == "pause" else resuming) | {"errors": [fault] if fault else []}
     return _confirm(request, context | {"back": reverse("admin:index"), "trail": []})
 
 

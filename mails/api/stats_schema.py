@@ -106,6 +106,9 @@ WAITING = dataclass_component(
         "later": "Mails in back-off.",
         "next_at": "When the first of these is due.",
         "last_at": "When the last of these is due.",
+        "paused_at": "Since when the lane is paused, so that nothing of it is sent; null while it runs.",
+        "paused_by": "Who paused it; empty while it runs.",
+        "paused_note": "Why; empty where no reason was given.",
     },
 )
 HELD = dataclass_component(

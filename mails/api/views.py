@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mails import actions, intake, lifecycle
+from mails import actions, intake, lifecycle, pauses
 from mails.actions import Gone, NotPossible
 from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope
@@ -56,11 +56,13 @@ class Mails(Resource):
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
 
     def get(self, request: Request) -> Response:
-        """List mails. With `expand=true` three queries more, however many mails the page holds."""
+        """List mails. With `expand=true` four queries more, however many mails the page holds."""
         page = paginate(request, _visible(request), representation.MAIL_FIELDS, default="-id")
         if page.expand:
             rows = page.rows.select_related("content").prefetch_related("recipients")
-            return _listed(page, "mails", [representation.mail(mail, request) for mail in rows])
+            paused = pauses.standing()
+            shown = [representation.mail(mail, request, paused.get(mail.lane)) for mail in rows]
+            return _listed(page, "mails", shown)
         ids = page.rows.values_list("id", flat=True)
         return _listed(page, "mails", [representation.mail_url(request, mail_id) for mail_id in ids])
 
@@ -84,7 +86,8 @@ class OneMail(Resource):
     def get(self, request: Request, mail_id: str) -> HttpResponseBase:
         """Show a mail."""
         rows = _visible(request).select_related("content").prefetch_related("recipients")
-        return _single(request, representation.mail(_found(rows, mail_id), request))
+        mail = _found(rows, mail_id)
+        return _single(request, representation.mail(mail, request, pauses.over(mail)))
 
 
 class Steering(Resource):
@@ -105,7 +108,7 @@ class Steering(Resource):
         except NotPossible as too_late:
             extra = {"state": too_late.mail.status, "possible": steering.verbs(too_late.possible)}
             raise Problem(409, "not_possible", str(too_late), extra=extra) from None
-        body = representation.mail(acted.mail, request)
+        body = representation.mail(acted.mail, request, pauses.over(acted.mail))
         return Response(body, status=202 if acted.wished else 200)
 
 

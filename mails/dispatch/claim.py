@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from mails.lifecycle import HOUSE_IS_OPEN, STATE_COLUMNS, AttemptOpened, MailState, state_of
+from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
 from mails.states import LAST_CHANCE, Policy, RecipientState, Status
 from mercury.lib import recordset
@@ -67,7 +67,7 @@ def turn() -> Iterator[None]:
 def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, last_chance: bool = False) -> list[MailInHand]:
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
-    None while the house is held. Mails that another drain has locked are passed over, not waited for. `last_chance`:
+    None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not waited for. `last_chance`:
     those that workers died with so often that they are handed over apart from others; else all but those. Each lane is
     read in the order of its index: one query over all of them would sort whatever waits, at each look.
     """
@@ -75,7 +75,7 @@ def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, last_chance: bool
     due_in_lane = f"""
         SELECT * FROM (
             SELECT size, {", ".join(_READ)} FROM mails_mail
-            WHERE status IN ('queued', 'waiting') AND lane = %s AND next_attempt_at <= %s
+            WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_LANES} AND next_attempt_at <= %s
                 AND claims {">=" if last_chance else "<"} {LAST_CHANCE} AND {HOUSE_IS_OPEN}
             ORDER BY next_attempt_at LIMIT %s {lock}
         ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
@@ -92,7 +92,7 @@ def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, last_chance: bool
             FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
             WHERE before < %s ORDER BY next_attempt_at, added.id
             """,  # noqa: S608 (names of our own columns)
-            [*chain.from_iterable((lane, _time(now), limit) for lane in lanes), limit, MOST_BYTES],
+            [*chain.from_iterable((lane, lane, _time(now), limit) for lane in lanes), limit, MOST_BYTES],
         )
         rows = cursor.fetchall()
         return _loaded(rows, _recipients([as_uuid(row[0]) for row in rows])) if rows else []

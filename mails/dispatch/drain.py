@@ -22,7 +22,7 @@ import structlog
 from django.conf import settings
 from django.db import Error, connection
 
-from mails import house, lifecycle, message, orders
+from mails import house, lifecycle, message, orders, pauses
 from mails.dispatch import claim, steps
 from mails.dispatch.board import Board, Outrun, Turn
 from mails.dispatch.claim import MailInHand
@@ -407,7 +407,7 @@ class Drain:
         return self._onward(answer, turn, now, now_ns, first=False) if isinstance(answer, Draft) else answer
 
     def _reconsider(self, lost: Sequence[Result], now_ns: int) -> list[Plan]:
-        """Take up what somebody asked for during a call, or a hold of the house. Returns the plans that were carried out.
+        """Take up what somebody asked for during a call, or a hold of the house, or a pause of the lane. Returns the plans that were carried out.
 
         A query only where a step was lost; a wish that changes meanwhile is looked at again.
         """
@@ -461,11 +461,13 @@ class Drain:
         return _Turned([plan.call for plan in winners if plan.call], _done(winners))
 
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
-        """Hold due mails whose step was not taken, unless the house was held since it was asked for them."""
+        """Hold due mails whose step was not taken, unless the house was held, or their lane paused, since it was asked for them."""
         reason = "Mercury could not store what was about to happen to it."
         lost = [plan.draft.mail for plan in plans if plan.step.mail_id not in won]
         if lost and house.hold() is None:
-            lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in lost])
+            kept_back = pauses.kept_back([mail.id for mail in lost])
+            broken = [mail for mail in lost if mail.id not in kept_back]
+            lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in broken])
 
     def _take_back(self, unconfirmed: list[Plan], now_ns: int) -> None:
         """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""

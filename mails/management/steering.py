@@ -42,7 +42,7 @@ class SteeringCommand(commands.MercuryCommand):
 
     def order(self, options: dict[str, Any]) -> Order:
         """What is asked for."""
-        return Order(self.action, Actor.COMMAND, _note(options))
+        return Order(self.action, Actor.COMMAND, note(options))
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Say what will happen, ask, do it, and say what happened."""
@@ -115,11 +115,12 @@ def _known(texts: Iterable[str]) -> list[uuid.UUID]:
     return list(ids)
 
 
-def _note(options: dict[str, Any]) -> str:
-    note: str = options["note"].strip()
-    if len(note) > actions.MAX_NOTE or clean(note) != note:
+def note(options: dict[str, Any]) -> str:
+    """The reason that was given. Raises CommandError if it is too long, or is no plain text."""
+    given: str = options["note"].strip()
+    if len(given) > actions.MAX_NOTE or clean(given) != given:
         raise CommandError(f"--note: at most {actions.MAX_NOTE} characters, none of them a control.", returncode=2)
-    return note
+    return given
 
 
 def _announce(out: commands.Output, survey: Survey, order: Order) -> None:

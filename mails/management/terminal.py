@@ -6,7 +6,7 @@ import json
 from django.conf import settings
 from django.urls import reverse
 
-from mails import house, timeline
+from mails import house, pauses, timeline
 from mails.models import Event, Mail
 from mails.sentences import Entry
 from mercury.lib import durations
@@ -30,11 +30,14 @@ def mail_page(mail: Mail) -> str:
 
 
 def show_hold(out: Output) -> None:
-    """A warning line while the house is held."""
+    """A warning line while the house is held, and one for each lane that is paused."""
     hold = house.hold()
     if hold is not None:
         since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}"
         out.say(f"The house is held {since}: nothing is sent until manage.py release --all.", tone="waiting")
+    for lane, pause in pauses.standing().items():
+        since = f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
+        out.say(f"Lane {lane} is paused {since}: its mails wait for manage.py lanes resume {lane}.", tone="waiting")
 
 
 def mail_as_json(mail: Mail) -> dict[str, object]:

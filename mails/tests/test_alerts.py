@@ -63,6 +63,7 @@ CASES = [
     ({"workers": [replace(WORKER, alive=False, seen_at=NOON - dt.timedelta(minutes=3))]}, "no_worker", ""),
     ({"counted_until": NOON - dt.timedelta(minutes=4)}, "figures_late", ""),
     ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None)]}, "oldest_waiting", "bulk"),
+    ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None, NOON, "hermes")]}, "lane_paused", "bulk"),
     ({"oldest_unsent": 1000.0}, "oldest_unsent", ""),
     ({"accounts": [account("olympus", enabled=False)]}, "no_account", ""),
     ({"accounts": [account("olympus", configured=False)]}, "account_unusable", "olympus"),
@@ -105,6 +106,16 @@ def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
     assert (alert.code, alert.about) == (code, about)
     assert alert.sentence.endswith((".", ")"))
     assert alert.cure
+
+
+def test_a_paused_lane_tells_since_when_by_whom_why_and_how_many_wait():
+    lane = Waiting("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
+
+    [alert] = alerts.of(replace(WELL, waiting=[lane]))
+
+    since = "Lane bulk is paused since 2026-11-24 12:00 UTC by hermes"
+    assert alert.sentence == f"{since} (“wrong template”): 1,207 mails wait."
+    assert alert.cure.endswith("manage.py lanes resume bulk")
 
 
 def test_a_well_house_has_no_alert_and_says_so():

@@ -3,8 +3,9 @@
 import pytest
 from jsonschema import Draft202012Validator
 
-from mails import rollups
+from mails import pauses, rollups
 from mails.keys import Scope
+from mails.lanes import Lane
 from mails.models import Worker
 from mails.tests.builders import a_mail, drain
 from mails.tests.callers import MAILS, caller, problem
@@ -41,6 +42,9 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
         "later": 0,
         "next_at": None,
         "last_at": None,
+        "paused_at": None,
+        "paused_by": "",
+        "paused_note": "",
     }
     assert [account["name"] for account in now["accounts"]] == ["olympus"]
 
@@ -107,11 +111,27 @@ def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
     assert zeus.get(url).json()["verdict"].startswith("Taken by olympus ")
 
 
+def test_a_paused_lane_is_told_by_its_figures_and_by_its_mails(operator, olympus):
+    zeus = caller()
+    url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
+
+    pauses.place(Lane.TEXT, by="user:hermes", note="wrong template")
+
+    lane = operator.get(STATS + "now").json()["waiting"][0]
+    [listed] = zeus.get(MAILS + "?expand=true").json()["mails"]
+    assert (lane["paused_by"], lane["paused_note"]) == ("hermes", "wrong template")
+    assert zeus.get(url).json()["verdict"] == listed["verdict"]
+    assert "The lane is paused since" in listed["verdict"]
+    pauses.lift(Lane.TEXT, by="user:hermes")
+    drain()
+    assert "paused" not in zeus.get(url).json()["verdict"]
+
+
 def test_the_age_in_a_verdict_does_not_change_the_etag(olympus, monkeypatch):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     first = zeus.get(url)
-    monkeypatch.setattr("mails.timeline.verdict", lambda mail, now: "Stored 5 min ago.")
+    monkeypatch.setattr("mails.timeline.verdict", lambda mail, now, pause: "Stored 5 min ago.")
 
     assert zeus.get(url, headers={"If-None-Match": first["ETag"]}).status_code == 304
 

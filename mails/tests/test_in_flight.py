@@ -1,7 +1,7 @@
 """A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
 
 Two drains take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
-settle; the house is held; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+settle; the house is held, and the lane paused; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
 """
 
 import datetime as dt
@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mails import actions, house, lifecycle, orders
+from mails import actions, house, lifecycle, orders, pauses
 from mails.actions import NotPossible
 from mails.dispatch import sweep
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import Result
+from mails.lanes import Lane
 from mails.models import Mail, Worker
 from mails.orders import Order
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
@@ -75,6 +76,7 @@ class InFlight(RuleBasedStateMachine):
 
     def teardown(self):
         house.lift(by="test")
+        pauses.lift(Lane.TEXT, by="test")
         freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "wish": ""}
         Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
         Worker.objects.all().delete()
@@ -136,10 +138,20 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(held=st.booleans())
     def hold_or_release_the_house(self, held):
-        if held and actions.hold_house(by="hermes"):
-            self.attempts_when_held = dict(Mail.objects.filter(pk__in=self.mails).values_list("pk", "attempt_count"))
-        elif not held and actions.release_house(by="hermes"):
+        (actions.hold_house if held else actions.release_house)(by="hermes")
+        self.note_attempts()
+
+    @rule(paused=st.booleans())
+    def pause_or_resume_the_lane(self, paused):
+        (actions.pause_lane if paused else actions.resume_lane)(Lane.TEXT, by="hermes")
+        self.note_attempts()
+
+    def note_attempts(self):
+        """While nothing may leave, no mail may get another attempt."""
+        if house.hold() is None and not pauses.standing():
             self.attempts_when_held = None
+        elif self.attempts_when_held is None:
+            self.attempts_when_held = dict(Mail.objects.filter(pk__in=self.mails).values_list("pk", "attempt_count"))
 
     @invariant()
     def what_always_holds(self):
@@ -154,7 +166,7 @@ class InFlight(RuleBasedStateMachine):
             check_words(mail, [named(name, blob) for _, name, by, blob in events if by != "key:shop"])
             check_attempts(mail)
             if self.attempts_when_held is not None:
-                assert mail.attempt_count == self.attempts_when_held.get(mail.pk, 0), "sent while the house was held"
+                assert mail.attempt_count == self.attempts_when_held.get(mail.pk, 0), "sent while nothing may leave"
 
 
 def reachable(status):

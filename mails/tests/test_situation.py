@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from mails import jobs, situation
+from mails import jobs, pauses, situation
+from mails.lanes import Lane
 from mails.models import Mail, Worker
 from mails.states import HoldReason, Status
 from mails.tests.builders import a_mail, drain
@@ -31,6 +32,15 @@ def test_a_lane_tells_its_depth_its_oldest_and_its_back_off(olympus):
     assert 300 <= text.oldest < 310
     assert text.next_at == text.last_at == now + dt.timedelta(minutes=10)
     assert situation.waiting("bulk", now) == situation.Waiting("bulk", 0, None, 0, None, None)
+
+
+def test_a_lane_tells_its_pause():
+    pauses.place(Lane.BULK, by="user:hermes", note="wrong template")
+
+    text, _, _, bulk = situation.read().waiting
+
+    assert (bulk.paused_by, bulk.paused_note) == ("hermes", "wrong template")
+    assert (bulk.paused_at, text.paused_at) == (pauses.standing()["bulk"].paused_at, None)
 
 
 def test_a_depth_is_counted_up_to_a_bound(olympus, monkeypatch):

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import house, orders, retention
+from mails import house, orders, pauses, retention
 from mails.intake import Client
 from mails.models import Mail
 from mails.states import Action, Source, Status
@@ -114,6 +114,8 @@ def test_who_may_only_look_is_offered_nothing(olympus):
     assert offered(browser_of(user), mail) == []
     assert browser_of(user).post(action(mail, "cancel")).status_code == 403
     assert browser_of(user).post(reverse("house", args=["hold"])).status_code == 403
+    assert browser_of(user).post(reverse("lane", args=["text", "pause"])).status_code == 403
+    assert reverse("lane", args=["text", "pause"]) not in browser_of(user).get(reverse("admin:index")).content.decode()
     assert reloaded(mail).status == Status.QUEUED
 
 
@@ -170,6 +172,44 @@ def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
     operator.post(release)
     assert drain() == 1
     assert operator.get(reverse("house", args=["sell"])).status_code == 404
+
+
+def test_a_lane_is_paused_and_resumed_from_the_overview(operator, olympus):
+    mail = a_mail()
+    pause, resume = reverse("lane", args=["text", "pause"]), reverse("lane", args=["text", "resume"])
+
+    assert pause in operator.get(reverse("admin:index")).content.decode()
+    asked = operator.get(pause).content.decode()
+    assert "no mail of lane text is handed to a provider" in asked
+    assert "1 mail waits in it, and stays; 0 calls are under way, and end." in asked
+    assert pauses.standing() == {}
+    told = operator.post(pause, {"note": "wrong template"}, follow=True).content.decode()
+
+    assert "Lane text is paused. 1 mail waits in it" in told
+    assert "by hermes (“wrong template”): 1 mail waits." in told
+    assert resume in told
+    assert pause not in told
+    assert "The lane is paused since" in operator.get(page_of(mail)).content.decode()
+    assert drain() == 0
+    asked = operator.get(resume).content.decode()
+    assert "by hermes. wrong template" in asked
+    assert "1 mail waits, and goes out when due." in asked
+    assert "Lane text is resumed" in operator.post(resume, follow=True).content.decode()
+    assert "It was so before." in operator.post(resume, follow=True).content.decode()
+    assert drain() == 1
+
+
+def test_a_lane_that_does_not_exist_is_named_with_those_that_do(operator):
+    told = operator.get(reverse("lane", args=["parcel", "pause"]), follow=True).content.decode()
+
+    assert "There is no lane &#x27;parcel&#x27;. Known: text, html, attachment, bulk." in told
+    assert operator.get(reverse("lane", args=["text", "sell"])).status_code == 404
+
+
+def test_a_reason_too_long_pauses_nothing(operator):
+    answer = operator.post(reverse("lane", args=["text", "pause"]), {"note": "x" * 501})
+
+    assert (answer.status_code, pauses.standing()) == (400, {})
 
 
 @pytest.mark.parametrize("door", ["api", "admin", "own page"])

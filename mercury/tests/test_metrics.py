@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from mails import rollups
+from mails import pauses, rollups
+from mails.lanes import Lane
 from mails.models import Worker
 from mails.tests.builders import a_mail, drain
 from mercury.lib import database_clock
@@ -95,6 +96,14 @@ def test_what_waits_and_who_works_are_gauges(scrape, olympus):
     assert samples(found["mercury_calls_in_flight"]) == {(): 3}
     assert samples(found["mercury_breaker_state"])["olympus", "closed"] == 1
     assert samples(found["mercury_breaker_state"])["olympus", "open"] == 0
+
+
+def test_a_paused_lane_is_a_gauge(scrape, olympus):
+    pauses.place(Lane.BULK, by="hermes")
+
+    found = samples(scrape()["mercury_lane_paused"])
+
+    assert (found["bulk",], found["text",]) == (1, 0)
 
 
 def test_alerts_are_metrics_too(scrape, olympus):

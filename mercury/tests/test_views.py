@@ -4,7 +4,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 
-from mails import house
+from mails import house, pauses
+from mails.lanes import Lane
 from mails.models import Worker
 from mercury import views
 from mercury.lib import database_clock
@@ -39,6 +40,15 @@ def test_a_held_house_is_ready_and_says_that_it_sends_nothing(client, db):
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
     assert answer.json()["sending"].startswith("held since 20")
+
+
+def test_a_house_with_a_paused_lane_is_ready_and_says_which(client, db):
+    pauses.place(Lane.BULK, by="hermes")
+
+    answer = client.get("/health/ready")
+
+    assert answer.status_code == 200
+    assert answer.json()["sending"].startswith("but for paused lanes: bulk since 20")
 
 
 def test_not_ready_without_a_database(monkeypatch):

@@ -1,0 +1,67 @@
+"""The pause of a lane: while it stands, the lane's mails are taken and kept, and none is handed to a provider.
+
+It is a row, so that every process on every machine keeps to it: the claim and each step to SENDING ask for it.
+"""
+
+import uuid
+from collections.abc import Collection
+
+import structlog
+
+from mails.lanes import Lane
+from mails.models import LanePause, Mail
+from mails.states import DUE, LEASED
+from mercury.lib import database_clock
+
+log = structlog.get_logger(__name__)
+
+
+class UnknownLane(ValueError):
+    """There is no lane of this name. The text says which there are."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no lane '{name}'. Known: {', '.join(Lane.values)}.")
+
+
+def lane(name: str) -> Lane:
+    """The lane of this name. Raises UnknownLane."""
+    try:
+        return Lane(name)
+    except ValueError:
+        raise UnknownLane(name) from None
+
+
+def standing() -> dict[str, LanePause]:
+    """The pauses that stand now, by lane."""
+    return {pause.lane: pause for pause in LanePause.objects.filter(resumed_at=None)}
+
+
+def over(mail: Mail) -> LanePause | None:
+    """The pause that keeps this mail from going on, None where none does. Asks only about a mail that is on its way."""
+    if mail.status not in {*DUE, *LEASED}:
+        return None
+    return LanePause.objects.filter(resumed_at=None, lane=mail.lane).first()
+
+
+def kept_back(mail_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the mails whose lane is paused."""
+    paused = LanePause.objects.filter(resumed_at=None).values("lane")
+    return set(Mail.objects.filter(pk__in=mail_ids, lane__in=paused).values_list("pk", flat=True))
+
+
+def place(lane: Lane, *, by: str, note: str = "") -> bool:
+    """Pause the lane; False if it was paused before. Calls under way end as they would have."""
+    asked = {"paused_at": database_clock.now(), "paused_by": by, "note": note}
+    _, placed = LanePause.objects.get_or_create(lane=lane, resumed_at=None, defaults=asked)
+    if placed:
+        log.warning("lane_paused", lane=lane.value, by=by)
+    return placed
+
+
+def lift(lane: Lane, *, by: str) -> bool:
+    """Resume the lane; False if it was not paused."""
+    standing = LanePause.objects.filter(lane=lane, resumed_at=None)
+    lifted = standing.update(resumed_at=database_clock.now(), resumed_by=by)
+    if lifted:
+        log.warning("lane_resumed", lane=lane.value, by=by)
+    return bool(lifted)
