@@ -133,13 +133,14 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
     if left_out:
         events = [*Event.objects.of(mail.pk).order_by("id")[:1], *events[1:]]
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
+    pause = pauses.over(mail)
     return Story(
         mail=mail,
         badge=badge(mail),
-        verdict=verdict(mail, now, pauses.over(mail)),
+        verdict=verdict(mail, now, pause),
         facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS, usual=usual),
         spans=spans(mail, events, attempts, now),
-        entries=entries(mail, events, now),
+        entries=entries(mail, events, now, pause),
         recipients=list(Recipient.objects.filter(mail=mail).order_by("id")),
         attempts=attempts,
         text=Content.objects.filter(mail=mail).values_list("text", flat=True).first() or "",
@@ -383,7 +384,7 @@ def _attempt_answer(attempt: Attempt) -> str:
 # The timeline
 
 
-def entries(mail: Mail, events: Sequence[Event], now: dt.datetime) -> list[Entry]:
+def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, pause: LanePause | None = None) -> list[Entry]:
     """One entry an event, in their order, and a last one for what is under way. `events` starts with the first."""
     start = _start(mail, events)
     told: list[Entry] = []
@@ -405,7 +406,7 @@ def entries(mail: Mail, events: Sequence[Event], now: dt.datetime) -> list[Entry
             entry = replace(entry, new_round=f"Round {round_now:.0f}" + (f" of {rounds:.0f}" if rounds else ""))
             round_before = round_now
         told.append(entry)
-    under_way = _under_way(mail, events, now)
+    under_way = _under_way(mail, events, now, pause)
     return [*told, under_way] if under_way else told
 
 
@@ -421,11 +422,12 @@ def _offset(event: Event, start: float) -> float:
     return max(0.0, event.created_at / 1e9 - start)
 
 
-def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry | None:
+def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, pause: LanePause | None) -> Entry | None:
     """What the mail waits for, or None at the end of its life."""
     match mail.status:
         case Status.QUEUED:
-            return Entry("Waiting for a worker", parts=(f"Lane {mail.lane}",), icon="clock")
+            title = "Waiting for a worker" if pause is None else "Waiting until the lane is resumed"
+            return Entry(title, parts=(f"Lane {mail.lane}",), icon="clock")
         case Status.SENDING:
             return _answer_awaited(mail, events, now)
         case Status.WAITING:
