@@ -1,14 +1,13 @@
 """Find a batch of due mails for one drain, locked until it has said what happens to them."""
 
 import datetime as dt
-import json
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
 
+import orjson
 from django.db import connection, transaction
 
 from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptOpened, MailState, state_of
@@ -45,6 +44,11 @@ class MailInHand(NamedTuple):
     state: MailState
 
     @property
+    def is_suspect(self) -> bool:
+        """Whether workers died with it so often that it is handed over apart from others: it may be why."""
+        return self.state.claims >= LAST_CHANCE
+
+    @property
     def open_recipients(self) -> tuple[RecipientInHand, ...]:
         """Those that no provider has taken or refused for good."""
         return tuple(one for one in self.recipients if one.state == RecipientState.PENDING)
@@ -64,38 +68,46 @@ def turn() -> Iterator[None]:
         yield
 
 
-def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, last_chance: bool = False) -> list[MailInHand]:
+def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, suspects: int = 0) -> list[MailInHand]:
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
-    None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not waited for. `last_chance`:
-    those that workers died with so often that they are handed over apart from others; else all but those. Each lane is
-    read in the order of its index: one query over all of them would sort whatever waits, at each look.
+    None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not
+    waited for. Those that workers died with so often that they are handed over apart come first, at most so many `suspects`. Each lane is read
+    in the order of its index: one condition over all of them would sort whatever waits, at each look. One statement for
+    everything: a busy process gets the processor back milliseconds after an answer is there, whatever was asked.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    due_in_lane = f"""
-        SELECT * FROM (
-            SELECT size, {", ".join(_READ)} FROM mails_mail
-            WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_LANES} AND next_attempt_at <= %s
-                AND claims {">=" if last_chance else "<"} {LAST_CHANCE} AND {HOUSE_IS_OPEN}
-            ORDER BY next_attempt_at LIMIT %s {lock}
-        ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
+
+    def oldest(which: str) -> str:
+        in_lane = f"""
+            SELECT * FROM (
+                SELECT size, {", ".join(_READ)} FROM mails_mail
+                WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_LANES} AND next_attempt_at <= %s
+                    AND claims {which} {LAST_CHANCE} AND {HOUSE_IS_OPEN}
+                ORDER BY next_attempt_at LIMIT %s {lock}
+            ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
+        in_lanes = " UNION ALL ".join([in_lane] * len(lanes))
+        return f"SELECT * FROM (SELECT * FROM ({in_lanes}) AS due_in_lanes ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
+
+    def asked(most: int) -> list[Any]:
+        return [*chain.from_iterable((lane, lane, _time(now), most) for lane in lanes), most]
+
+    order = f"claims >= {LAST_CHANCE} DESC, next_attempt_at"
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             WITH due AS MATERIALIZED (
-                SELECT * FROM ({" UNION ALL ".join([due_in_lane] * len(lanes))}) AS due_in_lanes
-                ORDER BY next_attempt_at LIMIT %s
+                SELECT * FROM ({oldest(">=")} UNION ALL {oldest("<")}) AS all_due ORDER BY {order} LIMIT %s
             ), added AS (
-                SELECT due.*, sum(size) OVER (ORDER BY next_attempt_at, id) - size AS before FROM due
+                SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
-            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text
+            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text, {_recipients_of("added.id")}
             FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
-            WHERE before < %s ORDER BY next_attempt_at, added.id
+            WHERE before < %s ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
-            [*chain.from_iterable((lane, lane, _time(now), limit) for lane in lanes), limit, MOST_BYTES],
+            [*asked(suspects), *asked(limit), limit, MOST_BYTES],
         )
-        rows = cursor.fetchall()
-        return _loaded(rows, _recipients([as_uuid(row[0]) for row in rows])) if rows else []
+        return [_loaded(*row) for row in cursor.fetchall()]
 
 
 def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
@@ -113,44 +125,32 @@ def wishes(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
     }
 
 
-def _recipients(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[RecipientInHand]]:
-    recipients: dict[uuid.UUID, list[RecipientInHand]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT mail_id, id, address, state, reason FROM mails_recipient WHERE mail_id {_among('uuid')}"  # noqa: S608
-            " ORDER BY id",
-            [_list([one.hex for one in ids])],
-        )
-        for mail_id, pk, address, state, reason in cursor.fetchall():
-            recipients[as_uuid(mail_id)].append(RecipientInHand(pk, address, RecipientState(state), reason))
-    return recipients
+def _recipients_of(mail_id: str) -> str:
+    """The expression that gathers a mail's recipients as one JSON text, in their order."""
+    if connection.vendor == "postgresql":
+        listed = "json_agg(json_build_array(id, address, state, reason) ORDER BY id)::text FROM mails_recipient"
+        return f"(SELECT {listed} WHERE mail_id = {mail_id})"
+    ordered = f"(SELECT * FROM mails_recipient WHERE mail_id = {mail_id} ORDER BY id)"  # noqa: S608
+    return f"(SELECT json_group_array(json_array(id, address, state, reason)) FROM {ordered})"  # noqa: S608
 
 
-def _loaded(rows: Sequence[Sequence[Any]], recipients: dict[uuid.UUID, list[RecipientInHand]]) -> list[MailInHand]:
-    mails = [(dict(zip(_READ, row[:-1], strict=True)), row[-1]) for row in rows]
-    return [
-        MailInHand(
-            id=(mail_id := as_uuid(mail["id"])),
-            sender=mail["sender"],
-            subject=mail["subject"],
-            text=text or "",
-            policy=Policy(mail["policy"]),
-            due_at=as_time(mail["next_attempt_at"]),
-            expires_at=as_time(mail["expires_at"]),
-            recipients=tuple(recipients[mail_id]),
-            state=state_of(mail),
-        )
-        for mail, text in mails
-    ]
-
-
-def _among(kind: str) -> str:
-    """A comparison with a list that `_list` made one parameter of."""
-    return f"= ANY(%s::{kind}[])" if connection.vendor == "postgresql" else "IN (SELECT value FROM json_each(%s))"
-
-
-def _list(values: Sequence[str]) -> Any:
-    return list(values) if connection.vendor == "postgresql" else json.dumps(list(values))
+def _loaded(*row: Any) -> MailInHand:
+    *values, text, recipients = row
+    mail = dict(zip(_READ, values, strict=True))
+    return MailInHand(
+        id=as_uuid(mail["id"]),
+        sender=mail["sender"],
+        subject=mail["subject"],
+        text=text or "",
+        policy=Policy(mail["policy"]),
+        due_at=as_time(mail["next_attempt_at"]),
+        expires_at=as_time(mail["expires_at"]),
+        recipients=tuple(
+            RecipientInHand(pk, address, RecipientState(state), reason)
+            for pk, address, state, reason in orjson.loads(recipients or "[]")
+        ),
+        state=state_of(mail),
+    )
 
 
 def _time(moment: dt.datetime) -> Any:

@@ -331,34 +331,33 @@ class Drain:
         plans: list[Plan] = []
         with self._until_confirmed(plans, self._unconfirmed_takes):
             with claim.turn():
-                suspects, mails = self._due(room, now)
+                mails = self._due(room, now)
                 lease = uuid.uuid4()
                 with self._board.turn(now) as turn:
                     still = self._board.capacity(now)  # the other thread may have used some for mails in hand
+                    suspects = frozenset(mail.id for mail in mails if mail.is_suspect)
                     alone = len(suspects) == 1 and not self._suspects
-                    each = [(mail, not alone) for mail in suspects] + [(mail, False) for mail in mails]
                     plans += [
-                        self._first(mail, turn, lease, now, now_ns, in_company=in_company)
-                        for mail, in_company in each[:still]
+                        self._first(mail, turn, lease, now, now_ns, in_company=mail.is_suspect and not alone)
+                        for mail in mails[:still]
                     ]
                     won = self._record(turn, plans)
             self._hold_what_cannot_be_stored(plans, won, now_ns)
         turned = self._turned(plans, won)
-        called = frozenset(one.id for one in suspects) & {call.mail.id for call in turned.calls}
+        called = suspects & {call.mail.id for call in turned.calls}
         # A suspect that is not called, since no account is left for it, stands in nobody's way.
-        more = len(suspects) + len(mails) == room or (len(suspects) > 0 and not called)
+        more = len(mails) == room or (len(suspects) > 0 and not called)
         return replace(turned, suspects=called, more=more)
 
-    def _due(self, room: int, now: dt.datetime) -> tuple[list[MailInHand], list[MailInHand]]:
-        """Due mails, in two parts: suspects, which two workers have died with and one of which may abort this process, and others.
+    def _due(self, room: int, now: dt.datetime) -> list[MailInHand]:
+        """Due mails, first the suspects, which two workers have died with and one of which may abort this process.
 
         One suspect at a time at first. So what dies with a poisonous mail never dies with it three times, and is not
         taken for poison. The more of them came back well, the more are taken together: after the power has failed
         twice, there may be thousands.
         """
-        wanted = min(room, max(1, self._cleared // ALONE) - len(self._suspects))
-        suspects = claim.due(self._lanes, limit=wanted, now=now, last_chance=True) if wanted > 0 else []
-        return suspects, claim.due(self._lanes, limit=room - len(suspects), now=now)
+        wanted = max(1, self._cleared // ALONE) - len(self._suspects)
+        return claim.due(self._lanes, limit=room, now=now, suspects=min(max(wanted, 0), room))
 
     def _close(self, results: Sequence[Result]) -> _Turned:
         """Write what the calls came to, and hand what was refused to the next account."""
