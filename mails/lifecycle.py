@@ -280,18 +280,21 @@ def _store(new: Sequence[NewMail]) -> None:
     )
 
 
+NOT_STORABLE = (IllegalTransition, DataError, IntegrityError)  # something is wrong with a step, not with the database
+
+
 def record(steps: Sequence[Step]) -> set[uuid.UUID]:
     """Take these steps and return the ids of the mails that took theirs.
 
     A mail that is no longer in the expected state, or under another lease, is left as it is: none of its step is
-    written or counted, and its id is missing from the answer. One transaction for all; two statements on PostgreSQL.
-    Raises IllegalTransition before anything is written.
+    written or counted, and its id is missing from the answer. One transaction for all; two statements on PostgreSQL. If it
+    fails, a transaction around it is spoilt. Raises IllegalTransition before anything is written.
     """
     for step in steps:
         step.check()
     if not steps:
         return set()
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         won = _move(steps)
         now = database_clock.now()
         taken = [step for step in steps if step.mail_id in won]
@@ -313,8 +316,9 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
 def record_each(steps: Sequence[Step]) -> set[uuid.UUID]:
     """Like `record`, but a step that cannot be stored is logged and spoils no other: then each is taken on its own."""
     try:
-        return record(steps)
-    except (IllegalTransition, DataError, IntegrityError) as error:
+        with transaction.atomic():
+            return record(steps)
+    except NOT_STORABLE as error:
         if len(steps) == 1:
             log.exception("step_not_stored", mail=str(steps[0].mail_id), error=type(error).__name__)
             return set()

@@ -72,9 +72,10 @@ def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, suspects: int = 0
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
     None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not
-    waited for. Those that workers died with so often that they are handed over apart come first, at most so many `suspects`. Each lane is read
-    in the order of its index: one condition over all of them would sort whatever waits, at each look. One statement for
-    everything: a busy process gets the processor back milliseconds after an answer is there, whatever was asked.
+    waited for. Those that workers died with so often that they are handed over apart come first, at most so many
+    `suspects`. Each lane is read in the order of its index: one condition over all of them would sort whatever waits, at
+    each look. One statement for everything: a busy process gets the processor back milliseconds after an answer is
+    there, whatever was asked.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import structlog
 from django.conf import settings
@@ -45,6 +46,8 @@ ALONE = 8  # suspects that came back well, for each that may be in hand: one at 
 GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
 GROUP_WANT = 32  # results that are worth a write at once
 GROUP_MOST = 256
+AHEAD = 0.05  # seconds that a claim takes, in which places become free that are taken when it begins
+PATIENCE = 2.0  # seconds that a mail waits for its place before it is given back
 RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
 
@@ -112,6 +115,8 @@ class Drain:
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._under_way = 0  # calls that have not come back
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
+        self._place = asyncio.Semaphore(self._places)
+        self._returned: deque[float] = deque(maxlen=self._unwritten)  # when the last calls came back, monotonic clock
         self._closed = self._done = 0
         self._suspects: set[uuid.UUID] = set()  # mails in hand that two workers have died with
         self._cleared = 0  # suspects whose calls came back
@@ -176,7 +181,8 @@ class Drain:
     async def _keep_claiming(self, *, until_idle: bool, deadline: float | None) -> None:
         while not self._stopping.is_set() and (deadline is None or time.monotonic() < deadline):
             self._changed.clear()
-            free = min(self._places - self._under_way, self._places + self._unwritten - self._open)
+            places = self._places + self._soon_free() - self._under_way
+            free = min(places, self._places + self._unwritten - self._open)
             if free < self._batch:
                 await self._pause(POLL)
                 continue
@@ -192,6 +198,11 @@ class Drain:
             if until_idle and not self._open and not self._changed.is_set() and taken.look_again >= POLL:
                 return
             await self._pause(taken.look_again)
+
+    def _soon_free(self) -> int:
+        """Places that will be free by the time that a claim is committed, as many as in the last 50 ms."""
+        since = time.monotonic() - AHEAD
+        return sum(1 for _ in takewhile(lambda moment: moment > since, reversed(self._returned)))
 
     async def _keep_closing(self) -> None:
         while True:
@@ -276,14 +287,26 @@ class Drain:
 
     async def _call(self, call: Call) -> None:
         structlog.contextvars.bind_contextvars(mail=str(call.mail.id))  # of this task alone
-        began = time.perf_counter()
-        outcome = await self._outcome(call)
-        result = Result(call, outcome, time.perf_counter() - began)
+        result = await self._result(call)
         self._under_way -= 1
         self._came_back.append(result)
         self._results.put_nowait(result)
         if self._places - self._under_way == self._batch:
             self._changed.set()
+
+    async def _result(self, call: Call) -> Result:
+        try:
+            async with asyncio.timeout(PATIENCE if self._place.locked() else None):
+                await self._place.acquire()
+        except TimeoutError:
+            return Result(call, steps.NO_PLACE, 0.0)
+        try:
+            began = time.perf_counter()
+            outcome = await self._outcome(call)
+            return Result(call, outcome, time.perf_counter() - began)
+        finally:
+            self._place.release()
+            self._returned.append(time.monotonic())
 
     async def _outcome(self, call: Call) -> Outcome:
         """Call the provider; not if this process can no longer be sure of its lease."""
@@ -317,13 +340,19 @@ class Drain:
         now_ns = database_clock.now_ns()
         self._take_back(self._unconfirmed_takes, now_ns)
         self._board.ended([self._came_back.popleft() for _ in range(len(self._came_back))])
+        one_by_one = False
         while True:
             try:
-                return self._taken(free, now_ns)
+                return self._taken(free, now_ns, one_by_one=one_by_one)
             except Outrun:  # another drain won, so this ends
                 continue
+            except lifecycle.NOT_STORABLE:
+                if one_by_one:
+                    raise
+                one_by_one = True
 
-    def _taken(self, free: int, now_ns: int) -> _Turned:
+    def _taken(self, free: int, now_ns: int, *, one_by_one: bool) -> _Turned:
+        """`one_by_one`: one of the mails spoilt the claim. Savepoints find out which, and cost each claim two answers."""
         now = self._drained_at = database_clock.from_ns(now_ns)
         room = min(free, self._board.capacity(now))
         if room < 1:
@@ -341,7 +370,7 @@ class Drain:
                         self._first(mail, turn, lease, now, now_ns, in_company=mail.is_suspect and not alone)
                         for mail in mails[:still]
                     ]
-                    won = self._record(turn, plans)
+                    won = self._record(turn, plans, one_by_one=one_by_one)
             self._hold_what_cannot_be_stored(plans, won, now_ns)
         turned = self._turned(plans, won)
         called = suspects & {call.mail.id for call in turned.calls}
@@ -370,7 +399,7 @@ class Drain:
             try:
                 with self._until_confirmed(plans, self._unconfirmed_closes), self._board.turn(now) as turn:
                     plans[:] = [self._after(result, turn, now, now_ns) for result in results]
-                    won = self._record(turn, plans)
+                    won = self._record(turn, plans, one_by_one=True)
                 break
             except Outrun:
                 continue
@@ -437,10 +466,11 @@ class Drain:
             turn.began(plan.call)
         return plan
 
-    def _record(self, turn: Turn, plans: Sequence[Plan]) -> set[uuid.UUID]:
+    def _record(self, turn: Turn, plans: Sequence[Plan], *, one_by_one: bool) -> set[uuid.UUID]:
         """Record the steps, and return the ids of the winners."""
+        record = lifecycle.record_each if one_by_one else lifecycle.record
         with turn.taking():
-            return lifecycle.record_each([plan.step for plan in plans])
+            return record([plan.step for plan in plans])
 
     @contextmanager
     def _until_confirmed(self, plans: Sequence[Plan], unconfirmed: list[Plan]) -> Iterator[None]:

@@ -26,6 +26,10 @@ NOT_CALLED = Refused(
     reason="This worker could not be sure of its lease any more, so it did not call the provider.",
     asked=False,
 )
+NO_PLACE = replace(
+    NOT_CALLED,
+    reason="The calls before it took longer than those before them, so this worker gave it back and called nobody.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,9 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, i
 def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     """A call came back: the whole plan where that decides, else the draft of a mail that goes on."""
     draft = _closed(result, now_ns)
-    if result.outcome is NOT_CALLED:  # no account has refused it, so it has nothing to wait for
-        return handed_back(replace(draft, exception=NOT_CALLED.reason), now_ns=now_ns)
+    if result.outcome is NOT_CALLED or result.outcome is NO_PLACE:
+        # No account has refused it, so it has nothing to wait for.
+        return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
     match policy.next_step(result.outcome, draft.mail.policy):
         case policy.Done():
             return Plan(_done(draft, result, now_ns), draft)

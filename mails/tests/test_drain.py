@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import math
 import uuid
 from contextlib import contextmanager
 
@@ -276,6 +277,52 @@ def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olym
     assert drain() == 1
 
 
+def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olympus, monkeypatch):
+    for number in range(10):
+        a_mail(subject=f"mail {number}")
+    runner = Drain(["text"], places=8)
+    runner._trusted_until = math.inf
+    assert runner._soon_free() == 0
+    calls = runner._take(10).calls
+    at_once, most = set(), []
+
+    async def send(self, account, message):
+        at_once.add(message.subject)
+        most.append(len(at_once))
+        await asyncio.sleep(0)
+        at_once.discard(message.subject)
+        return Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    async def make_them():
+        async with Sender(deadline=1.0, connect_timeout=1.0, places=8) as runner._sender:
+            return await asyncio.gather(*map(runner._result, calls))
+
+    results = event_loop.run(make_them())
+
+    assert max(most) == 8
+    assert {result.outcome for result in results} == {Accepted("1", 202)}
+    assert runner._soon_free() == 2  # a quarter of the places at most
+
+
+def test_a_mail_taken_ahead_whose_place_does_not_come_free_is_given_back(olympus, monkeypatch):
+    mail = a_mail()
+    runner = Drain(["text"], places=1)
+    [call] = runner._take(1).calls
+    monkeypatch.setattr("mails.dispatch.drain.PATIENCE", 0.001)
+
+    async def wait():
+        async with runner._place:
+            return await runner._result(call)
+
+    assert runner._close([event_loop.run(wait())]).calls == []
+
+    assert (reloaded(mail).status, reloaded(mail).tried) == (Status.QUEUED, [])
+    assert "gave it back" in mail.attempts.get().reason
+    assert drain() == 1
+
+
 def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus):
     mail = a_mail()
     runner = Drain(["text"], places=4)
@@ -507,7 +554,7 @@ def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monke
     [call] = runner._take(4).calls
     result = Result(call, Accepted("1", 202), 0.1)
     with monkeypatch.context() as patched:
-        patched.setattr(lifecycle, "record", lost_after(lifecycle.record))
+        patched.setattr(lifecycle, "record_each", lost_after(lifecycle.record_each))
         with pytest.raises(OperationalError):
             runner._close([result])
 
@@ -523,7 +570,7 @@ def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olymp
     [call] = runner._take(4).calls
     result = Result(call, Refused(Fault.PROVIDER, "http-503", "503", 503), 0.1)
     with monkeypatch.context() as patched:
-        patched.setattr(lifecycle, "record", lost_after(lifecycle.record))
+        patched.setattr(lifecycle, "record_each", lost_after(lifecycle.record_each))
         with pytest.raises(OperationalError):
             runner._close([result])
 

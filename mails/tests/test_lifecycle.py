@@ -59,9 +59,7 @@ def test_in_a_group_the_losers_do_not_hinder_the_winners():
 
 def test_a_group_costs_the_same_number_of_statements_whatever_its_size(django_assert_num_queries):
     steps = [hold(a_mail(subject=str(number))) for number in range(50)]
-    statements = 4 + (
-        connection.vendor == "sqlite"
-    )  # savepoint, update, figures and events (as one on PostgreSQL), release
+    statements = 2 + (connection.vendor == "sqlite")  # update, figures and events (as one on PostgreSQL)
 
     with django_assert_num_queries(statements):
         lifecycle.record(steps)
