@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag stands
 FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
 SILENT_SECONDS = 2.0  # … doubled from look to look, up to this
+WAIT_SECONDS = 2  # of one wait for a wake-up; a signal that comes just before it is seen at its end
 ALLOWED_JOB = "mails.jobs.drain_lane"
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
@@ -120,6 +121,11 @@ class LaneWorker(SimpleWorker):
     max_connection_wait_time = 5  # seconds; RQ's own minute is long for a Redis that is back
 
     stopping: threading.Event | None = None  # set when a signal asks this worker to stop
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Seconds of one wait for a wake-up. With RQ's 45, a worker could outlive its stop by so many."""
+        return WAIT_SECONDS
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run the job if its function is the one that this queue is for, and it names no other; delete it if not.

@@ -84,22 +84,43 @@ def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything(redis, monke
     assert happened == ["woken", "run"]
 
 
+@pytest.fixture
+def signal_handlers():
+    """The handlers that a worker puts in place are gone afterwards."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signal_handlers")
 def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
     stopping = threading.Event()
     worker = LaneWorker(
         [Queue("text", connection=redis, serializer=JSONSerializer)], connection=redis, serializer=JSONSerializer
     )
     worker.stopping = stopping
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     stopping.set()
-    try:
-        worked = worker.work(logging_level="WARNING")  # would wait for jobs without an end
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
-    assert not worked
+    assert not worker.work(logging_level="WARNING")  # would wait for jobs without an end
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_a_stop_that_comes_just_before_a_wait_is_seen_at_its_end(redis, monkeypatch):
+    queue = Queue("text", connection=redis, serializer=JSONSerializer)
+    worker = LaneWorker([queue], connection=redis, serializer=JSONSerializer)
+    waits = []
+
+    def wait(queues, seconds, **how):
+        waits.append(seconds)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Queue, "dequeue_any", wait)
+
+    worker.work(logging_level="WARNING")
+
+    assert waits == [jobs.WAIT_SECONDS]
 
 
 def test_a_worker_runs_no_callback_either(redis, capsys):
