@@ -1,7 +1,8 @@
 """What Mercury's intake is measured against: a bare view of Django REST framework that stores the same rows.
 
-No key, no rules but the serializer's, no idempotency, no wake-up, and of all middleware only what gives an answer its
-length. `by-orm` writes as anybody would at first; `by-statement` writes the rows of a mail by Mercury's one statement.
+No API key, no rules but the serializer's, no wake-up, and of all middleware only what gives an answer its length. An
+`Idempotency-Key` is stored and never looked at. `by-orm` writes as anybody would at first; `by-statement` writes the
+rows of a mail by Mercury's one statement, and a key's by another.
 """
 
 import datetime as dt
@@ -17,7 +18,7 @@ from rest_framework.views import APIView
 
 from mails import lifecycle
 from mails.lifecycle import EventDraft, MailState, NewMail
-from mails.models import Content, Event, Mail, Recipient, uuid7
+from mails.models import Content, Event, IdempotencyKey, Mail, Recipient, uuid7
 from mails.states import Actor, EventName, Source, Status
 from mercury.lib import database_clock
 
@@ -55,19 +56,21 @@ class Bare(APIView):
             size=len(given["content"]),
             **{name: given[name] for name in ("sender", "recipient", "subject")} | STATE,
         )
-        self.store(mail, given, now_ns)
+        name = request.headers.get("Idempotency-Key")
+        key = IdempotencyKey(owner="bare", key=name, body_hash="0" * 64, mail=mail, created_at=now) if name else None
+        self.store(mail, given, now_ns, key)
         return Response({"id": mail.pk, **given}, status=202)
 
-    def store(self, mail: Mail, given: dict[str, str], now_ns: int) -> None:
-        """Write the six rows in one transaction."""
+    def store(self, mail: Mail, given: dict[str, str], now_ns: int, key: IdempotencyKey | None) -> None:
+        """Write the six rows, and the key's if there is one, in one transaction."""
         raise NotImplementedError
 
 
 class ByOrm(Bare):
     """Row by row, the events together."""
 
-    def store(self, mail: Mail, given: dict[str, str], now_ns: int) -> None:
-        """Write the six rows in one transaction."""
+    def store(self, mail: Mail, given: dict[str, str], now_ns: int, key: IdempotencyKey | None) -> None:
+        """Write the six rows, and the key's if there is one, in one transaction."""
         mail.status, mail.next_attempt_at = Status.QUEUED, mail.created_at
         with transaction.atomic():
             mail.save(force_insert=True)
@@ -76,16 +79,18 @@ class ByOrm(Bare):
             Event.objects.bulk_create(
                 [Event(mail=mail, event=name, created_by=Actor.MAIL_SERVICE, created_at=now_ns) for name in NAMES]
             )
+            if key is not None:
+                key.save(force_insert=True)
 
 
 class ByStatement(Bare):
     """All rows by one statement."""
 
-    def store(self, mail: Mail, given: dict[str, str], now_ns: int) -> None:
-        """Write the six rows in one transaction."""
+    def store(self, mail: Mail, given: dict[str, str], now_ns: int, key: IdempotencyKey | None) -> None:
+        """Write the six rows, and the key's if there is one, in one transaction."""
         state = MailState(status=Status.QUEUED, next_attempt_at=mail.created_at)
         events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns) for name in NAMES)
-        lifecycle.create([NewMail(mail, state, given["content"], (given["recipient"],), events)])
+        lifecycle.create([NewMail(mail, state, given["content"], (given["recipient"],), events, key)])
 
 
 urlpatterns = [
