@@ -121,6 +121,8 @@ def observe(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
             return _open(breaker, now)
         case BreakerState.HALF_OPEN if tally.answered:
             return _close(breaker)
+        case BreakerState.HALF_OPEN:  # the call was not made: whoever asks next has the probe
+            return dataclasses.replace(breaker, probe_until=None)
         case BreakerState.CLOSED:
             return _count(breaker, tally, now)
     return breaker

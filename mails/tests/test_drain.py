@@ -12,7 +12,7 @@ from django.db import DataError, OperationalError
 from mails import actions, lifecycle
 from mails.dispatch import claim, steps, sweep
 from mails.dispatch.drain import Drain
-from mails.dispatch.steps import NOT_CALLED, Result
+from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
 from mails.models import Attempt, Mail, Worker
 from mails.orders import Order
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
@@ -619,6 +619,19 @@ def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypat
     drain()
 
     assert olympus.breaker.state == BreakerState.HALF_OPEN
+
+
+def test_a_probe_that_finds_no_place_leaves_it_to_the_next_mail(olympus):
+    due_for_a_probe()
+    a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+
+    runner._close([Result(call, NO_PLACE, 0.0)])
+
+    assert olympus.breaker.state == BreakerState.HALF_OPEN
+    assert drain() == 1
+    assert olympus.breaker.state == BreakerState.CLOSED
 
 
 def test_a_fault_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus, monkeypatch):

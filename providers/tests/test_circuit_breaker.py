@@ -61,6 +61,15 @@ def test_one_probe_at_a_time():
     assert permission(probing, NOW + FIRST_WAIT + dt.timedelta(seconds=51)).probe
 
 
+def test_a_probe_that_was_not_made_is_free_for_the_next_mail():
+    after = observe(HALF_OPEN, Tally(epoch=2), NOW)
+
+    assert after.state == BreakerState.HALF_OPEN
+    assert permission(HALF_OPEN, NOW).probe is False
+    assert permission(after, NOW).probe is True
+    assert observe(HALF_OPEN, Tally(epoch=1), NOW) == HALF_OPEN
+
+
 def test_a_good_probe_closes_it_and_places_grow():
     closed = observe(HALF_OPEN, Tally(epoch=2, answered=1), NOW)
     assert (closed.state, closed.places) == (BreakerState.CLOSED, 2)
