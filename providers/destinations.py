@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from django.conf import settings
+from yarl import URL
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is given out so far; the rest wraps or is reserved
@@ -57,11 +58,21 @@ def check_addresses(host: str, addresses: Iterable[str], *, allowed: Collection[
 
 def check_literal(host: str, *, allowed: Collection[str]) -> None:
     """Like `check_addresses` for a host that is an IP address itself; says nothing of names."""
+    if address := _literal(host):
+        check_addresses(host, [address], allowed=allowed)
+
+
+def _literal(host: str) -> str:
+    """The IP address that the host is, also in the short and octal spellings which no resolver is asked for; or nothing."""
+    bare = host.partition("%")[0]
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        return str(ipaddress.ip_address(bare))
     except ValueError:
-        return
-    check_addresses(host, [host], allowed=allowed)
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(bare))  # 127.1, 0177.0.0.1
+    except OSError:
+        return ""
 
 
 def check_host(host: str, *, allowed: Collection[str]) -> None:
@@ -74,8 +85,15 @@ def check_host(host: str, *, allowed: Collection[str]) -> None:
 
 
 def host_of(url: str) -> str:
-    """The host of a URL in lower case, without brackets, port and the dot that a full name may end with."""
-    return (urlsplit(url).hostname or "").removesuffix(".")
+    """The host of a URL in lower case, without brackets, port and the dot that a full name may end with.
+
+    As aiohttp will call it: it takes digits of any script for ASCII ones, and then asks no resolver.
+    """
+    try:
+        host = URL(url).raw_host
+    except ValueError:  # aiohttp will not call it at all
+        host = urlsplit(url).hostname
+    return (host or "").removesuffix(".")
 
 
 def is_readable_on_the_way(url: str) -> bool:

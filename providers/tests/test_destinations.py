@@ -9,6 +9,9 @@ from mercury.lib import event_loop
 from providers import destinations
 from providers.destinations import DestinationRefused
 
+# Digits that aiohttp reads as 127, while the system's resolver takes them for a name that nobody knows.
+SEGMENTED_127 = "\N{SEGMENTED DIGIT ONE}\N{SEGMENTED DIGIT TWO}\N{SEGMENTED DIGIT SEVEN}"
+
 
 @pytest.mark.parametrize(
     "address",
@@ -60,10 +63,25 @@ def test_a_private_host_is_refused_however_it_is_written(host):
         ("https://LOCALHOST./v3", "localhost"),
         ("https://[::1]:8443/", "::1"),
         ("https://olimpus.com:8443", "olimpus.com"),
+        ("https://Ölymp.test/", "xn--lymp-4qa.test"),
+        (f"https://{SEGMENTED_127}.0.0.1:8443/v3/", "127.0.0.1"),
+        ("https://127\N{IDEOGRAPHIC FULL STOP}0.0.1/", "127.0.0.1"),
+        ("https://127.0.0.1\N{VARIATION SELECTOR-17}/", "127.0.0.1\N{VARIATION SELECTOR-17}"),
     ],
 )
 def test_the_host_of_a_url_is_what_the_check_is_asked_for(url, host):
     assert destinations.host_of(url) == host
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "127.1", "0177.0.0.1", "2130706433", "::1", "fe80::1%eth0"])
+def test_a_private_address_is_refused_before_a_call_in_each_spelling_that_no_resolver_is_asked_for(host):
+    with pytest.raises(DestinationRefused):
+        destinations.check_literal(host, allowed=frozenset())
+
+
+@pytest.mark.parametrize("host", ["93.184.215.14", "olympus.test", "10.0.0.1.olympus.test", "ölymp.test", ""])
+def test_public_addresses_and_names_pass_before_a_call(host):
+    destinations.check_literal(host, allowed=frozenset())
 
 
 def test_a_host_on_the_list_may_be_private():

@@ -190,6 +190,13 @@ def test_options_whose_key_is_lost_make_an_account_not_configured(settings):
         ("olympus", "sendgrid", {}, {}, "options.api_key"),
         ("olympus", "sendgrid", {"api_key": KEY, "api_url": "http://127.0.0.1/"}, {}, "options.api_url"),
         ("olympus", "sendgrid", {"api_key": KEY, "api_url": "https://localhost/"}, {}, "options.api_url"),
+        (
+            "olympus",
+            "sendgrid",
+            {"api_key": KEY, "api_url": "https://\U0001fbf1\U0001fbf2\U0001fbf7.0.0.1/"},
+            {},
+            "options.api_url",
+        ),
         ("olympus", "smtp", {"host": "169.254.169.254"}, {}, "options.host"),
         ("olympus", "sandbox", {}, {"weight": -1}, "weight"),
         ("olympus", "sandbox", {}, {"weight": 10_001}, "weight"),
