@@ -8,6 +8,7 @@ import datetime as dt
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from mails.models import Duty, HouseHold
 from mercury.lib import database_clock
@@ -21,6 +22,11 @@ ALIVE = dt.timedelta(minutes=10)  # a house that swept or was released within th
 def hold() -> HouseHold | None:
     """The hold that stands now, None while the house is open."""
     return HouseHold.objects.filter(released_at=None).order_by("id").first()
+
+
+def stood(*, since: dt.datetime) -> bool:
+    """Whether the house is held, or was at any time since then."""
+    return HouseHold.objects.filter(Q(released_at=None) | Q(released_at__gte=since)).exists()
 
 
 def place(*, by: str, note: str = "", at_start: bool = False) -> bool:

@@ -3,10 +3,12 @@
 It is a row, so that every process on every machine keeps to it: the claim and each step to SENDING ask for it.
 """
 
+import datetime as dt
 import uuid
 from collections.abc import Collection
 
 import structlog
+from django.db.models import Q
 
 from mails.lanes import Lane
 from mails.models import LanePause, Mail
@@ -43,9 +45,9 @@ def over(mail: Mail) -> LanePause | None:
     return LanePause.objects.filter(resumed_at=None, lane=mail.lane).first()
 
 
-def kept_back(mail_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the mails whose lane is paused."""
-    paused = LanePause.objects.filter(resumed_at=None).values("lane")
+def kept_back(mail_ids: Collection[uuid.UUID], *, since: dt.datetime) -> set[uuid.UUID]:
+    """Those of the mails whose lane is paused, or was at any time since then."""
+    paused = LanePause.objects.filter(Q(resumed_at=None) | Q(resumed_at__gte=since)).values("lane")
     return set(Mail.objects.filter(pk__in=mail_ids, lane__in=paused).values_list("pk", flat=True))
 
 

@@ -87,7 +87,8 @@ class OneMail(Resource):
         """Show a mail."""
         rows = _visible(request).select_related("content").prefetch_related("recipients")
         mail = _found(rows, mail_id)
-        return _single(request, representation.mail(mail, request, pauses.over(mail)))
+        pause = pauses.over(mail)
+        return _single(request, representation.mail(mail, request, pause), pause.pk if pause else None)
 
 
 class Steering(Resource):
@@ -242,14 +243,15 @@ def _listed(page: Page[Any], name: str, items: list[Any]) -> Response:
     return Response({name: items, "meta": page.meta}, headers={"Link": page.link})
 
 
-def _single(request: Request, body: dict[str, Any]) -> HttpResponseBase:
+def _single(request: Request, body: dict[str, Any], also: object = None) -> HttpResponseBase:
     """One resource with its ETag; 304 for a client that has it as it is. The browsable page is made anew each time.
 
-    The verdict is left out of the ETag: it may tell an age, which is another one each second.
+    The verdict is left out of the ETag: it may tell an age, which is another one each second. What else it tells that is
+    nowhere in the body is handed in as `also`.
     """
     if request.accepted_renderer.format != "json":
         return Response(body)
-    digest = hashlib.sha256(json.dumps({**body, "verdict": ""}).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps({**body, "verdict": "", "also": also}).encode()).hexdigest()
     etag = f'"{digest[:32]}"'
     response = Response(body, headers={"ETag": etag})
     return get_conditional_response(request._request, etag=etag, response=response) or response

@@ -493,8 +493,9 @@ class Drain:
         """Hold due mails whose step was not taken, unless the house was held, or their lane paused, since it was asked for them."""
         reason = "Mercury could not store what was about to happen to it."
         lost = [plan.draft.mail for plan in plans if plan.step.mail_id not in won]
-        if lost and house.hold() is None:
-            kept_back = pauses.kept_back([mail.id for mail in lost])
+        since = database_clock.from_ns(now_ns)
+        if lost and not house.stood(since=since):
+            kept_back = pauses.kept_back([mail.id for mail in lost], since=since)
             broken = [mail for mail in lost if mail.id not in kept_back]
             lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in broken])
 

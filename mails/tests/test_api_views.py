@@ -4,7 +4,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 
-from mails import intake
+from mails import intake, pauses
+from mails.lanes import Lane
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
 from mails.tests.builders import drain
 from mails.tests.callers import HELLO, HERA, MAILS, ZEUS, Caller, caller, problem
@@ -115,6 +116,19 @@ def test_a_mail_that_moved_has_another_etag(zeus, olympus):
     drain()
 
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 200
+
+
+def test_a_mail_whose_lane_was_paused_has_another_etag_until_it_is_resumed(zeus):
+    url = zeus.post(MAILS, HELLO).json()["url"]
+    before = zeus.get(url)["ETag"]
+
+    pauses.place(Lane.TEXT, by="hermes")
+    paused = zeus.get(url, HTTP_IF_NONE_MATCH=before)
+    pauses.lift(Lane.TEXT, by="hermes")
+
+    assert paused.status_code == 200
+    assert "The lane is paused" in paused.json()["verdict"]
+    assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 304
 
 
 def test_head_answers_like_get_without_a_body(zeus):

@@ -1,8 +1,10 @@
 """A paused lane on real rows: its mails are taken and kept, whatever stands before the pause, and leave after it."""
 
+from functools import partial
+
 import pytest
 
-from mails import actions, jobs, pauses
+from mails import actions, house, jobs, lifecycle, pauses
 from mails.dispatch import claim
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import Result
@@ -92,6 +94,29 @@ def test_a_mail_found_before_the_lane_was_paused_stays_where_it_is(olympus, monk
     assert Drain(["text"], places=8)._take(8).calls == []
 
     assert (reloaded(mail).status, mail.attempts.count()) == (Status.QUEUED, 0)
+
+
+@pytest.mark.parametrize(
+    ("stop", "go_on"),
+    [(partial(pauses.place, Lane.TEXT), partial(pauses.lift, Lane.TEXT)), (house.place, house.lift)],
+    ids=["lane", "house"],
+)
+def test_a_mail_that_a_stop_of_a_moment_kept_back_is_not_taken_for_poison(stop, go_on, olympus, monkeypatch):
+    mail = a_mail()
+    record = lifecycle.record
+
+    def in_between(steps):
+        stop(by="hermes")
+        won = record(steps)
+        go_on(by="hermes")
+        return won
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "record", in_between)
+        assert Drain(["text"], places=8)._take(8).calls == []
+
+    assert reloaded(mail).status == Status.QUEUED
+    assert drain() == 1
 
 
 def test_a_call_under_way_ends_and_is_recorded(olympus):
