@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mercury.lib.strict_json import MAX_DEPTH, NotStrictJSON, loads
+from mercury.lib.strict_json import MAX_DEPTH, MAX_VALUES, NotStrictJSON, loads
 
 pytestmark = pytest.mark.one_leg
 
@@ -35,6 +35,9 @@ pytestmark = pytest.mark.one_leg
         (b'{"a": 1e999}', "number_too_large", ""),
         (b'{"a": ' + b"9" * 5000 + b"}", "number_too_large", ""),
         (b'{"a": ' * 33 + b"1" + b"}" * 33, "too_deep", ""),
+        (b'{"a": [' + b"[]," * MAX_VALUES + b"1]}", "too_many_values", ""),
+        (b'{"a": [' + b"1," * MAX_VALUES + b"1]}", "too_many_values", ""),
+        (b'{"a": [' + b'{"b":1},' * MAX_VALUES + b"1]}", "too_many_values", ""),
     ],
 )
 def test_what_is_refused_is_named(body, code, pointer):
@@ -47,6 +50,16 @@ def test_what_is_refused_is_named(body, code, pointer):
 def test_what_is_fine_is_read():
     assert loads(b'{"a": [1, 2.5, true, null, "\\ud83d\\ude00 \xc3\xa9"]}') == {"a": [1, 2.5, True, None, "😀 é"]}
     assert loads(b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH)
+
+
+def test_as_many_values_as_may_be_are_read():
+    assert len(loads(b'{"a": [' + b"1," * (MAX_VALUES - 3) + b"1]}")["a"]) == MAX_VALUES - 2
+
+
+def test_commas_in_text_are_no_values():
+    body = {"content": "zeus, hera, hades\n" * MAX_VALUES, "subject": '",' * MAX_VALUES}
+
+    assert loads(json.dumps(body).encode()) == body
 
 
 def test_brackets_in_text_are_no_depth():
