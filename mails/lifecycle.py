@@ -134,7 +134,7 @@ class AttemptClosed(NamedTuple):
     reason: str = ""
     status_code: int | None = None
     provider_message_id: str = ""
-    account: str = ""  # whose call it was, to be counted; empty where the call was counted before
+    account: str = ""  # whose call it was, to be counted; empty where it was counted before, or never made
 
 
 class RecipientSettled(NamedTuple):

@@ -113,7 +113,7 @@ class Drain:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._results: asyncio.Queue[Result] = asyncio.Queue()
-        self._under_way = 0  # calls that have not come back
+        self._under_way = 0  # calls that have not come back, and those that wait for a place
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
         self._place = asyncio.Semaphore(self._places)
         self._returned: deque[float] = deque(maxlen=self._unwritten)  # when the last calls came back, monotonic clock
@@ -199,6 +199,11 @@ class Drain:
                 return
             await self._pause(taken.look_again)
 
+    @property
+    def _in_flight(self) -> int:
+        """Calls under way: a mail waits only while all places are taken."""
+        return min(self._under_way, self._places)
+
     def _soon_free(self) -> int:
         """Places that will be free by the time that a claim is committed, as many as in the last 50 ms."""
         since = time.monotonic() - AHEAD
@@ -222,7 +227,7 @@ class Drain:
             self._go_on(closed)
             self._changed.set()
             if self._on_progress:
-                self._on_progress(Progress(self._under_way, self._closed, self._done))
+                self._on_progress(Progress(self._in_flight, self._closed, self._done))
 
     async def _first_heartbeat(self) -> None:
         """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over.
@@ -295,10 +300,7 @@ class Drain:
             self._changed.set()
 
     async def _result(self, call: Call) -> Result:
-        try:
-            async with asyncio.timeout(PATIENCE if self._place.locked() else None):
-                await self._place.acquire()
-        except TimeoutError:
+        if not await self._found_place():
             return Result(call, steps.NO_PLACE, 0.0)
         try:
             began = time.perf_counter()
@@ -307,6 +309,20 @@ class Drain:
         finally:
             self._place.release()
             self._returned.append(time.monotonic())
+
+    async def _found_place(self) -> bool:
+        """Take a free place; wait for one if need be, but not for long, and begin nothing after a stop."""
+        if not self._place.locked():
+            return await self._place.acquire()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._place.acquire()
+        except TimeoutError:
+            return False
+        if self._stopping.is_set():
+            self._place.release()
+            return False
+        return True
 
     async def _outcome(self, call: Call) -> Outcome:
         """Call the provider; not if this process can no longer be sure of its lease."""
@@ -551,7 +567,7 @@ class Drain:
         return {
             "lanes": self._lanes,
             "places": self._places,
-            "in_flight": self._under_way,
+            "in_flight": self._in_flight,
             "closed": self._closed,
             "done": self._done,
             "drained_at": self._drained_at,

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, assert_never
+from typing import Any, TypeGuard, assert_never
 
 from mails import orders
 from mails.dispatch import policy
@@ -28,7 +28,7 @@ NOT_CALLED = Refused(
 )
 NO_PLACE = replace(
     NOT_CALLED,
-    reason="The calls before it took longer than those before them, so this worker gave it back and called nobody.",
+    reason="This worker had no free place for one more call, so it gave the mail back and called nobody.",
 )
 
 
@@ -122,7 +122,7 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, i
 def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     """A call came back: the whole plan where that decides, else the draft of a mail that goes on."""
     draft = _closed(result, now_ns)
-    if result.outcome is NOT_CALLED or result.outcome is NO_PLACE:
+    if _not_made(result.outcome):
         # No account has refused it, so it has nothing to wait for.
         return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
     match policy.next_step(result.outcome, draft.mail.policy):
@@ -141,6 +141,11 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
             return replace(draft, state=state, exception=reason)
         case never:
             assert_never(never)
+
+
+def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
+    """Whether the call never began, for this worker's own reasons."""
+    return outcome is NOT_CALLED or outcome is NO_PLACE
 
 
 def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
@@ -339,7 +344,8 @@ def _closed(result: Result, now_ns: int) -> Draft:
 def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
-    attempt, account = result.call.attempt.id, result.call.account.name
+    attempt = result.call.attempt.id
+    account = "" if _not_made(outcome) else result.call.account.name  # no call to count
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(

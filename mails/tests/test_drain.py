@@ -319,8 +319,31 @@ def test_a_mail_taken_ahead_whose_place_does_not_come_free_is_given_back(olympus
     assert runner._close([event_loop.run(wait())]).calls == []
 
     assert (reloaded(mail).status, reloaded(mail).tried) == (Status.QUEUED, [])
-    assert "gave it back" in mail.attempts.get().reason
+    assert "gave the mail back" in mail.attempts.get().reason
     assert drain() == 1
+
+
+def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
+    first, second = a_mail(subject="first"), a_mail(subject="second")
+    runner = Drain(["text"], places=1)
+    calls = runner._take(2).calls
+    told = []
+
+    async def stop_before_the_place_is_free():
+        async with runner._place:
+            waiting = asyncio.create_task(runner._result(calls[1]))
+            await asyncio.sleep(0)
+            runner._under_way = 2
+            told.append(runner._doings()["in_flight"])
+            runner.stop()
+        return await waiting
+
+    results = [Result(calls[0], Accepted("1", 202), 0.1), event_loop.run(stop_before_the_place_is_free())]
+    runner._close(results)
+
+    assert [reloaded(mail).status for mail in (first, second)] == [Status.DONE, Status.QUEUED]
+    assert told == [1]  # calls under way, and not the mails that wait
+    assert not runner._place.locked()
 
 
 def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus):

@@ -11,6 +11,8 @@ from django.db import connections
 
 from mails import intake, lifecycle, rollups
 from mails.dispatch import sweep
+from mails.dispatch.drain import Drain
+from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
 from mails.intake import Client
 from mails.keys import create
 from mails.lifecycle import EventDraft, MailState, Step
@@ -97,6 +99,17 @@ def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus)
 
     assert counted(Counted.CALL) == {("olympus", "unknown", ""): 1}
     assert counted(Counted.END) == {("olympus", "held", ""): 1}
+
+
+@pytest.mark.parametrize("outcome", [NOT_CALLED, NO_PLACE])
+def test_a_call_that_was_not_made_counts_for_no_account(outcome, olympus):
+    a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+
+    runner._close([Result(call, outcome, 0.0)])
+
+    assert counted(Counted.CALL) == {}
 
 
 def test_a_step_that_was_not_taken_counts_nothing():
