@@ -6,10 +6,12 @@ from functools import wraps
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.template import TemplateDoesNotExist, loader
 from django.urls import URLPattern
 from django.views.decorators.csrf import requires_csrf_token
@@ -170,19 +172,24 @@ class _Migrations:
         return count
 
 
-def superusers_only(patterns: Iterable[URLPattern]) -> list[URLPattern]:
-    """Another app's pages (django-rq's), which would let any staff change things, for superusers."""
+def guarded_queues(patterns: Iterable[URLPattern]) -> list[URLPattern]:
+    """django-rq's pages, which would let any staff change things, for superusers; and only where Redis is ours.
+
+    Without REDIS_URL they would show, and empty, the queues of whatever else uses a Redis on this machine.
+    """
     for pattern in patterns:
-        pattern.callback = _superusers_only(pattern.callback)
+        pattern.callback = _guarded_queue(pattern.callback)
     return list(patterns)
 
 
-def _superusers_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def _guarded_queue(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @wraps(view)
     def guarded(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
-        if request.user.is_authenticated and not request.user.is_superuser:
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
+        if not request.user.is_superuser:
             raise PermissionDenied
-        return view(request, *arguments, **options)  # which sends strangers to the log-in
+        return redirect("admin:queues") if settings.MERCURY_EMBEDDED else view(request, *arguments, **options)
 
     return guarded
 
