@@ -7,7 +7,7 @@ import uuid
 from contextlib import contextmanager
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, OperationalError, connection
 
 from mails import actions, lifecycle
 from mails.dispatch import claim, steps, sweep
@@ -244,6 +244,20 @@ def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkey
 
     assert reloaded(good).status == Status.DONE
     assert (reloaded(bad).status, reloaded(bad).reason_code) == (Status.HELD, HoldReason.POISON)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite stores any number")
+def test_a_claim_that_the_database_refuses_is_taken_mail_by_mail(olympus):
+    good, bad = a_mail(subject="good"), a_mail(subject="bad")
+    Mail.objects.filter(pk=bad.pk).update(attempt_count=32767)  # the most that the column holds
+    runner = Drain(["text"], places=4)
+
+    [call] = runner._take(4).calls
+    runner._take(4)  # undoes what may have been committed before a failure: not this
+
+    assert (call.mail.id, reloaded(good).status, reloaded(bad).status) == (good.pk, Status.SENDING, Status.HELD)
+    assert good.attempts.count() == 1
 
 
 def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(olympus, monkeypatch):
