@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 
@@ -17,6 +18,7 @@ from mails.admin import choice
 from mails.models import Mail
 from mails.querysets import MailQuerySet
 from mails.search import Filter
+from mails.sentences import clean
 from mails.states import DUPLICATE
 
 log = structlog.get_logger(__name__)
@@ -37,7 +39,12 @@ COLUMNS = (
     "ended",
     "possibly_twice",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# Where a cell may begin, also for a spreadsheet whose language separates cells by semicolons, and what makes it a formula,
+# in the wide letters of East Asian keyboards too.
+_FORMULA = re.compile(
+    "(^|;)( *)(?=[-=+@\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}])"
+)
+_ON_ONE_LINE = str.maketrans("\t\n", "  ")
 
 
 def export_view(request: HttpRequest) -> HttpResponseBase:
@@ -63,8 +70,11 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
 
 
 def safe(cell: str) -> str:
-    """The cell so that no spreadsheet takes it for a formula: one that could be gets an apostrophe in front."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    """The cell so that no spreadsheet takes it, or a piece of it, for a formula: an apostrophe in front keeps it text.
+
+    It stays on its line and reads the way it is written, as on the pages.
+    """
+    return _FORMULA.sub(r"\1\2'", clean(cell).translate(_ON_ONE_LINE))
 
 
 def _mails(selected: Filter | list[uuid.UUID]) -> MailQuerySet:

@@ -320,12 +320,24 @@ def test_the_export_has_what_the_filter_finds_and_no_text(operator, monkeypatch)
     assert [row["subject"] for row in exported(ticked)] == ["Mail 2"]
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t"])
-def test_no_cell_is_a_formula(operator, first):
+@pytest.mark.parametrize(
+    ("subject", "cell"),
+    [
+        *((f"{first}1+1", f"'{first}1+1") for first in "=+-@＝＋－＠"),
+        (" =1+1", " '=1+1"),
+        ("Hi; =1+1", "Hi; '=1+1"),
+        ("Hi;@1", "Hi;'@1"),
+        ("Hi\r\n=1+1", "Hi\ufffd =1+1"),
+        ("\t=1+1", " '=1+1"),
+        ("Hi \u202e=1", "Hi \ufffd=1"),
+        ("1+1=2; a-b", "1+1=2; a-b"),
+    ],
+)
+def test_no_cell_is_a_formula_in_any_language_of_a_spreadsheet(operator, subject, cell):
     mail = a_mail()
-    Mail.objects.filter(pk=mail.pk).update(subject=f"{first}1+1")
+    Mail.objects.filter(pk=mail.pk).update(subject=subject)
 
     [row] = exported(operator.get(f"{MAILS}export/?scope=all"))
 
-    assert row["subject"] == f"'{first}1+1"
+    assert row["subject"] == cell
     assert row["to"] == mail.recipient
