@@ -1,0 +1,80 @@
+"""The database's clock, as this process reads it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from mercury.lib import database_clock
+
+
+class Database:
+    """A database whose answers take so many ms, and were given in the middle of that but for so many ms."""
+
+    vendor = "postgresql"
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.here = 0  # ns, this process's clock; the database's is an hour ahead
+
+    def cursor(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def execute(self, sql):
+        took, off = self.answers.pop(0)
+        self.read = self.here + int((took / 2 + off) * 1e6)
+        self.here += int(took * 1e6)
+
+    def fetchone(self):
+        return [self.read // 1000 + 3600 * 10**6]
+
+
+@pytest.fixture
+def database(monkeypatch):
+    def answers(*answers):
+        database = Database(*answers)
+        monkeypatch.setattr(database_clock, "connection", database)
+        monkeypatch.setattr(database_clock, "time", SimpleNamespace(monotonic_ns=lambda: database.here))
+        return database
+
+    database_clock.forget()
+    yield answers
+    database_clock.forget()
+
+
+def off_by(database):
+    return (database_clock.now_ns() - database.here) / 1e6 - 3600 * 1000
+
+
+def test_a_quick_answer_is_enough(database):
+    clock = database((0.5, 0.1))
+
+    assert off_by(clock) == pytest.approx(0.1)
+
+
+def test_the_quickest_of_some_slow_answers_counts(database):
+    clock = database((80, 40), (20, -10), (4, 1), (200, 100), (30, 15))
+
+    assert off_by(clock) == pytest.approx(1)
+    assert clock.answers == []
+
+
+def test_no_more_is_asked_once_an_answer_was_quick(database):
+    clock = database((80, 40), (0.8, 0))
+
+    assert off_by(clock) == pytest.approx(0)
+
+
+def test_the_clock_is_asked_again_after_half_a_minute(database):
+    clock = database((0.5, 0), (0.5, 0.2))
+    database_clock.now_ns()
+
+    clock.here += 29 * 10**9
+    assert off_by(clock) == pytest.approx(0)
+    clock.here += 2 * 10**9
+    assert off_by(clock) == pytest.approx(0.2)
