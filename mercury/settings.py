@@ -91,6 +91,7 @@ MIDDLEWARE = [
     "mercury.middleware.chunked_body",
     "django.middleware.security.SecurityMiddleware",
     "mercury.middleware.content_security_policy",
+    "mercury.middleware.body_within_limit",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mercury.people.Sessions",
     "django.middleware.common.CommonMiddleware",

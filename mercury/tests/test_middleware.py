@@ -2,6 +2,7 @@ import io
 import json
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import InterfaceError, OperationalError
 from django.test import Client, RequestFactory
 
@@ -134,6 +135,18 @@ def test_a_chunked_body_that_does_not_end_is_read_up_to_the_limit(settings):
 
 def test_a_server_that_does_not_mark_the_end_of_a_body_is_not_waited_for():
     assert chunked(b"x").read() == b""
+
+
+@pytest.mark.parametrize("url", ["/login/", "/", "/admin/", "/health/live", "/nowhere"])
+def test_a_body_above_the_limit_is_refused_before_it_is_read_wherever_it_is_sent(client, settings, url):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    file = SimpleUploadedFile("cerberus.bin", b"x" * 1000)
+
+    answer = client.post(url, {"file": file}, headers={"Accept": "text/html"})
+
+    assert (answer.status_code, answer.wsgi_request._read_started) == (413, False)
+    assert "limit" in answer.text
+    assert answer.headers["Content-Security-Policy"] == POLICY
 
 
 @pytest.mark.parametrize(("proxies", "address"), [(0, "127.0.0.1"), (1, "3.3.3.3"), (2, "2.2.2.2"), (4, "127.0.0.1")])
