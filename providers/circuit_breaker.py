@@ -206,8 +206,11 @@ def describe(breaker: Snapshot, now: dt.datetime) -> str:
     return "no faults"
 
 
-def save(before: Snapshot, after: Snapshot, *, by: str) -> bool:
-    """Write what was decided, with a line of history if the state changed; False if another process was faster."""
+def save(before: Snapshot, after: Snapshot, *, by: str, with_history: bool = True) -> bool:
+    """Write what was decided; False if another process was faster.
+
+    With a line of history if the state changed, unless the caller writes a better one.
+    """
     changed = {name: getattr(after, name) for name in _FIELDS if getattr(after, name) != getattr(before, name)}
     if not changed:
         return True
@@ -215,7 +218,7 @@ def save(before: Snapshot, after: Snapshot, *, by: str) -> bool:
         rows = Breaker.objects.filter(account_id=before.account_id, version=before.version)
         if rows.update(**changed, version=F("version") + 1) != 1:
             return False
-        if after.state != before.state and after.state != BreakerState.HALF_OPEN:
+        if with_history and after.state != before.state and after.state != BreakerState.HALF_OPEN:
             BreakerChange.objects.create(
                 account_id=before.account_id,
                 created_at=database_clock.now(),
@@ -226,7 +229,7 @@ def save(before: Snapshot, after: Snapshot, *, by: str) -> bool:
     return True
 
 
-def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str) -> Snapshot:
+def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str, with_history: bool = True) -> Snapshot:
     """Load the row, decide, and write; again if another process was faster. Returns what was written.
 
     Raises Breaker.DoesNotExist if the account is gone. Each turn that loses means that another one won, so the loop ends.
@@ -234,7 +237,7 @@ def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str) 
     while True:
         before = Snapshot.of(Breaker.objects.get(account_id=account_id))
         after = decide(before)
-        if save(before, after, by=by):
+        if save(before, after, by=by, with_history=with_history):
             return after
 
 
@@ -250,13 +253,13 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
         return dataclasses.replace(fresh, mode=mode, trips=0, places=None, limited_until=None)
 
     with transaction.atomic():
-        change(account.pk, forced, by=by)
+        change(account.pk, forced, by=by, with_history=False)
         words = BreakerMode(mode).label.lower() if mode != BreakerMode.AUTO else "back to automatic"
         BreakerChange.objects.create(
             account=account,
             created_at=database_clock.now(),
             by=by,
-            what=f"{words}: {why}"[:200] if why else words,
+            what=with_note(words, why),
             state=BreakerState.OPEN if mode == BreakerMode.OPEN else BreakerState.CLOSED,
         )
 
@@ -277,6 +280,11 @@ def probe_now(account_name: str, *, by: str) -> None:
     with transaction.atomic():
         change(account.pk, due, by=by)
         BreakerChange.objects.create(account=account, created_at=now, by=by, what="probe asked for")
+
+
+def with_note(what: str, why: str) -> str:
+    """A line of history with what the person wrote who did it, as long as a line may be."""
+    return f"{what}, “{why[: 196 - len(what)]}”" if why and len(what) < 196 else what[:200]
 
 
 def _told(before: Snapshot, after: Snapshot) -> str:

@@ -152,8 +152,9 @@ def update(
     trust_500: bool | None = None,
     enabled: bool | None = None,
     no_rate: bool = False,
+    why: str = "",
 ) -> Account:
-    """Change what is given, with a line of history; `no_rate` takes the limit away.
+    """Change what is given, with a line of history that ends with `why`; `no_rate` takes the limit away.
 
     Options that are not named stay as they are, so does a secret given as `shown_options` shows it. Raises
     AccountInvalid naming each field at fault, AccountFixed for options of an account that is not made here.
@@ -163,7 +164,7 @@ def update(
     if no_rate and account.rate is not None:
         changed["rate"] = None
     errors = _faults_of_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
-    words = [f"{field} {getattr(account, field)} → {value}" for field, value in changed.items()]
+    words = [_words_of(field, getattr(account, field), value) for field, value in changed.items()]
     new_options = _new_options(account, options or {})
     if new_options:
         changed["secret_options"] = _stored_options(account.kind, new_options, errors, before=options_of(account) or {})
@@ -174,7 +175,7 @@ def update(
         return account
     with transaction.atomic():
         Account.objects.filter(pk=account.pk).update(**changed, updated_at=timezone.now())
-        _record(account, by, ", ".join(words))
+        _record(account, by, circuit_breaker.with_note(", ".join(words), why))
     account.refresh_from_db()
     return account
 
@@ -413,6 +414,23 @@ def _shown(value: Any, *, secret: bool) -> str:
     if not secret:
         return str(value)
     return f"set, ends …{value[-3:]}" if len(value) >= 12 else "set"
+
+
+def _words_of(field: str, before: Any, after: Any) -> str:
+    """A change of one field as the history tells it."""
+    match field:
+        case "enabled":
+            return "enabled" if after else "disabled"
+        case "trust_500":
+            return "its 500s mean “not taken”" if after else "its 500s leave the outcome unknown"
+        case "rate":
+            return f"limit {_rate(before)} → {_rate(after)}"
+        case _:
+            return f"{field} {before} → {after}"
+
+
+def _rate(rate: float | None) -> str:
+    return "none" if rate is None else f"{rate:g} /s"
 
 
 def _record(account: Account, by: str, what: str) -> None:

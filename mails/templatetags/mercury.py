@@ -178,6 +178,12 @@ def printable(value: object) -> str:
 
 
 @register.filter
+def full_stop(text: str) -> str:
+    """The text as a sentence: with a full stop, unless it ends with a mark of its own."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+@register.filter
 def took(mail: Mail) -> str:
     """How long a mail took from its acceptance to its end."""
     if mail.finished_at is None or mail.status == "rejected":

@@ -45,7 +45,7 @@ def _force(mode: BreakerMode) -> Callable[[Account, str, str], object]:
 
 
 def _enable(enabled: bool) -> Callable[[Account, str, str], object]:
-    return lambda account, by, why: registry.update(account, by=by, enabled=enabled)
+    return lambda account, by, why: registry.update(account, by=by, enabled=enabled, why=why)
 
 
 ACTIONS = {
@@ -224,7 +224,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         errors = []
         if request.method == "POST":
             try:
-                action.run(account, _by(request), request.POST.get("why", "").strip()[:150])
+                action.run(account, _by(request), request.POST.get("why", "").strip()[: _WHY["length"]])
             except registry.RegistryError as refused:
                 errors.append(str(refused))
             else:
@@ -232,14 +232,13 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
                 page = "admin:providers_account_changelist" if name == "delete" else "admin:providers_account_change"
                 return redirect(page) if name == "delete" else redirect(page, account.pk)
         words = {"name": account.name, "weight": account.weight, "others": _others(candidate)}
-        with_reason = name in ("force-open", "force-closed", "automatic")
         context = {
             "title": action.title.format(**words),
             "trail": _trail(account),
             "sentences": [sentence.format(**words) for sentence in action.sentences],
             "button": action.button,
             "errors": errors,
-            "fields": [_WHY] if with_reason else [],
+            "fields": [_WHY] if name in _WITH_REASON else [],
             "back": reverse("admin:providers_account_change", args=[account.pk]),
         }
         return self._page(request, "admin/confirm.html", context)
@@ -287,7 +286,15 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         return TemplateResponse(request, template, whole, status=status)
 
 
-_WHY = {"name": "why", "label": "Why", "optional": True, "value": "", "note": "Kept in the account's history."}
+_WITH_REASON = ("force-open", "force-closed", "automatic", "disable", "enable")
+_WHY: dict[str, Any] = {
+    "name": "why",
+    "label": "Why",
+    "optional": True,
+    "value": "",
+    "note": "Kept in the account's history.",
+    "length": 150,
+}
 
 
 def _found(object_id: str) -> tuple[Account, Candidate]:

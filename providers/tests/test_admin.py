@@ -130,14 +130,16 @@ def test_adding_begins_with_the_kind(operator):
 def test_forcing_a_breaker_says_what_it_does_and_keeps_who_did_it_and_why(operator, olympus, hades, name, mode):
     asked = operator.get(action(olympus, name)).text
     unchanged = Breaker.objects.get(account=olympus).mode
+    Breaker.objects.update(state="open")
     done = operator.post(action(olympus, name), {"why": "they said so"}, follow=True).text
 
     assert "What will happen" in asked
     assert unchanged == BreakerMode.AUTO
     assert Breaker.objects.get(account=olympus).mode == mode
     change = BreakerChange.objects.filter(account=olympus).latest("id")
-    assert (change.by, "they said so" in change.what) == ("hermes", True)
-    assert "they said so" in done
+    assert (change.by, change.what) == ("hermes", f"forced {mode}, “they said so”")
+    assert change.what in done
+    assert not BreakerChange.objects.filter(account=olympus, what="closed").exists()
 
 
 def test_a_breaker_goes_back_to_its_arithmetic(operator, olympus):
@@ -152,12 +154,27 @@ def test_closing_the_last_door_is_said_before(operator, olympus):
 
 
 def test_an_account_is_disabled_and_enabled(operator, olympus):
-    operator.post(action(olympus, "disable"))
+    page = operator.post(action(olympus, "disable"), {"why": "the bill is unpaid"}, follow=True).text
     disabled = Account.objects.get(pk=olympus.pk).enabled
     operator.post(action(olympus, "enable"))
 
     assert not disabled
+    assert "disabled, “the bill is unpaid”" in page
     assert Account.objects.get(pk=olympus.pk).enabled
+    assert BreakerChange.objects.filter(account=olympus).latest("id").what == "enabled"
+
+
+def test_a_note_is_cut_to_what_a_line_of_history_holds(operator, olympus):
+    operator.post(action(olympus, "disable"), {"why": "x" * 200})
+
+    assert BreakerChange.objects.filter(account=olympus).latest("id").what == f"disabled, “{'x' * 150}”"
+
+
+def test_the_last_fault_ends_with_one_full_stop(operator, olympus):
+    later = timezone.now() + dt.timedelta(seconds=30)
+    Breaker.objects.update(state="open", open_until=later, last_fault="The sandbox was told to answer 503.")
+
+    assert "Last fault: The sandbox was told to answer 503.<" in operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
 
 
 @pytest.mark.parametrize("name", ["enable", "automatic", "zeus"])

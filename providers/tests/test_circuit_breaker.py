@@ -174,7 +174,7 @@ def test_forcing_writes_who_and_why():
     breaker = Breaker.objects.get(account=account)
     assert (breaker.mode, breaker.state) == (BreakerMode.CLOSED, BreakerState.CLOSED)
     newest = BreakerChange.objects.filter(account=account).first()
-    assert (newest.by, newest.what) == ("hermes", "forced closed: SendGrid says resolved")
+    assert (newest.by, newest.what) == ("hermes", "forced closed, “SendGrid says resolved”")
 
 
 @pytest.mark.django_db

@@ -100,14 +100,15 @@ def test_a_breaker_is_forced_and_given_back():
     assert Breaker.objects.get(account__name="sandbox-a").mode == "open"
     change = BreakerChange.objects.first()
     assert change is not None
-    assert (change.by, change.what) == ("command line", "forced open: the bill is unpaid")
+    assert (change.by, change.what) == ("command line", "forced open, “the bill is unpaid”")
     assert "Forced open" in _run("providers", "list")[1]
     assert _run("providers", "breaker", "sandbox-a", "auto")[0] == 0
     assert Breaker.objects.get(account__name="sandbox-a").mode == "auto"
 
 
 def test_an_account_is_disabled_and_enabled():
-    assert _run("providers", "disable", "sandbox-a", "--yes")[0] == 0
+    assert _run("providers", "disable", "sandbox-a", "--yes", "--why", "the bill is unpaid")[0] == 0
+    assert BreakerChange.objects.latest("id").what == "disabled, “the bill is unpaid”"
     assert not Account.objects.get(name="sandbox-a").enabled
     assert _json("providers", "enable", "sandbox-a") == [{"account": "sandbox-a", "enabled": True}]
     assert Account.objects.get(name="sandbox-a").enabled

@@ -243,7 +243,7 @@ def test_changes_leave_a_line_of_history_without_secrets():
     first, last = BreakerChange.objects.order_by("id")
     assert (first.what, first.by) == ("registered", "zeus")
     assert last.by == "hera"
-    assert last.what == "weight 1 → 3, rate None → 2.5, enabled True → False, new options"
+    assert last.what == "weight 1 → 3, limit none → 2.5 /s, disabled, new options"
 
 
 def test_nothing_changed_is_nothing_recorded():

@@ -50,6 +50,7 @@ class Command(commands.MercuryCommand):
         for word, text in {"enable": "Let an account be drawn again.", "disable": "Draw an account no more."}.items():
             switch = commands.subcommand(words, word, text, makes_changes=True)
             switch.add_argument("name", help="The account, as `list` shows it.")
+            switch.add_argument("--why", default="", metavar="TEXT", help="For the account's history.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Do what the word says."""
@@ -127,7 +128,7 @@ def _switch(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         return None
     if not enabled and not out.ask(f"No mail will be given to {name} any more. Go on?"):
         return Exit.FAILED
-    registry.update(Account.objects.get(pk=candidate.id), enabled=enabled, by=BY)
+    registry.update(Account.objects.get(pk=candidate.id), enabled=enabled, by=BY, why=options["why"])
     out.say(f"{name} is {'enabled' if enabled else 'disabled'}.")
     out.document({"account": name, "enabled": enabled})
     return None
