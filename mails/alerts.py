@@ -94,7 +94,7 @@ def _lane(lane: Waiting) -> Iterable[Alert]:
             lane.lane,
             f"Lane {lane.lane} is paused since {lane.paused_at:%Y-%m-%d %H:%M} UTC by {lane.paused_by}{why}: "
             f"{waits:,} {'mail waits' if waits == 1 else 'mails wait'}.",
-            f"When they may leave, resume it in the table of lanes, or: manage.py lanes resume {lane.lane}",
+            f"When they may leave, resume it on the overview, or: manage.py lanes resume {lane.lane}",
         )
     elif lane.oldest is not None and lane.oldest > LONG_DUE:
         yield Alert(

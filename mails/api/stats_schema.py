@@ -132,7 +132,7 @@ WORKER = dataclass_component(
         "closed": "Calls that came back since it started.",
         "done": "Mails that a provider took from it since it started.",
         "started_at": "When it started.",
-        "seen_at": "Its last heartbeat; one comes every 5 s.",
+        "seen_at": "Its last heartbeat; one comes every 2.5 s.",
         "drained_at": "When it last looked for due mails.",
     },
 )

@@ -52,6 +52,17 @@ def test_a_program_is_told_whether_it_changed_anything():
     assert told("resume", "--yes") == {"lane": "text", "state": "runs", "changed": True}
 
 
+def test_a_lane_that_is_paused_already_keeps_its_reason():
+    run("lanes", "pause", "text", "--note", "wrong template", "--yes")
+
+    ran = run("lanes", "pause", "text", "--note", "lunch")  # nothing to ask
+
+    assert ran.code == Exit.DONE
+    assert "paused already, since" in ran.out
+    assert "wrong template" in ran.out
+    assert [one.note for one in pauses.standing().values()] == ["wrong template"]
+
+
 @pytest.mark.parametrize("word", ["pause", "resume"])
 def test_an_unknown_lane_is_wrong_use_and_the_known_ones_are_named(word):
     ran = run("lanes", word, "parcel", "--yes")

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from mails import actions, pauses, situation
 from mails.lanes import Lane
 from mails.management import steering
+from mails.models import LanePause
 from mails.pauses import UnknownLane
 from mails.situation import Waiting
 from mails.states import Actor
@@ -71,6 +72,11 @@ def _row(lane: Waiting) -> dict[str, object]:
 
 def _pause(out: Output, options: dict[str, Any]) -> Exit | None:
     lane, note = _found(options["name"]), steering.note(options)
+    pause = pauses.standing().get(lane)
+    if pause is not None:
+        out.say(f"Lane {lane} is paused already, {_since(pause)}")
+        out.document({"lane": lane, "state": "paused", "changed": False})
+        return None
     out.say(f"From now on no mail of lane {lane} is handed to a provider. New mails are taken, and wait.")
     out.say(actions.kept_by(lane))
     return _told(out, lane, pause=True, options=options, note=note)
@@ -83,9 +89,13 @@ def _resume(out: Output, options: dict[str, Any]) -> Exit | None:
         out.say(f"Lane {lane} is not paused.")
         out.document({"lane": lane, "state": "runs", "changed": False})
         return None
-    out.say(f"Paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {pause.note}".rstrip())
+    out.say(f"Paused {_since(pause)}")
     out.say(actions.let_go_by(lane))
     return _told(out, lane, pause=False, options=options)
+
+
+def _since(pause: LanePause) -> str:
+    return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {pause.note}".rstrip()
 
 
 def _told(out: Output, lane: Lane, *, pause: bool, options: dict[str, Any], note: str = "") -> Exit | None:
@@ -96,7 +106,7 @@ def _told(out: Output, lane: Lane, *, pause: bool, options: dict[str, Any], note
         return None if options["dry_run"] else Exit.FAILED
     if pause:
         changed = actions.pause_lane(lane, by=Actor.COMMAND, note=note)
-        words = f"Lane {lane} is paused." if changed else f"Lane {lane} was paused before."
+        words = f"Lane {lane} is paused." if changed else f"Somebody else paused lane {lane} in this moment."
         out.say(f"{words} Resume it: manage.py lanes resume {lane}", tone="waiting")
     else:
         changed = actions.resume_lane(lane, by=Actor.COMMAND)
