@@ -175,4 +175,4 @@ def test_what_happened_to_breakers_is_told_newest_first(olympus):
     changes = stats.breaker_history(now - HOUR, now + HOUR)
 
     newest = changes[0]
-    assert (newest.account.name, newest.what, newest.by) == ("olympus", "forced open: maintenance", "hermes")
+    assert (newest.account.name, newest.what, newest.by) == ("olympus", "forced open, “maintenance”", "hermes")
