@@ -1,14 +1,17 @@
 """What every request passes through: its id, its body's length and limit, the Content-Security-Policy, a database that is away."""
 
+import contextlib
 import io
+import ipaddress
 import re
 import uuid
 from collections.abc import Callable
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from gunicorn.http.errors import ParseException
 
 from mercury import views
 from mercury.lib import problems
@@ -49,13 +52,14 @@ def client_address(get_response: GetResponse) -> GetResponse:
     """Take the client's address from X-Forwarded-For, as far as MERCURY_PROXIES says that it can be believed.
 
     Each proxy of ours appends the address that it was called from, so the client's is that many from the right; what
-    stands before it, the client may have written.
+    stands before it, the client may have written. What is no address counts as none: it fits no row of the log-in throttle.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         said = request.headers.get("X-Forwarded-For", "").split(",")
         if 0 < settings.MERCURY_PROXIES <= len(said):
-            request.META["REMOTE_ADDR"] = said[-settings.MERCURY_PROXIES].strip()
+            with contextlib.suppress(ValueError):
+                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(said[-settings.MERCURY_PROXIES].strip()))
         return get_response(request)
 
     return middleware
@@ -76,13 +80,17 @@ def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:
 def chunked_body(get_response: GetResponse) -> GetResponse:
     """Give a body without Content-Length (chunked) one, for Django takes such a body for empty.
 
-    Reads at most one byte more than the limit; the length then says "too large" to whoever reads the body.
+    Reads at most one byte more than the limit; the length then says "too large" to whoever reads the body. A body that
+    breaks off, or whose chunks cannot be read, is the client's fault: 400.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         meta = request.META
         if "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower() and meta.get("wsgi.input_terminated"):
-            body = meta["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            try:
+                body = meta["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            except (OSError, ParseException) as error:
+                raise BadRequest("The body ended before its last chunk, or is not in chunks.") from error
             meta["CONTENT_LENGTH"] = str(len(body))
             request._stream = io.BytesIO(body)  # where Django keeps the body unread
         return get_response(request)

@@ -12,6 +12,7 @@ from mails.admin import steering
 from mails.api import stats as stats_api
 from mails.api import views as mail_api
 from mercury import metrics, views
+from mercury.people import LogInForm
 from mercury.views import guarded_queues
 from providers.admin import sandbox
 from providers.api import views as provider_api
@@ -51,7 +52,7 @@ urlpatterns = [
     path("mails/<uuid:mail_id>/message.eml", mail_views.mail_source, name="mail-source"),
     path("mails/<uuid:mail_id>/files/<int:number>", mail_views.mail_file, name="mail-file"),
     re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
-    path("login/", auth_views.LoginView.as_view(), name="login"),
+    path("login/", auth_views.LoginView.as_view(authentication_form=LogInForm), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1.0/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),

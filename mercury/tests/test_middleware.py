@@ -1,10 +1,13 @@
 import io
 import json
+from unittest.mock import Mock
 
 import pytest
+from django.core.exceptions import BadRequest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import InterfaceError, OperationalError
 from django.test import Client, RequestFactory
+from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 
 from mercury import middleware, views
 from mercury.middleware import POLICY
@@ -133,6 +136,15 @@ def test_a_chunked_body_that_does_not_end_is_read_up_to_the_limit(settings):
     assert request.META["CONTENT_LENGTH"] == "101"
 
 
+@pytest.mark.parametrize("fault", [ConnectionResetError(), NoMoreData(), InvalidChunkSize(b"cerberus")])
+def test_a_chunked_body_that_breaks_off_is_the_client_s_fault(fault):
+    request = RequestFactory().post("/login/", HTTP_TRANSFER_ENCODING="chunked", **{"wsgi.input_terminated": True})
+    request.META["wsgi.input"] = Mock(read=Mock(side_effect=fault))
+
+    with pytest.raises(BadRequest):
+        middleware.chunked_body(views.live)(request)
+
+
 def test_a_server_that_does_not_mark_the_end_of_a_body_is_not_waited_for():
     assert chunked(b"x").read() == b""
 
@@ -157,6 +169,16 @@ def test_as_many_addresses_are_believed_as_there_are_proxies(rf, settings, proxi
     middleware.client_address(lambda request: None)(request)
 
     assert request.META["REMOTE_ADDR"] == address
+
+
+@pytest.mark.parametrize("said", ["unknown", "", "3.3.3.3:4711", "<script>", "3.3.3.3\x00"])
+def test_what_is_no_address_is_not_believed(rf, settings, said):
+    settings.MERCURY_PROXIES = 1
+    request = rf.get("/", HTTP_X_FORWARDED_FOR=f"1.1.1.1,{said}")
+
+    middleware.client_address(lambda request: None)(request)
+
+    assert request.META["REMOTE_ADDR"] == "127.0.0.1"
 
 
 @pytest.mark.django_db

@@ -52,3 +52,12 @@ def test_json_is_the_answer_to_whoever_takes_it(admin_client, accept):
 @pytest.mark.django_db
 def test_what_the_api_does_not_speak_is_still_refused(admin_client):
     assert admin_client.get("/api/v1.0/mails/", HTTP_ACCEPT="application/xml").status_code == 406
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("length", [151, 5000])
+def test_a_name_that_is_too_long_for_anybody_is_a_fault_of_the_form(client, length):
+    answer = client.post("/login/", {"username": "z" * length, "password": "no"})
+
+    assert answer.status_code == 200
+    assert "at most 150 characters" in answer.text
