@@ -131,13 +131,15 @@ def period(since: dt.datetime, until: dt.datetime, level: Level | None = None) -
     return rollups.floor(since, chosen), chosen
 
 
-def load(since: dt.datetime, until: dt.datetime, level: Level | None = None) -> Figures:
+def load(since: dt.datetime, until: dt.datetime, level: Level | None = None, *, account: str = "") -> Figures:
     """The figures of a period. One query; one statement, so that a fold meanwhile changes nothing.
 
-    Raises PeriodTooLong.
+    `account`: only the calls of this one, and the mails that it had last. Raises PeriodTooLong.
     """
     begin, chosen = period(since, until, level)
     rows = Rollup.objects.filter(Q(level=chosen) | Q(level=Level.FRESH), start__gte=begin, start__lt=until)
+    if account:
+        rows = rows.filter(account=account)
     listed = list(_read(rows))
     return Figures(begin, until, chosen, listed, _added((key, one) for _, key, one in listed))
 

@@ -5,7 +5,7 @@ Reads roll-ups and what is not at its end; never the events, and never all mails
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -18,7 +18,8 @@ from mails.situation import Situation, Standing, Waiting, Working
 from mails.states import Status
 from mails.stats import Figures, MailFigures, Point, ProviderFigures
 from mercury.lib import charts, durations
-from mercury.lib.charts import Chart, Spark
+from mercury.lib.charts import Spark
+from mercury.pictures import Legend, Picture, picture
 from providers.outcomes import Fault
 
 PERIODS: Mapping[str, tuple[str, dt.timedelta]] = {
@@ -27,7 +28,6 @@ PERIODS: Mapping[str, tuple[str, dt.timedelta]] = {
     "7d": ("last 7 days", dt.timedelta(days=7)),
 }
 LATEST = 8  # failures and unknown outcomes that are shown
-_X_LABELS = 8
 # Series -> words and tone, in the order in which columns are heaped.
 OUTCOMES: Mapping[str, tuple[str, str]] = {
     "done": ("sent", "ok"),
@@ -50,30 +50,6 @@ class Tile:
     tone: str
     url: str
     spark: Spark
-
-
-@dataclass(frozen=True, slots=True)
-class Legend:
-    """A series of a chart in words."""
-
-    series: str
-    words: str
-    tone: str
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A chart, a sentence that says what it shows, and the table behind it."""
-
-    key: str
-    title: str
-    sentence: str
-    chart: Chart
-    legend: Sequence[Legend]
-    x_labels: Sequence[tuple[float, dt.datetime]]
-    y_labels: Sequence[tuple[float, str]]
-    heads: Sequence[str]
-    rows: Sequence[tuple[dt.datetime, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +143,7 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
         verdict=alerts.verdict(here, found),
         alerts=found,
         tiles=tiles,
-        pictures=_pictures(points, figures),
+        pictures=_pictures(points, figures, words),
         accounts=accounts,
         causes=causes,
         latest=latest,
@@ -240,7 +216,7 @@ def _tiles(here: Situation, whole: MailFigures, points: Sequence[Point]) -> list
     ]
 
 
-def _pictures(points: Sequence[Point], figures: Figures) -> list[Picture]:
+def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Picture]:
     unit = _UNITS[figures.level]
     outcomes = {
         "done": [one.done for one in points],
@@ -254,9 +230,10 @@ def _pictures(points: Sequence[Point], figures: Figures) -> list[Picture]:
     names = sorted({name for one in points for name in one.latency})
     latency = {name: [one.latency[name].p95 if name in one.latency else None for one in points] for name in names}
     return [
-        _picture(
+        picture(
             "outcomes",
             f"Mails per {unit}",
+            period,
             f"{arrived:,} mails came in, {sent:,} were sent, {sum(outcomes['failover']):,} of them after a failover."
             " Arrivals are counted 20 s late.",
             charts.stacked(outcomes),
@@ -266,9 +243,10 @@ def _pictures(points: Sequence[Point], figures: Figures) -> list[Picture]:
             | {OUTCOMES[key][0]: values for key, values in outcomes.items()},
             lambda value: f"{value:,g}",
         ),
-        _picture(
+        picture(
             "queue",
             "Time in the queue",
+            period,
             "How long mails waited from their 202 until a provider was first called.",
             charts.lines(queue),
             [Legend("p50", "half of the mails, at most", "ok"), Legend("p95", "95 of 100, at most", "waiting")],
@@ -276,9 +254,10 @@ def _pictures(points: Sequence[Point], figures: Figures) -> list[Picture]:
             queue,
             durations.words,
         ),
-        _picture(
+        picture(
             "latency",
             "Answers of the providers, p95",
+            period,
             "95 of 100 calls that a provider accepted were answered within this time.",
             charts.lines(latency),
             [Legend(name, name, _TONES[number % len(_TONES)]) for number, name in enumerate(names)],
@@ -287,43 +266,6 @@ def _pictures(points: Sequence[Point], figures: Figures) -> list[Picture]:
             durations.words,
         ),
     ]
-
-
-def _picture(
-    key: str,
-    title: str,
-    sentence: str,
-    chart: Chart,
-    legend: Sequence[Legend],
-    points: Sequence[Point],
-    table: Mapping[str, Sequence[float | None]],
-    words: Callable[[float], str],
-) -> Picture:
-    return Picture(
-        key=key,
-        title=title,
-        sentence=sentence,
-        chart=chart,
-        legend=legend,
-        x_labels=[(chart.columns[number], points[number].start) for number in _marked(points)] if chart.columns else [],
-        y_labels=[(tick.at, words(tick.value)) for tick in chart.rows],
-        heads=list(table),
-        rows=[
-            (point.start, [_cell(values[number], words) for values in table.values()])
-            for number, point in reversed(list(enumerate(points)))
-            if any(values[number] for values in table.values())
-        ],
-    )
-
-
-def _marked(points: Sequence[Point]) -> Sequence[int]:
-    """The stretches that are named below a chart: midnights where it spans days, else some at equal distances."""
-    midnights = [number for number, point in enumerate(points) if point.start.time() == dt.time()]
-    return midnights if len(midnights) > 2 else range(0, len(points), max(1, -(-len(points) // _X_LABELS)))
-
-
-def _cell(value: float | None, words: Callable[[float], str]) -> str:
-    return "–" if value is None else words(value)
 
 
 def _accounts(here: Situation, figures: Mapping[str, ProviderFigures], points: Sequence[Point]) -> list[AccountRow]:

@@ -202,7 +202,8 @@ def describe(breaker: Snapshot, now: dt.datetime) -> str:
     if breaker.places is not None:
         return f"recovering, {breaker.places} calls at once"
     if breaker.window_faults and breaker.window_started_at and now - breaker.window_started_at <= WINDOW:
-        return f"{breaker.window_faults} fault{'s' if breaker.window_faults > 1 else ''} of {FAULT_LIMIT}"
+        faults = f"{breaker.window_faults} fault{'s' if breaker.window_faults > 1 else ''}"
+        return f"{faults} {f'in {breaker.window_calls} calls' if breaker.window_faults >= FAULT_LIMIT else f'of {FAULT_LIMIT}'}"
     return "no faults"
 
 

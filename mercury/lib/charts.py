@@ -1,11 +1,15 @@
 """Geometry of the charts that pages draw as SVG: where bars, lines and ticks go. Pure; knows no colour and no page."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 1000, 220  # of a chart's view box
 LEFT, TOP, BOTTOM = 72, 10, 30  # room for the labels
+LOW_HEIGHT, LOW_TOP = 160, 26  # of a chart of single columns, each with room for a mark above it
 SPARK_WIDTH, SPARK_HEIGHT = 120, 24
+_RUNGS = 7  # of a logarithmic axis, at most, before only powers of ten are left
+_LEAST = 5.0  # height of a column, so that the smallest is seen
 _NICE = (1, 2, 2.5, 5, 10)
 
 
@@ -83,8 +87,33 @@ def lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
     count = max((len(values) for values in series.values()), default=0)
     top = nice(max((value for values in series.values() for value in values if value is not None), default=0.0))
     columns = _columns(count)
-    drawn = [_line(name, values, columns, top) for name, values in series.items()]
+    drawn = [_line(name, values, columns, lambda value: _y(value, top)) for name, values in series.items()]
     return Chart((), drawn, _rows(top), columns)
+
+
+def log_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
+    """The same with a logarithmic axis; for values above 0."""
+    count = max((len(values) for values in series.values()), default=0)
+    rungs = ladder(value for values in series.values() for value in values if value is not None)
+    columns, y = _columns(count), _log_y(rungs, HEIGHT, TOP)
+    drawn = [_line(name, values, columns, y) for name, values in series.items()]
+    return Chart((), drawn, [Tick(y(rung), rung) for rung in rungs], columns)
+
+
+def log_columns(values: Sequence[tuple[str, float | None]], places: int) -> Chart:
+    """One column a value of a series, the last at the right, with a logarithmic axis. `places`: so many have room.
+
+    What has no value is as low as a column can be.
+    """
+    known = [value for _, value in values if value]
+    rungs = ladder([min(known) / 2, *known] if known else [])  # the smallest has a height too
+    y, step, floor = _log_y(rungs, LOW_HEIGHT, LOW_TOP), _step(places), LOW_HEIGHT - BOTTOM
+    columns = _columns(places)[places - len(values) :]
+    bars = []
+    for (series, value), middle in zip(values, columns, strict=True):
+        height = max(_LEAST, round(floor - y(value), 2)) if value else _LEAST
+        bars.append(Bar(series, round(middle - step * 0.4, 2), round(floor - height, 2), round(step * 0.8, 2), height))
+    return Chart(bars, (), [Tick(y(rung), rung) for rung in rungs], columns, height=LOW_HEIGHT, floor=floor)
 
 
 def spark(values: Sequence[float | None]) -> Spark:
@@ -99,8 +128,8 @@ def spark(values: Sequence[float | None]) -> Spark:
 
 
 def nice(highest: float) -> float:
-    """A round number at or above `highest`: 1, 2, 2.5 or 5 times a power of ten; 1 for nothing."""
-    if highest <= 0:
+    """A round number at or above `highest`: 1, 2, 2.5 or 5 times a power of ten; 1 for as good as nothing."""
+    if highest < 1e-12:
         return 1.0
     power = 1.0
     while power * 10 < highest:
@@ -110,13 +139,39 @@ def nice(highest: float) -> float:
     return next(power * factor for factor in _NICE if power * factor >= highest * (1 - 1e-9))
 
 
-def _line(name: str, values: Sequence[float | None], columns: Sequence[float], top: float) -> Line:
+def ladder(values: Iterable[float]) -> list[float]:
+    """Round numbers around these values (above 0): 1 and 3 times powers of ten; powers of ten alone if they span far."""
+    known = list(values) or [0.1, 1.0]
+    low, high = min(known), max(known)
+    powers = [10.0**exponent for exponent in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)]
+    fine = _around([power * factor for power in powers for factor in (1, 3)], low, high)
+    return fine if len(fine) <= _RUNGS else _around(powers, low, high)
+
+
+def _around(rungs: Sequence[float], low: float, high: float) -> list[float]:
+    """From the last at or below `low` to the first at or above `high`, and at least three."""
+    first = max(number for number, rung in enumerate(rungs) if rung <= low * (1 + 1e-9))
+    last = next(number for number, rung in enumerate(rungs) if number > first and rung >= high * (1 - 1e-9))
+    return list(rungs[min(first, last - 2) : last + 1])
+
+
+def _log_y(rungs: Sequence[float], height: int, top: int) -> Callable[[float], float]:
+    whole, room = math.log(rungs[-1] / rungs[0]), height - top - BOTTOM
+
+    def y(value: float) -> float:
+        share = math.log(value / rungs[0]) / whole
+        return round(height - BOTTOM - min(1.0, max(0.0, share)) * room, 2)
+
+    return y
+
+
+def _line(name: str, values: Sequence[float | None], columns: Sequence[float], y: Callable[[float], float]) -> Line:
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, value in zip(columns, values, strict=True):
         if value is None:
             pieces.append([])
         else:
-            pieces[-1].append((x, _y(value, top)))
+            pieces[-1].append((x, y(value)))
     drawn = [" ".join(f"{x},{y}" for x, y in piece) for piece in pieces if len(piece) > 1]
     return Line(name, drawn, [piece[0] for piece in pieces if len(piece) == 1])
 

@@ -7,10 +7,14 @@ from django import template
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from mails.templatetags.mercury import moment
+from mails.templatetags.mercury import moment, printable
+from mercury import account_figures
+from mercury.account_figures import AccountFigures, LastCalls
 from mercury.lib import durations
 from mercury.lib.charts import Spark
-from mercury.overview import Picture
+from mercury.pictures import Picture
+from providers.circuit_breaker import Snapshot
+from providers.models import Account
 
 register = template.Library()
 
@@ -41,6 +45,31 @@ def bars(picture: Picture) -> SafeString:
         "",
         '<rect class="{}" x="{}" y="{}" width="{}" height="{}"></rect>',
         ((tones[bar.series], *map(plain, (bar.x, bar.y, bar.width, bar.height))) for bar in picture.chart.bars),
+    )
+
+
+@register.simple_tag
+def figures_of(account: Account, breaker: Snapshot) -> AccountFigures:
+    """What the page of an account tells of its calls. Its view does not know that mails exist, so the page asks."""
+    return account_figures.read(account, breaker)
+
+
+@register.simple_tag
+def call_bars(last: LastCalls) -> SafeString:
+    """The columns of the last calls, each with its mark and with its words as a tooltip."""
+    return format_html_join(
+        "",
+        '<g class="tone-{}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}" rx="2"></rect>'
+        '<text class="x" x="{}" y="{}">{}</text></g>',
+        (
+            (
+                call.look.tone,
+                printable(call.title),
+                *map(plain, (bar.x, bar.y, bar.width, bar.height, call.x, call.y - 4)),
+                call.look.mark,
+            )
+            for bar, call in zip(last.chart.bars, last.calls, strict=True)
+        ),
     )
 
 

@@ -40,3 +40,42 @@ def test_nothing_is_drawn_of_nothing():
     assert charts.stacked({"sent": []}).bars == []
     assert charts.lines({}).lines == []
     assert charts.spark([]).line == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "rungs"),
+    [
+        ([], [0.1, 0.3, 1]),
+        ([0.2], [0.03, 0.1, 0.3]),
+        ([0.12, 0.9], [0.1, 0.3, 1]),
+        ([1, 10], [1, 3, 10]),
+        ([0.004, 20], [0.001, 0.01, 0.1, 1, 10, 100]),
+    ],
+)
+def test_a_logarithmic_axis_has_round_rungs_around_its_values(values, rungs):
+    assert charts.ladder(values) == pytest.approx(rungs)
+
+
+@given(st.lists(st.floats(0.001, 1e5), min_size=1, max_size=60))
+def test_columns_of_a_logarithmic_chart_stay_on_the_paper_the_last_at_the_right(values):
+    chart = charts.log_columns([("accepted", value) for value in values], 60)
+
+    for bar in chart.bars:
+        assert bar.y >= charts.LOW_TOP - 0.1
+        assert bar.y + bar.height == pytest.approx(chart.floor)
+        assert chart.left <= bar.x
+    assert chart.bars[-1].x + chart.bars[-1].width == pytest.approx(chart.width, abs=2)
+    assert chart.columns == sorted(chart.columns)
+
+
+def test_what_took_longer_is_higher_and_what_has_no_time_is_seen():
+    quick, slow, unknown = charts.log_columns([("a", 0.1), ("a", 5.0), ("a", None)], 60).bars
+
+    assert slow.height > quick.height > unknown.height > 0
+
+
+def test_lines_of_a_logarithmic_chart_rise_by_the_same_for_the_same_factor():
+    [line] = charts.log_lines({"p50": [0.1, 1.0, 10.0]}).lines
+    low, middle, high = (float(point.split(",")[1]) for point in line.pieces[0].split())
+
+    assert low - middle == pytest.approx(middle - high, abs=0.05)

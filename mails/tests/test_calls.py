@@ -1,0 +1,73 @@
+"""The last calls of one account are found among the last of the house."""
+
+import datetime as dt
+import uuid
+
+import pytest
+
+from mails import calls
+from mails.models import Attempt, Mail, first_id
+from mails.states import AttemptState
+from mails.tests.builders import a_mail
+
+pytestmark = pytest.mark.django_db
+NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
+SECOND = dt.timedelta(seconds=1)
+
+
+@pytest.fixture
+def called():
+    mail = a_mail()
+
+    def call(account: str, state: str = AttemptState.ACCEPTED, *, after: int = 0) -> Attempt:
+        at = NOON + after * SECOND
+        return Attempt.objects.create(
+            id=uuid.UUID(int=first_id(at).int + after),
+            mail=mail,
+            number=Attempt.objects.count() + 1,
+            account=account,
+            lease=uuid.uuid4(),
+            state=state,
+            opened_at=at,
+        )
+
+    return call
+
+
+def test_they_are_those_of_the_account_with_an_outcome_oldest_first(called):
+    first = called("olympus", after=1)
+    called("hades", after=2)
+    second = called("olympus", AttemptState.REFUSED, after=3)
+    called("olympus", AttemptState.OPEN, after=4)
+
+    found = calls.last("olympus")
+
+    assert (found.calls, found.stopped) == ([first, second], False)
+
+
+def test_only_the_newest_are_shown(called, monkeypatch):
+    monkeypatch.setattr(calls, "SHOWN", 2)
+    made = [called("olympus", after=number) for number in range(4)]
+
+    found = calls.last("olympus")
+
+    assert (found.calls, found.stopped) == (made[2:], False)
+
+
+def test_the_search_for_them_is_bounded_and_says_so(called, monkeypatch):
+    monkeypatch.setattr(calls, "REACH", 3)
+    old = called("olympus", after=0)
+    for number in range(1, 4):
+        called("hades", after=number)
+
+    stopped = calls.last("olympus")
+    reached = calls.last("olympus", before=NOON + 3 * SECOND)
+
+    assert (stopped.calls, stopped.stopped) == ([], True)
+    assert (reached.calls, reached.stopped) == ([old], False)
+
+
+def test_calls_under_way_are_those_of_mails_in_hand(called):
+    Mail.objects.update(status="sending", lease=uuid.uuid4(), provider="olympus")
+
+    assert (calls.under_way("olympus"), calls.under_way("hades")) == (1, 0)
