@@ -14,6 +14,7 @@ from email_validator import EmailNotValidError, validate_email
 from mails.lanes import Lane
 from mails.states import Policy
 from mercury.lib.durations import size_words
+from mercury.lib.preview import decoded
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
@@ -205,15 +206,23 @@ def _string(value: object, wanted: str) -> str:
 
 
 def _header_text(value: object, wanted: str) -> str:
-    """Text that ends up in a header: no character there may end the line or turn the reading direction."""
+    """Text that ends up in a header: no character there may end the line or turn the reading direction.
+
+    Nor as an encoded word (RFC 2047): it passes as it is, and the recipient's program reads it.
+    """
     text = _string(value, wanted)
-    for character in text:
+    for character in text + _encoded_words(text):
         if character in _BIDI or ((character < " " or character > "~") and unicodedata.category(character) in _BREAKS):
             raise _Fault(
                 "forbidden_character",
                 f"It contains the character U+{ord(character):04X}, which may not stand in a header; take it out.",
             )
     return text.strip()
+
+
+def _encoded_words(text: str) -> str:
+    """The text with its encoded words read, or nothing if it has none. Longer ones than any field takes are left alone."""
+    return decoded(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
 
 
 def _split(text: str) -> list[str]:

@@ -72,6 +72,9 @@ def test_a_sender_may_carry_a_name(sender):
         ("recipient", f"{HERA}\r\nX: y", "forbidden_character"),
         ("subject", "s" * 513, "too_long"),
         ("subject", "one\ntwo", "forbidden_character"),
+        ("subject", "=?utf-8?q?one=0D=0ABcc:_hera=40olimpus.com?=", "forbidden_character"),
+        ("subject", "Hi =?UTF-8?B?4oCuZ25wLmV4ZQ==?=", "forbidden_character"),
+        ("sender", f"=?utf-8?q?Z=E2=80=AEeus?= <{ZEUS}>", "forbidden_character"),
         ("subject", "nul\0", "forbidden_character"),
         ("subject", "\ud800", "forbidden_character"),
         ("subject", "line\u2028separator", "forbidden_character"),
@@ -85,6 +88,13 @@ def test_a_sender_may_carry_a_name(sender):
 )
 def test_what_is_wrong_is_named(field, value, code):
     assert faults(**{field: value}) == [(field, code)]
+
+
+@pytest.mark.parametrize(
+    "subject", ["=?utf-8?q?caf=C3=A9?=", "=?nonsense?q?=0D?=", "What =? and ?= mean", "=?utf-8?b?!?="]
+)
+def test_encoded_words_pass_as_they_are(subject):
+    assert parse({**HELLO, "subject": subject}).subject == subject
 
 
 def test_all_faults_are_told_at_once():
