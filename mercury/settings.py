@@ -38,8 +38,11 @@ def _duration(name: str, default: str) -> dt.timedelta:
 
 
 def _made_secret(path: Path) -> str:
-    """A secret made once and kept in the data folder, so that a laptop needs no set-up."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A secret made once and kept in the data folder, so that a laptop needs no set-up.
+
+    The folder, made with it, is its owner's alone: mails lie there too, in files that SQLite makes for everybody to read.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with path.open("x") as file:
             path.chmod(0o600)
