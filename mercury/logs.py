@@ -61,6 +61,7 @@ def configure(config: dict[str, Any]) -> None:
                 "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
                 "django.request": {"level": "ERROR"},  # a client's own fault is in its answer and in the access log
                 "django.security.DisallowedHost": {"level": "CRITICAL"},  # every stray scanner makes one
+                "django.security.RequestDataTooBig": {"level": "CRITICAL"},  # and each comes with a traceback
             },
         }
     )

@@ -90,3 +90,13 @@ def test_the_console_form_is_one_line_for_people(written):
     (line,) = stream.getvalue().splitlines()
     assert "mail_stored" in line
     assert "mail=01a2" in line
+
+
+@pytest.mark.parametrize(
+    "request_by_anybody", [{"HTTP_HOST": "hades.test"}, {"CONTENT_LENGTH": "999999999"}], ids=["host", "size"]
+)
+def test_what_any_stranger_can_send_without_end_fills_no_log(client, written, request_by_anybody):
+    stream = written("json")
+
+    assert client.post("/login/", **request_by_anybody).status_code in (400, 413)
+    assert stream.getvalue() == ""
