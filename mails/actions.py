@@ -5,22 +5,24 @@ The doors (API, admin, pages, commands) call these. What an order comes to is `o
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 from django.db import transaction
 
 from mails import bulk, house, jobs, orders, pauses, search, selection
 from mails.lanes import Lane
 from mails.models import BulkOrder, Mail
-from mails.orders import Carried, Order
+from mails.orders import EVERY_ACCOUNT, Carried, How, Order
 from mails.querysets import MailQuerySet
 from mails.selection import where
 from mails.states import DUE, LEASED, Action, Also, Status
-from mercury.lib import database_clock
+from mercury.lib import database_clock, durations
 from providers import circuit_breaker, registry
 from providers.outcomes import Fault
+from providers.registry import Candidate
 
 MAX_NOTE = 500  # characters
 BATCH = 500  # mails in one transaction
@@ -41,6 +43,14 @@ class Gone(Exception):
     """The mail was removed meanwhile, by retention."""
 
 
+class CannotBeUsed(Exception):
+    """The account that a mail was to go through does not exist, or takes no mail. The text names those that do."""
+
+    def __init__(self, account: str, usable: Collection[str]) -> None:
+        super().__init__(f"No account '{account}' can be used. Those that can: {', '.join(sorted(usable)) or 'none'}.")
+        self.account = account
+
+
 class NotPossible(Exception):
     """The mail stands where this cannot be done any more, or not yet. The text says where, and what can be done."""
 
@@ -52,6 +62,20 @@ class NotPossible(Exception):
         self.possible = possible
 
 
+class NoAccountLeft(NotPossible):
+    """The mail could be sent anew, but not through an account that it was not tried with: there is none."""
+
+    def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...]) -> None:
+        super().__init__(mail, action, possible)
+        self.tried = sorted(orders.on_record([mail.pk])[mail.pk])
+
+    def __str__(self) -> str:
+        return (
+            "No account that can be used is left: the mail was tried with "
+            f"{_named(self.tried) or 'none, and there is none'}. Send it anew through all accounts, or through one."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Acted:
     """What became of an order for one mail. `wished`: a call is under way, and it is done when that is closed."""
@@ -59,6 +83,7 @@ class Acted:
     mail: Mail
     wished: bool
     changed: bool  # False: it was so before
+    how: How = EVERY_ACCOUNT
 
     def words(self, action: Action) -> str:
         """What happened, in one sentence."""
@@ -75,14 +100,31 @@ class Acted:
             Action.CANCEL: "The mail is cancelled. It will not be sent.",
             Action.HOLD: "The mail is held until it is released.",
             Action.RELEASE: "The mail is released and due at once.",
-            Action.REPROCESS: "The mail is queued, and begins again with all accounts.",
+            Action.REPROCESS: f"The mail is queued, and begins again {self.how.words}.",
             Action.RETRY: "The mail is due at once, instead of at its next round's time.",
             Action.SENT: "The mail is settled as sent.",
             Action.NOT_SENT: "The mail is settled as not sent, and queued for the next account.",
         }[action]
 
 
-def prospect(mail: Mail, action: Action) -> list[str]:
+def usable() -> list[str]:
+    """The accounts that a mail may be sent through, by name."""
+    return sorted(orders.usable())
+
+
+def check(how: How) -> None:
+    """Raise CannotBeUsed if mails are to go through one account, and that takes none."""
+    if how.via and how.via not in (known := orders.usable()):
+        raise CannotBeUsed(how.via, known)
+
+
+def is_possible(mail: Mail, action: Action, how: How) -> bool:
+    """Whether it may be asked of the mail as it stands, and an account is left for it."""
+    left = not how.not_tried or bool(orders.fresh(how, [mail.pk])[mail.pk])
+    return action in orders.possible(mail) and left
+
+
+def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
     """What the order would come to for this mail, in sentences; for a page that asks before it acts."""
     provider = mail.provider or "the provider"
     if mail.status == Status.SENDING:
@@ -107,13 +149,7 @@ def prospect(mail: Mail, action: Action) -> list[str]:
                 _outlook().words(mail.lane),
             ]
         case Action.REPROCESS:
-            again = ["It was refused for its own sake, so it is likely to be refused again."]
-            return [
-                "The mail begins again, with all accounts and the time of a new mail. It keeps its id and Message-ID.",
-                *doubt,
-                *(again if mail.fault == Fault.MESSAGE else []),
-                _outlook().words(mail.lane),
-            ]
+            return _prospect_anew(mail, how, doubt)
         case Action.SENT:
             return [
                 f"The mail ends as sent by {provider}, and counts as taken for each recipient that was waited for.",
@@ -122,23 +158,42 @@ def prospect(mail: Mail, action: Action) -> list[str]:
         case Action.NOT_SENT:
             return [
                 "The mail is queued at once, and goes to another account first.",
+                *(["It was sent anew through some accounts only, and stays with them."] if mail.bounds else []),
                 f"If {provider} has it after all, it arrives twice.",
                 _outlook().words(mail.lane),
             ]
 
 
-def act(mail_id: uuid.UUID, order: Order) -> Acted:
-    """Carry the order out on one mail, or leave it as a wish where a call is under way. Raises NotPossible, Gone.
+def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
+    fresh = orders.fresh(how, [mail.pk])[mail.pk]
+    if how.not_tried and not fresh:
+        return [str(NoAccountLeft(mail, Action.REPROCESS, orders.possible(mail)))]
+    again = "It was refused for its own sake, so it is likely to be refused again."
+    if fresh:
+        again = f"It was refused for its own sake, but {_named(fresh)} did not see it yet, and may take it."
+    return [
+        f"The mail begins again, {how.words}, with the time of a new mail. It keeps its id and Message-ID.",
+        *doubt,
+        *([again] if mail.fault == Fault.MESSAGE else []),
+        _outlook().among(how, fresh).words(mail.lane),
+    ]
 
-    Repeating an order that was carried out changes nothing and raises nothing.
+
+def act(mail_id: uuid.UUID, order: Order) -> Acted:
+    """Carry the order out on one mail, or leave it as a wish where a call is under way.
+
+    Raises NotPossible, CannotBeUsed, Gone. Repeating an order that was carried out changes nothing and raises nothing.
     """
+    check(order.how)
     carried = _given(order, [mail_id])
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None:
         raise Gone(f"There is no mail {mail_id} any more: it was old enough to be removed.")
+    if carried.impossible and order.how.not_tried and order.action in orders.possible(mail):
+        raise NoAccountLeft(mail, order.action, orders.possible(mail))
     if carried.impossible or carried.changed:
         raise NotPossible(mail, order.action, orders.possible(mail), moving=bool(carried.changed))
-    return Acted(mail, wished=mail_id in carried.wished, changed=mail_id not in carried.already)
+    return Acted(mail, wished=mail_id in carried.wished, changed=mail_id not in carried.already, how=order.how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,33 +230,46 @@ def survey(
     action: Action,
     mails: MailQuerySet,
     *,
+    how: How = EVERY_ACCOUNT,
     also: Collection[Also] = (),
     limit: int | None = None,
     look_at: int | None = None,
 ) -> Survey:
     """Look what the order would do to these mails, and leave out those that it would do no good. Changes nothing.
 
-    `also`: whom it takes too because they were asked for. `limit` counts the eligible ones, oldest first; `look_at`
-    all of them.
+    `how`: through which accounts, where they are sent anew. `also`: whom it takes too because they were asked for.
+    `limit` counts the eligible ones, oldest first; `look_at` all of them. Raises CannotBeUsed.
     """
+    check(how)
     eligible: list[uuid.UUID] = []
     groups: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
     outlook = _outlook()
     more = False
-    for number, mail in enumerate(selection.read(mails, look_at and look_at + 1).iterator(BATCH)):
+    reading = selection.read(mails, look_at and look_at + 1).iterator(BATCH)
+    for number, (mail, fresh) in enumerate(_with_fresh(reading, how)):
         if limit is not None and len(eligible) >= limit:
             break
         if look_at is not None and number == look_at:
             more = True
             break
-        if why := selection.why_not(mail, action, also=also):
+        if why := selection.why_not(mail, action, also=also, how=how, fresh=fresh):
             left_out[why] += 1
             continue
         eligible.append(mail.pk)
-        groups[(_cause(mail), *_forecast(mail, action, outlook))] += 1
+        groups[(_cause(mail), *_forecast(mail, action, outlook.among(how, fresh), fresh))] += 1
     causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
     return Survey(eligible, causes, left_out, more)
+
+
+def pace(mails: int, how: How) -> str:
+    """How fast these mails go out once they are queued, as the end of a sentence; with a time where all their accounts have limits."""
+    rates = [one.config.rate for one in _outlook().among(how, ()).healthy]
+    words = "as fast as the accounts' limits allow"
+    if how.not_tried or not rates or None in rates:  # the accounts not tried yet differ from mail to mail
+        return f"{words}."
+    a_second = sum(filter(None, rates))
+    return f"{words}: {a_second:g} a second, so about {durations.words(mails / a_second)} if no other mail goes out."
 
 
 def act_on(mail_ids: Sequence[uuid.UUID], order: Order, *, on_progress: Callable[[int], None] | None = None) -> Tally:
@@ -229,14 +297,40 @@ def _cause(mail: Mail) -> str:
     return f"{Status(mail.status).label}{f': {reason}' if reason else ''}"
 
 
+def _with_fresh(mails: Iterator[Mail], how: How) -> Iterator[tuple[Mail, frozenset[str]]]:
+    """Each mail with what `orders.fresh` says for it, asked for by the batch."""
+    while batch := list(islice(mails, BATCH)):
+        fresh = orders.fresh(how, [mail.pk for mail in batch])
+        yield from ((mail, fresh[mail.pk]) for mail in batch)
+
+
 @dataclass(frozen=True, slots=True)
 class _Outlook:
-    """How many accounts take mail now, of how many, whether the house is held, and which lanes are paused."""
+    """Which accounts take mail now, of how many, whether the house is held, and which lanes are paused."""
 
-    healthy: int
+    healthy: Sequence[Candidate]
     accounts: int
     held: bool
     paused: Collection[str]
+    how: How = EVERY_ACCOUNT
+
+    def among(self, how: How, fresh: Collection[str]) -> "_Outlook":
+        """The same, as it is for a mail that goes through these accounts only."""
+        if how == EVERY_ACCOUNT:
+            return self
+        allowed = {how.via} if how.via else fresh
+        healthy = [one for one in self.healthy if one.config.name in allowed]
+        return replace(self, healthy=healthy, accounts=len(allowed), how=how)
+
+    @property
+    def share(self) -> str:
+        """Who takes mail: `2 of 3 accounts take mail`, `no account takes mail`, `hades takes mail`."""
+        if self.how.via:
+            return f"{self.how.via} takes {'mail' if self.healthy else 'no mail'}"
+        not_tried = " not tried yet" if self.how.not_tried else ""
+        if not self.healthy:
+            return f"no account{not_tried} takes mail"
+        return f"{len(self.healthy)} of {self.accounts} accounts{not_tried} take mail"
 
     def words(self, lane: str) -> str:
         """What this comes to for a mail of this lane, in a sentence."""
@@ -245,19 +339,24 @@ class _Outlook:
         if lane in self.paused:
             return f"Lane {lane} is paused: it waits until the lane is resumed."
         if not self.healthy:
-            return "No account takes mail now: it waits."
-        return f"{self.healthy} of {self.accounts} accounts take mail now."
+            return f"It waits: {self.share} now."
+        return f"{self.share} now."
 
 
 def _outlook() -> _Outlook:
-    usable = [one for one in registry.candidates() if one.enabled and one.configured]
+    usable = [one for one in registry.candidates() if one.usable]
     now = database_clock.now()
     healthy = [one for one in usable if circuit_breaker.permission(one.breaker, now).allowed]
-    return _Outlook(len(healthy), len(usable), house.hold() is not None, pauses.standing().keys())
+    return _Outlook(healthy, len(usable), house.hold() is not None, pauses.standing().keys())
 
 
-def _forecast(mail: Mail, action: Action, outlook: _Outlook) -> tuple[str, str]:
-    """What it comes to, in words, and their tone."""
+def _named(accounts: Collection[str]) -> str:
+    *before, last = sorted(accounts) or [""]
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[str]) -> tuple[str, str]:
+    """What it comes to, in words, and their tone. `fresh`: accounts that are named and did not see the mail yet."""
     if mail.status == Status.SENDING and action != Action.RELEASE:
         return f"{PAST[action]} after the call under way, unless that takes it", "waiting"
     if action not in _MADE_DUE:
@@ -267,8 +366,10 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook) -> tuple[str, str]:
     if mail.lane in outlook.paused:
         return f"waits until lane {mail.lane} is resumed", "waiting"
     if not outlook.healthy:
-        return "waits: no account takes mail now", "waiting"
-    words = f"{outlook.healthy} of {outlook.accounts} accounts take mail"
+        return f"waits: {outlook.share} now", "waiting"
+    words = outlook.share
+    if mail.fault == Fault.MESSAGE and fresh:
+        return f"may go out: {_named(fresh)} did not see it yet", "waiting"
     if mail.fault == Fault.MESSAGE:
         return "likely to be refused again: a fault of the mail itself", "bad"
     if mail.doubtful and action == Action.REPROCESS:

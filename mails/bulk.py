@@ -16,7 +16,7 @@ from django.http import QueryDict
 
 from mails import orders, search, selection
 from mails.models import BulkOrder, Mail, first_id
-from mails.orders import Order
+from mails.orders import How, Order
 from mails.querysets import MailQuerySet
 from mails.search import Filter
 from mails.states import Action, Also
@@ -57,6 +57,7 @@ def ask(
         query=selected.as_query() if isinstance(selected, Filter) else "",
         ticked=None if isinstance(selected, Filter) else [str(mail_id) for mail_id in selected],
         also=list(also),
+        how=order.how.as_text(),
         total=total,
     )
 
@@ -98,10 +99,12 @@ def _step(bulk: BulkOrder) -> None:
     row = BulkOrder.objects.filter(pk=bulk.pk, finished_at=None)
     if row.filter(turns=bulk.turns).update(turns=F("turns") + 1) != 1:
         return
-    action = Action(bulk.action)
+    action, how = Action(bulk.action), How.parse(bulk.how)
     mails = list(_next(bulk, action))
-    why = {mail.pk: selection.why_not(mail, action, also=bulk.also) for mail in mails}
-    carried = orders.give(Order(action, bulk.asked_by, bulk.note), [mail_id for mail_id in why if not why[mail_id]])
+    fresh = orders.fresh(how, [mail.pk for mail in mails])
+    why = {mail.pk: selection.why_not(mail, action, also=bulk.also, how=how, fresh=fresh[mail.pk]) for mail in mails}
+    order = Order(action, bulk.asked_by, bulk.note, how=how)
+    carried = orders.give(order, [mail_id for mail_id in why if not why[mail_id]])
     left_out = Counter(bulk.left_out) + Counter(filter(None, why.values()))
     if carried.already:
         left_out["it was so before"] += len(carried.already)

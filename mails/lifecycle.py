@@ -21,6 +21,7 @@ from mails.rollups import Key, Tally
 from mails.states import DUPLICATE, ENDINGS, LEASED, TRANSITIONS, AttemptState, Counted, Ending, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
+from providers.routing import NO_BOUNDS, Bounds
 
 log = structlog.get_logger(__name__)
 
@@ -389,6 +390,14 @@ def note_duplicates(attempts: Mapping[uuid.UUID, int], event: EventDraft) -> set
 def prolong(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
     """Give mails whose time is over, or nearly, until then."""
     Mail.objects.filter(pk__in=mail_ids, expires_at__lt=until).update(expires_at=until)
+
+
+def bound(mail_ids: Iterable[uuid.UUID], bounds: Bounds) -> None:
+    """Let mails go only through some accounts from now on, or through all of them again."""
+    if bounds != NO_BOUNDS:
+        Mail.objects.filter(pk__in=mail_ids).update(bounds=bounds.as_blob())
+    else:
+        Mail.objects.filter(pk__in=mail_ids, bounds__isnull=False).update(bounds=None)
 
 
 def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:

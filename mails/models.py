@@ -128,6 +128,9 @@ class Mail(models.Model):
     lease = models.UUIDField(null=True, help_text="Token of the drain that holds it.")
     lease_expires_at = models.DateTimeField(null=True)
     worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
+    bounds = models.JSONField(
+        null=True, help_text="The accounts it may go through, where it was sent anew through some."
+    )
     claims = models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed.")
     wish = models.TextField(
         default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
@@ -330,6 +333,9 @@ class BulkOrder(models.Model):
     query = models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")
     ticked = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
     also = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
+    how = models.CharField(
+        max_length=80, default="", db_default="", blank=True, help_text="Through which accounts, as `How` says it."
+    )
     total = models.PositiveIntegerField(null=True, help_text="Mails to look at; unknown where they are very many.")
 
     turns = models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes.")

@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,10 +17,12 @@ from django.db import transaction
 
 from mails import lifecycle
 from mails.lifecycle import EventDraft, MailState, RecipientSettled, Step, at_rest
-from mails.models import Mail
-from mails.states import DUPLICATE, Action, EventName, HoldReason, Policy, RecipientState, Status
+from mails.models import Attempt, Mail
+from mails.states import DUPLICATE, NEVER_CALLED, Action, EventName, HoldReason, Policy, RecipientState, Status
 from mercury.lib import database_clock
+from providers import registry
 from providers.outcomes import Fault
+from providers.routing import NO_BOUNDS, Bounds
 
 ALREADY = {
     Action.CANCEL: {Status.CANCELLED},
@@ -29,18 +31,55 @@ ALREADY = {
 }
 _UNSETTLED = frozenset({Status.QUEUED, Status.WAITING, Status.SENDING, Status.HELD})
 _LATE = "Its answer came late: it took the mail."
+MAX_NAME = 64  # characters of an account's name
 _TRIES = 5  # how often an order is given anew to a mail that moves on meanwhile
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """Through which accounts a mail is sent anew: all, only those that it has no attempt on record with, or one."""
+
+    not_tried: bool = False
+    via: str = ""
+
+    def as_text(self) -> str:
+        """The choice as a bulk order keeps it."""
+        return f"via:{self.via}" if self.via else "not-tried" if self.not_tried else ""
+
+    @classmethod
+    def parse(cls, text: str) -> "How":
+        """The choice that `as_text` wrote."""
+        return cls(not_tried=text == "not-tried", via=text.removeprefix("via:") if text.startswith("via:") else "")
+
+    @property
+    def words(self) -> str:
+        """The choice for people, as the end of a sentence."""
+        if self.via:
+            return f"through {self.via} only"
+        return "only through accounts not tried yet" if self.not_tried else "through all accounts"
+
+    def bounds(self, tried: Collection[str]) -> Bounds:
+        """What the choice comes to for a mail that these accounts were tried for."""
+        return Bounds(self.via, tuple(sorted(tried)) if self.not_tried else ())
+
+    def fresh(self, tried: Collection[str], usable: Collection[str]) -> frozenset[str]:
+        """The usable accounts that the choice names on purpose, and that know nothing of the mail yet."""
+        named = {self.via} if self.via else set(usable) if self.not_tried else set()
+        return frozenset(named.intersection(usable).difference(tried))
+
+
+EVERY_ACCOUNT = How()
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """Something asked of a mail. `by`: who asked, as `created_by` says it. `left_out`: accounts not to begin with."""
+    """Something asked of a mail. `by`: who asked, as `created_by` says it. `how`: for a mail that is sent anew."""
 
     action: Action
     by: str
     note: str = ""
     service: str = ""  # the account whose late answer is the evidence
-    left_out: tuple[str, ...] = ()
+    how: How = EVERY_ACCOUNT
 
     def as_text(self) -> str:
         """The order as `Mail.wish` keeps it."""
@@ -133,8 +172,40 @@ def needs_evidence(mail: Mail) -> bool:
     return mail.status == Status.HELD and unknown
 
 
-def upshot(order: Order, state: MailState, recipients: Iterable[WithOutcome], *, now_ns: int) -> Upshot:
-    """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before."""
+def usable() -> frozenset[str]:
+    """The accounts that mails may go through, however they stand right now."""
+    return frozenset(one.config.name for one in registry.candidates() if one.usable)
+
+
+def on_record(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, set[str]]:
+    """The accounts with an attempt on record that they heard of, by mail. One query."""
+    found: dict[uuid.UUID, set[str]] = {mail_id: set() for mail_id in mail_ids}
+    attempts = Attempt.objects.filter(mail__in=mail_ids).exclude(reason_code=NEVER_CALLED).order_by()
+    for mail_id, account in attempts.values_list("mail_id", "account"):
+        found[mail_id].add(account)
+    return found
+
+
+def fresh(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, frozenset[str]]:
+    """What `How.fresh` says, by mail. Two queries, none where all accounts are meant."""
+    if how == EVERY_ACCOUNT:
+        return dict.fromkeys(mail_ids, frozenset())
+    can_be_used = usable()
+    return {mail_id: how.fresh(accounts, can_be_used) for mail_id, accounts in on_record(mail_ids).items()}
+
+
+def upshot(
+    order: Order,
+    state: MailState,
+    recipients: Iterable[WithOutcome],
+    *,
+    now_ns: int,
+    bounds: Bounds = NO_BOUNDS,
+) -> Upshot:
+    """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before.
+
+    `bounds`: what its `how` comes to for this mail.
+    """
     now = database_clock.from_ns(now_ns)
     listed = list(recipients)
     match order.action:
@@ -151,7 +222,7 @@ def upshot(order: Order, state: MailState, recipients: Iterable[WithOutcome], *,
             event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob(action=Action.RETRY))
             return Upshot(_queued(state, now), (event,))
         case Action.REPROCESS:
-            return _reprocessed(order, state, listed, now_ns)
+            return _reprocessed(order, state, listed, now_ns, bounds)
         case Action.SENT:
             return _sent(order, state, listed, now_ns)
         case Action.NOT_SENT:
@@ -215,8 +286,10 @@ def weigh(evidence: Iterable[Evidence]) -> None:
 def carry_out(order: Order, mails: Sequence[Mail]) -> Carried:
     """Carry the order out on these mails as they were read; recipients are best prefetched. One transaction.
 
-    What moved on meanwhile is left alone and counted as changed: read it again, and ask again.
+    What moved on meanwhile is left alone and counted as changed: read it again, and ask again. A mail that was tried
+    with every usable account cannot be sent anew through those not tried yet.
     """
+    bounds = _bounds(order.how, [mail.pk for mail in mails])
     now_ns = database_clock.now_ns()
     carried = Carried()
     steps: list[Step] = []
@@ -228,19 +301,31 @@ def carry_out(order: Order, mails: Sequence[Mail]) -> Carried:
             carried.impossible.add(mail.pk)
         elif mail.status == Status.SENDING:
             calling.add(mail.pk)
+        elif mail.pk not in bounds:
+            carried.impossible.add(mail.pk)
         else:
-            steps.append(_step(order, mail, now_ns))
+            steps.append(_step(order, mail, now_ns, bounds[mail.pk]))
     with transaction.atomic():
         carried.done.update(lifecycle.record(steps))
         if order.action in (Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT):
             lifecycle.prolong(carried.done, _time_enough(order, now_ns))
+        for one in set(bounds.values()) if order.action == Action.REPROCESS else ():
+            lifecycle.bound([mail_id for mail_id in carried.done if bounds[mail_id] == one], one)
         carried.wished.update(_wish(order, calling, now_ns) if calling else ())
     carried.changed.update({step.mail_id for step in steps} - carried.done, calling - carried.wished)
     return carried
 
 
-def _step(order: Order, mail: Mail, now_ns: int) -> Step:
-    to = upshot(order, lifecycle.standing(mail), mail.recipients.all(), now_ns=now_ns)
+def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Bounds]:
+    """What the choice comes to for each mail; those are missing that no account is left for."""
+    if not how.not_tried:
+        return dict.fromkeys(mail_ids, how.bounds(()))
+    can_be_used, tried = usable(), on_record(mail_ids)
+    return {mail_id: how.bounds(tried[mail_id]) for mail_id in mail_ids if how.fresh(tried[mail_id], can_be_used)}
+
+
+def _step(order: Order, mail: Mail, now_ns: int, bounds: Bounds) -> Step:
+    to = upshot(order, lifecycle.standing(mail), mail.recipients.all(), now_ns=now_ns, bounds=bounds)
     return Step(
         mail_id=mail.pk,
         before=Status(mail.status),
@@ -318,11 +403,13 @@ class _Told:
         self.state, self.reason = (settled.state, settled.reason) if settled else (one.state, one.reason)
 
 
-def _reprocessed(order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Upshot:
-    """From the start, through all accounts; recipients that were given up are open again, those taken stay taken."""
-    anew = {"round": 1, "tried": order.left_out, "faults": (), "fault": "", "reason_code": ""}
+def _reprocessed(
+    order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int, bounds: Bounds
+) -> Upshot:
+    """From the start; recipients that were given up are open again, those taken stay taken."""
+    anew = {"round": 1, "tried": (), "faults": (), "fault": "", "reason_code": ""}
     given_up = [one for one in recipients if one.state == RecipientState.REFUSED and state.status == Status.DISCARDED]
     reopened = [RecipientSettled(one.id, RecipientState.PENDING) for one in given_up]
-    blob = order.blob(before=state.status, **{"left_out": list(order.left_out)} if order.left_out else {})
+    blob = order.blob(before=state.status, **bounds.as_blob())
     event = EventDraft(EventName.REPROCESS, order.by, now_ns, blob)
     return Upshot(_queued(state, database_clock.from_ns(now_ns), **anew), (event,), tuple(reopened))

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from mails import orders
 from mails.models import Mail
+from mails.orders import EVERY_ACCOUNT, How
 from mails.querysets import MailQuerySet
 from mails.states import Action, Also, HoldReason, Status
 from providers.outcomes import Fault
@@ -28,6 +29,7 @@ _DONE = {
     Action.NOT_SENT: "queued",
 }
 NEEDS_EVIDENCE = "the outcome is unknown: settle it first"
+NONE_LEFT = "every account that can be used was tried before: none is left"
 
 
 def within_reach(action: Action, mails: MailQuerySet) -> MailQuerySet:
@@ -40,17 +42,29 @@ def read(mails: MailQuerySet, at_most: int | None = None) -> MailQuerySet:
     return mails.order_by("id").only(*_READ)[:at_most]
 
 
-def why_not(mail: Mail, action: Action, *, also: Collection[Also] = ()) -> str:
-    """Why the order leaves this mail out, in words; empty if it does not. Pure."""
+def why_not(
+    mail: Mail,
+    action: Action,
+    *,
+    also: Collection[Also] = (),
+    how: How = EVERY_ACCOUNT,
+    fresh: Collection[str] = (),
+) -> str:
+    """Why the order leaves this mail out, in words; empty if it does not. Pure.
+
+    `fresh`: what `orders.fresh` says for it. An account that knows nothing of the mail may take what others refused.
+    """
     if action not in orders.possible(mail):
         if mail.status == Status.HELD and orders.needs_evidence(mail):
             return NEEDS_EVIDENCE
         return where(mail)
     if action != Action.REPROCESS:
         return ""
+    if how.not_tried and not fresh:
+        return NONE_LEFT
     if mail.doubtful and Also.DOUBTFUL not in also:
         return str(Also.DOUBTFUL.label)
-    if mail.fault == Fault.MESSAGE and Also.REFUSED not in also:
+    if mail.fault == Fault.MESSAGE and not fresh and Also.REFUSED not in also:
         return str(Also.REFUSED.label)
     return ""
 

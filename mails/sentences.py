@@ -265,6 +265,8 @@ def _discarded(mail: Mail, blob: Blob) -> Entry:
     parts = [blob.text("info") or "No account would take it."]
     if tried := blob.strings("tried"):
         parts += [" Tried: ", Strong(", ".join(tried)), "."]
+    if bounds := _bounds(blob):
+        parts.append(f" It was to go {bounds}.")
     return Entry("Discarded", parts=tuple(parts), tone="bad", icon="cross")
 
 
@@ -292,9 +294,16 @@ def _released(mail: Mail, blob: Blob) -> Entry:
 
 
 def _reprocess(mail: Mail, blob: Blob) -> Entry:
-    left_out = blob.strings("left_out")
-    words = f"It begins again, without {', '.join(left_out)} at first." if left_out else "It begins again."
+    words = f"It begins again, {bounds}." if (bounds := _bounds(blob)) else "It begins again, through all accounts."
     return Entry("To be sent anew", parts=(words, *_why(blob)), tone="active", icon="again")
+
+
+def _bounds(blob: Blob) -> str:
+    """Which accounts it was to go through, as the end of a sentence; empty where it was all."""
+    if via := blob.text("via"):
+        return f"through {via} only"
+    left_out = blob.strings("left_out")
+    return f"only through accounts not tried yet: without {', '.join(left_out)}" if left_out else ""
 
 
 def _cancelled(mail: Mail, blob: Blob) -> Entry:

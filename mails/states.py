@@ -25,6 +25,7 @@ class HoldReason(TextChoices):
     OPERATOR = "operator", "Held by an operator"
 
 
+NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
 LAST_CHANCE = 2  # workers that died with a mail; the drain hands it over apart then, and a third one makes it poison

@@ -55,6 +55,11 @@ class Candidate:
     configured: bool  # False: this process lacks its options (environment variable gone, key lost)
     breaker: circuit_breaker.Snapshot
 
+    @property
+    def usable(self) -> bool:
+        """Whether mails may go through it at all, however it stands right now."""
+        return self.enabled and self.configured and self.config.weight > 0
+
 
 @dataclass(frozen=True, slots=True)
 class ShownOption:

@@ -10,6 +10,33 @@ from providers.registry import Candidate
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Which accounts a mail may go through at all, in every round: only one, or all but those tried before."""
+
+    via: str = ""
+    left_out: tuple[str, ...] = ()
+
+    def bar(self, name: str) -> str:
+        """Why the account is out of the question, in words; empty if it is not."""
+        if self.via and name != self.via:
+            return f"the mail is to go through {self.via} only"
+        return "already tried before it was sent anew" if name in self.left_out else ""
+
+    def as_blob(self) -> dict[str, Any]:
+        """The bounds as events and `Mail.bounds` keep them; empty where there are none."""
+        told = {"via": self.via, "left_out": list(self.left_out)}
+        return {name: value for name, value in told.items() if value}
+
+    @classmethod
+    def of(cls, blob: Mapping[str, Any]) -> "Bounds":
+        """The bounds that `as_blob` wrote."""
+        return cls(blob.get("via", ""), tuple(blob.get("left_out", ())))
+
+
+NO_BOUNDS = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
 class Considered:
     """One account as the choice saw it. `until`: when waiting may help; None if it will not."""
 
@@ -18,7 +45,7 @@ class Considered:
     eligible: bool
     note: str
     until: dt.datetime | None = None
-    tried: bool = False
+    tried: bool = False  # in this round, or it is out of bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +88,7 @@ def choose(
     now: dt.datetime,
     draw: float,
     tried: Container[str] = (),
+    bounds: Bounds = NO_BOUNDS,
     in_flight: Mapping[str, int],
     places: int | None = None,
     permits: Mapping[str, int],
@@ -72,7 +100,7 @@ def choose(
     """
     considered, eligible = [], []
     for candidate in candidates:
-        permission, verdict = _weigh(candidate, now, tried, in_flight, places, permits)
+        permission, verdict = _weigh(candidate, now, tried, bounds, in_flight, places, permits)
         considered.append(verdict)
         if verdict.eligible:
             eligible.append((candidate, permission))
@@ -97,7 +125,7 @@ def capacity(
     """How many mails could be handed to accounts right now; nobody claims more than this."""
     total = 0
     for candidate in candidates:
-        permission, verdict = _weigh(candidate, now, (), in_flight, places, permits)
+        permission, verdict = _weigh(candidate, now, (), NO_BOUNDS, in_flight, places, permits)
         if not verdict.eligible:
             continue
         name = candidate.config.name
@@ -111,15 +139,17 @@ def _weigh(
     candidate: Candidate,
     now: dt.datetime,
     tried: Container[str],
+    bounds: Bounds,
     in_flight: Mapping[str, int],
     places: int | None,
     permits: Mapping[str, int],
 ) -> tuple[circuit_breaker.Permission, Considered]:
     name, weight = candidate.config.name, candidate.config.weight
     permission = circuit_breaker.permission(candidate.breaker, now)
+    bar = bounds.bar(name)
 
     def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Considered:
-        return Considered(name, weight, eligible, note, until, tried=name in tried)
+        return Considered(name, weight, eligible, note, until, tried=bool(bar) or name in tried)
 
     busy = in_flight.get(name, 0)
     soon = now + dt.timedelta(seconds=1)
@@ -127,8 +157,8 @@ def _weigh(
         return permission, verdict("disabled")
     if not candidate.configured:
         return permission, verdict("not in this process's environment")
-    if name in tried:
-        return permission, verdict("already tried in this round")
+    if bar or name in tried:
+        return permission, verdict(bar or "already tried in this round")
     if weight == 0:
         return permission, verdict("weight 0")
     if not permission.allowed:

@@ -13,9 +13,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from mails import actions, bulk, search, selection
+from mails.actions import CannotBeUsed
 from mails.admin import choice, steering
 from mails.models import BulkOrder
-from mails.orders import Order
+from mails.orders import EVERY_ACCOUNT, How, Order
 from mails.states import Action, Also
 
 LOOKED_AT = 10_000  # mails that the page looks at before it asks; the others are judged as they come up
@@ -24,7 +25,7 @@ SECONDS = 10.0  # after that the rest is left to the background
 OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL)
 _WHAT_IT_MEANS = {
     Action.RETRY: "Their next round begins at once. Each goes on as it stands.",
-    Action.REPROCESS: "Each keeps its id, Message-ID and history; it begins again, with all accounts and the time of a new mail.",
+    Action.REPROCESS: "Each keeps its id, Message-ID and history; it begins again, with the time of a new mail, {how}.",
     Action.HOLD: "Each stays here until it is released, or its time is over.",
     Action.RELEASE: "Each is due at once.",
     Action.CANCEL: "They are not sent any more. This cannot be undone.",
@@ -40,18 +41,24 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     if not selected and not choice.is_all(request.GET):
         messages.warning(request, "No mail is ticked. Tick some, or choose all that match.")
         return redirect(back)
+    anew = action == Action.REPROCESS
+    if anew and (elsewhere := choice.look_again(request)):
+        return elsewhere
+    how = choice.how(request.GET) if anew else EVERY_ACCOUNT
     at, also = _as_seen(request), [one for one in Also if one in request.GET.getlist("also")]
     try:
-        mails = bulk.chosen(action, selected, at)
+        survey = actions.survey(action, bulk.chosen(action, selected, at), how=how, also=also, look_at=LOOKED_AT)
     except search.UnknownSearchWord as unknown:
         messages.error(request, str(unknown))
         return redirect(back)
-    survey = actions.survey(action, mails, also=also, look_at=LOOKED_AT)
+    except CannotBeUsed as wrong:
+        messages.error(request, str(wrong))
+        return redirect(choice.every_account(request))
     note, fault = steering.note(request)
     words = choice.words(request.GET)
     if request.method == "POST" and not fault and (survey.eligible or survey.more):
         total = None if survey.more else len(survey.eligible) + survey.left_out.total()
-        order = Order(action, steering.by(request), note)
+        order = Order(action, steering.by(request), note, how=how)
         asked = bulk.ask(order, selected, at=at, words=words, also=also, total=total)
         if not survey.more and len(survey.eligible) <= AT_ONCE:
             actions.begin(asked, seconds=SECONDS)
@@ -61,7 +68,8 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "title": f"{action.label} {_how_many(survey)}?" if survey.eligible else f"{action.label}: no mail can be taken",
         "action": action,
         "words": words,
-        "meaning": _WHAT_IT_MEANS[action],
+        "meaning": _WHAT_IT_MEANS[action].format(how=how.words),
+        "how": choice.how_field(how, len(survey.eligible)) if anew else None,
         "survey": survey,
         "left_out": [_left_out(request, why, count) for why, count in survey.left_out.most_common()],
         "taken_along": [(one.label, _without(request, one)) for one in also],
@@ -149,6 +157,7 @@ def _progress(asked: BulkOrder) -> dict[str, Any]:
         "asked": asked,
         "sentence": bulk.sentence(asked),
         "left_out": sorted(asked.left_out.items(), key=lambda one: -one[1]),
+        "how": How.parse(asked.how).words if asked.action == Action.REPROCESS else "",
         "also": [Also(one).label for one in asked.also],
         "list_query": asked.query,
     }
@@ -180,6 +189,8 @@ def _left_out(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
     for one in Also:
         if why == one.label:
             url, cure, tone = _with(request, one), "Take them along", "unknown" if one == Also.DOUBTFUL else "bad"
+    if why == selection.NONE_LEFT:
+        url, cure = choice.every_account(request), "Send them anew through all accounts"
     if why == selection.NEEDS_EVIDENCE:
         url, cure, tone = f"{reverse('admin:mails_mail_changelist')}?state=unknown", "Settle them first", "unknown"
     return {"why": why, "count": count, "url": url, "cure": cure, "tone": tone}

@@ -1,13 +1,17 @@
-"""Which mails of the list a person has chosen: the ticked ones, or all that match its filter; as its URLs say it."""
+"""Which mails of the list a person has chosen, and through which accounts they are sent anew; as its URLs say it."""
 
 import uuid
+from typing import Any
 
-from django.http import QueryDict
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
 from django.urls import reverse
 
-from mails import search
+from mails import actions, search
 from mails.lanes import Lane
 from mails.models import ApiKey
+from mails.orders import EVERY_ACCOUNT, How
 from mails.search import Filter
 from mails.sentences import clean
 
@@ -46,6 +50,57 @@ def words(query: QueryDict) -> str:
         f"“{chosen.q}”" if chosen.q else "",
     ]
     return clean(", ".join(filter(None, parts))) or "all mails"
+
+
+def how(query: QueryDict) -> How:
+    """Through which accounts; what is none of the choices counts as all."""
+    match query.get("how"):
+        case "not-tried":
+            return How(not_tried=True)
+        case "via":
+            return How(via=clean(query.get("via", "")))
+    return EVERY_ACCOUNT
+
+
+def how_field(shown: How, mails: int) -> dict[str, Any]:
+    """What the choice of accounts on a page shows, for so many mails."""
+    return {"shown": shown, "accounts": actions.usable(), "pace": actions.pace(mails, shown) if mails else ""}
+
+
+def every_account(request: HttpRequest) -> str:
+    """The same page, for all accounts."""
+    return _for(request, EVERY_ACCOUNT)
+
+
+def look_again(request: HttpRequest) -> HttpResponse | None:
+    """The way to the forecast for the choice that was posted; None where the page was made for that choice.
+
+    So nothing is done that was not said first, with or without scripts.
+    """
+    if request.method != "POST" or "how" not in request.POST:
+        return None
+    posted, looks = how(request.POST), "look" in request.POST
+    if request.POST["how"] == "via" and not posted.via:
+        messages.error(request, "Nothing was done: choose the account to go through.")
+        return redirect(request.get_full_path())
+    if posted == how(request.GET) and not looks:
+        return None
+    if not looks:
+        messages.warning(
+            request, f"Nothing was done yet: the choice was changed. This is its forecast, {posted.words}."
+        )
+    return redirect(_for(request, posted))
+
+
+def _for(request: HttpRequest, how: How) -> str:
+    query = request.GET.copy()
+    for name in ("how", "via"):
+        query.pop(name, None)
+    if how.via:
+        query["how"], query["via"] = "via", how.via
+    elif how.not_tried:
+        query["how"] = "not-tried"
+    return f"{request.path}?{query.urlencode()}".rstrip("?")
 
 
 def _application(app: str) -> str:

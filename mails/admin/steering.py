@@ -11,9 +11,10 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from mails import actions, house, orders, pauses
-from mails.actions import MAX_NOTE, Gone, NotPossible
+from mails.actions import MAX_NOTE, CannotBeUsed, Gone, NotPossible
+from mails.admin import choice
 from mails.models import Mail
-from mails.orders import Order
+from mails.orders import EVERY_ACCOUNT, Order
 from mails.pauses import UnknownLane
 from mails.sentences import clean
 from mails.states import Action
@@ -46,18 +47,28 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     if action not in orders.possible(mail):
         messages.warning(request, str(NotPossible(mail, action, orders.possible(mail))))
         return page
+    anew = action == Action.REPROCESS
+    if anew and (elsewhere := choice.look_again(request)):
+        return elsewhere
+    how = choice.how(request.GET) if anew else EVERY_ACCOUNT
+    try:
+        actions.check(how)
+    except CannotBeUsed as wrong:
+        messages.error(request, str(wrong))
+        return redirect(choice.every_account(request))
     reason, fault = note(request)
     if request.method == "POST" and not fault:
         try:
-            acted = actions.act(mail.pk, Order(action, by(request), reason))
+            acted = actions.act(mail.pk, Order(action, by(request), reason, how=how))
         except Gone as gone:
             raise Http404(str(gone)) from None
-        except NotPossible as too_late:
+        except (NotPossible, CannotBeUsed) as too_late:
             messages.warning(request, str(too_late))
         else:
             messages.success(request, acted.words(action))
         return page
     title, button = _WORDS[action]
+    possible = actions.is_possible(mail, action, how)
     subject = clean(mail.subject or "(no subject)")
     context = {
         "title": title,
@@ -65,9 +76,10 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
             ("Mails", reverse("admin:mails_mail_changelist")),
             (subject, reverse("admin:mails_mail_change", args=[mail.pk])),
         ],
-        "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *actions.prospect(mail, action)],
-        "button": button,
-        "fields": [_NOTE | {"value": reason}],
+        "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *actions.prospect(mail, action, how)],
+        "button": button if possible else "",
+        "how": choice.how_field(how, int(possible)) if anew else None,
+        "fields": [_NOTE | {"value": reason}] if possible else [],
         "errors": [fault] if fault else [],
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }

@@ -1,5 +1,7 @@
 """The description (OpenAPI 3.1) of mails and events: what goes in, what comes out, with examples."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -8,6 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from mails.actions import MAX_NOTE
 from mails.api import client_events, representation
 from mails.lanes import Lane
+from mails.orders import MAX_NAME
 from mails.states import Action, Policy, RecipientState, Status
 from mails.submission import MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
 from mercury.lib.openapi import (
@@ -205,10 +208,18 @@ _NOTE: Schema = {
 }
 
 
-def _steering(verb: str, summary: str, description: str, **fields: Schema) -> Any:
+def _steering(
+    verb: str,
+    summary: str,
+    description: str,
+    *,
+    required: Mapping[str, Schema] = MappingProxyType({}),
+    optional: Mapping[str, Schema] = MappingProxyType({}),
+) -> Any:
     """One of the verbs for a mail in flight."""
-    body = obj(fields | {"note": _NOTE}, required=tuple(fields), additionalProperties=False)
-    example = {name: field["enum"][0] for name, field in fields.items()} | {"note": "Hera asked for it."}
+    fields = {**required, **optional, "note": _NOTE}
+    body = obj(fields, required=tuple(required), additionalProperties=False)
+    example = {name: field["enum"][0] for name, field in required.items()} | {"note": "Hera asked for it."}
     post = extend_schema(
         operation_id=f"{verb}_mail",
         tags=["Mails"],
@@ -235,13 +246,31 @@ reprocess = _steering(
     "reprocess",
     "Reprocess a mail",
     "A mail that was discarded, has expired, waits to retry or is held begins again with all accounts, "
-    "with the same id and Message-ID. One whose outcome is unknown must be settled instead.",
+    "with the same id and Message-ID. One whose outcome is unknown must be settled instead. `via` or `not_tried` bind it "
+    "to some accounts, in all rounds; 409 `no_account_left` says that it was tried with every one that can be used.",
+    optional={
+        "via": {
+            "type": ["string", "null"],
+            "maxLength": MAX_NAME,
+            "description": "Only through this account.",
+        },
+        "not_tried": {
+            "type": ["boolean", "null"],
+            "description": "Only through accounts that it has no attempt on record with. Not beside `via`.",
+        },
+    },
 )
 settle = _steering(
     "settle",
     "Settle a mail",
     "Say what became of a held mail whose outcome is unknown: `sent` ends it, `not-sent` queues it for the next account.",
-    outcome={"type": "string", "enum": [Action.SENT.value, Action.NOT_SENT.value], "description": "What happened."},
+    required={
+        "outcome": {
+            "type": "string",
+            "enum": [Action.SENT.value, Action.NOT_SENT.value],
+            "description": "What happened.",
+        },
+    },
 )
 events = extend_schema_view(
     get=extend_schema(

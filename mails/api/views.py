@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mails import actions, intake, lifecycle, pauses
-from mails.actions import Gone, NotPossible
+from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope
 from mails.intake import (
@@ -103,12 +103,19 @@ class Steering(Resource):
         by = client_events.recorded_by(_key(request), request.user)
         wanted = steering.parse(self.verb, _body(request))
         try:
-            acted = actions.act(mail.pk, Order(wanted.action, by, wanted.note))
+            acted = actions.act(mail.pk, Order(wanted.action, by, wanted.note, how=wanted.how))
         except Gone:
             raise Http404 from None
+        except CannotBeUsed as wrong:
+            detail = f"No account '{wrong.account}' can be used: there is none of this name, or it takes no mail."
+            faults = [
+                Fault(detail, "invalid", "/via")
+            ]  # without the names of the others, which may not be this key's to see
+            raise Problem(400, "invalid_action", "Nothing was done; see errors.", errors=faults) from None
         except NotPossible as too_late:
             extra = {"state": too_late.mail.status, "possible": steering.verbs(too_late.possible)}
-            raise Problem(409, "not_possible", str(too_late), extra=extra) from None
+            code = "no_account_left" if isinstance(too_late, NoAccountLeft) else "not_possible"
+            raise Problem(409, code, str(too_late), extra=extra) from None
         body = representation.mail(acted.mail, request, pauses.over(acted.mail))
         return Response(body, status=202 if acted.wished else 200)
 

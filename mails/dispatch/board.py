@@ -25,7 +25,7 @@ from providers.circuit_breaker import Snapshot, Tally
 from providers.models import Breaker
 from providers.outcomes import Accepted, Refused
 from providers.registry import Candidate
-from providers.routing import Choice
+from providers.routing import NO_BOUNDS, Bounds, Choice
 
 log = structlog.get_logger(__name__)
 
@@ -140,8 +140,8 @@ class Board:
         usable = [one for one in self.candidates if one.enabled and one.configured]
         return max(1, self._places // 2) if len(usable) > 1 else None
 
-    def choose(self, tried: Sequence[str], now: dt.datetime, *, first: bool) -> Choice:
-        """Choose an account for a mail that these have refused.
+    def choose(self, tried: Sequence[str], now: dt.datetime, *, first: bool, bounds: Bounds = NO_BOUNDS) -> Choice:
+        """Choose an account for a mail that these have refused, and that may go only through some.
 
         A mail that already holds a place may use it with any account; only the `first` choice is bound to an
         account's share of the places.
@@ -151,6 +151,7 @@ class Board:
             now=now,
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             tried=tried,
+            bounds=bounds,
             in_flight=self._in_flight,
             places=self._share() if first else None,
             permits=self._granted,
@@ -182,9 +183,9 @@ class Turn:
         self._now = now
         self._before: dict[int, Snapshot] = {}  # breakers from which it takes something, as they were
 
-    def choose(self, tried: Sequence[str], *, first: bool) -> Choice:
+    def choose(self, tried: Sequence[str], *, first: bool, bounds: Bounds = NO_BOUNDS) -> Choice:
         """Choose an account as `Board.choose` does, and note what `taking` has to take for it."""
-        choice = self._board.choose(tried, self._now, first=first)
+        choice = self._board.choose(tried, self._now, first=first, bounds=bounds)
         candidate = choice.candidate
         if candidate is not None and (choice.probe or candidate.config.rate):
             self._before.setdefault(candidate.id, candidate.breaker)

@@ -14,11 +14,12 @@ from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptO
 from mails.models import Mail
 from mails.states import LAST_CHANCE, Policy, RecipientState, Status
 from mercury.lib import recordset
-from mercury.lib.recordset import as_time, as_uuid
+from mercury.lib.recordset import as_json, as_time, as_uuid
+from providers.routing import NO_BOUNDS, Bounds
 
 SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for so long is taken for lost
 MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
-_READ = ("id", "sender", "subject", "policy", "expires_at", *STATE_COLUMNS)
+_READ = ("id", "sender", "subject", "policy", "expires_at", "bounds", *STATE_COLUMNS)
 
 
 class RecipientInHand(NamedTuple):
@@ -42,6 +43,7 @@ class MailInHand(NamedTuple):
     expires_at: dt.datetime
     recipients: tuple[RecipientInHand, ...]
     state: MailState
+    bounds: Bounds = NO_BOUNDS
 
     @property
     def is_suspect(self) -> bool:
@@ -151,6 +153,7 @@ def _loaded(*row: Any) -> MailInHand:
             for pk, address, state, reason in orjson.loads(recipients or "[]")
         ),
         state=state_of(mail),
+        bounds=Bounds.of(as_json(mail["bounds"])) if mail["bounds"] else NO_BOUNDS,
     )
 
 

@@ -473,7 +473,7 @@ class Drain:
             return steps.expired(draft, now_ns=now_ns)
         if self._stopping.is_set() and not first:
             return steps.handed_back(draft, now_ns=now_ns)
-        choice = turn.choose(draft.state.tried, first=first)
+        choice = turn.choose(draft.state.tried, first=first, bounds=draft.mail.bounds)
         if choice.candidate is None:
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
             return steps.left_over(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)

@@ -13,7 +13,7 @@ from mails.dispatch.claim import MailInHand
 from mails.lifecycle import AttemptClosed, AttemptOpened, EventDraft, MailState, RecipientSettled, Step, at_rest
 from mails.models import uuid7
 from mails.orders import Evidence, Order, who_got_it
-from mails.states import Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mails.states import NEVER_CALLED, Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib import database_clock
 from mercury.lib.durations import words
 from providers.account import AccountConfig
@@ -22,7 +22,7 @@ from providers.routing import Choice
 
 NOT_CALLED = Refused(
     Fault.RATE,  # transient, and no account's fault
-    reason_code="not-called",
+    reason_code=NEVER_CALLED,
     reason="This worker could not be sure of its lease any more, so it did not call the provider.",
     asked=False,
 )
@@ -420,6 +420,7 @@ def _discarded(draft: Draft, info: str, now_ns: int) -> Step:
         "faults": list(draft.state.faults),
         "tried": list(draft.state.tried),
         "rounds": draft.state.round,
+        **draft.mail.bounds.as_blob(),
     }
     after = at_rest(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
     return _given_up(draft, reason).finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))

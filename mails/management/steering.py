@@ -50,7 +50,7 @@ class SteeringCommand(commands.MercuryCommand):
         named = bool(options["ids"])
         mails = _chosen(order.action, options)
         also = tuple(Also) if named or options.get("reason") else ()
-        survey = actions.survey(order.action, mails, also=also, limit=options.get("limit"))
+        survey = actions.survey(order.action, mails, how=order.how, also=also, limit=options.get("limit"))
         _announce(out, survey, order)
         if not survey.eligible or options["dry_run"]:
             out.document(_document(order, survey, Tally(), dry_run=options["dry_run"]))
@@ -131,6 +131,8 @@ def _announce(out: commands.Output, survey: Survey, order: Order) -> None:
             tones={one.forecast: one.tone for one in survey.causes},
             empty="There is no such mail." if not survey.left_out else "None of these can be taken.",
         )
+    if survey.eligible and order.action == Action.REPROCESS:
+        out.say(f"They begin again {order.how.words}, {actions.pace(len(survey.eligible), order.how)}")
     for why, count in survey.left_out.most_common():
         cure = ": name it by its id" if why == Also.DOUBTFUL.label else ""
         out.say(f"{count} left out: {why}{cure}.", tone="waiting")
@@ -143,6 +145,7 @@ def _told(action: Action, tally: Tally) -> str:
 def _document(order: Order, survey: Survey, tally: Tally, *, dry_run: bool) -> dict[str, object]:
     return {
         "action": order.action,
+        **({"how": order.how.as_text() or "all"} if order.action == Action.REPROCESS else {}),
         "dry_run": dry_run,
         "eligible": len(survey.eligible),
         "causes": [{"cause": one.words, "mails": one.mails, "forecast": one.forecast} for one in survey.causes],

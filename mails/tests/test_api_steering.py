@@ -84,6 +84,40 @@ def test_an_unknown_outcome_must_be_settled(olympus):
     assert answer.json()["outcomes"][0]["state"] == "accepted"
 
 
+def discarded(client, account):
+    account.refuse(400)
+    mail = posted(client)
+    drain()
+    account.behave()
+    return mail
+
+
+@pytest.mark.parametrize("body", [{"not_tried": True}, {"via": "hades"}])
+def test_a_client_sends_a_mail_anew_through_some_accounts(body, olympus, hades):
+    client = caller()
+    hades.disable()
+    mail = discarded(client, olympus)
+    hades.enable()
+
+    answer = steer(client, mail, "reprocess", body)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+    assert drain() == 1
+    assert client.get(f"{MAILS}{mail.pk}").json()["provider"] == "hades"
+    assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
+
+
+def test_no_account_left_is_a_409_that_names_the_reason(olympus):
+    client = caller()
+    mail = discarded(client, olympus)
+
+    found = problem(steer(client, mail, "reprocess", {"not_tried": True}), 409, "no_account_left")
+
+    assert (found["state"], found["possible"]) == ("discarded", ["reprocess"])
+    assert "the mail was tried with olympus" in found["detail"]
+    assert steer(client, mail, "reprocess", {"via": None, "not_tried": False}).status_code == 200
+
+
 def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
     client = caller()
     mail = posted(client)
@@ -106,6 +140,12 @@ def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
         ("settle", {}, "/outcome"),
         ("settle", {"outcome": ["sent"]}, "/outcome"),
         ("cancel", {"outcome": "sent"}, "/outcome"),
+        ("cancel", {"via": "olympus"}, "/via"),
+        ("reprocess", {"via": 7}, "/via"),
+        ("reprocess", {"via": "x" * 65}, "/via"),
+        ("reprocess", {"via": "charon"}, "/via"),
+        ("reprocess", {"not_tried": "yes"}, "/not_tried"),
+        ("reprocess", {"via": "charon", "not_tried": True}, "/not_tried"),
     ],
 )
 def test_a_wrong_body_is_named_and_nothing_is_done(verb, body, pointer):

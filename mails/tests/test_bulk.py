@@ -13,7 +13,7 @@ from mails import bulk
 from mails.admin import export
 from mails.dispatch import poll
 from mails.models import BulkOrder, Mail
-from mails.orders import Order
+from mails.orders import EVERY_ACCOUNT, How, Order
 from mails.search import Filter
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
@@ -37,8 +37,8 @@ def discarded(**changes):
     return reloaded(mail)
 
 
-def asked(action=Action.REPROCESS, selected=None, **more):
-    order = Order(action, "user:hermes", "mended")
+def asked(action=Action.REPROCESS, selected=None, how=EVERY_ACCOUNT, **more):
+    order = Order(action, "user:hermes", "mended", how=how)
     return bulk.ask(order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more)
 
 
@@ -201,6 +201,62 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "Reprocess: Discarded" in operator.get(reverse("admin:mails_bulkorder_changelist")).text
 
 
+def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator, olympus, hades):
+    hades.disable()
+    mails = [a_mail(), a_mail()]
+    olympus.refuse(400)
+    drain()
+    hades.enable()
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded"
+
+    looked = operator.post(url, {"how": "not-tried", "look": "1"}, follow=True)
+    there = looked.redirect_chain[0][0]
+    told = operator.post(there, {"how": "not-tried", "note": "hades is back"}, follow=True).text
+
+    assert there == f"{url}&how=not-tried"
+    assert "may go out: hades did not see it yet" in looked.text
+    assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text
+    assert "Reprocess: no mail can be taken" in operator.get(url).text
+    assert "They begin again only through accounts not tried yet." in told
+    assert "2 queued, 0 left out." in told
+    assert drain() == 2
+    assert len(hades.inbox()) == 2
+    assert {mail.events.get(event="REPROCESS").created_by for mail in mails} == {"user:hermes"}
+
+
+def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(operator, olympus, hades):
+    hades.disable()
+    tried_by_all = a_mail()
+    olympus.refuse(400)
+    drain()
+    hades.enable()
+    untried = discarded()
+    hades.disable()
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded&how=not-tried"
+
+    page = operator.get(url).text
+    order = done(asked(how=How(not_tried=True)))
+
+    assert "<strong>1 left out:</strong> every account that can be used was tried before: none is left." in page
+    assert "1 of 1 accounts not tried yet take mail" in page
+    assert order.left_out == {"every account that can be used was tried before: none is left": 1}
+    assert (reloaded(tried_by_all).status, reloaded(untried).status) == (Status.DISCARDED, Status.QUEUED)
+
+
+def test_an_order_in_the_background_keeps_its_choice_of_accounts(operator, olympus, hades, monkeypatch):
+    monkeypatch.setattr("mails.admin.bulk.AT_ONCE", 1)
+    mails = [discarded(), discarded()]
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&how=via&via=hades"
+
+    told = operator.post(url, {"how": "via", "via": "hades"}, follow=True).text
+    bulk.turn()
+
+    assert "They begin again through hades only." in told
+    assert [reloaded(mail).bounds for mail in mails] == [{"via": "hades"}] * 2
+    assert drain() == 2
+    assert len(hades.inbox()) == 2
+
+
 def test_ticked_mails_alone_are_taken(operator, olympus):
     mail, other = discarded(), discarded()
     url = f"{MAILS}bulk/?action=reprocess&mail={mail.pk}&mail=zeus"
@@ -272,8 +328,8 @@ def test_what_is_not_for_many_is_a_404(operator, query):
 def test_no_selection_breaks_the_pages(operator, value):
     a_mail()
 
-    for name in ("state", "app", "age", "q", "mail", "also"):
-        for url in (f"bulk/?action=cancel&scope=all&{name}={value}", f"export/?scope=all&{name}={value}"):
+    for name in ("state", "app", "age", "q", "mail", "also", "how", "how=via&via"):
+        for url in (f"bulk/?action=reprocess&scope=all&{name}={value}", f"export/?scope=all&{name}={value}"):
             assert operator.get(f"{MAILS}{url}").status_code in (200, 302), url
 
 

@@ -128,17 +128,50 @@ def test_reprocess_leaves_out_what_may_have_been_sent_unless_it_is_named(olympus
 
 def test_reprocess_via_one_account(olympus, hades, settings):
     settings.MERCURY_ROUNDS = 1
-    olympus.refuse(503)
-    hades.refuse(503)
-    mail = a_mail()
-    drain()
+    hades.disable()
+    mail = discarded(olympus, 503)
+    hades.enable()
     olympus.behave()
-    hades.behave()
 
-    run("reprocess", str(mail.pk), "--via", "hades", "--yes")
+    ran = run("reprocess", str(mail.pk), "--via", "hades", "--yes")
 
-    assert reloaded(mail).tried == ["olympus"]
-    assert '"left_out": ["olympus"]' in mail.events.last().blob
+    assert "likely to go out: hades takes mail" in ran.out
+    assert "They begin again through hades only, as fast as the accounts' limits allow." in ran.out
+    assert '"via": "hades"' in mail.events.last().blob
+    assert drain() == 1
+    assert len(hades.inbox()) == 1
+
+
+def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
+    hades.disable()
+    mail = discarded(olympus, 400)
+    hades.enable()
+
+    words = ("reprocess", "--state", "discarded", "--not-tried")
+    looked = run(*words, "--dry-run", "--json").document
+    ran = run(*words, "--yes")
+
+    assert (looked["how"], looked["eligible"]) == ("not-tried", 1)
+    assert looked["causes"][0]["forecast"] == "may go out: hades did not see it yet"
+    assert "They begin again only through accounts not tried yet, as fast" in ran.out
+    assert drain() == 1
+    assert len(hades.inbox()) == 1
+    assert '"left_out": ["olympus"]' in mail.events.get(event="REPROCESS").blob
+
+
+def test_reprocess_leaves_out_what_every_account_was_tried_for(olympus):
+    discarded(olympus, 400)
+
+    ran = run("reprocess", "--state", "discarded", "--not-tried", "--yes", "--json")
+
+    assert ran.document["left_out_because"] == {"every account that can be used was tried before: none is left": 1}
+    assert ran.document["done"] == 0
+
+
+def test_one_account_and_those_not_tried_yet_do_not_go_together(olympus):
+    ran = run("reprocess", "--state", "discarded", "--via", "olympus", "--not-tried")
+
+    assert "not allowed with argument --via" in ran.error
 
 
 def test_an_unknown_outcome_is_settled(olympus, hades):

@@ -7,26 +7,28 @@ import json
 import pytest
 
 from mails import actions, house, orders
-from mails.actions import NotPossible
-from mails.dispatch import claim, sweep
+from mails.actions import CannotBeUsed, NoAccountLeft, NotPossible
+from mails.dispatch import claim, steps, sweep
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import Result
 from mails.models import HouseHold, Mail
-from mails.orders import Order
+from mails.orders import How, Order
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib import database_clock
+from providers import registry
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ACCEPTED = Accepted("id-1", 250)
 REFUSED = Refused(Fault.PROVIDER, "http-503", "Come back later.", 503)
+NOT_TRIED = How(not_tried=True)
 UNKNOWN = Unknown("read-timeout", "No answer came.")
 
 
-def ask(mail, action, by="hermes", note=""):
-    return actions.act(mail.pk, Order(action, by, note))
+def ask(mail, action, by="hermes", note="", **more):
+    return actions.act(mail.pk, Order(action, by, note, **more))
 
 
 class Handed:
@@ -203,6 +205,129 @@ def test_a_discarded_mail_begins_again_with_all_accounts(olympus, settings):
     assert [one.state for one in mail.recipients.all()] == [RecipientState.PENDING]
     assert drain() == 1
     assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED]
+
+
+def given_up(olympus, hades, status=400):
+    """A mail that olympus refused, when hades took no mail."""
+    olympus.refuse(status)
+    hades.disable()
+    mail = a_mail()
+    drain()
+    assert reloaded(mail).status == Status.DISCARDED
+    hades.enable()
+    olympus.behave()
+    return mail
+
+
+def accounts_of(mail):
+    return list(mail.attempts.order_by("number").values_list("account", flat=True))
+
+
+def considered(mail):
+    """Why each account was or was not chosen at the last hand-over."""
+    ready = json.loads(mail.events.filter(event="READY TO SEND").last().blob)
+    return {one["account"]: one["note"] for one in ready["considered"]}
+
+
+def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, hades):
+    mail = given_up(olympus, hades)
+
+    ask(mail, Action.REPROCESS, note="hades is back", how=NOT_TRIED)
+
+    assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "left_out": ["olympus"]}
+    assert drain() == 1
+    assert accounts_of(mail) == ["olympus", "hades"]
+    assert considered(mail)["olympus"] == "already tried before it was sent anew"
+    assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
+
+
+@pytest.mark.parametrize("how", [NOT_TRIED, How(via="hades")])
+def test_the_choice_of_accounts_holds_in_all_rounds(how, olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.refuse(503)
+    ask(mail, Action.REPROCESS, how=how)
+    drain()
+    assert (reloaded(mail).status, reloaded(mail).round) == (Status.WAITING, 2)
+    hades.behave()
+
+    ask(mail, Action.RETRY)
+
+    assert drain() == 1
+    assert accounts_of(mail) == ["olympus", "hades", "hades"]
+
+
+def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.refuse(400)
+
+    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    drain()
+
+    assert (last_blob(mail)["tried"], last_blob(mail)["left_out"]) == (["hades"], ["olympus"])
+    with pytest.raises(NoAccountLeft, match="the mail was tried with hades and olympus"):
+        ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    assert reloaded(mail).status == Status.DISCARDED
+
+
+def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
+    mail = given_up(olympus, hades)
+    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    ask(mail, Action.HOLD)
+    ask(mail, Action.RELEASE)
+    assert reloaded(mail).bounds == {"left_out": ["olympus"]}
+    ask(mail, Action.HOLD)
+    hades.disable()
+
+    ask(mail, Action.REPROCESS)
+
+    assert reloaded(mail).bounds is None
+    assert drain() == 1
+    assert accounts_of(mail) == ["olympus", "olympus"]
+
+
+@pytest.mark.parametrize("name", ["hades", "charon"])
+def test_a_mail_is_not_sent_through_an_account_that_takes_none(name, olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.disable()
+
+    with pytest.raises(CannotBeUsed, match=f"No account '{name}' can be used. Those that can: olympus"):
+        ask(mail, Action.REPROCESS, how=How(via=name))
+
+    assert reloaded(mail).status == Status.DISCARDED
+
+
+def test_a_disabled_account_is_none_that_is_left(olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.disable()
+
+    with pytest.raises(NoAccountLeft, match="the mail was tried with olympus"):
+        ask(mail, Action.REPROCESS, how=NOT_TRIED)
+
+
+def test_an_account_that_was_not_called_after_all_counts_as_not_tried(olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.disable()
+    mail.attempts.update(reason_code=steps.NOT_CALLED.reason_code)
+
+    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+
+    assert drain() == 1
+    assert len(olympus.inbox()) == 1
+
+
+@pytest.mark.parametrize("how", [How(), NOT_TRIED, How(via="hades")])
+def test_a_choice_of_accounts_reads_as_it_was_written(how):
+    assert How.parse(how.as_text()) == how
+
+
+def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
+    assert actions.pace(90, How()) == "as fast as the accounts' limits allow."
+    registry.update(olympus.account, rate=1.0, by="test")
+    registry.update(hades.account, rate=2.0, by="test")
+
+    assert "3 a second, so about 30 s" in actions.pace(90, How())
+    assert "2 a second, so about 45 s" in actions.pace(90, How(via="hades"))
+    assert actions.pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
 
 
 def test_an_expired_mail_has_the_time_of_a_new_one(olympus):

@@ -234,3 +234,76 @@ def test_a_mail_that_is_removed_while_it_is_acted_on_is_not_found(door, operator
     }[door]()
 
     assert answer.status_code == 404
+
+
+@pytest.fixture
+def given_up(olympus, hades):
+    """A mail that olympus refused, when hades took no mail."""
+    olympus.refuse(400)
+    hades.disable()
+    mail = a_mail()
+    drain()
+    hades.enable()
+    olympus.behave()
+    return mail
+
+
+@pytest.mark.parametrize(
+    ("query", "posted", "words"),
+    [
+        ("", {"how": "all"}, "begins again through all accounts."),
+        ("?how=not-tried", {"how": "not-tried", "via": ""}, "begins again only through accounts not tried yet."),
+        ("?how=via&via=hades", {"how": "via", "via": "hades"}, "begins again through hades only."),
+    ],
+)
+def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted, words, operator, given_up):
+    url = action(given_up, "reprocess") + query
+
+    page = operator.get(url).text
+    told = operator.post(url, posted | {"note": "Mended"}, follow=True).text
+
+    assert words.removeprefix("begins again ").rstrip(".") in page
+    assert f"The mail is queued, and {words}" in told
+    assert "Mended" in told
+    assert drain() == 1
+
+
+def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, given_up, hades):
+    url = action(given_up, "reprocess")
+
+    looked = operator.post(url, {"how": "not-tried", "look": "1"}, follow=True)
+    changed = operator.post(url, {"how": "via", "via": "hades"}, follow=True)
+
+    assert looked.redirect_chain == [(f"{url}?how=not-tried", 302)]
+    assert "but hades did not see it yet, and may take it" in looked.text
+    assert "Nothing was done yet" not in looked.text
+    assert changed.redirect_chain == [(f"{url}?how=via&via=hades", 302)]
+    assert "Nothing was done yet: the choice was changed. This is its forecast, through hades only." in changed.text
+    assert "<option selected>hades</option>" in changed.text
+    assert reloaded(given_up).status == Status.DISCARDED
+
+
+def test_a_choice_without_an_account_does_nothing(operator, given_up):
+    url = action(given_up, "reprocess")
+
+    unnamed = operator.post(url, {"how": "via", "via": ""}, follow=True)
+    unknown = operator.get(f"{url}?how=via&via=charon", follow=True)
+
+    assert "choose the account to go through" in unnamed.text
+    assert "No account &#x27;charon&#x27; can be used." in unknown.text
+    assert unknown.redirect_chain == [(url, 302)]
+    assert reloaded(given_up).status == Status.DISCARDED
+
+
+def test_where_no_account_is_left_nothing_can_be_confirmed(operator, given_up, hades):
+    hades.disable()
+    url = f"{action(given_up, 'reprocess')}?how=not-tried"
+
+    page = operator.get(url).text
+    told = operator.post(url, {"how": "not-tried"}, follow=True).text
+
+    assert "the mail was tried with olympus" in page
+    assert "Reprocess the mail</button>" not in page
+    assert "Show its forecast" in page
+    assert "the mail was tried with olympus" in told
+    assert reloaded(given_up).status == Status.DISCARDED

@@ -11,6 +11,7 @@ from providers.account import AccountConfig
 from providers.circuit_breaker import Snapshot
 from providers.models import BreakerMode, BreakerState
 from providers.registry import Candidate
+from providers.routing import NO_BOUNDS, Bounds
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
 
@@ -20,12 +21,13 @@ def account(name, *, weight=1, rate=None, enabled=True, configured=True, **break
     return Candidate(hash(name), config, enabled, configured, Snapshot(account_id=1, **breaker))
 
 
-def choose(*candidates, draw=0.0, tried=(), in_flight=None, places=None, permits=None):
+def choose(*candidates, draw=0.0, tried=(), bounds=NO_BOUNDS, in_flight=None, places=None, permits=None):
     return routing.choose(
         candidates,
         now=NOW,
         draw=draw,
         tried=tried,
+        bounds=bounds,
         in_flight=in_flight or {},
         places=places,
         permits=permits or {},
@@ -83,6 +85,21 @@ def test_who_was_tried_in_this_round_is_left_out():
 
     assert choice.candidate.config.name == "olympus"
     assert note(choice, "hades") == "already tried in this round"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reason"),
+    [
+        (Bounds(via="olympus"), "the mail is to go through olympus only"),
+        (Bounds(left_out=("hades",)), "already tried before it was sent anew"),
+    ],
+)
+def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(bounds, reason):
+    choice = choose(account("olympus", mode=BreakerMode.OPEN), account("hades", **OPEN), bounds=bounds)
+
+    assert (choice.candidate, choice.free_at) == (None, None)
+    assert note(choice, "hades") == reason
+    assert Bounds.of(bounds.as_blob()) == bounds
 
 
 def test_an_account_has_its_share_of_the_places():

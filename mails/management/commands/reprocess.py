@@ -5,19 +5,21 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from mails import actions
+from mails.actions import CannotBeUsed
 from mails.management.steering import SteeringCommand
-from mails.orders import Order
+from mails.orders import How, Order
 from mails.states import Action
 from mercury.lib.commands import Exit
-from providers import registry
 
 
 class Command(SteeringCommand):
     """Reprocess mails."""
 
     help = (
-        "Send mails anew that were discarded, have expired, wait or are held, through all accounts. Left out unless "
-        "named by id or --reason: mails that may have been sent already, and those refused for their own sake. "
+        "Send mails anew that were discarded, have expired, wait or are held, through all accounts unless an option "
+        "says through which. Left out unless named by id or --reason: mails that may have been sent already, and those "
+        "refused for their own sake, where no account is named that did not see them yet. "
         "One that is held for its unknown outcome must be settled instead."
     )
     action = Action.REPROCESS
@@ -25,17 +27,17 @@ class Command(SteeringCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
-        parser.add_argument("--via", metavar="ACCOUNT", help="Through this account in the first round.")
+        through = parser.add_mutually_exclusive_group()
+        through.add_argument("--via", metavar="ACCOUNT", help="Through this account only, in all rounds.")
+        through.add_argument(
+            "--not-tried", action="store_true", help="Only through accounts that a mail has no attempt on record with."
+        )
 
     def order(self, options: dict[str, Any]) -> Order:
-        """The order, with the accounts that the first round leaves out."""
-        order = super().order(options)
-        if not options["via"]:
-            return order
-        usable = [one.config.name for one in registry.candidates() if one.enabled and one.configured]
-        if options["via"] not in usable:
-            raise CommandError(
-                f"No account '{options['via']}' can be used. Those that can: {', '.join(usable) or 'none'}.",
-                returncode=Exit.WRONG_USE,
-            )
-        return replace(order, left_out=tuple(name for name in usable if name != options["via"]))
+        """The order, with the accounts that it goes through."""
+        how = How(not_tried=options["not_tried"], via=options["via"] or "")
+        try:
+            actions.check(how)
+        except CannotBeUsed as wrong:
+            raise CommandError(str(wrong), returncode=Exit.WRONG_USE) from None
+        return replace(super().order(options), how=how)
