@@ -27,7 +27,7 @@ from providers.outcomes import Fault
 PERIOD = dt.timedelta(hours=24)
 RECENT = dt.timedelta(minutes=5)
 SLACK = dt.timedelta(minutes=1)  # between the clocks of two machines
-COUNTED_AT_MOST = 10_000  # mails that are looked at for the links of the banner
+COUNTED_AT_MOST = 5000  # mails; more are told as so many and more
 _KINDS = {
     Fault.MESSAGE: "for the mail's sake",
     Fault.ACCOUNT: "for the account's",
@@ -155,10 +155,11 @@ def _refused(mine: ProviderFigures | None, recent: ProviderFigures | None) -> Fa
 
 
 def _unknown(name: str, mine: ProviderFigures | None) -> Fact:
-    held = Mail.objects.filter(search.STATES["unknown"][1], provider=name)[: COUNTED_AT_MOST + 1].count()
+    held = Mail.objects.filter(search.STATES["unknown"][1], provider=name)[:COUNTED_AT_MOST].count()
     count = mine.unknown if mine else 0
     if held:
-        return Fact("Outcome unknown", f"{count:,}", f"{_counted(held)} held", _list(name, "unknown"))
+        words = _mails(held, "+" if held == COUNTED_AT_MOST else "")
+        return Fact("Outcome unknown", f"{count:,}", f"{words} held", _list(name, "unknown"))
     return Fact("Outcome unknown", f"{count:,}", "none waits for evidence")
 
 
@@ -230,16 +231,28 @@ def _last_calls(found: Last) -> LastCalls:
         sentence=_sentence(found),
         legend=list(OUTCOMES.values()),
         x_labels=[(chart.columns[number], f"{told[number].attempt.opened_at:%H:%M:%S}") for number in some],
-        y_labels=[(tick.at, durations.words(tick.value)) for tick in chart.rows],
+        y_labels=[(tick.at, _tick(tick.value)) for tick in chart.rows],
     )
 
 
 def _call(attempt: Attempt, x: float, y: float) -> Call:
     look = OUTCOMES[attempt.state]
-    took = "–" if attempt.latency_ms is None else durations.words(attempt.latency_ms / 1000)
+    took = _took(attempt.latency_ms)
+    after = "" if attempt.latency_ms is None else f" after {took}"
     why = f", {attempt.reason_code}" if attempt.reason_code else ""
-    title = f"{attempt.opened_at.day} {attempt.opened_at:%b, %H:%M:%S} UTC: {look.words} after {took}{why}"
+    title = f"{attempt.opened_at.day} {attempt.opened_at:%b, %H:%M:%S} UTC: {look.words}{after}{why}"
     return Call(attempt, look, took, title, round(x, 2), y)
+
+
+def _took(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "–"
+    return durations.words(milliseconds / 1000) if milliseconds else "< 1 ms"
+
+
+def _tick(seconds: float) -> str:
+    """A mark of the axis; also those below a millisecond."""
+    return durations.words(seconds) if seconds >= 0.001 else f"{seconds * 1000:g} ms"
 
 
 def _sentence(found: Last) -> str:
@@ -278,16 +291,19 @@ def _picture(name: str, points: Sequence[Point]) -> Picture:
 
 
 def _failed(name: str, breaker: Snapshot) -> list[Link]:
-    """Reads at most so many mails along the index of accounts; what came in before the trouble began is not meant."""
+    """Looks at the newest mails of the account, as many as are counted; what came in before the trouble is not meant."""
     if breaker.opened_at is None:
         return []
     since = (breaker.opened_at - SLACK).replace(second=0, microsecond=0)
     mails = Mail.objects.filter(provider=name, pk__gte=first_id(since)).order_by("-pk")[:COUNTED_AT_MOST]
-    counts = mails.aggregate(**{state: Count("pk", filter=Q(search.STATES[state][1])) for state in _NOT_SENT})
+    counts = mails.aggregate(
+        all=Count("pk"), **{state: Count("pk", filter=Q(search.STATES[state][1])) for state in _NOT_SENT}
+    )
+    more = "+" if counts["all"] == COUNTED_AT_MOST else ""
     found = [(state, words) for state, words in _NOT_SENT.items() if counts[state]]
     return [
         Link(
-            f"{'' if number else 'Show the '}{_mails(counts[state])} {words}",
+            f"{'' if number else 'Show the '}{_mails(counts[state], more)} {words}",
             _list(name, state, q=f"after:{since:%Y-%m-%dT%H:%M}"),
         )
         for number, (state, words) in enumerate(found)
@@ -298,9 +314,5 @@ def _list(name: str, state: str, **more: str) -> str:
     return f"{reverse('admin:mails_mail_changelist')}?{urlencode({'account': name, 'state': state, **more})}"
 
 
-def _mails(count: int) -> str:
-    return f"{count:,} mail{'' if count == 1 else 's'}"
-
-
-def _counted(count: int) -> str:
-    return f"{COUNTED_AT_MOST:,}+ mails" if count > COUNTED_AT_MOST else _mails(count)
+def _mails(count: int, more: str = "") -> str:
+    return f"{count:,}{more} mail{'' if count == 1 and not more else 's'}"

@@ -126,9 +126,21 @@ def test_the_last_calls_are_drawn_told_and_listed(operator, olympus):
     page = page_of(operator, olympus)
 
     assert "The last 2 calls: 1 accepted, 1 refused." in page
-    assert re.search(r'<g class="tone-bad"><title>[^<]+ UTC: refused after \d+ ms, http-503</title><rect', page)
+    assert re.search(r'<g class="tone-bad"><title>[^<]+ UTC: refused after [^<]+ ms, http-503</title><rect', page)
     assert f'<a href="/admin/mails/mail/{sent.pk}/change/">Invoice &lt;b&gt;</a>' in page
     assert page.count("As a table") == 2
+
+
+def test_a_call_that_took_no_millisecond_and_one_whose_end_is_not_known_are_told(olympus):
+    mail = a_mail()
+    for latency_ms in (0, None, 1, 2400):
+        Attempt.objects.filter(pk=called("olympus", mail).pk).update(latency_ms=latency_ms)
+
+    last = account_figures.read(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+
+    assert [call.took for call in last.calls] == ["< 1 ms", "–", "1 ms", "2.4 s"]
+    assert last.calls[1].title == "24 Nov, 12:03:20 UTC: accepted"
+    assert last.y_labels[0][1] == "0.1 ms"
 
 
 def test_the_last_calls_of_an_account_that_rests_are_found_behind_those_of_others(olympus, hades, monkeypatch):
@@ -172,6 +184,19 @@ def test_the_banner_of_an_open_breaker_leads_to_the_mails_that_wait(operator, ol
 
     assert words == "Show the 2 mails waiting to be retried"
     assert listed.count('class="subject"') == 2
+
+
+def test_numbers_that_were_not_counted_to_the_end_say_so(operator, olympus, monkeypatch):
+    monkeypatch.setattr(account_figures, "COUNTED_AT_MOST", 2)
+    Breaker.objects.update(state="open", opened_at=dt.datetime.now(dt.UTC), open_until=NOON + 365_000 * HOUR)
+    for _ in range(3):
+        a_mail()
+    Mail.objects.update(status="held", reason_code="outcome-unknown", next_attempt_at=None, provider="olympus")
+
+    page = page_of(operator, olympus)
+
+    assert "Show the 2+ mails held, outcome unknown" in page
+    assert ">2+ mails held</a>" in page
 
 
 @pytest.mark.django_db(transaction=True)
