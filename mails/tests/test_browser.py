@@ -270,11 +270,18 @@ def test_mails_are_reprocessed_in_bulk(visitor):
     expect(page.get_by_text("3 of 3 ticked")).to_be_visible()
     page.get_by_role("button", name="For all 3 that match").click()
     expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts take mail")
+    page.get_by_role("radio", name="All accounts anew").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("radio", name="Only accounts not tried yet")).to_be_checked()
+    page.get_by_role("button", name="Reprocess 3 mails").click()
+    expect(page.get_by_text("Nothing was done yet: the choice was changed.")).to_be_visible()
+    expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts not tried yet")
     page.fill("#id_note", "olympus is back")
     page.get_by_role("button", name="Reprocess 3 mails").click()
 
     expect(page.get_by_text("3 queued, 0 left out.")).to_be_visible()
     expect(page.get_by_text("“olympus is back”")).to_be_visible()
+    expect(page.get_by_text("They begin again only through accounts not tried yet.")).to_be_visible()
     assert set(Mail.objects.values_list("status", flat=True)) == {"queued"}
 
 
@@ -485,6 +492,8 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     olympus.lose_answer()
     unknown = a_mail(policy="at-most-once")
     drained_beside()
+    given_up = a_mail()
+    Mail.objects.filter(pk=given_up.pk).update(status="discarded", next_attempt_at=None)
     queued = a_mail()
     order = bulk.ask(Order(Action.HOLD, "user:hermes", "why"), Filter(), at=queued.created_at, words="all mails")
     account = f"/admin/providers/account/{olympus.account.pk}"
@@ -501,6 +510,8 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
         "/admin/mails/mail/",
         "/admin/mails/mail/?q=nobody",
         "/admin/mails/mail/bulk/?action=cancel&scope=all",
+        "/admin/mails/mail/bulk/?action=reprocess&scope=all&how=via&via=olympus",
+        f"/admin/mails/mail/{given_up.pk}/action/reprocess/?how=not-tried",
         f"/admin/mails/bulkorder/{order.pk}/change/",
         "/admin/mails/bulkorder/",
         f"/admin/mails/mail/{sent.pk}/change/",
