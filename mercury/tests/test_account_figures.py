@@ -186,6 +186,16 @@ def test_the_banner_of_an_open_breaker_leads_to_the_mails_that_wait(operator, ol
     assert listed.count('class="subject"') == 2
 
 
+def test_where_all_mails_went_on_the_banner_leads_to_the_calls(operator, olympus):
+    Breaker.objects.update(state="open", opened_at=dt.datetime.now(dt.UTC), open_until=NOON + 365_000 * HOUR)
+    called("olympus", a_mail())
+
+    page = page_of(operator, olympus)
+
+    assert '<a href="#last-calls-table">Show its last calls</a>' in page
+    assert 'id="last-calls-table"' in page
+
+
 def test_numbers_that_were_not_counted_to_the_end_say_so(operator, olympus, monkeypatch):
     monkeypatch.setattr(account_figures, "COUNTED_AT_MOST", 2)
     Breaker.objects.update(state="open", opened_at=dt.datetime.now(dt.UTC), open_until=NOON + 365_000 * HOUR)
