@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -40,6 +41,20 @@ def test_the_admin_is_for_operators(client, operator, url):
     assert client.get(url).status_code == 302
     assert browser_of(zeus()).get(url).status_code == 302
     assert operator.get(url).status_code == 200
+
+
+def test_figures_are_for_those_who_may_see_them():
+    argus = User.objects.create_user("argus", is_staff=True)
+    browser = browser_of(argus)
+
+    assert browser.get("/admin/").url == "/admin/more/"
+    assert [browser.get(f"/admin/{page}/").status_code for page in ("figures", "queues", "more")] == [403, 403, 200]
+    assert "Queues" not in browser.get("/admin/more/").text
+
+    argus.user_permissions.add(Permission.objects.get(codename="view_rollup"))
+    browser = browser_of(User.objects.get(pk=argus.pk))
+
+    assert [browser.get(f"/admin/{page}").status_code for page in ("", "figures/", "queues/")] == [200, 200, 200]
 
 
 def test_there_is_one_log_in_page(client):
