@@ -161,6 +161,9 @@ def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
     while not stopping.is_set():
         connection = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT)
         try:
+            connection.delete(
+                *map(_flag, lanes)
+            )  # of a wake-up that a killed worker took; the drain looks by itself now
             queues = [Queue(lane, connection=connection, serializer=JSONSerializer) for lane in lanes]
             worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer, worker_ttl=60)
             worker.stopping = stopping

@@ -84,6 +84,19 @@ def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything(redis, monke
     assert happened == ["woken", "run"]
 
 
+def test_a_worker_that_starts_makes_up_for_a_wake_up_that_died_with_another(redis, monkeypatch):
+    jobs.wake("text")
+    waiting(redis)[0].delete()  # taken by a worker that was killed
+    stopping = threading.Event()
+    monkeypatch.setattr(jobs.Redis, "from_url", lambda *address, **options: redis)
+    monkeypatch.setattr(LaneWorker, "work", lambda self, **options: stopping.set())
+
+    jobs.work(["text"], stopping=stopping)
+    jobs.wake("text")
+
+    assert len(waiting(redis)) == 1
+
+
 @pytest.fixture
 def signal_handlers():
     """The handlers that a worker puts in place are gone afterwards."""
