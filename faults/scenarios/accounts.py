@@ -99,6 +99,8 @@ def _probes(run: Run) -> list[list[tuple[int, int]]]:
         elif state == "closed" and opened is not None:
             spells.append([call for call in attempts if opened + EDGE < call[0] < moment_ns(created_at)])
             opened = None
+    if opened is not None:  # it ended before the account was well again
+        spells.append([call for call in attempts if opened + EDGE < call[0]])
     return spells
 
 
