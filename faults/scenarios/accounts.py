@@ -1,6 +1,7 @@
 """Providers that misbehave: one hangs, one flaps, answers get lost."""
 
 import threading
+import time
 from collections.abc import Sequence
 
 from faults.database import query
@@ -53,6 +54,7 @@ def flapping(run: Run) -> None:
     spell = 1.5 if run.short else 4.0
     olympus = run.rig.providers["olympus"]
     run.rig.behave(delay_ms=100)
+    began = time.time_ns()
     run.rig.house.manage("providers", "breaker", "olympus", "auto")  # forgets the calls of a scenario before
     run.rig.await_drains()
     over = threading.Event()
@@ -72,35 +74,35 @@ def flapping(run: Run) -> None:
     olympus.behave(answer="ok")
     run.settle()
     run.rig.behave(delay_ms=0)
-    probes = _probes(run)
+    probes = _probes(run, olympus.calls(), since=began)
     run.at_least("times that the breaker opened", len(probes), 1)
     run.figure("probes", sum(len(calls) for calls in probes))
     run.at_most("most probes at once", max((_most_at_once(calls) for calls in probes), default=0), 1)
     run.at_most("unknown outcomes", run.unknowns, 0)
 
 
-def _probes(run: Run) -> list[list[tuple[int, int]]]:
-    """For each time that the account's breaker was open or half-open: when its calls began and ended."""
+def _probes(run: Run, calls: Sequence[tuple[int, int]], *, since: int) -> list[list[tuple[int, int]]]:
+    """For each time that the account's breaker was open or half-open: when its calls began and ended.
+
+    By the provider's own list of calls: a call that a closed breaker let through reaches it after the change was
+    written, while Mercury dates it by the beginning of its claim, which may lie before.
+    """
     rows = query(
         run.rig.database_url,
         "SELECT providers_breakerchange.created_at, state FROM providers_breakerchange JOIN providers_account"
         " ON providers_account.id = account_id WHERE name = 'olympus' ORDER BY providers_breakerchange.id",
     )
-    attempts = [
-        (one.opened, one.closed or one.opened)
-        for mail in run.ledgers.mails.values()
-        for one in mail.attempts
-        if one.account == "olympus"
-    ]
     spells, opened = [], None
-    for created_at, state in rows:
+    for at, state in ((moment_ns(created_at), state) for created_at, state in rows):
+        if at < since:
+            continue
         if state == "open" and opened is None:
-            opened = moment_ns(created_at)
+            opened = at
         elif state == "closed" and opened is not None:
-            spells.append([call for call in attempts if opened + EDGE < call[0] < moment_ns(created_at)])
+            spells.append([call for call in calls if opened + EDGE < call[0] < at])
             opened = None
     if opened is not None:  # it ended before the account was well again
-        spells.append([call for call in attempts if opened + EDGE < call[0]])
+        spells.append([call for call in calls if opened + EDGE < call[0]])
     return spells
 
 
