@@ -32,6 +32,7 @@ WAIT_SECONDS = 2  # of one wait for a wake-up; a signal that comes just before i
 ALLOWED_JOB = "mails.jobs.drain_lane"
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
+_job_drain: Drain | None = None  # that of the job which this process runs, where it has no resident one
 _watch: threading.Thread | None = None  # looks whether Redis, which has failed, is back
 _lock = threading.Lock()
 
@@ -112,7 +113,16 @@ def drain_lane(lane: str) -> None:
     except RedisError as error:
         log.warning("redis_away", error=type(error).__name__)
     if not poll.wake():
-        event_loop.run(Drain([Lane(lane)]).run(until_idle=True, at_most=JOB_SECONDS))
+        _drain_here(Lane(lane))
+
+
+def _drain_here(lane: Lane) -> None:
+    global _job_drain
+    _job_drain = Drain([lane])
+    try:
+        event_loop.run(_job_drain.run(until_idle=True, at_most=JOB_SECONDS))
+    finally:
+        _job_drain = None
 
 
 class LaneWorker(SimpleWorker):
@@ -147,7 +157,10 @@ class LaneWorker(SimpleWorker):
             self._stop_requested = True
 
     def handle_warm_shutdown_request(self) -> None:
-        """Tell the process to stop, too."""
+        """Claim nothing more from now on, and tell the process to stop, too."""
+        poll.ask_to_stop()
+        if _job_drain is not None:
+            _job_drain.stop()
         if self.stopping is not None:
             self.stopping.set()
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]

@@ -43,11 +43,15 @@ class Resident:
         if self._drain is not None:
             self._drain.wake()
 
-    def stop(self) -> bool:
-        """Claim nothing more and wait for the calls under way. False if they did not end within deadline + 5 s."""
+    def ask_to_stop(self) -> None:
+        """Claim nothing more; the calls under way go on."""
         self._stopping.set()
         if self._drain is not None:
             self._drain.stop()
+
+    def stop(self) -> bool:
+        """Claim nothing more and wait for the calls under way. False if they did not end within deadline + 5 s."""
+        self.ask_to_stop()
         self._thread.join(settings.MERCURY_DEADLINE.total_seconds() + GRACE)
         return not self._thread.is_alive()
 
@@ -139,6 +143,12 @@ def wake() -> bool:
         return False
     _resident.wake()
     return True
+
+
+def ask_to_stop() -> None:
+    """Let the resident drain claim nothing more, if there is one; returns at once. Fit for a signal's handler."""
+    if _resident is not None:
+        _resident.ask_to_stop()
 
 
 def stop() -> None:

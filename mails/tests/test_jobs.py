@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 
 from mails import jobs
 from mails.dispatch import poll
+from mails.dispatch.drain import Drain
 from mails.jobs import LaneWorker
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
@@ -134,6 +135,34 @@ def test_a_stop_that_comes_just_before_a_wait_is_seen_at_its_end(redis, monkeypa
     worker.work(logging_level="WARNING")
 
     assert waits == [jobs.WAIT_SECONDS]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_resident_drain_claims_nothing_more_once_a_worker_is_told_to_stop(redis, olympus):
+    resident = poll.start(["text"])
+    worker = LaneWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
+    try:
+        worker.handle_warm_shutdown_request()
+        resident._thread.join(10)
+        assert not resident._thread.is_alive()
+    finally:
+        poll.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_drain_of_a_job_ends_once_its_worker_is_told_to_stop(redis, olympus, monkeypatch):
+    mails = [a_mail(subject=f"mail {number}") for number in range(3)]
+    worker = LaneWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
+    made = Drain.__init__
+
+    def one_place(self, lanes):
+        made(self, lanes, places=1, on_progress=lambda progress: worker.handle_warm_shutdown_request())
+
+    monkeypatch.setattr(Drain, "__init__", one_place)
+
+    jobs.drain_lane("text")
+
+    assert sorted(reloaded(mail).status for mail in mails) == [Status.DONE, Status.QUEUED, Status.QUEUED]
 
 
 def test_a_worker_runs_no_callback_either(redis, capsys):

@@ -54,6 +54,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
 
         def stop(number: int, frame: FrameType | None) -> None:
+            poll.ask_to_stop()
             stopping.set()
 
         signal.signal(signal.SIGTERM, stop)
