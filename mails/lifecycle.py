@@ -430,7 +430,7 @@ def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.d
             )
         ending = ENDINGS.get(after.status)
         if ending is not None:
-            if ending == Ending.DONE and after.attempt_count > 1:
+            if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
                 ending = Ending.FAILOVER
             key = Key(Counted.END, mail.lane, after.provider, mail.application, ending, after.fault)
             tally.count(key, None if ending == Ending.HELD else age)

@@ -152,9 +152,9 @@ def _period(request: HttpRequest) -> str:
 
 
 def _has_failover() -> bool:
-    """Whether one of the last mails went out by its second account or later."""
-    tries = Mail.objects.filter(status=Status.DONE).order_by("-pk").values_list("attempt_count", flat=True)
-    return any(count > 1 for count in tries[:LOOKED_BACK_AT_MOST])
+    """Whether one of the last mails was sent after an account had failed at it."""
+    sent = Mail.objects.filter(status=Status.DONE).order_by("-pk").values_list("tried", "round")
+    return any(tried or number > 1 for tried, number in sent[:LOOKED_BACK_AT_MOST])
 
 
 def _who_drains(now: dt.datetime) -> str:

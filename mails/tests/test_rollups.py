@@ -82,6 +82,30 @@ def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, h
     assert ends["hades", "done", ""] == Mail.objects.filter(attempt_count=1).count()
 
 
+def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
+    a_mail()
+    runner = Drain(["text"], places=4)
+    [call] = runner._take(4).calls
+    runner._close([Result(call, NO_PLACE, 0.0)])
+
+    drain()
+
+    assert Mail.objects.get().attempt_count == 2
+    assert counted(Counted.END) == {("olympus", "done", ""): 1}
+
+
+def test_a_mail_that_a_later_round_sent_is_a_failover(olympus):
+    olympus.refuse(503)
+    a_mail()
+    drain()
+    olympus.behave()
+    Mail.objects.update(next_attempt_at=database_clock.now())
+
+    drain()
+
+    assert counted(Counted.END) == {("olympus", "failover", ""): 1}
+
+
 def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
     olympus.refuse(400)
     a_mail()
