@@ -231,7 +231,7 @@ def _last_calls(found: Last) -> LastCalls:
         sentence=_sentence(found),
         legend=list(OUTCOMES.values()),
         x_labels=[(chart.columns[number], f"{told[number].attempt.opened_at:%H:%M:%S}") for number in some],
-        y_labels=[(tick.at, _tick(tick.value)) for tick in chart.rows],
+        y_labels=[(tick.at, durations.words(tick.value)) for tick in chart.rows],
     )
 
 
@@ -248,11 +248,6 @@ def _took(milliseconds: int | None) -> str:
     if milliseconds is None:
         return "–"
     return durations.words(milliseconds / 1000) if milliseconds else "< 1 ms"
-
-
-def _tick(seconds: float) -> str:
-    """A mark of the axis; also those below a millisecond."""
-    return durations.words(seconds) if seconds >= 0.001 else f"{seconds * 1000:g} ms"
 
 
 def _sentence(found: Last) -> str:

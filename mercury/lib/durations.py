@@ -35,7 +35,9 @@ def parse_size(text: str) -> int:
 
 
 def words(seconds: float) -> str:
-    """A duration in seconds for people: `4 ms`, `1.13 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
+    """A duration in seconds for people: `0.3 ms`, `4 ms`, `1.13 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
+    if seconds < 0.00095:
+        return f"{seconds * 1000:.1g} ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -7,7 +7,7 @@ import pytest
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 
-from mercury.lib import commands
+from mercury.lib import commands, durations
 from mercury.lib.commands import Exit, Output
 
 
@@ -88,6 +88,14 @@ def test_yes_answers_before_the_question_is_asked():
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("45", 45), ("1.5", 1.5), ("2m", 120)])
 def test_durations(text, seconds):
     assert commands.duration(text) == dt.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 ms"), (0.0003, "0.3 ms"), (0.00094, "0.9 ms"), (0.00096, "1 ms"), (0.0042, "4 ms"), (1.126, "1.13 s")],
+)
+def test_a_duration_in_words(seconds, words):
+    assert durations.words(seconds) == words
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1s"])
