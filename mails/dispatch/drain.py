@@ -115,7 +115,7 @@ class Drain:
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._under_way = 0  # calls that have not come back, and those that wait for a place
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
-        self._place = asyncio.Semaphore(self._places)
+        self._semaphore = asyncio.Semaphore(self._places)
         self._returned: deque[float] = deque(maxlen=self._unwritten)  # when the last calls came back, monotonic clock
         self._closed = self._done = 0
         self._suspects: set[uuid.UUID] = set()  # mails in hand that two workers have died with
@@ -307,20 +307,20 @@ class Drain:
             outcome = await self._outcome(call)
             return Result(call, outcome, time.perf_counter() - began)
         finally:
-            self._place.release()
+            self._semaphore.release()
             self._returned.append(time.monotonic())
 
     async def _found_place(self) -> bool:
         """Take a free place; wait for one if need be, but not for long, and begin nothing after a stop."""
-        if not self._place.locked():
-            return await self._place.acquire()
+        if not self._semaphore.locked():
+            return await self._semaphore.acquire()
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._place.acquire()
+                await self._semaphore.acquire()
         except TimeoutError:
             return False
         if self._stopping.is_set():
-            self._place.release()
+            self._semaphore.release()
             return False
         return True
 

@@ -327,7 +327,7 @@ def test_a_mail_taken_ahead_whose_place_does_not_come_free_is_given_back(olympus
     monkeypatch.setattr("mails.dispatch.drain.PATIENCE", 0.001)
 
     async def wait():
-        async with runner._place:
+        async with runner._semaphore:
             return await runner._result(call)
 
     assert runner._close([event_loop.run(wait())]).calls == []
@@ -344,7 +344,7 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
     told = []
 
     async def stop_before_the_place_is_free():
-        async with runner._place:
+        async with runner._semaphore:
             waiting = asyncio.create_task(runner._result(calls[1]))
             await asyncio.sleep(0)
             runner._under_way = 2
@@ -357,7 +357,7 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
 
     assert [reloaded(mail).status for mail in (first, second)] == [Status.DONE, Status.QUEUED]
     assert told == [1]  # calls under way, and not the mails that wait
-    assert not runner._place.locked()
+    assert not runner._semaphore.locked()
 
 
 def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus):
