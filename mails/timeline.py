@@ -101,6 +101,7 @@ class Story:
     event_count: int  # events told
     left_out: bool  # older events exist that were not told
     due_in: float | None  # seconds until the next round, where one is due
+    pause: LanePause | None  # of its lane, where it keeps the mail
 
     @property
     def is_final(self) -> bool:
@@ -148,12 +149,16 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         event_count=len(events),
         left_out=left_out,
         due_in=_due_in(mail, now),
+        pause=pause,
     )
 
 
-def has_news(mail: Mail, *, after: int, status: str) -> bool:
-    """Whether something happened to `mail` since its event `after` and its state `status` were shown."""
-    return status != mail.status or Event.objects.of(mail.pk).filter(id__gt=after).exists()
+def has_news(mail: Mail, *, after: int, status: str, pause: str) -> bool:
+    """Whether something happened to `mail` since its event `after`, its state and its lane's `pause` (an id) were shown."""
+    if status != mail.status or Event.objects.of(mail.pk).filter(id__gt=after).exists():
+        return True
+    standing = pauses.over(mail)
+    return pause != (str(standing.pk) if standing else "")
 
 
 # The state in words

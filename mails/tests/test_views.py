@@ -13,8 +13,10 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from mails import pauses
 from mails.intake import Client
-from mails.models import Event, Mail
+from mails.lanes import Lane
+from mails.models import Event, LanePause, Mail
 from mails.states import Source, Status
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
 from mails.tests.people import browser_of, hermes, zeus
@@ -182,12 +184,12 @@ def test_no_news_is_204():
     assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_news_costs_two_questions_beside_the_log_in(django_assert_num_queries):
+def test_no_news_costs_three_questions_beside_the_log_in(django_assert_num_queries):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         timeline_of(browser, mail, after=last, status="queued")
 
 
@@ -207,6 +209,25 @@ def test_a_state_that_changed_without_an_event_is_news():
     last = Event.objects.filter(mail=mail).latest("id").pk
 
     assert timeline_of(browser_of(hermes()), mail, after=last, status="sending").status_code == 200
+
+
+def test_a_pause_of_its_lane_is_news_and_so_is_its_end():
+    mail = a_mail()
+    last = Event.objects.filter(mail=mail).latest("id").pk
+    browser = browser_of(hermes())
+    pauses.place(Lane.TEXT, by="user:hermes")
+    pause = LanePause.objects.get().pk
+
+    told = timeline_of(browser, mail, after=last, status="queued")
+    again = timeline_of(browser, mail, after=last, status="queued", pause=pause)
+    pauses.lift(Lane.TEXT, by="user:hermes")
+    ended = timeline_of(browser, mail, after=last, status="queued", pause=pause)
+
+    assert "The lane is paused" in told.text
+    assert f"&amp;pause={pause}" in told.text
+    assert again.status_code == 204
+    assert ended.status_code == 200
+    assert "paused" not in ended.text
 
 
 def test_a_mail_that_waits_tells_its_page_when_to_look_again():
