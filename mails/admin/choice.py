@@ -75,14 +75,14 @@ def every_account(request: HttpRequest) -> str:
 def look_again(request: HttpRequest) -> HttpResponse | None:
     """The way to the forecast for the choice that was posted; None where the page was made for that choice.
 
-    So nothing is done that was not said first, with or without scripts.
+    So nothing is done that was not said first, with or without scripts. The reason that was typed goes along.
     """
     if request.method != "POST" or "how" not in request.POST:
         return None
     posted, looks = how(request.POST), "look" in request.POST
     if request.POST["how"] == "via" and not posted.via:
         messages.error(request, "Nothing was done: choose the account to go through.")
-        return redirect(request.get_full_path())
+        return redirect(_for(request, how(request.GET)))
     if posted == how(request.GET) and not looks:
         return None
     if not looks:
@@ -94,8 +94,10 @@ def look_again(request: HttpRequest) -> HttpResponse | None:
 
 def _for(request: HttpRequest, how: How) -> str:
     query = request.GET.copy()
-    for name in ("how", "via"):
+    for name in ("how", "via", "note"):
         query.pop(name, None)
+    if typed := request.POST.get("note", request.GET.get("note", ""))[: actions.MAX_NOTE]:
+        query["note"] = typed
     if how.via:
         query["how"], query["via"] = "via", how.via
     elif how.not_tried:

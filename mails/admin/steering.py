@@ -186,8 +186,8 @@ def _action(verb: str) -> Action:
 
 
 def note(request: HttpRequest) -> tuple[str, str]:
-    """The reason that was typed, and what is wrong with it."""
-    typed = request.POST.get("note", "").strip()
+    """The reason that was typed, here or before the choice was changed, and what is wrong with it."""
+    typed = (request.POST if request.method == "POST" else request.GET).get("note", "").strip()
     if len(typed) > MAX_NOTE or clean(typed) != typed:
         return clean(typed)[:MAX_NOTE], f"Why: at most {MAX_NOTE} characters, none of them a control character."
     return typed, ""

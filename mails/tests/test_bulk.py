@@ -211,8 +211,10 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
 
     looked = operator.post(url, {"how": "not-tried", "look": "1"}, follow=True)
     there = looked.redirect_chain[0][0]
+    reason = operator.post(url, {"how": "not-tried", "note": "hades is back"}, follow=True)
     told = operator.post(there, {"how": "not-tried", "note": "hades is back"}, follow=True).text
 
+    assert 'value="hades is back"' in reason.text
     assert there == f"{url}&how=not-tried"
     assert "may go out: hades did not see it yet" in looked.text
     assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text

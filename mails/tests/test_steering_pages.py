@@ -283,6 +283,18 @@ def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, gi
     assert reloaded(given_up).status == Status.DISCARDED
 
 
+def test_the_reason_stays_when_the_choice_is_changed(operator, given_up, hades):
+    url = action(given_up, "reprocess")
+
+    unnamed = operator.post(url, {"how": "via", "via": "", "note": "typo at home"}, follow=True)
+    changed = operator.post(url, {"how": "via", "via": "hades", "note": "typo at home"}, follow=True)
+    looked = operator.post(f"{url}?note=typo+at+home", {"how": "all", "look": "1", "note": ""}, follow=True)
+
+    assert 'value="typo at home"' in unnamed.text
+    assert 'value="typo at home"' in changed.text
+    assert looked.redirect_chain == [(url, 302)]
+
+
 def test_a_choice_without_an_account_does_nothing(operator, given_up):
     url = action(given_up, "reprocess")
 
