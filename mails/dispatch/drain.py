@@ -493,9 +493,10 @@ class Drain:
         """Around a transaction: if it fails, it may have been committed all the same, and its hand-overs are kept there."""
         try:
             yield
-        except Error:
+        except Error as error:
             begun = [plan for plan in plans if plan.call]
-            unconfirmed += begun
+            if not isinstance(error, lifecycle.NOT_STORABLE):  # which surely was not committed
+                unconfirmed += begun
             self._board.undo(plan.call for plan in begun if plan.call)
             raise
 
