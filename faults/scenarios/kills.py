@@ -42,6 +42,7 @@ def _strike(run: Run, *, kills: int, kill: Callable[[int], object], lost: int) -
     run.at_most("unknown outcomes", run.unknowns, kills * lost * (PLACES + GROUP))
     run.at_most("what the last one held was taken up within", taken_up, RECOVERY, "s")
     run.figure("all settled after the last mail", settled, "s")
+    run.at_least("shortest time from SEND to its arrival, by both clocks", run.shortest_way, 0, "ms")
     if run.policy == AT_MOST_ONCE:
         run.at_most("mails taken twice", run.taken_twice, 0)
     else:
