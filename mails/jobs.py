@@ -5,8 +5,9 @@ later, because every drain also looks into the database by itself.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import structlog
 from django.conf import settings
@@ -24,6 +25,7 @@ from mails.lanes import Lane
 from mercury.lib import event_loop
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag stands
 FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
@@ -40,19 +42,32 @@ _lock = threading.Lock()
 def wake(lane: str) -> None:
     """Have somebody drain this lane soon. Never raises, and waits at most 0.25 s for any one answer of Redis.
 
-    Without Redis the drain of this process is woken. With it, a job is enqueued unless one is waiting already. Only
-    the calls under way as Redis fails wait for it: from then on a thread of its own finds out when it is back.
+    Without Redis the drain of this process is woken. With it, a job is enqueued unless one is waiting already.
     """
     if not settings.REDIS_URL:
         poll.wake()
         return
-    if _watch is not None:
-        return
-    try:
-        if _redis().set(_flag(lane), 1, nx=True, ex=FLAG_SECONDS):
+
+    def enqueue_once(redis: Redis) -> None:
+        if redis.set(_flag(lane), 1, nx=True, ex=FLAG_SECONDS):
             _enqueue(lane)
+
+    ask_redis(enqueue_once, lane=lane)
+
+
+def ask_redis(question: Callable[[Redis], T], *, lane: str = Lane.TEXT) -> T | None:
+    """What Redis answers; None where it is not used or away. Never raises, and waits at most 0.25 s for any one answer.
+
+    Only the calls under way as Redis fails wait for it: from then on a thread of its own finds out when it is back, by
+    waking `lane`.
+    """
+    if not settings.REDIS_URL or _watch is not None:
+        return None
+    try:
+        return question(_redis())
     except RedisError as error:
         _leave_alone(lane, error)
+        return None
 
 
 def queue_health() -> str:

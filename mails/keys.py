@@ -17,12 +17,14 @@ from django.db.models import TextChoices
 from django.utils import timezone
 
 from mails.models import ApiKey
+from mercury.lib import rates
 
 log = structlog.get_logger(__name__)
 
 _SHAPE = re.compile(r"mk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 _PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 _WITH_PREFIX = "SELECT * FROM mails_apikey WHERE prefix = %s OR old_prefix = %s"
+MOST_IN_A_WINDOW = 100_000  # the moment of each mail is kept for as long as the window is
 _LAST_USED_STEP = dt.timedelta(minutes=1)
 
 
@@ -43,11 +45,17 @@ SCOPES = tuple(Scope.values)
 
 
 def create(
-    name: str, *, scopes: Iterable[str], senders: Iterable[str], expires_at: dt.datetime | None = None
+    name: str,
+    *,
+    scopes: Iterable[str],
+    senders: Iterable[str],
+    rate: str = "",
+    expires_at: dt.datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """Store a new key and return it with its text, which is never to be had again.
 
-    `senders` are addresses, `@example.com` for a whole domain, or `*`. Raises ValueError naming an unknown scope.
+    `senders` are addresses, `@example.com` for a whole domain, or `*`; `rate` is what it may hand in, see `written_rate`.
+    Raises ValueError naming an unknown scope, or saying how to write a rate.
     """
     chosen = list(dict.fromkeys(scopes))
     unknown = [scope for scope in chosen if scope not in SCOPES]
@@ -60,9 +68,22 @@ def create(
         secret_hash=_hash(text),
         scopes=[str(scope) for scope in chosen],
         senders=list(dict.fromkeys(senders)),
+        rate=written_rate(rate),
         expires_at=expires_at,
     )
     return key, text
+
+
+def written_rate(text: str) -> str:
+    """The rate as a key keeps it: `600/m`, or empty for no limit. Raises ValueError, saying how to write one."""
+    rate = rates.parse(text)
+    if rate is None:
+        return ""
+    if not rate.number.is_integer() or rate.number > MOST_IN_A_WINDOW:
+        raise ValueError(
+            f"A key's rate counts whole mails, at most {MOST_IN_A_WINDOW} of them: write 30/m for 0.5/s, 12/s for 1000000/d."
+        )
+    return f"{rate.number:.0f}/{rate.unit}"
 
 
 def find(text: str) -> ApiKey | None:

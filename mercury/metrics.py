@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from django.conf import settings
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from mails import alerts, histogram, situation, stats
 from mails.lanes import Lane
+from mails.models import ApiKey
 from mails.rollups import Key, Sum
 from mails.situation import Situation
 from mails.states import AttemptState, Counted, Ending
@@ -66,6 +68,7 @@ class _House(Collector):
         """All metrics, in some twenty short queries."""
         totals = stats.totals()
         yield from counters(totals)
+        yield throttled(totals)
         yield from durations(totals)
         yield from gauges(situation.read())
 
@@ -91,6 +94,21 @@ def counters(totals: Totals) -> Iterable[Metric]:
         for outcome, fault in _CALL_ENDS:
             calls.add_metric((account, outcome, fault), called[account, outcome, fault].count)
     return (mails, arrived, calls)
+
+
+def throttled(totals: Totals) -> Metric:
+    """Mails refused for the rates of keys, by the application's name. One query."""
+    family = CounterMetricFamily(
+        "mercury_mails_throttled", "Mails refused for the rate of the key; counted 5 s late.", labels=("application",)
+    )
+    counted = {key.application: one.count for key, one in totals if key.outcome == "throttled"}
+    refused: dict[str, int] = defaultdict(int)
+    keys = ApiKey.objects.filter(~Q(rate="") | Q(pk__in=counted))
+    for number, name in keys.values_list("pk", "name"):
+        refused[name] += counted.get(number, 0)
+    for name in sorted(refused):
+        family.add_metric((name,), refused[name])
+    return family
 
 
 # A series that begins at its first event loses that event to `rate`: all that can be are there from the start.

@@ -7,12 +7,12 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from providers import capabilities, limits
+from mercury.lib import rates
+from providers import capabilities
 from providers.account import AccountConfig
 
 PREFIX = "PROVIDER_"
 PREFIXES = (PREFIX, "SENDGRID_", "MAILGUN_")  # no other variable means anything here
-_PER_SECOND = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
@@ -36,22 +36,6 @@ def parse(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
             )
         found[config.name] = (variable, config)
     return {name: config for name, (_, config) in found.items()}
-
-
-def rate(text: str) -> float | None:
-    """Calls a second from `14/s`, `600/m`, `1000/h`, `50000/d` or a bare number; `none` is no limit.
-
-    Raises ValueError, saying how to write one.
-    """
-    if text.strip().lower() in ("", "none"):
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError("A rate is a number and a unit: 14/s, 600/m, 1000/h or 50000/d.")
-    calls_a_second = float(match[1]) / _PER_SECOND[match[2] or "s"]
-    if not limits.SLOWEST <= calls_a_second <= limits.FASTEST:
-        raise ValueError("A rate is from one a day (1/d) to 100000 a second.")
-    return calls_a_second
 
 
 def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
@@ -80,12 +64,13 @@ def _account(
     if not (weight.isascii() and weight.isdigit() and int(weight) <= 10_000):
         raise ImproperlyConfigured(f"{variable}: weight must be a whole number from 0 to 10000.")
     try:
+        limit = rates.parse(common.get("rate", ""))
         return AccountConfig(
             name=name,
             kind=kind,
             options=capabilities.cleaned(kind, options),
             weight=int(weight),
-            rate=rate(common.get("rate", "")),
+            rate=limit.per_second if limit else None,
             trust_500=common.get("trust_500", "").lower() in ("1", "true", "yes", "on"),
         )
     except (capabilities.OptionsInvalid, ValueError) as error:

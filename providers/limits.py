@@ -2,8 +2,8 @@
 
 import datetime as dt
 
-SLOWEST = 1 / 86_400  # calls a second: one a day; what is slower is no limit but a disabled account
-FASTEST = 100_000.0
+from mercury.lib.rates import SLOWEST
+
 BURST = 1.0  # seconds' worth of calls that may go out at once
 
 

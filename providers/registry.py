@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from mercury.lib import encryption
-from providers import capabilities, circuit_breaker, destinations, environment, limits
+from mercury.lib import encryption, rates
+from providers import capabilities, circuit_breaker, destinations, environment
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport
 from providers.models import Account, AccountSource, Breaker, BreakerChange, SandboxFault
@@ -341,8 +341,8 @@ def _faults_of_numbers(weight: int, rate: float | None) -> dict[str, str]:
     errors = {}
     if not 0 <= weight <= 10_000:
         errors["weight"] = "A weight is a whole number from 0 (never drawn) to 10000."
-    if rate is not None and not limits.SLOWEST <= rate <= limits.FASTEST:
-        errors["rate"] = f"A rate is calls a second, from one a day to {limits.FASTEST:.0f}; null is no limit."
+    if rate is not None and not rates.SLOWEST <= rate <= rates.FASTEST:
+        errors["rate"] = f"A rate is calls a second, from one a day to {rates.FASTEST:.0f}; null is no limit."
     return errors
 
 

@@ -48,6 +48,17 @@ class SendersField(forms.CharField):
                 )
 
 
+class RateField(forms.CharField):
+    """How many mails a key may hand in, as people write it."""
+
+    def clean(self, value: Any) -> str:
+        """As a key keeps it; what is no rate is said with how to write one."""
+        try:
+            return keys.written_rate(super().clean(value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
     """What an operator decides about a key."""
 
@@ -62,7 +73,10 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         widget=forms.Textarea(attrs={"rows": 4}),
         help_text="Addresses it may send as, one a line; @example.com for a domain, * for any. Empty: it cannot send.",
     )
-
+    rate = RateField(
+        required=False,
+        help_text="How many mails it may hand in, such as 10/s, 600/m, 1000/h or 50000/d. Empty: no limit.",
+    )
     expires_at = forms.DateTimeField(
         required=False,
         widget=forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"}),
@@ -71,7 +85,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 
     class Meta:
         model = ApiKey
-        fields = ("name", "scopes", "senders", "expires_at")
+        fields = ("name", "scopes", "senders", "rate", "expires_at")
 
 
 @admin.register(ApiKey)
@@ -79,7 +93,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     """Keys by name. A key is never deleted, for its mails name it; it is revoked."""
 
     form = ApiKeyForm
-    list_display = ("name", "prefix", "state", "may", "sends_as", "last_used_at", "expires_at")
+    list_display = ("name", "prefix", "state", "may", "sends_as", "limit", "last_used_at", "expires_at")
     list_display_links = ("name",)
     search_fields = ("name", "prefix")
     change_form_template = "admin/mails/apikey/change_form.html"
@@ -103,6 +117,11 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         """The addresses it may send as."""
         return ", ".join(key.senders) or "nobody"
 
+    @admin.display(description="rate")
+    def limit(self, key: ApiKey) -> str:
+        """How many mails it may hand in."""
+        return key.rate or "no limit"
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Django's list, under Mercury's name for it."""
         return super().changelist_view(request, {"title": "Keys", **(extra_context or {})})
@@ -121,7 +140,9 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         if change:
             super().save_model(request, obj, form, change)
             return
-        made, text = keys.create(obj.name, scopes=obj.scopes, senders=obj.senders, expires_at=obj.expires_at)
+        made, text = keys.create(
+            obj.name, scopes=obj.scopes, senders=obj.senders, rate=obj.rate, expires_at=obj.expires_at
+        )
         obj.pk = made.pk
         obj.refresh_from_db()
         _keep_for_next_page(request, made, text)

@@ -149,6 +149,7 @@ NEW_EVENT = component(
 _MAIL_ID = OpenApiParameter("mail_id", str, OpenApiParameter.PATH, description="The mail's id.")
 _EVENT_ID = OpenApiParameter("event_id", str, OpenApiParameter.PATH, description="The event's id.")
 _ETAG = answer_header("ETag", "Changes when the resource does.", 200)
+_COUNTED = (202, 400, 403, 409, 413, 415, 422, 429, 503)  # the answers that tell a key's rate
 _NOT_MODIFIED = {304: OpenApiResponse(description="It is as the client has it.")}
 _HELLO = {
     "sender": "mercury@olimpus.com",
@@ -184,11 +185,20 @@ mails = extend_schema_view(
             answer_header("Location", "The mail's URL.", 202),
             answer_header("MailId", "The mail's id.", 202),
             answer_header("Idempotency-Replayed", "`true` where this is the first answer again.", 202),
+            answer_header(
+                "RateLimit-Policy",
+                'The rate of the key, if it has one: `"key";q=600;w=60`, mails and seconds.',
+                *_COUNTED,
+            ),
+            answer_header(
+                "RateLimit", 'What is left of it, and seconds until that grows: `"key";r=597;t=59`.', *_COUNTED
+            ),
+            answer_header("Retry-After", "Seconds to wait before the mail is sent again.", 429),
             REQUEST_ID,
         ],
         request={"application/json": SUBMISSION},
         responses={202: OpenApiResponse(NEW_MAIL, description="Stored for sending; it cannot be lost any more.")}
-        | problems(400, 409, 413, 415, 422),
+        | problems(400, 409, 413, 415, 422, 429),
         examples=[OpenApiExample("A mail", _HELLO, request_only=True)],
     ),
 )

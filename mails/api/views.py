@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from mails import actions, intake, lifecycle, pauses
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
-from mails.api import client_events, representation, schema, steering
+from mails.api import client_events, representation, schema, steering, throttling
 from mails.api.permissions import has_scope
 from mails.intake import (
     Client,
@@ -54,6 +54,13 @@ class Mails(Resource):
     """Mails of this client, newest first; and the door by which new ones come in."""
 
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
+    throttle_classes = (throttling.KeyRate,)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """Say what is left of the key's rate, whatever the answer is."""
+        for name, value in throttling.headers(request).items():
+            response[name] = value
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def get(self, request: Request) -> Response:
         """List mails. With `expand=true` four queries more, however many mails the page holds."""

@@ -235,6 +235,31 @@ def test_a_key_is_narrowed(operator):
     assert (key.scopes, key.senders) == (["mails:read"], [])
 
 
+def test_a_key_gets_a_rate_and_loses_it(operator):
+    form = {"name": "accounts", "scopes": ["mails:send"], "senders": "*"}
+
+    operator.post(f"{KEYS}add/", form | {"rate": "10"})
+    key = ApiKey.objects.get()
+    page, listed = operator.get(f"{KEYS}{key.pk}/change/").text, operator.get(KEYS).text
+    operator.post(f"{KEYS}{key.pk}/change/", form | {"rate": ""})
+
+    assert key.rate == "10/s"
+    assert 'value="10/s"' in page
+    assert "Empty: no limit." in page
+    assert "10/s" in listed
+    key.refresh_from_db()
+    assert key.rate == ""
+    assert "no limit" in operator.get(KEYS).text
+
+
+def test_what_is_no_rate_is_named_and_kept_as_typed(operator):
+    page = operator.post(f"{KEYS}add/", {"name": "x", "scopes": ["mails:send"], "rate": "often"}).text
+
+    assert "A rate is a number and a unit: 14/s, 600/m, 1000/h or 50000/d." in page
+    assert 'value="often"' in page
+    assert not ApiKey.objects.exists()
+
+
 def test_revoking_asks_first(operator):
     key, text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
     url = f"{KEYS}{key.pk}/revoke/"

@@ -69,6 +69,17 @@ def test_every_operation_tells_its_refusals(document):
                     assert list(answer["content"]) == ["application/problem+json"]
 
 
+def test_the_rate_of_a_key_is_described_where_mails_are_handed_in(document):
+    answers = document["paths"][MAILS]["post"]["responses"]
+
+    assert {"RateLimit", "RateLimit-Policy"} <= set(answers["202"]["headers"])
+    assert {"RateLimit", "RateLimit-Policy", "Retry-After"} <= set(answers["429"]["headers"])
+    zeus = caller("hermes", rate="1/m")
+    Draft202012Validator({"$ref": "#/components/schemas/Problem", "components": document["components"]}).validate(
+        [zeus.post(MAILS, HELLO) for _ in range(2)][1].json()
+    )
+
+
 def test_real_answers_are_what_the_description_says(document):
     zeus = caller()
     mail = zeus.post(MAILS, HELLO).json()

@@ -27,6 +27,30 @@ def test_a_key_without_sender_says_that_it_may_not_send_yet():
     assert "may not send yet" in run("apikey", "create", "shop").out
 
 
+def test_a_key_with_a_rate_has_it_in_the_list():
+    run("apikey", "create", "shop", "--rate", "10")
+    run("apikey", "create", "till", "--rate", "600/m")
+    run("apikey", "create", "book")
+
+    assert "600/m" in run("apikey", "list").out
+    assert [(row["name"], row["rate"]) for row in run("apikey", "list", "--json").lines] == [
+        ("book", None),
+        ("shop", "10/s"),
+        ("till", "600/m"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [("fast", "A rate is a number and a unit: 14/s"), ("0.5/s", "counts whole mails"), ("1000000/d", "at most 100000")],
+)
+def test_what_is_no_rate_of_a_key_is_refused_with_how_to_write_one(rate, words):
+    ran = run("apikey", "create", "shop", "--rate", rate)
+
+    assert words in ran.error
+    assert not ApiKey.objects.exists()
+
+
 def test_an_unknown_scope_is_refused_with_the_known_ones():
     ran = run("apikey", "create", "shop", "--scope", "mails:eat")
 
@@ -35,7 +59,7 @@ def test_an_unknown_scope_is_refused_with_the_known_ones():
 
 
 def test_a_dry_run_makes_no_key():
-    assert "shop" in run("apikey", "create", "shop", "--dry-run").out
+    assert "sending as nobody, at most 10/s" in run("apikey", "create", "shop", "--rate", "10/s", "--dry-run").out
     assert not ApiKey.objects.exists()
 
 

@@ -96,6 +96,16 @@ def test_an_unknown_scope_is_named_and_nothing_is_stored():
     assert not ApiKey.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("", ""), ("none", ""), ("14", "14/s"), (" 600/m ", "600/m"), ("10.0/s", "10/s"), ("100000/d",) * 2],
+)
+def test_a_rate_is_kept_as_it_is_shown(text, kept):
+    key, found = zeus(rate=text)
+
+    assert (key.rate, keys.find(found).rate) == (kept, kept)
+
+
 def test_finding_a_key_is_one_query_and_its_use_is_noted_once_a_minute(django_assert_num_queries):
     _, text = zeus()
 

@@ -193,6 +193,7 @@ _MEANINGS = {
     413: "The body is larger than the limit.",
     415: "The body is not declared as JSON.",
     422: "The Idempotency-Key came with another body before.",
+    429: "The key has handed in as many mails as its rate allows; repeat after `Retry-After` seconds.",
     503: "The database does not answer; repeat after `Retry-After` seconds, with the same Idempotency-Key.",
 }
 

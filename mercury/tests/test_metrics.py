@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from mails import pauses, rollups
+from mails import key_rate, pauses, rollups
 from mails.lanes import Lane
 from mails.models import Worker
 from mails.tests.builders import a_mail, drain
+from mails.tests.callers import HELLO, MAILS, caller
 from mercury.lib import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,6 +53,18 @@ def test_what_was_sent_is_counted_by_outcome_and_lane(scrape, olympus, hades):
     calls = samples(found["mercury_calls"])
     assert calls["provider", "refused", "olympus"] == mails["text", "failover"]
     assert calls["", "accepted", "hades"] == 12
+
+
+def test_mails_refused_for_a_rate_are_counted_by_application_and_begin_at_zero(scrape):
+    zeus, hera, _iris = caller("zeus", rate="1/m"), caller("hera", rate="1/m"), caller("iris")
+    for _ in range(3):
+        zeus.post(MAILS, HELLO)
+    key_rate.write_refused()
+    zeus.key.rate = ""
+    zeus.key.save()
+
+    assert samples(scrape()["mercury_mails_throttled"]) == {("zeus",): 2, ("hera",): 0}
+    assert hera.post(MAILS, HELLO).status_code == 202
 
 
 def test_a_histogram_is_cumulative_and_ends_with_all(scrape, olympus):

@@ -2,6 +2,7 @@
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 
+from mercury.lib import rates
 from mercury.lib.openapi import (
     PROBLEM,
     REQUEST_ID,
@@ -18,7 +19,6 @@ from mercury.lib.openapi import (
     url,
 )
 from mercury.lib.problems import CONTENT_TYPE
-from providers import limits
 from providers.api import account_fields, representation
 from providers.capabilities import KINDS
 from providers.models import AccountSource, BreakerMode, BreakerState
@@ -32,8 +32,8 @@ _WRITABLE: dict[str, Schema] = {
     "weight": integer("Share of the weighted draw; 0 is never drawn.", minimum=0, maximum=10_000),
     "rate": {
         "type": ["number", "null"],
-        "minimum": limits.SLOWEST,
-        "maximum": limits.FASTEST,
+        "minimum": rates.SLOWEST,
+        "maximum": rates.FASTEST,
         "description": "Calls a second; null is no limit.",
     },
     "trust_500": {"type": "boolean", "description": 'Its 500s are known to mean "not taken".'},

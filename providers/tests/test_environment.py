@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from providers import environment, limits
+from providers import environment
 
 
 def _only(**environ):
@@ -124,20 +124,3 @@ def test_a_fault_is_named_with_its_variable_and_without_the_secret(variable, val
 def test_two_variables_for_one_account_are_a_fault():
     with pytest.raises(ImproperlyConfigured, match="SENDGRID_API_KEY and PROVIDER_SENDGRID both make"):
         environment.parse({"SENDGRID_API_KEY": "SG.key", "PROVIDER_SENDGRID": "sendgrid://:SG.key@"})
-
-
-@pytest.mark.parametrize(
-    ("text", "rate"), [("14/s", 14), ("600/m", 10), ("3600/h", 1), ("86400/d", 1), ("2.5", 2.5), ("none", None)]
-)
-def test_rates_as_people_write_them(text, rate):
-    assert environment.rate(text) == rate
-
-
-def test_one_call_a_day_is_the_slowest_rate():
-    assert environment.rate("1/d") == limits.SLOWEST
-
-
-@pytest.mark.parametrize("text", ["0.9/d", f"0.{'0' * 320}1/s", "100001/s", "9" * 400])
-def test_a_rate_beyond_reason_is_refused_with_words(text):
-    with pytest.raises(ValueError, match="from one a day"):
-        environment.rate(text)

@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from mercury.lib.rates import SLOWEST
 from providers import limits
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
@@ -22,7 +23,7 @@ def test_what_is_taken_comes_back_with_time():
     assert limits.available(stored, 10, NOW + dt.timedelta(hours=1)) == 10
 
 
-@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300, limits.SLOWEST])
+@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300, SLOWEST])
 def test_no_rate_is_so_slow_that_a_call_costs_more_than_a_day(rate):
     assert limits.take(None, rate, NOW, 1) == NOW + dt.timedelta(days=1)
 

@@ -1,5 +1,6 @@
 """`manage.py apikey`: the keys applications sign in with."""
 
+import argparse
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ COLUMNS = {
     "state": "State",
     "scopes": "Scopes",
     "senders": "Senders",
+    "rate": "Rate",
     "last_used_at": "Last used",
     "expires_at": "Expires",
 }
@@ -49,6 +51,9 @@ class Command(commands.MercuryCommand):
             help="An address it may send as, repeatable; @example.com is a whole domain, * any. Default: none.",
         )
         create.add_argument(
+            "--rate", type=_rate, default="", metavar="600/m", help="How many mails it may hand in. Default: no limit."
+        )
+        create.add_argument(
             "--expires", type=commands.duration, metavar="90d", help="How long it is valid. Default: for ever."
         )
 
@@ -78,9 +83,11 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     scopes = options["scope"] or [keys.Scope.MAILS_SEND.value, keys.Scope.MAILS_READ.value]
     expires_at = timezone.now() + options["expires"] if options["expires"] else None
     if options["dry_run"]:
-        out.say(f"Would make the key '{name}' with {', '.join(scopes)}, sending as {', '.join(senders) or 'nobody'}.")
+        limit = f", at most {options['rate']}" if options["rate"] else ""
+        sending = f"sending as {', '.join(senders) or 'nobody'}{limit}"
+        out.say(f"Would make the key '{name}' with {', '.join(scopes)}, {sending}.")
         return None
-    key, text = keys.create(name, scopes=scopes, senders=senders, expires_at=expires_at)
+    key, text = keys.create(name, scopes=scopes, senders=senders, rate=options["rate"], expires_at=expires_at)
     _show(out, key, text)
     if not senders and keys.Scope.MAILS_SEND in scopes:
         out.say(
@@ -129,6 +136,13 @@ def _show(out: commands.Output, key: ApiKey, text: str) -> None:
     out.document({**_as_row(key), "key": text})
 
 
+def _rate(text: str) -> str:
+    try:
+        return keys.written_rate(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _found(prefix: str) -> ApiKey:
     key = ApiKey.objects.filter(prefix=prefix.removeprefix("mk_")[:8]).first()
     if key is None:
@@ -146,6 +160,7 @@ def _as_row(key: ApiKey) -> dict[str, object]:
         "state": "revoked" if key.revoked_at else "expired" if expired else "usable",
         "scopes": key.scopes,
         "senders": key.senders,
+        "rate": key.rate or None,
         "created_at": key.created_at,
         "last_used_at": key.last_used_at,
         "expires_at": key.expires_at,

@@ -1,0 +1,245 @@
+"""The rate of a key: exact under threads, in this process or in Redis, and never an obstacle when Redis is away."""
+
+import secrets
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import fakeredis
+import pytest
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+
+from mails import jobs, key_rate, keys
+from mails.models import ApiKey, Rollup
+
+POOL = 16
+
+
+@pytest.fixture
+def a_key():
+    """Makes a key that no other test counts in a shared Redis. Not stored: nothing here asks the database for it."""
+    ours = secrets.token_hex(4)
+
+    def made(rate="10/m", prefix=ours):
+        return ApiKey(pk=7, name="zeus", prefix=prefix, rate=rate)
+
+    return made
+
+
+@pytest.fixture
+def at_noon(monkeypatch, settings):
+    """A clock that is told; in this process, for Redis has its own."""
+    settings.REDIS_URL = ""
+    clock = SimpleNamespace(now=1_795_867_200.0)
+    monkeypatch.setattr(time, "time", lambda: clock.now)
+    return clock
+
+
+def test_so_many_pass_and_the_next_is_told_when_to_come_back(at_noon, a_key):
+    key = a_key("3/m")
+
+    found = []
+    for _ in range(4):
+        found.append(key_rate.take(key))
+        at_noon.now += 1
+
+    assert [one.allowed for one in found] == [True, True, True, False]
+    assert [one.left for one in found] == [2, 1, 0, 0]
+    assert [one.seconds for one in found] == [60, 59, 58, 57]
+    assert {(one.quota, one.window) for one in found} == {(3, 60)}
+
+
+def test_seconds_to_wait_are_rounded_up_and_at_least_one(at_noon, a_key):
+    key = a_key("1/s")
+    key_rate.take(key)
+
+    at_noon.now += 0.999
+
+    refused = key_rate.take(key)
+    assert (refused.allowed, refused.seconds) == (False, 1)
+
+
+def test_no_stretch_of_the_windows_length_has_more_than_the_rate(at_noon, a_key):
+    key, passed = a_key("10/m"), []
+    for _ in range(1000):
+        at_noon.now += 0.7
+        if key_rate.take(key).allowed:
+            passed.append(at_noon.now)
+
+    assert all(later - earlier > 60 for earlier, later in zip(passed, passed[10:], strict=False))
+    assert len(passed) >= 10 * 11
+
+
+def test_a_refused_mail_uses_nothing_up(at_noon, a_key):
+    key = a_key("1/m")
+    key_rate.take(key)
+    for _ in range(59):
+        at_noon.now += 1
+        assert not key_rate.take(key).allowed
+
+    at_noon.now += 1.1
+
+    assert key_rate.take(key).allowed
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out(at_noon, a_key):
+    key = a_key("2/s")
+    for _ in range(3):
+        key_rate.take(key)
+
+    at_noon.now -= 3600
+
+    assert [key_rate.take(key).allowed for _ in range(3)] == [True, True, False]
+
+
+def test_keys_are_counted_apart_and_a_changed_rate_begins_anew(a_key):
+    assert [key_rate.take(a_key("1/m")).allowed for _ in range(2)] == [True, False]
+
+    assert key_rate.take(a_key("1/m", prefix=secrets.token_hex(4))).allowed
+    assert key_rate.take(a_key("2/m")).allowed
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What is logged here and where Redis is asked, whatever the tests before made of the logging."""
+    heard = []
+    log = SimpleNamespace(warning=lambda event, **fields: heard.append((event, fields)), info=lambda event: None)
+    for module in (jobs, key_rate):
+        monkeypatch.setattr(module, "log", log)
+    return heard
+
+
+def at_once(key, times):
+    """So many at once, by threads that meet."""
+    with ThreadPoolExecutor(POOL) as pool:
+        return list(pool.map(key_rate.take, [key] * times))
+
+
+def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
+    """In memory on the embedded leg, in a real Redis on the full one."""
+    found = at_once(a_key("50/m"), 400)
+
+    assert sum(one.allowed for one in found) == 50
+    assert min(one.left for one in found) == 0
+
+
+def test_exactly_the_rate_passes_also_in_the_memory_that_stands_in_for_redis(settings, a_key):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    jobs.forget_redis()
+
+    found = at_once(a_key("50/m"), 400)
+
+    assert sum(one.allowed for one in found) == 50
+    jobs.forget_redis()
+
+
+@pytest.fixture
+def redis(settings, monkeypatch):
+    server = fakeredis.FakeStrictRedis()
+    settings.REDIS_URL = "redis://fake"
+    monkeypatch.setattr(jobs, "_redis", lambda: server)
+    monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
+    return server
+
+
+def test_processes_share_the_count_in_redis(redis, a_key):
+    first = [key_rate.take(a_key("2/m")).allowed for _ in range(2)]
+
+    key_rate.forget()  # another process
+
+    assert first == [True, True]
+    assert not key_rate.take(a_key("2/m")).allowed
+
+
+def test_what_is_counted_in_redis_goes_by_itself(redis, a_key):
+    key_rate.take(a_key("2/m"))
+
+    [name] = redis.keys()
+    assert name.decode() == f"mercury:rate/{a_key().prefix}/2/60/second"
+    assert 0 < redis.ttl(name) <= 60
+
+
+def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis, monkeypatch, warnings, a_key):
+    monkeypatch.setattr(jobs, "FIRST_LOOK_SECONDS", 60.0)
+    asked = []
+
+    def refuse(limiter, limit, name):
+        asked.append(name)
+        raise RedisError("OOM command not allowed when used memory > 'maxmemory'")
+
+    monkeypatch.setattr(key_rate, "_in_redis", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of)))
+
+    found = [key_rate.take(a_key("2/m")).allowed for _ in range(4)]
+    jobs.wake("text")
+
+    assert found == [True, True, False, False]
+    assert asked == [a_key().prefix]
+    assert [event for event, _fields in warnings] == ["redis_away", "key_over_its_rate"]
+    assert redis.keys() == []  # and who wakes lanes knows it too
+
+
+def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.REDIS_URL = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        jobs.forget_redis()
+        began = time.monotonic()
+        for _ in range(50):
+            key_rate.take(a_key())
+            jobs.wake("text")
+        took = time.monotonic() - began
+    jobs.forget_redis()
+
+    assert took < 0.25 + 0.5
+
+
+def test_a_key_over_its_rate_is_logged_once_a_window(at_noon, warnings, a_key):
+    for _ in range(5):
+        key_rate.take(a_key("1/m"))
+    at_noon.now += 61
+    for _ in range(5):
+        key_rate.take(a_key("1/m"))
+
+    assert warnings == [("key_over_its_rate", {"key": a_key().prefix, "rate": "1/m"})] * 2
+
+
+@pytest.mark.django_db
+def test_refused_mails_are_added_to_the_figures_in_one_row_a_key(a_key):
+    key, _text = keys.create("zeus", scopes=[], senders=[], rate="1/m")
+    for _ in range(5):
+        key_rate.take(key)
+
+    key_rate.write_refused()
+    key_rate.write_refused()
+
+    [row] = Rollup.objects.all()
+    assert (row.kind, row.outcome, row.application, row.count) == ("arrival", "throttled", key.pk, 4)
+
+
+@pytest.mark.django_db
+def test_what_the_database_did_not_take_is_written_with_the_next(monkeypatch):
+    key, _text = keys.create("zeus", scopes=[], senders=[], rate="1/m")
+    for _ in range(3):
+        key_rate.take(key)
+
+    with monkeypatch.context() as away:
+        away.setattr(key_rate.rollups, "add", lambda counts: (_ for _ in ()).throw(DatabaseError("away")))
+        key_rate.write_refused()
+    key_rate.take(key)
+    key_rate.write_refused()
+
+    assert Rollup.objects.get().count == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_figures_are_written_by_themselves(monkeypatch):
+    monkeypatch.setattr(key_rate, "WRITE_SECONDS", 0.01)
+    key, _text = keys.create("zeus", scopes=[], senders=[], rate="1/m")
+    key_rate.take(key)
+
+    key_rate.take(key)
+    if (writer := key_rate._writer) is not None:
+        writer.join(10)
+
+    assert Rollup.objects.get().count == 1
