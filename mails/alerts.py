@@ -34,6 +34,7 @@ def of(situation: Situation) -> list[Alert]:
         *(alert for lane in situation.waiting for alert in _lane(lane)),
         *_accounts(situation),
         *_held(situation),
+        *_expired(situation),
         *_machines(situation),
     ]
     return sorted(found, key=lambda alert: alert.tone != "bad")
@@ -218,6 +219,20 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "",
             f"{_mails(held.operator)} held by an operator.",
             "When they may leave: manage.py release IDS",
+        )
+
+
+def _expired(situation: Situation) -> Iterable[Alert]:
+    if situation.expired:
+        them = "it" if situation.expired == 1 else "them"
+        yield Alert(
+            "expired",
+            "bad",
+            "",
+            f"{situation.expired:,} {'mail' if situation.expired == 1 else 'mails'} expired in the last 24 hours: "
+            f"no account took {them} in time.",
+            f"See why (manage.py mails --state expired), and send {them} anew where it is not too late: "
+            "manage.py reprocess ID",
         )
 
 

@@ -26,6 +26,7 @@ from providers.sandbox.faults import FaultSetting
 
 COUNTED_AT_MOST = 100_000  # mails; a longer queue is told as "at least"
 RECENT = dt.timedelta(minutes=15)  # what the alerts call recent
+LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in the morning
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Situation:
     house_held_by: str | None  # who holds the house back; None while it is open
     oldest_unsent: float | None  # seconds since the oldest mail came in that is due or in back-off
     held: Held
+    expired: int  # mails whose time was over in the last 24 hours, and that nobody has sent anew; at most 100,000
     workers: Sequence[Working]
     accounts: Sequence[Standing]
     recent: Sequence[ProviderFigures]  # of the last 15 minutes
@@ -142,6 +144,7 @@ def read(now: dt.datetime | None = None) -> Situation:
         house_held_by=hold.held_by.removeprefix("user:") if hold else None,
         oldest_unsent=_oldest_unsent(now),
         held=held(),
+        expired=expired(now),
         workers=workers(now),
         accounts=[standing(one, now) for one in registry.candidates()],
         recent=stats.providers(stats.load(now - RECENT, now, Level.MINUTE)),
@@ -177,6 +180,13 @@ def held() -> Held:
         poison=Count("reason_code", filter=Q(reason_code=HoldReason.POISON)),
     )
     return Held(counts["unknown"], counts["poison"], counts["total"] - counts["unknown"] - counts["poison"])
+
+
+def expired(now: dt.datetime) -> int:
+    """Mails that expired in the last 24 hours and are still as they were then: by the index `mail_set_aside`."""
+    mails = Mail.objects.filter(status=Status.EXPIRED).order_by("-id").values("finished_at")[:COUNTED_AT_MOST]
+    lately = mails.aggregate(count=Count("finished_at", filter=Q(finished_at__gte=now - LATELY)))
+    return int(lately["count"])
 
 
 def workers(now: dt.datetime) -> list[Working]:

@@ -165,6 +165,7 @@ _SITUATION = {
     "house_held_by": "Who holds the house back, so that nothing is sent; null while it is open.",
     "oldest_unsent": "Seconds since the oldest mail came in that is due or in back-off.",
     "held": "Held mails, by reason.",
+    "expired": "Mails that expired in the last 24 hours and were not sent anew; counted up to 100,000.",
     "workers": "Processes that drain.",
     "accounts": "Provider accounts.",
     "recent": "Calls of the last 15 minutes, by account.",

@@ -4,10 +4,11 @@ import datetime as dt
 
 import pytest
 
-from mails import jobs, pauses, situation
+from mails import actions, jobs, pauses, situation
 from mails.lanes import Lane
 from mails.models import Mail, Worker
-from mails.states import HoldReason, Status
+from mails.orders import Order
+from mails.states import Action, HoldReason, Status
 from mails.tests.builders import a_mail, drain
 from mercury.lib import database_clock
 from providers import circuit_breaker
@@ -102,11 +103,22 @@ def test_the_oldest_unsent_mail_is_found_also_in_back_off(olympus):
     assert situation.read(now).oldest_unsent == 7200
 
 
+def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus):
+    now = database_clock.now()
+    lately, anew, before = a_mail(), a_mail(), a_mail()
+    for mail in (lately, anew):
+        state(mail, Status.EXPIRED, finished_at=now - dt.timedelta(hours=23))
+    state(before, Status.EXPIRED, finished_at=now - dt.timedelta(hours=25))
+    actions.act(anew.pk, Order(Action.REPROCESS, "user:hermes"))
+
+    assert situation.read(now).expired == 1
+
+
 def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, django_assert_max_num_queries):
     for number in range(30):
         a_mail(subject=f"mail {number}")
 
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(21):
         situation.read()
 
 
