@@ -226,7 +226,7 @@ def _keep_rejected(
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
     text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
     subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
-    created_at = database_clock.from_ns(received_at)
+    asked, created_at = data.get("policy"), database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
         api_key=client.api_key,
@@ -238,7 +238,7 @@ def _keep_rejected(
         recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
         subject=subject,
         lane=Lane.TEXT,
-        policy=Policy.AT_MOST_ONCE,
+        policy=asked if asked in Policy.values else settings.MERCURY_POLICY,
         status=Status.REJECTED,
         expires_at=created_at,
         finished_at=created_at,

@@ -22,7 +22,7 @@ from mails.intake import (
 from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
 from mails.submission import InvalidSubmission
-from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, event_names
+from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, event_names
 
 pytestmark = pytest.mark.django_db
 
@@ -158,6 +158,24 @@ def test_a_key_is_forgotten_after_a_day():
     assert not accept({**HELLO, "subject": "Another"}, client=COMMAND, idempotency_key="reset-1").replayed
 
     assert IdempotencyKey.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({}, "at-most-once"),
+        ({"policy": "at-least-once"}, "at-least-once"),
+        ({"policy": "perhaps"}, "at-most-once"),
+        ({"policy": ["at-least-once"]}, "at-most-once"),
+    ],
+)
+def test_a_rejected_mail_shows_the_policy_that_it_would_have_had(asked, shown, settings):
+    settings.MERCURY_POLICY = "at-most-once"
+
+    with pytest.raises(InvalidSubmission):
+        a_mail(recipient="nobody", **asked)
+
+    assert Mail.objects.get().policy == shown
 
 
 def test_a_rejected_mail_does_not_use_up_the_key():
