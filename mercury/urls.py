@@ -55,6 +55,7 @@ urlpatterns = [
     path("login/", auth_views.LoginView.as_view(authentication_form=LogInForm), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1.0/", include(api)),
+    path("api/v1.0", views.ApiRoot.as_view()),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),

@@ -88,6 +88,12 @@ def test_the_root_names_each_endpoint_with_its_method_and_url():
     assert endpoints["remove a provider account [DELETE]"].endswith("/api/v1.0/dispatcher/providers/{account_id}")
 
 
+def test_the_root_of_the_api_answers_without_a_last_slash_too():
+    answer = Client().get("/api/v1.0", HTTP_HOST="127.0.0.1:8000")
+
+    assert (answer.status_code, answer.json()) == (200, Client().get("/api/v1.0/", HTTP_HOST="127.0.0.1:8000").json())
+
+
 def test_a_host_name_that_is_not_ours_gets_a_friendly_400():
     answer = Client().get("/api/v1.0/", HTTP_HOST="evil.example")
 
