@@ -227,6 +227,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _page(request, Problem(404, "not_found", "There is nothing at this address, or it is not yours."))
 
 
+def locked_out(request: HttpRequest, _answer: HttpResponse | None, _credentials: dict[str, str] | None) -> HttpResponse:
+    """Too many failed log-ins with this name from this address: what django-axes answers with."""
+    wait = round(settings.AXES_COOLOFF_TIME.total_seconds())
+    detail = "There were too many failed sign-ins from here."
+    return _page(request, Problem(429, "throttled", detail, headers={"Retry-After": str(wait)}))
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """What nobody foresaw. Touches no database, for that may be the very fault; then it is a 503."""
     if isinstance(sys.exc_info()[1], problems.STORE_UNAVAILABLE):

@@ -47,9 +47,10 @@ def test_the_log_in_leads_on_and_names_what_is_wrong(client):
 
 def test_too_many_tries_are_locked_out(client):
     for _ in range(12):
-        response = client.post("/login/", {"username": "zeus", "password": "no"})
+        form = {"username": "zeus", "password": "no"}
+        response = client.post("/login/", form, headers={"Accept": "text/html"})
 
-    assert response.status_code == 429
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "600")
     assert "Too many tries" in response.text
 
 
