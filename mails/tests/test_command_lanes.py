@@ -44,11 +44,11 @@ def test_a_program_is_told_whether_it_changed_anything():
         return run("lanes", *words, "text", "--json").document
 
     assert told("resume", "--yes") == {"lane": "text", "state": "runs", "changed": False}
-    assert told("pause", "--dry-run") == {"lane": "text", "state": "runs", "changed": False}
+    assert told("pause", "--dry-run") == {"lane": "text", "state": "runs", "changed": False, "dry_run": True}
     assert pauses.standing() == {}
     assert told("pause", "--yes") == {"lane": "text", "state": "paused", "changed": True}
     assert told("pause", "--yes") == {"lane": "text", "state": "paused", "changed": False}
-    assert told("resume", "--dry-run") == {"lane": "text", "state": "paused", "changed": False}
+    assert told("resume", "--dry-run") == {"lane": "text", "state": "paused", "changed": False, "dry_run": True}
     assert told("resume", "--yes") == {"lane": "text", "state": "runs", "changed": True}
 
 

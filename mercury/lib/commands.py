@@ -78,8 +78,9 @@ class Output:
     Everything but the answer (questions, progress) goes to stderr, so that stdout can be piped.
     """
 
-    def __init__(self, stdout: Any, *, as_json: bool, no_color: bool, assume_yes: bool) -> None:
+    def __init__(self, stdout: Any, *, as_json: bool, no_color: bool, assume_yes: bool, dry_run: bool = False) -> None:
         self.as_json = as_json
+        self._dry_run = dry_run
         self.assume_yes = assume_yes
         self._stdout = stdout
         self._console = Console(
@@ -98,10 +99,11 @@ class Output:
         if not self.as_json:
             self._print(Text(plain(text), style=STYLES[tone]))
 
-    def document(self, data: object) -> None:
-        """One JSON document; silent without --json."""
+    def document(self, data: Mapping[str, object]) -> None:
+        """One JSON document; silent without --json. One of a dry run says so: what it tells has not happened."""
         if self.as_json:
-            self._stdout.write(json.dumps(data, cls=DjangoJSONEncoder, ensure_ascii=False))
+            told = {**data, "dry_run": True} if self._dry_run else data
+            self._stdout.write(json.dumps(told, cls=DjangoJSONEncoder, ensure_ascii=False))
 
     def rows(
         self,
@@ -189,7 +191,7 @@ class MercuryCommand(BaseCommand):
     requires_system_checks = [CHECKS]
 
     def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
-        """Do the command's work."""
+        """Do the command's work. A dry run too gives its answer: a document that says what would be done."""
         raise NotImplementedError
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -210,6 +212,7 @@ class MercuryCommand(BaseCommand):
             as_json=options["json"],
             no_color=options["no_color"],
             assume_yes=options.get("yes", False),
+            dry_run=options.get("dry_run", False),
         )
         try:
             code = self.run(out, options)

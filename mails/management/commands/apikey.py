@@ -86,6 +86,8 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         limit = f", at most {options['rate']}" if options["rate"] else ""
         sending = f"sending as {', '.join(senders) or 'nobody'}{limit}"
         out.say(f"Would make the key '{name}' with {', '.join(scopes)}, {sending}.")
+        rate = options["rate"] or None
+        out.document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
         return None
     key, text = keys.create(name, scopes=scopes, senders=senders, rate=options["rate"], expires_at=expires_at)
     _show(out, key, text)
@@ -110,6 +112,7 @@ def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     key = _found(options["prefix"])
     if options["dry_run"]:
         out.say(f"Would revoke '{key.name}' ({key.prefix}).")
+        out.document({**_as_row(key), "state": "revoked"})
         return None
     if not out.ask(f"Revoke '{key.name}' ({key.prefix})? Whoever uses it is refused from then on."):
         return Exit.FAILED
@@ -123,6 +126,7 @@ def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     key = _found(options["prefix"])
     if options["dry_run"]:
         out.say(f"Would give '{key.name}' ({key.prefix}) a new text.")
+        out.document(_as_row(key))
         return None
     key, text = keys.rotate(key, options["overlap"])
     _show(out, key, text)

@@ -33,6 +33,7 @@ class Command(commands.MercuryCommand):
                 if tables
                 else f"Would migrate {where}."
             )
+            out.document({"database": where, "dropped": len(tables)})
             return None
         if tables:
             if not out.ask(f"Delete everything in {where}, {_mails(tables)}?"):

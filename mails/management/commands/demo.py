@@ -43,9 +43,10 @@ class Command(commands.MercuryCommand):
         well, ill = _two_sandboxes()
         count = max(1, options["mails"])
         out.say(f"{count} mails go out through two sandbox accounts, {well.name} and {ill.name}. Nobody receives one.")
-        if options["dry_run"]:
-            return None
         broken = ill if options["failover"] else None
+        if options["dry_run"]:
+            out.document({"mails": count, "accounts": [well.name, ill.name], "failing": broken and broken.name})
+            return None
         with _failing(out, broken):
             mails = [_hand_in(number, count) for number in range(1, count + 1)]
             with foreground.draining(list(Lane.values)):

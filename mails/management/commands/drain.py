@@ -38,7 +38,9 @@ class Command(commands.MercuryCommand):
         """Drain, with a bar."""
         lanes = options["lane"] or list(Lane.values)
         if options["dry_run"]:
-            out.say(f"{_waiting(lanes)} mails are due in {', '.join(lanes)}.")
+            due = _waiting(lanes)
+            out.say(f"{due} mails are due in {', '.join(lanes)}.")
+            out.document({"lanes": lanes, "due": due})
             return None
         began = time.monotonic()
         with out.progress("Draining") as bar:

@@ -96,10 +96,12 @@ def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     recipient = options["to"] or (NOBODY if is_sandbox else "")
     if not recipient:
         raise CommandError("Say who gets the test mail: --to you@example.com.", returncode=Exit.WRONG_USE)
+    sender = options["sender"] or recipient
     if options["dry_run"]:
         out.say(f"Would send a test mail to {recipient} through {name}.")
+        out.document({"account": name, "sender": sender, "recipient": recipient})
         return None
-    outcome = trial.send(candidate.config, sender=options["sender"] or recipient, recipient=recipient)
+    outcome = trial.send(candidate.config, sender=sender, recipient=recipient)
     is_taken = isinstance(outcome, Accepted)
     out.say(trial.words(name, outcome), tone="ok" if is_taken else "bad")
     out.document({"account": name, "outcome": type(outcome).__name__.lower(), "words": trial.words(name, outcome)})
@@ -111,6 +113,7 @@ def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     question = f"Nothing will leave by {name} until its breaker is set back to auto. Go on?"
     if options["dry_run"]:
         out.say(f"Would set the breaker of {name}: {mode.label.lower()}.")
+        out.document({"account": name, "breaker": mode.value})
         return None
     if mode == BreakerMode.OPEN and not out.ask(question):
         return Exit.FAILED
@@ -125,6 +128,7 @@ def _switch(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     name = candidate.config.name
     if options["dry_run"]:
         out.say(f"Would {options['word']} {name}.")
+        out.document({"account": name, "enabled": enabled})
         return None
     if not enabled and not out.ask(f"No mail will be given to {name} any more. Go on?"):
         return Exit.FAILED

@@ -82,8 +82,8 @@ def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     how_long = durations.words(options["how_long"].total_seconds())
     if options["dry_run"]:
         out.say(f"Would tell {account.name} for {how_long}: {fault}.")
-        return None
-    out.say(f"{account.name} is told for {how_long}: {fault}.")
+    else:
+        out.say(f"{account.name} is told for {how_long}: {fault}.")
     out.document({"account": account.name, "fault": str(fault), "until": fault.until})
     return None
 

@@ -1,0 +1,104 @@
+"""Every command that takes --dry-run and --json tells a program what it would do, and does nothing."""
+
+import argparse
+from collections.abc import Iterator
+
+import pytest
+from django.apps import apps
+from django.core.management import get_commands, load_command_class
+from django.utils import timezone
+
+from mails import actions, keys
+from mails.lanes import Lane
+from mails.models import Mail
+from mails.states import Actor
+from mails.tests.builders import HERA, ZEUS, a_mail
+from mails.tests.commandline import run
+from providers import registry
+
+pytestmark = pytest.mark.django_db
+
+PREFIX = "<prefix>"
+MAIL = "<mail>"
+# What is written after each command to have it do something; a new command needs its line here.
+EXAMPLES = {
+    ("apikey", "create"): ["shop", "--sender", ZEUS],
+    ("apikey", "revoke"): [PREFIX],
+    ("apikey", "rotate"): [PREFIX],
+    ("cancel",): [MAIL],
+    ("createdb",): ["--force"],
+    ("demo",): ["--failover"],
+    ("drain",): ["--once"],
+    ("hold",): [MAIL],
+    ("lanes", "pause"): ["text"],
+    ("lanes", "resume"): ["bulk"],
+    ("providers", "breaker"): ["sandbox-a", "open"],
+    ("providers", "disable"): ["sandbox-a"],
+    ("providers", "enable"): ["sandbox-a"],
+    ("providers", "test"): ["sandbox-a"],
+    ("release",): ["--all"],
+    ("reprocess",): ["--state", "waiting"],
+    ("retention",): [],
+    ("sandbox", "clear"): [],
+    ("sandbox", "set"): ["sandbox-a", "refuse=503"],
+    ("send",): ["--from", ZEUS, "--to", HERA],
+    ("settle",): [MAIL, "--sent"],
+    ("sweep",): [],
+}
+
+
+def words_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a command's words, as `set` of `sandbox set`."""
+    kinds = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {word: choice for kind in kinds for word, choice in kind.choices.items()}
+
+
+def dry_runs() -> Iterator[tuple[str, ...]]:
+    """Each command of Mercury's, with its word if it has words, that takes both options."""
+    for name, app in sorted(get_commands().items()):
+        if app in {"mails", "mercury", "providers"}:
+            parser = load_command_class(app, name).create_parser("manage.py", name)
+            words = words_of(parser)
+            forms: list[tuple[tuple[str, ...], argparse.ArgumentParser]]
+            forms = [((name, word), arguments) for word, arguments in words.items()] or [((name,), parser)]
+            for form, arguments in forms:
+                if {"--dry-run", "--json"} <= arguments._option_string_actions.keys():
+                    yield form
+
+
+@pytest.fixture
+def mail():
+    """One mail that is over its time, so that a sweep too finds something to do."""
+    registry.candidates()
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(expires_at=timezone.now())
+    return mail
+
+
+def everything():
+    """All rows of all tables, to see that none changes."""
+    kept = [model for model in apps.get_models() if model._meta.managed]
+    return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in kept}
+
+
+@pytest.mark.parametrize("form", list(dry_runs()), ids=" ".join)
+def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail):
+    assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
+    key, _ = keys.create("till", scopes=[keys.Scope.MAILS_SEND], senders=["*"])
+    if form == ("release",):
+        actions.hold_house(by=Actor.COMMAND)
+    if form == ("lanes", "resume"):
+        actions.pause_lane(Lane.BULK, by=Actor.COMMAND)
+    before = everything()
+
+    ran = run(*form, *(word.replace(PREFIX, key.prefix).replace(MAIL, str(mail.pk)) for word in EXAMPLES[form]),
+              "--dry-run", "--json")  # fmt: skip
+
+    assert not ran.error
+    assert len(ran.lines) == 1
+    assert ran.document["dry_run"] is True
+    assert everything() == before
+
+
+def test_the_examples_are_of_commands_that_exist():
+    assert EXAMPLES.keys() == set(dry_runs())
