@@ -14,7 +14,9 @@ from mails.orders import MAX_NAME
 from mails.states import Action, Policy, RecipientState, Status
 from mails.submission import MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
 from mercury.lib.openapi import (
+    ETAG,
     IF_NONE_MATCH,
+    NOT_MODIFIED,
     REQUEST_ID,
     Schema,
     answer_header,
@@ -148,9 +150,7 @@ NEW_EVENT = component(
 
 _MAIL_ID = OpenApiParameter("mail_id", str, OpenApiParameter.PATH, description="The mail's id.")
 _EVENT_ID = OpenApiParameter("event_id", str, OpenApiParameter.PATH, description="The event's id.")
-_ETAG = answer_header("ETag", "Changes when the resource does.", 200)
 _COUNTED = (202, 400, 403, 409, 413, 415, 422, 429, 503)  # the answers that tell a key's rate
-_NOT_MODIFIED = {304: OpenApiResponse(description="It is as the client has it.")}
 _HELLO = {
     "sender": "mercury@olimpus.com",
     "recipient": "zeus@olimpus.com",
@@ -163,8 +163,10 @@ mails = extend_schema_view(
         operation_id="list_mails",
         tags=["Mails"],
         summary="List mails",
-        parameters=[*page_parameters(representation.MAIL_FIELDS), REQUEST_ID],
-        responses={200: OpenApiResponse(page_of("mails", MAIL), description="A page.")} | problems(400, 404),
+        parameters=[*page_parameters(representation.MAIL_FIELDS), IF_NONE_MATCH, ETAG, REQUEST_ID],
+        responses={200: OpenApiResponse(page_of("mails", MAIL), description="A page.")}
+        | NOT_MODIFIED
+        | problems(400, 404),
     ),
     post=extend_schema(
         operation_id="create_mail",
@@ -206,10 +208,8 @@ one_mail = extend_schema(
     operation_id="read_mail",
     tags=["Mails"],
     summary="Read a mail",
-    parameters=[_MAIL_ID, IF_NONE_MATCH, _ETAG, REQUEST_ID],
-    responses={200: OpenApiResponse(MAIL, description="The mail, and where it stands.")}
-    | _NOT_MODIFIED
-    | problems(404),
+    parameters=[_MAIL_ID, IF_NONE_MATCH, ETAG, REQUEST_ID],
+    responses={200: OpenApiResponse(MAIL, description="The mail, and where it stands.")} | NOT_MODIFIED | problems(404),
 )
 _NOTE: Schema = {
     "type": ["string", "null"],
@@ -287,8 +287,10 @@ events = extend_schema_view(
         operation_id="list_events",
         tags=["Events"],
         summary="List the events of a mail",
-        parameters=[_MAIL_ID, *page_parameters(representation.EVENT_FIELDS), REQUEST_ID],
-        responses={200: OpenApiResponse(page_of("events", EVENT), description="A page.")} | problems(400, 404),
+        parameters=[_MAIL_ID, *page_parameters(representation.EVENT_FIELDS), IF_NONE_MATCH, ETAG, REQUEST_ID],
+        responses={200: OpenApiResponse(page_of("events", EVENT), description="A page.")}
+        | NOT_MODIFIED
+        | problems(400, 404),
     ),
     post=extend_schema(
         operation_id="append_event",
@@ -306,6 +308,6 @@ one_event = extend_schema(
     operation_id="read_event",
     tags=["Events"],
     summary="Read an event",
-    parameters=[_MAIL_ID, _EVENT_ID, IF_NONE_MATCH, _ETAG, REQUEST_ID],
-    responses={200: OpenApiResponse(EVENT, description="The event.")} | _NOT_MODIFIED | problems(404),
+    parameters=[_MAIL_ID, _EVENT_ID, IF_NONE_MATCH, ETAG, REQUEST_ID],
+    responses={200: OpenApiResponse(EVENT, description="The event.")} | NOT_MODIFIED | problems(404),
 )

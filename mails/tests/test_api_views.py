@@ -3,6 +3,7 @@ import json
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
+from django.urls import reverse
 
 from mails import intake, pauses
 from mails.lanes import Lane
@@ -95,10 +96,18 @@ def test_a_mail_whose_body_was_removed_shows_an_empty_one(zeus):
     assert zeus.get(url).json()["content"] == ""
 
 
-@pytest.mark.parametrize("which", ["mail", "event"])
-def test_a_resource_that_has_not_changed_is_a_304(zeus, which):
-    mail = zeus.post(MAILS, HELLO).json()
-    url = mail["url"] if which == "mail" else zeus.get(mail["events"]).json()["events"][0]
+@pytest.mark.parametrize("which", ["mail", "event", "mails", "events", "providers", "provider"])
+def test_a_resource_that_has_not_changed_is_a_304(zeus, olympus, which):
+    mail, accounts = zeus.post(MAILS, HELLO).json(), reverse("api-providers")
+    urls = {
+        "mail": mail["url"],
+        "event": zeus.get(mail["events"]).json()["events"][0],
+        "mails": MAILS,
+        "events": mail["events"],
+        "providers": accounts,
+        "provider": zeus.get(accounts).json()["providers"][0],
+    }
+    url = urls[which]
     first = zeus.get(url)
 
     again = zeus.get(url, HTTP_IF_NONE_MATCH=first["ETag"])
@@ -106,7 +115,15 @@ def test_a_resource_that_has_not_changed_is_a_304(zeus, which):
     assert (again.status_code, again.content) == (304, b"")
     assert again["ETag"] == first["ETag"]
     assert zeus.get(url, HTTP_IF_NONE_MATCH='"other"').status_code == 200
-    assert first["Cache-Control"] == "private, no-cache"
+    assert set(first["Cache-Control"].split(", ")) == {"private", "no-cache"}
+
+
+def test_a_list_that_has_grown_has_another_etag(zeus):
+    before = zeus.get(MAILS)["ETag"]
+
+    zeus.post(MAILS, HELLO)
+
+    assert zeus.get(MAILS, HTTP_IF_NONE_MATCH=before).status_code == 200
 
 
 @drains

@@ -222,6 +222,8 @@ REQUEST_ID = OpenApiParameter(
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, OpenApiParameter.HEADER, description="An `ETag`; the answer is 304 if nothing has changed."
 )
+ETAG = answer_header("ETag", "Changes when the answer does.", 200)
+NOT_MODIFIED = {304: OpenApiResponse(description="It is as the client has it.")}
 
 
 def page_parameters(fields: Fields) -> list[OpenApiParameter]:

@@ -4,6 +4,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from mercury.lib import rates
 from mercury.lib.openapi import (
+    ETAG,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
     PROBLEM,
     REQUEST_ID,
     Schema,
@@ -116,8 +119,10 @@ accounts = extend_schema_view(
         operation_id="list_providers",
         tags=["Providers"],
         summary="List provider accounts",
-        parameters=[*page_parameters(representation.FIELDS), REQUEST_ID],
-        responses={200: OpenApiResponse(page_of("providers", ACCOUNT), description="A page.")} | problems(400, 404),
+        parameters=[*page_parameters(representation.FIELDS), IF_NONE_MATCH, ETAG, REQUEST_ID],
+        responses={200: OpenApiResponse(page_of("providers", ACCOUNT), description="A page.")}
+        | NOT_MODIFIED
+        | problems(400, 404),
     ),
     post=extend_schema(
         operation_id="register_provider",
@@ -135,8 +140,10 @@ one_account = extend_schema_view(
         operation_id="read_provider",
         tags=["Providers"],
         summary="Read a provider account",
-        parameters=[_ID, REQUEST_ID],
-        responses={200: OpenApiResponse(ACCOUNT, description="The account, and how it does.")} | problems(404),
+        parameters=[_ID, IF_NONE_MATCH, ETAG, REQUEST_ID],
+        responses={200: OpenApiResponse(ACCOUNT, description="The account, and how it does.")}
+        | NOT_MODIFIED
+        | problems(404),
     ),
     put=extend_schema(
         operation_id="update_provider",

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from django.http import Http404
 from django.utils.cache import patch_cache_control
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import conditional_page
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,8 +23,9 @@ _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _SCOPES = {"GET": "providers:read", "POST": "providers:write", "PUT": "providers:write", "DELETE": "providers:write"}
 
 
+@method_decorator(conditional_page, name="dispatch")
 class Resource(APIView):
-    """What the resources share: scopes, and answers that no cache keeps."""
+    """What the resources share: scopes, and answers that no cache keeps and that have an ETag."""
 
     required_scopes = _SCOPES
 
