@@ -99,7 +99,11 @@ class Drain:
         on_progress: Callable[[Progress], None] | None = None,
         on_heartbeat: Callable[[str], None] | None = None,
     ) -> None:
-        """`places`: calls under way at most. `on_heartbeat` is called every 2.5 s in the thread that takes."""
+        """`places`: calls under way at most.
+
+        `on_progress` is called in the event loop after each look for due mails, as their calls begin, and after each
+        group of results is written. `on_heartbeat` is called every 2.5 s in the thread that takes.
+        """
         self.worker = name_of_this_process()
         self._lanes = list(lanes)
         self._places = places or settings.MERCURY_PLACES
@@ -200,6 +204,11 @@ class Drain:
             await self._pause(taken.look_again)
 
     @property
+    def progress(self) -> Progress:
+        """How far it is; fit for any thread."""
+        return Progress(self._in_flight, self._closed, self._done)
+
+    @property
     def _in_flight(self) -> int:
         """Calls under way: a mail waits only while all places are taken."""
         return min(self._under_way, self._places)
@@ -226,8 +235,6 @@ class Drain:
             self._cleared += len(cleared)
             self._go_on(closed)
             self._changed.set()
-            if self._on_progress:
-                self._on_progress(Progress(self._in_flight, self._closed, self._done))
 
     async def _first_heartbeat(self) -> None:
         """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over.
@@ -289,6 +296,8 @@ class Drain:
         self._suspects |= turned.suspects
         for call in calls:
             self._tasks.create_task(self._call(call))
+        if self._on_progress:
+            self._on_progress(self.progress)
 
     async def _call(self, call: Call) -> None:
         structlog.contextvars.bind_contextvars(mail=str(call.mail.id))  # of this task alone

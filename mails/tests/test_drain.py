@@ -11,7 +11,7 @@ from django.db import DataError, OperationalError, connection
 
 from mails import actions, lifecycle
 from mails.dispatch import claim, steps, sweep
-from mails.dispatch.drain import Drain
+from mails.dispatch.drain import Drain, Progress
 from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
 from mails.models import Attempt, Mail, Worker
 from mails.orders import Order
@@ -49,6 +49,17 @@ def test_a_refused_mail_goes_to_the_other_account_at_once(olympus, hades):
     failed_over = [mail for mail in mails if reloaded(mail).attempt_count == 2]
     assert failed_over
     assert event_names(failed_over[0])[5:] == ["SEND", "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"]
+
+
+def test_progress_is_told_as_calls_begin_and_as_their_results_are_written(olympus):
+    for number in range(3):
+        a_mail(subject=f"mail {number}")
+    told = []
+
+    event_loop.run(Drain(["text"], places=8, on_progress=told.append).run(until_idle=True))
+
+    assert told[0] == Progress(in_flight=3, closed=0, done=0)
+    assert told[-1] == Progress(in_flight=0, closed=3, done=3)
 
 
 def test_five_faults_open_the_breaker_and_the_others_pass_it_by(olympus, hades):
