@@ -7,9 +7,17 @@ application must not be preloaded.
 import os
 from typing import Any
 
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-threads = int(os.environ.get("WEB_THREADS", "8"))
+
+def _whole(name: str, default: str, *, least: int, most: int) -> int:
+    text = os.environ.get(name, default)
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise SystemExit(f"Mercury does not start. {name}: '{text}' is not a whole number from {least} to {most}.")
+    return int(text)
+
+
+bind = f"{os.environ.get('HOST', '127.0.0.1')}:{_whole('PORT', '8000', least=0, most=65_535)}"
+workers = _whole("WEB_CONCURRENCY", "1", least=1, most=1000)
+threads = _whole("WEB_THREADS", "8", least=1, most=1000)
 worker_class = "gthread"
 preload_app = False
 timeout = 60
@@ -20,7 +28,7 @@ accesslog = None  # Mercury logs its own events; an access log would repeat addr
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to serve strangers with the settings of a laptop."""
+    """Refuse to serve with settings that cannot be read or cannot work, and to serve strangers with those of a laptop."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 (gunicorn sets the path after reading this)
 
@@ -30,7 +38,7 @@ def on_starting(server: Any) -> None:
         address if isinstance(address, str) else f"{address[0]}:{address[1]}" for address in server.cfg.address
     ]
     try:
-        checks.refuse_unsafe_start(addresses)
+        checks.refuse_start(addresses)
     except ImproperlyConfigured as error:
         raise SystemExit(f"Mercury does not start. {error}") from error
 

@@ -59,6 +59,18 @@ def values(**_: Any) -> list[CheckMessage]:
                 id="mercury.E001",
             )
         )
+    if settings.MERCURY_CONNECT_TIMEOUT > settings.MERCURY_DEADLINE:
+        connecting, deadline = (
+            durations.words(setting.total_seconds())
+            for setting in (settings.MERCURY_CONNECT_TIMEOUT, settings.MERCURY_DEADLINE)
+        )
+        found.append(
+            Error(
+                f"MERCURY_CONNECT_TIMEOUT ({connecting}) is longer than the whole call may take (MERCURY_DEADLINE, {deadline}).",
+                hint="Make it MERCURY_DEADLINE or less.",
+                id="mercury.E009",
+            )
+        )
     if settings.MERCURY_POLICY not in Policy.values:
         found.append(
             Error(
@@ -67,11 +79,6 @@ def values(**_: Any) -> list[CheckMessage]:
                 id="mercury.E002",
             )
         )
-    found += [
-        Error(f"{name} must be at least 1.", id="mercury.E003")
-        for name in ("MERCURY_PLACES", "MERCURY_ROUNDS", "MERCURY_MAX_RECIPIENTS", "MERCURY_SANDBOX_KEEP")
-        if getattr(settings, name) < 1
-    ]
     if fault := keeping.wrong(settings.MERCURY_RETENTION_BODIES, settings.MERCURY_RETENTION_MAILS):
         found.append(Error(fault, hint="MERCURY_RETENTION_BODIES, MERCURY_RETENTION_MAILS.", id="mercury.E008"))
     return found
@@ -151,18 +158,18 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def refuse_unsafe_start(addresses: Iterable[str] = ()) -> None:
-    """Raise ImproperlyConfigured where strangers would reach a Mercury set up for a laptop.
+def refuse_start(addresses: Iterable[str] = ()) -> None:
+    """Raise ImproperlyConfigured, a line for each fault, where a setting cannot work or suits only a laptop.
 
-    `addresses` are those the server listens on, `host:port`. Called as the web process starts.
+    `addresses` are those the server listens on, `host:port`. Called as the web process starts; commands have the checks.
     """
-    found = beyond_loopback()
+    unsafe = beyond_loopback()
     by_network = [address for address in addresses if not address.startswith(("unix:", "/"))]
     listening = [address for address in by_network if not _is_loopback(address.rpartition(":")[0])]
-    if listening and not found:
-        found = _unsafe(f"The server listens on {', '.join(listening)}")
-    if found:
-        raise ImproperlyConfigured(" ".join(f"{message.msg} {message.hint}" for message in found))
+    if listening and not unsafe:
+        unsafe = _unsafe(f"The server listens on {', '.join(listening)}")
+    if found := [*values(), *accounts(), *unsafe]:
+        raise ImproperlyConfigured("\n".join(f"{message.msg} {message.hint}" for message in found))
 
 
 def _unsafe(because: str) -> list[CheckMessage]:

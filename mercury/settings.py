@@ -1,40 +1,22 @@
 """Every setting, read from the environment here and nowhere else. `docs/settings.md` explains each."""
 
 import datetime as dt
-import ipaddress
+import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import environ
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from mercury.lib import durations
+from mercury.lib import durations, variables
+from mercury.lib.variables import database_url, duration, many, one_of, redis_url, some, switch, whole
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-class _Env(environ.Env):  # type: ignore[misc]  # django-environ carries no types
-    """Remembers which names were read, so that `check` can warn of a misspelt one."""
-
-    names: set[str] = set()
-
-    def get_value(self, var: str, *args: Any, **options: Any) -> Any:
-        self.names.add(var)
-        return super().get_value(var, *args, **options)
-
-
-env = _Env()
 if "pytest" not in sys.modules:  # a test must not depend on whose machine it runs on
     environ.Env.read_env(BASE_DIR / ".env")
-
-
-def _duration(name: str, default: str) -> dt.timedelta:
-    try:
-        return durations.parse(env.str(name, default=default))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name}: {error}") from error
+env = variables.Variables(os.environ)
 
 
 def _made_secret(path: Path) -> str:
@@ -42,28 +24,39 @@ def _made_secret(path: Path) -> str:
 
     The folder, made with it, is its owner's alone: mails lie there too, in files that SQLite makes for everybody to read.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_secret(path)
+        return path.read_text().strip()
+    except OSError as error:
+        env.faults.append(
+            f"MERCURY_DATA: a made secret cannot be kept in {variables.shown(str(path.parent))} ({error.strerror}). "
+            "Name a folder that can be written to, or set SECRET_KEY."
+        )
+        return get_random_secret_key()  # for nobody: the faults end the start
+
+
+def _write_secret(path: Path) -> None:
     try:
         with path.open("x") as file:
             path.chmod(0o600)
             file.write(get_random_secret_key())
     except FileExistsError:
-        pass
-    return path.read_text().strip()
+        pass  # another process was faster
 
 
 # The house
 
-MERCURY_DATA = Path(env.str("MERCURY_DATA", default=str(BASE_DIR / "data"))).resolve()
-MERCURY_ENVIRONMENT = dict(env.ENVIRON)  # what providers.environment reads accounts from
-DEBUG = env.bool("DEBUG", default=False)
+MERCURY_DATA = env.read("MERCURY_DATA", variables.folder, str(BASE_DIR / "data"))
+MERCURY_ENVIRONMENT = dict(os.environ)  # what providers.environment reads accounts from
+DEBUG = env.read("DEBUG", switch, "false")
 TESTING = "pytest" in sys.modules
-SECRET_KEY = env.str("SECRET_KEY", default="") or _made_secret(MERCURY_DATA / "secret-key")
-MERCURY_SECRET_IS_MADE = not env.str("SECRET_KEY", default="")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SECRET_KEY = env.read("SECRET_KEY", str) or _made_secret(MERCURY_DATA / "secret-key")
+MERCURY_SECRET_IS_MADE = not env.read("SECRET_KEY", str)
+ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
 CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
-MERCURY_BASE_URL = env.str("MERCURY_BASE_URL", default="").rstrip("/")
+MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.base_url)
 ROOT_URLCONF = "mercury.urls"
 WSGI_APPLICATION = "mercury.wsgi.application"
 
@@ -124,7 +117,7 @@ TEMPLATES = [
 
 # The database: the truth
 
-_database_url = env.str("DATABASE_URL", default="") or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
+_database_url = env.read("DATABASE_URL", database_url) or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
 DATABASES = {"default": environ.Env.db_url_config(_database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if "sqlite" in DATABASES["default"]["ENGINE"]:
@@ -153,7 +146,7 @@ else:
 
 # Redis: a hint, never the truth
 
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = env.read("REDIS_URL", redis_url)
 MERCURY_EMBEDDED = not REDIS_URL  # the web process drains by itself
 MERCURY_REDIS_TIMEOUT = 0.25  # seconds
 RQ_QUEUES = {
@@ -169,32 +162,29 @@ RQ_QUEUES = {
 
 # Sending
 
-MERCURY_POLICY = env.str("MERCURY_POLICY", default="at-least-once")
-MERCURY_ROUNDS = env.int("MERCURY_ROUNDS", default=5)
-try:
-    MERCURY_BACKOFF = durations.parse_list(env.str("MERCURY_BACKOFF", default="30s,2m,10m,1h"))
-except ValueError as error:
-    raise ImproperlyConfigured(f"MERCURY_BACKOFF: {error}") from error
-MERCURY_PLACES = env.int("MERCURY_PLACES", default=256)
-MERCURY_DEADLINE = _duration("MERCURY_DEADLINE", "20s")
-MERCURY_CONNECT_TIMEOUT = _duration("MERCURY_CONNECT_TIMEOUT", "3s")
-MERCURY_LEASE = _duration("MERCURY_LEASE", "50s")
-MERCURY_EXPIRY = _duration("MERCURY_EXPIRY", "3d")
-MERCURY_START_HELD = env.bool("MERCURY_START_HELD", default=False)
-MERCURY_ALLOWED_HOSTS_OUT = env.list("MERCURY_ALLOWED_HOSTS_OUT", default=[])
-MERCURY_ENCRYPTION_KEYS = env.list("MERCURY_ENCRYPTION_KEYS", default=[])
-MERCURY_SANDBOX_KEEP = env.int("MERCURY_SANDBOX_KEEP", default=1000)
+MERCURY_POLICY = env.read("MERCURY_POLICY", str, "at-least-once")
+MERCURY_ROUNDS = env.read("MERCURY_ROUNDS", whole(1), "5")
+MERCURY_BACKOFF = tuple(env.read("MERCURY_BACKOFF", some(duration, "30s,2m"), "30s,2m,10m,1h"))
+MERCURY_PLACES = env.read("MERCURY_PLACES", whole(1), "256")
+MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", duration, "20s")
+MERCURY_CONNECT_TIMEOUT = env.read("MERCURY_CONNECT_TIMEOUT", duration, "3s")
+MERCURY_LEASE = env.read("MERCURY_LEASE", duration, "50s")
+MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", duration, "3d")
+MERCURY_START_HELD = env.read("MERCURY_START_HELD", switch, "false")
+MERCURY_ALLOWED_HOSTS_OUT = env.read("MERCURY_ALLOWED_HOSTS_OUT", many(variables.host))
+MERCURY_ENCRYPTION_KEYS = env.read("MERCURY_ENCRYPTION_KEYS", many(variables.fernet_key))
+MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1), "1000")
 
 # Intake
 
-MERCURY_MAX_SIZE = durations.parse_size(env.str("MERCURY_MAX_SIZE", default="10MB"))
-MERCURY_MAX_RECIPIENTS = env.int("MERCURY_MAX_RECIPIENTS", default=50)
+MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", durations.parse_size, "10MB")
+MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", whole(1), "50")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
 # Retention
 
-MERCURY_RETENTION_BODIES = _duration("MERCURY_RETENTION_BODIES", "30d")
-MERCURY_RETENTION_MAILS = _duration("MERCURY_RETENTION_MAILS", "365d")
+MERCURY_RETENTION_BODIES = env.read("MERCURY_RETENTION_BODIES", duration, "30d")
+MERCURY_RETENTION_MAILS = env.read("MERCURY_RETENTION_MAILS", duration, "365d")
 
 # People and applications
 
@@ -266,8 +256,8 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # Security: on behind HTTPS, which MERCURY_HTTPS says
 
-MERCURY_PROXIES = env.int("MERCURY_PROXIES", default=0)
-MERCURY_HTTPS = env.bool("MERCURY_HTTPS", default=False)
+MERCURY_PROXIES = env.read("MERCURY_PROXIES", whole(0), "0")
+MERCURY_HTTPS = env.read("MERCURY_HTTPS", switch, "false")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if MERCURY_HTTPS else None
 SECURE_SSL_REDIRECT = MERCURY_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if MERCURY_HTTPS else 0
@@ -281,24 +271,23 @@ SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 
 # What `manage.py test` runs the full leg against
 
-MERCURY_TEST_DATABASE_URL = env.str("MERCURY_TEST_DATABASE_URL", default="postgres://postgres@127.0.0.1:5432/postgres")
-MERCURY_TEST_REDIS_URL = env.str("MERCURY_TEST_REDIS_URL", default="redis://127.0.0.1:6379/15")
+_TEST_DATABASE_URL = "postgres://postgres@127.0.0.1:5432/postgres"
+MERCURY_TEST_DATABASE_URL = env.read("MERCURY_TEST_DATABASE_URL", database_url, _TEST_DATABASE_URL)
+MERCURY_TEST_REDIS_URL = env.read("MERCURY_TEST_REDIS_URL", redis_url, "redis://127.0.0.1:6379/15")
 
 # Logs
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-LOG_FORMAT = env.str("LOG_FORMAT", default="console")
+LOG_LEVEL = env.read("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
+LOG_FORMAT = env.read("LOG_FORMAT", one_of("console", "json"), "console")
 LOGGING_CONFIG = "mercury.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
 # Metrics
 
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
-try:
-    METRICS_FROM = [ipaddress.ip_network(one) for one in env.list("METRICS_FROM", default=[])]
-except ValueError as error:
-    raise ImproperlyConfigured(f"METRICS_FROM: {error}. Write networks such as 10.0.0.0/8,::1/128.") from error
+METRICS_TOKEN = env.read("METRICS_TOKEN", str)
+METRICS_FROM = env.read("METRICS_FROM", many(variables.network))
 
 # The names read above; `check` warns of any other MERCURY_ name
 
 MERCURY_NAMES = frozenset(env.names)
+env.stop_on_faults()

@@ -10,7 +10,7 @@ from mercury.lib import event_loop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
 application = get_wsgi_application()
-checks.refuse_unsafe_start()  # whatever the server is; gunicorn.conf.py asks about its addresses too
+checks.refuse_start()  # whatever the server is; gunicorn.conf.py asks about its addresses too
 event_loop.settle_memory()
 
 if settings.MERCURY_EMBEDDED:

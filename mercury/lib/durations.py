@@ -13,14 +13,13 @@ def parse(text: str) -> dt.timedelta:
     Raises ValueError, saying how to write one, if it is not a positive number with a unit.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text.strip())
-    if match is None or float(match[1]) == 0:
+    try:
+        parsed = dt.timedelta(seconds=float(match[1]) * _SECONDS[match[2]] if match else 0)
+    except OverflowError:
+        raise ValueError(f"'{text}' is longer than a calendar has days. Write a shorter duration.") from None
+    if not parsed:
         raise ValueError(f"'{text}' is not a duration. Write a number and a unit: 250ms, 30s, 2m, 1h or 3d.")
-    return dt.timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
-
-
-def parse_list(text: str) -> tuple[dt.timedelta, ...]:
-    """Several durations, separated by commas. Raises ValueError like `parse`."""
-    return tuple(parse(part) for part in text.split(","))
+    return parsed
 
 
 def parse_size(text: str) -> int:

@@ -60,10 +60,14 @@ def test_an_unknown_policy_is_named_with_the_known_ones(settings):
     assert "at-least-once" in error.hint
 
 
-def test_nobody_drains_with_no_place(settings):
-    settings.MERCURY_PLACES = 0
+def test_connecting_ends_within_the_call(settings):
+    settings.MERCURY_CONNECT_TIMEOUT = dt.timedelta(seconds=21)
+    settings.MERCURY_DEADLINE = dt.timedelta(seconds=20)
 
-    assert ids(checks.values()) == ["mercury.E003"]
+    [error] = checks.values()
+
+    assert error.id == "mercury.E009"
+    assert "MERCURY_CONNECT_TIMEOUT (21 s)" in error.msg
 
 
 def test_an_old_sqlite_is_refused(monkeypatch):
@@ -101,14 +105,14 @@ def test_strangers_meet_no_made_secret_and_no_debug(a_real_installation, hosts):
 
     assert ids(checks.beyond_loopback()) == ["mercury.E006", "mercury.E007"]
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY"):
-        checks.refuse_unsafe_start()
+        checks.refuse_start()
 
 
 def test_on_loopback_a_made_secret_is_enough(settings):
     settings.MERCURY_SECRET_IS_MADE = True
     settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
-    checks.refuse_unsafe_start(["127.0.0.1:8000", "[::1]:8000", "unix:/run/mercury"])
+    checks.refuse_start(["127.0.0.1:8000", "[::1]:8000", "unix:/run/mercury"])
 
 
 def test_a_server_that_listens_to_all_needs_a_secret(settings):
@@ -116,7 +120,15 @@ def test_a_server_that_listens_to_all_needs_a_secret(settings):
     settings.ALLOWED_HOSTS = ["localhost"]
 
     with pytest.raises(ImproperlyConfigured, match=r"0\.0\.0\.0:8000"):
-        checks.refuse_unsafe_start(["0.0.0.0:8000"])
+        checks.refuse_start(["0.0.0.0:8000"])
+
+
+def test_no_server_starts_with_what_cannot_work(settings):
+    settings.MERCURY_POLICY = "exactly-once"
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "pigeon://smtp.example.com"}
+
+    with pytest.raises(ImproperlyConfigured, match=r"MERCURY_POLICY.*Known: at-least-once.*\nPROVIDER_RELAY"):
+        checks.refuse_start()
 
 
 def test_a_deployment_without_https_or_with_sqlite_and_redis_is_warned_of(a_real_installation, monkeypatch):

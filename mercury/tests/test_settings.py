@@ -1,10 +1,118 @@
+import os
+import runpy
 import stat
+import subprocess
+import sys
 
 import pytest
+from django.conf import settings as present
+from django.core.exceptions import ImproperlyConfigured
 
 from mercury import settings
 
 pytestmark = pytest.mark.one_leg
+
+# One wrong value each. Any text is right for the names below; what `checks` looks at is refused by them.
+WRONG = {
+    "ALLOWED_HOSTS": "",
+    "CSRF_TRUSTED_ORIGINS": "mail.example.com",
+    "DATABASE_URL": "foo",
+    "DEBUG": "maybe",
+    "LOG_FORMAT": "bogus",
+    "LOG_LEVEL": "bogus",
+    "MERCURY_ALLOWED_HOSTS_OUT": "http://hades",
+    "MERCURY_BACKOFF": "30s,x",
+    "MERCURY_BASE_URL": "foo",
+    "MERCURY_CONNECT_TIMEOUT": "3",
+    "MERCURY_DATA": "",
+    "MERCURY_DEADLINE": "x",
+    "MERCURY_ENCRYPTION_KEYS": "bad",
+    "MERCURY_EXPIRY": "3 days",
+    "MERCURY_HTTPS": "ja",
+    "MERCURY_LEASE": "",
+    "MERCURY_MAX_RECIPIENTS": "0",
+    "MERCURY_MAX_SIZE": "x",
+    "MERCURY_PLACES": "abc",
+    "MERCURY_PROXIES": "x",
+    "MERCURY_RETENTION_BODIES": "x",
+    "MERCURY_RETENTION_MAILS": "x",
+    "MERCURY_ROUNDS": "0",
+    "MERCURY_SANDBOX_KEEP": "-1",
+    "MERCURY_START_HELD": "ture",
+    "MERCURY_TEST_DATABASE_URL": "foo",
+    "MERCURY_TEST_REDIS_URL": "foo",
+    "METRICS_FROM": "x",
+    "REDIS_URL": "foo",
+}
+ANY_TEXT = {"MERCURY_POLICY", "METRICS_TOKEN", "SECRET_KEY"}
+
+
+@pytest.fixture
+def read(monkeypatch, tmp_path):
+    """The settings as a process with nothing but these variables would read them."""
+
+    def values(**environment):
+        with monkeypatch.context() as patched:
+            for name in settings.MERCURY_NAMES:
+                patched.delenv(name, raising=False)
+            for name, value in ({"SECRET_KEY": "x" * 50} | environment).items():
+                patched.setenv(name, value)
+            found = runpy.run_path(settings.__file__)
+        return {name: value for name, value in found.items() if name.isupper() and name != "MERCURY_ENVIRONMENT"}
+
+    return values
+
+
+def test_the_table_above_knows_every_setting():
+    assert set(WRONG) | ANY_TEXT == present.MERCURY_NAMES
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+def test_a_wrong_value_stops_with_the_name_of_its_variable(read, name):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name}: ") as raised:
+        read(**{name: WRONG[name]})
+
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_folder_that_no_secret_can_be_kept_in_is_named(read, tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ImproperlyConfigured, match=r"^MERCURY_DATA: .*SECRET_KEY"):
+        read(MERCURY_DATA=str(tmp_path / "file" / "data"), SECRET_KEY="")
+
+
+@pytest.mark.parametrize("command", [["manage.py", "check"], ["manage.py", "send"], ["-m", "gunicorn", "mercury.wsgi"]])
+def test_no_start_with_wrong_settings_and_no_traceback(command, tmp_path):
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
+        "MERCURY_DATA": str(tmp_path),
+        "MERCURY_START_HELD": "ture",
+        "DATABASE_URL": "mysql://zeus:thunder@hades/mercury",
+    }
+
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=environment,
+        cwd=present.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "Mercury does not start. DATABASE_URL: it begins neither" in done.stderr
+    assert "MERCURY_START_HELD: 'ture' is neither true nor false." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "thunder" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "abc"), ("PORT", "70000"), ("WEB_THREADS", "x")])
+def test_the_web_server_s_own_settings_are_named_too(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit, match=f"{name}: '{value}' is not a whole number from"):
+        runpy.run_path(str(present.BASE_DIR / "gunicorn.conf.py"))
 
 
 def test_the_secret_is_made_once_in_a_folder_that_is_its_owner_s_alone(tmp_path):

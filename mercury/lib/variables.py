@@ -1,0 +1,222 @@
+"""Environment variables as values. Each kind of value is a function that takes the text or says how to write it.
+
+`settings.py` reads all of them and stops once, with every fault that was found. What a fault says of a value is fit for a
+log: of one that may hold a secret only what is wrong with it is told.
+"""
+
+import base64
+import datetime as dt
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from redis.connection import parse_url
+
+from mercury.lib import durations
+
+LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
+_SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]"
+
+T = TypeVar("T")
+
+
+class Variables:
+    """Reads variables, and remembers their names and the faults found in them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.names: set[str] = set()
+        self.faults: list[str] = []
+        self._variables = variables
+
+    def read(self, name: str, kind: Callable[[str], T], default: str = "") -> T:
+        """The variable's value; that of `default`, and a fault more, if `kind` does not take it."""
+        self.names.add(name)
+        try:
+            return kind(self._variables.get(name, default))
+        except ValueError as error:
+            self.faults.append(f"{name}: {error}")
+            return kind(default)
+
+    def stop_on_faults(self) -> None:
+        """Raise ImproperlyConfigured with a line for each fault, if there is one."""
+        if self.faults:
+            raise ImproperlyConfigured("\n".join(self.faults))
+
+
+def switch(text: str) -> bool:
+    """A yes or no: true or false; also 1 and 0, yes and no, on and off."""
+    try:
+        return _SWITCH[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{shown(text)} is neither true nor false. Write true or false.") from None
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A whole number, not below `least`."""
+
+    def kind(text: str) -> int:
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or int(text) < least:
+            raise ValueError(f"{shown(text)} is not a whole number, {least} or more.")
+        return int(text)
+
+    return kind
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """One of these words, in capitals or not."""
+
+    def kind(text: str) -> str:
+        for word in known:
+            if text.strip().lower() == word.lower():
+                return word
+        raise ValueError(f"{shown(text)} is not known. Write {', '.join(known[:-1])} or {known[-1]}.")
+
+    return kind
+
+
+def duration(text: str) -> dt.timedelta:
+    """A duration such as 30s, up to a hundred years."""
+    parsed = durations.parse(text)
+    if parsed > LONGEST:
+        raise ValueError(f"{shown(text)} is too long. Write 36500d, a hundred years, or less.")
+    return parsed
+
+
+def many(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Values separated by commas; blanks around them and empty ones do not count."""
+
+    def kinds(text: str) -> list[T]:
+        return [kind(one.strip()) for one in text.split(",") if one.strip()]
+
+    return kinds
+
+
+def some(kind: Callable[[str], T], example: str) -> Callable[[str], list[T]]:
+    """Like `many`, but at least one."""
+
+    def kinds(text: str) -> list[T]:
+        found = many(kind)(text)
+        if not found:
+            raise ValueError(f"it is empty. Write values with commas, such as {example}, or take it out.")
+        return found
+
+    return kinds
+
+
+def host(text: str) -> str:
+    """A host name or an address, as a URL would have it, but without scheme and port."""
+    if not re.fullmatch(_HOST, text) and not _is_address(text):
+        raise ValueError(f"{shown(text)} is no host. Write it without scheme, port and path, such as mail.example.com.")
+    return text
+
+
+def served_host(text: str) -> str:
+    """A host that requests may be for: also `.example.com` for all below it, and `*` for any."""
+    if not re.fullmatch(rf"\*|\.?({_HOST})", text):
+        raise ValueError(
+            f"{shown(text)} is no host. Write mail.example.com, or .example.com with all below it; no scheme, port or path."
+        )
+    return text
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network such as 10.0.0.0/8, or one address."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}. Write networks such as 10.0.0.0/8,::1/128.") from None
+
+
+def origin(text: str) -> str:
+    """Scheme and host, as a browser names where a form came from."""
+    if not re.fullmatch(rf"https?://(\*\.)?({_HOST})(:[0-9]{{1,5}})?", text):
+        raise ValueError(f"{shown(text)} is no origin. Write scheme and host, such as https://mail.example.com.")
+    return text
+
+
+def base_url(text: str) -> str:
+    """An address that URLs begin with, without a slash at its end; or nothing."""
+    text = text.strip().rstrip("/")
+    if text and not re.fullmatch(rf"https?://({_HOST})(:[0-9]{{1,5}})?(/[^\s?#@]*)?", text):
+        raise ValueError(f"{shown(text)} is no address of a site. Write it such as https://mail.example.com.")
+    return text
+
+
+def folder(text: str) -> Path:
+    """A folder, which need not be there yet."""
+    if not text.strip():
+        raise ValueError("it is empty. Write the path of a folder, or take it out.")
+    path = Path(text).resolve()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{shown(text)} is a file. Write the path of a folder.")
+    return path
+
+
+def database_url(text: str) -> str:
+    """The URL of a database of SQLite's or PostgreSQL's, or nothing. It is never shown."""
+    write = "Write postgres://USER:PASSWORD@HOST:5432/NAME or sqlite:///PATH."
+    text = text.strip()
+    if not text:
+        return text
+    if not re.match(r"(postgres|postgresql|sqlite)://", text):
+        raise ValueError(f"it begins neither with postgres:// nor with sqlite://. {write}")
+    try:
+        name = environ.Env.db_url_config(text)["NAME"]
+    except ValueError:
+        raise ValueError(
+            f"its host or port cannot be read. {write} In a password /, ?, #, @ and : are %2F, %3F, %23, %40 and %3A."
+        ) from None
+    if name in ("", ":memory:"):
+        raise ValueError(f"it names no database. {write}")
+    return text
+
+
+def redis_url(text: str) -> str:
+    """The URL of a Redis database, or nothing. It is never shown."""
+    write = "Write redis://HOST:6379/0, or rediss:// for TLS."
+    text = text.strip()
+    if not text:
+        return text
+    if not re.match(r"(redis|rediss|unix)://", text):
+        raise ValueError(f"it begins neither with redis:// nor with rediss://. {write}")
+    try:
+        parse_url(text)  # type: ignore[no-untyped-call]
+        path = urlsplit(text).path
+    except ValueError:
+        raise ValueError(f"its host, port or options cannot be read. {write}") from None
+    if not text.startswith("unix:") and not re.fullmatch(r"(/[0-9]*)?", path):
+        raise ValueError(f"a database of Redis is a number. {write}")
+    return text
+
+
+def fernet_key(text: str) -> str:
+    """A key of 32 bytes in URL-safe base64. It is never shown."""
+    try:
+        length = len(base64.urlsafe_b64decode(text))
+    except ValueError:
+        length = 0
+    if length != 32:
+        raise ValueError(
+            "a key is not 32 bytes in URL-safe base64. Make one with: openssl rand -base64 32 | tr '+/' '-_'"
+        )
+    return text
+
+
+def shown(text: str) -> str:
+    """A value in quotes, fit for one line of a log: no password of a URL, no control characters, not without end."""
+    text = re.sub(r"//[^/]*@", "//…@", text)
+    return "'" + "".join(one if one.isprintable() else "�" for one in text[:80]) + ("…'" if len(text) > 80 else "'")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

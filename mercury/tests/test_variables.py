@@ -1,0 +1,138 @@
+import datetime as dt
+import ipaddress
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from mercury.lib import variables
+
+pytestmark = pytest.mark.one_leg
+
+PASSWORD = "thunder"
+DURATIONS = variables.some(variables.duration, "30s")
+
+
+def test_all_faults_are_told_at_once_each_with_its_name():
+    env = variables.Variables({"OLYMPUS": "ja", "HADES": "x", "STYX": "3"})
+
+    read = [
+        env.read("OLYMPUS", variables.switch, "false"),
+        env.read("HADES", variables.whole(1), "5"),
+        env.read("STYX", variables.whole(1), "5"),
+    ]
+
+    assert read == [False, 5, 3]
+    assert env.names == {"OLYMPUS", "HADES", "STYX"}
+    with pytest.raises(ImproperlyConfigured) as raised:
+        env.stop_on_faults()
+    assert str(raised.value).splitlines() == [
+        "OLYMPUS: 'ja' is neither true nor false. Write true or false.",
+        "HADES: 'x' is not a whole number, 1 or more.",
+    ]
+
+
+def test_without_a_fault_nothing_stops():
+    env = variables.Variables({})
+
+    env.read("OLYMPUS", variables.switch, "true")
+
+    env.stop_on_faults()
+
+
+@pytest.mark.parametrize("text", ["true", "1", "yes", "on", "True", " ON "])
+def test_words_that_mean_yes(text):
+    assert variables.switch(text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "0", "no", "off", "FALSE"])
+def test_words_that_mean_no(text):
+    assert variables.switch(text) is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (variables.whole(0), " 0 ", 0),
+        (variables.one_of("INFO", "ERROR"), "error", "ERROR"),
+        (variables.duration, "36500d", dt.timedelta(days=36_500)),
+        (DURATIONS, "30s, 2m", [dt.timedelta(seconds=30), dt.timedelta(minutes=2)]),
+        (variables.many(variables.host), "mail.internal, 10.0.0.5,::1,", ["mail.internal", "10.0.0.5", "::1"]),
+        (variables.served_host, "*", "*"),
+        (variables.served_host, ".example.com", ".example.com"),
+        (variables.served_host, "[::1]", "[::1]"),
+        (variables.network, "::1/128", ipaddress.ip_network("::1/128")),
+        (variables.origin, "https://*.example.com:8443", "https://*.example.com:8443"),
+        (variables.base_url, "https://example.com/mail/", "https://example.com/mail"),
+        (variables.base_url, "", ""),
+        (variables.database_url, "", ""),
+        (variables.database_url, "sqlite:////var/mercury.sqlite3", "sqlite:////var/mercury.sqlite3"),
+        (variables.database_url, "postgres://%2Frun%2Fpostgresql/mercury", "postgres://%2Frun%2Fpostgresql/mercury"),
+        (variables.redis_url, "", ""),
+        (variables.redis_url, "rediss://:thunder@hades:6379/2", "rediss://:thunder@hades:6379/2"),
+        (variables.redis_url, "unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (variables.fernet_key, "A" * 43 + "=", "A" * 43 + "="),
+    ],
+)
+def test_values_that_are_taken(kind, text, value):
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (variables.switch, "ture"),
+        (variables.switch, ""),
+        (variables.whole(1), "0"),
+        (variables.whole(0), "-1"),
+        (variables.whole(0), "²"),
+        (variables.whole(0), "9" * 5000),
+        (variables.one_of("console", "json"), "xml"),
+        (variables.duration, "60"),
+        (variables.duration, "36501d"),
+        (variables.duration, "9" * 20 + "d"),
+        (variables.duration, "0.0001ms"),
+        (DURATIONS, ""),
+        (variables.host, "https://mail.internal"),
+        (variables.host, "mail.internal:25"),
+        (variables.served_host, "mail.example.com:8000"),
+        (variables.served_host, "*.example.com"),
+        (variables.served_host, "::1"),
+        (variables.network, "10.0.0.1/8"),
+        (variables.origin, "mail.example.com"),
+        (variables.origin, "https://mail.example.com/"),
+        (variables.base_url, "mail.example.com"),
+        (variables.folder, ""),
+        (variables.folder, __file__),
+    ],
+)
+def test_values_that_are_refused(kind, text):
+    with pytest.raises(ValueError, match=r"\."):
+        kind(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (variables.database_url, f"mysql://zeus:{PASSWORD}@hades/mercury"),
+        (variables.database_url, f"postgres://zeus:{PASSWORD}/x@hades:5432/mercury"),
+        (variables.database_url, f"postgres://zeus:{PASSWORD}@hades:x/mercury"),
+        (variables.database_url, f"postgres://zeus:{PASSWORD}@hades:5432"),
+        (variables.database_url, "sqlite://"),
+        (variables.redis_url, f"http://:{PASSWORD}@hades"),
+        (variables.redis_url, f"redis://:{PASSWORD}/x@hades:6379/0"),
+        (variables.redis_url, f"redis://:{PASSWORD}@hades:6379/first"),
+        (variables.redis_url, f"redis://:{PASSWORD}@hades:6379/0?socket_timeout=long"),
+        (variables.fernet_key, PASSWORD),
+        (variables.base_url, f"https://zeus:{PASSWORD}@mail.example.com"),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_told_and_not_the_secret(kind, text):
+    with pytest.raises(ValueError, match=r"\.") as raised:
+        kind(text)
+
+    assert PASSWORD not in str(raised.value)
+
+
+def test_a_value_is_shown_on_one_line():
+    assert variables.shown("a\nb") == "'a�b'"
+    assert len(variables.shown("x" * 5000)) < 100
