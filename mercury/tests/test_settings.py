@@ -1,4 +1,5 @@
 import os
+import re
 import runpy
 import stat
 import subprocess
@@ -80,6 +81,14 @@ def test_a_folder_that_no_secret_can_be_kept_in_is_named(read, tmp_path):
 
     with pytest.raises(ImproperlyConfigured, match=r"^MERCURY_DATA: .*SECRET_KEY"):
         read(MERCURY_DATA=str(tmp_path / "file" / "data"), SECRET_KEY="")
+
+
+def test_each_line_of_the_example_file_is_the_default(read, monkeypatch):
+    monkeypatch.chdir(present.BASE_DIR)
+    lines = re.findall(r"^# ([A-Z_]+)=(.*)", (present.BASE_DIR / ".env.example").read_text(), re.MULTILINE)
+    written = {name: value for name, value in lines if name in present.MERCURY_NAMES and name != "SECRET_KEY"}
+
+    assert read(**written) == read()
 
 
 @pytest.mark.parametrize("command", [["manage.py", "check"], ["manage.py", "send"], ["-m", "gunicorn", "mercury.wsgi"]])
