@@ -18,7 +18,7 @@ from mails.models import BulkOrder, Mail
 from mails.orders import EVERY_ACCOUNT, Carried, How, Order
 from mails.querysets import MailQuerySet
 from mails.selection import where
-from mails.states import DUE, LEASED, Action, Also, Status
+from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
 from mercury.lib import database_clock, durations
 from providers import circuit_breaker, registry
 from providers.outcomes import Fault
@@ -257,7 +257,7 @@ def survey(
             left_out[why] += 1
             continue
         eligible.append(mail.pk)
-        groups[(_cause(mail), *_forecast(mail, action, outlook.among(how, fresh), fresh))] += 1
+        groups[(_cause(mail, action), *_forecast(mail, action, outlook.among(how, fresh), fresh))] += 1
     causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
     return Survey(eligible, causes, left_out, more)
 
@@ -292,9 +292,11 @@ def begin(asked: BulkOrder, *, seconds: float) -> None:
         _wake(Lane.values)
 
 
-def _cause(mail: Mail) -> str:
+def _cause(mail: Mail, action: Action) -> str:
+    """Where it stands and why; where it is to be settled also whom to ask."""
     reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
-    return f"{Status(mail.status).label}{f': {reason}' if reason else ''}"
+    asked = f", last handed to {mail.provider}" if action in SETTLING and mail.provider else ""
+    return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"
 
 
 def _with_fresh(mails: Iterator[Mail], how: How) -> Iterator[tuple[Mail, frozenset[str]]]:
@@ -359,6 +361,8 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[s
     """What it comes to, in words, and their tone. `fresh`: accounts that are named and did not see the mail yet."""
     if mail.status == Status.SENDING and action != Action.RELEASE:
         return f"{PAST[action]} after the call under way, unless that takes it", "waiting"
+    if action == Action.SENT:
+        return "ends as sent; nothing leaves", "ok"
     if action not in _MADE_DUE:
         return PAST[action], "ok"
     if outlook.held:
@@ -367,7 +371,13 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[s
         return f"waits until lane {mail.lane} is resumed", "waiting"
     if not outlook.healthy:
         return f"waits: {outlook.share} now", "waiting"
-    words = outlook.share
+    return _forecast_of_a_call(mail, action, outlook.share, fresh)
+
+
+def _forecast_of_a_call(mail: Mail, action: Action, words: str, fresh: Collection[str]) -> tuple[str, str]:
+    """The same for a mail that goes to an account at once."""
+    if action == Action.NOT_SENT:
+        return f"goes out, twice if {mail.provider or 'its account'} has it after all; {words}", "unknown"
     if mail.fault == Fault.MESSAGE and fresh:
         return f"may go out: {_named(fresh)} did not see it yet", "waiting"
     if mail.fault == Fault.MESSAGE:

@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.http import QueryDict
 
 from mails import orders, search, selection
-from mails.models import BulkOrder, Mail, first_id
+from mails.models import Attempt, BulkOrder, Mail, first_id
 from mails.orders import How, Order
 from mails.querysets import MailQuerySet
 from mails.search import Filter
-from mails.states import Action, Also
+from mails.states import SETTLING, Action, Also
 from mercury.lib import database_clock
 
 DUTY = "bulk-orders"
@@ -30,12 +30,18 @@ SECONDS_A_TURN = 0.5  # the drain's database thread waits for a turn
 def chosen(action: Action, selected: Filter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
     """The mails that are ticked, or that fit the filter, stand where the order may be possible, and had come in by `at`.
 
-    Raises UnknownSearchWord.
+    What became of a call that was closed after `at` was not asked, so a mail with such a call is not settled by the
+    answer. Raises UnknownSearchWord.
     """
-    if isinstance(selected, Filter):
-        come_in = Mail.objects.filter(pk__lt=first_id(at + dt.timedelta(milliseconds=1)))
-        return selection.within_reach(action, selected.narrow(come_in, at))
-    return Mail.objects.filter(pk__in=selected)
+    mails = _fitting(action, selected, at) if isinstance(selected, Filter) else Mail.objects.filter(pk__in=selected)
+    if action in SETTLING:
+        return mails.exclude(Exists(Attempt.objects.filter(mail=OuterRef("pk"), closed_at__gt=at)))
+    return mails
+
+
+def _fitting(action: Action, selected: Filter, at: dt.datetime) -> MailQuerySet:
+    come_in = Mail.objects.filter(pk__lt=first_id(at + dt.timedelta(milliseconds=1)))
+    return selection.within_reach(action, selected.narrow(come_in, at))
 
 
 def ask(

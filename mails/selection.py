@@ -18,7 +18,7 @@ _REACH = {
     Action.SENT: {Status.HELD},
     Action.NOT_SENT: {Status.HELD},
 }
-_READ = ("id", "status", "lane", "reason_code", "fault", "policy", "doubtful", "wish", "text_removed_at")
+_READ = ("id", "status", "lane", "reason_code", "fault", "policy", "doubtful", "wish", "text_removed_at", "provider")
 _DONE = {
     Action.CANCEL: "cancelled",
     Action.HOLD: "held",

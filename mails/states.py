@@ -92,6 +92,9 @@ class Action(TextChoices):
     NOT_SENT = "not-sent", "It was not sent"
 
 
+SETTLING = (Action.SENT, Action.NOT_SENT)
+
+
 class Also(TextChoices):
     """Mails that an order for many leaves out unless they are asked for."""
 

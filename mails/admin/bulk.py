@@ -17,18 +17,21 @@ from mails.actions import CannotBeUsed
 from mails.admin import choice, steering
 from mails.models import BulkOrder
 from mails.orders import EVERY_ACCOUNT, How, Order
-from mails.states import Action, Also
+from mails.states import SETTLING, Action, Also
 
 LOOKED_AT = 10_000  # mails that the page looks at before it asks; the others are judged as they come up
 AT_ONCE = 500  # mails that are done before the answer
 SECONDS = 10.0  # after that the rest is left to the background
-OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL)
+OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *SETTLING)
 _WHAT_IT_MEANS = {
     Action.RETRY: "Their next round begins at once. Each goes on as it stands.",
     Action.REPROCESS: "Each keeps its id, Message-ID and history; it begins again, with the time of a new mail, {how}.",
     Action.HOLD: "Each stays here until it is released, or its time is over.",
     Action.RELEASE: "Each is due at once.",
     Action.CANCEL: "They are not sent any more. This cannot be undone.",
+    Action.SENT: "Each ends as sent by its account, and nothing leaves. This cannot be undone: ask the account first.",
+    Action.NOT_SENT: "Each is queued at once, and goes to another account first. Ask its account before: what that has "
+    "after all arrives twice.",
 }
 
 
@@ -63,9 +66,10 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         if not survey.more and len(survey.eligible) <= AT_ONCE:
             actions.begin(asked, seconds=SECONDS)
         return redirect("admin:mails_bulkorder_change", asked.pk)
+    button = _button(action, survey)
     context = {
         **admin.site.each_context(request),
-        "title": f"{action.label} {_how_many(survey)}?" if survey.eligible else f"{action.label}: no mail can be taken",
+        "title": f"{button}?" if survey.eligible else f"{action.label}: no mail can be taken",
         "action": action,
         "words": words,
         "meaning": _WHAT_IT_MEANS[action].format(how=how.words),
@@ -73,7 +77,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "survey": survey,
         "left_out": [_left_out(request, why, count) for why, count in survey.left_out.most_common()],
         "taken_along": [(one.label, _without(request, one)) for one in also],
-        "how_many": _how_many(survey),
+        "button": button,
         "looked_at": LOOKED_AT,
         "in_background": survey.more or len(survey.eligible) > AT_ONCE,
         "at": at.isoformat(),
@@ -178,22 +182,39 @@ def _as_seen(request: HttpRequest) -> dt.datetime:
     return min(seen if seen.tzinfo else seen.replace(tzinfo=dt.UTC), timezone.now())
 
 
-def _how_many(survey: actions.Survey) -> str:
+def offered() -> list[tuple[str, str]]:
+    """The actions that a list offers, with their words."""
+    return [(one.value, f"Settle: {one.label.lower()}" if one in SETTLING else one.label) for one in OFFERED]
+
+
+def _button(action: Action, survey: actions.Survey) -> str:
+    """What the order is, and for how many: `Cancel 3 mails`, `Settle 3 mails as sent`."""
     count = len(survey.eligible)
-    return f"{'more than ' if survey.more else ''}{count:,} mail{'' if count == 1 and not survey.more else 's'}"
+    mails = f"{'more than ' if survey.more else ''}{count:,} mail{'' if count == 1 and not survey.more else 's'}"
+    match action:
+        case Action.SENT:
+            return f"Settle {mails} as sent"
+        case Action.NOT_SENT:
+            return f"Settle {mails} as not sent"
+    return f"{action.label} {mails}"
 
 
 def _left_out(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
-    """Why some are left out, how many, and the way to take them along or to settle them first."""
-    url, cure, tone = "", "", "neutral"
+    """Why some are left out, how many, and the ways to take them along or to settle them first."""
+    cures, tone = [], "neutral"
     for one in Also:
         if why == one.label:
-            url, cure, tone = _with(request, one), "Take them along", "unknown" if one == Also.DOUBTFUL else "bad"
+            cures, tone = [("Take them along", _with(request, one))], "unknown" if one == Also.DOUBTFUL else "bad"
     if why == selection.NONE_LEFT:
-        url, cure = choice.every_account(request), "Send them anew through all accounts"
+        cures = [("Send them anew through all accounts", choice.every_account(request))]
     if why == selection.NEEDS_EVIDENCE:
-        url, cure, tone = f"{reverse('admin:mails_mail_changelist')}?state=unknown", "Settle them first", "unknown"
-    return {"why": why, "count": count, "url": url, "cure": cure, "tone": tone}
+        looked_at = f"{reverse('admin:mails_mail_changelist')}?state=unknown"
+        sent, not_sent = (choice.instead(request, one) for one in SETTLING)
+        cures, tone = (
+            [("They were sent", sent), ("They were not sent", not_sent), ("Look at them", looked_at)],
+            "unknown",
+        )
+    return {"why": why, "count": count, "cures": cures, "tone": tone}
 
 
 def _with(request: HttpRequest, also: Also) -> str:

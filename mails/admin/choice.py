@@ -14,6 +14,7 @@ from mails.models import ApiKey
 from mails.orders import EVERY_ACCOUNT, How
 from mails.search import Filter
 from mails.sentences import clean
+from mails.states import Action
 
 TICKED_AT_MOST = 500
 
@@ -70,6 +71,15 @@ def how_field(shown: How, mails: int) -> dict[str, Any]:
 def every_account(request: HttpRequest) -> str:
     """The same page, for all accounts."""
     return _for(request, EVERY_ACCOUNT)
+
+
+def instead(request: HttpRequest, action: Action) -> str:
+    """The page of another action for the same mails."""
+    query = request.GET.copy()
+    for name in ("also", "how", "via"):
+        query.pop(name, None)
+    query["action"] = action
+    return f"{request.path}?{query.urlencode()}"
 
 
 def look_again(request: HttpRequest) -> HttpResponse | None:

@@ -19,7 +19,7 @@ from mails.lanes import Lane
 from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
 from mails.search import Filter
-from mails.states import Source
+from mails.states import Action, Source
 from providers.models import Account
 
 MAILS_A_PAGE = 50
@@ -114,7 +114,8 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "words": selected.q,
             "list_query": selected.as_query(),
             "hidden": [(name, value) for name, value in asdict(selected).items() if value],
-            "offered": [(one.value, one.label) for one in bulk.OFFERED],
+            "offered": bulk.offered(),
+            "first_offered": Action.SENT if selected.state == "unknown" else Action.REPROCESS,
             "search_help": search.HELP,
             "search_error": error,
             "none_at_all": not page.mails and not Mail.objects.exists(),

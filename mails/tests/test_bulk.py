@@ -87,6 +87,49 @@ def test_an_unknown_outcome_stays_out_even_if_it_is_ticked():
     assert reloaded(mail).status == Status.HELD
 
 
+def unknown(account, **changes):
+    """A mail that `account` may have sent, and that must not be sent twice."""
+    account.lose_answer()
+    mail = a_mail(policy="at-most-once", **changes)
+    drain()
+    return reloaded(mail)
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "events", "told"),
+    [
+        (Action.SENT, Status.DONE, ["SETTLED", "DONE"], "2 settled, 1 left out."),
+        (Action.NOT_SENT, Status.QUEUED, ["SETTLED"], "2 queued, 1 left out."),
+    ],
+)
+def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status, events, told, olympus):
+    mails = [unknown(olympus), unknown(olympus)]
+    held = a_mail()
+    Mail.objects.filter(pk=held.pk).update(status=Status.HELD, reason_code=HoldReason.OPERATOR, next_attempt_at=None)
+
+    order = done(asked(action))
+
+    assert bulk.sentence(order) == told
+    assert order.left_out == {"held": 1}
+    assert {reloaded(mail).status for mail in mails} == {status}
+    for mail in mails:
+        assert event_names(mail)[-len(events) :] == events
+        assert mail.events.get(event="SETTLED").created_by == "user:hermes"
+    assert reloaded(held).status == Status.HELD
+
+
+@pytest.mark.parametrize("action", [Action.SENT, Action.NOT_SENT])
+@pytest.mark.parametrize("ticked", [False, True])
+def test_an_outcome_that_became_unknown_after_the_question_is_not_settled(action, ticked, olympus):
+    mail = a_mail(policy="at-most-once")
+    order = asked(action, [mail.pk] if ticked else None)
+    olympus.lose_answer()
+    drain()
+
+    assert done(order).done == 0
+    assert reloaded(mail).reason_code == HoldReason.UNKNOWN
+
+
 def test_what_comes_in_after_the_question_is_not_meant():
     discarded()
     order = asked()
@@ -268,6 +311,39 @@ def test_ticked_mails_alone_are_taken(operator, olympus):
     assert (reloaded(mail).status, reloaded(other).status) == (Status.QUEUED, Status.DISCARDED)
 
 
+def test_the_page_says_whom_to_ask_before_it_settles_anything(operator, olympus):
+    mails = [unknown(olympus), unknown(olympus)]
+    url = f"{MAILS}bulk/?scope=all&state=unknown"
+
+    sent, not_sent = operator.get(f"{url}&action=sent").text, operator.get(f"{url}&action=not-sent").text
+
+    assert "Settle 2 mails as sent?" in sent
+    assert "Held: outcome-unknown, last handed to olympus" in sent
+    assert "ends as sent; nothing leaves" in sent
+    assert "Settle 2 mails as not sent?" in not_sent
+    assert "goes out, twice if olympus has it after all; 1 of 1 accounts take mail" in not_sent
+    assert {reloaded(mail).status for mail in mails} == {Status.HELD}
+    told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
+    assert "2 settled, 0 left out." in told
+    assert "In its log" in told
+    assert {reloaded(mail).status for mail in mails} == {Status.DONE}
+
+
+def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus):
+    mail = unknown(olympus)
+    query = f"?scope=ticked&mail={mail.pk}"
+
+    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&how=not-tried&also=doubtful").text
+
+    for verb in ("sent", "not-sent"):
+        there = f"{MAILS}bulk/{query}&action={verb}"
+        assert there.replace("&", "&amp;") in page
+        assert "Settle 1 mail as" in operator.get(there).text
+    assert f"{MAILS}?state=unknown" in operator.get("/admin/").text
+    assert 'value="sent" selected' in operator.get(f"{MAILS}?state=unknown").text
+    assert 'value="reprocess" selected' in operator.get(MAILS).text
+
+
 def test_nothing_ticked_leads_back_with_a_word(operator):
     mail = a_mail()
 
@@ -321,7 +397,7 @@ def test_very_many_mails_are_not_all_looked_at_before_the_question(operator, oly
     assert done(BulkOrder.objects.get()).done == 3
 
 
-@pytest.mark.parametrize("query", ["action=fly&scope=all", "scope=all", "action=sent&scope=all"])
+@pytest.mark.parametrize("query", ["action=fly&scope=all", "scope=all"])
 def test_what_is_not_for_many_is_a_404(operator, query):
     assert operator.get(f"{MAILS}bulk/?{query}").status_code == 404
 
