@@ -7,29 +7,54 @@ import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import structlog
 from django.conf import settings
 
 from mails import bulk, event_months, retention, rollups
 from mails.dispatch import duty, sweep
-from mails.dispatch.drain import Drain
+from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
 from mercury.lib import database_clock, event_loop
 
 log = structlog.get_logger(__name__)
 
 GRACE = 5.0  # seconds beyond the deadline of a call that a stop may take
+MINUTE = 60.0  # seconds
 REMOVAL_A_HEARTBEAT = 0.2  # seconds, and one batch more
 
 
-class Resident:
-    """A drain in a thread of its own."""
+class Minutes:
+    """Once a minute, what one drain came to since the last time: also where that is nothing, for silence tells nothing."""
 
-    def __init__(self, lanes: Sequence[str], *, places: int | None = None) -> None:
+    def __init__(self, tell: Callable[[Progress], None], *, now: float) -> None:
+        self._tell = tell
+        self._due = now + MINUTE
+        self._told = Progress(in_flight=0, closed=0, done=0)
+
+    def look(self, progress: Progress, *, now: float) -> None:
+        """Tell it if a minute is over. A late look makes up for no minute that was missed."""
+        if now < self._due:
+            return
+        self._due += MINUTE * (1 + (now - self._due) // MINUTE)
+        told, self._told = self._told, progress
+        self._tell(replace(progress, closed=progress.closed - told.closed, done=progress.done - told.done))
+
+
+class Resident:
+    """A drain in a thread of its own. `each_minute` is told what it came to, in the thread that takes."""
+
+    def __init__(
+        self,
+        lanes: Sequence[str],
+        *,
+        places: int | None = None,
+        each_minute: Callable[[Progress], None] | None = None,
+    ) -> None:
         self._lanes = lanes
         self._places = places
+        self._each_minute = each_minute
         self._stopping = threading.Event()
         self._drain: Drain | None = None
         self._thread = threading.Thread(target=self._run, name="mercury-drain", daemon=True)
@@ -57,7 +82,7 @@ class Resident:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._drain = Drain(self._lanes, places=self._places, on_heartbeat=_duties)
+            self._drain = self._new_drain()
             if self._stopping.is_set():  # `stop` came before it had a drain to tell
                 self._drain.stop()
             try:
@@ -65,6 +90,18 @@ class Resident:
             except Exception:  # whatever it was, mails must go on being sent
                 log.exception("drain_failed")
                 self._stopping.wait(1.0)
+
+    def _new_drain(self) -> Drain:
+        """A drain that does the duties with each heartbeat, and tells of itself each minute."""
+        minutes = Minutes(self._each_minute, now=time.monotonic()) if self._each_minute else None
+
+        def beat(worker: str) -> None:
+            _duties(worker)
+            if minutes:
+                minutes.look(drain.progress, now=time.monotonic())
+
+        drain = Drain(self._lanes, places=self._places, on_heartbeat=beat)
+        return drain
 
 
 def _sweep(worker: str) -> None:
@@ -123,10 +160,12 @@ def _duties(worker: str) -> None:
 _resident: Resident | None = None
 
 
-def start(lanes: Sequence[str], *, places: int | None = None) -> Resident:
+def start(
+    lanes: Sequence[str], *, places: int | None = None, each_minute: Callable[[Progress], None] | None = None
+) -> Resident:
     """Start this process's resident drain. It ends with the process, after the calls under way."""
     global _resident
-    _resident = Resident(lanes, places=places)
+    _resident = Resident(lanes, places=places, each_minute=each_minute)
     _resident.start()
     atexit.register(stop)
     return _resident

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from mails import jobs
 from mails.dispatch import poll
-from mails.dispatch.drain import Drain
+from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
 from mercury.lib import event_loop
 
@@ -25,6 +26,7 @@ class Command(BaseCommand):
 
     help = (
         "Send mails until told to stop. Answers wake-ups through Redis and looks into the database every 2 s by itself. "
+        "Each minute it logs what it did. "
         "SIGTERM: takes no new mail, lets calls under way end, and exits within MERCURY_DEADLINE + 5 s."
     )
 
@@ -59,8 +61,8 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        log.info("worker_started", lanes=lanes, redis=bool(settings.REDIS_URL))
-        poll.start(lanes, places=places)
+        log.info("worker_started", lanes=" ".join(lanes), redis=bool(settings.REDIS_URL))
+        poll.start(lanes, places=places, each_minute=lambda progress: _tell(lanes, progress))
         began = time.monotonic()
         if settings.REDIS_URL:
             jobs.work(lanes, stopping=stopping)
@@ -69,3 +71,8 @@ class Command(BaseCommand):
         log.info("worker_stopping")
         poll.stop()
         log.info("worker_stopped", seconds=round(time.monotonic() - began))
+
+
+def _tell(lanes: list[str], minute: Progress) -> None:
+    """The line of a minute."""
+    log.info("worker_minute", lanes=" ".join(lanes), redis=jobs.queue_health(), **asdict(minute))
