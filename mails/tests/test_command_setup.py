@@ -62,3 +62,14 @@ def test_a_taken_port_is_said_before_anything_is_done():
     assert ran.code == 1
     assert f"make run PORT={port + 1}" in ran.error
     assert not get_user_model().objects.exists()
+
+
+def test_a_dry_run_tells_a_first_start_from_a_later_one():
+    first = run("setup", "--dry-run", "--json").document
+    assert not get_user_model().objects.exists()
+    run("setup")
+
+    later = run("setup", "--dry-run")
+
+    assert (first["migrations"], first["first_log_in"]) == (0, True)
+    assert "Log-ins and keys stay as they are" in later.out

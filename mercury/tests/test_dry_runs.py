@@ -43,6 +43,7 @@ EXAMPLES = {
     ("sandbox", "set"): ["sandbox-a", "refuse=503"],
     ("send",): ["--from", ZEUS, "--to", HERA],
     ("settle",): [MAIL, "--sent"],
+    ("setup",): [],
     ("sweep",): [],
 }
 

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 
 from mails import keys
 from mails.keys import Scope
@@ -35,6 +36,7 @@ class Command(commands.MercuryCommand):
         "Make the tables and collect the static files; the first time also make an operator and an API key, and show "
         "them, once. Repeat it as often as you like: what is there is kept."
     )
+    makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -44,9 +46,12 @@ class Command(commands.MercuryCommand):
         """Prepare, and say how to go on."""
         if options["port"]:
             _ask_for(options["port"])
+        url = f"http://127.0.0.1:{options['port'] or 8000}"
+        if options["dry_run"]:
+            _say_what_is_missing(out, url)
+            return None
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
-        url = f"http://127.0.0.1:{options['port'] or 8000}"
         made = _first_log_in()
         out.document({"url": url, **(made or {})})
         _say_where(out, url)
@@ -69,14 +74,29 @@ def _ask_for(port: int) -> None:
             ) from error
 
 
+def _say_what_is_missing(out: commands.Output, url: str) -> None:
+    executor = MigrationExecutor(connection)
+    migrations = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    has_tables = get_user_model()._meta.db_table in connection.introspection.table_names()
+    is_first = not has_tables or not _has_operator()
+    out.say(f"Would apply {migrations} migrations, and collect the static files.")
+    out.say(
+        f"Would make the operator '{OPERATOR}' and an API key." if is_first else "Log-ins and keys stay as they are."
+    )
+    out.document({"url": url, "migrations": migrations, "first_log_in": is_first})
+
+
+def _has_operator() -> bool:
+    return get_user_model().objects.filter(is_superuser=True).exists()
+
+
 @transaction.atomic
 def _first_log_in() -> dict[str, str] | None:
     """Make the first operator and the first key, and return them; None if there is an operator."""
-    users = get_user_model().objects
-    if users.filter(is_superuser=True).exists():
+    if _has_operator():
         return None
     password = secrets.token_urlsafe(12)
-    users.create_superuser(username=OPERATOR, password=password)
+    get_user_model().objects.create_superuser(username=OPERATOR, password=password)
     _, text = keys.create("first", scopes=SCOPES, senders=["*"])
     return {"username": OPERATOR, "password": password, "key": text}
 
