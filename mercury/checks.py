@@ -16,14 +16,18 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
+from django.utils import timezone
 
 from mails import keeping
 from mails.states import Policy
 from mercury.lib import durations
 from mercury.lib.commands import CHECKS
 from providers import environment
+from providers.capabilities import KINDS, Transport
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a call to the end of its lease
+WORKER_SILENCE = timedelta(minutes=1)  # longer than a restart takes
+SANDBOXES = frozenset(key for key, kind in KINDS.items() if kind.transport is Transport.SANDBOX)
 SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim is written with
 
 
@@ -31,7 +35,7 @@ def register_all() -> None:
     """Tell Django of the checks below."""
     for check in (names, values, database, accounts, beyond_loopback):
         register(check, CHECKS)
-    for check in (production, production_accounts):
+    for check in (production, production_accounts, production_workers):
         register(check, CHECKS, deploy=True)
 
 
@@ -143,17 +147,58 @@ def production(**_: Any) -> list[CheckMessage]:
 
 
 def production_accounts(**_: Any) -> list[CheckMessage]:
-    """No account that would send a mail to anybody."""
+    """Accounts that deliver to nobody, alone or beside those that do."""
     try:
-        if environment.parse(settings.MERCURY_ENVIRONMENT) or _stored_accounts():
-            return []
+        known = _accounts()
     except ImproperlyConfigured:
         return []  # `accounts` says so
+    drawn = {name: kind for name, (kind, is_drawn) in known.items() if is_drawn}
+    sandboxes = sorted(name for name, kind in drawn.items() if kind in SANDBOXES)
+    if not known:
+        return [
+            Warning(
+                "No provider account: the sandbox takes every mail, and nobody receives one.",
+                hint="Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin.",
+                id="mercury.W005",
+            )
+        ]
+    if not drawn:
+        return [
+            Warning(
+                "Every provider account is disabled or has the weight 0: mails wait, and none is sent.",
+                hint="Enable one: manage.py providers enable NAME.",
+                id="mercury.W006",
+            )
+        ]
+    if sandboxes:
+        share = (
+            "every mail is" if len(sandboxes) == len(drawn) else "a mail that is drawn for them counts as sent, and is"
+        )
+        return [
+            Warning(
+                f"Sandbox accounts are enabled ({', '.join(sandboxes)}): {share} delivered to nobody.",
+                hint="Take them out of the environment, or: manage.py providers disable NAME.",
+                id="mercury.W007",
+            )
+        ]
+    return []
+
+
+def production_workers(**_: Any) -> list[CheckMessage]:
+    """Full mode with nobody who sends. Silent where the database cannot be asked."""
+    if not settings.REDIS_URL:
+        return []
+    worker = apps.get_model("mails", "Worker")
+    try:
+        if worker.objects.filter(seen_at__gte=timezone.now() - WORKER_SILENCE).exists():
+            return []
+    except DatabaseError:
+        return []
     return [
         Warning(
-            "No provider account: the sandbox takes every mail, and nobody receives one.",
-            hint="Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin.",
-            id="mercury.W005",
+            "REDIS_URL is set, so workers send, and none has been seen for a minute: mails are taken and wait.",
+            hint="Start one: manage.py worker. Before the very first start this is as it should be.",
+            id="mercury.W008",
         )
     ]
 
@@ -208,9 +253,16 @@ def _suggestion(name: str) -> str:
     return f"Did you mean {near[0]}?" if near else "docs/settings.md lists them all."
 
 
-def _stored_accounts() -> bool:
+def _accounts() -> dict[str, tuple[str, bool]]:
+    """Kind, and whether mails are drawn for it, of each account that was set up; those of the database if it can be asked."""
+    found = {name: (one.kind, one.weight > 0) for name, one in environment.parse(settings.MERCURY_ENVIRONMENT).items()}
     account = apps.get_model("providers", "Account")  # this module is imported before models can be
     try:
-        return account.objects.filter(source="database", enabled=True).exists()
+        rows = list(account.objects.exclude(source="default"))
     except DatabaseError:
-        return False  # nothing migrated yet, or no database: there is none to use
+        return found  # nothing migrated yet, or no database
+    for row in rows:
+        if row.source == "database" or row.name in found:  # not one whose variable is gone
+            kind = found[row.name][0] if row.name in found else row.kind
+            found[row.name] = (kind, row.enabled and row.weight > 0)
+    return found

@@ -5,8 +5,11 @@ import sqlite3
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
+from django.utils import timezone
 
+from mails.models import Worker
 from mercury import checks
+from providers.models import Account
 
 
 def ids(messages):
@@ -93,6 +96,7 @@ def test_an_account_that_cannot_be_read_is_an_error(settings):
     assert "PROVIDER_RELAY" in error.msg
 
 
+@pytest.mark.django_db
 def test_a_real_installation_is_silent(a_real_installation):
     assert [*checks.beyond_loopback(), *checks.production(), *checks.production_accounts()] == []
 
@@ -140,10 +144,81 @@ def test_a_deployment_without_https_or_with_sqlite_and_redis_is_warned_of(a_real
 
 
 @pytest.mark.django_db
-def test_a_deployment_without_an_account_is_warned_of_until_one_is_stored(a_real_installation, request):
+def test_a_deployment_without_an_account_is_warned_of_until_one_is_stored(a_real_installation):
     a_real_installation.MERCURY_ENVIRONMENT = {}
     before = ids(checks.production_accounts())
 
-    request.getfixturevalue("olympus")
+    Account.objects.create(name="relay", kind="smtp")
 
     assert (before, ids(checks.production_accounts())) == (["mercury.W005"], [])
+
+
+@pytest.mark.django_db
+def test_the_sandboxes_that_stand_in_are_no_accounts(a_real_installation):
+    a_real_installation.MERCURY_ENVIRONMENT = {}
+    Account.objects.create(name="sandbox-a", kind="sandbox", source="default")
+
+    assert ids(checks.production_accounts()) == ["mercury.W005"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [{"enabled": False}, {"weight": 0}])
+def test_a_deployment_whose_accounts_are_all_out_of_use_is_warned_of(a_real_installation, change):
+    Account.objects.create(name="relay", kind="smtp", source="environment", **change)
+
+    assert ids(checks.production_accounts()) == ["mercury.W006"]
+
+
+@pytest.mark.django_db
+def test_a_sandbox_in_production_is_named(a_real_installation, olympus):
+    [beside] = checks.production_accounts()
+
+    a_real_installation.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox://"}
+    [alone] = checks.production_accounts()
+
+    assert [beside.id, alone.id] == ["mercury.W007", "mercury.W007"]
+    assert "(olympus): a mail that is drawn for them" in beside.msg
+    assert "(hades, olympus): every mail is" in alone.msg
+
+
+@pytest.mark.django_db
+def test_an_account_is_what_its_variable_says_now(a_real_installation):
+    a_real_installation.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "sandbox://"}
+    Account.objects.create(name="relay", kind="smtp", source="environment")
+
+    assert ids(checks.production_accounts()) == ["mercury.W007"]
+
+
+@pytest.mark.django_db
+def test_a_disabled_sandbox_and_one_whose_variable_is_gone_are_no_fault(a_real_installation):
+    Account.objects.create(name="olympus", kind="sandbox", enabled=False)
+    Account.objects.create(name="hades", kind="sandbox", source="environment")
+
+    assert checks.production_accounts() == []
+
+
+@pytest.mark.django_db
+def test_full_mode_without_a_worker_is_warned_of(a_real_installation):
+    a_real_installation.REDIS_URL = "redis://127.0.0.1:6379/0"
+    now = timezone.now()
+    Worker.objects.create(id="dead", started_at=now, seen_at=now - dt.timedelta(minutes=2))
+    [warning] = checks.production_workers()
+
+    Worker.objects.create(id="alive", started_at=now, seen_at=now)
+
+    assert (warning.id, "manage.py worker" in warning.hint) == ("mercury.W008", True)
+    assert checks.production_workers() == []
+
+
+@pytest.mark.django_db
+def test_embedded_mode_needs_no_worker(a_real_installation):
+    assert checks.production_workers() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_without_tables_is_not_asked_about_accounts_and_workers(a_real_installation, monkeypatch):
+    a_real_installation.REDIS_URL = "redis://127.0.0.1:6379/0"
+    monkeypatch.setattr(Account._meta, "db_table", "nowhere")
+    monkeypatch.setattr(Worker._meta, "db_table", "nowhere")
+
+    assert [*checks.production_accounts(), *checks.production_workers()] == []
