@@ -208,11 +208,15 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What an order would do to a number of mails. `left_out`: why -> how many. `more`: there are more to look at."""
+    """What an order would do to a number of mails.
+
+    `left_out`: why -> how many. `already`: those of them for which nothing is left to do. `more`: there are more to look at.
+    """
 
     eligible: list[uuid.UUID]
     causes: list[Cause]
     left_out: Counter[str]
+    already: int = 0
     more: bool = False
 
 
@@ -223,6 +227,7 @@ class Tally:
     done: int = 0
     wished: int = 0  # a call is under way; done when it is closed
     left_out: int = 0
+    already: int = 0  # of those left out: it was so before
     changed: int = 0  # moved on between survey and order, so that it is not possible any more
 
 
@@ -245,6 +250,7 @@ def survey(
     groups: Counter[tuple[str, str, str]] = Counter()
     left_out: Counter[str] = Counter()
     outlook = _outlook()
+    already = 0
     more = False
     reading = selection.read(mails, look_at and look_at + 1).iterator(BATCH)
     for number, (mail, fresh) in enumerate(_with_fresh(reading, how)):
@@ -255,11 +261,12 @@ def survey(
             break
         if why := selection.why_not(mail, action, also=also, how=how, fresh=fresh):
             left_out[why] += 1
+            already += selection.is_already(mail, action)
             continue
         eligible.append(mail.pk)
         groups[(_cause(mail, action), *_forecast(mail, action, outlook.among(how, fresh), fresh))] += 1
     causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
-    return Survey(eligible, causes, left_out, more)
+    return Survey(eligible, causes, left_out, already, more)
 
 
 def pace(mails: int, how: How) -> str:
@@ -280,6 +287,7 @@ def act_on(mail_ids: Sequence[uuid.UUID], order: Order, *, on_progress: Callable
         tally.done += len(carried.done)
         tally.wished += len(carried.wished)
         tally.left_out += len(carried.already)
+        tally.already += len(carried.already)
         tally.changed += len(carried.impossible) + len(carried.changed)
         if on_progress:
             on_progress(min(start + BATCH, len(mail_ids)))

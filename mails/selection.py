@@ -54,6 +54,8 @@ def why_not(
 
     `fresh`: what `orders.fresh` says for it. An account that knows nothing of the mail may take what others refused.
     """
+    if is_already(mail, action):
+        return f"already {where(mail)}"
     if action not in orders.possible(mail):
         if mail.status == Status.HELD and orders.needs_evidence(mail):
             return NEEDS_EVIDENCE
@@ -67,6 +69,11 @@ def why_not(
     if mail.fault == Fault.MESSAGE and not fresh and Also.REFUSED not in also:
         return str(Also.REFUSED.label)
     return ""
+
+
+def is_already(mail: Mail, action: Action) -> bool:
+    """Whether the mail stands where the order would bring it."""
+    return mail.status in orders.ALREADY.get(action, ())
 
 
 def where(mail: Mail) -> str:

@@ -214,3 +214,34 @@ def test_a_large_number_goes_in_groups(monkeypatch):
 
     assert run("cancel", "--state", "queued", "--yes", "--json").document["done"] == 5
     assert set(Mail.objects.values_list("status", flat=True)) == {Status.CANCELLED}
+
+
+@pytest.mark.parametrize(("verb", "stands"), [("hold", "held"), ("cancel", "cancelled")])
+def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, stands):
+    mail = a_mail()
+    run(verb, str(mail.pk), "--yes")
+
+    again = run(verb, str(mail.pk))  # nothing to ask
+
+    assert again.code == Exit.DONE
+    assert "Nothing is left to do." in again.out
+    assert f"1 left out: already {stands}." in again.out
+    assert event_names(mail)[-2] == "ENQUEUE"
+
+
+def test_beside_one_that_is_held_already_the_other_is_held():
+    held, queued = a_mail(), a_mail()
+    run("hold", str(held.pk), "--yes")
+
+    ran = run("hold", str(held.pk), str(queued.pk), "--yes", "--json")
+
+    assert (ran.code, ran.document["done"], ran.document["left_out"], ran.document["already"]) == (Exit.DONE, 1, 1, 1)
+
+
+def test_beside_one_that_is_held_already_a_sent_one_is_missed(olympus):
+    sent = a_mail()
+    drain()
+    held = a_mail()
+    run("hold", str(held.pk), "--yes")
+
+    assert run("hold", str(held.pk), str(sent.pk)).code == Exit.PARTLY_DONE
