@@ -2,11 +2,13 @@
 
 import datetime as dt
 import json
+from collections.abc import Collection
 
 from django.conf import settings
 from django.urls import reverse
 
 from mails import house, pauses, timeline
+from mails.lanes import Lane
 from mails.models import Event, Mail
 from mails.sentences import Entry
 from mercury.lib import durations
@@ -29,15 +31,17 @@ def mail_page(mail: Mail) -> str:
     return place(reverse("mail", args=[mail.pk]))
 
 
-def show_hold(out: Output) -> None:
-    """A warning line while the house is held, and one for each lane that is paused."""
+def show_hold(out: Output, *, lanes: Collection[str] = Lane.values) -> bool:
+    """A warning line while the house is held, and one for each of the lanes that is paused; whether there was one."""
     hold = house.hold()
     if hold is not None:
         since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}"
         out.say(f"The house is held {since}: nothing is sent until manage.py release --all.", tone="waiting")
-    for lane, pause in pauses.standing().items():
+    paused = {lane: pause for lane, pause in pauses.standing().items() if lane in lanes}
+    for lane, pause in paused.items():
         since = f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
         out.say(f"Lane {lane} is paused {since}: its mails wait for manage.py lanes resume {lane}.", tone="waiting")
+    return hold is not None or bool(paused)
 
 
 def mail_as_json(mail: Mail) -> dict[str, object]:

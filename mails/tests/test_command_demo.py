@@ -1,8 +1,13 @@
 import pytest
+from django.utils import timezone
 
-from mails.models import Mail
+from mails import pauses
+from mails.lanes import Lane
+from mails.management.commands import demo
+from mails.models import Mail, Worker
 from mails.states import Status
 from mails.tests.commandline import run
+from mercury.lib.commands import Exit
 from providers import registry
 from providers.models import Account, SandboxFault
 
@@ -73,3 +78,35 @@ def test_it_refuses_where_mails_would_really_go_out():
 def test_a_dry_run_sends_nothing():
     assert "Nobody receives one" in run("demo", "--dry-run").out
     assert not Mail.objects.filter(status=Status.QUEUED).exists()
+
+
+def test_mails_of_a_paused_lane_are_open_for_its_pause(monkeypatch):
+    monkeypatch.setattr(demo, "PATIENCE", 0.0)
+    pauses.place(Lane.TEXT, by="zeus", note="wrong template")
+    pauses.place(Lane.HTML, by="zeus")
+
+    ran = run("demo", "--mails", "2")
+
+    assert ran.code == Exit.WAITED_IN_VAIN
+    assert "2 mails are still open." in ran.out
+    assert "Lane text is paused since" in ran.out
+    assert "Lane html" not in ran.out
+    assert "worker is running" not in ran.out
+
+
+def test_mails_that_nobody_sends_are_open_for_that(monkeypatch, settings):
+    monkeypatch.setattr(demo, "PATIENCE", 0.0)
+    settings.MERCURY_EMBEDDED = False
+
+    assert "no worker is running" in run("demo", "--mails", "1").out
+
+
+def test_mails_that_wait_while_somebody_sends_are_open_for_a_cause_of_their_own(monkeypatch, settings):
+    monkeypatch.setattr(demo, "PATIENCE", 0.0)
+    settings.MERCURY_EMBEDDED = False
+    now = timezone.now()
+    Worker.objects.create(id="hermes", seen_at=now, started_at=now, lanes=["text"], places=1)
+
+    ran = run("demo", "--mails", "1")
+
+    assert f"manage.py mail {Mail.objects.get().pk}" in ran.out

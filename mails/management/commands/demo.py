@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 from django.utils import timezone
@@ -55,7 +56,7 @@ class Command(commands.MercuryCommand):
             _tell(out, figures, mails)
         out.document({"mails": count, "sent": _sent(mails), "accounts": figures})
         if not ended:
-            out.say(f"{_open(mails)} mails are still open. Is a worker running?", tone="waiting")
+            _tell_why_open(out, mails)
             return Exit.WAITED_IN_VAIN
         return None
 
@@ -147,3 +148,15 @@ def _tell(out: commands.Output, figures: list[dict[str, object]], mails: Sequenc
             terminal.show_entry(out, entry, reasons=True)
     out.say()
     out.say(f"How many mails are where, and each account with its breaker: {terminal.place(reverse('admin:index'))}")
+
+
+def _tell_why_open(out: commands.Output, mails: Sequence[Mail]) -> None:
+    """What keeps the mails that have not ended in time: who holds them back, or that nobody drains."""
+    still = Mail.objects.filter(pk__in=[mail.pk for mail in mails]).exclude(status__in=foreground.ENDED).order_by("id")
+    out.say(f"{len(still)} mails are still open.", tone="waiting")
+    if not still or terminal.show_hold(out, lanes={mail.lane for mail in still}):
+        return
+    if not settings.MERCURY_EMBEDDED and not foreground.somebody_drains():
+        out.say("Nobody sends: no worker is running. Start one: manage.py worker", tone="waiting")
+    else:
+        out.say(f"What one of them waits for: manage.py mail {still[0].pk}")
