@@ -1,5 +1,7 @@
 """A test mail straight through one account: no mail is stored, no breaker asked, nobody else tried."""
 
+import asyncio
+from collections.abc import Sequence
 from email.utils import make_msgid
 
 from django.conf import settings
@@ -13,7 +15,13 @@ from providers.sending import Sender
 
 def send(config: AccountConfig, *, sender: str, recipient: str) -> Outcome:
     """Call the provider once and return what came of it. Takes up to MERCURY_DEADLINE; opens no transaction."""
-    return event_loop.run(_send(config, _message(config.name, sender=sender, recipient=recipient)))
+    [outcome] = send_all([config], sender=sender, recipient=recipient)
+    return outcome
+
+
+def send_all(configs: Sequence[AccountConfig], *, sender: str, recipient: str) -> list[Outcome]:
+    """One mail through each of them, all at the same time, and what came of each. Takes as long as `send`."""
+    return event_loop.run(_send([(one, _message(one.name, sender=sender, recipient=recipient)) for one in configs]))
 
 
 def words(account: str, outcome: Outcome) -> str:
@@ -27,12 +35,12 @@ def words(account: str, outcome: Outcome) -> str:
     return f"Nobody can tell whether {account} took it: {outcome.reason_code}: {outcome.reason}"
 
 
-async def _send(config: AccountConfig, message: EmailMessage) -> Outcome:
+async def _send(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:
     deadline, connect_timeout = settings.MERCURY_DEADLINE, settings.MERCURY_CONNECT_TIMEOUT
     async with Sender(
-        deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), places=1
+        deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), places=len(mails)
     ) as sending:
-        return await sending.send(config, message)
+        return await asyncio.gather(*(sending.send(config, message) for config, message in mails))
 
 
 def _message(account: str, *, sender: str, recipient: str) -> EmailMessage:

@@ -315,6 +315,14 @@ def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, h
     assert "No other account is ready: mails are kept, and wait." in both
 
 
+def test_the_overview_leads_to_the_test_of_an_account_and_of_all(operator, olympus):
+    page = operator.get("/admin/").text
+
+    assert f'href="/admin/providers/account/{olympus.account.pk}/test/"' in page
+    assert 'href="/admin/providers/account/test/"' in page
+    assert operator.get("/admin/providers/account/test/").status_code == 200
+
+
 def test_the_overview_says_what_a_sandbox_is_told(operator, olympus, hades):
     olympus.refuse(503)
 

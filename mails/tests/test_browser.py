@@ -523,6 +523,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
         f"{account}/change/",
         f"{account}/edit/",
         f"{account}/test/",
+        "/admin/providers/account/test/",
         f"{account}/action/force-open/",
         "/admin/providers/account/add/",
         "/admin/providers/account/add/?kind=smtp",

@@ -18,6 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from providers import capabilities, circuit_breaker, registry, trial
+from providers.account import AccountConfig
 from providers.admin.forms import AccountForm
 from providers.models import Account, AccountSource, BreakerChange, BreakerMode, BreakerState
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
@@ -139,6 +140,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         """Django's pages, and those of the actions."""
         wrap = self.admin_site.admin_view
         ours = [
+            path("test/", wrap(self.test_all_view), name="providers_account_test_all"),
             path("<int:account_id>/edit/", wrap(self.edit_view), name="providers_account_edit"),
             path("<int:account_id>/test/", wrap(self.test_view), name="providers_account_test"),
             path("<int:account_id>/action/<str:name>/", wrap(self.action_view), name="providers_account_action"),
@@ -246,22 +248,33 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
     def test_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
         """Send one mail through this account alone, past breaker and limits, and tell what it answered."""
         account, candidate = self._for_change(request, account_id)
+        title = f"Send a test mail through {account.name}"
+        return self._test(request, [candidate.config], {"title": title, "trail": _trail(account)})
+
+    def test_all_view(self, request: HttpRequest) -> HttpResponse:
+        """The same for every account that mails may go through, all at once."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        usable = [one.config for one in registry.candidates() if one.usable]
+        trail = [("Providers", reverse("admin:providers_account_changelist"))]
+        return self._test(request, usable, {"title": "Send a test mail through every account", "trail": trail})
+
+    def _test(self, request: HttpRequest, configs: list[AccountConfig], context: dict[str, Any]) -> HttpResponse:
         sender = request.POST.get("sender", request.user.email).strip()  # type: ignore[union-attr]
         recipient = request.POST.get("recipient", request.user.email).strip()  # type: ignore[union-attr]
-        told, errors = None, []
-        if request.method == "POST":
+        told, errors = [], []
+        if request.method == "POST" and configs:
             errors = [_not_an_address(address) for address in (sender, recipient) if not _is_address(address)]
             if not errors:
-                told = _told(account.name, trial.send(candidate.config, sender=sender, recipient=recipient))
-        context = {
-            "title": f"Send a test mail through {account.name}",
-            "trail": _trail(account),
-            "account": account,
+                outcomes = trial.send_all(configs, sender=sender, recipient=recipient)
+                told = [_told(config.name, outcome) for config, outcome in zip(configs, outcomes, strict=True)]
+        context |= {
+            "accounts": [config.name for config in configs],
             "sender": sender,
             "recipient": recipient,
             "told": told,
             "errors": errors,
-            "is_sandbox": account.kind == "sandbox",
+            "sandboxes": [config.name for config in configs if config.kind == "sandbox"],
             "deadline": settings.MERCURY_DEADLINE.total_seconds(),
         }
         return self._page(request, "admin/providers/account/test.html", context)
@@ -383,8 +396,8 @@ def _told(account: str, outcome: Outcome) -> dict[str, str]:
             words = f"{account} took it and answered {outcome.status_code}.{message_id}"
             return {"tone": "ok", "icon": "tick", "word": "Accepted", "words": words}
         case Refused():
-            words = f"{Fault(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
+            words = f"{account}: {Fault(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
             return {"tone": "bad", "icon": "cross", "word": "Refused", "words": words}
         case Unknown():
-            words = f"{outcome.reason_code}: {outcome.reason} It may have been sent."
+            words = f"{account}: {outcome.reason_code}: {outcome.reason} It may have been sent."
             return {"tone": "unknown", "icon": "question", "word": "Outcome unknown", "words": words}

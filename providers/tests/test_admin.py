@@ -200,6 +200,29 @@ def test_a_test_mail_tells_what_the_account_answered(operator, olympus):
     assert "http-503" in refused
 
 
+def test_all_accounts_are_tested_at_once(operator, olympus, hades):
+    addresses = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}
+    registry.set_fault(olympus, FaultSetting(FaultKind.REFUSE, 503, timezone.now() + dt.timedelta(minutes=1)))
+
+    asked = operator.get(f"{ACCOUNTS}test/").text
+    told = operator.post(f"{ACCOUNTS}test/", addresses).text
+
+    assert "One mail goes through each of hades, olympus" in asked
+    assert "Send 2 test mails" in asked
+    assert "hades took it" in told
+    assert ", http-503: " in told.partition("olympus: ")[2]
+    assert len(mailbox.messages("hades")) == 1
+
+
+def test_where_no_account_is_enabled_none_is_tested(operator, olympus):
+    registry.update(olympus, enabled=False, by="hermes")
+
+    page = operator.post(f"{ACCOUNTS}test/", {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).text
+
+    assert "there is none to test" in page
+    assert mailbox.messages("olympus") == []
+
+
 def test_a_test_mail_needs_addresses(operator, olympus):
     response = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", {"sender": "zeus", "recipient": "hera@olimpus.com"})
 
@@ -219,6 +242,7 @@ def test_who_may_look_may_not_act(olympus):
     assert "Force open" not in client.get(f"{ACCOUNTS}{olympus.pk}/change/").text
     assert client.post(action(olympus, "force-open")).status_code == 403
     assert client.post("/admin/sandbox/olympus/clear/").status_code == 403
+    assert client.get(f"{ACCOUNTS}test/").status_code == 403
     assert client.get(f"{ACCOUNTS}add/").status_code == 403
 
 
