@@ -226,7 +226,7 @@ def _keep_rejected(
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
     text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
     subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
-    asked, created_at = data.get("policy"), database_clock.from_ns(received_at)
+    policy, lane, created_at = data.get("policy"), data.get("lane"), database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
         api_key=client.api_key,
@@ -237,8 +237,8 @@ def _keep_rejected(
         sender=submission.legible(data.get("sender"), submission.MAX_SENDER),
         recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
         subject=subject,
-        lane=Lane.TEXT,
-        policy=asked if asked in Policy.values else settings.MERCURY_POLICY,
+        lane=lane if lane in submission.LANES else Lane.TEXT,
+        policy=policy if policy in Policy.values else settings.MERCURY_POLICY,
         status=Status.REJECTED,
         expires_at=created_at,
         finished_at=created_at,
@@ -280,6 +280,11 @@ def _earlier(key: IdempotencyKey) -> Mail | None:
 
 
 def _hash(wanted: Submission) -> str:
-    """The same for every body that means the same mail, whatever the order of its fields."""
+    """The same for every body that means the same mail, whatever the order of its fields.
+
+    A lane counts where it was asked for: without one the hash is that of a Mercury which did not know the field.
+    """
     meant = [wanted.sender, wanted.recipients, wanted.subject, wanted.text, wanted.policy]
+    if wanted.lane in submission.LANES:
+        meant.append(wanted.lane)
     return hashlib.sha256(json.dumps(meant).encode()).hexdigest()

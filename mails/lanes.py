@@ -4,7 +4,7 @@ from django.db.models import TextChoices
 
 
 class Lane(TextChoices):
-    """The lane of a mail, chosen once at intake from what the mail carries."""
+    """The lane of a mail, chosen once at intake from what the mail carries, or `bulk` where the client asks for it."""
 
     TEXT = "text", "Text"
     HTML = "html", "HTML"

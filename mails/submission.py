@@ -20,7 +20,8 @@ MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
 MAX_ADDRESS = 320  # characters: 64 before the @ and 255 after it, RFC 5321 §4.5.3.1
 MAX_IDEMPOTENCY_KEY = 255
-FIELDS = ("sender", "recipient", "recipients", "subject", "content", "policy")
+FIELDS = ("sender", "recipient", "recipients", "subject", "content", "policy", "lane")
+LANES = (Lane.BULK.value,)  # that a client may ask for; the others follow from what the mail carries
 IGNORED = frozenset({"id", "url", "events"})  # so that a mail read from the API can be posted again
 
 # Marks that reorder text (UAX #9): with them a subject or an address reads other than it is.
@@ -87,9 +88,18 @@ def parse(data: Mapping[str, object]) -> Submission:
     subject = _checked("subject", _subject, data.get("subject"), errors)
     text = _checked("content", _text, data.get("content"), errors)
     policy = _checked("policy", _policy, data.get("policy"), errors)
-    if errors or sender is None or recipients is None or subject is None or text is None or policy is None:
+    lane = _checked("lane", _lane, data.get("lane"), errors)
+    if (
+        errors
+        or sender is None
+        or recipients is None
+        or lane is None
+        or subject is None
+        or text is None
+        or policy is None
+    ):
         raise InvalidSubmission(tuple(errors))
-    return Submission(sender, recipients, subject, text, policy, Lane.TEXT)
+    return Submission(sender, recipients, subject, text, policy, lane)
 
 
 def address_of(sender: str) -> str:
@@ -193,6 +203,13 @@ def _policy(value: object) -> Policy:
     if text not in Policy.values:
         raise _Fault("invalid", f"'{_shown(text)}' is no policy. Known: {', '.join(Policy.values)}.")
     return Policy(text)
+
+
+def _lane(value: object) -> Lane:
+    text = _string(value, "text")
+    if text and text not in LANES:
+        raise _Fault("invalid", f"'{_shown(text)}' is no lane to ask for. Leave the field out, or write '{LANES[0]}'.")
+    return Lane(text or Lane.TEXT)
 
 
 def _string(value: object, wanted: str) -> str:

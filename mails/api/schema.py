@@ -12,7 +12,7 @@ from mails.api import client_events, representation
 from mails.lanes import Lane
 from mails.orders import MAX_NAME
 from mails.states import Action, Policy, RecipientState, Status
-from mails.submission import MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
+from mails.submission import LANES, MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
 from mercury.lib.openapi import (
     ETAG,
     IF_NONE_MATCH,
@@ -110,6 +110,11 @@ SUBMISSION = component(
             "subject": {"type": ["string", "null"], "maxLength": MAX_SUBJECT},
             "content": {"type": ["string", "null"], "description": "The body, as plain text."},
             "policy": {"type": ["string", "null"], "enum": [*Policy.values, "", None]},
+            "lane": {
+                "type": ["string", "null"],
+                "enum": [*LANES, "", None],
+                "description": "`bulk`: it waits in the lane of mass mail, and keeps no other mail waiting. Left out, Mercury chooses.",
+            },
             "id": {"description": "Ignored, as are `url` and `events`: a mail that was read can be posted again."},
             "url": {"description": "Ignored."},
             "events": {"description": "Ignored."},

@@ -17,7 +17,8 @@ _values = st.recursive(
 _mails = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
-        ("sender", "recipient", "recipients", "subject", "content", "policy", "id", "url", "events", "x"), _values
+        ("sender", "recipient", "recipients", "subject", "content", "policy", "lane", "id", "url", "events", "x"),
+        _values,
     ),
 ).map(lambda changes: HELLO | changes)
 _bodies = (

@@ -75,6 +75,7 @@ def test_a_body_that_cannot_be_read(zeus, body, status, code):
         ({"recipient": "hera@olimpus.com\nBcc: iris@olimpus.com"}, ["/recipient"]),
         ({"content": {"text": "Hi"}}, ["/content"]),
         ({"policy": "never"}, ["/policy"]),
+        ({"lane": "express"}, ["/lane"]),
         ({"subjet": "x"}, ["/subjet"]),
         ({"a/b~c": 1}, ["/a~1b~0c"]),
         ({"": 1}, ["/"]),

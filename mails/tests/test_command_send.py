@@ -84,6 +84,13 @@ def test_the_same_key_with_another_mail_fails():
     assert "another body" in ran.error
 
 
+def test_a_mail_of_many_waits_in_the_lane_bulk():
+    sent = run(*HELLO, "--lane", "bulk", "--json")
+
+    assert sent.document["lane"] == "bulk"
+    assert "invalid choice: 'text'" in run(*HELLO, "--lane", "text").error
+
+
 def test_a_dry_run_stores_nothing():
     ran = run(*HELLO, "--dry-run")
 

@@ -38,15 +38,16 @@ def test_a_mail_is_stored_with_text_recipients_and_first_events():
     assert stored.expires_at - stored.created_at == dt.timedelta(days=3)
 
 
-def test_the_lane_is_woken_after_the_commit(monkeypatch, django_capture_on_commit_callbacks):
+@pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"lane": "bulk"}, "bulk")])
+def test_the_lane_is_woken_after_the_commit(asked, lane, monkeypatch, django_capture_on_commit_callbacks):
     woken = []
     monkeypatch.setattr(jobs, "wake", woken.append)
 
     with django_capture_on_commit_callbacks(execute=True):
-        accept(HELLO, client=COMMAND)
+        accept({**HELLO, **asked}, client=COMMAND)
         assert woken == []
 
-    assert woken == ["text"]
+    assert woken == [lane]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -143,6 +144,20 @@ def test_the_same_key_and_another_body_are_refused():
     assert Mail.objects.count() == 1
 
 
+def test_a_lane_that_is_asked_for_is_part_of_what_a_key_stands_for():
+    accept({**HELLO, "lane": "bulk"}, client=COMMAND, idempotency_key="news-1")
+
+    with pytest.raises(IdempotencyKeyReused):
+        accept(HELLO, client=COMMAND, idempotency_key="news-1")
+    assert accept({**HELLO, "lane": "bulk"}, client=COMMAND, idempotency_key="news-1").replayed
+
+
+def test_a_body_without_a_lane_hashes_as_before_there_was_one():
+    accept({**HELLO, "policy": "at-least-once", "lane": None}, client=COMMAND, idempotency_key="reset-1")
+
+    assert IdempotencyKey.objects.get().body_hash == "bab6f6bedd31cd39bd966af62321fb2afef861e47dc6e05637b5b9dcea9410ba"
+
+
 def test_two_clients_may_use_the_same_key():
     one, _ = keys.create("one", scopes=["mails:send"], senders=["*"])
     two, _ = keys.create("two", scopes=["mails:send"], senders=["*"])
@@ -158,6 +173,14 @@ def test_a_key_is_forgotten_after_a_day():
     assert not accept({**HELLO, "subject": "Another"}, client=COMMAND, idempotency_key="reset-1").replayed
 
     assert IdempotencyKey.objects.count() == 1
+
+
+def test_a_rejected_mail_shows_the_lane_that_it_would_have_had():
+    for lane in ("bulk", "express"):
+        with pytest.raises(InvalidSubmission):
+            a_mail(recipient="nobody", lane=lane)
+
+    assert sorted(Mail.objects.values_list("lane", flat=True)) == ["bulk", "text"]
 
 
 @pytest.mark.parametrize(

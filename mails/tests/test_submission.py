@@ -83,6 +83,9 @@ def test_a_sender_may_carry_a_name(sender):
         ("content", "\udfff", "forbidden_character"),
         ("content", True, "wrong_type"),
         ("policy", "twice", "invalid"),
+        ("lane", "text", "invalid"),
+        ("lane", "express", "invalid"),
+        ("lane", ["bulk"], "wrong_type"),
         ("subjet", "misspelt", "unknown_field"),
     ],
 )
@@ -119,6 +122,16 @@ def test_subject_and_content_may_be_absent_or_null():
     wanted = parse({"sender": ZEUS, "recipient": HERA, "subject": None})
 
     assert (wanted.subject, wanted.text) == ("", "")
+
+
+@pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"lane": None}, "text"), ({"lane": "bulk"}, "bulk")])
+def test_a_mail_is_bulk_where_that_is_asked_for(asked, lane):
+    assert parse({**HELLO, **asked}).lane == lane
+
+
+def test_what_cannot_be_asked_for_is_told_with_what_can():
+    with pytest.raises(InvalidSubmission, match=r"'text' is no lane to ask for\. Leave the field out, or write 'bulk'"):
+        parse({**HELLO, "lane": "text"})
 
 
 def test_the_size_is_bounded(settings):

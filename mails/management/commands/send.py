@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import intake, pauses, timeline
+from mails import intake, pauses, submission, timeline
 from mails.intake import Client, IntakeError
 from mails.management import foreground, terminal
 from mails.models import Mail
@@ -38,6 +38,9 @@ class Command(commands.MercuryCommand):
         parser.add_argument("--text", metavar="FILE", help="The body; - reads it from the standard input.")
         parser.add_argument("--policy", choices=Policy.values, help="What follows a call whose outcome is not known.")
         parser.add_argument(
+            "--lane", choices=submission.LANES, help="bulk: mass mail, which keeps no other mail waiting."
+        )
+        parser.add_argument(
             "--key", default="", help="Idempotency key: repeated within 24 hours, it gives the same mail."
         )
         parser.add_argument(
@@ -52,8 +55,7 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Hand it in, and wait if that is wanted."""
         data = {key: options[key] for key in ("sender", "recipients", "subject")} | {"content": _text(options["text"])}
-        if options["policy"]:
-            data["policy"] = options["policy"]
+        data |= {key: options[key] for key in ("policy", "lane") if options[key]}
         if options["dry_run"]:
             out.say(f"Would hand in a mail from {data['sender']} to {', '.join(data['recipients'])}.")
             out.document(data)
