@@ -1,6 +1,7 @@
 """The project as Django apps: its checks, and the admin site of its own."""
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
 
 from mercury import checks
@@ -12,8 +13,12 @@ class MercuryConfig(AppConfig):
     name = "mercury"
 
     def ready(self) -> None:
-        """Register Mercury's checks."""
+        """Register Mercury's checks, and tell a Sentry of exceptions from here on, in whatever process this is."""
         checks.register_all()
+        if settings.SENTRY_DSN:
+            from mercury import sentry  # noqa: PLC0415 (a tenth of a second, only for those who use it)
+
+            sentry.start(settings.SENTRY_DSN)
 
 
 class MercuryAdminConfig(AdminConfig):

@@ -282,6 +282,10 @@ LOG_FORMAT = env.read("LOG_FORMAT", one_of("console", "json"), "console")
 LOGGING_CONFIG = "mercury.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
+# Exceptions told to others
+
+SENTRY_DSN = env.read("SENTRY_DSN", variables.dsn)
+
 # Metrics
 
 METRICS_TOKEN = env.read("METRICS_TOKEN", str)

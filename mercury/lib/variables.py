@@ -195,6 +195,14 @@ def redis_url(text: str) -> str:
     return text
 
 
+def dsn(text: str) -> str:
+    """Where a Sentry takes events, or nothing. It is never shown: it holds a key."""
+    text = text.strip()
+    if text and not re.fullmatch(rf"https?://[^\s/:@]+@({_HOST})(:[0-9]{{1,5}})?/([^\s?#]*/)?[0-9]+", text):
+        raise ValueError("it is not the DSN of a Sentry project. Write it as Sentry shows it: https://KEY@HOST/NUMBER.")
+    return text
+
+
 def fernet_key(text: str) -> str:
     """A key of 32 bytes in URL-safe base64. It is never shown."""
     try:

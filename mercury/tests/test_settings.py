@@ -44,6 +44,7 @@ WRONG = {
     "MERCURY_TEST_REDIS_URL": "foo",
     "METRICS_FROM": "x",
     "REDIS_URL": "foo",
+    "SENTRY_DSN": "foo",
 }
 ANY_TEXT = {"MERCURY_POLICY", "METRICS_TOKEN", "SECRET_KEY"}
 

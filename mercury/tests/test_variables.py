@@ -70,6 +70,8 @@ def test_words_that_mean_no(text):
         (variables.redis_url, "", ""),
         (variables.redis_url, "rediss://:thunder@hades:6379/2", "rediss://:thunder@hades:6379/2"),
         (variables.redis_url, "unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (variables.dsn, "https://abc@o1.ingest.sentry.io/42", "https://abc@o1.ingest.sentry.io/42"),
+        (variables.dsn, "", ""),
         (variables.fernet_key, "A" * 43 + "=", "A" * 43 + "="),
     ],
 )
@@ -123,6 +125,8 @@ def test_values_that_are_refused(kind, text):
         (variables.redis_url, f"redis://:{PASSWORD}@hades:6379/first"),
         (variables.redis_url, f"redis://:{PASSWORD}@hades:6379/0?socket_timeout=long"),
         (variables.fernet_key, PASSWORD),
+        (variables.dsn, f"https://{PASSWORD}@sentry.example.com"),
+        (variables.dsn, PASSWORD),
         (variables.base_url, f"https://zeus:{PASSWORD}@mail.example.com"),
     ],
 )
