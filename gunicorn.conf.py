@@ -9,7 +9,7 @@ from typing import Any
 
 
 def _whole(name: str, default: str, *, least: int, most: int) -> int:
-    text = os.environ.get(name, default)
+    text = os.environ.get(name, "").strip() or default
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise SystemExit(f"Mercury does not start. {name}: '{text}' is not a whole number from {least} to {most}.")
     return int(text)

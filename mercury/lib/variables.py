@@ -35,10 +35,11 @@ class Variables:
         self._variables = variables
 
     def read(self, name: str, kind: Callable[[str], T], default: str = "") -> T:
-        """The variable's value; that of `default`, and a fault more, if `kind` does not take it."""
+        """The variable's value; that of `default` where it is not set or blank, and, with a fault more, if `kind` refuses it."""
         self.names.add(name)
+        text = self._variables.get(name, "")
         try:
-            return kind(self._variables.get(name, default))
+            return kind(text if text.strip() else default)
         except ValueError as error:
             self.faults.append(f"{name}: {error}")
             return kind(default)
@@ -150,8 +151,6 @@ def base_url(text: str) -> str:
 
 def folder(text: str) -> Path:
     """A folder, which need not be there yet."""
-    if not text.strip():
-        raise ValueError("it is empty. Write the path of a folder, or take it out.")
     path = Path(text).resolve()
     if path.exists() and not path.is_dir():
         raise ValueError(f"{shown(text)} is a file. Write the path of a folder.")

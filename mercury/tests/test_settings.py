@@ -15,7 +15,7 @@ pytestmark = pytest.mark.one_leg
 
 # One wrong value each. Any text is right for the names below; what `checks` looks at is refused by them.
 WRONG = {
-    "ALLOWED_HOSTS": "",
+    "ALLOWED_HOSTS": ",",
     "CSRF_TRUSTED_ORIGINS": "mail.example.com",
     "DATABASE_URL": "foo",
     "DEBUG": "maybe",
@@ -25,12 +25,12 @@ WRONG = {
     "MERCURY_BACKOFF": "30s,x",
     "MERCURY_BASE_URL": "foo",
     "MERCURY_CONNECT_TIMEOUT": "3",
-    "MERCURY_DATA": "",
+    "MERCURY_DATA": "manage.py",
     "MERCURY_DEADLINE": "x",
     "MERCURY_ENCRYPTION_KEYS": "bad",
     "MERCURY_EXPIRY": "3 days",
     "MERCURY_HTTPS": "ja",
-    "MERCURY_LEASE": "",
+    "MERCURY_LEASE": "0s",
     "MERCURY_MAX_RECIPIENTS": "0",
     "MERCURY_MAX_SIZE": "x",
     "MERCURY_PLACES": "abc",

@@ -31,6 +31,14 @@ def test_all_faults_are_told_at_once_each_with_its_name():
     ]
 
 
+@pytest.mark.parametrize("left", ["", "  "])
+def test_a_name_that_is_left_empty_counts_as_not_set(left):
+    env = variables.Variables({"OLYMPUS": left})
+
+    assert env.read("OLYMPUS", variables.whole(1), "5") == 5
+    env.stop_on_faults()
+
+
 def test_without_a_fault_nothing_stops():
     env = variables.Variables({})
 
@@ -103,7 +111,6 @@ def test_values_that_are_taken(kind, text, value):
         (variables.origin, "mail.example.com"),
         (variables.origin, "https://mail.example.com/"),
         (variables.base_url, "mail.example.com"),
-        (variables.folder, ""),
         (variables.folder, __file__),
     ],
 )
