@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.conf import settings
 
-from mails.submission import FieldError
+from mails.intake import may_send_as
+from mails.submission import FieldError, address_of
 
 _FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of the form
 
@@ -26,9 +27,15 @@ class SubmitForm(forms.Form):
         self.label_suffix = ""
         self.any_sender = any(sender == "*" or sender.startswith("@") for sender in senders)
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
+        given = str((self.data if self.is_bound else self.initial).get("sender") or "")
+        self.refused_sender = "" if not given or may_send_as(address_of(given), senders) else given
         if not self.any_sender:
-            choices = [(sender, sender) for sender in self.known_senders]
-            self.fields["sender"].widget = forms.Select(choices=choices)
+            choices = list(self.known_senders)
+            if (
+                given and not self.refused_sender and given not in choices
+            ):  # an address of theirs, with a name before it
+                choices.insert(0, given)
+            self.fields["sender"].widget = forms.Select(choices=[(sender, sender) for sender in choices])
         self.fields["sender"].help_text = self._sender_help(senders)
         limit = settings.MERCURY_MAX_RECIPIENTS
         self.fields["recipient"].help_text = f"Several addresses: separate them with commas or spaces. Up to {limit}."

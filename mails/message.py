@@ -48,6 +48,15 @@ def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
         return b""
 
 
+def why_no_copy(mail: Mail) -> str:
+    """Why the mail's text cannot go into a new mail, in a sentence; empty if it can."""
+    if mail.status != Status.DONE:
+        return "Only a mail that was sent is copied; this one was not, or not yet."
+    if mail.text_removed_at:
+        return f"A copy cannot be sent: the text of the mail was removed on {mail.text_removed_at:%Y-%m-%d}."
+    return ""
+
+
 def shown(mail: Mail, *, recipients: Sequence[str], text: str) -> Preview:
     """The mail as a page shows it, in parts."""
     as_sent = source(mail, recipients=recipients, text=text)

@@ -20,7 +20,7 @@ from mails import actions, intake, message, orders, search, stats, timeline
 from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
-from mails.models import Mail
+from mails.models import Content, Mail
 from mails.orders import Order
 from mails.sentences import clean
 from mails.states import Action, Source
@@ -36,18 +36,43 @@ MAILS_A_PAGE = 50
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def submit(request: HttpRequest) -> HttpResponse:
-    """The form. A mail that is taken leads to its live page; what is wrong is named and what was typed is kept."""
+    """The form, empty or filled in from the mail that `copy` names. What is sent is a new mail in any case.
+
+    A mail that is taken leads to its live page; what is wrong is named and what was typed is kept.
+    """
     client = Client(source=Source.FORM, user=cast(User, request.user))
     senders = client.allowed_senders()
     if request.method != "POST":
-        form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4())})
-        return _form_page(request, form, senders)
+        copied = _copied(request)
+        draft = _draft(copied) if copied else {}
+        form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4()), **draft})
+        return _form_page(request, form, senders, copied=copied)
     form = SubmitForm(request.POST, senders=senders)
     mail = _accepted(form, client) if form.is_valid() else None
     if mail is None:
         return _form_page(request, form.with_new_key(), senders, status=400)
     messages.success(request, "It is stored and will not be lost.", extra_tags="accepted")
     return redirect("mail", mail_id=mail.pk)
+
+
+def _copied(request: HttpRequest) -> Mail | None:
+    """The mail that the form is to be filled in from; None, with a word, if it cannot be."""
+    wanted = request.GET.get("copy")
+    if wanted is None:
+        return None
+    try:
+        mail = _visible(request, uuid.UUID(wanted))
+    except ValueError:
+        raise Http404("There is no such mail, or it is not yours.") from None
+    if why := message.why_no_copy(mail):
+        messages.warning(request, why)
+        return None
+    return mail
+
+
+def _draft(mail: Mail) -> dict[str, str]:
+    text = Content.objects.filter(mail=mail).values_list("text", flat=True).first() or ""
+    return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": text}
 
 
 def _accepted(form: SubmitForm, client: Client) -> Mail | None:
@@ -67,9 +92,12 @@ def _accepted(form: SubmitForm, client: Client) -> Mail | None:
     return None
 
 
-def _form_page(request: HttpRequest, form: SubmitForm, senders: list[str], status: int = 200) -> HttpResponse:
+def _form_page(
+    request: HttpRequest, form: SubmitForm, senders: list[str], *, copied: Mail | None = None, status: int = 200
+) -> HttpResponse:
     context = {
         "form": form,
+        "copied": copied,
         "may_send": bool(senders),
         "sandbox_only": _sandbox_only(),
         "api_url": request.build_absolute_uri(reverse("api-mails")),

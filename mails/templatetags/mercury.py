@@ -82,7 +82,9 @@ def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any
     """What the reader may do with the mail now, each leading to a page that says first what it will do."""
     buttons = _buttons(context, mail)
     takes_back = bool(mail.wish) and any(one.action == Action.RELEASE for one in buttons)
-    return {"buttons": buttons, "oob": oob, "takes_back": takes_back}
+    no_copy = message.why_no_copy(mail) if mail.status == Status.DONE else ""
+    copy = f"{reverse('submit')}?copy={mail.pk}" if mail.status == Status.DONE and not no_copy else ""
+    return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "takes_back": takes_back}
 
 
 @dataclass(frozen=True, slots=True)

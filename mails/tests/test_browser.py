@@ -500,6 +500,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     with_html = hostile("https://evil.example")
     return [
         "/",
+        f"/?copy={sent.pk}",
         "/mails/",
         "/mails/?state=done&q=nobody",
         f"/mails/{sent.pk}",

@@ -27,6 +27,18 @@ def test_who_may_send_as_anybody_gets_a_text_field():
     assert "@olimpus.com" in str(form.fields["sender"].help_text)
 
 
+def test_a_sender_with_a_name_stays_a_choice_where_its_address_is_allowed():
+    named = {"sender": "Zeus <zeus@olimpus.com>"}
+
+    offered = SubmitForm(initial=named, senders=["hera@olimpus.com", "zeus@olimpus.com"])
+    refused = SubmitForm(initial=named, senders=["hera@olimpus.com"])
+
+    assert "Zeus &lt;zeus@olimpus.com&gt;" in str(offered["sender"])
+    assert (offered.refused_sender, refused.refused_sender) == ("", named["sender"])
+    assert "Zeus" not in str(refused["sender"])
+    assert "Zeus" in str(SubmitForm(TYPED | named, senders=["zeus@olimpus.com"])["sender"])
+
+
 def test_line_ends_of_browsers_become_line_feeds_and_blanks_stay():
     form = SubmitForm(TYPED, senders=["*"])
 

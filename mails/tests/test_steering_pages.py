@@ -43,6 +43,7 @@ def test_only_what_is_possible_now_is_offered(operator, olympus):
     assert offered(operator, mail) == ["cancel", "hold"]
     drain()
     assert offered(operator, mail) == []
+    assert f'href="/?copy={mail.pk}"' in operator.get(page_of(mail)).text
 
 
 def test_an_action_says_first_what_it_will_do_and_then_what_happened(operator):

@@ -10,13 +10,14 @@ import uuid
 from email.message import EmailMessage
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
 from mails import pauses
 from mails.intake import Client
 from mails.lanes import Lane
-from mails.models import Event, LanePause, Mail
+from mails.models import Content, Event, LanePause, Mail
 from mails.states import Source, Status
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
 from mails.tests.people import browser_of, hermes, zeus
@@ -110,6 +111,83 @@ def test_an_address_that_is_not_allowed_is_refused_at_its_field():
 
     assert response.status_code == 400
     assert "may not send as" in response.text
+
+
+def a_sent_mail(user, **changes):
+    mail = a_mail(Client(Source.FORM, user=user), **changes)
+    drain()
+    return reloaded(mail)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_copy_is_a_new_mail_that_nothing_sends_before_the_person_does(olympus):
+    user = zeus()
+    browser = browser_of(user)
+    mail = a_sent_mail(user, recipient=f"{HERA}, iris@olimpus.com", content="\n<Precious> words")
+
+    page = browser.get(f"/mails/{mail.pk}").text
+    form = browser.get(f"/?copy={mail.pk}")
+
+    assert f"/?copy={mail.pk}" in page
+    assert "It becomes a new mail, with an id and a Message-ID of its own." in form.text
+    assert (reloaded(mail).status, Mail.objects.count()) == (Status.DONE, 1)
+    typed = {one.name: one.value() for one in form.context["form"]}
+    browser.post("/", typed)
+    copy = Mail.objects.exclude(pk=mail.pk).get()
+    assert copy.content.text == mail.content.text
+    assert (copy.sender, copy.recipient, copy.subject) == (mail.sender, mail.recipient, mail.subject)
+    drain()
+    ours = [one for one in olympus.inbox() if one.subject == mail.subject]
+    assert len(ours) == 2
+    assert reloaded(copy).status == Status.DONE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_copy_holds_to_the_addresses_that_the_person_may_send_as(olympus):
+    theirs = a_sent_mail(hermes(), sender=HERA)
+    user = zeus()
+    named = a_sent_mail(user, sender=f"Zeus <{ZEUS}>")
+    user.user_permissions.add(Permission.objects.get(codename="view_mail"))
+    browser = browser_of(user)
+
+    assert "you may not send as that address" in browser.get(f"/?copy={theirs.pk}").text
+    assert f"Zeus &lt;{ZEUS}&gt;" in browser.get(f"/?copy={named.pk}").text
+    answer = browser.post("/", {**FORM, "sender": HERA})
+    assert answer.status_code == 400
+    assert Mail.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_whose_text_was_removed_is_not_copied_and_says_why(olympus):
+    user = zeus()
+    mail = a_sent_mail(user)
+    Mail.objects.filter(pk=mail.pk).update(text_removed_at=dt.datetime(2026, 11, 1, tzinfo=dt.UTC))
+    Content.objects.filter(mail=mail).delete()
+
+    for browser, url in (
+        (browser_of(user), f"/mails/{mail.pk}"),
+        (browser_of(hermes()), f"/admin/mails/mail/{mail.pk}/change/"),
+    ):
+        page = browser.get(url).text
+        assert "A copy cannot be sent: the text of the mail was removed on 2026-11-01." in page
+        assert "?copy=" not in page
+    form = browser_of(user).get(f"/?copy={mail.pk}").text
+    assert "the text of the mail was removed on 2026-11-01" in form
+    assert "It becomes a new mail" not in form
+
+
+def test_only_a_sent_mail_that_the_person_may_see_is_copied():
+    user = zeus()
+    queued, other = a_mail(Client(Source.FORM, user=user), subject="Not yet"), a_mail()
+    browser = browser_of(user)
+
+    form = browser.get(f"/?copy={queued.pk}").text
+
+    assert "Only a mail that was sent is copied" in form
+    assert "Not yet" not in form
+    assert "?copy=" not in browser.get(f"/mails/{queued.pk}").text
+    for unknown in (other.pk, uuid.uuid4(), "zeus", "%00", ""):
+        assert browser.get(f"/?copy={unknown}").status_code == 404
 
 
 def test_who_may_send_as_nobody_is_told_what_to_do():
