@@ -186,18 +186,23 @@ def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
 
     Runs in the main thread: RQ puts its own signal handlers there, which set `stopping`.
     """
+    away = False
     while not stopping.is_set():
         connection = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT)
         try:
-            connection.delete(
-                *map(_flag, lanes)
-            )  # of a wake-up that a killed worker took; the drain looks by itself now
+            # Of a wake-up that a killed worker took; the drain looks by itself now.
+            connection.delete(*map(_flag, lanes))
+            if away:
+                log.info("redis_back")
+            away = False
             queues = [Queue(lane, connection=connection, serializer=JSONSerializer) for lane in lanes]
             worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer, worker_ttl=60)
             worker.stopping = stopping
             worker.work(logging_level="WARNING")
         except RedisError as error:
-            log.warning("redis_away", error=type(error).__name__)
+            if not away:
+                log.warning("redis_away", error=type(error).__name__)
+            away = True
         stopping.wait(SILENT_SECONDS)
 
 

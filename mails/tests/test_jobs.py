@@ -7,10 +7,11 @@ import time
 
 import fakeredis
 import pytest
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 from rq import Callback, Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from structlog.testing import capture_logs
 
 from mails import jobs
 from mails.dispatch import poll
@@ -108,6 +109,24 @@ def signal_handlers():
 
 
 @pytest.mark.usefixtures("signal_handlers")
+def test_a_worker_tells_once_that_redis_is_away_and_once_that_it_is_back(redis, monkeypatch):
+    monkeypatch.setattr(jobs, "SILENT_SECONDS", 0.0)
+    stopping, answers = threading.Event(), iter([False, False, False, True])
+
+    def delete(*flags):
+        if not next(answers):
+            raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(redis, "delete", delete)
+    monkeypatch.setattr(jobs.Redis, "from_url", lambda url, **options: redis)
+    monkeypatch.setattr(LaneWorker, "work", lambda self, **options: stopping.set())
+
+    with capture_logs() as logged:
+        jobs.work(["text"], stopping=stopping)
+
+    assert [line["event"] for line in logged] == ["redis_away", "redis_back"]
+
+
 def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
     stopping = threading.Event()
     worker = LaneWorker(
