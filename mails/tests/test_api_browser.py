@@ -40,3 +40,22 @@ def test_the_browsable_api_takes_json_from_a_signed_in_person(visitor):  # noqa:
 
     expect(page.locator(".response-info")).to_contain_text("202 Accepted")
     assert Mail.objects.get().subject == HELLO["subject"]
+
+
+ON_TOP = """link => {
+    const box = link.getBoundingClientRect();
+    return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === link;
+}"""
+
+
+def test_the_browsable_api_lets_a_keyboard_skip_to_its_content(visitor):  # noqa: F811
+    page = visitor.sign_in(hermes(), MAILS)
+    skip = page.get_by_role("link", name="Skip to main content")
+
+    page.keyboard.press("Tab")
+    expect(skip).to_be_focused()
+    assert skip.evaluate(ON_TOP)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+
+    assert page.evaluate("document.querySelector('#content').contains(document.activeElement)")
