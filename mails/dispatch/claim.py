@@ -45,6 +45,10 @@ class MailInHand(NamedTuple):
     state: MailState
     bounds: Bounds = NO_BOUNDS
 
+    def __repr__(self) -> str:
+        """Without what the mail says, which is nothing for a log."""
+        return f"MailInHand({self.id})"
+
     @property
     def is_suspect(self) -> bool:
         """Whether workers died with it so often that it is handed over apart from others: it may be why."""

@@ -340,7 +340,11 @@ class Drain:
             log.warning("call_not_made", account=call.account.name)
             return steps.NOT_CALLED
         to = [one.address for one in mail.open_recipients]
-        built = message.build(mail.id, sender=mail.sender, recipients=to, subject=mail.subject, text=mail.text)
+        try:
+            built = message.build(mail.id, sender=mail.sender, recipients=to, subject=mail.subject, text=mail.text)
+        except Exception:  # a mail that we fail at must not end the calls of the others
+            log.exception("message_not_built")
+            return steps.NOT_BUILT
         return await self._sender.send(call.account, built)
 
     async def _still_ours(self, call: Call) -> bool:

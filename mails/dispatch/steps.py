@@ -31,6 +31,13 @@ NO_PLACE = replace(
     reason="This worker had no free place for one more call, so it gave the mail back and called nobody.",
 )
 
+NOT_BUILT = Refused(
+    Fault.MESSAGE,
+    reason_code="internal-error",
+    reason="Mercury failed while it made the message, so it called nobody.",
+    asked=False,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import DataError, OperationalError, connection
 
-from mails import actions, lifecycle
+from mails import actions, lifecycle, message
 from mails.dispatch import claim, steps, sweep
 from mails.dispatch.drain import Drain, Progress
 from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
@@ -269,6 +269,31 @@ def test_a_claim_that_the_database_refuses_is_taken_mail_by_mail(olympus):
     assert runner._unconfirmed_takes == []  # what was refused was surely not committed
     assert (call.mail.id, reloaded(good).status, reloaded(bad).status) == (good.pk, Status.SENDING, Status.HELD)
     assert good.attempts.count() == 1
+
+
+def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monkeypatch):
+    good, bad = a_mail(subject="good"), a_mail(subject="bad")
+    build = message.build
+
+    def picky(mail_id, **more):
+        if mail_id == bad.pk:
+            raise RuntimeError("no such charset")
+        return build(mail_id, **more)
+
+    monkeypatch.setattr(message, "build", picky)
+
+    drain()
+
+    assert (reloaded(good).status, reloaded(bad).status) == (Status.DONE, Status.DISCARDED)
+    assert (reloaded(bad).fault, reloaded(bad).reason_code) == (Fault.MESSAGE, "internal-error")
+    assert olympus.breaker.window_faults == 0
+
+
+def test_what_a_mail_says_is_not_shown_where_the_drain_writes_about_it(olympus):
+    a_mail(subject="You made my day")
+    [call] = Drain(["text"], places=1)._take(1).calls
+
+    assert "You made my day" not in f"{call!r}"
 
 
 def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(olympus, monkeypatch):
@@ -685,10 +710,10 @@ def test_a_probe_that_finds_no_place_leaves_it_to_the_next_mail(olympus):
 def test_a_fault_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus, monkeypatch):
     mail = a_mail()
 
-    def broken(*arguments, **options):
+    async def broken(*arguments, **options):
         raise ValueError("a bug")
 
-    monkeypatch.setattr("mails.message.build", broken)
+    monkeypatch.setattr(Sender, "send", broken)
 
     with pytest.raises(ExceptionGroup):
         drain()
