@@ -56,6 +56,7 @@ MERCURY_SECRET_IS_MADE = not env.read("SECRET_KEY", str)
 ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
 CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.error_page.Discreet"
 MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.base_url)
 ROOT_URLCONF = "mercury.urls"
 WSGI_APPLICATION = "mercury.wsgi.application"

@@ -1,0 +1,13 @@
+"""Django's page for an error with DEBUG: what it shows of settings and of the environment."""
+
+import re
+
+from django.views.debug import SafeExceptionReporterFilter
+
+
+class Discreet(SafeExceptionReporterFilter):
+    """Also hides the URLs of accounts, databases and servers, for they hold passwords and keys."""
+
+    hidden_settings = re.compile(
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|PROVIDER|DATABASE|REDIS|QUEUES|DSN", re.IGNORECASE
+    )
