@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from mercury.lib import rates
+from mercury.lib import rates, variables
 from providers import capabilities
 from providers.account import AccountConfig
 
@@ -71,10 +71,17 @@ def _account(
             options=capabilities.cleaned(kind, options),
             weight=int(weight),
             rate=limit.per_second if limit else None,
-            trust_500=common.get("trust_500", "").lower() in ("1", "true", "yes", "on"),
+            trust_500=_switch("trust_500", common.get("trust_500", "false")),
         )
     except (capabilities.OptionsInvalid, ValueError) as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
+
+
+def _switch(name: str, text: str) -> bool:
+    try:
+        return variables.switch(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _key_and_region(variable: str, url: SplitResult, kind: str, query: dict[str, str]) -> dict[str, Any]:

@@ -124,3 +124,8 @@ def test_a_fault_is_named_with_its_variable_and_without_the_secret(variable, val
 def test_two_variables_for_one_account_are_a_fault():
     with pytest.raises(ImproperlyConfigured, match="SENDGRID_API_KEY and PROVIDER_SENDGRID both make"):
         environment.parse({"SENDGRID_API_KEY": "SG.key", "PROVIDER_SENDGRID": "sendgrid://:SG.key@"})
+
+
+def test_a_switch_of_an_account_that_is_neither_true_nor_false_is_refused():
+    with pytest.raises(ImproperlyConfigured, match=r"^PROVIDER_OLYMPUS: trust_500: 'ja' is neither true nor false"):
+        _only(PROVIDER_OLYMPUS="sendgrid://:SG.a@?trust_500=ja")
