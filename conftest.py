@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.conf import settings as django_settings
 from django.db.backends.postgresql.base import DatabaseOperations as PostgresqlOperations
 from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperations  # operations needs base first
@@ -62,7 +63,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
-    """No test sees another's sandbox mail, accounts of the tester's environment, or a clock of a database gone.
+    """No test sees another's sandbox mail, accounts of the tester's environment, a clock of a database gone, or a request's id.
 
     Passwords are hashed quickly: nearly every page test makes a person, and the slow hash took most of its time.
     """
@@ -72,6 +73,7 @@ def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
     database_clock.forget()
     jobs.forget_redis()
     key_rate.forget()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture

@@ -44,7 +44,6 @@ def told(monkeypatch):
 
     yield events
 
-    structlog.contextvars.clear_contextvars()
     sentry_sdk.get_client().close()
     sentry_sdk.get_global_scope().set_client(None)
     logging.root.handlers[:] = handlers
