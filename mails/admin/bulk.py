@@ -10,7 +10,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
 from mails import actions, bulk, search, selection
 from mails.actions import CannotBeUsed
@@ -18,6 +17,7 @@ from mails.admin import choice, steering
 from mails.models import BulkOrder
 from mails.orders import EVERY_ACCOUNT, How, Order
 from mails.states import SETTLING, Action, Also
+from mercury.lib import database_clock
 
 LOOKED_AT = 10_000  # mails that the page looks at before it asks; the others are judged as they come up
 AT_ONCE = 500  # mails that are done before the answer
@@ -174,12 +174,16 @@ def _action(name: str) -> Action:
 
 
 def _as_seen(request: HttpRequest) -> dt.datetime:
-    """The moment the page was made that is confirmed: what came in later was not counted, and is not meant."""
+    """The moment the page was made that is confirmed, by the database's clock, as calls are dated.
+
+    What came in later was not counted, and is not meant.
+    """
+    now = database_clock.now()
     try:
         seen = dt.datetime.fromisoformat(request.POST.get("at", ""))
     except ValueError:
-        return timezone.now()
-    return min(seen if seen.tzinfo else seen.replace(tzinfo=dt.UTC), timezone.now())
+        return now
+    return min(seen if seen.tzinfo else seen.replace(tzinfo=dt.UTC), now)
 
 
 def offered() -> list[tuple[str, str]]:

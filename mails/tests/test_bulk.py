@@ -2,7 +2,9 @@
 
 import csv
 import datetime as dt
+import html
 import io
+import re
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -18,6 +20,7 @@ from mails.search import Filter
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.people import browser_of, hermes, zeus
+from mercury.lib import database_clock
 from providers.outcomes import Fault
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -475,3 +478,14 @@ def test_no_cell_is_a_formula_in_any_language_of_a_spreadsheet(operator, subject
 
     assert row["subject"] == cell
     assert row["to"] == mail.recipient
+
+
+def test_the_moment_of_the_page_is_the_database_s_whatever_the_clock_of_the_web_host(operator, olympus, monkeypatch):
+    a_mail()
+    ahead = timezone.now() + dt.timedelta(hours=1)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: ahead)
+
+    page = operator.get(f"{MAILS}bulk/?action=cancel&scope=all").text
+
+    seen = dt.datetime.fromisoformat(re.search(r'name="at" value="([^"]+)"', html.unescape(page))[1])
+    assert abs(seen - database_clock.now()) < dt.timedelta(minutes=1)
