@@ -31,11 +31,9 @@ NO_PLACE = replace(
     reason="This worker had no free place for one more call, so it gave the mail back and called nobody.",
 )
 
-NOT_BUILT = Refused(
-    Fault.MESSAGE,
-    reason_code="internal-error",
+NOT_BUILT = replace(
+    NOT_CALLED,
     reason="Mercury failed while it made the message, so it called nobody.",
-    asked=False,
 )
 
 
@@ -132,6 +130,8 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     if _not_made(result.outcome):
         # No account has refused it, so it has nothing to wait for.
         return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
+    if result.outcome is NOT_BUILT:
+        return _held_as_poison(draft, NOT_BUILT.reason, now_ns)
     match policy.next_step(result.outcome, draft.mail.policy):
         case policy.Done():
             return Plan(_done(draft, result, now_ns), draft)
@@ -261,9 +261,12 @@ def not_begun(plan: Plan, *, now_ns: int) -> Step:
 
 def poisoned(mail: MailInHand, reason: str, *, now_ns: int) -> Plan:
     """A due mail that cannot be worked on at all: held, so that it does not come back at once and for ever."""
-    draft = Draft(mail, mail.state)
+    return _held_as_poison(Draft(mail, mail.state), reason, now_ns)
+
+
+def _held_as_poison(draft: Draft, reason: str, now_ns: int) -> Plan:
     event = EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, {"reason": HoldReason.POISON, "info": reason})
-    return Plan(draft.finish(at_rest(mail.state, Status.HELD, reason_code=HoldReason.POISON), event), draft)
+    return Plan(draft.finish(at_rest(draft.state, Status.HELD, reason_code=HoldReason.POISON), event), draft)
 
 
 def expired(draft: Draft, *, now_ns: int) -> Plan:
@@ -352,7 +355,8 @@ def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
     attempt = result.call.attempt.id
-    account = "" if _not_made(outcome) else result.call.account.name  # no call to count
+    made = not _not_made(outcome) and outcome is not NOT_BUILT
+    account = result.call.account.name if made else ""  # no call to count
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(

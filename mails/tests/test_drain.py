@@ -284,9 +284,13 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
 
     drain()
 
-    assert (reloaded(good).status, reloaded(bad).status) == (Status.DONE, Status.DISCARDED)
-    assert (reloaded(bad).fault, reloaded(bad).reason_code) == (Fault.MESSAGE, "internal-error")
+    assert (reloaded(good).status, reloaded(bad).status) == (Status.DONE, Status.HELD)
+    assert (reloaded(bad).tried, reloaded(bad).reason_code) == ([], HoldReason.POISON)
+    assert "called nobody" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_faults == 0
+    monkeypatch.setattr(message, "build", build)
+    actions.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
+    assert drain() == 1
 
 
 def test_what_a_mail_says_is_not_shown_where_the_drain_writes_about_it(olympus):
