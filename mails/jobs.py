@@ -35,6 +35,7 @@ ALLOWED_JOB = "mails.jobs.drain_lane"
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
 _job_drain: Drain | None = None  # that of the job which this process runs, where it has no resident one
+_told_to_stop = False  # whether a signal has asked this process to stop, perhaps before the job had its drain
 _watch: threading.Thread | None = None  # looks whether Redis, which has failed, is back
 _lock = threading.Lock()
 
@@ -134,6 +135,8 @@ def drain_lane(lane: str) -> None:
 def _drain_here(lane: Lane) -> None:
     global _job_drain
     _job_drain = Drain([lane])
+    if _told_to_stop:
+        _job_drain.stop()
     try:
         event_loop.run(_job_drain.run(until_idle=True, at_most=JOB_SECONDS))
     finally:
@@ -173,6 +176,8 @@ class LaneWorker(SimpleWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         """Claim nothing more from now on, and tell the process to stop, too."""
+        global _told_to_stop
+        _told_to_stop = True
         poll.ask_to_stop()
         if _job_drain is not None:
             _job_drain.stop()

@@ -10,7 +10,6 @@ import datetime as dt
 import os
 import random
 import socket
-import threading
 import time
 import uuid
 from collections import deque
@@ -113,7 +112,7 @@ class Drain:
         self._board = Board(places=self._places, probe_lease=settings.MERCURY_LEASE)
         self._on_progress = on_progress
         self._on_heartbeat = on_heartbeat
-        self._stopping = threading.Event()
+        self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._results: asyncio.Queue[Result] = asyncio.Queue()
@@ -144,7 +143,7 @@ class Drain:
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when the calls under way have ended and are written down."""
-        self._stopping.set()
+        self._stopping = True
         self.wake()
 
     async def run(self, *, until_idle: bool = False, at_most: float | None = None) -> int:
@@ -183,7 +182,7 @@ class Drain:
             await self._taking.end()
 
     async def _keep_claiming(self, *, until_idle: bool, deadline: float | None) -> None:
-        while not self._stopping.is_set() and (deadline is None or time.monotonic() < deadline):
+        while not self._stopping and (deadline is None or time.monotonic() < deadline):
             self._changed.clear()
             places = self._places + self._soon_free() - self._under_way
             free = min(places, self._places + self._unwritten - self._open)
@@ -241,7 +240,7 @@ class Drain:
 
         Nor before the house is held, where `MERCURY_START_HELD` asks for that.
         """
-        while not self._stopping.is_set() and not (await self._hold_house() and await self._heartbeat()):
+        while not self._stopping and not (await self._hold_house() and await self._heartbeat()):
             await self._pause(DATABASE_PAUSE)
 
     async def _hold_house(self) -> bool:
@@ -328,7 +327,7 @@ class Drain:
                 await self._semaphore.acquire()
         except TimeoutError:
             return False
-        if self._stopping.is_set():
+        if self._stopping:
             self._semaphore.release()
             return False
         return True
@@ -484,7 +483,7 @@ class Drain:
         """Where a mail that is not settled goes: to an account, to wait, or to an end."""
         if now >= draft.mail.expires_at:
             return steps.expired(draft, now_ns=now_ns)
-        if self._stopping.is_set() and not first:
+        if self._stopping and not first:
             return steps.handed_back(draft, now_ns=now_ns)
         choice = turn.choose(draft.state.tried, first=first, bounds=draft.mail.bounds)
         if choice.candidate is None:

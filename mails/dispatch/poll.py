@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import structlog
 from django.conf import settings
@@ -20,6 +21,7 @@ from mercury.lib import database_clock, event_loop
 
 log = structlog.get_logger(__name__)
 
+AGAIN = 1.0  # seconds before the next try after a drain that failed
 GRACE = 5.0  # seconds beyond the deadline of a call that a stop may take
 MINUTE = 60.0  # seconds
 REMOVAL_A_HEARTBEAT = 0.2  # seconds, and one batch more
@@ -55,7 +57,7 @@ class Resident:
         self._lanes = lanes
         self._places = places
         self._each_minute = each_minute
-        self._stopping = threading.Event()
+        self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
         self._drain: Drain | None = None
         self._thread = threading.Thread(target=self._run, name="mercury-drain", daemon=True)
 
@@ -70,9 +72,8 @@ class Resident:
 
     def ask_to_stop(self) -> None:
         """Claim nothing more; the calls under way go on."""
-        self._stopping.set()
-        if self._drain is not None:
-            self._drain.stop()
+        self._stopping = True
+        self._pass_it_on()
 
     def stop(self) -> bool:
         """Claim nothing more and wait for the calls under way. False if they did not end within deadline + 5 s."""
@@ -80,16 +81,19 @@ class Resident:
         self._thread.join(settings.MERCURY_DEADLINE.total_seconds() + GRACE)
         return not self._thread.is_alive()
 
+    def _pass_it_on(self) -> None:
+        if self._stopping and self._drain is not None:
+            self._drain.stop()
+
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping:
             self._drain = self._new_drain()
-            if self._stopping.is_set():  # `stop` came before it had a drain to tell
-                self._drain.stop()
+            self._pass_it_on()  # a stop may have come before there was a drain to tell
             try:
                 event_loop.run(self._drain.run())
             except Exception:  # whatever it was, mails must go on being sent
                 log.exception("drain_failed")
-                self._stopping.wait(1.0)
+                time.sleep(AGAIN)
 
     def _new_drain(self) -> Drain:
         """A drain that does the duties with each heartbeat, and tells of itself each minute."""
@@ -98,7 +102,7 @@ class Resident:
         def beat(worker: str) -> None:
             _duties(worker)
             if minutes:
-                minutes.look(drain.progress, now=time.monotonic())
+                _do("minute", lambda: minutes.look(drain.progress, now=time.monotonic()))
 
         drain = Drain(self._lanes, places=self._places, on_heartbeat=beat)
         return drain
@@ -151,10 +155,14 @@ _DUTIES: dict[str, Callable[[str], None]] = {
 
 def _duties(worker: str) -> None:
     for name, work in _DUTIES.items():
-        try:
-            work(worker)
-        except Exception:  # a duty that fails must not end the drain that called it
-            log.exception("duty_failed", duty=name)
+        _do(name, partial(work, worker))
+
+
+def _do(duty: str, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception:  # a duty that fails must not end the drain that called it
+        log.exception("duty_failed", duty=duty)
 
 
 _resident: Resident | None = None

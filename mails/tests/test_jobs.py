@@ -26,6 +26,7 @@ def redis(settings, monkeypatch):
     server = fakeredis.FakeStrictRedis()
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(jobs, "_redis", lambda: server)
+    monkeypatch.setattr(jobs, "_told_to_stop", False)
     monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
     return server
 
@@ -108,7 +109,6 @@ def signal_handlers():
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("signal_handlers")
 def test_a_worker_tells_once_that_redis_is_away_and_once_that_it_is_back(redis, monkeypatch):
     monkeypatch.setattr(jobs, "SILENT_SECONDS", 0.0)
     stopping, answers = threading.Event(), iter([False, False, False, True])
@@ -127,6 +127,7 @@ def test_a_worker_tells_once_that_redis_is_away_and_once_that_it_is_back(redis, 
     assert [line["event"] for line in logged] == ["redis_away", "redis_back"]
 
 
+@pytest.mark.usefixtures("signal_handlers")
 def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
     stopping = threading.Event()
     worker = LaneWorker(
@@ -182,6 +183,18 @@ def test_the_drain_of_a_job_ends_once_its_worker_is_told_to_stop(redis, olympus,
     jobs.drain_lane("text")
 
     assert sorted(reloaded(mail).status for mail in mails) == [Status.DONE, Status.QUEUED, Status.QUEUED]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_that_came_before_the_drain_of_a_job_counts(redis, olympus):
+    mail = a_mail()
+    LaneWorker(
+        [Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer
+    ).handle_warm_shutdown_request()
+
+    jobs.drain_lane("text")
+
+    assert reloaded(mail).status == Status.QUEUED
 
 
 def test_a_worker_runs_no_callback_either(redis, capsys):
