@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from mails import jobs, rollups
 from mails.models import ApiKey
@@ -69,7 +70,7 @@ def take(key: ApiKey) -> Standing:
 
 def _counted(limit: RateLimitItemPerSecond, name: str) -> _Count:
     """By the key's prefix: a rotated key begins anew, and two houses that share a Redis do not mix their keys."""
-    shared = jobs.ask_redis(lambda redis: _hit(_in_redis(redis), limit, name))
+    shared = jobs.ask_redis(lambda redis: _hit_there(redis, limit, name))
     return shared or _hit_here(limit, name)
 
 
@@ -77,6 +78,23 @@ def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: 
     allowed = limiter.hit(limit, name)
     window = limiter.get_window_stats(limit, name)
     return _Count(allowed, window.remaining if allowed else 0, window.reset_time)
+
+
+def _hit_there(redis: Redis, limit: RateLimitItemPerSecond, name: str) -> _Count | None:
+    """In Redis; None by one that answers and does not let us: it is no Redis that is away."""
+    try:
+        return _hit(_in_redis(redis), limit, name)
+    except (OutOfMemoryError, ReadOnlyError):
+        raise
+    except ResponseError as error:
+        _tell_refused(str(error)[:100])
+        return None
+
+
+@lru_cache(maxsize=8)
+def _tell_refused(words: str) -> None:
+    """Once a process for each fault."""
+    log.warning("rates_not_shared", error=words)
 
 
 def _hit_here(limit: RateLimitItemPerSecond, name: str) -> _Count:
@@ -103,10 +121,10 @@ def _in_memory() -> MovingWindowRateLimiter:
 
 
 def _note_refused(key: ApiKey, seconds: int) -> None:
-    """One log line a window; and one more in the figures, which a thread of its own writes a little later."""
+    """One log line a window and process; and one more in the figures, which a thread of its own writes a little later."""
     global _writer
     told = RateLimitItemPerSecond(1, seconds, namespace="rate-told")
-    if _counted(told, key.prefix).allowed:
+    if _hit_here(told, key.prefix).allowed:
         log.warning("key_over_its_rate", key=key.prefix, rate=key.rate)
     with _lock:
         _refused[key.pk] += 1
@@ -136,7 +154,7 @@ def write_refused() -> None:
         _writer = None
     try:
         rollups.add({Key(Counted.ARRIVAL, application=pk, outcome="throttled"): refused[pk] for pk in refused})
-    except DatabaseError as error:
+    except Error as error:
         log.warning("refused_mails_not_counted", error=type(error).__name__)
         with _lock:
             _refused.update(refused)
@@ -148,4 +166,5 @@ def forget() -> None:
     with _lock:
         _writer = None
         _in_memory.cache_clear()
+        _tell_refused.cache_clear()
         _refused.clear()

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import fakeredis
 import pytest
 from django.db import DatabaseError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
+from structlog.testing import capture_logs
 
 from mails import jobs, key_rate, keys
 from mails.models import ApiKey, Rollup
@@ -243,3 +244,21 @@ def test_the_figures_are_written_by_themselves(monkeypatch):
         writer.join(10)
 
     assert Rollup.objects.get().count == 1
+
+
+def test_a_redis_that_refuses_to_count_is_not_taken_for_one_that_is_away(a_key, settings, monkeypatch):
+    def refuse(redis):
+        raise ResponseError("NOPERM this user has no permissions to run the 'evalsha' command")
+
+    settings.REDIS_URL = "redis://fake"
+    monkeypatch.setattr(jobs, "_redis", fakeredis.FakeStrictRedis)
+    monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
+    monkeypatch.setattr(key_rate, "_in_redis", refuse)
+    key = a_key("2/m")
+
+    with capture_logs() as logged:
+        found = [key_rate.take(key).allowed for _ in range(3)]
+
+    assert found == [True, True, False]
+    assert [line["event"] for line in logged] == ["rates_not_shared", "key_over_its_rate"]
+    assert jobs._watch is None
