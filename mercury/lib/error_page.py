@@ -6,8 +6,9 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class Discreet(SafeExceptionReporterFilter):
-    """Also hides the URLs of accounts, databases and servers, for they hold passwords and keys."""
+    """Also hides the environment, and the URLs of accounts, databases and servers, for they hold passwords and keys."""
 
     hidden_settings = re.compile(
-        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|PROVIDER|DATABASE|REDIS|QUEUES|DSN", re.IGNORECASE
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|ENVIRON|PROVIDER|DATABASE|REDIS|QUEUES|DSN",
+        re.IGNORECASE,
     )
