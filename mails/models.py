@@ -165,6 +165,7 @@ class Mail(models.Model):
             models.Index(fields=("expires_at",), condition=Q(status__in=DUE), name="mail_expiring"),
             # What went well leaves no trace here: a list of sent mails goes along the primary key.
             models.Index(fields=("status", "-id"), condition=_SET_ASIDE, name="mail_set_aside"),
+            models.Index(fields=("finished_at",), condition=Q(status=Status.EXPIRED), name="mail_expired"),
             models.Index(fields=("api_key", "-id"), name="mail_by_key"),
             models.Index(fields=("user", "-id"), condition=Q(user__isnull=False), name="mail_by_user"),
             models.Index(fields=("provider", "-id"), condition=~Q(provider=""), name="mail_by_provider"),
