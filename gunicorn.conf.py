@@ -15,7 +15,7 @@ def _whole(name: str, default: str, *, least: int, most: int) -> int:
     return int(text)
 
 
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{_whole('PORT', '8000', least=0, most=65_535)}"
+bind = f"{os.environ.get('HOST', '').strip() or '127.0.0.1'}:{_whole('PORT', '8000', least=0, most=65_535)}"
 workers = _whole("WEB_CONCURRENCY", "1", least=1, most=1000)
 threads = _whole("WEB_THREADS", "8", least=1, most=1000)
 worker_class = "gthread"

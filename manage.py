@@ -10,8 +10,9 @@ from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
-    try:
-        settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show a fault in it below a traceback)
-    except ImproperlyConfigured as error:
-        sys.exit(f"Mercury does not start. {error}")
+    if not any(argument.startswith(("--settings", "--pythonpath")) for argument in sys.argv):
+        try:
+            settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show a fault in it below a traceback)
+        except ImproperlyConfigured as error:
+            sys.exit(f"Mercury does not start. {error}")
     execute_from_command_line(sys.argv)

@@ -51,8 +51,8 @@ MERCURY_DATA = env.read("MERCURY_DATA", variables.folder, str(BASE_DIR / "data")
 MERCURY_ENVIRONMENT = dict(os.environ)  # what providers.environment reads accounts from
 DEBUG = env.read("DEBUG", switch, "false")
 TESTING = "pytest" in sys.modules
-SECRET_KEY = env.read("SECRET_KEY", str) or _made_secret(MERCURY_DATA / "secret-key")
-MERCURY_SECRET_IS_MADE = not env.read("SECRET_KEY", str)
+SECRET_KEY = env.read("SECRET_KEY", variables.secret) or _made_secret(MERCURY_DATA / "secret-key")
+MERCURY_SECRET_IS_MADE = not env.read("SECRET_KEY", variables.secret)
 ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
 CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
@@ -168,7 +168,9 @@ MERCURY_ROUNDS = env.read("MERCURY_ROUNDS", whole(1), "5")
 MERCURY_BACKOFF = tuple(env.read("MERCURY_BACKOFF", some(duration, "30s,2m"), "30s,2m,10m,1h"))
 MERCURY_PLACES = env.read("MERCURY_PLACES", whole(1), "256")
 MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", duration, "20s")
-MERCURY_CONNECT_TIMEOUT = env.read("MERCURY_CONNECT_TIMEOUT", duration, "3s")
+MERCURY_CONNECT_TIMEOUT = env.read(
+    "MERCURY_CONNECT_TIMEOUT", duration, f"{min(3.0, MERCURY_DEADLINE.total_seconds())}s"
+)
 MERCURY_LEASE = env.read("MERCURY_LEASE", duration, "50s")
 MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", duration, "3d")
 MERCURY_START_HELD = env.read("MERCURY_START_HELD", switch, "false")
@@ -278,7 +280,7 @@ MERCURY_TEST_REDIS_URL = env.read("MERCURY_TEST_REDIS_URL", redis_url, "redis://
 
 # Logs
 
-LOG_LEVEL = env.read("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
+LOG_LEVEL = env.read("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), "INFO")
 LOG_FORMAT = env.read("LOG_FORMAT", one_of("console", "json"), "console")
 LOGGING_CONFIG = "mercury.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
@@ -289,7 +291,7 @@ SENTRY_DSN = env.read("SENTRY_DSN", variables.dsn)
 
 # Metrics
 
-METRICS_TOKEN = env.read("METRICS_TOKEN", str)
+METRICS_TOKEN = env.read("METRICS_TOKEN", variables.secret)
 METRICS_FROM = env.read("METRICS_FROM", many(variables.network))
 
 # The names read above; `check` warns of any other MERCURY_ name

@@ -71,7 +71,7 @@ def _account(
             options=capabilities.cleaned(kind, options),
             weight=int(weight),
             rate=limit.per_second if limit else None,
-            trust_500=_switch("trust_500", common.get("trust_500", "false")),
+            trust_500=_switch("trust_500", common.get("trust_500") or "false"),
         )
     except (capabilities.OptionsInvalid, ValueError) as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None

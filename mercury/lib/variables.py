@@ -42,7 +42,11 @@ class Variables:
             return kind(text if text.strip() else default)
         except ValueError as error:
             self.faults.append(f"{name}: {error}")
+        try:
             return kind(default)
+        except ValueError:  # the default cannot be read here either: there is nothing to go on with
+            self.stop_on_faults()
+            raise
 
     def stop_on_faults(self) -> None:
         """Raise ImproperlyConfigured with a line for each fault, if there is one."""
@@ -163,7 +167,7 @@ def database_url(text: str) -> str:
     text = text.strip()
     if not text:
         return text
-    if not re.match(r"(postgres|postgresql|sqlite)://", text):
+    if not re.match(r"(?i)(postgres|postgresql|psql|pgsql|sqlite)://", text):
         raise ValueError(f"it begins neither with postgres:// nor with sqlite://. {write}")
     try:
         name = environ.Env.db_url_config(text)["NAME"]
@@ -189,15 +193,24 @@ def redis_url(text: str) -> str:
         path = urlsplit(text).path
     except ValueError:
         raise ValueError(f"its host, port or options cannot be read. {write}") from None
-    if not text.startswith("unix:") and not re.fullmatch(r"(/[0-9]*)?", path):
+    if not text.startswith("unix:") and not re.fullmatch(r"(/[0-9]*/?)?", path):
         raise ValueError(f"a database of Redis is a number. {write}")
+    return text
+
+
+def secret(text: str) -> str:
+    """Any text, but for the name of another variable, which is not looked up. It is never shown."""
+    if re.fullmatch(r"\$\{?\w+\}?", text):
+        raise ValueError("it is the name of another variable, and would be taken as it stands. Write the value itself.")
     return text
 
 
 def dsn(text: str) -> str:
     """Where a Sentry takes events, or nothing. It is never shown: it holds a key."""
     text = text.strip()
-    if text and not re.fullmatch(rf"https?://[^\s/:@]+@({_HOST})(:[0-9]{{1,5}})?/([^\s?#]*/)?[0-9]+", text):
+    if text and not re.fullmatch(
+        rf"https?://[^\s/:@]+(?::[^\s/:@]+)?@({_HOST})(:[0-9]{{1,5}})?/([^\s?#]*/)?[0-9]+", text
+    ):
         raise ValueError("it is not the DSN of a Sentry project. Write it as Sentry shows it: https://KEY@HOST/NUMBER.")
     return text
 

@@ -75,6 +75,10 @@ def test_words_that_mean_no(text):
         (variables.database_url, "", ""),
         (variables.database_url, "sqlite:////var/mercury.sqlite3", "sqlite:////var/mercury.sqlite3"),
         (variables.database_url, "postgres://%2Frun%2Fpostgresql/mercury", "postgres://%2Frun%2Fpostgresql/mercury"),
+        (variables.redis_url, "redis://hades:6379/0/", "redis://hades:6379/0/"),
+        (variables.database_url, "PGSQL://hades/mercury", "PGSQL://hades/mercury"),
+        (variables.dsn, "https://key:old@sentry.olimpus.com/1", "https://key:old@sentry.olimpus.com/1"),
+        (variables.secret, "a$b", "a$b"),
         (variables.redis_url, "", ""),
         (variables.redis_url, "rediss://:thunder@hades:6379/2", "rediss://:thunder@hades:6379/2"),
         (variables.redis_url, "unix:///run/redis.sock", "unix:///run/redis.sock"),
@@ -134,6 +138,8 @@ def test_values_that_are_refused(kind, text):
         (variables.fernet_key, PASSWORD),
         (variables.dsn, f"https://{PASSWORD}@sentry.example.com"),
         (variables.dsn, PASSWORD),
+        (variables.secret, f"${PASSWORD.upper()}"),
+        (variables.secret, f"${{{PASSWORD}}}"),
         (variables.base_url, f"https://zeus:{PASSWORD}@mail.example.com"),
     ],
 )
@@ -147,3 +153,11 @@ def test_what_is_wrong_with_a_secret_is_told_and_not_the_secret(kind, text):
 def test_a_value_is_shown_on_one_line():
     assert variables.shown("a\nb") == "'a�b'"
     assert len(variables.shown("x" * 5000)) < 100
+
+
+def test_a_default_that_cannot_be_read_stops_with_the_name_too(tmp_path):
+    (tmp_path / "data").touch()
+    env = variables.Variables({})
+
+    with pytest.raises(ImproperlyConfigured, match=r"^MERCURY_DATA: .* is a file"):
+        env.read("MERCURY_DATA", variables.folder, str(tmp_path / "data"))
