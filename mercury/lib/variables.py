@@ -199,9 +199,11 @@ def redis_url(text: str) -> str:
 
 
 def secret(text: str) -> str:
-    """Any text, but for the name of another variable, which is not looked up. It is never shown."""
+    """Any text, but for the name of another variable and a comment, which would both be taken. It is never shown."""
     if re.fullmatch(r"\$\{?\w+\}?", text):
         raise ValueError("it is the name of another variable, and would be taken as it stands. Write the value itself.")
+    if re.search(r"\s#|^#\s", text):
+        raise ValueError("it has a comment in it, which would be part of it. Give the comment a line of its own.")
     return text
 
 

@@ -79,6 +79,7 @@ def test_words_that_mean_no(text):
         (variables.database_url, "PGSQL://hades/mercury", "PGSQL://hades/mercury"),
         (variables.dsn, "https://key:old@sentry.olimpus.com/1", "https://key:old@sentry.olimpus.com/1"),
         (variables.secret, "a$b", "a$b"),
+        (variables.secret, "#a#b", "#a#b"),
         (variables.redis_url, "", ""),
         (variables.redis_url, "rediss://:thunder@hades:6379/2", "rediss://:thunder@hades:6379/2"),
         (variables.redis_url, "unix:///run/redis.sock", "unix:///run/redis.sock"),
@@ -140,6 +141,8 @@ def test_values_that_are_refused(kind, text):
         (variables.dsn, PASSWORD),
         (variables.secret, f"${PASSWORD.upper()}"),
         (variables.secret, f"${{{PASSWORD}}}"),
+        (variables.secret, f"{PASSWORD}      # 50 random characters or more"),
+        (variables.secret, f"# {PASSWORD}"),
         (variables.base_url, f"https://zeus:{PASSWORD}@mail.example.com"),
     ],
 )
