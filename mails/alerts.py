@@ -66,13 +66,17 @@ def _house(situation: Situation) -> Iterable[Alert]:
 
 def _workers(situation: Situation) -> Iterable[Alert]:
     if not situation.alive:
-        last = max((one.seen_at for one in situation.workers), default=None)
-        since = f" for {words((situation.at - last).total_seconds())}" if last else ""
+        lost = max((one.seen_at for one in situation.workers), default=None)
+        last = (
+            f" The last one that was lost was heard of {words((situation.at - lost).total_seconds())} ago."
+            if lost
+            else ""
+        )
         yield Alert(
             "no_worker",
             "bad",
             "",
-            f"No worker has been seen{since}: nothing is sent.",
+            f"No worker is at work: nothing is sent.{last}",
             "Start one: manage.py worker. Embedded (no REDIS_URL), restart the web process.",
         )
     elif situation.counted_until and (late := (situation.at - situation.counted_until).total_seconds()) > LATE_FIGURES:

@@ -54,8 +54,8 @@ def create(
 ) -> tuple[ApiKey, str]:
     """Store a new key and return it with its text, which is never to be had again.
 
-    `senders` are addresses, `@example.com` for a whole domain, or `*`; `rate` is what it may hand in, see `written_rate`.
-    Raises ValueError naming an unknown scope, or saying how to write a rate.
+    `senders`: see `written_sender`; `rate` is what it may hand in, see `written_rate`. Raises ValueError naming an unknown
+    scope, or saying how to write a sender or a rate.
     """
     chosen = list(dict.fromkeys(scopes))
     unknown = [scope for scope in chosen if scope not in SCOPES]
@@ -67,11 +67,19 @@ def create(
         prefix=prefix,
         secret_hash=_hash(text),
         scopes=[str(scope) for scope in chosen],
-        senders=list(dict.fromkeys(senders)),
+        senders=list(dict.fromkeys(map(written_sender, senders))),
         rate=written_rate(rate),
         expires_at=expires_at,
     )
     return key, text
+
+
+def written_sender(text: str) -> str:
+    """What a key may send as: an address, `@example.com` for a whole domain, or `*`. Raises ValueError for anything else."""
+    local, at, domain = text.rpartition("@")
+    if text != "*" and (not at or "." not in domain or "@" in local):
+        raise ValueError(f"“{text}” is not an address. Write mercury@example.com, @example.com for a domain, or *.")
+    return text
 
 
 def written_rate(text: str) -> str:

@@ -7,6 +7,7 @@ import datetime as dt
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
@@ -135,7 +136,7 @@ class Situation:
 def read(now: dt.datetime | None = None) -> Situation:
     """The situation now. Some twenty short queries, a question to Redis of at most 0.25 s, and one to the disk."""
     now = now or database_clock.now()
-    disk = shutil.disk_usage(settings.MERCURY_DATA)
+    disk = _disk()
     hold, paused = house.hold(), pauses.standing()
     return Situation(
         at=now,
@@ -238,6 +239,14 @@ def standing(candidate: Candidate, now: dt.datetime) -> Standing:
         told=str(told or ""),
         told_until=told.until if told else None,
     )
+
+
+def _disk() -> Any:
+    """Of the data folder; of what is above it as long as nobody has needed it."""
+    folder = settings.MERCURY_DATA
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder)
 
 
 def _oldest_unsent(now: dt.datetime) -> float | None:

@@ -167,7 +167,6 @@ class Actor(TextChoices):
 
     MAIL_SERVICE = "Mail Service", "Mail Service"  # intake
     DISPATCHER = "Dispatcher", "Dispatcher"  # the drain
-    RQ = "RQ", "RQ"  # the queue
     SWEEPER = "Sweeper", "Sweeper"  # takes up what a lost worker left
     COMMAND = "command line", "Command line"  # an operator at a terminal
 

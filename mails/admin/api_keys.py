@@ -41,11 +41,10 @@ class SendersField(forms.CharField):
         """Each is an address, `@` and a domain, or `*`."""
         super().validate(value)
         for sender in value:
-            local, at, domain = sender.rpartition("@")
-            if sender != "*" and (not at or "." not in domain or "@" in local):
-                raise forms.ValidationError(
-                    f"“{sender}” is not an address. Write mercury@example.com, @example.com for a domain, or *."
-                )
+            try:
+                keys.written_sender(sender)
+            except ValueError as error:
+                raise forms.ValidationError(str(error)) from error
 
 
 class RateField(forms.CharField):

@@ -135,7 +135,7 @@ EVENT = component(
             "event": text("Its name, of the sending model (`NEW`, `SEND`, `DONE` …) or a client's own."),
             "created_at": integer("Nanoseconds since the Unix epoch."),
             "created": moment("The same, to the microsecond."),
-            "created_by": text("Who recorded it: `Mail Service`, `Dispatcher`, `RQ`, an account's attempt, `key:…`."),
+            "created_by": text("Who recorded it: `Mail Service`, `Dispatcher`, an account's attempt, `key:…`."),
             "blob": text("More about it, usually JSON as text."),
         }
     ),

@@ -155,4 +155,4 @@ def test_the_worst_comes_first_and_is_the_verdict():
     listed = alerts.of(situation)
 
     assert [alert.code for alert in listed] == ["no_worker", "held_unknown", "redis_away"]
-    assert alerts.verdict(situation, listed) == "No worker has been seen: nothing is sent. 2 more alerts."
+    assert alerts.verdict(situation, listed) == "No worker is at work: nothing is sent. 2 more alerts."

@@ -33,7 +33,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
 
     now = operator.get(STATS + "now").json()
 
-    assert now["verdict"].startswith("No worker has been seen")
+    assert now["verdict"].startswith("No worker is at work")
     assert now["alerts"][0]["code"] == "no_worker"
     assert now["waiting"][0] | {"oldest": 0} == {
         "lane": "text",

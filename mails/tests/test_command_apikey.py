@@ -51,6 +51,14 @@ def test_what_is_no_rate_of_a_key_is_refused_with_how_to_write_one(rate, words):
     assert not ApiKey.objects.exists()
 
 
+@pytest.mark.parametrize("sender", ["olimpus.com", "zeus@hera@olimpus.com", "zeus@", ""])
+def test_what_no_mail_can_be_sent_as_is_refused_with_how_to_write_one(sender):
+    ran = run("apikey", "create", "shop", "--sender", sender)
+
+    assert "Write mercury@example.com, @example.com for a domain, or *." in ran.error
+    assert not ApiKey.objects.exists()
+
+
 def test_an_unknown_scope_is_refused_with_the_known_ones():
     ran = run("apikey", "create", "shop", "--scope", "mails:eat")
 

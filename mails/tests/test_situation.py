@@ -122,6 +122,12 @@ def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, 
         situation.read()
 
 
+def test_a_house_without_its_data_folder_knows_the_disk_that_it_would_lie_on(settings, tmp_path):
+    settings.MERCURY_DATA = tmp_path / "never" / "made"
+
+    assert 0 < situation.read().disk_free <= 1
+
+
 def test_redis_that_is_not_used_is_told_as_such(settings):
     settings.REDIS_URL = ""
 

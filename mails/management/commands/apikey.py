@@ -46,6 +46,7 @@ class Command(commands.MercuryCommand):
         )
         create.add_argument(
             "--sender",
+            type=_sender,
             action="append",
             default=[],
             help="An address it may send as, repeatable; @example.com is a whole domain, * any. Default: none.",
@@ -138,6 +139,13 @@ def _show(out: commands.Output, key: ApiKey, text: str) -> None:
     out.say(text)
     out.say(f"This is the key '{key.name}'. It is shown this once.")
     out.document({**_as_row(key), "key": text})
+
+
+def _sender(text: str) -> str:
+    try:
+        return keys.written_sender(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _rate(text: str) -> str:
