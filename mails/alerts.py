@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from mails.situation import Situation, Standing, Waiting
 from mercury.lib.durations import size_words, words
 from providers.models import BreakerMode, BreakerState
+from providers.outcomes import Fault
 
 LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
 LONG_UNSENT = 15 * 60.0  # seconds after which a mail that nobody has taken is worth a word
 LATE_FIGURES = 180.0  # seconds
 DISK_SHARE = 0.05  # free …
 DISK_BYTES = 1_000_000_000  # … or so much: below either the disk counts as nearly full
+ENOUGH_REFUSALS = 3  # of an account for its own sake, before that is worth a word
 ENOUGH_MAILS = 20  # sent by others while an account took none, before that means anything
 
 
@@ -167,6 +169,15 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
             f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
             f"{_who_takes_it(one, situation)} It closes by itself when a probe is answered.",
         )
+    elif one.told_until is None and (refused := _refused_as_account(one, situation)) >= ENOUGH_REFUSALS:
+        yield Alert(
+            "account_refuses",
+            "bad",
+            one.name,
+            f"{one.name} refused {refused:,} calls in the last 15 minutes for the account's sake: its key, its quota, or what it may send.",
+            f"{_who_takes_it(one, situation)} See what it says: manage.py providers test {one.name}. Until it is mended, spare each "
+            f"mail the detour: manage.py providers disable {one.name}",
+        )
     elif one.told_until is None and (took := _took_nothing(one, situation)) is not None:
         yield Alert(
             "silent_failover",
@@ -187,6 +198,11 @@ def _who_takes_it(one: Standing, situation: Situation) -> str:
     if not ready:
         return "No other account is ready: mails are kept, and wait."
     return f"Its mail goes to {' and '.join(ready)}; nothing is lost."
+
+
+def _refused_as_account(one: Standing, situation: Situation) -> int:
+    """How many of its recent calls the account refused for its own sake, such as a key that it does not know (401)."""
+    return sum(figures.refused.get(Fault.ACCOUNT, 0) for figures in situation.recent if figures.name == one.name)
 
 
 def _took_nothing(one: Standing, situation: Situation) -> int | None:

@@ -40,6 +40,10 @@ def took(name, accepted, calls=None):
     return ProviderFigures(name, calls or accepted, accepted, {}, 0, 0.0, accepted, 0.0, NONE, fastest=False)
 
 
+def refused(name, calls):
+    return replace(took(name, 0, calls=calls), refused={"account": calls})
+
+
 WORKER = Working("one", True, ["text"], 256, 0, 0, 0, NOON, NOON, NOON)
 WELL = Situation(
     at=NOON,
@@ -73,6 +77,7 @@ CASES = [
     ({"accounts": [account("olympus", mode=BreakerMode.OPEN)]}, "breaker_open", "olympus"),
     ({"recent": [took("olympus", 0, calls=30), took("hades", 100)]}, "silent_failover", "olympus"),
     ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
+    ({"recent": [refused("olympus", 3), took("hades", 100)]}, "account_refuses", "olympus"),
     (
         {
             "accounts": [
@@ -129,6 +134,7 @@ def test_a_well_house_has_no_alert_and_says_so():
     "recent",
     [
         [took("hades", 19)],  # too few to say
+        [replace(refused("olympus", 2), accepted=1), took("hades", 100)],
         [took("olympus", 1), took("hades", 1000)],
         [],
     ],
