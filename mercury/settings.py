@@ -14,9 +14,9 @@ from mercury.lib.variables import database_url, duration, many, one_of, redis_ur
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-if "pytest" not in sys.modules:  # a test must not depend on whose machine it runs on
-    environ.Env.read_env(BASE_DIR / ".env")
 env = variables.Variables(os.environ)
+if "pytest" not in sys.modules:  # a test must not depend on whose machine it runs on
+    env.faults += variables.read_file(BASE_DIR / ".env")
 
 
 def _made_secret(path: Path) -> str:

@@ -6,6 +6,7 @@ log: of one that may hold a secret only what is wrong with it is told.
 
 import base64
 import datetime as dt
+import io
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from mercury.lib import durations
 LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]"
+_SETTING = re.compile(r"(?:export )?[A-Za-z_0-9]+=")  # as django-environ reads a line
 
 T = TypeVar("T")
 
@@ -52,6 +54,29 @@ class Variables:
         """Raise ImproperlyConfigured with a line for each fault, if there is one."""
         if self.faults:
             raise ImproperlyConfigured("\n".join(self.faults))
+
+
+def read_file(path: Path) -> list[str]:
+    """Put the values of a file such as `.env`, which need not be there, into the environment, and return the file's faults.
+
+    What the environment has already wins. A line that cannot be read is named by its number: it may hold a secret.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{path}: it cannot be read ({error.strerror}). Let Mercury read it, or take it away."]
+    except UnicodeDecodeError:
+        return [f"{path}: it is not in UTF-8. Write it anew."]
+    settings = [line for line in lines if _SETTING.match(line)]
+    environ.Env.read_env(io.StringIO("\n".join(settings)))  # it would pass over the others, and log them whole
+    return [
+        f"{path}, line {number}: it is no setting. "
+        "Write NAME=value on one line, without blanks before the name and the sign; a comment begins with #."
+        for number, line in enumerate(lines, 1)
+        if not _SETTING.match(line) and line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def switch(text: str) -> bool:

@@ -1,6 +1,7 @@
 import datetime as dt
 import ipaddress
 
+import environ
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -156,6 +157,47 @@ def test_what_is_wrong_with_a_secret_is_told_and_not_the_secret(kind, text):
 def test_a_value_is_shown_on_one_line():
     assert variables.shown("a\nb") == "'a�b'"
     assert len(variables.shown("x" * 5000)) < 100
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    values = {"STYX": "deep"}
+    monkeypatch.setattr(environ.Env, "ENVIRON", values)
+    return values
+
+
+def test_a_file_adds_to_the_environment_which_wins(environment, tmp_path):
+    (tmp_path / ".env").write_text(
+        "\ufeffOLYMPUS=high\n\n  \n# HADES=x\n  # x\nexport HADES='a #b'\nSTYX=dry\n", "utf-8"
+    )
+
+    assert variables.read_file(tmp_path / ".env") == []
+    assert environment == {"STYX": "deep", "OLYMPUS": "high", "HADES": "a #b"}
+
+
+def test_a_file_need_not_be_there(environment, tmp_path):
+    assert variables.read_file(tmp_path / ".env") == []
+
+
+@pytest.mark.parametrize(
+    "line", [PASSWORD, f"HADES ={PASSWORD}", f" HADES={PASSWORD}", f"HADES: {PASSWORD}", f"a-b={PASSWORD}"]
+)
+def test_a_line_that_is_no_setting_is_told_by_its_number_alone(environment, tmp_path, caplog, line):
+    path = tmp_path / ".env"
+    path.write_text(f"OLYMPUS=high\n{line}\n")
+
+    [fault] = variables.read_file(path)
+
+    assert fault.startswith(f"{path}, line 2: it is no setting. Write NAME=value")
+    assert PASSWORD not in fault + caplog.text
+    assert environment == {"STYX": "deep", "OLYMPUS": "high"}
+
+
+def test_a_file_that_cannot_be_read_is_a_fault(environment, tmp_path):
+    (tmp_path / "latin").write_bytes(b"OLYMPUS=h\xf6h\n")
+
+    assert "it cannot be read (Is a directory)" in variables.read_file(tmp_path)[0]
+    assert "it is not in UTF-8" in variables.read_file(tmp_path / "latin")[0]
 
 
 def test_a_default_that_cannot_be_read_stops_with_the_name_too(tmp_path):
