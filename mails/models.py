@@ -295,6 +295,11 @@ class HouseHold(models.Model):
     def __str__(self) -> str:
         return f"held by {self.held_by}"
 
+    @property
+    def who(self) -> str:
+        """Who holds it, as people are told."""
+        return self.held_by.removeprefix("user:")
+
 
 class LanePause(models.Model):
     """A pause of one lane: while it is not resumed, none of the lane's mails is handed to a provider."""

@@ -12,7 +12,6 @@ from django.db.models import Q
 
 from mails.lanes import Lane
 from mails.models import LanePause, Mail
-from mails.states import DUE, LEASED
 from mercury.lib import database_clock
 
 log = structlog.get_logger(__name__)
@@ -36,13 +35,6 @@ def lane(name: str) -> Lane:
 def standing() -> dict[str, LanePause]:
     """The pauses that stand now, by lane."""
     return {pause.lane: pause for pause in LanePause.objects.filter(resumed_at=None)}
-
-
-def over(mail: Mail) -> LanePause | None:
-    """The pause that keeps this mail from going on, None where none does. Asks only about a mail that is on its way."""
-    if mail.status not in {*DUE, *LEASED}:
-        return None
-    return LanePause.objects.filter(resumed_at=None, lane=mail.lane).first()
 
 
 def kept_back(mail_ids: Collection[uuid.UUID], *, since: dt.datetime) -> set[uuid.UUID]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from django.conf import settings
 
-from mails import pauses
-from mails.models import Attempt, Content, Event, LanePause, Mail, Recipient
+from mails import stops
+from mails.models import Attempt, Content, Event, Mail, Recipient
 from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, clock, tell
 from mails.states import DUE, DUPLICATE, FINAL, LEASED, Action, AttemptState, EventName, HoldReason, Status
+from mails.stops import NO_STOP, Stop
 from mercury.lib import durations
 
 EVENTS_SHOWN = 200  # a page shows the first event and the last so many, unless asked for all
@@ -101,7 +102,7 @@ class Story:
     event_count: int  # events told
     left_out: bool  # older events exist that were not told
     due_in: float | None  # seconds until the next round, where one is due
-    pause: LanePause | None  # of its lane, where it keeps the mail
+    stop: Stop  # what keeps the mail while it is on its way
 
     @property
     def is_final(self) -> bool:
@@ -123,7 +124,7 @@ class Story:
 
 
 def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
-    """Read what belongs to `mail` (five queries, each by an index) and tell it; `usual` is what it is compared with.
+    """Read what belongs to `mail` (seven queries at most, each by an index) and tell it; `usual` is what it is compared with.
 
     Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
@@ -134,14 +135,14 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
     if left_out:
         events = [*Event.objects.of(mail.pk).order_by("id")[:1], *events[1:]]
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
-    pause = pauses.over(mail)
+    stop = stops.over(mail)
     return Story(
         mail=mail,
         badge=badge(mail),
-        verdict=verdict(mail, now, pause),
+        verdict=verdict(mail, now, stop),
         facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS, usual=usual),
         spans=spans(mail, events, attempts, now),
-        entries=entries(mail, events, now, pause),
+        entries=entries(mail, events, now, stop),
         recipients=list(Recipient.objects.filter(mail=mail).order_by("id")),
         attempts=attempts,
         text=Content.objects.filter(mail=mail).values_list("text", flat=True).first() or "",
@@ -149,16 +150,15 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         event_count=len(events),
         left_out=left_out,
         due_in=_due_in(mail, now),
-        pause=pause,
+        stop=stop,
     )
 
 
-def has_news(mail: Mail, *, after: int, status: str, pause: str) -> bool:
-    """Whether something happened to `mail` since its event `after`, its state and its lane's `pause` (an id) were shown."""
+def has_news(mail: Mail, *, after: int, status: str, stop: str) -> bool:
+    """Whether something happened to `mail` since its event `after`, its state and the mark of its `stop` were shown."""
     if status != mail.status or Event.objects.of(mail.pk).filter(id__gt=after).exists():
         return True
-    standing = pauses.over(mail)
-    return pause != (str(standing.pk) if standing else "")
+    return stop != stops.over(mail).mark
 
 
 # The state in words
@@ -199,12 +199,10 @@ def _held_badge(reason: str) -> Badge:
     return Badge(word, "unknown", "question", meaning)
 
 
-def verdict(mail: Mail, now: dt.datetime, pause: LanePause | None = None) -> str:
-    """Where the mail stands, and why, in one sentence; in two while a pause of its lane keeps it."""
-    if pause is None or mail.status not in {*DUE, *LEASED}:
-        return _standing(mail, now)
-    since = f"{pause.paused_at:%Y-%m-%d %H:%M} UTC"
-    return f"{_standing(mail, now)} The lane is paused since {since}: no mail of it goes out until it is resumed."
+def verdict(mail: Mail, now: dt.datetime, stop: Stop = NO_STOP) -> str:
+    """Where the mail stands, and why, in one sentence; one more for each thing that keeps it while it is on its way."""
+    on_its_way = mail.status in {*DUE, *LEASED}
+    return " ".join([_standing(mail, now), *(stop.words if on_its_way else [])])
 
 
 def _standing(mail: Mail, now: dt.datetime) -> str:
@@ -389,7 +387,7 @@ def _attempt_answer(attempt: Attempt) -> str:
 # The timeline
 
 
-def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, pause: LanePause | None = None) -> list[Entry]:
+def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop = NO_STOP) -> list[Entry]:
     """One entry an event, in their order, and a last one for what is under way. `events` starts with the first."""
     start = _start(mail, events)
     told: list[Entry] = []
@@ -411,7 +409,7 @@ def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, pause: LanePa
             entry = replace(entry, new_round=f"Round {round_now:.0f}" + (f" of {rounds:.0f}" if rounds else ""))
             round_before = round_now
         told.append(entry)
-    under_way = _under_way(mail, events, now, pause)
+    under_way = _under_way(mail, events, now, stop)
     return [*told, under_way] if under_way else told
 
 
@@ -427,12 +425,11 @@ def _offset(event: Event, start: float) -> float:
     return max(0.0, event.created_at / 1e9 - start)
 
 
-def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, pause: LanePause | None) -> Entry | None:
+def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop) -> Entry | None:
     """What the mail waits for, or None at the end of its life."""
     match mail.status:
         case Status.QUEUED:
-            title = "Waiting for a worker" if pause is None else "Waiting until the lane is resumed"
-            return Entry(title, parts=(f"Lane {mail.lane}",), icon="clock")
+            return Entry(_awaited(stop), parts=(f"Lane {mail.lane}",), icon="clock")
         case Status.SENDING:
             return _answer_awaited(mail, events, now)
         case Status.WAITING:
@@ -450,6 +447,12 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, pause: Lan
             )
         case _:
             return None
+
+
+def _awaited(stop: Stop) -> str:
+    if stop.hold:
+        return "Waiting until the house is released"
+    return "Waiting until the lane is resumed" if stop.pause else "Waiting for a worker"
 
 
 def _answer_awaited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry:

@@ -11,8 +11,9 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from mails import timeline
-from mails.models import Event, LanePause, Mail
+from mails.models import Event, Mail
 from mails.orders import Order
+from mails.stops import Stop
 from mercury.lib import filters
 from mercury.lib.filters import Kind, Sieve
 
@@ -60,15 +61,15 @@ def new_mail(mail: Mail, content: str, request: Request | HttpRequest) -> dict[s
     }
 
 
-def mail(mail: Mail, request: Request | HttpRequest, pause: LanePause | None) -> dict[str, Any]:
-    """A mail and where it stands, under this pause of its lane. Runs no query if its `content` and `recipients` are loaded."""
+def mail(mail: Mail, request: Request | HttpRequest, stop: Stop) -> dict[str, Any]:
+    """A mail and where it stands, under this stop. Runs no query if its `content` and `recipients` are loaded."""
     try:
         content = mail.content.text
     except ObjectDoesNotExist:  # a mail whose body was removed
         content = ""
     return new_mail(mail, content, request) | {
         "status": mail.status,
-        "verdict": timeline.verdict(mail, timezone.now(), pause),
+        "verdict": timeline.verdict(mail, timezone.now(), stop),
         "provider": mail.provider,
         "attempts": mail.attempt_count,
         "fault": mail.fault,

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mails import actions, intake, lifecycle, pauses
+from mails import actions, house, intake, lifecycle, pauses, stops
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering, throttling
 from mails.api.permissions import has_scope
@@ -34,6 +34,7 @@ from mails.models import ApiKey, Event, Mail
 from mails.orders import Order
 from mails.querysets import MailQuerySet
 from mails.states import Source
+from mails.stops import Stop
 from mails.submission import InvalidSubmission
 from mercury.lib.pagination import Page, paginate
 from mercury.lib.problems import Fault, Problem, pointer
@@ -66,12 +67,12 @@ class Mails(Resource):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def get(self, request: Request) -> Response:
-        """List mails. With `expand=true` four queries more, however many mails the page holds."""
+        """List mails. With `expand=true` five queries more, however many mails the page holds."""
         page = paginate(request, _visible(request), representation.MAIL_FIELDS, default="-id")
         if page.expand:
             rows = page.rows.select_related("content").prefetch_related("recipients")
-            paused = pauses.standing()
-            shown = [representation.mail(mail, request, paused.get(mail.lane)) for mail in rows]
+            hold, paused = house.hold(), pauses.standing()
+            shown = [representation.mail(mail, request, Stop(hold, paused.get(mail.lane))) for mail in rows]
             return _listed(page, "mails", shown)
         ids = page.rows.values_list("id", flat=True)
         return _listed(page, "mails", [representation.mail_url(request, mail_id) for mail_id in ids])
@@ -97,8 +98,8 @@ class OneMail(Resource):
         """Show a mail."""
         rows = _visible(request).select_related("content").prefetch_related("recipients")
         mail = _found(rows, mail_id)
-        pause = pauses.over(mail)
-        return _single(request, representation.mail(mail, request, pause), pause.pk if pause else None)
+        stop = stops.over(mail)
+        return _single(request, representation.mail(mail, request, stop), stop.mark)
 
 
 class Steering(Resource):
@@ -126,7 +127,7 @@ class Steering(Resource):
             extra = {"state": too_late.mail.status, "possible": steering.verbs(too_late.possible)}
             code = "no_account_left" if isinstance(too_late, NoAccountLeft) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
-        body = representation.mail(acted.mail, request, pauses.over(acted.mail))
+        body = representation.mail(acted.mail, request, stops.over(acted.mail))
         return Response(body, status=202 if acted.wished else 200)
 
 

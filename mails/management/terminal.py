@@ -35,7 +35,7 @@ def show_hold(out: Output, *, lanes: Collection[str] = Lane.values) -> bool:
     """A warning line while the house is held, and one for each of the lanes that is paused; whether there was one."""
     hold = house.hold()
     if hold is not None:
-        since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}"
+        since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}"
         out.say(f"The house is held {since}: nothing is sent until manage.py release --all.", tone="waiting")
     paused = {lane: pause for lane, pause in pauses.standing().items() if lane in lanes}
     for lane, pause in paused.items():

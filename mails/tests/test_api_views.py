@@ -1,11 +1,12 @@
 import json
+import re
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 from django.urls import reverse
 
-from mails import intake, pauses
+from mails import house, intake, pauses
 from mails.lanes import Lane
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
 from mails.tests.builders import drain
@@ -148,6 +149,21 @@ def test_a_mail_whose_lane_was_paused_has_another_etag_until_it_is_resumed(zeus)
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 304
 
 
+def test_a_mail_has_another_etag_while_the_house_is_held_and_says_so_alone_and_in_a_list(zeus):
+    url = zeus.post(MAILS, HELLO).json()["url"]
+    before = zeus.get(url)["ETag"]
+
+    house.place(by="user:hermes")
+    held = zeus.get(url, HTTP_IF_NONE_MATCH=before)
+    listed = zeus.get(f"{MAILS}?expand=true").json()["mails"][0]["verdict"]
+    house.lift(by="user:hermes")
+
+    assert held.status_code == 200
+    assert held.json()["verdict"] == listed
+    assert re.search(r"The house is held since .* UTC by hermes: nothing is sent until it is released\.$", listed)
+    assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 304
+
+
 def test_head_answers_like_get_without_a_body(zeus):
     mail = zeus.post(MAILS, HELLO).json()
 
@@ -172,7 +188,7 @@ def test_creating_costs_the_same_queries_whatever_the_number_of_recipients(zeus,
             zeus.post(MAILS, HELLO | {"recipient": recipients})
 
 
-@pytest.mark.parametrize(("query", "queries"), [("", 3), ("?expand=true", 5)])
+@pytest.mark.parametrize(("query", "queries"), [("", 3), ("?expand=true", 6)])
 def test_a_list_of_mails_costs_the_same_queries_whatever_its_length(zeus, django_assert_num_queries, query, queries):
     for _ in range(15):
         zeus.post(MAILS, HELLO)

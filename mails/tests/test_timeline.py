@@ -384,7 +384,7 @@ def test_the_story_of_a_mail_with_very_many_events_is_bounded(django_assert_num_
         ]
     )
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         story = timeline.story(mail, NOW)
 
     assert story.left_out

@@ -14,10 +14,10 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import pauses
+from mails import house, pauses
 from mails.intake import Client
 from mails.lanes import Lane
-from mails.models import Content, Event, LanePause, Mail
+from mails.models import Content, Event, HouseHold, LanePause, Mail
 from mails.states import Source, Status
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
 from mails.tests.people import browser_of, hermes, zeus
@@ -263,12 +263,12 @@ def test_no_news_is_204():
     assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_news_costs_three_questions_beside_the_log_in(django_assert_num_queries):
+def test_no_news_costs_four_questions_beside_the_log_in(django_assert_num_queries):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         timeline_of(browser, mail, after=last, status="queued")
 
 
@@ -295,18 +295,38 @@ def test_a_pause_of_its_lane_is_news_and_so_is_its_end():
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
     pauses.place(Lane.TEXT, by="user:hermes")
-    pause = LanePause.objects.get().pk
+    stop = f"lane-{LanePause.objects.get().pk}"
 
     told = timeline_of(browser, mail, after=last, status="queued")
-    again = timeline_of(browser, mail, after=last, status="queued", pause=pause)
+    again = timeline_of(browser, mail, after=last, status="queued", stop=stop)
     pauses.lift(Lane.TEXT, by="user:hermes")
-    ended = timeline_of(browser, mail, after=last, status="queued", pause=pause)
+    ended = timeline_of(browser, mail, after=last, status="queued", stop=stop)
 
     assert "The lane is paused" in told.text
-    assert f"&amp;pause={pause}" in told.text
+    assert f"&amp;stop={stop}" in told.text
     assert again.status_code == 204
     assert ended.status_code == 200
     assert "paused" not in ended.text
+
+
+def test_a_hold_of_the_house_is_news_and_so_is_its_end():
+    mail = a_mail()
+    last = Event.objects.filter(mail=mail).latest("id").pk
+    browser = browser_of(hermes())
+    house.place(by="user:hermes")
+    stop = f"house-{HouseHold.objects.get().pk}"
+
+    told = timeline_of(browser, mail, after=last, status="queued")
+    again = timeline_of(browser, mail, after=last, status="queued", stop=stop)
+    house.lift(by="user:hermes")
+    ended = timeline_of(browser, mail, after=last, status="queued", stop=stop)
+
+    assert "nothing is sent until it is released" in told.text
+    assert "Waiting until the house is released" in told.text
+    assert f"&amp;stop={stop}" in told.text
+    assert again.status_code == 204
+    assert ended.status_code == 200
+    assert "is held" not in ended.text
 
 
 def test_a_mail_that_waits_tells_its_page_when_to_look_again():

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import intake, pauses, submission, timeline
+from mails import intake, stops, submission, timeline
 from mails.intake import Client, IntakeError
 from mails.management import foreground, terminal
 from mails.models import Mail
@@ -93,7 +93,7 @@ def _waited(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
         foreground.follow(out, mail, seconds=seconds)
     badge = timeline.badge(mail)
     out.say()
-    out.say(f"{badge.word}. {timeline.verdict(mail, timezone.now(), pauses.over(mail))}", tone=badge.tone)
+    out.say(f"{badge.word}. {timeline.verdict(mail, timezone.now(), stops.over(mail))}", tone=badge.tone)
     if mail.status == Status.DONE:
         return None
     return Exit.FAILED if mail.status in foreground.ENDED - {Status.HELD} else Exit.WAITED_IN_VAIN
