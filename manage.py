@@ -7,6 +7,9 @@ import sys
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
+
+from mercury.lib import commands
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
@@ -15,4 +18,9 @@ if __name__ == "__main__":
             settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show a fault in it below a traceback)
         except ImproperlyConfigured as error:
             sys.exit(f"Mercury does not start. {error}")
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except DatabaseError as error:  # of a command of Django's; Mercury's say it themselves
+        if "--traceback" in sys.argv or not commands.is_away(error):
+            raise
+        sys.exit(f"CommandError: The database says: {commands.plain(error).strip()}")

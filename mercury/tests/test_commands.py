@@ -2,9 +2,13 @@ import argparse
 import datetime as dt
 import io
 import json
+import subprocess
+import sys
 
 import pytest
+from django.conf import settings
 from django.core.management.base import CommandError, OutputWrapper
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from mercury.lib import commands, durations
@@ -83,6 +87,35 @@ def test_a_question_nobody_can_answer_is_wrong_use(monkeypatch):
 
 def test_yes_answers_before_the_question_is_asked():
     assert output(assume_yes=True)[0].ask("Delete everything?")
+
+
+@pytest.mark.one_leg
+@pytest.mark.parametrize(
+    ("options", "traceback"), [(["migrate"], False), (["showmigrations"], False), (["migrate", "--traceback"], True)]
+)
+def test_a_database_that_is_away_is_told_in_short_by_django_s_commands_too(tmp_path, options, traceback):
+    done = subprocess.run(
+        [sys.executable, "manage.py", *options],
+        env={"MERCURY_DATA": str(tmp_path), "DATABASE_URL": "postgres://zeus:thunder@127.0.0.1:1/mercury"},
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) is traceback
+    assert done.stderr.startswith("CommandError: The database says: connection to server at") is not traceback
+    assert "thunder" not in done.stderr
+
+
+@pytest.mark.django_db
+def test_sql_that_is_wrong_is_no_database_that_is_away():
+    with pytest.raises(DatabaseError) as raised, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM nowhere")
+
+    assert not commands.is_away(raised.value)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("45", 45), ("1.5", 1.5), ("2m", 120)])
