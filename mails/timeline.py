@@ -166,6 +166,13 @@ def has_news(mail: Mail, *, after: int, status: str, stop: str) -> bool:
 
 def badge(mail: Mail) -> Badge:
     """The state of `mail` as a badge."""
+    plain = _plain_badge(mail)
+    if not _may_have_arrived(mail):
+        return plain
+    return replace(plain, help=f"{plain.help} An earlier attempt's outcome is unknown: it may have arrived.")
+
+
+def _plain_badge(mail: Mail) -> Badge:
     match mail.status:
         case Status.QUEUED:
             return Badge("Queued", "neutral", "clock", "It is stored and waits for a worker.")
@@ -202,7 +209,7 @@ def _held_badge(reason: str) -> Badge:
 def verdict(mail: Mail, now: dt.datetime, stop: Stop = NO_STOP) -> str:
     """Where the mail stands, and why, in one sentence; one more for each thing that keeps it while it is on its way."""
     on_its_way = mail.status in {*DUE, *LEASED}
-    return " ".join([_standing(mail, now), *(stop.words if on_its_way else [])])
+    return " ".join([f"{_standing(mail, now)}{_doubt(mail)}", *(stop.words if on_its_way else [])])
 
 
 def _standing(mail: Mail, now: dt.datetime) -> str:
@@ -220,9 +227,9 @@ def _standing(mail: Mail, now: dt.datetime) -> str:
             because = f"; the last fault was {reason}" if reason else ""
             return f"No account could take it for now{because}. Round {mail.round} starts{when}."
         case Status.HELD:
-            return badge(mail).help + (f" Last at {provider}." if provider else "")
+            return _plain_badge(mail).help + (f" Last at {provider}." if provider else "")
         case Status.DONE:
-            return f"Taken by {provider or 'a provider'} {took} after it was accepted.{_doubt(mail)}"
+            return f"Taken by {provider or 'a provider'} {took} after it was accepted."
         case Status.DISCARDED:
             return f"No account would take it: {reason or 'no reason is on record'}. It was given up after {took}."
         case Status.EXPIRED:
@@ -236,7 +243,15 @@ def _standing(mail: Mail, now: dt.datetime) -> str:
 def _doubt(mail: Mail) -> str:
     if mail.reason_code == DUPLICATE:
         return " Another account took it too: it was sent twice."
-    return " It may have arrived twice: an earlier attempt gave no answer." if mail.doubtful else ""
+    if mail.doubtful and mail.status == Status.DONE:
+        return " It may have arrived twice: an earlier attempt gave no answer."
+    return " It may have arrived already: an earlier attempt gave no answer." if _may_have_arrived(mail) else ""
+
+
+def _may_have_arrived(mail: Mail) -> bool:
+    """Whether a mail that is not sent may have been, and its state alone does not say so."""
+    told = mail.status == Status.DONE or (mail.status == Status.HELD and mail.reason_code == HoldReason.UNKNOWN)
+    return mail.doubtful and not told
 
 
 _WISHES = {

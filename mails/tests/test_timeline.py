@@ -346,6 +346,25 @@ def test_each_state_has_a_badge_and_a_verdict():
 
 def test_a_doubtful_mail_is_sent_possibly_twice():
     assert timeline.badge(mail_in(Status.DONE, doubtful=True)).word == "Sent, possibly twice"
+    assert timeline.verdict(mail_in(Status.DONE, doubtful=True), NOW).count("an earlier attempt gave no answer") == 1
+
+
+@pytest.mark.parametrize(
+    "status",
+    [Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED],
+)
+def test_a_doubtful_mail_that_is_not_sent_may_have_arrived_already(status):
+    mail = mail_in(status, doubtful=True, next_attempt_at=NOW, reason_code="connection-lost")
+
+    assert timeline.verdict(mail, NOW).count("It may have arrived already: an earlier attempt gave no answer.") == 1
+    assert timeline.badge(mail).help.endswith(" An earlier attempt's outcome is unknown: it may have arrived.")
+
+
+def test_a_mail_held_for_its_unknown_outcome_says_so_once():
+    mail = mail_in(Status.HELD, doubtful=True, reason_code=HoldReason.UNKNOWN)
+
+    assert timeline.verdict(mail, NOW) == "It may have been sent and must not be sent twice."
+    assert timeline.badge(mail).help == "It may have been sent and must not be sent twice."
 
 
 @pytest.mark.parametrize(
