@@ -17,17 +17,20 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.utils import timezone
+from redis import Redis
+from redis.exceptions import RedisError
 
 from mails import keeping
 from mails.states import Policy
 from mercury.lib import durations
-from mercury.lib.commands import CHECKS
+from mercury.lib.commands import CHECKS, plain
 from providers import environment
 from providers.capabilities import KINDS, Transport
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a call to the end of its lease
 WORKER_SILENCE = timedelta(minutes=1)  # longer than a restart takes
 SANDBOXES = frozenset(key for key, kind in KINDS.items() if kind.transport is Transport.SANDBOX)
+ADD_ACCOUNT = "Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin."
 SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim is written with
 
 
@@ -35,7 +38,7 @@ def register_all() -> None:
     """Tell Django of the checks below."""
     for check in (names, values, database, accounts, beyond_loopback):
         register(check, CHECKS)
-    for check in (production, production_accounts, production_workers):
+    for check in (production, production_stores, production_accounts, production_workers):
         register(check, CHECKS, deploy=True)
 
 
@@ -146,6 +149,36 @@ def production(**_: Any) -> list[CheckMessage]:
     return found
 
 
+def production_stores(**_: Any) -> list[CheckMessage]:
+    """A database or a Redis that does not answer, in the words of its driver, which tell no password."""
+    found: list[CheckMessage] = []
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        found.append(
+            Warning(
+                f"The database does not answer: {_sentence(error)}",
+                hint="Start it, or correct DATABASE_URL. Without it no mail is taken, and none is sent.",
+                id="mercury.W009",
+            )
+        )
+    if not settings.REDIS_URL:
+        return found
+    wait = settings.MERCURY_REDIS_TIMEOUT
+    try:
+        with Redis.from_url(settings.REDIS_URL, socket_connect_timeout=wait, socket_timeout=wait) as redis:
+            redis.ping()
+    except RedisError as error:
+        found.append(
+            Warning(
+                f"Redis does not answer: {_sentence(error)}",
+                hint="Start it, or correct REDIS_URL. Without it mails are sent up to two seconds later.",
+                id="mercury.W010",
+            )
+        )
+    return found
+
+
 def production_accounts(**_: Any) -> list[CheckMessage]:
     """Accounts that deliver to nobody, alone or beside those that do."""
     try:
@@ -154,11 +187,11 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
         return []  # `accounts` says so
     drawn = {name: kind for name, (kind, is_drawn) in known.items() if is_drawn}
     sandboxes = sorted(name for name, kind in drawn.items() if kind in SANDBOXES)
-    if not known:
+    if not known and not _stand_ins_are_out_of_use():
         return [
             Warning(
                 "No provider account: the sandbox takes every mail, and nobody receives one.",
-                hint="Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin.",
+                hint=ADD_ACCOUNT,
                 id="mercury.W005",
             )
         ]
@@ -166,7 +199,7 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
         return [
             Warning(
                 "Every provider account is disabled or has the weight 0: mails wait, and none is sent.",
-                hint="Enable one: manage.py providers enable NAME.",
+                hint="Enable one: manage.py providers enable NAME." if known else ADD_ACCOUNT,
                 id="mercury.W006",
             )
         ]
@@ -251,6 +284,20 @@ def _is_loopback(host: str) -> bool:
 def _suggestion(name: str) -> str:
     near = difflib.get_close_matches(name, settings.MERCURY_NAMES, n=1)
     return f"Did you mean {near[0]}?" if near else "docs/settings.md lists them all."
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(plain(error).split())
+
+
+def _stand_ins_are_out_of_use() -> bool:
+    """Whether the sandboxes that stand in where no account was set up are there, and mails are drawn for none of them."""
+    account = apps.get_model("providers", "Account")
+    try:
+        stand_ins = list(account.objects.filter(source="default"))
+    except DatabaseError:
+        return False
+    return bool(stand_ins) and not any(row.enabled and row.weight > 0 for row in stand_ins)
 
 
 def _accounts() -> dict[str, tuple[str, bool]]:

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from mails.models import Worker
@@ -162,6 +162,17 @@ def test_the_sandboxes_that_stand_in_are_no_accounts(a_real_installation):
 
 
 @pytest.mark.django_db
+def test_stand_ins_that_are_all_out_of_use_take_no_mail(a_real_installation):
+    a_real_installation.MERCURY_ENVIRONMENT = {}
+    Account.objects.create(name="sandbox-a", kind="sandbox", source="default", enabled=False)
+    Account.objects.create(name="sandbox-b", kind="sandbox", source="default", weight=0)
+
+    [warning] = checks.production_accounts()
+
+    assert (warning.id, "PROVIDER_<NAME>" in warning.hint) == ("mercury.W006", True)
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("change", [{"enabled": False}, {"weight": 0}])
 def test_a_deployment_whose_accounts_are_all_out_of_use_is_warned_of(a_real_installation, change):
     Account.objects.create(name="relay", kind="smtp", source="environment", **change)
@@ -195,6 +206,26 @@ def test_a_disabled_sandbox_and_one_whose_variable_is_gone_are_no_fault(a_real_i
     Account.objects.create(name="hades", kind="sandbox", source="environment")
 
     assert checks.production_accounts() == []
+
+
+@pytest.mark.django_db
+def test_stores_that_answer_are_sound():
+    assert checks.production_stores() == []
+
+
+def test_stores_that_are_away_are_told_in_their_driver_s_words(a_real_installation, monkeypatch):
+    def away():
+        raise OperationalError("Connection refused\n\tIs the server running?\n")
+
+    monkeypatch.setattr(connection, "ensure_connection", away)
+    a_real_installation.REDIS_URL = "redis://zeus:thunder@127.0.0.1:1/0"
+
+    found = checks.production_stores()
+
+    assert ids(found) == ["mercury.W009", "mercury.W010"]
+    assert found[0].msg == "The database does not answer: Connection refused Is the server running?"
+    assert "127.0.0.1:1" in found[1].msg
+    assert "thunder" not in found[1].msg
 
 
 @pytest.mark.django_db
