@@ -88,6 +88,16 @@ def where(mail: Mail) -> str:
     return words
 
 
+def order_words(action: Action, mails: str) -> str:
+    """An order for so many mails, as a question and a button say it: `Cancel 3 mails`, `Settle 1 mail as sent`."""
+    match action:
+        case Action.SENT:
+            return f"Settle {mails} as sent"
+        case Action.NOT_SENT:
+            return f"Settle {mails} as not sent"
+    return f"{action.label} {mails}"
+
+
 def told(action: Action, *, done: int, wished: int, changed: int, left_out: int) -> str:
     """What an order did to a number of mails, in one sentence."""
     words = [f"{done:,} {_DONE[action]}"]

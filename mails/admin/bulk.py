@@ -195,12 +195,7 @@ def _button(action: Action, survey: actions.Survey) -> str:
     """What the order is, and for how many: `Cancel 3 mails`, `Settle 3 mails as sent`."""
     count = len(survey.eligible)
     mails = f"{'more than ' if survey.more else ''}{count:,} mail{'' if count == 1 and not survey.more else 's'}"
-    match action:
-        case Action.SENT:
-            return f"Settle {mails} as sent"
-        case Action.NOT_SENT:
-            return f"Settle {mails} as not sent"
-    return f"{action.label} {mails}"
+    return selection.order_words(action, mails)
 
 
 def _left_out(request: HttpRequest, why: str, count: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class SteeringCommand(commands.MercuryCommand):
             tally = Tally(left_out=survey.left_out.total(), already=survey.already)
             out.document(_document(order, survey, tally, dry_run=options["dry_run"]))
             return None if survey.eligible else _ended(tally, named=named)
-        if not out.ask(f"{order.action.label} {_count(survey.eligible)}?"):
+        if not out.ask(f"{selection.order_words(order.action, _count(survey.eligible))}?"):
             out.say("Nothing was changed.")
             return Exit.FAILED
         with out.progress(order.action.label, total=len(survey.eligible)) as bar:

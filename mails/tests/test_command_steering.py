@@ -181,8 +181,11 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     drain()
 
     left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["left_out_because"]
+    asked = [run("settle", str(mail.pk), outcome).error for outcome in ("--sent", "--not-sent")]
     ran = run("settle", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
 
+    assert "Settle 1 mail as sent?" in asked[0]
+    assert "Settle 1 mail as not sent?" in asked[1]
     assert left_out == {"the outcome is unknown: settle it first": 1}
     assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
     assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
