@@ -144,8 +144,9 @@ def _announce(out: commands.Output, survey: Survey, order: Order) -> None:
     if survey.eligible and order.action == Action.REPROCESS:
         out.say(f"They begin again {order.how.words}, {actions.pace(len(survey.eligible), order.how)}")
     for why, count in survey.left_out.most_common():
-        cure = ": name it by its id" if why == Also.DOUBTFUL.label else ""
-        out.say(f"{count} left out: {why}{cure}.", tone="waiting")
+        them = "it" if count == 1 else "them"
+        cure = f" To take {them} along, name {them} by id or with --reason." if why in Also.labels else ""
+        out.say(f"{count} left out: {why}.{cure}", tone="waiting")
 
 
 def _nothing(survey: Survey) -> str:
