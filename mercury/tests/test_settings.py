@@ -77,6 +77,13 @@ def test_a_wrong_value_stops_with_the_name_of_its_variable(read, name):
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_a_secret_with_a_comment_in_it_is_told_once(read, tmp_path):
+    with pytest.raises(ImproperlyConfigured, match=r"^SECRET_KEY: it has a comment in it") as raised:
+        read(MERCURY_DATA=str(tmp_path), SECRET_KEY="thunder      # 50 random characters or more")
+
+    assert len(str(raised.value).splitlines()) == 1
+
+
 def test_a_folder_that_no_secret_can_be_kept_in_is_named(read, tmp_path):
     (tmp_path / "file").touch()
 
