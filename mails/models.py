@@ -364,6 +364,16 @@ class BulkOrder(models.Model):
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.words}"
 
+    @property
+    def who(self) -> str:
+        """Who asked for it, as people are told."""
+        return self.asked_by.removeprefix("user:")
+
+    @property
+    def who_stopped(self) -> str:
+        """Who stopped it, as people are told."""
+        return self.stopped_by.removeprefix("user:")
+
 
 class Worker(models.Model):
     """A process that drains. Its heartbeat tells others when to take over what it holds."""

@@ -93,7 +93,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
 class BulkOrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     """What was asked of many mails: who, why, and what became of it."""
 
-    list_display = ("__str__", "asked_by", "asked_at", "result", "finished_at")
+    list_display = ("__str__", "who", "asked_at", "result", "finished_at")
     list_per_page = 50
 
     def has_view_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
@@ -111,6 +111,11 @@ class BulkOrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic
     def has_delete_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
         """A record of what was done."""
         return False
+
+    @admin.display(description="asked by", ordering="asked_by")
+    def who(self, asked: BulkOrder) -> str:
+        """Who asked."""
+        return asked.who
 
     @admin.display(description="so far")
     def result(self, asked: BulkOrder) -> str:

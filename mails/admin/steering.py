@@ -109,9 +109,7 @@ def house_view(request: HttpRequest, verb: str) -> HttpResponse:
         "fields": [_NOTE | {"note": "Kept, with your name.", "value": reason}],
     }
     hold = house.hold()
-    since = (
-        f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}. {hold.note}" if hold else "It is not held."
-    )
+    since = f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}" if hold else "It is not held."
     releasing = {
         "title": "Release all mail?",
         "sentences": [since.strip(), actions.waiting()],

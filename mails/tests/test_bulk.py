@@ -240,11 +240,13 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "Reprocess 3 mails?" in operator.get(f"{url}&also=doubtful").text
     told = operator.post(url, {"note": "Mended"}, follow=True).text
     assert "2 queued, 1 left out." in told
-    assert "user:hermes" in told
+    assert "Asked by hermes " in told
     assert "Mended" in told
     assert "poller" not in told
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
-    assert "Reprocess: Discarded" in operator.get(reverse("admin:mails_bulkorder_changelist")).text
+    listed = operator.get(reverse("admin:mails_bulkorder_changelist")).text
+    assert "Reprocess: Discarded" in listed
+    assert "user:hermes" not in told + listed
 
 
 def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator, olympus, hades):
@@ -489,3 +491,10 @@ def test_the_moment_of_the_page_is_the_database_s_whatever_the_clock_of_the_web_
 
     seen = dt.datetime.fromisoformat(re.search(r'name="at" value="([^"]+)"', html.unescape(page))[1])
     assert abs(seen - database_clock.now()) < dt.timedelta(minutes=1)
+
+
+def test_the_page_of_a_stopped_order_names_who_stopped_it(operator):
+    order = asked()
+    operator.post(reverse("admin:mails_bulkorder_stop", args=[order.pk]))
+
+    assert "Stopped by hermes." in operator.get(reverse("admin:mails_bulkorder_change", args=[order.pk])).text

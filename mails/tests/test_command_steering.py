@@ -212,6 +212,13 @@ def test_the_house_is_held_and_released(olympus):
     assert "house" not in run("mails").out
 
 
+def test_who_holds_the_house_is_told_as_a_person():
+    house.place(by="user:hermes", note="wrong template")
+
+    assert "UTC by hermes. wrong template" in run("release", "--all", "--dry-run").out
+    assert "UTC by hermes: nothing is sent" in run("mails").out
+
+
 def test_a_large_number_goes_in_groups(monkeypatch):
     monkeypatch.setattr("mails.actions.BATCH", 2)
     for number in range(5):

@@ -169,7 +169,9 @@ def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
     assert "wrong template" in overview
     assert "The house is held." in operator.get(page_of(mail)).content.decode()
     assert drain() == 0
-    assert "1 mail waits, and goes out when due." in operator.get(release).content.decode()
+    asked = operator.get(release).content.decode()
+    assert "1 mail waits, and goes out when due." in asked
+    assert "UTC by hermes. wrong template" in asked
     operator.post(release)
     assert drain() == 1
     assert operator.get(reverse("house", args=["sell"])).status_code == 404

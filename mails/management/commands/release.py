@@ -35,7 +35,7 @@ class Command(SteeringCommand):
             out.say("The house is not held.")
             out.document({"house": "open", "changed": False})
             return None
-        out.say(f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.held_by}. {hold.note}".rstrip())
+        out.say(f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}".rstrip())
         out.say(actions.waiting())
         released = not options["dry_run"] and out.ask("Release the whole house?")
         changed = released and actions.release_house(by=Actor.COMMAND)
