@@ -2,7 +2,7 @@
 
 import pytest
 
-from mails import house
+from mails import house, pauses
 from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
@@ -210,6 +210,18 @@ def test_the_house_is_held_and_released(olympus):
     assert run("release", "--all", "--yes", "--json").document == {"house": "open", "changed": False}
     assert drain() == 1
     assert "house" not in run("mails").out
+
+
+@pytest.mark.parametrize(
+    ("words", "forecast"),
+    [(["hold", "--all"], "Once the house is held, "), (["lanes", "pause", "text"], "Once lane text is paused, ")],
+)
+def test_what_nobody_says_yes_to_does_not_read_as_done(words, forecast):
+    ran = run(*words)
+
+    assert ran.code == Exit.WRONG_USE
+    assert ran.out.startswith(forecast)
+    assert (house.hold(), pauses.standing()) == (None, {})
 
 
 def test_who_holds_the_house_is_told_as_a_person():

@@ -31,7 +31,9 @@ class Command(SteeringCommand):
         if not steering.is_for_the_house(options):
             return super().run(out, options)
         note = self.order(options).note
-        out.say("From now on nothing is handed to a provider. New mails are taken, and wait. Calls under way end.")
+        out.say(
+            "Once the house is held, nothing is handed to a provider. New mails are taken, and wait. Calls under way end."
+        )
         held = not options["dry_run"] and out.ask("Hold the whole house?")
         changed = held and actions.hold_house(by=Actor.COMMAND, note=note)
         if held:

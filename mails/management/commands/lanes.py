@@ -77,7 +77,7 @@ def _pause(out: Output, options: dict[str, Any]) -> Exit | None:
         out.say(f"Lane {lane} is paused already, {_since(pause)}")
         out.document({"lane": lane, "state": "paused", "changed": False})
         return None
-    out.say(f"From now on no mail of lane {lane} is handed to a provider. New mails are taken, and wait.")
+    out.say(f"Once lane {lane} is paused, no mail of it is handed to a provider. New mails are taken, and wait.")
     out.say(actions.kept_by(lane))
     return _told(out, lane, pause=True, options=options, note=note)
 
