@@ -183,8 +183,14 @@ def _send(mail: Mail, blob: Blob) -> Entry:
 
 
 def _done(mail: Mail, blob: Blob) -> Entry:
-    code = blob.number("status_code")
-    parts: list[str] = [Strong("Taken" if code is None else f"{code:.0f}"), *_after(blob), "."]
+    service, code = blob.text("service") or "the provider", blob.number("status_code")
+    if code is None and blob.number("attempt") is None:  # no call ended here: somebody's word, or the rest was given up
+        title, parts = "Closed as sent", ["Sent by ", Strong(service), "."]
+    else:
+        title, parts = (
+            f"Accepted by {service}",
+            [Strong("Taken" if code is None else f"{code:.0f}"), *_after(blob), "."],
+        )
     if message_id := blob.text("provider_message_id"):
         parts += [" Provider’s id ", Strong(message_id), "."]
     refused = blob.items("refused")
@@ -195,7 +201,7 @@ def _done(mail: Mail, blob: Blob) -> Entry:
         parts.append(too_late)
     if blob.flag("possibly_twice"):
         parts.append(" An earlier attempt gave no answer, so it may have arrived twice.")
-    return Entry(f"Accepted by {blob.text('service') or 'the provider'}", parts=tuple(parts), tone="ok", icon="tick")
+    return Entry(title, parts=tuple(parts), tone="ok", icon="tick")
 
 
 _TOO_LATE = {
@@ -315,8 +321,8 @@ def _cancelled(mail: Mail, blob: Blob) -> Entry:
 
 def _settled(mail: Mail, blob: Blob) -> Entry:
     sent = blob.text("outcome") == Action.SENT
-    title = "Settled: it was sent" if sent else "Settled: it was not sent"
-    words = "" if sent else "It is safe to send it by another account."
+    title = "Settled as sent" if sent else "Settled as not sent"
+    words = "It ends as sent; nothing leaves any more." if sent else "It is safe to send it by another account."
     return Entry(title, parts=(words, *_why(blob)), tone="ok" if sent else "waiting", icon="tick" if sent else "again")
 
 

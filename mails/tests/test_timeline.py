@@ -107,6 +107,21 @@ def test_done_names_who_was_refused_and_a_possible_double():
     assert "twice" in entry.sentence
 
 
+def test_a_mail_that_is_settled_as_sent_does_not_read_as_an_answer_of_the_provider():
+    settled = told("SETTLED", {"outcome": "sent", "note": "in the log"})
+    done = told("DONE", {"service": "hades", "accepted": ["hera@olimpus.com"], "refused": [], "possibly_twice": False})
+
+    assert settled.title == "Settled as sent"
+    assert settled.sentence == "It ends as sent; nothing leaves any more. Why: “in the log”"
+    assert (done.title, done.sentence) == ("Closed as sent", "Sent by hades.")
+
+
+def test_an_answer_without_a_status_code_is_the_providers_all_the_same():
+    entry = told("DONE", {"service": "hades", "status_code": None, "attempt": 1, "latency_ms": 5})
+
+    assert (entry.title, entry.sentence) == ("Accepted by hades", "Taken after 5 ms.")
+
+
 def test_bad_request_names_each_field():
     errors = [{"field": "recipient", "code": "required", "detail": "Give at least one address."}]
 
