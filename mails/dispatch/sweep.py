@@ -24,6 +24,7 @@ DUTY = "sweep"
 KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
 KEEP_WORKERS = dt.timedelta(days=1)
 BATCH = 500  # mails a turn
+TURNS = 4  # of full batches at once: the thread that sweeps also takes mails and beats
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,19 @@ class Lost:
 
 
 def on_duty(worker: str) -> bool:
-    """Sweep, if this process has the duty; whether that changed a mail, so that some may be due."""
-    return duty.is_mine(DUTY, worker) and bool(sweep())
+    """Sweep, if this process has the duty; whether that changed a mail, so that some may be due.
+
+    Where many workers were lost, what the last of them held does not wait for the next heartbeat.
+    """
+    if not duty.is_mine(DUTY, worker):
+        return False
+    changed = turn = sweep().total()
+    for _ in range(1, TURNS):
+        if turn < BATCH:
+            break
+        turn = sweep().total()
+        changed += turn
+    return changed > 0
 
 
 def sweep(*, dry_run: bool = False) -> Counter[str]:

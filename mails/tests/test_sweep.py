@@ -178,3 +178,20 @@ def test_idempotency_keys_are_forgotten_after_a_day(olympus):
     sweep.sweep()
 
     assert [row.key for row in IdempotencyKey.objects.all()] == ["23"]
+
+
+@pytest.mark.parametrize(("lost", "left"), [(5, 0), (9, 1)])
+def test_what_many_lost_workers_held_is_taken_up_at_one_heartbeat_up_to_a_bound(olympus, monkeypatch, lost, left):
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    Duty.objects.create(name=sweep.DUTY)
+    for number in range(lost):
+        a_mail(subject=f"mail {number}")
+    dying = Drain(["text"], places=16)
+    dying.worker = "lost"
+    dying._terms = terms_from_settings("lost")
+    while dying._take(16).calls:
+        pass
+
+    assert sweep.on_duty("alive")
+
+    assert Mail.objects.filter(status=Status.SENDING).count() == left
