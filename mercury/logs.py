@@ -23,6 +23,9 @@ _SECRET = re.compile(
 )
 
 Record = MutableMapping[str, Any]
+_processors: list[
+    Any
+] = []  # one list for good: loggers in use keep it when logging is set up once more, as `wsgi` does
 
 
 def configure(config: dict[str, Any]) -> None:
@@ -65,12 +68,13 @@ def configure(config: dict[str, Any]) -> None:
             },
         }
     )
+    _processors[:] = [
+        structlog.stdlib.filter_by_level,
+        *shared,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -11,7 +11,7 @@ from mercury import logs
 @pytest.fixture
 def written():
     """What is logged, as the text that would stand on stderr."""
-    before, wrapped = (logging.root.handlers[:], logging.root.level), structlog.get_config()
+    before = (logging.root.handlers[:], logging.root.level)
 
     def configure(form: str) -> io.StringIO:
         logs.configure({"level": "INFO", "format": form})
@@ -23,7 +23,6 @@ def written():
 
     yield configure
     logging.root.handlers[:], logging.root.level = before
-    structlog.configure(**wrapped)  # the same lists: loggers that are in use keep theirs
 
 
 @pytest.fixture
