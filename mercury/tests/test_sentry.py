@@ -9,7 +9,7 @@ import pytest
 import sentry_sdk
 import structlog
 
-from mercury import sentry
+from mercury import logs, sentry
 
 pytestmark = pytest.mark.one_leg
 
@@ -18,7 +18,7 @@ ADDRESS = "hera@olympus.test"
 
 
 @pytest.fixture
-def told(monkeypatch):
+def told(monkeypatch, settings):
     """Start telling a Sentry of this machine; gives the events that came there, and the bytes that they came in."""
     bodies = []
 
@@ -36,6 +36,8 @@ def told(monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     handlers = logging.root.handlers[:]
+    logs.configure(settings.LOGGING)  # whatever another test has made of a library's loggers
+    logging.disable(logging.NOTSET)
     sentry.start(f"http://key@127.0.0.1:{server.server_port}/1")
 
     def events():
