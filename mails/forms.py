@@ -31,9 +31,8 @@ class SubmitForm(forms.Form):
         self.refused_sender = "" if not given or may_send_as(address_of(given), senders) else given
         if not self.any_sender:
             choices = list(self.known_senders)
-            if (
-                given and not self.refused_sender and given not in choices
-            ):  # an address of theirs, with a name before it
+            # One of their addresses with a name before it is none of the choices, and may be sent as all the same.
+            if given and not self.refused_sender and given not in choices:
                 choices.insert(0, given)
             self.fields["sender"].widget = forms.Select(choices=[(sender, sender) for sender in choices])
         self.fields["sender"].help_text = self._sender_help(senders)

@@ -41,6 +41,11 @@ def moment_of(mail_id: uuid.UUID) -> dt.datetime:
     return dt.datetime.fromtimestamp((mail_id.int >> 80) / 1000, dt.UTC)
 
 
+def _named(by: str) -> str:
+    """Who did something, as people are told: a person by the name alone."""
+    return by.removeprefix("user:")
+
+
 class ApiKey(models.Model):
     """A key an application signs in with. The key itself is shown once and never stored."""
 
@@ -298,7 +303,7 @@ class HouseHold(models.Model):
     @property
     def who(self) -> str:
         """Who holds it, as people are told."""
-        return self.held_by.removeprefix("user:")
+        return _named(self.held_by)
 
 
 class LanePause(models.Model):
@@ -327,7 +332,7 @@ class LanePause(models.Model):
     @property
     def who(self) -> str:
         """Who paused it, as people are told."""
-        return self.paused_by.removeprefix("user:")
+        return _named(self.paused_by)
 
 
 class BulkOrder(models.Model):
@@ -367,12 +372,12 @@ class BulkOrder(models.Model):
     @property
     def who(self) -> str:
         """Who asked for it, as people are told."""
-        return self.asked_by.removeprefix("user:")
+        return _named(self.asked_by)
 
     @property
     def who_stopped(self) -> str:
         """Who stopped it, as people are told."""
-        return self.stopped_by.removeprefix("user:")
+        return _named(self.stopped_by)
 
 
 class Worker(models.Model):

@@ -142,7 +142,7 @@ def read(now: dt.datetime | None = None) -> Situation:
         at=now,
         waiting=[waiting(lane, now, paused.get(lane)) for lane in Lane.values],
         in_hand=Mail.objects.filter(status__in=LEASED).count(),
-        house_held_by=hold.held_by.removeprefix("user:") if hold else None,
+        house_held_by=hold.who if hold else None,
         oldest_unsent=_oldest_unsent(now),
         held=held(),
         expired=expired(now),

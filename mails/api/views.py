@@ -12,11 +12,8 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponseBase
 from django.utils.cache import get_conditional_response
-from django.utils.decorators import method_decorator
-from django.views.decorators.http import conditional_page
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from mails import actions, house, intake, lifecycle, pauses, stops
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
@@ -38,19 +35,10 @@ from mails.stops import Stop
 from mails.submission import InvalidSubmission
 from mercury.lib.pagination import Page, paginate
 from mercury.lib.problems import Fault, Problem, pointer
+from mercury.lib.resource import Resource
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
-
-
-@method_decorator(conditional_page, name="dispatch")
-class Resource(APIView):
-    """What the resources share: answers are for this client only, have an ETag, and are asked for anew."""
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Keep every cache from showing a list as it was before a write."""
-        response["Cache-Control"] = "private, no-cache"
-        return super().finalize_response(request, response, *args, **kwargs)
 
 
 @schema.mails

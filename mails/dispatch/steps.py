@@ -127,11 +127,11 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, i
 def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     """A call came back: the whole plan where that decides, else the draft of a mail that goes on."""
     draft = _closed(result, now_ns)
+    if result.outcome is NOT_BUILT:
+        return _held_as_poison(draft, NOT_BUILT.reason, now_ns)
     if _not_made(result.outcome):
         # No account has refused it, so it has nothing to wait for.
         return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
-    if result.outcome is NOT_BUILT:
-        return _held_as_poison(draft, NOT_BUILT.reason, now_ns)
     match policy.next_step(result.outcome, draft.mail.policy):
         case policy.Done():
             return Plan(_done(draft, result, now_ns), draft)
@@ -152,7 +152,7 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
 
 def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
     """Whether the call never began, for this worker's own reasons."""
-    return outcome is NOT_CALLED or outcome is NO_PLACE
+    return outcome is NOT_CALLED or outcome is NO_PLACE or outcome is NOT_BUILT
 
 
 def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
@@ -355,8 +355,7 @@ def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
     attempt = result.call.attempt.id
-    made = not _not_made(outcome) and outcome is not NOT_BUILT
-    account = result.call.account.name if made else ""  # no call to count
+    account = "" if _not_made(outcome) else result.call.account.name  # no call to count
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(

@@ -42,12 +42,12 @@ def on_duty(worker: str) -> bool:
     """
     if not duty.is_mine(DUTY, worker):
         return False
-    changed = turn = sweep().total()
-    for _ in range(1, TURNS):
-        if turn < BATCH:
+    changed = 0
+    for _ in range(TURNS):
+        taken = sweep().total()
+        changed += taken
+        if taken < BATCH:
             break
-        turn = sweep().total()
-        changed += turn
     return changed > 0
 
 

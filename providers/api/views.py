@@ -5,15 +5,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from django.http import Http404
-from django.utils.cache import patch_cache_control
-from django.utils.decorators import method_decorator
-from django.views.decorators.http import conditional_page
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from mercury.lib.pagination import paginate
 from mercury.lib.problems import Fault, Problem
+from mercury.lib.resource import Resource
 from providers import registry
 from providers.api import account_fields, representation, schema
 from providers.models import Account
@@ -23,20 +20,12 @@ _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _SCOPES = {"GET": "providers:read", "POST": "providers:write", "PUT": "providers:write", "DELETE": "providers:write"}
 
 
-@method_decorator(conditional_page, name="dispatch")
-class Resource(APIView):
-    """What the resources share: scopes, and answers that no cache keeps and that have an ETag."""
-
+class _Accounts(Resource):
     required_scopes = _SCOPES
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Keep every cache from showing an account as it was before a write."""
-        patch_cache_control(response, private=True, no_cache=True)
-        return super().finalize_response(request, response, *args, **kwargs)
 
 
 @schema.accounts
-class Accounts(Resource):
+class Accounts(_Accounts):
     """The provider accounts of this house."""
 
     def get(self, request: Request) -> Response:
@@ -65,7 +54,7 @@ class Accounts(Resource):
 
 
 @schema.one_account
-class OneAccount(Resource):
+class OneAccount(_Accounts):
     """One provider account."""
 
     def get(self, request: Request, account_id: str) -> Response:
