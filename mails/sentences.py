@@ -228,8 +228,10 @@ def _failure(mail: Mail, blob: Blob) -> Entry:
 _FAULT_WORDS = {
     Fault.MESSAGE.value: "A fault of the message, surely not sent.",
     Fault.ACCOUNT.value: "A fault of the account, surely not sent: another account may take it.",
+    Fault.RECIPIENT.value: "The recipient's mailbox takes nothing for now, surely not sent: it is tried again later.",
     Fault.RATE.value: "Its rate limit, surely not sent: another account may take it now.",
     Fault.PROVIDER.value: "Provider fault, surely not sent: safe to try elsewhere.",
+    Fault.LOCAL.value: "Trouble of Mercury's own machine, surely not sent: it says nothing about the account.",
 }
 
 

@@ -39,6 +39,10 @@ class PeriodTooLong(ValueError):
     """So long a period has too many stretches of the level that was asked for; the text says what to ask for."""
 
 
+# Refusals that say nothing against the account.
+_BLAMELESS = frozenset({Fault.MESSAGE, Fault.RECIPIENT, Fault.LOCAL})
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """The roll-ups of a period, from the beginning of a stretch of `level` to `until`."""
@@ -305,7 +309,7 @@ def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
     for key, one in _calls(figures, name, AttemptState.REFUSED):
         refused[key.fault] += one.count
     calls = accepted + unknown + sum(refused.values())
-    failed = unknown + sum(refused.values()) - refused[Fault.MESSAGE]
+    failed = unknown + sum(count for fault, count in refused.items() if fault not in _BLAMELESS)
     sent = _count(figures.of(Counted.END, lambda key: key.account == name and _sent(key)))
     return ProviderFigures(
         name=name,

@@ -31,8 +31,10 @@ COUNTED_AT_MOST = 5000  # mails; more are told as so many and more
 _KINDS = {
     Fault.MESSAGE: "for the mail's sake",
     Fault.ACCOUNT: "for the account's",
+    Fault.RECIPIENT: "by one mailbox for now",
     Fault.RATE: "for its rate",
     Fault.PROVIDER: "by a fault of the provider",
+    Fault.LOCAL: "by trouble of this machine",
 }
 # State of a list -> what its link says after the number.
 _NOT_SENT = {"waiting": "waiting to be retried", "unknown": "held, outcome unknown", "discarded": "discarded"}

@@ -6,12 +6,14 @@ from django.db.models import TextChoices
 
 
 class Fault(TextChoices):
-    """Whose fault a refusal is. Only PROVIDER faults open a breaker."""
+    """Whose fault a refusal is. Only PROVIDER faults open a breaker, and only MESSAGE faults end an email at once."""
 
     MESSAGE = "message", "Fault of the message"  # bad recipient, unsupported option: nobody would take it
     ACCOUNT = "account", "Fault of the account"  # 401, 402, 403, quota: another account may take it
+    RECIPIENT = "recipient", "One mailbox, for now"  # full, greylisted: the server is well, and so is the email
     RATE = "rate", "Rate limit"  # 429: the same account will take it later
     PROVIDER = "provider", "Fault of the provider"  # 5xx, network
+    LOCAL = "local", "Trouble of this machine"  # no descriptors, no memory, no network: says nothing of any account
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ MAIL = component(
             "verdict": text("The same in one sentence, with the reason; for people."),
             "provider": text("The account that had it last; empty before the first call."),
             "attempts": integer("Calls of providers so far.", minimum=0),
-            "fault": text("Whose fault the last refusal was: message, account, rate or provider."),
+            "fault": text("Whose fault the last refusal was: message, account, recipient, rate, provider, local."),
             "reason_code": text("Why it stands there; stable and short, for grouping."),
             "possibly_twice": {"type": "boolean", "description": "An outcome is unknown: it may have been sent twice."},
             "wish": {

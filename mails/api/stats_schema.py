@@ -59,7 +59,7 @@ PROVIDER_FIGURES = dataclass_component(
         "name": "The account.",
         "calls": "Calls that ended.",
         "accepted": "Calls that it accepted.",
-        "refused": "Calls that it refused, by kind of fault: message, account, rate, provider.",
+        "refused": "Calls that it refused, by kind of fault: message, account, recipient, rate, provider, local.",
         "unknown": "Calls whose outcome is not known.",
         "failure_rate": "Share of the calls that were refused for the account's or the provider's sake, or are unknown.",
         "sent": "Mails that it took.",

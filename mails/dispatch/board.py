@@ -23,7 +23,7 @@ from mails.states import Actor
 from providers import circuit_breaker, limits, registry, routing
 from providers.circuit_breaker import Snapshot, Tally
 from providers.models import Breaker
-from providers.outcomes import Accepted, Refused
+from providers.outcomes import Accepted, Fault, Refused
 from providers.registry import Candidate
 from providers.routing import NO_BOUNDS, Bounds, Choice
 
@@ -245,4 +245,6 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime) -> Tally:
 def _says_nothing(result: Result) -> bool:
     """Whether the call came to an end on our side, so that it is no news of the provider, good or bad."""
     outcome = result.outcome
-    return isinstance(outcome, Refused) and not outcome.asked and not policy.is_providers_fault(outcome)
+    if not isinstance(outcome, Refused):
+        return False
+    return outcome.fault == Fault.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))

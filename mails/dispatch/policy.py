@@ -9,7 +9,9 @@ from mails.states import LAST_CHANCE, Policy
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
-TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RATE, Fault.PROVIDER})
+TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RECIPIENT, Fault.RATE, Fault.PROVIDER, Fault.LOCAL})
+# These use up no round: nobody has looked at the email yet.
+POSTPONING = frozenset({Fault.RATE, Fault.LOCAL})
 JITTER = 0.2  # of a back-off, up or down, so that mails that failed together do not come back together
 POISON_CLAIMS = LAST_CHANCE + 1  # hand-overs that ended without a close
 
@@ -94,7 +96,7 @@ def when_no_account_is_left(
         return Wait(max(account_free_in, 0.0) + abs(jitter), new_round=False, afresh=False)
     if not faults:
         return Wait(60.0 * (1 + JITTER * jitter), new_round=False, afresh=False)
-    if set(faults) == {Fault.RATE}:  # a rate limit postpones; it uses up nothing
+    if POSTPONING.issuperset(faults):
         return Wait(backoff[0].total_seconds() * (1 + JITTER * jitter), new_round=False, afresh=True)
     if not transient:
         return Discard("every account refused the mail itself")

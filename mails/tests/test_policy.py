@@ -51,13 +51,14 @@ def left(faults, *, round_number=1, free_in=None, jitter=0.0):
     )
 
 
-@pytest.mark.parametrize("fault", [Fault.ACCOUNT, Fault.RATE, Fault.PROVIDER])
+@pytest.mark.parametrize("fault", [Fault.ACCOUNT, Fault.RECIPIENT, Fault.RATE, Fault.PROVIDER, Fault.LOCAL])
 def test_the_mildest_fault_decides(fault):
     assert left([Fault.MESSAGE, fault]) == Wait(30.0, new_round=True, afresh=True)
 
 
-def test_a_rate_limit_alone_uses_up_no_round():
-    assert left([Fault.RATE], round_number=5) == Wait(30.0, new_round=False, afresh=True)
+@pytest.mark.parametrize("faults", [[Fault.RATE], [Fault.LOCAL], [Fault.LOCAL, Fault.RATE]])
+def test_rate_limits_and_this_machines_trouble_alone_use_up_no_round(faults):
+    assert left(faults, round_number=5) == Wait(30.0, new_round=False, afresh=True)
 
 
 def test_faults_of_the_message_alone_discard_it():
@@ -95,7 +96,9 @@ def test_rounds_end():
         (LOST, True),
         (Refused(Fault.MESSAGE, "http-400", ""), False),
         (Refused(Fault.ACCOUNT, "http-401", ""), False),
+        (Refused(Fault.RECIPIENT, "smtp-452", ""), False),
         (Refused(Fault.RATE, "http-429", ""), False),
+        (Refused(Fault.LOCAL, "no-descriptors", ""), False),
     ],
 )
 def test_only_faults_of_the_provider_count_towards_its_breaker(outcome, counts):
