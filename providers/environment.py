@@ -38,6 +38,17 @@ def parse(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
     return {name: config for name, (_, config) in found.items()}
 
 
+def variable_of(name: str) -> str:
+    """Return the variable that makes the account `name`."""
+    return PREFIX + name.upper().replace("-", "_")
+
+
+def parse_one(name: str, url: str) -> AccountConfig:
+    """Return the account that a variable with this URL would make. Raises ImproperlyConfigured."""
+    variable = variable_of(name)
+    return _from_url(variable, {variable: url})
+
+
 def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     name = variable.removeprefix(PREFIX).lower().replace("_", "-")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from mercury.lib import encryption, rates
+from mercury.lib import encryption, process, rates
 from providers import capabilities, circuit_breaker, destinations, environment
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport
@@ -72,9 +72,12 @@ class ShownOption:
 
 
 def candidates() -> list[Candidate]:
-    """Every account with its breaker, by name. One query, unless accounts are missing and have to be made first."""
+    """Every account with its breaker, by name. One query, unless accounts are missing and have to be made first.
+
+    In a terminal's command nothing is made: it reads what is stored.
+    """
     rows = _rows()
-    if not rows or _outdated(rows):
+    if not process.is_terminal() and (not rows or _outdated(rows)):
         sync()
         rows = _rows()
     real_exists = any(row.source != AccountSource.DEFAULT for row in rows)
@@ -87,13 +90,15 @@ def sync() -> None:
 
     Safe to repeat and to run in several processes at once. An account keeps the weight, rate and state that people
     gave it; only its kind follows the environment. A name that is taken by an account of the database stays with it.
+    The variables of a terminal are not the instance's: there only the sandboxes and missing breakers are made.
     """
     present = {row.name: row for row in Account.objects.all()}
-    wanted = [_row_of(config) for name, config in from_environment().items() if name not in present]
+    follows: Mapping[str, AccountConfig] = {} if process.is_terminal() else from_environment()
+    wanted = [_row_of(config) for name, config in follows.items() if name not in present]
     if not present and not wanted:
         wanted = _default_sandboxes()
     Account.objects.bulk_create(wanted, ignore_conflicts=True)
-    for name, config in from_environment().items():
+    for name, config in follows.items():
         row = present.get(name)
         if row is not None and row.source == AccountSource.DATABASE:
             log.warning("account_name_taken", account=name, source=row.source)
@@ -110,6 +115,14 @@ def from_environment() -> Mapping[str, AccountConfig]:
     return _parsed(
         tuple(item for item in settings.MERCURY_ENVIRONMENT.items() if item[0].startswith(environment.PREFIXES))
     )
+
+
+def unstored() -> dict[str, AccountConfig]:
+    """Return the accounts that this terminal's environment names and that are not stored; none in a server."""
+    if not process.is_terminal():
+        return {}
+    stored = set(Account.objects.values_list("name", flat=True))
+    return {name: config for name, config in from_environment().items() if name not in stored}
 
 
 def register(
@@ -162,12 +175,18 @@ def update(
     """Change what is given, with a line of history that ends with `why`; `no_rate` takes the limit away.
 
     Options that are not named stay as they are, so does a secret given as `shown_options` shows it. Raises
-    AccountInvalid naming each field at fault, AccountFixed for options of an account that is not made here.
+    AccountInvalid naming each field at fault, AccountFixed for options of an account that is not made here, and for
+    enabling a default sandbox that other accounts keep out of use.
     """
     given: dict[str, Any] = {"weight": weight, "rate": rate, "trust_500": trust_500, "enabled": enabled}
     changed = {field: value for field, value in given.items() if value not in (None, getattr(account, field))}
     if no_rate and account.rate is not None:
         changed["rate"] = None
+    if changed.get("enabled") and not is_used(account):
+        raise AccountFixed(
+            f"'{account.name}' is a default sandbox: it is used only while no other account exists, so enabling it "
+            "changes nothing. Add a sandbox account of your own to use one together with the others."
+        )
     errors = _faults_of_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
     words = [_words_of(field, getattr(account, field), value) for field, value in changed.items()]
     new_options = _new_options(account, options or {})
@@ -185,19 +204,24 @@ def update(
     return account
 
 
-def remove(account: Account) -> None:
-    """Delete an account with its breaker and history. Mails and events keep its name.
-
-    After the last account of one's own, the default sandboxes stay off until a person enables them: they would take
-    mails that were meant to go out. Raises AccountFixed for an account that would come back by itself.
-    """
-    if account.source == AccountSource.ENVIRONMENT and account.name in from_environment():
+def check_removable(account: Account) -> None:
+    """Raise AccountFixed for an account that would come back by itself."""
+    if account.source == AccountSource.ENVIRONMENT and account.name in from_environment() and not process.is_terminal():
         raise AccountFixed(
             f"'{account.name}' comes from the environment. Remove its variable, restart Mercury, and delete it then; "
             "or disable it, which works at once."
         )
     if account.source == AccountSource.DEFAULT:
         raise AccountFixed(f"'{account.name}' is there because no other account is. Register one: it stops being used.")
+
+
+def remove(account: Account) -> None:
+    """Delete an account with its breaker and history. Mails and events keep its name.
+
+    After the last account of one's own, the default sandboxes stay off until a person enables them: they would take
+    mails that were meant to go out. Raises AccountFixed as `check_removable` does.
+    """
+    check_removable(account)
     with transaction.atomic():
         account.delete()
         if not Account.objects.exclude(source=AccountSource.DEFAULT).exists():
@@ -248,6 +272,15 @@ def shown_options(account: Account) -> list[ShownOption]:
 def is_used(account: Account) -> bool:
     """False for a default sandbox once another account exists."""
     return account.source != AccountSource.DEFAULT or not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
+
+
+def why_unused(account: Account) -> str:
+    """Return why no email goes to the account until somebody changes that, as the end of a sentence; empty if it may."""
+    if not is_used(account):
+        return f"{account.name} is a default sandbox, and other accounts exist"
+    if not account.enabled:
+        return f"{account.name} is disabled"
+    return f"{account.name} has the weight 0" if account.weight == 0 else ""
 
 
 def _rows() -> list[Account]:
@@ -332,7 +365,7 @@ def _forget_options(rows: Iterable[Account]) -> None:
 def _faults_of_name(name: str) -> dict[str, str]:
     if not _NAME.fullmatch(name) or len(name) > 64:
         return {"name": "A name has at most 64 lower case letters, digits and single dashes, such as mailgun-eu."}
-    if name in DEFAULT_SANDBOXES or name in from_environment():
+    if name in DEFAULT_SANDBOXES or (name in from_environment() and not process.is_terminal()):
         return {"name": f"'{name}' is taken. Choose another name."}
     return {}
 

@@ -12,6 +12,8 @@ from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Outcome, Refused
 from providers.sending import Sender
 
+NOBODY = "somebody@example.com"  # from and to, where a sandbox gets the email and no address was given
+
 
 def send(config: AccountConfig, *, sender: str, recipient: str) -> Outcome:
     """Call the provider once and return what came of it. Takes up to MERCURY_DEADLINE; opens no transaction."""

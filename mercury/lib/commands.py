@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import Any
 
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from mercury.lib import durations
+from mercury.lib import durations, process
 
 CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
 
@@ -194,6 +194,7 @@ class MercuryCommand(BaseCommand):
     """
 
     makes_changes = False
+    serves = False  # True where it runs as the instance's own process, so that its environment is the instance's
     requires_system_checks = [CHECKS]
 
     def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
@@ -221,7 +222,8 @@ class MercuryCommand(BaseCommand):
             dry_run=options.get("dry_run", False),
         )
         try:
-            code = self.run(out, options)
+            with nullcontext() if self.serves else process.in_terminal():
+                code = self.run(out, options)
         except BrokenPipeError:  # who reads has had enough, as `head` has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(int(Exit.FAILED))

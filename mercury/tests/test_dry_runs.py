@@ -32,9 +32,11 @@ EXAMPLES = {
     ("hold",): [MAIL],
     ("lanes", "pause"): ["text"],
     ("lanes", "resume"): ["bulk"],
+    ("providers", "add"): ["hades", "sandbox:"],
     ("providers", "breaker"): ["sandbox-a", "open"],
     ("providers", "disable"): ["sandbox-a"],
     ("providers", "enable"): ["sandbox-a"],
+    ("providers", "remove"): ["olympus"],
     ("providers", "test"): ["sandbox-a"],
     ("release",): ["--all"],
     ("reprocess",): ["--state", "waiting"],
@@ -86,6 +88,8 @@ def everything():
 def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail):
     assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
     key, _ = keys.create("till", scopes=[keys.Scope.MAILS_SEND], senders=["*"])
+    if form == ("providers", "remove"):
+        registry.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
         actions.hold_house(by=Actor.COMMAND)
     if form == ("lanes", "resume"):

@@ -260,8 +260,11 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         return self._test(request, usable, {"title": "Send a test mail through every account", "trail": trail})
 
     def _test(self, request: HttpRequest, configs: list[AccountConfig], context: dict[str, Any]) -> HttpResponse:
-        sender = request.POST.get("sender", request.user.email).strip()  # type: ignore[union-attr]
-        recipient = request.POST.get("recipient", request.user.email).strip()  # type: ignore[union-attr]
+        only_sandboxes = all(config.kind == "sandbox" for config in configs)
+        nobody = trial.NOBODY if only_sandboxes else ""
+        own = request.user.email or nobody  # type: ignore[union-attr]
+        sender = request.POST.get("sender", own).strip() or nobody
+        recipient = request.POST.get("recipient", own).strip() or nobody
         told, errors = [], []
         if request.method == "POST" and configs:
             errors = [_not_an_address(address) for address in (sender, recipient) if not _is_address(address)]
@@ -346,7 +349,7 @@ def _possible(account: Account, candidate: Candidate) -> list[Action]:
         "automatic": mode != BreakerMode.AUTO,
         "probe": mode == BreakerMode.AUTO and candidate.breaker.state == BreakerState.OPEN,
         "disable": account.enabled,
-        "enable": not account.enabled,
+        "enable": not account.enabled and registry.is_used(account),
         "delete": account.source == AccountSource.DATABASE
         or (account.source == AccountSource.ENVIRONMENT and not candidate.configured),
     }

@@ -14,6 +14,12 @@ from providers.sandbox import mailbox
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def served_once():
+    """Accounts as a server finds or makes them when it starts."""
+    registry.candidates()
+
+
 def _run(*words):
     """Exit code, and what was written; nobody sits at the terminal."""
     out = io.StringIO()
@@ -90,7 +96,7 @@ def test_a_test_through_a_real_account_needs_an_address():
 
     code, text = _run("providers", "test", "olympus")
 
-    assert (code, text) == (2, "Say who gets the test mail: --to you@example.com.")
+    assert (code, text) == (2, "Say who gets the test email: --to you@example.com.")
 
 
 def test_a_breaker_is_forced_and_given_back():
@@ -110,7 +116,7 @@ def test_an_account_is_disabled_and_enabled():
     assert _run("providers", "disable", "sandbox-a", "--yes", "--why", "the bill is unpaid")[0] == 0
     assert BreakerChange.objects.latest("id").what == "disabled, “the bill is unpaid”"
     assert not Account.objects.get(name="sandbox-a").enabled
-    assert _json("providers", "enable", "sandbox-a") == [{"account": "sandbox-a", "enabled": True}]
+    assert _json("providers", "enable", "sandbox-a") == [{"account": "sandbox-a", "enabled": True, "changed": True}]
     assert Account.objects.get(name="sandbox-a").enabled
 
 
@@ -204,3 +210,137 @@ def test_a_dry_run_of_the_sandbox_changes_nothing():
     assert _run("sandbox", "set", "sandbox-a", "lose", "--dry-run")[1].startswith("Would tell sandbox-a")
     assert _run("sandbox", "clear", "--dry-run")[1].startswith("Would tell to behave")
     assert SandboxFault.objects.get().kind == "hang"
+
+
+READING = [
+    ("providers", "list"),
+    ("providers", "test", "hades"),
+    ("providers", "test", "sandbox-a"),
+    ("sandbox", "list"),
+    ("stats",),
+    ("mails",),
+]
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_a_reading_command_with_a_variable_of_its_own_writes_nothing(words, settings):
+    before = list(Account.objects.values())
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox:"}
+
+    code, text = _run(*words)
+
+    assert (code, list(Account.objects.values())) == (0, before), text
+
+
+@pytest.mark.parametrize("words", [("providers", "list"), ("stats",), ("mails",), ("sandbox", "list")], ids=" ".join)
+def test_a_reading_command_makes_no_account_where_there_is_none(words):
+    Account.objects.all().delete()
+
+    assert _run(*words)[0] == 0
+    assert not Account.objects.exists()
+
+
+def test_an_account_of_this_terminal_alone_is_shown_as_not_stored(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox:"}
+
+    row = next(row for row in _json("providers", "list") if row["name"] == "hades")
+
+    assert (row["source"], row["state"]) == ("this terminal", "not stored")
+    code, text = _run("providers", "enable", "hades")
+    assert (code, text) == (2, "'hades' is known to this terminal only. Store it first: manage.py providers add hades")
+    assert "Store it: manage.py providers add hades" in _run("providers", "test", "hades")[1]
+
+
+def test_an_account_is_added_from_this_terminals_variable_and_removed_again(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sendgrid://:SG.thunderbolt@?region=eu&weight=3"}
+
+    code, text = _run("providers", "add", "hades")
+
+    assert code == 0
+    assert "The default sandboxes are out of use from now on." in text
+    stored = Account.objects.get(name="hades")
+    assert (stored.source, stored.weight) == ("database", 3)
+    assert registry.options_of(stored)["api_key"] == "SG.thunderbolt"
+    settings.MERCURY_ENVIRONMENT = {}
+    assert [one.config.name for one in registry.candidates() if one.enabled] == ["hades"]
+
+    code, text = _run("providers", "remove", "hades", "--yes")
+
+    assert code == 0
+    assert not Account.objects.filter(name="hades").exists()
+    assert "No account can take email now" in text
+    assert _run("providers", "enable", "sandbox-a")[0] == 0
+    assert [one.config.name for one in registry.candidates() if one.enabled] == ["sandbox-a"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("hades",), "Give its URL, or set PROVIDER_HADES in this terminal."),
+        (("hades", "pigeon://x"), "unknown scheme 'pigeon'"),
+        (("hades", "sendgrid://"), "PROVIDER_HADES"),
+        (("sandbox-a", "sandbox:"), "'sandbox-a' is taken"),
+    ],
+)
+def test_what_is_no_account_is_not_added(words, said):
+    before = Account.objects.count()
+
+    code, text = _run("providers", "add", *words)
+
+    assert code == 2
+    assert said in text
+    assert Account.objects.count() == before
+
+
+def test_an_account_from_standard_input_is_added(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("sandbox:\n"))
+
+    assert _run("providers", "add", "hades", "-")[0] == 0
+    assert Account.objects.filter(name="hades", kind="sandbox").exists()
+
+
+def test_enabling_a_default_sandbox_that_others_keep_out_of_use_is_refused():
+    _run("providers", "disable", "sandbox-a", "--yes")
+    registry.register("olympus", "sandbox", {}, by="zeus")
+
+    code, text = _run("providers", "enable", "sandbox-a")
+
+    assert code == 2
+    assert "is used only while no other account exists" in text
+    assert not Account.objects.get(name="sandbox-a").enabled
+
+
+def test_what_still_stops_an_enabled_account_is_said():
+    registry.register("olympus", "sandbox", {}, weight=0, by="zeus")
+    _run("providers", "breaker", "olympus", "open", "--yes")
+
+    _, text = _run("providers", "enable", "olympus")
+
+    assert "olympus is enabled, as it was before." in text
+    assert "its breaker is forced open" in text
+    assert "olympus has the weight 0" in text
+
+
+def test_a_removed_account_of_the_environment_is_said_to_come_back(settings):
+    settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox:"}
+    registry.candidates()
+
+    _, text = _run("providers", "remove", "hades", "--yes")
+
+    assert "hades is deleted. A server or worker that still has PROVIDER_HADES stores it again at once" in text
+    assert not Account.objects.filter(name="hades").exists()
+    assert "hades" in [one.config.name for one in registry.candidates()]  # this process serves, with the variable
+
+
+def test_a_fault_of_a_sandbox_out_of_use_is_said_to_be_without_effect():
+    registry.register("olympus", "sandbox", {}, by="zeus")
+
+    assert "other accounts exist" in _run("sandbox", "set", "sandbox-a", "hang")[1]
+
+
+def test_a_default_sandbox_is_not_removed_and_a_dry_run_says_so():
+    for options in (["--yes"], ["--dry-run"]):
+        code, text = _run("providers", "remove", "sandbox-a", *options)
+
+        assert code == 2
+        assert "is there because no other account is" in text

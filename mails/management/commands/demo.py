@@ -63,6 +63,7 @@ class Command(commands.MercuryCommand):
 
 def _two_sandboxes() -> tuple[Account, Account]:
     """Two sandbox accounts, if mails can go nowhere else."""
+    registry.sync()
     used = [candidate for candidate in registry.candidates() if candidate.enabled and candidate.configured]
     others = [candidate.config.name for candidate in used if candidate.config.kind != "sandbox"]
     if others:

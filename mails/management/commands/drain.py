@@ -16,6 +16,7 @@ from mercury.lib.commands import Bar, Exit
 class Command(commands.MercuryCommand):
     """Drain lanes in the foreground."""
 
+    serves = True
     help = (
         "Send what is due, in the foreground, until Ctrl-C; it lets the calls under way end. "
         "Any number of drains may run at once."

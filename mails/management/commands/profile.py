@@ -20,6 +20,7 @@ from mercury.lib.commands import Exit
 class Command(commands.MercuryCommand):
     """Serve under a profiler."""
 
+    serves = True
     help = "Serve on 127.0.0.1 under a profiler, one request at a time, and print what each spent its time on."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 class Command(commands.MercuryCommand):
     """An RQ worker that also looks into the database every two seconds, so that it does without Redis."""
 
+    serves = True
     help = (
         "Send mails until told to stop. Answers wake-ups through Redis and looks into the database every 2 s by itself. "
         "Each minute it logs what it did. "

@@ -1,15 +1,18 @@
-"""`manage.py providers`: the accounts that mails leave by."""
+"""`manage.py providers`: the accounts that email leaves through."""
 
+import sys
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
 from mercury.lib import commands, database_clock
 from mercury.lib.commands import Exit
-from providers import circuit_breaker, registry, trial
-from providers.models import Account, BreakerMode
+from providers import circuit_breaker, environment, registry, trial
+from providers.account import AccountConfig
+from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted
-from providers.registry import Candidate
+from providers.registry import AccountFixed, AccountInvalid, Candidate
 
 BY = "command line"
 COLUMNS = {
@@ -23,13 +26,19 @@ COLUMNS = {
     "rate": "Rate",
 }
 TONES = {"in use": "ok", "closed": "ok", "half-open": "waiting", "open": "bad", "disabled": "waiting"}
-NOBODY = "somebody@example.com"
+NONE_STORED = (
+    "No account is stored yet. A server or worker stores those of its environment when it starts, or two sandboxes "
+    "where it has none. One from here: manage.py providers add NAME URL"
+)
 
 
 class Command(commands.MercuryCommand):
-    """List and test accounts, force their breakers, enable and disable them."""
+    """List, test, add and remove accounts, force their breakers, enable and disable them."""
 
-    help = "Provider accounts: what each does now, and what you want of it."
+    help = (
+        "Provider accounts: what each does now, and changes to them. A PROVIDER_ variable of this terminal stores "
+        "nothing; `add` does."
+    )
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,9 +46,21 @@ class Command(commands.MercuryCommand):
         words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
         commands.subcommand(words, "list", "Show all accounts with their breakers.")
 
-        test = commands.subcommand(words, "test", "Send a test mail straight through one account.", makes_changes=True)
+        add = commands.subcommand(words, "add", "Store an account, its options encrypted.", makes_changes=True)
+        add.add_argument("name", help="A name of your own, such as mailgun-eu.")
+        add.add_argument(
+            "url",
+            nargs="?",
+            help="As in a PROVIDER_ variable; - reads it from standard input. Default: this terminal's variable of "
+            "that name, which keeps the key out of the list of processes.",
+        )
+
+        remove = commands.subcommand(words, "remove", "Delete an account and its history.", makes_changes=True)
+        remove.add_argument("name", help="The account, as `list` shows it.")
+
+        test = commands.subcommand(words, "test", "Send a test email straight through one account.", makes_changes=True)
         test.add_argument("name", help="The account, as `list` shows it.")
-        test.add_argument("--to", metavar="ADDRESS", help="Who gets it; only a sandbox does without.")
+        test.add_argument("--to", metavar="ADDRESS", help="Who gets it; a sandbox needs none.")
         test.add_argument("--from", dest="sender", metavar="ADDRESS", help="Who sends it. Default: the same address.")
 
         breaker = commands.subcommand(words, "breaker", "Force a breaker, or let it decide.", makes_changes=True)
@@ -47,26 +68,36 @@ class Command(commands.MercuryCommand):
         breaker.add_argument("mode", choices=BreakerMode.values, help="open: no calls; closed: all; auto: as it finds.")
         breaker.add_argument("--why", default="", metavar="TEXT", help="For the account's history.")
 
-        for word, text in {"enable": "Let an account be drawn again.", "disable": "Draw an account no more."}.items():
+        for word, text in {
+            "enable": "Let an account be chosen again.",
+            "disable": "Choose an account no more.",
+        }.items():
             switch = commands.subcommand(words, word, text, makes_changes=True)
             switch.add_argument("name", help="The account, as `list` shows it.")
             switch.add_argument("--why", default="", metavar="TEXT", help="For the account's history.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Do what the word says."""
-        words = {"list": _list, "test": _test, "breaker": _breaker, "enable": _switch, "disable": _switch}
-        return words[options["word"]](out, options)
+        words = {
+            "list": _list,
+            "add": _add,
+            "remove": _remove,
+            "test": _test,
+            "breaker": _breaker,
+            "enable": _switch,
+            "disable": _switch,
+        }
+        try:
+            return words[options["word"]](out, options)
+        except (AccountFixed, AccountInvalid, ImproperlyConfigured) as refused:
+            raise CommandError(str(refused), returncode=Exit.WRONG_USE) from None
 
 
 def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    candidates = registry.candidates()
     sources = dict(Account.objects.values_list("name", "source"))
-    out.rows(
-        [_row(candidate, sources.get(candidate.config.name, "")) for candidate in candidates],
-        columns=COLUMNS,
-        empty="No account.",
-        tones=TONES,
-    )
+    rows = [_row(candidate, sources.get(candidate.config.name, "")) for candidate in registry.candidates()]
+    rows += [_unstored_row(config) for config in registry.unstored().values()]
+    out.rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
 
 
@@ -84,28 +115,110 @@ def _row(candidate: Candidate, source: str) -> dict[str, object]:
     }
 
 
+def _unstored_row(config: AccountConfig) -> dict[str, object]:
+    return {
+        "name": config.name,
+        "kind": config.kind,
+        "source": "this terminal",
+        "state": "not stored",
+        "breaker": "",
+        "says": f"the server does not have it; store it: providers add {config.name}",
+        "weight": config.weight,
+        "rate": f"{config.rate:g}/s" if config.rate else "",
+    }
+
+
 def _state(candidate: Candidate) -> str:
     if not candidate.configured:
         return "not configured here"
     return "in use" if candidate.enabled else "disabled"
 
 
+def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    name = options["name"]
+    config = _typed(name, options["url"])
+    if options["dry_run"]:
+        out.say(f"Would add {name}, an account of kind {config.kind}.")
+        out.document({"account": name, "kind": config.kind})
+        return None
+    had_only_sandboxes = not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
+    account = registry.register(
+        name,
+        config.kind,
+        {option: value for option, value in config.options.items() if value not in (None, "")},
+        weight=config.weight,
+        rate=config.rate,
+        trust_500=config.trust_500,
+        by=BY,
+    )
+    more = " The default sandboxes are out of use from now on." if had_only_sandboxes else ""
+    out.say(f"{name} is added and takes email from now on.{more}", tone="ok")
+    out.say(f"See whether it works: manage.py providers test {name}{_to(config.kind)}")
+    out.document({"account": account.name, "kind": config.kind, "enabled": account.enabled})
+    return None
+
+
+def _to(kind: str) -> str:
+    return "" if kind == "sandbox" else " --to you@example.com"
+
+
+def _typed(name: str, url: str | None) -> AccountConfig:
+    """The account as it was typed: a URL, one from standard input, or this terminal's variable."""
+    if url is None:
+        config = registry.from_environment().get(name)
+        if config is None:
+            variable = environment.variable_of(name)
+            raise CommandError(
+                f"Give its URL, or set {variable} in this terminal. docs/providers.md lists the URLs.",
+                returncode=Exit.WRONG_USE,
+            )
+        return config
+    return environment.parse_one(name, sys.stdin.readline().strip() if url == "-" else url)
+
+
+def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    account = Account.objects.get(pk=_found(options["name"]).id)
+    name, variable = account.name, environment.variable_of(account.name)
+    from_environment = account.source == AccountSource.ENVIRONMENT
+    comes_back = (
+        f" A server or worker that still has {variable} stores it again at once: unset the variable and restart first."
+        if from_environment
+        else ""
+    )
+    registry.check_removable(account)
+    if options["dry_run"]:
+        out.say(f"Would delete {name} with its breaker and history.{comes_back}")
+        out.document({"account": name})
+        return None
+    if not out.ask(f"Delete {name} with its breaker and history? Emails and events keep its name.{comes_back}"):
+        return Exit.FAILED
+    registry.remove(account)
+    out.say(f"{name} is deleted.{comes_back}", tone="ok")
+    if not any(candidate.usable for candidate in registry.candidates()):
+        out.say("No account can take email now: it is accepted and waits. Add one, or enable a sandbox: ", tone="bad")
+        out.say("  manage.py providers enable sandbox-a")
+    out.document({"account": name, "deleted": True})
+    return None
+
+
 def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    candidate = _found(options["name"])
-    name, is_sandbox = candidate.config.name, candidate.config.kind == "sandbox"
-    recipient = options["to"] or (NOBODY if is_sandbox else "")
+    config = registry.unstored().get(options["name"]) or _found(options["name"]).config
+    name, is_sandbox = config.name, config.kind == "sandbox"
+    recipient = options["to"] or (trial.NOBODY if is_sandbox else "")
     if not recipient:
-        raise CommandError("Say who gets the test mail: --to you@example.com.", returncode=Exit.WRONG_USE)
+        raise CommandError("Say who gets the test email: --to you@example.com.", returncode=Exit.WRONG_USE)
     sender = options["sender"] or recipient
     if options["dry_run"]:
-        out.say(f"Would send a test mail to {recipient} through {name}.")
+        out.say(f"Would send a test email to {recipient} through {name}.")
         out.document({"account": name, "sender": sender, "recipient": recipient})
         return None
-    outcome = trial.send(candidate.config, sender=sender, recipient=recipient)
-    is_taken = isinstance(outcome, Accepted)
-    out.say(trial.words(name, outcome), tone="ok" if is_taken else "bad")
+    outcome = trial.send(config, sender=sender, recipient=recipient)
+    is_accepted = isinstance(outcome, Accepted)
+    out.say(trial.words(name, outcome), tone="ok" if is_accepted else "bad")
+    if name in registry.unstored():
+        out.say(f"The server does not have it yet. Store it: manage.py providers add {name}")
     out.document({"account": name, "outcome": type(outcome).__name__.lower(), "words": trial.words(name, outcome)})
-    return None if is_taken else Exit.FAILED
+    return None if is_accepted else Exit.FAILED
 
 
 def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
@@ -119,6 +232,8 @@ def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         return Exit.FAILED
     circuit_breaker.force(name, mode, by=BY, why=options["why"])
     out.say(f"The breaker of {name}: {mode.label.lower()}.")
+    if mode != BreakerMode.OPEN:
+        _say_why_unused(out, name)
     out.document({"account": name, "breaker": mode.value})
     return None
 
@@ -126,16 +241,35 @@ def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 def _switch(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     candidate, enabled = _found(options["name"]), options["word"] == "enable"
     name = candidate.config.name
+    account = Account.objects.get(pk=candidate.id)
     if options["dry_run"]:
         out.say(f"Would {options['word']} {name}.")
         out.document({"account": name, "enabled": enabled})
         return None
-    if not enabled and not out.ask(f"No mail will be given to {name} any more. Go on?"):
+    if not enabled and not out.ask(f"No email will be given to {name} any more. Go on?"):
         return Exit.FAILED
-    registry.update(Account.objects.get(pk=candidate.id), enabled=enabled, by=BY, why=options["why"])
-    out.say(f"{name} is {'enabled' if enabled else 'disabled'}.")
-    out.document({"account": name, "enabled": enabled})
+    changed = account.enabled != enabled
+    registry.update(account, enabled=enabled, by=BY, why=options["why"])
+    out.say(f"{name} is {'enabled' if enabled else 'disabled'}{'' if changed else ', as it was before'}.")
+    if enabled:
+        _say_what_still_stops(out, candidate)
+    out.document({"account": name, "enabled": enabled, "changed": changed})
     return None
+
+
+def _say_what_still_stops(out: commands.Output, candidate: Candidate) -> None:
+    """Tell why an account that is enabled still takes nothing."""
+    name = candidate.config.name
+    if not candidate.configured:
+        out.say(f"This terminal does not have its options: a server without them cannot use {name}.", tone="waiting")
+    if candidate.breaker.mode == BreakerMode.OPEN:
+        out.say(f"It takes no email: its breaker is forced open. manage.py providers breaker {name} auto", tone="bad")
+    _say_why_unused(out, name)
+
+
+def _say_why_unused(out: commands.Output, name: str) -> None:
+    if why := registry.why_unused(Account.objects.get(name=name)):
+        out.say(f"It takes no email: {why}.", tone="waiting")
 
 
 def _found(name: str) -> Candidate:
@@ -143,5 +277,10 @@ def _found(name: str) -> Candidate:
     for candidate in candidates:
         if candidate.config.name == name:
             return candidate
-    known = ", ".join(candidate.config.name for candidate in candidates)
+    if name in registry.unstored():
+        raise CommandError(
+            f"'{name}' is known to this terminal only. Store it first: manage.py providers add {name}",
+            returncode=Exit.WRONG_USE,
+        )
+    known = ", ".join(candidate.config.name for candidate in candidates) or "none"
     raise CommandError(f"There is no account '{name}'. Known: {known}.", returncode=Exit.WRONG_USE)

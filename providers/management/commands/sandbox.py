@@ -45,7 +45,8 @@ class Command(commands.MercuryCommand):
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Do what the word says."""
-        registry.candidates()
+        if options["word"] == "set" and not options["dry_run"]:
+            registry.sync()
         words = {"set": _set, "clear": _clear, "list": _list, None: _list}
         return words[options["word"]](out, options)
 
@@ -54,7 +55,7 @@ def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     out.rows(
         [_row(account) for account in Account.objects.filter(kind="sandbox")],
         columns=COLUMNS,
-        empty="There is no sandbox account. PROVIDER_TRY=sandbox:// makes one.",
+        empty="There is no sandbox account. Add one: manage.py providers add try sandbox://",
     )
     return None
 
@@ -84,6 +85,8 @@ def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         out.say(f"Would tell {account.name} for {how_long}: {fault}.")
     else:
         out.say(f"{account.name} is told for {how_long}: {fault}.")
+    if why := registry.why_unused(account):
+        out.say(f"No email will notice: {why}.", tone="waiting")
     out.document({"account": account.name, "fault": str(fault), "until": fault.until})
     return None
 
