@@ -22,8 +22,8 @@ from providers.outcomes import Fault
 RATES = (10, 100)  # mails a second
 OUTAGES = {"5 min": 300, "1 h": 3600}  # seconds
 WORKERS = (1, 2, 4)
-BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2), dt.timedelta(minutes=10), dt.timedelta(hours=1))
-ROUNDS = 5
+BACKOFF = tuple(dt.timedelta(minutes=minutes) for minutes in (0.5, 2, 10, 30, 60, 120))
+EXPIRY = 3 * 86_400.0  # seconds
 TICK = 0.1  # seconds of the first simulation
 
 
@@ -66,17 +66,16 @@ class Rounds:
 
     sent_at: list[float] = field(default_factory=list)
     rounds: int = 0
-    discarded: int = 0
     busiest: int = 0  # mails that were due in one second, at most
 
 
 def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
     """Mails come for the length of the outage; each is asked for again when its back-off is over."""
-    due = [(at / rate, 1) for at in range(rate * outage)]
+    due = [(came / rate, 1, came / rate) for came in range(rate * outage)]
     heapq.heapify(due)
     found, seconds = Rounds(), Counter[int]()
     while due:
-        at, number = heapq.heappop(due)
+        at, number, came = heapq.heappop(due)
         found.rounds += 1
         if number > 1:
             seconds[int(at)] += 1
@@ -86,16 +85,17 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
         step = policy.when_no_account_is_left(
             faults=[Fault.PROVIDER],
             round_number=number,
-            rounds=ROUNDS,
+            attempts=number,
+            time_left=EXPIRY - (at - came),
             backoff=BACKOFF,
             account_free_in=None,
             jitter=draw.uniform(-1, 1),
         )
         match step:
             case policy.Wait(seconds=wait):
-                heapq.heappush(due, (at + wait, number + 1))
-            case policy.Discard():
-                found.discarded += 1
+                heapq.heappush(due, (at + wait, number + 1, came))
+            case policy.Discard(info):
+                raise SystemExit(f"A deferral ends with the email's time alone, not so: {info}.")
     found.busiest = max(seconds.values())
     return found
 
@@ -108,7 +108,7 @@ def print_rounds(rate: int, words: str, outage: int, seed: int) -> None:
     p50, p99 = (sent[min(len(sent) - 1, len(sent) * part // 100)] for part in (50, 99))
     print(
         f"{words:5} of refusals, {rate:3} mails/s, no breaker: {found.rounds / mails:4.2f} rounds a mail,"
-        f" at most {found.busiest / rate:3.1f} x the rate due again in a second; {found.discarded} discarded;"
+        f" at most {found.busiest / rate:3.1f} x the rate due again in a second;"
         f" sent after its end: half within {p50 / 60:4.1f} min, 99 % within {p99 / 60:4.1f}, the last after {sent[-1] / 60:4.1f}"
     )
 

@@ -24,7 +24,7 @@ LEGS = ("embedded", "full")
 KEEP = 200_000  # mails that a local provider remembers
 INJECT = ROOT / "faults" / "inject"  # holds the sitecustomize that plants bugs
 # Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
-SETTINGS = {"MERCURY_BACKOFF": "1s,2s,5s,10s", "MERCURY_ROUNDS": "50", "LOG_LEVEL": "WARNING"}
+SETTINGS = {"MERCURY_RETRY_BACKOFF": "1s,2s,5s,10s", "LOG_LEVEL": "WARNING"}
 SHORT: dict[str, Any] = {"MERCURY_DEADLINE": "3s", "MERCURY_LEASE": "33s"}  # with --short
 
 

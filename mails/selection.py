@@ -80,7 +80,7 @@ def where(mail: Mail) -> str:
     """Where the mail stands, as the middle of a sentence."""
     if mail.status == Status.HELD:
         return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
-    words = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}.get(
+    words = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "deferred"}.get(
         Status(mail.status), mail.get_status_display().lower()
     )
     if mail.text_removed_at:

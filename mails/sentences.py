@@ -72,7 +72,7 @@ class Entry:
     icon: str = "note"
     considered: tuple[Considered, ...] = ()
     blob: str = ""
-    new_round: str = ""  # "Round 2 of 5" where a round begins with this step
+    new_round: str = ""  # "Round 2" where a round begins with this step
 
     @property
     def sentence(self) -> str:
@@ -261,12 +261,12 @@ def _retry(mail: Mail, blob: Blob) -> Entry:
         parts = (f"{service} is out for this round",) if service else ("Another account is asked",)
         return Entry("Next provider at once", parts=parts, tone="waiting", icon="again")
     at, wait = blob.moment("next_attempt_at"), blob.number("wait_s")
-    words = "No account is left in this round"
+    words = "No account can take it for now"
     if at:
-        words += f"; the next begins at {clock(at)}"
+        words += f"; next try at {clock(at)}"
     if wait is not None:
         words += f", after {durations.words(wait)}"
-    return Entry("Next round later", parts=(words,), tone="waiting", icon="again")
+    return Entry("Deferred", parts=(words,), tone="waiting", icon="again")
 
 
 def _discarded(mail: Mail, blob: Blob) -> Entry:

@@ -8,7 +8,7 @@ class Status(TextChoices):
 
     QUEUED = "queued", "Queued"  # stored, waits for a worker
     SENDING = "sending", "Sending"  # handed to a provider, no answer yet: a crash leaves a doubt
-    WAITING = "waiting", "Waiting to retry"  # every account refused for now; due again at next_attempt_at
+    WAITING = "waiting", "Deferred"  # every account refused for now; due again at next_attempt_at
     HELD = "held", "Held"  # must not be sent without evidence or a person; HoldReason says why
     DONE = "done", "Sent"  # a provider took it
     DISCARDED = "discarded", "Discarded"  # no account would take it

@@ -10,8 +10,6 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from django.conf import settings
-
 from mails import stops
 from mails.models import Attempt, Content, Event, Mail, Recipient
 from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, clock, tell
@@ -78,7 +76,7 @@ class Round:
 
     @property
     def title(self) -> str:
-        """Its name and what came of it: `Round 1 of 5 · 11 events · Refused by olympus · Refused by hades`."""
+        """Its name and what came of it: `Round 1 · 11 events · Refused by olympus · Refused by hades`."""
         ends = [entry.title for entry in self.entries if entry.event in _ENDS]
         return " · ".join(
             [self.entries[0].new_round, f"{len(self.entries)} events", *ends[:4], *["…"][: len(ends) > 4]]
@@ -140,7 +138,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         mail=mail,
         badge=badge(mail),
         verdict=verdict(mail, now, stop),
-        facts=facts(mail, events, attempts, now, rounds=settings.MERCURY_ROUNDS, usual=usual),
+        facts=facts(mail, events, attempts, now, usual=usual),
         spans=spans(mail, events, attempts, now),
         entries=entries(mail, events, now, stop),
         recipients=list(Recipient.objects.filter(mail=mail).order_by("id")),
@@ -180,7 +178,7 @@ def _plain_badge(mail: Mail) -> Badge:
             return Badge("Sending", "active", "plane", "A worker has it; no provider has answered yet.")
         case Status.WAITING:
             return Badge(
-                "Waiting to retry", "waiting", "again", "No account could take it for now; it is tried again by itself."
+                "Deferred", "waiting", "again", "No account could take it for now; it is tried again until it expires."
             )
         case Status.HELD:
             return _held_badge(mail.reason_code)
@@ -223,9 +221,8 @@ def _standing(mail: Mail, now: dt.datetime) -> str:
             wish = _WISHES.get(Blob(mail.wish).text("action"), "")
             return f"Handed to {provider or 'a provider'}, which has not answered yet.{wish}"
         case Status.WAITING:
-            when = f" at {clock(mail.next_attempt_at)}" if mail.next_attempt_at else ""
             because = f"; the last fault was {reason}" if reason else ""
-            return f"No account could take it for now{because}. Round {mail.round} starts{when}."
+            return f"{_next_try(mail)}. No account could take it for now{because}."
         case Status.HELD:
             return _plain_badge(mail).help + (f" Last at {provider}." if provider else "")
         case Status.DONE:
@@ -238,6 +235,13 @@ def _standing(mail: Mail, now: dt.datetime) -> str:
             return f"Taken back {took} after it was accepted."
         case _:
             return "It failed validation and was never queued; the BAD REQUEST event names each fault."
+
+
+def _next_try(mail: Mail) -> str:
+    at = mail.next_attempt_at
+    if at is None:
+        return "Deferred"
+    return f"Deferred, expires at {clock(at)}" if at >= mail.expires_at else f"Deferred, next try at {clock(at)}"
 
 
 def _doubt(mail: Mail) -> str:
@@ -270,7 +274,6 @@ def facts(
     attempts: Sequence[Attempt],
     now: dt.datetime,
     *,
-    rounds: int,
     usual: Usual = UNKNOWN_USUAL,
 ) -> list[Fact]:
     """Five figures: accepted, waited in queue, at providers, attempts, and the total or the time so far."""
@@ -290,7 +293,7 @@ def facts(
             f"lane {mail.lane}" + (f", median {durations.words(usual.wait)}" if usual.wait is not None else ""),
         ),
         Fact("At providers", _duration(at_providers, goes_on=calling), _provider_note(mail, attempts)),
-        Fact("Attempts", str(len(attempts)), f"round {mail.round} of {rounds}"),
+        Fact("Attempts", str(len(attempts)), f"round {mail.round}"),
         _total(mail, events, now, usual),
     ]
 
@@ -420,8 +423,7 @@ def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop = 
         )
         round_now = blob.number("round") if event.event in _ROUND_BEGINS else None
         if round_now is not None and round_now != round_before:
-            rounds = blob.number("rounds")
-            entry = replace(entry, new_round=f"Round {round_now:.0f}" + (f" of {rounds:.0f}" if rounds else ""))
+            entry = replace(entry, new_round=f"Round {round_now:.0f}")
             round_before = round_now
         told.append(entry)
     under_way = _under_way(mail, events, now, stop)
@@ -449,8 +451,8 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop
             return _answer_awaited(mail, events, now)
         case Status.WAITING:
             at, left = mail.next_attempt_at, _due_in(mail, now)
-            parts = (f"At {clock(at)}, in ", Passing.of(-left)) if at and left is not None else ()
-            return Entry(f"Waiting for round {mail.round}", parts=parts, tone="waiting", icon="clock")
+            parts = ("In ", Passing.of(-left)) if at and left is not None else ()
+            return Entry(_next_try(mail), parts=parts, tone="waiting", icon="clock")
         case Status.HELD:
             return Entry(
                 "Waiting for evidence" if mail.reason_code == HoldReason.UNKNOWN else "Waiting for an operator",

@@ -3,7 +3,6 @@
 import uuid
 from typing import cast
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
@@ -150,7 +149,6 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         "story": story,
         "preview": message.shown(mail, recipients=story.addresses, text=story.text),
         "images_on": request.GET.get("images") == "on",
-        "rounds": settings.MERCURY_ROUNDS,
         "section": "mails",
     }
     return render(request, "mails/mail.html", context)

@@ -165,8 +165,7 @@ RQ_QUEUES = {
 # Sending
 
 MERCURY_POLICY = env.read("MERCURY_POLICY", str, "at-least-once")
-MERCURY_ROUNDS = env.read("MERCURY_ROUNDS", whole(1), "5")
-MERCURY_BACKOFF = tuple(env.read("MERCURY_BACKOFF", some(duration, "30s,2m"), "30s,2m,10m,1h"))
+MERCURY_RETRY_BACKOFF = tuple(env.read("MERCURY_RETRY_BACKOFF", some(duration, "30s,2m"), "30s,2m,10m,30m,1h,2h"))
 MERCURY_PLACES = env.read("MERCURY_PLACES", whole(1), "256")
 MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", duration, "20s")
 MERCURY_CONNECT_TIMEOUT = env.read(

@@ -13,7 +13,7 @@ PERIOD, PERIOD_IN_CI = 10.0, 1.0  # seconds that a breaker is open before the fi
 OPENING = 1.0  # seconds in which calls that were planned before a breaker opened may still begin
 DRAINED = 60.0  # seconds
 WRITES = 2.0  # rows a mail
-AS_IT_COMES = {"MERCURY_BACKOFF": "30s,2m,10m,1h", "MERCURY_ROUNDS": "5"}
+AS_IT_COMES = {"MERCURY_RETRY_BACKOFF": "30s,2m,10m,30m,1h,2h"}
 # What intake writes: a mail with its text, recipient, idempotency key and first events.
 AT_INTAKE = ("NEW", "ACCEPTED", "ENQUEUE")
 ROWS_AT_INTAKE = 4

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
@@ -144,7 +143,6 @@ class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at r
             "reasons_open": True,
             "list_query": request.GET.get("list", ""),
             "neighbours": _neighbours(mail, QueryDict(request.GET.get("list", ""))),
-            "rounds": settings.MERCURY_ROUNDS,
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/mails/mail/change_form.html", context)

@@ -82,8 +82,7 @@ def terms_from_settings(worker: str) -> Terms:
         worker=worker,
         deadline=settings.MERCURY_DEADLINE.total_seconds(),
         lease=settings.MERCURY_LEASE,
-        rounds=settings.MERCURY_ROUNDS,
-        backoff=settings.MERCURY_BACKOFF,
+        backoff=settings.MERCURY_RETRY_BACKOFF,
     )
 
 

@@ -10,9 +10,12 @@ from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
 TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RECIPIENT, Fault.RATE, Fault.PROVIDER, Fault.LOCAL})
-# These use up no round: nobody has looked at the email yet.
+# These begin no new round, so the wait does not grow: nobody has looked at the email yet.
 POSTPONING = frozenset({Fault.RATE, Fault.LOCAL})
 JITTER = 0.2  # of a back-off, up or down, so that mails that failed together do not come back together
+LAST_TRY = 60.0  # seconds before an email expires: time enough for one more call
+MANY_ATTEMPTS = 1000  # calls of one email: from then on it is tried …
+RARELY = 3600.0  # … once an hour at most, however short the back-off is, so that its timeline stays readable
 POISON_CLAIMS = LAST_CHANCE + 1  # hand-overs that ended without a close
 
 
@@ -43,7 +46,7 @@ NextStep = Done | GoOn | Hold
 class Wait:
     """Not now: due again in `seconds`.
 
-    `afresh`: all accounts may be asked again then. `new_round`: that uses up one round.
+    `afresh`: all accounts may be asked again then. `new_round`: that is a new round, with a longer wait after it.
     """
 
     seconds: float
@@ -81,29 +84,39 @@ def when_no_account_is_left(
     *,
     faults: Sequence[str],
     round_number: int,
-    rounds: int,
+    attempts: int,
+    time_left: float,
     backoff: Sequence[dt.timedelta],
     account_free_in: float | None,
     jitter: float,
 ) -> Wait | Discard:
-    """What follows when no account can be asked now.
+    """Return what follows when no account can be asked now: only the message's own fault ends an email before its time.
 
-    `faults`: kinds of fault seen in this round; the mildest decides. `account_free_in`: seconds until an account that
-    has not been asked in this round may take mails again, None if there is none. `jitter`: drawn from [-1, 1].
+    `faults`: kinds of fault seen in this round; the mildest decides. `attempts`: calls so far. `time_left`: seconds
+    until the email expires. `account_free_in`: seconds until an account that has not been asked in this round may take
+    email again, None if there is none. `jitter`: drawn from [-1, 1].
     """
     transient = any(fault in TRANSIENT for fault in faults)
     if account_free_in is not None and not transient:
         return Wait(max(account_free_in, 0.0) + abs(jitter), new_round=False, afresh=False)
     if not faults:
         return Wait(60.0 * (1 + JITTER * jitter), new_round=False, afresh=False)
-    if POSTPONING.issuperset(faults):
-        return Wait(backoff[0].total_seconds() * (1 + JITTER * jitter), new_round=False, afresh=True)
     if not transient:
         return Discard("every account refused the mail itself")
-    if round_number >= rounds:
-        return Discard(f"all {rounds} rounds are used up")
-    wait = backoff[min(round_number, len(backoff)) - 1].total_seconds()
-    return Wait(wait * (1 + JITTER * jitter), new_round=True, afresh=True)
+    postponed = POSTPONING.issuperset(faults)
+    wait = backoff[0 if postponed else min(round_number, len(backoff)) - 1].total_seconds()
+    if attempts >= MANY_ATTEMPTS:
+        wait = max(wait, RARELY)
+    wait = _before_the_end(wait * (1 + JITTER * jitter), time_left)
+    return Wait(wait, new_round=not postponed, afresh=True)
+
+
+def _before_the_end(wait: float, time_left: float) -> float:
+    """Return the wait, cut so that the last try comes just before the email expires instead of never."""
+    last = time_left - LAST_TRY
+    if wait <= last:
+        return wait
+    return last if last >= LAST_TRY else time_left
 
 
 def is_providers_fault(outcome: Outcome) -> bool:

@@ -44,7 +44,6 @@ class Terms:
     worker: str  # whose steps they are
     deadline: float  # seconds, of one call
     lease: dt.timedelta
-    rounds: int
     backoff: Sequence[dt.timedelta]
 
 
@@ -117,7 +116,6 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, i
         "worker": terms.worker,
         "waited_ms": max(0, round(waited.total_seconds() * 1000)),
         "round": mail.state.round,
-        "rounds": terms.rounds,
         "lease_until": _iso(state.lease_expires_at),
     }
     event = EventDraft(EventName.DEQUEUE, Actor.DISPATCHER, now_ns, blob)
@@ -196,7 +194,8 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
     follows = policy.when_no_account_is_left(
         faults=draft.state.faults,
         round_number=draft.state.round,
-        rounds=terms.rounds,
+        attempts=draft.state.attempt_count,
+        time_left=(draft.mail.expires_at - now).total_seconds(),
         backoff=terms.backoff,
         account_free_in=(free_at - now).total_seconds() if free_at else None,
         jitter=jitter,

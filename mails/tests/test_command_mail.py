@@ -17,7 +17,7 @@ def test_a_mail_is_shown_with_its_verdict_its_timeline_and_the_reasons(olympus, 
     ran = run("mail", str(mail.pk))
 
     assert ran.code == 0
-    assert ran.out.startswith("Waiting to retry. ")
+    assert ran.out.startswith("Deferred. ")
     assert "READY TO SEND  Chose olympus" in ran.out
     assert "left out" in ran.out
 

@@ -3,10 +3,12 @@
 import pytest
 
 from mails import house, pauses
+from mails.dispatch import sweep
 from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
 from mails.tests.commandline import run
+from mercury.lib import database_clock
 from mercury.lib.commands import Exit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,9 +98,19 @@ def discarded(account, status, **changes):
     return mail
 
 
-def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sake(olympus, settings):
-    settings.MERCURY_ROUNDS = 1
-    lost = discarded(olympus, 503)
+def expired(account, status, **changes):
+    account.refuse(status)
+    mail = a_mail(**changes)
+    drain()
+    Mail.objects.filter(pk=mail.pk).update(expires_at=database_clock.now())
+    sweep.sweep()
+    assert reloaded(mail).status == Status.EXPIRED
+    return mail
+
+
+def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sake(olympus):
+    lost = discarded(olympus, 400)
+    Mail.objects.update(fault="account", reason_code="smtp-550")
     wrong = discarded(olympus, 400)
     olympus.behave()
 
@@ -114,24 +126,22 @@ def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sa
     assert run("reprocess", "--state", "discarded", "--reason", reason, "--yes", "--json").document["done"] == 1
 
 
-def test_reprocess_leaves_out_what_may_have_been_sent_unless_it_is_named(olympus, hades, settings):
-    settings.MERCURY_ROUNDS = 1
+def test_reprocess_leaves_out_what_may_have_been_sent_unless_it_is_named(olympus, hades):
     olympus.lose_answer()
     hades.disable()
     mail = a_mail()
     drain()
-    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.DISCARDED, True)
+    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.WAITING, True)
 
-    ran = run("reprocess", "--state", "discarded", "--yes", "--json")
+    ran = run("reprocess", "--state", "waiting", "--yes", "--json")
 
     assert ran.document["left_out_because"] == {"it may have been sent already": 1}
     assert run("reprocess", str(mail.pk), "--yes", "--json").document["done"] == 1
 
 
-def test_reprocess_via_one_account(olympus, hades, settings):
-    settings.MERCURY_ROUNDS = 1
+def test_reprocess_via_one_account(olympus, hades):
     hades.disable()
-    mail = discarded(olympus, 503)
+    mail = expired(olympus, 503)
     hades.enable()
     olympus.behave()
 

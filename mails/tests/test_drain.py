@@ -18,7 +18,8 @@ from mails.orders import Order
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib import database_clock, event_loop
-from providers.models import Breaker, BreakerState
+from providers import circuit_breaker
+from providers.models import Breaker, BreakerMode, BreakerState
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
 from providers.sending import Sender
 
@@ -125,16 +126,35 @@ def test_when_all_refuse_the_mail_waits_for_the_next_round(olympus):
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
 
 
-def test_when_all_rounds_are_used_up_the_mail_is_discarded(olympus, settings):
-    settings.MERCURY_ROUNDS = 1
+def test_a_deferred_mail_is_tried_again_at_growing_intervals_until_it_expires(olympus):
+    olympus.refuse(503)
+    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="test")
+    mail = a_mail()
+    waits = []
+    for _ in range(12):
+        drain()
+        waiting = reloaded(mail)
+        assert (waiting.status, event_names(mail)[-1]) == (Status.WAITING, "RETRY")
+        waits.append((waiting.next_attempt_at - database_clock.now()).total_seconds())
+        Mail.objects.update(next_attempt_at=database_clock.now())
+
+    assert waits[0] < 40
+    assert waits[-1] > 5000
+    assert sorted(waits[:5]) == waits[:5]
+    Mail.objects.update(expires_at=database_clock.now())
+    drain()
+    assert (reloaded(mail).status, event_names(mail)[-1]) == (Status.EXPIRED, "EXPIRED")
+
+
+def test_the_last_try_comes_just_before_the_mail_expires(olympus):
     olympus.refuse(503)
     mail = a_mail()
+    Mail.objects.update(expires_at=database_clock.now() + dt.timedelta(seconds=125), round=9)
 
     drain()
 
-    assert reloaded(mail).status == Status.DISCARDED
-    assert event_names(mail)[-2:] == ["FAILURE", "DISCARDED"]
-    assert [one.state for one in mail.recipients.all()] == [RecipientState.REFUSED]
+    left = reloaded(mail).expires_at - reloaded(mail).next_attempt_at
+    assert 59 <= left.total_seconds() <= 61
 
 
 def test_a_mail_that_every_account_refuses_for_its_own_sake_is_discarded_at_once(olympus, hades):

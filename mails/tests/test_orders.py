@@ -192,8 +192,7 @@ def test_a_mail_that_one_recipient_got_is_cancelled_for_the_others(olympus):
     }
 
 
-def test_a_discarded_mail_begins_again_with_all_accounts(olympus, settings):
-    settings.MERCURY_ROUNDS = 1
+def test_a_discarded_mail_begins_again_with_all_accounts(olympus):
     olympus.refuse(400)
     mail = a_mail()
     drain()

@@ -40,11 +40,15 @@ def test_after_a_call(outcome, policy, step):
     assert next_step(outcome, policy) == step
 
 
-def left(faults, *, round_number=1, free_in=None, jitter=0.0):
+DAY = 86_400.0
+
+
+def left(faults, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_left=3 * DAY):
     return when_no_account_is_left(
         faults=faults,
         round_number=round_number,
-        rounds=5,
+        attempts=attempts,
+        time_left=time_left,
         backoff=BACKOFF,
         account_free_in=free_in,
         jitter=jitter,
@@ -57,7 +61,7 @@ def test_the_mildest_fault_decides(fault):
 
 
 @pytest.mark.parametrize("faults", [[Fault.RATE], [Fault.LOCAL], [Fault.LOCAL, Fault.RATE]])
-def test_rate_limits_and_this_machines_trouble_alone_use_up_no_round(faults):
+def test_rate_limits_and_this_machines_trouble_alone_begin_no_round(faults):
     assert left(faults, round_number=5) == Wait(30.0, new_round=False, afresh=True)
 
 
@@ -65,7 +69,7 @@ def test_faults_of_the_message_alone_discard_it():
     assert isinstance(left([Fault.MESSAGE]), Discard)
 
 
-def test_an_account_that_was_not_asked_yet_is_waited_for_without_using_up_a_round():
+def test_an_account_that_was_not_asked_yet_is_waited_for_without_a_new_round():
     assert left([Fault.MESSAGE], free_in=26.0) == Wait(26.0, new_round=False, afresh=False)
     assert left([], free_in=26.0, jitter=-0.5) == Wait(26.5, new_round=False, afresh=False)
 
@@ -84,8 +88,22 @@ def test_jitter_is_a_fifth_of_the_wait():
     assert left([Fault.PROVIDER], jitter=-1.0) == Wait(24.0, new_round=True, afresh=True)
 
 
-def test_rounds_end():
-    assert left([Fault.PROVIDER], round_number=5) == Discard("all 5 rounds are used up")
+def test_no_count_of_rounds_ends_a_deferral():
+    assert left([Fault.PROVIDER], round_number=500) == Wait(120.0, new_round=True, afresh=True)
+
+
+@pytest.mark.parametrize(
+    ("time_left", "seconds"),
+    [(181.0, 120.0), (180.0, 120.0), (179.0, 119.0), (120.0, 60.0), (119.0, 119.0), (5.0, 5.0)],
+)
+def test_the_last_try_is_a_minute_before_the_end(time_left, seconds):
+    assert left([Fault.PROVIDER], round_number=9, time_left=time_left).seconds == seconds
+
+
+@pytest.mark.parametrize("fault", [Fault.PROVIDER, Fault.RATE])
+def test_a_mail_that_was_tried_a_thousand_times_is_tried_once_an_hour(fault):
+    assert left([fault], attempts=999).seconds == 30.0
+    assert left([fault], attempts=1000).seconds == 3600.0
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_retry_at_once_and_retry_later_read_differently():
     )
 
     assert (at_once.title, at_once.sentence) == ("Next provider at once", "olympus is out for this round")
-    assert later.title == "Next round later"
-    assert "begins at 10:14:35 UTC, after 30 s" in later.sentence
+    assert later.title == "Deferred"
+    assert "next try at 10:14:35 UTC, after 30 s" in later.sentence
 
 
 def test_done_names_who_was_refused_and_a_possible_double():
@@ -145,23 +145,23 @@ def test_offsets_count_from_the_first_event():
 
 def test_a_new_round_is_announced_once():
     events = [
-        event("DEQUEUE", {"round": 1, "rounds": 5}),
+        event("DEQUEUE", {"round": 1}),
         event("READY TO SEND", {"round": 1}, number=2),
-        event("DEQUEUE", {"round": 2, "rounds": 5}, number=3),
+        event("DEQUEUE", {"round": 2}, number=3),
     ]
 
     rounds = [entry.new_round for entry in timeline.entries(mail_in(Status.DONE), events, NOW)]
 
-    assert rounds == ["Round 1 of 5", "", "Round 2 of 5"]
+    assert rounds == ["Round 1", "", "Round 2"]
 
 
 def test_earlier_rounds_fold_and_say_what_came_of_them():
     events = [
         event("NEW"),
-        event("DEQUEUE", {"round": 1, "rounds": 5}, number=2),
+        event("DEQUEUE", {"round": 1}, number=2),
         event("FAILURE", {"service": "olympus"}, number=3),
         event("FAILURE", {"service": "hades"}, number=4),
-        event("DEQUEUE", {"round": 2, "rounds": 5}, number=5),
+        event("DEQUEUE", {"round": 2}, number=5),
         event("DONE", {"service": "hades"}, number=6),
     ]
 
@@ -172,7 +172,7 @@ def test_earlier_rounds_fold_and_say_what_came_of_them():
         (True, [2, 3, 4]),
         (False, [5, 6]),
     ]
-    assert rounds[1].title == "Round 1 of 5 · 3 events · Refused by olympus · Refused by hades"
+    assert rounds[1].title == "Round 1 · 3 events · Refused by olympus · Refused by hades"
 
 
 def test_a_mail_without_events_has_no_rounds():
@@ -184,7 +184,7 @@ def test_a_mail_without_events_has_no_rounds():
     [
         (Status.QUEUED, "", "Waiting for a worker"),
         (Status.SENDING, "", "Waiting for olympus to answer"),
-        (Status.WAITING, "", "Waiting for round 1"),
+        (Status.WAITING, "", "Deferred"),
         (Status.HELD, HoldReason.UNKNOWN, "Waiting for evidence"),
         (Status.HELD, HoldReason.POISON, "Waiting for an operator"),
     ],
@@ -207,11 +207,15 @@ def test_an_answer_that_is_awaited_shows_how_much_of_its_time_is_over():
 
 
 def test_a_mail_that_waits_counts_down_to_its_round():
-    mail = mail_in(Status.WAITING, next_attempt_at=NOW + dt.timedelta(seconds=30), round=2)
+    soon = NOW + dt.timedelta(seconds=30)
+    mail = mail_in(Status.WAITING, next_attempt_at=soon, round=2, expires_at=NOW + dt.timedelta(days=3))
 
     last = timeline.entries(mail, [event("NEW")], NOW)[-1]
 
-    assert last.sentence == "At 10:14:35 UTC, in 30 s"
+    assert (last.title, last.sentence) == ("Deferred, next try at 10:14:35 UTC", "In 30 s")
+    assert timeline.verdict(mail, NOW).startswith("Deferred, next try at 10:14:35 UTC. No account could take it")
+    mail.expires_at = soon
+    assert timeline.entries(mail, [event("NEW")], NOW)[-1].title == "Deferred, expires at 10:14:35 UTC"
     assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [-30]
 
 
@@ -293,7 +297,7 @@ def test_facts_are_five_figures():
     attempts = [Attempt(number=1, account="olympus", state="refused", latency_ms=812, opened_at=CAME_IN)]
     mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
 
-    facts = timeline.facts(mail, [event("DEQUEUE", {"waited_ms": 313})], attempts, NOW, rounds=5)
+    facts = timeline.facts(mail, [event("DEQUEUE", {"waited_ms": 313})], attempts, NOW)
 
     assert [(fact.label, fact.value) for fact in facts] == [
         ("Accepted", "2 s ago"),
@@ -307,7 +311,7 @@ def test_facts_are_five_figures():
 def test_facts_name_what_is_usual_in_the_lane():
     mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
 
-    facts = timeline.facts(mail, [], [], NOW, rounds=5, usual=Usual(wait=0.28, acceptance=0.71))
+    facts = timeline.facts(mail, [], [], NOW, usual=Usual(wait=0.28, acceptance=0.71))
 
     assert [fact.note for fact in facts if "median" in fact.note] == [
         "lane text, median 280 ms",
@@ -316,7 +320,7 @@ def test_facts_name_what_is_usual_in_the_lane():
 
 
 def growing(mail: Mail, events: list[Event], attempts: list[Attempt]) -> list[str]:
-    facts = timeline.facts(mail, events, attempts, NOW, rounds=5)
+    facts = timeline.facts(mail, events, attempts, NOW)
     return [fact.label for fact in facts if isinstance(fact.value, Passing)]
 
 
@@ -331,7 +335,7 @@ def test_figures_that_go_on_say_so():
 def test_a_held_mail_says_for_how_long():
     events = [event("NEW"), event("HELD", after_ms=500, number=2)]
 
-    fact = timeline.facts(mail_in(Status.HELD), events, [], NOW, rounds=5)[-1]
+    fact = timeline.facts(mail_in(Status.HELD), events, [], NOW)[-1]
 
     assert (fact.label, fact.value, fact.note) == ("Held for", "1.5 s", "2 s since it was accepted")
 

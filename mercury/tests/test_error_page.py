@@ -16,7 +16,7 @@ def test_the_page_of_an_error_shows_no_password_of_the_environment(settings):
     shown = Discreet().get_safe_settings()
 
     assert "thunder" not in repr(shown)
-    assert shown["MERCURY_ROUNDS"] == settings.MERCURY_ROUNDS
+    assert shown["MERCURY_SANDBOX_KEEP"] == settings.MERCURY_SANDBOX_KEEP
 
 
 def test_nor_what_a_request_was_given_of_it(rf):

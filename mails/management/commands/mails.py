@@ -28,7 +28,7 @@ TONES = {
     "Sent, possibly twice": "unknown",
     "Sent twice": "unknown",
     "Sending": "active",
-    "Waiting to retry": "waiting",
+    "Deferred": "waiting",
     "Outcome unknown": "unknown",
     "Held": "unknown",
     "Held: poison": "unknown",
