@@ -2,9 +2,15 @@
 
 from django.apps import AppConfig
 
+from mails import rq_limits
+
 
 class MailsConfig(AppConfig):
     """The mails app."""
 
     name = "mails"
     verbose_name = "Mails"
+
+    def ready(self) -> None:
+        """Limit what Redis can make this process do, whatever it is: server, worker or command."""
+        rq_limits.apply()

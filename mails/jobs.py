@@ -1,13 +1,16 @@
-"""The only file that knows RQ: waking a lane, and the job that answers.
+"""Waking a lane through RQ, and the worker that answers.
 
-The queue is a hint. A job carries a lane's name and nothing else; if all of Redis is lost, mails are sent two seconds
+The queue is a hint. A job is an entry in a lane's list and nothing else; if all of Redis is lost, mails are sent two seconds
 later, because every drain also looks into the database by itself.
 """
 
+import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from types import FrameType
+from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
@@ -18,6 +21,7 @@ from redis.retry import Retry
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 from mails.dispatch import poll
 from mails.dispatch.drain import Drain
@@ -30,8 +34,7 @@ T = TypeVar("T")
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag stands
 FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
 SILENT_SECONDS = 2.0  # … doubled from look to look, up to this
-WAIT_SECONDS = 2  # of one wait for a wake-up; a signal that comes just before it is seen at its end
-ALLOWED_JOB = "mails.jobs.drain_lane"
+WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
 JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
 
 _job_drain: Drain | None = None  # that of the job which this process runs, where it has no resident one
@@ -82,6 +85,15 @@ def queue_health() -> str:
     except RedisError:
         return "away"
     return "answers"
+
+
+def wake_ups() -> dict[str, int]:
+    """Return how many wake-ups wait for a worker, by lane; nothing where Redis is not used or away."""
+
+    def count(redis: Redis) -> dict[str, int]:
+        return {lane: redis.llen(f"{Queue.redis_queue_namespace_prefix}{lane}") for lane in Lane.values}
+
+    return ask_redis(count) or {}
 
 
 def _leave_alone(lane: str, error: RedisError) -> None:
@@ -144,35 +156,98 @@ def _drain_here(lane: Lane) -> None:
 
 
 class LaneWorker(SimpleWorker):
-    """RQ's worker in this process, for `drain_lane` and nothing else. Also fit for `rqworker --worker-class`."""
+    """Wait for wake-ups, and know nothing else of RQ. Also fit for `rqworker`, whose default it is.
 
-    max_connection_wait_time = 5  # seconds; RQ's own minute is long for a Redis that is back
+    A wake-up is an entry of a lane's list; the job that it names is deleted unread. So Redis can neither choose what runs nor end,
+    stop or suspend a worker: no command is listened for, no registry is cleaned, nothing is scheduled or repeated.
+    """
 
     stopping: threading.Event | None = None  # set when a signal asks this worker to stop
 
     @property
-    def dequeue_timeout(self) -> int:
-        """Seconds of one wait for a wake-up. With RQ's 45, a worker could outlive its stop by so many."""
-        return WAIT_SECONDS
+    def connection_timeout(self) -> int:
+        """Return the seconds that one answer of Redis may take; with RQ's minutes a worker would outlive its stop."""
+        return WAIT_SECONDS + 2
+
+    def work(  # type: ignore[override]  # what else RQ's takes is ignored: logging of its own, a scheduler, a strategy
+        self,
+        burst: bool = False,
+        logging_level: str | None = None,
+        *,
+        max_jobs: int | None = None,
+        max_idle_time: int | None = None,
+        **ignored: object,
+    ) -> bool:
+        """Answer wake-ups until a signal asks for the end; return True if there was one.
+
+        `burst` ends with the last wake-up that is there, `max_jobs` after so many, `max_idle_time` after so many seconds without
+        one. A Redis that is away is waited for; with `stopping`, RedisError is raised, and the caller connects again.
+        """
+        self._install_signal_handlers()
+        answered, idle_since, away = 0, time.monotonic(), False
+        while not self._stop_requested and (max_jobs is None or answered < max_jobs):
+            try:
+                found = self._answer_one(wait=not burst)
+            except RedisError as error:
+                if self.stopping is not None:
+                    raise
+                if not away:
+                    log.warning("redis_away", error=type(error).__name__)
+                away = True
+                time.sleep(WAIT_SECONDS)
+                continue
+            if away:
+                log.info("redis_back")
+            away = False
+            if found:
+                answered, idle_since = answered + 1, time.monotonic()
+            elif burst or (max_idle_time is not None and time.monotonic() - idle_since >= max_idle_time):
+                break
+        return answered > 0
+
+    def _answer_one(self, *, wait: bool) -> bool:
+        """Answer the next wake-up; return False if there is none, or none within WAIT_SECONDS.
+
+        The drain is woken before Redis is asked for anything more.
+        """
+        popped = self._wait() if wait else self._take()
+        if popped is None:
+            return False
+        queue, job_id = popped
+        poll.wake()
+        self.connection.delete(Job.redis_job_namespace_prefix.encode() + job_id)
+        drain_lane(queue.name)
+        return True
+
+    def _wait(self) -> tuple[Queue, bytes] | None:
+        queues = {queue.key.encode(): queue for queue in self.queues}
+        found: Any = self.connection.blpop(list(queues), WAIT_SECONDS)
+        return (queues[found[0]], found[1]) if found else None
+
+    def _take(self) -> tuple[Queue, bytes] | None:
+        for queue in self.queues:
+            job_id: Any = self.connection.lpop(queue.key)
+            if job_id is not None:
+                return queue, job_id
+        return None
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run the job if its function is the one that this queue is for, and it names no other; delete it if not.
-
-        The drain is woken at once: RQ asks Redis half a dozen questions before it calls the function.
-        """
-        callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
-        if job.func_name != ALLOWED_JOB or any(callbacks):
-            log.error("job_refused", function=str(job.func_name)[:100], queue=queue.name)
-            job.delete()
-            return
-        poll.wake()
-        super().execute_job(job, queue)
+        """Refuse: jobs are not run here. RQ's own loop would call this."""
+        raise NotImplementedError("A lane worker answers wake-ups; it runs no job.")
 
     def _install_signal_handlers(self) -> None:
         """Put RQ's handlers in place; a signal that came before them counts too."""
         super()._install_signal_handlers()  # type: ignore[no-untyped-call]
         if self.stopping is not None and self.stopping.is_set():
             self._stop_requested = True
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Claim nothing more; the wait under way ends by itself. Neither logs nor raises: a signal may come anywhere."""
+        self._shutdown_requested_date = now()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.request_force_stop)
+        self._stop_requested = True
+        self.handle_warm_shutdown_request()
 
     def handle_warm_shutdown_request(self) -> None:
         """Claim nothing more from now on, and tell the process to stop, too."""
@@ -183,7 +258,6 @@ class LaneWorker(SimpleWorker):
             _job_drain.stop()
         if self.stopping is not None:
             self.stopping.set()
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
 
 
 def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
@@ -193,7 +267,11 @@ def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
     """
     away = False
     while not stopping.is_set():
-        connection = Redis.from_url(settings.REDIS_URL, socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT)
+        connection = Redis.from_url(
+            settings.REDIS_URL,
+            socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
         try:
             # Of a wake-up that a killed worker took; the drain looks by itself now.
             connection.delete(*map(_flag, lanes))
@@ -201,9 +279,9 @@ def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
                 log.info("redis_back")
             away = False
             queues = [Queue(lane, connection=connection, serializer=JSONSerializer) for lane in lanes]
-            worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer, worker_ttl=60)
+            worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer)
             worker.stopping = stopping
-            worker.work(logging_level="WARNING")
+            worker.work()
         except RedisError as error:
             if not away:
                 log.warning("redis_away", error=type(error).__name__)

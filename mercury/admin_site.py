@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
-from mails import house
+from mails import house, jobs
 from mails.models import ApiKey, Mail, Worker
 from mails.states import Status
 from mercury import overview
@@ -105,12 +105,13 @@ class MercuryAdminSite(admin.AdminSite):
         return TemplateResponse(request, "admin/_figures.html", {"overview": fresh, "held": house.hold()})
 
     def queues(self, request: HttpRequest) -> HttpResponse:
-        """Where mail is drained: django-rq's pages with Redis, a sentence without."""
+        """Where mail is drained: the processes, and with Redis the wake-ups that wait for them."""
         _check_right(request)
         context = {
             **self.each_context(request),
             "title": "Queues",
             "embedded": settings.MERCURY_EMBEDDED,
+            "wake_ups": jobs.wake_ups(),
             "drains": _who_drains(timezone.now()),
             "workers": Worker.objects.order_by("-seen_at")[:50],
         }

@@ -24,12 +24,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# django-rq's pages have scripts and styles of their own inside the HTML.
-LOOSER_POLICIES = {
-    "/admin/django_rq/": POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'").replace(
-        "style-src 'self'", "style-src 'self' 'unsafe-inline'"
-    ),
-}
 
 
 def request_id(get_response: GetResponse) -> GetResponse:
@@ -119,8 +113,7 @@ def content_security_policy(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         if "Content-Security-Policy" not in response:
-            exceptions = (policy for path, policy in LOOSER_POLICIES.items() if request.path_info.startswith(path))
-            response["Content-Security-Policy"] = next(exceptions, POLICY)
+            response["Content-Security-Policy"] = POLICY
         return response
 
     return middleware

@@ -1,6 +1,5 @@
 """All root URLs, on one screen."""
 
-import django_rq.urls
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
@@ -13,7 +12,6 @@ from mails.api import stats as stats_api
 from mails.api import views as mail_api
 from mercury import metrics, views
 from mercury.people import LogInForm
-from mercury.views import guarded_queues
 from providers.admin import sandbox
 from providers.api import views as provider_api
 
@@ -61,7 +59,6 @@ urlpatterns = [
     path("health/ready", views.ready, name="health-ready"),
     path("health/workers", views.workers, name="health-workers"),
     path("metrics", metrics.metrics, name="metrics"),
-    path("admin/django_rq/", include((guarded_queues(django_rq.urls.urlpatterns), "django_rq"))),
     path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
     path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),
     path("admin/sandbox/<slug:account>/clear/", admin.site.admin_view(sandbox.clear), name="sandbox-clear"),

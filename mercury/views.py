@@ -1,19 +1,14 @@
 """The API's root, health, and the error pages: JSON for API clients, always, and a plain page for people."""
 
 import sys
-from collections.abc import Callable, Iterable
-from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
 from django.template import TemplateDoesNotExist, loader
-from django.urls import URLPattern
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -170,28 +165,6 @@ class _Migrations:
         count = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
         cls.applied = count == 0
         return count
-
-
-def guarded_queues(patterns: Iterable[URLPattern]) -> list[URLPattern]:
-    """django-rq's pages, which would let any staff change things, for superusers; and only where Redis is ours.
-
-    Without REDIS_URL they would show, and empty, the queues of whatever else uses a Redis on this machine.
-    """
-    for pattern in patterns:
-        pattern.callback = _guarded_queue(pattern.callback)
-    return list(patterns)
-
-
-def _guarded_queue(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    @wraps(view)
-    def guarded(request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponse:
-        if not request.user.is_authenticated:
-            return redirect_to_login(request.get_full_path())
-        if not request.user.is_superuser:
-            raise PermissionDenied
-        return redirect("admin:queues") if settings.MERCURY_EMBEDDED else view(request, *arguments, **options)
-
-    return guarded
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

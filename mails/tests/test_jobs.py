@@ -8,8 +8,7 @@ import time
 import fakeredis
 import pytest
 from redis.exceptions import ConnectionError, RedisError
-from rq import Callback, Queue, SimpleWorker
-from rq.job import Job
+from rq import Queue
 from rq.serializers import JSONSerializer
 from structlog.testing import capture_logs
 
@@ -17,6 +16,7 @@ from mails import jobs
 from mails.dispatch import poll
 from mails.dispatch.drain import Drain
 from mails.jobs import LaneWorker
+from mails.rq_limits import WAKE_UP
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
 
@@ -40,7 +40,7 @@ def test_many_mails_wake_a_lane_once(redis):
         jobs.wake("text")
 
     [job] = waiting(redis)
-    assert (job.func_name, list(job.args)) == (jobs.ALLOWED_JOB, ["text"])
+    assert (job.func_name, list(job.args)) == (WAKE_UP, ["text"])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -64,27 +64,16 @@ def test_a_job_wakes_the_resident_drain_where_there_is_one(redis, monkeypatch):
     assert woken
 
 
-def test_a_worker_runs_no_other_function(redis):
-    queue = Queue("text", connection=redis, serializer=JSONSerializer)
-    job = Job.create("os.getcwd", connection=redis, serializer=JSONSerializer)
-    queue.enqueue_job(job)
-
-    LaneWorker([queue], connection=redis, serializer=JSONSerializer).execute_job(job, queue)
-
-    assert not Job.exists(job.id, connection=redis)
-    assert job.get_status(refresh=False) != "finished"
-
-
-def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything(redis, monkeypatch):
-    queue = Queue("text", connection=redis, serializer=JSONSerializer)
-    job = queue.enqueue(jobs.ALLOWED_JOB, "text")
+def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything_more(redis, monkeypatch):
+    jobs.wake("text")
     happened = []
     monkeypatch.setattr(jobs.poll, "wake", lambda: happened.append("woken"))
-    monkeypatch.setattr(SimpleWorker, "execute_job", lambda self, job, queue: happened.append("run"))
+    monkeypatch.setattr(redis, "delete", lambda *keys: happened.append("deleted"))
+    monkeypatch.setattr(jobs, "drain_lane", happened.append)
 
-    LaneWorker([queue], connection=redis, serializer=JSONSerializer).execute_job(job, queue)
+    LaneWorker(["text"], connection=redis).work(burst=True)
 
-    assert happened == ["woken", "run"]
+    assert happened == ["woken", "deleted", "text"]
 
 
 def test_a_worker_that_starts_makes_up_for_a_wake_up_that_died_with_another(redis, monkeypatch):
@@ -137,24 +126,60 @@ def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
 
     stopping.set()
 
-    assert not worker.work(logging_level="WARNING")  # would wait for jobs without an end
+    assert not worker.work()  # would wait for jobs without an end
 
 
 @pytest.mark.usefixtures("signal_handlers")
-def test_a_stop_that_comes_just_before_a_wait_is_seen_at_its_end(redis, monkeypatch):
-    queue = Queue("text", connection=redis, serializer=JSONSerializer)
-    worker = LaneWorker([queue], connection=redis, serializer=JSONSerializer)
+def test_a_stop_that_comes_during_a_wait_is_seen_at_its_end(redis, monkeypatch):
     waits = []
 
-    def wait(queues, seconds, **how):
+    def wait(keys, seconds):
         waits.append(seconds)
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(Queue, "dequeue_any", wait)
+    monkeypatch.setattr(redis, "blpop", wait)
 
-    worker.work(logging_level="WARNING")
+    LaneWorker(["text", "bulk"], connection=redis).work()
 
     assert waits == [jobs.WAIT_SECONDS]
+
+
+@pytest.mark.usefixtures("signal_handlers")
+def test_a_plain_worker_waits_for_a_redis_that_is_away_and_one_with_an_owner_does_not(redis, monkeypatch):
+    monkeypatch.setattr(jobs, "WAIT_SECONDS", 0)
+    answers = iter([ConnectionError("nobody there"), ConnectionError("nobody there"), None])
+
+    def pop(key):
+        if error := next(answers):
+            raise error
+
+    monkeypatch.setattr(redis, "lpop", pop)
+
+    with capture_logs() as logged:
+        LaneWorker(["text"], connection=redis).work(burst=True)
+
+    assert [line["event"] for line in logged] == ["redis_away", "redis_back"]
+    owned = LaneWorker(["text"], connection=redis)
+    owned.stopping = threading.Event()
+    answers = iter([ConnectionError("nobody there")])
+    with pytest.raises(ConnectionError):
+        owned.work(burst=True)
+
+
+@pytest.mark.usefixtures("signal_handlers")
+@pytest.mark.parametrize(("ends", "answered"), [({"max_jobs": 2}, 2), ({"max_idle_time": 0}, 3), ({"burst": True}, 3)])
+def test_a_worker_ends_as_rqworker_was_asked_to(redis, monkeypatch, ends, answered):
+    monkeypatch.setattr(
+        redis, "blpop", lambda keys, seconds: next(((k, v) for k in keys if (v := redis.lpop(k))), None)
+    )
+    lanes = []
+    monkeypatch.setattr(jobs, "drain_lane", lanes.append)
+    redis.rpush("rq:queue:text", "1", "2")
+    redis.rpush("rq:queue:bulk", "3")
+
+    assert LaneWorker(["text", "bulk"], connection=redis).work(**ends)
+
+    assert lanes == ["text", "text", "bulk"][:answered]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -195,16 +220,6 @@ def test_a_stop_that_came_before_the_drain_of_a_job_counts(redis, olympus):
     jobs.drain_lane("text")
 
     assert reloaded(mail).status == Status.QUEUED
-
-
-def test_a_worker_runs_no_callback_either(redis, capsys):
-    queue = Queue("text", connection=redis, serializer=JSONSerializer)
-    job = queue.enqueue(jobs.ALLOWED_JOB, "text", on_success=Callback("builtins.print"))
-
-    LaneWorker([queue], connection=redis, serializer=JSONSerializer).execute_job(job, queue)
-
-    assert not Job.exists(job.id, connection=redis)
-    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture

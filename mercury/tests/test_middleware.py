@@ -37,16 +37,6 @@ def test_the_strict_policy_stands_on_every_answer():
         assert Client().get(path)["Content-Security-Policy"] == POLICY
 
 
-def test_the_queues_pages_may_run_their_inline_scripts_and_no_others_may():
-    def get_response(request):
-        return views.live(request)
-
-    answer = middleware.content_security_policy(get_response)(RequestFactory().get("/admin/django_rq/dashboard/"))
-
-    assert "script-src 'self' 'unsafe-inline'" in answer["Content-Security-Policy"]
-    assert "unsafe" not in POLICY
-
-
 def test_a_view_may_set_a_policy_of_its_own():
     def get_response(request):
         answer = views.live(request)
@@ -184,39 +174,6 @@ def test_what_is_no_address_is_not_believed(rf, settings, said):
 @pytest.mark.django_db
 def test_a_nul_in_an_admin_search_is_a_bad_request(client):
     assert client.get("/admin/auth/user/?username=%00").status_code == 400
-
-
-QUEUES = [
-    f"/admin/django_rq/{place}{page}"
-    for place in ("", "dashboard/")
-    for page in ("", "stats.json/", "metrics/", "queues/0/", "queues/0/empty/", "queues/actions/0/", "workers/0/")
-]
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("page", [*QUEUES, "/admin/django_rq/dashboard/1/history/"])
-def test_staff_without_being_superuser_keep_their_hands_off_the_queues(client, django_user_model, page):
-    client.force_login(django_user_model.objects.create_user("iris", is_staff=True))
-
-    assert (client.get(page).status_code, client.post(page).status_code) == (403, 403)
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("page", QUEUES)
-def test_without_a_redis_of_its_own_nobody_reaches_queues_that_may_be_somebody_else_s(admin_client, settings, page):
-    settings.MERCURY_EMBEDDED = True
-
-    answers = [admin_client.get(page), admin_client.post(page)]
-
-    assert [(one.status_code, one.url) for one in answers] == [(302, "/admin/queues/")] * 2
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("page", QUEUES)
-def test_strangers_are_led_from_the_queues_to_the_log_in(client, page):
-    answer = client.get(page)
-
-    assert (answer.status_code, answer.url.partition("?")[0]) == (302, "/login/")
 
 
 @pytest.mark.django_db

@@ -117,7 +117,7 @@ def test_a_plain_rqworker_drains_too(mercury):
     for worker in mercury.processes[:2]:
         worker.terminate()
         worker.wait(15)
-    mercury.start("manage.py", "rqworker", "text", "--worker-class", "mails.jobs.LaneWorker", "--serializer", "json")
+    mercury.start("manage.py", "rqworker", "text")
 
     answer = mercury.post()
 
