@@ -1,4 +1,4 @@
-"""What an answer means: an HTTP answer, an SMTP reply or a broken call becomes an Outcome. Pure.
+"""What an HTTP answer or a broken call means: it becomes an Outcome. Pure. `smtp_replies` does so for SMTP.
 
 `docs/providers.md` has the whole table, and the tests read it.
 """
@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from providers.destinations import DestinationRefused
-from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Fault, Refused, Unknown
 
 MAX_REASON = 2048  # bytes of a provider's words that are kept
 MAX_WAIT = 15 * 60.0  # seconds; whoever asks for more is asked again after that
@@ -109,50 +109,6 @@ def connect_failure(error: OSError) -> Refused:
         case TimeoutError():
             return never_called(Fault.PROVIDER, "connect-timeout", "No connection within the time to connect.")
     return never_called(Fault.PROVIDER, "connect-failed", f"No connection: {error.strerror or type(error).__name__}")
-
-
-def smtp_reply(code: int, text: str, *, refused: tuple[RecipientRefusal, ...] = ()) -> Refused:
-    """What a reply means that refuses the mail. A reply is an answer: even after the final dot nothing is in doubt."""
-    reason_code = f"smtp-{code}"
-    if 400 <= code < 500 and re.search(r"throttl|rate limit|sending rate|too many (?:messages|mails)", text, re.I):
-        return Refused(Fault.RATE, reason_code, text, code, DEFAULT_WAIT, refused)
-    return Refused(smtp_fault(code, text), reason_code, text, code, None, refused)
-
-
-def smtp_fault(code: int, text: str) -> Fault:
-    """Whose fault an SMTP reply is; enhanced status codes (RFC 3463) tell policy and log-in from bad addresses."""
-    if code < 500:
-        return Fault.PROVIDER
-    enhanced = re.match(r"5\.(\d{1,3})\.\d{1,3}\b", text)
-    if code in (530, 534, 535, 538) or (enhanced and enhanced[1] == "7"):
-        return Fault.ACCOUNT
-    return Fault.MESSAGE
-
-
-def smtp_recipients_refused(refusals: tuple[RecipientRefusal, ...], code: int, text: str) -> Refused:
-    """What it means that every recipient was refused: one that may be tried again makes the whole mail so."""
-    if all(refusal.permanent for refusal in refusals):
-        return smtp_reply(code, text, refused=refusals)
-    return Refused(Fault.PROVIDER, f"smtp-{code}", text, code, None, refusals)
-
-
-def smtp_sender_refused(code: int, text: str) -> Refused:
-    """What it means that MAIL FROM was refused: this account may not send for that address, another one may."""
-    if code < 500:
-        return smtp_reply(code, text)
-    return Refused(Fault.ACCOUNT, f"smtp-{code}", text, code)
-
-
-def smtp_greeting_refused(code: int, text: str) -> Refused:
-    """What a refusal before any mail means: in the greeting, in HELO, or at log-in."""
-    fault = Fault.ACCOUNT if smtp_fault(code, text) is Fault.ACCOUNT else Fault.PROVIDER
-    return Refused(fault, f"smtp-{code}", text, code)
-
-
-def smtp_accepted(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:
-    """The mail was taken; most servers say under which name."""
-    queued = re.search(r"queued as ([\w.+@<>-]{1,255})", text, re.I)
-    return Accepted(queued[1] if queued else "", code, refused)
 
 
 def never_called(fault: Fault, reason_code: str, reason: str) -> Refused:

@@ -23,6 +23,8 @@ class RecipientRefusal:
     address: str
     reason: str  # cleaned and cut, safe to store
     permanent: bool  # False: try this one again, with another account
+    fault: Fault = Fault.RECIPIENT  # MESSAGE where it is permanent
+    next_call: bool = False  # nothing is wrong with it: this call had enough recipients, it goes into a further call
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,10 @@ class Refused:
     reason_code: str  # stable and short, for grouping: "http-503", "connect-timeout", "smtp-550"
     reason: str  # for people: the provider's words, cleaned and cut to 2 KB
     status_code: int | None = None
-    retry_after: float | None = None  # seconds, only with Fault.RATE
+    retry_after: float | None = None  # seconds, where the provider asks for a wait, whatever its answer
     refused: tuple[RecipientRefusal, ...] = field(default=())  # where each recipient got an answer of its own
     asked: bool = True  # False: it never came to a call, so it says nothing of the provider's health
+    at_capacity: bool = False  # the account takes no more calls at once; nothing else is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Unknown:
     reason_code: str
     reason: str
     status_code: int | None = None
+    retry_after: float | None = None  # seconds, where the provider asks for a wait
 
 
 Outcome = Accepted | Refused | Unknown

@@ -22,13 +22,15 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends import smtp
 from django.core.mail.message import sanitize_address
 
-from providers import classify, destinations
+from providers import classify, destinations, smtp_replies
 from providers.account import AccountConfig
-from providers.outcomes import Fault, Outcome, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Fault, Outcome, Refused, Unknown
+from providers.smtp_replies import Phase
 
 MAX_REPLY = 64 * 1024  # bytes
 IDLE = 30.0  # seconds; an older connection is replaced, as most servers have closed it by then
 _BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors, but for words that it will not send
+_PHASES = {"helo": Phase.EHLO} | {phase.value.lower(): phase for phase in Phase}
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -181,6 +183,7 @@ class SmtpBackend(smtp.EmailBackend):
             fail_silently=False,
         )
         self.call = Call(0)
+        self.phase = Phase.GREETING  # the step of the conversation that the last reply answers
         self.idle_since = 0.0
         self.connect_timeout = connect_timeout
         self._clean = clean
@@ -201,6 +204,7 @@ class SmtpBackend(smtp.EmailBackend):
                 self.drop()
                 if call.past_dot or isinstance(error, DeadlineOver | ValueError):
                     return self._failure(error)
+        self.phase = Phase.GREETING
         try:
             self.open()
             if self.connection is None:
@@ -210,6 +214,13 @@ class SmtpBackend(smtp.EmailBackend):
             outcome = self._failure(error)
             self.drop()
             return outcome
+
+    def _not_spoken(self, error: ValueError) -> Refused:
+        """Return what it means that a command cannot be written, by the step that it belongs to."""
+        if self.phase in smtp_replies.BEFORE_MAIL:  # such as a user name beyond ASCII: nobody has seen the message
+            words = "The account's options cannot be spoken to this server. Enter them again."
+            return classify.never_called(Fault.ACCOUNT, "account-unusable", words)
+        return classify.never_called(Fault.MESSAGE, "unsupported", self._clean(str(error)))  # an address, or its like
 
     def drop(self) -> None:
         """Close the connection without waiting for a goodbye."""
@@ -226,25 +237,23 @@ class SmtpBackend(smtp.EmailBackend):
         if code == 421:
             raise smtplib.SMTPResponseException(code, text)
         if code != 250:
-            return self._refused(connection, classify.smtp_sender_refused(code, text))
+            return self._refused(connection, smtp_replies.refuse(code, text, Phase.MAIL))
         replies = {
             address: self._reply(connection.rcpt(on_the_wire)) for address, on_the_wire in envelope.recipients.items()
         }
-        refused = tuple(
-            RecipientRefusal(address, f"{code} {text}", permanent=code >= 500)
-            for address, (code, text) in replies.items()
-            if code not in (250, 251)
-        )
-        if len(refused) == len(replies):
-            mildest = min(replies.values())
-            return self._refused(connection, classify.smtp_recipients_refused(refused, *mildest))
+        refusing = [(address, code, text) for address, (code, text) in replies.items() if code not in (250, 251)]
+        if len(refusing) == len(replies):
+            return self._refused(connection, smtp_replies.refuse_all(refusing))
+        refused = tuple(smtp_replies.refuse_recipient(*reply) for reply in refusing)
         code, text = self._reply(connection.content(envelope.content))
         if code == 250:
-            return classify.smtp_accepted(code, text, refused)
+            return smtp_replies.accept(code, text, refused)
         if self.call.past_dot and not 400 <= code < 600:
             self.drop()
             return Unknown(f"unexpected-{code}", text or "The answer to the mail's final dot was no SMTP reply.", None)
-        return self._refused(connection, classify.smtp_reply(code, text, refused=refused))
+        phase = Phase.DOT if self.call.past_dot else Phase.DATA
+        agreed = len(replies) - len(refused)
+        return self._refused(connection, smtp_replies.refuse(code, text, phase, recipients=agreed, refused=refused))
 
     def _refused(self, connection: "_Connection", outcome: Refused) -> Refused:
         try:
@@ -266,13 +275,13 @@ class SmtpBackend(smtp.EmailBackend):
         match error:
             case ssl.SSLError():  # a ValueError too, where the certificate is wrong
                 return classify.connect_failure(error)
-            case ValueError():  # an address that is no word of the protocol
-                return classify.never_called(Fault.MESSAGE, "unsupported", self._clean(str(error)))
+            case ValueError():
+                return self._not_spoken(error)
             case DeadlineOver():
                 return self.call.timed_out()
             case smtplib.SMTPResponseException():
                 code, text = self._reply((error.smtp_code, _as_bytes(error.smtp_error)))
-                return classify.smtp_greeting_refused(code, text)
+                return smtp_replies.refuse(code, text, self.phase)
             case smtplib.SMTPNotSupportedError():
                 return classify.never_called(Fault.ACCOUNT, "smtp-unsupported", self._clean(str(error)))
             case smtplib.SMTPException():
@@ -307,6 +316,11 @@ class _Connection(smtplib.SMTP):
         self._backend.call.pass_dot()
         self.send(b".\r\n")
         return self.getreply()
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """Send a command, and note the step that it begins. What AUTH sends after its first line begins none."""
+        self._backend.phase = _PHASES.get(cmd.lower(), self._backend.phase)
+        super().putcmd(cmd, args)
 
     def send(self, s: Any) -> None:
         """Send within the time that is left."""

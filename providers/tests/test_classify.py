@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from providers import classify
-from providers.outcomes import Fault, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Fault, Refused, Unknown
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 
@@ -65,38 +65,6 @@ def test_only_the_500_can_be_trusted():
 )
 def test_how_long_a_rate_limit_lasts(header, seconds):
     assert classify.wait(header, "", now=NOW) == seconds
-
-
-@pytest.mark.parametrize(
-    ("code", "text", "fault"),
-    [
-        (421, "4.3.2 closing", Fault.PROVIDER),
-        (452, "4.2.2 mailbox full", Fault.PROVIDER),
-        (550, "5.1.1 unknown", Fault.MESSAGE),
-        (550, "unknown", Fault.MESSAGE),
-        (550, "5.7.1 policy", Fault.ACCOUNT),
-        (530, "5.7.0 log in first", Fault.ACCOUNT),
-        (535, "wrong password", Fault.ACCOUNT),
-        (552, "5.3.4 too large", Fault.MESSAGE),
-    ],
-)
-def test_whose_fault_a_reply_is(code, text, fault):
-    assert classify.smtp_reply(code, text).fault is fault
-
-
-def test_one_recipient_that_may_be_tried_again_keeps_the_mail():
-    gone, full = RecipientRefusal("a@x", "550", permanent=True), RecipientRefusal("b@x", "452", permanent=False)
-
-    assert classify.smtp_recipients_refused((gone, full), 452, "full").fault is Fault.PROVIDER
-    assert classify.smtp_recipients_refused((gone,), 550, "gone").fault is Fault.MESSAGE
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("2.0.0 Ok: queued as 4Xyz12", "4Xyz12"), ("OK queued as <a@b.c>", "<a@b.c>"), ("fine", "")],
-)
-def test_the_name_that_a_server_gives(text, name):
-    assert classify.smtp_accepted(250, text, ()).provider_message_id == name
 
 
 def test_a_reason_is_cut_cleaned_and_keeps_no_secret():

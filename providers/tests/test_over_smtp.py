@@ -312,7 +312,7 @@ def test_a_password_does_not_reach_a_reason():
 
     outcome = event_loop.run(scenario())
 
-    assert outcome.reason == "5.7.8 [secret] is wrong"
+    assert outcome.reason == "The server refused the log-in: 535 5.7.8."
 
 
 def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
