@@ -84,6 +84,18 @@ def _nothing_stuck(ledgers: Ledgers) -> list[str]:
     return found
 
 
+def _two_copies(ledgers: Ledgers) -> list[str]:
+    found = []
+    for mail_id, takings in ledgers.taken_by_mail.items():
+        mail = ledgers.mails.get(mail_id)
+        asked_for = sum(mail.count(name) for name in _ANOTHER_COPY) if mail else 0
+        if len(takings) > 2 + asked_for:
+            found.append(f"{takings[0].subject} was taken {len(takings)} times, and nobody asked for that")
+    return found
+
+
+_ANOTHER_COPY = ("SETTLED", "RELEASED", "REPROCESS")  # a person, or evidence, lets it go out once more
+
 LAWS: dict[str, Callable[[Ledgers], list[str]]] = {
     "no acknowledged mail is missing": _none_missing,
     "each mail ends in a final state or HELD": _ends,
@@ -93,6 +105,7 @@ LAWS: dict[str, Callable[[Ledgers], list[str]]] = {
     "no DONE without an attempt": _attempted,
     "one key, one mail": _one_mail,
     "nothing is stuck": _nothing_stuck,
+    "nothing is taken more than twice by itself": _two_copies,
 }
 
 

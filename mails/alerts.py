@@ -229,7 +229,7 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "held_poison",
             "bad",
             "",
-            f"{_mails(held.poison)} held as poison: three workers died with {'it' if held.poison == 1 else 'each'}.",
+            f"{_mails(held.poison)} held as poison: two workers died with {'it' if held.poison == 1 else 'each'}.",
             "Look at one (manage.py mails --state held) and at the workers' logs before you release it.",
         )
     if held.operator:

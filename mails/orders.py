@@ -199,6 +199,7 @@ def upshot(
     state: MailState,
     recipients: Iterable[WithOutcome],
     *,
+    policy: str,
     now_ns: int,
     bounds: Bounds = NO_BOUNDS,
 ) -> Upshot:
@@ -224,7 +225,7 @@ def upshot(
         case Action.REPROCESS:
             return _reprocessed(order, state, listed, now_ns, bounds)
         case Action.SENT:
-            return _sent(order, state, listed, now_ns)
+            return _sent(order, state, listed, policy, now_ns)
         case Action.NOT_SENT:
             tried = (order.service or state.provider,)
             anew = {"round": 1, "tried": tried, "faults": (str(Fault.PROVIDER),), "doubtful": False, "reason_code": ""}
@@ -325,7 +326,9 @@ def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Bou
 
 
 def _step(order: Order, mail: Mail, now_ns: int, bounds: Bounds) -> Step:
-    to = upshot(order, lifecycle.standing(mail), mail.recipients.all(), now_ns=now_ns, bounds=bounds)
+    to = upshot(
+        order, lifecycle.standing(mail), mail.recipients.all(), policy=mail.policy, now_ns=now_ns, bounds=bounds
+    )
     return Step(
         mail_id=mail.pk,
         before=Status(mail.status),
@@ -367,9 +370,13 @@ def _cancelled(order: Order, state: MailState, recipients: Sequence[WithOutcome]
     return _done(order, state, recipients, RecipientState.REFUSED, reason, now_ns)
 
 
-def _sent(order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Upshot:
-    """It was sent after all: all who were waited for have got it."""
-    twice = state.doubtful and state.attempt_count > 1 and state.reason_code != HoldReason.UNKNOWN
+def _sent(order: Order, state: MailState, recipients: Sequence[WithOutcome], policy: str, now_ns: int) -> Upshot:
+    """It was sent after all: all who were waited for have got it.
+
+    At most once, the unknown outcome that it is held for is the only one; else it is held for a second one.
+    """
+    the_only_one = state.reason_code == HoldReason.UNKNOWN and policy == Policy.AT_MOST_ONCE
+    twice = state.doubtful and state.attempt_count > 1 and not the_only_one
     settled = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.SENT))
     done = _done(order, state._replace(doubtful=twice), recipients, RecipientState.ACCEPTED, "", now_ns)
     return replace(done, events=(settled, *done.events))

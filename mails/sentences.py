@@ -286,7 +286,7 @@ def _held(mail: Mail, blob: Blob) -> Entry:
 
 HELD_WORDS = {
     HoldReason.UNKNOWN.value: ("Held for evidence", "It may have been sent and must not be sent twice."),
-    HoldReason.POISON.value: ("Held as poison", "Three workers died while they had it."),
+    HoldReason.POISON.value: ("Held as poison", "Two workers died while they had it."),
     HoldReason.OPERATOR.value: ("Held", "It is kept back until it is released."),
 }
 

@@ -21,14 +21,14 @@ class HoldReason(TextChoices):
     """Why a mail is HELD; stored in `Mail.reason_code`."""
 
     UNKNOWN = "outcome-unknown", "Outcome unknown"  # it may have been sent, and must not be sent twice
-    POISON = "poison", "Poison"  # three workers died while they held it
+    POISON = "poison", "Poison"  # two workers died while they held it
     OPERATOR = "operator", "Held by an operator"
 
 
 NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
-LAST_CHANCE = 2  # workers that died with a mail; the drain hands it over apart then, and a third one makes it poison
+LAST_CHANCE = 1  # workers that died with a mail; the drain hands it over apart then, and a second one makes it poison
 
 DUE = (Status.QUEUED, Status.WAITING)  # in an order: SQLite uses an index only for a condition written like its own
 LEASED = frozenset({Status.SENDING})
@@ -105,7 +105,7 @@ class Also(TextChoices):
 class Policy(TextChoices):
     """What follows a call whose outcome is not known."""
 
-    AT_LEAST_ONCE = "at-least-once", "At least once"  # go on to the next account, with the doubt on record
+    AT_LEAST_ONCE = "at-least-once", "At least once"  # one more copy, by another account if there is one; then hold it
     AT_MOST_ONCE = "at-most-once", "At most once"  # hold the mail for evidence
 
 

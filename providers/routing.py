@@ -15,12 +15,15 @@ class Bounds:
 
     via: str = ""
     left_out: tuple[str, ...] = ()
+    unanswered_by: str = ""  # for one choice only: others go first, since a second copy there is the likeliest double
 
     def bar(self, name: str) -> str:
         """Why the account is out of the question, in words; empty if it is not."""
         if self.via and name != self.via:
             return f"the mail is to go through {self.via} only"
-        return "already tried before it was sent anew" if name in self.left_out else ""
+        if name in self.left_out:
+            return "already tried before it was sent anew"
+        return "its answer is missing: others go first" if name == self.unanswered_by else ""
 
     def as_blob(self) -> dict[str, Any]:
         """The bounds as events and `Mail.bounds` keep them; empty where there are none."""

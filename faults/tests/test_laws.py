@@ -81,10 +81,24 @@ def test_a_doubt_that_was_recorded_after_the_second_send_is_none():
     assert broken(taken=twice, mails=(replace(MAIL, events=late),)) == [4]
 
 
-def test_a_mail_taken_three_times_needs_two_doubts():
-    thrice = (TAKING, replace(TAKING, at_ns=45), replace(TAKING, at_ns=46))
+THRICE = (TAKING, replace(TAKING, at_ns=45), replace(TAKING, at_ns=65))
 
-    assert broken(taken=thrice, mails=(replace(MAIL, events=AGAIN),)) == [4]
+
+def test_a_mail_taken_three_times_needs_two_doubts_and_a_person():
+    assert broken(taken=THRICE, mails=(replace(MAIL, events=AGAIN),)) == [4, 9]
+
+
+def test_two_doubts_do_not_allow_a_third_copy_by_itself():
+    doubted = (
+        *AGAIN[:4],
+        Event(5, "UNKNOWN", 50, "Dispatcher"),
+        Event(6, "SEND", 60, "hades"),
+        Event(7, "DONE", 70, "hades"),
+    )
+    settled = (*doubted[:5], Event(8, "SETTLED", 55, "hermes"), *doubted[5:])
+
+    assert broken(taken=THRICE, mails=(replace(MAIL, events=doubted),)) == [9]
+    assert broken(taken=THRICE, mails=(replace(MAIL, events=settled),)) == []
 
 
 def test_two_done_are_one_too_many():

@@ -116,7 +116,7 @@ HELD = dataclass_component(
     Held,
     {
         "unknown": "Their outcome is not known.",
-        "poison": "Three workers died while they had it.",
+        "poison": "Two workers died while they had it.",
         "operator": "Held by a person.",
     },
 )

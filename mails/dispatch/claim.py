@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
-from mails.states import LAST_CHANCE, Policy, RecipientState, Status
+from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 from providers.routing import NO_BOUNDS, Bounds
@@ -44,6 +44,7 @@ class MailInHand(NamedTuple):
     recipients: tuple[RecipientInHand, ...]
     state: MailState
     bounds: Bounds = NO_BOUNDS
+    unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
         """Without what the mail says, which is nothing for a log."""
@@ -108,7 +109,8 @@ def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, suspects: int = 0
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
-            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text, {_recipients_of("added.id")}
+            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text, {_recipients_of("added.id")},
+                {_UNANSWERED_BY}
             FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
             WHERE before < %s ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
@@ -132,6 +134,12 @@ def wishes(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
     }
 
 
+_UNANSWERED_BY = f"""CASE WHEN added.doubtful THEN (
+    SELECT account FROM mails_attempt WHERE mail_id = added.id AND state = '{AttemptState.UNKNOWN}'
+    ORDER BY number DESC LIMIT 1
+) END"""  # noqa: S608 (a constant of ours)
+
+
 def _recipients_of(mail_id: str) -> str:
     """The expression that gathers a mail's recipients as one JSON text, in their order."""
     if connection.vendor == "postgresql":
@@ -142,7 +150,7 @@ def _recipients_of(mail_id: str) -> str:
 
 
 def _loaded(*row: Any) -> MailInHand:
-    *values, text, recipients = row
+    *values, text, recipients, unanswered_by = row
     mail = dict(zip(_READ, values, strict=True))
     return MailInHand(
         id=as_uuid(mail["id"]),
@@ -158,6 +166,7 @@ def _loaded(*row: Any) -> MailInHand:
         ),
         state=state_of(mail),
         bounds=Bounds.of(as_json(mail["bounds"])) if mail["bounds"] else NO_BOUNDS,
+        unanswered_by=unanswered_by or "",
     )
 
 

@@ -34,6 +34,7 @@ from mails.orders import Evidence
 from mails.states import Status
 from mercury.lib import database_clock
 from providers.outcomes import Outcome, Refused, Unknown
+from providers.routing import Choice
 from providers.sending import Sender
 
 log = structlog.get_logger(__name__)
@@ -484,7 +485,7 @@ class Drain:
             return steps.expired(draft, now_ns=now_ns)
         if self._stopping and not first:
             return steps.handed_back(draft, now_ns=now_ns)
-        choice = turn.choose(draft.state.tried, first=first, bounds=draft.mail.bounds)
+        choice = _choose(draft, turn, first=first)
         if choice.candidate is None:
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
             return steps.left_over(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
@@ -591,6 +592,16 @@ class Drain:
             Worker.objects.filter(id=self.worker).delete()
         except Error as error:
             log.warning("goodbye_failed", error=kind(error))
+
+
+def _choose(draft: Draft, turn: Turn, *, first: bool) -> Choice:
+    """Return the account for an email: one that has left an answer missing gets it again only if no other can take it."""
+    mail, tried = draft.mail, draft.state.tried
+    if mail.unanswered_by and mail.unanswered_by not in tried:
+        elsewhere = turn.choose(tried, first=first, bounds=replace(mail.bounds, unanswered_by=mail.unanswered_by))
+        if elsewhere.candidate is not None:
+            return elsewhere
+    return turn.choose(tried, first=first, bounds=mail.bounds)
 
 
 def _done(plans: Sequence[Plan]) -> int:

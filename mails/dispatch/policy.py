@@ -61,10 +61,11 @@ class Discard:
     info: str
 
 
-def next_step(outcome: Outcome, policy: Policy) -> NextStep:
-    """What to do with a mail after a call.
+def next_step(outcome: Outcome, policy: Policy, *, doubtful: bool) -> NextStep:
+    """Return what to do with an email after a call. `doubtful`: an earlier call's outcome is unknown, too.
 
-    An unknown outcome goes on as a fault of the provider under at-least-once, and holds the mail under at-most-once.
+    Under at-least-once the first unknown outcome goes on as a fault of the provider: that is one more copy at most. A
+    second one holds the email, as the first one does under at-most-once: whoever answers so late would take copies for ever.
     """
     match outcome:
         case Accepted(refused=refused):
@@ -75,7 +76,7 @@ def next_step(outcome: Outcome, policy: Policy) -> NextStep:
         case Refused(fault=fault, reason=reason):
             return GoOn(fault, reason)
         case Unknown(reason=reason):
-            return Hold(reason) if policy == Policy.AT_MOST_ONCE else GoOn(Fault.PROVIDER, reason)
+            return Hold(reason) if may_not_be_repeated(policy, doubtful=doubtful) else GoOn(Fault.PROVIDER, reason)
         case never:
             assert_never(never)
 
@@ -117,6 +118,11 @@ def _before_the_end(wait: float, time_left: float) -> float:
     if wait <= last:
         return wait
     return last if last >= LAST_TRY else time_left
+
+
+def may_not_be_repeated(policy: str, *, doubtful: bool) -> bool:
+    """Return True if an email whose last outcome is unknown must not be sent once more by itself."""
+    return doubtful or policy == Policy.AT_MOST_ONCE
 
 
 def is_providers_fault(outcome: Outcome) -> bool:

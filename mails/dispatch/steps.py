@@ -130,11 +130,13 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     if _not_made(result.outcome):
         # No account has refused it, so it has nothing to wait for.
         return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
-    match policy.next_step(result.outcome, draft.mail.policy):
+    before = result.call.mail.state
+    match policy.next_step(result.outcome, draft.mail.policy, doubtful=before.doubtful):
         case policy.Done():
             return Plan(_done(draft, result, now_ns), draft)
         case policy.Hold(reason):
-            blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent: {reason}"}
+            times = " by two calls" if before.doubtful else ""
+            blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
             after = at_rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
             return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
         case policy.GoOn(fault, reason):
@@ -295,7 +297,7 @@ def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
         if status == Status.HELD and order.action == Action.HOLD:  # and for a stronger reason
             return replace(answer, step=replace(answer.step, wish=wish))
     draft = answer if isinstance(answer, Draft) else answer.draft
-    upshot = orders.upshot(order, draft.state, draft.mail.recipients, now_ns=now_ns)
+    upshot = orders.upshot(order, draft.state, draft.mail.recipients, policy=draft.mail.policy, now_ns=now_ns)
     step = replace(draft, recipients=draft.recipients + upshot.recipients).finish(upshot.after, *upshot.events)
     return Plan(replace(step, wish=wish), draft)
 
@@ -336,7 +338,7 @@ def _closed(result: Result, now_ns: int) -> Draft:
             events = (EventDraft(EventName.FAILURE, result.actor, now_ns, _failure(result, closed)),)
         case Unknown():
             state = state._replace(doubtful=True)
-            held = isinstance(policy.next_step(outcome, mail.policy), policy.Hold)
+            held = policy.may_not_be_repeated(mail.policy, doubtful=mail.state.doubtful)
             blob = _failure(result, closed) | {"policy": mail.policy, "next": "held" if held else "next account"}
             del blob["fault"]
             events = (EventDraft(EventName.UNKNOWN, result.actor, now_ns, blob),)

@@ -14,7 +14,7 @@ from mails.dispatch.claim import SILENCE
 from mails.lifecycle import AttemptClosed, EventDraft, MailState, Step
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
 from mails.orders import Order
-from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, Policy, RecipientState, Status
+from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault
 
@@ -100,7 +100,7 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     closed = None
     state = lifecycle.standing(mail)._replace(lease=None, lease_expires_at=None, worker="")
     if attempt is not None:
-        held = mail.policy == Policy.AT_MOST_ONCE
+        held = policy.may_not_be_repeated(mail.policy, doubtful=mail.doubtful)
         closed, unknown = _unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
         events.append(unknown)
         tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, Fault.PROVIDER}))
@@ -110,8 +110,9 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     if mail.claims >= policy.POISON_CLAIMS:
         info = f"{mail.claims} workers died while they held it."
         return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
-    if attempt is not None and mail.policy == Policy.AT_MOST_ONCE:
-        info = "It may have been sent: the worker was lost during the call."
+    if attempt is not None and policy.may_not_be_repeated(mail.policy, doubtful=mail.doubtful):
+        times = " by two calls" if mail.doubtful else ""
+        info = f"It may have been sent{times}: the worker was lost during the call."
         return "held: outcome unknown", _hold(mail, state, HoldReason.UNKNOWN, info, events, closed, now_ns)
     exception = "The worker was lost during the call." if attempt else "The worker was lost before any call."
     blob = {
@@ -131,7 +132,7 @@ def _asked_for(
 ) -> tuple[str, Step]:
     """What somebody asked for during the call that was lost."""
     order = Order.parse(mail.wish)
-    upshot = orders.upshot(order, state, mail.recipients.all(), now_ns=now_ns)
+    upshot = orders.upshot(order, state, mail.recipients.all(), policy=mail.policy, now_ns=now_ns)
     step = _step(mail, upshot.after, (*events, *upshot.events), closed)
     return f"{upshot.after.status}: asked for", replace(step, recipients=upshot.recipients)
 

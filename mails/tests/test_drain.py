@@ -114,6 +114,71 @@ def test_a_lost_answer_goes_on_to_the_next_account_at_least_once(olympus, hades)
     assert '"possibly_twice": true' in doubtful[0].events.get(event="DONE").blob
 
 
+def send_again(mail):
+    """What happens at the next try, some time later."""
+    Mail.objects.update(next_attempt_at=database_clock.now())
+    drain()
+    return reloaded(mail).status
+
+
+def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mail_is_held(olympus):
+    olympus.lose_answer()
+    mail = a_mail()
+    drain()
+
+    assert send_again(mail) == Status.HELD
+    assert send_again(mail) == Status.HELD
+
+    held = reloaded(mail)
+    assert (held.reason_code, len(olympus.inbox())) == (HoldReason.UNKNOWN, 2)
+    assert event_names(mail)[-3:] == ["SEND", "UNKNOWN", "HELD"]
+    assert '"next": "held"' in mail.events.filter(event="UNKNOWN").last().blob
+    actions.act(mail.pk, Order(Action.SENT, "hermes"))
+    assert '"possibly_twice": true' in mail.events.get(event="DONE").blob
+
+
+def test_what_is_settled_as_not_sent_may_be_unknown_once_more(olympus):
+    olympus.lose_answer()
+    mail = a_mail()
+    drain()
+    assert send_again(mail) == Status.HELD
+
+    actions.act(mail.pk, Order(Action.NOT_SENT, "hermes"))
+
+    assert reloaded(mail).tried == ["olympus"]
+    assert [send_again(mail) for _ in range(3)] == [Status.WAITING, Status.WAITING, Status.HELD]
+    assert len(olympus.inbox()) == 4
+
+
+def test_the_second_copy_goes_to_another_account_if_one_can_take_it(olympus, hades):
+    hades.disable()
+    olympus.lose_answer()
+    mails = [a_mail(subject=f"mail {number}") for number in range(6)]
+    drain()
+    olympus.behave()
+    hades.enable()
+
+    assert {send_again(mail) for mail in mails} == {Status.DONE}
+
+    assert (len(olympus.inbox()), len(hades.inbox())) == (6, 6)
+    assert "its answer is missing" in mails[0].events.filter(event="READY TO SEND").last().blob
+
+
+def test_an_answer_that_is_missing_and_then_refusals_are_tried_on_until_the_mail_expires(olympus, hades):
+    for account in ("olympus", "hades"):
+        circuit_breaker.force(account, BreakerMode.CLOSED, by="test")
+    olympus.lose_answer()
+    hades.refuse(503)
+    mail = a_mail()
+    drain()
+    olympus.refuse(503)
+
+    assert [send_again(mail) for _ in range(8)] == [Status.WAITING] * 8
+
+    assert reloaded(mail).doubtful
+    assert len(olympus.inbox()) <= 1
+
+
 def test_when_all_refuse_the_mail_waits_for_the_next_round(olympus):
     olympus.refuse(503)
     mail = a_mail()
@@ -455,10 +520,10 @@ def test_a_batch_is_bounded_in_bytes_but_never_empty(olympus, monkeypatch):
         assert [mail.id for mail in claim.due(["text"], limit=10, now=now)] == [mails[0].pk, mails[1].pk]
 
 
-def test_mails_that_two_workers_died_with_are_handed_over_one_at_a_time(olympus, monkeypatch):
+def test_mails_that_a_worker_died_with_are_handed_over_one_at_a_time(olympus, monkeypatch):
     for number in range(3):
         a_mail(subject=f"suspect {number}")
-    Mail.objects.update(claims=2)
+    Mail.objects.update(claims=1)
     for number in range(5):
         a_mail(subject=f"other {number}")
     at_once, most = set(), 0
@@ -482,7 +547,7 @@ def test_mails_that_two_workers_died_with_are_handed_over_one_at_a_time(olympus,
 def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olympus, monkeypatch):
     for number in range(40):
         a_mail(subject=f"suspect {number}")
-    Mail.objects.update(claims=2)
+    Mail.objects.update(claims=1)
     at_once, most, handed = set(), [], set()
 
     async def send(self, account, message):
@@ -499,25 +564,25 @@ def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olymp
 
     assert max(most[:16]) == 1
     assert 2 <= max(most) <= 5
-    assert {claims for first, claims in handed if first} == {3}
-    assert 2 in {claims for first, claims in handed if not first}
+    assert {claims for first, claims in handed if first} == {2}
+    assert 1 in {claims for first, claims in handed if not first}
     assert set(Mail.objects.values_list("claims", flat=True)) == {0}
 
 
 def test_suspects_that_no_account_is_left_for_do_not_keep_each_other_waiting(olympus):
     for number in range(3):
         a_mail(subject=f"suspect {number}")
-    Mail.objects.update(claims=2, tried=["olympus"], faults=["provider"])
+    Mail.objects.update(claims=1, tried=["olympus"], faults=["provider"])
     runner = Drain(["text"], places=4)
 
     assert [runner._take(4).more for _ in range(4)] == [True, True, True, False]
 
-    assert set(Mail.objects.values_list("status", "claims")) == {(Status.WAITING, 2)}
+    assert set(Mail.objects.values_list("status", "claims")) == {(Status.WAITING, 1)}
 
 
 def test_a_mail_refused_by_all_is_not_counted_as_one_that_workers_die_with(olympus):
     mail = a_mail()
-    Mail.objects.update(claims=2)
+    Mail.objects.update(claims=1)
     olympus.refuse(503)
 
     drain()

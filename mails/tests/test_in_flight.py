@@ -193,11 +193,26 @@ def check_words(mail, names):
     for name in names:
         stopped = name in STOPS or (stopped and name not in GOES_ON)
         assert not (stopped and name == EventName.SEND), f"sent after it was stopped: {names}"
+    check_copies(mail, names)
     assert EventName.SEND not in names[names.index(EventName.CANCELLED) :] if EventName.CANCELLED in names else True
     if mail.status == Status.DONE:
         taken = any(one.state == AttemptState.ACCEPTED for one in mail.attempts.all())
         assert taken or EventName.SETTLED in names, f"done without an attempt: {names}"
         assert all(one.state != RecipientState.PENDING for one in mail.recipients.all())
+
+
+def check_copies(mail, names):
+    """Nothing is sent once more by itself after as many unknown outcomes as its policy allows."""
+    allowed = 0 if mail.policy == "at-most-once" else 1
+    unknown = 0
+    for name in names:
+        if name == EventName.UNKNOWN:
+            unknown += 1
+        elif name == EventName.SETTLED:
+            unknown = 0
+        elif name in {EventName.RELEASED, EventName.REPROCESS}:  # a person lets it go out all the same
+            unknown = min(unknown, allowed)
+        assert not (name == EventName.SEND and unknown > allowed), f"one copy too many: {names}"
 
 
 def check_attempts(mail):

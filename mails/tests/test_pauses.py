@@ -147,7 +147,7 @@ def test_a_mail_refused_while_its_lane_is_paused_waits_for_the_next_account(olym
 
 def test_a_mail_at_its_last_chance_waits_too(olympus):
     mail = a_mail()
-    Mail.objects.filter(pk=mail.pk).update(claims=2)
+    Mail.objects.filter(pk=mail.pk).update(claims=1)
     pauses.place(Lane.TEXT, by="hermes")
 
     assert drain() == 0

@@ -25,19 +25,20 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
 
 
 @pytest.mark.parametrize(
-    ("outcome", "policy", "step"),
+    ("outcome", "policy", "doubtful", "step"),
     [
-        (TAKEN, TWICE, Done()),
-        (TAKEN, ONCE, Done()),
-        (Accepted("1", 250, (RecipientRefusal("a@b.co", "550", permanent=True),)), TWICE, Done()),
-        (DOWN, TWICE, GoOn(Fault.PROVIDER, DOWN.reason)),
-        (DOWN, ONCE, GoOn(Fault.PROVIDER, DOWN.reason)),
-        (LOST, TWICE, GoOn(Fault.PROVIDER, LOST.reason)),
-        (LOST, ONCE, Hold(LOST.reason)),
+        (TAKEN, TWICE, False, Done()),
+        (TAKEN, ONCE, True, Done()),
+        (Accepted("1", 250, (RecipientRefusal("a@b.co", "550", permanent=True),)), TWICE, False, Done()),
+        (DOWN, TWICE, True, GoOn(Fault.PROVIDER, DOWN.reason)),
+        (DOWN, ONCE, False, GoOn(Fault.PROVIDER, DOWN.reason)),
+        (LOST, TWICE, False, GoOn(Fault.PROVIDER, LOST.reason)),
+        (LOST, TWICE, True, Hold(LOST.reason)),
+        (LOST, ONCE, False, Hold(LOST.reason)),
     ],
 )
-def test_after_a_call(outcome, policy, step):
-    assert next_step(outcome, policy) == step
+def test_after_a_call(outcome, policy, doubtful, step):
+    assert next_step(outcome, policy, doubtful=doubtful) == step
 
 
 DAY = 86_400.0

@@ -76,15 +76,29 @@ def test_a_call_without_an_end_is_held_at_most_once(olympus):
     assert drain() == 0
 
 
-def test_a_mail_that_three_workers_died_of_is_poison(olympus):
+def test_a_mail_that_two_workers_died_of_is_poison(olympus):
     mail = a_mail()
-    for _ in range(3):
+    for _ in range(2):
         Mail.objects.update(next_attempt_at=database_clock.now(), tried=[])
         sending_by_a_lost_worker()
         sweep.sweep()
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.POISON)
     assert drain() == 0
+
+
+def test_a_worker_lost_after_an_answer_was_is_one_unknown_outcome_too_many(olympus):
+    mail = a_mail()
+    olympus.lose_answer()
+    drain()
+    olympus.behave()
+    Mail.objects.update(next_attempt_at=database_clock.now())
+    sending_by_a_lost_worker()
+
+    assert sweep.sweep() == {"held: outcome unknown": 1}
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.UNKNOWN)
+    assert "by two calls" in mail.events.last().blob
 
 
 def test_a_worker_that_beats_keeps_its_mails(olympus):
