@@ -345,7 +345,7 @@ class _Outlook:
     def words(self, lane: str) -> str:
         """What this comes to for a mail of this lane, in a sentence."""
         if self.held:
-            return "The house is held: it waits until the house is released."
+            return "Sending is paused: it waits until sending is resumed."
         if lane in self.paused:
             return f"Lane {lane} is paused: it waits until the lane is resumed."
         if not self.healthy:
@@ -374,7 +374,7 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[s
     if action not in _MADE_DUE:
         return PAST[action], "ok"
     if outlook.held:
-        return "waits until the house is released", "waiting"
+        return "waits until sending is resumed", "waiting"
     if mail.lane in outlook.paused:
         return f"waits until lane {mail.lane} is resumed", "waiting"
     if not outlook.healthy:

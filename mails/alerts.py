@@ -61,7 +61,7 @@ def _house(situation: Situation) -> Iterable[Alert]:
             "house_held",
             "bad",
             "",
-            f"The house is held by {situation.house_held_by}: mails are taken and kept, and nothing is sent.",
+            f"Sending is paused by {situation.house_held_by}: emails are accepted and kept, and nothing is sent.",
             "Look at what waits (manage.py mails --state queued), then: manage.py release --all",
         )
 

@@ -1,5 +1,7 @@
 """The words of a mail's life: its states, its events, who records them, and which state may follow which."""
 
+import datetime as dt
+
 from django.db.models import TextChoices
 
 
@@ -29,6 +31,8 @@ NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before 
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
 LAST_CHANCE = 1  # workers that died with a mail; the drain hands it over apart then, and a second one makes it poison
+
+SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for this long is considered dead
 
 DUE = (Status.QUEUED, Status.WAITING)  # in an order: SQLite uses an index only for a condition written like its own
 LEASED = frozenset({Status.SENDING})

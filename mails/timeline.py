@@ -122,7 +122,7 @@ class Story:
 
 
 def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
-    """Read what belongs to `mail` (seven queries at most, each by an index) and tell it; `usual` is what it is compared with.
+    """Read what belongs to `mail` (ten queries at most, each by an index) and tell it; `usual` is what it is compared with.
 
     Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
@@ -173,7 +173,7 @@ def badge(mail: Mail) -> Badge:
 def _plain_badge(mail: Mail) -> Badge:
     match mail.status:
         case Status.QUEUED:
-            return Badge("Queued", "neutral", "clock", "It is stored and waits for a worker.")
+            return Badge("Queued", "neutral", "clock", "It is stored and waits to be sent.")
         case Status.SENDING:
             return Badge("Sending", "active", "plane", "A worker has it; no provider has answered yet.")
         case Status.WAITING:
@@ -207,16 +207,16 @@ def _held_badge(reason: str) -> Badge:
 def verdict(mail: Mail, now: dt.datetime, stop: Stop = NO_STOP) -> str:
     """Where the mail stands, and why, in one sentence; one more for each thing that keeps it while it is on its way."""
     on_its_way = mail.status in {*DUE, *LEASED}
-    return " ".join([f"{_standing(mail, now)}{_doubt(mail)}", *(stop.words if on_its_way else [])])
+    return " ".join([f"{_standing(mail, now, stop)}{_doubt(mail)}", *(stop.words if on_its_way else [])])
 
 
-def _standing(mail: Mail, now: dt.datetime) -> str:
+def _standing(mail: Mail, now: dt.datetime, stop: Stop) -> str:
     provider = clean(mail.provider)
     took = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
     reason = clean(mail.reason_code)
     match mail.status:
         case Status.QUEUED:
-            return f"Stored; waits for a worker in lane {mail.lane}."
+            return "Stored." if stop.words else f"Stored; waits for a worker in queue {mail.lane}."
         case Status.SENDING:
             wish = _WISHES.get(Blob(mail.wish).text("action"), "")
             return f"Handed to {provider or 'a provider'}, which has not answered yet.{wish}"
@@ -446,7 +446,7 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop
     """What the mail waits for, or None at the end of its life."""
     match mail.status:
         case Status.QUEUED:
-            return Entry(_awaited(stop), parts=(f"Lane {mail.lane}",), icon="clock")
+            return Entry(_awaited(stop), parts=(_awaited_why(mail, stop),), icon="clock")
         case Status.SENDING:
             return _answer_awaited(mail, events, now)
         case Status.WAITING:
@@ -468,8 +468,16 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop
 
 def _awaited(stop: Stop) -> str:
     if stop.hold:
-        return "Waiting until the house is released"
-    return "Waiting until the lane is resumed" if stop.pause else "Waiting for a worker"
+        return "Waiting until sending is resumed"
+    if stop.pause:
+        return "Waiting until the queue is resumed"
+    return "Waiting for an account" if stop.obstacles else "Waiting for a worker"
+
+
+def _awaited_why(mail: Mail, stop: Stop) -> str:
+    if stop.hold or stop.pause or not stop.words:
+        return f"Queue {mail.lane}"
+    return " ".join(stop.words)
 
 
 def _answer_awaited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry:

@@ -75,12 +75,13 @@ class Permission:
     probe: bool = False  # allowed, but as the one probe: take it with `begin_probe` first
     places: int | None = None  # at most so many calls at once, by all that this drain does
     until: dt.datetime | None = None
+    remedy: str = ""  # what ends it, where waiting does not
 
 
 def permission(breaker: Snapshot, now: dt.datetime) -> Permission:
     """Whether the breaker and the provider's own rate limit let a call through."""
     if breaker.mode == BreakerMode.OPEN:
-        return Permission(allowed=False, note="breaker forced open")
+        return Permission(allowed=False, note="breaker forced open", remedy="until somebody sets it back to automatic")
     if breaker.limited_until and breaker.limited_until > now:
         return Permission(
             allowed=False, note=f"rate limit until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until

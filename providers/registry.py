@@ -54,6 +54,7 @@ class Candidate:
     enabled: bool
     configured: bool  # False: this process lacks its options (environment variable gone, key lost)
     breaker: circuit_breaker.Snapshot
+    source: str = AccountSource.DATABASE
 
     @property
     def usable(self) -> bool:
@@ -311,9 +312,15 @@ def _candidate(row: Account, *, real_exists: bool) -> Candidate:
         id=row.pk,
         config=config,
         enabled=row.enabled and not (row.source == AccountSource.DEFAULT and real_exists),
-        configured=options is not None and row.kind in capabilities.KINDS,
+        configured=(options is not None or _may_be_elsewhere(row)) and row.kind in capabilities.KINDS,
         breaker=circuit_breaker.Snapshot.of(row.breaker),
+        source=row.source,
     )
+
+
+def _may_be_elsewhere(row: Account) -> bool:
+    """Return True if the server may have the options that this terminal lacks: they are in its environment."""
+    return process.is_terminal() and row.source == AccountSource.ENVIRONMENT
 
 
 def _row_of(config: AccountConfig) -> Account:

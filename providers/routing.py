@@ -49,6 +49,7 @@ class Considered:
     note: str
     until: dt.datetime | None = None
     tried: bool = False  # in this round, or it is out of bounds
+    remedy: str = ""  # what ends it, where waiting does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +152,21 @@ def _weigh(
     permission = circuit_breaker.permission(candidate.breaker, now)
     bar = bounds.bar(name)
 
-    def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Considered:
-        return Considered(name, weight, eligible, note, until, tried=bool(bar) or name in tried)
+    def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None, remedy: str = "") -> Considered:
+        return Considered(name, weight, eligible, note, until, tried=bool(bar) or name in tried, remedy=remedy)
 
     busy = in_flight.get(name, 0)
     soon = now + dt.timedelta(seconds=1)
     if not candidate.enabled:
-        return permission, verdict("disabled")
+        return permission, verdict("disabled", remedy="until somebody enables it")
     if not candidate.configured:
-        return permission, verdict("not in this process's environment")
+        return permission, verdict("not in this process's environment", remedy="until its options are set")
     if bar or name in tried:
         return permission, verdict(bar or "already tried in this round")
     if weight == 0:
-        return permission, verdict("weight 0")
+        return permission, verdict("weight 0", remedy="until it has a weight")
     if not permission.allowed:
-        return permission, verdict(permission.note, until=permission.until)
+        return permission, verdict(permission.note, until=permission.until, remedy=permission.remedy)
     if permission.places is not None and busy >= permission.places:
         return permission, verdict(f"{permission.note}; all in use", until=soon)
     if places is not None and busy >= places:

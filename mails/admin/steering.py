@@ -94,26 +94,28 @@ def house_view(request: HttpRequest, verb: str) -> HttpResponse:
     reason, fault = note(request)
     if request.method == "POST" and not fault:
         if verb == "hold":
-            changed, words = actions.hold_house(by=by(request), note=reason), "The house is held."
+            changed, words = actions.hold_house(by=by(request), note=reason), "Sending is paused."
         else:
-            changed, words = actions.release_house(by=by(request)), "The house is released: mails go out."
+            changed, words = actions.release_house(by=by(request)), "Sending is resumed: emails go out."
         messages.success(request, words if changed else "It was so before.")
         return redirect("admin:index")
     holding = {
-        "title": "Hold all mail?",
+        "title": "Pause all sending?",
         "sentences": [
-            "From now on nothing is handed to a provider, on any machine, until somebody releases the house.",
-            "Mails are taken as ever, and wait. Calls under way end, and no other follows them.",
+            "From now on nothing is handed to a provider, on any machine, until somebody resumes sending.",
+            "Emails are accepted as usual, and wait. Calls in progress end, and no other follows them.",
         ],
-        "button": "Hold all mail",
+        "button": "Pause all sending",
         "fields": [_NOTE | {"note": "Kept, with your name.", "value": reason}],
     }
     hold = house.hold()
-    since = f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}" if hold else "It is not held."
+    since = (
+        f"Paused since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}" if hold else "It is not paused."
+    )
     releasing = {
-        "title": "Release all mail?",
+        "title": "Resume sending?",
         "sentences": [since.strip(), actions.waiting()],
-        "button": "Release all mail",
+        "button": "Resume sending",
     }
     context = (holding if verb == "hold" else releasing) | {"errors": [fault] if fault else []}
     return _confirm(request, context | {"back": reverse("admin:index"), "trail": []})

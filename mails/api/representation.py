@@ -76,6 +76,9 @@ def mail(mail: Mail, request: Request | HttpRequest, stop: Stop) -> dict[str, An
         "reason_code": mail.reason_code,
         "possibly_twice": mail.doubtful,
         "wish": Order.parse(mail.wish).action if mail.wish else None,
+        "obstacles": [
+            {"account": one.account, "reason": one.reason, "until": iso(one.until)} for one in stop.obstacles
+        ],
         "next_attempt": iso(mail.next_attempt_at),
         "expires": iso(mail.expires_at),
         "finished": iso(mail.finished_at),

@@ -82,6 +82,17 @@ MAIL = component(
                 "enum": [Action.CANCEL.value, Action.HOLD.value, Action.SENT.value, None],
                 "description": "What was asked for during the call under way; carried out when that is closed.",
             },
+            "obstacles": {
+                "type": "array",
+                "description": "While no account can take it: each account, why not, and when it can again.",
+                "items": obj(
+                    {
+                        "account": text("The account's name."),
+                        "reason": text("Why it cannot take the email now; for people."),
+                        "until": moment("When it can, where time alone settles that.", nullable=True),
+                    }
+                ),
+            },
             "next_attempt": moment("When it is due.", nullable=True),
             "expires": moment("When it will no longer be tried."),
             "finished": moment("When it reached its end.", nullable=True),

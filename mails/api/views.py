@@ -15,7 +15,7 @@ from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mails import actions, house, intake, lifecycle, pauses, stops
+from mails import actions, intake, lifecycle, stops
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering, throttling
 from mails.api.permissions import has_scope
@@ -30,8 +30,8 @@ from mails.keys import Scope
 from mails.models import ApiKey, Event, Mail
 from mails.orders import Order
 from mails.querysets import MailQuerySet
-from mails.states import Source
-from mails.stops import Stop
+from mails.states import DUE, LEASED, Source
+from mails.stops import NO_STOP, Surroundings
 from mails.submission import InvalidSubmission
 from mercury.lib.pagination import Page, paginate
 from mercury.lib.problems import Fault, Problem, pointer
@@ -59,8 +59,8 @@ class Mails(Resource):
         page = paginate(request, _visible(request), representation.MAIL_FIELDS, default="-id")
         if page.expand:
             rows = page.rows.select_related("content").prefetch_related("recipients")
-            hold, paused = house.hold(), pauses.standing()
-            shown = [representation.mail(mail, request, Stop(hold, paused.get(mail.lane))) for mail in rows]
+            around = Surroundings.read() if any(mail.status in {*DUE, *LEASED} for mail in rows) else None
+            shown = [representation.mail(mail, request, around.over(mail) if around else NO_STOP) for mail in rows]
             return _listed(page, "mails", shown)
         ids = page.rows.values_list("id", flat=True)
         return _listed(page, "mails", [representation.mail_url(request, mail_id) for mail_id in ids])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection, transaction
 
+from mails import states
 from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
 from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
@@ -17,7 +18,7 @@ from mercury.lib import recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 from providers.routing import NO_BOUNDS, Bounds
 
-SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for so long is taken for lost
+SILENCE = states.SILENCE
 MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
 _READ = ("id", "sender", "subject", "policy", "expires_at", "bounds", *STATE_COLUMNS)
 

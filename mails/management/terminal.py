@@ -32,15 +32,15 @@ def mail_page(mail: Mail) -> str:
 
 
 def show_hold(out: Output, *, lanes: Collection[str] = Lane.values) -> bool:
-    """A warning line while the house is held, and one for each of the lanes that is paused; whether there was one."""
+    """A warning line while all sending is paused, and one for each of the lanes that is paused; whether there was one."""
     hold = house.hold()
     if hold is not None:
         since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}"
-        out.say(f"The house is held {since}: nothing is sent until manage.py release --all.", tone="waiting")
+        out.say(f"Sending is paused {since}: nothing is sent until manage.py release --all.", tone="waiting")
     paused = {lane: pause for lane, pause in pauses.standing().items() if lane in lanes}
     for lane, pause in paused.items():
         since = f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
-        out.say(f"Lane {lane} is paused {since}: its mails wait for manage.py lanes resume {lane}.", tone="waiting")
+        out.say(f"Queue {lane} is paused {since}: its emails wait for manage.py lanes resume {lane}.", tone="waiting")
     return hold is not None or bool(paused)
 
 

@@ -211,8 +211,8 @@ def test_the_house_is_held_and_released(olympus):
     assert run("hold", "--all", "--note", "wrong template", "--yes", "--json").document["house"] == "held"
     assert run("hold", "--all", "--yes", "--json").document == {"house": "held", "changed": False}
     assert drain() == 0
-    assert "The house is held since" in run("mails").out
-    assert "The house is held since" in run("mail", str(mail.pk)).out
+    assert "Sending is paused since" in run("mails").out
+    assert "Sending is paused since" in run("mail", str(mail.pk)).out
     ran = run("release", "--all", "--yes")
 
     assert "wrong template" in ran.out
@@ -224,7 +224,7 @@ def test_the_house_is_held_and_released(olympus):
 
 @pytest.mark.parametrize(
     ("words", "forecast"),
-    [(["hold", "--all"], "Once the house is held, "), (["lanes", "pause", "text"], "Once lane text is paused, ")],
+    [(["hold", "--all"], "Once sending is paused, "), (["lanes", "pause", "text"], "Once lane text is paused, ")],
 )
 def test_what_nobody_says_yes_to_does_not_read_as_done(words, forecast):
     ran = run(*words)

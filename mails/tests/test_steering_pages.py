@@ -165,9 +165,9 @@ def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
     operator.post(hold, {"note": "wrong template"})
 
     overview = operator.get(reverse("admin:index")).content.decode()
-    assert "The house is held by hermes" in overview
+    assert "Sending is paused by hermes" in overview
     assert "wrong template" in overview
-    assert "The house is held." in operator.get(page_of(mail)).content.decode()
+    assert "Sending is paused." in operator.get(page_of(mail)).content.decode()
     assert drain() == 0
     asked = operator.get(release).content.decode()
     assert "1 mail waits, and goes out when due." in asked
@@ -193,8 +193,8 @@ def test_a_lane_is_paused_and_resumed_from_the_overview(operator, olympus):
     assert told.count(resume) == 2  # in the alert, and in the table
     assert pause not in told
     page = operator.get(page_of(mail)).content.decode()
-    assert "The lane is paused since" in page
-    assert "Waiting until the lane is resumed" in page
+    assert "Queue text is paused since" in page
+    assert "Waiting until the queue is resumed" in page
     assert drain() == 0
     asked = operator.get(resume).content.decode()
     assert "by hermes. wrong template" in asked

@@ -1,21 +1,39 @@
-"""What keeps a mail from going out that is none of its own."""
+"""Why an email that is on its way does not leave now: one answer for page, API and command."""
 
 import datetime as dt
 
 import pytest
+from django.urls import reverse
 
 from mails import house, pauses, stops, timeline
 from mails.lanes import Lane
-from mails.models import Mail
-from mails.states import Status
+from mails.models import Mail, Worker
+from mails.states import SILENCE, Status
 from mails.stops import NO_STOP
 from mails.tests.builders import a_mail, reloaded
+from mails.tests.commandline import run
+from mails.tests.people import browser_of, hermes
+from mercury.lib import database_clock
+from providers import circuit_breaker, registry
+from providers.models import Account, Breaker, BreakerMode, BreakerState
+from providers.routing import Bounds
 
 pytestmark = pytest.mark.django_db
 NOW = dt.datetime(2026, 11, 24, 10, 0, tzinfo=dt.UTC)
 
 
-def test_a_mail_under_a_hold_and_a_pause_is_told_both_the_house_first():
+@pytest.fixture
+def worker():
+    """A worker that is alive and has a free slot."""
+    now = database_clock.now()
+    return Worker.objects.create(id="one", started_at=now, seen_at=now, lanes=["text"], places=4)
+
+
+def obstacles(mail):
+    return [(one.account, one.reason) for one in stops.over(mail).obstacles]
+
+
+def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both(olympus):
     mail = a_mail()
     house.place(by="user:hermes")
     pauses.place(Lane.TEXT, by="user:hermes")
@@ -23,19 +41,19 @@ def test_a_mail_under_a_hold_and_a_pause_is_told_both_the_house_first():
     stop = stops.over(mail)
     told = timeline.verdict(mail, NOW, stop)
 
-    assert told.index("The house is held since") < told.index("The lane is paused since")
-    assert " by hermes: nothing is sent until it is released. The lane" in told
+    assert told.index("Sending is paused since") < told.index("Queue text is paused since")
+    assert " by hermes: nothing is sent until somebody resumes it. Queue" in told
     assert stop.mark.startswith("house-")
     assert ".lane-" in stop.mark
 
 
-def test_a_pause_of_another_lane_does_not_stop_it():
+def test_a_pause_of_another_queue_does_not_stop_it(olympus, worker):
     pauses.place(Lane.BULK, by="user:hermes")
 
     assert stops.over(a_mail()) == NO_STOP
 
 
-def test_a_mail_that_is_not_on_its_way_is_stopped_by_nothing_and_costs_no_query(django_assert_num_queries):
+def test_an_email_that_is_not_on_its_way_is_stopped_by_nothing_and_costs_no_query(django_assert_num_queries):
     mail = a_mail()
     Mail.objects.filter(pk=mail.pk).update(status=Status.CANCELLED, finished_at=NOW)
     house.place(by="user:hermes")
@@ -45,3 +63,144 @@ def test_a_mail_that_is_not_on_its_way_is_stopped_by_nothing_and_costs_no_query(
         stop = stops.over(ended)
 
     assert stop == NO_STOP
+
+
+def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus, hades, worker):
+    until = database_clock.now() + dt.timedelta(seconds=27)
+    Breaker.objects.update(state=BreakerState.OPEN, open_until=until)
+    mail = a_mail()
+
+    stop = stops.over(mail)
+
+    assert [(one.account, one.reason, one.until) for one in stop.obstacles] == [
+        ("hades", "breaker open", until),
+        ("olympus", "breaker open", until),
+    ]
+    [told] = stop.words
+    assert told.startswith(
+        f"No account can take this email now: hades (breaker open until {until:%H:%M:%S} UTC), olympus"
+    )
+    assert told.endswith(f"The first can take it at {until:%H:%M:%S} UTC.")
+    assert "worker" not in timeline.verdict(mail, NOW, stop)
+
+
+def forced_open(account):
+    circuit_breaker.force(account.name, BreakerMode.OPEN, by="test")
+
+
+def disabled(account):
+    registry.update(account, enabled=False, by="test")
+
+
+def without_weight(account):
+    registry.update(account, weight=0, by="test")
+
+
+def without_options(account):
+    Account.objects.filter(pk=account.pk).update(source="environment")
+
+
+@pytest.mark.parametrize(
+    ("strike", "reason"),
+    [
+        (forced_open, "breaker forced open, until somebody sets it back to automatic"),
+        (disabled, "disabled, until somebody enables it"),
+        (without_weight, "weight 0, until it has a weight"),
+        (without_options, "not in this process's environment, until its options are set"),
+    ],
+)
+def test_what_only_an_operator_can_change_is_said_so(olympus, worker, strike, reason):
+    strike(olympus.account)
+    mail = a_mail()
+
+    assert obstacles(mail) == [("olympus", reason)]
+    assert stops.over(mail).words[0].endswith("It waits until an operator changes that.")
+
+
+def test_an_account_that_asked_for_a_pause_is_told_with_its_end(olympus, worker):
+    until = database_clock.now() + dt.timedelta(minutes=3)
+    Breaker.objects.update(limited_until=until)
+
+    [obstacle] = stops.over(a_mail()).obstacles
+
+    assert (obstacle.reason, obstacle.until) == ("rate limit", until)
+
+
+def test_an_account_whose_rate_is_used_up_is_told(olympus, worker):
+    registry.update(olympus.account, rate=1.0, by="test")
+    Breaker.objects.update(next_call_at=database_clock.now() + dt.timedelta(seconds=9))
+
+    assert obstacles(a_mail()) == [("olympus", "rate limit 1/s reached")]
+
+
+def test_an_account_that_the_email_itself_excludes_is_told(olympus, hades, worker):
+    forced_open(hades)
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(bounds=Bounds(via="hades").as_blob())
+
+    assert obstacles(reloaded(mail)) == [
+        ("hades", "breaker forced open, until somebody sets it back to automatic"),
+        ("olympus", "the mail is to go through hades only"),
+    ]
+
+
+def test_without_any_account_that_is_said(settings, worker):
+    mail = a_mail()
+    Account.objects.all().delete()
+
+    with_none = stops.Surroundings(now=NOW, workers=[worker]).over(mail)
+
+    assert "No account can take this email now: none (no provider account exists)." in with_none.words[0]
+
+
+def test_default_sandboxes_out_of_use_are_not_named(worker):
+    registry.sync()
+    olympus = registry.register("olympus", "sandbox", {}, by="test")
+    forced_open(olympus)
+
+    assert [name for name, _ in obstacles(a_mail())] == ["olympus"]
+
+
+def test_where_an_account_is_ready_the_worker_is_why(olympus, hades):
+    forced_open(hades)
+    mail = a_mail()
+
+    assert stops.over(mail).words == ["No worker is running for queue text: start one (manage.py worker)."]
+    assert timeline.entries(mail, [], NOW, stops.over(mail))[-1].title == "Waiting for a worker"
+
+
+def test_a_worker_of_another_queue_a_silent_one_and_a_full_one_do_not_count(olympus, worker):
+    mail = a_mail()
+    assert stops.over(mail) == NO_STOP
+
+    Worker.objects.update(in_flight=4)
+    assert stops.over(mail).worker.startswith("All 4 slots of the workers are in use")
+    Worker.objects.update(in_flight=0, lanes=["bulk"])
+    assert stops.over(mail).worker.startswith("No worker is running for queue text")
+    Worker.objects.update(lanes=["text"], seen_at=database_clock.now() - 2 * SILENCE)
+    assert stops.over(mail).worker.startswith("No worker is running for queue text")
+
+
+def test_page_api_and_command_say_the_same(olympus, worker):
+    disabled(olympus.account)
+    mail = a_mail()
+    said = "No account can take this email now: olympus (disabled, until somebody enables it)."
+
+    staff = browser_of(hermes())
+    page = staff.get(reverse("admin:mails_mail_change", args=[mail.pk])).text
+    api = staff.get(reverse("api-mail", args=[mail.pk]), headers={"Accept": "application/json"}).json()
+
+    assert said in page
+    assert said in api["verdict"]
+    assert api["obstacles"] == [{"account": "olympus", "reason": "disabled, until somebody enables it", "until": None}]
+    assert said in run("mail", str(mail.pk)).out
+
+
+def test_a_live_page_gets_news_when_another_thing_keeps_it(olympus, worker):
+    mail = a_mail()
+    before = stops.over(mail).mark
+    disabled(olympus.account)
+
+    assert before == ""
+    assert timeline.has_news(mail, after=10**9, status=mail.status, stop=before)
+    assert not timeline.has_news(mail, after=10**9, status=mail.status, stop=stops.over(mail).mark)

@@ -413,7 +413,7 @@ def test_the_story_of_a_sent_mail_is_complete(olympus):
 
 
 @pytest.mark.django_db
-def test_the_story_of_a_mail_with_very_many_events_is_bounded(django_assert_num_queries):
+def test_the_story_of_a_mail_with_very_many_events_is_bounded(olympus, django_assert_num_queries):
     mail = a_mail()
     Event.objects.bulk_create(
         [
@@ -422,7 +422,7 @@ def test_the_story_of_a_mail_with_very_many_events_is_bounded(django_assert_num_
         ]
     )
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(10):
         story = timeline.story(mail, NOW)
 
     assert story.left_out

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import house, pauses
+from mails import house, pauses, stops
 from mails.intake import Client
 from mails.lanes import Lane
 from mails.models import Content, Event, HouseHold, LanePause, Mail
@@ -254,22 +254,23 @@ def test_the_old_address_of_a_mail_leads_to_its_page(client):
     assert client.get(f"/details/mails/{pk}/").headers["Location"] == f"/mails/{pk}"
 
 
-def test_no_news_is_204():
+def test_no_news_is_204(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
 
-    response = timeline_of(browser_of(hermes()), mail, after=last, status="queued")
+    response = timeline_of(browser_of(hermes()), mail, after=last, status="queued", stop=stops.over(mail).mark)
 
     assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_news_costs_four_questions_beside_the_log_in(django_assert_num_queries):
+def test_no_news_costs_seven_queries_beside_the_login(olympus, django_assert_num_queries):
     mail = a_mail()
+    stop = stops.over(mail).mark
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
 
-    with django_assert_num_queries(6):
-        timeline_of(browser, mail, after=last, status="queued")
+    with django_assert_num_queries(9):
+        timeline_of(browser, mail, after=last, status="queued", stop=stop)
 
 
 def test_news_carry_the_new_steps_only_and_the_next_poller():
@@ -290,7 +291,7 @@ def test_a_state_that_changed_without_an_event_is_news():
     assert timeline_of(browser_of(hermes()), mail, after=last, status="sending").status_code == 200
 
 
-def test_a_pause_of_its_lane_is_news_and_so_is_its_end():
+def test_a_pause_of_its_lane_is_news_and_so_is_its_end(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
@@ -302,14 +303,14 @@ def test_a_pause_of_its_lane_is_news_and_so_is_its_end():
     pauses.lift(Lane.TEXT, by="user:hermes")
     ended = timeline_of(browser, mail, after=last, status="queued", stop=stop)
 
-    assert "The lane is paused" in told.text
+    assert "Queue text is paused" in told.text
     assert f"&amp;stop={stop}" in told.text
     assert again.status_code == 204
     assert ended.status_code == 200
     assert "paused" not in ended.text
 
 
-def test_a_hold_of_the_house_is_news_and_so_is_its_end():
+def test_a_hold_of_the_house_is_news_and_so_is_its_end(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
@@ -321,12 +322,12 @@ def test_a_hold_of_the_house_is_news_and_so_is_its_end():
     house.lift(by="user:hermes")
     ended = timeline_of(browser, mail, after=last, status="queued", stop=stop)
 
-    assert "nothing is sent until it is released" in told.text
-    assert "Waiting until the house is released" in told.text
+    assert "nothing is sent until somebody resumes it" in told.text
+    assert "Waiting until sending is resumed" in told.text
     assert f"&amp;stop={stop}" in told.text
     assert again.status_code == 204
     assert ended.status_code == 200
-    assert "is held" not in ended.text
+    assert "Sending is paused" not in ended.text
 
 
 def test_a_mail_that_waits_tells_its_page_when_to_look_again():

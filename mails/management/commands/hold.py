@@ -24,7 +24,7 @@ class Command(SteeringCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
-        steering.add_house(parser, "Hold the whole house.")
+        steering.add_house(parser, "Pause all sending.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Hold what was named."""
@@ -32,12 +32,12 @@ class Command(SteeringCommand):
             return super().run(out, options)
         note = self.order(options).note
         out.say(
-            "Once the house is held, nothing is handed to a provider. New mails are taken, and wait. Calls under way end."
+            "Once sending is paused, nothing is handed to a provider. New emails are accepted, and wait. Calls in progress end."
         )
-        held = not options["dry_run"] and out.ask("Hold the whole house?")
+        held = not options["dry_run"] and out.ask("Pause all sending?")
         changed = held and actions.hold_house(by=Actor.COMMAND, note=note)
         if held:
-            words = "The house is held." if changed else "The house was held before."
+            words = "Sending is paused." if changed else "Sending was paused before."
             out.say(f"{words} Release it: manage.py release --all", tone="waiting")
         out.document({"house": "held" if held else "open", "changed": changed})
         return None if held or options["dry_run"] else Exit.FAILED

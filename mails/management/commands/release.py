@@ -32,7 +32,7 @@ class Command(SteeringCommand):
             return super().run(out, options)
         hold = house.hold()
         if hold is None:
-            out.say("The house is not held.")
+            out.say("Sending is not paused.")
             out.document({"house": "open", "changed": False})
             return None
         out.say(f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}".rstrip())
@@ -40,6 +40,6 @@ class Command(SteeringCommand):
         released = not options["dry_run"] and out.ask("Release the whole house?")
         changed = released and actions.release_house(by=Actor.COMMAND)
         if released:
-            out.say("The house is released: mails go out.", tone="ok")
+            out.say("Sending is resumed: emails go out.", tone="ok")
         out.document({"house": "open" if released else "held", "changed": changed})
         return None if released or options["dry_run"] else Exit.FAILED

@@ -94,19 +94,18 @@ class Command(commands.MercuryCommand):
 
 
 def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    sources = dict(Account.objects.values_list("name", "source"))
-    rows = [_row(candidate, sources.get(candidate.config.name, "")) for candidate in registry.candidates()]
+    rows = [_row(candidate) for candidate in registry.candidates()]
     rows += [_unstored_row(config) for config in registry.unstored().values()]
     out.rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
 
 
-def _row(candidate: Candidate, source: str) -> dict[str, object]:
+def _row(candidate: Candidate) -> dict[str, object]:
     config, breaker = candidate.config, candidate.breaker
     return {
         "name": config.name,
         "kind": config.kind,
-        "source": source,
+        "source": candidate.source,
         "state": _state(candidate),
         "breaker": str(breaker.state if breaker.mode == BreakerMode.AUTO else breaker.mode),
         "says": circuit_breaker.describe(breaker, database_clock.now()),
@@ -129,9 +128,14 @@ def _unstored_row(config: AccountConfig) -> dict[str, object]:
 
 
 def _state(candidate: Candidate) -> str:
-    if not candidate.configured:
+    if not candidate.configured or _lacks_options(candidate):
         return "not configured here"
     return "in use" if candidate.enabled else "disabled"
+
+
+def _lacks_options(candidate: Candidate) -> bool:
+    """Return True for an account of the environment whose variable this terminal lacks; a server may have it."""
+    return candidate.source == AccountSource.ENVIRONMENT and candidate.config.name not in registry.from_environment()
 
 
 def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
@@ -202,7 +206,7 @@ def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 
 def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    config = registry.unstored().get(options["name"]) or _found(options["name"]).config
+    config = registry.unstored().get(options["name"]) or _with_options(_found(options["name"]))
     name, is_sandbox = config.name, config.kind == "sandbox"
     recipient = options["to"] or (trial.NOBODY if is_sandbox else "")
     if not recipient:
@@ -219,6 +223,19 @@ def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         out.say(f"The server does not have it yet. Store it: manage.py providers add {name}")
     out.document({"account": name, "outcome": type(outcome).__name__.lower(), "words": trial.words(name, outcome)})
     return None if is_accepted else Exit.FAILED
+
+
+def _with_options(candidate: Candidate) -> AccountConfig:
+    name = candidate.config.name
+    if _lacks_options(candidate):
+        raise CommandError(
+            f"The options of '{name}' are in the server's environment, not in this terminal's. Set "
+            f"{environment.variable_of(name)} here as well, or test it on its page.",
+            returncode=Exit.WRONG_USE,
+        )
+    if not candidate.configured:
+        raise CommandError(f"The options of '{name}' cannot be read: MERCURY_ENCRYPTION_KEYS lacks their key.")
+    return candidate.config
 
 
 def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
@@ -261,7 +278,7 @@ def _say_what_still_stops(out: commands.Output, candidate: Candidate) -> None:
     """Tell why an account that is enabled still takes nothing."""
     name = candidate.config.name
     if not candidate.configured:
-        out.say(f"This terminal does not have its options: a server without them cannot use {name}.", tone="waiting")
+        out.say(f"The options of {name} cannot be read, so no email goes there.", tone="bad")
     if candidate.breaker.mode == BreakerMode.OPEN:
         out.say(f"It takes no email: its breaker is forced open. manage.py providers breaker {name} auto", tone="bad")
     _say_why_unused(out, name)
