@@ -7,7 +7,7 @@ statements, whatever its size. The statements are the same on both databases; `m
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -121,6 +121,7 @@ class AttemptOpened(NamedTuple):
     account: str
     lease: uuid.UUID
     opened_at: dt.datetime
+    account_version: dt.datetime | None = None  # of the account's row, as it was chosen; None: whatever it is now
 
 
 class AttemptClosed(NamedTuple):
@@ -152,7 +153,8 @@ class Step:
 
     The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
     So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while the house is held
-    or the mail's lane is paused, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
+    or the mail's lane is paused, none to SENDING through an account that was changed, disabled or deleted since it was
+    chosen, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
     """
 
     mail_id: uuid.UUID
@@ -439,6 +441,8 @@ def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.d
 
 def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
     columns = {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "wish": "text"} | STATE_COLUMNS
+    columns |= {"account_version": "time"}
+    serving, parameters = _serving({step.opened.account for step in steps if step.opened})
     rows = [
         {
             "id": step.mail_id,
@@ -446,6 +450,7 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
             "fence": step.fence,
             "attempts": step.attempts,
             "wish": step.wish,
+            "account_version": step.opened.account_version if step.opened else None,
         }
         | _row(step.after, STATE_COLUMNS)
         for step in steps
@@ -453,20 +458,42 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
     changes = ", ".join(f"{name} = r.{name}" for name in STATE_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE mails_mail SET {changes}, wish = '' FROM {recordset.source('r', columns)}"  # noqa: S608
+            f"{serving} UPDATE mails_mail SET {changes}, wish = '' FROM {recordset.source('r', columns)}"  # noqa: S608
             " WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts"
             " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
             f" AND mails_mail.wish = r.wish AND (r.status <> '{Status.SENDING}'"
-            f" OR ({HOUSE_IS_OPEN} AND mails_mail.lane NOT IN {PAUSED_LANES}))"
+            f" OR ({HOUSE_IS_OPEN} AND mails_mail.lane NOT IN {PAUSED_LANES}"
+            " AND (r.account_version IS NULL OR EXISTS (SELECT 1 FROM serving"
+            " WHERE serving.name = r.provider AND serving.updated_at = r.account_version))))"
             " AND (mails_mail.text_removed_at IS NULL"
             f" OR r.status NOT IN ('{Status.SENDING}', '{Status.QUEUED}'))"
             " RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id",
-            [recordset.encode(rows)],
+            [*parameters, recordset.encode(rows)],
         )
         return {
             as_uuid(mail_id): _Moved(lane, as_time(created_at), application or 0)
             for mail_id, lane, created_at, application in cursor.fetchall()
         }
+
+
+def serving(account: str, version: dt.datetime | None) -> bool:
+    """Return True if email may be handed to the account now, and its row is as it was in this version."""
+    names, parameters = _serving({account})
+    with connection.cursor() as cursor:
+        cursor.execute(f"{names} SELECT updated_at FROM serving", parameters)  # noqa: S608 (no value of others in it)
+        return version is None or version in {as_time(updated_at) for (updated_at,) in cursor.fetchall()}
+
+
+def _serving(accounts: Collection[str]) -> tuple[str, list[Any]]:
+    """Return the expression, and its parameters, of the accounts that serve as the statement runs.
+
+    On PostgreSQL a shared lock: a change of an account waits for the hand-overs that are being committed, and whoever
+    claims while a change is being committed does without the account. SQLite has one writer at a time.
+    """
+    marks = ", ".join(["%s"] * len(accounts)) or "NULL"
+    lock = " FOR SHARE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    named = f"SELECT name, updated_at FROM providers_account WHERE enabled AND weight > 0 AND name IN ({marks}){lock}"  # noqa: S608
+    return f"WITH serving AS MATERIALIZED ({named})", sorted(accounts)
 
 
 def _row(one: object, columns: Iterable[str]) -> dict[str, Any]:

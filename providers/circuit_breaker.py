@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 
 from mercury.lib import database_clock, durations
 from providers.models import Account, Breaker, BreakerChange, BreakerMode, BreakerState
@@ -256,6 +257,8 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
 
     with transaction.atomic():
         change(account.pk, forced, by=by, with_history=False)
+        # Whoever chose the account before this is committed chooses again. After the breaker: claims lock in that order.
+        Account.objects.filter(pk=account.pk).update(updated_at=timezone.now())
         words = BreakerMode(mode).label.lower() if mode != BreakerMode.AUTO else "back to automatic"
         BreakerChange.objects.create(
             account=account,

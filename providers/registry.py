@@ -55,6 +55,7 @@ class Candidate:
     configured: bool  # False: this process lacks its options (environment variable gone, key lost)
     breaker: circuit_breaker.Snapshot
     source: str = AccountSource.DATABASE
+    version: dt.datetime | None = None  # of the account's row: another one after each change that a person makes
 
     @property
     def usable(self) -> bool:
@@ -98,15 +99,20 @@ def sync() -> None:
     wanted = [_row_of(config) for name, config in follows.items() if name not in present]
     if not present and not wanted:
         wanted = _default_sandboxes()
-    Account.objects.bulk_create(wanted, ignore_conflicts=True)
+    if wanted:
+        with transaction.atomic():
+            Account.objects.bulk_create(wanted, ignore_conflicts=True)
+            _mark_sandboxes_changed()
     for name, config in follows.items():
         row = present.get(name)
         if row is not None and row.source == AccountSource.DATABASE:
             log.warning("account_name_taken", account=name, source=row.source)
         elif row is not None and _differs(row, config):
-            Account.objects.filter(pk=row.pk).update(
-                kind=config.kind, source=AccountSource.ENVIRONMENT, updated_at=timezone.now()
-            )
+            with transaction.atomic():
+                Account.objects.filter(pk=row.pk).update(
+                    kind=config.kind, source=AccountSource.ENVIRONMENT, updated_at=timezone.now()
+                )
+                _mark_sandboxes_changed()
     lacking = Account.objects.filter(breaker__isnull=True).values_list("pk", flat=True)
     Breaker.objects.bulk_create([Breaker(account_id=pk) for pk in lacking], ignore_conflicts=True)
 
@@ -156,6 +162,7 @@ def register(
             )
             Breaker.objects.create(account=account)
             _record(account, by, "registered")
+            _mark_sandboxes_changed()
     except IntegrityError:
         raise AccountInvalid({"name": f"An account '{name}' exists already. Choose another name."}) from None
     return account
@@ -284,6 +291,11 @@ def why_unused(account: Account) -> str:
     return f"{account.name} has the weight 0" if account.weight == 0 else ""
 
 
+def _mark_sandboxes_changed() -> None:
+    """Make the version that workers chose a default sandbox in void, in the transaction that takes it out of service."""
+    Account.objects.filter(source=AccountSource.DEFAULT).update(updated_at=timezone.now())
+
+
 def _rows() -> list[Account]:
     return list(Account.objects.select_related("breaker", "sandbox_fault").order_by("name"))
 
@@ -315,6 +327,7 @@ def _candidate(row: Account, *, real_exists: bool) -> Candidate:
         configured=(options is not None or _may_be_elsewhere(row)) and row.kind in capabilities.KINDS,
         breaker=circuit_breaker.Snapshot.of(row.breaker),
         source=row.source,
+        version=row.updated_at,
     )
 
 

@@ -49,6 +49,7 @@ GROUP_MOST = 256
 AHEAD = 0.05  # seconds that a claim takes, in which places become free that are taken when it begins
 PATIENCE = 2.0  # seconds that a mail waits for its place before it is given back
 RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
+AFTER_A_CHANGE = 0.05  # seconds before due mails are looked for again whose account, or lane, was changed meanwhile
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
 
 
@@ -122,6 +123,7 @@ class Drain:
         self._returned: deque[float] = deque(maxlen=self._unwritten)  # when the last calls came back, monotonic clock
         self._closed = self._done = 0
         self._suspects: set[uuid.UUID] = set()  # mails in hand that two workers have died with
+        self._lost: set[uuid.UUID] = set()  # due mails whose last step was not taken, for no reason that was found
         self._cleared = 0  # suspects whose calls came back
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._on_duty_from = 0.0  # monotonic clock
@@ -404,6 +406,8 @@ class Drain:
         called = suspects & {call.mail.id for call in turned.calls}
         # A suspect that is not called, since no account is left for it, stands in nobody's way.
         more = len(mails) == room or (len(suspects) > 0 and not called)
+        if len(won) < len(plans):  # what is behind that may last a while: look again soon, but not at once
+            return replace(turned, suspects=called, look_again=AFTER_A_CHANGE)
         return replace(turned, suspects=called, more=more)
 
     def _due(self, room: int, now: dt.datetime) -> list[MailInHand]:
@@ -513,20 +517,29 @@ class Drain:
             raise
 
     def _turned(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> _Turned:
-        """What follows from those that won, once all is committed."""
-        self._board.never_began(plan.call for plan in plans if plan.call and plan.step.mail_id not in won)
+        """What follows from those that won, once all is committed. Where one lost, accounts may have changed: read them."""
+        lost = [plan.call for plan in plans if plan.call and plan.step.mail_id not in won]
+        if lost:
+            self._board.undo(lost)
         winners = [plan for plan in plans if plan.step.mail_id in won]
         return _Turned([plan.call for plan in winners if plan.call], _done(winners))
 
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
-        """Hold due mails whose step was not taken, unless the house was held, or their lane paused, since it was asked for them."""
+        """Hold due mails whose step was not taken twice in a row, for no reason that was found.
+
+        The house may have been held, their lane paused, or their account changed since it was asked for them.
+        """
         reason = "Mercury could not store what was about to happen to it."
-        lost = [plan.draft.mail for plan in plans if plan.step.mail_id not in won]
+        lost = [plan for plan in plans if plan.step.mail_id not in won and not _account_changed(plan)]
         since = database_clock.from_ns(now_ns)
-        if lost and not house.stood(since=since):
-            kept_back = pauses.kept_back([mail.id for mail in lost], since=since)
-            broken = [mail for mail in lost if mail.id not in kept_back]
-            lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in broken])
+        if not lost or house.stood(since=since):
+            self._lost.clear()
+            return
+        kept_back = pauses.kept_back([plan.step.mail_id for plan in lost], since=since)
+        broken = [plan.draft.mail for plan in lost if plan.step.mail_id not in kept_back]
+        again = [mail for mail in broken if mail.id in self._lost]
+        lifecycle.record_each([steps.poisoned(mail, reason, now_ns=now_ns).step for mail in again])
+        self._lost = {mail.id for mail in broken} - {mail.id for mail in again}
 
     def _take_back(self, unconfirmed: list[Plan], now_ns: int) -> None:
         """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""
@@ -602,6 +615,12 @@ def _choose(draft: Draft, turn: Turn, *, first: bool) -> Choice:
         if elsewhere.candidate is not None:
             return elsewhere
     return turn.choose(tried, first=first, bounds=mail.bounds)
+
+
+def _account_changed(plan: Plan) -> bool:
+    """Return True if the account that was chosen does not serve, or was changed since. A query, only where a step was lost."""
+    call = plan.call
+    return call is not None and not lifecycle.serving(call.account.name, call.attempt.account_version)
 
 
 def _done(plans: Sequence[Plan]) -> int:

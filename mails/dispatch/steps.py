@@ -161,7 +161,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
     assert draft.state.lease is not None  # noqa: S101 (it is in hand)
     account, now = choice.candidate.config, database_clock.from_ns(now_ns)
     number = draft.state.attempt_count + 1
-    attempt = AttemptOpened(uuid7(), number, account.name, draft.state.lease, now)
+    attempt = AttemptOpened(uuid7(), number, account.name, draft.state.lease, now, choice.candidate.version)
     after = draft.state._replace(
         status=Status.SENDING,
         attempt_count=number,
