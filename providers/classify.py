@@ -4,25 +4,49 @@
 """
 
 import datetime as dt
+import errno
 import re
 import socket
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 
 from providers.destinations import DestinationRefused
 from providers.outcomes import Fault, Refused, Unknown
+from providers.reply_words import DEFAULT_WAIT, HOURLY_WAIT, MAX_WAIT, Topic, stated_wait, topic
 
 MAX_REASON = 2048  # bytes of a provider's words that are kept
-MAX_WAIT = 15 * 60.0  # seconds; whoever asks for more is asked again after that
-DEFAULT_WAIT = 30.0  # seconds, where a 429 does not say how long
 
-# Not the mail but the account is at fault: key, payment, permission, address of the API.
-_ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 410, 451})
+# Not the email but the account is at fault: key, payment, permission, address of the API. So are those that find fault
+# with our way of asking: no other message would fare better, and an operator has to look.
+_ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451})
 _PASSING_STATUSES = frozenset({409, 421, 423, 425})  # 4xx that say "not now"
+_ACCOUNT_TOPICS = frozenset(
+    {Topic.QUOTA, Topic.SUSPENDED, Topic.AUTHENTICATION, Topic.RELAY, Topic.IDENTITY, Topic.REPUTATION}
+)
+_RATE_TOPICS = frozenset({Topic.RATE, Topic.HOURLY, Topic.CONNECTIONS})
+_EPOCH = 1e9  # more seconds than this are a moment since 1970, as some providers write it
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
+
+# What this machine lacks. Says nothing of any account: EHOSTUNREACH is not here, for it may be the other machine that is off.
+LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
+    errno.EMFILE: ("no-descriptors", "This process has no file descriptor left."),
+    errno.ENFILE: ("no-descriptors", "This machine has no file descriptor left."),
+    errno.ENOMEM: ("no-memory", "This machine has no memory left."),
+    errno.ENOBUFS: ("no-memory", "This machine has no memory left for the network."),
+    errno.ENOSPC: ("disk-full", "The disk of this machine is full."),
+    errno.EDQUOT: ("disk-full", "The disk quota of this process is used up."),
+    errno.EADDRNOTAVAIL: ("no-ports", "This machine has no free port or address to call from."),
+    errno.ENETDOWN: ("no-network", "The network of this machine is down."),
+    errno.ENETUNREACH: ("no-network", "This machine has no route to the network of the host."),
+    errno.EPERM: ("not-permitted", "This machine does not permit the connection."),
+    errno.EACCES: ("not-permitted", "This machine does not permit the connection."),
+}
+# The resolver could not answer. That a name does not exist is an answer.
+_RESOLVER_ERRORS = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM})
+NO_RESOLVER = socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.")
 
 
 def http_status(
@@ -31,39 +55,59 @@ def http_status(
     *,
     retry_after: str | None = None,
     trust_500: bool = False,
+    is_documented: bool = True,
     now: dt.datetime,
 ) -> Refused | Unknown:
-    """What a status means that does not say "taken". `reason` is clean already."""
-    code = f"http-{status}"
+    """Return what a status means that does not say "accepted".
+
+    `reason` is clean already. `is_documented`: it came in the document that this provider puts its errors into. Only
+    then does a 400 or 422 speak of the message; otherwise something between may have answered. A wait that the answer
+    asks for is kept whatever the status (RFC 9110 §10.2.3).
+    """
+    code, asked = f"http-{status}", wait(retry_after, reason, now=now)
+    fault = _fault(status, reason, trust_500=trust_500, is_documented=is_documented)
+    if fault is None:
+        return Unknown(code, reason, status, asked)
+    at_capacity = fault is Fault.RATE and asked is None and topic(reason) is Topic.CONNECTIONS
+    if fault is Fault.RATE and not at_capacity:
+        asked = asked or (HOURLY_WAIT if topic(reason) is Topic.HOURLY else DEFAULT_WAIT)
+    return Refused(fault, code, reason, status, asked, at_capacity=at_capacity)
+
+
+def _fault(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> Fault | None:
+    """Return whose fault a status is, None if the message may have been sent."""
     if status == 429:
-        return Refused(Fault.RATE, code, reason, status, wait(retry_after, reason, now=now))
-    if 300 <= status < 400 or status == 503 or status in _PASSING_STATUSES:
-        return Refused(Fault.PROVIDER, code, reason, status)
-    if status == 500 and trust_500:
-        return Refused(Fault.PROVIDER, code, reason, status)
-    if status in _ACCOUNT_STATUSES:
-        return Refused(Fault.ACCOUNT, code, reason, status)
-    if 400 <= status < 500 and status != 408:
-        return Refused(Fault.MESSAGE, code, reason, status)
-    return Unknown(code, reason, status)
+        return Fault.RATE
+    if 300 <= status < 400 or status == 503 or status in _PASSING_STATUSES or (status == 500 and trust_500):
+        return Fault.PROVIDER
+    if status == 408 or not 400 <= status < 500:
+        return None
+    if status == 413:
+        return Fault.MESSAGE
+    about = topic(reason)
+    if about in _RATE_TOPICS:
+        return Fault.RATE
+    if about in _ACCOUNT_TOPICS or status in _ACCOUNT_STATUSES or not is_documented:
+        return Fault.ACCOUNT
+    return Fault.MESSAGE
 
 
-def wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> float:
-    """Seconds until the account may be called again: from Retry-After (seconds or a date), else from the words.
+def wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> float | None:
+    """Return the seconds that an answer asks to wait, in Retry-After (seconds or a date) or else in its words.
 
-    Mailgun's 429 carries no header, it says "try again after 120 seconds".
+    Mailgun's 429 carries no header, it says "try again after 120 seconds". None if it does not ask.
     """
     seconds = _seconds(retry_after or "", now)
     if seconds is None:
-        words = re.search(r"try again (?:after|in) (\d{1,9}) ?s", reason)
-        seconds = float(words[1]) if words else None
-    return min(seconds, MAX_WAIT) if seconds else DEFAULT_WAIT
+        seconds = stated_wait(reason)
+    return min(seconds, MAX_WAIT) if seconds else None
 
 
 def _seconds(text: str, now: dt.datetime) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        seconds = float(text)
+        return max(0.0, seconds - now.timestamp()) if seconds > _EPOCH else seconds
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
@@ -74,12 +118,12 @@ def _seconds(text: str, now: dt.datetime) -> float | None:
 
 
 def http_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], str]) -> Refused | Unknown:
-    """What a broken call means: everything up to the TLS handshake is surely not sent, the rest is unknown."""
+    """Return what a broken call means: everything up to the TLS handshake is surely not sent, the rest is unknown."""
     match error:
         case aiohttp.ClientConnectorDNSError(os_error=DestinationRefused() as refused):
             return never_called(Fault.ACCOUNT, "destination-refused", str(refused))
         case aiohttp.ClientConnectorDNSError():
-            return never_called(Fault.PROVIDER, "dns", f"The name '{error.host}' was not found.")
+            return connect_failure(error.os_error, host=error.host)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             return never_called(Fault.PROVIDER, "tls", clean(f"TLS failed: {error}"))
         case aiohttp.ClientConnectorError():
@@ -95,20 +139,45 @@ def http_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], st
     return Unknown("connection-lost", "The connection broke after the request had gone out.")
 
 
-def connect_failure(error: OSError) -> Refused:
-    """Why no connection came about, one reason code each."""
+def connect_failure(error: OSError, *, host: str = "") -> Refused:
+    """Return why there is no connection, one reason code each."""
+    local = local_trouble(error)
+    if local is not None:
+        return local
     match error:
         case DestinationRefused():
             return never_called(Fault.ACCOUNT, "destination-refused", str(error))
         case ssl.SSLError():
             return never_called(Fault.PROVIDER, "tls", f"TLS failed: {error.reason or type(error).__name__}")
         case socket.gaierror():
-            return never_called(Fault.PROVIDER, "dns", "The host's name was not found.")
+            named = f"The name '{host}'" if host else "The host's name"
+            return never_called(Fault.PROVIDER, "dns", f"{named} was not found.")
         case ConnectionRefusedError():
             return never_called(Fault.PROVIDER, "connection-refused", "The host refuses connections on this port.")
         case TimeoutError():
             return never_called(Fault.PROVIDER, "connect-timeout", "No connection within the time to connect.")
     return never_called(Fault.PROVIDER, "connect-failed", f"No connection: {error.strerror or type(error).__name__}")
+
+
+def local_trouble(error: BaseException) -> Refused | None:
+    """Return the refusal for an error of this machine, None for an error that the other side may have caused."""
+    match error:
+        case MemoryError():
+            return never_called(Fault.LOCAL, *LOCAL_ERRORS[errno.ENOMEM])
+        case socket.gaierror(errno=number) if number in _RESOLVER_ERRORS:
+            return never_called(
+                Fault.LOCAL, "resolver", "The resolver of this machine could not look the host's name up."
+            )
+        case socket.gaierror() | ssl.SSLError():  # their numbers are of another kind
+            return None
+        case OSError(errno=int(number)) if number in LOCAL_ERRORS:
+            return never_called(Fault.LOCAL, *LOCAL_ERRORS[number])
+    return None
+
+
+def no_thread() -> Refused:
+    """Return the refusal for a call that no thread could be started for."""
+    return never_called(Fault.LOCAL, "no-threads", "This machine could not start one more thread.")
 
 
 def never_called(fault: Fault, reason_code: str, reason: str) -> Refused:

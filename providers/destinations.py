@@ -4,9 +4,11 @@ Asked twice: when an account is saved, and again with the addresses that a name 
 so that a name which changes its mind (DNS rebinding) gains nothing.
 """
 
+import asyncio
+import errno
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -104,15 +106,23 @@ def is_readable_on_the_way(url: str) -> bool:
 class GuardedResolver(AbstractResolver):
     """aiohttp's resolver, which refuses names that lead to private addresses. aiohttp caches what it answers."""
 
-    def __init__(self, allowed: Collection[str]) -> None:
+    def __init__(self, allowed: Collection[str], *, patience: float | None = None) -> None:
+        """`patience`: seconds that the resolver has; None leaves it to the caller."""
+        self._patience = patience
         self._resolver = ThreadedResolver()
         self._allowed = allowed
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of the host, or DestinationRefused."""
-        found = await self._resolver.resolve(host, port, family)
+        """Return the addresses of the host. Raises DestinationRefused, or the error of a resolver that does not answer."""
+        try:
+            async with asyncio.timeout(self._patience):
+                found = await self._resolver.resolve(host, port, family)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.") from None
+        except RuntimeError:  # no thread to ask in
+            raise OSError(errno.ENOMEM, "This machine has no thread left.") from None
         check_addresses(host, [entry["host"] for entry in found], allowed=self._allowed)
         return found
 
@@ -121,15 +131,24 @@ class GuardedResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def connect(address: tuple[str, int], *, timeout: float, allowed: Collection[str]) -> socket.socket:
-    """A TCP connection to the first address that answers, each tried for `timeout` seconds; the check comes first."""
+def look_up(address: tuple[str, int], *, allowed: Collection[str]) -> list[tuple[str, int]]:
+    """Return the addresses of a host and port. Raises DestinationRefused, or the resolver's error."""
     host, port = address
     found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     check_addresses(host, [entry[4][0] for entry in found], allowed=allowed)
+    return [entry[4][:2] for entry in found]
+
+
+def connect(targets: Sequence[tuple[str, int]], *, timeout: float) -> socket.socket:
+    """Return a TCP connection to the first of these addresses that answers, each tried for `timeout` seconds.
+
+    Raises the most telling error: that there is no route here for IPv6 matters only if IPv4 did not answer either.
+    """
     failure: OSError | None = None
-    for _, _, _, _, target in found:
+    for target in targets:
         try:
-            return socket.create_connection(target[:2], timeout=timeout)
+            return socket.create_connection(target, timeout=timeout)
         except OSError as error:
-            failure = error
-    raise failure or OSError(f"no address known for '{host}'")
+            if failure is None or failure.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
+                failure = error
+    raise failure or OSError("The host's name has no address.")

@@ -64,7 +64,7 @@ def session(*, deadline: float, connect_timeout: float) -> aiohttp.ClientSession
         limit=0,  # the drain bounds the calls in flight; waiting here would count as time to connect
         keepalive_timeout=KEEPALIVE,
         ttl_dns_cache=_DNS_TTL,
-        resolver=destinations.GuardedResolver(destinations.allowed_hosts()),
+        resolver=destinations.GuardedResolver(destinations.allowed_hosts(), patience=0.9 * to_connect),
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -126,8 +126,9 @@ class HttpChannel:
         return classify.http_status(
             status,
             self._reason(answer),
-            retry_after=answer.headers.get("Retry-After"),
+            retry_after=_asked_wait(answer),
             trust_500=self._trust_500,
+            is_documented=bool(_messages(answer)),
             now=dt.datetime.now(dt.UTC),
         )
 
@@ -146,6 +147,12 @@ class HttpChannel:
                 self._urls.clear()
             url = self._urls[text] = URL(text)
         return url
+
+
+def _asked_wait(answer: Answer) -> str | None:
+    """Return what the answer's headers say of when to come back."""
+    names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset") if answer.status_code == 429 else ("Retry-After",)
+    return next((answer.headers[name] for name in names if name in answer.headers), None)
 
 
 def _encoded(params: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:

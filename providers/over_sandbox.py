@@ -61,11 +61,14 @@ class SandboxChannel:
             content = message.message().as_bytes()
         except (ValueError, TypeError, LookupError) as error:
             return classify.never_called(Fault.MESSAGE, "unsupported", f"The mail cannot be written: {error}")
-        writing = asyncio.get_running_loop().run_in_executor(self._pool, mailbox.keep, self._name, content)
+        try:
+            writing = asyncio.get_running_loop().run_in_executor(self._pool, mailbox.keep, self._name, content)
+        except RuntimeError:
+            return classify.no_thread()
         try:
             return Accepted(await asyncio.wait_for(writing, self._deadline), 250)
         except TimeoutError:  # all threads may be busy; whether this one still writes it nobody can tell
             return Unknown("read-timeout", "The mailbox did not take the mail within the deadline.")
         except OSError as error:
             words = f"The mailbox cannot be written: {error.strerror}"
-            return classify.never_called(Fault.PROVIDER, "mailbox-unwritable", words)
+            return classify.never_called(Fault.LOCAL, "mailbox-unwritable", words)

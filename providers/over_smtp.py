@@ -63,7 +63,10 @@ class SmtpChannel:
     async def send(self, message: EmailMessage) -> Outcome:
         """Hand the mail over once. Ends within the deadline, also when the thread hangs in a call."""
         call = Call(self._deadline)
-        thread = asyncio.get_running_loop().run_in_executor(self._pool, self._deliver, message, call)
+        try:
+            thread = asyncio.get_running_loop().run_in_executor(self._pool, self._deliver, message, call)
+        except RuntimeError:
+            return classify.no_thread()
         try:
             done, _ = await asyncio.wait({thread}, timeout=self._deadline)
         except asyncio.CancelledError:
@@ -172,8 +175,7 @@ class SmtpBackend:
         if code != 250:
             return self._refused(connection, smtp_replies.refuse(code, text, Phase.MAIL), call)
         replies = {
-            address: self._words(connection.rcpt_to(on_the_wire))
-            for address, on_the_wire in envelope.recipients.items()
+            address: self._recipient(connection, on_the_wire) for address, on_the_wire in envelope.recipients.items()
         }
         refusing = [(address, code, text) for address, (code, text) in replies.items() if code >= 400]
         if len(refusing) == len(replies):
@@ -187,6 +189,13 @@ class SmtpBackend:
         agreed = len(replies) - len(refused)
         outcome = smtp_replies.refuse(code, text, call.phase, recipients=agreed, refused=refused)
         return self._refused(connection, outcome, call)
+
+    def _recipient(self, connection: Connection, address: str) -> tuple[int, str]:
+        """Name one recipient. Raises SMTPResponseException for a 421: the server closes, whoever else is to be named."""
+        code, text = self._words(connection.rcpt_to(address))
+        if code == 421:
+            raise smtplib.SMTPResponseException(code, text)
+        return code, text
 
     def _accepted(self, connection: Connection, outcome: Accepted) -> Outcome:
         """Return the outcome, unless the server says something else in the same breath."""
@@ -258,6 +267,8 @@ def timed_out(call: Call) -> Refused | Unknown:
     """Return what it means that the call's time is over now."""
     if call.past_dot:
         return Unknown("read-timeout", "No reply to the mail's final dot within the deadline.")
+    if call.is_looking_up:
+        return classify.connect_failure(classify.NO_RESOLVER)
     return classify.never_called(Fault.PROVIDER, "deadline", "The server was too slow to be handed the mail.")
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from providers import destinations
@@ -58,6 +58,14 @@ class Call:
         self.phase = Phase.GREETING  # the step that the last reply answers
         self.started = False
         self.past_dot = False
+        self.is_looking_up = False  # the host's name: if the time ends here, our resolver was too slow, not the server
+
+    @contextlib.contextmanager
+    def looking_up(self) -> Iterator[None]:
+        """Look the host's name up inside this."""
+        self.is_looking_up = True
+        yield
+        self.is_looking_up = False
 
     def seconds_left(self) -> float:
         """Return the seconds left; 0 or less if there are none."""
@@ -322,7 +330,9 @@ class Connection(smtplib.SMTP):
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         """Connect; with TLS from the start if there is a context for it."""
-        sock = destinations.connect((host, port), timeout=self._connect_timeout, allowed=destinations.allowed_hosts())
+        with self._call.looking_up():
+            targets = destinations.look_up((host, port), allowed=destinations.allowed_hosts())
+        sock = destinations.connect(targets, timeout=self._connect_timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the final dot is a small write of its own
         self._handle = sock.dup()  # TLS takes the socket itself away; this one still shuts it down
         self._call.uses(self._handle)

@@ -269,9 +269,16 @@ def _reset(request: web.Request) -> web.Response:
     return web.Response()
 
 
-def _with_retry_after(make: Callable[[], str]) -> Answer:
+def _with_retry_after(make: Callable[[], str], *, status: int = 429, header: str = "Retry-After") -> Answer:
     async def answer(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
-        return _refusal(429, provider, {"Retry-After": make()})
+        return _refusal(status, provider, {header: make()})
+
+    return answer
+
+
+def _in_words(status: int, words: str) -> Answer:
+    async def answer(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
+        return _refusal(status, provider, words=words)
 
     return answer
 
@@ -280,10 +287,6 @@ def _documented(provider: str) -> tuple[int, bytes]:
     """Status and body of the provider's good answer."""
     body = json.dumps({"id": "<local@mg.olimpus.com>", "message": "Queued. Thank you."}).encode()
     return (202, b"") if provider == "sendgrid" else (200, body)
-
-
-async def _words(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
-    return _refusal(429, provider, words="requests-per-sec limit exceeded, try again after 90 seconds")
 
 
 async def _not_http(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
@@ -322,6 +325,10 @@ async def _html(server: LocalProvider, request: web.Request, provider: str) -> w
 
 async def _accepted_html(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
     return web.Response(status=202, text="<html><body>Accepted</body></html>", content_type="text/html")
+
+
+async def _refused_html(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
+    return web.Response(status=400, text="<html><h1>400 Bad Request</h1></html>", content_type="text/html")
 
 
 async def _half(server: LocalProvider, request: web.Request, provider: str) -> web.StreamResponse:
@@ -400,7 +407,16 @@ ANSWERS: dict[str, Answer] = {
     "429-date": _with_retry_after(_in_ten_minutes),
     "429-absurd": _with_retry_after(lambda: "99999999999"),
     "429-nonsense": _with_retry_after(lambda: "tomorrow"),
-    "429-words": _words,
+    "429-words": _in_words(429, "requests-per-sec limit exceeded, try again after 90 seconds"),
+    "429-reset": _with_retry_after(lambda: str(int(time.time() + 300)), header="X-RateLimit-Reset"),
+    "429-concurrent": _in_words(429, "Too many concurrent requests"),
+    "503-seconds": _with_retry_after(lambda: "120", status=503),
+    "502-seconds": _with_retry_after(lambda: "120", status=502),
+    "403-seconds": _with_retry_after(lambda: "120", status=403),
+    "400-rate": _in_words(400, "Maximum sending rate exceeded"),
+    "400-sender": _in_words(400, "The from address does not match a verified Sender Identity."),
+    "400-trial": _in_words(400, "Free accounts are for test purposes only. Please upgrade."),
+    "400-html": _refused_html,
     "302": lambda server, request, provider: _redirect(server, request, provider, 302),
     "307": lambda server, request, provider: _redirect(server, request, provider, 307),
     "hang": _hang,

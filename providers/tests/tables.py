@@ -31,5 +31,7 @@ def told(outcome: Outcome) -> str:
         return f"Accepted {outcome.status_code}{refused}"
     if isinstance(outcome, Refused):
         wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
-        return f"Refused {outcome.fault} `{outcome.reason_code}`{wait}"
-    return f"Unknown `{outcome.reason_code}`"
+        fewer = ", fewer calls at once" if outcome.at_capacity else ""
+        return f"Refused {outcome.fault} `{outcome.reason_code}`{wait}{fewer}"
+    wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
+    return f"Unknown `{outcome.reason_code}`{wait}"

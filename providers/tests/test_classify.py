@@ -1,11 +1,16 @@
 """What answers mean, beyond the lines of the table in docs/providers.md that `test_over_http` calls for."""
 
 import datetime as dt
+import errno
+import socket
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from providers import classify
 from providers.outcomes import Fault, Refused, Unknown
+from providers.tests import tables
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 
@@ -23,8 +28,8 @@ def test_these_are_surely_not_sent(status):
 @pytest.mark.parametrize(
     ("fault", "statuses"),
     [
-        (Fault.ACCOUNT, [401, 402, 403, 404, 405, 407, 410, 451]),
-        (Fault.MESSAGE, [400, 406, 411, 413, 414, 415, 422, 431, 499]),
+        (Fault.ACCOUNT, [401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451]),
+        (Fault.MESSAGE, [400, 413, 422, 499]),
         (Fault.PROVIDER, [301, 302, 307, 409, 421, 423, 425, 503]),
         (Fault.RATE, [429]),
     ],
@@ -49,22 +54,103 @@ def test_only_the_500_can_be_trusted():
         ("900", 900),
         ("901", 900),
         ("9" * 400, 900),
-        ("0", 30),
-        ("-5", 30),
-        ("1.5", 30),
-        ("²", 30),
-        ("", 30),
-        (None, 30),
-        ("soon", 30),
+        ("0", None),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("", None),
+        (None, None),
+        ("soon", None),
         ("Tue, 24 Nov 2026 13:05:00 GMT", 300),
         ("Tue, 24 Nov 2026 13:05:00 -0000", 300),
-        ("Tue, 24 Nov 2026 12:00:00 GMT", 30),
+        ("Tue, 24 Nov 2026 12:00:00 GMT", None),
         ("Tue, 24 Nov 9999 12:00:00 GMT", 900),
-        ("Tue, 99 Nov 2026 12:00:00 GMT", 30),
+        ("Tue, 99 Nov 2026 12:00:00 GMT", None),
+        (str(int(NOW.timestamp()) + 300), 300),
+        (str(int(NOW.timestamp()) - 300), None),
     ],
 )
-def test_how_long_a_rate_limit_lasts(header, seconds):
+def test_how_long_an_answer_asks_to_wait(header, seconds):
     assert classify.wait(header, "", now=NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("try again after 120 seconds", 120),
+        ("Please retry in 5 minutes.", 300),
+        ("available again in 2 hours", 900),
+        ("try again later", None),
+        ("try again after 3 messages", None),
+    ],
+)
+def test_how_long_words_ask_to_wait(words, seconds):
+    assert classify.wait(None, words, now=NOW) == seconds
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 413, 421, 423, 429, 500, 502, 503, 504, 520])
+def test_every_answer_that_asks_to_wait_is_obeyed(status):
+    assert classify.http_status(status, "", retry_after="12", now=NOW).retry_after == 12
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 500, 503])
+def test_an_answer_that_does_not_ask_to_wait_sets_none(status):
+    assert classify.http_status(status, "", now=NOW).retry_after is None
+
+
+def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_fault():
+    assert classify.http_status(400, "", is_documented=False, now=NOW).fault is Fault.ACCOUNT
+    assert classify.http_status(413, "", is_documented=False, now=NOW).fault is Fault.MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.EMFILE, "no-descriptors"),
+        (errno.ENFILE, "no-descriptors"),
+        (errno.ENOMEM, "no-memory"),
+        (errno.ENOBUFS, "no-memory"),
+        (errno.ENOSPC, "disk-full"),
+        (errno.EDQUOT, "disk-full"),
+        (errno.EADDRNOTAVAIL, "no-ports"),
+        (errno.ENETDOWN, "no-network"),
+        (errno.ENETUNREACH, "no-network"),
+        (errno.EPERM, "not-permitted"),
+        (errno.EACCES, "not-permitted"),
+    ],
+)
+def test_what_this_machine_lacks_is_nobodys_fault(number, code):
+    for error in (OSError(number, "no"), wrapped(OSError(number, "no"))):
+        outcome = (
+            classify.http_failure(error, str)
+            if isinstance(error, aiohttp.ClientError)
+            else classify.connect_failure(error)
+        )
+
+        assert (outcome.fault, outcome.reason_code, outcome.asked) == (Fault.LOCAL, code, False)
+
+
+def test_the_docs_list_each_trouble_of_this_machine():
+    listed = {cell for _, cell in tables.rows("This machine")}
+    known = [classify.connect_failure(OSError(number, "no")) for number in classify.LOCAL_ERRORS]
+    known += [classify.connect_failure(classify.NO_RESOLVER), classify.no_thread()]
+
+    assert listed == {tables.told(outcome) for outcome in known} | {"Refused local `mailbox-unwritable`"}
+
+
+def wrapped(error):
+    """The error as aiohttp hands it on."""
+    return aiohttp.ClientConnectorError(ConnectionKey("olympus.test", 443, True, True, None, None, None), error)
+
+
+@pytest.mark.parametrize("number", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM])
+def test_a_resolver_that_does_not_answer_is_nobodys_fault(number):
+    assert classify.connect_failure(socket.gaierror(number, "no")).fault is Fault.LOCAL
+
+
+def test_a_name_that_does_not_exist_and_a_host_that_is_off_are_the_providers():
+    for error in (socket.gaierror(socket.EAI_NONAME, "no"), OSError(errno.EHOSTUNREACH, "no"), OSError("several")):
+        assert classify.connect_failure(error).fault is Fault.PROVIDER
 
 
 def test_a_reason_is_cut_cleaned_and_keeps_no_secret():

@@ -134,7 +134,8 @@ def test_a_connection_goes_to_the_address_that_was_checked(monkeypatch):
             "getaddrinfo",
             lambda host, *rest, **more: (once if host == "olimpus.test" else resolve)(host, *rest, **more),
         )
-        with destinations.connect(("olimpus.test", port), timeout=1, allowed=frozenset({"olimpus.test"})) as client:
+        targets = destinations.look_up(("olimpus.test", port), allowed=frozenset({"olimpus.test"}))
+        with destinations.connect(targets, timeout=1) as client:
             peer = client.getpeername()
 
     assert peer == ("127.0.0.1", port)

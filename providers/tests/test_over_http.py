@@ -1,5 +1,6 @@
 """Each line of the table in docs/providers.md, over real sockets."""
 
+import asyncio
 import contextlib
 import resource
 import socket
@@ -13,6 +14,7 @@ from providers import over_http
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.sending import Sender
 from providers.tests import accounts, certificates, tables
+from providers.tests.limits_of_this_process import no_descriptor_left
 from providers.tests.local_provider import MAILGUN_KEY, SENDGRID_KEY, LocalProvider
 
 ROWS = tables.rows("HTTP: SendGrid and Mailgun")
@@ -210,3 +212,30 @@ def test_words_are_taken_from_json_of_any_shape(body, words):
     answer = over_http.Answer(400, "http://olympus.test/", {}, body)
 
     assert over_http._messages(answer) == words
+
+
+def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
+    async def never(*args, **kwargs):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", never)
+
+    async def scenario():
+        async with LocalProvider() as provider:
+            return await accounts.send(accounts.sendgrid(provider, api_url="http://olympus.test/v3/"), deadline=0.5)
+
+    assert tables.told(event_loop.run(scenario())) == "Refused local `resolver`"
+
+
+def test_a_process_without_descriptors_blames_nobody():
+    async def scenario():
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+            account = accounts.sendgrid(provider)
+            with no_descriptor_left():
+                outcome = await sender.send(account, accounts.mail())
+            return outcome, await sender.send(account, accounts.mail())
+
+    outcome, after = event_loop.run(scenario())
+
+    assert tables.told(outcome) == "Refused local `no-descriptors`"
+    assert isinstance(after, Accepted)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from providers.over_smtp import Envelope, timed_out
 from providers.sending import Sender
 from providers.smtp_connection import Call, DeadlineOver
 from providers.tests import accounts, certificates, tables
+from providers.tests.limits_of_this_process import no_descriptor_left
 
 ROWS = tables.rows("SMTP")
 ZEUS, HERA = "zeus@olimpus.com", "hera@olimpus.com"
@@ -29,6 +31,7 @@ REPLIES = {
     "dot-policy": ("DATA", "550 5.7.1 Looks like spam"),
     "dot-451": ("DATA", "451 4.3.0 Try again later"),
     "throttled": ("DATA", "454 Throttling failure: Maximum sending rate exceeded."),
+    "recipient-421": ("RCPT", "421 4.7.0 Too many connections from your host"),
     "busy-421": ("MAIL", "421 4.3.2 Too busy"),
 }
 BY_ADDRESS = {
@@ -371,3 +374,41 @@ def test_no_bare_line_end_is_left_in_an_envelope():
     envelope = Envelope.of(accounts.mail(body="one\rtwo\nthree\r\nfour"))
 
     assert b"one\r\ntwo\r\nthree\r\nfour" in envelope.content
+
+
+def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
+    answered = threading.Event()
+
+    def never(*args, **kwargs):
+        answered.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    try:
+        outcome = event_loop.run(accounts.send(accounts.smtp(25, host="olympus.test"), deadline=0.3))
+    finally:
+        answered.set()
+
+    assert tables.told(outcome) == "Refused local `resolver`"
+
+
+def test_a_process_without_descriptors_blames_nobody():
+    async def scenario():
+        async with Server() as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+            account = accounts.smtp(server.port)
+            with no_descriptor_left():
+                outcome = await sender.send(account, accounts.mail())
+            return outcome, await sender.send(account, accounts.mail())
+
+    outcome, after = event_loop.run(scenario())
+
+    assert tables.told(outcome) == "Refused local `no-descriptors`"
+    assert isinstance(after, Accepted)
+
+
+def test_a_server_that_closes_at_a_recipient_is_judged_by_what_it_said():
+    async def scenario():
+        async with Server("recipient-421") as server:
+            return await accounts.send(accounts.smtp(server.port), _to_both())
+
+    assert tables.told(event_loop.run(scenario())) == "Refused rate `smtp-421`, fewer calls at once"

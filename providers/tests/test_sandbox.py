@@ -240,4 +240,4 @@ def test_a_mailbox_that_cannot_be_written_is_a_refusal(settings, tmp_path):
     (tmp_path / "file").write_text("no folder")
     settings.MERCURY_DATA = tmp_path / "file"
 
-    assert tables.told(_send()) == "Refused provider `mailbox-unwritable`"
+    assert tables.told(_send()) == "Refused local `mailbox-unwritable`"
