@@ -18,7 +18,7 @@ def _whole(name: str, default: str, *, least: int, most: int) -> int:
 bind = f"{os.environ.get('HOST', '').strip() or '127.0.0.1'}:{_whole('PORT', '8000', least=0, most=65_535)}"
 workers = _whole("WEB_CONCURRENCY", "1", least=1, most=1000)
 threads = _whole("WEB_THREADS", "8", least=1, most=1000)
-worker_class = "gthread"
+worker_class = "mercury.web_worker.WebWorker"  # gunicorn's gthread, and a thread for /health/live
 preload_app = False
 timeout = 60
 graceful_timeout = 30  # seconds: more than a call's deadline + 5, so that a stop leaves no outcome unknown
@@ -41,6 +41,13 @@ def on_starting(server: Any) -> None:
         checks.refuse_start(addresses)
     except ImproperlyConfigured as error:
         raise SystemExit(f"Mercury does not start. {error}") from error
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let half of the threads wait long for the database, and no more; the others answer."""
+    from mercury.lib import database_bounds  # noqa: PLC0415
+
+    database_bounds.waits.most = max(1, worker.cfg.threads // 2)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

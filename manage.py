@@ -7,9 +7,9 @@ import sys
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db import DatabaseError
+from django.db import Error
 
-from mercury.lib import commands
+from mercury.lib import commands, database_errors
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
@@ -20,7 +20,7 @@ if __name__ == "__main__":
             sys.exit(f"Mercury does not start. {error}")
     try:
         execute_from_command_line(sys.argv)
-    except DatabaseError as error:  # of a command of Django's; Mercury's say it themselves
-        if "--traceback" in sys.argv or not commands.is_away(error):
+    except Error as error:  # of a command of Django's; Mercury's say it themselves
+        if "--traceback" in sys.argv or not database_errors.is_not_now(error):
             raise
         sys.exit(f"CommandError: The database says: {commands.plain(error).strip()}")

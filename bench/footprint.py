@@ -67,6 +67,7 @@ class Stores:
             f"SELECT coalesce(sum(calls) FILTER (WHERE NOT {A_CHECK}), 0)::bigint,"
             f" coalesce(sum(calls) FILTER (WHERE {A_CHECK}), 0)::bigint FROM pg_stat_statements"
             " JOIN pg_database ON pg_database.oid = dbid WHERE datname = %s"
+            " AND query NOT LIKE 'SET LOCAL %%'"  # they travel in the message of the statement that follows
         )
         [(log, images)] = query(
             self._server.url,

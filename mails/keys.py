@@ -12,12 +12,12 @@ import string
 from collections.abc import Iterable
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import Error, connection
 from django.db.models import TextChoices
 from django.utils import timezone
 
 from mails.models import ApiKey
-from mercury.lib import rates
+from mercury.lib import database_errors, rates
 
 log = structlog.get_logger(__name__)
 
@@ -126,7 +126,9 @@ def _with_prefix(prefix: str) -> list[ApiKey]:
     connection.health_check_done = True  # type: ignore[attr-defined]
     try:
         return list(ApiKey.objects.raw(_WITH_PREFIX, [prefix, prefix]))
-    except (OperationalError, InterfaceError):
+    except Error as error:
+        if not database_errors.is_lost(error):
+            raise
         connection.close()
         return list(ApiKey.objects.raw(_WITH_PREFIX, [prefix, prefix]))
 
@@ -176,7 +178,7 @@ def _note_use(key: ApiKey, now: dt.datetime) -> None:
         return
     try:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
-    except DatabaseError as error:
+    except Error as error:
         log.warning("key_use_not_noted", key=key.prefix, error=type(error).__name__)
     else:
         key.last_used_at = now

@@ -14,11 +14,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from gunicorn.http.errors import ParseException
 
 from mercury import views
-from mercury.lib import problems
+from mercury.lib import database_bounds, database_errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+LIVENESS = frozenset({"/health/live", "/health/live/"})
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -38,6 +40,26 @@ def request_id(get_response: GetResponse) -> GetResponse:
         response = get_response(request)
         response["X-Request-ID"] = found
         return response
+
+    return middleware
+
+
+def liveness(get_response: GetResponse) -> GetResponse:
+    """Answer `/health/live` before anything that could wait for a file, a session or the database."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        return views.live(request) if request.path_info in LIVENESS else get_response(request)
+
+    return middleware
+
+
+def bounded_waits(get_response: GetResponse) -> GetResponse:
+    """Bound how long a request waits for the database, so that a locked or silent one is a 503 within 5 s."""
+    bounds = database_bounds.for_requests(settings.MERCURY_DATABASE_TIMEOUT.total_seconds())
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        with database_bounds.work(bounds):
+            return get_response(request)
 
     return middleware
 
@@ -126,7 +148,7 @@ def store_unavailable(get_response: GetResponse) -> GetResponse:
         return get_response(request)
 
     def process_exception(request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if isinstance(exception, problems.STORE_UNAVAILABLE):
+        if database_errors.is_not_now(exception):
             return views.store_unavailable(request)
         return None
 

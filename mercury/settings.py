@@ -84,12 +84,14 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mercury.middleware.request_id",
+    "mercury.middleware.bounded_waits",
     "mercury.middleware.client_address",
     "mercury.middleware.no_nul_in_admin_queries",
     "mercury.middleware.chunked_body",
     "django.middleware.security.SecurityMiddleware",
     "mercury.middleware.content_security_policy",
     "mercury.middleware.body_within_limit",
+    "mercury.middleware.liveness",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mercury.people.Sessions",
     "django.middleware.common.CommonMiddleware",
@@ -132,6 +134,8 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
     }
     DATABASES["default"]["TEST"] = {"NAME": str(MERCURY_DATA / "test.sqlite3")}  # threads share a file, not a memory
 else:
+    if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+        DATABASES["default"]["ENGINE"] = "mercury.lib.bounded_postgresql"
     DATABASES["default"] |= {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
@@ -145,6 +149,8 @@ else:
         }
         | DATABASES["default"].get("OPTIONS", {}),
     }
+
+MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", variables.patience, "3s")
 
 # Redis: a hint, never the truth
 

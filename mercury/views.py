@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
-from django.db import connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
@@ -19,7 +19,7 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
 from mails import house, pauses, situation
-from mercury.lib import database_clock, openapi, problems
+from mercury.lib import database_clock, database_errors, openapi, problems
 from mercury.lib.problems import Problem
 
 DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not look for as long as a call may take
@@ -118,7 +118,9 @@ def ready(request: HttpRequest) -> HttpResponse:
             checks["migrations"] = f"{missing} to apply; run: python manage.py migrate"
         else:
             sending = _sending()
-    except problems.STORE_UNAVAILABLE:
+    except Error as error:
+        if not database_errors.is_not_now(error):
+            raise
         checks = {"database": "does not answer", "migrations": "not known"}
     fine = all(state == "ok" for state in checks.values())
     answer = {"status": "ok" if fine else "unavailable", "checks": checks, "sending": sending}
@@ -209,7 +211,7 @@ def locked_out(request: HttpRequest, _answer: HttpResponse | None, _credentials:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """What nobody foresaw. Touches no database, for that may be the very fault; then it is a 503."""
-    if isinstance(sys.exc_info()[1], problems.STORE_UNAVAILABLE):
+    if database_errors.is_not_now(sys.exc_info()[1]):
         return store_unavailable(request)
     detail = "Something went wrong here. It was logged under the request id; sent mails are not affected."
     return _page(request, Problem(500, "server_error", detail))

@@ -6,12 +6,13 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from mercury import checks
-from mercury.lib import event_loop
+from mercury.lib import database_bounds, event_loop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
 application = get_wsgi_application()
 checks.refuse_start()  # whatever the server is; gunicorn.conf.py asks about its addresses too
 event_loop.settle_memory()
+database_bounds.waits.default = database_bounds.STREAM  # what is not a request: an answer that is sent piece by piece
 
 if settings.MERCURY_EMBEDDED:
     from mails.dispatch import poll  # needs the apps, which are ready only now

@@ -9,7 +9,10 @@ from typing import TypeVar
 
 from django.db import Error, close_old_connections, connections
 
-RETRIED = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
+from mercury.lib import database_bounds
+from mercury.lib.database_bounds import Bounds
+from mercury.lib.database_errors import RETRIED_AT_ONCE, sqlstate
+
 CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
 Answer = TypeVar("Answer")
 
@@ -17,7 +20,8 @@ Answer = TypeVar("Answer")
 class DatabaseThread:
     """Does one piece of work after the other."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, bounds: Bounds = database_bounds.DISPATCH) -> None:
+        self._bounds = bounds
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
 
@@ -31,6 +35,10 @@ class DatabaseThread:
         self._thread.shutdown()
 
     def _connected(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+        with database_bounds.work(self._bounds):
+            return self._repeated(work, *arguments)
+
+    def _repeated(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         for tries_left in (2, 1, 0):
             if time.monotonic() - self._answered_at > CONNECTION_TRUST:
                 close_old_connections()
@@ -38,20 +46,10 @@ class DatabaseThread:
                 answer = work(*arguments)
             except Error as error:
                 self._answered_at = float("-inf")
-                if not tries_left or sqlstate(error) not in RETRIED:
+                if not tries_left or sqlstate(error) not in RETRIED_AT_ONCE:
                     raise
                 time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
             else:
                 self._answered_at = time.monotonic()
                 return answer
         raise AssertionError("the last try returns or raises")
-
-
-def sqlstate(error: Error) -> str | None:
-    """PostgreSQL's code of the error, None where there is none."""
-    return getattr(error.__cause__, "pgcode", None)
-
-
-def kind(error: Error) -> str:
-    """What a database error is, without the statement's values."""
-    return " ".join(filter(None, (type(error).__name__, sqlstate(error))))

@@ -26,13 +26,14 @@ from mails import house, lifecycle, message, orders, pauses
 from mails.dispatch import claim, steps
 from mails.dispatch.board import Board, Outrun, Turn
 from mails.dispatch.claim import MailInHand
-from mails.dispatch.database_thread import DatabaseThread, kind
+from mails.dispatch.database_thread import DatabaseThread
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
 from mails.orders import Evidence
 from mails.states import Status
 from mercury.lib import database_clock
+from mercury.lib.database_errors import kind
 from providers.outcomes import Outcome, Refused, Unknown
 from providers.routing import Choice
 from providers.sending import Sender

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError, OperationalError
+from django.db import Error
 from django.utils import timezone
 from rich import box
 from rich.console import Console
@@ -48,12 +48,6 @@ class Exit(IntEnum):
 def plain(value: object) -> str:
     """Text that is safe to print: control characters and bidi marks are replaced, None is empty."""
     return "" if value is None else str(value).translate(_CONTROLS)
-
-
-def is_away(error: DatabaseError) -> bool:
-    """Whether the database could not serve (away, locked, full), and the program that asked it is not to blame."""
-    # SQLite has only OperationalError for SQL that is wrong too, as for a table that is not there
-    return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlite_errorname", "") != "SQLITE_ERROR"
 
 
 def duration(text: str) -> dt.timedelta:
@@ -227,7 +221,7 @@ class MercuryCommand(BaseCommand):
         except BrokenPipeError:  # who reads has had enough, as `head` has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(int(Exit.FAILED))
-        except DatabaseError as error:
+        except Error as error:
             raise CommandError(
                 f"The database says: {plain(error).strip()}. If tables are missing or old: manage.py migrate."
             ) from error

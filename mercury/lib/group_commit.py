@@ -4,6 +4,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from django.db import OperationalError
+
+from mercury.lib.database_bounds import waits
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -36,24 +40,39 @@ class GroupCommit(Generic[Item, Answer]):
         self._lock = threading.Lock()
         self._writing = False
         self._waiting: list[_Place[Item, Answer]] = []
+        self._next: _Place[Item, Answer] | None = None  # who writes, as soon as it wakes
 
     def __call__(self, item: Item) -> Answer:
-        """Have the item written, and return its answer. Waits for at most two writes."""
+        """Have the item written, and return its answer. Waits for at most two writes, and no longer than it may.
+
+        Raises OperationalError if the time is over first: the item may have been written then, or not.
+        """
         place: _Place[Item, Answer] = _Place(item)
         with self._lock:
             self._waiting.append(place)
             first, self._writing = not self._writing, True
+            if first:
+                self._next = place
         if not first:
-            place.called.wait()
+            self._wait(place)
         if not place.settled:
             self._write_group()
         if place.error is not None:
             raise place.error
         return place.answer
 
+    def _wait(self, place: _Place[Item, Answer]) -> None:
+        waits.wait_for(place.called)
+        with self._lock:
+            if place.settled or place is self._next:
+                return
+            if place in self._waiting:
+                self._waiting.remove(place)
+        raise OperationalError("The database did not take those that came before in time.")
+
     def _write_group(self) -> None:
         with self._lock:
-            group, self._waiting = self._waiting, []
+            group, self._waiting, self._next = self._waiting, [], None
         items = [place.item for place in group]
         try:
             for place, answer in zip(group, self._write(items), strict=True):
@@ -70,7 +89,7 @@ class GroupCommit(Generic[Item, Answer]):
 
     def _hand_over(self) -> None:
         with self._lock:
-            following = self._waiting[0] if self._waiting else None
+            following = self._next = self._waiting[0] if self._waiting else None
             self._writing = following is not None
         if following is not None:
             following.called.set()

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.exceptions import APIException, ErrorDetail
 from rest_framework.response import Response
 
+from mercury.lib import database_errors
+
 CONTENT_TYPE = "application/problem+json"
-STORE_UNAVAILABLE = (OperationalError, InterfaceError)
 RETRY_AFTER_SECONDS = 5
 
 # What to do about the framework's own refusals, in place of its words.
@@ -123,11 +124,11 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def store_unavailable() -> Problem:
-    """The database does not answer: whether the request took effect is not known, so the client repeats it."""
+    """The database cannot serve now: whether the request took effect is not known, so the client repeats it."""
     return Problem(
         503,
         "store_unavailable",
-        "The database does not answer now. Repeat the request, with the same Idempotency-Key if it had one.",
+        "The database cannot serve this now. Repeat the request, with the same Idempotency-Key if it had one.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
@@ -136,7 +137,7 @@ def _as_problem(exc: Exception) -> Problem | None:
     match exc:
         case Problem():
             return exc
-        case OperationalError() | InterfaceError():
+        case Error() if database_errors.is_not_now(exc):
             return store_unavailable()
         case Http404() | exceptions.NotFound():
             return Problem(404, "not_found", "There is nothing at this address, or it is not yours.")

@@ -118,6 +118,14 @@ def duration(text: str) -> dt.timedelta:
     return parsed
 
 
+def patience(text: str) -> dt.timedelta:
+    """How long a request may wait: a duration from 500ms to 60s."""
+    parsed = duration(text)
+    if not 0.5 <= parsed.total_seconds() <= 60:
+        raise ValueError(f"{shown(text)} is not from 500ms to 60s.")
+    return parsed
+
+
 def many(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
     """Values separated by commas; blanks around them and empty ones do not count."""
 

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from mercury.lib import commands, durations
+from mercury.lib import commands, database_errors, durations
 from mercury.lib.commands import Exit, Output
 
 
@@ -115,7 +115,7 @@ def test_sql_that_is_wrong_is_no_database_that_is_away():
     with pytest.raises(DatabaseError) as raised, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT * FROM nowhere")
 
-    assert not commands.is_away(raised.value)
+    assert not database_errors.is_not_now(raised.value)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("45", 45), ("1.5", 1.5), ("2m", 120)])

@@ -10,6 +10,7 @@ from django.test import Client, RequestFactory
 from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 
 from mercury import middleware, views
+from mercury.lib.database_bounds import waits
 from mercury.middleware import POLICY
 
 LIVE = "/health/live"
@@ -82,7 +83,30 @@ def test_a_database_that_goes_away_inside_a_middleware_is_a_503_too(monkeypatch)
 
     monkeypatch.setattr(SessionMiddleware, "process_response", process_response)
 
-    assert Client(raise_request_exception=False).get(LIVE).status_code == 503
+    assert Client(raise_request_exception=False).get("/nowhere").status_code == 503
+
+
+@pytest.mark.parametrize("path", [LIVE, f"{LIVE}/"])
+def test_liveness_passes_no_session_no_file_and_no_database(monkeypatch, path):
+    def asked(*_):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("whitenoise.middleware.WhiteNoiseMiddleware.__call__", asked)
+
+    assert Client().get(path).json() == {"status": "ok"}  # pytest-django refuses a question to the database here
+
+
+def test_a_request_waits_for_the_database_within_its_bounds():
+    seen = []
+
+    def get_response(request):
+        seen.append(waits.bounds)
+        return views.live(request)
+
+    middleware.bounded_waits(get_response)(RequestFactory().get("/"))
+
+    assert seen[0].is_request
+    assert not waits.bounds.is_request
 
 
 def _get_with(monkeypatch, page, accept):
@@ -93,13 +117,13 @@ def _get_with(monkeypatch, page, accept):
 
     def resolved(self, path):
         match = resolve(self, path)
-        if match is not None and match.url_name == "health-live":
+        if match is not None and match.url_name == "health-ready":
             match.func = page
         return match
 
     monkeypatch.setattr(URLPattern, "resolve", resolved)
     monkeypatch.setattr("mercury.lib.problems.wants_json", lambda request: accept != "text/html")
-    return Client(raise_request_exception=False).get(LIVE, HTTP_ACCEPT=accept)
+    return Client(raise_request_exception=False).get("/health/ready", HTTP_ACCEPT=accept)
 
 
 def chunked(body: bytes, **environ):

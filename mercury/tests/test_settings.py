@@ -25,6 +25,7 @@ WRONG = {
     "MERCURY_BASE_URL": "foo",
     "MERCURY_CONNECT_TIMEOUT": "3",
     "MERCURY_DATA": "manage.py",
+    "MERCURY_DATABASE_TIMEOUT": "100ms",
     "MERCURY_DEADLINE": "x",
     "MERCURY_ENCRYPTION_KEYS": "bad",
     "MERCURY_EXPIRY": "3 days",

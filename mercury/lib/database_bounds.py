@@ -1,0 +1,186 @@
+"""How long this process waits for its database: other bounds for a request, the dispatcher, maintenance and a command.
+
+PostgreSQL itself ends a statement that waits for a lock, or runs, for too long (`lock`, `statement`). A server that is
+silent, such as a stopped one whose kernel still answers, ends nothing: a thread of this process looks ten times a
+second at who waits, and closes the connection of those whose time is over (`silence`, `altogether`).
+"""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import OperationalError
+
+TICK = 0.1  # seconds between two looks at who waits
+CROWDED_AFTER = 1.0  # seconds; who waits longer counts for the bound of `Waits.most`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Seconds that one kind of work waits for the database; infinite where there is no bound."""
+
+    lock: float  # of a statement for another transaction's lock
+    statement: float = math.inf  # of a statement
+    silence: float = math.inf  # for an answer to one statement, also of a server that does nothing any more
+    altogether: float = math.inf  # for all answers that one request needs
+    is_request: bool = False  # many of them may come at once, so that their number is bounded too
+
+
+def for_requests(statement: float) -> Bounds:
+    """Return the bounds of a web request: it is answered within 5 s where a statement may take 3."""
+    return Bounds(
+        lock=min(2.0, statement),
+        statement=statement,
+        silence=statement + 0.5,
+        altogether=statement + 0.5,
+        is_request=True,
+    )
+
+
+STREAM = Bounds(lock=2.0, statement=30.0, silence=32.0)  # of an answer that is being sent piece by piece
+DISPATCH = Bounds(lock=1.0, statement=5.0, silence=6.0)  # less than a heartbeat may be late
+MAINTENANCE = Bounds(lock=1.0, statement=30.0, silence=32.0)
+COMMAND = Bounds(lock=10.0)  # a migration rewrites tables for hours, but must not queue before all others for long
+
+
+class _Work(threading.local):
+    """What this thread is doing."""
+
+    bounds: Bounds | None = None  # None: the process's own
+    waited: float = 0.0  # seconds, since it began
+
+
+class Wait:
+    """One thread that waits for one answer. `ended`: why it was ended, empty while it was not."""
+
+    __slots__ = ("_end", "began", "ended", "is_request", "until")
+
+    def __init__(self, *, began: float, until: float, is_request: bool, end: Callable[[], None] | None) -> None:
+        self.began = began
+        self.until = until
+        self.is_request = is_request
+        self.ended = ""
+        self._end = end
+
+    def give_up(self, why: str) -> None:
+        """End it, if it can be ended from outside."""
+        if not self.ended and self._end is not None:
+            self.ended = why
+            self._end()
+
+
+class Waits:
+    """Who waits for the database in this process.
+
+    `most`: requests that may wait for longer than a second; any more are refused at once, so that some threads of a web
+    process stay free, and a client that comes later has not to wait for those before it. None: no bound.
+    """
+
+    def __init__(self) -> None:
+        self.most: int | None = None
+        self.default = COMMAND
+        self._lock = threading.Lock()
+        self._waiting: set[Wait] = set()
+        self._watch: threading.Thread | None = None
+        self._pid = 0
+        self._somebody = threading.Event()
+        self._work = _Work()
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of what this thread does."""
+        return self._work.bounds or self.default
+
+    @contextmanager
+    def work(self, bounds: Bounds) -> Iterator[None]:
+        """Bound what this thread does inside."""
+        before, waited = self._work.bounds, self._work.waited
+        self._work.bounds, self._work.waited = bounds, 0.0
+        try:
+            yield
+        finally:
+            self._work.bounds, self._work.waited = before, waited
+
+    def begin(self, end: Callable[[], None] | None = None, *, least: float = 0.0) -> Wait:
+        """Begin to wait; `finish` must follow. `end` is called in another thread once the time is over.
+
+        Raises OperationalError at once if this request has no time left, or if too many wait already. What must be said
+        all the same, such as ROLLBACK, has `least` seconds in any case.
+        """
+        bounds, now = self.bounds, time.monotonic()
+        left = max(least, min(bounds.silence, bounds.altogether - self._work.waited))
+        if left <= 0:
+            raise OperationalError("The database took all the time that this request had.")
+        if bounds.is_request and not least and self._is_crowded(now):
+            raise OperationalError("The database is slow, and enough requests wait for it already.")
+        wait = Wait(began=now, until=now + left, is_request=bounds.is_request, end=end)
+        with self._lock:
+            self._waiting.add(wait)
+        if left < math.inf:
+            self._keep_watch()
+        return wait
+
+    def finish(self, wait: Wait) -> None:
+        """The answer is there, or will never be."""
+        with self._lock:  # so that nobody closes a connection that has just been given another task
+            self._waiting.discard(wait)
+        self._work.waited += time.monotonic() - wait.began
+
+    def wait_for(self, event: threading.Event, seconds: float = math.inf) -> None:
+        """Wait until the event is set or the time is over, as if for an answer of the database.
+
+        The event may also be set because this request's time is over: ask its owner what happened.
+        """
+        wait = self.begin(event.set)
+        try:
+            event.wait(None if seconds == math.inf else seconds)
+        finally:
+            self.finish(wait)
+
+    def _is_crowded(self, now: float) -> bool:
+        if self.most is None:
+            return False
+        with self._lock:
+            return sum(one.is_request and now - one.began > CROWDED_AFTER for one in self._waiting) >= self.most
+
+    def _keep_watch(self) -> None:
+        if self._watch is None or self._pid != os.getpid():  # a child of this process has no threads of its parent
+            self._pid = os.getpid()
+            self._watch = threading.Thread(target=self._keep_looking, name="mercury-database-bounds", daemon=True)
+            self._watch.start()
+        if not self._somebody.is_set():
+            self._somebody.set()
+
+    def _keep_looking(self) -> None:
+        while self._somebody.wait():
+            time.sleep(TICK)
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """End the waits whose time is over, and those that are too many."""
+        with self._lock:
+            waiting = sorted(self._waiting, key=lambda one: one.began)
+            if not waiting:
+                self._somebody.clear()
+                return
+            long = [one for one in waiting if one.is_request and now - one.began > CROWDED_AFTER]
+            surplus = set() if self.most is None else set(long[self.most :])
+            for one in waiting:
+                if now >= one.until:
+                    one.give_up(f"The database did not answer within {now - one.began:.1f} s.")
+                elif one in surplus:
+                    one.give_up("The database is slow, and enough requests wait for it already.")
+
+
+waits = Waits()
+
+
+@contextmanager
+def work(bounds: Bounds) -> Iterator[None]:
+    """Bound what this thread asks the database inside."""
+    with waits.work(bounds):
+        yield

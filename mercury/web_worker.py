@@ -1,0 +1,53 @@
+"""gunicorn's threaded worker, with one thread more that answers `/health/live` and nothing else.
+
+So the process says that it lives, however many requests wait for a database. A new connection waits for its first
+bytes in the main thread's poller, not in one of the threads that serve.
+"""
+
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+_LIVENESS = re.compile(rb"(GET|HEAD) /health/live/?[ ?]")
+_BODY = re.compile(rb"\r\n(content-length|transfer-encoding|expect)\s*:", re.IGNORECASE)
+_LONGEST = 8192  # bytes of a request's head that is looked at
+
+
+class WebWorker(ThreadWorker):  # type: ignore[misc]
+    """One web process."""
+
+    def init_process(self) -> None:
+        """Serve until told to stop."""
+        self.liveness = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-liveness")
+        super().init_process()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Hand a connection to a thread, once there is something to read."""
+        if not conn.initialized and not conn.data_ready:
+            self._await_data(conn)
+            return
+        pool = self.liveness if _asks_for_liveness(conn.sock) else self.tpool
+        done = pool.submit(self.handle, conn)
+        done.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, conn, future))
+
+    def _await_data(self, conn: Any) -> None:
+        """Wait as gunicorn does for a connection on which nothing came within its patience."""
+        conn.sock.setblocking(False)  # noqa: FBT003 (the socket's own signature)
+        conn.timeout = time.monotonic() + self.cfg.keepalive
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+
+def _asks_for_liveness(sock: socket.socket) -> bool:
+    """Return whether the next request asks for it, and is there as a whole: nobody can keep that thread waiting."""
+    try:
+        head = sock.recv(_LONGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (OSError, ValueError):  # ValueError: TLS of gunicorn's own, which cannot be looked into
+        return False
+    return _LIVENESS.match(head) is not None and b"\r\n\r\n" in head and _BODY.search(head) is None
