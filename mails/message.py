@@ -1,16 +1,17 @@
-"""A stored mail as the message that a provider is handed. The same mail gives the same headers at every send."""
+"""A stored mail as the message that a provider is handed. The same mail gives the same bytes at every send."""
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 from email.utils import format_datetime
-
-from django.core.mail import BadHeaderError, EmailMessage
 
 from mails.models import Mail
 from mails.states import Status
 from mails.submission import address_of
 from mercury.lib import preview
 from mercury.lib.preview import Preview
+from providers import mime
+from providers.mime import OutgoingEmail
 
 
 def message_id(mail_id: uuid.UUID, sender: str) -> str:
@@ -19,14 +20,28 @@ def message_id(mail_id: uuid.UUID, sender: str) -> str:
     return f"<{mail_id}@{domain}>"
 
 
-def build(mail_id: uuid.UUID, *, sender: str, recipients: Sequence[str], subject: str, text: str) -> EmailMessage:
-    """The message for one call. `recipients`: those that are still open."""
-    message = EmailMessage(
+def build(
+    mail_id: uuid.UUID,
+    *,
+    sender: str,
+    recipients: Sequence[str],
+    shown_to: Sequence[str],
+    subject: str,
+    text: str,
+    accepted_at: dt.datetime,
+) -> OutgoingEmail:
+    """Return the message for one call. `recipients`: those that are still open; `shown_to`: all that `To` names."""
+    message = OutgoingEmail(
+        shown_to=shown_to,
         subject=subject,
         body=text,
         from_email=sender,
         to=list(recipients),
-        headers={"Message-ID": message_id(mail_id, sender), "X-Mercury-ID": str(mail_id)},
+        headers={
+            "Date": format_datetime(accepted_at),
+            "Message-ID": message_id(mail_id, sender),
+            "X-Mercury-ID": str(mail_id),
+        },
     )
     # anymail's own attribute: providers return it with their reports.
     setattr(message, "metadata", {"mercury_id": str(mail_id)})  # noqa: B010 (no attribute of Django's class)
@@ -34,17 +49,24 @@ def build(mail_id: uuid.UUID, *, sender: str, recipients: Sequence[str], subject
 
 
 def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
-    """The mail as providers are handed it, dated when it came in. Empty for one that never became a message or has no text any more.
+    """Return the mail as providers are handed it. Empty for one that never became a message or has no text any more.
 
-    It never became one if it was refused; its text goes by retention.
+    It never became one if it was refused; its text goes by retention. `recipients`: all of them.
     """
     if mail.status == Status.REJECTED or mail.text_removed_at:
         return b""
-    built = build(mail.pk, sender=mail.sender, recipients=recipients, subject=mail.subject, text=text)
-    built.extra_headers["Date"] = format_datetime(mail.created_at)
+    built = build(
+        mail.pk,
+        sender=mail.sender,
+        recipients=recipients,
+        shown_to=recipients,
+        subject=mail.subject,
+        text=text,
+        accepted_at=mail.created_at,
+    )
     try:
-        return built.message().as_bytes()
-    except BadHeaderError:
+        return mime.content_of(built)
+    except (ValueError, TypeError, LookupError):  # as a channel finds it: this mail is no message
         return b""
 
 

@@ -79,7 +79,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 ),
                 backend="providers.payloads.SendGridBackend",
                 can=("keeps the Message-ID", "reports delivery by webhook"),
-                cannot=("answer for each recipient", "send without subject or text (a blank goes out)"),
+                cannot=(
+                    "answer for each recipient",
+                    "show in To whom another call serves",
+                    "send without subject or text (a blank goes out)",
+                ),
                 regions=MappingProxyType(
                     {"us": "https://api.sendgrid.com/v3/", "eu": "https://api.eu.sendgrid.com/v3/"}
                 ),
@@ -96,7 +100,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 ),
                 backend="providers.payloads.MailgunBackend",
                 can=("keeps the Message-ID", "reports delivery by webhook"),
-                cannot=("answer for each recipient", "send without text (a blank goes out)"),
+                cannot=(
+                    "answer for each recipient",
+                    "show in To whom another call serves",
+                    "send without text (a blank goes out)",
+                ),
                 regions=MappingProxyType({"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}),
                 max_recipients=1000,
             ),
@@ -112,7 +120,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     Option("security", "Security", default="starttls", choices=("starttls", "tls", "none")),
                 ),
                 backend="providers.over_smtp.SmtpBackend",
-                can=("keeps the Message-ID", "answers for each recipient"),
+                can=("keeps the Message-ID", "sends the very bytes that Mercury shows", "answers for each recipient"),
                 cannot=("report delivery by webhook",),
             ),
             Kind(

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 from django.core.mail import EmailMessage
 
-from providers import classify
+from providers import classify, mime
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Outcome, Unknown
 from providers.sandbox import mailbox
@@ -58,7 +58,7 @@ class SandboxChannel:
 
     async def _keep(self, message: EmailMessage) -> Outcome:
         try:
-            content = message.message().as_bytes()
+            content = mime.content_of(message)
         except (ValueError, TypeError, LookupError) as error:
             return classify.never_called(Fault.MESSAGE, "unsupported", f"The mail cannot be written: {error}")
         try:

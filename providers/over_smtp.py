@@ -4,7 +4,6 @@ Before the final dot nothing is sent, whatever breaks; after it, silence is a do
 """
 
 import asyncio
-import re
 import smtplib
 import ssl
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
-from providers import classify, smtp_replies
+from providers import classify, mime, smtp_replies
 from providers.account import AccountConfig
 from providers.ehlo import ehlo_name
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
@@ -27,7 +26,6 @@ from providers.smtp_replies import Phase
 IDLE = 30.0  # seconds; an older connection is replaced, as most servers have closed it by then
 _BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors
 OUT_OF_STEP = "smtp-out-of-step"
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Envelope:
         return cls(
             sender=wire_address(message.from_email),
             recipients={address: wire_address(address) for address in message.recipients()},
-            content=_LINE_END.sub(b"\r\n", message.message().as_bytes()),  # no bare CR or LF: they hide a second mail
+            content=mime.content_of(message),
         )
 
 

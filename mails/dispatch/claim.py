@@ -20,7 +20,7 @@ from providers.routing import NO_BOUNDS, Bounds
 
 SILENCE = states.SILENCE
 MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
-_READ = ("id", "sender", "subject", "policy", "expires_at", "bounds", *STATE_COLUMNS)
+_READ = ("id", "sender", "subject", "policy", "created_at", "expires_at", "bounds", *STATE_COLUMNS)
 
 
 class RecipientInHand(NamedTuple):
@@ -40,6 +40,7 @@ class MailInHand(NamedTuple):
     subject: str
     text: str
     policy: Policy
+    created_at: dt.datetime
     due_at: dt.datetime  # since when it has waited
     expires_at: dt.datetime
     recipients: tuple[RecipientInHand, ...]
@@ -159,6 +160,7 @@ def _loaded(*row: Any) -> MailInHand:
         subject=mail["subject"],
         text=text or "",
         policy=Policy(mail["policy"]),
+        created_at=as_time(mail["created_at"]),
         due_at=as_time(mail["next_attempt_at"]),
         expires_at=as_time(mail["expires_at"]),
         recipients=tuple(

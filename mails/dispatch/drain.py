@@ -343,7 +343,15 @@ class Drain:
             return steps.NOT_CALLED
         to = [one.address for one in mail.open_recipients]
         try:
-            built = message.build(mail.id, sender=mail.sender, recipients=to, subject=mail.subject, text=mail.text)
+            built = message.build(
+                mail.id,
+                sender=mail.sender,
+                recipients=to,
+                shown_to=[one.address for one in mail.recipients],
+                subject=mail.subject,
+                text=mail.text,
+                accepted_at=mail.created_at,
+            )
         except Exception:  # a mail that we fail at must not end the calls of the others
             log.exception("message_not_built")
             return steps.NOT_BUILT

@@ -2,6 +2,7 @@ import email
 
 import pytest
 
+from mails import message
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, event_names
 from mails.tests.commandline import run
 
@@ -56,6 +57,18 @@ def test_raw_is_the_source_a_provider_is_handed():
 
     assert (source["From"], source["To"], source["X-Mercury-ID"]) == (ZEUS, HERA, str(mail.pk))
     assert str(mail.pk) in source["Message-ID"]
+
+
+def test_raw_is_the_source_to_the_octet_and_nothing_in_it_drives_a_terminal():
+    mail = a_mail(content="tab\tinside\tand at the end\t\n-- \nzeus \x1b[31mred\x0c\u2028")
+
+    out = run("mail", str(mail.pk), "--raw").out
+
+    assert out.encode() == message.source(mail, recipients=[HERA], text=mail.content.text)
+    assert email.message_from_string(out).get_payload(decode=True).decode().replace("\r\n", "\n") == (
+        "tab\tinside\tand at the end\t\n-- \nzeus \x1b[31mred\x0c\u2028\n"
+    )
+    assert "\x1b" not in out
 
 
 @pytest.mark.parametrize("text", ["01a20dda-9f16-728a-98f8-55bc7ac479de", "order-1"])

@@ -394,7 +394,7 @@ def test_the_message_is_shown_as_a_provider_is_handed_it():
         assert "<iframe" not in page
     source = browser.get(f"/mails/{mail.pk}/message.eml")
     message = email.message_from_bytes(source.content, policy=email.policy.default)
-    assert (message["Subject"], message.get_content()) == ("Grüße", "Χαῖρε <b>Hera</b>")
+    assert (message["Subject"], message.get_content().strip()) == ("Grüße", "Χαῖρε <b>Hera</b>")
     assert source["Content-Disposition"] == f'attachment; filename="{mail.pk}.eml"'
 
 

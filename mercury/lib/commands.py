@@ -99,6 +99,11 @@ class Output:
         if not self.as_json:
             self._print(Text(plain(text), style=STYLES[tone]))
 
+    def exact(self, content: bytes) -> None:
+        """Print ASCII as it is, to the octet, so that it can be piped into a file; silent with --json."""
+        if not self.as_json:
+            self._stdout.write(content.decode("ascii"), ending="")
+
     def document(self, data: Mapping[str, object]) -> None:
         """One JSON document; silent without --json. One of a dry run says so: what it tells has not happened."""
         if self.as_json:

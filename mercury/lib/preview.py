@@ -154,12 +154,14 @@ def _content(part: Message) -> bytes:
 
 
 def _text(part: Message) -> str:
+    """The part's text, with line ends as a page has them."""
     content = _content(part)
     charset = part.get_content_charset("utf-8")
     try:
-        return _sane(content.decode(charset, "replace"))
+        text = _sane(content.decode(charset, "replace"))
     except (LookupError, ValueError):  # no character set, or one that only encodes
-        return content.decode("utf-8", "replace")
+        text = content.decode("utf-8", "replace")
+    return text.replace("\r\n", "\n")
 
 
 def _file(part: Message, number: int) -> File:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Mapping
 
@@ -31,10 +32,11 @@ class ScriptedServer:
         self.said: list[str] = []  # the commands, in their order, of all connections
         self.connections = 0
         self._writers: list[asyncio.StreamWriter] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))  # so that accounts can be made before it serves
+        self.port: int = self._socket.getsockname()[1]
 
     async def __aenter__(self) -> "ScriptedServer":
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0, limit=2**22)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._talk, sock=self._socket, limit=2**22)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -270,7 +270,7 @@ def test_a_connection_serves_many_mails_also_after_a_refusal():
 def test_headers_and_text_arrive_as_they_were_given():
     async def scenario():
         async with Server() as server:
-            text = "Grüße\n.\nQUIT\n..two dots\r.\rbare"
+            text = "Hi\n.\nQUIT\n..two dots\r.\rbare"
             await accounts.send(accounts.smtp(server.port), accounts.mail(body=text))
             return server.taken
 

@@ -32,8 +32,8 @@ class Command(commands.MercuryCommand):
             raise CommandError(f"Its text was removed on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention.")
         if options["raw"]:
             source = _source(mail)
-            out.say(source)
-            out.document({"id": str(mail.pk), "source": source})
+            out.exact(source)
+            out.document({"id": str(mail.pk), "source": source.decode("ascii")})
         elif options["events"]:
             events = Event.objects.of(mail.pk).order_by("id")
             out.rows(
@@ -63,6 +63,6 @@ def _events(mail: Mail) -> list[dict[str, object]]:
     return [terminal.event_as_json(event) for event in Event.objects.of(mail.pk).order_by("id")]
 
 
-def _source(mail: Mail) -> str:
+def _source(mail: Mail) -> bytes:
     story = timeline.story(mail, timezone.now())
-    return message.source(mail, recipients=story.addresses, text=story.text).decode()
+    return message.source(mail, recipients=story.addresses, text=story.text)
