@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DataError, IntegrityError, connection, transaction
 
-from mails import jobs, lifecycle, submission
+from mails import granting, jobs, lifecycle, submission
 from mails.dispatch.sweep import KEEP_IDEMPOTENCY_KEYS
 from mails.lanes import Lane
 from mails.lifecycle import EventDraft, MailState, NewMail
@@ -90,9 +90,7 @@ class Client:
         """Addresses it may send as; `@example.com` stands for a domain, `*` for any address."""
         if self.api_key is not None:
             return list(self.api_key.senders)
-        if self.user is None or self.user.is_superuser:
-            return ["*"]
-        return list(self.user.sender_permissions.values_list("address", flat=True))
+        return ["*"] if self.user is None else granting.senders_of(self.user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ import string
 from collections.abc import Iterable
 
 import structlog
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 from django.db.models import TextChoices
 from django.utils import timezone
 
 from mails.models import ApiKey
-from mercury.lib import database_errors, rates
+from mercury.lib import database_errors, printable, rates
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,8 @@ _PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 _WITH_PREFIX = "SELECT * FROM mails_apikey WHERE prefix = %s OR old_prefix = %s"
 MOST_IN_A_WINDOW = 100_000  # the moment of each mail is kept for as long as the window is
 _LAST_USED_STEP = dt.timedelta(minutes=1)
+KIND = "API key"  # in the audit log
+_CHANGEABLE = ("name", "scopes", "senders", "rate", "expires_at")
 
 
 class Scope(TextChoices):
@@ -51,19 +55,20 @@ def create(
     senders: Iterable[str],
     rate: str = "",
     expires_at: dt.datetime | None = None,
+    by: str = audit.COMMAND_LINE,
 ) -> tuple[ApiKey, str]:
-    """Store a new key and return it with its text, which is never to be had again.
+    """Store a new key and return it with its text, which is never to be had again. The audit log keeps that `by` made it.
 
     `senders`: see `written_sender`; `rate` is what it may hand in, see `written_rate`. Raises ValueError naming an unknown
-    scope, or saying how to write a sender or a rate.
+    scope, or saying how to write a name, a sender or a rate.
     """
     chosen = list(dict.fromkeys(scopes))
     unknown = [scope for scope in chosen if scope not in SCOPES]
     if unknown:
         raise ValueError(f"Unknown scope '{unknown[0]}'. Known: {', '.join(SCOPES)}.")
     prefix, text = _made()
-    key = ApiKey.objects.create(
-        name=name,
+    key = ApiKey(
+        name=written_name(name),
         prefix=prefix,
         secret_hash=_hash(text),
         scopes=[str(scope) for scope in chosen],
@@ -71,7 +76,31 @@ def create(
         rate=written_rate(rate),
         expires_at=expires_at,
     )
+    with transaction.atomic():
+        key.save(force_insert=True)
+        _record(Act.REGISTER, key, by=by, detail=_told(key))
     return key, text
+
+
+def update(key: ApiKey, *, by: str) -> None:
+    """Store what was changed on `key` about its name, scopes, senders, rate and end, and record each change.
+
+    Nothing else is written, so a key that was revoked or rotated since it was read stays so.
+    """
+    with transaction.atomic():
+        before = ApiKey.objects.select_for_update().get(pk=key.pk)
+        changed = [field for field in _CHANGEABLE if getattr(before, field) != getattr(key, field)]
+        if changed:
+            key.save(update_fields=changed)
+            words = [f"{field}: {_value(before, field)} → {_value(key, field)}" for field in changed]
+            _record(Act.CHANGE, key, by=by, detail="; ".join(words))
+
+
+def written_name(text: str) -> str:
+    """The name as a key keeps it. Raises ValueError if it holds a mark that must not be shown as it is."""
+    if mark := printable.find_unprintable(text):
+        raise ValueError(f"The name contains a mark that cannot be shown ({printable.name_mark(mark)}); take it out.")
+    return text
 
 
 def written_sender(text: str) -> str:
@@ -133,16 +162,18 @@ def _with_prefix(prefix: str) -> list[ApiKey]:
         return list(ApiKey.objects.raw(_WITH_PREFIX, [prefix, prefix]))
 
 
-def revoke(key: ApiKey) -> bool:
+def revoke(key: ApiKey, *, by: str = audit.COMMAND_LINE) -> bool:
     """End the key at once and for good. False if it had been revoked before."""
     now = timezone.now()
-    won = ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=now)
-    if won:
-        key.revoked_at = now
+    with transaction.atomic():
+        won = ApiKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=now)
+        if won:
+            key.revoked_at = now
+            _record(Act.REVOKE, key, by=by, detail="")
     return bool(won)
 
 
-def rotate(key: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+def rotate(key: ApiKey, overlap: dt.timedelta, *, by: str = audit.COMMAND_LINE) -> tuple[ApiKey, str]:
     """Give the key a new text and return both; the old text works for `overlap` more.
 
     It stays the same key: its mails, idempotency keys, scopes and senders are kept.
@@ -151,8 +182,30 @@ def rotate(key: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
     key.old_prefix, key.old_secret_hash = key.prefix, key.secret_hash
     key.old_expires_at = timezone.now() + overlap
     key.prefix, key.secret_hash = prefix, _hash(text)
-    key.save(update_fields=["old_prefix", "old_secret_hash", "old_expires_at", "prefix", "secret_hash"])
+    with transaction.atomic():
+        key.save(update_fields=["old_prefix", "old_secret_hash", "old_expires_at", "prefix", "secret_hash"])
+        until = f"{key.old_expires_at:%Y-%m-%d %H:%M} UTC"
+        _record(Act.ROTATE, key, by=by, detail=f"The text mk_{key.old_prefix}_… works until {until}.")
     return key, text
+
+
+def _record(act: Act, key: ApiKey, *, by: str, detail: str) -> None:
+    audit.record(act, by=by, kind=KIND, name=str(key), object_id=key.pk, detail=detail)
+
+
+def _told(key: ApiKey) -> str:
+    """What a key may do, as the audit log says it."""
+    return "; ".join(f"{field}: {_value(key, field)}" for field in _CHANGEABLE if field != "name")
+
+
+def _value(key: ApiKey, field: str) -> str:
+    value = getattr(key, field)
+    match value:
+        case list():
+            return ", ".join(value) or "none"
+        case dt.datetime():
+            return f"{value:%Y-%m-%d %H:%M} UTC"
+    return str(value or "none")
 
 
 def _made() -> tuple[str, str]:

@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "django_rq",
     "axes",
     "anymail",
+    "mercury.lib.audit.apps.AuditConfig",
     "providers.apps.ProvidersConfig",
     "mails.apps.MailsConfig",
 ]

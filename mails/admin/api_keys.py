@@ -14,10 +14,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from mails import keys
+from mails import granting, keys
 from mails.keys import Scope
 from mails.models import ApiKey
 from mercury.lib import encryption
+from mercury.lib.audit import log as audit
+from mercury.lib.guarded_admin import GuardedAdmin
 
 OVERLAPS = (("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "none: the old key ends at once"))
 _SESSION_KEY = "key-to-show-once"
@@ -82,16 +84,39 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         help_text="UTC. Empty: it does not expire.",
     )
 
+    person: Any = None  # who fills it in; set on a subclass for each request
+
     class Meta:
         model = ApiKey
         fields = ("name", "scopes", "senders", "rate", "expires_at")
 
+    def clean_name(self) -> str:
+        """No mark that drives a terminal or turns text around."""
+        try:
+            return keys.written_name(self.cleaned_data["name"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse scopes and senders that the person who grants them lacks."""
+        data = super().clean() or {}
+        wanted = {"scopes": data.get("scopes", []), "senders": data.get("senders", [])}
+        if self.instance.pk:
+            before = ApiKey.objects.get(pk=self.instance.pk)
+            missing = granting.missing_for_change(self.person, before, **wanted)
+        else:
+            missing = granting.missing_for_new(self.person, **wanted)
+        if missing:
+            raise forms.ValidationError(_refusal("You cannot grant what you lack", missing))
+        return data
+
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class ApiKeyAdmin(GuardedAdmin):
     """Keys by name. A key is never deleted, for its mails name it; it is revoked."""
 
     form = ApiKeyForm
+    audits_itself = True
     list_display = ("name", "prefix", "state", "may", "sends_as", "limit", "last_used_at", "expires_at")
     list_display_links = ("name",)
     search_fields = ("name", "prefix")
@@ -125,6 +150,10 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         """Django's list, under Mercury's name for it."""
         return super().changelist_view(request, {"title": "Keys", **(extra_context or {})})
 
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """The form, which knows who fills it in."""
+        return type("ApiKeyForm", (super().get_form(request, obj, change, **kwargs),), {"person": request.user})
+
     def get_urls(self) -> list[URLPattern]:
         """Django's pages, and revoke and rotate."""
         wrap = self.admin_site.admin_view
@@ -137,10 +166,15 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """A new key is made by `keys`, which alone knows its text; the text waits, encrypted, for the next page."""
         if change:
-            super().save_model(request, obj, form, change)
+            keys.update(obj, by=audit.person(request))
             return
         made, text = keys.create(
-            obj.name, scopes=obj.scopes, senders=obj.senders, rate=obj.rate, expires_at=obj.expires_at
+            obj.name,
+            scopes=obj.scopes,
+            senders=obj.senders,
+            rate=obj.rate,
+            expires_at=obj.expires_at,
+            by=audit.person(request),
         )
         obj.pk = made.pk
         obj.refresh_from_db()
@@ -172,7 +206,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         """End a key, after saying what that means."""
         key = self._key(request, key_id)
         if request.method == "POST":
-            done = keys.revoke(key)
+            done = keys.revoke(key, by=audit.person(request))
             words = f"The key {key} was revoked." if done else f"The key {key} had been revoked before."
             messages.success(request, words)
             return redirect("admin:mails_apikey_changelist")
@@ -190,11 +224,13 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     def rotate_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """Give a key a new text; the old one works for a while."""
         key = self._key(request, key_id)
+        if missing := granting.missing_for_text(request.user, key):
+            raise PermissionDenied(_refusal("With its text you could do more than you may", missing))
         if request.method == "POST":
             hours = request.POST.get("overlap", "")
             if hours not in dict(OVERLAPS):
                 raise Http404
-            made, text = keys.rotate(key, dt.timedelta(hours=int(hours)))
+            made, text = keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.person(request))
             _keep_for_next_page(request, made, text)
             messages.success(request, f"The key {key.name} has a new text.")
             return redirect("admin:mails_apikey_change", made.pk)
@@ -243,6 +279,10 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
             "back": reverse("admin:mails_apikey_change", args=[key.pk]),
         }
         return TemplateResponse(request, "admin/confirm.html", context)
+
+
+def _refusal(what: str, missing: list[str]) -> str:
+    return f"{what}: {'; '.join(missing)}. Ask a superuser."
 
 
 def _state(key: ApiKey) -> dict[str, str]:

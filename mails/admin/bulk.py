@@ -18,6 +18,7 @@ from mails.models import BulkOrder
 from mails.orders import EVERY_ACCOUNT, How, Order
 from mails.states import SETTLING, Action, Also
 from mercury.lib import database_clock
+from mercury.lib.guarded_admin import GuardedAdmin
 
 LOOKED_AT = 10_000  # mails that the page looks at before it asks; the others are judged as they come up
 AT_ONCE = 500  # mails that are done before the answer
@@ -37,7 +38,7 @@ _WHAT_IT_MEANS = {
 
 def bulk_view(request: HttpRequest) -> HttpResponse:
     """Say what the action will come to for the mails that are ticked, or for all that match; do it when confirmed."""
-    steering.check_permission(request)
+    steering.check_mail_permission(request)
     action = _action(request.GET.get("action", ""))
     selected = choice.selected(request.GET)
     back = choice.back(request.GET)
@@ -90,7 +91,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
 
 
 @admin.register(BulkOrder)
-class BulkOrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class BulkOrderAdmin(GuardedAdmin):
     """What was asked of many mails: who, why, and what became of it."""
 
     list_display = ("__str__", "who", "asked_at", "result", "finished_at")
@@ -155,7 +156,7 @@ class BulkOrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic
 
 def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
     """Do no more of an order; what was done stays done."""
-    steering.check_permission(request)
+    steering.check_mail_permission(request)
     if request.method == "POST" and not bulk.stop(bulk_id, by=steering.by(request)):
         messages.warning(request, "It was finished before.")
     return redirect("admin:mails_bulkorder_change", bulk_id)

@@ -7,10 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from mails.models import Event
+from mercury.lib.guarded_admin import GuardedAdmin
 
 
 @admin.register(Event)
-class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class EventAdmin(GuardedAdmin):
     """One event. There is no list of all events of the house: they are read mail by mail."""
 
     fields = ("id", "mail", "created_at", "created_by", "event", "blob")
@@ -23,6 +24,10 @@ class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Events are reached from their mail."""
         return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
+        """Events are part of their email."""
+        return bool(request.user.has_perm("mails.view_mail"))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Events are lifecycle's to write."""

@@ -19,6 +19,7 @@ from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
 from mails.search import Filter
 from mails.states import Action, Source
+from mercury.lib.guarded_admin import GuardedAdmin
 from providers.models import Account
 
 MAILS_A_PAGE = 50
@@ -51,7 +52,7 @@ class Facet:
 
 
 @admin.register(Mail)
-class MailAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class MailAdmin(GuardedAdmin):
     """List and page of mails. Pages go by key and no query counts the table."""
 
     show_full_result_count = False

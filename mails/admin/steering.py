@@ -40,7 +40,7 @@ _NOTE = {
 
 def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResponse:
     """Say what the action will come to for this mail; do it when that was confirmed, and say what happened."""
-    check_permission(request)
+    check_mail_permission(request)
     mail = get_object_or_404(Mail, pk=mail_id)
     action = _action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
@@ -173,8 +173,15 @@ def _confirm(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
 
 
 def check_permission(request: HttpRequest) -> None:
-    """Raise PermissionDenied unless the person may change mails."""
+    """Raise PermissionDenied unless the person may change mails, which includes to stop all of them."""
     if not request.user.has_perm("mails.change_mail"):
+        raise PermissionDenied
+
+
+def check_mail_permission(request: HttpRequest) -> None:
+    """The same for pages that show the mails which they are about: who uses one may look at mails too."""
+    check_permission(request)
+    if not request.user.has_perm("mails.view_mail"):
         raise PermissionDenied
 
 

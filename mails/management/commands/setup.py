@@ -17,6 +17,8 @@ from mails import keys
 from mails.keys import Scope
 from mails.models import Mail
 from mercury.lib import commands
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
 from mercury.lib.commands import Exit
 
 OPERATOR = "mercury"
@@ -96,7 +98,15 @@ def _first_log_in() -> dict[str, str] | None:
     if _has_operator():
         return None
     password = secrets.token_urlsafe(12)
-    get_user_model().objects.create_superuser(username=OPERATOR, password=password)
+    operator = get_user_model().objects.create_superuser(username=OPERATOR, password=password)
+    audit.record(
+        Act.REGISTER,
+        by=audit.COMMAND_LINE,
+        kind="person",
+        name=OPERATOR,
+        object_id=operator.pk,
+        detail="superuser: yes",
+    )
     _, text = keys.create("first", scopes=SCOPES, senders=["*"])
     return {"username": OPERATOR, "password": password, "key": text}
 

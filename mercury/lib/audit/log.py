@@ -1,0 +1,27 @@
+"""Write the audit log. Call it inside the transaction of the act: both are stored, or neither."""
+
+from django.http import HttpRequest
+
+from mercury.lib import database_clock
+from mercury.lib.audit.models import Act, AuditEntry
+
+COMMAND_LINE = "command line"
+MAX_DETAIL = 2000  # characters
+
+
+def record(act: Act, *, by: str, kind: str, name: str, object_id: object = "", detail: str = "") -> AuditEntry:
+    """Store that `by` did `act` to the object of this kind and name; `detail` must hold no secret."""
+    return AuditEntry.objects.create(
+        created_at=database_clock.now(),
+        by=by[:160],
+        act=act,
+        kind=kind[:64],
+        object_id=str(object_id)[:64],
+        name=name[:200],
+        detail=detail[:MAX_DETAIL],
+    )
+
+
+def person(request: HttpRequest) -> str:
+    """Return who asks, as the audit log and events keep a person."""
+    return f"user:{request.user.get_username()}"[:128]
