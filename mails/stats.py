@@ -241,7 +241,7 @@ def series(figures: Figures) -> list[Point]:
 def breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChange]:
     """What breakers did and people set, newest first, the last 200. One query."""
     changes = BreakerChange.objects.filter(created_at__gte=since, created_at__lt=until)
-    return list(changes.select_related("account").order_by("-id")[:HISTORY_SHOWN])
+    return list(changes.order_by("-id")[:HISTORY_SHOWN])
 
 
 def _point(start: dt.datetime, sums: Mapping[Key, Sum]) -> Point:

@@ -13,7 +13,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from mercury.lib import database_clock, durations
-from providers.models import Account, Breaker, BreakerChange, BreakerMode, BreakerState
+from mercury.lib.audit.models import Act
+from providers import history
+from providers.models import Account, Breaker, BreakerMode, BreakerState
 
 FAULT_LIMIT = 5  # provider faults within the window that open it …
 FAULT_SHARE = 0.5  # … if they are at least this share of the window's calls
@@ -222,13 +224,8 @@ def save(before: Snapshot, after: Snapshot, *, by: str, with_history: bool = Tru
         if rows.update(**changed, version=F("version") + 1) != 1:
             return False
         if with_history and after.state != before.state and after.state != BreakerState.HALF_OPEN:
-            BreakerChange.objects.create(
-                account_id=before.account_id,
-                created_at=database_clock.now(),
-                by=by,
-                state=after.state,
-                what=_told(before, after),
-            )
+            account = Account.objects.get(pk=before.account_id)
+            history.record(account, by=by, what=_told(before, after), state=after.state)
     return True
 
 
@@ -260,13 +257,8 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
         # Whoever chose the account before this is committed chooses again. After the breaker: claims lock in that order.
         Account.objects.filter(pk=account.pk).update(updated_at=timezone.now())
         words = BreakerMode(mode).label.lower() if mode != BreakerMode.AUTO else "back to automatic"
-        BreakerChange.objects.create(
-            account=account,
-            created_at=database_clock.now(),
-            by=by,
-            what=with_note(words, why),
-            state=BreakerState.OPEN if mode == BreakerMode.OPEN else BreakerState.CLOSED,
-        )
+        state = BreakerState.OPEN if mode == BreakerMode.OPEN else BreakerState.CLOSED
+        history.record(account, by=by, what=with_note(words, why), state=state, act=Act.CHANGE)
 
 
 def probe_now(account_name: str, *, by: str) -> None:
@@ -284,7 +276,7 @@ def probe_now(account_name: str, *, by: str) -> None:
 
     with transaction.atomic():
         change(account.pk, due, by=by)
-        BreakerChange.objects.create(account=account, created_at=now, by=by, what="probe asked for")
+        history.record(account, by=by, what="probe asked for", act=Act.CHANGE)
 
 
 def with_note(what: str, why: str) -> str:

@@ -87,17 +87,26 @@ class BreakerChange(models.Model):
     """History of an account: what its breaker did, and what people set."""
 
     id = models.BigAutoField(primary_key=True)
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="changes")
+    account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="changes")
+    account_name = models.CharField(max_length=64, help_text="Its name, also after it was deleted.")
     created_at = models.DateTimeField()
     by = models.CharField(max_length=128)
     what = models.CharField(max_length=200, help_text="In words, without a secret.")
     state = models.CharField(max_length=16, choices=BreakerState.choices, blank=True)
 
     class Meta:
+        verbose_name = "line of an account's history"
+        verbose_name_plural = "history of accounts"
         ordering = ("-id",)
+        indexes = [models.Index(fields=("account_name", "-id"), name="history_by_name")]
 
     def __str__(self) -> str:
         return self.what
+
+    @property
+    def who(self) -> str:
+        """Who did it, as people are told: a person by the name alone."""
+        return self.by.removeprefix("user:")
 
 
 class SandboxFault(models.Model):

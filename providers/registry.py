@@ -15,10 +15,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from mercury.lib import encryption, process, rates
-from providers import capabilities, circuit_breaker, destinations, environment
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
+from providers import capabilities, circuit_breaker, destinations, environment, history
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport
-from providers.models import Account, AccountSource, Breaker, BreakerChange, SandboxFault
+from providers.models import Account, AccountSource, Breaker, SandboxFault
 from providers.sandbox.faults import FaultKind, FaultSetting
 
 log = structlog.get_logger(__name__)
@@ -161,7 +163,7 @@ def register(
                 enabled=enabled,
             )
             Breaker.objects.create(account=account)
-            _record(account, by, "registered")
+            history.record(account, by=by, what=_told_registered(name), act=Act.REGISTER)
             _mark_sandboxes_changed()
     except IntegrityError:
         raise AccountInvalid({"name": f"An account '{name}' exists already. Choose another name."}) from None
@@ -207,7 +209,7 @@ def update(
         return account
     with transaction.atomic():
         Account.objects.filter(pk=account.pk).update(**changed, updated_at=timezone.now())
-        _record(account, by, circuit_breaker.with_note(", ".join(words), why))
+        history.record(account, by=by, what=circuit_breaker.with_note(", ".join(words), why), act=Act.CHANGE)
     account.refresh_from_db()
     return account
 
@@ -223,30 +225,33 @@ def check_removable(account: Account) -> None:
         raise AccountFixed(f"'{account.name}' is there because no other account is. Register one: it stops being used.")
 
 
-def remove(account: Account) -> None:
-    """Delete an account with its breaker and history. Mails and events keep its name.
+def remove(account: Account, *, by: str = audit.COMMAND_LINE) -> None:
+    """Delete an account with its breaker. Its history stays, and mails and events keep its name.
 
     After the last account of one's own, the default sandboxes stay off until a person enables them: they would take
     mails that were meant to go out. Raises AccountFixed as `check_removable` does.
     """
     check_removable(account)
     with transaction.atomic():
+        history.record(account, by=by, what="deleted", act=Act.DELETE)
         account.delete()
         if not Account.objects.exclude(source=AccountSource.DEFAULT).exists():
             Account.objects.bulk_create(_default_sandboxes(), ignore_conflicts=True)
             Account.objects.filter(source=AccountSource.DEFAULT).update(enabled=False, updated_at=timezone.now())
 
 
-def set_fault(account: Account, fault: FaultSetting | None) -> None:
+def set_fault(account: Account, fault: FaultSetting | None, *, by: str = audit.COMMAND_LINE) -> None:
     """Make a sandbox account misbehave, or behave again. Raises AccountFixed for an account of another kind."""
     if account.kind != "sandbox":
         raise AccountFixed(f"'{account.name}' is no sandbox: only a sandbox account can be told to fail.")
-    if fault is None:
-        SandboxFault.objects.filter(account=account).delete()
-        return
-    SandboxFault.objects.update_or_create(
-        account=account, defaults={"kind": fault.kind, "value": fault.value, "until": fault.until}
-    )
+    with transaction.atomic():
+        if fault is None:
+            SandboxFault.objects.filter(account=account).delete()
+        else:
+            values = {"kind": fault.kind, "value": fault.value, "until": fault.until}
+            SandboxFault.objects.update_or_create(account=account, defaults=values)
+        what = f"told to fail: {fault}" if fault else "told to behave again"
+        history.record(account, by=by, what=what, act=Act.CHANGE)
 
 
 def fault_of(account: Account) -> FaultSetting | None:
@@ -491,5 +496,8 @@ def _rate(rate: float | None) -> str:
     return "none" if rate is None else f"{rate:g} /s"
 
 
-def _record(account: Account, by: str, what: str) -> None:
-    BreakerChange.objects.create(account=account, created_at=timezone.now(), by=by, what=what[:200])
+def _told_registered(name: str) -> str:
+    """The first line of a history; it says so if another account had the name, for emails have only that."""
+    before = history.deleted_at(name)
+    again = f"; another account of this name was deleted on {before:%Y-%m-%d %H:%M} UTC" if before else ""
+    return f"registered{again}"

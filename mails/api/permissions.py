@@ -7,28 +7,23 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from mails.granting import PERMISSIONS
 from mails.keys import Scope
-from mails.models import ApiKey
+from mails.models import ApiKey, Mail
 
 if TYPE_CHECKING:  # rest_framework.views itself imports this file, by its settings
     from rest_framework.views import APIView
 
 # What every signed-in person may do, on mails of their own (MailQuerySet.visible_to sees to that).
 _EVERYONE = frozenset({Scope.MAILS_SEND, Scope.MAILS_READ, Scope.EVENTS_WRITE})
-# Django's permission that gives a person the scope.
-_PERMISSIONS = {
-    Scope.MAILS_STEER: "mails.change_mail",
-    Scope.EVENTS_SYSTEM: "mails.add_event",
-    Scope.PROVIDERS_READ: "providers.view_account",
-    Scope.PROVIDERS_WRITE: "providers.change_account",
-    Scope.STATS_READ: "mails.view_rollup",
-}
 
 
 class HasScope(BasePermission):
-    """Lets a request pass whose key or person has the scope that the view's `required_scopes` names for its method.
+    """Lets a request pass whose key has the scope that the view's `required_scopes` names for its method.
 
-    A view without `required_scopes` is closed to everybody. A method that it does not name goes on, to be a 405.
+    A person needs Django's permission for that scope, or the one that `required_permissions` names for the method where a
+    scope allows several things that people may be given one by one. A view without `required_scopes` is closed to everybody.
+    A method that it does not name goes on, to be a 405.
     """
 
     code = "missing_scope"
@@ -40,12 +35,17 @@ class HasScope(BasePermission):
         required: dict[str, str] | None = getattr(view, "required_scopes", None)
         if required is None:
             return False
-        scope = required.get("GET" if request.method == "HEAD" else str(request.method))
-        if scope is None or has_scope(request.user, request.auth, scope):
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        scope = required.get(method)
+        if scope is None:
             return True
+        permission = getattr(view, "required_permissions", {}).get(method)
+        if permission and not isinstance(request.auth, ApiKey):
+            self.message = f"Your account lacks the permission '{permission}'."
+            return bool(request.user.has_perm(permission))
         who = "This key" if isinstance(request.auth, ApiKey) else "Your account"
         self.message = f"{who} lacks the scope '{scope}'."
-        return False
+        return has_scope(request.user, request.auth, scope)
 
 
 def has_scope(user: Any, auth: Any, scope: str) -> bool:
@@ -54,4 +54,11 @@ def has_scope(user: Any, auth: Any, scope: str) -> bool:
         return scope in auth.scopes
     if scope in _EVERYONE:
         return bool(user.is_authenticated)
-    return bool(user.has_perm(_PERMISSIONS[Scope(scope)]))
+    return bool(user.has_perms(PERMISSIONS[Scope(scope)]))
+
+
+def may_write_to(mail: Mail, user: Any, auth: Any) -> bool:
+    """Whether events may be appended to this mail, which the client may see: to one's own, or with the right to all."""
+    if isinstance(auth, ApiKey):
+        return mail.api_key_id == auth.pk
+    return mail.user_id == user.pk or bool(user.has_perms(PERMISSIONS[Scope.EVENTS_WRITE]))

@@ -67,26 +67,31 @@ def mail(mail: Mail, request: Request | HttpRequest, stop: Stop) -> dict[str, An
         content = mail.content.text
     except ObjectDoesNotExist:  # a mail whose body was removed
         content = ""
-    return new_mail(mail, content, request) | {
+    outcomes = [
+        {"address": recipient.address, "state": recipient.state, "reason": recipient.reason}
+        for recipient in mail.recipients.all()
+    ]
+    obstacles = [{"account": one.account, "reason": one.reason, "until": iso(one.until)} for one in stop.obstacles]
+    words = {"verdict": timeline.verdict(mail, timezone.now(), stop), "obstacles": obstacles, "outcomes": outcomes}
+    return new_mail(mail, content, request) | state(mail, request) | words
+
+
+def state(mail: Mail, request: Request | HttpRequest) -> dict[str, Any]:
+    """Where a mail stands, without what it says and to whom: for a client that may steer it and not read it."""
+    return {
+        "id": str(mail.pk),
+        "url": mail_url(request, mail.pk),
         "status": mail.status,
-        "verdict": timeline.verdict(mail, timezone.now(), stop),
         "provider": mail.provider,
         "attempts": mail.attempt_count,
         "fault": mail.fault,
         "reason_code": mail.reason_code,
         "possibly_twice": mail.doubtful,
         "wish": Order.parse(mail.wish).action if mail.wish else None,
-        "obstacles": [
-            {"account": one.account, "reason": one.reason, "until": iso(one.until)} for one in stop.obstacles
-        ],
         "next_attempt": iso(mail.next_attempt_at),
         "expires": iso(mail.expires_at),
         "finished": iso(mail.finished_at),
         "text_removed": iso(mail.text_removed_at),
-        "outcomes": [
-            {"address": recipient.address, "state": recipient.state, "reason": recipient.reason}
-            for recipient in mail.recipients.all()
-        ],
     }
 
 

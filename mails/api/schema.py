@@ -65,50 +65,57 @@ _NEW_MAIL_FIELDS: dict[str, Schema] = {
     "policy": text("What follows a call whose outcome is not known.", enum=Policy.values),
 }
 NEW_MAIL = component("AcceptedMail", obj(_NEW_MAIL_FIELDS, description="What of a mail never changes."))
-MAIL = component(
-    "Mail",
+_STATE_FIELDS: dict[str, Schema] = {
+    "status": text("Where it stands.", enum=Status.values),
+    "provider": text("The account that had it last; empty before the first call."),
+    "attempts": integer("Calls of providers so far.", minimum=0),
+    "fault": text("Whose fault the last refusal was: message, account, recipient, rate, provider, local."),
+    "reason_code": text("Why it stands there; stable and short, for grouping."),
+    "possibly_twice": {"type": "boolean", "description": "An outcome is unknown: it may have been sent twice."},
+    "wish": {
+        "type": ["string", "null"],
+        "enum": [Action.CANCEL.value, Action.HOLD.value, Action.SENT.value, None],
+        "description": "What was asked for during the call under way; carried out when that is closed.",
+    },
+    "next_attempt": moment("When it is due.", nullable=True),
+    "expires": moment("When it will no longer be tried."),
+    "finished": moment("When it reached its end.", nullable=True),
+    "text_removed": moment("When retention removed its text; `content` is empty since.", nullable=True),
+}
+_MAIL_FIELDS: dict[str, Schema] = {
+    **_NEW_MAIL_FIELDS,
+    **_STATE_FIELDS,
+    "verdict": text("The same in one sentence, with the reason; for people."),
+    "obstacles": {
+        "type": "array",
+        "description": "While no account can take it: each account, why not, and when it can again.",
+        "items": obj(
+            {
+                "account": text("The account's name."),
+                "reason": text("Why it cannot take the email now; for people."),
+                "until": moment("When it can, where time alone settles that.", nullable=True),
+            }
+        ),
+    },
+    "outcomes": {
+        "type": "array",
+        "description": "What became of each recipient.",
+        "items": obj(
+            {
+                "address": text("The recipient."),
+                "state": text("Its outcome.", enum=RecipientState.values),
+                "reason": text("The provider's words, if it refused."),
+            }
+        ),
+    },
+}
+MAIL = component("Mail", obj(_MAIL_FIELDS))
+STEERED_MAIL = component(
+    "SteeredMail",
     obj(
-        _NEW_MAIL_FIELDS
-        | {
-            "status": text("Where it stands.", enum=Status.values),
-            "verdict": text("The same in one sentence, with the reason; for people."),
-            "provider": text("The account that had it last; empty before the first call."),
-            "attempts": integer("Calls of providers so far.", minimum=0),
-            "fault": text("Whose fault the last refusal was: message, account, recipient, rate, provider, local."),
-            "reason_code": text("Why it stands there; stable and short, for grouping."),
-            "possibly_twice": {"type": "boolean", "description": "An outcome is unknown: it may have been sent twice."},
-            "wish": {
-                "type": ["string", "null"],
-                "enum": [Action.CANCEL.value, Action.HOLD.value, Action.SENT.value, None],
-                "description": "What was asked for during the call under way; carried out when that is closed.",
-            },
-            "obstacles": {
-                "type": "array",
-                "description": "While no account can take it: each account, why not, and when it can again.",
-                "items": obj(
-                    {
-                        "account": text("The account's name."),
-                        "reason": text("Why it cannot take the email now; for people."),
-                        "until": moment("When it can, where time alone settles that.", nullable=True),
-                    }
-                ),
-            },
-            "next_attempt": moment("When it is due.", nullable=True),
-            "expires": moment("When it will no longer be tried."),
-            "finished": moment("When it reached its end.", nullable=True),
-            "text_removed": moment("When retention removed its text; `content` is empty since.", nullable=True),
-            "outcomes": {
-                "type": "array",
-                "description": "What became of each recipient.",
-                "items": obj(
-                    {
-                        "address": text("The recipient."),
-                        "state": text("Its outcome.", enum=RecipientState.values),
-                        "reason": text("The provider's words, if it refused."),
-                    }
-                ),
-            },
-        }
+        _MAIL_FIELDS,
+        required=("id", "url", *_STATE_FIELDS),
+        description="The mail; for a client without the scope `mails:read` only where it stands.",
     ),
 )
 SUBMISSION = component(
@@ -254,8 +261,10 @@ def _steering(
         parameters=[_MAIL_ID, REQUEST_ID],
         request={"application/json": component(f"{verb.capitalize()}Mail", body)},
         responses={
-            200: OpenApiResponse(MAIL, description="Done, or it was so before. The mail as it stands now."),
-            202: OpenApiResponse(MAIL, description="A call is under way; it is done when that is closed, see `wish`."),
+            200: OpenApiResponse(STEERED_MAIL, description="Done, or it was so before. The mail as it stands now."),
+            202: OpenApiResponse(
+                STEERED_MAIL, description="A call is under way; it is done when that is closed, see `wish`."
+            ),
         }
         | problems(400, 404, 409, 413, 415),
         examples=[OpenApiExample("With a reason", example, request_only=True)],

@@ -82,7 +82,7 @@ class Breakers(_Stats):
         """What breakers did and people set, newest first, the last 200."""
         since, until = _period(request)
         changes = [
-            {"account": one.account.name, "at": one.created_at, "by": one.by, "what": one.what, "state": one.state}
+            {"account": one.account_name, "at": one.created_at, "by": one.by, "what": one.what, "state": one.state}
             for one in stats.breaker_history(since, until)
         ]
         return Response(plain({"since": since, "until": until, "changes": changes}))

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from mails import actions, intake, lifecycle, stops
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering, throttling
-from mails.api.permissions import has_scope
+from mails.api.permissions import has_scope, may_write_to
 from mails.intake import (
     Client,
     IdempotencyKeyInUse,
@@ -115,7 +115,10 @@ class Steering(Resource):
             extra = {"state": too_late.mail.status, "possible": steering.verbs(too_late.possible)}
             code = "no_account_left" if isinstance(too_late, NoAccountLeft) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
-        body = representation.mail(acted.mail, request, stops.over(acted.mail))
+        if has_scope(request.user, request.auth, Scope.MAILS_READ):
+            body = representation.mail(acted.mail, request, stops.over(acted.mail))
+        else:
+            body = representation.state(acted.mail, request)
         return Response(body, status=202 if acted.wished else 200)
 
 
@@ -172,6 +175,11 @@ class Events(Resource):
     def post(self, request: Request, mail_id: str) -> Response:
         """Append an event. It never moves the mail."""
         mail = _found(_visible(request), mail_id)
+        if not may_write_to(mail, request.user, request.auth):
+            detail = (
+                "You may read this mail. To append events to mails of others takes the permission 'mails.add_event'."
+            )
+            raise Problem(403, "permission_denied", detail)
         wanted = client_events.parse(_body(request))
         if wanted.is_system and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
             detail = f"'{wanted.name}' is a name of Mercury's own: to write it takes the scope '{Scope.EVENTS_SYSTEM}'."

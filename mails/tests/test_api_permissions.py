@@ -81,7 +81,13 @@ def test_a_method_that_is_not_there_is_a_405_whatever_the_scopes():
 
 @pytest.mark.parametrize(
     ("codename", "method", "status"),
-    [(None, "get", 403), ("view_account", "get", 200), ("view_account", "post", 403), ("change_account", "post", 400)],
+    [
+        (None, "get", 403),
+        ("view_account", "get", 200),
+        ("view_account", "post", 403),
+        ("change_account", "post", 403),
+        ("add_account", "post", 400),
+    ],
 )
 def test_people_reach_accounts_by_djangos_permissions(codename, method, status):
     user = User.objects.create_user("argus", is_staff=True)

@@ -1,5 +1,5 @@
 """The operators' door to provider accounts, their breakers, and the sandbox."""
 
-from providers.admin import accounts
+from providers.admin import accounts, history
 
-__all__ = ["accounts"]
+__all__ = ["accounts", "history"]

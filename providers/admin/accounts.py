@@ -17,7 +17,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from providers import capabilities, circuit_breaker, registry, trial
+from mercury.lib.audit import log as audit
+from mercury.lib.guarded_admin import GuardedAdmin
+from providers import capabilities, circuit_breaker, history, registry, trial
 from providers.account import AccountConfig
 from providers.admin.forms import AccountForm
 from providers.models import Account, AccountSource, BreakerChange, BreakerMode, BreakerState
@@ -116,12 +118,12 @@ ACTIONS = {
             "Delete",
             "Delete {name}?",
             (
-                "Its options, breaker and history are deleted. Mails and events keep its name.",
+                "Its options and breaker are deleted. Its history stays, and mails and events keep its name.",
                 "This cannot be undone. To stop it for a while, disable it.",
                 "{others}",
             ),
             "The account {name} is deleted.",
-            lambda account, by, why: registry.remove(account),
+            lambda account, by, why: registry.remove(account, by=by),
             danger=True,
         ),
     )
@@ -129,7 +131,7 @@ ACTIONS = {
 
 
 @admin.register(Account)
-class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class AccountAdmin(GuardedAdmin):
     """Accounts with the state of their breakers. Options are written by `registry` only."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Account | None = None) -> bool:
@@ -176,7 +178,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
             context = {"title": "Add an account", "kinds": capabilities.KINDS.values()}
             return self._page(request, "admin/providers/account/choose_kind.html", context)
         form = AccountForm(request.POST or None, kind=kind.key)
-        if request.method == "POST" and form.is_valid() and (account := form.save(by=_by(request))):
+        if request.method == "POST" and form.is_valid() and (account := form.save(by=audit.person(request))):
             messages.success(request, f"The account {account.name} is added. Send a test mail to see whether it works.")
             return redirect("admin:providers_account_change", account.pk)
         return self._form(request, form, title=f"New {kind.label} account", button="Add the account", back="")
@@ -188,8 +190,8 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         if not self.has_view_permission(request):
             raise PermissionDenied
         account, candidate = _found(object_id)
-        history = BreakerChange.objects.filter(account=account)
-        changes = history if "all" in request.GET else history[:HISTORY_SHOWN]
+        lines = BreakerChange.objects.filter(account=account)
+        changes = lines if "all" in request.GET else lines[:HISTORY_SHOWN]
         context = {
             "title": account.name,
             "account": account,
@@ -197,7 +199,8 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
             "options": registry.shown_options(account),
             "changes": changes,
             "more_changes": _MANAGE_MORE if len(changes) == HISTORY_SHOWN else "",
-            "actions": _possible(account, candidate) if self.has_change_permission(request) else [],
+            "actions": _offered(request, account, candidate) if self.has_change_permission(request) else [],
+            "earlier": history.deleted_at(account.name),
             "may_change": self.has_change_permission(request),
             "fault": registry.fault_of(account),
             "deadline": settings.MERCURY_DEADLINE.total_seconds(),
@@ -211,7 +214,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
         account, _candidate = self._for_change(request, account_id)
         initial = {name: getattr(account, name) for name in ("weight", "rate", "trust_500", "enabled")}
         form = AccountForm(request.POST or None, kind=account.kind, account=account, initial=initial)
-        if request.method == "POST" and form.is_valid() and form.save(by=_by(request)):
+        if request.method == "POST" and form.is_valid() and form.save(by=audit.person(request)):
             messages.success(request, f"The account {account.name} is saved.")
             return redirect("admin:providers_account_change", account.pk)
         back = reverse("admin:providers_account_change", args=[account.pk])
@@ -220,13 +223,15 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
     def action_view(self, request: HttpRequest, account_id: int, name: str) -> HttpResponse:
         """Say what the action will do; do it when that was confirmed."""
         account, candidate = self._for_change(request, account_id)
+        if name == "delete" and not request.user.has_perm("providers.delete_account"):
+            raise PermissionDenied
         action = next((one for one in _possible(account, candidate) if one.name == name), None)
         if action is None:
             raise Http404("That is not possible for this account now.")
         errors = []
         if request.method == "POST":
             try:
-                action.run(account, _by(request), request.POST.get("why", "").strip()[: _WHY["length"]])
+                action.run(account, audit.person(request), request.POST.get("why", "").strip()[: _WHY["length"]])
             except registry.RegistryError as refused:
                 errors.append(str(refused))
             else:
@@ -356,6 +361,12 @@ def _possible(account: Account, candidate: Candidate) -> list[Action]:
     return [action for name, action in ACTIONS.items() if fitting[name]]
 
 
+def _offered(request: HttpRequest, account: Account, candidate: Candidate) -> list[Action]:
+    """Those of the possible actions that the person may do."""
+    may_delete = request.user.has_perm("providers.delete_account")
+    return [action for action in _possible(account, candidate) if may_delete or action.name != "delete"]
+
+
 def _others(candidate: Candidate) -> str:
     """Who takes the mail instead."""
     names = [
@@ -373,10 +384,6 @@ def _trail(account: Account) -> list[tuple[str, str]]:
         ("Providers", reverse("admin:providers_account_changelist")),
         (account.name, reverse("admin:providers_account_change", args=[account.pk])),
     ]
-
-
-def _by(request: HttpRequest) -> str:
-    return request.user.get_username()
 
 
 def _is_address(text: str) -> bool:

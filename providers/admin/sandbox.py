@@ -14,13 +14,16 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from mercury.lib import durations, preview
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
 from mercury.lib.preview import Preview
-from providers import registry
+from providers import history, registry
 from providers.models import Account
 from providers.sandbox import faults, mailbox
 from providers.sandbox.faults import FaultSetting
 
 MAILS_A_PAGE = 50
+READ = "mails.view_mail"  # what a sandbox took is email like any other
 _DURATIONS = (("1m", "1 minute"), ("5m", "5 minutes"), ("30m", "30 minutes"), ("1h", "1 hour"))
 _KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in faults.MEANINGS.items()]
 
@@ -49,13 +52,17 @@ def _inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpR
         registry.candidates()
         accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
     shown = next((one for one in accounts if one.name == name), accounts[0] if accounts else None)
+    may_read = request.user.has_perm(READ)
     now, words = timezone.now(), request.GET.get("q", "").strip()
     before, after = request.GET.get("before", ""), request.GET.get("after", "")
     context = {
         "title": "Sandbox",
         "boxes": [_box(account, now, typed) for account in accounts],
         "shown": shown,
-        "page": mailbox.page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE) if shown else None,
+        "page": mailbox.page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
+        if shown and may_read
+        else None,
+        "may_read": may_read,
         "words": words,
         "fault_kinds": _KINDS,
         "durations": _DURATIONS,
@@ -106,7 +113,7 @@ def message_file(request: HttpRequest, account: str, key: str, number: int) -> H
 
 
 def _read(request: HttpRequest, account: str, key: str) -> Preview:
-    _check(request, "providers.view_account")
+    _check(request, "providers.view_account", READ)
     _account(account)
     try:
         return preview.read(mailbox.source(account, key))
@@ -120,7 +127,7 @@ def set_fault(request: HttpRequest, account: str) -> HttpResponse:
     _check(request, "providers.change_account")
     row = _account(account)
     if not request.POST.get("kind"):
-        registry.set_fault(row, None)
+        registry.set_fault(row, None, by=audit.person(request))
         messages.success(request, f"The sandbox {account} behaves again.")
         return redirect(f"{reverse('sandbox')}?account={account}")
     kind, value, duration = (request.POST.get(name, "").strip() for name in ("kind", "value", "for"))
@@ -128,7 +135,7 @@ def set_fault(request: HttpRequest, account: str) -> HttpResponse:
         fault = _fault(kind, value, duration)
     except ValueError as error:
         return _inbox(request, account, Typed(account, kind, value, duration, str(error)))
-    registry.set_fault(row, fault)
+    registry.set_fault(row, fault, by=audit.person(request))
     messages.success(request, f"The sandbox {account} is told {fault} until {fault.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
 
@@ -142,10 +149,12 @@ def _fault(kind: str, value: str, duration: str) -> FaultSetting:
 def clear(request: HttpRequest, account: str) -> HttpResponse:
     """Empty the account's mailbox, after saying how many mails that are."""
     _check(request, "providers.change_account")
-    _account(account)
+    row = _account(account)
     back = f"{reverse('sandbox')}?account={account}"
     if request.method == "POST":
-        messages.success(request, f"Removed from {account}: {_mails(mailbox.clear(account))}.")
+        removed = _mails(mailbox.clear(account))
+        history.record(row, by=audit.person(request), what=f"mailbox emptied: {removed}", act=Act.DELETE)
+        messages.success(request, f"Removed from {account}: {removed}.")
         return redirect(back)
     context = {
         "title": f"Empty the mailbox of {account}?",
@@ -183,8 +192,8 @@ def _account(name: str) -> Account:
     return account
 
 
-def _check(request: HttpRequest, permission: str) -> None:
-    if not request.user.has_perm(permission):
+def _check(request: HttpRequest, *permissions: str) -> None:
+    if not request.user.has_perms(permissions):
         raise PermissionDenied
 
 

@@ -18,10 +18,17 @@ from providers.registry import AccountFixed, AccountInvalid
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _SCOPES = {"GET": "providers:read", "POST": "providers:write", "PUT": "providers:write", "DELETE": "providers:write"}
+_PERMISSIONS = {
+    "GET": "providers.view_account",
+    "POST": "providers.add_account",
+    "PUT": "providers.change_account",
+    "DELETE": "providers.delete_account",
+}
 
 
 class _Accounts(Resource):
     required_scopes = _SCOPES
+    required_permissions = _PERMISSIONS  # a person may be given each alone
 
 
 @schema.accounts
@@ -78,7 +85,7 @@ class OneAccount(_Accounts):
     def delete(self, request: Request, account_id: str) -> Response:
         """Remove an account with its history."""
         try:
-            registry.remove(_found(account_id))
+            registry.remove(_found(account_id), by=_by(request))
         except AccountFixed as error:
             raise Problem(409, "account_fixed", str(error)) from None
         return Response(status=204)

@@ -137,7 +137,7 @@ def test_forcing_a_breaker_says_what_it_does_and_keeps_who_did_it_and_why(operat
     assert unchanged == BreakerMode.AUTO
     assert Breaker.objects.get(account=olympus).mode == mode
     change = BreakerChange.objects.filter(account=olympus).latest("id")
-    assert (change.by, change.what) == ("hermes", f"forced {mode}, “they said so”")
+    assert (change.by, change.what) == ("user:hermes", f"forced {mode}, “they said so”")
     assert change.what in done
     assert not BreakerChange.objects.filter(account=olympus, what="closed").exists()
 

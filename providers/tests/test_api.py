@@ -28,7 +28,7 @@ def _client(*permissions):
 
 @pytest.fixture
 def operator():
-    return _client("view_account", "change_account")
+    return _client("view_account", "add_account", "change_account", "delete_account")
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_reader_may_read_and_nothing_else():
     assert reader.get(URL).status_code == 200
     answer = reader.post(URL, OLYMPUS)
     assert answer.status_code == 403
-    assert "providers:write" in answer.json()["detail"]
+    assert "providers.add_account" in answer.json()["detail"]
     assert reader.put(_url("sandbox-a"), {"weight": 2}).status_code == 403
     assert reader.delete(_url("sandbox-a")).status_code == 403
 

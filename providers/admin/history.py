@@ -1,0 +1,29 @@
+"""The history of all accounts, also of those that were deleted: to be read, never to be edited."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from mercury.lib.guarded_admin import GuardedAdmin, ReadOnly
+from providers.models import BreakerChange
+
+
+@admin.register(BreakerChange)
+class HistoryAdmin(ReadOnly, GuardedAdmin):
+    """What breakers did and people set, by the account's name."""
+
+    list_display = ("created_at", "account_name", "what", "who")
+    list_filter = ("account_name",)
+    search_fields = ("account_name", "by", "what")
+    list_per_page = 50
+    show_full_result_count = False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the account's page, which shows the same lines."""
+        return bool(request.user.has_perm("providers.view_account"))
+
+    @admin.display(description="by", ordering="by")
+    def who(self, change: BreakerChange) -> str:
+        """Who did it."""
+        return change.who

@@ -1,0 +1,33 @@
+"""The history of accounts: what breakers did, and what people did, who are also in the audit log.
+
+Lines keep the account's name, so they outlive the account; a new account of the same name begins with none of them.
+"""
+
+import datetime as dt
+
+from mercury.lib import database_clock
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
+from providers.models import Account, BreakerChange
+
+KIND = "provider account"  # in the audit log
+
+
+def record(account: Account, *, by: str, what: str, state: str = "", act: Act | None = None) -> None:
+    """Store a line of history, and with `act` an entry of the audit log. `what` must hold no secret."""
+    BreakerChange.objects.create(
+        account=account,
+        account_name=account.name,
+        created_at=database_clock.now(),
+        by=by[:128],
+        what=what[:200],
+        state=state,
+    )
+    if act is not None:
+        audit.record(act, by=by, kind=KIND, name=account.name, object_id=account.pk, detail=what)
+
+
+def deleted_at(name: str) -> dt.datetime | None:
+    """Return when the last account of this name was deleted, None if none was."""
+    lines = BreakerChange.objects.filter(account=None, account_name=name)
+    return lines.order_by("-id").values_list("created_at", flat=True).first()
