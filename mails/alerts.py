@@ -1,45 +1,78 @@
-"""What an operator should know now, each with its cure. A pure function of the situation."""
+"""What an operator should know now, each with its cure, the cause before its symptoms. A pure function of the situation.
 
+An alert ends with its cause: what was mended is told no more. A cure never makes the state worse, as disabling the only
+account that works would.
+"""
+
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
-from mails.situation import Situation, Standing, Waiting
+from mails import account_alerts, setbacks
+from mails.account_alerts import Alert
+from mails.setbacks import Setback
+from mails.situation import Situation, Waiting
 from mercury.lib.durations import size_words, words
-from providers.models import BreakerMode, BreakerState
-from providers.outcomes import Fault
 
 LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
 LONG_UNSENT = 15 * 60.0  # seconds after which a mail that nobody has taken is worth a word
 LATE_FIGURES = 180.0  # seconds
 DISK_SHARE = 0.05  # free …
 DISK_BYTES = 1_000_000_000  # … or so much: below either the disk counts as nearly full
-ENOUGH_REFUSALS = 3  # of an account for its own sake, before that is worth a word
-ENOUGH_MAILS = 20  # sent by others while an account took none, before that means anything
+SOME = 0.05  # share of discarded or rejected emails that is worth a word …
+MOST = 0.5  # … and that means that something is broken
+ENOUGH = 5  # emails in 15 minutes, before their share means anything
+
+# Causes first. What comes later in this list is often only the symptom of what comes earlier.
+ORDER = (
+    "disk_nearly_full",
+    "house_held",
+    "no_worker",
+    "no_account",
+    "local_trouble",
+    "account_unusable",
+    "breaker_open",
+    "systemic_refusals",
+    "account_refuses",
+    "silent_failover",
+    "lane_paused",
+    "redis_away",
+    "oldest_waiting",
+    "discarded",
+    "rejected",
+    "expired",
+    "held_poison",
+    "held_unknown",
+    "held_operator",
+    "oldest_unsent",
+    "breaker_forced_closed",
+    "sandbox_fault",
+    "figures_late",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """Something that is wrong, in words. `tone`: `bad` for what stops or loses time, `waiting` for what to look at."""
+class _Blocked:
+    """Whether nothing can leave at all, whatever the queue: then waiting is a symptom, and more workers are no cure."""
 
-    code: str
-    tone: str
-    about: str  # the lane or account; empty for the house
-    sentence: str
-    cure: str
+    by: str = ""  # the code of the cause
 
 
 def of(situation: Situation) -> list[Alert]:
-    """All alerts, the worst first."""
+    """All alerts: what stops or loses email first, and each cause before its symptoms."""
+    causes = [*_house(situation), *_workers(situation), *account_alerts.of(situation), *_machines(situation)]
+    blocked = _blocked(situation)
     found = [
-        *_house(situation),
-        *_workers(situation),
-        *(alert for lane in situation.waiting for alert in _lane(lane)),
-        *_accounts(situation),
+        *causes,
+        *(alert for lane in situation.waiting for alert in _lane(lane, blocked)),
+        *_unsent(situation, blocked),
+        *_discarded(situation),
+        *_rejected(situation),
         *_held(situation),
         *_expired(situation),
-        *_machines(situation),
     ]
-    return sorted(found, key=lambda alert: alert.tone != "bad")
+    return sorted(found, key=lambda alert: (alert.tone != "bad", ORDER.index(alert.code)))
 
 
 def verdict(situation: Situation, alerts: list[Alert]) -> str:
@@ -49,10 +82,27 @@ def verdict(situation: Situation, alerts: list[Alert]) -> str:
         return alerts[0].sentence + (f" {more} more {'alert' if more == 1 else 'alerts'}." if more else "")
     due = sum(lane.due for lane in situation.waiting)
     later = sum(lane.later for lane in situation.waiting)
-    waits = f"{due:,} {'mail waits' if due == 1 else 'mails wait'}" if due else "No mail waits"
-    back_off = f", {later:,} in back-off" if later else ""
+    waits = f"{due:,} {'email waits' if due == 1 else 'emails wait'}" if due else "No email waits"
+    back_off = f", {later:,} deferred" if later else ""
     workers = len(situation.alive)
-    return f"All is well. {waits}{back_off}; {workers} {'worker' if workers == 1 else 'workers'} at work."
+    lost = situation.setbacks.discarded.emails
+    discarded = f" {lost:,} {'email was' if lost == 1 else 'emails were'} discarded in 24 hours." if lost else ""
+    return f"All is well. {waits}{back_off}; {workers} {'worker' if workers == 1 else 'workers'} at work.{discarded}"
+
+
+def _blocked(situation: Situation) -> _Blocked:
+    if situation.house_held_by is not None:
+        return _Blocked("house_held")
+    if not situation.alive:
+        return _Blocked("no_worker")
+    return _Blocked() if account_alerts.ready(situation) else _Blocked("no_account")
+
+
+_SEE_CAUSE = {
+    "house_held": "They leave when sending is resumed.",
+    "no_worker": "They leave when a worker runs.",
+    "no_account": "More workers would not help: no account can take email.",
+}
 
 
 def _house(situation: Situation) -> Iterable[Alert]:
@@ -63,23 +113,22 @@ def _house(situation: Situation) -> Iterable[Alert]:
             "",
             f"Sending is paused by {situation.house_held_by}: emails are accepted and kept, and nothing is sent.",
             "Look at what waits (manage.py mails --state queued), then: manage.py release --all",
+            since=situation.house_held_at,
+            emails="state=queued",
         )
 
 
 def _workers(situation: Situation) -> Iterable[Alert]:
     if not situation.alive:
         lost = max((one.seen_at for one in situation.workers), default=None)
-        last = (
-            f" The last one that was lost was heard of {words((situation.at - lost).total_seconds())} ago."
-            if lost
-            else ""
-        )
         yield Alert(
             "no_worker",
             "bad",
             "",
-            f"No worker is at work: nothing is sent.{last}",
+            "No worker is running: nothing is sent.",
             "Start one: manage.py worker. Embedded (no REDIS_URL), restart the web process.",
+            since=lost,
+            emails="state=queued",
         )
     elif situation.counted_until and (late := (situation.at - situation.counted_until).total_seconds()) > LATE_FIGURES:
         yield Alert(
@@ -87,11 +136,13 @@ def _workers(situation: Situation) -> Iterable[Alert]:
             "waiting",
             "",
             f"Arrivals are counted up to {words(late)} ago only.",
-            "They are made up for by themselves; if this grows, look for duty_failed in the workers' logs.",
+            "They are made up for automatically; if this grows, look for duty_failed in the workers' logs.",
+            since=situation.counted_until,
         )
 
 
-def _lane(lane: Waiting) -> Iterable[Alert]:
+def _lane(lane: Waiting, blocked: _Blocked) -> Iterable[Alert]:
+    emails = urlencode({"state": "queued", "lane": lane.lane})
     if lane.paused_at is not None:
         waits = lane.due + lane.later
         why = f" (“{lane.paused_note}”)" if lane.paused_note else ""
@@ -99,119 +150,88 @@ def _lane(lane: Waiting) -> Iterable[Alert]:
             "lane_paused",
             "bad",
             lane.lane,
-            f"Lane {lane.lane} is paused since {lane.paused_at:%Y-%m-%d %H:%M} UTC by {lane.paused_by}{why}: "
-            f"{waits:,} {'mail waits' if waits == 1 else 'mails wait'}.",
+            f"Queue {lane.lane} is paused by {lane.paused_by}{why}: "
+            f"{waits:,} {'email waits' if waits == 1 else 'emails wait'}.",
             f"When they may leave, resume it on the overview, or: manage.py lanes resume {lane.lane}",
+            since=lane.paused_at,
+            emails=emails,
         )
     elif lane.oldest is not None and lane.oldest > LONG_DUE:
+        are_due = f"{lane.due:,} {'email is' if lane.due == 1 else 'emails are'} due"
         yield Alert(
             "oldest_waiting",
-            "bad",
+            "waiting" if blocked.by == "house_held" else "bad",
             lane.lane,
-            f"In lane {lane.lane} {lane.due:,} mails are due, the oldest for {words(lane.oldest)}.",
-            f"Start more workers (manage.py worker {lane.lane}), or see below why accounts take none.",
+            f"In queue {lane.lane} {are_due}, the oldest for {words(lane.oldest)}.",
+            _SEE_CAUSE.get(blocked.by)
+            or f"If the workers are full, start more (manage.py worker {lane.lane}); one email's page says what it waits for.",
+            emails=emails,
         )
 
 
-def _accounts(situation: Situation) -> Iterable[Alert]:
-    usable = [one for one in situation.accounts if one.enabled]
-    if not usable:
-        yield Alert(
-            "no_account",
-            "bad",
-            "",
-            "No provider account is enabled: nothing can be sent.",
-            "Enable one: manage.py providers enable NAME",
-        )
-    for one in usable:
-        yield from _account(one, situation)
+def _unsent(situation: Situation, blocked: _Blocked) -> Iterable[Alert]:
     if situation.oldest_unsent is not None and situation.oldest_unsent > LONG_UNSENT:
         yield Alert(
             "oldest_unsent",
             "waiting",
             "",
-            f"The oldest unsent mail came in {words(situation.oldest_unsent)} ago.",
-            "See why: manage.py mails --state waiting; manage.py mail ID",
+            f"The oldest unsent email came in {words(situation.oldest_unsent)} ago.",
+            _SEE_CAUSE.get(blocked.by) or "Its page says what it waits for: manage.py mails --state waiting",
+            since=situation.at - dt.timedelta(seconds=situation.oldest_unsent),
+            emails="state=waiting",
         )
 
 
-def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
-    if one.told_until is not None:
+def _discarded(situation: Situation) -> Iterable[Alert]:
+    found, sent = situation.setbacks.discarded, situation.setbacks.sent
+    recently_sent = sum(one.sent for one in situation.recent)
+    tone = _tone(found, sent, recently_sent)
+    if tone:
         yield Alert(
-            "sandbox_fault",
-            "waiting",
-            one.name,
-            f"The sandbox {one.name} is told to misbehave until {one.told_until:%H:%M:%S} UTC: {one.told}.",
-            f"To end it now: manage.py sandbox clear {one.name}",
+            "discarded",
+            tone,
+            "",
+            f"{_emails(found.emails)} discarded in the last 24 hours, {_percent(found.emails, sent)} of those that ended: "
+            f"{_causes(found)}.",
+            "Look at one to see the answer; when the cause is mended, reprocess them from their list.",
+            since=found.since,
+            emails="state=discarded&age=24h",
         )
-    if not one.configured:
+
+
+def _rejected(situation: Situation) -> Iterable[Alert]:
+    found, arrived = situation.setbacks.rejected, situation.setbacks.arrived
+    tone = _tone(found, arrived, arrived) if found.emails >= ENOUGH else ""
+    if tone:
         yield Alert(
-            "account_unusable",
-            "bad",
-            one.name,
-            f"{one.name} cannot be used: this process has no options for it.",
-            "Set its PROVIDER_ variable again, or MERCURY_ENCRYPTION_KEYS, and restart; or disable it.",
-        )
-    elif one.mode == BreakerMode.OPEN:
-        yield Alert(
-            "breaker_open",
-            "waiting",
-            one.name,
-            f"The breaker of {one.name} is forced open: it takes no mail.",
-            f"{_who_takes_it(one, situation)} When it is well again: manage.py providers breaker {one.name} auto",
-        )
-    elif one.state != BreakerState.CLOSED and one.mode == BreakerMode.AUTO:
-        fault = f" The last fault: {one.last_fault}" if one.last_fault else ""
-        yield Alert(
-            "breaker_open",
-            "bad",
-            one.name,
-            f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
-            f"{_who_takes_it(one, situation)} It closes by itself when a probe is answered.",
-        )
-    elif one.told_until is None and (refused := _refused_as_account(one, situation)) >= ENOUGH_REFUSALS:
-        yield Alert(
-            "account_refuses",
-            "bad",
-            one.name,
-            f"{one.name} refused {refused:,} calls in the last 15 minutes for the account's sake: its key, its quota, or what it may send.",
-            f"{_who_takes_it(one, situation)} See what it says: manage.py providers test {one.name}. Until it is mended, spare each "
-            f"mail the detour: manage.py providers disable {one.name}",
-        )
-    elif one.told_until is None and (took := _took_nothing(one, situation)) is not None:
-        yield Alert(
-            "silent_failover",
-            "bad",
-            one.name,
-            f"{one.name} is enabled and took no mail for 15 minutes, while others took {took:,}.",
-            f"Try it: manage.py providers test {one.name}. Its key or its quota may be at an end.",
+            "rejected",
+            tone,
+            "",
+            f"{_emails(found.emails)} rejected in the last 24 hours, {_percent(found.emails, arrived)} of those that came in: "
+            f"{_causes(found)}.",
+            "Each names its application and what was wrong; the application has to correct and send them again.",
+            since=found.since,
+            emails="state=rejected&age=24h",
         )
 
 
-def _who_takes_it(one: Standing, situation: Situation) -> str:
-    """Where the mail of an account goes whose breaker is open."""
-    ready = [
-        other.name
-        for other in situation.accounts
-        if other.enabled and other.configured and other.effective == BreakerState.CLOSED and other.name != one.name
-    ]
-    if not ready:
-        return "No other account is ready: mails are kept, and wait."
-    return f"Its mail goes to {' and '.join(ready)}; nothing is lost."
+def _tone(found: Setback, well: int, well_recently: int) -> str:
+    """Return `bad` while most of the emails end so, `waiting` where some did, else nothing."""
+    share, lately = setbacks.share(found.emails, well), setbacks.share(found.recent, well_recently)
+    if (found.recent >= ENOUGH and lately >= MOST) or (found.emails >= ENOUGH and share >= MOST):
+        return "bad"
+    return "waiting" if share >= SOME or (found.recent >= ENOUGH and lately >= SOME) else ""
 
 
-def _refused_as_account(one: Standing, situation: Situation) -> int:
-    """How many of its recent calls the account refused for its own sake, such as a key that it does not know (401)."""
-    return sum(figures.refused.get(Fault.ACCOUNT, 0) for figures in situation.recent if figures.name == one.name)
+def _causes(found: Setback) -> str:
+    return ", ".join(
+        f"{cause.reason or 'no reason on record'}{f' at {cause.account}' if cause.account else ''} ({cause.emails:,})"
+        for cause in found.causes
+    )
 
 
-def _took_nothing(one: Standing, situation: Situation) -> int | None:
-    """How many mails others took while this account should have taken some and took none; None if all is well."""
-    taken = {figures.name: figures.accepted for figures in situation.recent}
-    others = sum(count for name, count in taken.items() if name != one.name)
-    weights = sum(other.weight for other in situation.accounts if other.enabled)
-    fair_share = (others * one.weight / weights) if weights else 0
-    return others if not taken.get(one.name) and others >= ENOUGH_MAILS and fair_share >= ENOUGH_MAILS / 4 else None
+def _percent(part: int, rest: int) -> str:
+    return f"{100 * setbacks.share(part, rest):.0f} %"
 
 
 def _held(situation: Situation) -> Iterable[Alert]:
@@ -221,24 +241,27 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "held_unknown",
             "waiting",
             "",
-            f"{_mails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
+            f"{_emails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
             "Ask the provider, then say what it was: manage.py settle ID --sent or --not-sent",
+            emails="state=unknown",
         )
     if held.poison:
         yield Alert(
             "held_poison",
             "bad",
             "",
-            f"{_mails(held.poison)} held as poison: two workers died with {'it' if held.poison == 1 else 'each'}.",
+            f"{_emails(held.poison)} quarantined: three workers died with {'it' if held.poison == 1 else 'each'}.",
             "Look at one (manage.py mails --state held) and at the workers' logs before you release it.",
+            emails="state=held",
         )
     if held.operator:
         yield Alert(
             "held_operator",
             "waiting",
             "",
-            f"{_mails(held.operator)} held by an operator.",
+            f"{_emails(held.operator)} held by an operator.",
             "When they may leave: manage.py release IDS",
+            emails="state=held",
         )
 
 
@@ -249,10 +272,12 @@ def _expired(situation: Situation) -> Iterable[Alert]:
             "expired",
             "bad",
             "",
-            f"{situation.expired:,} {'mail' if situation.expired == 1 else 'mails'} expired in the last 24 hours: "
-            f"no account took {them} in time.",
-            f"See why (manage.py mails --state expired), and send {them} anew where it is not too late: "
+            f"{situation.expired:,} {'email' if situation.expired == 1 else 'emails'} expired in the last 24 hours: "
+            f"no account accepted {them} in time.",
+            f"See why (manage.py mails --state expired), and send {them} again where it is not too late: "
             "manage.py reprocess ID",
+            since=situation.expired_since,
+            emails="state=expired",
         )
 
 
@@ -262,7 +287,7 @@ def _machines(situation: Situation) -> Iterable[Alert]:
             "redis_away",
             "waiting",
             "",
-            "Redis does not answer: mails leave up to two seconds later than otherwise.",
+            "Redis does not answer: emails leave up to two seconds later than otherwise.",
             "Start it again. Nothing is lost, and nothing else needs to be done.",
         )
     if situation.disk_free < DISK_SHARE or situation.disk_free_bytes < DISK_BYTES:
@@ -271,9 +296,9 @@ def _machines(situation: Situation) -> Iterable[Alert]:
             "bad",
             "",
             f"The disk of the data folder has {size_words(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
-            "Make room: when it is full, no mail can be taken.",
+            "Make room: when it is full, no email can be accepted.",
         )
 
 
-def _mails(count: int) -> str:
-    return "1 mail is" if count == 1 else f"{count:,} mails are"
+def _emails(count: int) -> str:
+    return "1 email is" if count == 1 else f"{count:,} emails are"

@@ -106,8 +106,8 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str =
 
     Mail, events and key are one transaction, which may hold mails of other threads too; after its commit the lane is
     woken, and no failure to wake reaches the caller. The same idempotency key of the same client gives the same mail
-    for 24 hours. Raises InvalidSubmission naming each field (the mail is kept as rejected, with its BAD REQUEST event,
-    and does not use up the key), SenderNotAllowed, or one of the idempotency errors; then nothing is stored.
+    for 24 hours. Raises InvalidSubmission naming each field (one from the API is kept as rejected, with its BAD REQUEST
+    event, and does not use up the key), SenderNotAllowed, or one of the idempotency errors; then nothing is stored.
     """
     received_at = database_clock.now_ns()
     if idempotency_key:
@@ -115,7 +115,8 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str =
     try:
         wanted = submission.parse(data)
     except InvalidSubmission as invalid:
-        invalid.mail_id = str(_keep_rejected(data, invalid.errors, client=client, received_at=received_at).pk)
+        if client.source == Source.API:  # a person is told at once, and corrects it where it was typed
+            invalid.mail_id = str(_keep_rejected(data, invalid.errors, client=client, received_at=received_at).pk)
         raise
     allowed = client.allowed_senders()
     if not may_send_as(submission.address_of(wanted.sender), allowed):

@@ -5,6 +5,7 @@ Read by partial indexes and short bounded counts, so that it costs the same howe
 
 import datetime as dt
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,21 +13,22 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import house, jobs, pauses, rollups, stats
+from mails import house, jobs, pauses, rollups, setbacks, stats
 from mails.dispatch.claim import SILENCE
 from mails.lanes import Lane
 from mails.models import Duty, LanePause, Mail, Worker
+from mails.setbacks import RECENT, Setbacks
 from mails.states import DUE, LEASED, HoldReason, Level, Status
 from mails.stats import ProviderFigures
 from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.circuit_breaker import Snapshot
-from providers.models import BreakerMode, BreakerState
+from providers.models import BreakerChange, BreakerMode, BreakerState
 from providers.registry import Candidate
 from providers.sandbox.faults import FaultSetting
 
 COUNTED_AT_MOST = 100_000  # mails; a longer queue is told as "at least"
-RECENT = dt.timedelta(minutes=15)  # what the alerts call recent
+CHANGES_READ = 200  # of all accounts
 LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in the morning
 
 
@@ -95,6 +97,9 @@ class Standing:
     last_fault_at: dt.datetime | None
     told: str  # how a sandbox is told to misbehave now, such as "refuse=503"; mostly empty …
     told_until: dt.datetime | None  # … and until when
+    since: dt.datetime | None = None  # when the breaker opened or was forced, or the account was disabled
+    by: str = ""  # who did that
+    changed_at: dt.datetime | None = None  # when its settings or its breaker last changed
 
     @property
     def effective(self) -> BreakerState:
@@ -110,7 +115,7 @@ class Situation:
     at: dt.datetime
     waiting: Sequence[Waiting]
     in_hand: int  # mails that a worker has at the moment
-    house_held_by: str | None  # who holds the house back; None while it is open
+    house_held_by: str | None  # who paused all sending; None while it is not
     oldest_unsent: float | None  # seconds since the oldest mail came in that is due or in back-off
     held: Held
     expired: int  # mails whose time was over in the last 24 hours, and that nobody has sent anew; at most 100,000
@@ -121,6 +126,9 @@ class Situation:
     disk_free: float  # share of the disk that holds the data folder
     disk_free_bytes: int
     counted_until: dt.datetime | None  # arrivals are counted until then
+    house_held_at: dt.datetime | None = None
+    expired_since: dt.datetime | None = None  # when the first of the expired emails expired
+    setbacks: Setbacks = setbacks.NOTHING
 
     @property
     def alive(self) -> list[Working]:
@@ -138,6 +146,8 @@ def read(now: dt.datetime | None = None) -> Situation:
     now = now or database_clock.now()
     disk = _disk()
     hold, paused = house.hold(), pauses.standing()
+    recent = stats.load(now - RECENT, now, Level.MINUTE)
+    changes, gone = last_changes(), expired(now)
     return Situation(
         at=now,
         waiting=[waiting(lane, now, paused.get(lane)) for lane in Lane.values],
@@ -145,14 +155,17 @@ def read(now: dt.datetime | None = None) -> Situation:
         house_held_by=hold.who if hold else None,
         oldest_unsent=_oldest_unsent(now),
         held=held(),
-        expired=expired(now),
+        expired=gone["count"],
         workers=workers(now),
-        accounts=[standing(one, now) for one in registry.candidates()],
-        recent=stats.providers(stats.load(now - RECENT, now, Level.MINUTE)),
+        accounts=[standing(one, now, changes.get(one.id, ())) for one in registry.candidates()],
+        recent=stats.providers(recent),
         redis=jobs.queue_health(),
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
         counted_until=Duty.objects.filter(name=rollups.DUTY).values_list("done_until", flat=True).first(),
+        house_held_at=hold.held_at if hold else None,
+        expired_since=gone["first"],
+        setbacks=setbacks.read(now, recent),
     )
 
 
@@ -183,10 +196,10 @@ def held() -> Held:
     return Held(counts["unknown"], counts["poison"], counts["total"] - counts["unknown"] - counts["poison"])
 
 
-def expired(now: dt.datetime) -> int:
-    """Mails that expired in the last 24 hours and are still as they were then: by the index `mail_expired`."""
-    lately = Mail.objects.filter(status=Status.EXPIRED, finished_at__gte=now - LATELY)
-    return lately[:COUNTED_AT_MOST].count()
+def expired(now: dt.datetime) -> dict[str, Any]:
+    """Return how many emails expired in the last 24 hours and are still so, and when the first did: by `mail_expired`."""
+    lately = Mail.objects.filter(status=Status.EXPIRED, finished_at__gte=now - LATELY)[:COUNTED_AT_MOST]
+    return lately.aggregate(count=Count("finished_at"), first=Min("finished_at"))
 
 
 def workers(now: dt.datetime) -> list[Working]:
@@ -216,8 +229,17 @@ def drain_age(alive: Sequence[Working], now: dt.datetime) -> float | None:
     return max(0.0, (now - max(looks)).total_seconds()) if looks else None
 
 
-def standing(candidate: Candidate, now: dt.datetime) -> Standing:
-    """An account as it stands."""
+def last_changes() -> dict[int, list[BreakerChange]]:
+    """Return the last changes of each account, newest first. One query of the last 200."""
+    found: dict[int, list[BreakerChange]] = defaultdict(list)
+    for change in BreakerChange.objects.order_by("-id")[:CHANGES_READ]:
+        found[change.account_id].append(change)
+    return found
+
+
+def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerChange] = ()) -> Standing:
+    """An account as it stands. `changes`: its last ones, newest first."""
+    began = _beginning(candidate, changes)
     breaker: Snapshot = candidate.breaker
     fault: FaultSetting | None = candidate.config.options.get("fault")
     told = fault if fault is not None and now < fault.until else None
@@ -238,7 +260,21 @@ def standing(candidate: Candidate, now: dt.datetime) -> Standing:
         last_fault_at=breaker.last_fault_at,
         told=str(told or ""),
         told_until=told.until if told else None,
+        since=began.created_at if began else breaker.opened_at,
+        by=began.by if began else "",
+        changed_at=changes[0].created_at if changes else None,
     )
+
+
+def _beginning(candidate: Candidate, changes: Sequence[BreakerChange]) -> BreakerChange | None:
+    """Return the change with which somebody forced the breaker or disabled the account, as far as it is on record."""
+    if not candidate.enabled:
+        words = ("disabled",)
+    elif candidate.breaker.mode != BreakerMode.AUTO:
+        words = (BreakerMode(candidate.breaker.mode).label.lower(),)
+    else:
+        return None
+    return next((one for one in changes if one.what.startswith(words)), None)
 
 
 def _disk() -> Any:

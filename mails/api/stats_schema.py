@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from mails import stats
-from mails.alerts import Alert
+from mails.account_alerts import Alert
+from mails.setbacks import Cause, Setback, Setbacks, Trouble
 from mails.situation import Held, Situation, Standing, Waiting, Working
 from mails.stats import MailFigures, Point, ProviderFigures, Spread
 from mercury.lib.openapi import (
@@ -93,7 +94,9 @@ ALERT = dataclass_component(
         "tone": "`bad` for what stops or loses time, `waiting` for what to look at.",
         "about": "The lane or the account; empty for the house.",
         "sentence": "What is wrong.",
-        "cure": "What to do.",
+        "cure": "What to do; empty where the cause that is listed first has it.",
+        "since": "Since when; null where that is not known.",
+        "emails": "The query of the list of emails that it is about, such as `state=discarded&age=24h`; empty for none.",
     },
 )
 WAITING = dataclass_component(
@@ -156,13 +159,59 @@ ACCOUNT = dataclass_component(
         "last_fault_at": "When that was.",
         "told": "How a sandbox is told to misbehave now, such as `refuse=503`; empty if it is not.",
         "told_until": "Until when.",
+        "since": "When its breaker opened or was forced, or it was disabled; null where neither is so.",
+        "by": "Who forced or disabled it.",
+        "changed_at": "When its breaker or settings last changed.",
+    },
+)
+CAUSE = dataclass_component(
+    "Cause",
+    Cause,
+    {
+        "account": "The account that was asked last; empty where none was.",
+        "reason": "The reason code.",
+        "emails": "How many emails, of the newest thousand.",
+    },
+)
+SETBACK = dataclass_component(
+    "Setback",
+    Setback,
+    {
+        "emails": "How many; at most 100,000.",
+        "recent": "Of them, those that ended in the last 15 minutes; at most 1,000.",
+        "since": "When the first of the newest thousand ended.",
+        "last": "When the last one ended.",
+        "causes": "Why, the most frequent first.",
+    },
+)
+TROUBLE = dataclass_component(
+    "Trouble",
+    Trouble,
+    {
+        "account": "The account.",
+        "fault": "`account`, or `local` for this machine.",
+        "calls": "Calls that failed so in the last 15 minutes.",
+        "since": "The minute of the first.",
+        "last": "The minute of the last.",
+        "accepted_since": "Calls that the account accepted in later minutes.",
+    },
+)
+SETBACKS = dataclass_component(
+    "Setbacks",
+    Setbacks,
+    {
+        "discarded": "Emails accepted in the last 24 hours that are discarded now.",
+        "rejected": "Emails of the last 24 hours that failed validation.",
+        "sent": "Emails sent in the last 24 hours.",
+        "arrived": "Emails accepted in the last 24 hours.",
+        "troubles": "Refusals of the last 15 minutes that somebody has to mend.",
     },
 )
 _SITUATION = {
     "at": "The moment.",
     "waiting": "What waits, by lane.",
     "in_hand": "Mails that a worker has at the moment.",
-    "house_held_by": "Who holds the house back, so that nothing is sent; null while it is open.",
+    "house_held_by": "Who paused all sending; null while it is not paused.",
     "oldest_unsent": "Seconds since the oldest mail came in that is due or in back-off.",
     "held": "Held mails, by reason.",
     "expired": "Mails that expired in the last 24 hours and were not sent anew; counted up to 100,000.",
@@ -173,6 +222,9 @@ _SITUATION = {
     "disk_free": "Share of the disk that holds the data folder.",
     "disk_free_bytes": "The same in bytes.",
     "counted_until": "Arrivals are counted until then.",
+    "house_held_at": "Since when all sending is paused.",
+    "expired_since": "When the first of the expired emails expired.",
+    "setbacks": "What went wrong lately.",
 }
 SITUATION = dataclass_component("Situation", Situation, _SITUATION)
 NOW = component(
@@ -182,7 +234,7 @@ NOW = component(
             obj(
                 {
                     "verdict": text("The state in one sentence."),
-                    "alerts": {"type": "array", "items": ALERT, "description": "The worst first."},
+                    "alerts": {"type": "array", "items": ALERT, "description": "Causes before their symptoms."},
                 }
             ),
             SITUATION,

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import house, message, orders, sentences, timeline
+from mails import house, message, orders, pauses, sentences, timeline
 from mails.models import Mail
 from mails.sentences import Entry, Passing, age_words, clean
 from mails.states import FINAL, Action, Status
@@ -60,6 +60,20 @@ def icon(name: str) -> SafeString:
 def badge(mail: Mail, size: str = "") -> dict[str, Any]:
     """The state of a mail."""
     return {"badge": timeline.badge(mail), "size": size}
+
+
+@register.inclusion_tag("_paused.html", takes_context=True)
+def paused(context: Context) -> dict[str, Any]:
+    """What is paused, for those who are signed in: all sending, or some queues. Two queries."""
+    user = getattr(context.get("request"), "user", None)
+    if user is None or not user.is_authenticated:
+        return {}
+    hold = house.hold()
+    return {
+        "hold": hold,
+        "queues": () if hold else list(pauses.standing().values()),
+        "may_change": user.is_staff and user.has_perm("mails.change_mail"),
+    }
 
 
 @register.inclusion_tag("mails/_warnings.html", takes_context=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mails import alerts
+from mails.setbacks import Cause, Setback, Setbacks, Trouble
 from mails.situation import Held, Situation, Standing, Waiting, Working
 from mails.stats import ProviderFigures, Spread
 from providers.models import BreakerMode, BreakerState
@@ -40,8 +41,21 @@ def took(name, accepted, calls=None):
     return ProviderFigures(name, calls or accepted, accepted, {}, 0, 0.0, accepted, 0.0, NONE, fastest=False)
 
 
-def refused(name, calls):
-    return replace(took(name, 0, calls=calls), refused={"account": calls})
+def refused(name, calls, fault="account", accepted_since=0):
+    """What went wrong lately: this account refused calls, and accepted some since."""
+    at = NOON - dt.timedelta(minutes=3)
+    trouble = Trouble(account=name, fault=fault, calls=calls, since=at, last=at, accepted_since=accepted_since)
+    return Setbacks(troubles=[trouble])
+
+
+def ended_badly(emails, recent=0, reason="smtp-550"):
+    return Setback(
+        emails=emails,
+        recent=recent,
+        since=NOON - dt.timedelta(hours=1),
+        last=NOON,
+        causes=[Cause(account="olympus", reason=reason, emails=emails)],
+    )
 
 
 WORKER = Working("one", True, ["text"], 256, 0, 0, 0, NOON, NOON, NOON)
@@ -77,7 +91,13 @@ CASES = [
     ({"accounts": [account("olympus", mode=BreakerMode.OPEN)]}, "breaker_open", "olympus"),
     ({"recent": [took("olympus", 0, calls=30), took("hades", 100)]}, "silent_failover", "olympus"),
     ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
-    ({"recent": [refused("olympus", 3), took("hades", 100)]}, "account_refuses", "olympus"),
+    ({"accounts": [account("olympus", weight=0)], "recent": []}, "no_account", ""),
+    ({"accounts": [account("olympus", mode=BreakerMode.CLOSED), account("hades")]}, "breaker_forced_closed", "olympus"),
+    ({"setbacks": refused("olympus", 3)}, "account_refuses", "olympus"),
+    ({"setbacks": refused("olympus", 3, fault="local")}, "local_trouble", ""),
+    ({"setbacks": Setbacks(discarded=ended_badly(60))}, "discarded", ""),
+    ({"setbacks": Setbacks(discarded=ended_badly(6), sent=100)}, "discarded", ""),
+    ({"setbacks": Setbacks(rejected=ended_badly(6), arrived=100)}, "rejected", ""),
     (
         {
             "accounts": [
@@ -115,26 +135,58 @@ def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
     assert alert.cure
 
 
-def test_a_paused_lane_tells_since_when_by_whom_why_and_how_many_wait():
+def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
     lane = Waiting("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
 
     [alert] = alerts.of(replace(WELL, waiting=[lane]))
 
-    since = "Lane bulk is paused since 2026-11-24 12:00 UTC by hermes"
-    assert alert.sentence == f"{since} (“wrong template”): 1,207 mails wait."
+    assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails wait."
+    assert alert.since == NOON
+    assert alert.emails == "state=queued&lane=bulk"
     assert alert.cure.endswith("manage.py lanes resume bulk")
 
 
-def test_a_well_house_has_no_alert_and_says_so():
+def test_a_well_instance_has_no_alert_and_says_so():
     assert alerts.of(WELL) == []
-    assert alerts.verdict(WELL, []) == "All is well. No mail waits; 1 worker at work."
+    assert alerts.verdict(WELL, []) == "All is well. No email waits; 1 worker at work."
+
+
+def test_a_few_discarded_emails_are_no_alert_but_are_told():
+    some = replace(WELL, setbacks=Setbacks(discarded=ended_badly(2), sent=1000))
+
+    assert alerts.of(some) == []
+    assert alerts.verdict(some, []).endswith("1 worker at work. 2 emails were discarded in 24 hours.")
+
+
+def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_where():
+    [alert] = alerts.of(replace(WELL, setbacks=Setbacks(discarded=ended_badly(60, recent=60))))
+
+    assert alert.tone == "bad"
+    assert alert.sentence == (
+        "60 emails are discarded in the last 24 hours, 100 % of those that ended: smtp-550 at olympus (60)."
+    )
+    assert (alert.since, alert.emails) == (NOON - dt.timedelta(hours=1), "state=discarded&age=24h")
+
+
+@pytest.mark.parametrize(
+    ("found", "sent", "tone"),
+    [
+        (ended_badly(60, recent=0), 10_000, ""),
+        (ended_badly(60, recent=60), 10_000, "waiting"),  # 100 were sent in the same 15 minutes
+        (ended_badly(600, recent=600), 100_000, "bad"),
+        (ended_badly(1), 0, "waiting"),
+    ],
+)
+def test_discarded_emails_weigh_by_their_share(found, sent, tone):
+    listed = alerts.of(replace(WELL, setbacks=Setbacks(discarded=found, sent=sent)))
+
+    assert [alert.tone for alert in listed] == ([tone] if tone else [])
 
 
 @pytest.mark.parametrize(
     "recent",
     [
         [took("hades", 19)],  # too few to say
-        [replace(refused("olympus", 2), accepted=1), took("hades", 100)],
         [took("olympus", 1), took("hades", 1000)],
         [],
     ],
@@ -155,10 +207,86 @@ def test_a_disabled_account_with_an_open_breaker_is_no_alert():
     assert alerts.of(replace(WELL, accounts=accounts, recent=[])) == []
 
 
-def test_the_worst_comes_first_and_is_the_verdict():
-    situation = replace(WELL, redis="away", held=Held(3, 0, 0), workers=[])
+@pytest.mark.parametrize("calls", [3, 800])
+def test_what_was_mended_is_told_no_more(calls):
+    mended = refused("olympus", calls, accepted_since=min(calls, 20))
+
+    assert alerts.of(replace(WELL, setbacks=mended)) == []
+    assert alerts.of(replace(WELL, setbacks=refused("olympus", calls, accepted_since=1)))
+
+
+def test_two_refusals_are_no_alert():
+    assert alerts.of(replace(WELL, setbacks=refused("olympus", 2))) == []
+
+
+def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
+    accounts = [account("olympus", changed_at=NOON - dt.timedelta(minutes=5)), account("hades")]
+
+    assert alerts.of(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
+
+
+def test_the_cause_comes_before_its_symptoms_and_is_the_verdict():
+    situation = replace(
+        WELL,
+        accounts=[account("olympus", enabled=False, since=NOON)],
+        waiting=[Waiting("text", 7, 600.0, 0, None, None)],
+        oldest_unsent=3600.0,
+        expired=3,
+        redis="away",
+    )
 
     listed = alerts.of(situation)
 
-    assert [alert.code for alert in listed] == ["no_worker", "held_unknown", "redis_away"]
-    assert alerts.verdict(situation, listed) == "No worker is at work: nothing is sent. 2 more alerts."
+    assert [alert.code for alert in listed] == [
+        "no_account",
+        "oldest_waiting",
+        "expired",
+        "redis_away",
+        "oldest_unsent",
+    ]
+    assert alerts.verdict(situation, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
+    cures = {alert.code: alert.cure for alert in listed}
+    assert cures["oldest_waiting"] == "More workers would not help: no account can take email."
+
+
+def test_an_account_forced_open_is_bad_where_no_other_is_ready():
+    alone = [account("olympus", mode=BreakerMode.OPEN, by="hermes")]
+    waits = [Waiting("text", 7, 600.0, 0, None, None)]
+
+    listed = alerts.of(replace(WELL, accounts=alone, waiting=waits, recent=[]))
+
+    assert [(alert.code, alert.tone) for alert in listed] == [("breaker_open", "bad"), ("oldest_waiting", "bad")]
+    assert listed[0].sentence == "The breaker of olympus is forced open by hermes: it takes no email."
+
+
+@pytest.mark.parametrize("changes", [{"workers": []}, {"house_held_by": "hermes"}])
+def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
+    listed = alerts.of(replace(WELL, waiting=[Waiting("text", 7, 600.0, 0, None, None)], **changes))
+
+    [waiting] = [alert for alert in listed if alert.code == "oldest_waiting"]
+    assert "manage.py worker text" not in waiting.cure
+
+
+def test_disabling_is_no_cure_where_no_other_account_is_ready():
+    alone = replace(WELL, accounts=[account("olympus")], recent=[], setbacks=refused("olympus", 30))
+    [with_none] = alerts.of(alone)
+    [with_another] = alerts.of(replace(WELL, setbacks=refused("olympus", 30)))
+
+    assert "disable" not in with_none.cure
+    assert "leave it enabled" in with_none.cure
+    assert "manage.py providers disable olympus" in with_another.cure
+
+
+def test_a_breaker_that_is_forced_closed_while_its_calls_fail_is_bad():
+    accounts = [account("olympus", mode=BreakerMode.CLOSED, by="hermes", since=NOON), account("hades")]
+    failing = replace(took("olympus", 0, calls=30), failure_rate=1.0)
+
+    [well] = alerts.of(replace(WELL, accounts=accounts))
+    [bad] = alerts.of(replace(WELL, accounts=accounts, recent=[failing, took("hades", 10)]))
+
+    assert (well.tone, bad.tone, bad.since) == ("waiting", "bad", NOON)
+    assert "forced closed by hermes, and 100% of its calls fail" in bad.sentence
+
+
+def test_every_alert_has_its_place_in_the_order():
+    assert {code for _, code, _ in CASES} | {"systemic_refusals"} == set(alerts.ORDER)

@@ -33,7 +33,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
 
     now = operator.get(STATS + "now").json()
 
-    assert now["verdict"].startswith("No worker is at work")
+    assert now["verdict"].startswith("No worker is running")
     assert now["alerts"][0]["code"] == "no_worker"
     assert now["waiting"][0] | {"oldest": 0} == {
         "lane": "text",
@@ -107,7 +107,7 @@ def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
 
     drain()
 
-    assert "waits for a worker in lane text" in waiting.json()["verdict"]
+    assert "No worker is running for queue text" in waiting.json()["verdict"]
     assert zeus.get(url).json()["verdict"].startswith("Taken by olympus ")
 
 
@@ -121,7 +121,7 @@ def test_a_paused_lane_is_told_by_its_figures_and_by_its_mails(operator, olympus
     [listed] = zeus.get(MAILS + "?expand=true").json()["mails"]
     assert (lane["paused_by"], lane["paused_note"]) == ("hermes", "wrong template")
     assert zeus.get(url).json()["verdict"] == listed["verdict"]
-    assert "The lane is paused since" in listed["verdict"]
+    assert "Queue text is paused since" in listed["verdict"]
     pauses.lift(Lane.TEXT, by="user:hermes")
     drain()
     assert "paused" not in zeus.get(url).json()["verdict"]

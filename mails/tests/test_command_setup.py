@@ -22,7 +22,9 @@ def test_the_first_start_makes_an_operator_and_a_key():
 
     operator = get_user_model().objects.get(username=made["username"], is_superuser=True)
     assert operator.check_password(made["password"])
-    assert keys.find(made["key"]) is not None
+    key = keys.find(made["key"])
+    assert key is not None
+    assert keys.Scope.STATS_READ in key.scopes
 
 
 def test_the_second_start_keeps_everything_and_shows_no_secret():

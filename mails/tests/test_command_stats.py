@@ -18,7 +18,7 @@ def some_sent(olympus):
 def test_it_begins_with_the_state_and_its_cure(olympus):
     lines = run("stats").out.splitlines()
 
-    assert lines[0] == "No worker is at work: nothing is sent."
+    assert lines[0] == "No worker is running: nothing is sent."
     assert "manage.py worker" in lines[2]
 
 

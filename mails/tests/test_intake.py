@@ -24,6 +24,8 @@ from mails.states import Source, Status
 from mails.submission import InvalidSubmission
 from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, event_names
 
+API = Client(Source.API)
+
 pytestmark = pytest.mark.django_db
 
 
@@ -60,9 +62,18 @@ def test_a_wake_that_fails_does_not_fail_a_stored_mail(monkeypatch):
     assert Mail.objects.filter(pk=accept(HELLO, client=COMMAND).mail.pk).exists()
 
 
+@pytest.mark.parametrize("source", [Source.FORM, Source.COMMAND])
+def test_what_a_person_mistypes_leaves_no_row(source):
+    with pytest.raises(InvalidSubmission):
+        accept({"sender": "zeus", "recipient": "nobody"}, client=Client(source))
+
+    assert not Mail.objects.exists()
+    assert not Event.objects.exists()
+
+
 def test_a_mail_that_fails_validation_is_kept_with_its_faults():
     with pytest.raises(InvalidSubmission) as caught:
-        accept({"sender": "zeus", "recipient": "nobody", "content": "x" * 10_000}, client=COMMAND)
+        accept({"sender": "zeus", "recipient": "nobody", "content": "x" * 10_000}, client=API)
 
     kept = Mail.objects.get(pk=caught.value.mail_id)
     assert (kept.status, kept.sender, kept.recipient) == (Status.REJECTED, "zeus", "nobody")
@@ -74,7 +85,7 @@ def test_a_mail_that_fails_validation_is_kept_with_its_faults():
 @pytest.mark.parametrize("sender", [None, {"a": ["\ud800\0"]}, "\ud800\0", 7, ["x"]])
 def test_even_nonsense_is_kept_legibly(sender):
     with pytest.raises(InvalidSubmission) as caught:
-        accept({"sender": sender}, client=COMMAND)
+        accept({"sender": sender}, client=API)
 
     assert Mail.objects.get(pk=caught.value.mail_id).status == Status.REJECTED
 

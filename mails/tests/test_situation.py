@@ -118,7 +118,7 @@ def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, 
     for number in range(30):
         a_mail(subject=f"mail {number}")
 
-    with django_assert_max_num_queries(21):
+    with django_assert_max_num_queries(24):
         situation.read()
 
 
@@ -139,3 +139,43 @@ def test_redis_that_does_not_answer_is_away(settings):
     jobs.forget_redis()
 
     assert jobs.queue_health() == "away"
+
+
+def test_discarded_and_rejected_emails_are_told_with_their_cause(olympus):
+    now = database_clock.now()
+    for _ in range(3):
+        state(a_mail(), Status.DISCARDED, provider="olympus", reason_code="smtp-550", finished_at=now)
+    state(a_mail(), Status.DISCARDED, provider="", reason_code="no-account", finished_at=now - dt.timedelta(hours=1))
+    state(a_mail(), Status.REJECTED, reason_code="invalid", finished_at=now)
+
+    found = situation.read(now).setbacks
+
+    assert (found.discarded.emails, found.discarded.recent) == (4, 3)
+    assert (found.discarded.since, found.discarded.last) == (now - dt.timedelta(hours=1), now)
+    assert [(one.account, one.reason, one.emails) for one in found.discarded.causes] == [
+        ("olympus", "smtp-550", 3),
+        ("", "no-account", 1),
+    ]
+    assert found.rejected.emails == 1
+
+
+def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus, hades):
+    hades.disable()
+    olympus.refuse(401)
+    for _ in range(3):
+        a_mail()
+    drain()
+
+    [trouble] = situation.read().setbacks.troubles
+
+    assert (trouble.account, trouble.fault, trouble.calls) == ("olympus", "account", 3)
+    assert trouble.goes_on
+
+
+def test_who_forced_a_breaker_and_when_is_told(olympus):
+    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="hermes", why="the probe is too slow")
+
+    [account] = situation.read().accounts
+
+    assert account.by == "hermes"
+    assert account.since == account.changed_at is not None

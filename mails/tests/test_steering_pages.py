@@ -189,7 +189,7 @@ def test_a_lane_is_paused_and_resumed_from_the_overview(operator, olympus):
     told = operator.post(pause, {"note": "wrong template"}, follow=True).content.decode()
 
     assert "Lane text is paused. 1 mail waits in it" in told
-    assert "by hermes (“wrong template”): 1 mail waits." in told
+    assert "by hermes (“wrong template”): 1 email waits." in told
     assert told.count(resume) == 2  # in the alert, and in the table
     assert pause not in told
     page = operator.get(page_of(mail)).content.decode()

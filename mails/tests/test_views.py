@@ -104,6 +104,7 @@ def test_errors_are_named_and_what_was_typed_is_kept():
     assert '<a href="#id_recipient">To: ' in response.text
     assert "Precious &lt;words&gt;" in response.text
     assert 'value="hera@olimpus"' in response.text
+    assert not Mail.objects.exists()
 
 
 def test_an_address_that_is_not_allowed_is_refused_at_its_field():

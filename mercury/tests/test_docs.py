@@ -99,3 +99,12 @@ def test_the_table_of_the_scaling_page_is_what_its_command_prints():
     printed = subprocess.run([sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert printed.stdout == shown
+
+
+def test_every_curl_line_works_with_curl_7_68():
+    """`curl --json` came with 7.82; Ubuntu 20.04 has 7.68."""
+    shown = [*PAGES, *(ROOT / "templates").rglob("*.html"), *(ROOT / "mails").rglob("*.py")]
+
+    newer = [str(one) for one in shown if re.search(r"(<b>)?--json(</b>)? ?(<i>)?['\"]\{", one.read_text())]
+
+    assert not newer

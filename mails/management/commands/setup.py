@@ -22,7 +22,14 @@ from mercury.lib.audit.models import Act
 from mercury.lib.commands import Exit
 
 OPERATOR = "mercury"
-SCOPES = (Scope.MAILS_SEND, Scope.MAILS_READ, Scope.MAILS_STEER, Scope.EVENTS_WRITE, Scope.PROVIDERS_READ)
+SCOPES = (
+    Scope.MAILS_SEND,
+    Scope.MAILS_READ,
+    Scope.MAILS_STEER,
+    Scope.EVENTS_WRITE,
+    Scope.PROVIDERS_READ,
+    Scope.STATS_READ,
+)
 FIRST_MAIL = {
     "sender": "mercury@olimpus.com",
     "recipient": "zeus@olimpus.com",

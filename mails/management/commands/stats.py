@@ -103,7 +103,8 @@ def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> No
         return
     out.say(verdict, tone=listed[0].tone if listed else "ok")
     for alert in listed:
-        out.say(f"  {alert.sentence}", tone=alert.tone)
+        since = f" (since {alert.since:%Y-%m-%d %H:%M:%S} UTC)" if alert.since else ""
+        out.say(f"  {alert.sentence}{since}", tone=alert.tone)
         out.say(f"    → {alert.cure}")
     out.say(f"Since {figures.since:%Y-%m-%d %H:%M} UTC:")
     if "lane" in wanted:

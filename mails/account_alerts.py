@@ -1,0 +1,229 @@
+"""The alerts about provider accounts. A pure function of the situation."""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from mails.setbacks import RECENT, Trouble
+from mails.situation import Situation, Standing
+from providers.models import BreakerMode, BreakerState
+from providers.outcomes import Fault
+
+ENOUGH_REFUSALS = 3  # of an account for its own sake, or on this machine, before that is worth a word
+ENOUGH_MAILS = 20  # sent by others while an account took none, before that means anything
+FAILING = 0.5  # share of failed calls from which a breaker that is forced closed does harm
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that is wrong, in words. `tone`: `bad` for what stops or loses time, `waiting` for what to look at."""
+
+    code: str
+    tone: str
+    about: str  # the lane or account; empty for the house
+    sentence: str
+    cure: str
+    since: dt.datetime | None = None
+    emails: str = ""  # the query of the list of emails that it is about; empty where there is none
+
+
+def of(situation: Situation) -> Iterable[Alert]:
+    """The alerts of all accounts."""
+    enabled = [one for one in situation.accounts if one.enabled]
+    if not enabled:
+        yield Alert(
+            "no_account",
+            "bad",
+            "",
+            "No provider account is enabled: nothing can be sent.",
+            "Enable one: manage.py providers enable NAME"
+            if situation.accounts
+            else "Add one: manage.py providers add NAME URL",
+            since=max((one.since for one in situation.accounts if one.since), default=None),
+            emails="state=queued",
+        )
+    elif not ready(situation) and all(one.configured and one.weight == 0 for one in enabled):
+        yield Alert(
+            "no_account",
+            "bad",
+            "",
+            "Each enabled account has the weight 0: nothing can be sent.",
+            "Give one a weight on its page.",
+            emails="state=queued",
+        )
+    yield from _local(situation)
+    for one in enabled:
+        yield from _account(one, situation)
+
+
+def ready(situation: Situation, *, but: str = "") -> list[str]:
+    """Return the accounts that can take email now, without the one named."""
+    return [
+        one.name
+        for one in situation.accounts
+        if one.enabled
+        and one.configured
+        and one.weight
+        and one.effective == BreakerState.CLOSED
+        and not (one.limited_until and one.limited_until > situation.at)
+        and one.name != but
+    ]
+
+
+def _local(situation: Situation) -> Iterable[Alert]:
+    """Trouble of this machine is nobody else's fault, however many accounts it seems to hit."""
+    troubles = [one for one in _going_on(situation, Fault.LOCAL) if one.calls >= ENOUGH_REFUSALS]
+    if troubles:
+        calls = sum(one.calls for one in troubles)
+        names = " and ".join(one.account for one in troubles)
+        yield Alert(
+            "local_trouble",
+            "bad",
+            "",
+            f"{calls:,} calls of {names} failed in the last 15 minutes because of Mercury's own machine.",
+            "The accounts are not to blame. Look at open files (ulimit -n), DNS, disk and memory of the machine that runs the "
+            "workers; one email's page quotes the error. Emails wait and leave automatically.",
+            since=min(one.since for one in troubles),
+            emails="state=waiting" if len(troubles) > 1 else _waiting_at(troubles[0]),
+        )
+
+
+def _waiting_at(trouble: Trouble) -> str:
+    return urlencode({"state": "waiting", "account": trouble.account})
+
+
+def _going_on(situation: Situation, fault: Fault) -> list[Trouble]:
+    return [one for one in situation.setbacks.troubles if one.fault == fault and one.goes_on]
+
+
+def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
+    if one.told_until is not None:
+        yield Alert(
+            "sandbox_fault",
+            "waiting",
+            one.name,
+            f"The sandbox {one.name} simulates a failure until {one.told_until:%H:%M:%S} UTC: {one.told}.",
+            f"To end it now: manage.py sandbox clear {one.name}",
+        )
+    if one.mode == BreakerMode.CLOSED:
+        yield _forced_closed(one, situation)
+    if not one.configured:
+        yield _unusable(one)
+    elif one.mode == BreakerMode.OPEN:
+        yield _forced_open(one, situation)
+    elif one.mode == BreakerMode.AUTO and one.state != BreakerState.CLOSED:
+        yield _open(one, situation)
+    elif one.told_until is None and (trouble := _refusals(one, situation)) is not None:
+        yield _refuses(one, trouble, situation)
+    elif one.told_until is None and (took := _took_nothing(one, situation)) is not None:
+        yield Alert(
+            "silent_failover",
+            "bad",
+            one.name,
+            f"{one.name} is enabled and accepted no email for 15 minutes, while others accepted {took:,}.",
+            f"Try it: manage.py providers test {one.name}. Its key or its quota may have ended.",
+            emails=urlencode({"account": one.name, "age": "1h"}),
+        )
+
+
+def _unusable(one: Standing) -> Alert:
+    return Alert(
+        "account_unusable",
+        "bad",
+        one.name,
+        f"{one.name} cannot be used: this process has no options for it.",
+        "Set its PROVIDER_ variable again, or MERCURY_ENCRYPTION_KEYS, and restart; or remove it: "
+        f"manage.py providers remove {one.name}",
+    )
+
+
+def _forced_open(one: Standing, situation: Situation) -> Alert:
+    others = ready(situation, but=one.name)
+    return Alert(
+        "breaker_open",
+        "waiting" if others else "bad",
+        one.name,
+        f"The breaker of {one.name} is forced open{_by(one)}: it takes no email.",
+        f"{_who_takes_it(others)} When it works again: manage.py providers breaker {one.name} auto",
+        since=one.since,
+    )
+
+
+def _open(one: Standing, situation: Situation) -> Alert:
+    fault = f" The last fault: {one.last_fault}" if one.last_fault else ""
+    return Alert(
+        "breaker_open",
+        "bad",
+        one.name,
+        f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
+        f"{_who_takes_it(ready(situation, but=one.name))} It closes automatically when a probe is answered.",
+        since=one.since,
+        emails=urlencode({"account": one.name, "state": "waiting"}),
+    )
+
+
+def _forced_closed(one: Standing, situation: Situation) -> Alert:
+    figures = next((figures for figures in situation.recent if figures.name == one.name), None)
+    fails = figures is not None and figures.calls >= ENOUGH_REFUSALS and figures.failure_rate >= FAILING
+    harm = f", and {figures.failure_rate:.0%} of its calls fail" if figures is not None and fails else ""
+    return Alert(
+        "breaker_forced_closed",
+        "bad" if fails else "waiting",
+        one.name,
+        f"The breaker of {one.name} is forced closed{_by(one)}{harm}: email goes there whatever it answers.",
+        f"Let it decide again: manage.py providers breaker {one.name} auto",
+        since=one.since,
+        emails=urlencode({"account": one.name, "age": "1h"}),
+    )
+
+
+def _refusals(one: Standing, situation: Situation) -> Trouble | None:
+    """What the account refused for its own sake, such as a key that it does not know (401), if that goes on."""
+    found = (trouble for trouble in _going_on(situation, Fault.ACCOUNT) if trouble.account == one.name)
+    trouble = next(found, None)
+    return trouble if trouble is not None and trouble.calls >= ENOUGH_REFUSALS else None
+
+
+def _refuses(one: Standing, trouble: Trouble, situation: Situation) -> Alert:
+    others = ready(situation, but=one.name)
+    detour = (
+        f" Until it works, spare each email the detour: manage.py providers disable {one.name}"
+        if others
+        else " No other account is ready: emails wait and are tried again, so leave it enabled."
+    )
+    return Alert(
+        "account_refuses",
+        "bad",
+        one.name,
+        f"{one.name} refused {trouble.calls:,} calls in the last 15 minutes because of the account: its key, its quota, or what "
+        "it may send.",
+        f"{_who_takes_it(others)} See what it says: manage.py providers test {one.name}.{detour}",
+        since=trouble.since,
+        emails=urlencode({"account": one.name, "age": "1h"}),
+    )
+
+
+def _who_takes_it(others: list[str]) -> str:
+    """Where the email of an account goes that takes none."""
+    if not others:
+        return "No other account is ready: emails are kept, and wait."
+    return f"Its email goes to {' and '.join(others)}; nothing is lost."
+
+
+def _by(one: Standing) -> str:
+    return f" by {one.by}" if one.by else ""
+
+
+def _took_nothing(one: Standing, situation: Situation) -> int | None:
+    """How many emails others took while this account should have taken some and took none; None if all is well.
+
+    An account that changed within these 15 minutes had no fair chance.
+    """
+    if one.changed_at is not None and one.changed_at > situation.at - RECENT:
+        return None
+    taken = {figures.name: figures.accepted for figures in situation.recent}
+    others = sum(count for name, count in taken.items() if name != one.name)
+    weights = sum(other.weight for other in situation.accounts if other.enabled)
+    fair_share = (others * one.weight / weights) if weights else 0
+    return others if not taken.get(one.name) and others >= ENOUGH_MAILS and fair_share >= ENOUGH_MAILS / 4 else None

@@ -1,0 +1,140 @@
+"""What went wrong lately, as the alerts need it: emails that no account took, and refusals that go on.
+
+Bounded whatever the number of emails: counts stop at 100,000, and causes are read from the newest thousand.
+"""
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Sum
+
+from mails.models import Mail, Rollup, first_id
+from mails.states import AttemptState, Counted, Level, Status
+from mails.stats import SENT, Figures
+from providers.outcomes import Fault
+
+COUNTED_AT_MOST = 100_000
+LOOKED_AT = 1000  # emails whose causes are read
+LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in the morning
+RECENT = dt.timedelta(minutes=15)
+CAUSES_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why emails ended badly, and how many did."""
+
+    account: str  # the last one that was asked; empty where none was
+    reason: str
+    emails: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setback:
+    """Emails accepted within the last 24 hours that are in one bad state now."""
+
+    emails: int = 0
+    recent: int = 0  # of them, those that ended in the last 15 minutes; at most 1,000
+    since: dt.datetime | None = None  # when the first of the newest thousand ended …
+    last: dt.datetime | None = None  # … and the last
+    causes: Sequence[Cause] = ()  # the most frequent first
+
+
+NONE = Setback()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Calls of one account that failed in the last 15 minutes for one reason that somebody has to mend."""
+
+    account: str
+    fault: str
+    calls: int
+    since: dt.datetime  # the minute of the first …
+    last: dt.datetime  # … and of the last
+    accepted_since: int  # calls that it accepted in later minutes
+
+    @property
+    def goes_on(self) -> bool:
+        """Return False once as many calls were accepted since; a few refusals in between do not end it."""
+        return self.accepted_since < min(self.calls, 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setbacks:
+    """Everything that went wrong lately, and what it is compared with."""
+
+    discarded: Setback = NONE
+    rejected: Setback = NONE
+    sent: int = 0  # emails in the last 24 hours
+    arrived: int = 0  # accepted in the last 24 hours
+    troubles: Sequence[Trouble] = ()
+
+
+NOTHING = Setbacks()
+
+
+def read(now: dt.datetime, recent: Figures) -> Setbacks:
+    """Read them: five short queries. `recent`: the figures of the last 15 minutes, by the minute."""
+    counts = dict(
+        Rollup.objects.filter(level__in=(Level.HOUR, Level.FRESH), start__gte=now - LATELY)
+        .filter(kind__in=(Counted.END, Counted.ARRIVAL))
+        .order_by()
+        .values_list("outcome")
+        .annotate(Sum("count"))
+    )
+    return Setbacks(
+        discarded=_setback(Status.DISCARDED, now),
+        rejected=_setback(Status.REJECTED, now),
+        sent=sum(counts.get(ending, 0) for ending in SENT),
+        arrived=counts.get("accepted", 0),
+        troubles=troubles(recent),
+    )
+
+
+def _setback(status: Status, now: dt.datetime) -> Setback:
+    emails = Mail.objects.filter(status=status, pk__gte=first_id(now - LATELY)).order_by("-pk")
+    newest = list(emails.values_list("provider", "reason_code", "finished_at")[:LOOKED_AT])
+    if not newest:
+        return NONE
+    count = len(newest) if len(newest) < LOOKED_AT else emails[:COUNTED_AT_MOST].count()
+    ends = [finished for _, _, finished in newest if finished]
+    causes = Counter((account, reason) for account, reason, _ in newest).most_common(CAUSES_NAMED)
+    return Setback(
+        emails=count,
+        recent=sum(finished >= now - RECENT for finished in ends),
+        since=min(ends, default=None),
+        last=max(ends, default=None),
+        causes=[Cause(account=account, reason=reason, emails=emails) for (account, reason), emails in causes],
+    )
+
+
+def troubles(recent: Figures) -> list[Trouble]:
+    """Return what accounts refused for their own sake, and what failed on this machine."""
+    refused: dict[tuple[str, str], Counter[dt.datetime]] = defaultdict(Counter)
+    accepted: dict[str, Counter[dt.datetime]] = defaultdict(Counter)
+    for start, key, one in recent.rows:
+        if key.kind != Counted.CALL:
+            continue
+        if key.outcome == AttemptState.ACCEPTED:
+            accepted[key.account][start] += one.count
+        elif key.fault in (Fault.ACCOUNT, Fault.LOCAL):
+            refused[key.account, key.fault][start] += one.count
+    return [
+        Trouble(
+            account=account,
+            fault=fault,
+            calls=minutes.total(),
+            since=min(minutes),
+            last=max(minutes),
+            accepted_since=sum(count for start, count in accepted[account].items() if start > max(minutes)),
+        )
+        for (account, fault), minutes in sorted(refused.items())
+    ]
+
+
+def share(part: int, rest: int) -> float:
+    """Return the share of `part` in both; 0 where there is nothing."""
+    return part / (part + rest) if part else 0.0
