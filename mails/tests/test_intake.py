@@ -189,7 +189,7 @@ def test_a_key_is_forgotten_after_a_day():
 def test_a_rejected_mail_shows_the_lane_that_it_would_have_had():
     for lane in ("bulk", "express"):
         with pytest.raises(InvalidSubmission):
-            a_mail(recipient="nobody", lane=lane)
+            a_mail(API, recipient="nobody", lane=lane)
 
     assert sorted(Mail.objects.values_list("lane", flat=True)) == ["bulk", "text"]
 
@@ -207,7 +207,7 @@ def test_a_rejected_mail_shows_the_policy_that_it_would_have_had(asked, shown, s
     settings.MERCURY_POLICY = "at-most-once"
 
     with pytest.raises(InvalidSubmission):
-        a_mail(recipient="nobody", **asked)
+        a_mail(API, recipient="nobody", **asked)
 
     assert Mail.objects.get().policy == shown
 
