@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from mails import keeping
 from mails.states import Policy
-from mercury.lib import durations
+from mercury.lib import durations, encryption
 from mercury.lib.commands import CHECKS, plain
 from providers import environment
 from providers.capabilities import KINDS, Transport
@@ -38,7 +38,7 @@ def register_all() -> None:
     """Tell Django of the checks below."""
     for check in (names, values, database, accounts, beyond_loopback):
         register(check, CHECKS)
-    for check in (production, production_stores, production_accounts, production_workers):
+    for check in (production, production_stores, production_accounts, production_secrets, production_workers):
         register(check, CHECKS, deploy=True)
 
 
@@ -215,6 +215,24 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def production_secrets(**_: Any) -> list[CheckMessage]:
+    """Stored secrets that still need an older key than the first."""
+    try:
+        stored = apps.get_model("providers", "Account")._default_manager.exclude(secret_options="").order_by("name")
+        old = [name for name, token in stored.values_list("name", "secret_options") if not encryption.is_current(token)]
+    except DatabaseError:
+        return []  # `database` says so
+    if not old:
+        return []
+    return [
+        Warning(
+            f"Stored secrets need an older encryption key than the first: {', '.join(old)}.",
+            hint="Encrypt them with it: manage.py providers encrypt.",
+            id="mercury.W011",
+        )
+    ]
 
 
 def production_workers(**_: Any) -> list[CheckMessage]:

@@ -18,7 +18,9 @@ class Account(models.Model):
     name = models.CharField(max_length=64, unique=True, help_text="Lower case letters, digits, and dashes.")
     kind = models.CharField(max_length=32)
     source = models.CharField(max_length=16, choices=AccountSource.choices, default=AccountSource.DATABASE)
-    secret_options = models.TextField(blank=True, editable=False)  # JSON, encrypted by mercury.lib.encryption
+    secret_options = models.TextField(
+        blank=True, editable=False
+    )  # JSON, encrypted by mercury.lib.encryption, see stored_options
     weight = models.PositiveSmallIntegerField(default=1, help_text="Share of the weighted draw.")
     rate = models.FloatField(null=True, blank=True, help_text="Calls a second; empty = no limit.")
     trust_500 = models.BooleanField(

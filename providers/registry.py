@@ -17,7 +17,7 @@ from django.utils import timezone
 from mercury.lib import encryption, process, rates
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
-from providers import capabilities, circuit_breaker, destinations, environment, history
+from providers import capabilities, circuit_breaker, destinations, environment, history, stored_options
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport
 from providers.models import Account, AccountSource, Breaker, SandboxFault
@@ -85,7 +85,7 @@ def candidates() -> list[Candidate]:
         sync()
         rows = _rows()
     real_exists = any(row.source != AccountSource.DEFAULT for row in rows)
-    _forget_options(rows)
+    stored_options.forget_others(rows)
     return [_candidate(row, real_exists=real_exists) for row in rows]
 
 
@@ -267,7 +267,7 @@ def options_of(account: Account) -> Mapping[str, Any] | None:
         return config.options if config else None
     if not account.secret_options:
         return {}
-    return _decrypted(account.pk, account.updated_at, account.secret_options)
+    return stored_options.read(account)
 
 
 def shown_options(account: Account) -> list[ShownOption]:
@@ -363,28 +363,6 @@ def _fault(row: SandboxFault) -> FaultSetting:
 @lru_cache(maxsize=4)
 def _parsed(environ: tuple[tuple[str, str], ...]) -> Mapping[str, AccountConfig]:
     return environment.parse(dict(environ))
-
-
-_options_cache: dict[int, tuple[dt.datetime, Mapping[str, Any] | None]] = {}
-
-
-def _decrypted(pk: int, updated_at: dt.datetime, token: str) -> Mapping[str, Any] | None:
-    """Decryption costs more than the query: it is done once for each state of a row."""
-    known = _options_cache.get(pk)
-    if known is not None and known[0] == updated_at:
-        return known[1]
-    try:
-        options: Mapping[str, Any] | None = json.loads(encryption.decrypt(token))
-    except encryption.DecryptionFailed as error:
-        log.warning("account_unreadable", account_id=pk, reason=str(error))
-        options = None
-    _options_cache[pk] = (updated_at, options)
-    return options
-
-
-def _forget_options(rows: Iterable[Account]) -> None:
-    for gone in _options_cache.keys() - {row.pk for row in rows}:
-        _options_cache.pop(gone, None)
 
 
 def _faults_of_name(name: str) -> dict[str, str]:

@@ -31,12 +31,30 @@ def decrypt(token: str) -> str:
         ) from error
 
 
+def encrypt_again(token: str) -> str:
+    """Return the same text under the newest key. Raises DecryptionFailed."""
+    return encrypt(decrypt(token))
+
+
+def is_current(token: str) -> bool:
+    """Return True if the text is encrypted with the newest key, so that older ones are not needed for it."""
+    newest = _cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS[:1]), settings.SECRET_KEY)._fernets[0]
+    try:
+        newest.decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
 @lru_cache(maxsize=4)
 def _cipher(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
-    if not keys:
-        return MultiFernet([Fernet(_derived(secret_key))])
+    """The keys as they are given, newest first; the one that comes from SECRET_KEY is last and reads what it wrote.
+
+    So keys can be set for the first time while secrets are stored.
+    """
+    derived = Fernet(_derived(secret_key))
     try:
-        return MultiFernet([Fernet(key) for key in keys])
+        return MultiFernet([*(Fernet(key) for key in keys), derived])
     except ValueError as error:
         raise ImproperlyConfigured(
             "MERCURY_ENCRYPTION_KEYS: a key is not 32 bytes in URL-safe base64. "

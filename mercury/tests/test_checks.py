@@ -3,12 +3,14 @@ import importlib.util
 import sqlite3
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.utils import timezone
 
 from mails.models import Worker
 from mercury import checks
+from providers import registry, stored_options
 from providers.models import Account
 
 
@@ -253,3 +255,16 @@ def test_a_database_without_tables_is_not_asked_about_accounts_and_workers(a_rea
     monkeypatch.setattr(Worker._meta, "db_table", "nowhere")
 
     assert [*checks.production_accounts(), *checks.production_workers()] == []
+
+
+@pytest.mark.django_db
+def test_secrets_that_need_an_older_key_are_named(settings):
+    settings.MERCURY_ENCRYPTION_KEYS = []
+    registry.register("olympus", "sendgrid", {"api_key": "SG.thunderbolt"}, by="zeus")
+    settings.MERCURY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    [warning] = checks.production_secrets()
+
+    stored_options.encrypt_again(by="zeus")
+
+    assert "olympus" in warning.msg
+    assert checks.production_secrets() == []

@@ -57,3 +57,24 @@ def test_a_key_that_is_none_is_said_with_the_cure_and_without_the_key(settings):
         encryption.encrypt("text")
 
     assert "thunderbolt" not in str(caught.value)
+
+
+def test_keys_set_for_the_first_time_leave_what_was_stored_readable(settings):
+    settings.MERCURY_ENCRYPTION_KEYS = []
+    token = encryption.encrypt("thunderbolt")
+
+    settings.MERCURY_ENCRYPTION_KEYS = [NEW]
+
+    assert encryption.decrypt(token) == "thunderbolt"
+    assert not encryption.is_current(token)
+    assert encryption.is_current(encryption.encrypt_again(token))
+
+
+def test_the_first_key_writes_and_the_derived_one_does_not(settings):
+    settings.MERCURY_ENCRYPTION_KEYS = [NEW]
+    token = encryption.encrypt("thunderbolt")
+
+    settings.MERCURY_ENCRYPTION_KEYS = []
+
+    with pytest.raises(DecryptionFailed):
+        encryption.decrypt(token)

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from mercury.lib import commands, database_clock
 from mercury.lib.commands import Exit
-from providers import circuit_breaker, environment, registry, trial
+from providers import circuit_breaker, environment, registry, stored_options, trial
 from providers.account import AccountConfig
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted
@@ -63,6 +63,8 @@ class Command(commands.MercuryCommand):
         test.add_argument("--to", metavar="ADDRESS", help="Who gets it; a sandbox needs none.")
         test.add_argument("--from", dest="sender", metavar="ADDRESS", help="Who sends it. Default: the same address.")
 
+        commands.subcommand(words, "encrypt", "Encrypt stored options with the newest key.", makes_changes=True)
+
         breaker = commands.subcommand(words, "breaker", "Force a breaker, or let it decide.", makes_changes=True)
         breaker.add_argument("name", help="The account, as `list` shows it.")
         breaker.add_argument("mode", choices=BreakerMode.values, help="open: no calls; closed: all; auto: as it finds.")
@@ -83,6 +85,7 @@ class Command(commands.MercuryCommand):
             "add": _add,
             "remove": _remove,
             "test": _test,
+            "encrypt": _encrypt,
             "breaker": _breaker,
             "enable": _switch,
             "disable": _switch,
@@ -236,6 +239,23 @@ def _with_options(candidate: Candidate) -> AccountConfig:
     if not candidate.configured:
         raise CommandError(f"The options of '{name}' cannot be read: MERCURY_ENCRYPTION_KEYS lacks their key.")
     return candidate.config
+
+
+def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    """Encrypt stored options with the newest key; then older keys can be taken out of the settings."""
+    found = stored_options.encrypt_again(by=BY, dry_run=options["dry_run"])
+    would = "Would encrypt" if options["dry_run"] else "Encrypted"
+    out.say(f"{would} with the newest key: {', '.join(found.again) or 'none'}.")
+    if found.current:
+        out.say(f"Encrypted with it before: {', '.join(found.current)}.")
+    if found.unreadable:
+        out.say(
+            f"Not readable with any key that is here: {', '.join(found.unreadable)}. Add their key to "
+            "MERCURY_ENCRYPTION_KEYS and repeat, or enter their options again.",
+            tone="bad",
+        )
+    out.document({"encrypted": found.again, "current": found.current, "unreadable": found.unreadable})
+    return Exit.PARTLY_DONE if found.unreadable else None
 
 
 def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
