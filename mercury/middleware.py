@@ -1,8 +1,6 @@
 """What every request passes through: its id, its body's length and limit, the Content-Security-Policy, a database that is away."""
 
-import contextlib
 import io
-import ipaddress
 import re
 import uuid
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from gunicorn.http.errors import ParseException
 
 from mercury import views
-from mercury.lib import database_bounds, database_errors
+from mercury.lib import addresses, database_bounds, database_errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -68,17 +66,24 @@ def client_address(get_response: GetResponse) -> GetResponse:
     """Take the client's address from X-Forwarded-For, as far as MERCURY_PROXIES says that it can be believed.
 
     Each proxy of ours appends the address that it was called from, so the client's is that many from the right; what
-    stands before it, the client may have written. What is no address counts as none: it fits no row of the log-in throttle.
+    stands before it, the client may have written. Where the header has fewer, or what is no address, the client's is not known,
+    and empty: the proxy's own address is never taken for it. Without the header the client called directly.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        said = request.headers.get("X-Forwarded-For", "").split(",")
-        if 0 < settings.MERCURY_PROXIES <= len(said):
-            with contextlib.suppress(ValueError):
-                request.META["REMOTE_ADDR"] = str(ipaddress.ip_address(said[-settings.MERCURY_PROXIES].strip()))
+        said = request.headers.get("X-Forwarded-For")
+        if settings.MERCURY_PROXIES and said is not None:
+            request.META["REMOTE_ADDR"] = _client_of(said.split(","), settings.MERCURY_PROXIES)
         return get_response(request)
 
     return middleware
+
+
+def _client_of(said: list[str], proxies: int) -> str:
+    try:
+        return addresses.parse(said[-proxies])
+    except (IndexError, ValueError):
+        return ""
 
 
 def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:

@@ -5,11 +5,9 @@ They cost such a request a twentieth of its time and give it nothing; it must no
 
 from typing import Any
 
-from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.core.validators import MaxLengthValidator
 from django.http import HttpRequest
 
 
@@ -34,15 +32,3 @@ class People(_PassedByKeys, AuthenticationMiddleware):
 
 class Messages(_PassedByKeys, MessageMiddleware):
     """Django's messages."""
-
-
-class LogInForm(AuthenticationForm):
-    """Django's, which leaves it to the browser how long a name may be.
-
-    One that is longer than any fits no row of the log-in throttle: PostgreSQL refused it, and the answer was a 500.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        name: Any = self.fields["username"]
-        name.validators.append(MaxLengthValidator(name.max_length))

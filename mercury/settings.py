@@ -214,6 +214,11 @@ LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = dt.timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_HANDLER = "mercury.log_in.Limits"  # two wider limits besides
+AXES_CLIENT_IP_CALLABLE = "mercury.log_in.client_network"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = (
+    False  # who is locked out waits ten minutes, whatever others try meanwhile
+)
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "mercury.views.locked_out"
 AXES_VERBOSE = False

@@ -11,7 +11,7 @@ from mails.admin import steering
 from mails.api import stats as stats_api
 from mails.api import views as mail_api
 from mercury import metrics, views
-from mercury.people import LogInForm
+from mercury.log_in import LogIn
 from providers.admin import sandbox
 from providers.api import views as provider_api
 
@@ -50,7 +50,7 @@ urlpatterns = [
     path("mails/<uuid:mail_id>/message.eml", mail_views.mail_source, name="mail-source"),
     path("mails/<uuid:mail_id>/files/<int:number>", mail_views.mail_file, name="mail-file"),
     re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
-    path("login/", auth_views.LoginView.as_view(authentication_form=LogInForm), name="login"),
+    path("login/", LogIn.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1.0/", include(api)),
     path("api/v1.0", views.ApiRoot.as_view()),

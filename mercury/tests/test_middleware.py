@@ -175,7 +175,7 @@ def test_a_body_above_the_limit_is_refused_before_it_is_read_wherever_it_is_sent
     assert answer.headers["Content-Security-Policy"] == POLICY
 
 
-@pytest.mark.parametrize(("proxies", "address"), [(0, "127.0.0.1"), (1, "3.3.3.3"), (2, "2.2.2.2"), (4, "127.0.0.1")])
+@pytest.mark.parametrize(("proxies", "address"), [(0, "127.0.0.1"), (1, "3.3.3.3"), (2, "2.2.2.2"), (4, "")])
 def test_as_many_addresses_are_believed_as_there_are_proxies(rf, settings, proxies, address):
     settings.MERCURY_PROXIES = proxies
     request = rf.get("/", HTTP_X_FORWARDED_FOR="1.1.1.1, 2.2.2.2, 3.3.3.3")
@@ -185,14 +185,44 @@ def test_as_many_addresses_are_believed_as_there_are_proxies(rf, settings, proxi
     assert request.META["REMOTE_ADDR"] == address
 
 
-@pytest.mark.parametrize("said", ["unknown", "", "3.3.3.3:4711", "<script>", "3.3.3.3\x00"])
-def test_what_is_no_address_is_not_believed(rf, settings, said):
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("3.3.3.3:4711", "3.3.3.3"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("::ffff:3.3.3.3", "3.3.3.3"),
+        ("1.1.1.1,\t3.3.3.3 ", "3.3.3.3"),
+    ],
+)
+def test_an_address_is_read_as_proxies_write_it(rf, settings, said, address):
+    settings.MERCURY_PROXIES = 1
+    request = rf.get("/", HTTP_X_FORWARDED_FOR=said)
+
+    middleware.client_address(lambda request: None)(request)
+
+    assert request.META["REMOTE_ADDR"] == address
+
+
+def test_without_the_header_the_client_called_directly(rf, settings):
+    settings.MERCURY_PROXIES = 1
+    request = rf.get("/")
+
+    middleware.client_address(lambda request: None)(request)
+
+    assert request.META["REMOTE_ADDR"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "said", ["unknown", "", "3.3.3.3, ", "<script>", "3.3.3.3\x00", "3.3.3.3:", "[1.1.1", "1.1.1.1.1:5"]
+)
+def test_where_it_names_no_address_the_client_is_not_known_and_never_the_proxy(rf, settings, said):
     settings.MERCURY_PROXIES = 1
     request = rf.get("/", HTTP_X_FORWARDED_FOR=f"1.1.1.1,{said}")
 
     middleware.client_address(lambda request: None)(request)
 
-    assert request.META["REMOTE_ADDR"] == "127.0.0.1"
+    assert request.META["REMOTE_ADDR"] == ""
 
 
 @pytest.mark.django_db
