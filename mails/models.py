@@ -392,6 +392,9 @@ class Worker(models.Model):
     closed = models.PositiveBigIntegerField(default=0, help_text="Calls that came back since it started.")
     done = models.PositiveBigIntegerField(default=0, help_text="Mails that a provider took since it started.")
     drained_at = models.DateTimeField(null=True, help_text="When it last looked for due mails.")
+    trouble = models.CharField(
+        max_length=200, default="", db_default="", blank=True, help_text="What its machine lacked in the last minute."
+    )
 
     def __str__(self) -> str:
         return self.id

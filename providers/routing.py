@@ -37,6 +37,7 @@ class Bounds:
 
 
 NO_BOUNDS = Bounds()
+PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe, before it is looked at again
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,20 @@ def choose(
     in_flight: Mapping[str, int],
     places: int | None = None,
     permits: Mapping[str, int],
+    probes: bool = True,
 ) -> Choice:
     """Choose an account by a weighted draw among those that may be called now.
 
     `draw`: in [0, 1). `in_flight`: calls under way, by account. `places`: at most so many of them for one account.
     `permits`: calls that a rate limit grants now, by account; an account that is missing there has no limit.
+    `probes`: whether this email may be a breaker's one probe.
     """
     considered, eligible = [], []
     for candidate in candidates:
         permission, verdict = _weigh(candidate, now, tried, bounds, in_flight, places, permits)
+        if verdict.eligible and permission.probe and not probes:
+            note = "its probe is kept for an email that was not refused because of one mailbox"
+            verdict = replace(verdict, eligible=False, note=note, until=now + PROBE_KEPT)
         considered.append(verdict)
         if verdict.eligible:
             eligible.append((candidate, permission))
@@ -116,6 +122,20 @@ def choose(
         "the only eligible account" if len(eligible) == 1 else f"weighted draw among {len(eligible)} eligible accounts"
     )
     return Choice(candidate, why, tuple(considered), permission.probe)
+
+
+def only_probes(
+    candidates: Iterable[Candidate],
+    *,
+    now: dt.datetime,
+    in_flight: Mapping[str, int],
+    places: int | None,
+    permits: Mapping[str, int],
+) -> bool:
+    """Return True if some account may be called now, and each of them for a breaker's probe alone."""
+    weighed = (_weigh(candidate, now, (), NO_BOUNDS, in_flight, places, permits) for candidate in candidates)
+    eligible = [permission for permission, verdict in weighed if verdict.eligible]
+    return bool(eligible) and all(permission.probe for permission in eligible)
 
 
 def capacity(

@@ -86,6 +86,14 @@ class Board:
                 self.candidates, now=now, in_flight=self._in_flight, places=self._share(), permits=self._granted
             )
 
+    def only_probes(self, now: dt.datetime) -> bool:
+        """Return True if what may be called now are probes alone."""
+        with self.lock:
+            self._refresh(now)
+            return routing.only_probes(
+                self.candidates, now=now, in_flight=self._in_flight, places=self._share(), permits=self._granted
+            )
+
     def next_chance(self, now: dt.datetime) -> float:
         """Seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
         with self.lock:
@@ -140,7 +148,15 @@ class Board:
         usable = [one for one in self.candidates if one.enabled and one.configured]
         return max(1, self._places // 2) if len(usable) > 1 else None
 
-    def choose(self, tried: Sequence[str], now: dt.datetime, *, first: bool, bounds: Bounds = NO_BOUNDS) -> Choice:
+    def choose(
+        self,
+        tried: Sequence[str],
+        now: dt.datetime,
+        *,
+        first: bool,
+        bounds: Bounds = NO_BOUNDS,
+        probes: bool = True,
+    ) -> Choice:
         """Choose an account for a mail that these have refused, and that may go only through some.
 
         A mail that already holds a place may use it with any account; only the `first` choice is bound to an
@@ -155,6 +171,7 @@ class Board:
             in_flight=self._in_flight,
             places=self._share() if first else None,
             permits=self._granted,
+            probes=probes,
         )
 
     def note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
@@ -178,14 +195,15 @@ class Turn:
 
     def __init__(self, board: Board, now: dt.datetime) -> None:
         self.begun: list[Call] = []
+        self.probes_for_all = False  # also for emails whose last failure was one mailbox's: no other can probe
         self._chooses = True
         self._board = board
         self._now = now
         self._before: dict[int, Snapshot] = {}  # breakers from which it takes something, as they were
 
-    def choose(self, tried: Sequence[str], *, first: bool, bounds: Bounds = NO_BOUNDS) -> Choice:
+    def choose(self, tried: Sequence[str], *, first: bool, bounds: Bounds = NO_BOUNDS, probes: bool = True) -> Choice:
         """Choose an account as `Board.choose` does, and note what `taking` has to take for it."""
-        choice = self._board.choose(tried, self._now, first=first, bounds=bounds)
+        choice = self._board.choose(tried, self._now, first=first, bounds=bounds, probes=probes)
         candidate = choice.candidate
         if candidate is not None and (choice.probe or candidate.config.rate):
             self._before.setdefault(candidate.id, candidate.breaker)

@@ -16,6 +16,7 @@ from mails.models import Mail
 from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
+from providers.outcomes import Fault
 from providers.routing import NO_BOUNDS, Bounds
 
 SILENCE = states.SILENCE
@@ -58,6 +59,11 @@ class MailInHand(NamedTuple):
         return self.state.claims >= LAST_CHANCE
 
     @property
+    def is_about_mailbox(self) -> bool:
+        """Return True if its last failure was one mailbox's: its answer would say little about an account."""
+        return self.state.fault == Fault.RECIPIENT
+
+    @property
     def open_recipients(self) -> tuple[RecipientInHand, ...]:
         """Those that no provider has taken or refused for good."""
         return tuple(one for one in self.recipients if one.state == RecipientState.PENDING)
@@ -77,23 +83,26 @@ def turn() -> Iterator[None]:
         yield
 
 
-def due(lanes: Sequence[str], *, limit: int, now: dt.datetime, suspects: int = 0) -> list[MailInHand]:
+def due(
+    lanes: Sequence[str], *, limit: int, now: dt.datetime, suspects: int = 0, fit_for_probe: bool = False
+) -> list[MailInHand]:
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
     None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not
     waited for. Those that workers died with so often that they are handed over apart come first, at most so many
     `suspects`. Each lane is read in the order of its index: one condition over all of them would sort whatever waits, at
-    each look. One statement for everything: a busy process gets the processor back milliseconds after an answer is
+    each look. `fit_for_probe`: only those whose last failure was not one mailbox's. One statement for everything: a busy process gets the processor back milliseconds after an answer is
     there, whatever was asked.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    fit = f"AND fault <> '{Fault.RECIPIENT}'" if fit_for_probe else ""
 
     def oldest(which: str) -> str:
         in_lane = f"""
             SELECT * FROM (
                 SELECT size, {", ".join(_READ)} FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_LANES} AND next_attempt_at <= %s
-                    AND claims {which} {LAST_CHANCE} AND {HOUSE_IS_OPEN}
+                    AND claims {which} {LAST_CHANCE} AND {HOUSE_IS_OPEN} {fit}
                 ORDER BY next_attempt_at LIMIT %s {lock}
             ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
         in_lanes = " UNION ALL ".join([in_lane] * len(lanes))

@@ -23,10 +23,11 @@ from django.conf import settings
 from django.db import Error, connection
 
 from mails import house, lifecycle, message, orders, pauses
-from mails.dispatch import claim, steps
+from mails.dispatch import claim, local_trouble, steps
 from mails.dispatch.board import Board, Outrun, Turn
 from mails.dispatch.claim import MailInHand
 from mails.dispatch.database_thread import DatabaseThread
+from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
 from mails.models import Worker
@@ -34,7 +35,7 @@ from mails.orders import Evidence
 from mails.states import Status
 from mercury.lib import database_clock
 from mercury.lib.database_errors import kind
-from providers.outcomes import Outcome, Refused, Unknown
+from providers.outcomes import Fault, Outcome, Refused, Unknown
 from providers.routing import Choice
 from providers.sending import Sender
 
@@ -112,6 +113,7 @@ class Drain:
         self._unwritten = self._places // 4  # results that may wait while the places of their calls are used again
         self._terms = terms_from_settings(self.worker)
         self._board = Board(places=self._places, probe_lease=settings.MERCURY_LEASE)
+        self._trouble = LocalTrouble(self._places)
         self._on_progress = on_progress
         self._on_heartbeat = on_heartbeat
         self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
@@ -187,10 +189,12 @@ class Drain:
     async def _keep_claiming(self, *, until_idle: bool, deadline: float | None) -> None:
         while not self._stopping and (deadline is None or time.monotonic() < deadline):
             self._changed.clear()
-            places = self._places + self._soon_free() - self._under_way
-            free = min(places, self._places + self._unwritten - self._open)
-            if free < self._batch:
-                await self._pause(POLL)
+            free = self._free_places()
+            if free < min(self._batch, max(1, self._trouble.calls_at_once() // 8)):
+                in_trouble_for = self._trouble.seconds_until_claims(time.monotonic())
+                if until_idle and in_trouble_for and not self._open:
+                    return
+                await self._pause(min(POLL, in_trouble_for or POLL))
                 continue
             try:
                 taken = await self._taking.run(self._take, free)
@@ -204,6 +208,13 @@ class Drain:
             if until_idle and not self._open and not self._changed.is_set() and taken.look_again >= POLL:
                 return
             await self._pause(taken.look_again)
+
+    def _free_places(self) -> int:
+        """Return how many calls may begin once a claim is committed; none for a while after trouble of this machine."""
+        if self._trouble.seconds_until_claims(time.monotonic()):
+            return 0
+        at_once = self._trouble.calls_at_once()
+        return min(at_once + self._soon_free() - self._under_way, self._places + self._unwritten - self._open)
 
     @property
     def progress(self) -> Progress:
@@ -307,7 +318,7 @@ class Drain:
         self._under_way -= 1
         self._came_back.append(result)
         self._results.put_nowait(result)
-        if self._places - self._under_way == self._batch:
+        if self._places - self._under_way == self._batch or self._trouble.limit is not None:
             self._changed.set()
 
     async def _result(self, call: Call) -> Result:
@@ -316,10 +327,19 @@ class Drain:
         try:
             began = time.perf_counter()
             outcome = await self._outcome(call)
-            return Result(call, outcome, time.perf_counter() - began)
+            self._note_trouble(outcome)
+            return Result(call, outcome, time.perf_counter() - began, put_off=self._trouble.wait)
         finally:
             self._semaphore.release()
             self._returned.append(time.monotonic())
+
+    def _note_trouble(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Refused) or outcome.fault not in (Fault.LOCAL, Fault.RATE):
+            self._trouble.pass_by()
+        elif outcome.fault == Fault.LOCAL and self._trouble.meet(
+            outcome.reason, under_way=self._in_flight, now=time.monotonic()
+        ):
+            log.warning("local_trouble_met", reason=outcome.reason, calls_at_once=self._trouble.calls_at_once())
 
     async def _found_place(self) -> bool:
         """Take a free place; wait for one if need be, but not for long, and begin nothing after a stop."""
@@ -352,6 +372,8 @@ class Drain:
                 text=mail.text,
                 accepted_at=mail.created_at,
             )
+        except (OSError, MemoryError) as error:
+            return local_trouble.outcome_of(error)
         except Exception:  # a mail that we fail at must not end the calls of the others
             log.exception("message_not_built")
             return steps.NOT_BUILT
@@ -403,6 +425,8 @@ class Drain:
                 lease = uuid.uuid4()
                 with self._board.turn(now) as turn:
                     still = self._board.capacity(now)  # the other thread may have used some for mails in hand
+                    mails.sort(key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
+                    turn.probes_for_all = all(mail.is_about_mailbox for mail in mails) and self._board.only_probes(now)
                     suspects = frozenset(mail.id for mail in mails if mail.is_suspect)
                     alone = len(suspects) == 1 and not self._suspects
                     plans += [
@@ -427,7 +451,12 @@ class Drain:
         twice, there may be thousands.
         """
         wanted = max(1, self._cleared // ALONE) - len(self._suspects)
-        return claim.due(self._lanes, limit=room, now=now, suspects=min(max(wanted, 0), room))
+        suspects = min(max(wanted, 0), room)
+        if self._board.only_probes(now):
+            fit = claim.due(self._lanes, limit=room, now=now, suspects=suspects, fit_for_probe=True)
+            if fit:
+                return fit
+        return claim.due(self._lanes, limit=room, now=now, suspects=suspects)
 
     def _close(self, results: Sequence[Result]) -> _Turned:
         """Write what the calls came to, and hand what was refused to the next account."""
@@ -606,6 +635,7 @@ class Drain:
             "closed": self._closed,
             "done": self._done,
             "drained_at": self._drained_at,
+            "trouble": self._trouble.shown(time.monotonic())[:200],
         }
 
     def _leave(self) -> None:
@@ -619,11 +649,14 @@ class Drain:
 def _choose(draft: Draft, turn: Turn, *, first: bool) -> Choice:
     """Return the account for an email: one that has left an answer missing gets it again only if no other can take it."""
     mail, tried = draft.mail, draft.state.tried
+    probes = turn.probes_for_all or draft.state.fault != Fault.RECIPIENT
     if mail.unanswered_by and mail.unanswered_by not in tried:
-        elsewhere = turn.choose(tried, first=first, bounds=replace(mail.bounds, unanswered_by=mail.unanswered_by))
+        elsewhere = turn.choose(
+            tried, first=first, bounds=replace(mail.bounds, unanswered_by=mail.unanswered_by), probes=probes
+        )
         if elsewhere.candidate is not None:
             return elsewhere
-    return turn.choose(tried, first=first, bounds=mail.bounds)
+    return turn.choose(tried, first=first, bounds=mail.bounds, probes=probes)
 
 
 def _account_changed(plan: Plan) -> bool:

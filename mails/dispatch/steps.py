@@ -64,6 +64,7 @@ class Result:
     call: Call
     outcome: Outcome
     latency: float
+    put_off: float = 1.0  # seconds before it is due again, where this machine's trouble kept it from being made
 
     @property
     def actor(self) -> str:
@@ -130,6 +131,8 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
     if _not_made(result.outcome):
         # No account has refused it, so it has nothing to wait for.
         return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
+    if _was_kept_from(result.outcome):
+        return put_off(replace(draft, exception=result.outcome.reason), result.put_off, now_ns=now_ns)
     before = result.call.mail.state
     match policy.next_step(result.outcome, draft.mail.policy, doubtful=before.doubtful):
         case policy.Done():
@@ -153,6 +156,19 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
 def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
     """Whether the call never began, for this worker's own reasons."""
     return outcome is NOT_CALLED or outcome is NO_PLACE or outcome is NOT_BUILT
+
+
+def _was_kept_from(outcome: Outcome) -> TypeGuard[Refused]:
+    """Return True if trouble of this machine kept it from the call: nobody has refused anything."""
+    return isinstance(outcome, Refused) and outcome.fault == Fault.LOCAL
+
+
+def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
+    """This machine is in trouble: the email is due again soon, for a healthy worker, with every account still to be asked."""
+    due = database_clock.from_ns(now_ns) + dt.timedelta(seconds=seconds)
+    after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
+    blob = {"when": "later", "next_attempt_at": _iso(due), "round": after.round, "wait_s": round(seconds, 1)}
+    return Plan(draft.finish(after, _retry(draft, now_ns, blob)), draft)
 
 
 def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
@@ -356,7 +372,7 @@ def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
     attempt = result.call.attempt.id
-    account = "" if _not_made(outcome) else result.call.account.name  # no call to count
+    account = "" if _not_made(outcome) or _was_kept_from(outcome) else result.call.account.name  # no call to count
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(

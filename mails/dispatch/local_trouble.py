@@ -1,0 +1,66 @@
+"""Trouble of this machine as one worker's calls meet it: no descriptors, no memory, no resolver. It slows its claims.
+
+Fewer calls at once cure what comes of too many, and cost nothing where they cure nothing: half as many after each
+burst of trouble, one more with each call that goes out well. While nothing goes out at all, the worker waits longer
+each time before it claims anything, so that it does not spin through the emails of its healthy peers.
+"""
+
+from dataclasses import dataclass
+
+from providers.outcomes import Fault, Refused
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds
+SHOWN_FOR = 60.0  # seconds after the last trouble that operators still see it
+
+
+def outcome_of(error: OSError | MemoryError) -> Refused:
+    """Return the outcome of a call that this machine could not make: it lacked memory, a descriptor, a disk."""
+    words = getattr(error, "strerror", None) or type(error).__name__
+    return Refused(Fault.LOCAL, "local", f"This machine could not make the call: {words}.", asked=False)
+
+
+@dataclass(slots=True)
+class LocalTrouble:
+    """Used in the event loop of one dispatcher. All times are of the monotonic clock."""
+
+    places: int  # calls at once in good times
+    reason: str = ""  # of the last trouble, for operators
+    limit: int | None = None  # calls at once while there is trouble
+    wait: float = FIRST_WAIT  # seconds before what was not sent is due again
+    _claims_from: float = float("-inf")
+    _seen_at: float = float("-inf")
+    _threshold: int = 1  # below it a good call adds one place; above it a whole row of them does
+    _good: int = 0
+
+    def meet(self, reason: str, *, under_way: int, now: float) -> bool:
+        """Note a call that ended so; return True where that is news. What ends together is one burst."""
+        self.reason, self._seen_at = reason, now
+        if now < self._claims_from:
+            return False
+        nothing_went_out = self.limit is not None and not self._good
+        self.wait = min(self.wait * 2, LONGEST_WAIT) if nothing_went_out else FIRST_WAIT
+        self.limit = self._threshold = max(1, min(self.limit or self.places, max(under_way, 1)) // 2)
+        self._good, self._claims_from = 0, now + self.wait
+        return True
+
+    def pass_by(self) -> None:
+        """Note a call that went out: this machine could make it."""
+        if self.limit is None:
+            return
+        self._good += 1
+        if self.limit < self._threshold or self._good % self.limit == 0:
+            self.limit += 1
+        if self.limit >= self.places:
+            self.limit, self.wait = None, FIRST_WAIT
+
+    def calls_at_once(self) -> int:
+        """Return how many calls may be under way."""
+        return self.places if self.limit is None else self.limit
+
+    def seconds_until_claims(self, now: float) -> float:
+        """Return how long the worker claims nothing."""
+        return max(0.0, self._claims_from - now)
+
+    def shown(self, now: float) -> str:
+        """Return what operators see: the reason, or nothing once it is over for a minute."""
+        return self.reason if now - self._seen_at < SHOWN_FOR else ""

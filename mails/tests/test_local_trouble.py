@@ -1,0 +1,144 @@
+"""Trouble of this machine blames nobody: the email is due again soon, and the worker slows down."""
+
+import datetime as dt
+import errno
+
+import pytest
+
+from mails import message
+from mails.dispatch.drain import Drain
+from mails.dispatch.local_trouble import LocalTrouble, outcome_of
+from mails.dispatch.steps import Result
+from mails.models import Mail, Rollup, Worker
+from mails.states import AttemptState, Counted, Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mercury.lib import database_clock
+from providers.models import BreakerState
+from providers.outcomes import Accepted
+from providers.sending import Sender
+
+NO_DESCRIPTORS = outcome_of(OSError(errno.EMFILE, "Too many open files"))
+
+
+def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
+    trouble = LocalTrouble(places=256)
+
+    assert trouble.meet("no descriptors", under_way=100, now=0.0)
+    assert not trouble.meet("no descriptors", under_way=99, now=0.5)
+
+    assert (trouble.calls_at_once(), trouble.seconds_until_claims(0.5), trouble.wait) == (50, 0.5, 1.0)
+
+
+def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound():
+    trouble, now, waits = LocalTrouble(places=8), 0.0, []
+    for _ in range(8):
+        trouble.meet("no resolver", under_way=1, now=now)
+        waits.append(trouble.wait)
+        now += trouble.wait
+
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert trouble.calls_at_once() == 1
+
+
+def test_good_calls_bring_the_places_back_fast_at_first_and_then_one_a_row():
+    trouble = LocalTrouble(places=16)
+    trouble.meet("no descriptors", under_way=16, now=0.0)
+    trouble.meet("no descriptors", under_way=8, now=10.0)
+    assert trouble.calls_at_once() == 4
+    for _ in range(4):
+        trouble.pass_by()
+    assert trouble.calls_at_once() == 5
+    for _ in range(500):
+        trouble.pass_by()
+
+    assert (trouble.calls_at_once(), trouble.limit, trouble.wait) == (16, None, 1.0)
+
+
+def test_a_good_call_between_two_bursts_keeps_the_wait_short():
+    trouble = LocalTrouble(places=16)
+    trouble.meet("no descriptors", under_way=16, now=0.0)
+    trouble.pass_by()
+    trouble.meet("no descriptors", under_way=8, now=2.0)
+
+    assert trouble.wait == 1.0
+
+
+def test_operators_see_it_for_a_minute():
+    trouble = LocalTrouble(places=16)
+    trouble.meet("no descriptors", under_way=16, now=0.0)
+
+    assert (trouble.shown(59.0), trouble.shown(61.0)) == ("no descriptors", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_counts_against_no_account_and_the_mail_is_due_again_soon(olympus, monkeypatch):
+    mails = [a_mail(subject=f"mail {number}") for number in range(20)]
+
+    async def send(self, account, message):
+        return NO_DESCRIPTORS
+
+    monkeypatch.setattr(Sender, "send", send)
+
+    drain(places=8)
+
+    assert (olympus.breaker.state, olympus.breaker.window_faults) == (BreakerState.CLOSED, 0)
+    assert not Rollup.objects.filter(kind=Counted.CALL).exists()
+    tried = [reloaded(mail) for mail in mails if reloaded(mail).attempt_count]
+    assert 1 <= len(tried) <= 8
+    for mail in tried:
+        assert (mail.status, mail.fault, mail.round, mail.tried, mail.faults) == (Status.WAITING, "local", 1, [], [])
+        assert mail.next_attempt_at - database_clock.now() < dt.timedelta(seconds=2)
+        assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
+        assert mail.attempts.get().state == AttemptState.REFUSED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
+    for number in range(8):
+        a_mail(subject=f"mail {number}")
+    runner = Drain(["text"], places=8)
+    calls = runner._take(8).calls
+    runner._under_way = len(calls)
+
+    runner._note_trouble(NO_DESCRIPTORS)
+    runner._beat()
+
+    assert "Too many open files" in Worker.objects.get(id=runner.worker).trouble
+    assert runner._free_places() == 0
+    assert runner._close([Result(calls[0], NO_DESCRIPTORS, 0.1, put_off=4.0)]).calls == []
+    [put_off] = Mail.objects.filter(status=Status.WAITING)
+    assert put_off.next_attempt_at > database_clock.now() + dt.timedelta(seconds=3)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()])
+def test_a_message_that_this_machine_cannot_make_is_no_poison(error, olympus, monkeypatch):
+    mail = a_mail()
+
+    def build(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(message, "build", build)
+        drain()
+    assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "local")
+    Mail.objects.update(next_attempt_at=database_clock.now())
+
+    assert drain() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_good_call_shows_that_it_is_over(olympus, monkeypatch):
+    for number in range(3):
+        a_mail(subject=f"mail {number}")
+    answers = [NO_DESCRIPTORS]
+
+    async def send(self, account, message):
+        return answers.pop() if answers else Accepted("1", 202)
+
+    monkeypatch.setattr(Sender, "send", send)
+    drain(places=2)
+    Mail.objects.exclude(status=Status.DONE).update(next_attempt_at=database_clock.now())
+    drain(places=2)
+
+    assert {mail.status for mail in Mail.objects.all()} == {Status.DONE}
