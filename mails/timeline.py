@@ -484,8 +484,12 @@ def _answer_awaited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> En
     sends = [event for event in events if event.event == EventName.SEND]
     parts: list[str] = []
     if sends:
-        parts.append(Passing.of(max(0.0, now.timestamp() - sends[-1].created_at / 1e9)))
+        waited = max(0.0, now.timestamp() - sends[-1].created_at / 1e9)
+        parts.append(Passing.of(waited))
         limit = Blob(sends[-1].blob).number("deadline_s")
+        final = Blob(sends[-1].blob).number("final_reply_s")
+        if limit is not None and final is not None and waited > limit:
+            limit += final  # it waits for the reply to the final dot, which has a time of its own
         parts += [f" of {durations.words(limit)}"] if limit is not None else []
     provider = clean(mail.provider) or "the provider"
     return Entry(f"Waiting for {provider} to answer", parts=tuple(parts), tone="active", icon="clock")

@@ -38,7 +38,7 @@ def content_of(message: EmailMessage) -> bytes:
         skeleton.extra_headers = {**message.extra_headers, "To": ", ".join(message.shown_to)}
     built = cast(Message, skeleton.message())
     text = next(part for part in built.walk() if not part.is_multipart())
-    encoding, payload = _encoded(message.body)
+    encoding, payload = _encoded(str(message.body))
     del text["Content-Transfer-Encoding"]
     text["Content-Transfer-Encoding"] = encoding
     text.set_payload(payload.decode("ascii"))

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from providers.smtp_replies import Phase
 
 IDLE = 30.0  # seconds; an older connection is replaced, as most servers have closed it by then
 _BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors
+LOOK = 1.0  # seconds between two looks at the time of a call, which grows and may be cut
 OUT_OF_STEP = "smtp-out-of-step"
 
 
@@ -49,9 +50,15 @@ class Envelope:
 class SmtpChannel:
     """One SMTP account: idle connections, and threads of the pool that talk on them."""
 
-    def __init__(self, account: AccountConfig, *, pool: Executor, deadline: float, connect_timeout: float) -> None:
-        self._pool = pool
+    def __init__(
+        self, account: AccountConfig, *, threads: int, deadline: float, final_reply: float, connect_timeout: float
+    ) -> None:
+        """`threads`: conversations at once. They are this account's own, so that one that waits keeps no other waiting."""
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"smtp-{account.name}")
         self._deadline = deadline
+        self._final_reply = final_reply
+        self._latest = float("inf")
+        self._calls: set[Call] = set()
         self._closed = False
         secrets = [account.options["password"]] if account.options["password"] else []
         self._clean = classify.cleaner(secrets)
@@ -59,29 +66,44 @@ class SmtpChannel:
         self._idle: deque[SmtpBackend] = deque()
 
     async def send(self, message: EmailMessage) -> Outcome:
-        """Hand the mail over once. Ends within the deadline, also when the thread hangs in a call."""
-        call = Call(self._deadline)
+        """Hand the mail over once. Ends within the call's time, also when the thread hangs in it."""
+        call = Call(self._deadline, final_reply=self._final_reply)
+        call.end_by(self._latest)
         try:
             thread = asyncio.get_running_loop().run_in_executor(self._pool, self._deliver, message, call)
         except RuntimeError:
             return classify.no_thread()
+        self._calls.add(call)
         try:
-            done, _ = await asyncio.wait({thread}, timeout=self._deadline)
+            while not thread.done():
+                left = call.seconds_left()
+                if left <= 0:
+                    call.give_up()
+                    return timed_out(call)
+                await asyncio.wait({thread}, timeout=min(left, LOOK))
+            return thread.result()
         except asyncio.CancelledError:
             call.give_up()
             raise
-        if done:
-            return thread.result()
-        call.give_up()
-        return timed_out(call)
+        finally:
+            self._calls.discard(call)
+
+    def end_calls_by(self, latest: float) -> None:
+        """End every call by then (monotonic clock), also those that wait for the reply to their final dot."""
+        self._latest = latest
+        for call in list(self._calls):
+            call.end_by(latest)
 
     def close(self) -> None:
         """Close the idle connections, and those in use once they are free."""
         self._closed = True
         while self._idle:
             self._idle.pop().drop()
+        self._pool.shutdown(wait=False)
 
     def _deliver(self, message: EmailMessage, call: Call) -> Outcome:
+        if call.is_over():  # all threads were busy until now
+            return timed_out(call)
         call.started = True
         try:
             envelope = Envelope.of(message)
@@ -89,7 +111,14 @@ class SmtpChannel:
             words = self._clean(f"The mail cannot be written: {error}")
             return classify.never_called(Fault.MESSAGE, "unsupported", words)
         backend = self._take()
-        outcome = backend.deliver(envelope, call)
+        try:
+            outcome = backend.deliver(envelope, call)
+        except Exception as error:
+            backend.drop()
+            if call.past_dot:
+                raise
+            words = f"Mercury failed before it handed the email over: {type(error).__name__}."
+            return classify.never_called(Fault.LOCAL, "internal-error", words)
         if self._closed:
             backend.drop()
         elif backend.connection is not None:
@@ -263,11 +292,21 @@ class SmtpBackend:
 
 def timed_out(call: Call) -> Refused | Unknown:
     """Return what it means that the call's time is over now."""
+    if call.is_cut_short:
+        return _stopped(call)
     if call.past_dot:
-        return Unknown("read-timeout", "No reply to the mail's final dot within the deadline.")
+        return Unknown("read-timeout", "No reply to the email's final dot within MERCURY_FINAL_REPLY_TIMEOUT.")
+    if not call.started:
+        return classify.never_called(Fault.RATE, "no-connection", "All connections of the account stayed in use.")
     if call.is_looking_up:
         return classify.connect_failure(classify.NO_RESOLVER)
     return classify.never_called(Fault.PROVIDER, "deadline", "The server was too slow to be handed the mail.")
+
+
+def _stopped(call: Call) -> Refused | Unknown:
+    if call.past_dot:
+        return Unknown("stopped", "Mercury was stopped while it waited for the reply to the email's final dot.")
+    return classify.never_called(Fault.LOCAL, "stopped", "Mercury was stopped before it had handed the email over.")
 
 
 def _first_line(reply: bytes) -> str:

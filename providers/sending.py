@@ -3,9 +3,11 @@
 Knows no database. Who speaks to a provider is a channel: `over_http`, `over_smtp`, `over_sandbox`, one per account.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol
+from weakref import WeakSet
 
 import aiohttp
 import structlog
@@ -20,27 +22,33 @@ from providers.over_smtp import SmtpChannel
 
 log = structlog.get_logger(__name__)
 
-MAX_THREADS = 32  # of all accounts that need a thread; most SMTP servers allow no more connections than that
+MAX_THREADS = 32  # of one SMTP account, and of all sandboxes; most SMTP servers allow no more connections than that
 
 
 class Channel(Protocol):
     """What `Sender` wants of whoever speaks to one account."""
 
     async def send(self, message: EmailMessage) -> Outcome:
-        """Call the provider once, within the deadline."""
+        """Call the provider once, within the deadline, and over SMTP the time after the final dot."""
 
     def close(self) -> None:
         """Let go of what is held open. May block for a moment."""
 
 
 class Sender:
-    """Sends on one event loop, over one HTTP session and one thread pool; `async with` opens and closes both."""
+    """Sends on one event loop, over one HTTP session and threads of each SMTP account; `async with` opens and closes all."""
 
-    def __init__(self, *, deadline: float, connect_timeout: float, places: int) -> None:
+    def __init__(
+        self, *, deadline: float, connect_timeout: float, places: int, final_reply: float | None = None
+    ) -> None:
+        """`final_reply`: seconds that an SMTP server has to answer the end of an email; without it, the deadline's."""
         self._deadline = deadline
+        self._final_reply = deadline if final_reply is None else final_reply
+        self._latest = float("inf")
         self._connect_timeout = connect_timeout
         self._threads = max(1, min(places, MAX_THREADS))
         self._channels: dict[str, tuple[AccountConfig, Channel]] = {}
+        self._smtp: WeakSet[SmtpChannel] = WeakSet()  # also those that were replaced, while calls of theirs go on
 
     async def __aenter__(self) -> "Sender":
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="sending")
@@ -61,7 +69,8 @@ class Sender:
     async def send(self, account: AccountConfig, message: EmailMessage) -> Outcome:
         """Call the account's provider once with this mail, for all of its recipients.
 
-        Never raises but for cancellation; ends within the deadline. The mail is not changed.
+        Never raises but for cancellation; ends within the deadline, and over SMTP the time after the final dot. The mail
+        is not changed.
         """
         try:
             channel = self._channel(account)
@@ -79,6 +88,12 @@ class Sender:
             log.warning("sending_failed", account=account.name, error=type(error).__name__, place=_place(error))
             return Unknown("internal-error", f"Mercury failed while it sent: {type(error).__name__}.")
 
+    def end_calls_within(self, seconds: float) -> None:
+        """End every call within so many seconds, also one that may wait longer for the reply to its final dot."""
+        self._latest = time.monotonic() + seconds
+        for channel in list(self._smtp):
+            channel.end_calls_by(self._latest)
+
     def _channel(self, account: AccountConfig) -> Channel:
         """The account's channel; a new one if its options have changed."""
         known = self._channels.get(account.name)
@@ -95,9 +110,16 @@ class Sender:
             case Transport.HTTP:
                 return over_http.HttpChannel(account, session=self._session)
             case Transport.SMTP:
-                return SmtpChannel(
-                    account, pool=self._pool, deadline=self._deadline, connect_timeout=self._connect_timeout
+                channel = SmtpChannel(
+                    account,
+                    threads=self._threads,
+                    deadline=self._deadline,
+                    final_reply=self._final_reply,
+                    connect_timeout=self._connect_timeout,
                 )
+                channel.end_calls_by(self._latest)
+                self._smtp.add(channel)
+                return channel
             case Transport.SANDBOX:
                 return SandboxChannel(account, pool=self._pool, deadline=self._deadline)
 

@@ -98,7 +98,7 @@ class Call:
     @property
     def is_cut_short(self) -> bool:
         """Return True if `end_by` ended the call before its own time."""
-        return self._latest < self._ends_at
+        return self._latest < min(self._ends_at, time.monotonic())
 
     def pass_dot(self) -> None:
         """Pass the point of no return: from here on the server may have the email. Raises DeadlineOver if given up."""

@@ -85,6 +85,7 @@ def terms_from_settings(worker: str) -> Terms:
     return Terms(
         worker=worker,
         deadline=settings.MERCURY_DEADLINE.total_seconds(),
+        final_reply=settings.MERCURY_FINAL_REPLY_TIMEOUT.total_seconds(),
         lease=settings.MERCURY_LEASE,
         backoff=settings.MERCURY_RETRY_BACKOFF,
     )
@@ -122,6 +123,7 @@ class Drain:
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._under_way = 0  # calls that have not come back, and those that wait for a place
         self._open = 0  # mails in hand: their call is under way, or its result is not yet written
+        self._in_hand: set[uuid.UUID] = set()
         self._semaphore = asyncio.Semaphore(self._places)
         self._returned: deque[float] = deque(maxlen=self._unwritten)  # when the last calls came back, monotonic clock
         self._closed = self._done = 0
@@ -147,7 +149,10 @@ class Drain:
                 self._loop.call_soon_threadsafe(self._changed.set)
 
     def stop(self) -> None:
-        """Claim nothing more; `run` returns when the calls under way have ended and are written down."""
+        """Claim nothing more; `run` returns when the calls under way have ended and are written down.
+
+        None of them lasts longer than a call's deadline from now on: what waits for the reply to its final dot is unknown then.
+        """
         self._stopping = True
         self.wake()
 
@@ -162,6 +167,7 @@ class Drain:
             deadline=self._terms.deadline,
             connect_timeout=settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
             places=self._places,
+            final_reply=self._terms.final_reply,
         ) as self._sender:
             try:
                 async with asyncio.TaskGroup() as self._tasks:  # one that fails ends the others, and the run
@@ -169,6 +175,7 @@ class Drain:
                     beating = self._tasks.create_task(self._keep_heartbeat())
                     await self._first_heartbeat()
                     await self._keep_claiming(until_idle=until_idle, deadline=deadline)
+                    self._sender.end_calls_within(self._terms.deadline)
                     while self._open:
                         self._changed.clear()
                         await self._pause(POLL)
@@ -243,6 +250,7 @@ class Drain:
                     await asyncio.sleep(DATABASE_PAUSE)
             self._open -= len(group)
             self._closed += len(group)
+            self._in_hand.difference_update(result.call.mail.id for result in group)
             cleared = self._suspects.intersection(result.call.mail.id for result in group)
             self._suspects -= cleared
             self._cleared += len(cleared)
@@ -306,6 +314,7 @@ class Drain:
         self._done += turned.done
         self._open += len(calls)
         self._under_way += len(calls)
+        self._in_hand.update(call.mail.id for call in calls)
         self._suspects |= turned.suspects
         for call in calls:
             self._tasks.create_task(self._call(call))
@@ -622,6 +631,7 @@ class Drain:
             defaults={"seen_at": now} | self._doings(),
             create_defaults={"seen_at": now, "started_at": now} | self._doings(),
         )
+        claim.renew_leases(list(self._in_hand), worker=self.worker, now=now, lease=self._terms.lease)
         self._trusted_until = asked + HEARTBEAT_TRUST
         if self._on_heartbeat and time.monotonic() >= self._on_duty_from:
             self._on_heartbeat(self.worker)

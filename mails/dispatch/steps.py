@@ -17,6 +17,7 @@ from mails.states import NEVER_CALLED, Action, Actor, AttemptState, EventName, H
 from mercury.lib import database_clock
 from mercury.lib.durations import words
 from providers.account import AccountConfig
+from providers.capabilities import KINDS, Transport
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.routing import Choice
 
@@ -42,7 +43,8 @@ class Terms:
     """What holds for every step of a drain: settings, as values."""
 
     worker: str  # whose steps they are
-    deadline: float  # seconds, of one call
+    deadline: float  # seconds, of one call; over SMTP, until the final dot
+    final_reply: float  # seconds that an SMTP server has to answer it
     lease: dt.timedelta
     backoff: Sequence[dt.timedelta]
 
@@ -194,6 +196,8 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
     }
     to = [one.address for one in draft.mail.open_recipients]
     send: dict[str, Any] = {"to": to, "service": account.name, "attempt": number, "deadline_s": terms.deadline}
+    if KINDS[account.kind].transport is Transport.SMTP:
+        send["final_reply_s"] = terms.final_reply
     events = [
         EventDraft(EventName.READY_TO_SEND, Actor.DISPATCHER, now_ns, ready),
         EventDraft(EventName.SEND, f"{account.name}:{attempt.id}", now_ns, send),

@@ -43,8 +43,13 @@ def mailgun(provider: LocalProvider, *, api_key: str = MAILGUN_KEY, **changes: A
 
 
 def smtp(port: int, **options: Any) -> AccountConfig:
+    return named("hades", port, **options)
+
+
+def named(name: str, port: int, **options: Any) -> AccountConfig:
+    """An SMTP account of that name."""
     defaults = {"host": "127.0.0.1", "port": port, "username": "", "password": "", "security": "none"}
-    return AccountConfig("hades", "smtp", defaults | options)
+    return AccountConfig(name, "smtp", defaults | options)
 
 
 async def send(account: AccountConfig, message: EmailMessage | None = None, *, deadline: float = 5.0) -> Outcome:

@@ -28,6 +28,9 @@ class ScriptedServer:
             verb: reply if isinstance(reply, bytes) else list(reply) for verb, reply in (script or {}).items()
         }
         self.tls = tls
+        self.arrived = asyncio.Event()  # a content is there
+        self.answers_the_dot = asyncio.Event()
+        self.answers_the_dot.set()
         self.taken: list[bytes] = []  # contents whose final dot came while the server waited for one
         self.said: list[str] = []  # the commands, in their order, of all connections
         self.connections = 0
@@ -40,6 +43,7 @@ class ScriptedServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.answers_the_dot.set()
         for writer in self._writers:
             writer.close()
         self._server.close()
@@ -67,6 +71,8 @@ class ScriptedServer:
                     await writer.start_tls(self.tls)  # type: ignore[arg-type]
                 if verb == "DATA" and reply.startswith(b"354"):
                     self.taken.append(await _content(reader))
+                    self.arrived.set()
+                    await self.answers_the_dot.wait()
                     writer.write(self._reply("DOT"))
         writer.close()
 
