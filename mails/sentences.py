@@ -10,17 +10,15 @@ import datetime as dt
 import http
 import json
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mails.models import Event, Mail
 from mails.states import Action, EventName, HoldReason, Source
-from mercury.lib import durations
+from mercury.lib import durations, printable
 from providers.outcomes import Fault
 
 _BLOB_SHOWN = 20_000  # characters
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Strong(str):
@@ -458,8 +456,8 @@ def clock(moment: dt.datetime) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without control characters and marks that turn the writing direction."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    """`text` as it may be shown, see `printable`."""
+    return printable.replace_unprintable(text)
 
 
 def _cut(text: str, length: int) -> str:

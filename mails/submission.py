@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from mails.lanes import Lane
 from mails.states import Policy
+from mercury.lib import printable
 from mercury.lib.durations import size_words
 from mercury.lib.preview import decoded
 
@@ -25,11 +25,9 @@ LANES = (Lane.BULK.value,)  # that a client may ask for; the others follow from 
 IGNORED = frozenset({"id", "url", "events"})  # so that a mail read from the API can be posted again
 
 # Marks that reorder text (UAX #9): with them a subject or an address reads other than it is.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Out = TypeVar("Out")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')  # RFC 5322 §3.2.3: these need quotes in a display name
-_BREAKS = frozenset({"Cc", "Zl", "Zp", "Cs"})  # control characters, line and paragraph separators, surrogates
 _JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 _LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN = 80  # characters of a client's text that an error repeats
@@ -228,12 +226,11 @@ def _header_text(value: object, wanted: str) -> str:
     Nor as an encoded word (RFC 2047): it passes as it is, and the recipient's program reads it.
     """
     text = _string(value, wanted)
-    for character in text + _encoded_words(text):
-        if character in _BIDI or ((character < " " or character > "~") and unicodedata.category(character) in _BREAKS):
-            raise _Fault(
-                "forbidden_character",
-                f"It contains the character U+{ord(character):04X}, which may not stand in a header; take it out.",
-            )
+    if mark := printable.find_unprintable(text + _encoded_words(text), allowed=printable.INVISIBLE):
+        raise _Fault(
+            "forbidden_character",
+            f"It contains the character {printable.name_mark(mark)}, which may not stand in a header; take it out.",
+        )
     return text.strip()
 
 

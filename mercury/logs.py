@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from mercury.lib.printable import replace_unprintable
+
 _PRIVATE_FIELDS = frozenset(
     {
         "address", "addresses", "api_key", "authorization", "blob", "body", "content", "from", "password", "recipient",
@@ -86,7 +88,7 @@ def discreet(_logger: Any, _method: str, record: Record) -> Record:
     for name, value in list(record.items()):
         if isinstance(value, int | float | None):
             continue
-        record[name] = "[left out]" if name in _PRIVATE_FIELDS else _masked(str(value))
+        record[name] = "[left out]" if name in _PRIVATE_FIELDS else _masked(replace_unprintable(str(value)))
     return record
 
 

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
+from mercury.lib import printable
 from providers.destinations import DestinationRefused
 from providers.outcomes import Fault, Refused, Unknown
 from providers.reply_words import DEFAULT_WAIT, HOURLY_WAIT, MAX_WAIT, Topic, stated_wait, topic
@@ -28,7 +29,6 @@ _ACCOUNT_TOPICS = frozenset(
 )
 _RATE_TOPICS = frozenset({Topic.RATE, Topic.HOURLY, Topic.CONNECTIONS})
 _EPOCH = 1e9  # more seconds than this are a moment since 1970, as some providers write it
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
 
 # What this machine lacks. Says nothing of any account: EHOSTUNREACH is not here, for it may be the other machine that is off.
 LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
@@ -193,7 +193,7 @@ def cleaner(secrets: Collection[str]) -> Callable[[str], str]:
 
     def clean(text: str) -> str:
         text = pattern.sub("[secret]", text[: 64 * 1024])
-        text = _UNPRINTABLE.sub(" ", text).strip()
+        text = " ".join(printable.replace_unprintable(text, by=" ", allowed="").split())
         return text.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
 
     return clean

@@ -1,6 +1,5 @@
 """The rules for an event that a client appends: only `event` must be sent, the server fills in the rest."""
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from django.contrib.auth.models import User
 
 from mails.models import ApiKey
 from mails.states import EventName
+from mercury.lib import printable
 from mercury.lib.durations import size_words
 from mercury.lib.problems import Fault, Problem, pointer
 
@@ -16,7 +16,6 @@ MAX_NAME = 64  # characters, CONTRACT v1.0
 MAX_BLOB = 64 * 1024  # bytes of UTF-8
 FIELDS = ("event", "blob")
 IGNORED = frozenset({"id", "url", "mail", "mail_id", "created", "created_at", "created_by"})  # what an answer shows
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def _fault_of_name(name: Any) -> str:
         return "The name must be text."
     if not 1 <= len(name) <= MAX_NAME:
         return f"The name has {len(name)} characters; 1 to {MAX_NAME} are possible."
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
+    if printable.find_unprintable(name):
         return "The name contains a control character; take it out."
     if name != name.strip():
         return "The name begins or ends with a space; take it out."

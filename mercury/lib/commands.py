@@ -21,18 +21,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from mercury.lib import durations, process
+from mercury.lib import durations, printable, process
 
 CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
 
 # Tones of SCREENS.md's badges, as a terminal shows them. Each is only an addition to a word.
 STYLES = {"ok": "green", "bad": "red", "waiting": "yellow", "unknown": "magenta", "active": "cyan", "neutral": ""}
-
-# C0 and C1 controls but for tab and newline, and the marks that turn text around: a mail's subject must not
-# drive the terminal it is shown on.
-_CONTROLS = dict.fromkeys(
-    [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�"
-)
 
 
 class Exit(IntEnum):
@@ -46,8 +40,8 @@ class Exit(IntEnum):
 
 
 def plain(value: object) -> str:
-    """Text that is safe to print: control characters and bidi marks are replaced, None is empty."""
-    return "" if value is None else str(value).translate(_CONTROLS)
+    """Text that is safe to print, see `printable`; None is empty."""
+    return "" if value is None else printable.replace_unprintable(str(value))
 
 
 def duration(text: str) -> dt.timedelta:
@@ -108,7 +102,7 @@ class Output:
         """One JSON document; silent without --json. One of a dry run says so: what it tells has not happened."""
         if self.as_json:
             told = {**data, "dry_run": True} if self._dry_run else data
-            self._stdout.write(json.dumps(told, cls=DjangoJSONEncoder, ensure_ascii=False))
+            self._stdout.write(printable.escape_in_json(json.dumps(told, cls=DjangoJSONEncoder, ensure_ascii=False)))
 
     def rows(
         self,
@@ -141,7 +135,7 @@ class Output:
             return True
         if not sys.stdin.isatty():
             raise CommandError(f"{question} Nobody is there to answer: repeat with --yes.", returncode=Exit.WRONG_USE)
-        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.write(f"{plain(question)} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
@@ -226,6 +220,8 @@ class MercuryCommand(BaseCommand):
         except BrokenPipeError:  # who reads has had enough, as `head` has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(int(Exit.FAILED))
+        except CommandError as error:  # its text may quote a name that somebody typed
+            raise CommandError(plain(error), returncode=error.returncode) from error
         except Error as error:
             raise CommandError(
                 f"The database says: {plain(error).strip()}. If tables are missing or old: manage.py migrate."

@@ -7,6 +7,10 @@ import re
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LINES = "\t\n"  # what text of several lines may have
+IMPLICIT_MARKS = "\u061c\u200e\u200f"  # ALM, LRM, RLM: they turn nothing around that stands before or after them
+INVISIBLE = (
+    "\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\ufff9\ufffa\ufffb"  # drawn as nothing, and harmless otherwise
+)
 # Controls (C0, DEL, C1), surrogates, line and paragraph separators, bidi marks, and what is drawn as nothing. The two
 # joiners (U+200C, U+200D) are not among them, for Persian words and emoji need them, nor is the soft hyphen.
 _UNPRINTABLE = re.compile(
@@ -22,6 +26,11 @@ def find_unprintable(text: str, *, allowed: str = "") -> str:
 def replace_unprintable(text: str, *, by: str = REPLACEMENT, allowed: str = LINES) -> str:
     """Return `text` with each such mark replaced, apart from those allowed."""
     return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in allowed else by, text)
+
+
+def escape_in_json(document: str) -> str:
+    """Return a JSON document with each such mark as an escape: it means the same and drives no terminal."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def name_mark(mark: str) -> str:

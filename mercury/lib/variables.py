@@ -18,7 +18,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from redis.connection import parse_url
 
-from mercury.lib import durations
+from mercury.lib import durations, printable
 
 LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -266,7 +266,7 @@ def fernet_key(text: str) -> str:
 def shown(text: str) -> str:
     """A value in quotes, fit for one line of a log: no password of a URL, no control characters, not without end."""
     text = re.sub(r"//[^/]*@", "//…@", text)
-    return "'" + "".join(one if one.isprintable() else "�" for one in text[:80]) + ("…'" if len(text) > 80 else "'")
+    return "'" + printable.replace_unprintable(text[:80], allowed="") + ("…'" if len(text) > 80 else "'")
 
 
 def _is_address(text: str) -> bool:

@@ -36,7 +36,7 @@ class Command(commands.MercuryCommand):
         words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
 
         create = commands.subcommand(words, "create", "Make a key and show it, once.", makes_changes=True)
-        create.add_argument("name", help="The application that will use it.")
+        create.add_argument("name", type=_name, help="The application that will use it.")
         create.add_argument(
             "--scope",
             action="append",
@@ -139,6 +139,13 @@ def _show(out: commands.Output, key: ApiKey, text: str) -> None:
     out.say(text)
     out.say(f"This is the key '{key.name}'. It is shown this once.")
     out.document({**_as_row(key), "key": text})
+
+
+def _name(text: str) -> str:
+    try:
+        return keys.written_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _sender(text: str) -> str:

@@ -4,6 +4,7 @@ from django.http import HttpRequest
 
 from mercury.lib import database_clock
 from mercury.lib.audit.models import Act, AuditEntry
+from mercury.lib.printable import replace_unprintable
 
 COMMAND_LINE = "command line"
 MAX_DETAIL = 2000  # characters
@@ -17,8 +18,8 @@ def record(act: Act, *, by: str, kind: str, name: str, object_id: object = "", d
         act=act,
         kind=kind[:64],
         object_id=str(object_id)[:64],
-        name=name[:200],
-        detail=detail[:MAX_DETAIL],
+        name=replace_unprintable(name, allowed="")[:200],
+        detail=replace_unprintable(detail, allowed="")[:MAX_DETAIL],
     )
 
 
