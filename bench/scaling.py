@@ -66,7 +66,7 @@ def need(rate: float, costs: Costs) -> Need:
         calls,
         cores,
         databases=_whole(cores / costs.database_cores),
-        connections=web * costs.threads + 2 * workers,  # one to take mails, one to close calls
+        connections=web * costs.threads + 3 * workers,  # to take mails, to close calls, for periodic tasks
         wal=rate * costs.wal_bytes,
         disk=rate * DAY * costs.disk_bytes,
     )

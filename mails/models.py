@@ -395,6 +395,11 @@ class Worker(models.Model):
     trouble = models.CharField(
         max_length=200, default="", db_default="", blank=True, help_text="What its machine lacked in the last minute."
     )
+    leases_kept = models.JSONField(
+        default=list,
+        null=True,  # for a worker of the version before, while two versions run
+        help_text="Emails that it holds beyond the end of their leases: ids. They count while its heartbeat does.",
+    )
 
     def __str__(self) -> str:
         return self.id

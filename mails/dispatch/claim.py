@@ -130,6 +130,31 @@ def due(
         return [_loaded(*row) for row in cursor.fetchall()]
 
 
+def unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
+    """Return those of these emails of whose rows (its own, its open attempt's, its recipients') nobody holds a lock now.
+
+    Waits for none of them. On SQLite nobody can lock a row.
+    """
+    if connection.vendor != "postgresql":
+        return set(attempts)
+    ids = list(attempts)
+    of_attempts = {opened.id: mail_id for mail_id, opened in attempts.items()}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM mails_mail WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED", [ids])
+        free = {as_uuid(row[0]) for row in cursor.fetchall()}
+        cursor.execute(
+            "SELECT id FROM mails_attempt WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED", [list(of_attempts)]
+        )
+        free &= {of_attempts[as_uuid(row[0])] for row in cursor.fetchall()}
+        cursor.execute("SELECT id, mail_id FROM mails_recipient WHERE mail_id = ANY(%s)", [ids])
+        recipients = {row[0]: as_uuid(row[1]) for row in cursor.fetchall()}
+        cursor.execute(
+            "SELECT id FROM mails_recipient WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED", [list(recipients)]
+        )
+        free_recipients = {row[0] for row in cursor.fetchall()}
+    return free - {mail_id for number, mail_id in recipients.items() if number not in free_recipients}
+
+
 def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
     """Whether the mail is held under this lease, and will be until then."""
     return Mail.objects.filter(id=mail_id, lease=token, lease_expires_at__gte=until).exists()

@@ -33,8 +33,8 @@ from mails.lifecycle import LateResult
 from mails.models import Worker
 from mails.orders import Evidence
 from mails.states import Status
-from mercury.lib import database_clock
-from mercury.lib.database_errors import kind
+from mercury.lib import database_bounds, database_clock
+from mercury.lib.database_errors import is_locked, is_not_now, is_rolled_back, kind
 from providers.outcomes import Fault, Outcome, Refused, Unknown
 from providers.routing import Choice
 from providers.sending import Sender
@@ -52,7 +52,10 @@ AHEAD = 0.05  # seconds that a claim takes, in which places become free that are
 PATIENCE = 2.0  # seconds that a mail waits for its place before it is given back
 RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
 AFTER_A_CHANGE = 0.05  # seconds before due mails are looked for again whose account, or lane, was changed meanwhile
-DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away
+DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away, or a row is locked
+KEPT_AHEAD = dt.timedelta(
+    seconds=15
+)  # a lease that ends sooner is kept by the heartbeat; more than one of these may fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Drain:
         """`places`: calls under way at most.
 
         `on_progress` is called in the event loop after each look for due mails, as their calls begin, and after each
-        group of results is written. `on_heartbeat` is called every 2.5 s in the thread that takes.
+        group of results is written. `on_heartbeat` is called every 2.5 s in a thread of its own (SQLite: that takes).
         """
         self.worker = name_of_this_process()
         self._lanes = list(lanes)
@@ -122,8 +125,8 @@ class Drain:
         self._changed = asyncio.Event()
         self._results: asyncio.Queue[Result] = asyncio.Queue()
         self._under_way = 0  # calls that have not come back, and those that wait for a place
-        self._open = 0  # mails in hand: their call is under way, or its result is not yet written
-        self._in_hand: set[uuid.UUID] = set()
+        self._in_hand: dict[uuid.UUID, Call] = {}  # calls that are under way, or whose result is not yet written
+        self._apart: list[Result] = []  # results whose rows others have locked
         self._semaphore = asyncio.Semaphore(self._places)
         self._returned: deque[float] = deque(maxlen=self._unwritten)  # when the last calls came back, monotonic clock
         self._closed = self._done = 0
@@ -141,6 +144,9 @@ class Drain:
         self._taking = DatabaseThread("mercury-taking")
         both = connection.vendor == "postgresql"  # SQLite has one writer at a time
         self._closing = DatabaseThread("mercury-closing") if both else self._taking
+        # What lasts long there must not keep heartbeats and claims waiting.
+        self._duties = DatabaseThread("mercury-duties", database_bounds.MAINTENANCE) if both else self._taking
+        self._on_duty = False
 
     def wake(self) -> None:
         """Look for due mails now."""
@@ -172,15 +178,16 @@ class Drain:
             try:
                 async with asyncio.TaskGroup() as self._tasks:  # one that fails ends the others, and the run
                     closing = self._tasks.create_task(self._keep_closing())
+                    retrying = self._tasks.create_task(self._keep_retrying())
                     beating = self._tasks.create_task(self._keep_heartbeat())
                     await self._first_heartbeat()
                     await self._keep_claiming(until_idle=until_idle, deadline=deadline)
                     self._sender.end_calls_within(self._terms.deadline)
-                    while self._open:
+                    while self._in_hand:
                         self._changed.clear()
                         await self._pause(POLL)
-                    closing.cancel()
-                    beating.cancel()
+                    for task in (closing, retrying, beating):
+                        task.cancel()
             finally:
                 await self._closing.run(self._tell_late)
                 await self._taking.run(self._leave)
@@ -188,10 +195,9 @@ class Drain:
         return self._done
 
     async def end(self) -> None:
-        """Give up both database connections."""
-        await self._closing.end()
-        if self._taking is not self._closing:
-            await self._taking.end()
+        """Give up the database connections."""
+        for thread in {self._taking, self._closing, self._duties}:
+            await thread.end()
 
     async def _keep_claiming(self, *, until_idle: bool, deadline: float | None) -> None:
         while not self._stopping and (deadline is None or time.monotonic() < deadline):
@@ -199,7 +205,7 @@ class Drain:
             free = self._free_places()
             if free < min(self._batch, max(1, self._trouble.calls_at_once() // 8)):
                 in_trouble_for = self._trouble.seconds_until_claims(time.monotonic())
-                if until_idle and in_trouble_for and not self._open:
+                if until_idle and in_trouble_for and not self._in_hand:
                     return
                 await self._pause(min(POLL, in_trouble_for or POLL))
                 continue
@@ -212,7 +218,7 @@ class Drain:
             self._go_on(taken)
             if taken.more:
                 continue
-            if until_idle and not self._open and not self._changed.is_set() and taken.look_again >= POLL:
+            if until_idle and not self._in_hand and not self._changed.is_set() and taken.look_again >= POLL:
                 return
             await self._pause(taken.look_again)
 
@@ -221,7 +227,7 @@ class Drain:
         if self._trouble.seconds_until_claims(time.monotonic()):
             return 0
         at_once = self._trouble.calls_at_once()
-        return min(at_once + self._soon_free() - self._under_way, self._places + self._unwritten - self._open)
+        return min(at_once + self._soon_free() - self._under_way, self._places + self._unwritten - len(self._in_hand))
 
     @property
     def progress(self) -> Progress:
@@ -240,22 +246,54 @@ class Drain:
 
     async def _keep_closing(self) -> None:
         while True:
-            group = await self._next_group()
-            while True:
-                try:
-                    closed = await self._closing.run(self._close, group)
-                    break
-                except Error as error:
-                    log.warning("close_failed", error=kind(error), results=len(group))
+            await self._close_all(await self._next_group())
+
+    async def _keep_retrying(self) -> None:
+        """Write the results whose rows were locked, once they are not: apart from others, so that nobody waits for them."""
+        while True:
+            await asyncio.sleep(DATABASE_PAUSE)
+            if self._apart:
+                apart, self._apart = self._apart, []
+                await self._close_all(await self._without_the_locked(apart))
+
+    async def _close_all(self, group: list[Result]) -> None:
+        """Write a group of results, however long the database takes to come back. What others have locked is set apart."""
+        while group:
+            try:
+                closed = await self._closing.run(self._close, group)
+            except Error as error:
+                log.warning("close_failed", error=kind(error), results=len(group))
+                rest = await self._without_the_locked(group) if is_locked(error) else group
+                if len(rest) == len(group):  # all of it, or whatever else is locked
                     await asyncio.sleep(DATABASE_PAUSE)
-            self._open -= len(group)
-            self._closed += len(group)
-            self._in_hand.difference_update(result.call.mail.id for result in group)
-            cleared = self._suspects.intersection(result.call.mail.id for result in group)
-            self._suspects -= cleared
-            self._cleared += len(cleared)
-            self._go_on(closed)
-            self._changed.set()
+                group = rest
+                continue
+            self._finish(group, closed)
+            return
+
+    async def _without_the_locked(self, group: list[Result]) -> list[Result]:
+        """Set apart the results whose rows somebody else holds locks of, and return the others."""
+        attempts = {one.call.mail.id: one.call.attempt for one in group}
+        try:
+            free = await self._closing.run(claim.unlocked, attempts)
+        except Error as error:  # not one row, but the table, or the database
+            log.warning("locks_not_known", error=kind(error))
+            free = set(attempts)
+        apart = [one for one in group if one.call.mail.id not in free]
+        if apart:
+            log.warning("rows_locked", results=len(apart), mail=str(apart[0].call.mail.id))
+        self._apart += apart
+        return [one for one in group if one.call.mail.id in free]
+
+    def _finish(self, group: Sequence[Result], closed: _Turned) -> None:
+        for result in group:
+            self._in_hand.pop(result.call.mail.id, None)
+        self._closed += len(group)
+        cleared = self._suspects.intersection(result.call.mail.id for result in group)
+        self._suspects -= cleared
+        self._cleared += len(cleared)
+        self._go_on(closed)
+        self._changed.set()
 
     async def _first_heartbeat(self) -> None:
         """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over.
@@ -284,6 +322,7 @@ class Drain:
             self._on_duty_from = time.monotonic() + (claim.SILENCE.total_seconds() if self._trusted_until else 0.0)
         try:
             await self._taking.run(self._beat)
+            self._do_duties()
             if self._late or self._evidence:
                 await self._closing.run(self._record_late)
         except Error as error:
@@ -291,6 +330,22 @@ class Drain:
             self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
             return False
         return True
+
+    def _do_duties(self) -> None:
+        """Begin what is done at each heartbeat, unless the last time has not ended yet."""
+        if self._on_heartbeat is None or self._on_duty or time.monotonic() < self._on_duty_from:
+            return
+        self._on_duty = True
+        self._tasks.create_task(self._on_duties())
+
+    async def _on_duties(self) -> None:
+        assert self._on_heartbeat is not None  # noqa: S101 (the caller looked)
+        try:
+            await self._duties.run(self._on_heartbeat, self.worker)
+        except Error as error:
+            log.warning("duties_failed", error=kind(error))
+        finally:
+            self._on_duty = False
 
     async def _next_group(self) -> list[Result]:
         """Results worth one write: those that arrive within 50 ms, fewer if no call is under way any more."""
@@ -312,9 +367,8 @@ class Drain:
     def _go_on(self, turned: _Turned) -> None:
         calls = turned.calls
         self._done += turned.done
-        self._open += len(calls)
+        self._in_hand |= {call.mail.id: call for call in calls}
         self._under_way += len(calls)
-        self._in_hand.update(call.mail.id for call in calls)
         self._suspects |= turned.suspects
         for call in calls:
             self._tasks.create_task(self._call(call))
@@ -505,6 +559,8 @@ class Drain:
             draft = steps.dequeued(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
             return self._onward(draft, turn, now, now_ns, first=True)
         except Exception as error:  # a mail that we fail at must not stop the others, for ever and everywhere
+            if is_not_now(error):
+                raise
             log.exception("mail_not_planned", mail=str(mail.id))
             reason = f"Mercury failed while it chose an account: {type(error).__name__}."
             return steps.poisoned(mail, reason, now_ns=now_ns)
@@ -558,7 +614,7 @@ class Drain:
             yield
         except Error as error:
             begun = [plan for plan in plans if plan.call]
-            if not isinstance(error, lifecycle.NOT_STORABLE):  # which surely was not committed
+            if not isinstance(error, lifecycle.NOT_STORABLE) and not is_rolled_back(error):
                 unconfirmed += begun
             self._board.undo(plan.call for plan in begun if plan.call)
             raise
@@ -628,17 +684,18 @@ class Drain:
         now = database_clock.now()
         Worker.objects.update_or_create(
             id=self.worker,
-            defaults={"seen_at": now} | self._doings(),
-            create_defaults={"seen_at": now, "started_at": now} | self._doings(),
+            defaults={"seen_at": now} | self._doings(now),
+            create_defaults={"seen_at": now, "started_at": now} | self._doings(now),
         )
         claim.renew_leases(list(self._in_hand), worker=self.worker, now=now, lease=self._terms.lease)
         self._trusted_until = asked + HEARTBEAT_TRUST
-        if self._on_heartbeat and time.monotonic() >= self._on_duty_from:
-            self._on_heartbeat(self.worker)
 
-    def _doings(self) -> dict[str, object]:
-        """What this drain does, for its row."""
+    def _doings(self, now: dt.datetime) -> dict[str, object]:
+        """What this drain does, for its row. Leases that end soon are kept there: a row of a mail may be locked."""
+        soon = now + KEPT_AHEAD
+        ends = {mail_id: call.mail.state.lease_expires_at for mail_id, call in self._in_hand.copy().items()}
         return {
+            "leases_kept": [str(mail_id) for mail_id, end in ends.items() if end is not None and end < soon],
             "lanes": self._lanes,
             "places": self._places,
             "in_flight": self._in_flight,

@@ -12,12 +12,14 @@ from functools import partial
 
 import structlog
 from django.conf import settings
+from django.db import Error
 
 from mails import bulk, event_months, retention, rollups
 from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
 from mercury.lib import database_clock, event_loop
+from mercury.lib.database_errors import is_not_now, kind
 
 log = structlog.get_logger(__name__)
 
@@ -161,8 +163,11 @@ def _duties(worker: str) -> None:
 def _do(duty: str, work: Callable[[], object]) -> None:
     try:
         work()
-    except Exception:  # a duty that fails must not end the drain that called it
-        log.exception("duty_failed", duty=duty)
+    except Exception as error:  # a duty that fails must not end the drain that called it
+        if isinstance(error, Error) and is_not_now(error):
+            log.warning("duty_failed", duty=duty, error=kind(error))
+        else:
+            log.exception("duty_failed", duty=duty)
 
 
 _resident: Resident | None = None

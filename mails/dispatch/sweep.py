@@ -4,16 +4,19 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import structlog
+from django.db import connection
 from django.db.models import Q
 
 from mails import lifecycle, orders
-from mails.dispatch import duty, policy
+from mails.dispatch import claim, duty, policy
 from mails.dispatch.claim import SILENCE
 from mails.lifecycle import AttemptClosed, EventDraft, MailState, Step
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
 from mails.orders import Order
+from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib import database_clock
 from providers.outcomes import Fault
@@ -59,10 +62,11 @@ def sweep(*, dry_run: bool = False) -> Counter[str]:
     """
     now_ns = database_clock.now_ns()
     now = database_clock.from_ns(now_ns)
-    steps = {step.mail_id: (what, step) for what, step in _all_steps(now, now_ns)}
     if dry_run:
-        return Counter(what for what, _ in steps.values())
-    won = lifecycle.record_each([step for _, step in steps.values()])
+        return Counter(what for what, _ in _all_steps(now, now_ns))
+    with claim.turn():
+        steps = {step.mail_id: (what, step) for what, step in _all_steps(now, now_ns)}
+        won = lifecycle.record_each([step for _, step in steps.values()])
     IdempotencyKey.objects.filter(created_at__lt=now - KEEP_IDEMPOTENCY_KEYS).delete()
     Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()
     counts = Counter(steps[mail_id][0] for mail_id in won)
@@ -72,11 +76,14 @@ def sweep(*, dry_run: bool = False) -> Counter[str]:
 
 
 def lost_mails(now: dt.datetime) -> list[Lost]:
-    """Mails in the hand of a worker that is silent or whose lease is over, at most 500, oldest lease first."""
-    alive = Worker.objects.filter(seen_at__gte=now - SILENCE).values("id")
+    """Mails in the hand of a worker that is silent or whose lease is over, at most 500, oldest lease first.
+
+    Not those that a living worker keeps beyond their leases, since their results wait or their calls last.
+    """
+    alive = dict(Worker.objects.filter(seen_at__gte=now - SILENCE).values_list("id", "leases_kept"))
+    over = Q(lease_expires_at__lt=now) & ~Q(pk__in=list(chain.from_iterable(filter(None, alive.values()))))
     mails = list(
-        Mail.objects.filter(status__in=LEASED)
-        .filter(Q(lease_expires_at__lt=now) | ~Q(worker__in=alive))
+        _unlocked(Mail.objects.filter(status__in=LEASED).filter(over | ~Q(worker__in=alive)))
         .prefetch_related("recipients")
         .order_by("lease_expires_at")[:BATCH]
     )
@@ -85,12 +92,20 @@ def lost_mails(now: dt.datetime) -> list[Lost]:
     return [Lost(mail, attempts.get(mail.pk)) for mail in mails]
 
 
+def _unlocked(mails: MailQuerySet) -> MailQuerySet:
+    """Lock them where that is possible, and pass over what others have locked: one such must not stop the rest."""
+    if connection.in_atomic_block and connection.features.has_select_for_update_skip_locked:
+        return mails.select_for_update(skip_locked=True, of=("self",), no_key=True)
+    return mails
+
+
 def _all_steps(now: dt.datetime, now_ns: int) -> Iterable[tuple[str, Step]]:
     for lost in lost_mails(now):
         yield _taken_up(lost, now, now_ns)
     # A mail that some recipients' providers took is no case for this: the drain ends it as done in part.
     over = Mail.objects.filter(status__in=DUE, expires_at__lte=now)
-    for mail in over.exclude(recipients__state=RecipientState.ACCEPTED).order_by("expires_at")[:BATCH]:
+    over = _unlocked(over.exclude(recipients__state=RecipientState.ACCEPTED))
+    for mail in over.order_by("expires_at")[:BATCH]:
         yield "expired", _expired(mail, now, now_ns)
 
 

@@ -473,7 +473,7 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
             waiting = asyncio.create_task(runner._result(calls[1]))
             await asyncio.sleep(0)
             runner._under_way = 2
-            told.append(runner._doings()["in_flight"])
+            told.append(runner._doings(database_clock.now())["in_flight"])
             runner.stop()
         return await waiting
 

@@ -58,6 +58,17 @@ def is_lost(error: Error) -> bool:
     return code.startswith(("08", "57P")) if code else is_not_now(error)
 
 
+def is_rolled_back(error: Error) -> bool:
+    """Return whether the transaction surely did not happen, since the server itself said so.
+
+    Where the connection was lost, or the server stopped, nobody knows.
+    """
+    if getattr(error.__cause__, "sqlite_errorname", None):
+        return False
+    code = sqlstate(error)
+    return code is not None and not code.startswith(("08", "57P", "40003"))
+
+
 def is_locked(error: BaseException | None) -> bool:
     """Return whether PostgreSQL gave up to wait for a lock of another transaction."""
     return isinstance(error, Error) and sqlstate(error) == LOCK_NOT_AVAILABLE
