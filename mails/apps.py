@@ -14,3 +14,6 @@ class MailsConfig(AppConfig):
     def ready(self) -> None:
         """Limit what Redis can make this process do, whatever it is: server, worker or command."""
         rq_limits.apply()
+        from mails import trial_rules  # noqa: PLC0415 (it needs the models, which are ready now)
+
+        trial_rules.apply()

@@ -1,18 +1,93 @@
-"""A test mail straight through one account: no mail is stored, no breaker asked, nobody else tried."""
+"""A test email straight through one account: no breaker is asked and nobody else tried.
+
+It keeps the rules that every email keeps: pauses, who may send as whom, and waits that a provider asked for. Who sent it
+and what came of it is recorded.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from email.utils import make_msgid
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
 
-from mercury.lib import event_loop
+from mercury.lib import database_clock, event_loop
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
+from providers import history
 from providers.account import AccountConfig
+from providers.models import Account, Breaker
 from providers.outcomes import Accepted, Fault, Outcome, Refused
 from providers.sending import Sender
 
 NOBODY = "somebody@example.com"  # from and to, where a sandbox gets the email and no address was given
+
+
+class NotAllowed(Exception):
+    """The test breaks a rule that every email keeps. The text says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A test that somebody asks for. `person` is None on the command line, which may send as anybody."""
+
+    sender: str
+    recipient: str
+    person: Any
+    only_sandboxes: bool
+
+
+Rule = Callable[[Trial], str]
+rules: list[Rule] = []  # what knows of emails adds its own when the apps are ready; each returns why not, or nothing
+
+
+def run(configs: Sequence[AccountConfig], *, sender: str, recipient: str, by: str, person: Any = None) -> list[Outcome]:
+    """Check the rules, send one email through each account at the same time, and record who did it and what came of each.
+
+    Raises NotAllowed, then nothing was sent.
+    """
+    wanted = Trial(
+        sender=sender,
+        recipient=recipient,
+        person=person,
+        only_sandboxes=all(config.kind == "sandbox" for config in configs),
+    )
+    if faults := [fault for rule in rules if (fault := rule(wanted))]:
+        raise NotAllowed(" ".join(faults))
+    waiting = _waits(configs)
+    called = [config for config in configs if config.name not in waiting]
+    outcomes: dict[str, Outcome] = dict(waiting)
+    try:
+        answers = send_all(called, sender=sender, recipient=recipient) if called else []
+        outcomes |= {config.name: outcome for config, outcome in zip(called, answers, strict=True)}
+    finally:
+        for config in configs:
+            _record(config.name, outcomes.get(config.name), recipient=recipient, by=by)
+    return [outcomes[config.name] for config in configs]
+
+
+def _waits(configs: Sequence[AccountConfig]) -> dict[str, Outcome]:
+    """The accounts whose provider asked for a wait that is not over."""
+    now = database_clock.now()
+    rows = Breaker.objects.filter(account__name__in=[config.name for config in configs], limited_until__gt=now)
+    return {
+        name: Refused(
+            Fault.RATE, "limited", f"Its provider asked for no call before {until:%H:%M:%S} UTC.", asked=False
+        )
+        for name, until in rows.values_list("account__name", "limited_until")
+    }
+
+
+def _record(name: str, outcome: Outcome | None, *, recipient: str, by: str) -> None:
+    came = words(name, outcome) if outcome else "it broke off, and may have been sent."
+    what = f"test email to {recipient}: {came}"
+    account = Account.objects.filter(name=name).first()
+    if account is not None:
+        history.record(account, by=by, what=what, act=Act.TEST)
+    else:  # one that only the terminal knows
+        audit.record(Act.TEST, by=by, kind=history.KIND, name=name, detail=what)
 
 
 def send(config: AccountConfig, *, sender: str, recipient: str) -> Outcome:

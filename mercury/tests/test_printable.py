@@ -30,6 +30,7 @@ _SEEN = (
     "SHORTHAND",
     "TAG",
     "LANGUAGE TAG",
+    "CANCEL TAG",
 )  # letters, notes, flags
 
 

@@ -251,7 +251,7 @@ class AccountAdmin(GuardedAdmin):
         return self._page(request, "admin/confirm.html", context)
 
     def test_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
-        """Send one mail through this account alone, past breaker and limits, and tell what it answered."""
+        """Send one mail through this account alone, past its breaker, and tell what it answered."""
         account, candidate = self._for_change(request, account_id)
         title = f"Send a test mail through {account.name}"
         return self._test(request, [candidate.config], {"title": title, "trail": _trail(account)})
@@ -274,8 +274,7 @@ class AccountAdmin(GuardedAdmin):
         if request.method == "POST" and configs:
             errors = [_not_an_address(address) for address in (sender, recipient) if not _is_address(address)]
             if not errors:
-                outcomes = trial.send_all(configs, sender=sender, recipient=recipient)
-                told = [_told(config.name, outcome) for config, outcome in zip(configs, outcomes, strict=True)]
+                told, errors = _tested(request, configs, sender=sender, recipient=recipient)
         context |= {
             "accounts": [config.name for config in configs],
             "sender": sender,
@@ -384,6 +383,17 @@ def _trail(account: Account) -> list[tuple[str, str]]:
         ("Providers", reverse("admin:providers_account_changelist")),
         (account.name, reverse("admin:providers_account_change", args=[account.pk])),
     ]
+
+
+def _tested(
+    request: HttpRequest, configs: list[AccountConfig], *, sender: str, recipient: str
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Send the tests; what came of each, and what kept them from being sent."""
+    try:
+        outcomes = trial.run(configs, sender=sender, recipient=recipient, by=audit.person(request), person=request.user)
+    except trial.NotAllowed as refused:
+        return [], [str(refused)]
+    return [_told(config.name, outcome) for config, outcome in zip(configs, outcomes, strict=True)], []
 
 
 def _is_address(text: str) -> bool:

@@ -219,7 +219,10 @@ def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         out.say(f"Would send a test email to {recipient} through {name}.")
         out.document({"account": name, "sender": sender, "recipient": recipient})
         return None
-    outcome = trial.send(config, sender=sender, recipient=recipient)
+    try:
+        [outcome] = trial.run([config], sender=sender, recipient=recipient, by=BY)
+    except trial.NotAllowed as refused:
+        raise CommandError(f"Nothing was sent. {refused}") from None
     is_accepted = isinstance(outcome, Accepted)
     out.say(trial.words(name, outcome), tone="ok" if is_accepted else "bad")
     if name in registry.unstored():

@@ -1,0 +1,42 @@
+"""The rules of emails that a test email keeps too; `providers`, which knows nothing of emails, asks them."""
+
+from mails import granting, house, pauses, submission
+from mails.lanes import Lane
+from mails.submission import InvalidSubmission
+from providers import trial
+from providers.trial import Trial
+
+
+def apply() -> None:
+    """Make tests keep the rules. Done once a process."""
+    trial.rules[:] = [refuse_paused, refuse_addresses, refuse_sender]
+
+
+def refuse_paused(wanted: Trial) -> str:
+    """While sending is paused nothing is handed to a provider, and a test is short text."""
+    if hold := house.hold():
+        return f"Sending is paused since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}: release it first."
+    if pause := pauses.standing().get(Lane.TEXT):
+        since = f"{pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
+        return f"Queue {Lane.TEXT} is paused since {since}: resume it first."
+    return ""
+
+
+def refuse_addresses(wanted: Trial) -> str:
+    """The addresses are such as an email may have."""
+    data = {"sender": wanted.sender, "recipient": wanted.recipient, "subject": "Test", "content": "Test"}
+    try:
+        submission.parse(data)
+    except InvalidSubmission as invalid:
+        return " ".join(f"{error.field.capitalize()}: {error.detail}" for error in invalid.errors)
+    return ""
+
+
+def refuse_sender(wanted: Trial) -> str:
+    """A person sends as the addresses that they may use; a sandbox delivers to nobody, so there it does not matter."""
+    if wanted.person is None or wanted.only_sandboxes:
+        return ""
+    sender = submission.address_of(wanted.sender)
+    if granting.uncovered_senders(wanted.person, [sender]):
+        return f"You may not send as {sender}. A superuser allows more: Users in the admin, Sender permissions."
+    return ""
