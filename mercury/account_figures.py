@@ -179,7 +179,7 @@ def _times(mine: ProviderFigures | None) -> Fact:
 def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.datetime) -> Fact:
     limit = f"{account.rate:g} /s" if account.rate else "none"
     if breaker.limited_until and breaker.limited_until > now:
-        return Fact("Limit", limit, f"it said 429 until {breaker.limited_until:%H:%M:%S} UTC")
+        return Fact("Limit", limit, f"it asked to wait until {breaker.limited_until:%H:%M:%S} UTC")
     made = _made(figures)
     if not made:
         return Fact("Limit", limit, "no use of it")

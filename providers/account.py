@@ -10,7 +10,7 @@ class AccountConfig:
     """An account with its secrets in the clear; never log it, never put it into an event.
 
     `options` depend on the kind: `api_key`, `api_url`, `sender_domain` for the HTTP kinds; `host`, `port`,
-    `username`, `password`, `security` for SMTP; `fault` (a sandbox.faults.FaultSetting) for the sandbox.
+    `username`, `password`, `security` for SMTP; `max_connections` for both; `fault` (a sandbox.faults.FaultSetting) for the sandbox.
     """
 
     name: str
@@ -19,3 +19,8 @@ class AccountConfig:
     weight: int = 1  # share of the weighted draw; 0 is never drawn
     rate: float | None = None  # calls a second, None = no limit
     trust_500: bool = False  # True: this provider's 500 is known to mean "not taken"
+
+    @property
+    def max_connections(self) -> int | None:
+        """Return the bound that the operator set on its connections, of all processes together."""
+        return self.options.get("max_connections")

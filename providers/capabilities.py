@@ -40,6 +40,7 @@ class Option:
     secret: bool = False  # never shown again once stored
     default: Any = None
     choices: tuple[str, ...] = ()
+    most: int | None = None  # of a whole number from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Kind:
     cannot: tuple[str, ...]
     regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url
     max_recipients: int | None = None  # of one call
+    most_at_once: int | None = None  # calls of one account at once in one process, where the account does not say
 
     def option(self, name: str) -> Option | None:
         """The option of that name, if this kind has one."""
@@ -62,6 +64,13 @@ class Kind:
 
 
 _API_KEY = Option("api_key", "API key", required=True, secret=True)
+MAX_CONNECTIONS = Option(
+    "max_connections",
+    "Connections at most",
+    "Of all of Mercury's processes together, such as 3 for a mailbox of Exchange 365. Empty: learned from its refusals.",
+    most=10_000,
+)
+_PORT = Option("port", "Port", "Empty: 587 with STARTTLS, 465 with TLS, 25 without.", most=65535)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -76,6 +85,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     Option(
                         "api_url", "API address", "Another one for EU subusers.", default="https://api.sendgrid.com/v3/"
                     ),
+                    MAX_CONNECTIONS,
                 ),
                 backend="providers.payloads.SendGridBackend",
                 can=("keeps the Message-ID", "reports delivery by webhook"),
@@ -97,6 +107,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     _API_KEY,
                     Option("sender_domain", "Sending domain", "Empty: the domain of the sender's address."),
                     Option("api_url", "API address", "Another one for the EU.", default="https://api.mailgun.net/v3"),
+                    MAX_CONNECTIONS,
                 ),
                 backend="providers.payloads.MailgunBackend",
                 can=("keeps the Message-ID", "reports delivery by webhook"),
@@ -114,14 +125,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 transport=Transport.SMTP,
                 options=(
                     Option("host", "Host", required=True),
-                    Option("port", "Port", "Empty: 587 with STARTTLS, 465 with TLS, 25 without."),
+                    _PORT,
                     Option("username", "User name"),
                     Option("password", "Password", secret=True),
                     Option("security", "Security", default="starttls", choices=("starttls", "tls", "none")),
+                    MAX_CONNECTIONS,
                 ),
                 backend="providers.over_smtp.SmtpBackend",
                 can=("keeps the Message-ID", "sends the very bytes that Mercury shows", "answers for each recipient"),
                 cannot=("report delivery by webhook",),
+                most_at_once=32,
             ),
             Kind(
                 key="sandbox",
@@ -173,8 +186,8 @@ def _cleaned_value(option: Option, value: Any) -> Any:
         if option.required:
             raise ValueError("It must be given.")
         return option.default
-    if option.name == "port":
-        return _cleaned_port(value)
+    if option.most is not None:
+        return _cleaned_number(value, option.most)
     if not isinstance(value, str):
         raise ValueError("It must be a text.")
     value = value.strip()
@@ -211,9 +224,9 @@ def _is_ipv6(text: str) -> bool:
         return False
 
 
-def _cleaned_port(value: Any) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", str(value)) or not 0 < int(value) < 65536:
-        raise ValueError("It must be a number from 1 to 65535.")
+def _cleaned_number(value: Any, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", str(value)) or not 0 < int(value) <= most:
+        raise ValueError(f"It must be a number from 1 to {most}.")
     return int(value)
 
 

@@ -25,6 +25,9 @@ FIRST_WAIT = dt.timedelta(seconds=10)  # open for so long before the first probe
 LONGEST_WAIT = dt.timedelta(seconds=30)
 PLACES_AFTER_PROBE = 2  # calls at once after a good probe, doubled with each good group …
 PLACES_FULL = 256  # … until there is no bound any more
+LIMIT_RAISED = dt.timedelta(seconds=1)  # a learned limit of calls at once grows by one after so long …
+LIMIT_KEPT = dt.timedelta(seconds=60)  # … or after so long, once a raised one was refused again
+FULL_FOR = dt.timedelta(seconds=2)  # an account that refuses the only call has others that use it: wait for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Snapshot:
     probe_until: dt.datetime | None = None
     places: int | None = None
     limited_until: dt.datetime | None = None
+    call_limit: int | None = None
+    call_limit_until: dt.datetime | None = None
     next_call_at: dt.datetime | None = None
     last_fault: str = ""
     last_fault_at: dt.datetime | None = None
@@ -67,6 +72,8 @@ class Tally:
     faults: int = 0  # faults of the provider, and unknown outcomes
     last_fault: str = ""
     limited_until: dt.datetime | None = None
+    at_once: int = 0  # calls of the account that were in progress at once
+    at_capacity: bool = False  # it refused to have more of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +94,10 @@ def permission(breaker: Snapshot, now: dt.datetime) -> Permission:
         return Permission(allowed=False, note="breaker forced open", remedy="until somebody sets it back to automatic")
     if breaker.limited_until and breaker.limited_until > now:
         return Permission(
-            allowed=False, note=f"rate limit until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until
+            allowed=False, note=f"asked to wait until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until
         )
     if breaker.mode == BreakerMode.CLOSED:
-        return Permission(allowed=True, note="breaker forced closed")
+        return Permission(allowed=True, note="breaker forced closed", places=breaker.call_limit)
     match breaker.state:
         case BreakerState.OPEN if breaker.open_until and breaker.open_until > now:
             return Permission(
@@ -102,9 +109,19 @@ def permission(breaker: Snapshot, now: dt.datetime) -> Permission:
             )
         case BreakerState.OPEN | BreakerState.HALF_OPEN:
             return Permission(allowed=True, note="breaker half-open, probe free", probe=True, places=1)
-    if breaker.places is not None:
+    return _permission_when_closed(breaker)
+
+
+def _permission_when_closed(breaker: Snapshot) -> Permission:
+    if breaker.places is not None and (breaker.call_limit is None or breaker.places < breaker.call_limit):
         return Permission(allowed=True, note=f"recovering, {breaker.places} calls at once", places=breaker.places)
+    if breaker.call_limit is not None:
+        return Permission(allowed=True, note=_limit_in_words(breaker.call_limit), places=breaker.call_limit)
     return Permission(allowed=True, note="")
+
+
+def _limit_in_words(limit: int) -> str:
+    return f"takes {limit} call{'' if limit == 1 else 's'} at once"
 
 
 def begin_probe(breaker: Snapshot, now: dt.datetime, lease: dt.timedelta) -> Snapshot:
@@ -113,9 +130,10 @@ def begin_probe(breaker: Snapshot, now: dt.datetime, lease: dt.timedelta) -> Sna
 
 
 def observe(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
-    """The breaker after a group of calls. Results of an older epoch are void but for what the provider said of rates."""
+    """Return the breaker after a group of calls. Of results of an older epoch only what they say of limits counts."""
     if tally.limited_until and (breaker.limited_until is None or tally.limited_until > breaker.limited_until):
         breaker = dataclasses.replace(breaker, limited_until=tally.limited_until)
+    breaker = _limit(breaker, tally, now)
     if tally.faults:
         breaker = dataclasses.replace(breaker, last_fault=tally.last_fault[:200], last_fault_at=now)
     if tally.epoch != breaker.epoch or breaker.mode != BreakerMode.AUTO:
@@ -127,9 +145,30 @@ def observe(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
             return _close(breaker)
         case BreakerState.HALF_OPEN:  # the call was not made: whoever asks next has the probe
             return dataclasses.replace(breaker, probe_until=None)
+        case BreakerState.CLOSED if tally.limited_until:  # when the wait is over, not all may come at once
+            return dataclasses.replace(_count(breaker, tally, now), places=PLACES_AFTER_PROBE)
         case BreakerState.CLOSED:
             return _count(breaker, tally, now)
     return breaker
+
+
+def _limit(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
+    """Learn how many calls at once the account takes: as many as it had when it refused one more, and try one more later."""
+    limit, until = breaker.call_limit, breaker.call_limit_until
+    if tally.at_capacity:
+        wait = now + FULL_FOR if not tally.at_once else None
+        if wait and (breaker.limited_until is None or breaker.limited_until < wait):
+            breaker = dataclasses.replace(breaker, limited_until=wait)
+        if limit is None or until is None:
+            return dataclasses.replace(breaker, call_limit=max(1, tally.at_once), call_limit_until=now + LIMIT_RAISED)
+        if until > now:  # more refusals of the same burst
+            return dataclasses.replace(breaker, call_limit=max(1, min(limit, tally.at_once)))
+        return dataclasses.replace(breaker, call_limit=max(1, limit - 1), call_limit_until=now + LIMIT_KEPT)
+    if limit is None or not tally.answered or tally.at_once < limit or (until is not None and until > now):
+        return breaker
+    if limit + 1 >= PLACES_FULL:
+        return dataclasses.replace(breaker, call_limit=None, call_limit_until=None)
+    return dataclasses.replace(breaker, call_limit=limit + 1, call_limit_until=now + LIMIT_RAISED)
 
 
 def _count(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
@@ -205,6 +244,8 @@ def describe(breaker: Snapshot, now: dt.datetime) -> str:
         return "one probe under way" if under_way else "probe with the next mail"
     if breaker.places is not None:
         return f"recovering, {breaker.places} calls at once"
+    if breaker.call_limit is not None and not breaker.window_faults:
+        return _limit_in_words(breaker.call_limit)
     if breaker.window_faults and breaker.window_started_at and now - breaker.window_started_at <= WINDOW:
         faults = f"{breaker.window_faults} fault{'s' if breaker.window_faults > 1 else ''}"
         return f"{faults} {f'in {breaker.window_calls} calls' if breaker.window_faults >= FAULT_LIMIT else f'of {FAULT_LIMIT}'}"
@@ -250,7 +291,9 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
 
     def forced(breaker: Snapshot) -> Snapshot:
         fresh = _close(breaker)
-        return dataclasses.replace(fresh, mode=mode, trips=0, places=None, limited_until=None)
+        return dataclasses.replace(
+            fresh, mode=mode, trips=0, places=None, limited_until=None, call_limit=None, call_limit_until=None
+        )
 
     with transaction.atomic():
         change(account.pk, forced, by=by, with_history=False)

@@ -70,7 +70,11 @@ class Breaker(models.Model):
     open_until = models.DateTimeField(null=True)
     probe_until = models.DateTimeField(null=True, help_text="Lease of the one probe under way.")
     places = models.PositiveIntegerField(null=True, help_text="Calls at once while recovering; null = no bound.")
-    limited_until = models.DateTimeField(null=True, help_text="The provider said 429 until then.")
+    limited_until = models.DateTimeField(null=True, help_text="The provider asked to wait until then.")
+    call_limit = models.PositiveIntegerField(
+        null=True, help_text="Calls at once of one process, learned from refusals; null = no refusal yet."
+    )
+    call_limit_until = models.DateTimeField(null=True, help_text="The learned limit is not raised before.")
     next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next call is free (GCRA).")
     last_fault = models.CharField(max_length=200, blank=True)
     last_fault_at = models.DateTimeField(null=True)

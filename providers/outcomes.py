@@ -48,6 +48,7 @@ class Refused:
     refused: tuple[RecipientRefusal, ...] = field(default=())  # where each recipient got an answer of its own
     asked: bool = True  # False: it never came to a call, so it says nothing of the provider's health
     at_capacity: bool = False  # the account takes no more calls at once; nothing else is wrong
+    calls_at_once: int = 0  # with at_capacity: the connections that it had taken by then, 0 where that is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from yarl import URL
 
 from providers import classify, destinations
 from providers.account import AccountConfig
-from providers.capabilities import KINDS
+from providers.capabilities import KINDS, MAX_CONNECTIONS
 from providers.outcomes import Accepted, Fault, Outcome, Unknown
 
 MAX_ANSWER = 64 * 1024  # bytes
@@ -80,7 +80,8 @@ class HttpChannel:
 
     def __init__(self, account: AccountConfig, *, session: aiohttp.ClientSession) -> None:
         kind = KINDS[account.kind]
-        self._backend = import_string(kind.backend)(**account.options)
+        options = {name: value for name, value in account.options.items() if name != MAX_CONNECTIONS.name}
+        self._backend = import_string(kind.backend)(**options)
         self._trust_500 = account.trust_500
         self._session = session
         self._clean = classify.cleaner(_secrets(account, [o.name for o in kind.options if o.secret]))

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,7 @@ class SmtpChannel:
         self._clean = classify.cleaner(secrets)
         self._new = partial(SmtpBackend, account, connect_timeout=connect_timeout, clean=self._clean)
         self._idle: deque[SmtpBackend] = deque()
+        self._backends: set[SmtpBackend] = set()  # those in use and those kept
 
     async def send(self, message: EmailMessage) -> Outcome:
         """Hand the mail over once. Ends within the call's time, also when the thread hangs in it."""
@@ -111,20 +112,30 @@ class SmtpChannel:
             words = self._clean(f"The mail cannot be written: {error}")
             return classify.never_called(Fault.MESSAGE, "unsupported", words)
         backend = self._take()
+        self._backends.add(backend)
         try:
             outcome = backend.deliver(envelope, call)
         except Exception as error:
             backend.drop()
+            self._backends.discard(backend)
             if call.past_dot:
                 raise
             words = f"Mercury failed before it handed the email over: {type(error).__name__}."
             return classify.never_called(Fault.LOCAL, "internal-error", words)
+        if isinstance(outcome, Refused) and outcome.at_capacity:
+            outcome = replace(outcome, calls_at_once=self._connected())
+        if backend.connection is None:
+            self._backends.discard(backend)
         if self._closed:
             backend.drop()
         elif backend.connection is not None:
             backend.idle_since = time.monotonic()
             self._idle.append(backend)
         return outcome
+
+    def _connected(self) -> int:
+        """Return how many connections the server has taken, those in use and those kept."""
+        return sum(backend.connection is not None for backend in list(self._backends))
 
     def _take(self) -> "SmtpBackend":
         """The connection that was used last, so that surplus ones grow old and go."""
@@ -136,6 +147,7 @@ class SmtpChannel:
             if time.monotonic() - backend.idle_since < IDLE:
                 return backend
             backend.drop()
+            self._backends.discard(backend)
         return self._new()
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from providers import circuit_breaker
+from providers.account import AccountConfig
+from providers.capabilities import KINDS
 from providers.registry import Candidate
 
 
@@ -98,16 +100,17 @@ def choose(
     places: int | None = None,
     permits: Mapping[str, int],
     probes: bool = True,
+    processes: int = 1,
 ) -> Choice:
     """Choose an account by a weighted draw among those that may be called now.
 
     `draw`: in [0, 1). `in_flight`: calls under way, by account. `places`: at most so many of them for one account.
     `permits`: calls that a rate limit grants now, by account; an account that is missing there has no limit.
-    `probes`: whether this email may be a breaker's one probe.
+    `probes`: whether this email may be a breaker's one probe. `processes`: how many share an account's connections.
     """
     considered, eligible = [], []
     for candidate in candidates:
-        permission, verdict = _weigh(candidate, now, tried, bounds, in_flight, places, permits)
+        permission, verdict = _weigh(candidate, now, tried, bounds, in_flight, places, permits, processes)
         if verdict.eligible and permission.probe and not probes:
             note = "its probe is kept for an email that was not refused because of one mailbox"
             verdict = replace(verdict, eligible=False, note=note, until=now + PROBE_KEPT)
@@ -131,9 +134,10 @@ def only_probes(
     in_flight: Mapping[str, int],
     places: int | None,
     permits: Mapping[str, int],
+    processes: int = 1,
 ) -> bool:
     """Return True if some account may be called now, and each of them for a breaker's probe alone."""
-    weighed = (_weigh(candidate, now, (), NO_BOUNDS, in_flight, places, permits) for candidate in candidates)
+    weighed = (_weigh(candidate, now, (), NO_BOUNDS, in_flight, places, permits, processes) for candidate in candidates)
     eligible = [permission for permission, verdict in weighed if verdict.eligible]
     return bool(eligible) and all(permission.probe for permission in eligible)
 
@@ -145,18 +149,28 @@ def capacity(
     in_flight: Mapping[str, int],
     places: int | None,
     permits: Mapping[str, int],
+    processes: int = 1,
 ) -> int:
     """How many mails could be handed to accounts right now; nobody claims more than this."""
     total = 0
     for candidate in candidates:
-        permission, verdict = _weigh(candidate, now, (), NO_BOUNDS, in_flight, places, permits)
+        permission, verdict = _weigh(candidate, now, (), NO_BOUNDS, in_flight, places, permits, processes)
         if not verdict.eligible:
             continue
         name = candidate.config.name
-        bounds = [bound for bound in (places, permission.places) if bound is not None]
+        connections = connections_of(candidate.config, processes)
+        bounds = [bound for bound in (places, permission.places, connections) if bound is not None]
         room = min(bounds) - in_flight.get(name, 0) if bounds else 1_000_000
         total += min(room, permits.get(name, room))
     return total
+
+
+def connections_of(config: AccountConfig, processes: int) -> int | None:
+    """Return how many connections one of so many processes may have to the account, None for no bound."""
+    if config.max_connections is not None:
+        return max(1, config.max_connections // max(1, processes))
+    kind = KINDS.get(config.kind)
+    return kind.most_at_once if kind else None
 
 
 def _weigh(
@@ -167,33 +181,50 @@ def _weigh(
     in_flight: Mapping[str, int],
     places: int | None,
     permits: Mapping[str, int],
+    processes: int,
 ) -> tuple[circuit_breaker.Permission, Considered]:
-    name, weight = candidate.config.name, candidate.config.weight
+    config = candidate.config
     permission = circuit_breaker.permission(candidate.breaker, now)
-    bar = bounds.bar(name)
+    bar = bounds.bar(config.name)
 
-    def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None, remedy: str = "") -> Considered:
-        return Considered(name, weight, eligible, note, until, tried=bool(bar) or name in tried, remedy=remedy)
+    def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Considered:
+        tried_before = bool(bar) or config.name in tried
+        return Considered(config.name, config.weight, eligible, note, until, tried=tried_before)
 
-    busy = in_flight.get(name, 0)
-    soon = now + dt.timedelta(seconds=1)
-    if not candidate.enabled:
-        return permission, verdict("disabled", remedy="until somebody enables it")
-    if not candidate.configured:
-        return permission, verdict("not in this process's environment", remedy="until its options are set")
-    if bar or name in tried:
-        return permission, verdict(bar or "already tried in this round")
-    if weight == 0:
-        return permission, verdict("weight 0", remedy="until it has a weight")
+    never = _why_never(candidate, bar, tried)
+    if never:
+        return permission, verdict(never)
     if not permission.allowed:
-        return permission, verdict(permission.note, until=permission.until, remedy=permission.remedy)
-    if permission.places is not None and busy >= permission.places:
-        return permission, verdict(f"{permission.note}; all in use", until=soon)
-    if places is not None and busy >= places:
-        return permission, verdict(f"all {places} places in use", until=soon)
-    if permits.get(name, 1) < 1:
-        return permission, verdict(f"rate limit {candidate.config.rate:g}/s reached", until=soon)
+        return permission, verdict(permission.note, until=permission.until)
+    full = _why_full(config, permission, in_flight.get(config.name, 0), places, processes)
+    if not full and permits.get(config.name, 1) < 1:
+        full = f"rate limit {config.rate:g}/s reached"
+    if full:
+        return permission, verdict(full, until=now + dt.timedelta(seconds=1))
     return permission, verdict(permission.note, eligible=True)
+
+
+def _why_never(candidate: Candidate, bar: str, tried: Container[str]) -> str:
+    """Return why no waiting helps; empty if nothing speaks against the account."""
+    if not candidate.enabled:
+        return "disabled"
+    if not candidate.configured:
+        return "not in this process's environment"
+    if bar or candidate.config.name in tried:
+        return bar or "already tried in this round"
+    return "weight 0" if candidate.config.weight == 0 else ""
+
+
+def _why_full(
+    config: AccountConfig, permission: circuit_breaker.Permission, busy: int, places: int | None, processes: int
+) -> str:
+    """Return which bound on its calls at once the account has reached; empty for none."""
+    connections = connections_of(config, processes)
+    if permission.places is not None and busy >= permission.places:
+        return f"{permission.note}; all in use"
+    if connections is not None and busy >= connections:
+        return f"all {connections} connections in use"
+    return f"all {places} places in use" if places is not None and busy >= places else ""
 
 
 def _drawn(

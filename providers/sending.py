@@ -46,12 +46,12 @@ class Sender:
         self._final_reply = deadline if final_reply is None else final_reply
         self._latest = float("inf")
         self._connect_timeout = connect_timeout
-        self._threads = max(1, min(places, MAX_THREADS))
+        self._places = max(1, places)
         self._channels: dict[str, tuple[AccountConfig, Channel]] = {}
         self._smtp: WeakSet[SmtpChannel] = WeakSet()  # also those that were replaced, while calls of theirs go on
 
     async def __aenter__(self) -> "Sender":
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="sending")
+        self._pool = ThreadPoolExecutor(min(self._places, MAX_THREADS), thread_name_prefix="sandbox")
         self._session: aiohttp.ClientSession = over_http.session(
             deadline=self._deadline, connect_timeout=self._connect_timeout
         )
@@ -112,7 +112,7 @@ class Sender:
             case Transport.SMTP:
                 channel = SmtpChannel(
                     account,
-                    threads=self._threads,
+                    threads=min(self._places, max(MAX_THREADS, account.max_connections or 0)),
                     deadline=self._deadline,
                     final_reply=self._final_reply,
                     connect_timeout=self._connect_timeout,

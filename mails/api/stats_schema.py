@@ -154,7 +154,7 @@ ACCOUNT = dataclass_component(
         "mode": "Who decides about the breaker.",
         "words": "The same in words.",
         "open_until": "When the next probe comes.",
-        "limited_until": "The provider said 429 until then.",
+        "limited_until": "The provider asked to wait until then.",
         "last_fault": "Its last fault, in words.",
         "last_fault_at": "When that was.",
         "told": "How a sandbox is told to misbehave now, such as `refuse=503`; empty if it is not.",

@@ -18,12 +18,14 @@ import structlog
 from django.db import transaction
 
 from mails.dispatch import policy
+from mails.dispatch.claim import SILENCE
 from mails.dispatch.steps import Call, Result
+from mails.models import Worker
 from mails.states import Actor
 from providers import circuit_breaker, limits, registry, routing
 from providers.circuit_breaker import Snapshot, Tally
 from providers.models import Breaker
-from providers.outcomes import Accepted, Fault, Refused
+from providers.outcomes import Accepted, Fault, Outcome, Refused
 from providers.registry import Candidate
 from providers.routing import NO_BOUNDS, Bounds, Choice
 
@@ -48,6 +50,7 @@ class Board:
         self._under_way: dict[uuid.UUID, str] = {}  # attempt -> account
         self._in_flight: Counter[str] = Counter()
         self._granted: dict[str, int] = {}
+        self._processes = 1  # that share the connections of an account
 
     @contextmanager
     def turn(self, now: dt.datetime) -> Iterator["Turn"]:
@@ -71,6 +74,8 @@ class Board:
     def _refresh(self, now: dt.datetime) -> None:
         if time.monotonic() - self._read_at > FRESH:
             self.candidates = registry.candidates()
+            if any(candidate.config.max_connections for candidate in self.candidates):
+                self._processes = max(1, Worker.objects.filter(seen_at__gte=now - SILENCE).count())
             self._read_at = time.monotonic()
         for candidate in self.candidates:
             if candidate.config.rate:
@@ -83,7 +88,12 @@ class Board:
         with self.lock:
             self._refresh(now)
             return routing.capacity(
-                self.candidates, now=now, in_flight=self._in_flight, places=self._share(), permits=self._granted
+                self.candidates,
+                now=now,
+                in_flight=self._in_flight,
+                places=self._share(),
+                permits=self._granted,
+                processes=self._processes,
             )
 
     def only_probes(self, now: dt.datetime) -> bool:
@@ -91,7 +101,12 @@ class Board:
         with self.lock:
             self._refresh(now)
             return routing.only_probes(
-                self.candidates, now=now, in_flight=self._in_flight, places=self._share(), permits=self._granted
+                self.candidates,
+                now=now,
+                in_flight=self._in_flight,
+                places=self._share(),
+                permits=self._granted,
+                processes=self._processes,
             )
 
     def next_chance(self, now: dt.datetime) -> float:
@@ -130,7 +145,7 @@ class Board:
             known = {candidate.config.name: candidate for candidate in self.candidates}
             for (name, epoch), group in groups.items():
                 if (candidate := known.get(name)) is not None:
-                    self._observe(candidate, _tally(group, epoch, now), now)
+                    self._observe(candidate, _tally(group, epoch, now, in_flight=self._in_flight[name]), now)
 
     def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
         def after(breaker: Snapshot) -> Snapshot:
@@ -172,6 +187,7 @@ class Board:
             places=self._share() if first else None,
             permits=self._granted,
             probes=probes,
+            processes=self._processes,
         )
 
     def note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
@@ -242,14 +258,12 @@ class Turn:
             self._board.lock.release()
 
 
-def _tally(results: Sequence[Result], epoch: int, now: dt.datetime) -> Tally:
+def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Tally:
     results = [one for one in results if not _says_nothing(one)]
     faults = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
-    waits = [
-        one.outcome.retry_after
-        for one in results
-        if isinstance(one.outcome, Refused) and one.outcome.retry_after is not None
-    ]
+    waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
+    full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
+    taken = max((outcome.calls_at_once for outcome in full), default=0)
     last = faults[-1] if faults else None
     return Tally(
         epoch=epoch,
@@ -257,7 +271,17 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime) -> Tally:
         faults=len(faults),
         last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
+        at_once=(taken or in_flight) if full else in_flight + len(results),
+        at_capacity=bool(full),
     )
+
+
+def _wait_of_account(outcome: Outcome) -> float | None:
+    """Return the seconds that the account shall rest: what was said of one mailbox or one message does not count."""
+    match outcome:
+        case Accepted() | Refused(fault=Fault.RECIPIENT | Fault.MESSAGE):
+            return None
+    return outcome.retry_after
 
 
 def _says_nothing(result: Result) -> bool:

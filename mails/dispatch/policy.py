@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from mails.states import LAST_CHANCE, Policy
-from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
+from providers.outcomes import Accepted, Fault, Outcome, RecipientRefusal, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
 TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RECIPIENT, Fault.RATE, Fault.PROVIDER, Fault.LOCAL})
@@ -33,13 +33,20 @@ class GoOn:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """Some recipients were too many for this call: they go into a further one, for which this account is not out."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """It may have been sent and must not be sent twice: wait for evidence."""
 
     reason: str
 
 
-NextStep = Done | GoOn | Hold
+NextStep = Done | GoOn | Again | Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +76,31 @@ def next_step(outcome: Outcome, policy: Policy, *, doubtful: bool) -> NextStep:
     """
     match outcome:
         case Accepted(refused=refused):
-            open_still = [one for one in refused if not one.permanent]
-            if open_still:
-                return GoOn(Fault.PROVIDER, f"{len(open_still)} recipients to be tried again: {open_still[0].reason}")
-            return Done()
+            return _after_some_were_refused([one for one in refused if not one.permanent])
         case Refused(fault=fault, reason=reason):
             return GoOn(fault, reason)
         case Unknown(reason=reason):
             return Hold(reason) if may_not_be_repeated(policy, doubtful=doubtful) else GoOn(Fault.PROVIDER, reason)
         case never:
             assert_never(never)
+
+
+def _after_some_were_refused(refused: Sequence[RecipientRefusal]) -> NextStep:
+    """Return what to do for recipients that are still open, of an email that others were accepted for.
+
+    A further call ends, too: each is made only because some recipients were accepted in the one before.
+    """
+    if not refused:
+        return Done()
+    several = "1 recipient" if len(refused) == 1 else f"{len(refused)} recipients"
+    if any(one.next_call for one in refused):
+        return Again(f"{several} left for a further call: {refused[0].reason}")
+    return GoOn(fault_of(refused), f"{several} to be tried again: {refused[0].reason}")
+
+
+def fault_of(refused: Sequence[RecipientRefusal]) -> Fault:
+    """Return whose fault it is that these recipients were refused for now: one mailbox's, unless one reply says more."""
+    return next((one.fault for one in refused if one.fault != Fault.RECIPIENT), Fault.RECIPIENT)
 
 
 def when_no_account_is_left(
@@ -90,12 +112,14 @@ def when_no_account_is_left(
     backoff: Sequence[dt.timedelta],
     account_free_in: float | None,
     jitter: float,
+    asked_wait: float = 0.0,
 ) -> Wait | Discard:
     """Return what follows when no account can be asked now: only the message's own fault ends an email before its time.
 
     `faults`: kinds of fault seen in this round; the mildest decides. `attempts`: calls so far. `time_left`: seconds
     until the email expires. `account_free_in`: seconds until an account that has not been asked in this round may take
-    email again, None if there is none. `jitter`: drawn from [-1, 1].
+    email again, None if there is none. `jitter`: drawn from [-1, 1]. `asked_wait`: seconds that the last answer asked
+    this email to wait, as greylisting does.
     """
     transient = any(fault in TRANSIENT for fault in faults)
     if account_free_in is not None and not transient:
@@ -108,7 +132,7 @@ def when_no_account_is_left(
     wait = backoff[0 if postponed else min(round_number, len(backoff)) - 1].total_seconds()
     if attempts >= MANY_ATTEMPTS:
         wait = max(wait, RARELY)
-    wait = _before_the_end(wait * (1 + JITTER * jitter), time_left)
+    wait = _before_the_end(max(wait * (1 + JITTER * jitter), asked_wait), time_left)
     return Wait(wait, new_round=not postponed, afresh=True)
 
 

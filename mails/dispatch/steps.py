@@ -84,6 +84,7 @@ class Draft:
     closed: AttemptClosed | None = None
     recipients: tuple[RecipientSettled, ...] = ()
     exception: str = ""  # why the last account did not take it
+    asked_wait: float = 0.0  # seconds that the last answer asked this email to wait
     in_company: bool = False  # handed over beside others that workers died with: one more death accuses none of them
 
     def finish(self, after: MailState, *events: EventDraft, opened: AttemptOpened | None = None) -> Step:
@@ -135,6 +136,9 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
         return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
     if _was_kept_from(result.outcome):
         return put_off(replace(draft, exception=result.outcome.reason), result.put_off, now_ns=now_ns)
+    if isinstance(result.outcome, Refused) and result.outcome.at_capacity:
+        # The account was not asked about this email. It goes to any account as soon as one has room.
+        return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
     before = result.call.mail.state
     match policy.next_step(result.outcome, draft.mail.policy, doubtful=before.doubtful):
         case policy.Done():
@@ -144,15 +148,24 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
             blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
             after = at_rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
             return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
+        case policy.Again(reason):
+            return replace(draft, exception=reason)
         case policy.GoOn(fault, reason):
             state = draft.state._replace(
                 tried=(*draft.state.tried, result.call.account.name),
                 faults=tuple(sorted({*draft.state.faults, fault})),
                 fault=fault,
             )
-            return replace(draft, state=state, exception=reason)
+            return replace(draft, state=state, exception=reason, asked_wait=_asked_wait(result.outcome))
         case never:
             assert_never(never)
+
+
+def _asked_wait(outcome: Outcome) -> float:
+    """Return the seconds that the answer asked this email to wait. What it asked of the account, the account board keeps."""
+    if isinstance(outcome, Refused) and outcome.fault is Fault.RECIPIENT:
+        return outcome.retry_after or 0.0
+    return 0.0
 
 
 def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
@@ -221,6 +234,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
         backoff=terms.backoff,
         account_free_in=(free_at - now).total_seconds() if free_at else None,
         jitter=jitter,
+        asked_wait=draft.asked_wait,
     )
     match follows:
         case policy.Discard(info):
@@ -364,7 +378,7 @@ def _closed(result: Result, now_ns: int) -> Draft:
             events = (EventDraft(EventName.UNKNOWN, result.actor, now_ns, blob),)
         case Accepted(refused=refused) if any(not one.permanent for one in refused):
             blob = _failure(result, closed) | {
-                "fault": "provider",
+                "fault": policy.fault_of([one for one in refused if not one.permanent]),
                 "reason": "taken for some recipients; the others are tried again",
                 "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
             }

@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from mails.dispatch.policy import (
+    Again,
     Discard,
     Done,
     GoOn,
@@ -42,6 +43,30 @@ def test_after_a_call(outcome, policy, doubtful, step):
 
 
 DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("refused", "step"),
+    [
+        ([("450", Fault.RECIPIENT, False)], GoOn(Fault.RECIPIENT, "1 recipient to be tried again: 450")),
+        (
+            [("450", Fault.RECIPIENT, False), ("554", Fault.ACCOUNT, False)],
+            GoOn(Fault.ACCOUNT, "2 recipients to be tried again: 450"),
+        ),
+        ([("452", Fault.RECIPIENT, True)], Again("1 recipient left for a further call: 452")),
+        (
+            [("450", Fault.RECIPIENT, False), ("452", Fault.RECIPIENT, True)],
+            Again("2 recipients left for a further call: 450"),
+        ),
+    ],
+)
+def test_after_a_call_that_some_recipients_are_left_from(refused, step):
+    left_over = tuple(
+        RecipientRefusal(f"{number}@b.co", reason, permanent=False, fault=fault, next_call=next_call)
+        for number, (reason, fault, next_call) in enumerate(refused)
+    )
+
+    assert next_step(Accepted("1", 250, left_over), TWICE, doubtful=False) == step
 
 
 def left(faults, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_left=3 * DAY):

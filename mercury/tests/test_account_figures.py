@@ -102,7 +102,7 @@ def test_a_limit_tells_when_it_said_429(olympus):
 
     found = facts(olympus)
 
-    assert found["Limit"] == ("100 /s", "it said 429 until 12:04:20 UTC")
+    assert found["Limit"] == ("100 /s", "it asked to wait until 12:04:20 UTC")
     assert found["In flight"] == ("0", "recovering, 4 at once")
 
 

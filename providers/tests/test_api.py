@@ -46,7 +46,11 @@ def test_an_account_is_registered_and_never_shows_its_secret(operator):
     assert answer.status_code == 201, answer.json()
     body = answer.json()
     assert answer["Location"] == body["url"] == f"http://testserver{URL}{body['id']}"
-    assert body["options"] == {"api_key": "set, ends …4fA", "api_url": "https://api.sendgrid.com/v3/"}
+    assert body["options"] == {
+        "api_key": "set, ends …4fA",
+        "api_url": "https://api.sendgrid.com/v3/",
+        "max_connections": "",
+    }
     assert (body["weight"], body["rate"], body["enabled"], body["in_use"]) == (2, 14, True, True)
     assert body["breaker"] == {"mode": "auto", "state": "closed", "says": "no faults"}
     for text in (answer.content, operator.get(body["url"]).content, operator.get(f"{URL}?expand=true").content):
@@ -144,7 +148,11 @@ def test_what_is_left_out_stays(operator, olympus):
     assert answer.status_code == 200, answer.json()
     (candidate,) = registry.candidates()
     assert (candidate.config.weight, candidate.config.rate) == (0, None)
-    assert candidate.config.options == {"api_key": KEY, "api_url": "https://api.eu.sendgrid.com/v3/"}
+    assert candidate.config.options == {
+        "api_key": KEY,
+        "api_url": "https://api.eu.sendgrid.com/v3/",
+        "max_connections": None,
+    }
 
 
 def test_an_account_keeps_its_name_and_kind(operator, olympus):

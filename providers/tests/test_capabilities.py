@@ -26,6 +26,7 @@ def test_defaults_are_filled_in():
     assert capabilities.cleaned("sendgrid", {"api_key": " SG.key "}) == {
         "api_key": "SG.key",
         "api_url": "https://api.sendgrid.com/v3/",
+        "max_connections": None,
     }
 
 
@@ -62,6 +63,9 @@ def test_defaults_are_filled_in():
         ("smtp", {"host": "..x"}, "host"),
         ("smtp", {"host": "mail.olimpus.com", "port": 0}, "port"),
         ("smtp", {"host": "mail.olimpus.com", "port": True}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "max_connections": 0}, "max_connections"),
+        ("smtp", {"host": "mail.olimpus.com", "max_connections": "many"}, "max_connections"),
+        ("sendgrid", {"api_key": "key", "max_connections": 10_001}, "max_connections"),
         ("smtp", {"host": "mail.olimpus.com", "port": "٣"}, "port"),
         ("smtp", {"host": "mail.olimpus.com", "security": "hope"}, "security"),
         ("smtp", {"host": "mail.olimpus.com", "username": "zeus"}, "password"),

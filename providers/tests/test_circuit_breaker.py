@@ -181,3 +181,67 @@ def test_forcing_writes_who_and_why():
 def test_forcing_an_account_that_is_not_there_says_so():
     with pytest.raises(Account.DoesNotExist):
         circuit_breaker.force("tartarus", BreakerMode.OPEN, by="hermes")
+
+
+def full(at_once, *, epoch=0):
+    """A group of calls, one of which was refused because the account had so many already."""
+    return Tally(epoch=epoch, answered=1, at_once=at_once, at_capacity=True)
+
+
+def after(breaker, tally, seconds=0.0):
+    return observe(breaker, tally, NOW + dt.timedelta(seconds=seconds))
+
+
+def test_a_refusal_of_one_more_call_teaches_how_many_the_account_takes():
+    learned = after(CLOSED, full(3))
+
+    assert (learned.state, learned.window_faults, learned.limited_until) == (BreakerState.CLOSED, 0, None)
+    assert permission(learned, NOW).places == 3
+    assert circuit_breaker.describe(learned, NOW) == "takes 3 calls at once"
+
+
+def test_more_refusals_of_one_burst_only_lower_the_limit():
+    learned = after(after(after(CLOSED, full(20)), full(3), 0.1), full(9), 0.2)
+
+    assert learned.call_limit == 3
+
+
+def test_a_limit_grows_by_one_a_second_while_it_is_used_up():
+    learned = after(CLOSED, full(2))
+
+    assert after(learned, Tally(epoch=0, answered=2, at_once=2), 0.5).call_limit == 2
+    assert after(learned, Tally(epoch=0, answered=1, at_once=1), 1).call_limit == 2
+    assert after(learned, Tally(epoch=0, answered=2, at_once=2), 1).call_limit == 3
+
+
+def test_a_limit_that_was_raised_too_far_is_kept_for_a_minute():
+    grown = after(after(CLOSED, full(3)), Tally(epoch=0, answered=3, at_once=3), 1)
+
+    lowered = after(grown, full(3), 2.5)
+
+    assert (grown.call_limit, lowered.call_limit) == (4, 3)
+    assert after(lowered, Tally(epoch=0, answered=3, at_once=3), 60).call_limit == 3
+    assert after(lowered, Tally(epoch=0, answered=3, at_once=3), 62.5).call_limit == 4
+
+
+def test_an_account_that_others_use_up_rests_for_a_moment():
+    rests = after(CLOSED, full(0))
+
+    assert rests.call_limit == 1
+    assert not permission(rests, NOW).allowed
+    assert permission(rests, NOW + circuit_breaker.FULL_FOR).allowed
+
+
+def test_a_limit_is_forgotten_once_it_is_as_high_as_any():
+    high = replace(CLOSED, call_limit=circuit_breaker.PLACES_FULL - 1, call_limit_until=NOW)
+
+    assert after(high, Tally(epoch=0, answered=1, at_once=255)).call_limit is None
+
+
+def test_after_a_wait_that_was_asked_for_the_account_opens_little_by_little():
+    until = NOW + dt.timedelta(seconds=30)
+    limited = observe(CLOSED, Tally(epoch=0, answered=1, limited_until=until), NOW)
+
+    assert permission(limited, until).places == circuit_breaker.PLACES_AFTER_PROBE
+    wider = observe(limited, Tally(epoch=0, answered=2), until)
+    assert permission(wider, until).places == 2 * circuit_breaker.PLACES_AFTER_PROBE

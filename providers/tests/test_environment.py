@@ -25,7 +25,11 @@ def test_a_sendgrid_url():
         14,
         True,
     )
-    assert config.options == {"api_key": "SG.a/b", "api_url": "https://api.eu.sendgrid.com/v3/"}
+    assert config.options == {
+        "api_key": "SG.a/b",
+        "api_url": "https://api.eu.sendgrid.com/v3/",
+        "max_connections": None,
+    }
 
 
 def test_a_mailgun_url_names_the_sending_domain():
@@ -36,6 +40,7 @@ def test_a_mailgun_url_names_the_sending_domain():
         "api_key": "KEY",
         "sender_domain": "mg.olimpus.com",
         "api_url": "https://api.eu.mailgun.net/v3",
+        "max_connections": None,
     }
 
 
@@ -60,7 +65,12 @@ def test_an_smtp_url(url, port, security):
         "username": "zeus",
         "password": "pa@ss",
         "security": security,
+        "max_connections": None,
     }
+
+
+def test_a_url_may_bound_the_connections():
+    assert _only(PROVIDER_HADES="smtp://mail.olimpus.com?max_connections=3").options["max_connections"] == 3
 
 
 @pytest.mark.parametrize("url", ["sandbox:", "sandbox://"])

@@ -159,7 +159,7 @@ def test_options_are_encrypted_and_shown_without_the_secret():
 
     assert KEY not in account.secret_options
     shown = {option.name: option.value for option in registry.shown_options(account)}
-    assert shown == {"api_key": "set, ends …4fA", "api_url": "https://api.sendgrid.com/v3/"}
+    assert shown == {"api_key": "set, ends …4fA", "api_url": "https://api.sendgrid.com/v3/", "max_connections": ""}
 
 
 def test_a_short_secret_shows_nothing_of_itself():
@@ -372,7 +372,11 @@ def test_a_stored_key_may_move_among_the_regions_of_its_provider():
     registry.update(account, options={"api_url": "https://api.eu.sendgrid.com/v3/"}, by="zeus")
     registry.update(account, options={"api_url": ""}, by="zeus")
 
-    assert registry.options_of(account) == {"api_key": KEY, "api_url": "https://api.sendgrid.com/v3/"}
+    assert registry.options_of(account) == {
+        "api_key": KEY,
+        "api_url": "https://api.sendgrid.com/v3/",
+        "max_connections": None,
+    }
 
 
 def test_a_plain_address_may_be_allowed(settings):

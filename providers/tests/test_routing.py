@@ -70,7 +70,7 @@ OPEN = {"state": BreakerState.OPEN, "open_until": NOW + dt.timedelta(seconds=26)
         (account("hades", weight=0), "weight 0"),
         (account("hades", **OPEN), "breaker open until 03:00:26"),
         (account("hades", mode=BreakerMode.OPEN), "breaker forced open"),
-        (account("hades", limited_until=NOW + dt.timedelta(seconds=9)), "rate limit until 03:00:09"),
+        (account("hades", limited_until=NOW + dt.timedelta(seconds=9)), "asked to wait until 03:00:09"),
     ],
 )
 def test_who_is_left_out_and_why(left_out, reason):
@@ -154,3 +154,31 @@ def test_capacity_is_what_could_be_handed_over_now(accounts, capacity):
     found = routing.capacity(accounts, now=NOW, in_flight={}, places=4, permits={})
 
     assert found == capacity
+
+
+def smtp(name, *, max_connections=None, **breaker):
+    config = AccountConfig(name, "smtp", {"max_connections": max_connections})
+    return Candidate(hash(name), config, enabled=True, configured=True, breaker=Snapshot(account_id=1, **breaker))
+
+
+@pytest.mark.parametrize(
+    ("max_connections", "processes", "room"),
+    [(3, 1, 3), (3, 2, 1), (3, 8, 1), (100, 4, 25), (None, 1, 32), (None, 8, 32)],
+)
+def test_the_processes_share_an_accounts_connections(max_connections, processes, room):
+    hades = smtp("hades", max_connections=max_connections)
+
+    def routed(busy):
+        return routing.choose([hades], now=NOW, draw=0, in_flight={"hades": busy}, permits={}, processes=processes)
+
+    assert routing.capacity([hades], now=NOW, in_flight={}, places=None, permits={}, processes=processes) == room
+    assert routed(room - 1).candidate is hades
+    assert routed(room).candidate is None
+    assert note(routed(room), "hades") == f"all {room} connections in use"
+
+
+def test_a_learned_limit_counts_too():
+    hades = smtp("hades", max_connections=8, call_limit=3)
+
+    assert routing.capacity([hades], now=NOW, in_flight={}, places=None, permits={}) == 3
+    assert note(choose(hades, in_flight={"hades": 3}), "hades") == "takes 3 calls at once; all in use"
