@@ -19,6 +19,7 @@ bind = f"{os.environ.get('HOST', '').strip() or '127.0.0.1'}:{_whole('PORT', '80
 workers = _whole("WEB_CONCURRENCY", "1", least=1, most=1000)
 threads = _whole("WEB_THREADS", "8", least=1, most=1000)
 worker_class = "mercury.web_worker.WebWorker"  # gunicorn's gthread, and a thread for /health/live
+logger_class = "mercury.web_worker.ServerLog"
 preload_app = False
 timeout = 60
 graceful_timeout = 30  # seconds: more than a call's deadline + 5, so that a stop leaves no outcome unknown

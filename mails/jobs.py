@@ -27,6 +27,7 @@ from mails.dispatch import poll
 from mails.dispatch.drain import Drain
 from mails.lanes import Lane
 from mercury.lib import event_loop
+from mercury.lib.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -162,7 +163,7 @@ class LaneWorker(SimpleWorker):
     stop or suspend a worker: no command is listened for, no registry is cleaned, nothing is scheduled or repeated.
     """
 
-    stopping: threading.Event | None = None  # set when a signal asks this worker to stop
+    stopping: StopRequest | threading.Event | None = None  # set when a signal asks this worker to stop
 
     @property
     def connection_timeout(self) -> int:
@@ -260,7 +261,7 @@ class LaneWorker(SimpleWorker):
             self.stopping.set()
 
 
-def work(lanes: Sequence[str], *, stopping: threading.Event) -> None:
+def work(lanes: Sequence[str], *, stopping: StopRequest | threading.Event) -> None:
     """Answer wake-ups of these lanes until `stopping` is set; goes on by itself when Redis comes back.
 
     Runs in the main thread: RQ puts its own signal handlers there, which set `stopping`.

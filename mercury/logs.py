@@ -58,7 +58,7 @@ def configure(config: dict[str, Any]) -> None:
                     ],
                 }
             },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "events"}},
+            "handlers": {"stderr": {"class": "mercury.lib.queued_stream.QueuedStream", "formatter": "events"}},
             "root": {"handlers": ["stderr"], "level": config["level"]},
             "loggers": {
                 "django": {"level": "NOTSET", "handlers": [], "propagate": True},

@@ -1,9 +1,10 @@
-"""gunicorn's threaded worker, with one thread more that answers `/health/live` and nothing else.
+"""gunicorn's threaded worker, with one thread more that answers `/health/live` and nothing else; and its log.
 
 So the process says that it lives, however many requests wait for a database. A new connection waits for its first
 bytes in the main thread's poller, not in one of the threads that serve.
 """
 
+import logging
 import re
 import socket
 import time
@@ -12,11 +13,27 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
+
+from mercury.lib.queued_stream import QueuedStream
 
 _LIVENESS = re.compile(rb"(GET|HEAD) /health/live/?[ ?]")
 _BODY = re.compile(rb"\r\n(content-length|transfer-encoding|expect)\s*:", re.IGNORECASE)
 _LONGEST = 8192  # bytes of a request's head that is looked at
+
+
+class ServerLog(Logger):  # type: ignore[misc]
+    """gunicorn's log, which never waits for whoever reads it: a full pipe must not keep the server from its signals."""
+
+    def _set_handler(self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream: Any = None) -> None:
+        super()._set_handler(log, output, fmt, stream)
+        if output == "-":
+            log.removeHandler(log.handlers[-1])
+            handler = QueuedStream(stream)
+            handler.setFormatter(fmt)
+            handler._gunicorn = True  # type: ignore[attr-defined]  # by which gunicorn finds it again
+            log.addHandler(handler)
 
 
 class WebWorker(ThreadWorker):  # type: ignore[misc]

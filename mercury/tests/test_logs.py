@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from mercury import logs
+from mercury.lib.queued_stream import QueuedStream
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def written():
         logs.configure({"level": "INFO", "format": form})
         stream = io.StringIO()
         handler = logging.root.handlers[0]
-        assert isinstance(handler, logging.StreamHandler)
-        handler.setStream(stream)
+        assert isinstance(handler, QueuedStream)
+        handler.stream = stream
         return stream
 
     yield configure
@@ -28,7 +29,12 @@ def written():
 @pytest.fixture
 def lines(written):
     stream = written("json")
-    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    return lambda: [json.loads(line) for line in text(stream).splitlines()]
+
+
+def text(stream):
+    logging.root.handlers[0].flush()
+    return stream.getvalue()
 
 
 def test_an_event_carries_its_fields_and_the_request_id(lines):
@@ -86,7 +92,7 @@ def test_the_console_form_is_one_line_for_people(written):
 
     structlog.get_logger("mails").info("mail_stored", mail="01a2")
 
-    (line,) = stream.getvalue().splitlines()
+    (line,) = text(stream).splitlines()
     assert "mail_stored" in line
     assert "mail=01a2" in line
 
@@ -98,4 +104,4 @@ def test_what_any_stranger_can_send_without_end_fills_no_log(client, written, re
     stream = written("json")
 
     assert client.post("/login/", **request_by_anybody).status_code in (400, 413)
-    assert stream.getvalue() == ""
+    assert text(stream) == ""

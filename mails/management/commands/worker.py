@@ -1,7 +1,6 @@
 """`manage.py worker`: sends mails until it is told to stop."""
 
 import signal
-import threading
 import time
 from dataclasses import asdict
 from types import FrameType
@@ -17,6 +16,7 @@ from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
 from mercury.lib import commands, event_loop
 from mercury.lib.commands import Exit
+from mercury.lib.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ class Command(commands.MercuryCommand):
 
 def _serve(lanes: list[str], places: int | None) -> int:
     """Work until a signal asks for the end; returns the seconds that it took."""
-    stopping = threading.Event()
+    stopping = StopRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
         poll.ask_to_stop()
