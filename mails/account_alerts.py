@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from mails import refusal_spells
 from mails.setbacks import RECENT, Trouble
 from mails.situation import Situation, Standing
 from providers.models import BreakerMode, BreakerState
@@ -114,6 +115,8 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
         yield _forced_open(one, situation)
     elif one.mode == BreakerMode.AUTO and one.state != BreakerState.CLOSED:
         yield _open(one, situation)
+    elif one.refuses or one.refused_emails:
+        yield _refuses_everything(one)
     elif one.told_until is None and (trouble := _refusals(one, situation)) is not None:
         yield _refuses(one, trouble, situation)
     elif one.told_until is None and (took := _took_nothing(one, situation)) is not None:
@@ -175,6 +178,33 @@ def _forced_closed(one: Standing, situation: Situation) -> Alert:
         f"Let it decide again: manage.py providers breaker {one.name} auto",
         since=one.since,
         emails=urlencode({"account": one.name, "age": "1h"}),
+    )
+
+
+def _refuses_everything(one: Standing) -> Alert:
+    """Of a spell in which the account refused all emails; once it accepts again, of what is left to be done."""
+    ended = one.refused_emails
+    emails = "1 email" if ended == 1 else f"{ended:,} emails"
+    again = f"{emails} were discarded before that was noticed; reprocess them in one go: manage.py reprocess --refusals-of {one.name}"
+    if one.refuses:
+        sentence = (
+            f"{one.name} refuses every email, whoever it is for, so they wait or go elsewhere: {one.refused_because}"
+        )
+        cure = (
+            "Look at what it says of its domain, its senders or its standing, and correct that. When it accepts email again, "
+            f"this ends.{f' {again}' if ended else ''}"
+        )
+    else:
+        sentence = f"{one.name} refused every email for a while, and accepts email again."
+        cure = again
+    return Alert(
+        "systemic_refusals",
+        "bad" if one.refuses else "waiting",
+        one.name,
+        sentence,
+        cure,
+        since=one.refused_since,
+        emails=urlencode({"state": "discarded", "q": f"{refusal_spells.WORD}{one.name}"}) if ended else "",
     )
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
+from mails import refusal_spells
 from mails.models import Mail, Recipient, first_id, moment_of
 from mails.querysets import MailQuerySet
 from mails.sentences import clean
@@ -143,6 +144,7 @@ WORDS: dict[str, Callable[[str], Q]] = {
     "subject": lambda value: Q(subject__icontains=value),
     "provider": lambda value: Q(provider__iexact=value),
     "reason": lambda value: Q(reason_code__icontains=value),
+    "refusals": refusal_spells.discarded,
     "id": _id,
     "app": _application,
     "before": _before,

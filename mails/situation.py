@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import house, jobs, pauses, rollups, setbacks, stats
+from mails import house, jobs, pauses, refusal_spells, rollups, setbacks, stats
 from mails.dispatch.claim import SILENCE
 from mails.lanes import Lane
 from mails.models import Duty, LanePause, Mail, Worker
@@ -24,6 +24,7 @@ from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.circuit_breaker import Snapshot
 from providers.models import BreakerChange, BreakerMode, BreakerState
+from providers.refusals import Run
 from providers.registry import Candidate
 from providers.sandbox.faults import FaultSetting
 
@@ -100,6 +101,10 @@ class Standing:
     since: dt.datetime | None = None  # when the breaker opened or was forced, or the account was disabled
     by: str = ""  # who did that
     changed_at: dt.datetime | None = None  # when its settings or its breaker last changed
+    refuses: bool = False  # every email, so that its refusals count as its own; see `providers.refusals`
+    refused_since: dt.datetime | None = None  # when that began, now or the last time
+    refused_because: str = ""  # its words
+    refused_emails: int = 0  # discarded before that was noticed, and not sent again; at most 10,000
 
     @property
     def effective(self) -> BreakerState:
@@ -148,6 +153,7 @@ def read(now: dt.datetime | None = None) -> Situation:
     hold, paused = house.hold(), pauses.standing()
     recent = stats.load(now - RECENT, now, Level.MINUTE)
     changes, gone = last_changes(), expired(now)
+    candidates = registry.candidates()
     return Situation(
         at=now,
         waiting=[waiting(lane, now, paused.get(lane)) for lane in Lane.values],
@@ -157,7 +163,7 @@ def read(now: dt.datetime | None = None) -> Situation:
         held=held(),
         expired=gone["count"],
         workers=workers(now),
-        accounts=[standing(one, now, changes.get(one.id, ())) for one in registry.candidates()],
+        accounts=[_with_refusals(standing(one, now, changes.get(one.id, ())), one.refusals, now) for one in candidates],
         recent=stats.providers(recent),
         redis=jobs.queue_health(),
         disk_free=disk.free / disk.total,
@@ -263,6 +269,19 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
         since=began.created_at if began else breaker.opened_at,
         by=began.by if began else "",
         changed_at=changes[0].created_at if changes else None,
+    )
+
+
+def _with_refusals(account: Standing, run: Run | None, now: dt.datetime) -> Standing:
+    """Return the account with the last spell in which it refused everything; a query only where there was one lately."""
+    if run is None or not refusal_spells.is_recent(run, now):
+        return account
+    return replace(
+        account,
+        refuses=run.is_systemic,
+        refused_since=run.began_at,
+        refused_because=run.reason,
+        refused_emails=refusal_spells.count(account.name, run),
     )
 
 

@@ -115,6 +115,22 @@ class BreakerChange(models.Model):
         return self.by.removeprefix("user:")
 
 
+class RefusalRun(models.Model):
+    """Refusals of an account in a row; see `refusals`. Changed by conditional UPDATE on `version` only."""
+
+    account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="refusal_run")
+    version = models.BigIntegerField(default=0)
+    marks = models.CharField(max_length=255, blank=True, help_text="Of the emails refused since the last acceptance.")
+    first_at = models.DateTimeField(null=True, help_text="When the first of them was refused.")
+    began_at = models.DateTimeField(null=True, help_text="Beginning of the last spell in which it refused everything.")
+    noticed_at = models.DateTimeField(null=True, help_text="From then on its refusals counted as its own …")
+    ended_at = models.DateTimeField(null=True, help_text="… until it accepted something again.")
+    reason = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"refusals of {self.account_id}"
+
+
 class SandboxFault(models.Model):
     """How a sandbox account misbehaves, and until when."""
 

@@ -21,6 +21,7 @@ from providers import capabilities, circuit_breaker, destinations, environment, 
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport
 from providers.models import Account, AccountSource, Breaker, SandboxFault
+from providers.refusals import Run
 from providers.sandbox.faults import FaultKind, FaultSetting
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Candidate:
     configured: bool  # False: this process lacks its options (environment variable gone, key lost)
     breaker: circuit_breaker.Snapshot
     source: str = AccountSource.DATABASE
+    refusals: Run | None = None  # in a row; None where it never refused an email for its own sake
     version: dt.datetime | None = None  # of the account's row: another one after each change that a person makes
 
     @property
@@ -302,7 +304,7 @@ def _mark_sandboxes_changed() -> None:
 
 
 def _rows() -> list[Account]:
-    return list(Account.objects.select_related("breaker", "sandbox_fault").order_by("name"))
+    return list(Account.objects.select_related("breaker", "sandbox_fault", "refusal_run").order_by("name"))
 
 
 def _outdated(rows: Iterable[Account]) -> bool:
@@ -332,6 +334,7 @@ def _candidate(row: Account, *, real_exists: bool) -> Candidate:
         configured=(options is not None or _may_be_elsewhere(row)) and row.kind in capabilities.KINDS,
         breaker=circuit_breaker.Snapshot.of(row.breaker),
         source=row.source,
+        refusals=Run.of(row.refusal_run) if hasattr(row, "refusal_run") else None,
         version=row.updated_at,
     )
 

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from mails import actions, bulk, search, selection
+from mails import actions, bulk, refusal_spells, search, selection
 from mails.actions import CannotBeUsed
 from mails.admin import choice, steering
 from mails.models import BulkOrder
@@ -49,7 +49,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     if anew and (elsewhere := choice.look_again(request)):
         return elsewhere
     how = choice.how(request.GET) if anew else EVERY_ACCOUNT
-    at, also = _as_seen(request), [one for one in Also if one in request.GET.getlist("also")]
+    at, also = _as_seen(request), _also(request)
     try:
         survey = actions.survey(action, bulk.chosen(action, selected, at), how=how, also=also, look_at=LOOKED_AT)
     except search.UnknownSearchWord as unknown:
@@ -88,6 +88,13 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "back": back,
     }
     return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if fault else 200)
+
+
+def _also(request: HttpRequest) -> list[Also]:
+    """Return what is taken along: what was asked for, and the refusals of a spell, where those were chosen."""
+    asked = request.GET.getlist("also")
+    in_doubt = refusal_spells.includes_rejected(request.GET.get("q", ""))
+    return [one for one in Also if one in asked or (one == Also.REFUSED and in_doubt)]
 
 
 @admin.register(BulkOrder)

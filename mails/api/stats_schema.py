@@ -162,6 +162,10 @@ ACCOUNT = dataclass_component(
         "since": "When its breaker opened or was forced, or it was disabled; null where neither is so.",
         "by": "Who forced or disabled it.",
         "changed_at": "When its breaker or settings last changed.",
+        "refuses": "Whether it refuses every email, so that its refusals count as its own.",
+        "refused_since": "When that began, now or the last time; null where that is not lately.",
+        "refused_because": "Its words.",
+        "refused_emails": "Emails that it discarded before that was noticed, and that nobody has sent again; at most 10,000.",
     },
 )
 CAUSE = dataclass_component(

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import structlog
 from django.db import transaction
@@ -22,10 +23,11 @@ from mails.dispatch.claim import SILENCE
 from mails.dispatch.steps import Call, Result
 from mails.models import Worker
 from mails.states import Actor
-from providers import circuit_breaker, limits, registry, routing
+from providers import circuit_breaker, limits, refusals, registry, routing
 from providers.circuit_breaker import Snapshot, Tally
-from providers.models import Breaker
+from providers.models import Account, Breaker
 from providers.outcomes import Accepted, Fault, Outcome, Refused
+from providers.refusals import Refusal, Run
 from providers.registry import Candidate
 from providers.routing import NO_BOUNDS, Bounds, Choice
 
@@ -146,6 +148,7 @@ class Board:
             for (name, epoch), group in groups.items():
                 if (candidate := known.get(name)) is not None:
                     self._observe(candidate, _tally(group, epoch, now, in_flight=self._in_flight[name]), now)
+            self._observe_refusals(results, now)
 
     def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
         def after(breaker: Snapshot) -> Snapshot:
@@ -157,6 +160,21 @@ class Board:
             self.replace(candidate, circuit_breaker.change(candidate.id, after, by=Actor.DISPATCHER))
         except Breaker.DoesNotExist:
             log.info("account_removed_meanwhile", account=candidate.config.name)
+
+    def _observe_refusals(self, results: Sequence[Result], now: dt.datetime) -> None:
+        """Note refusals in a row and their end; an account that refused nothing costs no write."""
+        for candidate in list(self.candidates):
+            mine = [one for one in results if one.call.account.name == candidate.config.name]
+            if _after_all(_run_of(candidate), mine, now) == _run_of(candidate):
+                continue
+            try:
+                run = refusals.change(candidate.id, partial(_after_all, results=mine, now=now), by=Actor.DISPATCHER)
+            except Account.DoesNotExist:
+                log.info("account_removed_meanwhile", account=candidate.config.name)
+                continue
+            self.candidates = [
+                dataclasses.replace(one, refusals=run) if one.id == candidate.id else one for one in self.candidates
+            ]
 
     def _share(self) -> int | None:
         """At most half of the places for one account, so that one that hangs cannot starve the rest."""
@@ -226,6 +244,22 @@ class Turn:
             self._board.note(candidate, self._now, probe=choice.probe)
         return choice
 
+    def judge(self, results: Sequence[Result]) -> list[Result]:
+        """Return the results as they count: an account that refuses everything does not judge emails.
+
+        Each acceptance and refusal counts for those behind it, so that a group ends no more emails than single calls do.
+        """
+        runs = {one.config.name: _run_of(one) for one in self._board.candidates}
+        judged = []
+        for result in results:
+            name = result.call.account.name
+            if name in runs:
+                runs[name] = _after_all(runs[name], [result], self._now)
+                if runs[name].is_systemic and _refusal(result) is not None:
+                    result = _as_the_accounts(result)
+            judged.append(result)
+        return judged
+
     def began(self, call: Call) -> None:
         """A call is about to be made, if the turn is committed."""
         self._board.began(call)
@@ -256,6 +290,38 @@ class Turn:
         if self._chooses:
             self._chooses = False
             self._board.lock.release()
+
+
+def _run_of(candidate: Candidate) -> Run:
+    return candidate.refusals or Run(candidate.id)
+
+
+def _after_all(run: Run, results: Sequence[Result], now: dt.datetime) -> Run:
+    for result in results:
+        if isinstance(result.outcome, Accepted):
+            run = refusals.accept(run, now)
+        elif (refusal := _refusal(result)) is not None:
+            run = refusals.refuse(run, refusal, now)
+    return run
+
+
+def _refusal(result: Result) -> Refusal | None:
+    """Return the refusal, if the account was asked and it looks like the email's fault."""
+    outcome = result.outcome
+    if not isinstance(outcome, Refused) or outcome.fault != Fault.MESSAGE or not outcome.asked:
+        return None
+    return Refusal(
+        mark=refusals.mark_of(one.address for one in result.call.mail.open_recipients),
+        of_mailbox=bool(outcome.refused) and all(one.permanent for one in outcome.refused),
+        reason=outcome.reason,
+    )
+
+
+def _as_the_accounts(result: Result) -> Result:
+    outcome = result.outcome
+    assert isinstance(outcome, Refused)  # noqa: S101 (the caller looked)
+    reason = f"{outcome.reason} (This account refuses every email, so that counts as its own fault.)"
+    return dataclasses.replace(result, outcome=dataclasses.replace(outcome, fault=Fault.ACCOUNT, reason=reason))
 
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Tally:

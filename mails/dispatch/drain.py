@@ -531,15 +531,16 @@ class Drain:
         while True:
             try:
                 with self._until_confirmed(plans, self._unconfirmed_closes), self._board.turn(now) as turn:
-                    plans[:] = [self._after(result, turn, now, now_ns) for result in results]
+                    judged = turn.judge(results)
+                    plans[:] = [self._after(result, turn, now, now_ns) for result in judged]
                     won = self._record(turn, plans, one_by_one=True)
                 break
             except Outrun:
                 continue
         turned = self._turned(plans, won)
-        again = self._reconsider([result for result in results if result.call.mail.id not in won], now_ns)
+        again = self._reconsider([result for result in judged if result.call.mail.id not in won], now_ns)
         won |= {plan.step.mail_id for plan in again}
-        late = [result for result in results if result.call.mail.id not in won]
+        late = [result for result in judged if result.call.mail.id not in won]
         self._late += [steps.late(result, now_ns=now_ns) for result in late]
         self._evidence += filter(None, map(steps.evidence, late))
         self._tell_others(results, now)

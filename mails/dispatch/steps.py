@@ -390,7 +390,7 @@ def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
     attempt = result.call.attempt.id
-    account = "" if _not_made(outcome) or _was_kept_from(outcome) else result.call.account.name  # no call to count
+    account = "" if _not_made(outcome) else result.call.account.name  # no call to count
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(

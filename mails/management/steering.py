@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
-from mails import actions, search, selection
+from mails import actions, refusal_spells, search, selection
 from mails.actions import Survey, Tally
 from mails.models import Mail, first_id
 from mails.orders import Order
@@ -17,7 +17,7 @@ from mails.states import Action, Actor, Also
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
-FILTERS = ("state", "reason", "provider", "since")
+FILTERS = ("state", "reason", "provider", "since", "refusals_of")
 
 
 class SteeringCommand(commands.MercuryCommand):
@@ -36,6 +36,11 @@ class SteeringCommand(commands.MercuryCommand):
             parser.add_argument("--reason", metavar="CODE", help="Only those with this reason, as `mails` shows it.")
             parser.add_argument("--provider", metavar="ACCOUNT", help="Only those that this account had last.")
             parser.add_argument(
+                "--refusals-of",
+                metavar="ACCOUNT",
+                help="Only those that this account ended while it refused everything, before that was noticed.",
+            )
+            parser.add_argument(
                 "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
             )
             parser.add_argument("--limit", type=int, metavar="N", help="At most so many, oldest first.")
@@ -50,6 +55,8 @@ class SteeringCommand(commands.MercuryCommand):
         named = bool(options["ids"])
         mails = _chosen(order.action, options)
         also = tuple(Also) if named or options.get("reason") else ()
+        if options.get("refusals_of"):
+            also = (*also, Also.REFUSED)
         survey = actions.survey(order.action, mails, how=order.how, also=also, limit=options.get("limit"))
         _announce(out, survey, order)
         if not survey.eligible or options["dry_run"]:
@@ -96,7 +103,7 @@ def _chosen(action: Action, options: dict[str, Any]) -> MailQuerySet:
         return Mail.objects.filter(pk__in=_known(options["ids"]))
     found = Mail.objects.filter(_filtered(options))
     if not any(options.get(name) for name in FILTERS):
-        filters = " ".join(f"--{name}" for name in FILTERS) if "state" in options else ""
+        filters = " ".join(f"--{name.replace('_', '-')}" for name in FILTERS) if "state" in options else ""
         raise CommandError(f"Which mails? Name them by id{f', or with {filters}' if filters else ''}.", returncode=2)
     return selection.within_reach(action, found)
 
@@ -107,6 +114,8 @@ def _filtered(options: dict[str, Any]) -> Q:
         condition &= Q(reason_code=options["reason"])
     if options.get("provider"):
         condition &= Q(provider=options["provider"])
+    if options.get("refusals_of"):
+        condition &= refusal_spells.discarded(options["refusals_of"])
     if options.get("since"):
         condition &= Q(pk__gte=first_id(options["since"]))
     return condition
