@@ -5,8 +5,11 @@ ids of attempts are ordered in time, so the newest of the house are looked at in
 """
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from django.db.models import Count
 
 from mails.models import Attempt, Mail, first_id
 from mails.states import LEASED, AttemptState
@@ -38,6 +41,23 @@ def last(account: str, *, before: dt.datetime | None = None) -> Last:
         mine = mine.filter(pk__gte=edge)
     calls = list(mine[:SHOWN])[::-1]
     return Last(calls, stopped=edge is not None and len(calls) < SHOWN)
+
+
+def failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[str, int]]]:
+    """Return why calls failed since then: account and fault (`unknown` for an unknown outcome) -> reason codes with counts.
+
+    Looks at the newest REACH calls at most, along the primary key.
+    """
+    begun = Attempt.objects.filter(pk__gte=first_id(since)).order_by("-pk")
+    edge = begun.values_list("pk", flat=True)[REACH - 1 : REACH].first()
+    failed = begun.filter(state__in=(AttemptState.REFUSED, AttemptState.UNKNOWN))
+    if edge is not None:
+        failed = failed.filter(pk__gte=edge)
+    counted = failed.order_by().values_list("account", "state", "fault", "reason_code").annotate(Count("pk"))
+    found: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    for account, state, fault, code, count in counted:
+        found[account, "unknown" if state == AttemptState.UNKNOWN else fault].append((code or "no code", count))
+    return {key: sorted(codes, key=lambda code: (-code[1], code[0])) for key, codes in found.items()}
 
 
 def under_way(account: str) -> int:

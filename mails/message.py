@@ -72,8 +72,8 @@ def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
 
 def why_no_copy(mail: Mail) -> str:
     """Why the mail's text cannot go into a new mail, in a sentence; empty if it can."""
-    if mail.status != Status.DONE:
-        return "Only a mail that was sent is copied; this one was not, or not yet."
+    if mail.status not in (Status.DONE, Status.DISCARDED, Status.EXPIRED):
+        return "Only an email that has ended is copied; this one has not, or was rejected or cancelled."
     if mail.text_removed_at:
         return f"A copy cannot be sent: the text of the mail was removed on {mail.text_removed_at:%Y-%m-%d}."
     return ""

@@ -170,6 +170,19 @@ def fold(now: dt.datetime) -> int:
     return len(fresh)
 
 
+def counted_until() -> dt.datetime | None:
+    """Return until when arrivals are counted; None before the first count."""
+    return Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
+
+
+def arrived(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, Key, Sum]]:
+    """Return the arrivals of a short time that no roll-up holds yet, by a range of the primary key."""
+    return [
+        (row["start"], Key(**{name: row[name] for name in Key._fields}), Sum(row["count"]))
+        for row in _arrived(begin, until)
+    ]
+
+
 def _arrived(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]:
     counted = (
         Mail.objects.filter(pk__gte=first_id(begin), pk__lt=first_id(until))

@@ -79,7 +79,7 @@ class Entry:
 
     @property
     def offset_words(self) -> str:
-        """How long after the mail came in: `318 ms`, `1.132 s`, `3 min`; `now` for the step under way."""
+        """How long after the mail came in: `318 ms`, `1.132 s`, `3 min 4 s`; `now` for the step under way."""
         return "now" if self.offset is None else offset_words(self.offset)
 
     @property
@@ -433,7 +433,7 @@ def _sentence_case(text: str) -> str:
 
 
 def offset_words(seconds: float) -> str:
-    """A distance on a timeline: `318 ms`, `1.132 s`, `3 min`."""
+    """A distance on a timeline: `318 ms`, `1.132 s`, `3 min 4 s`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.3f} s" if seconds < 60 else durations.words(seconds)

@@ -239,7 +239,8 @@ def last_changes() -> dict[int, list[BreakerChange]]:
     """Return the last changes of each account, newest first. One query of the last 200."""
     found: dict[int, list[BreakerChange]] = defaultdict(list)
     for change in BreakerChange.objects.order_by("-id")[:CHANGES_READ]:
-        found[change.account_id].append(change)
+        if change.account_id is not None:  # its account still exists
+            found[change.account_id].append(change)
     return found
 
 

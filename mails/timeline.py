@@ -10,7 +10,8 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mails import stops
+from mails import advice, stops
+from mails.advice import Advice
 from mails.models import Attempt, Content, Event, Mail, Recipient
 from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, clock, tell
 from mails.states import DUE, DUPLICATE, FINAL, LEASED, Action, AttemptState, EventName, HoldReason, Status
@@ -60,6 +61,7 @@ class Span:
     start: float
     length: float
     tone: str
+    goes_on: bool = False
 
     @property
     def words(self) -> str:
@@ -101,6 +103,7 @@ class Story:
     left_out: bool  # older events exist that were not told
     due_in: float | None  # seconds until the next round, where one is due
     stop: Stop  # what keeps the mail while it is on its way
+    advice: Advice | None = None  # why it was not sent, and what to do
 
     @property
     def is_final(self) -> bool:
@@ -134,6 +137,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         events = [*Event.objects.of(mail.pk).order_by("id")[:1], *events[1:]]
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
     stop = stops.over(mail)
+    recipients = list(Recipient.objects.filter(mail=mail).order_by("id"))
     return Story(
         mail=mail,
         badge=badge(mail),
@@ -141,7 +145,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         facts=facts(mail, events, attempts, now, usual=usual),
         spans=spans(mail, events, attempts, now),
         entries=entries(mail, events, now, stop),
-        recipients=list(Recipient.objects.filter(mail=mail).order_by("id")),
+        recipients=recipients,
         attempts=attempts,
         text=Content.objects.filter(mail=mail).values_list("text", flat=True).first() or "",
         cursor=events[-1].id if events else 0,
@@ -149,6 +153,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         left_out=left_out,
         due_in=_due_in(mail, now),
         stop=stop,
+        advice=advice.of(mail, events, attempts, recipients),
     )
 
 
@@ -228,13 +233,13 @@ def _standing(mail: Mail, now: dt.datetime, stop: Stop) -> str:
         case Status.DONE:
             return f"Taken by {provider or 'a provider'} {took} after it was accepted."
         case Status.DISCARDED:
-            return f"No account would take it: {reason or 'no reason is on record'}. It was given up after {took}."
+            return f"No account accepted it: {reason or 'no reason is on record'}. Given up after {took}."
         case Status.EXPIRED:
-            return f"No account took it in time: it expired after {took}."
+            return f"No account accepted it in time: it expired after {took}."
         case Status.CANCELLED:
             return f"Taken back {took} after it was accepted."
         case _:
-            return "It failed validation and was never queued; the BAD REQUEST event names each fault."
+            return "It failed validation and was never queued."
 
 
 def _next_try(mail: Mail) -> str:
@@ -372,7 +377,8 @@ def spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt], now:
             waited_from = offset
     found += [_call(attempt, start, now) for attempt in attempts]
     if mail.status in (Status.QUEUED, Status.WAITING) and events:
-        found.append(Span("Waiting now", waited_from, max(0.0, now.timestamp() - start - waited_from), "waiting"))
+        lasted = max(0.0, now.timestamp() - start - waited_from)
+        found.append(Span("Waiting now", waited_from, lasted, "waiting", goes_on=True))
     return sorted(found, key=lambda span: span.start)[:40]
 
 
@@ -382,6 +388,7 @@ def _call(attempt: Attempt, start: float, now: dt.datetime) -> Span:
         max(0.0, attempt.opened_at.timestamp() - start),
         _attempt_seconds(attempt, now),
         _ATTEMPT_TONES[AttemptState(attempt.state)],
+        goes_on=attempt.state == AttemptState.OPEN,
     )
 
 

@@ -50,7 +50,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     mail = _accepted(form, client) if form.is_valid() else None
     if mail is None:
         return _form_page(request, form.with_new_key(), senders, status=400)
-    messages.success(request, "It is stored and will not be lost.", extra_tags="accepted")
+    messages.success(request, "It is stored, and this page shows each step until its end.", extra_tags="accepted")
     return redirect("mail", mail_id=mail.pk)
 
 

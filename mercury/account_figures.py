@@ -139,9 +139,8 @@ def _own(figures: Figures) -> ProviderFigures | None:
 def _accepted(mine: ProviderFigures | None) -> Fact:
     if mine is None or not mine.calls:
         return Fact("Accepted, 24 h", "0", "no call in 24 hours")
-    share = 100 * mine.accepted / mine.calls
-    rounded = min(share, 99.9) if mine.accepted < mine.calls else 100.0
-    return Fact("Accepted, 24 h", f"{mine.accepted:,}", f"{rounded:.3g} % of calls")
+    rounded = min(mine.success, 99.9) if mine.failure_rate else 100.0
+    return Fact("Accepted, 24 h", f"{mine.accepted:,}", f"of {mine.calls:,} calls; success {rounded:.3g} %")
 
 
 def _refused(mine: ProviderFigures | None, recent: ProviderFigures | None) -> Fact:

@@ -5,17 +5,19 @@ Reads roll-ups and what is not at its end; never the events, and never all mails
 
 import datetime as dt
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from mails import alerts, situation, stats
-from mails.alerts import Alert
+from mails import alerts, calls, rollups, situation, stats
+from mails.account_alerts import Alert
 from mails.lanes import Lane
-from mails.models import Mail
+from mails.models import Mail, first_id
 from mails.situation import Situation, Standing, Waiting, Working
-from mails.states import Status
+from mails.states import AttemptState, Counted, Status
 from mails.stats import Figures, MailFigures, Point, ProviderFigures
 from mercury.lib import charts, durations
 from mercury.lib.charts import Spark
@@ -27,13 +29,15 @@ PERIODS: Mapping[str, tuple[str, dt.timedelta]] = {
     "24h": ("last 24 hours", dt.timedelta(hours=24)),
     "7d": ("last 7 days", dt.timedelta(days=7)),
 }
+MINUTE = dt.timedelta(minutes=1)
+CODES_SHOWN = 3  # of a cause
 LATEST = 8  # failures and unknown outcomes that are shown
 # Series -> words and tone, in the order in which columns are heaped.
 OUTCOMES: Mapping[str, tuple[str, str]] = {
     "done": ("sent", "ok"),
     "failover": ("sent after a failover", "waiting"),
     "discarded": ("discarded or expired", "bad"),
-    "unknown": ("outcome unknown", "unknown"),
+    "held": ("held", "unknown"),
 }
 _TONES = ("active", "waiting", "unknown", "ok", "bad", "neutral")
 _UNITS = {"minute": "minute", "ten-minutes": "ten minutes", "hour": "hour", "day": "day"}
@@ -53,6 +57,14 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """A period as the URL and as people name it."""
+
+    key: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountRow:
     """An account: how it stands, and what it did."""
 
@@ -62,8 +74,8 @@ class AccountRow:
 
     @property
     def success(self) -> float:
-        """The share of its calls that came to a good end, in percent."""
-        return 100 * (1 - self.figures.failure_rate) if self.figures else 0.0
+        """The share of its calls that did not fail, in percent; see `ProviderFigures.success`."""
+        return self.figures.success if self.figures else 0.0
 
     @property
     def tone(self) -> str:
@@ -73,13 +85,15 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Calls that failed for one reason at one account."""
+    """Calls that failed for one reason at one account, with their trend."""
 
     account: str
     fault: str  # `Fault`, or `unknown`
     words: str
+    codes: str  # the most frequent reason codes, such as "smtp-550 (12), smtp-554 (3)"
     calls: int
-    url: str
+    spark: Spark
+    url: str  # where to look at the emails or the calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +138,17 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
     found = alerts.of(here)
     of_accounts = {one.name: one for one in stats.providers(figures)}
     accounts = _accounts(here, of_accounts, points)
-    tiles = _tiles(here, whole, points)
-    causes = _causes(of_accounts.values())
+    now_in = _arrived_lately(here.at)
+    lost = _lost(here.at - length)
+    tiles = _tiles(here, whole, points, Period(period, words), now_in, lost)
+    causes = _causes(of_accounts.values(), here, figures, period)
     lanes = _lanes(here, stats.lanes(figures), figures)
     latest = _latest()
     told = (
         found,
         [(one.figure, one.note) for one in tiles],
         [(one.name, one.enabled, one.state, one.mode, one.weight, one.rate) for one in here.accounts],
-        causes,
+        [(one.account, one.words, one.codes, one.calls) for one in causes],
         [one.pk for one in latest],
         figures.sums,
     )
@@ -153,19 +169,42 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
     )
 
 
-def _tiles(here: Situation, whole: MailFigures, points: Sequence[Point]) -> list[Tile]:
+def _arrived_lately(now: dt.datetime) -> int:
+    """Return how many emails were accepted in the last minute."""
+    lately = Mail.objects.filter(pk__gte=first_id(now - MINUTE)).exclude(status=Status.REJECTED)
+    return lately.order_by()[: situation.COUNTED_AT_MOST].count()
+
+
+def _lost(since: dt.datetime) -> tuple[int, int]:
+    """Return how many of the emails accepted since then are discarded now, and how many have expired."""
+    mails = Mail.objects.filter(pk__gte=first_id(since)).order_by()
+    discarded, expired = (
+        mails.filter(status=status)[: situation.COUNTED_AT_MOST].count()
+        for status in (Status.DISCARDED, Status.EXPIRED)
+    )
+    return discarded, expired
+
+
+def _tiles(
+    here: Situation,
+    whole: MailFigures,
+    points: Sequence[Point],
+    period: Period,
+    now_in: int,
+    lost: tuple[int, int],
+) -> list[Tile]:
     due = sum(one.due for one in here.waiting)
     later = sum(one.later for one in here.waiting)
     oldest = max((one.oldest for one in here.waiting if one.oldest is not None), default=0.0)
     mails, unknown = reverse("admin:mails_mail_changelist"), here.held.unknown
     late = oldest > alerts.LONG_DUE
-    sent = whole.acceptance
+    sent, (discarded, expired) = whole.acceptance, lost
     return [
         Tile(
-            "Arriving",
-            _rate(whole.arrived_per_minute),
-            "a minute",
-            f"{whole.arrived:,} accepted, {whole.rejected:,} rejected",
+            "Arriving now",
+            f"{now_in:,}",
+            "in the last minute",
+            f"{whole.arrived:,} accepted, {whole.rejected:,} rejected in the {period.words}",
             "neutral",
             mails,
             charts.spark([one.arrived for one in points]),
@@ -173,8 +212,8 @@ def _tiles(here: Situation, whole: MailFigures, points: Sequence[Point]) -> list
         Tile(
             "Waiting",
             f"{due:,}",
-            "mails due",
-            f"{later:,} in back-off, {here.in_hand:,} being sent",
+            "emails due",
+            f"and {later:,} deferred; {here.in_hand:,} being sent",
             "neutral",
             f"{mails}?state=queued",
             charts.spark([]),
@@ -190,7 +229,9 @@ def _tiles(here: Situation, whole: MailFigures, points: Sequence[Point]) -> list
         Tile(
             "Accepted to sent, p95",
             *_figure(sent.p95),
-            f"median {durations.words(sent.p50)}" if sent.p50 is not None else "nothing sent yet",
+            f"median {durations.words(sent.p50)}; of {sent.count:,} sent in the {period.words}"
+            if sent.p50 is not None
+            else f"nothing sent in the {period.words}",
             "neutral",
             f"{mails}?state=done",
             charts.spark([one.acceptance.p95 for one in points]),
@@ -198,19 +239,19 @@ def _tiles(here: Situation, whole: MailFigures, points: Sequence[Point]) -> list
         Tile(
             "Outcome unknown",
             f"{unknown:,}",
-            "mails held",
-            "wait for evidence" if unknown else "none waits for evidence",
+            "emails held",
+            "now, until somebody says what happened" if unknown else "none waits for confirmation",
             "unknown" if unknown else "neutral",
             f"{mails}?state=unknown",
             charts.spark([one.unknown for one in points]),
         ),
         Tile(
             "Discarded",
-            f"{whole.discarded + whole.expired:,}",
-            "mails",
-            f"{whole.expired:,} of them expired",
-            "bad" if whole.discarded + whole.expired else "neutral",
-            f"{mails}?state=discarded",
+            f"{discarded:,}",
+            "emails",
+            f"of those accepted in the {period.words}, as they are now; {expired:,} more expired",
+            "bad" if discarded or expired else "neutral",
+            f"{mails}?state=discarded&age={period.key}",
             charts.spark([one.discarded + one.expired for one in points]),
         ),
     ]
@@ -222,7 +263,7 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
         "done": [one.done for one in points],
         "failover": [one.failover for one in points],
         "discarded": [one.discarded + one.expired for one in points],
-        "unknown": [one.unknown for one in points],
+        "held": [one.held for one in points],
     }
     arrived = sum(one.arrived for one in points)
     sent = sum(outcomes["done"]) + sum(outcomes["failover"])
@@ -232,10 +273,11 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
     return [
         picture(
             "outcomes",
-            f"Mails per {unit}",
+            f"Emails per {unit}",
             period,
-            f"{arrived:,} mails came in, {sent:,} were sent, {sum(outcomes['failover']):,} of them after a failover."
-            " Arrivals are counted 20 s late.",
+            f"In the {period} {arrived:,} {'email' if arrived == 1 else 'emails'} came in and {sent:,} {'was' if sent == 1 else 'were'} "
+            f"sent, {sum(outcomes['failover']):,} of them after a failover. Each counts in the {unit} in which it happened: what was "
+            "sent may have come in earlier, and an email that is discarded, reprocessed and sent counts twice.",
             charts.stacked(outcomes),
             [Legend(key, words, tone) for key, (words, tone) in OUTCOMES.items()],
             points,
@@ -247,9 +289,9 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
             "queue",
             "Time in the queue",
             period,
-            "How long mails waited from their 202 until a provider was first called.",
+            "Time from acceptance to the first call of a provider: half of the emails waited p50 at most, 95 of 100 p95.",
             charts.lines(queue),
-            [Legend("p50", "half of the mails, at most", "ok"), Legend("p95", "95 of 100, at most", "waiting")],
+            [Legend("p50", "p50", "ok"), Legend("p95", "p95", "waiting")],
             points,
             queue,
             durations.words,
@@ -289,16 +331,57 @@ def _trouble_first(row: AccountRow) -> tuple[bool, bool, int, str]:
     return not row.standing.enabled, well, -sent, row.standing.name
 
 
-def _causes(providers: Iterable[ProviderFigures]) -> list[Cause]:
-    """Why calls failed, the commonest first."""
-    mails = reverse("admin:mails_mail_changelist")
-    found = []
-    for one in providers:
-        kinds = {fault: (Fault(fault).label, count) for fault, count in one.refused.items()}
-        for fault, (words, count) in (kinds | {"unknown": ("Outcome unknown", one.unknown)}).items():
-            if count:
-                found.append(Cause(one.name, fault, words, count, f"{mails}?q=provider:{one.name}"))
+def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figures, period: str) -> list[Cause]:
+    """Why calls failed, the most frequent first, each with its codes and its trend."""
+    kinds = [
+        (one.name, fault, words, count)
+        for one in providers
+        for fault, (words, count) in (
+            {fault: (Fault(fault).label, count) for fault, count in one.refused.items()}
+            | {"unknown": ("Outcome unknown", one.unknown)}
+        ).items()
+        if count
+    ]
+    if not kinds:
+        return []
+    codes, trends = calls.failure_codes(figures.since), _trends(figures)
+    pages = {one.name: reverse("admin:providers_account_change", args=[one.id]) for one in here.accounts}
+    found = [
+        Cause(
+            account=name,
+            fault=fault,
+            words=words,
+            codes=", ".join(f"{code} ({many:,})" for code, many in codes.get((name, fault), [])[:CODES_SHOWN]),
+            calls=count,
+            spark=charts.spark(trends[name, fault]),
+            url=_behind(name, fault, codes.get((name, fault), []), pages, period),
+        )
+        for name, fault, words, count in kinds
+    ]
     return sorted(found, key=lambda one: (-one.calls, one.account, one.fault))
+
+
+def _behind(name: str, fault: str, codes: Sequence[tuple[str, int]], pages: Mapping[str, str], period: str) -> str:
+    """The emails that were refused because of themselves; for other causes the account's last calls, each with its email."""
+    if fault == Fault.MESSAGE and codes:
+        query = {"account": name, "q": f"reason:{codes[0][0]}", "age": period}
+        return f"{reverse('admin:mails_mail_changelist')}?{urlencode(query)}"
+    if fault == "unknown":
+        return f"{reverse('admin:mails_mail_changelist')}?{urlencode({'account': name, 'state': 'unknown'})}"
+    return f"{pages[name]}#last-calls-table" if name in pages else ""
+
+
+def _trends(figures: Figures) -> Mapping[tuple[str, str], Sequence[float]]:
+    """Failed calls by account and fault, stretch by stretch."""
+    length = rollups.LENGTHS[figures.level]
+    stretches = -(-(figures.until - figures.since) // length)
+    trends: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * stretches)
+    for start, key, one in figures.rows:
+        if key.kind == Counted.CALL and key.outcome in (AttemptState.REFUSED, AttemptState.UNKNOWN):
+            fault = "unknown" if key.outcome == AttemptState.UNKNOWN else key.fault
+            number = (rollups.floor(start, figures.level) - figures.since) // length
+            trends[key.account, fault][min(max(number, 0), stretches - 1)] += one.count
+    return trends
 
 
 def _lanes(here: Situation, figures: Sequence[MailFigures], period: Figures) -> list[LaneRow]:
@@ -319,10 +402,6 @@ def _latest() -> list[Mail]:
         for status in (Status.HELD, Status.DISCARDED, Status.EXPIRED)
     ]
     return sorted((mail for some in each for mail in some), key=lambda mail: mail.pk, reverse=True)[:LATEST]
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
 
 
 def _figure(seconds: float | None) -> tuple[str, str]:

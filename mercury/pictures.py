@@ -58,7 +58,7 @@ def picture(
         chart=chart,
         legend=legend,
         x_labels=_x_labels(chart, points),
-        y_labels=[(tick.at, words(tick.value)) for tick in chart.rows],
+        y_labels=_y_labels(chart, words),
         heads=list(table),
         rows=[
             (point.start, [_cell(values[number], words) for values in table.values()])
@@ -66,6 +66,15 @@ def picture(
             if any(values[number] for values in table.values())
         ],
     )
+
+
+def _y_labels(chart: Chart, words: Callable[[float], str]) -> list[tuple[float, str]]:
+    """What stands beside the rows; a row whose words would repeat those below it has none."""
+    told = [words(tick.value) for tick in chart.rows]
+    return [
+        (tick.at, "" if number and told[number - 1] == told[number] else told[number])
+        for number, tick in enumerate(chart.rows)
+    ]
 
 
 def _x_labels(chart: Chart, points: Sequence[Point]) -> list[tuple[float, str]]:

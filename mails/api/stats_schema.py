@@ -39,7 +39,7 @@ MAIL_FIGURES = dataclass_component(
     MailFigures,
     {
         "name": "The lane or the application.",
-        "arrived": "Mails accepted; counted some 20 s late.",
+        "arrived": "Emails accepted in the period.",
         "rejected": "Mails that failed validation.",
         "arrived_per_minute": "Arrival rate over the period.",
         "sent": "Mails that a provider took, those after a failover too.",

@@ -99,6 +99,10 @@ def show_story(out: Output, story: timeline.Story, *, reasons: bool = False) -> 
     """A mail: where it stands, its figures, and its timeline."""
     mail = story.mail
     out.say(f"{story.badge.word}. {story.verdict}", tone=story.badge.tone)
+    if story.advice:
+        for fault in story.advice.faults:
+            out.say(f"  {fault}")
+        out.say(f"  → {story.advice.next_step}")
     out.say()
     out.say(f"  From     {mail.sender}")
     out.say(f"  To       {mail.recipient}")

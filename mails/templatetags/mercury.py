@@ -62,6 +62,18 @@ def badge(mail: Mail, size: str = "") -> dict[str, Any]:
     return {"badge": timeline.badge(mail), "size": size}
 
 
+@register.simple_tag
+def badge_of(mail: Mail) -> timeline.Badge:
+    """The state of a mail as values."""
+    return timeline.badge(mail)
+
+
+@register.simple_tag
+def favicon(tone: str) -> str:
+    """The address of the icon that a browser's tab shows for a state of this tone."""
+    return static(f"mercury/favicon-{tone}.svg")
+
+
 @register.inclusion_tag("_paused.html", takes_context=True)
 def paused(context: Context) -> dict[str, Any]:
     """What is paused, for those who are signed in: all sending, or some queues. Two queries."""
@@ -216,7 +228,13 @@ def spans(found: Sequence[Span]) -> dict[str, Any]:
     scale = 96 / end  # percent a second; the rest is room for the last label
     return {
         "rows": [
-            {"span": span, "x": f"{span.start * scale:.2f}%", "width": f"{max(0.4, span.length * scale):.2f}%"}
+            {
+                "span": span,
+                "start": f"{span.start:.3f}",
+                "length": f"{span.length:.3f}",
+                "x": f"{span.start * scale:.2f}%",
+                "width": f"{max(0.4, span.length * scale):.2f}%",
+            }
             for span in found
         ],
         "ticks": [{"x": f"{tick * scale:.2f}%", "words": _tick_words(tick)} for tick in ticks],

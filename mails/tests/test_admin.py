@@ -311,8 +311,8 @@ def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, h
 
     assert "All is well." in fine
     assert "The breaker of olympus is forced open" in one
-    assert "Its mail goes to hades; nothing is lost." in one
-    assert "No other account is ready: mails are kept, and wait." in both
+    assert "Its email goes to hades; nothing is lost." in one
+    assert "No other account is ready: emails are kept, and wait." in both
 
 
 def test_the_overview_leads_to_the_test_of_an_account_and_of_all(operator, olympus):
@@ -328,7 +328,7 @@ def test_the_overview_says_what_a_sandbox_is_told(operator, olympus, hades):
 
     page = operator.get("/admin/").text
 
-    assert "The sandbox olympus is told to misbehave until" in page
+    assert "The sandbox olympus simulates a failure until" in page
     assert "manage.py sandbox clear olympus" in page
     assert "The sandbox hades" not in page
 
@@ -363,7 +363,7 @@ def test_an_unknown_outcome_is_said_on_the_overview(operator, olympus):
     a_mail()
     Mail.objects.update(status="held", reason_code="outcome-unknown", next_attempt_at=None)
 
-    assert "1 mail is held: its outcome is unknown." in operator.get("/admin/").text
+    assert "1 email is held: its outcome is unknown." in operator.get("/admin/").text
 
 
 @pytest.mark.django_db(transaction=True)

@@ -219,7 +219,7 @@ def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
         intake.accept(HELLO, client=Client(Source.API, api_key=key))
     a_mail()
     with pytest.raises(InvalidSubmission):
-        a_mail(recipient="nobody")
+        a_mail(Client(Source.API), recipient="nobody")
 
     rollups.count_arrivals(just_after())
 

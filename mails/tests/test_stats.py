@@ -5,14 +5,16 @@ import datetime as dt
 import pytest
 
 from mails import rollups, stats
-from mails.models import Rollup
+from mails.models import Duty, Rollup
 from mails.rollups import Key, Sum, Tally
 from mails.states import AttemptState, Counted, Ending, Level
 from mails.stats import PeriodTooLong
+from mails.tests.builders import a_mail
 from mails.timeline import Usual
 from mercury.lib import database_clock
 from providers import circuit_breaker
 from providers.models import BreakerMode
+from providers.outcomes import Fault
 
 pytestmark = pytest.mark.django_db
 
@@ -159,11 +161,11 @@ def test_a_period_of_too_many_stretches_is_refused_with_a_cure():
         stats.load(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
 
 
-def test_an_answer_takes_one_query_however_many_rows(django_assert_num_queries):
+def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queries):
     for minute in range(50):
         count(end(), call("olympus"), seconds=1, at=NOON + dt.timedelta(minutes=minute))
 
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(3):
         figures = stats.load(NOON, NOON + HOUR)
         assert len(stats.series(figures)) == 60
 
@@ -176,3 +178,28 @@ def test_what_happened_to_breakers_is_told_newest_first(olympus):
 
     newest = changes[0]
     assert (newest.account.name, newest.what, newest.by) == ("olympus", "forced open, “maintenance”", "hermes")
+
+
+def test_arrivals_that_no_roll_up_holds_yet_count_at_once_and_once_only():
+    now = database_clock.now()
+    Duty.objects.create(name=rollups.DUTY, done_until=now)
+    for _ in range(3):
+        a_mail()
+    since, until = now - HOUR, database_clock.now() + dt.timedelta(seconds=1)
+
+    before = stats.house(stats.load(since, until)).arrived
+    rollups.count_arrivals(until + rollups.ARRIVALS_LAG)
+    after = stats.house(stats.load(since, until + HOUR)).arrived
+
+    assert (before, after) == (3, 3)
+
+
+def test_success_is_what_did_not_fail_because_of_account_rate_or_provider():
+    count(call("olympus"), at=NOON)
+    count(call("olympus", AttemptState.REFUSED, Fault.MESSAGE), at=NOON)
+    count(call("olympus", AttemptState.REFUSED, Fault.PROVIDER), at=NOON)
+    count(call("olympus", AttemptState.UNKNOWN), at=NOON)
+
+    [olympus] = stats.providers(stats.load(NOON, NOON + HOUR))
+
+    assert olympus.success == 50.0

@@ -395,7 +395,7 @@ def test_ages_in_words(seconds, words):
 
 
 def test_offsets_in_words():
-    assert [offset_words(seconds) for seconds in (0, 0.318, 1.132, 200)] == ["0 ms", "318 ms", "1.132 s", "3 min"]
+    assert [offset_words(seconds) for seconds in (0, 0.318, 1.132, 200)] == ["0 ms", "318 ms", "1.132 s", "3 min 20 s"]
 
 
 @pytest.mark.django_db(transaction=True)

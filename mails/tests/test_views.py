@@ -19,6 +19,7 @@ from mails.intake import Client
 from mails.lanes import Lane
 from mails.models import Content, Event, HouseHold, LanePause, Mail
 from mails.states import Source, Status
+from mails.submission import InvalidSubmission
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
 from mails.tests.people import browser_of, hermes, zeus
 
@@ -184,7 +185,7 @@ def test_only_a_sent_mail_that_the_person_may_see_is_copied():
 
     form = browser.get(f"/?copy={queued.pk}").text
 
-    assert "Only a mail that was sent is copied" in form
+    assert "Only an email that has ended is copied" in form
     assert "Not yet" not in form
     assert "?copy=" not in browser.get(f"/mails/{queued.pk}").text
     for unknown in (other.pk, uuid.uuid4(), "zeus", "%00", ""):
@@ -425,11 +426,17 @@ def test_parts_of_a_message_are_for_those_who_may_see_the_mail(client, tail):
     assert browser_of(zeus()).get(f"/mails/{mail.pk}/{tail}").status_code == 404
 
 
+def rejected(user, **changes):
+    """A rejected email that this person may see, as the API keeps it."""
+    with pytest.raises(InvalidSubmission) as caught:
+        a_mail(Client(Source.API, user=user), recipient="nobody", **changes)
+    return Mail.objects.get(pk=caught.value.mail_id)
+
+
 def test_a_rejected_mail_shows_its_text_and_is_no_message():
     user = zeus()
     browser = browser_of(user)
-    browser.post("/", {**FORM, "recipient": "nobody", "content": "Precious words"})
-    mail = Mail.objects.get()
+    mail = rejected(user, content="Precious words")
 
     page = browser.get(f"/mails/{mail.pk}").text
 
@@ -442,12 +449,13 @@ def test_a_rejected_mail_shows_its_text_and_is_no_message():
 def test_the_page_of_a_rejected_mail_names_the_faults():
     user = zeus()
     browser = browser_of(user)
-    browser.post("/", {**FORM, "recipient": "nobody"})
+    mail = rejected(user)
 
-    page = browser.get(f"/mails/{Mail.objects.get().pk}").text
+    page = browser.get(f"/mails/{mail.pk}").text
 
     assert "Failed validation" in page
     assert "Rejected" in page
+    assert "<strong>What to do:</strong>" in page
 
 
 def test_nothing_is_inline():

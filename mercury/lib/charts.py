@@ -1,5 +1,6 @@
 """Geometry of the charts that pages draw as SVG: where bars, lines and ticks go. Pure; knows no colour and no page."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,9 +67,13 @@ class Spark:
 
 
 def stacked(series: Mapping[str, Sequence[float]]) -> Chart:
-    """One column a stretch, its parts upon each other in the order of `series`. All series have the same length."""
+    """One column a stretch, its parts upon each other in the order of `series`. All series have the same length.
+
+    They are counts, so that the axis has whole numbers only.
+    """
     totals = [sum(parts) for parts in zip(*series.values(), strict=True)]
-    top = nice(max(totals, default=0.0))
+    ticks = whole_ticks(max(totals, default=0.0))
+    top = float(ticks[-1])
     step = _step(len(totals))
     bars = []
     heaps = [0.0] * len(totals)
@@ -79,7 +84,7 @@ def stacked(series: Mapping[str, Sequence[float]]) -> Chart:
                 heaps[number] += value
                 y = _y(heaps[number], top)
                 bars.append(Bar(name, round(LEFT + number * step + step * 0.1, 2), y, round(step * 0.8, 2), height))
-    return Chart(bars, (), _rows(top), _columns(len(totals)))
+    return Chart(bars, (), [Tick(_y(tick, top), tick) for tick in ticks], _columns(len(totals)))
 
 
 def lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
@@ -125,6 +130,14 @@ def spark(values: Sequence[float | None]) -> Spark:
     points = [f"{number * step:.1f},{1 + room - value / top * room:.1f}" for number, value in enumerate(known)]
     line = " ".join(points)
     return Spark(line, f"0,{SPARK_HEIGHT} {line} {SPARK_WIDTH},{SPARK_HEIGHT}" if points else "")
+
+
+def whole_ticks(highest: float) -> list[int]:
+    """Return whole numbers at equal distances from 0 to `highest` or just above it, six at most: 0, 1, 2 or 0, 20, 40."""
+    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    step = next(step for step in steps if step * 5 >= highest)
+    count = max(1, math.ceil(highest / step))
+    return [step * number for number in range(count + 1)]
 
 
 def nice(highest: float) -> float:

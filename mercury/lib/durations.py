@@ -34,16 +34,18 @@ def parse_size(text: str) -> int:
 
 
 def words(seconds: float) -> str:
-    """A duration in seconds for people: `0.3 ms`, `4 ms`, `1.13 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
+    """A duration in seconds for people: `0.3 ms`, `4 ms`, `1.13 s`, `3 min 4 s`, `2 h 5 min`, `4 d 2 h`."""
     if seconds < 0.00095:
         return f"{seconds * 1000:.1g} ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.3g} s"
+    whole = round(seconds)
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     if hours < 24:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"

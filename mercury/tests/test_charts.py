@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mercury import pictures
 from mercury.lib import charts
 
 amounts = st.lists(st.floats(0, 1e9), min_size=1, max_size=200)
@@ -79,3 +80,28 @@ def test_lines_of_a_logarithmic_chart_rise_by_the_same_for_the_same_factor():
     low, middle, high = (float(point.split(",")[1]) for point in line.pieces[0].split())
 
     assert low - middle == pytest.approx(middle - high, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("highest", "ticks"),
+    [
+        (0, [0, 1]),
+        (1, [0, 1]),
+        (2, [0, 1, 2]),
+        (5, [0, 1, 2, 3, 4, 5]),
+        (6, [0, 2, 4, 6]),
+        (21, [0, 5, 10, 15, 20, 25]),
+        (36, [0, 10, 20, 30, 40]),
+        (1001, [0, 500, 1000, 1500]),
+    ],
+)
+def test_an_axis_of_counts_has_whole_numbers_only(highest, ticks):
+    assert charts.whole_ticks(highest) == ticks
+
+
+def test_no_label_of_an_axis_is_repeated():
+    chart = charts.lines({"p50": [1.0]})
+
+    told = pictures.picture("k", "T", "p", "S", chart, [], [], {}, lambda value: f"{value:.0f}").y_labels
+
+    assert [words for _, words in told if words] == ["0", "1"]

@@ -59,7 +59,17 @@
     show();
   }
 
+  // The tab says what the badge says
+  function follow() {
+    const shown = document.getElementById("state")?.dataset;
+    if (!shown?.title) return;
+    document.title = shown.title;
+    const icon = document.querySelector('link[rel="icon"]');
+    if (icon && icon.getAttribute("href") !== shown.icon) icon.setAttribute("href", shown.icon);
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    follow();
     if (!poller()) return;
     document.body.addEventListener("htmx:afterRequest", (event) => {
       const status = event.detail.xhr.status;
@@ -67,7 +77,7 @@
       state.quiet = status === 204 || state.lost ? state.quiet + 1 : 0;
       plan();
     });
-    document.body.addEventListener("htmx:afterSettle", plan);
+    document.body.addEventListener("htmx:afterSettle", () => { follow(); plan(); });
     document.addEventListener("visibilitychange", () => {
       state.quiet = 0;
       if (document.hidden || state.paused) plan();

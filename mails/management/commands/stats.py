@@ -20,7 +20,7 @@ EVERY = 5.0  # seconds between two looks with --watch
 CLEAR = "\x1b[2J\x1b[H"
 MAILS = {
     "arrived": "Arrived",
-    "rate": "a minute",
+    "rate": "a minute, average",
     "sent": "Sent",
     "failover": "Failover",
     "discarded": "Discarded",
@@ -51,8 +51,8 @@ class Command(commands.MercuryCommand):
     """The figures of the house."""
 
     help = (
-        "How the house stands, and what happened over a period: counts, rates, failures, times. "
-        "Percentiles are at most 9.1 % off, arrivals some 20 s late."
+        "System status, and what happened over a period: counts, rates, failures, times. "
+        "Percentiles are at most 9.1 % off."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

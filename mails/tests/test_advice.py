@@ -1,0 +1,81 @@
+"""Why an email was not sent, and what its sender can do."""
+
+import pytest
+
+from mails import intake, timeline
+from mails.intake import Client
+from mails.models import Mail, Recipient
+from mails.states import RecipientState, Source, Status
+from mails.submission import InvalidSubmission
+from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
+from mails.tests.commandline import run
+from mails.tests.people import browser_of, zeus
+from mercury.lib import database_clock
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def advice_for(mail):
+    return timeline.story(reloaded(mail), database_clock.now()).advice
+
+
+def test_an_email_that_the_provider_refused_says_its_answer_and_offers_a_corrected_copy(olympus):
+    olympus.refuse(400)
+    user = zeus()
+    mail = a_mail(Client(Source.FORM, user=user))
+    drain()
+    advice = advice_for(mail)
+
+    assert advice.title.startswith("Not sent: the provider refused this email itself")
+    assert advice.faults[0].startswith("olympus: it answered “")
+    assert "http-400" in advice.faults[0]
+    page = browser_of(user).get(f"/mails/{mail.pk}").text
+    assert advice.next_step in page
+    assert f"/?copy={mail.pk}" in page
+    assert "You made my day" in browser_of(user).get(f"/?copy={mail.pk}").text
+    assert f"→ {advice.next_step}" in run("mail", str(mail.pk)).out
+
+
+def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus):
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(status=Status.DISCARDED, fault="account", finished_at=database_clock.now())
+    olympus.refuse(401)
+    mail = reloaded(mail)
+
+    advice = advice_for(mail)
+
+    assert advice.title == "Not sent: no account could be asked."
+    assert not advice.may_copy
+
+
+def test_a_rejected_email_names_each_fault_and_who_corrects_it():
+    with pytest.raises(InvalidSubmission) as caught:
+        intake.accept({"sender": "zeus", "recipient": HERA}, client=Client(Source.API))
+    mail = Mail.objects.get(pk=caught.value.mail_id)
+
+    advice = advice_for(mail)
+
+    assert advice.faults[0].startswith("sender: ")
+    assert "has to correct this and send the email again" in advice.next_step
+
+
+def test_a_sent_email_names_the_addresses_that_were_refused(olympus):
+    mail = a_mail(recipient=f"{HERA}, {IRIS}")
+    drain()
+    assert advice_for(mail) is None
+
+    Recipient.objects.filter(mail=mail, address=IRIS).update(state=RecipientState.REFUSED, reason="550 no such user")
+
+    assert advice_for(mail).faults == [f"{IRIS}: 550 no such user"]
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD, Status.CANCELLED])
+def test_an_email_that_is_on_its_way_or_cancelled_needs_no_advice(status):
+    assert timeline.advice.of(Mail(status=status), [], [], []) is None
+
+
+def test_an_expired_email_may_be_sent_again():
+    advice = timeline.advice.of(Mail(status=Status.EXPIRED), [], [], [])
+
+    assert advice.may_copy
+    assert "Send it again if it still matters" in advice.next_step
