@@ -5,11 +5,13 @@ covers all. Whatever the provider does, the result is an Outcome.
 """
 
 import base64
+import copy
 import datetime as dt
 import json
+import time
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,7 +25,8 @@ from yarl import URL
 from providers import classify, destinations
 from providers.account import AccountConfig
 from providers.capabilities import KINDS, MAX_CONNECTIONS
-from providers.outcomes import Accepted, Fault, Outcome, Unknown
+from providers.http_recipients import NOBODY, Blame, send_to_all
+from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 
 MAX_ANSWER = 64 * 1024  # bytes
 KEEPALIVE = 4.0  # seconds: a reset on a stale connection would look like a lost answer
@@ -92,26 +95,52 @@ class HttpChannel:
         )
 
     async def send(self, message: EmailMessage) -> Outcome:
-        """Call the provider once, within the session's deadline."""
+        """Hand the email over within the session's deadline: in one call, or in more where some addresses are refused."""
+        ends_at = time.monotonic() + (self._session.timeout.total or 0.0)
+
+        def time_left() -> float:
+            return ends_at - time.monotonic()
+
+        async def send(addresses: Sequence[str]) -> tuple[Outcome, Blame]:
+            part = copy.copy(message)
+            part.to = list(addresses)
+            return await self._send_once(part, time_left())
+
+        return await send_to_all(message.to, send, time_left=time_left)
+
+    async def _send_once(self, message: EmailMessage, time_left: float) -> tuple[Outcome, Blame]:
+        """Call the provider once; return what came of it, and the recipients that it finds fault with."""
         try:
             payload = self._backend.build_message_payload(message, {})
             params = payload.get_request_params(self._backend.api_url)
             url, headers, body = self._url(params["url"]), *_encoded(params)
         except (AnymailError, ValueError, TypeError) as error:
             words = error.args[0] if error.args else type(error).__name__
-            return classify.never_called(Fault.MESSAGE, "unsupported", self._clean(str(words)))
+            return classify.never_called(Fault.MESSAGE, "unsupported", self._clean(str(words))), NOBODY
         try:
-            answer = await self._call(params["method"], url, headers, body)
+            answer = await self._call(params["method"], url, headers, body, time_left)
         except (aiohttp.ClientError, OSError) as error:
-            return classify.http_failure(error, self._clean)
-        return self._outcome(answer, payload, message)
+            return classify.http_failure(error, self._clean), NOBODY
+        outcome = self._outcome(answer, payload, message)
+        if not isinstance(outcome, Refused) or outcome.fault is not Fault.MESSAGE:
+            return outcome, NOBODY
+        return outcome, self._blame(answer, message.to)
+
+    def _blame(self, answer: Answer, recipients: Sequence[str]) -> Blame:
+        try:
+            blame: Blame = self._backend.blame(answer.json(), recipients)
+        except ValueError:
+            return NOBODY
+        return replace(blame, words={address: self._clean(words) for address, words in blame.words.items()})
 
     def close(self) -> None:
         """Nothing is held open: connections belong to the session."""
 
-    async def _call(self, method: str, url: URL, headers: dict[str, str], body: bytes) -> Answer:
+    async def _call(self, method: str, url: URL, headers: dict[str, str], body: bytes, time_left: float) -> Answer:
+        to_connect = min(self._session.timeout.connect or time_left, 0.9 * time_left)
+        timeout = aiohttp.ClientTimeout(total=time_left, connect=to_connect, sock_connect=to_connect)
         async with self._session.request(
-            method, url, data=body, headers=self._headers | headers, allow_redirects=False
+            method, url, data=body, headers=self._headers | headers, allow_redirects=False, timeout=timeout
         ) as response:
             answer = Answer(response.status, str(url), response.headers)
             await _read_into(answer, response)

@@ -17,6 +17,11 @@ from anymail.backends.base_requests import RequestsPayload
 from anymail.exceptions import AnymailAPIError, AnymailNotSupportedWarning
 from anymail.utils import EmailAddress, parse_address_list
 
+from providers.http_recipients import NOBODY, Blame, named_in
+
+_SENDGRID_RECIPIENT = re.compile(r"personalizations\.0\.to(?:\.(\d{1,4})(?:\.email)?)?")
+_MAILGUN_RECIPIENT = re.compile(r"(?:^|\W)to\W.{0,20}\bnot a valid address", re.IGNORECASE)
+
 # Every option anymail would otherwise take from Django's global settings.
 _NO_GLOBAL_FALLBACK: Mapping[str, Any] = {
     "ignore_unsupported_features": False,
@@ -113,6 +118,25 @@ class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
         """The payload of one mail."""
         return SendGridPayload(message, defaults, self)
 
+    def blame(self, document: Any, recipients: Sequence[str]) -> Blame:
+        """Return whom a refusal is about: fields such as `personalizations.0.to.1.email`, if it has no other."""
+        words: dict[str, str] = {}
+        errors = document.get("errors") if isinstance(document, dict) else None
+        for error in errors if isinstance(errors, list) else []:
+            field, text = (
+                (str(error.get(name) or "") for name in ("field", "message")) if isinstance(error, dict) else ("", "")
+            )
+            found = _SENDGRID_RECIPIENT.fullmatch(field)
+            if found is None:
+                return NOBODY
+            named = named_in(text, recipients)
+            if found[1] is not None and int(found[1]) < len(recipients):
+                named = [recipients[int(found[1])]]
+            if not named:
+                return Blame(words={}, some=True)
+            words |= dict.fromkeys(named, text)
+        return Blame(words=words)
+
     def name_given(self, answer: Any, payload: Any, message: Any) -> str | None:
         """SendGrid's name of the mail, or None if a 202 has a body, which none of SendGrid's own has."""
         return None if answer.text.strip() else answer.headers.get("X-Message-Id", "")
@@ -137,6 +161,13 @@ class MailgunBackend(mailgun.EmailBackend):  # type: ignore[misc]
     def build_message_payload(self, message: Any, defaults: Mapping[str, Any]) -> MailgunPayload:
         """The payload of one mail."""
         return MailgunPayload(message, defaults, self)
+
+    def blame(self, document: Any, recipients: Sequence[str]) -> Blame:
+        """Return whom a refusal is about. Mailgun says that 'to' is not valid, and names the address sometimes."""
+        text = document.get("message") if isinstance(document, dict) else None
+        if not isinstance(text, str) or not _MAILGUN_RECIPIENT.search(text):
+            return NOBODY
+        return Blame(words=dict.fromkeys(named_in(text, recipients), text), some=True)
 
     def name_given(self, answer: Any, payload: Any, message: Any) -> str | None:
         """Mailgun's name of the mail, or None if anymail does not know a 200 by its body."""

@@ -199,6 +199,9 @@ def _read_sendgrid(content_type: str, body: bytes) -> tuple[web.Response | None,
     for is_missing, field, words in checks:
         if is_missing:
             return _errors(400, words, field), {}
+    fault = _fault_of_recipients([one["email"] for one in people[0]["to"]])
+    if fault is not None:
+        return fault, {}
     headers = {name.lower(): value for name, value in data.get("headers", {}).items()}
     return None, {
         "message_id": headers.get("message-id"),
@@ -209,6 +212,24 @@ def _read_sendgrid(content_type: str, body: bytes) -> tuple[web.Response | None,
         "subject": data["subject"],
         "text": data["content"][0]["value"],
     }
+
+
+def _is_refused(address: str) -> bool:
+    """Return True for an address that both providers find no address, though Mercury does."""
+    return address.partition("@")[0].endswith("-")
+
+
+def _fault_of_recipients(addresses: list[str]) -> web.Response | None:
+    """Return SendGrid's answer to addresses that are none, or that are the same but for upper and lower case."""
+    bad = [number for number, address in enumerate(addresses) if _is_refused(address)]
+    if bad:
+        words = "Does not contain a valid address."
+        errors = [{"message": words, "field": f"personalizations.0.to.{number}.email"} for number in bad]
+        return web.json_response({"errors": errors}, status=400)
+    if len({address.lower() for address in addresses}) < len(addresses):
+        words = "Each email address in the personalization block should be unique between to, cc, and bcc."
+        return _errors(400, words, "personalizations.0")
+    return None
 
 
 async def _form(request: web.Request) -> dict[str, list[str]]:
@@ -227,6 +248,10 @@ def _read_mailgun(form: dict[str, list[str]]) -> tuple[web.Response | None, dict
     if not any(form.get(name, [""])[0] for name in ("text", "html", "amp-html", "template")):
         words = "Need at least one of 'text', 'html', 'amp-html' or 'template' parameters specified"
         return web.json_response({"message": words}, status=400), {}
+    if any(_is_refused(address) for text in form["to"] for address in text.split(",")):
+        return web.json_response(
+            {"message": "'to' parameter is not a valid address. please check documentation"}, status=400
+        ), {}
     return None, {
         "message_id": form.get("h:Message-Id", [None])[0],
         "mail_id": form.get("h:X-Mercury-Id", [None])[0],
