@@ -1,7 +1,7 @@
 """A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
 
 Two drains take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
-settle; the house is held, and the lane paused; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+settle; the house is held, the lane paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
 """
 
 import datetime as dt
@@ -19,13 +19,13 @@ from mails.dispatch import sweep
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import Result
 from mails.lanes import Lane
-from mails.models import Mail, Worker
+from mails.models import Attempt, Mail, Worker
 from mails.orders import Order
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail
 from mercury.lib import database_clock
-from providers import circuit_breaker
-from providers.models import BreakerMode
+from providers import circuit_breaker, registry
+from providers.models import Account, BreakerMode
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
 
 STEPS, LONG = 400, 20_000
@@ -37,6 +37,9 @@ OUTCOMES = (
     Accepted("id", 250, (NEVER,)),
     Refused(Fault.PROVIDER, "http-503", "later", 503),
     Refused(Fault.MESSAGE, "http-400", "no", 400),
+    Refused(Fault.ACCOUNT, "http-401", "who are you?", 401),
+    Refused(Fault.RECIPIENT, "smtp-452", "mailbox full", 452),
+    Refused(Fault.LOCAL, "local", "no descriptors", asked=False),
     Unknown("read-timeout", "no answer"),
 )
 REPORTS = ("DELIVERED", "BOUNCED", "OPENED", "DONE", "CANCELLED")
@@ -73,8 +76,10 @@ class InFlight(RuleBasedStateMachine):
         self.mails, self.calls = [], []
         self.seen = {}  # mail -> its state and events after the last step
         self.attempts_when_held = None
+        self.attempts_when_disabled = {}  # account -> attempts when it was disabled
 
     def teardown(self):
+        Account.objects.update(enabled=True)
         house.lift(by="test")
         pauses.lift(Lane.TEXT, by="test")
         freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "wish": ""}
@@ -146,6 +151,13 @@ class InFlight(RuleBasedStateMachine):
         (actions.pause_lane if paused else actions.resume_lane)(Lane.TEXT, by="hermes")
         self.note_attempts()
 
+    @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())
+    def enable_or_disable_an_account(self, name, enabled):
+        registry.update(Account.objects.get(name=name), enabled=enabled, by="hermes")
+        self.attempts_when_disabled.pop(name, None)
+        if not enabled:
+            self.attempts_when_disabled[name] = Attempt.objects.filter(account=name).count()
+
     def note_attempts(self):
         """While nothing may leave, no mail may get another attempt."""
         if house.hold() is None and not pauses.standing():
@@ -167,6 +179,8 @@ class InFlight(RuleBasedStateMachine):
             check_attempts(mail)
             if self.attempts_when_held is not None:
                 assert mail.attempt_count == self.attempts_when_held.get(mail.pk, 0), "sent while nothing may leave"
+        for name, attempts in self.attempts_when_disabled.items():
+            assert Attempt.objects.filter(account=name).count() == attempts, f"{name} is disabled and serves"
 
 
 def reachable(status):
