@@ -24,7 +24,7 @@ from mails import keeping
 from mails.states import Policy
 from mercury.lib import durations, encryption
 from mercury.lib.commands import CHECKS, plain
-from providers import environment
+from providers import destinations, environment
 from providers.capabilities import KINDS, Transport
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a call to the end of its lease
@@ -38,7 +38,14 @@ def register_all() -> None:
     """Tell Django of the checks below."""
     for check in (names, values, database, accounts, beyond_loopback):
         register(check, CHECKS)
-    for check in (production, production_stores, production_accounts, production_secrets, production_workers):
+    for check in (
+        production,
+        production_stores,
+        production_accounts,
+        production_destinations,
+        production_secrets,
+        production_workers,
+    ):
         register(check, CHECKS, deploy=True)
 
 
@@ -232,6 +239,24 @@ def production_secrets(**_: Any) -> list[CheckMessage]:
             hint="Encrypt them with it: manage.py providers encrypt.",
             id="mercury.W011",
         )
+    ]
+
+
+def production_destinations(**_: Any) -> list[CheckMessage]:
+    """Accounts of the environment whose secret would go out without TLS. No call is made for them."""
+    try:
+        accounts_named = environment.parse(settings.MERCURY_ENVIRONMENT)
+    except ImproperlyConfigured:
+        return []  # `accounts` says so
+    allowed = destinations.allowed_hosts()
+    return [
+        Error(
+            f"The secret of account '{name}' would go out without TLS, so no email goes through it.",
+            hint="Use TLS; or, if that is meant, add its host to MERCURY_ALLOWED_HOSTS_OUT.",
+            id="mercury.E010",
+        )
+        for name, account in sorted(accounts_named.items())
+        if account.kind not in SANDBOXES and destinations.exposes_secret(account.options, allowed=allowed)
     ]
 
 

@@ -180,6 +180,7 @@ MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", duration, "20s")
 MERCURY_CONNECT_TIMEOUT = env.read(
     "MERCURY_CONNECT_TIMEOUT", duration, f"{min(3.0, MERCURY_DEADLINE.total_seconds())}s"
 )
+MERCURY_EHLO_NAME = env.read("MERCURY_EHLO_NAME", variables.ehlo_name)
 MERCURY_FINAL_REPLY_TIMEOUT = env.read("MERCURY_FINAL_REPLY_TIMEOUT", duration, "10m")
 MERCURY_LEASE = env.read("MERCURY_LEASE", duration, "50s")
 MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", duration, "3d")

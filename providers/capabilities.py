@@ -5,12 +5,17 @@ The one rule book for options: environment, API, admin and commands all clean th
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
+
+from yarl import URL
+
+from mercury.lib import ehlo
+from providers import tls
 
 
 class OptionsInvalid(Exception):
@@ -41,6 +46,8 @@ class Option:
     default: Any = None
     choices: tuple[str, ...] = ()
     most: int | None = None  # of a whole number from 1
+    is_long: bool = False  # a text of several lines
+    is_extra: bool = False  # an account without it has no such key
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,13 @@ MAX_CONNECTIONS = Option(
     most=10_000,
 )
 _PORT = Option("port", "Port", "Empty: 587 with STARTTLS, 465 with TLS, 25 without.", most=65535)
+_CA = Option(
+    "ca",
+    "Certificate authority",
+    "PEM certificates of your own authority. The server is checked against them alone. Empty: the public authorities.",
+    is_long=True,
+    is_extra=True,
+)
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -86,6 +100,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                         "api_url", "API address", "Another one for EU subusers.", default="https://api.sendgrid.com/v3/"
                     ),
                     MAX_CONNECTIONS,
+                    _CA,
                 ),
                 backend="providers.payloads.SendGridBackend",
                 can=("keeps the Message-ID", "reports delivery by webhook"),
@@ -108,6 +123,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     Option("sender_domain", "Sending domain", "Empty: the domain of the sender's address."),
                     Option("api_url", "API address", "Another one for the EU.", default="https://api.mailgun.net/v3"),
                     MAX_CONNECTIONS,
+                    _CA,
                 ),
                 backend="providers.payloads.MailgunBackend",
                 can=("keeps the Message-ID", "reports delivery by webhook"),
@@ -130,6 +146,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     Option("password", "Password", secret=True),
                     Option("security", "Security", default="starttls", choices=("starttls", "tls", "none")),
                     MAX_CONNECTIONS,
+                    Option(
+                        "ehlo_name",
+                        "EHLO name",
+                        "Empty: MERCURY_EHLO_NAME, or this machine's full name.",
+                        is_extra=True,
+                    ),
+                    _CA,
                 ),
                 backend="providers.over_smtp.SmtpBackend",
                 can=("keeps the Message-ID", "sends the very bytes that Mercury shows", "answers for each recipient"),
@@ -149,6 +172,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
 _LABEL = re.compile(r"[^\W_]([\w-]{0,61}[^\W_])?")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
@@ -168,9 +192,12 @@ def cleaned(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for option in known.options:
         try:
-            values[option.name] = _cleaned_value(option, options.get(option.name))
+            value = _cleaned_value(option, options.get(option.name))
         except ValueError as error:
             errors[option.name] = str(error)
+            continue
+        if value is not None or not option.is_extra:
+            values[option.name] = value
     if errors:
         raise OptionsInvalid(errors)
     if known.transport is Transport.SMTP:
@@ -190,16 +217,40 @@ def _cleaned_value(option: Option, value: Any) -> Any:
         return _cleaned_number(value, option.most)
     if not isinstance(value, str):
         raise ValueError("It must be a text.")
-    value = value.strip()
+    if option.is_long:
+        return _cleaned_ca(value)
+    if option.name != "password":  # which may begin or end with a blank
+        value = value.strip()
     if not value.isprintable() or len(value) > 2048:
         raise ValueError("It must be one line of at most 2048 printable characters.")
-    if option.secret and not value.isascii():
-        raise ValueError("It must be ASCII.")
+    if (option.secret or option.name == "username") and not value.isascii():
+        raise ValueError("It must be ASCII: other characters cannot be sent in a log-in.")
     if option.choices and value not in option.choices:
         raise ValueError(f"It must be one of {', '.join(option.choices)}.")
-    if option.name == "api_url":
-        return _cleaned_url(value)
-    return _cleaned_host(value) if option.name in ("host", "sender_domain") else value
+    clean = _CLEANERS.get(option.name)
+    return clean(value) if clean else value
+
+
+def _cleaned_ca(value: str) -> str:
+    """Return the certificates of a PEM text, without what stands around them."""
+    if len(value) > tls.MAX_CA:
+        raise ValueError(f"It must have at most {tls.MAX_CA} characters.")
+    certificates = "\n".join(_CERTIFICATE.findall(value.replace("\r\n", "\n")))
+    if not certificates:
+        raise ValueError("It holds no certificate in PEM form (-----BEGIN CERTIFICATE-----).")
+    tls.client_context(certificates)
+    return certificates
+
+
+def _cleaned_ehlo_name(value: str) -> str:
+    if not ehlo.is_ehlo_name(value):
+        raise ValueError("It must be a full host name such as mail.example.com, or an address such as [192.0.2.1].")
+    return value
+
+
+def _cleaned_sender_domain(value: str) -> str:
+    """The domain in its IDNA form: it becomes a part of the API's path."""
+    return URL.build(scheme="https", host=_cleaned_host(value)).raw_host or value
 
 
 def _cleaned_host(value: str) -> str:
@@ -213,7 +264,16 @@ def _is_host(text: str) -> bool:
     """Whether it is a host name (RFC 1123 §2.1, or an international one) or an IP address."""
     if ":" in text:
         return _is_ipv6(text)
+    if text.rpartition(".")[2].isdigit():  # no top-level domain is a number
+        return _is_ipv4(text)
     return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv4Address(text))
+    except ValueError:
+        return False
 
 
 def _is_ipv6(text: str) -> bool:
@@ -243,3 +303,13 @@ def _cleaned_url(value: str) -> str:
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("It must be an address only, without user name, query or fragment.")
     return value
+
+
+_CLEANERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        "api_url": _cleaned_url,
+        "host": _cleaned_host,
+        "sender_domain": _cleaned_sender_domain,
+        "ehlo_name": _cleaned_ehlo_name,
+    }
+)

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +27,18 @@ class DestinationRefused(OSError):
     def __init__(self, host: str) -> None:
         super().__init__(
             f"'{host}' is or leads to a private address. If that is meant, add it to MERCURY_ALLOWED_HOSTS_OUT."
+        )
+        self.host = host
+
+
+class SecretExposed(DestinationRefused):
+    """The account's secret would go to the host without TLS, and MERCURY_ALLOWED_HOSTS_OUT does not list the host."""
+
+    def __init__(self, host: str) -> None:
+        OSError.__init__(
+            self,
+            f"The account's secret would go to '{host}' without TLS. "
+            "Use TLS; or, if that is meant, add the host to MERCURY_ALLOWED_HOSTS_OUT.",
         )
         self.host = host
 
@@ -96,6 +108,19 @@ def host_of(url: str) -> str:
     except ValueError:  # aiohttp will not call it at all
         host = urlsplit(url).hostname
     return (host or "").removesuffix(".")
+
+
+def exposes_secret(options: Mapping[str, Any], *, allowed: Collection[str]) -> bool:
+    """Return True if these options of an account send its secret without TLS to a host that is not listed."""
+    if "api_url" in options:
+        return is_readable_on_the_way(options["api_url"]) and host_of(options["api_url"]) not in allowed
+    return bool(options["password"]) and options["security"] == "none" and options["host"].lower() not in allowed
+
+
+def check_secret(options: Mapping[str, Any], *, allowed: Collection[str]) -> None:
+    """Raise SecretExposed if these options would send the account's secret without TLS to a host that is not listed."""
+    if exposes_secret(options, allowed=allowed):
+        raise SecretExposed(host_of(options["api_url"]) if "api_url" in options else options["host"])
 
 
 def is_readable_on_the_way(url: str) -> bool:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 from mercury.lib import rates, variables
-from providers import capabilities
+from providers import capabilities, tls
 from providers.account import AccountConfig
 
 PREFIX = "PROVIDER_"
@@ -65,7 +66,21 @@ def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     kind, options_of = _SCHEMES[url.scheme]
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     common: dict[str, str] = {key: query.pop(key) for key in ("weight", "rate", "trust_500") if key in query}
-    return _account(variable, name, kind, options_of(variable, url, port, query) | query, common)
+    options = options_of(variable, url, port, query) | query
+    if "ca_file" in options and capabilities.KINDS[kind].option("ca"):
+        options["ca"] = _file(variable, options.pop("ca_file"))
+    return _account(variable, name, kind, options, common)
+
+
+def _file(variable: str, path: str) -> str:
+    """The text of a file that a variable names, since a URL is no place for certificates."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            return file.read(tls.MAX_CA + 1)
+    except (OSError, ValueError):
+        raise ImproperlyConfigured(
+            f"{variable}: ca_file: the file cannot be read as text. Name one with PEM certificates."
+        ) from None
 
 
 def _account(

@@ -8,6 +8,7 @@ import base64
 import copy
 import datetime as dt
 import json
+import ssl
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,13 @@ from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
 from yarl import URL
 
-from providers import classify, destinations
+from providers import classify, destinations, tls
 from providers.account import AccountConfig
 from providers.capabilities import KINDS, MAX_CONNECTIONS
 from providers.http_recipients import NOBODY, Blame, send_to_all
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 
+_OURS = frozenset({MAX_CONNECTIONS.name, "ca"})  # options that anymail's backends do not know
 MAX_ANSWER = 64 * 1024  # bytes
 KEEPALIVE = 4.0  # seconds: a reset on a stale connection would look like a lost answer
 _DNS_TTL = 30
@@ -83,13 +85,16 @@ class HttpChannel:
 
     def __init__(self, account: AccountConfig, *, session: aiohttp.ClientSession) -> None:
         kind = KINDS[account.kind]
-        options = {name: value for name, value in account.options.items() if name != MAX_CONNECTIONS.name}
+        ca = account.options.get("ca")
+        self._tls: ssl.SSLContext | bool = tls.client_context(ca) if ca else True
+        options = {name: value for name, value in account.options.items() if name not in _OURS}
         self._backend = import_string(kind.backend)(**options)
         self._trust_500 = account.trust_500
         self._session = session
         self._clean = classify.cleaner(_secrets(account, [o.name for o in kind.options if o.secret]))
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Mercury/1.0"}
         self._urls: dict[str, URL] = {}
+        destinations.check_secret(account.options, allowed=destinations.allowed_hosts())
         destinations.check_literal(
             destinations.host_of(account.options["api_url"]), allowed=destinations.allowed_hosts()
         )
@@ -140,7 +145,13 @@ class HttpChannel:
         to_connect = min(self._session.timeout.connect or time_left, 0.9 * time_left)
         timeout = aiohttp.ClientTimeout(total=time_left, connect=to_connect, sock_connect=to_connect)
         async with self._session.request(
-            method, url, data=body, headers=self._headers | headers, allow_redirects=False, timeout=timeout
+            method,
+            url,
+            data=body,
+            headers=self._headers | headers,
+            allow_redirects=False,
+            timeout=timeout,
+            ssl=self._tls,
         ) as response:
             answer = Answer(response.status, str(url), response.headers)
             await _read_into(answer, response)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMessage
 
-from providers import classify, mime, smtp_replies
+from mercury.lib.ehlo import ehlo_name
+from providers import classify, destinations, mime, smtp_replies, tls
 from providers.account import AccountConfig
-from providers.ehlo import ehlo_name
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.smtp_connection import Call, Connection, DeadlineOver, OutOfStep, Reply, wire_address
 from providers.smtp_replies import Phase
@@ -55,6 +56,7 @@ class SmtpChannel:
     ) -> None:
         """`threads`: conversations at once. They are this account's own, so that one that waits keeps no other waiting."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"smtp-{account.name}")
+        destinations.check_secret(account.options, allowed=destinations.allowed_hosts())
         self._deadline = deadline
         self._final_reply = final_reply
         self._latest = float("inf")
@@ -158,7 +160,7 @@ class SmtpBackend:
         self._options = account.options
         self._connect_timeout = connect_timeout
         self._clean = clean
-        self._context = ssl.create_default_context() if account.options["security"] != "none" else None
+        self._context = tls.client_context(account.options.get("ca") or "")
         self.connection: Connection | None = None
         self.idle_since = 0.0
 
@@ -185,13 +187,17 @@ class SmtpBackend:
             self.connection.close()
             self.connection = None
 
+    def _name(self, local_address: str) -> str:
+        configured = self._options.get("ehlo_name") or settings.MERCURY_EHLO_NAME
+        return ehlo_name(local_address, configured=configured)
+
     def _open(self, call: Call) -> Connection:
         options = self._options
         connection = Connection(
             options["host"],
             options["port"],
             call=call,
-            name=lambda sock: ehlo_name(sock.getsockname()[0]),
+            name=self._name,
             connect_timeout=self._connect_timeout,
             context=self._context if options["security"] == "tls" else None,
         )

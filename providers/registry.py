@@ -28,7 +28,9 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_SANDBOXES = ("sandbox-a", "sandbox-b")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_DESTINATION = frozenset({"api_url", "host", "port", "security"})  # options that say where an account calls, and how
+_DESTINATION = frozenset(
+    {"api_url", "host", "port", "security", "ca"}
+)  # options that say whom an account calls, and how
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -413,6 +415,9 @@ def _check_destination(kind: Kind, values: Mapping[str, Any]) -> None:
     field = "host" if kind.transport is Transport.SMTP else "api_url"
     if values[field] in kind.regions.values():
         return
+    if field == "host" and destinations.exposes_secret(values, allowed=destinations.allowed_hosts()):
+        words = "Without TLS the password can be read on its way: choose starttls or tls."
+        raise capabilities.OptionsInvalid({"security": f"{words} MERCURY_ALLOWED_HOSTS_OUT lists exceptions."})
     host = values[field] if field == "host" else destinations.host_of(values[field])
     if destinations.is_readable_on_the_way(values[field]) and host not in destinations.allowed_hosts():
         words = "It must begin with https://, or the key can be read on its way."
@@ -430,8 +435,8 @@ def _check_secrets(
 
     The provider's own regions are one place. Both sides are compared as stored, so no other spelling slips through.
     """
-    moved = [name for name in _DESTINATION & values.keys() if values[name] != before.get(name)]
-    if all(values[name] in kind.regions.values() for name in moved):
+    moved = [name for name in _DESTINATION if values.get(name) != before.get(name)]
+    if all(values.get(name) in kind.regions.values() for name in moved):
         return
     kept = [option.name for option in kind.options if option.secret and option.name not in given]
     errors = {name: "The address that it is sent to changes: enter it again." for name in kept if before.get(name)}

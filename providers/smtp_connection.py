@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from yarl import URL
+
 from providers import destinations
 from providers.smtp_replies import Phase
 
@@ -143,6 +145,7 @@ class Replies:
 
     def surplus(self) -> bytes:
         """Return what has arrived that nobody has asked for yet. Raises SMTPServerDisconnected if the server hung up."""
+        patience = self._sock.gettimeout()
         self._sock.settimeout(0)
         try:
             while len(self._buffer) <= MAX_REPLY:
@@ -152,6 +155,8 @@ class Replies:
         except smtplib.SMTPServerDisconnected:
             if not self._buffer:
                 raise
+        finally:
+            self._sock.settimeout(patience)  # TLS, which may follow, waits for its handshake
         return bytes(self._buffer)
 
     def close(self) -> None:
@@ -184,11 +189,11 @@ class Connection(smtplib.SMTP):
         port: int,
         *,
         call: Call,
-        name: Callable[[socket.socket], str],
+        name: Callable[[str], str],
         connect_timeout: float,
         context: ssl.SSLContext | None,
     ) -> None:
-        """Connect and read the greeting. `name`: what EHLO says of us; `context`: for TLS from the start."""
+        """Connect and read the greeting. `name`: what EHLO says of us at this address; `context`: for TLS from the start."""
         self._call = call
         self._connect_timeout = connect_timeout
         self._context = context
@@ -199,7 +204,8 @@ class Connection(smtplib.SMTP):
             self.close()
             raise
         if self.sock is not None:
-            self.local_hostname = name(self.sock)
+            with call.looking_up():
+                self.local_hostname = name(str(self.sock.getsockname()[0]))
 
     def serve(self, call: Call) -> None:
         """Serve this call from now on. Raises OutOfStep or SMTPServerDisconnected if the server spoke meanwhile."""
@@ -354,7 +360,7 @@ def wire_address(text: str) -> str:
     address = text.rpartition("<")[2].removesuffix(">") if text.endswith(">") else text
     local, _, domain = address.rpartition("@")
     if not domain.isascii():
-        address = f"{local}@{domain.encode('idna').decode('ascii')}"
+        address = f"{local}@{URL.build(scheme='https', host=domain).raw_host}"
     if not address.isascii():
         raise ValueError("an address has letters beyond ASCII before the @")
     if not address.isprintable() or not _ADDRESS.fullmatch(address):

@@ -18,7 +18,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from redis.connection import parse_url
 
-from mercury.lib import durations, printable
+from mercury.lib import durations, ehlo, printable
 
 LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -151,6 +151,15 @@ def host(text: str) -> str:
     """A host name or an address, as a URL would have it, but without scheme and port."""
     if not re.fullmatch(_HOST, text) and not _is_address(text):
         raise ValueError(f"{shown(text)} is no host. Write it without scheme, port and path, such as mail.example.com.")
+    return text
+
+
+def ehlo_name(text: str) -> str:
+    """A name for EHLO: a full host name or an address literal; nothing leaves it to Mercury."""
+    if text and not ehlo.is_ehlo_name(text):
+        raise ValueError(
+            f"{shown(text)} is no name for EHLO. Write this machine's full name, such as mail.example.com, or [192.0.2.1]."
+        )
     return text
 
 

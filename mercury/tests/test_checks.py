@@ -268,3 +268,20 @@ def test_secrets_that_need_an_older_key_are_named(settings):
 
     assert "olympus" in warning.msg
     assert checks.production_secrets() == []
+
+
+def test_a_secret_that_would_go_out_without_tls_is_told(settings):
+    settings.MERCURY_ENVIRONMENT = {
+        "PROVIDER_HADES": "smtp://zeus:thunder@mail.olimpus.com?security=none",
+        "PROVIDER_OLYMPUS": "sendgrid://:KEY@?api_url=http://api.olimpus.com/v3/",
+        "PROVIDER_RELAY": "smtp://mail.olimpus.com?security=none",
+        "PROVIDER_SAFE": "smtp://zeus:thunder@mail.olimpus.com",
+    }
+
+    found = checks.production_destinations()
+    settings.MERCURY_ALLOWED_HOSTS_OUT = ["mail.olimpus.com", "api.olimpus.com"]
+
+    assert ids(found) == ["mercury.E010", "mercury.E010"]
+    assert "hades" in found[0].msg
+    assert "thunder" not in f"{found}"
+    assert checks.production_destinations() == []

@@ -27,6 +27,7 @@ WRONG = {
     "MERCURY_DATA": "manage.py",
     "MERCURY_DATABASE_TIMEOUT": "100ms",
     "MERCURY_DEADLINE": "x",
+    "MERCURY_EHLO_NAME": "localhost",
     "MERCURY_ENCRYPTION_KEYS": "bad",
     "MERCURY_EXPIRY": "3 days",
     "MERCURY_FINAL_REPLY_TIMEOUT": "10",

@@ -80,6 +80,8 @@ class AccountForm(forms.Form):
             if _OPTION + option.name not in self.fields:
                 continue
             value = self.cleaned_data[_OPTION + option.name]
+            if option.is_long:
+                value = value.replace("\r\n", "\n")  # as it is stored, so that what nobody changed is no change
             dropped = option.name == "password" and not self.cleaned_data.get(f"{_OPTION}username")
             if value or not option.secret or self.account is None or dropped:
                 options[option.name] = value
@@ -110,7 +112,11 @@ def _field(option: Option, shown: str, *, new: bool) -> forms.Field:
     if option.secret:
         note = option.help if new else f"{shown or 'Not set'}. Leave it empty to keep it."
         widget: forms.Widget = forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"})
-        return forms.CharField(label=option.label, required=False, help_text=note, widget=widget)
+        keeps_blanks = option.name == "password"
+        return forms.CharField(
+            label=option.label, required=False, help_text=note, widget=widget, strip=not keeps_blanks
+        )
+    shape = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}) if option.is_long else forms.TextInput()
     return forms.CharField(
-        label=option.label, required=False, help_text=option.help, initial=shown or default, widget=forms.TextInput
+        label=option.label, required=False, help_text=option.help, initial=shown or default, widget=shape
     )

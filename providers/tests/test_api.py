@@ -50,6 +50,7 @@ def test_an_account_is_registered_and_never_shows_its_secret(operator):
         "api_key": "set, ends …4fA",
         "api_url": "https://api.sendgrid.com/v3/",
         "max_connections": "",
+        "ca": "",
     }
     assert (body["weight"], body["rate"], body["enabled"], body["in_use"]) == (2, 14, True, True)
     assert body["breaker"] == {"mode": "auto", "state": "closed", "says": "no faults"}

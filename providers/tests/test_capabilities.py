@@ -5,6 +5,11 @@ from django.utils.module_loading import import_string
 
 from providers import capabilities
 from providers.capabilities import KINDS, OptionsInvalid, Transport
+from providers.tests import certificates
+
+
+def _pem(words):
+    return f"-----BEGIN CERTIFICATE-----\n{words}\n-----END CERTIFICATE-----"
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -69,6 +74,18 @@ def test_defaults_are_filled_in():
         ("smtp", {"host": "mail.olimpus.com", "port": "٣"}, "port"),
         ("smtp", {"host": "mail.olimpus.com", "security": "hope"}, "security"),
         ("smtp", {"host": "mail.olimpus.com", "username": "zeus"}, "password"),
+        ("smtp", {"host": "999.1.1.1"}, "host"),
+        ("smtp", {"host": "mail.olimpus.123"}, "host"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "jürgen", "password": "x"}, "username"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "zeus", "password": "schlüssel"}, "password"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "zeus", "password": "two\nlines"}, "password"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "localhost"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "olympus"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "192.0.2.1"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "[192.0.2.300]"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ca": "trust me"}, "ca"),
+        ("sendgrid", {"api_key": "key", "ca": _pem("not base64!")}, "ca"),
+        ("mailgun", {"api_key": "key", "ca": _pem("AAAA")}, "ca"),
         ("sandbox", {"fault": "hang"}, "fault"),
     ],
 )
@@ -95,3 +112,39 @@ def test_an_address_with_a_proper_host_is_taken(url):
 @pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
 def test_the_port_follows_the_security(security, port):
     assert capabilities.cleaned("smtp", {"host": "mail.olimpus.com", "security": security})["port"] == port
+
+
+def test_a_password_may_begin_and_end_with_blanks():
+    options = {"host": "mail.olimpus.com", "username": " zeus ", "password": " thunder "}
+
+    cleaned = capabilities.cleaned("smtp", options)
+
+    assert (cleaned["username"], cleaned["password"]) == ("zeus", " thunder ")
+
+
+def test_a_sending_domain_is_kept_as_the_api_wants_it():
+    cleaned = capabilities.cleaned("mailgun", {"api_key": "key", "sender_domain": "bücher.example"})
+
+    assert cleaned["sender_domain"] == "xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize("name", ["mail.olimpus.com", "[192.0.2.1]", "[IPv6:2001:db8::1]"])
+def test_a_name_for_ehlo_is_a_full_name_or_an_address(name):
+    assert capabilities.cleaned("smtp", {"host": "mail.olimpus.com", "ehlo_name": name})["ehlo_name"] == name
+
+
+@pytest.mark.parametrize("around", ["{}", "My authority\r\n\r\n{}\r\n"])
+def test_an_authority_is_kept_as_its_certificates_alone(tmp_path, around):
+    ca, _ = certificates.with_authority(tmp_path)
+
+    cleaned = capabilities.cleaned("smtp", {"host": "mail.olimpus.com", "ca": around.format(ca)})
+
+    assert cleaned["ca"] == ca.strip()
+
+
+def test_a_certificate_that_is_no_authority_is_refused(tmp_path):
+    certificates.with_authority(tmp_path)
+    server = (tmp_path / "server.pem").read_text()
+
+    with pytest.raises(OptionsInvalid, match="that of an authority"):
+        capabilities.cleaned("smtp", {"host": "mail.olimpus.com", "ca": server})

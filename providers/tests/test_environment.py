@@ -4,6 +4,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from providers import environment
+from providers.tests import certificates
 
 
 def _only(**environ):
@@ -139,3 +140,22 @@ def test_two_variables_for_one_account_are_a_fault():
 def test_a_switch_of_an_account_that_is_neither_true_nor_false_is_refused():
     with pytest.raises(ImproperlyConfigured, match=r"^PROVIDER_OLYMPUS: trust_500: 'ja' is neither true nor false"):
         _only(PROVIDER_OLYMPUS="sendgrid://:SG.a@?trust_500=ja")
+
+
+@pytest.mark.parametrize("url", ["smtp://mail.olimpus.com?ca_file={}", "sendgrid://:KEY@?ca_file={}"])
+def test_a_private_authority_comes_from_a_file(tmp_path, url):
+    ca, _ = certificates.with_authority(tmp_path)
+    (tmp_path / "ca.pem").write_text(f"# Bücher\n{ca}")
+
+    assert _only(PROVIDER_HADES=url.format(tmp_path / "ca.pem")).options["ca"] == ca.strip()
+
+
+def test_an_authority_that_cannot_be_read_stops_mercury(tmp_path):
+    with pytest.raises(ImproperlyConfigured, match="PROVIDER_HADES: ca_file: the file cannot be read"):
+        _only(PROVIDER_HADES=f"smtp://mail.olimpus.com?ca_file={tmp_path / 'none.pem'}")
+
+
+def test_a_name_for_ehlo():
+    assert _only(PROVIDER_HADES="smtp://mail.olimpus.com?ehlo_name=relay.example.org").options["ehlo_name"] == (
+        "relay.example.org"
+    )

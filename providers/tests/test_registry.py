@@ -10,6 +10,7 @@ from providers import registry
 from providers.models import Account, AccountSource, Breaker, BreakerChange
 from providers.registry import AccountFixed, AccountInvalid
 from providers.sandbox.faults import FaultKind, FaultSetting
+from providers.tests import certificates
 
 pytestmark = pytest.mark.django_db
 KEY = "SG.thunderbolt-4fA"
@@ -159,7 +160,12 @@ def test_options_are_encrypted_and_shown_without_the_secret():
 
     assert KEY not in account.secret_options
     shown = {option.name: option.value for option in registry.shown_options(account)}
-    assert shown == {"api_key": "set, ends …4fA", "api_url": "https://api.sendgrid.com/v3/", "max_connections": ""}
+    assert shown == {
+        "api_key": "set, ends …4fA",
+        "api_url": "https://api.sendgrid.com/v3/",
+        "max_connections": "",
+        "ca": "",
+    }
 
 
 def test_a_short_secret_shows_nothing_of_itself():
@@ -334,7 +340,7 @@ def test_a_stored_secret_goes_to_no_other_address_unless_it_is_entered_again():
         {"host": "None"},
         {"host": "mail.hades.example", "password": "set, ends …olt"},
         {"port": 2525},
-        {"security": "none"},
+        {"security": "tls"},
     ],
 )
 def test_a_stored_password_is_asked_for_again_when_the_server_changes(change):
@@ -385,6 +391,33 @@ def test_a_plain_address_may_be_allowed(settings):
     account = registry.register("olympus", "sendgrid", {"api_key": KEY, "api_url": "http://127.0.0.1:8025/"}, by="zeus")
 
     assert registry.options_of(account)["api_url"] == "http://127.0.0.1:8025/"
+
+
+def test_a_password_goes_without_tls_to_listed_hosts_only(settings):
+    options = {"host": "mail.olimpus.invalid", "username": "zeus", "password": "thunder", "security": "none"}
+
+    with pytest.raises(AccountInvalid, match="Without TLS the password can be read"):
+        registry.register("hades", "smtp", options, by="zeus")
+    settings.MERCURY_ALLOWED_HOSTS_OUT = ["Mail.Olimpus.invalid"]
+    account = registry.register("hades", "smtp", options, by="zeus")
+
+    assert registry.options_of(account)["security"] == "none"
+
+
+def test_a_relay_without_a_password_needs_no_tls():
+    registry.register("hades", "smtp", {"host": "mail.olimpus.invalid", "security": "none"}, by="zeus")
+
+
+def test_another_authority_asks_for_the_password_again(tmp_path):
+    ca, _ = certificates.with_authority(tmp_path)
+    account = registry.register("hades", "smtp", RELAY, by="zeus")
+
+    with pytest.raises(AccountInvalid, match="enter it again"):
+        registry.update(account, options={"ca": ca}, by="iris")
+    registry.update(account, options={"ca": ca, "password": "thunderbolt"}, by="zeus")
+
+    with pytest.raises(AccountInvalid, match="enter it again"):
+        registry.update(account, options={"ca": ""}, by="iris")
 
 
 @pytest.mark.django_db

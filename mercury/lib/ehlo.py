@@ -38,6 +38,16 @@ def is_full_name(name: str) -> bool:
     )
 
 
+def is_ehlo_name(text: str) -> bool:
+    """Return True if EHLO may carry it: a full name, or an address literal such as [192.0.2.1] or [IPv6:2001:db8::1]."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return is_full_name(text)
+    try:
+        return address_literal(text[1:-1].removeprefix("IPv6:")) == text
+    except ValueError:
+        return False
+
+
 def address_literal(address: str) -> str:
     """Return the IP address as EHLO carries it."""
     ip = ipaddress.ip_address(address.partition("%")[0])

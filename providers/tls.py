@@ -1,0 +1,18 @@
+"""TLS towards providers: checked against the public authorities, or against one of the operator's own."""
+
+import ssl
+from functools import lru_cache
+
+MAX_CA = 64 * 1024  # characters; a bundle of all public authorities has more, and is not what the option is for
+
+
+@lru_cache(maxsize=64)
+def client_context(ca: str = "") -> ssl.SSLContext:
+    """Return the context for an account. `ca`: PEM certificates, trusted instead of the public ones; raises ValueError."""
+    try:
+        context = ssl.create_default_context(cadata=ca or None)
+    except ssl.SSLError:
+        raise ValueError("It holds something else than PEM certificates.") from None
+    if ca and not context.cert_store_stats()["x509_ca"]:
+        raise ValueError("None of its certificates is that of an authority (CA:TRUE).")
+    return context
