@@ -189,7 +189,8 @@ def _weigh(
 
     def verdict(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Considered:
         tried_before = bool(bar) or config.name in tried
-        return Considered(config.name, config.weight, eligible, note, until, tried=tried_before)
+        remedy = _REMEDIES.get(note, permission.remedy if note == permission.note else "")
+        return Considered(config.name, config.weight, eligible, note, until, tried=tried_before, remedy=remedy)
 
     never = _why_never(candidate, bar, tried)
     if never:
@@ -202,6 +203,13 @@ def _weigh(
     if full:
         return permission, verdict(full, until=now + dt.timedelta(seconds=1))
     return permission, verdict(permission.note, eligible=True)
+
+
+_REMEDIES = {
+    "disabled": "until somebody enables it",
+    "not in this process's environment": "until its options are set",
+    "weight 0": "until it has a weight",
+}
 
 
 def _why_never(candidate: Candidate, bar: str, tried: Container[str]) -> str:

@@ -123,7 +123,7 @@ def test_an_account_that_asked_for_a_pause_is_told_with_its_end(olympus, worker)
 
     [obstacle] = stops.over(a_mail()).obstacles
 
-    assert (obstacle.reason, obstacle.until) == ("rate limit", until)
+    assert (obstacle.reason, obstacle.until) == ("asked to wait", until)
 
 
 def test_an_account_whose_rate_is_used_up_is_told(olympus, worker):
