@@ -10,6 +10,7 @@ from django.conf import settings
 from mails.intake import may_send_as
 from mails.submission import FieldError, address_of
 
+SHOWN_AGAIN = 100_000  # characters of a field that a refused form repeats
 _FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of the form
 
 
@@ -28,6 +29,7 @@ class SubmitForm(forms.Form):
         self.any_sender = any(sender == "*" or sender.startswith("@") for sender in senders)
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
         given = str((self.data if self.is_bound else self.initial).get("sender") or "")
+        given = "" if len(given) > SHOWN_AGAIN else given  # the rule book refuses it, `with_new_key` says so
         self.refused_sender = "" if not given or may_send_as(address_of(given), senders) else given
         if not self.any_sender:
             choices = list(self.known_senders)
@@ -57,8 +59,16 @@ class SubmitForm(forms.Form):
             self.add_error(name if name in self.fields else None, error.detail)
 
     def with_new_key(self) -> "SubmitForm":
-        """The same form with a fresh idempotency key, for what is corrected is another mail."""
-        self.data = dict(self.data.items()) | {"idempotency_key": str(uuid.uuid4())}
+        """The same form with a fresh idempotency key, for what is corrected is another mail.
+
+        A field that is too long to be shown again is emptied, and says so: half a text must not be sent by mistake.
+        """
+        shown = dict(self.data.items()) | {"idempotency_key": str(uuid.uuid4())}
+        for name in self.fields:
+            if len(str(shown.get(name, ""))) > SHOWN_AGAIN:
+                shown[name] = ""
+                self.add_error(name, "It is too long to be shown again; paste it once more.")
+        self.data = shown
         return self
 
     def _sender_help(self, senders: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How many mails a key has handed in of late, and whether it may hand in one more.
+"""How often a key has written of late (mails, events, actions), and whether it may once more.
 
 Counted in a moving window, exactly: in no stretch of the window's length does more than the rate pass. With Redis all
 web processes share the count; without it, or while it is away, each process counts by itself.
@@ -38,13 +38,13 @@ _writer: threading.Thread | None = None
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a key with a rate may do after the mail that it was asked for."""
+    """What a key with a rate may do after the write that it was asked for."""
 
-    allowed: bool  # this mail
-    quota: int  # mails …
+    allowed: bool  # this write
+    quota: int  # writes …
     window: int  # … in so many seconds
-    left: int  # mails that it may hand in now
-    seconds: int  # whole ones, rounded up, until it may hand in one more than that
+    left: int  # writes that it may do now
+    seconds: int  # whole ones, rounded up, until it may do one more than that
 
 
 class _Count(NamedTuple):
@@ -53,8 +53,8 @@ class _Count(NamedTuple):
     grows_at: float
 
 
-def take(key: ApiKey) -> Standing:
-    """Count a mail that the key hands in, and say whether it may. A refused one uses nothing up.
+def take(key: ApiKey, *, mail: bool = True) -> Standing:
+    """Count a write of the key, and say whether it may. A refused one uses nothing up; of mails the figures tell it.
 
     Two round trips to Redis, or none. A Redis that fails costs those who are waiting for it 0.25 s, and nobody after them.
     """
@@ -63,7 +63,7 @@ def take(key: ApiKey) -> Standing:
     limit = RateLimitItemPerSecond(int(rate.number), rate.seconds, namespace="rate")
     count = _counted(limit, key.prefix)
     if not count.allowed:
-        _note_refused(key, rate.seconds)
+        _note_refused(key, rate.seconds, mail=mail)
     seconds = min(max(math.ceil(count.grows_at - time.time()), 1), rate.seconds)
     return Standing(count.allowed, limit.amount, rate.seconds, count.left, seconds)
 
@@ -120,12 +120,14 @@ def _in_memory() -> MovingWindowRateLimiter:
     return MovingWindowRateLimiter(MemoryStorage())
 
 
-def _note_refused(key: ApiKey, seconds: int) -> None:
-    """One log line a window and process; and one more in the figures, which a thread of its own writes a little later."""
+def _note_refused(key: ApiKey, seconds: int, *, mail: bool) -> None:
+    """One log line a window and process; and a mail more in the figures, which a thread of its own writes a little later."""
     global _writer
     told = RateLimitItemPerSecond(1, seconds, namespace="rate-told")
     if _hit_here(told, key.prefix).allowed:
         log.warning("key_over_its_rate", key=key.prefix, rate=key.rate)
+    if not mail:
+        return
     with _lock:
         _refused[key.pk] += 1
         if _writer is None:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce, Length
 
 from mails import rollups
 from mails.models import Attempt, Event, IdempotencyKey, Mail
@@ -24,6 +26,9 @@ from mercury.lib.recordset import as_json, as_time, as_uuid
 from providers.routing import NO_BOUNDS, Bounds
 
 log = structlog.get_logger(__name__)
+
+CLIENT_EVENTS = 1000  # that clients may append to one email …
+CLIENT_BLOBS = 1_000_000  # … and characters of their blobs: pages, lists and exports read them all
 
 
 class IllegalTransition(Exception):
@@ -402,8 +407,20 @@ def bound(mail_ids: Iterable[uuid.UUID], bounds: Bounds) -> None:
         Mail.objects.filter(pk__in=mail_ids, bounds__isnull=False).update(bounds=None)
 
 
+class TooManyEvents(Exception):
+    """Clients have appended as much to this email as one email may have."""
+
+
 def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
-    """Record an event that a client posts, and return it. It never moves the mail."""
+    """Record an event that a client posts, and return it. It never moves the mail.
+
+    Raises TooManyEvents above CLIENT_EVENTS events or CLIENT_BLOBS characters of blobs. Those that come in at the same
+    moment may pass together: a handful more, which costs less than a lock that the dispatcher would wait for.
+    """
+    appended = Event.objects.of(mail.pk).filter(Q(created_by__startswith="key:") | Q(created_by__startswith="user:"))
+    there = appended.aggregate(count=Count("id"), size=Coalesce(Sum(Length("blob")), 0))
+    if there["count"] >= CLIENT_EVENTS or there["size"] + len(blob) > CLIENT_BLOBS:
+        raise TooManyEvents
     return Event.objects.create(mail=mail, created_at=database_clock.now_ns(), created_by=by, event=event, blob=blob)
 
 

@@ -3,9 +3,10 @@
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from email.utils import format_datetime
 
-from mails.models import Mail
+from mails.models import Content, Mail
 from mails.states import Status
 from mails.submission import address_of
 from mercury.lib import preview
@@ -70,6 +71,11 @@ def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
         return b""
 
 
+def whole_text(mail: Mail) -> str:
+    """Return the stored text; up to MERCURY_MAX_SIZE bytes."""
+    return Content.objects.filter(mail=mail).values_list("text", flat=True).first() or ""
+
+
 def why_no_copy(mail: Mail) -> str:
     """Why the mail's text cannot go into a new mail, in a sentence; empty if it can."""
     if mail.status not in (Status.DONE, Status.DISCARDED, Status.EXPIRED):
@@ -80,6 +86,7 @@ def why_no_copy(mail: Mail) -> str:
 
 
 def shown(mail: Mail, *, recipients: Sequence[str], text: str) -> Preview:
-    """The mail as a page shows it, in parts."""
-    as_sent = source(mail, recipients=recipients, text=text)
-    return preview.read(as_sent) if as_sent else Preview(b"", text=text)
+    """The mail as a page shows it, in parts, made of the beginning of its text."""
+    as_sent = source(mail, recipients=recipients, text=text[: preview.TEXT_SHOWN])
+    found = preview.read(as_sent) if as_sent else Preview(b"", text=text[: preview.TEXT_SHOWN])
+    return replace(found, goes_on=len(text) > preview.TEXT_SHOWN)

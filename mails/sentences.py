@@ -18,7 +18,7 @@ from mails.states import Action, EventName, HoldReason, Source
 from mercury.lib import durations, printable
 from providers.outcomes import Fault
 
-_BLOB_SHOWN = 20_000  # characters
+_BLOB_SHOWN = 4_000  # characters; the API has all of it
 
 
 class Strong(str):

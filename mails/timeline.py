@@ -10,6 +10,8 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from django.db.models.functions import Left
+
 from mails import advice, stops
 from mails.advice import Advice
 from mails.models import Attempt, Content, Event, Mail, Recipient
@@ -17,9 +19,11 @@ from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, 
 from mails.states import DUE, DUPLICATE, FINAL, LEASED, Action, AttemptState, EventName, HoldReason, Status
 from mails.stops import NO_STOP, Stop
 from mercury.lib import durations
+from mercury.lib.preview import TEXT_SHOWN
 
 EVENTS_SHOWN = 200  # a page shows the first event and the last so many, unless asked for all
 EVENTS_AT_MOST = 5000
+BLOB_READ = 16_384  # characters; Mercury's own blobs are shorter, a client's may go on behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Story:
     entries: list[Entry]
     recipients: list[Recipient]
     attempts: list[Attempt]
-    text: str
+    text: str  # its beginning
     cursor: int  # id of the last event told
     event_count: int  # events told
     left_out: bool  # older events exist that were not told
@@ -130,11 +134,14 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
     Tells the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
     bound = EVENTS_AT_MOST if everything else EVENTS_SHOWN
-    newest = list(Event.objects.of(mail.pk).order_by("-id")[: bound + 1])
+    events_of = Event.objects.of(mail.pk).defer("blob").annotate(beginning=Left("blob", BLOB_READ))
+    newest = list(events_of.order_by("-id")[: bound + 1])
     left_out = len(newest) > bound
     events = newest[::-1]
     if left_out:
-        events = [*Event.objects.of(mail.pk).order_by("id")[:1], *events[1:]]
+        events = [*events_of.order_by("id")[:1], *events[1:]]
+    for event in events:
+        event.blob = event.beginning  # type: ignore[attr-defined]
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
     stop = stops.over(mail)
     recipients = list(Recipient.objects.filter(mail=mail).order_by("id"))
@@ -147,7 +154,7 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         entries=entries(mail, events, now, stop),
         recipients=recipients,
         attempts=attempts,
-        text=Content.objects.filter(mail=mail).values_list("text", flat=True).first() or "",
+        text=_beginning(mail),
         cursor=events[-1].id if events else 0,
         event_count=len(events),
         left_out=left_out,
@@ -155,6 +162,12 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         stop=stop,
         advice=advice.of(mail, events, attempts, recipients),
     )
+
+
+def _beginning(mail: Mail) -> str:
+    """Return as much of the text as a page shows, and one character more if there is more."""
+    found = Content.objects.filter(mail=mail).annotate(beginning=Left("text", TEXT_SHOWN + 1))
+    return found.values_list("beginning", flat=True).first() or ""
 
 
 def has_news(mail: Mail, *, after: int, status: str, stop: str) -> bool:

@@ -19,12 +19,12 @@ from mails import actions, intake, message, orders, search, stats, timeline
 from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
-from mails.models import Content, Mail
+from mails.models import Mail
 from mails.orders import Order
 from mails.sentences import clean
 from mails.states import Action, Source
 from mails.submission import InvalidSubmission
-from mercury.lib import preview
+from mercury.lib import large_bodies, preview
 from mercury.lib.preview import Preview
 from providers import registry
 
@@ -70,7 +70,7 @@ def _copied(request: HttpRequest) -> Mail | None:
 
 
 def _draft(mail: Mail) -> dict[str, str]:
-    text = Content.objects.filter(mail=mail).values_list("text", flat=True).first() or ""
+    text = message.whole_text(mail)
     return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": text}
 
 
@@ -223,10 +223,10 @@ def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """A mail as providers are handed it, to be kept."""
-    shown = _shown(request, mail_id)
-    if not shown.source:
+    source = _source(request, mail_id)
+    if not source:
         raise Http404("This mail was refused before it became a message, or its text was removed.")
-    return preview.source_response(shown, str(mail_id))
+    return preview.source_response(source, str(mail_id))
 
 
 @never_cache
@@ -234,7 +234,7 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
     """One file of a mail, to be kept."""
-    file = _shown(request, mail_id).file(number)
+    file = preview.read(_source(request, mail_id)).file(number)
     if file is None:
         raise Http404("This mail has no such file.")
     return preview.file_response(file)
@@ -248,6 +248,14 @@ def _story(mail: Mail, *, everything: bool = False) -> timeline.Story:
 def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
     story = timeline.story(_visible(request, mail_id), timezone.now())
     return message.shown(story.mail, recipients=story.addresses, text=story.text)
+
+
+def _source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
+    """Return the whole message; large ones one after the other, for each takes many times its size while it is made."""
+    mail = _visible(request, mail_id)
+    large_bodies.hold(request, mail.size)
+    recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
+    return message.source(mail, recipients=recipients, text=message.whole_text(mail))
 
 
 def _visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:

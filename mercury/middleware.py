@@ -1,4 +1,4 @@
-"""What every request passes through: its id, its body's length and limit, the Content-Security-Policy, a database that is away."""
+"""What every request passes through: its id, its body's length and limits, the Content-Security-Policy, a database that is away."""
 
 import io
 import re
@@ -7,14 +7,21 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from gunicorn.http.errors import ParseException
 
 from mercury import views
-from mercury.lib import addresses, database_bounds, database_errors
+from mercury.lib import addresses, database_bounds, database_errors, large_bodies
+from mercury.lib.large_bodies import too_large
+from mercury.lib.problems import Problem
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+# Paths that take an email. Add a path here when it does; all others take 64 KB.
+_TAKE_EMAIL = frozenset({"", "/api/v1.0/mails"})
+_TAKES_EVENTS = re.compile(r"/api/v1\.0/mails/[^/]+/events")
+EVENT_LIMIT = 2 * large_bodies.SMALL  # a blob of 64 KB, and what JSON adds to it
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -98,18 +105,37 @@ def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
+def _limit(request: HttpRequest) -> int:
+    """Return how many bytes a body may have: few, unless the path takes an email from somebody who may have signed in."""
+    path = request.path_info.rstrip("/")
+    if path in _TAKE_EMAIL and _may_be_signed_in(request):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    else:
+        limit = EVENT_LIMIT if _TAKES_EVENTS.fullmatch(path) else large_bodies.SMALL
+    return min(limit, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+
+def _may_be_signed_in(request: HttpRequest) -> bool:
+    return "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
+def _length(request: HttpRequest) -> int:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return int(length[:20]) if length.isascii() and length.isdecimal() else 0
+
+
 def chunked_body(get_response: GetResponse) -> GetResponse:
     """Give a body without Content-Length (chunked) one, for Django takes such a body for empty.
 
-    Reads at most one byte more than the limit; the length then says "too large" to whoever reads the body. A body that
-    breaks off, or whose chunks cannot be read, is the client's fault: 400.
+    Reads at most one byte more than the path's limit; the length then says "too large" to whoever reads the body. A body
+    that breaks off, or whose chunks cannot be read, is the client's fault: 400.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         meta = request.META
         if "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower() and meta.get("wsgi.input_terminated"):
             try:
-                body = meta["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+                body = meta["wsgi.input"].read(_limit(request) + 1)
             except (OSError, ParseException) as error:
                 raise BadRequest("The body ended before its last chunk, or is not in chunks.") from error
             meta["CONTENT_LENGTH"] = str(len(body))
@@ -120,17 +146,52 @@ def chunked_body(get_response: GetResponse) -> GetResponse:
 
 
 def body_within_limit(get_response: GetResponse) -> GetResponse:
-    """Answer 413 before a body is read that says it is larger than any may be.
+    """Answer 413 before a body is read that says it is larger than its path takes.
 
-    Django's own limit leaves files out, and no form of ours takes one: whoever had no log-in could fill the disk.
+    Django's own limit is one for all paths and leaves files out: eight log-ins of ten megabytes took gigabytes, without an account.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            raise RequestDataTooBig("The body is larger than any request may be.")
+        limit = _limit(request)
+        if _length(request) > limit:
+            return views.problem_page(request, too_large(limit, signed_in=_may_be_signed_in(request)))
         return get_response(request)
 
+    return middleware
+
+
+def _read(request: HttpRequest) -> None:
+    """Read the body before its bytes are held, so that a slow client keeps nobody waiting."""
+    try:
+        request.body  # noqa: B018 (Django keeps it)
+    except UnreadablePostError as error:
+        raise BadRequest("The connection ended before the body did.") from error
+
+
+def large_requests(get_response: GetResponse) -> GetResponse:
+    """Bound how much of large emails is worked on at once. Comes after `request.user`, before a form is parsed.
+
+    The API holds its bytes itself, once it knows the key. A form is parsed by the check of its CSRF token, so it is held here.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        large_bodies.watch(request)
+        try:
+            if _length(request) > large_bodies.SMALL and not request.path_info.startswith("/api/"):
+                if not request.user.is_authenticated:
+                    raise too_large(large_bodies.SMALL, signed_in=False)
+                _read(request)
+                large_bodies.hold(request, _length(request))
+            return get_response(request)
+        except Problem as problem:
+            return views.problem_page(request, problem)
+        finally:
+            large_bodies.release(request)
+
+    def process_exception(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return views.problem_page(request, exception) if isinstance(exception, Problem) else None
+
+    middleware.process_exception = process_exception  # type: ignore[attr-defined]
     return middleware
 
 

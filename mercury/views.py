@@ -222,6 +222,11 @@ def store_unavailable(request: HttpRequest) -> HttpResponse:
     return _page(request, problems.store_unavailable())
 
 
+def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """What a page could not do, as the API would say it."""
+    return _page(request, problem, template={"busy": "busy.html", "too_large": "400.html"}.get(problem.code, ""))
+
+
 def _page(request: HttpRequest, problem: Problem, *, template: str = "") -> HttpResponse:
     """The problem as JSON or as a page. The page is rendered without the request, so that it asks for no user."""
     if problems.wants_json(request):

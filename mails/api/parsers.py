@@ -7,6 +7,7 @@ from django.conf import settings
 from django.http import UnreadablePostError
 from rest_framework.parsers import BaseParser
 
+from mercury.lib import large_bodies
 from mercury.lib.durations import size_words
 from mercury.lib.problems import Fault, Problem
 from mercury.lib.strict_json import NotStrictJSON, loads
@@ -32,6 +33,7 @@ class StrictJSONParser(BaseParser):
         except UnreadablePostError:
             raise Problem(400, "body_incomplete", "The connection ended before the body did.") from None
         _check_size(len(body))
+        large_bodies.hold(request, len(body))
         try:
             return loads(body)
         except NotStrictJSON as error:

@@ -41,7 +41,7 @@ EVENT_FIELDS: filters.Fields = {
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def new_mail(mail: Mail, content: str, request: Request | HttpRequest) -> dict[str, Any]:
+def new_mail(mail: Mail, content: str | None, request: Request | HttpRequest) -> dict[str, Any]:
     """What of a mail never changes, so that the answer to a repeated request is the first one again."""
     mail_id = str(mail.pk)
     url = mail_url(request, mail_id)
@@ -67,12 +67,22 @@ def mail(mail: Mail, request: Request | HttpRequest, stop: Stop) -> dict[str, An
         content = mail.content.text
     except ObjectDoesNotExist:  # a mail whose body was removed
         content = ""
+    return listed_mail(mail, content, request, stop)
+
+
+def listed_mail(mail: Mail, content: str | None, request: Request | HttpRequest, stop: Stop) -> dict[str, Any]:
+    """The same with this content; None says that the list leaves it out. Runs no query if its `recipients` are loaded."""
     outcomes = [
         {"address": recipient.address, "state": recipient.state, "reason": recipient.reason}
         for recipient in mail.recipients.all()
     ]
     obstacles = [{"account": one.account, "reason": one.reason, "until": iso(one.until)} for one in stop.obstacles]
-    words = {"verdict": timeline.verdict(mail, timezone.now(), stop), "obstacles": obstacles, "outcomes": outcomes}
+    words = {
+        "content_left_out": content is None,
+        "verdict": timeline.verdict(mail, timezone.now(), stop),
+        "obstacles": obstacles,
+        "outcomes": outcomes,
+    }
     return new_mail(mail, content, request) | state(mail, request) | words
 
 

@@ -27,6 +27,7 @@ from mercury.lib.openapi import (
     page_of,
     page_parameters,
     problems,
+    rate_headers,
     text,
     url,
 )
@@ -85,6 +86,14 @@ _STATE_FIELDS: dict[str, Schema] = {
 _MAIL_FIELDS: dict[str, Schema] = {
     **_NEW_MAIL_FIELDS,
     **_STATE_FIELDS,
+    "content": text(
+        "The body, as plain text. Null in a list that has no room for it, see `content_left_out`.",
+        type=["string", "null"],
+    ),
+    "content_left_out": {
+        "type": "boolean",
+        "description": "This page of a list holds one megabyte of bodies without it; the mail's `url` has it whole.",
+    },
     "verdict": text("The same in one sentence, with the reason; for people."),
     "obstacles": {
         "type": "array",
@@ -210,15 +219,7 @@ mails = extend_schema_view(
             answer_header("Location", "The mail's URL.", 202),
             answer_header("MailId", "The mail's id.", 202),
             answer_header("Idempotency-Replayed", "`true` where this is the first answer again.", 202),
-            answer_header(
-                "RateLimit-Policy",
-                'The rate of the key, if it has one: `"key";q=600;w=60`, mails and seconds.',
-                *_COUNTED,
-            ),
-            answer_header(
-                "RateLimit", 'What is left of it, and seconds until that grows: `"key";r=597;t=59`.', *_COUNTED
-            ),
-            answer_header("Retry-After", "Seconds to wait before the mail is sent again.", 429),
+            *rate_headers(*_COUNTED),
             REQUEST_ID,
         ],
         request={"application/json": SUBMISSION},
@@ -258,7 +259,7 @@ def _steering(
         tags=["Mails"],
         summary=summary,
         description=description,
-        parameters=[_MAIL_ID, REQUEST_ID],
+        parameters=[_MAIL_ID, *rate_headers(200, 202, 400, 404, 409, 413, 415, 429), REQUEST_ID],
         request={"application/json": component(f"{verb.capitalize()}Mail", body)},
         responses={
             200: OpenApiResponse(STEERED_MAIL, description="Done, or it was so before. The mail as it stands now."),
@@ -266,7 +267,7 @@ def _steering(
                 STEERED_MAIL, description="A call is under way; it is done when that is closed, see `wish`."
             ),
         }
-        | problems(400, 404, 409, 413, 415),
+        | problems(400, 404, 409, 413, 415, 429),
         examples=[OpenApiExample("With a reason", example, request_only=True)],
     )
     return extend_schema_view(post=post)
@@ -322,10 +323,16 @@ events = extend_schema_view(
         tags=["Events"],
         summary="Append an event to a mail",
         description="Only `event` must be sent. An appended event never moves the mail; the names of the sending model "
-        "and of Mercury's own take the scope `events:system`.",
-        parameters=[_MAIL_ID, answer_header("Location", "The event's URL.", 201), REQUEST_ID],
+        "and of Mercury's own take the scope `events:system`. A mail has room for 1,000 of them and a million characters of "
+        "blobs: 409 `too_many_events` beyond.",
+        parameters=[
+            _MAIL_ID,
+            answer_header("Location", "The event's URL.", 201),
+            *rate_headers(201, 400, 404, 409, 413, 415, 429),
+            REQUEST_ID,
+        ],
         request={"application/json": NEW_EVENT},
-        responses={201: OpenApiResponse(EVENT, description="Recorded.")} | problems(400, 404, 413, 415),
+        responses={201: OpenApiResponse(EVENT, description="Recorded.")} | problems(400, 404, 409, 413, 415, 429),
         examples=[OpenApiExample("An event", {"event": "READ BY HERA", "blob": ""}, request_only=True)],
     ),
 )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import structlog
@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from mails import actions, intake, lifecycle, stops
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
-from mails.api import client_events, representation, schema, steering, throttling
+from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope, may_write_to
 from mails.intake import (
     Client,
@@ -27,16 +27,18 @@ from mails.intake import (
     SenderNotAllowed,
 )
 from mails.keys import Scope
-from mails.models import ApiKey, Event, Mail
+from mails.models import ApiKey, Content, Event, Mail
 from mails.orders import Order
 from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
 from mails.stops import NO_STOP, Surroundings
 from mails.submission import InvalidSubmission
+from mercury.lib import large_bodies
 from mercury.lib.pagination import Page, paginate
 from mercury.lib.problems import Fault, Problem, pointer
 from mercury.lib.resource import Resource
 
+LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 
@@ -46,21 +48,19 @@ class Mails(Resource):
     """Mails of this client, newest first; and the door by which new ones come in."""
 
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
-    throttle_classes = (throttling.KeyRate,)
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Say what is left of the key's rate, whatever the answer is."""
-        for name, value in throttling.headers(request).items():
-            response[name] = value
-        return super().finalize_response(request, response, *args, **kwargs)
+    takes_mails = True
 
     def get(self, request: Request) -> Response:
-        """List mails. With `expand=true` five queries more, however many mails the page holds."""
+        """List mails. With `expand=true` five queries more, however many mails the page holds, and LISTED_TEXT bytes of text at most."""
         page = paginate(request, _visible(request), representation.MAIL_FIELDS, default="-id")
         if page.expand:
-            rows = page.rows.select_related("content").prefetch_related("recipients")
+            rows = list(page.rows.prefetch_related("recipients"))
+            texts = _texts_within(rows, LISTED_TEXT)
             around = Surroundings.read() if any(mail.status in {*DUE, *LEASED} for mail in rows) else None
-            shown = [representation.mail(mail, request, around.over(mail) if around else NO_STOP) for mail in rows]
+            shown = [
+                representation.listed_mail(mail, texts.get(mail.pk), request, around.over(mail) if around else NO_STOP)
+                for mail in rows
+            ]
             return _listed(page, "mails", shown)
         ids = page.rows.values_list("id", flat=True)
         return _listed(page, "mails", [representation.mail_url(request, mail_id) for mail_id in ids])
@@ -84,8 +84,8 @@ class OneMail(Resource):
     @schema.one_mail
     def get(self, request: Request, mail_id: str) -> HttpResponseBase:
         """Show a mail."""
-        rows = _visible(request).select_related("content").prefetch_related("recipients")
-        mail = _found(rows, mail_id)
+        mail = _found(_visible(request).prefetch_related("recipients"), mail_id)
+        large_bodies.hold(request, mail.size)
         stop = stops.over(mail)
         return _single(request, representation.mail(mail, request, stop), stop.mark)
 
@@ -116,6 +116,7 @@ class Steering(Resource):
             code = "no_account_left" if isinstance(too_late, NoAccountLeft) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):
+            large_bodies.hold(request, acted.mail.size)
             body = representation.mail(acted.mail, request, stops.over(acted.mail))
         else:
             body = representation.state(acted.mail, request)
@@ -185,7 +186,14 @@ class Events(Resource):
             detail = f"'{wanted.name}' is a name of Mercury's own: to write it takes the scope '{Scope.EVENTS_SYSTEM}'."
             raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
         by = client_events.recorded_by(_key(request), request.user)
-        event = lifecycle.append_client_event(mail, event=wanted.name, blob=wanted.blob, by=by)
+        try:
+            event = lifecycle.append_client_event(mail, event=wanted.name, blob=wanted.blob, by=by)
+        except lifecycle.TooManyEvents:
+            detail = (
+                f"Clients may append {lifecycle.CLIENT_EVENTS:,} events to one mail, with blobs of "
+                f"{lifecycle.CLIENT_BLOBS:,} characters in all. This one was not recorded."
+            )
+            raise Problem(409, "too_many_events", detail) from None
         body = representation.event(event, request)
         return Response(body, status=201, headers={"Location": body["url"]})
 
@@ -251,6 +259,17 @@ def _found(rows: QuerySet[Mail], mail_id: str) -> Mail:
         raise Http404
     structlog.contextvars.bind_contextvars(mail=str(mail.pk))  # in every log line of the rest of this request
     return mail
+
+
+def _texts_within(mails: Sequence[Mail], limit: int) -> dict[uuid.UUID, str]:
+    """Return the texts of these mails in their order, without each one that does not fit into `limit` bytes beside those before it."""
+    fitting, left = [], limit
+    for mail in mails:
+        if mail.size <= left:
+            fitting.append(mail.pk)
+            left -= mail.size
+    found = dict(Content.objects.filter(mail__in=fitting).values_list("mail", "text"))
+    return {pk: found.get(pk, "") for pk in fitting}  # retention removes a text; its mail has an empty one then
 
 
 def _listed(page: Page[Any], name: str, items: list[Any]) -> Response:

@@ -45,7 +45,7 @@ def test_a_mail_beyond_the_rate_is_a_429_that_says_what_to_do_and_is_not_stored(
     found = problem(answer, 429, "throttled")
     assert answer["Retry-After"] == "60"
     assert found["detail"] == (
-        "This key may hand in 1 mail in 1 min; this one was not taken. "
+        "This key may write once in 1 min, mails, events and actions together; this request was not carried out. "
         "Send it again in 60 s. If the application needs more, an operator can raise the key's rate."
     )
     assert Mail.objects.count() == 1
@@ -78,20 +78,47 @@ def test_a_repeated_idempotency_key_counts_and_a_refused_one_is_not_used_up():
     assert "Idempotency-Replayed" not in later
 
 
-def test_nothing_but_handing_in_is_counted():
+def test_reading_is_not_counted():
     zeus = caller(rate="1/m")
     mail = zeus.post(MAILS, HELLO).json()
 
-    others = [
-        zeus.get(MAILS),
-        zeus.options(MAILS),
-        zeus.get(mail["url"]),
+    others = [zeus.get(MAILS), zeus.options(MAILS), zeus.get(mail["url"]), zeus.get(mail["events"])]
+
+    assert [answer.status_code for answer in others] == [200] * 4
+    assert not any("RateLimit" in answer for answer in others)
+
+
+def test_every_write_of_a_key_counts_and_says_so(at_noon):
+    zeus = caller(rate="6/m")
+    mail = zeus.post(MAILS, HELLO).json()
+
+    answers = [
         zeus.post(mail["events"], {"event": "READ"}),
-        zeus.post(f"{mail['url']}/cancel"),
+        zeus.post(f"{mail['url']}/hold"),
+        zeus.post("/api/v1.0/dispatcher/providers/", {"name": "x"}),
+        zeus.put("/api/v1.0/dispatcher/providers/1", {}),
+        zeus.delete("/api/v1.0/dispatcher/providers/1"),
+        zeus.post(mail["events"], {"event": "READ"}),
+        zeus.delete("/api/v1.0/dispatcher/providers/1"),
     ]
 
-    assert [answer.status_code for answer in others] == [200, 200, 200, 201, 200]
-    assert not any("RateLimit" in answer for answer in others)
+    assert [answer["RateLimit"].partition(";t")[0] for answer in answers] == [
+        *(f'"key";r={left}' for left in (4, 3, 2, 1, 0)),
+        *['"key";r=0'] * 2,
+    ]
+    assert [answer.status_code == 429 for answer in answers] == [False] * 5 + [True] * 2
+    assert Event.objects.filter(event="READ").count() == 1
+
+
+def test_only_a_mail_beyond_the_rate_counts_as_one_that_came_in(monkeypatch):
+    noted = []
+    monkeypatch.setattr(key_rate, "_refused", noted)
+    zeus = caller(rate="1/m")
+    mail = zeus.post(MAILS, HELLO).json()
+
+    problem(zeus.post(mail["events"], {"event": "READ"}), 429, "throttled")
+
+    assert noted == []
 
 
 def test_a_key_without_a_rate_costs_nothing(monkeypatch, settings):

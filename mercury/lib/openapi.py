@@ -189,12 +189,12 @@ _MEANINGS = {
     403: "The key lacks the scope, or may not do this.",
     404: "There is nothing at this address, or it is not yours.",
     406: "The API answers in JSON.",
-    409: "It is in use at this moment.",
+    409: "It is in use at this moment, or its state does not allow it.",
     413: "The body is larger than the limit.",
     415: "The body is not declared as JSON.",
     422: "The Idempotency-Key came with another body before.",
-    429: "The key has handed in as many mails as its rate allows; repeat after `Retry-After` seconds.",
-    503: "The database does not answer; repeat after `Retry-After` seconds, with the same Idempotency-Key.",
+    429: "The key has written as often as its rate allows; repeat after `Retry-After` seconds.",
+    503: "The database does not answer, or too many large mails are worked on; repeat after `Retry-After` seconds, with the same Idempotency-Key.",
 }
 
 
@@ -209,6 +209,19 @@ def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
 def answer_header(name: str, description: str, *statuses: int) -> OpenApiParameter:
     """A header of answers."""
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=list(statuses))
+
+
+def rate_headers(*statuses: int) -> list[OpenApiParameter]:
+    """The headers that tell a key's rate, on answers to writes."""
+    return [
+        answer_header(
+            "RateLimit-Policy",
+            'The rate of the key, if it has one: `"key";q=600;w=60`, writes and seconds.',
+            *statuses,
+        ),
+        answer_header("RateLimit", 'What is left of it, and seconds until that grows: `"key";r=597;t=59`.', *statuses),
+        answer_header("Retry-After", "Seconds to wait before the request is sent again.", 429),
+    ]
 
 
 REQUEST_ID = OpenApiParameter(

@@ -53,6 +53,7 @@ class Preview:
     text: str = ""
     html: str = ""
     files: list[File] = field(default_factory=list)
+    goes_on: bool = False  # whether the mail is longer than what was read here
 
     @property
     def source_shown(self) -> str:
@@ -62,7 +63,7 @@ class Preview:
     @property
     def is_cut(self) -> bool:
         """Whether the source goes on behind what is shown."""
-        return len(self.source) > SOURCE_SHOWN
+        return self.goes_on or len(self.source) > SOURCE_SHOWN
 
     @property
     def remote_images(self) -> int:
@@ -117,9 +118,9 @@ def file_response(file: File) -> HttpResponse:
     return _download(file.content, file.name, "application/octet-stream")
 
 
-def source_response(preview: Preview, name: str) -> HttpResponse:
+def source_response(source: bytes, name: str) -> HttpResponse:
     """The whole mail to be kept; any mail program opens it."""
-    return _download(preview.source, f"{name}.eml", "message/rfc822")
+    return _download(source, f"{name}.eml", "message/rfc822")
 
 
 def _download(content: bytes, name: str, kind: str) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from mercury.lib import durations, preview
+from mercury.lib import durations, large_bodies, preview
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.preview import Preview
@@ -100,7 +100,7 @@ def message_html(request: HttpRequest, account: str, key: str) -> HttpResponse:
 @require_safe
 def message_source(request: HttpRequest, account: str, key: str) -> HttpResponse:
     """One mail as it was taken, to be kept."""
-    return preview.source_response(_read(request, account, key), key)
+    return preview.source_response(_read(request, account, key).source, key)
 
 
 @require_safe
@@ -116,6 +116,7 @@ def _read(request: HttpRequest, account: str, key: str) -> Preview:
     _check(request, "providers.view_account", READ)
     _account(account)
     try:
+        large_bodies.hold(request, mailbox.size(account, key))
         return preview.read(mailbox.source(account, key))
     except mailbox.NoSuchMail as error:
         raise Http404(str(error)) from error

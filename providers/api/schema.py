@@ -18,6 +18,7 @@ from mercury.lib.openapi import (
     page_of,
     page_parameters,
     problems,
+    rate_headers,
     text,
     url,
 )
@@ -128,10 +129,14 @@ accounts = extend_schema_view(
         operation_id="register_provider",
         tags=["Providers"],
         summary="Register a provider account",
-        parameters=[answer_header("Location", "The account's URL.", 201), REQUEST_ID],
+        parameters=[
+            answer_header("Location", "The account's URL.", 201),
+            *rate_headers(201, 400, 413, 415, 429),
+            REQUEST_ID,
+        ],
         request={"application/json": NEW_ACCOUNT},
         responses={201: OpenApiResponse(ACCOUNT, description="Registered; it may be drawn at once.")}
-        | problems(400, 413, 415),
+        | problems(400, 413, 415, 429),
         examples=[OpenApiExample("Mailgun in the EU", _MAILGUN, request_only=True)],
     ),
 )
@@ -151,9 +156,11 @@ one_account = extend_schema_view(
         summary="Change a provider account",
         description="What is left out stays as it is, so does a secret that is given as it was shown. The options of an "
         "account of the environment are changed there.",
-        parameters=[_ID, REQUEST_ID],
+        parameters=[_ID, *rate_headers(200, 400, 404, 413, 415, 429), REQUEST_ID],
         request={"application/json": CHANGED_ACCOUNT},
-        responses={200: OpenApiResponse(ACCOUNT, description="As it is now.")} | problems(400, 404, 413, 415) | _FIXED,
+        responses={200: OpenApiResponse(ACCOUNT, description="As it is now.")}
+        | problems(400, 404, 413, 415, 429)
+        | _FIXED,
         examples=[OpenApiExample("A pause", {"enabled": False}, request_only=True)],
     ),
     delete=extend_schema(
@@ -161,7 +168,7 @@ one_account = extend_schema_view(
         tags=["Providers"],
         summary="Remove a provider account",
         description="Mails and events keep its name.",
-        parameters=[_ID, REQUEST_ID],
-        responses={204: OpenApiResponse(description="Removed.")} | problems(404) | _FIXED,
+        parameters=[_ID, *rate_headers(204, 404, 429), REQUEST_ID],
+        responses={204: OpenApiResponse(description="Removed.")} | problems(404, 429) | _FIXED,
     ),
 )

@@ -118,13 +118,29 @@ def count(account: str) -> int:
 
 def source(account: str, key: str) -> bytes:
     """One mail as it was taken. Raises NoSuchMail."""
-    for path in _newest_first(account):
-        if _key(path) == key:
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                break
-    raise NoSuchMail(f"The sandbox '{account}' holds no mail '{key}'. It keeps the newest only.")
+    try:
+        return _path(account, key).read_bytes()
+    except FileNotFoundError:
+        raise _missing(account, key) from None
+
+
+def size(account: str, key: str) -> int:
+    """Return the bytes of one mail. Raises NoSuchMail."""
+    try:
+        return _path(account, key).stat().st_size
+    except FileNotFoundError:
+        raise _missing(account, key) from None
+
+
+def _path(account: str, key: str) -> Path:
+    path = next((path for path in _newest_first(account) if _key(path) == key), None)
+    if path is None:
+        raise _missing(account, key)
+    return path
+
+
+def _missing(account: str, key: str) -> NoSuchMail:
+    return NoSuchMail(f"The sandbox '{account}' holds no mail '{key}'. It keeps the newest only.")
 
 
 def clear(account: str) -> int:

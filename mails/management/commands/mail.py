@@ -64,5 +64,5 @@ def _events(mail: Mail) -> list[dict[str, object]]:
 
 
 def _source(mail: Mail) -> bytes:
-    story = timeline.story(mail, timezone.now())
-    return message.source(mail, recipients=story.addresses, text=story.text)
+    recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
+    return message.source(mail, recipients=recipients, text=message.whole_text(mail))
