@@ -12,9 +12,8 @@ from email_validator import EmailNotValidError, validate_email
 
 from mails.lanes import Lane
 from mails.states import Policy
-from mercury.lib import printable
+from mercury.lib import encoded_words, printable
 from mercury.lib.durations import size_words
-from mercury.lib.preview import decoded
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
@@ -235,8 +234,8 @@ def _header_text(value: object, wanted: str) -> str:
 
 
 def _encoded_words(text: str) -> str:
-    """The text with its encoded words read, or nothing if it has none. Longer ones than any field takes are left alone."""
-    return decoded(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
+    """Return all that mail programs could read in its encoded words. Longer texts than any field takes are left alone."""
+    return encoded_words.all_readings(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
 
 
 def _split(text: str) -> list[str]:

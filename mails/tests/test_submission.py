@@ -75,6 +75,10 @@ def test_a_sender_may_carry_a_name(sender):
         ("subject", "=?utf-8?q?one=0D=0ABcc:_hera=40olimpus.com?=", "forbidden_character"),
         ("subject", "Hi =?UTF-8?B?4oCuZ25wLmV4ZQ==?=", "forbidden_character"),
         ("sender", f"=?utf-8?q?Z=E2=80=AEeus?= <{ZEUS}>", "forbidden_character"),
+        ("subject", "=?utf-8?q?=FF?= =?utf-8?q?a=0D=0ABcc:_x?=", "forbidden_character"),
+        ("subject", "=?nonsense?q?a=0D=0ABcc:_x?=", "forbidden_character"),
+        ("subject", "=?utf-8?q?=E2=80?= =?utf-8?q?=AE?=", "forbidden_character"),
+        ("sender", f"=?utf-8?b?!?= =?utf-8?q?Z=E2=80=AEeus?= <{ZEUS}>", "forbidden_character"),
         ("subject", "nul\0", "forbidden_character"),
         ("subject", "\ud800", "forbidden_character"),
         ("subject", "line\u2028separator", "forbidden_character"),
@@ -94,7 +98,7 @@ def test_what_is_wrong_is_named(field, value, code):
 
 
 @pytest.mark.parametrize(
-    "subject", ["=?utf-8?q?caf=C3=A9?=", "=?nonsense?q?=0D?=", "What =? and ?= mean", "=?utf-8?b?!?="]
+    "subject", ["=?utf-8?q?caf=C3=A9?=", "=?nonsense?q?=FF?=", "What =? and ?= mean", "=?utf-8?b?!?="]
 )
 def test_encoded_words_pass_as_they_are(subject):
     assert parse({**HELLO, "subject": subject}).subject == subject

@@ -12,14 +12,12 @@ import email.policy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from email.message import Message
 
 from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 
-from mercury.lib import mail_html
+from mercury.lib import encoded_words, mail_html
 from mercury.lib.mail_html import Harmless
 
 SOURCE_SHOWN = 200_000  # bytes
@@ -100,12 +98,8 @@ def read(source: bytes) -> Preview:
 
 
 def decoded(header: object) -> str:
-    """A header's value with its encoded words (RFC 2047) read, as it stands where they cannot be."""
-    text = str(header)
-    try:
-        return _sane(str(make_header(decode_header(text))))
-    except (HeaderParseError, LookupError, ValueError):
-        return _sane(text)
+    """Return a header's value with its encoded words (RFC 2047) read, as it stands where they cannot be."""
+    return _sane(encoded_words.read(str(header)))
 
 
 def html_response(preview: Preview, *, remote_images: bool) -> HttpResponse:
