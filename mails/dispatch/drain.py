@@ -226,8 +226,11 @@ class Drain:
         """Return how many calls may begin once a claim is committed; none for a while after trouble of this machine."""
         if self._trouble.seconds_until_claims(time.monotonic()):
             return 0
-        at_once = self._trouble.calls_at_once()
-        return min(at_once + self._soon_free() - self._under_way, self._places + self._unwritten - len(self._in_hand))
+        if self._trouble.limit is not None:
+            return self._trouble.limit - self._under_way
+        return min(
+            self._places + self._soon_free() - self._under_way, self._places + self._unwritten - len(self._in_hand)
+        )
 
     @property
     def progress(self) -> Progress:

@@ -35,7 +35,8 @@ class LocalTrouble:
     def meet(self, reason: str, *, under_way: int, now: float) -> bool:
         """Note a call that ended so; return True where that is news. What ends together is one burst."""
         self.reason, self._seen_at = reason, now
-        if now < self._claims_from:
+        if now < self._claims_from and self.limit is not None:  # what is still under way is what this machine can do
+            self.limit = self._threshold = max(1, min(self.limit, under_way // 2))
             return False
         nothing_went_out = self.limit is not None and not self._good
         self.wait = min(self.wait * 2, LONGEST_WAIT) if nothing_went_out else FIRST_WAIT

@@ -26,7 +26,7 @@ def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
     assert trouble.meet("no descriptors", under_way=100, now=0.0)
     assert not trouble.meet("no descriptors", under_way=99, now=0.5)
 
-    assert (trouble.calls_at_once(), trouble.seconds_until_claims(0.5), trouble.wait) == (50, 0.5, 1.0)
+    assert (trouble.calls_at_once(), trouble.seconds_until_claims(0.5), trouble.wait) == (49, 0.5, 1.0)
 
 
 def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound():
@@ -108,6 +108,22 @@ def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
     assert runner._close([Result(calls[0], NO_DESCRIPTORS, 0.1, put_off=4.0)]).calls == []
     [put_off] = Mail.objects.filter(status=Status.WAITING)
     assert put_off.next_attempt_at > database_clock.now() + dt.timedelta(seconds=3)
+
+
+def test_what_is_left_under_way_after_a_burst_is_what_this_machine_can_do():
+    trouble = LocalTrouble(places=256)
+    for under_way in range(256, 45, -1):
+        trouble.meet("no descriptors", under_way=under_way, now=0.1)
+
+    assert trouble.calls_at_once() == 23
+
+
+def test_places_that_are_about_to_be_free_do_not_count_while_there_is_trouble(monkeypatch):
+    runner = Drain(["text"], places=64)
+    runner._trouble.limit = 20
+    monkeypatch.setattr(runner, "_soon_free", lambda: 20)
+
+    assert runner._free_places() == 20
 
 
 @pytest.mark.django_db(transaction=True)
