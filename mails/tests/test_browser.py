@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import bulk, keys, search
+from mails import bulk, house, keys, search
 from mails.models import Mail
 from mails.orders import Order
 from mails.search import Filter
@@ -188,7 +188,7 @@ def test_a_breaker_is_forced_open_and_closed_and_the_overview_tells(visitor, oly
     expect(page.get_by_text("Its mail goes to hades.")).to_be_visible()
     page.get_by_role("button", name="Force open").click()
     expect(page.get_by_text("The breaker of olympus is forced open.", exact=True)).to_be_visible()
-    expect(watching.get_by_text("The breaker of olympus is forced open: it takes no mail.")).to_be_visible(
+    expect(watching.get_by_text("The breaker of olympus is forced open by hermes: it takes no email.")).to_be_visible(
         timeout=8 * SECONDS
     )
     expect(row).to_contain_text("Open")
@@ -198,7 +198,7 @@ def test_a_breaker_is_forced_open_and_closed_and_the_overview_tells(visitor, oly
     page.get_by_role("link", name="Force closed olympus").click()
     page.get_by_role("button", name="Force closed").click()
     expect(page.get_by_text("The breaker of olympus is forced closed.", exact=True)).to_be_visible()
-    expect(watching.get_by_text("it takes no mail")).to_have_count(0, timeout=8 * SECONDS)
+    expect(watching.get_by_text("it takes no email")).to_have_count(0, timeout=8 * SECONDS)
     expect(row).to_contain_text("Closed")
     assert olympus.breaker.mode == "closed"
 
@@ -606,3 +606,70 @@ def _axe(page: Page, *, within: str = "html", **options) -> list[str]:
         "({ violations }) => violations.map(({ id, nodes }) => `${id} ${nodes[0].target}`))",
         [within, options],
     )
+
+
+@of_the_browser
+def test_the_title_the_icon_and_the_chart_of_a_live_page_follow_its_badge(visitor, olympus):
+    olympus.disable()
+    mail = a_mail()
+    page = visitor.sign_in(hermes(), f"/admin/mails/mail/{mail.pk}/change/")
+    lasting = page.locator(".spans [data-goes-on] .length")
+
+    expect(page).to_have_title(re.compile("Queued · Mercury$"))
+    expect(page.locator("#verdict")).to_contain_text("olympus (disabled, until somebody enables it)")
+    before = lasting.inner_text()
+    expect(lasting).not_to_have_text(before, timeout=8 * SECONDS)
+    olympus.enable()
+    drained_beside()
+
+    expect(page.locator("#state")).to_have_text("Sent", timeout=8 * SECONDS)
+    expect(page).to_have_title(re.compile("Sent · Mercury$"))
+    expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-ok"))
+    expect(page.locator(".spans [data-goes-on]")).to_have_count(0)
+
+
+OFF_SCREEN = """() => [...document.querySelectorAll("a.button, button")]
+    .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1)
+    .map((one) => one.textContent.trim())"""
+CUT_OFF = """() => [...document.querySelectorAll(".scroller")]
+    .filter((one) => one.querySelector("table") && one.scrollWidth > one.clientWidth + 1)
+    .map((one) => one.getAttribute("aria-label"))"""
+
+
+@of_the_browser
+@pytest.mark.parametrize("url", ["/admin/", "/admin/mails/mail/", "/admin/providers/account/"])
+def test_nothing_is_cut_off_at_1380_pixels_and_no_button_lies_off_a_phones_screen(visitor, olympus, hades, url):
+    a_mail()
+    olympus.refuse(503)
+    drained_beside()
+    page = visitor.sign_in(hermes(), url)
+
+    page.set_viewport_size({"width": 1380, "height": 900})
+    assert page.evaluate(CUT_OFF) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate(OFF_SCREEN) == []
+
+
+@of_the_browser
+def test_a_phone_keeps_the_axis_of_a_chart_in_view(visitor, olympus):
+    a_mail()
+    drained_beside()
+    page = visitor.sign_in(hermes(), "/admin/")
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    axis = page.locator(".charted").first.locator(".y-axis")
+
+    expect(axis).to_have_count(1)
+    assert axis.locator("text").all_text_contents() == ["0", "1"]
+    assert axis.evaluate("one => one.getBoundingClientRect().left >= 0")
+
+
+@of_the_browser
+@pytest.mark.parametrize("url", ["/", "/mails/", "/admin/mails/mail/", "/admin/providers/account/", "/admin/sandbox/"])
+def test_every_page_says_that_sending_is_paused(visitor, url):
+    house.place(by="user:hermes")
+
+    page = visitor.sign_in(hermes(), url)
+
+    expect(page.locator(".paused")).to_contain_text("Sending is paused")
+    expect(page.get_by_role("link", name="Resume sending…")).to_be_visible()
