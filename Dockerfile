@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r r
 
 COPY . .
 RUN MERCURY_DATA=/tmp/build python manage.py collectstatic --noinput && rm -r /tmp/build \
-    && useradd --system mercury && mkdir /data && chown mercury /data
+    && useradd --system mercury && mkdir -m 700 /data && chown mercury /data
 
 USER mercury
 VOLUME /data

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -22,7 +23,7 @@ from redis.exceptions import RedisError
 
 from mails import keeping
 from mails.states import Policy
-from mercury.lib import durations, encryption
+from mercury.lib import durations, encryption, private_files
 from mercury.lib.commands import CHECKS, plain
 from providers import destinations, environment
 from providers.capabilities import KINDS, Transport
@@ -45,6 +46,7 @@ def register_all() -> None:
         production_destinations,
         production_secrets,
         production_workers,
+        production_files,
     ):
         register(check, CHECKS, deploy=True)
 
@@ -276,6 +278,22 @@ def production_workers(**_: Any) -> list[CheckMessage]:
             hint="Start one: manage.py worker. Before the very first start this is as it should be.",
             id="mercury.W008",
         )
+    ]
+
+
+def production_files(**_: Any) -> list[CheckMessage]:
+    """Emails and secrets that everybody on this machine can read."""
+    names = [Path(settings.MERCURY_DATA)]
+    if connection.vendor == "sqlite":
+        names.append(Path(connection.settings_dict["NAME"]))
+    return [
+        Warning(
+            f"Everybody on this machine has access to {path}, where emails lie.",
+            hint=f"chmod {'700' if path.is_dir() else '600'} {path}",
+            id="mercury.W012",
+        )
+        for path in names
+        if private_files.is_open_to_all(path)
     ]
 
 

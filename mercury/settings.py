@@ -8,7 +8,7 @@ from pathlib import Path
 import environ
 from django.core.management.utils import get_random_secret_key
 
-from mercury.lib import durations, variables
+from mercury.lib import durations, private_files, variables
 from mercury.lib.variables import database_url, duration, many, one_of, redis_url, some, switch, whole
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -19,21 +19,31 @@ if "pytest" not in sys.modules:  # a test must not depend on whose machine it ru
     env.faults += variables.read_file(BASE_DIR / ".env")
 
 
-def _made_secret(path: Path) -> str:
-    """A secret made once and kept in the data folder, so that a laptop needs no set-up.
-
-    The folder, made with it, is its owner's alone: mails lie there too, in files that SQLite makes for everybody to read.
-    """
+def _make_data_folder(path: Path) -> bool:
+    """Make the data folder for its owner alone: emails and secrets lie there. False, and a fault, if that is not possible."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_secret(path)
-        return path.read_text().strip()
+        private_files.make_folder(path)
+    except OSError as error:
+        env.faults.append(
+            f"MERCURY_DATA: the folder {variables.shown(str(path))} cannot be made ({error.strerror}). "
+            "Name a folder that can be written to, or set SECRET_KEY and DATABASE_URL."
+        )
+        return False
+    return True
+
+
+def _made_secret(path: Path) -> str:
+    """A secret made once and kept in the data folder, so that a laptop needs no set-up."""
+    try:
+        if _make_data_folder(path.parent):
+            _write_secret(path)
+            return path.read_text().strip()
     except OSError as error:
         env.faults.append(
             f"MERCURY_DATA: a made secret cannot be kept in {variables.shown(str(path.parent))} ({error.strerror}). "
             "Name a folder that can be written to, or set SECRET_KEY."
         )
-        return get_random_secret_key()  # for nobody: the faults end the start
+    return get_random_secret_key()  # for nobody: the faults end the start
 
 
 def _write_secret(path: Path) -> None:
@@ -126,6 +136,8 @@ TEMPLATES = [
 _database_url = env.read("DATABASE_URL", database_url) or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
 DATABASES = {"default": environ.Env.db_url_config(_database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+if DATABASES["default"]["NAME"] == str(MERCURY_DATA / "mercury.sqlite3"):
+    _make_data_folder(MERCURY_DATA)
 if "sqlite" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["ENGINE"] = "mercury.lib.fair_sqlite"
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # to open the file anew for each request costs a quarter of its time

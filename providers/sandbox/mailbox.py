@@ -15,7 +15,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from mercury.lib import preview
+from mercury.lib import preview, private_files
 
 _written = itertools.count()
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"
@@ -71,8 +71,8 @@ def keep(account: str, content: bytes) -> str:
     home = folder(account)
     if not (home / "new").is_dir():  # the last one made: other threads and processes may be making them too
         for part in ("tmp", "cur", "new"):
-            (home / part).mkdir(parents=True, exist_ok=True)
-    (home / "tmp" / key).write_bytes(content)
+            private_files.make_folder(home / part)
+    private_files.write(home / "tmp" / key, content)
     (home / "tmp" / key).rename(home / "new" / key)
     if count % _PRUNE_EVERY == 0:
         prune(account)

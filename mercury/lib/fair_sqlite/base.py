@@ -8,11 +8,13 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
+from mercury.lib import private_files
 from mercury.lib.database_bounds import waits
 
 LOOK_EVERY = 50_000  # of SQLite's instructions, some 2 ms, between two looks at the time
@@ -113,7 +115,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return parameters | {"factory": Connection}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Open the file."""
+        """Open the file; a new one is its owner's alone, and so are those that SQLite makes beside it."""
+        name = str(conn_params["database"])
+        if not name.startswith(("file:", ":memory:")) and Path(name).parent.is_dir() and not Path(name).exists():
+            private_files.touch(Path(name))
         connection = super().get_new_connection(conn_params)
         connection.most = self.settings_dict["OPTIONS"].get("timeout", connection.most)
         connection.set_progress_handler(connection.is_over_time, LOOK_EVERY)
