@@ -4,13 +4,14 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from mails import views as mail_views
 from mails.admin import steering
 from mails.api import stats as stats_api
 from mails.api import views as mail_api
 from mercury import metrics, views
+from mercury.description import Description
 from mercury.log_in import LogIn
 from providers.admin import sandbox
 from providers.api import views as provider_api
@@ -36,7 +37,7 @@ api = [
     path("stats/providers", stats_api.Providers.as_view(), name="api-stats-providers"),
     path("stats/series", stats_api.Series.as_view(), name="api-stats-series"),
     path("stats/breakers", stats_api.Breakers.as_view(), name="api-stats-breakers"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("schema", Description.as_view(), name="schema"),
 ]
 
 details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail

@@ -16,11 +16,11 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.views import APIView
 
 from mails import house, pauses, situation
 from mercury.lib import database_clock, database_errors, openapi, problems
 from mercury.lib.problems import Problem
+from mercury.lib.resource import ApiView
 
 DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not look for as long as a call may take
 
@@ -69,7 +69,7 @@ _ROOT = openapi.component(
 )
 
 
-class ApiRoot(APIView):
+class ApiRoot(ApiView):
     """The version of the API and its endpoints."""
 
     permission_classes = [AllowAny]

@@ -14,6 +14,10 @@ checks.refuse_start()  # whatever the server is; gunicorn.conf.py asks about its
 event_loop.settle_memory()
 database_bounds.waits.default = database_bounds.STREAM  # what is not a request: an answer that is sent piece by piece
 
+from mercury import description
+
+description.build()
+
 if settings.MERCURY_EMBEDDED:
     from mails.dispatch import poll  # needs the apps, which are ready only now
 

@@ -7,6 +7,8 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from mercury.lib.problems import Fault, Problem
+
 _TAKES_JSON = frozenset({"", "*/*", "application/json"})
 
 
@@ -23,3 +25,13 @@ class Negotiation(DefaultContentNegotiation):
         if plain and meta.get("HTTP_ACCEPT", "") in _TAKES_JSON:
             return first, first.media_type
         return super().select_renderer(request, renderers, format_suffix)
+
+    def filter_renderers(self, renderers: Iterable[BaseRenderer], format: str) -> list[BaseRenderer]:
+        """The renderers of the `format` that the query string asks for. Raises Problem (400) where there is none."""
+        found = [renderer for renderer in renderers if renderer.format == format]
+        if not found:
+            known = list(dict.fromkeys(renderer.format for renderer in renderers))
+            detail = f"'{format[:40]}' is no format of this answer. Allowed: {', '.join(known)}."
+            fault = Fault(detail, "invalid_format", parameter="format")
+            raise Problem(400, fault.code, fault.words(), errors=[fault], extra={"allowed": {"format": known}})
+        return found

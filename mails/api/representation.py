@@ -11,11 +11,14 @@ from django.utils import timezone
 from rest_framework.request import Request
 
 from mails import timeline
+from mails.lanes import Lane
 from mails.models import Event, Mail
 from mails.orders import Order
+from mails.states import Policy, Status
 from mails.stops import Stop
 from mercury.lib import filters
 from mercury.lib.filters import Kind, Sieve
+from providers.outcomes import Fault
 
 MAIL_FIELDS: filters.Fields = {
     "id": Sieve("id", Kind.UUID),
@@ -23,11 +26,11 @@ MAIL_FIELDS: filters.Fields = {
     "recipient": Sieve("recipient"),
     "recipients": Sieve("recipient"),
     "subject": Sieve("subject"),
-    "status": Sieve("status"),
-    "lane": Sieve("lane"),
-    "policy": Sieve("policy"),
+    "status": Sieve("status", values=Status.values),
+    "lane": Sieve("lane", values=Lane.values),
+    "policy": Sieve("policy", values=Policy.values),
     "provider": Sieve("provider"),
-    "fault": Sieve("fault"),
+    "fault": Sieve("fault", values=("", *Fault)),
     "reason_code": Sieve("reason_code"),
     "attempts": Sieve("attempt_count", Kind.INTEGER),
     "created": Sieve("created_at", Kind.MOMENT),

@@ -5,7 +5,6 @@ from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from mails import alerts, situation, stats
 from mails.api import stats_schema
@@ -15,12 +14,17 @@ from mails.stats import Figures, PeriodTooLong
 from mercury.lib import database_clock, durations
 from mercury.lib.plain import plain
 from mercury.lib.problems import Fault, Problem
+from mercury.lib.resource import ApiView
 
 DEFAULT_PERIOD = dt.timedelta(hours=1)
 
 
-class _Stats(APIView):
+class _Stats(ApiView):
     required_scopes = {"GET": Scope.STATS_READ}
+
+
+class _OfPeriod(_Stats):
+    query_parameters = {"GET": ("since", "until", "per")}
 
 
 class Now(_Stats):
@@ -34,7 +38,7 @@ class Now(_Stats):
         return Response({"verdict": alerts.verdict(found, listed), "alerts": plain(listed), **plain(found)})
 
 
-class Lanes(_Stats):
+class Lanes(_OfPeriod):
     """What became of mails, by lane."""
 
     @stats_schema.lanes
@@ -44,7 +48,7 @@ class Lanes(_Stats):
         return _told(figures, house=stats.house(figures), lanes=stats.lanes(figures))
 
 
-class Applications(_Stats):
+class Applications(_OfPeriod):
     """What became of mails, by application."""
 
     @stats_schema.applications
@@ -54,7 +58,7 @@ class Applications(_Stats):
         return _told(figures, applications=stats.applications(figures, stats.application_names()))
 
 
-class Providers(_Stats):
+class Providers(_OfPeriod):
     """How the calls of provider accounts ended."""
 
     @stats_schema.providers
@@ -64,7 +68,7 @@ class Providers(_Stats):
         return _told(figures, providers=stats.providers(figures))
 
 
-class Series(_Stats):
+class Series(_OfPeriod):
     """The period stretch by stretch, for charts."""
 
     @stats_schema.series
@@ -76,6 +80,8 @@ class Series(_Stats):
 
 class Breakers(_Stats):
     """The history of provider accounts."""
+
+    query_parameters = {"GET": ("since", "until")}
 
     @stats_schema.breakers
     def get(self, request: Request) -> Response:

@@ -34,7 +34,7 @@ from mails.states import DUE, LEASED, Source
 from mails.stops import NO_STOP, Surroundings
 from mails.submission import InvalidSubmission
 from mercury.lib import large_bodies
-from mercury.lib.pagination import Page, paginate
+from mercury.lib.pagination import PARAMETERS, Page, paginate
 from mercury.lib.problems import Fault, Problem, pointer
 from mercury.lib.resource import Resource
 
@@ -48,6 +48,7 @@ class Mails(Resource):
     """Mails of this client, newest first; and the door by which new ones come in."""
 
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
+    query_parameters = {"GET": PARAMETERS}
     takes_mails = True
 
     def get(self, request: Request) -> Response:
@@ -163,6 +164,7 @@ class Events(Resource):
     """What happened to a mail, in order; clients may append events of their own."""
 
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.EVENTS_WRITE}
+    query_parameters = {"GET": PARAMETERS}
 
     def get(self, request: Request, mail_id: str) -> Response:
         """List the events of a mail."""

@@ -8,14 +8,15 @@ In a value `\,` `\;` and `\\` stand for the character itself. `like` knows `%` (
 import datetime as dt
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import CharField, Lookup, Model, Q, QuerySet, TextField
-from django.db.models.expressions import F
+from django.db.models.expressions import F, OrderBy
 from django.db.models.functions import Collate
 
 from mercury.lib.problems import Fault, Problem
@@ -24,6 +25,7 @@ MAX_CLAUSES = 10
 MAX_VALUES = 100
 MAX_VALUE = 512  # characters
 OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge", "in", "like")
+_EXACT = ("eq", "ne", "in")
 _LOOKUPS = {"eq": "exact", "lt": "lt", "le": "lte", "gt": "gt", "ge": "gte"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -47,6 +49,7 @@ class Sieve:
 
     column: str
     kind: Kind = Kind.TEXT
+    values: Collection[str] = ()  # all that the field can hold, where they are few: any other value is a mistake
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -58,13 +61,16 @@ Fields = Mapping[str, Sieve]
 
 
 def apply(rows: QuerySet[Row], fields: Fields, *, filter_by: str, sort_by: str, default: str) -> QuerySet[Row]:
-    """`rows` narrowed and ordered, with `default` (a column that is unique) as the last order. Runs no query.
+    """Return `rows` narrowed and ordered, with `default` (a column that is unique) as the last order. Runs no query.
 
-    Raises Problem (400) that names the clause, the fault and what is allowed.
+    Rows that are equal in what is sorted by follow the last direction that was asked for, so that `desc` is the exact
+    reverse of `asc`. Raises Problem (400) that names the clause, the fault and what is allowed.
     """
     for clause in _clauses(filter_by, "filter"):
         rows = _narrowed(rows, fields, clause)
     order = [_order(fields, clause) for clause in _clauses(sort_by, "sort")]
+    if order:
+        default = ("-" if order[-1].descending else "") + default.removeprefix("-")
     return rows.order_by(*order, default)
 
 
@@ -126,7 +132,7 @@ def _narrowed(rows: QuerySet[Row], fields: Fields, clause: Sequence[str]) -> Que
         raise _problem("filter", f"'{operator}' takes one value. Write \\, for a comma that belongs to it.")
     if len(texts) > MAX_VALUES:
         raise _problem("filter", f"{len(texts)} values; at most {MAX_VALUES} are possible.")
-    values = [_value(name, field.kind, text) for text in texts]
+    values = [_value(name, field, text, operator) for text in texts]
     if operator == "in":
         return rows.filter(**{f"{field.column}__in": values})
     if operator == "ne":
@@ -139,7 +145,7 @@ def _narrowed(rows: QuerySet[Row], fields: Fields, clause: Sequence[str]) -> Que
     return rows.filter(**{f"{field.column}__{_LOOKUPS[operator]}": values[0]})
 
 
-def _order(fields: Fields, clause: Sequence[str]) -> Any:
+def _order(fields: Fields, clause: Sequence[str]) -> OrderBy:
     name, direction = clause[0], clause[1] if len(clause) > 1 else "asc"
     field = _field(fields, name, "sort")
     if len(clause) > 2 or direction not in {"asc", "desc"}:
@@ -158,12 +164,16 @@ def _field(fields: Fields, name: str, parameter: str) -> Sieve:
     return fields[name]
 
 
-def _value(name: str, kind: Kind, text: str) -> Any:
+def _value(name: str, field: Sieve, text: str, operator: str) -> Any:
     if len(text) > MAX_VALUE:
         raise _problem("filter", f"A value of '{name}' has {len(text)} characters; at most {MAX_VALUE} are possible.")
-    found = _READERS[kind](text)
+    found = _READERS[field.kind](text)
     if found is None:
-        raise _problem("filter", f"'{text[:40]}' is no value of '{name}', which is of type {kind.value}.")
+        raise _problem("filter", f"'{text[:40]}' is no value of '{name}', which is of type {field.kind.value}.")
+    if field.values and operator in _EXACT and found not in field.values:
+        known = ", ".join(value or "'' (none)" for value in field.values)
+        detail = f"'{text[:40]}' is no value of '{name}'. Allowed: {known}."
+        raise _problem("filter", detail, allowed={name: list(field.values)})
     return found
 
 
@@ -191,12 +201,18 @@ def _moment(text: str) -> dt.datetime | None:
 _READERS: dict[Kind, Any] = {Kind.TEXT: str, Kind.INTEGER: _integer, Kind.UUID: _uuid, Kind.MOMENT: _moment}
 
 
-def _problem(parameter: str, detail: str, fields: Fields | None = None) -> Problem:
+def _problem(
+    parameter: str,
+    detail: str,
+    fields: Fields | None = None,
+    *,
+    allowed: Mapping[str, list[str]] = MappingProxyType({}),
+) -> Problem:
     code = f"invalid_{parameter}"
-    extra = {}
     if fields is not None:
         detail = f"{detail} Fields: {', '.join(fields)}."
-        extra = {"allowed": {name: list(field.operators) for name, field in fields.items()}}
+        allowed = {name: list(field.operators) for name, field in fields.items()}
+    extra = {"allowed": dict(allowed)} if allowed else {}
     return Problem(400, code, f"{parameter}: {detail}", errors=[Fault(detail, code, parameter=parameter)], extra=extra)
 
 

@@ -142,7 +142,8 @@ PROBLEM = component(
             },
             "allowed": {
                 "type": "object",
-                "description": "On a malformed `filter` or `sort`: the fields, and the operators of each.",
+                "description": "On a query string that cannot be read, what it may hold: the fields of a `filter` or `sort` "
+                "with their operators, the values of a field, or under `parameters` the names of all parameters.",
                 "additionalProperties": {"type": "array", "items": {"type": "string"}},
             },
         },
@@ -202,7 +203,7 @@ def problems(*statuses: int) -> dict[Any, OpenApiResponse]:
     """Answers of `application/problem+json`: these, and those that every resource may give."""
     return {
         (status, CONTENT_TYPE): OpenApiResponse(PROBLEM, description=_MEANINGS[status])
-        for status in sorted({*statuses, 401, 403, 406, 503})
+        for status in sorted({*statuses, 400, 401, 403, 406, 503})
     }
 
 

@@ -17,9 +17,10 @@ from mercury.lib.problems import Fault, Problem
 
 PER_PAGE = 20  # rows of a page, by default and at most
 _KEPT = ("per_page", "expand", "filter", "sort")  # what every link of a list keeps
+PARAMETERS = ("page", "cursor", *_KEPT)  # of a list, in its query string
 _NUMBER = re.compile(r"[0-9]{1,4000}", re.ASCII)
 _TRUE = {"true", "1", "yes", "on"}
-_FALSE = {"false", "0", "no", "off", ""}
+_FALSE = {"false", "0", "no", "off"}
 Row = TypeVar("Row", bound=Model)
 
 
@@ -50,7 +51,7 @@ def paginate(request: Request, rows: QuerySet[Row], fields: filters.Fields, *, d
         return _by_key(request, rows, fields, default)
     number = _number(query.get("page", "1"), "page")
     per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
-    expand = _flag(query.get("expand", ""))
+    expand = _flag(query.get("expand", "false"))
     rows = filters.apply(
         rows, fields, filter_by=query.get("filter", ""), sort_by=query.get("sort", ""), default=default
     )
@@ -68,7 +69,7 @@ def _by_key(request: Request, rows: QuerySet[Row], fields: filters.Fields, defau
     if "page" in query or query.get("sort"):
         raise _problem("cursor", "It follows the list's own order: leave out 'page' and 'sort'.")
     per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
-    expand = _flag(query.get("expand", ""))
+    expand = _flag(query.get("expand", "false"))
     rows = filters.apply(rows, fields, filter_by=query.get("filter", ""), sort_by="", default=default)
     if query["cursor"]:
         rows = filters.beyond(rows, fields, query["cursor"], order=default)

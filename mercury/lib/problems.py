@@ -14,6 +14,7 @@ from django.db import Error
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.exceptions import APIException, ErrorDetail
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from mercury.lib import database_errors
@@ -84,11 +85,14 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
         return None
     request = context["request"]
     renderer = getattr(request, "accepted_renderer", None)
+    if renderer is None or renderer.format not in {"json", "api"}:  # no form was agreed on, or YAML was
+        renderer = request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = renderer.media_type
     return Response(
         document(request, problem),
         status=problem.status_code,
         headers=problem.headers,
-        content_type=None if renderer is not None and renderer.format == "api" else CONTENT_TYPE,
+        content_type=None if renderer.format == "api" else CONTENT_TYPE,
     )
 
 

@@ -92,8 +92,25 @@ def test_a_list_is_ordered_by_code_point_on_every_database(gods, sort_by, expect
     assert names(sort_by=sort_by)[: len(expected)] == expected
 
 
-def test_equal_rows_keep_the_default_order(gods):
-    assert names(sort_by="first,desc")[:5] == NAMES[1::2]
+def test_equal_rows_follow_the_direction_that_was_asked_for(gods):
+    assert names(sort_by="first")[-len(NAMES[1::2]) :] == NAMES[1::2]
+    assert names(sort_by="first,desc") == names(sort_by="first,asc")[::-1]
+    assert names(sort_by="first,desc;since,asc") == names(sort_by="first,asc;since,desc")[::-1]
+
+
+def test_a_field_with_few_values_names_them_where_another_is_asked_for(gods):
+    fields = {"first": Sieve("first_name", values=("", "even", "odd"))}
+
+    def found(filter_by):
+        return filters.apply(User.objects.all(), fields, filter_by=filter_by, sort_by="", default="id")
+
+    for filter_by in ("first,eq,sent", "first,ne,Even", "first,in,even,sent"):
+        with pytest.raises(Problem) as refused:
+            found(filter_by)
+        assert refused.value.code == "invalid_filter"
+        assert refused.value.extra == {"allowed": {"first": ["", "even", "odd"]}}
+        assert "even, odd" in refused.value.words
+    assert not found("first,eq,;first,in,even,odd;first,like,e%;first,ge,a").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ from rest_framework.request import Request
 from mercury.lib import database_clock, filters
 from mercury.lib.filters import Kind, Sieve
 from providers import circuit_breaker, registry
-from providers.models import Account
+from providers.capabilities import KINDS
+from providers.models import Account, AccountSource
 from providers.registry import Candidate
 
 FIELDS: filters.Fields = {
     "id": Sieve("id", Kind.INTEGER),
     "name": Sieve("name"),
-    "kind": Sieve("kind"),
-    "source": Sieve("source"),
+    "kind": Sieve("kind", values=tuple(KINDS)),
+    "source": Sieve("source", values=AccountSource.values),
     "weight": Sieve("weight", Kind.INTEGER),
 }
 

@@ -8,7 +8,7 @@ from django.http import Http404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mercury.lib.pagination import paginate
+from mercury.lib.pagination import PARAMETERS, paginate
 from mercury.lib.problems import Fault, Problem
 from mercury.lib.resource import Resource
 from providers import registry
@@ -34,6 +34,8 @@ class _Accounts(Resource):
 @schema.accounts
 class Accounts(_Accounts):
     """The provider accounts of this house."""
+
+    query_parameters = {"GET": PARAMETERS}
 
     def get(self, request: Request) -> Response:
         """List accounts by name."""
