@@ -18,6 +18,7 @@ if __name__ == "__main__":
             settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show a fault in it below a traceback)
         except ImproperlyConfigured as error:
             sys.exit(f"Mercury does not start. {error}")
+    commands.write_any_text()
     try:
         execute_from_command_line(sys.argv)
     except Error as error:  # of a command of Django's; Mercury's say it themselves

@@ -166,14 +166,15 @@ def _queue_in_memory(intake: Any) -> None:
             while not waiting.empty():
                 intake._is_stored(waiting.get())
 
-    def accept(data: Mapping[str, object], *, client: Any, idempotency_key: str = "") -> Any:
-        name = (client.owner, idempotency_key)
+    def accept(data: Mapping[str, object], *, client: Any, idempotency_key: str | None = None) -> Any:
+        key = idempotency_key or ""
+        name = (client.owner, key)
         if name in known:
             return intake.Receipt(known[name], replayed=True)
         if not known:
             threading.Thread(target=store, daemon=True).start()
         wanted, now_ns = submission.parse(data), database_clock.now_ns()
-        new = intake._new(wanted, client=client, received_at=now_ns, idempotency_key=idempotency_key)
+        new = intake._new(wanted, client=client, received_at=now_ns, idempotency_key=key)
         known[name] = new.mail
         waiting.put(new)
         return intake.Receipt(new.mail, replayed=False)

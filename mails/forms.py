@@ -52,6 +52,11 @@ class SubmitForm(forms.Form):
         names = ("sender", "recipient", "subject")
         return {name: self.cleaned_data[name] for name in names} | {"content": text}
 
+    @property
+    def key(self) -> str | None:
+        """The idempotency key; None where the form was posted without the field, which is another thing than blank."""
+        return str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
+
     def show(self, errors: Iterable[FieldError]) -> None:
         """Put what intake found beside the fields."""
         for error in errors:

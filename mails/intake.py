@@ -101,7 +101,7 @@ class Receipt:
     replayed: bool
 
 
-def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str = "") -> Receipt:
+def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str | None = None) -> Receipt:
     """Store a mail for sending and return it; once this returns, the mail cannot be lost.
 
     Mail, events and key are one transaction, which may hold mails of other threads too; after its commit the lane is
@@ -110,7 +110,7 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str =
     event, and does not use up the key), SenderNotAllowed, or one of the idempotency errors; then nothing is stored.
     """
     received_at = database_clock.now_ns()
-    if idempotency_key:
+    if idempotency_key is not None:
         _check_key(idempotency_key)
     try:
         wanted = submission.parse(data)
@@ -121,7 +121,7 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str =
     allowed = client.allowed_senders()
     if not may_send_as(submission.address_of(wanted.sender), allowed):
         raise SenderNotAllowed(wanted.sender, allowed)
-    new = _new(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key)
+    new = _new(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
     return Receipt(new.mail, replayed=False) if _is_stored(new) else _under_a_used_key(new)
 
 
@@ -139,8 +139,9 @@ def _normal(entry: str) -> str:
 
 def _check_key(key: str) -> None:
     if len(key) > submission.MAX_IDEMPOTENCY_KEY or not _PRINTABLE.fullmatch(key):
+        what = "It is blank" if not key.strip() else "It cannot be a key"
         raise InvalidIdempotencyKey(
-            f"Idempotency-Key: 1 to {submission.MAX_IDEMPOTENCY_KEY} printable ASCII characters, please."
+            f"Idempotency-Key: {what}. Write 1 to {submission.MAX_IDEMPOTENCY_KEY} printable ASCII characters, or leave it out."
         )
 
 

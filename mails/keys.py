@@ -48,6 +48,10 @@ class Scope(TextChoices):
 SCOPES = tuple(Scope.values)
 
 
+class KeyNotUsable(Exception):
+    """The key is revoked or expired; the text says which."""
+
+
 def create(
     name: str,
     *,
@@ -176,17 +180,38 @@ def revoke(key: ApiKey, *, by: str = audit.COMMAND_LINE) -> bool:
 def rotate(key: ApiKey, overlap: dt.timedelta, *, by: str = audit.COMMAND_LINE) -> tuple[ApiKey, str]:
     """Give the key a new text and return both; the old text works for `overlap` more.
 
-    It stays the same key: its mails, idempotency keys, scopes and senders are kept.
+    It stays the same key: its mails, idempotency keys, scopes and senders are kept. Raises KeyNotUsable for a key that is
+    revoked or expired, whose new text would not work either.
     """
+    if why := why_not_rotated(key):
+        raise KeyNotUsable(why)
     prefix, text = _made()
-    key.old_prefix, key.old_secret_hash = key.prefix, key.secret_hash
-    key.old_expires_at = timezone.now() + overlap
-    key.prefix, key.secret_hash = prefix, _hash(text)
+    now = timezone.now()
+    changed = {
+        "old_prefix": key.prefix,
+        "old_secret_hash": key.secret_hash,
+        "old_expires_at": now + overlap,
+        "prefix": prefix,
+        "secret_hash": _hash(text),
+    }
     with transaction.atomic():
-        key.save(update_fields=["old_prefix", "old_secret_hash", "old_expires_at", "prefix", "secret_hash"])
-        until = f"{key.old_expires_at:%Y-%m-%d %H:%M} UTC"
+        if not ApiKey.objects.filter(pk=key.pk, prefix=key.prefix, revoked_at__isnull=True).update(**changed):
+            raise KeyNotUsable(
+                f"The key '{key.name}' ({key.prefix}) was revoked or rotated at this moment. Look at it again."
+            )
+        for name, value in changed.items():
+            setattr(key, name, value)
+        until = f"{now + overlap:%Y-%m-%d %H:%M} UTC"
         _record(Act.ROTATE, key, by=by, detail=f"The text mk_{key.old_prefix}_… works until {until}.")
     return key, text
+
+
+def why_not_rotated(key: ApiKey) -> str:
+    """Return why a new text of the key would not work, in words; empty if it would."""
+    if key.is_usable(timezone.now()):
+        return ""
+    state = "is revoked" if key.revoked_at else "has expired"
+    return f"The key '{key.name}' ({key.prefix}) {state}: a new text would not work either. Make another key."
 
 
 def _record(act: Act, key: ApiKey, *, by: str, detail: str) -> None:

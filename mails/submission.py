@@ -196,17 +196,19 @@ def _text(value: object) -> str:
 
 
 def _policy(value: object) -> Policy:
-    text = _string(value, "text") or settings.MERCURY_POLICY
+    text = settings.MERCURY_POLICY if value is None else _string(value, "text")
     if text not in Policy.values:
         raise _Fault("invalid", f"'{_shown(text)}' is no policy. Known: {', '.join(Policy.values)}.")
     return Policy(text)
 
 
 def _lane(value: object) -> Lane:
+    if value is None:
+        return Lane.TEXT
     text = _string(value, "text")
-    if text and text not in LANES:
+    if text not in LANES:
         raise _Fault("invalid", f"'{_shown(text)}' is no lane to ask for. Leave the field out, or write '{LANES[0]}'.")
-    return Lane(text or Lane.TEXT)
+    return Lane(text)
 
 
 def _string(value: object, wanted: str) -> str:

@@ -77,15 +77,15 @@ def _draft(mail: Mail) -> dict[str, str]:
 def _accepted(form: SubmitForm, client: Client) -> Mail | None:
     """Hand the mail in; None if it was refused, and the form says why."""
     try:
-        return intake.accept(
-            form.submission(), client=client, idempotency_key=form.cleaned_data["idempotency_key"]
-        ).mail
+        return intake.accept(form.submission(), client=client, idempotency_key=form.key).mail
     except InvalidSubmission as invalid:
         form.show(invalid.errors)
     except intake.SenderNotAllowed as error:
         form.add_error("sender", str(error))
     except intake.IdempotencyKeyInUse:
         form.add_error(None, "This form is being sent already. Look into “My mails” before you send it again.")
+    except intake.InvalidIdempotencyKey:
+        form.add_error(None, "This form has lost the mark that keeps it from being sent twice. Press Send again.")
     except intake.IntakeError:
         form.add_error(None, "This form was sent before with another text. Press Send to send this text as a new mail.")
     return None

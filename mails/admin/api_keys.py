@@ -230,7 +230,11 @@ class ApiKeyAdmin(GuardedAdmin):
             hours = request.POST.get("overlap", "")
             if hours not in dict(OVERLAPS):
                 raise Http404
-            made, text = keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.person(request))
+            try:
+                made, text = keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.person(request))
+            except keys.KeyNotUsable as error:
+                messages.error(request, str(error))
+                return redirect("admin:mails_apikey_changelist")
             _keep_for_next_page(request, made, text)
             messages.success(request, f"The key {key.name} has a new text.")
             return redirect("admin:mails_apikey_change", made.pk)

@@ -16,8 +16,8 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
         """The key of the request, None where none was sent. Raises AuthenticationFailed (401) for a wrong one."""
-        header = request.headers.get("Authorization", "")
-        if not header:
+        header = request.headers.get("Authorization")
+        if header is None:
             return None
         scheme, _, text = header.partition(" ")
         if scheme.lower() != "bearer":

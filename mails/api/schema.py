@@ -136,10 +136,10 @@ SUBMISSION = component(
             "recipients": _ADDRESSES | {"description": "Another name of `recipient`; give one of the two."},
             "subject": {"type": ["string", "null"], "maxLength": MAX_SUBJECT},
             "content": {"type": ["string", "null"], "description": "The body, as plain text."},
-            "policy": {"type": ["string", "null"], "enum": [*Policy.values, "", None]},
+            "policy": {"type": ["string", "null"], "enum": [*Policy.values, None]},
             "lane": {
                 "type": ["string", "null"],
-                "enum": [*LANES, "", None],
+                "enum": [*LANES, None],
                 "description": "`bulk`: it waits in the lane of mass mail, and keeps no other mail waiting. Left out, Mercury chooses.",
             },
             "id": {"description": "Ignored, as are `url` and `events`: a mail that was read can be posted again."},
@@ -147,7 +147,6 @@ SUBMISSION = component(
             "events": {"description": "Ignored."},
         },
         required=("sender",),
-        anyOf=[{"required": ["recipient"]}, {"required": ["recipients"]}],
         additionalProperties=False,
     ),
 )
@@ -287,6 +286,7 @@ reprocess = _steering(
     optional={
         "via": {
             "type": ["string", "null"],
+            "minLength": 1,
             "maxLength": MAX_NAME,
             "description": "Only through this account.",
         },

@@ -54,8 +54,8 @@ def verbs(possible: Iterable[Action]) -> list[str]:
 def _faults_of_how(data: Mapping[str, Any]) -> list[Fault]:
     via, not_tried = data.get("via"), data.get("not_tried")
     faults = []
-    if via is not None and not (isinstance(via, str) and len(via) <= MAX_NAME and clean(via) == via):
-        faults.append(Fault(f"The account's name must be text of at most {MAX_NAME} characters.", "invalid", "/via"))
+    if via is not None and not (isinstance(via, str) and 0 < len(via) <= MAX_NAME and clean(via) == via):
+        faults.append(Fault(f"The account's name must be text of 1 to {MAX_NAME} characters.", "invalid", "/via"))
     if not_tried is not None and not isinstance(not_tried, bool):
         faults.append(Fault("Say true or false.", "invalid", "/not_tried"))
     if not faults and via and not_tried:

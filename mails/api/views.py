@@ -218,7 +218,7 @@ class OneEvent(Resource):
 
 def _accepted(request: Request) -> intake.Receipt:
     """Hand the request to intake, and say its refusals in HTTP."""
-    key = request.headers.get("Idempotency-Key", "")
+    key = request.headers.get("Idempotency-Key")  # blank is another thing than none
     try:
         return intake.accept(_body(request), client=_client(request), idempotency_key=key)
     except InvalidSubmission as invalid:
@@ -230,7 +230,8 @@ def _accepted(request: Request) -> intake.Receipt:
         fault = Fault(str(refused), "sender_not_allowed", "/sender")
         raise Problem(403, fault.code, fault.detail, errors=[fault]) from None
     except InvalidIdempotencyKey as invalid_key:
-        raise Problem(400, "invalid_idempotency_key", str(invalid_key)) from None
+        fault = Fault(str(invalid_key).partition(": ")[2], "invalid_idempotency_key", header="Idempotency-Key")
+        raise Problem(400, fault.code, str(invalid_key), errors=[fault]) from None
     except IdempotencyKeyReused as reused:
         raise Problem(422, "idempotency_key_reused", str(reused)) from None
     except IdempotencyKeyInUse as in_use:

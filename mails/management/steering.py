@@ -43,7 +43,9 @@ class SteeringCommand(commands.MercuryCommand):
             parser.add_argument(
                 "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
             )
-            parser.add_argument("--limit", type=int, metavar="N", help="At most so many, oldest first.")
+            parser.add_argument(
+                "--limit", type=commands.whole(1, 1_000_000), metavar="N", help="At most so many, oldest first."
+            )
 
     def order(self, options: dict[str, Any]) -> Order:
         """What is asked for."""

@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from django.contrib.auth.models import User
 
 from mails.models import Event, Mail, Recipient
 from mails.states import Status
@@ -239,3 +240,30 @@ def test_the_longest_event_passes(zeus):
     events = zeus.post(MAILS, HELLO).json()["events"]
 
     assert zeus.post(events, {"event": "ä" * 64, "blob": "x" * 65_536}).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", " "])
+def test_a_blank_idempotency_key_is_a_400_that_names_it(zeus, key):
+    found = problem(zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY=key), 400, "invalid_idempotency_key")
+
+    assert found["errors"][0]["header"] == "Idempotency-Key"
+    assert found["message"].startswith("Idempotency-Key: It is blank.")
+    assert not Mail.objects.exists()
+
+
+def test_blank_credentials_are_not_those_of_a_session(client):
+    client.force_login(User.objects.create_superuser("hermes"))
+
+    problem(client.get(MAILS, HTTP_AUTHORIZATION=""), 401, "wrong_scheme")
+
+
+@pytest.mark.parametrize("field", ["policy", "lane"])
+def test_a_blank_choice_is_not_the_same_as_none(zeus, field):
+    assert problem(zeus.post(MAILS, HELLO | {field: ""}), 400)["errors"][0]["pointer"] == f"/{field}"
+    assert zeus.post(MAILS, HELLO | {field: None}).status_code == 202
+
+
+def test_a_blank_account_is_not_the_same_as_none(zeus):
+    mail = zeus.post(MAILS, HELLO).json()
+
+    assert problem(zeus.post(f"{mail['url']}/reprocess", {"via": ""}), 400)["errors"][0]["pointer"] == "/via"

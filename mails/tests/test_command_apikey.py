@@ -109,6 +109,30 @@ def test_a_rotated_key_has_a_new_text_and_the_old_one_works_on():
     assert keys.find(new) == keys.find(old) == key
 
 
+@pytest.mark.parametrize("state", ["revoked", "expired"])
+def test_a_key_that_is_over_gets_no_new_text_that_would_not_work(state):
+    key, _ = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    over = {"revoked": {"revoked_at": timezone.now()}, "expired": {"expires_at": timezone.now()}}[state]
+    ApiKey.objects.filter(pk=key.pk).update(**over)
+
+    for words in ((), ("--dry-run",)):
+        ran = run("apikey", "rotate", key.prefix, "--json", *words)
+
+        assert ran.code == 1
+        assert state in ran.error
+        assert not ran.out
+    assert ApiKey.objects.get(pk=key.pk).prefix == key.prefix
+
+
+def test_a_key_that_is_revoked_at_the_same_moment_gets_no_new_text():
+    key, _ = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    seen_before = ApiKey.objects.get(pk=key.pk)
+    keys.revoke(key)
+
+    with pytest.raises(keys.KeyNotUsable, match="revoked"):
+        keys.rotate(seen_before, dt.timedelta(hours=1))
+
+
 def test_an_unknown_prefix_fails():
     ran = run("apikey", "revoke", "nothere1", "--yes")
 

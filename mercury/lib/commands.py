@@ -5,8 +5,9 @@ import datetime as dt
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import Any
@@ -29,6 +30,28 @@ CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that
 STYLES = {"ok": "green", "bad": "red", "waiting": "yellow", "unknown": "magenta", "active": "cyan", "neutral": ""}
 
 
+# How far from today an option may point: a time outside fits no database, and is a slip of the finger.
+EARLIEST, LATEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9998, 1, 1, tzinfo=dt.UTC)
+
+# What is shown for a character that the terminal's encoding lacks, where a plain one says the same.
+_PLAINER = str.maketrans(
+    {
+        "→": "->",
+        "·": "-",
+        "…": "...",
+        "“": '"',
+        "”": '"',
+        "’": "'",
+        "–": "-",
+        "≈": "~",
+        "≤": "<=",
+        "�": "?",
+        "─": "-",
+        "×": "x",
+    }
+)
+
+
 class Exit(IntEnum):
     """How a command ended, as its exit code says it."""
 
@@ -47,9 +70,50 @@ def plain(value: object) -> str:
 def duration(text: str) -> dt.timedelta:
     """An option's value such as `30s`, `2m`, `1h` or `3d`; a bare number is seconds."""
     try:
-        return durations.parse(f"{text}s" if text.strip().replace(".", "", 1).isdigit() else text)
+        return durations.parse_bounded(f"{text}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()) else text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return the type of an option that takes a whole number from `least` to `most`."""
+
+    def kind(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,12}", text.strip()) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{plain(text[:40])}' is not a whole number from {least:,} to {most:,}.")
+        return int(text)
+
+    return kind
+
+
+port = whole(1, 65_535)
+
+
+def filled(text: str) -> str:
+    """An option's text. A blank one is a mistake, often a shell variable that is not set, and not the same as none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is blank. Give it a value, or leave it out.")
+    return text
+
+
+def read_stdin() -> str:
+    """Return the standard input as UTF-8, whatever the terminal's encoding. Raises UnicodeDecodeError."""
+    binary = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read() if binary is None else binary.read().decode()
+
+
+def write_any_text() -> None:
+    """Let the standard output show what its encoding lacks by its number; a character must not end a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def cannot_listen(address: int, error: OSError) -> CommandError:
+    """Return the error of a port that a server cannot have."""
+    why = error.strerror or str(error)
+    return CommandError(
+        f"Port {address} cannot be used: {why}. Perhaps another program serves there; name another port."
+    )
 
 
 def moment(text: str) -> dt.datetime:
@@ -58,12 +122,15 @@ def moment(text: str) -> dt.datetime:
         parsed = dt.datetime.fromisoformat(text)
     except ValueError:
         try:
-            return timezone.now() - durations.parse(text)
+            return timezone.now() - durations.parse_bounded(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(
                 f"'{text}' is neither an age (15m, 1h, 3d) nor a date (2026-01-31, 2026-01-31T08:00)."
             ) from error
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
+    parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
+    if not EARLIEST <= parsed <= LATEST:
+        raise argparse.ArgumentTypeError(f"'{text}' is not between {EARLIEST:%Y} and {LATEST:%Y}.")
+    return parsed
 
 
 class Output:
@@ -102,7 +169,8 @@ class Output:
         """One JSON document; silent without --json. One of a dry run says so: what it tells has not happened."""
         if self.as_json:
             told = {**data, "dry_run": True} if self._dry_run else data
-            self._stdout.write(printable.escape_in_json(json.dumps(told, cls=DjangoJSONEncoder, ensure_ascii=False)))
+            text = printable.escape_in_json(json.dumps(told, cls=DjangoJSONEncoder, ensure_ascii=False))
+            self._stdout.write(text if self._can_show(text) else json.dumps(told, cls=DjangoJSONEncoder))
 
     def rows(
         self,
@@ -165,7 +233,15 @@ class Output:
     def _print(self, renderable: Text | Table) -> None:
         with self._console.capture() as capture:
             self._console.print(renderable, soft_wrap=isinstance(renderable, Text))
-        self._stdout.write("\n".join(line.rstrip() for line in capture.get().split("\n")), ending="")
+        text = "\n".join(line.rstrip() for line in capture.get().split("\n"))
+        self._stdout.write(text if self._can_show(text) else text.translate(_PLAINER), ending="")
+
+    def _can_show(self, text: str) -> bool:
+        try:
+            text.encode(getattr(self._stdout, "encoding", None) or "utf-8", "surrogatepass")
+        except UnicodeEncodeError:
+            return False
+        return True
 
 
 class Bar:
@@ -203,6 +279,7 @@ class MercuryCommand(BaseCommand):
         if self.makes_changes:
             parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
             parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        _refuse_blank(parser)
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -228,6 +305,16 @@ class MercuryCommand(BaseCommand):
             ) from error
         if code:
             sys.exit(int(code))
+
+
+def _refuse_blank(parser: argparse.ArgumentParser) -> None:
+    """Refuse blank text for every option that is not blank by default, such as a note, which may be."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                _refuse_blank(inner)
+        elif action.type is None and action.nargs != 0 and action.default != "":
+            action.type = filled
 
 
 def subcommand(parser: Any, name: str, text: str, *, makes_changes: bool = False) -> CommandParser:

@@ -22,6 +22,17 @@ def parse(text: str) -> dt.timedelta:
     return parsed
 
 
+LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
+
+
+def parse_bounded(text: str) -> dt.timedelta:
+    """The same, up to a hundred years. Raises ValueError."""
+    parsed = parse(text)
+    if parsed > LONGEST:
+        raise ValueError(f"'{text}' is too long. Write 36500d, a hundred years, or less.")
+    return parsed
+
+
 def parse_size(text: str) -> int:
     """The number of bytes that `text` names, such as `10MB` (1 MB is 1,000,000 bytes).
 

@@ -117,6 +117,7 @@ FAULT = component(
             "detail": text("What is wrong, and how to mend it."),
             "code": text("Stable and short, for programs."),
             "parameter": text("The query parameter at fault, where it is one."),
+            "header": text("The header at fault, where it is one."),
         },
         required=("pointer", "detail", "code"),
     ),

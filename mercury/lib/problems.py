@@ -33,21 +33,23 @@ _CURES: dict[type[APIException], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with a request. `pointer` is a JSON pointer into the body; `parameter` names a query parameter."""
+    """One thing wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
 
     detail: str
     code: str
     pointer: str = ""
     parameter: str = ""
+    header: str = ""
 
     def as_json(self) -> dict[str, str]:
         """The fault as it stands in `errors`."""
         shown = {"pointer": self.pointer, "detail": self.detail, "code": self.code}
-        return shown | {"parameter": self.parameter} if self.parameter else shown
+        places = {"parameter": self.parameter, "header": self.header}
+        return shown | {name: place for name, place in places.items() if place}
 
     def words(self) -> str:
         """The field and the fault in one sentence, as the prototype's `message` had them."""
-        field = self.parameter or self.pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
+        field = self.parameter or self.header or self.pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
         return f"{field}: {self.detail}" if field else self.detail
 
 

@@ -20,7 +20,6 @@ from redis.connection import parse_url
 
 from mercury.lib import durations, ehlo, printable
 
-LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]"
 _SETTING = re.compile(r"(?:export )?[A-Za-z_0-9]+=")  # as django-environ reads a line
@@ -113,7 +112,7 @@ def one_of(*known: str) -> Callable[[str], str]:
 def duration(text: str) -> dt.timedelta:
     """A duration such as 30s, up to a hundred years."""
     parsed = durations.parse(text)
-    if parsed > LONGEST:
+    if parsed > durations.LONGEST:
         raise ValueError(f"{shown(text)} is too long. Write 36500d, a hundred years, or less.")
     return parsed
 

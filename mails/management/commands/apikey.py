@@ -52,7 +52,7 @@ class Command(commands.MercuryCommand):
             help="An address it may send as, repeatable; @example.com is a whole domain, * any. Default: none.",
         )
         create.add_argument(
-            "--rate", type=_rate, default="", metavar="600/m", help="How many mails it may hand in. Default: no limit."
+            "--rate", type=_rate, metavar="600/m", help="How many mails it may hand in. Default: no limit."
         )
         create.add_argument(
             "--expires", type=commands.duration, metavar="90d", help="How long it is valid. Default: for ever."
@@ -90,7 +90,7 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         rate = options["rate"] or None
         out.document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
         return None
-    key, text = keys.create(name, scopes=scopes, senders=senders, rate=options["rate"], expires_at=expires_at)
+    key, text = keys.create(name, scopes=scopes, senders=senders, rate=options["rate"] or "", expires_at=expires_at)
     _show(out, key, text)
     if not senders and keys.Scope.MAILS_SEND in scopes:
         out.say(
@@ -125,11 +125,16 @@ def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     key = _found(options["prefix"])
+    if why := keys.why_not_rotated(key):
+        raise CommandError(why)
     if options["dry_run"]:
         out.say(f"Would give '{key.name}' ({key.prefix}) a new text.")
         out.document(_as_row(key))
         return None
-    key, text = keys.rotate(key, options["overlap"])
+    try:
+        key, text = keys.rotate(key, options["overlap"])
+    except keys.KeyNotUsable as error:
+        raise CommandError(str(error)) from error
     _show(out, key, text)
     out.say(f"The old text works until {key.old_expires_at:%Y-%m-%d %H:%M} UTC.")
     return None
@@ -157,7 +162,7 @@ def _sender(text: str) -> str:
 
 def _rate(text: str) -> str:
     try:
-        return keys.written_rate(text)
+        return keys.written_rate(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

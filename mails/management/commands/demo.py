@@ -37,12 +37,14 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("--failover", action="store_true", help="Let one account answer 503 to everything.")
-        parser.add_argument("--mails", type=int, default=20, metavar="N", help="How many (default: 20).")
+        parser.add_argument(
+            "--mails", type=commands.whole(1, 1000), default=20, metavar="N", help="How many (default: 20)."
+        )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Send, wait, tell, and leave the accounts as they were."""
         well, ill = _two_sandboxes()
-        count = max(1, options["mails"])
+        count = options["mails"]
         out.say(f"{count} mails go out through two sandbox accounts, {well.name} and {ill.name}. Nobody receives one.")
         broken = ill if options["failover"] else None
         if options["dry_run"]:

@@ -32,7 +32,12 @@ class Command(commands.MercuryCommand):
             metavar="LANE",
             help=f"Repeatable: {', '.join(Lane.values)}. Default: all.",
         )
-        parser.add_argument("--places", type=int, metavar="N", help="Calls under way at most. Default: MERCURY_PLACES.")
+        parser.add_argument(
+            "--places",
+            type=commands.whole(1, 10_000),
+            metavar="N",
+            help="Calls under way at most. Default: MERCURY_PLACES.",
+        )
         parser.add_argument("--once", action="store_true", help="End as soon as nothing is due.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:

@@ -51,14 +51,16 @@ class Command(commands.MercuryCommand):
             "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
         )
         parser.add_argument("--search", metavar="WORDS", help=f"{search.HELP}.")
-        parser.add_argument("--limit", type=int, default=20, metavar="N", help="At most so many (default: 20).")
+        parser.add_argument(
+            "--limit", type=commands.whole(1, 100_000), default=20, metavar="N", help="At most so many (default: 20)."
+        )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Find them and show them."""
         now = timezone.now()
         terminal.show_hold(out)
         try:
-            found = _narrowed(options)[: max(1, options["limit"])]
+            found = _narrowed(options)[: options["limit"]]
         except search.UnknownSearchWord as error:
             raise CommandError(str(error), returncode=Exit.WRONG_USE) from error
         out.rows(

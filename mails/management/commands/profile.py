@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import time_ns
 from typing import Any
-from wsgiref.simple_server import make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.servers.basehttp import get_internal_wsgi_application
 
+from mails.dispatch import poll
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
@@ -26,25 +27,46 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--length", type=int, default=25, metavar="N", help="Functions printed for each request (default: 25)."
+            "--length",
+            type=commands.whole(1, 10_000),
+            default=25,
+            metavar="N",
+            help="Functions printed for each request (default: 25).",
         )
         parser.add_argument(
             "--dir", type=Path, metavar="D", help="Also keep each profile in this folder, for pstats or snakeviz."
         )
-        parser.add_argument("--port", type=int, default=8000, help="Default: 8000.")
+        parser.add_argument("--port", type=commands.port, default=8000, help="Default: 8000.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Serve until Ctrl-C."""
         if options["dir"]:
-            options["dir"].mkdir(parents=True, exist_ok=True)
-        application = Profiled(get_internal_wsgi_application(), length=options["length"], folder=options["dir"])
-        with make_server("127.0.0.1", options["port"], application) as server:
+            _make_folder(options["dir"])
+        with _server(options["port"]) as server:  # before the application, which begins to send where it is embedded
+            application = get_internal_wsgi_application()
+            server.set_app(Profiled(application, length=options["length"], folder=options["dir"]))
             out.say(f"Serving under a profiler: http://127.0.0.1:{options['port']}/  Ctrl-C stops.")
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
                 out.say("Stopped.")
+            finally:
+                poll.stop()
         return None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--dir {folder}: {error.strerror}.", returncode=Exit.WRONG_USE) from error
+
+
+def _server(port: int) -> WSGIServer:
+    try:
+        return WSGIServer(("127.0.0.1", port), WSGIRequestHandler)
+    except OSError as error:
+        raise commands.cannot_listen(port, error) from error
 
 
 class Profiled:

@@ -1,6 +1,5 @@
 """`manage.py send`: hand a mail in from the command line, and watch it."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,7 @@ class Command(commands.MercuryCommand):
         parser.add_argument(
             "--lane", choices=submission.LANES, help="bulk: mass mail, which keeps no other mail waiting."
         )
-        parser.add_argument(
-            "--key", default="", help="Idempotency key: repeated within 24 hours, it gives the same mail."
-        )
+        parser.add_argument("--key", help="Idempotency key: repeated within 24 hours, it gives the same mail.")
         parser.add_argument(
             "--wait",
             type=commands.duration,
@@ -72,12 +69,12 @@ def _text(name: str | None) -> str:
     if name is None:
         return ""
     try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return commands.read_stdin() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--text {name}: {error}", returncode=Exit.WRONG_USE) from error
 
 
-def _accepted(data: dict[str, object], key: str) -> Mail:
+def _accepted(data: dict[str, object], key: str | None) -> Mail:
     try:
         return intake.accept(data, client=Client(Source.COMMAND), idempotency_key=key).mail
     except InvalidSubmission as invalid:

@@ -49,7 +49,9 @@ class Command(commands.MercuryCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--port", type=int, help="Where Mercury will serve; fails if the port is taken.")
+        parser.add_argument(
+            "--port", type=commands.port, metavar="N", help="Where Mercury will serve; fails if the port is taken."
+        )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Prepare, and say how to go on."""

@@ -73,7 +73,13 @@ class Command(commands.MercuryCommand):
         """Declare the options."""
         parser.add_argument("--leg", choices=[leg.name for leg in LEGS], help="Run this one only.")
         parser.add_argument("--coverage", action="store_true", help="Measure which lines and branches ran.")
-        parser.add_argument("--workers", type=int, default=2, help="Processes that share the tests (default: 2).")
+        parser.add_argument(
+            "--workers",
+            type=commands.whole(1, 64),
+            metavar="N",
+            default=2,
+            help="Processes that share the tests (default: 2).",
+        )
         parser.add_argument("pytest", nargs="*", metavar="PATH", help="What to run instead of everything.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:

@@ -36,7 +36,9 @@ class Command(commands.MercuryCommand):
         parser.add_argument(
             "lanes", nargs="*", metavar="LANE", help=f"Lanes to serve: {', '.join(Lane.values)}. Default: all."
         )
-        parser.add_argument("--places", type=int, default=None, help="Calls under way at most (MERCURY_PLACES).")
+        parser.add_argument(
+            "--places", type=commands.whole(1, 10_000), metavar="N", help="Calls under way at most (MERCURY_PLACES)."
+        )
         parser.add_argument("--burst", action="store_true", help="Stop when no mail is due.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
@@ -46,8 +48,6 @@ class Command(commands.MercuryCommand):
             raise CommandError(
                 f"No such lane: {', '.join(unknown)}. Lanes: {', '.join(Lane.values)}.", returncode=Exit.WRONG_USE
             )
-        if options["places"] is not None and options["places"] < 1:
-            raise CommandError("--places: at least 1, please.", returncode=Exit.WRONG_USE)
         event_loop.settle_memory()
         if options["burst"]:
             done = event_loop.run(Drain(lanes, places=options["places"]).run(until_idle=True))
