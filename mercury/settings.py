@@ -262,7 +262,7 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "PREPROCESSING_HOOKS": ["mercury.lib.openapi.drop_aliases"],
-    "POSTPROCESSING_HOOKS": ["mercury.lib.openapi.add_components"],
+    "POSTPROCESSING_HOOKS": ["mercury.lib.openapi.add_components", "mercury.lib.openapi.require_bodies"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -44,13 +44,18 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return {"type": "http", "scheme": "bearer", "description": "An API key: `mk_<prefix>_<secret>`."}
 
 
-_ADDRESSES: Schema = {
-    "anyOf": [
-        {"type": "string", "description": "One address, or several separated by commas or spaces."},
-        {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        {"type": "null"},
-    ]
-}
+_ADDRESSES = component(
+    "Addresses",
+    {
+        "description": "The addresses it goes to. Give them as `recipient` or as `recipients`, which are two names of one "
+        "field that is needed: one address, several separated by commas or spaces, or a list.",
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            {"type": "null"},
+        ],
+    },
+)
 _NEW_MAIL_FIELDS: dict[str, Schema] = {
     "id": text("The mail's id: a UUID of version 7; treat it as opaque.", format="uuid"),
     "url": url("The mail itself."),
@@ -133,7 +138,7 @@ SUBMISSION = component(
         {
             "sender": text("One address, with or without a display name.", minLength=3, maxLength=MAX_SENDER),
             "recipient": _ADDRESSES,
-            "recipients": _ADDRESSES | {"description": "Another name of `recipient`; give one of the two."},
+            "recipients": _ADDRESSES,
             "subject": {"type": ["string", "null"], "maxLength": MAX_SUBJECT},
             "content": {"type": ["string", "null"], "description": "The body, as plain text."},
             "policy": {"type": ["string", "null"], "enum": [*Policy.values, None]},

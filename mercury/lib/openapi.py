@@ -34,6 +34,24 @@ def add_components(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     return result
 
 
+def require_bodies(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Post-processing hook of drf-spectacular: a body is required where one of its fields is."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            if body := operation.get("requestBody"):
+                shapes = [content["schema"] for content in body["content"].values()]
+                body["required"] = any(_has_required(shape) for shape in shapes)
+    return result
+
+
+def _has_required(schema: Schema) -> bool:
+    if "$ref" in schema:
+        schema = _COMPONENTS[schema["$ref"].rpartition("/")[2]]
+    if "oneOf" in schema:
+        return all(_has_required(shape) for shape in schema["oneOf"])
+    return bool(schema.get("required"))
+
+
 def drop_aliases(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
     """Pre-processing hook of drf-spectacular: each path once, collections with their last slash and resources without."""
     paths = {path for path, *_ in endpoints}

@@ -24,7 +24,7 @@ from mercury.lib.openapi import (
 )
 from mercury.lib.problems import CONTENT_TYPE
 from providers.api import account_fields, representation
-from providers.capabilities import KINDS
+from providers.capabilities import KINDS, Kind
 from providers.models import AccountSource, BreakerMode, BreakerState
 
 _WRITABLE: dict[str, Schema] = {
@@ -68,20 +68,50 @@ ACCOUNT = component(
         }
     ),
 )
+
+
+def _name(kind: Kind) -> str:
+    return "".join(filter(str.isalnum, kind.label))
+
+
+def _options(kind: Kind) -> Schema:
+    """The options of one kind, as `capabilities` checks them."""
+    described: dict[str, Schema] = {}
+    for option in kind.options:
+        is_number = option.name == "port"
+        words = f"{option.label}. {option.help}".strip() + (" Never shown again." if option.secret else "")
+        described[option.name] = {"type": "integer" if is_number else "string", "description": words}
+        if option.choices:
+            described[option.name]["enum"] = list(option.choices)
+    required = tuple(option.name for option in kind.options if option.required)
+    return component(f"{_name(kind)}Options", obj(described, required=required, additionalProperties=False))
+
+
+def _new_account(kind: Kind) -> Schema:
+    """A new account of one kind; `options` may be left out where no option is required."""
+    options = _options(kind)
+    is_required = any(option.required for option in kind.options)
+    fields = {
+        "name": text("Lower case letters, digits and single dashes.", maxLength=64, pattern="^[a-z0-9]+(-[a-z0-9]+)*$"),
+        "kind": text("What it speaks to.", enum=[kind.key]),
+        **_WRITABLE,
+        "options": options,
+        **_IGNORED,
+    }
+    required = ("name", "kind", *(["options"] if is_required else []))
+    return component(f"New{_name(kind)}Account", obj(fields, required=required, additionalProperties=False))
+
+
+_NEW_ACCOUNTS = {key: _new_account(kind) for key, kind in KINDS.items()}
 NEW_ACCOUNT = component(
     "NewProviderAccount",
-    obj(
-        {
-            "name": text(
-                "Lower case letters, digits and single dashes.", maxLength=64, pattern="^[a-z0-9]+(-[a-z0-9]+)*$"
-            ),
-            "kind": text("What it speaks to.", enum=list(KINDS)),
-            **_WRITABLE,
-            **_IGNORED,
+    {
+        "oneOf": list(_NEW_ACCOUNTS.values()),
+        "discriminator": {
+            "propertyName": "kind",
+            "mapping": {key: found["$ref"] for key, found in _NEW_ACCOUNTS.items()},
         },
-        required=("name", "kind"),
-        additionalProperties=False,
-    ),
+    },
 )
 CHANGED_ACCOUNT = component(
     "ChangedProviderAccount",
