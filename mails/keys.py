@@ -16,6 +16,7 @@ from django.db import Error, connection, transaction
 from django.db.models import TextChoices
 from django.utils import timezone
 
+from mails import addresses
 from mails.models import ApiKey
 from mercury.lib import database_errors, printable, rates
 from mercury.lib.audit import log as audit
@@ -110,7 +111,7 @@ def written_name(text: str) -> str:
 def written_sender(text: str) -> str:
     """What a key may send as: an address, `@example.com` for a whole domain, or `*`. Raises ValueError for anything else."""
     local, at, domain = text.rpartition("@")
-    if text != "*" and (not at or "." not in domain or "@" in local):
+    if text != "*" and not (at and (addresses.is_address(text) if local else addresses.is_domain(domain))):
         raise ValueError(f"“{text}” is not an address. Write mercury@example.com, @example.com for a domain, or *.")
     return text
 

@@ -4,20 +4,19 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.conf import settings
-from email_validator import EmailNotValidError, validate_email
 
+from mails import addresses
+from mails.addresses import AddressInvalid
 from mails.lanes import Lane
 from mails.states import Policy
-from mercury.lib import encoded_words, printable
+from mercury.lib import encoded_words, name_address, printable
 from mercury.lib.durations import size_words
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
-MAX_ADDRESS = 320  # characters: 64 before the @ and 255 after it, RFC 5321 §4.5.3.1
 MAX_IDEMPOTENCY_KEY = 255
 FIELDS = ("sender", "recipient", "recipients", "subject", "content", "policy", "lane")
 LANES = (Lane.BULK.value,)  # that a client may ask for; the others follow from what the mail carries
@@ -29,6 +28,12 @@ Out = TypeVar("Out")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')  # RFC 5322 §3.2.3: these need quotes in a display name
 _JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 _LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_END_OF_ISOLATE = "\u2069"
+_ISOLATES = "\u2066\u2067\u2068" + _END_OF_ISOLATE  # around a name or an amount whose direction is its own
+_UNBALANCED = (
+    "It contains an isolate (U+2066 to U+2068) without its end (U+2069), or an end without its begin: "
+    "what follows would be turned around. Write both, or none."
+)
 _SHOWN = 80  # characters of a client's text that an error repeats
 
 
@@ -101,16 +106,8 @@ def parse(data: Mapping[str, object]) -> Submission:
 
 def address_of(sender: str) -> str:
     """The address in a sender that may carry a display name: `Mercury <mercury@olimpus.com>` and bare ones."""
-    return sender.rpartition("<")[2].removesuffix(">") if sender.endswith(">") else sender
-
-
-@lru_cache(maxsize=256)
-def wire_domain(domain: str) -> str:
-    """The domain in the form that addresses are stored with (lower case, IDNA 2008); as it is if it is no domain."""
-    try:
-        return validate_email(f"a@{domain}", check_deliverability=False).ascii_domain.lower()
-    except EmailNotValidError:
-        return domain.lower()
+    found = name_address.split_name(sender)
+    return found[1] if found else sender
 
 
 def legible(value: object, limit: int) -> str:
@@ -152,9 +149,9 @@ def _sender(value: object) -> str:
         raise _Fault("required", "Give the address that the mail comes from.")
     if len(text) > MAX_SENDER:
         raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SENDER} are possible.")
-    if text.endswith(">") and "<" in text:
-        return _named(text)
-    if len(_split(text)) > 1:
+    if found := name_address.split_name(text):
+        return _named(*found)
+    if len(addresses.split(text)) > 1:
         raise _Fault("several", "Give one address only; a mail has one sender.")
     return _address(text)
 
@@ -166,7 +163,7 @@ def _recipients(data: Mapping[str, object]) -> tuple[str, ...]:
     if isinstance(value, list):
         parts = [_header_text(item, "a list of addresses") for item in value]
     else:
-        parts = _split(_header_text(value, "an address, several separated by commas or spaces, or a list"))
+        parts = addresses.split(_header_text(value, "an address, several separated by commas or spaces, or a list"))
     parts = list(dict.fromkeys(parts))
     if not parts:
         raise _Fault("required", "Give at least one address that the mail goes to.")
@@ -180,7 +177,10 @@ def _recipients(data: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _subject(value: object) -> str:
-    text = _header_text(value, "text")
+    text = _header_text(value, "text", allowed=printable.IMPLICIT_MARKS + _ISOLATES)
+    readings = [text, *_encoded_words(text).split(printable.REPLACEMENT)]  # each reading by itself
+    if not all(map(_isolates_are_balanced, readings)):
+        raise _Fault("forbidden_character", _UNBALANCED)
     if len(text) > MAX_SUBJECT:
         raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SUBJECT} are possible.")
     return text
@@ -221,13 +221,13 @@ def _string(value: object, wanted: str) -> str:
     return value
 
 
-def _header_text(value: object, wanted: str) -> str:
+def _header_text(value: object, wanted: str, *, allowed: str = "") -> str:
     """Text that ends up in a header: no character there may end the line or turn the reading direction.
 
     Nor as an encoded word (RFC 2047): it passes as it is, and the recipient's program reads it.
     """
     text = _string(value, wanted)
-    if mark := printable.find_unprintable(text + _encoded_words(text), allowed=printable.INVISIBLE):
+    if mark := printable.find_unprintable(text + _encoded_words(text), allowed=printable.INVISIBLE + allowed):
         raise _Fault(
             "forbidden_character",
             f"It contains the character {printable.name_mark(mark)}, which may not stand in a header; take it out.",
@@ -235,52 +235,38 @@ def _header_text(value: object, wanted: str) -> str:
     return text.strip()
 
 
+def _isolates_are_balanced(text: str) -> bool:
+    """Return True if each isolate (UAX #9) ends within the text, so that it turns around nothing that stands after it."""
+    depth = 0
+    for mark in filter(_ISOLATES.__contains__, text):
+        depth += -1 if mark == _END_OF_ISOLATE else 1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
 def _encoded_words(text: str) -> str:
     """Return all that mail programs could read in its encoded words. Longer texts than any field takes are left alone."""
     return encoded_words.all_readings(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
 
 
-def _split(text: str) -> list[str]:
-    return text.replace(",", " ").split()
-
-
-def _named(text: str) -> str:
+def _named(name: str, address: str) -> str:
     """A sender with a display name, quoted where RFC 5322 §3.2.3 asks for it."""
-    name, _, rest = text.rpartition("<")
-    name = name.strip()
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif "@" in name or "," in name:
         raise _Fault("several", "Give one address only; put a name with a comma or an @ into double quotes.")
-    address = _address(rest.removesuffix(">"))
+    checked = _address(address)
     if _SPECIALS.search(name):
         name = '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
-    return f"{name} <{address}>" if name else address
+    return f"{name} <{checked}>" if name else checked
 
 
 def _address(text: str) -> str:
-    if len(text) > MAX_ADDRESS:  # before the validator, whose time and cache grow with the text
-        raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address: it is longer than {MAX_ADDRESS}.")
-    checked, why = _validate(text)
-    if why:
-        raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address. {why}")
-    return checked
-
-
-@lru_cache(maxsize=4096)  # 40 µs an address, and most mails of an application share a sender
-def _validate(text: str) -> tuple[str, str]:
-    """The address in its normal form (RFC 5321, by email-validator) and nothing, or nothing and the fault.
-
-    The domain is in its IDNA 2008 form for the wire, so that no library in between reads it as another domain.
-    Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) all the way to the recipient; they are refused.
-    """
-    if "@" in text and "." not in text.rpartition("@")[2]:
-        return "", "Write the domain in full, for example zeus@olimpus.com."
     try:
-        found = validate_email(text, check_deliverability=False, allow_smtputf8=False)
-    except EmailNotValidError as error:
-        return "", legible(str(error), 200)
-    return found.ascii_email or found.normalized, ""
+        return addresses.normal(text)
+    except AddressInvalid as error:
+        raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address. {error}") from None
 
 
 def _bytes(text: str) -> int:

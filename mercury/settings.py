@@ -206,6 +206,7 @@ MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1), "1000")
 
 MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", durations.parse_size, "10MB")
 MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", whole(1), "50")
+MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.private_domains, "local,localhost,test")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
 # Retention

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from yarl import URL
 
+from mercury.lib import name_address
 from providers import destinations
 from providers.smtp_replies import Phase
 
@@ -357,7 +358,8 @@ def wire_address(text: str) -> str:
 
     The domain goes out in ASCII. Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) on the whole way.
     """
-    address = text.rpartition("<")[2].removesuffix(">") if text.endswith(">") else text
+    named = name_address.split_name(text)
+    address = named[1] if named else text
     local, _, domain = address.rpartition("@")
     if not domain.isascii():
         address = f"{local}@{URL.build(scheme='https', host=domain).raw_host}"

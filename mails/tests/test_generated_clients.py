@@ -14,7 +14,7 @@ from mails.states import EventName
 from mails.tests.callers import caller
 
 HERE = Path(__file__).parent / "clients"
-TOOLS = Path(f"{sys.prefix}-clients")  # where `make client-tools` puts them
+TOOLS = Path(f"{sys.prefix}-clients")  # where `make clients` puts them
 JAVA_BOUND = "-Xmx512m"
 
 pytestmark = [pytest.mark.one_leg, pytest.mark.django_db(transaction=True)]
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.one_leg, pytest.mark.django_db(transaction=True)]
 def tools():
     """The environment of the generators; a machine without it skips these tests, CI fails."""
     if not (TOOLS / "installed").exists():
-        missing = f"{TOOLS} is not there: make client-tools installs the generators of clients."
+        missing = f"{TOOLS} is not there: make clients installs the generators of clients."
         if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
             pytest.fail(missing)
         pytest.skip(missing)

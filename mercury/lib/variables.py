@@ -171,6 +171,20 @@ def served_host(text: str) -> str:
     return text
 
 
+def private_domains(text: str) -> list[str]:
+    """Domains that the public DNS does not have: `none`, or names such as local; `*` is any name, also without a dot."""
+    if text.strip().lower() == "none":
+        return []
+    return many(_private_domain)(text)
+
+
+def _private_domain(text: str) -> str:
+    name = text.lower().strip(".")
+    if name != "*" and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+        raise ValueError(f"{shown(text)} is no domain. Write names such as local,intranet.example.com, or * for any.")
+    return name
+
+
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A network such as 10.0.0.0/8, or one address."""
     try:

@@ -148,7 +148,7 @@ def _show(out: commands.Output, key: ApiKey, text: str) -> None:
 
 def _name(text: str) -> str:
     try:
-        return keys.written_name(text)
+        return keys.written_name(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

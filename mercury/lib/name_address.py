@@ -1,0 +1,15 @@
+"""The text of one mailbox with a display name (RFC 5322 §3.4), read the same way where it comes in and where it goes out."""
+
+import re
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_NAME_AND_ADDRESS = re.compile(rf'(.*?)\s*<((?:{_QUOTED}|[^<>"])*)>', re.DOTALL)
+
+
+def split_name(text: str) -> tuple[str, str] | None:
+    """Return display name and address of a text such as `Mercury <mercury@olimpus.com>`; None for another one.
+
+    Brackets within quotes belong to the address or the name.
+    """
+    found = _NAME_AND_ADDRESS.fullmatch(text.strip())
+    return (found[1], found[2].strip()) if found else None
