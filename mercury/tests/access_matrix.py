@@ -1,0 +1,257 @@
+"""Who may do what: one row for each address and method. The table of docs/access.md is made of these rows.
+
+A new address fails the tests until it has a row here and there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mails.keys import Scope
+
+API = "api/v1.0/"
+A_MAIL, AN_EVENT = r"^mails/(?P<mail_id>[^/]+)", r"/events/(?P<event_id>[^/]+)/?$"
+AN_ACCOUNT = r"^dispatcher/providers/(?P<account_id>[^/]+)/?$"
+DETAILS = r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+APPS = r"admin/^(?P<app_label>audit|axes|providers|mails|auth)/$"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """Whom an address answers. Everything that is not named is refused."""
+
+    anybody: bool = False
+    signed_in: bool = False
+    staff: bool = False  # in the admin nothing is answered without it
+    owner: bool = False  # the person whose email it is
+    superuser: bool = True
+    any_of: tuple[frozenset[str], ...] = ()  # each a set of permissions that suffices; people who hold one
+    scope: str = ""  # keys, for their own email
+
+    @property
+    def people(self) -> str:
+        """As the documentation says it."""
+        if self.anybody:
+            return "everybody, without a log-in"
+        words = ["everybody who is signed in"] if self.signed_in else []
+        words += ["its owner"] if self.owner else []
+        words += [" and ".join(f"`{name}`" for name in sorted(needed)) for needed in self.any_of]
+        if self.staff and not self.any_of and self.superuser:
+            words.append("every member of staff")
+        return ", or ".join(words) or "nobody"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Some addresses, a method, and whom they answer."""
+
+    title: str
+    routes: tuple[str, ...]
+    methods: str
+    who: Who
+
+    def __str__(self) -> str:
+        keys = f"`{self.who.scope}`" if self.who.scope else ("every key" if self.who.anybody else "no key")
+        return f"| {self.title} | {self.methods} | {self.who.people} | {keys} |"
+
+
+def holding(*needed: str, scope: str = "", owner: bool = False) -> Who:
+    """People with one of these, each a permission or several joined by +."""
+    return Who(any_of=tuple(frozenset(one.split("+")) for one in needed), scope=scope, owner=owner)
+
+
+def staff(*needed: str) -> Who:
+    """Members of staff with one of these."""
+    return Who(staff=True, any_of=holding(*needed).any_of)
+
+
+ANYBODY, SIGNED_IN, STAFF = Who(anybody=True), Who(signed_in=True), Who(staff=True)
+NOBODY = Who(staff=True, superuser=False)
+
+
+def _row(title: str, methods: str, who: Who, *routes: str) -> Row:
+    return Row(title=title, methods=methods, who=who, routes=routes)
+
+
+def _model(label: str, *, view: Who, add: Who = NOBODY, change: Who = NOBODY, delete: Who = NOBODY) -> Iterator[Row]:
+    """The pages that Django makes for a model."""
+    page = f"admin/{label}/"
+    one = f"{page}<path:object_id>/"
+    yield _row(f"`/{page}`: the list, one, its history", "GET", view, page, f"{one}change/", f"{one}history/")
+    yield _row(f"`/{page}add/`", "GET, POST", add, f"{page}add/")
+    yield _row(f"`/{page}…/change/`", "POST", change, f"{one}change/")
+    yield _row(f"`/{page}…/delete/`", "GET, POST", delete, f"{one}delete/")
+    yield _row(f"`/{page}…/` leads on", "GET", STAFF, one)
+
+
+def _pages() -> Iterator[Row]:
+    yield _row("`/`: the form", "GET, POST", SIGNED_IN, "")
+    yield _row("`/mails/`: one's own emails", "GET", SIGNED_IN, "mails/")
+    mail = "mails/<uuid:mail_id>"
+    parts = ("", "/timeline", "/html", "/message.eml", "/files/<int:number>")
+    yield _row(
+        "`/mails/…`: an email, its parts",
+        "GET",
+        holding("mails.view_mail", owner=True),
+        *(f"{mail}{part}" for part in parts),
+    )
+    yield _row("`/mails/…/cancel`", "GET, POST", Who(owner=True, superuser=False), f"{mail}/cancel")
+    yield _row("`/details/…` leads on", "GET", ANYBODY, DETAILS)
+    yield _row("`/login/`", "GET, POST", ANYBODY, "login/")
+    yield _row("`/logout/`", "POST", ANYBODY, "logout/", "admin/logout/")
+    yield _row("`/health/…`", "GET", ANYBODY, "health/live", "health/ready", "health/workers")
+    yield _row("`/metrics`: `METRICS_TOKEN`, `METRICS_FROM`", "GET", Who(superuser=False), "metrics")
+    yield _row("`/api/docs/`", "GET", ANYBODY, "api/docs/")
+
+
+def _api() -> Iterator[Row]:
+    mails, events = f"{API}mails", f"{API}mails/<str:mail_id>/events"
+    accounts = f"{API}dispatcher/providers"
+    yield _row("`/api/v1.0/`, its OpenAPI document", "GET", ANYBODY, API, "api/v1.0", f"{API}schema")
+    yield _row("API: `mails/`", "GET", Who(signed_in=True, scope=Scope.MAILS_READ), mails, f"{mails}/")
+    yield _row("API: `mails/`", "POST", Who(signed_in=True, scope=Scope.MAILS_SEND), mails, f"{mails}/")
+    yield _row(
+        "API: `mails/…`, its events",
+        "GET",
+        holding("mails.view_mail", scope=Scope.MAILS_READ, owner=True),
+        f"{API}{A_MAIL}/?$",
+        events,
+        f"{events}/",
+        f"{API}{A_MAIL}{AN_EVENT}",
+    )
+    yield _row(
+        "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `settle`",
+        "POST",
+        holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_STEER),
+        *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "settle")),
+    )
+    yield _row(
+        "API: `mails/…/events/`",
+        "POST",
+        holding("mails.view_mail+mails.add_event", scope=Scope.EVENTS_WRITE, owner=True),
+        events,
+        f"{events}/",
+    )
+    yield _row(
+        "API: `dispatcher/providers/`, one",
+        "GET",
+        holding("providers.view_account", scope=Scope.PROVIDERS_READ),
+        accounts,
+        f"{accounts}/",
+        f"{API}{AN_ACCOUNT}",
+    )
+    write = Scope.PROVIDERS_WRITE
+    yield _row(
+        "API: `dispatcher/providers/`", "POST", holding("providers.add_account", scope=write), accounts, f"{accounts}/"
+    )
+    for method, right in {"PUT": "change", "DELETE": "delete"}.items():
+        who = holding(f"providers.{right}_account", scope=write)
+        yield _row("API: `dispatcher/providers/…`", method, who, f"{API}{AN_ACCOUNT}")
+    figures = ("now", "lanes", "applications", "providers", "series", "breakers")
+    who = holding("mails.view_rollup", scope=Scope.STATS_READ)
+    yield _row("API: `stats/…`", "GET", who, *(f"{API}stats/{name}" for name in figures))
+
+
+def _admin() -> Iterator[Row]:
+    rollup, change_mail = "mails.view_rollup", "mails.change_mail"
+    steer = staff("mails.view_mail+mails.change_mail")
+    yield _row("`/admin/`, leads to `more/` without `mails.view_rollup`", "GET", STAFF, "admin/", "admin/more/")
+    yield _row("`/admin/figures/`, `queues/`", "GET", staff(rollup), "admin/figures/", "admin/queues/")
+    yield _row("`/admin/house/…/`, `lanes/…/`", "GET, POST", staff(change_mail), "admin/house/<str:verb>/")
+    yield _row("`/admin/lanes/…/`", "GET, POST", staff(change_mail), "admin/lanes/<str:name>/<str:verb>/")
+    yield _row("`/admin/login/` leads to `/login/`", "GET", NOBODY, "admin/login/")
+    passwords = ("admin/password_change/", "admin/password_change/done/")
+    yield _row("`/admin/password_change/`: one's own", "GET", STAFF, *passwords)
+    yield _row("`/admin/jsi18n/`", "GET", STAFF, "admin/jsi18n/")
+    yield _row(
+        "`/admin/autocomplete/`, and what is not there", "GET", NOBODY, "admin/autocomplete/", "admin/(?P<url>.*)$"
+    )
+    yield _row("`/admin/r/…` leads on", "GET", NOBODY, "admin/r/<path:content_type_id>/<path:object_id>/")
+    log = staff("audit.view_auditentry", "audit.change_auditentry")
+    yield _row("`/admin/audit/`, the page of an app", "GET", log, APPS)
+    yield from _sandbox()
+    mail = "admin/mails/mail/"
+    yield _row(f"`/{mail}bulk/`", "GET, POST", steer, f"{mail}bulk/")
+    yield _row(f"`/{mail}export/`", "GET", staff("mails.view_mail"), f"{mail}export/")
+    yield _row(f"`/{mail}…/action/…/`", "GET, POST", steer, f"{mail}<uuid:mail_id>/action/<str:verb>/")
+    bulk = "admin/mails/bulkorder/"
+    yield _row(f"`/{bulk}…/news/`", "GET", staff("mails.view_mail"), f"{bulk}<uuid:bulk_id>/news/")
+    yield _row(f"`/{bulk}…/stop/`", "POST", steer, f"{bulk}<uuid:bulk_id>/stop/")
+    key = "admin/mails/apikey/<int:key_id>/"
+    yield _row("`/admin/mails/apikey/…/revoke/`", "GET, POST", staff("mails.change_apikey"), f"{key}revoke/")
+    yield _row(
+        "`/admin/mails/apikey/…/rotate/`, and all that the key may do",
+        "GET, POST",
+        staff("mails.change_apikey+mails.view_mail"),
+        f"{key}rotate/",
+    )
+    yield from _accounts()
+    yield from _models()
+
+
+def _sandbox() -> Iterator[Row]:
+    box, read = "admin/sandbox/", staff("providers.view_account+mails.view_mail")
+    one = f"{box}<slug:account>/"
+    message = f"{one}<str:key>/"
+    yield _row("`/admin/sandbox/`, emails only with `mails.view_mail`", "GET", staff("providers.view_account"), box)
+    parts = ("", "html", "message.eml", "files/<int:number>")
+    yield _row("`/admin/sandbox/…`: an email", "GET", read, *(f"{message}{part}" for part in parts))
+    yield _row("`/admin/sandbox/…/fault/`", "POST", staff("providers.change_account"), f"{one}fault/")
+    yield _row("`/admin/sandbox/…/clear/`", "GET, POST", staff("providers.change_account"), f"{one}clear/")
+
+
+def _accounts() -> Iterator[Row]:
+    page, change = "admin/providers/account/", staff("providers.change_account")
+    one = f"{page}<int:account_id>/"
+    yield _row(f"`/{page}…/edit/`, `test/`", "GET, POST", change, f"{one}edit/", f"{one}test/", f"{page}test/")
+    yield _row(
+        f"`/{page}…/action/…/`; to delete also `providers.delete_account`",
+        "GET, POST",
+        change,
+        f"{one}action/<str:name>/",
+    )
+
+
+def _models() -> Iterator[Row]:
+    def either(app: str, model: str) -> Who:
+        return staff(f"{app}.view_{model}", f"{app}.change_{model}")
+
+    view_mail = staff("mails.view_mail")
+    yield from _model("mails/mail", view=view_mail, change=view_mail)
+    yield from _model("mails/bulkorder", view=view_mail, change=view_mail)
+    event = "admin/mails/event/"
+    yield from (row for row in _model("mails/event", view=view_mail) if row.routes[0] != event)
+    shown = f"{event}<path:object_id>/change/", f"{event}<path:object_id>/history/"
+    yield _row(f"`/{event}`: one, its history", "GET", view_mail, *shown)
+    yield _row(f"`/{event}` leads to the emails", "GET", STAFF, event)
+    yield from _model(
+        "mails/apikey",
+        view=either("mails", "apikey"),
+        add=staff("mails.add_apikey"),
+        change=staff("mails.change_apikey"),
+    )
+    account = either("providers", "account")
+    yield from _model("providers/account", view=account, add=staff("providers.add_account"), change=account)
+    yield from _model("providers/breakerchange", view=staff("providers.view_account"))
+    yield from _model("audit/auditentry", view=either("audit", "auditentry"))
+    yield from _model("axes/accesslog", view=either("axes", "accesslog"))
+    yield from _model("axes/accessfailurelog", view=either("axes", "accessfailurelog"))
+    yield from _model(
+        "axes/accessattempt",
+        view=either("axes", "accessattempt"),
+        change=staff("axes.change_accessattempt"),
+        delete=staff("axes.delete_accessattempt"),
+    )
+    for model, add in {"user": "auth.add_user+auth.change_user", "group": "auth.add_group"}.items():
+        yield from _model(
+            f"auth/{model}",
+            view=either("auth", model),
+            add=staff(add),
+            change=staff(f"auth.change_{model}"),
+            delete=staff(f"auth.delete_{model}"),
+        )
+    yield _row(
+        "`/admin/auth/user/…/password/`", "GET, POST", staff("auth.change_user"), "admin/auth/user/<id>/password/"
+    )
+
+
+MATRIX: tuple[Row, ...] = (*_pages(), *_api(), *_admin())
