@@ -172,7 +172,9 @@ def _send(mail: Mail, blob: Blob) -> Entry:
     if (attempt := blob.number("attempt")) is not None:
         words.append(f"Attempt {attempt:.0f}")
     if (deadline := blob.number("deadline_s")) is not None:
-        words.append(f"time limit {durations.words(deadline)}")
+        final = blob.number("final_reply_s")
+        more = f", and {durations.words(final)} for the reply to its end" if final is not None else ""
+        words.append(f"time limit {durations.words(deadline)}{more}")
     to = blob.strings("to")
     if len(to) > 1:
         words.append(f"{len(to)} recipients in one call")

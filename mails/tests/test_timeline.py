@@ -206,6 +206,16 @@ def test_an_answer_that_is_awaited_shows_how_much_of_its_time_is_over():
     assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [pytest.approx(0.5)]
 
 
+def test_an_answer_that_an_smtp_server_takes_its_time_for_shows_that_time():
+    mail = mail_in(Status.SENDING, provider="olympus")
+    send = event("SEND", {"deadline_s": 0.2, "final_reply_s": 600}, after_ms=1500)
+
+    handed_over, last = timeline.entries(mail, [send], NOW)[-2:]
+
+    assert "time limit 200 ms, and 10 min for the reply to its end" in handed_over.sentence
+    assert last.sentence == "500 ms of 10 min"
+
+
 def test_a_mail_that_waits_counts_down_to_its_round():
     soon = NOW + dt.timedelta(seconds=30)
     mail = mail_in(Status.WAITING, next_attempt_at=soon, round=2, expires_at=NOW + dt.timedelta(days=3))
@@ -247,6 +257,7 @@ KEYS = st.sampled_from(
         "considered",
         "to",
         "deadline_s",
+        "final_reply_s",
         "status_code",
         "latency_ms",
         "refused",
