@@ -65,8 +65,8 @@ def configure(config: dict[str, Any]) -> None:
                 "django.db.backends": {"level": "INFO"},  # below, it would write statements with their values
                 "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
                 "django.request": {"level": "ERROR"},  # a client's own fault is in its answer and in the access log
-                "django.security.DisallowedHost": {"level": "CRITICAL"},  # every stray scanner makes one
-                "django.security.RequestDataTooBig": {"level": "CRITICAL"},  # and each comes with a traceback
+                "django.security": {"level": "CRITICAL"},  # every scanner makes them, and each comes with a traceback
+                "django.security.csrf": {"level": "WARNING"},  # a line; it names what CSRF_TRUSTED_ORIGINS lacks
             },
         }
     )

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import structlog
+from django.test import Client
 
 from mercury import logs
 from mercury.lib.queued_stream import QueuedStream
@@ -97,11 +98,40 @@ def test_the_console_form_is_one_line_for_people(written):
     assert "mail=01a2" in line
 
 
+TOKEN = "csrftoken=" + "a" * 32  # without it a form is not read
+FORM = "application/x-www-form-urlencoded"
+
+
 @pytest.mark.parametrize(
-    "request_by_anybody", [{"HTTP_HOST": "hades.test"}, {"CONTENT_LENGTH": "999999999"}], ids=["host", "size"]
+    ("body", "kind", "request_by_anybody"),
+    [
+        (b"", FORM, {"HTTP_HOST": "hades.test"}),
+        (b"", FORM, {"CONTENT_LENGTH": "999999999"}),
+        (b"a=1&" * 1001, FORM, {"HTTP_COOKIE": TOKEN}),
+        (b"x", "multipart/form-data", {"HTTP_COOKIE": TOKEN}),
+        (b"x", "multipart/form-data; boundary=\xff", {"HTTP_COOKIE": TOKEN}),
+        (
+            b"--x\r\nContent-Disposition: form-data; name=a; filename=f\r\n\r\nHi\r\n" * 101 + b"--x--",
+            "multipart/form-data; boundary=x",
+            {"HTTP_COOKIE": TOKEN},
+        ),
+        (b"", FORM, {"PATH_INFO": "/admin/auth/user/", "QUERY_STRING": "username=%00"}),
+    ],
+    ids=["host", "size", "fields", "no boundary", "boundary", "files", "nul"],
 )
-def test_what_any_stranger_can_send_without_end_fills_no_log(client, written, request_by_anybody):
+def test_what_any_stranger_can_send_without_end_fills_no_log(client, written, body, kind, request_by_anybody):
     stream = written("json")
 
-    assert client.post("/login/", **request_by_anybody).status_code in (400, 413)
+    answer = client.generic("POST", "/login/", body, content_type=kind, **request_by_anybody)
+
+    assert answer.status_code in (400, 413)
     assert text(stream) == ""
+
+
+def test_a_form_that_csrf_refuses_is_one_line_without_a_traceback(written):
+    stream = written("json")
+
+    assert Client(enforce_csrf_checks=True).post("/login/").status_code == 403
+
+    (line,) = map(json.loads, text(stream).splitlines())
+    assert (line["logger"], "exception" in line) == ("django.security.csrf", False)
