@@ -36,11 +36,6 @@ class SteeringCommand(commands.MercuryCommand):
             parser.add_argument("--reason", metavar="CODE", help="Only those with this reason, as `mails` shows it.")
             parser.add_argument("--provider", metavar="ACCOUNT", help="Only those that this account had last.")
             parser.add_argument(
-                "--refusals-of",
-                metavar="ACCOUNT",
-                help="Only those that this account ended while it refused everything, before that was noticed.",
-            )
-            parser.add_argument(
                 "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
             )
             parser.add_argument(
@@ -92,7 +87,7 @@ def add_house(parser: CommandParser, words: str) -> None:
 
 def is_for_the_house(options: dict[str, Any]) -> bool:
     """Whether --all was given. Raises CommandError if mails were named beside it."""
-    if options["all"] and (options["ids"] or any(options[name] for name in FILTERS)):
+    if options["all"] and (options["ids"] or any(options.get(name) for name in FILTERS)):
         raise CommandError(
             "--all means the whole house: leave out ids and filters, or --all.", returncode=Exit.WRONG_USE
         )
@@ -105,7 +100,9 @@ def _chosen(action: Action, options: dict[str, Any]) -> MailQuerySet:
         return Mail.objects.filter(pk__in=_known(options["ids"]))
     found = Mail.objects.filter(_filtered(options))
     if not any(options.get(name) for name in FILTERS):
-        filters = " ".join(f"--{name.replace('_', '-')}" for name in FILTERS) if "state" in options else ""
+        filters = (
+            " ".join(f"--{name.replace('_', '-')}" for name in FILTERS if name in options) if "state" in options else ""
+        )
         raise CommandError(f"Which mails? Name them by id{f', or with {filters}' if filters else ''}.", returncode=2)
     return selection.within_reach(action, found)
 

@@ -27,6 +27,11 @@ class Command(SteeringCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
+        parser.add_argument(
+            "--refusals-of",
+            metavar="ACCOUNT",
+            help="Only those that this account ended while it refused everything, before that was noticed.",
+        )
         through = parser.add_mutually_exclusive_group()
         through.add_argument("--via", metavar="ACCOUNT", help="Through this account only, in all rounds.")
         through.add_argument(
