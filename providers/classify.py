@@ -5,20 +5,16 @@
 
 import datetime as dt
 import errno
-import re
 import socket
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from mercury.lib import printable
 from providers.destinations import DestinationRefused
 from providers.outcomes import Fault, Refused, Unknown
 from providers.reply_words import DEFAULT_WAIT, HOURLY_WAIT, MAX_WAIT, Topic, stated_wait, topic
-
-MAX_REASON = 2048  # bytes of a provider's words that are kept
 
 # Not the email but the account is at fault: key, payment, permission, address of the API. So are those that find fault
 # with our way of asking: no other message would fare better, and an operator has to look.
@@ -183,17 +179,3 @@ def no_thread() -> Refused:
 def never_called(fault: Fault, reason_code: str, reason: str) -> Refused:
     """The provider was not reached, or not asked: surely not sent."""
     return Refused(fault, reason_code, reason, asked=False)
-
-
-def cleaner(secrets: Collection[str]) -> Callable[[str], str]:
-    """A function that makes a provider's words safe to store: no secrets, no control characters, at most 2 KB."""
-    pattern = re.compile(
-        "|".join(re.escape(s) for s in sorted(secrets, key=len, reverse=True) if len(s) > 3) or r"(?!)"
-    )
-
-    def clean(text: str) -> str:
-        text = pattern.sub("[secret]", text[: 64 * 1024])
-        text = " ".join(printable.replace_unprintable(text, by=" ", allowed="").split())
-        return text.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
-
-    return clean

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import aiohttp
 import requests
@@ -23,7 +23,7 @@ from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
 from yarl import URL
 
-from providers import classify, destinations, tls
+from providers import classify, destinations, redaction, tls
 from providers.account import AccountConfig
 from providers.capabilities import KINDS, MAX_CONNECTIONS
 from providers.http_recipients import NOBODY, Blame, send_to_all
@@ -91,7 +91,9 @@ class HttpChannel:
         self._backend = import_string(kind.backend)(**options)
         self._trust_500 = account.trust_500
         self._session = session
-        self._clean = classify.cleaner(_secrets(account, [o.name for o in kind.options if o.secret]))
+        self._clean = redaction.cleaner(
+            [str(account.options[o.name]) for o in kind.options if o.secret and account.options.get(o.name)]
+        )
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Mercury/1.0"}
         self._urls: dict[str, URL] = {}
         destinations.check_secret(account.options, allowed=destinations.allowed_hosts())
@@ -255,12 +257,3 @@ def _messages(answer: Answer) -> str:
         return ""
     found = [error for error in errors if isinstance(error, dict) and isinstance(error.get("message"), str)]
     return "; ".join(f"{e['field']}: {e['message']}" if e.get("field") else str(e["message"]) for e in found)
-
-
-def _secrets(account: AccountConfig, names: list[str]) -> list[str]:
-    """The account's secrets in each form in which an answer could echo them."""
-    found = []
-    for secret in (str(account.options[name]) for name in names if account.options.get(name)):
-        found += [secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")]
-        found.append(base64.b64encode(f"api:{secret}".encode()).decode().rstrip("="))
-    return found

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 
 from mercury.lib.ehlo import ehlo_name
-from providers import classify, destinations, mime, smtp_replies, tls
+from providers import classify, destinations, mime, redaction, smtp_replies, tls
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.smtp_connection import Call, Connection, DeadlineOver, OutOfStep, Reply, wire_address
@@ -63,7 +63,7 @@ class SmtpChannel:
         self._calls: set[Call] = set()
         self._closed = False
         secrets = [account.options["password"]] if account.options["password"] else []
-        self._clean = classify.cleaner(secrets)
+        self._clean = redaction.cleaner(secrets)
         self._new = partial(SmtpBackend, account, connect_timeout=connect_timeout, clean=self._clean)
         self._idle: deque[SmtpBackend] = deque()
         self._backends: set[SmtpBackend] = set()  # those in use and those kept

@@ -17,7 +17,7 @@ from mercury.lib import commands, printable, variables
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.problems import Problem
-from providers import classify
+from providers import redaction
 
 ESCAPES = ["\x1b[2J", "\x9b2J", "\x07", "\r", "\x7f", "\u202e", "\u2066", "\u2028", "\ud800"]
 _JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and joiners
@@ -54,7 +54,7 @@ def test_the_list_is_what_unicode_calls_controls_breaks_and_formats():
         commands.plain,
         sentences.clean,
         variables.shown,
-        classify.cleaner([]),
+        redaction.cleaner([]),
     ],
 )
 def test_no_door_shows_such_a_mark(show, mark):

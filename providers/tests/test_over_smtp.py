@@ -1,6 +1,7 @@
 """Each line of the SMTP table in docs/providers.md, against a real server over real sockets."""
 
 import asyncio
+import base64
 import contextlib
 import socket
 import threading
@@ -31,6 +32,10 @@ REPLIES = {
     "dot-policy": ("DATA", "550 5.7.1 Looks like spam"),
     "dot-451": ("DATA", "451 4.3.0 Try again later"),
     "throttled": ("DATA", "454 Throttling failure: Maximum sending rate exceeded."),
+    "echo": (
+        "MAIL",
+        f"550 5.7.1 after AUTH PLAIN {base64.b64encode(b'zeus' + bytes(1) + b'zeus' + bytes(1) + b'thunderbolt').decode()} nothing",
+    ),
     "recipient-421": ("RCPT", "421 4.7.0 Too many connections from your host"),
     "busy-421": ("MAIL", "421 4.3.2 Too busy"),
 }
@@ -317,6 +322,18 @@ def test_a_password_does_not_reach_a_reason():
     outcome = event_loop.run(scenario())
 
     assert outcome.reason == "The server refused the log-in: 535 5.7.8."
+
+
+def test_a_log_in_that_a_server_repeats_later_does_not_reach_a_reason():
+    class Anybody:
+        def __call__(self, server, session, envelope, mechanism, data):
+            return AuthResult(success=True)
+
+    async def scenario():
+        async with Server("echo", authenticator=Anybody(), auth_require_tls=False) as server:
+            return await accounts.send(accounts.smtp(server.port, username="zeus", password="thunderbolt"))
+
+    assert event_loop.run(scenario()).reason == "5.7.1 after AUTH PLAIN [secret] nothing"
 
 
 def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
