@@ -5,6 +5,7 @@ from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
 
 from mercury import checks
+from mercury.lib import any_case
 
 
 class MercuryConfig(AppConfig):
@@ -13,7 +14,8 @@ class MercuryConfig(AppConfig):
     name = "mercury"
 
     def ready(self) -> None:
-        """Register Mercury's checks, and tell a Sentry of exceptions from here on, in whatever process this is."""
+        """Register Mercury's lookups and checks, and tell a Sentry of exceptions from here on, in whatever process this is."""
+        any_case.register()
         checks.register_all()
         if settings.SENTRY_DSN:
             from mercury import sentry  # noqa: PLC0415 (a tenth of a second, only for those who use it)

@@ -8,8 +8,8 @@ from pathlib import Path
 import environ
 from django.core.management.utils import get_random_secret_key
 
-from mercury.lib import durations, private_files, variables
-from mercury.lib.variables import database_url, duration, many, one_of, redis_url, some, switch, whole
+from mercury.lib import private_files, variables
+from mercury.lib.variables import database_url, lasting, many, one_of, redis_url, sized, some, switch, whole
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -164,7 +164,7 @@ else:
         | DATABASES["default"].get("OPTIONS", {}),
     }
 
-MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", variables.patience, "3s")
+MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", lasting("500ms", "60s"), "3s")
 
 # Redis: a hint, never the truth
 
@@ -187,32 +187,34 @@ RQ_QUEUES = {
 # Sending
 
 MERCURY_POLICY = env.read("MERCURY_POLICY", str, "at-least-once")
-MERCURY_RETRY_BACKOFF = tuple(env.read("MERCURY_RETRY_BACKOFF", some(duration, "30s,2m"), "30s,2m,10m,30m,1h,2h"))
-MERCURY_PLACES = env.read("MERCURY_PLACES", whole(1), "256")
-MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", duration, "20s")
+MERCURY_RETRY_BACKOFF = tuple(
+    env.read("MERCURY_RETRY_BACKOFF", some(lasting("10ms", "7d"), "30s,2m"), "30s,2m,10m,30m,1h,2h")
+)
+MERCURY_PLACES = env.read("MERCURY_PLACES", whole(1, 10_000), "256")
+MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", lasting("100ms", "1h"), "20s")
 MERCURY_CONNECT_TIMEOUT = env.read(
-    "MERCURY_CONNECT_TIMEOUT", duration, f"{min(3.0, MERCURY_DEADLINE.total_seconds())}s"
+    "MERCURY_CONNECT_TIMEOUT", lasting("10ms", "1h"), f"{min(3.0, MERCURY_DEADLINE.total_seconds())}s"
 )
 MERCURY_EHLO_NAME = env.read("MERCURY_EHLO_NAME", variables.ehlo_name)
-MERCURY_FINAL_REPLY_TIMEOUT = env.read("MERCURY_FINAL_REPLY_TIMEOUT", duration, "10m")
-MERCURY_LEASE = env.read("MERCURY_LEASE", duration, "50s")
-MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", duration, "3d")
+MERCURY_FINAL_REPLY_TIMEOUT = env.read("MERCURY_FINAL_REPLY_TIMEOUT", lasting("100ms", "1h"), "10m")
+MERCURY_LEASE = env.read("MERCURY_LEASE", lasting("1s", "1d"), "50s")
+MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", lasting("1s", "36500d"), "3d")
 MERCURY_START_HELD = env.read("MERCURY_START_HELD", switch, "false")
 MERCURY_ALLOWED_HOSTS_OUT = env.read("MERCURY_ALLOWED_HOSTS_OUT", many(variables.host))
 MERCURY_ENCRYPTION_KEYS = env.read("MERCURY_ENCRYPTION_KEYS", many(variables.fernet_key))
-MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1), "1000")
+MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1, 1_000_000), "1000")
 
 # Intake
 
-MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", durations.parse_size, "10MB")
-MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", whole(1), "50")
+MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", sized("10kB", "100MB"), "10MB")
+MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", whole(1, 10_000), "50")
 MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.private_domains, "local,localhost,test")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
 # Retention
 
-MERCURY_RETENTION_BODIES = env.read("MERCURY_RETENTION_BODIES", duration, "30d")
-MERCURY_RETENTION_MAILS = env.read("MERCURY_RETENTION_MAILS", duration, "365d")
+MERCURY_RETENTION_BODIES = env.read("MERCURY_RETENTION_BODIES", lasting("1s", "36500d"), "30d")
+MERCURY_RETENTION_MAILS = env.read("MERCURY_RETENTION_MAILS", lasting("1s", "36500d"), "365d")
 
 # People and applications
 
@@ -290,7 +292,7 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # Security: on behind HTTPS, which MERCURY_HTTPS says
 
-MERCURY_PROXIES = env.read("MERCURY_PROXIES", whole(0), "0")
+MERCURY_PROXIES = env.read("MERCURY_PROXIES", whole(0, 20), "0")
 MERCURY_HTTPS = env.read("MERCURY_HTTPS", switch, "false")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if MERCURY_HTTPS else None
 SECURE_SSL_REDIRECT = MERCURY_HTTPS

@@ -2,7 +2,7 @@ r"""The `filter=` and `sort=` of lists: a small grammar over a documented set of
 
 `filter=FIELD,OP,VALUE[,VALUE…]`, several joined by `;`, all hold. `sort=FIELD[,asc|desc]`, several joined by `;`.
 In a value `\,` `\;` and `\\` stand for the character itself. `like` knows `%` (any text) and `_` (one character),
-`\%` and `\_` stand for themselves, and ASCII letters match in either case. Text is compared by code point.
+`\%` and `\_` stand for themselves, and letters match in either case. Text is compared by code point.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import CharField, Lookup, Model, Q, QuerySet, TextField
+from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import F, OrderBy
 from django.db.models.functions import Collate
 
@@ -138,7 +138,7 @@ def _narrowed(rows: QuerySet[Row], fields: Fields, clause: Sequence[str]) -> Que
     if operator == "ne":
         return rows.filter(~Q(**{field.column: values[0]}))
     if operator == "like":
-        return rows.filter(**{f"{field.column}__ascii_like": values[0]})
+        return rows.filter(**{f"{field.column}__any_case_like": values[0]})
     if field.kind is Kind.TEXT and operator != "eq":
         rows = rows.alias(**{f"_{name}_by_code_point": _by_code_point(field.column)})
         return rows.filter(**{f"_{name}_by_code_point__{_LOOKUPS[operator]}": values[0]})
@@ -214,34 +214,3 @@ def _problem(
         allowed = {name: list(field.operators) for name, field in fields.items()}
     extra = {"allowed": dict(allowed)} if allowed else {}
     return Problem(400, code, f"{parameter}: {detail}", errors=[Fault(detail, code, parameter=parameter)], extra=extra)
-
-
-@CharField.register_lookup
-@TextField.register_lookup
-class AsciiLike(Lookup):
-    """LIKE in which ASCII letters, and no others, match in either case: what SQLite does, told to PostgreSQL too."""
-
-    lookup_name = "ascii_like"
-
-    def get_prep_lookup(self) -> str:
-        """The client's pattern with each escape made good: a stray backslash is an error to PostgreSQL."""
-        pattern, characters = "", iter(str(self.rhs))
-        for character in characters:
-            if character == "\\":
-                following = next(characters, "")
-                pattern += f"\\{following}" if following and following in "%_\\" else f"\\\\{following}"
-            else:
-                pattern += character
-        return pattern
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
-        """SQLite's LIKE."""
-        column, column_params = self.process_lhs(compiler, connection)
-        pattern, pattern_params = self.process_rhs(compiler, connection)
-        return f"{column} LIKE {pattern} ESCAPE '\\'", (*column_params, *pattern_params)
-
-    def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
-        """ILIKE by the collation C, which folds ASCII only."""
-        column, column_params = self.process_lhs(compiler, connection)
-        pattern, pattern_params = self.process_rhs(compiler, connection)
-        return f"{column} COLLATE \"C\" ILIKE {pattern} ESCAPE '\\'", (*column_params, *pattern_params)

@@ -20,6 +20,7 @@ from redis.connection import parse_url
 
 from mercury.lib import durations, ehlo, printable
 
+MOST_VALUES = 1000  # of one list
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]"
 _SETTING = re.compile(r"(?:export )?[A-Za-z_0-9]+=")  # as django-environ reads a line
@@ -86,12 +87,12 @@ def switch(text: str) -> bool:
         raise ValueError(f"{shown(text)} is neither true nor false. Write true or false.") from None
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """A whole number, not below `least`."""
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A whole number from `least` to `most`."""
 
     def kind(text: str) -> int:
-        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or int(text) < least:
-            raise ValueError(f"{shown(text)} is not a whole number, {least} or more.")
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not least <= int(text) <= most:
+            raise ValueError(f"{shown(text)} is not a whole number from {least} to {most}.")
         return int(text)
 
     return kind
@@ -117,12 +118,28 @@ def duration(text: str) -> dt.timedelta:
     return parsed
 
 
-def patience(text: str) -> dt.timedelta:
-    """How long a request may wait: a duration from 500ms to 60s."""
-    parsed = duration(text)
-    if not 0.5 <= parsed.total_seconds() <= 60:
-        raise ValueError(f"{shown(text)} is not from 500ms to 60s.")
-    return parsed
+def lasting(least: str, most: str) -> Callable[[str], dt.timedelta]:
+    """A duration from `least` to `most`."""
+
+    def kind(text: str) -> dt.timedelta:
+        parsed = duration(text)
+        if not durations.parse(least) <= parsed <= durations.parse(most):
+            raise ValueError(f"{shown(text)} is not from {least} to {most}.")
+        return parsed
+
+    return kind
+
+
+def sized(least: str, most: str) -> Callable[[str], int]:
+    """A size such as 10MB, from `least` to `most`."""
+
+    def kind(text: str) -> int:
+        parsed = durations.parse_size(text)
+        if not durations.parse_size(least) <= parsed <= durations.parse_size(most):
+            raise ValueError(f"{shown(text)} is not from {least} to {most}.")
+        return parsed
+
+    return kind
 
 
 def many(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
@@ -141,6 +158,8 @@ def some(kind: Callable[[str], T], example: str) -> Callable[[str], list[T]]:
         found = many(kind)(text)
         if not found:
             raise ValueError(f"it is empty. Write values with commas, such as {example}, or take it out.")
+        if len(found) > MOST_VALUES:
+            raise ValueError(f"it has {len(found)} values. Write {MOST_VALUES} at most.")
         return found
 
     return kinds

@@ -38,7 +38,7 @@ def names(filter_by="", sort_by=""):
         ("name,ne,Zeus", NAMES[1:]),
         ("name,in,Zeus,hera,nobody", ["Zeus", "hera"]),
         ("name,like,ze%", ["Zeus", "zeta"]),
-        ("name,like,Äg%", ["Ägir"]),
+        ("name,like,Äg%", ["Ägir", "ägypten"]),
         ("name,like,%", NAMES),
         ("name,like,", []),
         ("name,like,50\\%", ["50%"]),
@@ -191,11 +191,11 @@ class AnyFilter(TestCase):
 class Like(TestCase):
     @classmethod
     def setUpTestData(cls):
-        for name in ("a", "A", "ab", "a%", "a\\", "\\", "%", "_", "é"):
+        for name in ("a", "A", "ab", "a%", "a\\", "\\", "%", "_", "é", "É"):
             User.objects.create(username=name)
 
     @settings(max_examples=100, deadline=None)
-    @given(st.text("aAb%_\\é", max_size=4))
+    @given(st.text("aAb%_\\éÉ", max_size=4))
     def test_like_is_what_its_description_says(self, pattern):
         expected = [user.username for user in User.objects.order_by("id") if _matches(pattern, user.username)]
 
@@ -215,5 +215,5 @@ def _matches(pattern: str, text: str) -> bool:
         return any(_matches(rest, text[cut:]) for cut in range(len(text) + 1))
     if first == "_":
         return bool(text) and _matches(rest, text[1:])
-    same = text[:1] == first or (first.isascii() and text[:1].isascii() and text[:1].lower() == first.lower())
+    same = text[:1].upper() == first.upper()
     return bool(text) and same and _matches(rest, text[1:])

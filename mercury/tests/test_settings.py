@@ -4,6 +4,7 @@ import runpy
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from django.conf import settings as present
@@ -49,6 +50,28 @@ WRONG = {
     "REDIS_URL": "foo",
     "SENTRY_DSN": "foo",
 }
+# Values that can be read and that nothing would work with.
+OUT_OF_BOUNDS = [
+    ("MERCURY_MAX_SIZE", "10"),
+    ("MERCURY_MAX_SIZE", "9999"),
+    ("MERCURY_MAX_SIZE", "10GB"),
+    ("MERCURY_MAX_RECIPIENTS", "100000"),
+    ("MERCURY_PLACES", "0"),
+    ("MERCURY_PLACES", "999999"),
+    ("MERCURY_DEADLINE", "1ms"),
+    ("MERCURY_DEADLINE", "30d"),
+    ("MERCURY_CONNECT_TIMEOUT", "1ms"),
+    ("MERCURY_FINAL_REPLY_TIMEOUT", "1d"),
+    ("MERCURY_LEASE", "400d"),
+    ("MERCURY_EXPIRY", "1ms"),
+    ("MERCURY_RETRY_BACKOFF", "30s,1ms"),
+    ("MERCURY_RETRY_BACKOFF", "30s,400d"),
+    ("MERCURY_RETRY_BACKOFF", ",".join(["1s"] * 1001)),
+    ("MERCURY_SANDBOX_KEEP", "999999999"),
+    ("MERCURY_RETENTION_BODIES", "1ms"),
+    ("MERCURY_PROXIES", "100"),
+    ("MERCURY_DATABASE_TIMEOUT", "61s"),
+]
 ANY_TEXT = {"MERCURY_POLICY", "METRICS_TOKEN", "SECRET_KEY"}
 
 
@@ -78,6 +101,23 @@ def test_a_wrong_value_stops_with_the_name_of_its_variable(read, name):
         read(**{name: WRONG[name]})
 
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_BOUNDS)
+def test_a_value_that_nothing_works_with_stops_with_the_name_of_its_variable(read, name, value):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name}: ") as raised:
+        read(**{name: value})
+
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_every_number_time_and_size_has_bounds():
+    """A setting of these kinds stands in the table, with a value beyond its bounds."""
+    source = Path(settings.__file__).read_text()
+    bounded = re.findall(r'"(MERCURY_[A-Z_]+)",\s*(?:some\()?(?:whole|lasting|sized)\(', source)
+
+    assert set(bounded) - {name for name, _ in OUT_OF_BOUNDS} == {"MERCURY_RETENTION_MAILS"}  # `keeping` bounds it
+    assert re.findall(r"env\.read\([^)]*(?:, duration|, parse_size|, int|, float)\b", source) == []
 
 
 def test_a_secret_with_a_comment_in_it_is_told_once(read, tmp_path):

@@ -18,8 +18,8 @@ def test_all_faults_are_told_at_once_each_with_its_name():
 
     read = [
         env.read("OLYMPUS", variables.switch, "false"),
-        env.read("HADES", variables.whole(1), "5"),
-        env.read("STYX", variables.whole(1), "5"),
+        env.read("HADES", variables.whole(1, 9), "5"),
+        env.read("STYX", variables.whole(1, 9), "5"),
     ]
 
     assert read == [False, 5, 3]
@@ -28,7 +28,7 @@ def test_all_faults_are_told_at_once_each_with_its_name():
         env.stop_on_faults()
     assert str(raised.value).splitlines() == [
         "OLYMPUS: 'ja' is neither true nor false. Write true or false.",
-        "HADES: 'x' is not a whole number, 1 or more.",
+        "HADES: 'x' is not a whole number from 1 to 9.",
     ]
 
 
@@ -36,7 +36,7 @@ def test_all_faults_are_told_at_once_each_with_its_name():
 def test_a_name_that_is_left_empty_counts_as_not_set(left):
     env = variables.Variables({"OLYMPUS": left})
 
-    assert env.read("OLYMPUS", variables.whole(1), "5") == 5
+    assert env.read("OLYMPUS", variables.whole(1, 9), "5") == 5
     env.stop_on_faults()
 
 
@@ -61,7 +61,7 @@ def test_words_that_mean_no(text):
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (variables.whole(0), " 0 ", 0),
+        (variables.whole(0, 9), " 0 ", 0),
         (variables.one_of("INFO", "ERROR"), "error", "ERROR"),
         (variables.duration, "36500d", dt.timedelta(days=36_500)),
         (DURATIONS, "30s, 2m", [dt.timedelta(seconds=30), dt.timedelta(minutes=2)]),
@@ -98,10 +98,15 @@ def test_values_that_are_taken(kind, text, value):
     [
         (variables.switch, "ture"),
         (variables.switch, ""),
-        (variables.whole(1), "0"),
-        (variables.whole(0), "-1"),
-        (variables.whole(0), "²"),
-        (variables.whole(0), "9" * 5000),
+        (variables.whole(1, 9), "0"),
+        (variables.whole(0, 9), "-1"),
+        (variables.whole(0, 9), "10"),
+        (variables.lasting("1s", "1h"), "999ms"),
+        (variables.lasting("1s", "1h"), "2h"),
+        (variables.sized("10kB", "1MB"), "9kB"),
+        (variables.sized("10kB", "1MB"), "2MB"),
+        (variables.whole(0, 9), "²"),
+        (variables.whole(0, 9), "9" * 5000),
         (variables.one_of("console", "json"), "xml"),
         (variables.duration, "60"),
         (variables.duration, "36501d"),

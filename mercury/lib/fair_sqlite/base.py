@@ -16,6 +16,7 @@ from django.db.backends.sqlite3 import base
 
 from mercury.lib import private_files
 from mercury.lib.database_bounds import waits
+from mercury.lib.fair_sqlite.capitals import CAPITALS, capitals
 
 LOOK_EVERY = 50_000  # of SQLite's instructions, some 2 ms, between two looks at the time
 SHORTEST = 0.1  # seconds that are left to wait for another process, after a wait for threads of this one
@@ -120,6 +121,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not name.startswith(("file:", ":memory:")) and Path(name).parent.is_dir() and not Path(name).exists():
             private_files.touch(Path(name))
         connection = super().get_new_connection(conn_params)
+        connection.create_function(CAPITALS, 1, capitals, deterministic=True)
         connection.most = self.settings_dict["OPTIONS"].get("timeout", connection.most)
         connection.set_progress_handler(connection.is_over_time, LOOK_EVERY)
         return connection
