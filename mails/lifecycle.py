@@ -7,7 +7,7 @@ statements, whatever its size. The statements are the same on both databases; `m
 import datetime as dt
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -207,6 +207,7 @@ _MAIL_COLUMNS = {
     "lane": "text",
     "policy": "text",
     "expires_at": "time",
+    "last_event_at": "int",
 }
 _KEY_COLUMNS = {"owner": "text", "key": "text", "body_hash": "text", "mail_id": "uuid", "created_at": "time"}
 _CONTENT_COLUMNS = {"mail_id": "uuid", "text": "text"}
@@ -272,7 +273,10 @@ def _take_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
 
 
 def _store(new: Sequence[NewMail]) -> None:
-    mail_rows = [_row(one.mail, _MAIL_COLUMNS) | _row(one.state, STATE_COLUMNS) for one in new]
+    mail_rows = [
+        _row(one.mail, _MAIL_COLUMNS) | _row(one.state, STATE_COLUMNS) | {"last_event_at": _last(one.events)}
+        for one in new
+    ]
     recipients = [
         {"mail_id": one.mail.id, "address": address, "state": RecipientState.PENDING, "reason": ""}
         for one in new
@@ -315,7 +319,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
                 _insert("mails_attempt", _OPENED_COLUMNS, opened),
                 _update("mails_recipient", _SETTLED_COLUMNS, settled),
                 _insert("mails_rollup", rollups.COLUMNS, _counted(taken, won, now).rows(now)),
-                _insert("mails_event", _EVENT_COLUMNS, _event_rows((step.mail_id, step.events) for step in taken)),
+                _insert("mails_event", _EVENT_COLUMNS, _event_rows(_in_order(taken, won))),
             ]
         )
     return set(won)
@@ -346,6 +350,11 @@ def record_late(results: Iterable[LateResult]) -> None:
     closed = Attempt.objects.filter(pk__in=[one.id for _, one, _ in listed if one])
     known = dict(closed.values_list("pk", "state"))
     listed = [result for result in listed if result[1] is None or known.get(result[1].id) != result[1].state]
+    last = dict(Mail.objects.filter(pk__in=[mail_id for mail_id, _, _ in listed]).values_list("pk", "last_event_at"))
+    listed = [
+        (mail_id, closed, event._replace(at_ns=max(event.at_ns, last.get(mail_id) or 0)))
+        for mail_id, closed, event in listed
+    ]
     try:
         with transaction.atomic():
             _execute(
@@ -369,13 +378,14 @@ def wish(mail_ids: Iterable[uuid.UUID], text: str, event: EventDraft) -> set[uui
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE mails_mail SET wish = %s FROM {recordset.source('r', {'id': 'uuid'})}"  # noqa: S608
-            f" WHERE mails_mail.id = r.id AND mails_mail.status = '{Status.SENDING}' RETURNING mails_mail.id",
-            [text, recordset.encode({"id": mail_id} for mail_id in mail_ids)],
+            f"UPDATE mails_mail SET wish = %s, {_later('%s')} FROM {recordset.source('r', {'id': 'uuid'})}"  # noqa: S608
+            f" WHERE mails_mail.id = r.id AND mails_mail.status = '{Status.SENDING}'"
+            " RETURNING mails_mail.id, mails_mail.last_event_at",
+            [text, event.at_ns, recordset.encode({"id": mail_id} for mail_id in mail_ids)],
         )
-        stored = {as_uuid(row[0]) for row in cursor.fetchall()}
-        _execute([_insert("mails_event", _EVENT_COLUMNS, _event_rows((mail_id, (event,)) for mail_id in stored))])
-    return stored
+        stored = {as_uuid(mail_id): at_ns for mail_id, at_ns in cursor.fetchall()}
+        _append(event, stored)
+    return set(stored)
 
 
 def note_duplicates(attempts: Mapping[uuid.UUID, int], event: EventDraft) -> set[uuid.UUID]:
@@ -383,15 +393,22 @@ def note_duplicates(attempts: Mapping[uuid.UUID, int], event: EventDraft) -> set
     rows = [{"id": mail_id, "number": number} for mail_id, number in attempts.items()]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE mails_mail SET reason_code = %s"  # noqa: S608
+            f"UPDATE mails_mail SET reason_code = %s, {_later('%s')}"  # noqa: S608
             f" FROM {recordset.source('r', {'id': 'uuid', 'number': 'int'})}"
             f" WHERE mails_mail.id = r.id AND mails_mail.status = '{Status.DONE}'"
-            " AND mails_mail.attempt_count > r.number AND mails_mail.reason_code <> %s RETURNING mails_mail.id",
-            [DUPLICATE, recordset.encode(rows), DUPLICATE],
+            " AND mails_mail.attempt_count > r.number AND mails_mail.reason_code <> %s"
+            " RETURNING mails_mail.id, mails_mail.last_event_at",
+            [DUPLICATE, event.at_ns, recordset.encode(rows), DUPLICATE],
         )
-        marked = {as_uuid(row[0]) for row in cursor.fetchall()}
-        _execute([_insert("mails_event", _EVENT_COLUMNS, _event_rows((mail_id, (event,)) for mail_id in marked))])
-    return marked
+        marked = {as_uuid(mail_id): at_ns for mail_id, at_ns in cursor.fetchall()}
+        _append(event, marked)
+    return set(marked)
+
+
+def _append(event: EventDraft, moments: Mapping[uuid.UUID, int]) -> None:
+    """Add the event to each of these emails, at its moment."""
+    rows = _event_rows((mail_id, (event._replace(at_ns=at_ns),)) for mail_id, at_ns in moments.items())
+    _execute([_insert("mails_event", _EVENT_COLUMNS, rows)])
 
 
 def prolong(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
@@ -421,7 +438,8 @@ def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
     there = appended.aggregate(count=Count("id"), size=Coalesce(Sum(Length("blob")), 0))
     if there["count"] >= CLIENT_EVENTS or there["size"] + len(blob) > CLIENT_BLOBS:
         raise TooManyEvents
-    return Event.objects.create(mail=mail, created_at=database_clock.now_ns(), created_by=by, event=event, blob=blob)
+    at_ns = max(database_clock.now_ns(), mail.last_event_at or 0)
+    return Event.objects.create(mail=mail, created_at=at_ns, created_by=by, event=event, blob=blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +449,7 @@ class _Moved:
     lane: str
     created_at: dt.datetime
     application: int
+    last_event_at: int  # no earlier than its last event before
 
 
 def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.datetime) -> Tally:
@@ -458,7 +477,7 @@ def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.d
 
 def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
     columns = {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "wish": "text"} | STATE_COLUMNS
-    columns |= {"account_version": "time"}
+    columns |= {"account_version": "time", "at": "int"}
     serving, parameters = _serving({step.opened.account for step in steps if step.opened})
     rows = [
         {
@@ -468,6 +487,7 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
             "attempts": step.attempts,
             "wish": step.wish,
             "account_version": step.opened.account_version if step.opened else None,
+            "at": _last(step.events),
         }
         | _row(step.after, STATE_COLUMNS)
         for step in steps
@@ -475,7 +495,7 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
     changes = ", ".join(f"{name} = r.{name}" for name in STATE_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"{serving} UPDATE mails_mail SET {changes}, wish = '' FROM {recordset.source('r', columns)}"  # noqa: S608
+            f"{serving} UPDATE mails_mail SET {changes}, {_later('r.at')}, wish = '' FROM {recordset.source('r', columns)}"  # noqa: S608
             " WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts"
             " AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))"
             f" AND mails_mail.wish = r.wish AND (r.status <> '{Status.SENDING}'"
@@ -484,13 +504,34 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
             " WHERE serving.name = r.provider AND serving.updated_at = r.account_version))))"
             " AND (mails_mail.text_removed_at IS NULL"
             f" OR r.status NOT IN ('{Status.SENDING}', '{Status.QUEUED}'))"
-            " RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id",
+            " RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id,"
+            " mails_mail.last_event_at",
             [*parameters, recordset.encode(rows)],
         )
         return {
-            as_uuid(mail_id): _Moved(lane, as_time(created_at), application or 0)
-            for mail_id, lane, created_at, application in cursor.fetchall()
+            as_uuid(mail_id): _Moved(lane, as_time(created_at), application or 0, last_event_at)
+            for mail_id, lane, created_at, application, last_event_at in cursor.fetchall()
         }
+
+
+def _later(moment: str) -> str:
+    """Return the assignment that lets an email's last event be at this moment, if that is not earlier than it was."""
+    latest = "GREATEST" if connection.vendor == "postgresql" else "MAX"
+    return f"last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), {moment})"
+
+
+def _last(events: Iterable[EventDraft]) -> int:
+    return max((event.at_ns for event in events), default=0)
+
+
+def _in_order(
+    steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved]
+) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
+    """Give each step's events, none dated before the email's last one: the clock may have gone back."""
+    for step in steps:
+        at_ns = moved[step.mail_id].last_event_at
+        behind = at_ns > _last(step.events)
+        yield step.mail_id, tuple(event._replace(at_ns=at_ns) for event in step.events) if behind else step.events
 
 
 def serving(account: str, version: dt.datetime | None) -> bool:
@@ -556,6 +597,8 @@ def _update(table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, 
 
 def _close(rows: Sequence[Mapping[str, Any]]) -> _Statement:
     sql, listed = _update("mails_attempt", _CLOSED_COLUMNS, rows)
+    latest = "GREATEST" if connection.vendor == "postgresql" else "MAX"
+    sql = sql.replace("closed_at = r.closed_at", f"closed_at = {latest}(r.closed_at, mails_attempt.opened_at)")
     known = f"mails_attempt.state = '{AttemptState.UNKNOWN}' AND r.state <> '{AttemptState.UNKNOWN}'"
     return f"{sql} AND (mails_attempt.state = '{AttemptState.OPEN}' OR {known})", listed
 

@@ -135,6 +135,9 @@ class Mail(models.Model):
 
     lease = models.UUIDField(null=True, help_text="Token of the drain that holds it.")
     lease_expires_at = models.DateTimeField(null=True)
+    last_event_at = models.BigIntegerField(
+        null=True, help_text="When its last event was, in nanoseconds: a clock that goes back dates none before it."
+    )
     worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
     bounds = models.JSONField(
         null=True, help_text="The accounts it may go through, where it was sent anew through some."

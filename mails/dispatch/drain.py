@@ -322,7 +322,9 @@ class Drain:
     async def _heartbeat(self) -> bool:
         """Beat once. After a gap, others' heartbeats are stale for the same reason: judge nobody until they could beat."""
         if time.monotonic() > self._trusted_until:
-            self._on_duty_from = time.monotonic() + (claim.SILENCE.total_seconds() if self._trusted_until else 0.0)
+            # A process that begins lets others beat once more: the clock may have jumped before its first look.
+            grace = claim.SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
+            self._on_duty_from = time.monotonic() + grace
         try:
             await self._taking.run(self._beat)
             self._do_duties()
@@ -685,6 +687,7 @@ class Drain:
 
     def _beat(self) -> None:
         asked = time.monotonic()
+        database_clock.look()
         now = database_clock.now()
         Worker.objects.update_or_create(
             id=self.worker,

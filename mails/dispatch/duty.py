@@ -14,7 +14,9 @@ LEASE = SILENCE  # a holder that died is replaced as soon as its mails may be ta
 def is_mine(name: str, worker: str) -> bool:
     """Whether this process has the duty now: it held it, or nobody did. Costs one UPDATE where another process has it."""
     now = database_clock.now()
-    free = Q(holder=worker) | Q(expires_at__lt=now) | Q(expires_at__isnull=True)
+    # A lease that ends later than any may was taken before the clock went back.
+    over = Q(expires_at__lt=now) | Q(expires_at__isnull=True) | Q(expires_at__gt=now + 2 * LEASE)
+    free = Q(holder=worker) | over
     mine = Duty.objects.filter(free, name=name).update(holder=worker, expires_at=now + LEASE)
     if not mine and not Duty.objects.filter(name=name).exists():
         Duty.objects.bulk_create([Duty(name=name)], ignore_conflicts=True)
@@ -26,5 +28,5 @@ def is_due(name: str, worker: str, *, every: dt.timedelta) -> bool:
     if not is_mine(name, worker):
         return False
     now = database_clock.now()
-    rested = Q(done_until__isnull=True) | Q(done_until__lt=now - every)
+    rested = Q(done_until__isnull=True) | Q(done_until__lt=now - every) | Q(done_until__gt=now + LEASE)
     return bool(Duty.objects.filter(rested, name=name, holder=worker).update(done_until=now))

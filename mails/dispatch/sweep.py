@@ -45,7 +45,10 @@ def on_duty(worker: str) -> bool:
     """
     if not duty.is_mine(DUTY, worker):
         return False
-    changed = 0
+    changed = bring_forward()
+    database_clock.look()
+    if database_clock.jumped_within(SILENCE.total_seconds()):
+        return changed > 0  # heartbeats and leases of before say nothing about who lives
     for _ in range(TURNS):
         taken = sweep().total()
         changed += taken
@@ -75,12 +78,21 @@ def sweep(*, dry_run: bool = False) -> Counter[str]:
     return counts
 
 
+def bring_forward() -> int:
+    """Make due what was queued before the clock went back, so that it does not wait for the clock to come there again."""
+    if not database_clock.went_back_within(2 * SILENCE.total_seconds()):
+        return 0
+    now = database_clock.now()
+    return Mail.objects.filter(status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
+
+
 def lost_mails(now: dt.datetime) -> list[Lost]:
     """Mails in the hand of a worker that is silent or whose lease is over, at most 500, oldest lease first.
 
     Not those that a living worker keeps beyond their leases, since their results wait or their calls last.
     """
-    alive = dict(Worker.objects.filter(seen_at__gte=now - SILENCE).values_list("id", "leases_kept"))
+    seen = (now - SILENCE, now + SILENCE)  # one that is dated later has died before the clock went back
+    alive = dict(Worker.objects.filter(seen_at__range=seen).values_list("id", "leases_kept"))
     over = Q(lease_expires_at__lt=now) & ~Q(pk__in=list(chain.from_iterable(filter(None, alive.values()))))
     mails = list(
         _unlocked(Mail.objects.filter(status__in=LEASED).filter(over | ~Q(worker__in=alive)))

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
 
+import structlog
 from django.db import connection
 
-REFRESH = 30.0  # seconds between two readings of the database's clock
+log = structlog.get_logger(__name__)
+
+REFRESH = 5.0  # seconds between two readings of the database's clock, at most
+JUMP_NS = 1_000_000_000  # more than two clocks drift apart between two readings
 CLOSE_NS = 1_000_000  # a look that took no longer is as good as any
 LOOKS = 5  # at most, for one reading
 
@@ -21,17 +25,18 @@ class _Reading:
 
 
 _last: _Reading | None = None
+_jump: _Reading | None = None  # the first reading after the last jump
+_went_back = False  # whether that jump was one into the past
 _lock = threading.Lock()
 
 
 def now_ns() -> int:
     """Nanoseconds since the Unix epoch by the database's clock, with microsecond resolution on PostgreSQL.
 
-    Costs one query every 30 s per process on PostgreSQL, five where it is busy, and none on SQLite, whose clock is this
+    Costs one query every 5 s per process on PostgreSQL, five where it is busy, and none on SQLite, whose clock is this
     machine's.
     Between two looks the monotonic clock counts on, so a jump of this machine's clock moves nothing.
     """
-    global _last
     if connection.vendor == "sqlite":
         return time.time_ns()
     reading = _last
@@ -39,7 +44,7 @@ def now_ns() -> int:
         with _lock:
             reading = _last
             if reading is None or time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9:
-                reading = _last = _look()
+                reading = _read()
     return reading.epoch_ns + time.monotonic_ns() - reading.monotonic_ns
 
 
@@ -55,10 +60,39 @@ def from_ns(nanoseconds: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(seconds, dt.UTC).replace(microsecond=rest // 1000)
 
 
+def look() -> None:
+    """Read the clock now, so that nothing is judged by one that has jumped since. Workers do so at each heartbeat."""
+    with _lock:
+        _read()
+
+
+def jumped_within(seconds: float) -> bool:
+    """Return whether this process saw the clock jump so recently: moments that others wrote before mean nothing then."""
+    return _jump is not None and time.monotonic_ns() - _jump.monotonic_ns <= seconds * 1e9
+
+
+def went_back_within(seconds: float) -> bool:
+    """Return whether the last jump was one into the past, and so recent."""
+    return _went_back and jumped_within(seconds)
+
+
 def forget() -> None:
-    """Look at the database's clock again before the next answer."""
-    global _last
-    _last = None
+    """Look at the database's clock again before the next answer, as a process does that has just begun."""
+    global _last, _jump, _went_back
+    _last, _jump, _went_back = None, None, False
+
+
+def _read() -> _Reading:
+    """Read the clock, and notice if it is not where the reading before says that it must be."""
+    global _last, _jump, _went_back
+    before, _last = _last, _look()
+    if before is not None:
+        expected = before.epoch_ns + _last.monotonic_ns - before.monotonic_ns
+        ahead = _last.epoch_ns - expected
+        if abs(ahead) > JUMP_NS:
+            _jump, _went_back = _last, ahead < 0
+            log.warning("database_clock_jumped", seconds=round(ahead / 1e9, 3))
+    return _last
 
 
 def _look() -> _Reading:
@@ -67,6 +101,8 @@ def _look() -> _Reading:
     So the error is half of that time at most (Cristian's algorithm, 1989). A busy process may be given the processor
     for the answer a tenth of a second after it has come.
     """
+    if connection.vendor == "sqlite":
+        return _Reading(time.time_ns(), time.monotonic_ns())
     looks: list[tuple[int, _Reading]] = []
     with connection.cursor() as cursor:
         while len(looks) < LOOKS and (not looks or looks[-1][0] > CLOSE_NS):

@@ -44,6 +44,7 @@ class QueuedStream(logging.Handler):
         super().__init__()
         self.stream = stream or sys.stderr
         self._dropped = 0
+        self._writer: threading.Thread | None = None
         self._begin_afresh()
         atexit.register(self.flush)
 
@@ -78,7 +79,7 @@ class QueuedStream(logging.Handler):
     def _begin_afresh(self) -> None:
         self._pid = os.getpid()
         self._lines: SimpleQueue[str | threading.Event] = SimpleQueue()
-        self._writer: threading.Thread | None = None
+        self._writer = None
 
     def _keep_writing(self) -> None:
         while True:

@@ -70,11 +70,52 @@ def test_no_more_is_asked_once_an_answer_was_quick(database):
     assert off_by(clock) == pytest.approx(0)
 
 
-def test_the_clock_is_asked_again_after_half_a_minute(database):
+def test_the_clock_is_asked_again_after_five_seconds(database):
     clock = database((0.5, 0), (0.5, 0.2))
     database_clock.now_ns()
 
-    clock.here += 29 * 10**9
+    clock.here += 4 * 10**9
     assert off_by(clock) == pytest.approx(0)
     clock.here += 2 * 10**9
     assert off_by(clock) == pytest.approx(0.2)
+    assert not database_clock.jumped_within(60)
+
+
+@pytest.mark.parametrize(("jump", "back"), [(3_600_000, False), (-3_600_000, True), (1_200, False)])
+def test_a_jump_is_noticed_at_the_next_look_and_forgotten_in_time(database, jump, back):
+    clock = database((0.5, 0), (0.5, jump), (0.5, jump))
+    database_clock.look()
+    assert not database_clock.jumped_within(60)
+
+    clock.here += 2 * 10**9
+    database_clock.look()
+
+    assert off_by(clock) == pytest.approx(jump)
+    assert database_clock.jumped_within(10)
+    assert database_clock.went_back_within(10) is back
+    clock.here += 11 * 10**9
+    database_clock.look()
+    assert not database_clock.jumped_within(10)
+    assert not database_clock.went_back_within(10)
+
+
+def test_what_two_clocks_drift_apart_is_no_jump(database):
+    clock = database((0.5, 0), (0.5, 800))
+    database_clock.look()
+    clock.here += 2 * 10**9
+    database_clock.look()
+
+    assert not database_clock.jumped_within(10)
+
+
+def test_a_jump_of_the_machine_is_noticed_where_its_clock_is_the_database_s(monkeypatch):
+    now = SimpleNamespace(here=0, there=10**18)
+    clock = SimpleNamespace(monotonic_ns=lambda: now.here, time_ns=lambda: now.there)
+    monkeypatch.setattr(database_clock, "connection", SimpleNamespace(vendor="sqlite"))
+    monkeypatch.setattr(database_clock, "time", clock)
+    database_clock.look()
+    now.there += 3600 * 10**9
+    database_clock.look()
+
+    assert database_clock.jumped_within(10)
+    database_clock.forget()
