@@ -29,6 +29,7 @@ class Server:
         self.log = log
         self._command = command
         self._user = user
+        self.environment: dict[str, str] = {}  # beyond our own, for the next start
         self.process: subprocess.Popen[bytes] | None = None
 
     def answers(self) -> bool:
@@ -39,7 +40,13 @@ class Server:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, user=self._user, cwd="/", start_new_session=True
+                self._command,
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                cwd="/",
+                start_new_session=True,
+                env=os.environ | self.environment,
             )
         until(self.answers, 60, self.log.read_text)
 
@@ -95,11 +102,36 @@ class Postgresql(Server):
         command = [program("postgres"), "-D", str(data), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
         super().__init__(command, port=port, log=folder / "postgresql.log", user=user)
         self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+        self._frozen: list[int] = []
         self.start()
 
     def answers(self) -> bool:
         """Whether it takes connections."""
         return _takes_connections(self.url)
+
+    def freeze(self) -> None:
+        """SIGSTOP to all of its processes: sessions that stand get no answer either."""
+        assert self.process is not None
+        super().freeze()  # the first one first, so that it makes no more
+        self._frozen = _children(self.process.pid)
+        for pid in self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT to all of them."""
+        for pid in self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        super().thaw()
+
+    def be_read_only(self, switch: str) -> None:
+        """Let every new transaction be one that may only read (`on`), or not (`off`), as on a standby after a failover."""
+        with closing(psycopg2.connect(self.url)) as connection:
+            connection.set_session(readonly=False, autocommit=True)
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER SYSTEM SET default_transaction_read_only = {switch}")
+                cursor.execute("SELECT pg_reload_conf()")
 
     def kill_a_session(self) -> None:
         """SIGKILL one session's process, as a kernel short of memory does: PostgreSQL ends all others, and recovers.

@@ -62,30 +62,33 @@ class House:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the house."""
+    def start(self, *command: str, output: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the house.
+
+        What it prints goes to the house's log, or to `output`, a file descriptor.
+        """
         with self.logs.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command],
                 env=self.environment | environment,
                 cwd=ROOT,
-                stdout=log,
-                stderr=log,
+                stdout=log if output is None else output,
+                stderr=log if output is None else output,
                 start_new_session=True,
             )
         self.processes.append(process)
         return process
 
-    def start_web(self, **environment: str) -> subprocess.Popen[bytes]:
+    def start_web(self, *, output: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
         """Start the web process and wait until it answers."""
         gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
-        process = self.start(*gunicorn, **environment)
+        process = self.start(*gunicorn, output=output, **environment)
         until(self.answers, 60, self.logs.read_text)
         return process
 
-    def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *arguments: str, output: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
         """Start `manage.py worker`."""
-        return self.start("manage.py", "worker", *arguments, **environment)
+        return self.start("manage.py", "worker", *arguments, output=output, **environment)
 
     def answers(self) -> bool:
         """Whether the web process says that it is ready."""

@@ -1,0 +1,80 @@
+"""Whoever reads the log stands still: emails go out all the same, and the process still ends when it is told to."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from faults.scenario import Run, Scenario
+from mercury.lib import durations
+from mercury.tests.house import kill
+
+RATE = 50.0  # mails a second
+REFUSED = 0.5  # of the calls, each of which is a line of the log
+GRACE = 5.0  # seconds that a stop may take beyond the deadline of a call
+PATIENCE = 60.0  # seconds
+FULL = b"x" * 4096
+
+
+def full(run: Run) -> None:
+    """The processes that send write to a pipe that is full from the start, and are told to stop at the end."""
+    rig = run.rig
+    rig.behave(mix={"503": REFUSED}, delay_ms=50)
+    with _full_pipe(run):
+        with run.posting(rate=RATE, forgetful=0.0):
+            pass
+        settled = run.settle()
+        exits = _stop(run)
+    rig.behave(mix={}, delay_ms=0)
+    deadline = durations.parse(rig.house.environment.get("MERCURY_DEADLINE", "20s")).total_seconds()
+    run.at_most("settled after the last mail was handed in", settled, PATIENCE, "s")
+    run.at_most("slowest exit after SIGTERM", max(exits), deadline + GRACE, "s")
+    run.at_most("unknown outcomes", run.unknowns, 0)
+    run.at_most("mails taken twice", run.taken_twice, 0)
+
+
+def _stop(run: Run) -> list[float]:
+    began, took = time.monotonic(), []
+    for process in run.rig.drains:
+        process.send_signal(signal.SIGTERM)
+    for process in run.rig.drains:
+        process.wait(120)
+        took.append(time.monotonic() - began)
+    return took
+
+
+@contextmanager
+def _full_pipe(run: Run) -> Iterator[None]:
+    """Processes that send, with a log that nobody reads; others in their places at the end."""
+    rig = run.rig
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    try:
+        while True:
+            os.write(writes, FULL)
+    except BlockingIOError:
+        os.set_blocking(writes, True)
+    for process in rig.drains:
+        kill(process)
+    if rig.leg == "full":
+        rig.workers = [rig.house.start_worker(output=writes, LOG_LEVEL="INFO", **one) for one in rig.worker_settings]
+    else:
+        rig.web = rig.house.start_web(output=writes, LOG_LEVEL="INFO", **rig.web_settings)
+    try:
+        rig.await_drains()
+        yield
+    finally:
+        os.close(reads)
+        os.close(writes)
+        if rig.leg == "full":
+            for number, process in enumerate(rig.workers):
+                kill(process)
+                rig.start_worker(number)
+        else:
+            rig.kill_web()
+
+
+SCENARIOS = [
+    Scenario("log-pipe-full", "nobody reads the log, whose pipe is full", full, 1500, 100, legs=("embedded", "full"))
+]
