@@ -35,6 +35,7 @@ def psql():
     try:
         yield session
     finally:
+        session.rollback()  # which is answered, unlike the end of a session
         session.close()
 
 
