@@ -1,6 +1,8 @@
 """An account that refuses everything does not judge emails: from then on its refusals count as its own."""
 
 import datetime as dt
+import html
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -13,6 +15,7 @@ from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.commandline import run
+from mails.tests.people import browser_of, hermes
 from mercury.lib import database_clock
 from providers.models import BreakerChange, RefusalRun
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
@@ -203,3 +206,21 @@ def test_a_page_reprocesses_them_in_one_go(admin_client, olympus):
     page = admin_client.get(f"{reverse('admin:mails_mail_bulk')}?{query}")
 
     assert "Reprocess 4 mails" in page.content.decode()
+
+
+def test_the_alert_leads_in_one_click_to_reprocessing_what_was_discarded(olympus):
+    runner, mails = refused_everything(olympus)
+    Mail.objects.filter(status=Status.WAITING).update(next_attempt_at=database_clock.now())
+    answered(runner, TAKEN)
+    operator = browser_of(hermes())
+
+    page = operator.get("/admin/").text
+    [link] = re.findall(r'href="([^"]*)">Reprocess what it discarded…', page)
+    link = html.unescape(link)
+    asked = operator.get(link)
+    operator.post(link)
+
+    assert asked.status_code == 200
+    assert "4 left out" not in asked.text
+    assert answered(runner, TAKEN) == 4
+    assert set(ends(mails)) == {Status.DONE}
