@@ -268,7 +268,7 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
         told=str(told or ""),
         told_until=told.until if told else None,
         since=began.created_at if began else breaker.opened_at,
-        by=began.by if began else "",
+        by=began.who if began else "",
         changed_at=changes[0].created_at if changes else None,
     )
 
