@@ -103,6 +103,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     SenderPermission.objects.create(user=owner, address=ZEUS)
     # Who is answered is looked at here, not what is shown: to draw the pages takes most of the time.
     monkeypatch.setattr("django.template.backends.django.Template.render", lambda *_, **__: "")
+    monkeypatch.setattr("mails.message.source", lambda *_, **__: _message().as_bytes())
     monkeypatch.setattr("mails.message.shown", lambda *_, **__: preview.read(_message().as_bytes()))
     key, text = keys.create("shop", scopes=[], senders=[ZEUS])
     till, _text = keys.create("till", scopes=["mails:read"], senders=[])
