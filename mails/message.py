@@ -10,9 +10,12 @@ from mails.models import Content, Mail
 from mails.states import Status
 from mails.submission import address_of
 from mercury.lib import preview
+from mercury.lib.durations import size_words
 from mercury.lib.preview import Preview
 from providers import mime
 from providers.mime import OutgoingEmail
+
+COPIED = 100_000  # bytes of subject and text that a form is filled in with
 
 
 def message_id(mail_id: uuid.UUID, sender: str) -> str:
@@ -82,6 +85,8 @@ def why_no_copy(mail: Mail) -> str:
         return "Only an email that has ended is copied; this one has not, or was rejected or cancelled."
     if mail.text_removed_at:
         return f"A copy cannot be sent: the text of the mail was removed on {mail.text_removed_at:%Y-%m-%d}."
+    if mail.size > COPIED:
+        return f"It is longer than the {size_words(COPIED)} that a form is filled in with; send it again with the API."
     return ""
 
 

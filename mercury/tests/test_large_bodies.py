@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from mails.models import Mail
 from mails.tests.callers import HELLO, MAILS, caller, problem
 from mails.tests.people import browser_of, hermes, zeus
 from mercury.lib import large_bodies
@@ -427,3 +428,17 @@ def test_a_process_keeps_no_more_than_the_last_large_bodies():
         gc.enable()
 
     assert kept < 16 * MEGABYTE  # of six, each holds two copies and the test client's own
+
+
+@pytest.mark.django_db
+def test_a_large_mail_is_not_copied_into_a_form():
+    client, operator = caller(), browser_of(hermes())
+    answers = []
+    for size in (90_000, 110_000):
+        mail = client.post(MAILS, HELLO | {"content": "x" * size}).json()
+        Mail.objects.filter(pk=mail["id"]).update(status="done")
+        answers.append(operator.get(f"/?copy={mail['id']}").content.decode())
+
+    assert ["x" * 90_000 in answer for answer in answers] == [True, False]
+    assert len(answers[1]) < 50_000
+    assert "send it again with the API" in answers[1]
