@@ -270,7 +270,8 @@ class AccountAdmin(GuardedAdmin):
         own = request.user.email or nobody  # type: ignore[union-attr]
         sender = request.POST.get("sender", own).strip() or nobody
         recipient = request.POST.get("recipient", own).strip() or nobody
-        told, errors = [], []
+        told: list[dict[str, str]] = []
+        errors: list[str] = []
         if request.method == "POST" and configs:
             errors = [_not_an_address(address) for address in (sender, recipient) if not _is_address(address)]
             if not errors:

@@ -200,6 +200,22 @@ def test_a_test_mail_tells_what_the_account_answered(operator, olympus):
     assert "http-503" in refused
 
 
+def test_a_test_through_a_sandbox_needs_no_address(operator, olympus):
+    told = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", {"sender": "", "recipient": ""}).text
+
+    assert "olympus took it" in told
+    assert mailbox.messages("olympus")[0].to == "somebody@example.com"
+
+
+def test_a_test_through_a_real_account_needs_both(operator):
+    real = registry.register("hades", "sendgrid", {"api_key": SECRET}, by="test")
+
+    told = operator.post(f"{ACCOUNTS}{real.pk}/test/", {"sender": "", "recipient": ""})
+
+    assert told.status_code == 400
+    assert "Nothing was sent" in told.text
+
+
 def test_all_accounts_are_tested_at_once(operator, olympus, hades):
     addresses = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}
     registry.set_fault(olympus, FaultSetting(FaultKind.REFUSE, 503, timezone.now() + dt.timedelta(minutes=1)))
