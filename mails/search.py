@@ -47,6 +47,7 @@ HELP = "Words search recipient, sender, subject and id. Or narrow: to:zeus@ from
 # look far. A hundred thousand take some 50 ms, a million half a second, however many mails there are.
 REACH, FAR = 100_000, 1_000_000
 _BY_INDEX = ("id", "before", "after")
+MOST_WORDS = 10  # each is a condition on every row that is looked at
 
 
 class UnknownSearchWord(ValueError):
@@ -60,7 +61,10 @@ def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
     """
     if clean(text) != text:
         raise UnknownSearchWord("The search has a character that no mail can have, such as NUL. Type the words anew.")
-    for word in text.split():
+    words = text.split()
+    if len(words) > MOST_WORDS:
+        raise UnknownSearchWord(f"The search has {len(words)} words; write at most {MOST_WORDS}.")
+    for word in words:
         mails = mails.filter(_condition(word))
     return mails
 

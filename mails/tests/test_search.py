@@ -159,3 +159,10 @@ def test_mails_that_were_set_aside_are_listed_from_an_index_of_their_own(state):
     plan = Mail.objects.filter(search.STATES[state][1]).order_by("-pk")[:51].explain()
 
     assert "mail_set_aside" in plan
+
+
+@pytest.mark.django_db
+def test_a_search_has_at_most_ten_words():
+    assert list(search.narrow(Mail.objects.all(), "nobody-wrote-this " * 10)) == []
+    with pytest.raises(search.UnknownSearchWord, match="has 11 words; write at most 10"):
+        search.narrow(Mail.objects.all(), "a " * 11)
