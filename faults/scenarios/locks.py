@@ -193,7 +193,7 @@ def _lock_one(run: Run, psql: Any) -> str:
 
     def try_one() -> bool:
         psql.execute(SENDING.replace("?", "%s") + " FOR UPDATE SKIP LOCKED", [f"{run.subjects}%"])
-        return psql.rowcount == 1
+        return int(psql.rowcount) == 1
 
     until(try_one, 60, run.rig.house.logs.read_text)
     return str(psql.fetchone()[0])

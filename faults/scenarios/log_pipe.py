@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from faults.scenario import Run, Scenario
 from mercury.lib import durations
-from mercury.tests.house import kill
+from mercury.tests.house import House, kill
 
 RATE = 50.0  # mails a second
 REFUSED = 0.5  # of the calls, each of which is a line of the log
@@ -55,24 +55,35 @@ def _full_pipe(run: Run) -> Iterator[None]:
             os.write(writes, FULL)
     except BlockingIOError:
         os.set_blocking(writes, True)
-    for process in rig.drains:
-        kill(process)
-    if rig.leg == "full":
-        rig.workers = [rig.house.start_worker(output=writes, LOG_LEVEL="INFO", **one) for one in rig.worker_settings]
-    else:
-        rig.web = rig.house.start_web(output=writes, LOG_LEVEL="INFO", **rig.web_settings)
     try:
+        with _printing_to(rig.house, writes):
+            _replace(run, LOG_LEVEL="INFO")
         rig.await_drains()
         yield
     finally:
         os.close(reads)
         os.close(writes)
-        if rig.leg == "full":
-            for number, process in enumerate(rig.workers):
-                kill(process)
-                rig.start_worker(number)
-        else:
-            rig.kill_web()
+        _replace(run)
+
+
+@contextmanager
+def _printing_to(house: House, output: int) -> Iterator[None]:
+    house.output = output
+    try:
+        yield
+    finally:
+        house.output = None
+
+
+def _replace(run: Run, **settings: str) -> None:
+    """Kill the processes that send, and start others in their places."""
+    rig = run.rig
+    for process in rig.drains:
+        kill(process)
+    if rig.leg == "full":
+        rig.workers = [rig.house.start_worker(**one, **settings) for one in rig.worker_settings]
+    else:
+        rig.web = rig.house.start_web(**rig.web_settings, **settings)
 
 
 SCENARIOS = [

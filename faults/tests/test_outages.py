@@ -46,6 +46,21 @@ def test_clients_are_asked_for_patience_while_postgresql_is_away(built, name):
     assert not is_broken(name, built)
 
 
+@only_full
+@pytest.mark.parametrize("name", ["row-locked", "table-locked", "postgresql-read-only", "postgresql-stopped"])
+def test_a_database_that_stands_and_cannot_serve_is_waited_for_within_bounds(built, name):
+    assert not is_broken(name, built)
+
+
+@only_full
+def test_a_database_whose_clock_jumps_makes_nobody_dead(built):
+    assert not is_broken("clock-jump", built)
+
+
+def test_a_log_that_nobody_reads_stops_nothing(built):
+    assert not is_broken("log-pipe-full", built)
+
+
 def test_mails_wait_untouched_while_all_providers_are_down(built):
     assert not is_broken("providers-down", built)
 

@@ -47,6 +47,7 @@ class House:
         }
         self.processes: list[subprocess.Popen[bytes]] = []
         self.logs = data / "processes.log"
+        self.output: int | None = None  # a file descriptor that processes print to instead
 
     def manage(self, *arguments: str) -> str:
         """Run a command to its end and return what it printed."""
@@ -62,33 +63,30 @@ class House:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, *command: str, output: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the house.
-
-        What it prints goes to the house's log, or to `output`, a file descriptor.
-        """
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the house."""
         with self.logs.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command],
                 env=self.environment | environment,
                 cwd=ROOT,
-                stdout=log if output is None else output,
-                stderr=log if output is None else output,
+                stdout=log if self.output is None else self.output,
+                stderr=log if self.output is None else self.output,
                 start_new_session=True,
             )
         self.processes.append(process)
         return process
 
-    def start_web(self, *, output: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    def start_web(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start the web process and wait until it answers."""
         gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
-        process = self.start(*gunicorn, output=output, **environment)
+        process = self.start(*gunicorn, **environment)
         until(self.answers, 60, self.logs.read_text)
         return process
 
-    def start_worker(self, *arguments: str, output: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `manage.py worker`."""
-        return self.start("manage.py", "worker", *arguments, output=output, **environment)
+        return self.start("manage.py", "worker", *arguments, **environment)
 
     def answers(self) -> bool:
         """Whether the web process says that it is ready."""
