@@ -27,7 +27,7 @@ PLACES_AFTER_PROBE = 2  # calls at once after a good probe, doubled with each go
 PLACES_FULL = 256  # … until there is no bound any more
 LIMIT_RAISED = dt.timedelta(seconds=1)  # a learned limit of calls at once grows by one after so long …
 LIMIT_KEPT = dt.timedelta(seconds=60)  # … or after so long, once a raised one was refused again
-FULL_FOR = dt.timedelta(seconds=2)  # an account that refuses the only call has others that use it: wait for them
+FULL_FOR = dt.timedelta(seconds=2)  # a process whose only call is refused leaves the account to the others for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,12 @@ def _limit(breaker: Snapshot, tally: Tally, now: dt.datetime) -> Snapshot:
     """Learn how many calls at once the account takes: as many as it had when it refused one more, and try one more later."""
     limit, until = breaker.call_limit, breaker.call_limit_until
     if tally.at_capacity:
-        wait = now + FULL_FOR if not tally.at_once else None
-        if wait and (breaker.limited_until is None or breaker.limited_until < wait):
-            breaker = dataclasses.replace(breaker, limited_until=wait)
+        if not tally.at_once:  # other processes have them all: this one waits, see `FULL_FOR`
+            return breaker
         if limit is None or until is None:
-            return dataclasses.replace(breaker, call_limit=max(1, tally.at_once), call_limit_until=now + LIMIT_RAISED)
+            return dataclasses.replace(breaker, call_limit=tally.at_once, call_limit_until=now + LIMIT_RAISED)
         if until > now:  # more refusals of the same burst
-            return dataclasses.replace(breaker, call_limit=max(1, min(limit, tally.at_once)))
+            return dataclasses.replace(breaker, call_limit=min(limit, tally.at_once))
         return dataclasses.replace(breaker, call_limit=max(1, limit - 1), call_limit_until=now + LIMIT_KEPT)
     if limit is None or not tally.answered or tally.at_once < limit or (until is not None and until > now):
         return breaker

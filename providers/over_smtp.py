@@ -24,6 +24,7 @@ from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
 from providers.smtp_connection import Call, Connection, DeadlineOver, OutOfStep, Reply, wire_address
 from providers.smtp_replies import Phase
 
+SURPLUS = 5.0  # seconds that a connection is kept which the account's other emails can do without
 IDLE = 30.0  # seconds; an older connection is replaced, as most servers have closed it by then
 _BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors
 LOOK = 1.0  # seconds between two looks at the time of a call, which grows and may be cut
@@ -133,7 +134,21 @@ class SmtpChannel:
         elif backend.connection is not None:
             backend.idle_since = time.monotonic()
             self._idle.append(backend)
+            self._drop_surplus()
         return outcome
+
+    def _drop_surplus(self) -> None:
+        """Close connections that nobody has needed for a while: others may need them, where a server takes few."""
+        while self._idle:
+            try:
+                oldest = self._idle.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if time.monotonic() - oldest.idle_since < SURPLUS:
+                self._idle.appendleft(oldest)
+                return
+            oldest.drop()
+            self._backends.discard(oldest)
 
     def _connected(self) -> int:
         """Return how many connections the server has taken, those in use and those kept."""

@@ -52,6 +52,7 @@ class Board:
         self._under_way: dict[uuid.UUID, str] = {}  # attempt -> account
         self._in_flight: Counter[str] = Counter()
         self._granted: dict[str, int] = {}
+        self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
         self._processes = 1  # that share the connections of an account
 
     @contextmanager
@@ -90,7 +91,7 @@ class Board:
         with self.lock:
             self._refresh(now)
             return routing.capacity(
-                self.candidates,
+                self._callable(now),
                 now=now,
                 in_flight=self._in_flight,
                 places=self._share(),
@@ -103,7 +104,7 @@ class Board:
         with self.lock:
             self._refresh(now)
             return routing.only_probes(
-                self.candidates,
+                self._callable(now),
                 now=now,
                 in_flight=self._in_flight,
                 places=self._share(),
@@ -146,8 +147,11 @@ class Board:
         with self.lock:
             known = {candidate.config.name: candidate for candidate in self.candidates}
             for (name, epoch), group in groups.items():
+                tally = _tally(group, epoch, now, in_flight=self._in_flight[name])
+                if tally.at_capacity and not tally.at_once:
+                    self._resting[name] = now + circuit_breaker.FULL_FOR
                 if (candidate := known.get(name)) is not None:
-                    self._observe(candidate, _tally(group, epoch, now, in_flight=self._in_flight[name]), now)
+                    self._observe(candidate, tally, now)
             self._observe_refusals(results, now)
 
     def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
@@ -176,6 +180,19 @@ class Board:
                 dataclasses.replace(one, refusals=run) if one.id == candidate.id else one for one in self.candidates
             ]
 
+    def _callable(self, now: dt.datetime) -> list[Candidate]:
+        """Return the accounts; one that is left to other processes as if its provider had asked this one to wait."""
+        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        if not self._resting:
+            return self.candidates
+        return [self._at_rest(candidate) for candidate in self.candidates]
+
+    def _at_rest(self, candidate: Candidate) -> Candidate:
+        until, asked = self._resting.get(candidate.config.name), candidate.breaker.limited_until
+        if until is None or (asked is not None and asked >= until):
+            return candidate
+        return dataclasses.replace(candidate, breaker=dataclasses.replace(candidate.breaker, limited_until=until))
+
     def _share(self) -> int | None:
         """At most half of the places for one account, so that one that hangs cannot starve the rest."""
         usable = [one for one in self.candidates if one.enabled and one.configured]
@@ -196,7 +213,7 @@ class Board:
         account's share of the places.
         """
         return routing.choose(
-            self.candidates,
+            self._callable(now),
             now=now,
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             tried=tried,

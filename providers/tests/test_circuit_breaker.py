@@ -224,12 +224,9 @@ def test_a_limit_that_was_raised_too_far_is_kept_for_a_minute():
     assert after(lowered, Tally(epoch=0, answered=3, at_once=3), 62.5).call_limit == 4
 
 
-def test_an_account_that_others_use_up_rests_for_a_moment():
-    rests = after(CLOSED, full(0))
-
-    assert rests.call_limit == 1
-    assert not permission(rests, NOW).allowed
-    assert permission(rests, NOW + circuit_breaker.FULL_FOR).allowed
+def test_a_process_that_was_refused_its_only_call_lowers_no_limit_of_the_others():
+    assert after(CLOSED, full(0)) == CLOSED
+    assert after(after(CLOSED, full(3)), full(0), 5).call_limit == 3
 
 
 def test_a_limit_is_forgotten_once_it_is_as_high_as_any():

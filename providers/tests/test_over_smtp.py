@@ -350,6 +350,18 @@ def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
     assert connections == 2
 
 
+def test_a_connection_that_the_others_can_do_without_is_closed(monkeypatch):
+    async def scenario():
+        async with Server() as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+            account = accounts.smtp(server.port)
+            await asyncio.gather(*(sender.send(account, accounts.mail()) for _ in range(3)))
+            monkeypatch.setattr(over_smtp, "SURPLUS", 0.0)
+            await sender.send(account, accounts.mail())
+            return sender._channels["hades"][1]._connected()
+
+    assert event_loop.run(scenario()) == 0
+
+
 def test_a_cancelled_call_stops_its_thread_before_the_dot():
     async def scenario():
         async with Server("hang-sender") as server, Sender(deadline=60, connect_timeout=1, places=1) as sender:
