@@ -55,7 +55,7 @@ class Command(commands.MercuryCommand):
             "that name, which keeps the key out of the list of processes.",
         )
 
-        remove = commands.subcommand(words, "remove", "Delete an account and its history.", makes_changes=True)
+        remove = commands.subcommand(words, "remove", "Delete an account; its history stays.", makes_changes=True)
         remove.add_argument("name", help="The account, as `list` shows it.")
 
         test = commands.subcommand(words, "test", "Send a test email straight through one account.", makes_changes=True)
@@ -194,10 +194,10 @@ def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     )
     registry.check_removable(account)
     if options["dry_run"]:
-        out.say(f"Would delete {name} with its breaker and history.{comes_back}")
+        out.say(f"Would delete {name} with its breaker.{comes_back}")
         out.document({"account": name})
         return None
-    if not out.ask(f"Delete {name} with its breaker and history? Emails and events keep its name.{comes_back}"):
+    if not out.ask(f"Delete {name} with its breaker? Its history, emails and events keep its name.{comes_back}"):
         return Exit.FAILED
     registry.remove(account)
     out.say(f"{name} is deleted.{comes_back}", tone="ok")
