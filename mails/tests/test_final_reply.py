@@ -36,10 +36,10 @@ def _soon_over(mail):
 def test_a_heartbeat_renews_the_leases_of_what_is_in_hand(olympus):
     mail, lost = a_mail(), a_mail()
     runner = Drain(["text"], places=4)
-    runner._take(4)
+    calls = {call.mail.id: call for call in runner._take(4).calls}
     _soon_over(mail)
     _soon_over(lost)
-    runner._in_hand = {mail.pk}
+    runner._in_hand = {mail.pk: calls[mail.pk]}
 
     runner._beat()
 
