@@ -101,7 +101,7 @@ def _is_known(request: HttpRequest, name: str) -> bool:
     address = request.axes_ip_address  # type: ignore[attr-defined]
     since = request.axes_attempt_time - KNOWN_FOR  # type: ignore[attr-defined]
     logs = AccessLog.objects.filter(username=name, ip_address=address, attempt_time__gte=since)
-    return address != addresses.UNKNOWN and logs.exists()
+    return bool(address != addresses.UNKNOWN and logs.exists())
 
 
 def _mark(user: Any) -> list[Any]:
