@@ -89,7 +89,7 @@ def test_mails_of_a_paused_lane_are_open_for_its_pause(monkeypatch):
 
     assert ran.code == Exit.WAITED_IN_VAIN
     assert "2 mails are still open." in ran.out
-    assert "Lane text is paused since" in ran.out
+    assert "Queue text is paused since" in ran.out
     assert "Lane html" not in ran.out
     assert "worker is running" not in ran.out
 

@@ -17,8 +17,8 @@ def test_a_lane_is_paused_and_resumed(olympus):
     assert (ran.code, drain()) == (Exit.DONE, 0)
     assert "1 mail waits in it, and stays" in ran.out
     assert "Resume it: manage.py lanes resume text" in ran.out
-    assert "The lane is paused since" in run("mail", str(mail.pk)).out
-    assert "Lane text is paused since" in run("mails").out
+    assert "Queue text is paused since" in run("mail", str(mail.pk)).out
+    assert "Queue text is paused since" in run("mails").out
     ran = run("lanes", "resume", "text", "--yes")
 
     assert "by command line. wrong template" in ran.out
