@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
+from django.contrib.admin.options import TO_FIELD_VAR
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from gunicorn.http.errors import ParseException
@@ -93,13 +94,15 @@ def _client_of(said: list[str], proxies: int) -> str:
         return ""
 
 
-def no_nul_in_admin_queries(get_response: GetResponse) -> GetResponse:
-    """Answer 400 where other apps' admin pages would ask PostgreSQL for a NUL character, which it refuses with an error."""
+def readable_admin_queries(get_response: GetResponse) -> GetResponse:
+    """Answer 400 to what Django's own admin pages would meet with an error: a NUL character for PostgreSQL, no field's name."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         query = request.META.get("QUERY_STRING", "")
         if "%00" in query and request.path_info.startswith(("/admin/auth/", "/admin/axes/")):
             raise SuspiciousOperation("The address asks for a NUL character.")
+        if request.path_info.startswith("/admin/") and request.GET.get(TO_FIELD_VAR, "id") == "":
+            raise SuspiciousOperation(f"The address has a blank {TO_FIELD_VAR}.")
         return get_response(request)
 
     return middleware

@@ -97,7 +97,7 @@ MIDDLEWARE = [
     "mercury.middleware.request_id",
     "mercury.middleware.bounded_waits",
     "mercury.middleware.client_address",
-    "mercury.middleware.no_nul_in_admin_queries",
+    "mercury.middleware.readable_admin_queries",
     "mercury.middleware.chunked_body",
     "django.middleware.security.SecurityMiddleware",
     "mercury.middleware.content_security_policy",

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.decorators.http import require_safe
@@ -181,6 +181,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
             detail = f"The request is larger than {settings.MERCURY_MAX_SIZE} bytes, the limit."
             return _page(request, Problem(413, "too_large", detail), template="400.html")
     return _page(request, Problem(400, "bad_request", "The request cannot be understood."))
+
+
+def nowhere(request: HttpRequest, rest: str) -> HttpResponse:
+    """An address of Django's that Mercury does without."""
+    raise Http404
 
 
 @requires_csrf_token
