@@ -48,6 +48,10 @@ class ScriptedServer:
             writer.close()
         self._server.close()
 
+    async def content_arrived(self) -> None:
+        """Wait for the first content. Raises TimeoutError where none comes."""
+        await asyncio.wait_for(self.arrived.wait(), 20)
+
     def verbs(self) -> list[str]:
         """The commands without what they name."""
         return [line.split(":")[0].split(" ")[0].upper() for line in self.said]

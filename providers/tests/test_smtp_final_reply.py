@@ -12,7 +12,7 @@ from providers.smtp_connection import SLOWEST, Call
 from providers.tests import accounts
 from providers.tests.scripted_smtp import ScriptedServer
 
-DEADLINE = 0.3
+DEADLINE = 1.5
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,8 @@ def test_a_server_that_answers_the_dot_late_has_the_email_once():
         async with ScriptedServer() as server, _sender() as sender:
             server.answers_the_dot.clear()
             call = asyncio.create_task(sender.send(accounts.smtp(server.port), accounts.mail()))
-            await server.arrived.wait()
-            early, _ = await asyncio.wait({call}, timeout=2 * DEADLINE)
+            await server.content_arrived()
+            early, _ = await asyncio.wait({call}, timeout=DEADLINE + 1)
             server.answers_the_dot.set()
             return early, await call, server
 
@@ -58,7 +58,7 @@ def test_a_stop_does_not_wait_for_the_reply():
         async with ScriptedServer() as server, _sender() as sender:
             server.answers_the_dot.clear()
             call = asyncio.create_task(sender.send(accounts.smtp(server.port), accounts.mail()))
-            await server.arrived.wait()
+            await server.content_arrived()
             began = time.monotonic()
             sender.end_calls_within(DEADLINE)
             return await call, time.monotonic() - began
@@ -67,7 +67,7 @@ def test_a_stop_does_not_wait_for_the_reply():
 
     assert isinstance(outcome, Unknown)
     assert outcome.reason_code == "stopped"
-    assert seconds < 5
+    assert seconds < 10
 
 
 def test_a_stop_ends_the_calls_of_an_account_whose_options_have_changed_too():
@@ -75,12 +75,12 @@ def test_a_stop_ends_the_calls_of_an_account_whose_options_have_changed_too():
         async with ScriptedServer() as server, _sender() as sender:
             server.answers_the_dot.clear()
             call = asyncio.create_task(sender.send(accounts.smtp(server.port), accounts.mail()))
-            await server.arrived.wait()
+            await server.content_arrived()
             server.answers_the_dot.clear()
             other = accounts.smtp(server.port, username="zeus", password="thunder")
             second = asyncio.create_task(sender.send(other, accounts.mail()))
             sender.end_calls_within(DEADLINE)
-            return await asyncio.wait_for(asyncio.gather(call, second), 5)
+            return await asyncio.wait_for(asyncio.gather(call, second), 20)
 
     first, second = event_loop.run(scenario())
 
@@ -94,9 +94,9 @@ def test_an_account_that_waits_for_replies_keeps_no_other_waiting():
             slow.answers_the_dot.clear()
             hangs = accounts.smtp(slow.port)
             waiting = [asyncio.create_task(sender.send(hangs, accounts.mail())) for _ in range(2 * MAX_THREADS)]
-            await slow.arrived.wait()
+            await slow.content_arrived()
             outcome = await sender.send(accounts.named("olympus", quick.port), accounts.mail())
-            surplus, _ = await asyncio.wait(waiting, timeout=3 * DEADLINE)
+            surplus, _ = await asyncio.wait(waiting, timeout=2 * DEADLINE)
             slow.answers_the_dot.set()
             return outcome, [task.result() for task in surplus], await asyncio.gather(*waiting)
 
