@@ -44,7 +44,9 @@ log = structlog.get_logger(__name__)
 HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to take up what others left
 HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (claim.SILENCE), others take over what this process holds
 POLL = 2.0  # seconds between two looks into the database when nobody wakes the drain
-ALONE = 8  # suspects that came back well, for each that may be in hand: one at first, two after 16, ten after 80
+# Suspects that came back well, for each that may be in hand: one at first, two after 128, ten after 640. What dies in
+# company is held with the culprit, for it may have been sent twice; a worker lost with 256 emails costs half a minute.
+ALONE = 64
 GROUP_WAIT = 0.05  # seconds that the first result of a group waits for others
 GROUP_WANT = 32  # results that are worth a write at once
 GROUP_MOST = 256

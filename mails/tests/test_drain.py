@@ -545,6 +545,7 @@ def test_mails_that_a_worker_died_with_are_handed_over_one_at_a_time(olympus, mo
 
 
 def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olympus, monkeypatch):
+    monkeypatch.setattr("mails.dispatch.drain.ALONE", 8)
     for number in range(40):
         a_mail(subject=f"suspect {number}")
     Mail.objects.update(claims=1)
