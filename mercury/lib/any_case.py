@@ -42,7 +42,7 @@ class ExactInAnyCase(_InAnyCase, IExact):
     """`iexact`."""
 
 
-class AnyCaseLike(_InAnyCase, Lookup):  # type: ignore[type-arg]  # not generic at run time
+class AnyCaseLike(_InAnyCase, Lookup):
     """LIKE with the client's own pattern, in which letters match in either case."""
 
     lookup_name = "any_case_like"
