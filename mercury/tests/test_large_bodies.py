@@ -93,6 +93,7 @@ def test_a_chunked_body_of_a_stranger_is_read_up_to_64_kb(path):
     assert (answer.status_code, stream.tell()) == (413, SMALL + 1)
 
 
+@pytest.mark.django_db
 def test_eight_log_ins_of_ten_megabytes_take_no_memory(rf):
     form = b"username=" + b"%26" * (10 * MEGABYTE // 3)
     streams = [io.BytesIO(form) for _ in range(8)]
