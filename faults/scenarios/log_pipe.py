@@ -18,7 +18,7 @@ FULL = b"x" * 4096
 
 
 def full(run: Run) -> None:
-    """The processes that send write to a pipe that is full from the start, and are told to stop at the end."""
+    """The processes that send write to a pipe that is full, and are told to stop at the end."""
     rig = run.rig
     rig.behave(mix={"503": REFUSED}, delay_ms=50)
     with _full_pipe(run):
@@ -49,21 +49,25 @@ def _full_pipe(run: Run) -> Iterator[None]:
     """Processes that send, with a log that nobody reads; others in their places at the end."""
     rig = run.rig
     reads, writes = os.pipe()
+    try:
+        with _printing_to(rig.house, writes):
+            _replace(run, LOG_LEVEL="INFO")
+        rig.await_drains()
+        _fill(writes)
+        yield
+    finally:
+        os.close(reads)
+        os.close(writes)
+        _replace(run)
+
+
+def _fill(writes: int) -> None:
     os.set_blocking(writes, False)
     try:
         while True:
             os.write(writes, FULL)
     except BlockingIOError:
         os.set_blocking(writes, True)
-    try:
-        with _printing_to(rig.house, writes):
-            _replace(run, LOG_LEVEL="INFO")
-        rig.await_drains()
-        yield
-    finally:
-        os.close(reads)
-        os.close(writes)
-        _replace(run)
 
 
 @contextmanager
