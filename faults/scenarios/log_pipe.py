@@ -11,7 +11,7 @@ from mercury.lib import durations
 from mercury.tests.house import House, kill
 
 RATE = 50.0  # mails a second
-REFUSED = 0.5  # of the calls, each of which is a line of the log
+REFUSED = 0.1  # of the calls, each of which is a line of the log
 GRACE = 5.0  # seconds that a stop may take beyond the deadline of a call
 PATIENCE = 60.0  # seconds
 FULL = b"x" * 4096
