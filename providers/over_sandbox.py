@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 
@@ -61,9 +62,15 @@ class SandboxChannel:
             content = mime.content_of(message)
         except (ValueError, TypeError, LookupError) as error:
             return classify.never_called(Fault.MESSAGE, "unsupported", f"The mail cannot be written: {error}")
+        given_up = threading.Event()
+
+        def keep() -> str:
+            return "" if given_up.is_set() else mailbox.keep(self._name, content)
+
         try:
-            writing = asyncio.get_running_loop().run_in_executor(self._pool, mailbox.keep, self._name, content)
-        except RuntimeError:
+            writing = asyncio.get_running_loop().run_in_executor(self._pool, keep)
+        except RuntimeError:  # the pool keeps the work all the same, for a thread that it has already
+            given_up.set()
             return classify.no_thread()
         try:
             return Accepted(await asyncio.wait_for(writing, self._deadline), 250)

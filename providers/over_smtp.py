@@ -65,7 +65,8 @@ class SmtpChannel:
         self._closed = False
         secrets = [account.options["password"]] if account.options["password"] else []
         self._clean = redaction.cleaner(secrets)
-        self._new = partial(SmtpBackend, account, connect_timeout=connect_timeout, clean=self._clean)
+        context = tls.client_context(account.options.get("ca") or "")
+        self._new = partial(SmtpBackend, account, connect_timeout=connect_timeout, clean=self._clean, context=context)
         self._idle: deque[SmtpBackend] = deque()
         self._backends: set[SmtpBackend] = set()  # those in use and those kept
 
@@ -75,8 +76,9 @@ class SmtpChannel:
         call.end_by(self._latest)
         try:
             thread = asyncio.get_running_loop().run_in_executor(self._pool, self._deliver, message, call)
-        except RuntimeError:
-            return classify.no_thread()
+        except RuntimeError:  # the pool keeps the call all the same, for a thread that it has already
+            call.give_up()
+            return timed_out(call) if call.past_dot else classify.no_thread()
         self._calls.add(call)
         try:
             while not thread.done():
@@ -171,11 +173,18 @@ class SmtpChannel:
 class SmtpBackend:
     """One connection of an account, kept from email to email."""
 
-    def __init__(self, account: AccountConfig, *, connect_timeout: float, clean: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        account: AccountConfig,
+        *,
+        connect_timeout: float,
+        clean: Callable[[str], str],
+        context: ssl.SSLContext,
+    ) -> None:
         self._options = account.options
         self._connect_timeout = connect_timeout
         self._clean = clean
-        self._context = tls.client_context(account.options.get("ca") or "")
+        self._context = context
         self.connection: Connection | None = None
         self.idle_since = 0.0
 

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import resource
+import threading
 from collections.abc import Iterator
+from unittest import mock
 
 
 @contextlib.contextmanager
@@ -17,3 +19,10 @@ def no_descriptor_left() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def no_thread_left() -> Iterator[None]:
+    """Let this process start no thread inside this."""
+    with mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
+        yield

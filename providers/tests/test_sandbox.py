@@ -2,19 +2,21 @@
 
 import datetime as dt
 import mailbox as standard_mailbox
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mercury.lib import event_loop
 from providers.account import AccountConfig
-from providers.outcomes import Accepted, Unknown
+from providers.outcomes import Accepted, Refused, Unknown
 from providers.over_sandbox import SandboxChannel
 from providers.sandbox import faults, mailbox
 from providers.sandbox.faults import FaultKind, FaultSetting
 from providers.sandbox.mailbox import NoSuchMail
 from providers.tests import accounts, tables
 from providers.tests.builders import opened
+from providers.tests.limits_of_this_process import no_thread_left
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(minutes=1)
@@ -241,3 +243,21 @@ def test_a_mailbox_that_cannot_be_written_is_a_refusal(settings, tmp_path):
     settings.MERCURY_DATA = tmp_path / "file"
 
     assert tables.told(_send()) == "Refused local `mailbox-unwritable`"
+
+
+def test_an_email_that_no_thread_could_be_started_for_is_not_kept_by_another_thread_later():
+    async def scenario():
+        busy = threading.Event()
+        with ThreadPoolExecutor(2) as pool:
+            pool.submit(busy.wait, 20)
+            channel = SandboxChannel(AccountConfig("olympus", "sandbox", {}), pool=pool, deadline=20)
+            with no_thread_left():
+                outcome = await channel.send(accounts.mail())
+            busy.set()
+        return outcome
+
+    outcome = event_loop.run(scenario())
+
+    assert isinstance(outcome, Refused)
+    assert outcome.reason_code == "no-threads"
+    assert not _kept()

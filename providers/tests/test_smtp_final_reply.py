@@ -10,6 +10,7 @@ from providers.outcomes import Accepted, Fault, Refused, Unknown
 from providers.sending import MAX_THREADS, Sender
 from providers.smtp_connection import SLOWEST, Call
 from providers.tests import accounts
+from providers.tests.limits_of_this_process import no_thread_left
 from providers.tests.scripted_smtp import ScriptedServer
 
 DEADLINE = 1.5
@@ -127,3 +128,24 @@ def test_the_dot_begins_a_time_of_its_own_that_a_stop_still_ends():
 
     assert after_the_dot == pytest.approx(600, abs=1)
     assert call.seconds_left() == pytest.approx(20, abs=1)
+
+
+def test_a_call_that_no_thread_could_be_started_for_is_not_made_by_another_thread_later():
+    async def scenario():
+        async with ScriptedServer() as server, _sender() as sender:
+            server.answers_the_dot.clear()
+            account = accounts.smtp(server.port)
+            first = asyncio.create_task(sender.send(account, accounts.mail()))
+            await server.content_arrived()
+            with no_thread_left():
+                refused = await sender.send(account, accounts.mail())
+            server.answers_the_dot.set()
+            await first
+            return refused, await sender.send(account, accounts.mail()), server
+
+    refused, last, server = event_loop.run(scenario())
+
+    assert isinstance(refused, Refused)
+    assert (refused.fault, refused.reason_code) == (Fault.LOCAL, "no-threads")
+    assert isinstance(last, Accepted)
+    assert len(server.taken) == 2  # the first and the last
