@@ -326,7 +326,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
 
 
 def record_each(steps: Sequence[Step]) -> set[uuid.UUID]:
-    """Like `record`, but a step that cannot be stored is logged and spoils no other: then each is taken on its own."""
+    """Like `record`, but a step that cannot be stored is logged and spoils no other: then each has a savepoint of its own."""
     try:
         with transaction.atomic():
             return record(steps)
@@ -334,7 +334,8 @@ def record_each(steps: Sequence[Step]) -> set[uuid.UUID]:
         if len(steps) == 1:
             log.exception("step_not_stored", mail=str(steps[0].mail_id), error=type(error).__name__)
             return set()
-        return set().union(*(record_each([step]) for step in steps))
+        with transaction.atomic():  # so that a database that fails later on has stored none of them
+            return set().union(*(record_each([step]) for step in steps))
 
 
 LateResult = tuple[uuid.UUID, AttemptClosed | None, EventDraft]

@@ -78,6 +78,7 @@ class _Turned:
     more: bool = False  # there may be more due mails than were claimed
     suspects: frozenset[uuid.UUID] = frozenset()  # those of the calls' mails that two workers have died with
     look_again: float = POLL  # seconds after which it is worth to look again, if nobody wakes the drain before
+    unwritten: Sequence[Result] = ()  # the database failed before these were written, and after the others were
 
 
 def name_of_this_process() -> str:
@@ -273,8 +274,11 @@ class Drain:
                     await asyncio.sleep(DATABASE_PAUSE)
                 group = rest
                 continue
-            self._finish(group, closed)
-            return
+            unwritten = {one.call.mail.id for one in closed.unwritten}
+            self._finish([one for one in group if one.call.mail.id not in unwritten], closed)
+            group = list(closed.unwritten)
+            if group:
+                await asyncio.sleep(DATABASE_PAUSE)
 
     async def _without_the_locked(self, group: list[Result]) -> list[Result]:
         """Set apart the results whose rows somebody else holds locks of, and return the others."""
@@ -489,22 +493,21 @@ class Drain:
         if room < 1:
             return _Turned([], look_again=self._board.next_chance(now))
         plans: list[Plan] = []
-        with self._until_confirmed(plans, self._unconfirmed_takes):
-            with claim.turn():
-                mails = self._due(room, now)
-                lease = uuid.uuid4()
-                with self._board.turn(now) as turn:
-                    still = self._board.capacity(now)  # the other thread may have used some for mails in hand
-                    mails.sort(key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
-                    turn.probes_for_all = all(mail.is_about_mailbox for mail in mails) and self._board.only_probes(now)
-                    suspects = frozenset(mail.id for mail in mails if mail.is_suspect)
-                    alone = len(suspects) == 1 and not self._suspects
-                    plans += [
-                        self._first(mail, turn, lease, now, now_ns, in_company=mail.is_suspect and not alone)
-                        for mail in mails[:still]
-                    ]
-                    won = self._record(turn, plans, one_by_one=one_by_one)
-            self._hold_what_cannot_be_stored(plans, won, now_ns)
+        with self._until_confirmed(plans, self._unconfirmed_takes), claim.turn():
+            mails = self._due(room, now)
+            lease = uuid.uuid4()
+            with self._board.turn(now) as turn:
+                still = self._board.capacity(now)  # the other thread may have used some for mails in hand
+                mails.sort(key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
+                turn.probes_for_all = all(mail.is_about_mailbox for mail in mails) and self._board.only_probes(now)
+                suspects = frozenset(mail.id for mail in mails if mail.is_suspect)
+                alone = len(suspects) == 1 and not self._suspects
+                plans += [
+                    self._first(mail, turn, lease, now, now_ns, in_company=mail.is_suspect and not alone)
+                    for mail in mails[:still]
+                ]
+                won = self._record(turn, plans, one_by_one=one_by_one)
+        self._hold_what_cannot_be_stored(plans, won, now_ns)
         turned = self._turned(plans, won)
         called = suspects & {call.mail.id for call in turned.calls}
         # A suspect that is not called, since no account is left for it, stands in nobody's way.
@@ -545,13 +548,14 @@ class Drain:
             except Outrun:
                 continue
         turned = self._turned(plans, won)
-        again = self._reconsider([result for result in judged if result.call.mail.id not in won], now_ns)
+        again, failed = self._reconsider([result for result in judged if result.call.mail.id not in won], now_ns)
         won |= {plan.step.mail_id for plan in again}
-        late = [result for result in judged if result.call.mail.id not in won]
+        unwritten = [result for result in results if result.call.mail.id in failed]
+        late = [result for result in judged if result.call.mail.id not in won | failed]
         self._late += [steps.late(result, now_ns=now_ns) for result in late]
         self._evidence += filter(None, map(steps.evidence, late))
-        self._tell_others(results, now)
-        return replace(turned, done=turned.done + _done(again))
+        self._tell_others([result for result in results if result.call.mail.id not in failed], now)
+        return replace(turned, done=turned.done + _done(again), unwritten=unwritten)
 
     def _first(
         self,
@@ -577,22 +581,28 @@ class Drain:
         answer = steps.answered(result, now_ns=now_ns)
         return self._onward(answer, turn, now, now_ns, first=False) if isinstance(answer, Draft) else answer
 
-    def _reconsider(self, lost: Sequence[Result], now_ns: int) -> list[Plan]:
-        """Take up what somebody asked for during a call, or a hold of the house, or a pause of the lane. Returns the plans that were carried out.
+    def _reconsider(self, lost: Sequence[Result], now_ns: int) -> tuple[list[Plan], set[uuid.UUID]]:
+        """Take up what somebody asked for during a call, or a hold of the house, or a pause of the lane.
 
-        A query only where a step was lost; a wish that changes meanwhile is looked at again.
+        Returns the plans that were carried out, and the emails left where the database failed: the group's other steps
+        are committed by then, so their calls must be made. A query only where a step was lost; a wish that changes
+        meanwhile is looked at again.
         """
         carried_out: list[Plan] = []
         left = {result.call.mail.id: result for result in lost}
         for _ in range(RECONSIDERED):
-            wishes = claim.wishes({mail_id: one.call.attempt for mail_id, one in left.items()}) if left else {}
+            try:
+                wishes = claim.wishes({mail_id: one.call.attempt for mail_id, one in left.items()}) if left else {}
+                plans = [steps.reconsidered(left[mail_id], wish, now_ns=now_ns) for mail_id, wish in wishes.items()]
+                won = lifecycle.record_each([plan.step for plan in plans]) if plans else set()
+            except Error as error:
+                log.warning("close_failed", error=kind(error), results=len(left))
+                return carried_out, set(left)
             if not wishes:
                 break
-            plans = [steps.reconsidered(left[mail_id], wish, now_ns=now_ns) for mail_id, wish in wishes.items()]
-            won = lifecycle.record_each([plan.step for plan in plans])
             carried_out += [plan for plan in plans if plan.step.mail_id in won]
             left = {mail_id: one for mail_id, one in left.items() if mail_id not in won}
-        return carried_out
+        return carried_out, set()
 
     def _onward(self, draft: Draft, turn: Turn, now: dt.datetime, now_ns: int, *, first: bool) -> Plan:
         """Where a mail that is not settled goes: to an account, to wait, or to an end."""
@@ -638,10 +648,18 @@ class Drain:
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
         """Hold due mails whose step was not taken twice in a row, for no reason that was found.
 
-        The house may have been held, their lane paused, or their account changed since it was asked for them.
+        The claim is committed by now, so a failure here must not keep its calls from being made.
         """
+        try:
+            self._hold_those_without_a_reason([plan for plan in plans if plan.step.mail_id not in won], now_ns)
+        except Error as error:
+            log.warning("unstorable_not_held", error=kind(error))
+
+    def _hold_those_without_a_reason(self, lost: Sequence[Plan], now_ns: int) -> None:
+        """The house may have been held, their lane paused, or their account changed since it was asked for them."""
         reason = "Mercury could not store what was about to happen to it."
-        lost = [plan for plan in plans if plan.step.mail_id not in won and not _account_changed(plan)]
+        changed = _changed_accounts(lost)
+        lost = [plan for plan in lost if plan.call is None or _choice_of(plan.call) not in changed]
         since = database_clock.from_ns(now_ns)
         if not lost or house.stood(since=since):
             self._lost.clear()
@@ -735,10 +753,14 @@ def _choose(draft: Draft, turn: Turn, *, first: bool) -> Choice:
     return turn.choose(tried, first=first, bounds=mail.bounds, probes=probes)
 
 
-def _account_changed(plan: Plan) -> bool:
-    """Return True if the account that was chosen does not serve, or was changed since. A query, only where a step was lost."""
-    call = plan.call
-    return call is not None and not lifecycle.serving(call.account.name, call.attempt.account_version)
+def _changed_accounts(lost: Sequence[Plan]) -> set[tuple[str, dt.datetime | None]]:
+    """Return the accounts, as they were chosen, that do not serve or were changed since. A query for each of them."""
+    chosen = {_choice_of(plan.call) for plan in lost if plan.call}
+    return {(name, version) for name, version in chosen if not lifecycle.serving(name, version)}
+
+
+def _choice_of(call: Call) -> tuple[str, dt.datetime | None]:
+    return call.account.name, call.attempt.account_version
 
 
 def _done(plans: Sequence[Plan]) -> int:
