@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from mails import states
 from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
-from mails.states import LAST_CHANCE, LEASED, AttemptState, Policy, RecipientState, Status
+from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
 from mercury.lib import recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
 from providers.outcomes import Fault
@@ -158,20 +158,6 @@ def unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
 def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
     """Whether the mail is held under this lease, and will be until then."""
     return Mail.objects.filter(id=mail_id, lease=token, lease_expires_at__gte=until).exists()
-
-
-def renew_leases(mail_ids: Sequence[uuid.UUID], *, worker: str, now: dt.datetime, lease: dt.timedelta) -> int:
-    """Extend the leases of these emails that this worker holds, once half of their time is over. Return how many.
-
-    A call may last longer than a lease: an SMTP server has minutes to answer the end of an email. A row that somebody has
-    locked keeps its lease until the next heartbeat.
-    """
-    if not mail_ids:
-        return 0
-    held = Mail.objects.filter(id__in=mail_ids, worker=worker, status__in=LEASED, lease_expires_at__lt=now + lease / 2)
-    with transaction.atomic():
-        ids = list(held.select_for_update(skip_locked=True).values_list("id", flat=True))
-        return Mail.objects.filter(id__in=ids).update(lease_expires_at=now + lease) if ids else 0
 
 
 def wishes(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:

@@ -714,11 +714,14 @@ class Drain:
             defaults={"seen_at": now} | self._doings(now),
             create_defaults={"seen_at": now, "started_at": now} | self._doings(now),
         )
-        claim.renew_leases(list(self._in_hand), worker=self.worker, now=now, lease=self._terms.lease)
         self._trusted_until = asked + HEARTBEAT_TRUST
 
     def _doings(self, now: dt.datetime) -> dict[str, object]:
-        """What this drain does, for its row. Leases that end soon are kept there: a row of a mail may be locked."""
+        """What this drain does, for its row.
+
+        Leases that end soon are kept there: an SMTP server has minutes to answer the final dot, a result may wait for a
+        lock. The email's own row is not written for that: it may be locked, and the heartbeat must not wait for it.
+        """
         soon = now + KEPT_AHEAD
         ends = {mail_id: call.mail.state.lease_expires_at for mail_id, call in self._in_hand.copy().items()}
         return {

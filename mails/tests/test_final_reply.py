@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from mails.dispatch import claim
+from mails.dispatch import sweep
 from mails.dispatch.drain import Drain
 from mails.models import Mail
 from mails.states import Status
@@ -28,47 +28,19 @@ def server(settings):
     return server
 
 
-def _soon_over(mail):
-    """Let the mail's lease end soon."""
-    Mail.objects.filter(pk=mail.pk).update(lease_expires_at=database_clock.now() + dt.timedelta(seconds=1))
-
-
-def test_a_heartbeat_renews_the_leases_of_what_is_in_hand(olympus):
+def test_a_call_that_outlasts_its_lease_stays_with_its_worker(olympus, settings):
+    settings.MERCURY_LEASE = dt.timedelta(seconds=10)
     mail, lost = a_mail(), a_mail()
     runner = Drain(["text"], places=4)
     calls = {call.mail.id: call for call in runner._take(4).calls}
-    _soon_over(mail)
-    _soon_over(lost)
     runner._in_hand = {mail.pk: calls[mail.pk]}
-
     runner._beat()
 
-    in_a_while = database_clock.now() + dt.timedelta(seconds=30)
-    assert reloaded(mail).lease_expires_at > in_a_while
-    assert reloaded(lost).lease_expires_at < in_a_while  # this process does not know of it any more
+    Mail.objects.update(lease_expires_at=database_clock.now() - dt.timedelta(minutes=9))
+    sweep.sweep()
 
-
-def test_a_lease_is_renewed_by_who_holds_it_only(olympus):
-    mail = a_mail()
-    runner = Drain(["text"], places=4)
-    runner._take(4)
-    _soon_over(mail)
-    now = database_clock.now()
-
-    renewed = claim.renew_leases([mail.pk], worker="somebody-else", now=now, lease=dt.timedelta(seconds=50))
-
-    assert renewed == 0
-
-
-def test_a_fresh_lease_is_not_written_again(olympus):
-    mail = a_mail()
-    runner = Drain(["text"], places=4)
-    runner._take(4)
-    now = database_clock.now()
-
-    renewed = claim.renew_leases([mail.pk], worker=runner.worker, now=now, lease=dt.timedelta(seconds=50))
-
-    assert renewed == 0
+    assert reloaded(mail).status == Status.SENDING
+    assert reloaded(lost).status == Status.QUEUED  # this process does not know of it any more
 
 
 def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, settings):
