@@ -14,15 +14,20 @@ import aiohttp
 
 from providers.destinations import DestinationRefused
 from providers.outcomes import Fault, Refused, Unknown
-from providers.reply_words import DEFAULT_WAIT, HOURLY_WAIT, MAX_WAIT, Topic, stated_wait, topic
+from providers.reply_words import (
+    ACCOUNT_TOPICS,
+    DEFAULT_WAIT,
+    HOURLY_WAIT,
+    MAX_WAIT,
+    Topic,
+    stated_wait,
+    topic,
+)
 
 # Not the email but the account is at fault: key, payment, permission, address of the API. So are those that find fault
 # with our way of asking: no other message would fare better, and an operator has to look.
 _ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451})
 _PASSING_STATUSES = frozenset({409, 421, 423, 425})  # 4xx that say "not now"
-_ACCOUNT_TOPICS = frozenset(
-    {Topic.QUOTA, Topic.SUSPENDED, Topic.AUTHENTICATION, Topic.RELAY, Topic.IDENTITY, Topic.REPUTATION}
-)
 _RATE_TOPICS = frozenset({Topic.RATE, Topic.HOURLY, Topic.CONNECTIONS})
 _EPOCH = 1e9  # more seconds than this are a moment since 1970, as some providers write it
 
@@ -83,9 +88,9 @@ def _fault(status: int, reason: str, *, trust_500: bool, is_documented: bool) ->
     about = topic(reason)
     if about in _RATE_TOPICS:
         return Fault.RATE
-    if about in _ACCOUNT_TOPICS or status in _ACCOUNT_STATUSES or not is_documented:
+    if about in ACCOUNT_TOPICS or status in _ACCOUNT_STATUSES or not is_documented:
         return Fault.ACCOUNT
-    return Fault.MESSAGE
+    return Fault.PROVIDER if about is Topic.SYSTEM else Fault.MESSAGE
 
 
 def wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> float | None:

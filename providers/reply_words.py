@@ -38,6 +38,23 @@ class Topic(Enum):
     SENDER = "the sender's address"
     SYSTEM = "the server's own trouble"
     POLICY = "a rule that is not named"
+    LATER = "that it may go better later"
+
+
+# What an operator sees to: no other message would fare better with this account.
+ACCOUNT_TOPICS = frozenset(
+    {
+        Topic.SENDER_REJECTED,
+        Topic.QUOTA,
+        Topic.HELO,
+        Topic.SUSPENDED,
+        Topic.AUTHENTICATION,
+        Topic.RELAY,
+        Topic.IDENTITY,
+        Topic.REPUTATION,
+        Topic.SENDER,
+    }
+)
 
 
 def _pattern(*alternatives: str) -> re.Pattern[str]:
@@ -61,6 +78,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
         Topic.MAILBOX_FULL,
         _pattern(
             r"\bover ?quota\b",
+            r"\b(?:mailbox|inbox|storage) (?:size|limit|exceeds|has exceeded)\b",
             rf"{_BOX}[^.]{{0,40}}\b(?:full|quota|exceeded storage)",
             rf"(?:quota|storage)[^.]{{0,40}}{_BOX}",
             r"exceeded storage allocation",
@@ -239,6 +257,12 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
         Topic.POLICY,
         _pattern(
             r"polic(?:y|ies)|prohibit|denied|not (?:allowed|permitted|authori[sz]ed|accepted)|unauthori[sz]ed|permission|blocked|banned|whitelist"
+        ),
+    ),
+    (
+        Topic.LATER,
+        _pattern(
+            r"\btemporar(?:ily|y (?:fail|error|problem|issue))", r"\b(?:try|retry|come back)\b[^.]{0,20}\blater\b"
         ),
     ),
 )

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
-from providers.reply_words import DEFAULT_WAIT, HOURLY_WAIT, MAX_WAIT, Topic, stated_wait, topic
+from providers.reply_words import (
+    ACCOUNT_TOPICS,
+    DEFAULT_WAIT,
+    HOURLY_WAIT,
+    MAX_WAIT,
+    Topic,
+    stated_wait,
+    topic,
+)
 
 
 class Phase(Enum):
@@ -57,22 +65,12 @@ class _Reply:
 
 
 _ENHANCED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
-_ACCOUNT_TOPICS = frozenset(
-    {
-        Topic.SENDER_REJECTED,
-        Topic.QUOTA,
-        Topic.HELO,
-        Topic.SUSPENDED,
-        Topic.AUTHENTICATION,
-        Topic.RELAY,
-        Topic.IDENTITY,
-        Topic.REPUTATION,
-        Topic.SENDER,
-    }
-)
 _LOG_IN_CODES = frozenset({525, 530, 534, 535, 538})
 _MAILBOX_CODES = frozenset({550, 551, 553, 556})  # "no such mailbox", "not here", "no such name", "takes no email"
 _MAILBOX_TOPICS = frozenset({Topic.MAILBOX_BUSY, Topic.GREYLISTED, Topic.MAILBOX_FULL})
+_FULL = (2, 2)  # 5.2.2: the mailbox, whose "size limit" is not the message's
+_FLOOD = (7, 28, 500)  # X.7.28: too much email; Exchange's X.7.500: "server busy" for one sender
+_PASSING_TOPICS = frozenset({Topic.SYSTEM, Topic.LATER})  # over soon, whatever the code says
 _LOOP = (4, 6)  # 5.4.6: the message goes round in a circle
 
 
@@ -112,9 +110,7 @@ def _limit(reply: _Reply, wait: float | None) -> Judgement | None:
             return Judgement(fault=Fault.RATE, retry_after=wait or HOURLY_WAIT)
         case Topic.MANY_RECIPIENTS if reply.phase is not Phase.RCPT and not reply.permanent:
             return Judgement(fault=Fault.RATE, retry_after=wait or DEFAULT_WAIT)
-        case None if not reply.permanent and reply.is_about(
-            7, 28, 500
-        ):  # a flood; Exchange: "server busy" for one sender
+        case None | Topic.LATER if not reply.permanent and reply.is_about(*_FLOOD):
             return Judgement(fault=Fault.RATE, retry_after=wait or DEFAULT_WAIT)
     return None
 
@@ -131,16 +127,16 @@ def _fault_before_mail(reply: _Reply) -> Fault:
     """Return whose fault it is that the server did not let us begin. Never the message's: nobody has seen it."""
     if not reply.permanent:
         temporary = reply.phase is Phase.AUTH and reply.topic is Topic.AUTHENTICATION and not reply.is_about(7, 12)
-        return Fault.ACCOUNT if reply.topic in _ACCOUNT_TOPICS and not temporary else Fault.PROVIDER
+        return Fault.ACCOUNT if reply.topic in ACCOUNT_TOPICS and not temporary else Fault.PROVIDER
     if reply.phase is not Phase.GREETING:
         return Fault.ACCOUNT
-    ours = reply.topic in _ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7) or reply.code == 521
+    ours = reply.topic in ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7) or reply.code == 521
     return Fault.ACCOUNT if ours else Fault.PROVIDER
 
 
 def _fault_for_now(reply: _Reply) -> Fault:
     """Return whose fault a 4xx is, from MAIL on."""
-    if reply.topic in _ACCOUNT_TOPICS or reply.is_about(1, 7, 8):
+    if reply.topic in ACCOUNT_TOPICS or reply.is_about(1, 7, 8):
         return Fault.ACCOUNT
     if reply.topic is Topic.GREYLISTED:
         return Fault.RECIPIENT
@@ -168,6 +164,8 @@ def _fault_for_good(reply: _Reply, recipients: int) -> Fault:
         return Fault.ACCOUNT if reply.code == 554 else Fault.RECIPIENT
     if reply.topic in _MAILBOX_TOPICS:
         return Fault.RECIPIENT
+    if reply.topic in ACCOUNT_TOPICS or reply.topic in _PASSING_TOPICS:
+        return Fault.ACCOUNT
     if reply.topic in (Topic.NO_MAILBOX, Topic.MAILBOX_CLOSED, Topic.BAD_ADDRESS) or reply.is_about(1):
         return Fault.MESSAGE if recipients == 1 else Fault.RECIPIENT  # of several it may mean any one
     return Fault.ACCOUNT
@@ -175,9 +173,11 @@ def _fault_for_good(reply: _Reply, recipients: int) -> Fault:
 
 def _is_about_the_message(reply: _Reply) -> bool:
     """Return True if a 5xx clearly speaks of this message: its size, its form or what it holds."""
+    if reply.is_about(*_FULL):
+        return False
     if reply.topic is Topic.SIZE or reply.is_about(2, 3) or reply.is_about(3, 4):
         return True
-    if reply.topic in _ACCOUNT_TOPICS or reply.topic in _MAILBOX_TOPICS:
+    if reply.topic in ACCOUNT_TOPICS or reply.topic in _MAILBOX_TOPICS:
         return False
     if reply.is_about(6) or reply.is_about(*_LOOP):
         return True
@@ -188,12 +188,14 @@ def _fault_of_mailbox(reply: _Reply) -> Fault:
     """Return whose fault a 5xx at RCPT is; MESSAGE: that mailbox, for good."""
     if reply.code in _MAILBOX_CODES and reply.is_about(1, 1, 2, 3, 4, 5, 6, 9, 10):
         return Fault.MESSAGE
-    if reply.topic in _ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7):
+    if reply.topic in ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7):
         return Fault.ACCOUNT
     if reply.topic in _MAILBOX_TOPICS:
         return Fault.RECIPIENT
     if reply.topic in (Topic.NO_MAILBOX, Topic.MAILBOX_CLOSED, Topic.BAD_ADDRESS) or _is_about_the_message(reply):
         return Fault.MESSAGE
+    if reply.code in _MAILBOX_CODES and reply.topic in _PASSING_TOPICS:
+        return Fault.RECIPIENT
     if reply.code in _MAILBOX_CODES and (reply.subject is None or reply.is_about(1, 0)):
         return Fault.MESSAGE
     if reply.is_about(1, 3):

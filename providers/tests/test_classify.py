@@ -41,6 +41,22 @@ def test_whose_fault_it_is(fault, statuses):
         assert outcome.fault is fault
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("Sender address rejected", Fault.ACCOUNT),
+        ("The sender is not known here", Fault.ACCOUNT),
+        ("Internal error", Fault.PROVIDER),
+        ("Please correct the address and try again", Fault.MESSAGE),
+    ],
+)
+def test_a_400_ends_an_email_only_where_its_words_are_about_nothing_else(words, fault):
+    outcome = classify.http_status(400, words, now=NOW)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.fault is fault
+
+
 def test_only_the_500_can_be_trusted():
     assert isinstance(classify.http_status(500, "", trust_500=True, now=NOW), Refused)
     assert isinstance(classify.http_status(502, "", trust_500=True, now=NOW), Unknown)
