@@ -136,6 +136,13 @@ def when_no_account_is_left(
     return Wait(wait, new_round=not postponed, afresh=True)
 
 
+def space_out(wait: float, *, attempts: int, time_left: float) -> float:
+    """Return the seconds before the next call of an email that was called so often: longer ones after many calls."""
+    if attempts < MANY_ATTEMPTS:
+        return wait
+    return max(0.0, _before_the_end(max(wait, RARELY), time_left))
+
+
 def _before_the_end(wait: float, time_left: float) -> float:
     """Return the wait, cut so that the last try comes just before the email expires instead of never."""
     last = time_left - LAST_TRY

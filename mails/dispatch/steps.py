@@ -138,7 +138,7 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
         return put_off(replace(draft, exception=result.outcome.reason), result.put_off, now_ns=now_ns)
     if isinstance(result.outcome, Refused) and result.outcome.at_capacity:
         # The account was not asked about this email. It goes to any account as soon as one has room.
-        return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
+        return put_off(replace(draft, exception=result.outcome.reason), 0.0, now_ns=now_ns)
     before = result.call.mail.state
     match policy.next_step(result.outcome, draft.mail.policy, doubtful=before.doubtful):
         case policy.Done():
@@ -179,8 +179,16 @@ def _was_kept_from(outcome: Outcome) -> TypeGuard[Refused]:
 
 
 def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
-    """This machine is in trouble: the email is due again soon, for a healthy worker, with every account still to be asked."""
-    due = database_clock.from_ns(now_ns) + dt.timedelta(seconds=seconds)
+    """The email is due again soon, or rarely after many calls, with every account still to be asked.
+
+    This machine was in trouble, so that a healthy worker may do better; or the account took no more calls at once.
+    """
+    now = database_clock.from_ns(now_ns)
+    time_left = (draft.mail.expires_at - now).total_seconds()
+    seconds = policy.space_out(seconds, attempts=draft.state.attempt_count, time_left=time_left)
+    if not seconds:
+        return handed_back(draft, now_ns=now_ns)
+    due = now + dt.timedelta(seconds=seconds)
     after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
     blob = {"when": "later", "next_attempt_at": _iso(due), "round": after.round, "wait_s": round(seconds, 1)}
     return Plan(draft.finish(after, _retry(draft, now_ns, blob)), draft)

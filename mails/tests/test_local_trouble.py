@@ -14,10 +14,11 @@ from mails.states import AttemptState, Counted, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
 from mercury.lib import database_clock
 from providers.models import BreakerState
-from providers.outcomes import Accepted
+from providers.outcomes import Accepted, Fault, Refused
 from providers.sending import Sender
 
 NO_DESCRIPTORS = outcome_of(OSError(errno.EMFILE, "Too many open files"))
+FULL = Refused(Fault.RATE, "smtp-421", "Too many connections.", 421, at_capacity=True)
 
 
 def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
@@ -108,6 +109,22 @@ def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
     assert runner._close([Result(calls[0], NO_DESCRIPTORS, 0.1, put_off=4.0)]).calls == []
     [put_off] = Mail.objects.filter(status=Status.WAITING)
     assert put_off.next_attempt_at > database_clock.now() + dt.timedelta(seconds=3)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("outcome", [NO_DESCRIPTORS, FULL], ids=["no descriptors", "no connection"])
+@pytest.mark.parametrize(("attempts", "rarely"), [(3, False), (999, True)])
+def test_an_email_that_no_call_is_made_of_for_long_is_tried_rarely(olympus, outcome, attempts, rarely):
+    mail = a_mail()
+    Mail.objects.update(attempt_count=attempts)
+    runner = Drain(["text"], places=8)
+    [call] = runner._take(8).calls
+
+    assert runner._close([Result(call, outcome, 0.1)]).calls == []
+
+    after = reloaded(mail)
+    assert (after.tried, after.faults, after.attempt_count) == ([], [], attempts + 1)
+    assert (after.next_attempt_at - database_clock.now() > dt.timedelta(minutes=59)) == rarely
 
 
 def test_what_is_left_under_way_after_a_burst_is_what_this_machine_can_do():
