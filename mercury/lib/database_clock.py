@@ -27,7 +27,7 @@ class _Reading:
 _last: _Reading | None = None
 _jump: _Reading | None = None  # the first reading after the last jump
 _went_back = False  # whether that jump was one into the past
-_lock = threading.Lock()
+_one_reads = threading.Lock()  # the others go on with what was read before: nobody waits for another's query
 
 
 def now_ns() -> int:
@@ -40,11 +40,13 @@ def now_ns() -> int:
     if connection.vendor == "sqlite":
         return time.time_ns()
     reading = _last
-    if reading is None or time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9:
-        with _lock:
-            reading = _last
-            if reading is None or time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9:
-                reading = _read()
+    if reading is None:
+        reading = _read()
+    elif time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9 and _one_reads.acquire(blocking=False):
+        try:
+            reading = _read()
+        finally:
+            _one_reads.release()
     return reading.epoch_ns + time.monotonic_ns() - reading.monotonic_ns
 
 
@@ -62,8 +64,7 @@ def from_ns(nanoseconds: int) -> dt.datetime:
 
 def look() -> None:
     """Read the clock now, so that nothing is judged by one that has jumped since. Workers do so at each heartbeat."""
-    with _lock:
-        _read()
+    _read()
 
 
 def jumped_within(seconds: float) -> bool:
@@ -85,7 +86,11 @@ def forget() -> None:
 def _read() -> _Reading:
     """Read the clock, and notice if it is not where the reading before says that it must be."""
     global _last, _jump, _went_back
-    before, _last = _last, _look()
+    reading = _look()
+    before = _last
+    if before is not None and before.monotonic_ns > reading.monotonic_ns:  # another thread has a newer one
+        return before
+    _last = reading
     if before is not None:
         expected = before.epoch_ns + _last.monotonic_ns - before.monotonic_ns
         ahead = _last.epoch_ns - expected

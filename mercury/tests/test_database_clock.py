@@ -81,6 +81,23 @@ def test_the_clock_is_asked_again_after_five_seconds(database):
     assert not database_clock.jumped_within(60)
 
 
+def test_nobody_waits_for_a_reading_that_another_thread_makes(database):
+    clock = database((0.5, 0))
+    database_clock.now_ns()
+    clock.here += 6 * 10**9
+    others = []
+
+    def execute(sql):  # as long as this query lasts, others go on with what was read before
+        others.append(off_by(clock))
+        clock.answers.append((0.5, 0.2))
+        Database.execute(clock, sql)
+
+    clock.execute = execute
+
+    assert off_by(clock) == pytest.approx(0.2)
+    assert others == [pytest.approx(0)]
+
+
 @pytest.mark.parametrize(("jump", "back"), [(3_600_000, False), (-3_600_000, True), (1_200, False)])
 def test_a_jump_is_noticed_at_the_next_look_and_forgotten_in_time(database, jump, back):
     clock = database((0.5, 0), (0.5, jump), (0.5, jump))
