@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
 from django.db import OperationalError
+
+log = structlog.get_logger(__name__)
 
 TICK = 0.1  # seconds between two looks at who waits
 CROWDED_AFTER = 1.0  # seconds; who waits longer counts for the bound of `Waits.most`
@@ -67,10 +70,15 @@ class Wait:
         self._end = end
 
     def give_up(self, why: str) -> None:
-        """End it, if it can be ended from outside."""
-        if not self.ended and self._end is not None:
-            self.ended = why
+        """End it, if it can be ended from outside. If that fails, the next look tries again: others wait, too."""
+        if self.ended or self._end is None:
+            return
+        self.ended = why
+        try:
             self._end()
+        except Exception as error:  # noqa: BLE001 (the one thread that looks must not end)
+            self.ended = ""
+            log.warning("wait_not_ended", error=type(error).__name__)
 
 
 class Waits:

@@ -9,7 +9,9 @@ from django.db import Error, OperationalError, connection, transaction
 
 from mails.models import Duty
 from mercury.lib import database_bounds, database_errors
+from mercury.lib.bounded_postgresql import base as bounded_postgresql
 from mercury.lib.database_bounds import COMMAND, DISPATCH, Bounds, Waits
+from providers.tests.limits_of_this_process import no_descriptor_left
 
 full = pytest.mark.skipif(not settings.REDIS_URL, reason="PostgreSQL's")
 SOON = Bounds(lock=0.1, statement=0.2, silence=0.4)
@@ -179,3 +181,33 @@ def test_a_last_word_is_never_refused():
     waits = Waits()
     with waits.work(request(altogether=0.0)):
         waits.finish(waits.begin(least=0.5))
+
+
+def test_a_wait_that_cannot_be_ended_is_tried_again_and_keeps_no_other_waiting():
+    waits, ended, failures = Waits(), [], iter([OSError("not connected")])
+
+    def end():
+        for failure in failures:
+            raise failure
+        ended.append("first")
+
+    with waits.work(request(silence=0.1)):
+        first, _ = waits.begin(end), waits.begin(lambda: ended.append("second"))
+        waits.look(first.began + 1)
+        assert (ended, first.ended) == (["second"], "")
+        waits.look(first.began + 2)
+
+    assert ended == ["second", "first"]
+    assert "did not answer" in first.ended
+
+
+@full
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_server_is_given_up_by_a_process_without_a_descriptor():
+    ask("SELECT 1")
+    with no_descriptor_left():
+        bounded_postgresql._closing(connection.connection)()
+
+    with pytest.raises(Error):
+        ask("SELECT 1")
+    connection.close()

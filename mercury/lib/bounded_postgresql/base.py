@@ -6,7 +6,6 @@ others. Options at the start of a session, which pgbouncer refuses, would do nei
 """
 
 import math
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -107,7 +106,12 @@ def _closing(connection: Any) -> Callable[[], None]:
     def close() -> None:
         if connection.closed:
             return
-        with socket.socket(fileno=os.dup(connection.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
+        stream = socket.socket(
+            fileno=connection.fileno()
+        )  # no copy, which a process without descriptors could not have
+        try:
+            stream.shutdown(socket.SHUT_RDWR)
+        finally:
+            stream.detach()
 
     return close
