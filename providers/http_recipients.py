@@ -16,7 +16,7 @@ NEXT_CALL = "This call was made without it."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blame:
-    """Whom an answer finds fault with. Empty words for everybody it does not name; none at all where it is about more."""
+    """The recipients that a refusal is about: those it names, or some that it does not name. Neither: it is about more."""
 
     words: Mapping[str, str]  # address -> why, those named
     some: bool = False  # one or more of the recipients, and it does not say which

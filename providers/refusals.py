@@ -103,11 +103,12 @@ def change(account_id: int, decide: Callable[[Run], Run], *, by: str) -> Run:
             if rows.update(**changed, version=F("version") + 1) != 1:
                 continue
             if after.is_systemic != before.is_systemic:
-                history.record(account, by=by, what=_told(after))
+                history.record(account, by=by, what=_describe(after))
         return dataclasses.replace(after, version=before.version + 1)
 
 
-def _told(run: Run) -> str:
+def _describe(run: Run) -> str:
+    """Return the line of history for the beginning or the end of a spell."""
     if not run.is_systemic:
         return "accepts email again"
     return f"refuses every email, so its refusals count as its own: {run.reason}"[:200]

@@ -90,9 +90,11 @@ def due(
 
     None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not
     waited for. Those that workers died with so often that they are handed over apart come first, at most so many
-    `suspects`. Each lane is read in the order of its index: one condition over all of them would sort whatever waits, at
-    each look. `fit_for_probe`: only those whose last failure was not one mailbox's. One statement for everything: a busy process gets the processor back milliseconds after an answer is
-    there, whatever was asked.
+    `suspects`. `fit_for_probe`: only those whose last failure was not one mailbox's.
+
+    Each lane is read in the order of its index: one condition over all of them would sort whatever waits, at each look.
+    One statement for everything: a busy process gets the processor back milliseconds after an answer is there, whatever
+    was asked.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     fit = f"AND fault <> '{Fault.RECIPIENT}'" if fit_for_probe else ""

@@ -30,10 +30,10 @@ _ALONE = re.compile(
 
 @lru_cache(maxsize=64)
 def _prefix(bounds: Bounds) -> str:
-    """Return the statements that tell PostgreSQL the bounds; always the same text for the same kind of work."""
-    told = {"lock_timeout": bounds.lock, "statement_timeout": bounds.statement}
+    """Return the statements that set the bounds in PostgreSQL; always the same text for the same kind of work."""
+    limits = {"lock_timeout": bounds.lock, "statement_timeout": bounds.statement}
     return "".join(
-        f"SET LOCAL {name} = {round(seconds * 1000)}; " for name, seconds in told.items() if seconds < math.inf
+        f"SET LOCAL {name} = {round(seconds * 1000)}; " for name, seconds in limits.items() if seconds < math.inf
     )
 
 
