@@ -45,6 +45,8 @@ LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
     errno.EPERM: ("not-permitted", "This machine does not permit the connection."),
     errno.EACCES: ("not-permitted", "This machine does not permit the connection."),
 }
+# Reason codes of trouble that may also be one host's: its zone, the way to its network, a rule of our firewall for it.
+MAY_BE_ONE_HOST = frozenset({"resolver", "no-network", "not-permitted"})
 # The resolver could not answer. That a name does not exist is an answer.
 _RESOLVER_ERRORS = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM})
 NO_RESOLVER = socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.")

@@ -35,6 +35,7 @@ from mails.orders import Evidence
 from mails.states import Status
 from mercury.lib import database_bounds, database_clock
 from mercury.lib.database_errors import is_locked, is_not_now, is_rolled_back, kind
+from providers.classify import MAY_BE_ONE_HOST
 from providers.outcomes import Fault, Outcome, Refused, Unknown
 from providers.routing import Choice
 from providers.sending import Sender
@@ -411,7 +412,10 @@ class Drain:
         if not isinstance(outcome, Refused) or outcome.fault not in (Fault.LOCAL, Fault.RATE):
             self._trouble.pass_by()
         elif outcome.fault == Fault.LOCAL and self._trouble.meet(
-            outcome.reason, under_way=self._in_flight, now=time.monotonic()
+            outcome.reason,
+            under_way=self._in_flight,
+            now=time.monotonic(),
+            may_be_one_host=outcome.reason_code in MAY_BE_ONE_HOST,
         ):
             log.warning("local_trouble_met", reason=outcome.reason, calls_at_once=self._trouble.calls_at_once())
 

@@ -31,10 +31,19 @@ class LocalTrouble:
     _seen_at: float = float("-inf")
     _threshold: int = 1  # below it a good call adds one place; above it a whole row of them does
     _good: int = 0
+    _went_out: bool = False  # a call, since the last second began in which a host could not be reached from here
+    _second_ends: float = float("-inf")
 
-    def meet(self, reason: str, *, under_way: int, now: float) -> bool:
-        """Note a call that ended so; return True where that is news. What ends together is one burst."""
+    def meet(self, reason: str, *, under_way: int, now: float, may_be_one_host: bool = False) -> bool:
+        """Note a call that ended so; return True where that is news. What ends together is one burst.
+
+        `may_be_one_host`: a resolver that does not answer for one name, or no route to one network, is no reason to
+        slow the calls of other accounts while these go out.
+        """
+        is_new = not self.shown(now)
         self.reason, self._seen_at = reason, now
+        if may_be_one_host and self._others_go_out(now):
+            return is_new
         if now < self._claims_from and self.limit is not None:  # what is still under way is what this machine can do
             self.limit = self._threshold = max(1, min(self.limit, under_way // 2))
             return False
@@ -46,6 +55,7 @@ class LocalTrouble:
 
     def pass_by(self) -> None:
         """Note a call that went out: this machine could make it."""
+        self._went_out = True
         if self.limit is None:
             return
         self._good += 1
@@ -53,6 +63,15 @@ class LocalTrouble:
             self.limit += 1
         if self.limit >= self.places:
             self.limit, self.wait = None, FIRST_WAIT
+
+    def _others_go_out(self, now: float) -> bool:
+        """Return True if calls went out in the second before this one, or this one has not ended."""
+        if now < self._second_ends:
+            return True
+        went_out, self._went_out = self._went_out, False
+        if went_out:
+            self._second_ends = now + FIRST_WAIT
+        return went_out
 
     def calls_at_once(self) -> int:
         """Return how many calls may be under way."""

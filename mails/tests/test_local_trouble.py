@@ -12,7 +12,8 @@ from mails.dispatch.steps import Result
 from mails.models import Mail, Rollup, Worker
 from mails.states import AttemptState, Counted, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock
+from mercury.lib import database_clock, event_loop
+from providers import classify
 from providers.models import BreakerState
 from providers.outcomes import Accepted, Fault, Refused
 from providers.sending import Sender
@@ -62,6 +63,47 @@ def test_a_good_call_between_two_bursts_keeps_the_wait_short():
     trouble.meet("no descriptors", under_way=8, now=2.0)
 
     assert trouble.wait == 1.0
+
+
+def test_one_host_that_cannot_be_reached_slows_nobody_while_others_are():
+    trouble = LocalTrouble(places=16)
+    for second in range(5):
+        trouble.pass_by()
+        assert trouble.meet("no resolver", under_way=8, now=second + 0.1, may_be_one_host=True) == (second == 0)
+        assert not trouble.meet("no resolver", under_way=8, now=second + 0.9, may_be_one_host=True)
+
+    assert (trouble.limit, trouble.seconds_until_claims(5.0), trouble.shown(5.0)) == (None, 0.0, "no resolver")
+
+
+def test_a_resolver_that_answers_for_nobody_slows_the_worker_within_a_second():
+    fresh, running = LocalTrouble(places=16), LocalTrouble(places=16)
+    running.pass_by()
+
+    assert fresh.meet("no resolver", under_way=8, now=0.0, may_be_one_host=True)
+    running.meet("no resolver", under_way=8, now=0.0, may_be_one_host=True)
+    running.meet("no resolver", under_way=8, now=1.0, may_be_one_host=True)
+
+    assert fresh.calls_at_once() == running.calls_at_once() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympus, hades, monkeypatch):
+    for number in range(60):
+        a_mail(subject=f"mail {number}")
+    most = []
+
+    async def send(self, account, message):
+        most.append(runner._trouble.calls_at_once())
+        return Accepted("1", 250) if account.name == "olympus" else classify.connect_failure(classify.NO_RESOLVER)
+
+    monkeypatch.setattr(Sender, "send", send)
+    runner = Drain(["text"], places=8)
+    runner._trouble.pass_by()  # it has been at work
+
+    done = event_loop.run(runner.run(until_idle=True))
+
+    assert set(most) == {8}
+    assert done == Mail.objects.filter(status=Status.DONE).count() > 0
 
 
 def test_operators_see_it_for_a_minute():
