@@ -2,8 +2,10 @@
 
 import re
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_NAME_AND_ADDRESS = re.compile(rf'(.*?)\s*<((?:{_QUOTED}|[^<>"])*)>', re.DOTALL)
+# The time grows with the text only, for it may be any: blanks before the bracket are cut off afterwards, and what was read
+# is never given back (`*+`).
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_NAME_AND_ADDRESS = re.compile(rf'(.*?)<((?:{_QUOTED}|[^<>"])*+)>', re.DOTALL)
 
 
 def split_name(text: str) -> tuple[str, str] | None:
@@ -12,4 +14,4 @@ def split_name(text: str) -> tuple[str, str] | None:
     Brackets within quotes belong to the address or the name.
     """
     found = _NAME_AND_ADDRESS.fullmatch(text.strip())
-    return (found[1], found[2].strip()) if found else None
+    return (found[1].rstrip(), found[2].strip()) if found else None

@@ -20,7 +20,7 @@ _UNPRINTABLE = re.compile(
 
 def find_unprintable(text: str, *, allowed: str = "") -> str:
     """Return the first mark of `text` that must not be shown as it is, apart from those allowed; empty if there is none."""
-    return next((mark for mark in _UNPRINTABLE.findall(text) if mark not in allowed), "")
+    return next((found[0] for found in _UNPRINTABLE.finditer(text) if found[0] not in allowed), "")
 
 
 def replace_unprintable(text: str, *, by: str = REPLACEMENT, allowed: str = LINES) -> str:
