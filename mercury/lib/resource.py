@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from mercury.lib import printable
 from mercury.lib.problems import Fault, Problem
 
 FORMAT = "format"  # of the answer, as Django REST framework reads it: json, or api for the browsable page
@@ -59,7 +60,7 @@ def check_query(request: Request, known: tuple[str, ...]) -> None:
 
 
 def _fault(name: str, values: list[str], allowed: tuple[str, ...]) -> Fault | None:
-    shown = "".join(character if character.isprintable() else "\ufffd" for character in name[:_SHOWN])
+    shown = printable.replace_unprintable(name[:_SHOWN], allowed="")
     if name not in allowed:
         close = difflib.get_close_matches(shown, allowed, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
