@@ -94,7 +94,11 @@ class BreakerChange(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="changes")
-    account_name = models.CharField(max_length=64, help_text="Its name, also after it was deleted.")
+    account_name = models.CharField(
+        max_length=64,
+        db_default="",  # a process of the version before writes no name, while two versions run
+        help_text="Its name, also after it was deleted.",
+    )
     created_at = models.DateTimeField()
     by = models.CharField(max_length=128)
     what = models.CharField(max_length=200, help_text="In words, without a secret.")

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="breakerchange",
             name="account_name",
-            field=models.CharField(help_text="Its name, also after it was deleted.", max_length=64),
+            field=models.CharField(db_default="", help_text="Its name, also after it was deleted.", max_length=64),
         ),
         migrations.AlterField(
             model_name="breakerchange",

@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.utils import timezone
 
 from providers import registry
@@ -239,6 +240,17 @@ def test_a_name_is_given_once():
 
     with pytest.raises(AccountInvalid, match="exists already"):
         _olympus()
+
+
+def test_a_process_of_the_version_before_still_writes_history_while_two_versions_run():
+    account = _olympus()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'INSERT INTO providers_breakerchange (account_id, created_at, "by", what, state) VALUES (%s, %s, %s, %s, %s)',
+            [account.pk, timezone.now(), "worker", "opened", "open"],
+        )
+
+    assert BreakerChange.objects.get(what="opened").account_name == ""
 
 
 def test_changes_leave_a_line_of_history_without_secrets():
