@@ -78,9 +78,10 @@ def _options(kind: Kind) -> Schema:
     """The options of one kind, as `capabilities` checks them."""
     described: dict[str, Schema] = {}
     for option in kind.options:
-        is_number = option.name == "port"
         words = f"{option.label}. {option.help}".strip() + (" Never shown again." if option.secret else "")
-        described[option.name] = {"type": "integer" if is_number else "string", "description": words}
+        described[option.name] = {"type": "string", "description": words}
+        if option.most is not None:
+            described[option.name] |= {"type": "integer", "minimum": 1, "maximum": option.most}
         if option.choices:
             described[option.name]["enum"] = list(option.choices)
     required = tuple(option.name for option in kind.options if option.required)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from providers import circuit_breaker, registry
+from providers.capabilities import KINDS
 from providers.models import Account, BreakerChange, BreakerMode
 
 pytestmark = pytest.mark.django_db
@@ -290,3 +291,18 @@ def test_the_description_has_the_accounts(client):
     assert set(paths[URL]) >= {"get", "post"}
     assert set(paths[URL + "{account_id}"]) >= {"get", "put", "delete"}
     assert "ProviderAccount" in answer.json()["components"]["schemas"]
+
+
+def test_the_description_gives_each_option_the_type_and_bounds_that_it_is_checked_with(client):
+    described = client.get("/api/v1.0/schema?format=json").json()["components"]["schemas"]
+    numbers = {
+        (kind.label, option.name): option.most
+        for kind in KINDS.values()
+        for option in kind.options
+        if option.most is not None
+    }
+
+    assert ("SMTP", "max_connections") in numbers
+    for (label, name), most in numbers.items():
+        option = described[f"{label}Options"]["properties"][name]
+        assert (option["type"], option["minimum"], option["maximum"]) == ("integer", 1, most)
