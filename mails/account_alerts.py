@@ -188,7 +188,7 @@ def _refuses_everything(one: Standing) -> Alert:
     again = f"{emails} were discarded before that was noticed; reprocess them in one go: manage.py reprocess --refusals-of {one.name}"
     if one.refuses:
         sentence = (
-            f"{one.name} refuses every email, whoever it is for, so they wait or go elsewhere: {one.refused_because}"
+            f"{one.name} refuses every email, to any recipient, so they wait or go elsewhere: {one.refused_because}"
         )
         cure = (
             "Look at what it says of its domain, its senders or its standing, and correct that. When it accepts email again, "

@@ -80,7 +80,7 @@ def _discarded(mail: Mail, attempts: Sequence[Attempt], recipients: Sequence[Rec
     return Advice(
         "Not sent: no account accepted it. The email itself was not the problem.",
         faults,
-        "Nothing in the email needs to be changed. Ask an operator to mend the account and to reprocess it.",
+        "Nothing in the email needs to be changed. Ask an operator to repair the account and to reprocess it.",
         may_copy=False,
     )
 

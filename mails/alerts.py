@@ -193,7 +193,7 @@ def _discarded(situation: Situation) -> Iterable[Alert]:
             "",
             f"{_emails(found.emails)} discarded in the last 24 hours, {_percent(found.emails, sent)} of those that ended: "
             f"{_causes(found)}.",
-            "Look at one to see the answer; when the cause is mended, reprocess them from their list.",
+            "Look at one to see the answer; when the cause is removed, reprocess them from their list.",
             since=found.since,
             emails="state=discarded&age=24h",
         )
@@ -250,7 +250,7 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "held_poison",
             "bad",
             "",
-            f"{_emails(held.poison)} quarantined: three workers died with {'it' if held.poison == 1 else 'each'}.",
+            f"{_emails(held.poison)} quarantined: two workers died with {'it' if held.poison == 1 else 'each'}.",
             "Look at one (manage.py mails --state held) and at the workers' logs before you release it.",
             emails="state=held",
         )

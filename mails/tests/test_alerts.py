@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from mails import alerts
+from mails.dispatch.policy import POISON_CLAIMS
+from mails.sentences import HELD_WORDS
 from mails.setbacks import Cause, Setback, Setbacks, Trouble
 from mails.situation import Held, Situation, Standing, Waiting, Working
+from mails.states import HoldReason
 from mails.stats import ProviderFigures, Spread
 from providers.models import BreakerMode, BreakerState
 
@@ -124,6 +127,14 @@ CASES = [
     ({"disk_free": 0.04}, "disk_nearly_full", ""),
     ({"disk_free_bytes": 10**8}, "disk_nearly_full", ""),
 ]
+
+
+def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it():
+    [alert] = alerts.of(replace(WELL, held=Held(0, 1, 0)))
+
+    assert POISON_CLAIMS == 2
+    assert "two workers died with it" in alert.sentence
+    assert HELD_WORDS[HoldReason.POISON][1] == "Two workers died while they had it."
 
 
 @pytest.mark.parametrize(("changes", "code", "about"), CASES)
