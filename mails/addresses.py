@@ -57,6 +57,12 @@ def wire_domain(domain: str) -> str:
         return domain.lower()
 
 
+def normal_entry(entry: str) -> str:
+    """Return an entry of allowed senders (an address, `@domain` or `*`) with its domain in that form, to be compared."""
+    local, at, domain = entry.strip().rpartition("@")
+    return f"{local}{at}{wire_domain(domain)}" if at else entry.strip()
+
+
 def is_domain(domain: str) -> bool:
     """Return True for a domain that an address may have."""
     return is_address(f"a@{domain}")

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from mails.addresses import wire_domain
+from mails.addresses import normal_entry
 from mails.keys import Scope
 from mails.models import ApiKey
 
@@ -29,7 +29,7 @@ def senders_of(person: Any) -> list[str]:
 
 def uncovered_senders(person: Any, senders: Collection[str]) -> list[str]:
     """Return those of the senders that the person may not send as, and so may not grant."""
-    held = {_normal(sender) for sender in senders_of(person)}
+    held = {normal_entry(sender) for sender in senders_of(person)}
     return [sender for sender in senders if not held & _covering(sender)]
 
 
@@ -61,10 +61,5 @@ def _missing(person: Any, scopes: Collection[str], senders: Collection[str]) -> 
 
 def _covering(sender: str) -> set[str]:
     """The entries that include this one: itself, its domain, and any address."""
-    normal = _normal(sender)
+    normal = normal_entry(sender)
     return {"*", normal, normal[normal.index("@") :]} if "@" in normal else {"*"}
-
-
-def _normal(entry: str) -> str:
-    local, at, domain = entry.strip().rpartition("@")
-    return f"{local}{at}{wire_domain(domain)}" if at else entry.strip()

@@ -129,12 +129,7 @@ def may_send_as(address: str, allowed: list[str]) -> bool:
     """Whether one of the allowed senders covers this address; domains compare without case."""
     local, _, domain = address.rpartition("@")
     wanted = {"*", f"@{domain.lower()}", f"{local}@{domain.lower()}"}
-    return any(_normal(entry) in wanted for entry in allowed)
-
-
-def _normal(entry: str) -> str:
-    local, at, domain = entry.strip().rpartition("@")
-    return f"{local}{at}{addresses.wire_domain(domain)}" if at else entry.strip()
+    return any(addresses.normal_entry(entry) in wanted for entry in allowed)
 
 
 def _check_key(key: str) -> None:

@@ -517,8 +517,12 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _Moved]:
 
 def _later(moment: str) -> str:
     """Return the assignment that lets an email's last event be at this moment, if that is not earlier than it was."""
-    latest = "GREATEST" if connection.vendor == "postgresql" else "MAX"
-    return f"last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), {moment})"
+    return f"last_event_at = {_latest()}(COALESCE(mails_mail.last_event_at, 0), {moment})"
+
+
+def _latest() -> str:
+    """Return the name of the function that gives the greatest of its arguments."""
+    return "GREATEST" if connection.vendor == "postgresql" else "MAX"
 
 
 def _last(events: Iterable[EventDraft]) -> int:
@@ -598,8 +602,7 @@ def _update(table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, 
 
 def _close(rows: Sequence[Mapping[str, Any]]) -> _Statement:
     sql, listed = _update("mails_attempt", _CLOSED_COLUMNS, rows)
-    latest = "GREATEST" if connection.vendor == "postgresql" else "MAX"
-    sql = sql.replace("closed_at = r.closed_at", f"closed_at = {latest}(r.closed_at, mails_attempt.opened_at)")
+    sql = sql.replace("closed_at = r.closed_at", f"closed_at = {_latest()}(r.closed_at, mails_attempt.opened_at)")
     known = f"mails_attempt.state = '{AttemptState.UNKNOWN}' AND r.state <> '{AttemptState.UNKNOWN}'"
     return f"{sql} AND (mails_attempt.state = '{AttemptState.OPEN}' OR {known})", listed
 

@@ -130,7 +130,7 @@ def count_arrivals(now: dt.datetime) -> None:
     Two processes that count at once count nothing twice.
     """
     with transaction.atomic():
-        done_until = Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
+        done_until = counted_until()
         begin = done_until or now - ARRIVALS_BEFORE
         until = min(now - ARRIVALS_LAG, _next_arrival(begin, now) + ARRIVALS_AT_ONCE)
         if until > begin and Duty.objects.filter(name=DUTY, done_until=done_until).update(done_until=until):

@@ -16,7 +16,7 @@ from django.db.models import Count, Max, Min, Q
 from mails import house, jobs, pauses, refusal_spells, rollups, setbacks, stats
 from mails.dispatch.claim import SILENCE
 from mails.lanes import Lane
-from mails.models import Duty, LanePause, Mail, Worker
+from mails.models import LanePause, Mail, Worker
 from mails.setbacks import RECENT, Setbacks
 from mails.states import DUE, LEASED, HoldReason, Level, Status
 from mails.stats import ProviderFigures
@@ -168,7 +168,7 @@ def read(now: dt.datetime | None = None) -> Situation:
         redis=jobs.queue_health(),
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
-        counted_until=Duty.objects.filter(name=rollups.DUTY).values_list("done_until", flat=True).first(),
+        counted_until=rollups.counted_until(),
         house_held_at=hold.held_at if hold else None,
         expired_since=gone["first"],
         setbacks=setbacks.read(now, recent),
