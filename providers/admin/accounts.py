@@ -283,7 +283,7 @@ class AccountAdmin(GuardedAdmin):
             "told": told,
             "errors": errors,
             "sandboxes": [config.name for config in configs if config.kind == "sandbox"],
-            "deadline": settings.MERCURY_DEADLINE.total_seconds(),
+            "deadline": trial.longest(configs),
         }
         return self._page(request, "admin/providers/account/test.html", context)
 

@@ -1,10 +1,13 @@
 """A test mail straight through one account."""
 
+import datetime as dt
+
 import pytest
 
 from providers import trial
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Refused, Unknown
+from providers.tests.accounts import smtp
 from providers.tests.builders import opened
 
 OLYMPUS = AccountConfig("olympus", "sandbox")
@@ -18,6 +21,13 @@ def test_the_test_mail_arrives():
     assert read["To"] == "hera@olimpus.com"
     assert read["Message-ID"].endswith("@olimpus.com>")
     assert "olympus" in read.get_content()
+
+
+def test_the_page_says_how_long_a_test_takes_at_most(settings):
+    settings.MERCURY_DEADLINE = dt.timedelta(seconds=7)
+
+    assert trial.longest([OLYMPUS]) == 7
+    assert trial.longest([OLYMPUS, smtp(25)]) == 14
 
 
 @pytest.mark.parametrize(
