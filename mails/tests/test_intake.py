@@ -338,14 +338,14 @@ class GatheredGroup:
 
         monkeypatch.setattr(lifecycle, "create", held)
 
-    def hand_in(self, mails, *, clients=None, key=""):
+    def hand_in(self, mails, *, clients=None, key=None):
         clients = clients or [COMMAND] * len(mails)
         with ThreadPoolExecutor(len(mails)) as pool:
             calls = [pool.submit(self._accept, mails[0], clients[0], key)]
             self.began.wait(10)
             calls += [pool.submit(self._accept, *one, key) for one in list(zip(mails, clients, strict=True))[1:]]
             while len(intake._store_with_others._waiting) < len(mails) - 1:
-                pass
+                assert not any(call.done() for call in calls), "one ended before it could wait for the others"
             self.gate.set()
             return [call.result(20) for call in calls]
 
