@@ -12,12 +12,14 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from mails.api.client_events import MAX_BLOB
 from mails.models import Mail
-from mails.tests.callers import HELLO, MAILS, caller, problem
+from mails.tests.callers import HELLO, MAILS, caller, problem, send_raw
 from mails.tests.people import browser_of, hermes, zeus
 from mercury.lib import large_bodies
 from mercury.lib.large_bodies import SMALL, Budget
 from mercury.lib.problems import Problem
+from mercury.middleware import EVENT_LIMIT
 
 MEGABYTE = 1_000_000
 
@@ -69,7 +71,20 @@ def test_no_path_takes_more_than_64_kb_but_those_that_take_mails():
     refused = {path for path in ALL if declared(browser, path, SMALL + 1).status_code == 413}
 
     assert set(ALL) - refused == LARGE | EVENTS
-    assert all(declared(browser, path, 2 * SMALL + 1).status_code == 413 for path in EVENTS)
+    assert all(declared(browser, path, EVENT_LIMIT + 1).status_code == 413 for path in EVENTS)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("letter", ["é", "\x7f"], ids=["letter", "control character"])
+def test_the_longest_blob_is_taken_however_json_writes_it(letter):
+    zeus_calls = caller()
+    [mail] = [zeus_calls.post(MAILS, HELLO, format="json").json()]
+    blob = letter * (MAX_BLOB // len(letter.encode()))
+    body = json.dumps({"event": "SEEN", "blob": blob}).replace("\x7f", "\\u007f").encode()
+
+    answer = send_raw(zeus_calls, body, f"{MAILS}{mail['id']}/events/")
+
+    assert answer.status_code == 201, answer.content[:500]
 
 
 @pytest.mark.django_db
