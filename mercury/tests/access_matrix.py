@@ -165,7 +165,13 @@ def _admin() -> Iterator[Row]:
     yield _row(
         "`/admin/autocomplete/`, and what is not there", "GET", NOBODY, "admin/autocomplete/", "admin/(?P<url>.*)$"
     )
-    yield _row("`/admin/r/…` leads on", "GET", NOBODY, "admin/r/<path:content_type_id>/<path:object_id>/")
+    yield _row(
+        "`/admin/r/…` is nowhere",
+        "GET",
+        NOBODY,
+        "admin/r/<path:rest>",
+        "admin/r/<path:content_type_id>/<path:object_id>/",
+    )
     log = staff("audit.view_auditentry", "audit.change_auditentry")
     yield _row("`/admin/audit/`, the page of an app", "GET", log, APPS)
     yield from _sandbox()

@@ -136,6 +136,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "object_id": "1",
         "app_label": "audit",
         "url": "nowhere",
+        "rest": "nowhere",
     }
     common = {"username": "zeus", "ip_address": "192.0.2.1", "user_agent": "x", "attempt_time": timezone.now()}
     entry = audit.record(Act.CHANGE, by="test", kind="test", name="test")

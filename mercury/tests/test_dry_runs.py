@@ -36,6 +36,7 @@ EXAMPLES = {
     ("providers", "breaker"): ["sandbox-a", "open"],
     ("providers", "disable"): ["sandbox-a"],
     ("providers", "enable"): ["sandbox-a"],
+    ("providers", "encrypt"): [],
     ("providers", "remove"): ["olympus"],
     ("providers", "test"): ["sandbox-a"],
     ("release",): ["--all"],
