@@ -332,8 +332,11 @@ class Drain:
             # A process that begins lets others beat once more: the clock may have jumped before its first look.
             grace = claim.SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
             self._on_duty_from = time.monotonic() + grace
+        began = time.monotonic()
         try:
             await self._taking.run(self._beat)
+            if time.monotonic() - began > HEARTBEAT:  # the database stood still: nobody else could beat either
+                self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
             self._do_duties()
             if self._late or self._evidence:
                 await self._closing.run(self._record_late)

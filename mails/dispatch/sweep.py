@@ -1,6 +1,7 @@
 """Takes up what a lost worker left, and ends what is over. Runs in whichever process holds the duty."""
 
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ DUTY = "sweep"
 KEEP_IDEMPOTENCY_KEYS = dt.timedelta(hours=24)
 KEEP_WORKERS = dt.timedelta(days=1)
 BATCH = 500  # mails a turn
+LONGEST_LOOK = (
+    2.5  # seconds, a heartbeat's time; after a longer one heartbeats may be old since the database stood still
+)
 TURNS = 4  # of full batches at once: the thread that sweeps also takes mails and beats
 
 
@@ -43,6 +47,7 @@ def on_duty(worker: str) -> bool:
 
     Where many workers were lost, what the last of them held does not wait for the next heartbeat.
     """
+    until = time.monotonic() + LONGEST_LOOK
     if not duty.is_mine(DUTY, worker):
         return False
     changed = bring_forward()
@@ -50,15 +55,17 @@ def on_duty(worker: str) -> bool:
     if database_clock.jumped_within(SILENCE.total_seconds()):
         return changed > 0  # heartbeats and leases of before say nothing about who lives
     for _ in range(TURNS):
-        taken = sweep().total()
+        taken = sweep(until=until).total()
         changed += taken
         if taken < BATCH:
             break
     return changed > 0
 
 
-def sweep(*, dry_run: bool = False) -> Counter[str]:
+def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]:
     """Take up lost mails and expire old ones. Returns counts by what was done, or would be with `dry_run`.
+
+    Does nothing if it knows only after `until` (monotonic clock) what is lost: the database may have stood still meanwhile.
 
     Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot both win.
     Old idempotency keys and heartbeats are removed on the way.
@@ -69,6 +76,9 @@ def sweep(*, dry_run: bool = False) -> Counter[str]:
         return Counter(what for what, _ in _all_steps(now, now_ns))
     with claim.turn():
         steps = {step.mail_id: (what, step) for what, step in _all_steps(now, now_ns)}
+        if time.monotonic() > until:
+            log.warning("sweep_abandoned", emails=len(steps))
+            return Counter()
         won = lifecycle.record_each([step for _, step in steps.values()])
     IdempotencyKey.objects.filter(created_at__lt=now - KEEP_IDEMPOTENCY_KEYS).delete()
     Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()

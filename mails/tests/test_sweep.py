@@ -1,6 +1,7 @@
 """What a lost worker leaves is taken up, with the doubt on record where there is one."""
 
 import datetime as dt
+import time
 
 import pytest
 from django.db.models import F
@@ -10,7 +11,7 @@ from mails.dispatch.drain import Drain, terms_from_settings
 from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
 from mails.states import AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock
+from mercury.lib import database_clock, event_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,6 +51,30 @@ def test_a_sweep_that_looked_before_the_mail_was_handed_on_changes_nothing(olymp
 
     assert reloaded(mail).status == Status.SENDING
     assert event_names(mail)[-1] == "SEND"
+
+
+def test_a_sweep_during_which_the_database_stood_still_judges_nobody(olympus, monkeypatch):
+    mail = a_mail()
+    sending_by_a_lost_worker()
+    monkeypatch.setattr(sweep, "LONGEST_LOOK", -1.0)
+
+    assert not sweep.on_duty("olympian")
+
+    assert reloaded(mail).status == Status.SENDING
+    monkeypatch.undo()
+    assert sweep.on_duty("olympian")
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_first(olympus, monkeypatch):
+    duties = []
+    runner = Drain(["text"], places=8, on_heartbeat=duties.append)
+    monkeypatch.setattr("mails.dispatch.drain.HEARTBEAT", -1.0)
+
+    assert event_loop.run(runner._heartbeat())
+
+    assert runner._on_duty_from > time.monotonic() + claim.SILENCE.total_seconds() / 2
+    assert duties == []
 
 
 def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(olympus):
