@@ -103,6 +103,11 @@ class Waits:
         """The bounds of what this thread does."""
         return self._work.bounds or self.default
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that what this thread does may still wait; infinite where it has no bound."""
+        return self.bounds.altogether - self._work.waited
+
     @contextmanager
     def work(self, bounds: Bounds) -> Iterator[None]:
         """Bound what this thread does inside."""
@@ -120,7 +125,7 @@ class Waits:
         all the same, such as ROLLBACK, has `least` seconds in any case.
         """
         bounds, now = self.bounds, time.monotonic()
-        left = max(least, min(bounds.silence, bounds.altogether - self._work.waited))
+        left = max(least, min(bounds.silence, self.seconds_left))
         if left <= 0:
             raise OperationalError("The database took all the time that this request had.")
         if bounds.is_request and not least and self._is_crowded(now):

@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from django.conf import settings
 from django.db import Error, OperationalError, connection, transaction
+from django.db.backends.postgresql import base
 
 from mails.models import Duty
 from mercury.lib import database_bounds, database_errors
@@ -114,6 +115,24 @@ def test_a_silent_server_is_left_and_the_next_question_finds_another_connection(
     assert time.monotonic() - began < 10
     assert database_errors.is_not_now(raised.value)
     assert ask("SELECT 1") == (1,)
+
+
+@full
+@pytest.mark.parametrize(("altogether", "seconds"), [(60.0, 3), (2.6, 2), (1.0, 2)])
+def test_a_request_waits_for_a_connection_no_longer_than_it_may(altogether, seconds, monkeypatch):
+    asked = []
+    monkeypatch.setattr(base.DatabaseWrapper, "get_new_connection", lambda self, parameters: asked.append(parameters))
+
+    with database_bounds.work(Bounds(lock=1, altogether=altogether)):
+        connection.get_new_connection(connection.get_connection_params())
+
+    assert [parameters["connect_timeout"] for parameters in asked] == [seconds]
+
+
+@full
+def test_a_request_without_a_second_left_opens_no_connection():
+    with database_bounds.work(Bounds(lock=1, altogether=0.9)), pytest.raises(OperationalError, match="all the time"):
+        connection.get_new_connection(connection.get_connection_params())
 
 
 @pytest.mark.django_db

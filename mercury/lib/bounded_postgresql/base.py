@@ -14,11 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg2.extensions
+from django.db import OperationalError
 from django.db.backends.postgresql import base
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from mercury.lib.database_bounds import Bounds, Wait, waits
 
+LEAST_TO_CONNECT = 1.0  # seconds
 LAST_WORD = 0.5  # seconds for COMMIT and ROLLBACK, also where a request has no time left
 
 # What PostgreSQL refuses beside other statements; nothing but commands uses it.
@@ -68,9 +70,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return parameters | {"cursor_factory": Cursor}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Open a connection; libpq bounds that by `connect_timeout`."""
+        """Open a connection; libpq bounds that by `connect_timeout`, whole seconds and 2 at least.
+
+        Raises OperationalError at once where a request has no second left: it could not end the wait for a silent server.
+        """
         wait = waits.begin()
+        left = waits.seconds_left
         try:
+            if left < LEAST_TO_CONNECT:
+                raise OperationalError("The database took all the time that this request had.")
+            if left < math.inf:
+                longest = conn_params.get("connect_timeout", math.inf)
+                conn_params = conn_params | {"connect_timeout": min(longest, max(2, int(left)))}
             return super().get_new_connection(conn_params)
         finally:
             waits.finish(wait)
