@@ -216,5 +216,5 @@ SCENARIOS = [
     Scenario("table-locked", "the table of emails is locked for 20 s", table_locked, 2000, 150),
     Scenario("postgresql-read-only", "PostgreSQL may only be read for 20 s", read_only, 2000, 150),
     Scenario("postgresql-stopped", "PostgreSQL stands still for 20 s (SIGSTOP)", stopped, 2000, 150),
-    Scenario("clock-jump", "PostgreSQL's clock jumps an hour ahead, and back", clock_jumps, 2000, 200),
+    Scenario("clock-jump", "PostgreSQL's clock jumps an hour ahead, and back", clock_jumps, 2000, 600),
 ]
