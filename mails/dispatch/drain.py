@@ -56,9 +56,8 @@ PATIENCE = 2.0  # seconds that a mail waits for its place before it is given bac
 RECONSIDERED = 3  # looks at what was asked for during a call, while it changes
 AFTER_A_CHANGE = 0.05  # seconds before due mails are looked for again whose account, or lane, was changed meanwhile
 DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away, or a row is locked
-KEPT_AHEAD = dt.timedelta(
-    seconds=15
-)  # a lease that ends sooner is kept by the heartbeat; more than one of these may fail
+# A lease that ends sooner is kept by the heartbeat; more than one of these may fail.
+KEPT_AHEAD = dt.timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,15 +335,18 @@ class Drain:
         try:
             await self._taking.run(self._beat)
             if time.monotonic() - began > HEARTBEAT:  # the database stood still: nobody else could beat either
-                self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
+                self._judge_nobody_until_all_could_beat()
             self._do_duties()
             if self._late or self._evidence:
                 await self._closing.run(self._record_late)
         except Error as error:
             log.warning("heartbeat_failed", error=kind(error))
-            self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
+            self._judge_nobody_until_all_could_beat()
             return False
         return True
+
+    def _judge_nobody_until_all_could_beat(self) -> None:
+        self._on_duty_from = time.monotonic() + claim.SILENCE.total_seconds()
 
     def _do_duties(self) -> None:
         """Begin what is done at each heartbeat, unless the last time has not ended yet."""
