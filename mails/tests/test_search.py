@@ -155,6 +155,7 @@ def test_mails_that_were_set_aside_are_listed_from_an_index_of_their_own(state):
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_sort = off")  # a table of one page may as well be sorted
 
     plan = Mail.objects.filter(search.STATES[state][1]).order_by("-pk")[:51].explain()
 
