@@ -73,7 +73,7 @@ class House(installation.House):
             redis_url=redis_url,
             LOG_LEVEL="WARNING",
             PROVIDER_OLYMPUS=f"sendgrid://:SG.local-provider-key@sendgrid?api_url={provider.base}/v3/",
-            MERCURY_ALLOWED_HOSTS_OUT="127.0.0.1",
+            MERCURY_PRIVATE_HOSTS_ALLOWED="127.0.0.1",
         )
         self.leg = leg
         self.provider = provider

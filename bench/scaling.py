@@ -17,7 +17,7 @@ WORDS = {
     "call_ms": (200.0, "How long the provider takes for a call, in ms."),
     "busy": (0.6, "Share of a core, or of a worker's places, that is to be used; the rest is for peaks."),
     "threads": (8, "WEB_THREADS, each with a connection to PostgreSQL."),
-    "places": (256, "MERCURY_PLACES of each worker."),
+    "places": (256, "MERCURY_MAX_CONCURRENCY of each worker."),
     "disk_bytes": (6700, "Bytes that a mail leaves on disk, with its indexes; idempotency keys go after a day."),
     "wal_bytes": (9000, "Bytes of write-ahead log of a mail, taken in and sent."),
     "database_cores": (16, "Cores of one PostgreSQL server."),

@@ -25,7 +25,7 @@ KEEP = 200_000  # mails that a local provider remembers
 INJECT = ROOT / "faults" / "inject"  # holds the sitecustomize that plants bugs
 # Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
 SETTINGS = {"MERCURY_RETRY_BACKOFF": "1s,2s,5s,10s", "LOG_LEVEL": "WARNING"}
-SHORT: dict[str, Any] = {"MERCURY_DEADLINE": "3s", "MERCURY_LEASE": "33s"}  # with --short
+SHORT: dict[str, Any] = {"MERCURY_SEND_TIMEOUT": "3s", "MERCURY_LEASE": "33s"}  # with --short
 
 
 class Provider:
@@ -249,7 +249,7 @@ def _accounts(providers: Mapping[str, Provider]) -> dict[str, str]:
     return {
         "PROVIDER_OLYMPUS": f"sendgrid://:{SENDGRID_KEY}@sendgrid?api_url={providers['olympus'].url}",
         "PROVIDER_HADES": f"mailgun://:{MAILGUN_KEY}@{MAILGUN_DOMAIN}?api_url={providers['hades'].url}",
-        "MERCURY_ALLOWED_HOSTS_OUT": "127.0.0.1",
+        "MERCURY_PRIVATE_HOSTS_ALLOWED": "127.0.0.1",
     }
 
 

@@ -15,7 +15,7 @@ from mercury.lib import database_clock
 
 log = structlog.get_logger(__name__)
 
-START = "MERCURY_START_HELD"
+START = "MERCURY_START_PAUSED"
 ALIVE = dt.timedelta(minutes=10)  # a house that swept or was released within these was restarted, not restored
 
 
@@ -48,12 +48,12 @@ def lift(*, by: str) -> bool:
 
 
 def hold_at_start() -> None:
-    """Hold the house if `MERCURY_START_HELD` asks for it; called before a process claims its first mail.
+    """Hold the house if `MERCURY_START_PAUSED` asks for it; called before a process claims its first mail.
 
     A hold that was released stays so over restarts. A house without a sign of life for ten minutes may have been
     restored from a back-up that knows of that release: it is held again.
     """
-    if not settings.MERCURY_START_HELD:
+    if not settings.MERCURY_START_PAUSED:
         return
     since = database_clock.now() - ALIVE
     released = HouseHold.objects.filter(at_start=True, released_at__isnull=False)

@@ -233,7 +233,7 @@ def _keep_rejected(
         recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
         subject=subject,
         lane=lane if lane in submission.LANES else Lane.TEXT,
-        policy=policy if policy in Policy.values else settings.MERCURY_POLICY,
+        policy=policy if policy in Policy.values else settings.MERCURY_DELIVERY_GUARANTEE,
         status=Status.REJECTED,
         expires_at=created_at,
         finished_at=created_at,

@@ -292,7 +292,7 @@ class HouseHold(models.Model):
     held_at = models.DateTimeField()
     held_by = models.CharField(max_length=128)
     note = models.TextField(blank=True)
-    at_start = models.BooleanField(default=False, help_text="Placed because of MERCURY_START_HELD.")
+    at_start = models.BooleanField(default=False, help_text="Placed because of MERCURY_START_PAUSED.")
     released_at = models.DateTimeField(null=True)
     released_by = models.CharField(max_length=128, blank=True)
 

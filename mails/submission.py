@@ -196,7 +196,7 @@ def _text(value: object) -> str:
 
 
 def _policy(value: object) -> Policy:
-    text = settings.MERCURY_POLICY if value is None else _string(value, "text")
+    text = settings.MERCURY_DELIVERY_GUARANTEE if value is None else _string(value, "text")
     if text not in Policy.values:
         raise _Fault("invalid", f"'{_shown(text)}' is no policy. Known: {', '.join(Policy.values)}.")
     return Policy(text)

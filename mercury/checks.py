@@ -63,40 +63,41 @@ def names(**_: Any) -> list[CheckMessage]:
 def values(**_: Any) -> list[CheckMessage]:
     """Values that cannot work."""
     found: list[CheckMessage] = []
-    if settings.MERCURY_LEASE < settings.MERCURY_DEADLINE + LEASE_MARGIN:
+    if settings.MERCURY_LEASE < settings.MERCURY_SEND_TIMEOUT + LEASE_MARGIN:
         lease, deadline = (
-            durations.words(setting.total_seconds()) for setting in (settings.MERCURY_LEASE, settings.MERCURY_DEADLINE)
+            durations.words(setting.total_seconds())
+            for setting in (settings.MERCURY_LEASE, settings.MERCURY_SEND_TIMEOUT)
         )
         found.append(
             Error(
-                f"MERCURY_LEASE ({lease}) ends before a call may (MERCURY_DEADLINE, {deadline}) and its result is stored: "
+                f"MERCURY_LEASE ({lease}) ends before a call may (MERCURY_SEND_TIMEOUT, {deadline}) and its result is stored: "
                 "another worker would send the mail again.",
-                hint="Make it at least MERCURY_DEADLINE + 30 s.",
+                hint="Make it at least MERCURY_SEND_TIMEOUT + 30 s.",
                 id="mercury.E001",
             )
         )
-    if settings.MERCURY_CONNECT_TIMEOUT > settings.MERCURY_DEADLINE:
+    if settings.MERCURY_CONNECT_TIMEOUT > settings.MERCURY_SEND_TIMEOUT:
         connecting, deadline = (
             durations.words(setting.total_seconds())
-            for setting in (settings.MERCURY_CONNECT_TIMEOUT, settings.MERCURY_DEADLINE)
+            for setting in (settings.MERCURY_CONNECT_TIMEOUT, settings.MERCURY_SEND_TIMEOUT)
         )
         found.append(
             Error(
-                f"MERCURY_CONNECT_TIMEOUT ({connecting}) is longer than the whole call may take (MERCURY_DEADLINE, {deadline}).",
-                hint="Make it MERCURY_DEADLINE or less.",
+                f"MERCURY_CONNECT_TIMEOUT ({connecting}) is longer than the whole call may take (MERCURY_SEND_TIMEOUT, {deadline}).",
+                hint="Make it MERCURY_SEND_TIMEOUT or less.",
                 id="mercury.E009",
             )
         )
-    if settings.MERCURY_POLICY not in Policy.values:
+    if settings.MERCURY_DELIVERY_GUARANTEE not in Policy.values:
         found.append(
             Error(
-                f"MERCURY_POLICY: '{settings.MERCURY_POLICY}' is no policy.",
+                f"MERCURY_DELIVERY_GUARANTEE: '{settings.MERCURY_DELIVERY_GUARANTEE}' is no policy.",
                 hint=f"Known: {', '.join(Policy.values)}.",
                 id="mercury.E002",
             )
         )
-    if fault := keeping.wrong(settings.MERCURY_RETENTION_BODIES, settings.MERCURY_RETENTION_MAILS):
-        found.append(Error(fault, hint="MERCURY_RETENTION_BODIES, MERCURY_RETENTION_MAILS.", id="mercury.E008"))
+    if fault := keeping.wrong(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION):
+        found.append(Error(fault, hint="MERCURY_BODY_RETENTION, MERCURY_MAIL_RETENTION.", id="mercury.E008"))
     return found
 
 
@@ -254,7 +255,7 @@ def production_destinations(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             f"The secret of account '{name}' would go out without TLS, so no email goes through it.",
-            hint="Use TLS; or, if that is meant, add its host to MERCURY_ALLOWED_HOSTS_OUT.",
+            hint="Use TLS; or, if that is meant, add its host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
             id="mercury.E010",
         )
         for name, account in sorted(accounts_named.items())
@@ -313,7 +314,7 @@ def refuse_start(addresses: Iterable[str] = ()) -> None:
 
 def _unsafe(because: str) -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    if settings.MERCURY_SECRET_IS_MADE:
+    if settings.MERCURY_SECRET_IS_GENERATED:
         found.append(
             Error(
                 f"{because}, but SECRET_KEY is not set: the made one is for this machine alone.",

@@ -62,7 +62,7 @@ MERCURY_ENVIRONMENT = dict(os.environ)  # what providers.environment reads accou
 DEBUG = env.read("DEBUG", switch, "false")
 TESTING = "pytest" in sys.modules
 _set_secret = env.read("SECRET_KEY", variables.secret)
-MERCURY_SECRET_IS_MADE = not _set_secret
+MERCURY_SECRET_IS_GENERATED = not _set_secret
 SECRET_KEY = _set_secret or _made_secret(MERCURY_DATA / "secret-key")
 ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
@@ -186,21 +186,21 @@ RQ_QUEUES = {
 
 # Sending
 
-MERCURY_POLICY = env.read("MERCURY_POLICY", str, "at-least-once")
+MERCURY_DELIVERY_GUARANTEE = env.read("MERCURY_DELIVERY_GUARANTEE", str, "at-least-once")
 MERCURY_RETRY_BACKOFF = tuple(
     env.read("MERCURY_RETRY_BACKOFF", some(lasting("10ms", "7d"), "30s,2m"), "30s,2m,10m,30m,1h,2h")
 )
-MERCURY_PLACES = env.read("MERCURY_PLACES", whole(1, 10_000), "256")
-MERCURY_DEADLINE = env.read("MERCURY_DEADLINE", lasting("100ms", "1h"), "20s")
+MERCURY_MAX_CONCURRENCY = env.read("MERCURY_MAX_CONCURRENCY", whole(1, 10_000), "256")
+MERCURY_SEND_TIMEOUT = env.read("MERCURY_SEND_TIMEOUT", lasting("100ms", "1h"), "20s")
 MERCURY_CONNECT_TIMEOUT = env.read(
-    "MERCURY_CONNECT_TIMEOUT", lasting("10ms", "1h"), f"{min(3.0, MERCURY_DEADLINE.total_seconds())}s"
+    "MERCURY_CONNECT_TIMEOUT", lasting("10ms", "1h"), f"{min(3.0, MERCURY_SEND_TIMEOUT.total_seconds())}s"
 )
 MERCURY_EHLO_NAME = env.read("MERCURY_EHLO_NAME", variables.ehlo_name)
 MERCURY_FINAL_REPLY_TIMEOUT = env.read("MERCURY_FINAL_REPLY_TIMEOUT", lasting("100ms", "1h"), "10m")
 MERCURY_LEASE = env.read("MERCURY_LEASE", lasting("1s", "1d"), "50s")
 MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", lasting("1s", "36500d"), "3d")
-MERCURY_START_HELD = env.read("MERCURY_START_HELD", switch, "false")
-MERCURY_ALLOWED_HOSTS_OUT = env.read("MERCURY_ALLOWED_HOSTS_OUT", many(variables.host))
+MERCURY_START_PAUSED = env.read("MERCURY_START_PAUSED", switch, "false")
+MERCURY_PRIVATE_HOSTS_ALLOWED = env.read("MERCURY_PRIVATE_HOSTS_ALLOWED", many(variables.host))
 MERCURY_ENCRYPTION_KEYS = env.read("MERCURY_ENCRYPTION_KEYS", many(variables.fernet_key))
 MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1, 1_000_000), "1000")
 
@@ -213,8 +213,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
 # Retention
 
-MERCURY_RETENTION_BODIES = env.read("MERCURY_RETENTION_BODIES", lasting("1s", "36500d"), "30d")
-MERCURY_RETENTION_MAILS = env.read("MERCURY_RETENTION_MAILS", lasting("1s", "36500d"), "365d")
+MERCURY_BODY_RETENTION = env.read("MERCURY_BODY_RETENTION", lasting("1s", "36500d"), "30d")
+MERCURY_MAIL_RETENTION = env.read("MERCURY_MAIL_RETENTION", lasting("1s", "36500d"), "365d")
 
 # People and applications
 

@@ -22,30 +22,30 @@ _IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is given out so fa
 
 
 class DestinationRefused(OSError):
-    """The host is, or its name leads to, a private address that MERCURY_ALLOWED_HOSTS_OUT does not list."""
+    """The host is, or its name leads to, a private address that MERCURY_PRIVATE_HOSTS_ALLOWED does not list."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"'{host}' is or leads to a private address. If that is meant, add it to MERCURY_ALLOWED_HOSTS_OUT."
+            f"'{host}' is or leads to a private address. If that is meant, add it to MERCURY_PRIVATE_HOSTS_ALLOWED."
         )
         self.host = host
 
 
 class SecretExposed(DestinationRefused):
-    """The account's secret would go to the host without TLS, and MERCURY_ALLOWED_HOSTS_OUT does not list the host."""
+    """The account's secret would go to the host without TLS, and MERCURY_PRIVATE_HOSTS_ALLOWED does not list the host."""
 
     def __init__(self, host: str) -> None:
         OSError.__init__(
             self,
             f"The account's secret would go to '{host}' without TLS. "
-            "Use TLS; or, if that is meant, add the host to MERCURY_ALLOWED_HOSTS_OUT.",
+            "Use TLS; or, if that is meant, add the host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
         )
         self.host = host
 
 
 def allowed_hosts() -> frozenset[str]:
     """The private hosts that may be called all the same, by name or address."""
-    return frozenset(host.strip().lower() for host in settings.MERCURY_ALLOWED_HOSTS_OUT)
+    return frozenset(host.strip().lower() for host in settings.MERCURY_PRIVATE_HOSTS_ALLOWED)
 
 
 def is_public(address: str) -> bool:

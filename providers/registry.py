@@ -417,11 +417,11 @@ def _check_destination(kind: Kind, values: Mapping[str, Any]) -> None:
         return
     if field == "host" and destinations.exposes_secret(values, allowed=destinations.allowed_hosts()):
         words = "Without TLS the password can be read on its way: choose starttls or tls."
-        raise capabilities.OptionsInvalid({"security": f"{words} MERCURY_ALLOWED_HOSTS_OUT lists exceptions."})
+        raise capabilities.OptionsInvalid({"security": f"{words} MERCURY_PRIVATE_HOSTS_ALLOWED lists exceptions."})
     host = values[field] if field == "host" else destinations.host_of(values[field])
     if destinations.is_readable_on_the_way(values[field]) and host not in destinations.allowed_hosts():
         words = "It must begin with https://, or the key can be read on its way."
-        raise capabilities.OptionsInvalid({field: f"{words} MERCURY_ALLOWED_HOSTS_OUT lists exceptions."})
+        raise capabilities.OptionsInvalid({field: f"{words} MERCURY_PRIVATE_HOSTS_ALLOWED lists exceptions."})
     try:
         destinations.check_host(host, allowed=destinations.allowed_hosts())
     except destinations.DestinationRefused as error:

@@ -104,7 +104,7 @@ def send_all(configs: Sequence[AccountConfig], *, sender: str, recipient: str) -
 
 def longest(configs: Sequence[AccountConfig]) -> float:
     """Return the seconds that tests of these accounts take at most: over SMTP the reply to the final dot has its own."""
-    deadline = settings.MERCURY_DEADLINE.total_seconds()
+    deadline = settings.MERCURY_SEND_TIMEOUT.total_seconds()
     return 2 * deadline if any(KINDS[one.kind].transport is Transport.SMTP for one in configs) else deadline
 
 
@@ -120,7 +120,7 @@ def words(account: str, outcome: Outcome) -> str:
 
 
 async def _send(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:
-    deadline, connect_timeout = settings.MERCURY_DEADLINE, settings.MERCURY_CONNECT_TIMEOUT
+    deadline, connect_timeout = settings.MERCURY_SEND_TIMEOUT, settings.MERCURY_CONNECT_TIMEOUT
     async with Sender(
         deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), places=len(mails)
     ) as sending:

@@ -72,11 +72,11 @@ def _cancel_what_was_sent(run: Run) -> None:
 
 @contextmanager
 def _starting_held(rig: Rig) -> Iterator[None]:
-    rig.house.environment["MERCURY_START_HELD"] = "true"
+    rig.house.environment["MERCURY_START_PAUSED"] = "true"
     try:
         yield
     finally:
-        del rig.house.environment["MERCURY_START_HELD"]
+        del rig.house.environment["MERCURY_START_PAUSED"]
 
 
 def _back_up(rig: Rig, copy: Path) -> None:

@@ -23,7 +23,7 @@ def one_worker(run: Run) -> None:
     """One of two workers is an hour ahead for the first half of the mails, and an hour behind for the second."""
     rig = run.rig
     rig.behave(mix={"503": REFUSED}, delay_ms=DELAY)
-    rig.worker_settings[1] = {"MERCURY_PLACES": "4"}  # too few for all, so that the other one is needed
+    rig.worker_settings[1] = {"MERCURY_MAX_CONCURRENCY": "4"}  # too few for all, so that the other one is needed
     _restart(run, 1)
     began = time.time_ns()
     skewed = [_worker_with_clock(run, "+1h")]

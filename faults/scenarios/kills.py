@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from faults.scenario import AT_MOST_ONCE, POLICIES, Run, Scenario
 
-PLACES = 256  # MERCURY_PLACES as it comes
+PLACES = 256  # MERCURY_MAX_CONCURRENCY as it comes
 GROUP = 64  # results that may be waiting to be written
 RECOVERY = 15.0  # seconds
 

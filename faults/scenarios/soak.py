@@ -190,7 +190,7 @@ SCENARIOS = [
         soak,
         120_000,
         400,
-        settings={"MERCURY_DEADLINE": "5s", "MERCURY_LEASE": "35s"},
+        settings={"MERCURY_SEND_TIMEOUT": "5s", "MERCURY_LEASE": "35s"},
         rate=RATE,
     )
 ]

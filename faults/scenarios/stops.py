@@ -22,7 +22,7 @@ def sigterm(run: Run) -> None:
             run.until_posted((number + 1) * run.mails // (stops + 1))
             took.append(_stop(run, number))
     run.settle()
-    deadline = durations.parse(run.rig.house.environment.get("MERCURY_DEADLINE", "20s")).total_seconds()
+    deadline = durations.parse(run.rig.house.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
     run.figure("stops under load", stops)
     run.at_most("slowest exit", max(took), deadline + GRACE, "s")
     run.at_most("unknown outcomes", run.unknowns, 0)
@@ -85,6 +85,6 @@ SCENARIOS = [
         frozen,
         3000,
         150,
-        settings={"MERCURY_DEADLINE": "20s", "MERCURY_LEASE": "50s"},
+        settings={"MERCURY_SEND_TIMEOUT": "20s", "MERCURY_LEASE": "50s"},
     ),
 ]

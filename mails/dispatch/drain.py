@@ -90,7 +90,7 @@ def terms_from_settings(worker: str) -> Terms:
     """The settings that every step of this worker's drain follows."""
     return Terms(
         worker=worker,
-        deadline=settings.MERCURY_DEADLINE.total_seconds(),
+        deadline=settings.MERCURY_SEND_TIMEOUT.total_seconds(),
         final_reply=settings.MERCURY_FINAL_REPLY_TIMEOUT.total_seconds(),
         lease=settings.MERCURY_LEASE,
         backoff=settings.MERCURY_RETRY_BACKOFF,
@@ -115,7 +115,7 @@ class Drain:
         """
         self.worker = name_of_this_process()
         self._lanes = list(lanes)
-        self._places = places or settings.MERCURY_PLACES
+        self._places = places or settings.MERCURY_MAX_CONCURRENCY
         self._batch = max(1, self._places // 8)  # places to wait for, so that a claim is worth its transaction
         self._unwritten = self._places // 4  # results that may wait while the places of their calls are used again
         self._terms = terms_from_settings(self.worker)
@@ -307,7 +307,7 @@ class Drain:
     async def _first_heartbeat(self) -> None:
         """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over.
 
-        Nor before the house is held, where `MERCURY_START_HELD` asks for that.
+        Nor before the house is held, where `MERCURY_START_PAUSED` asks for that.
         """
         while not self._stopping and not (await self._hold_house() and await self._heartbeat()):
             await self._pause(DATABASE_PAUSE)

@@ -80,7 +80,7 @@ class Resident:
     def stop(self) -> bool:
         """Claim nothing more and wait for the calls under way. False if they did not end within deadline + 5 s."""
         self.ask_to_stop()
-        self._thread.join(settings.MERCURY_DEADLINE.total_seconds() + GRACE)
+        self._thread.join(settings.MERCURY_SEND_TIMEOUT.total_seconds() + GRACE)
         return not self._thread.is_alive()
 
     def _pass_it_on(self) -> None:
@@ -134,7 +134,7 @@ def _remove_what_is_old(worker: str) -> None:
     """A run of an hour's worth or a year's, some batches a heartbeat: mails are waiting for this thread."""
     global _removal
     if _removal is None and duty.is_due(retention.DUTY, worker, every=retention.EVERY):
-        _removal = retention.run(settings.MERCURY_RETENTION_BODIES, settings.MERCURY_RETENTION_MAILS)
+        _removal = retention.run(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION)
     until = time.monotonic() + REMOVAL_A_HEARTBEAT
     while _removal is not None and time.monotonic() < until:
         removed = next(_removal, None)  # None also after it raised; what it left is for the next run

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def server(settings):
     """An account olympus at a server that has the email and does not say so."""
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
     server = ScriptedServer()
     server.answers_the_dot.clear()
     options = {"host": "127.0.0.1", "port": server.port, "security": "none"}
@@ -44,7 +44,7 @@ def test_a_call_that_outlasts_its_lease_stays_with_its_worker(olympus, settings)
 
 
 def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, settings):
-    settings.MERCURY_DEADLINE = dt.timedelta(seconds=2)
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=2)
     mail = a_mail()
 
     async def scenario():
@@ -64,7 +64,7 @@ def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, setti
 
 
 def test_a_stop_leaves_what_waits_for_its_reply_unknown(server, settings):
-    settings.MERCURY_DEADLINE = dt.timedelta(seconds=2)
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=2)
     mail = a_mail(policy="at-most-once")
 
     async def scenario():

@@ -204,7 +204,7 @@ def test_a_rejected_mail_shows_the_lane_that_it_would_have_had():
     ],
 )
 def test_a_rejected_mail_shows_the_policy_that_it_would_have_had(asked, shown, settings):
-    settings.MERCURY_POLICY = "at-most-once"
+    settings.MERCURY_DELIVERY_GUARANTEE = "at-most-once"
 
     with pytest.raises(InvalidSubmission):
         a_mail(API, recipient="nobody", **asked)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
 def sent_through(*, places=32, **limits):

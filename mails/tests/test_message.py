@@ -27,7 +27,7 @@ def _source(mail):
 
 
 def test_each_attempt_sends_the_bytes_that_are_shown(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
     server = ScriptedServer({"RCPT": [b"250 hera\r\n", b"450 4.2.1 iris is busy\r\n"]})
     for name in ("olympus", "hades"):
         options = {"host": "127.0.0.1", "port": server.port, "security": "none"}

@@ -507,7 +507,7 @@ def test_a_mail_refused_while_the_house_is_held_is_not_handed_on(olympus, hades)
 
 
 def test_a_house_told_to_start_held_sends_nothing_until_it_is_released(olympus, settings):
-    settings.MERCURY_START_HELD = True
+    settings.MERCURY_START_PAUSED = True
     mail = a_mail()
 
     assert drain() == 0
@@ -524,7 +524,7 @@ def test_a_house_told_to_start_held_sends_nothing_until_it_is_released(olympus, 
 
 
 def test_a_restored_house_is_held_again(olympus, settings):
-    settings.MERCURY_START_HELD = True
+    settings.MERCURY_START_PAUSED = True
     house.hold_at_start()
     house.lift(by="command line")
     house.hold_at_start()

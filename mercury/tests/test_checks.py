@@ -21,7 +21,7 @@ def ids(messages):
 @pytest.fixture
 def a_real_installation(settings):
     settings.SECRET_KEY = "x" * 50
-    settings.MERCURY_SECRET_IS_MADE = False
+    settings.MERCURY_SECRET_IS_GENERATED = False
     settings.DEBUG = False
     settings.ALLOWED_HOSTS = ["mail.example.com"]
     settings.MERCURY_HTTPS = True
@@ -31,14 +31,17 @@ def a_real_installation(settings):
 
 
 def test_a_misspelt_name_is_named_with_the_right_one(settings):
-    settings.MERCURY_ENVIRONMENT = {"MERCURY_POLCY": "at-most-once", "MERCURY_POLICY": "at-most-once"}
+    settings.MERCURY_ENVIRONMENT = {
+        "MERCURY_DELIVERY_GARANTEE": "at-most-once",
+        "MERCURY_DELIVERY_GUARANTEE": "at-most-once",
+    }
 
     [warning] = checks.names()
 
     assert (warning.id, warning.msg.split()[0], warning.hint) == (
         "mercury.W001",
-        "MERCURY_POLCY",
-        "Did you mean MERCURY_POLICY?",
+        "MERCURY_DELIVERY_GARANTEE",
+        "Did you mean MERCURY_DELIVERY_GUARANTEE?",
     )
 
 
@@ -50,14 +53,14 @@ def test_the_defaults_are_sound(settings):
 
 
 def test_a_lease_must_outlast_a_call(settings):
-    settings.MERCURY_DEADLINE = dt.timedelta(seconds=20)
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=20)
     settings.MERCURY_LEASE = dt.timedelta(seconds=49)
 
     assert ids(checks.values()) == ["mercury.E001"]
 
 
 def test_an_unknown_policy_is_named_with_the_known_ones(settings):
-    settings.MERCURY_POLICY = "exactly-once"
+    settings.MERCURY_DELIVERY_GUARANTEE = "exactly-once"
 
     [error] = checks.values()
 
@@ -67,7 +70,7 @@ def test_an_unknown_policy_is_named_with_the_known_ones(settings):
 
 def test_connecting_ends_within_the_call(settings):
     settings.MERCURY_CONNECT_TIMEOUT = dt.timedelta(seconds=21)
-    settings.MERCURY_DEADLINE = dt.timedelta(seconds=20)
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=20)
 
     [error] = checks.values()
 
@@ -106,7 +109,7 @@ def test_a_real_installation_is_silent(a_real_installation):
 @pytest.mark.parametrize("hosts", [["mail.example.com"], ["10.0.0.5"], ["*"], ["localhost", ".example.com"]])
 def test_strangers_meet_no_made_secret_and_no_debug(a_real_installation, hosts):
     a_real_installation.ALLOWED_HOSTS = hosts
-    a_real_installation.MERCURY_SECRET_IS_MADE = True
+    a_real_installation.MERCURY_SECRET_IS_GENERATED = True
     a_real_installation.DEBUG = True
 
     assert ids(checks.beyond_loopback()) == ["mercury.E006", "mercury.E007"]
@@ -115,14 +118,14 @@ def test_strangers_meet_no_made_secret_and_no_debug(a_real_installation, hosts):
 
 
 def test_on_loopback_a_made_secret_is_enough(settings):
-    settings.MERCURY_SECRET_IS_MADE = True
+    settings.MERCURY_SECRET_IS_GENERATED = True
     settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
     checks.refuse_start(["127.0.0.1:8000", "[::1]:8000", "unix:/run/mercury"])
 
 
 def test_a_server_that_listens_to_all_needs_a_secret(settings):
-    settings.MERCURY_SECRET_IS_MADE = True
+    settings.MERCURY_SECRET_IS_GENERATED = True
     settings.ALLOWED_HOSTS = ["localhost"]
 
     with pytest.raises(ImproperlyConfigured, match=r"0\.0\.0\.0:8000"):
@@ -130,10 +133,12 @@ def test_a_server_that_listens_to_all_needs_a_secret(settings):
 
 
 def test_no_server_starts_with_what_cannot_work(settings):
-    settings.MERCURY_POLICY = "exactly-once"
+    settings.MERCURY_DELIVERY_GUARANTEE = "exactly-once"
     settings.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "pigeon://smtp.example.com"}
 
-    with pytest.raises(ImproperlyConfigured, match=r"MERCURY_POLICY.*Known: at-least-once.*\nPROVIDER_RELAY"):
+    with pytest.raises(
+        ImproperlyConfigured, match=r"MERCURY_DELIVERY_GUARANTEE.*Known: at-least-once.*\nPROVIDER_RELAY"
+    ):
         checks.refuse_start()
 
 
@@ -279,7 +284,7 @@ def test_a_secret_that_would_go_out_without_tls_is_told(settings):
     }
 
     found = checks.production_destinations()
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["mail.olimpus.com", "api.olimpus.com"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["mail.olimpus.com", "api.olimpus.com"]
 
     assert ids(found) == ["mercury.E010", "mercury.E010"]
     assert "hades" in found[0].msg

@@ -22,12 +22,12 @@ WRONG = {
     "DEBUG": "maybe",
     "LOG_FORMAT": "bogus",
     "LOG_LEVEL": "bogus",
-    "MERCURY_ALLOWED_HOSTS_OUT": "http://hades",
+    "MERCURY_PRIVATE_HOSTS_ALLOWED": "http://hades",
     "MERCURY_BASE_URL": "foo",
     "MERCURY_CONNECT_TIMEOUT": "3",
     "MERCURY_DATA": "manage.py",
     "MERCURY_DATABASE_TIMEOUT": "100ms",
-    "MERCURY_DEADLINE": "x",
+    "MERCURY_SEND_TIMEOUT": "x",
     "MERCURY_EHLO_NAME": "localhost",
     "MERCURY_ENCRYPTION_KEYS": "bad",
     "MERCURY_EXPIRY": "3 days",
@@ -36,14 +36,14 @@ WRONG = {
     "MERCURY_LEASE": "0s",
     "MERCURY_MAX_RECIPIENTS": "0",
     "MERCURY_MAX_SIZE": "x",
-    "MERCURY_PLACES": "abc",
+    "MERCURY_MAX_CONCURRENCY": "abc",
     "MERCURY_PRIVATE_DOMAINS": "a b",
     "MERCURY_PROXIES": "x",
-    "MERCURY_RETENTION_BODIES": "x",
-    "MERCURY_RETENTION_MAILS": "x",
+    "MERCURY_BODY_RETENTION": "x",
+    "MERCURY_MAIL_RETENTION": "x",
     "MERCURY_RETRY_BACKOFF": "30s,x",
     "MERCURY_SANDBOX_KEEP": "-1",
-    "MERCURY_START_HELD": "ture",
+    "MERCURY_START_PAUSED": "ture",
     "MERCURY_TEST_DATABASE_URL": "foo",
     "MERCURY_TEST_REDIS_URL": "foo",
     "METRICS_FROM": "x",
@@ -56,10 +56,10 @@ OUT_OF_BOUNDS = [
     ("MERCURY_MAX_SIZE", "9999"),
     ("MERCURY_MAX_SIZE", "10GB"),
     ("MERCURY_MAX_RECIPIENTS", "100000"),
-    ("MERCURY_PLACES", "0"),
-    ("MERCURY_PLACES", "999999"),
-    ("MERCURY_DEADLINE", "1ms"),
-    ("MERCURY_DEADLINE", "30d"),
+    ("MERCURY_MAX_CONCURRENCY", "0"),
+    ("MERCURY_MAX_CONCURRENCY", "999999"),
+    ("MERCURY_SEND_TIMEOUT", "1ms"),
+    ("MERCURY_SEND_TIMEOUT", "30d"),
     ("MERCURY_CONNECT_TIMEOUT", "1ms"),
     ("MERCURY_FINAL_REPLY_TIMEOUT", "1d"),
     ("MERCURY_LEASE", "400d"),
@@ -68,11 +68,11 @@ OUT_OF_BOUNDS = [
     ("MERCURY_RETRY_BACKOFF", "30s,400d"),
     ("MERCURY_RETRY_BACKOFF", ",".join(["1s"] * 1001)),
     ("MERCURY_SANDBOX_KEEP", "999999999"),
-    ("MERCURY_RETENTION_BODIES", "1ms"),
+    ("MERCURY_BODY_RETENTION", "1ms"),
     ("MERCURY_PROXIES", "100"),
     ("MERCURY_DATABASE_TIMEOUT", "61s"),
 ]
-ANY_TEXT = {"MERCURY_POLICY", "METRICS_TOKEN", "SECRET_KEY"}
+ANY_TEXT = {"MERCURY_DELIVERY_GUARANTEE", "METRICS_TOKEN", "SECRET_KEY"}
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_every_number_time_and_size_has_bounds():
     source = Path(settings.__file__).read_text()
     bounded = re.findall(r'"(MERCURY_[A-Z_]+)",\s*(?:some\()?(?:whole|lasting|sized)\(', source)
 
-    assert set(bounded) - {name for name, _ in OUT_OF_BOUNDS} == {"MERCURY_RETENTION_MAILS"}  # `keeping` bounds it
+    assert set(bounded) - {name for name, _ in OUT_OF_BOUNDS} == {"MERCURY_MAIL_RETENTION"}  # `keeping` bounds it
     assert re.findall(r"env\.read\([^)]*(?:, duration|, parse_size|, int|, float)\b", source) == []
 
 
@@ -146,7 +146,7 @@ def test_each_line_of_the_example_file_is_the_default(read, monkeypatch):
 def test_no_start_with_wrong_settings_and_no_traceback(command, tmp_path):
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
         "MERCURY_DATA": str(tmp_path),
-        "MERCURY_START_HELD": "ture",
+        "MERCURY_START_PAUSED": "ture",
         "DATABASE_URL": "mysql://zeus:thunder@hades/mercury",
     }
 
@@ -162,7 +162,7 @@ def test_no_start_with_wrong_settings_and_no_traceback(command, tmp_path):
 
     assert done.returncode == 1
     assert "Mercury does not start. DATABASE_URL: it begins neither" in done.stderr
-    assert "MERCURY_START_HELD: 'ture' is neither true nor false." in done.stderr
+    assert "MERCURY_START_PAUSED: 'ture' is neither true nor false." in done.stderr
     assert "Traceback" not in done.stderr
     assert "thunder" not in done.stderr
 

@@ -33,7 +33,7 @@ def built(tmp_path_factory) -> Iterator[House]:
         full=FULL,
         database_url=settings.MERCURY_TEST_DATABASE_URL,
         redis_url=redis_of_this_process() if FULL else "",
-        MERCURY_DEADLINE="5s",
+        MERCURY_SEND_TIMEOUT="5s",
         MERCURY_LEASE="35s",
         **TWO_SANDBOXES,
     ) as built:
@@ -177,7 +177,7 @@ def test_no_log_line_has_content_addresses_or_secrets_and_each_about_a_mail_has_
         PROVIDER_OLYMPUS="sandbox://",
         PROVIDER_HADES=f"sendgrid://:SG.canary-key@sendgrid?api_url=http://127.0.0.1:{free_port()}/v3/",
         PROVIDER_STYX=f"smtp://canary-user:canary-password@127.0.0.1:{free_port()}?security=none",
-        MERCURY_ALLOWED_HOSTS_OUT="127.0.0.1",
+        MERCURY_PRIVATE_HOSTS_ALLOWED="127.0.0.1",
     ) as built:
         if FULL:
             built.start_worker()

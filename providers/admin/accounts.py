@@ -203,7 +203,7 @@ class AccountAdmin(GuardedAdmin):
             "earlier": history.deleted_at(account.name),
             "may_change": self.has_change_permission(request),
             "fault": registry.fault_of(account),
-            "deadline": settings.MERCURY_DEADLINE.total_seconds(),
+            "deadline": settings.MERCURY_SEND_TIMEOUT.total_seconds(),
             "connect": settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
             **_row(candidate, timezone.now()),
         }

@@ -53,7 +53,7 @@ def test_these_are_public(address):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "::1"])
 def test_a_private_host_is_refused_however_it_is_written(host):
-    with pytest.raises(DestinationRefused, match="MERCURY_ALLOWED_HOSTS_OUT"):
+    with pytest.raises(DestinationRefused, match="MERCURY_PRIVATE_HOSTS_ALLOWED"):
         destinations.check_host(host, allowed=frozenset())
 
 

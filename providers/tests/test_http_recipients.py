@@ -17,7 +17,7 @@ NOT_TAKEN = Refused(Fault.MESSAGE, "http-400", WORDS, 400)
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
 def sent(build, to, **changes):

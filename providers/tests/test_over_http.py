@@ -23,7 +23,7 @@ NEVER_ENDING = {"hang", "drip", "connect-timeout"}
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1", "olympus.test"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1", "olympus.test"]
 
 
 @contextlib.contextmanager
@@ -65,11 +65,11 @@ async def _call(build, scenario, settings, monkeypatch):
                     changes["api_url"] = "http://olympus.test/v3/"
                     monkeypatch.setattr(ThreadedResolver, "resolve", _not_found)
                 case "rebinding":
-                    settings.MERCURY_ALLOWED_HOSTS_OUT = []
+                    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = []
                     changes["api_url"] = f"http://hades.test:{provider.port}/v3/"
                     monkeypatch.setattr(ThreadedResolver, "resolve", _loopback)
                 case "private":
-                    settings.MERCURY_ALLOWED_HOSTS_OUT = []
+                    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = []
             deadline = 0.7 if scenario in NEVER_ENDING else 5.0
             outcome = await accounts.send(build(provider, **changes), deadline=deadline)
         return outcome, provider

@@ -148,7 +148,7 @@ async def _talker(greeting: bytes, *, endless: bool = False):
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1", "olympus.test"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1", "olympus.test"]
 
 
 def _closed_port():
@@ -208,7 +208,7 @@ async def _second_send(scenario):
 def test_the_server_answers_as_the_table_says(_words, scenario, expected, settings, monkeypatch):
     scenario = tables.name(scenario)
     if scenario == "private":
-        settings.MERCURY_ALLOWED_HOSTS_OUT = []
+        settings.MERCURY_PRIVATE_HOSTS_ALLOWED = []
     if scenario == "dns":
         monkeypatch.setattr(socket, "getaddrinfo", _not_found)
 

@@ -228,7 +228,7 @@ def test_all_faults_are_named_at_once():
 
 
 def test_a_private_host_may_be_allowed(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
     registry.register("hades", "smtp", {"host": "127.0.0.1"}, by="zeus")
 
@@ -398,7 +398,7 @@ def test_a_stored_key_may_move_among_the_regions_of_its_provider():
 
 
 def test_a_plain_address_may_be_allowed(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
     account = registry.register("olympus", "sendgrid", {"api_key": KEY, "api_url": "http://127.0.0.1:8025/"}, by="zeus")
 
@@ -410,7 +410,7 @@ def test_a_password_goes_without_tls_to_listed_hosts_only(settings):
 
     with pytest.raises(AccountInvalid, match="Without TLS the password can be read"):
         registry.register("hades", "smtp", options, by="zeus")
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["Mail.Olimpus.invalid"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["Mail.Olimpus.invalid"]
     account = registry.register("hades", "smtp", options, by="zeus")
 
     assert registry.options_of(account)["security"] == "none"

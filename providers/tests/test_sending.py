@@ -18,7 +18,7 @@ OLYMPUS = AccountConfig("olympus", "sandbox")
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(

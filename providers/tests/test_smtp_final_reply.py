@@ -18,7 +18,7 @@ DEADLINE = 1.5
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
 def _sender(*, final_reply=30.0, places=4):

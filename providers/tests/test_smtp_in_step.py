@@ -14,7 +14,7 @@ LOGIN = {"username": "zeus", "password": "thunderbolt"}
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
 def _send(script, *, to=("hera@olimpus.com",), **options):

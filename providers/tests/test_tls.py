@@ -14,7 +14,7 @@ LOGIN = {"username": "zeus", "password": "thunderbolt"}
 
 @pytest.fixture(autouse=True)
 def _local_hosts(settings):
-    settings.MERCURY_ALLOWED_HOSTS_OUT = ["127.0.0.1"]
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
 def test_starttls_log_in_and_a_kept_connection_work_with_a_private_authority(tmp_path):

@@ -24,7 +24,7 @@ def test_the_test_mail_arrives():
 
 
 def test_the_page_says_how_long_a_test_takes_at_most(settings):
-    settings.MERCURY_DEADLINE = dt.timedelta(seconds=7)
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=7)
 
     assert trial.longest([OLYMPUS]) == 7
     assert trial.longest([OLYMPUS, smtp(25)]) == 14

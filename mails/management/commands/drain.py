@@ -36,7 +36,7 @@ class Command(commands.MercuryCommand):
             "--places",
             type=commands.whole(1, 10_000),
             metavar="N",
-            help="Calls under way at most. Default: MERCURY_PLACES.",
+            help="Calls under way at most. Default: MERCURY_MAX_CONCURRENCY.",
         )
         parser.add_argument("--once", action="store_true", help="End as soon as nothing is due.")
 

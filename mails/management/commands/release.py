@@ -16,7 +16,7 @@ class Command(SteeringCommand):
     """Release mails, or the house."""
 
     help = (
-        "Release held mails: they are due at once. With --all the whole house, which `hold --all` or MERCURY_START_HELD "
+        "Release held mails: they are due at once. With --all the whole house, which `hold --all` or MERCURY_START_PAUSED "
         "holds; mails that are held one by one stay so. One whose outcome is unknown must be settled instead."
     )
     action = Action.RELEASE

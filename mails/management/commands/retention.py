@@ -17,7 +17,7 @@ class Command(commands.MercuryCommand):
 
     help = (
         "Remove the texts of mails, and later the mails, that reached their end long enough ago. A mail that is held or "
-        "on its way stays. Servers and workers do this by themselves, with MERCURY_RETENTION_BODIES and _MAILS."
+        "on its way stays. Servers and workers do this by themselves, with MERCURY_BODY_RETENTION and _MAILS."
     )
     makes_changes = True
 
@@ -26,16 +26,16 @@ class Command(commands.MercuryCommand):
         parser.add_argument(
             "--bodies",
             type=commands.duration,
-            default=settings.MERCURY_RETENTION_BODIES,
+            default=settings.MERCURY_BODY_RETENTION,
             metavar="30d",
-            help="How long after its end a mail keeps its text. Default: MERCURY_RETENTION_BODIES.",
+            help="How long after its end a mail keeps its text. Default: MERCURY_BODY_RETENTION.",
         )
         parser.add_argument(
             "--mails",
             type=commands.duration,
-            default=settings.MERCURY_RETENTION_MAILS,
+            default=settings.MERCURY_MAIL_RETENTION,
             metavar="365d",
-            help="How long after its end a mail is kept; at least 2d. Default: MERCURY_RETENTION_MAILS.",
+            help="How long after its end a mail is kept; at least 2d. Default: MERCURY_MAIL_RETENTION.",
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:

@@ -28,7 +28,7 @@ class Command(commands.MercuryCommand):
     help = (
         "Send mails until told to stop. Answers wake-ups through Redis and looks into the database every 2 s by itself. "
         "Each minute it logs what it did. "
-        "SIGTERM: takes no new mail, lets calls under way end, and exits within MERCURY_DEADLINE + 5 s."
+        "SIGTERM: takes no new mail, lets calls under way end, and exits within MERCURY_SEND_TIMEOUT + 5 s."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,7 +37,10 @@ class Command(commands.MercuryCommand):
             "lanes", nargs="*", metavar="LANE", help=f"Lanes to serve: {', '.join(Lane.values)}. Default: all."
         )
         parser.add_argument(
-            "--places", type=commands.whole(1, 10_000), metavar="N", help="Calls under way at most (MERCURY_PLACES)."
+            "--places",
+            type=commands.whole(1, 10_000),
+            metavar="N",
+            help="Calls under way at most (MERCURY_MAX_CONCURRENCY).",
         )
         parser.add_argument("--burst", action="store_true", help="Stop when no mail is due.")
 
