@@ -12,7 +12,8 @@ from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperatio
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from mails import jobs, key_rate
+from mails import jobs
+from mails.access import rate_limits
 from mercury.lib import database_clock
 from providers.tests.builders import SandboxAccount, sandbox_account
 
@@ -72,7 +73,7 @@ def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
     settings.MERCURY_ENVIRONMENT = {}
     database_clock.forget()
     jobs.forget_redis()
-    key_rate.forget()
+    rate_limits.forget()
     structlog.contextvars.clear_contextvars()
 
 

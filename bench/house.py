@@ -144,9 +144,9 @@ def serving(
 
 def make_key() -> str:
     """A key of the house that is set up here, which may send as anybody."""
-    from mails import keys
+    from mails.access import api_keys
 
-    return keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
+    return api_keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
 
 
 def listens(port: int) -> bool:

@@ -221,7 +221,7 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "key-ignored": {"mails.intake": _key_ignored},
     "lease-never-taken-up": {"mails.dispatch.sweep": _never_taken_up},
     "queue-in-memory": {"mails.intake": _queue_in_memory},
-    "abort-on-poison": {"mails.message": _abort_on_poison},
+    "abort-on-poison": {"mails.message.mime": _abort_on_poison},
     "sleep-by-waiting": {"mercury.settings": _sleep_by_waiting},
     # For the short versions in CI: the same code with shorter silences.
     "hurry": {

@@ -8,7 +8,8 @@ from django import forms
 from django.conf import settings
 
 from mails.intake import may_send_as
-from mails.submission import FieldError, address_of
+from mails.message.addresses import extract_address
+from mails.submission import FieldError
 
 SHOWN_AGAIN = 100_000  # characters of a field that a refused form repeats
 _FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of the form
@@ -30,7 +31,7 @@ class SubmitForm(forms.Form):
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
         given = str((self.data if self.is_bound else self.initial).get("sender") or "")
         given = "" if len(given) > SHOWN_AGAIN else given  # the rule book refuses it, `with_new_key` says so
-        self.refused_sender = "" if not given or may_send_as(address_of(given), senders) else given
+        self.refused_sender = "" if not given or may_send_as(extract_address(given), senders) else given
         if not self.any_sender:
             choices = list(self.known_senders)
             # One of their addresses with a name before it is none of the choices, and may be sent as all the same.

@@ -12,10 +12,12 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DataError, IntegrityError, connection, transaction
 
-from mails import addresses, granting, jobs, lifecycle, submission
+from mails import jobs, lifecycle, submission
+from mails.access import grants
 from mails.dispatch.sweep import KEEP_IDEMPOTENCY_KEYS
 from mails.lanes import Lane
 from mails.lifecycle import EventDraft, MailState, NewMail
+from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.states import Actor, EventName, Policy, Source, Status
 from mails.submission import FieldError, InvalidSubmission, Submission
@@ -90,7 +92,7 @@ class Client:
         """Addresses it may send as; `@example.com` stands for a domain, `*` for any address."""
         if self.api_key is not None:
             return list(self.api_key.senders)
-        return ["*"] if self.user is None else granting.senders_of(self.user)
+        return ["*"] if self.user is None else grants.senders_of(self.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str |
             invalid.mail_id = str(_keep_rejected(data, invalid.errors, client=client, received_at=received_at).pk)
         raise
     allowed = client.allowed_senders()
-    if not may_send_as(submission.address_of(wanted.sender), allowed):
+    if not may_send_as(addresses.extract_address(wanted.sender), allowed):
         raise SenderNotAllowed(wanted.sender, allowed)
     new = _new(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
     return Receipt(new.mail, replayed=False) if _is_stored(new) else _under_a_used_key(new)

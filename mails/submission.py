@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from mails import addresses
-from mails.addresses import AddressInvalid
 from mails.lanes import Lane
+from mails.message import addresses
+from mails.message.addresses import AddressInvalid
 from mails.states import Policy
 from mercury.lib import encoded_words, name_address, printable
 from mercury.lib.durations import size_words
@@ -102,12 +102,6 @@ def parse(data: Mapping[str, object]) -> Submission:
     ):
         raise InvalidSubmission(tuple(errors))
     return Submission(sender, recipients, subject, text, policy, lane)
-
-
-def address_of(sender: str) -> str:
-    """The address in a sender that may carry a display name: `Mercury <mercury@olimpus.com>` and bare ones."""
-    found = name_address.split_name(sender)
-    return found[1] if found else sender
 
 
 def legible(value: object, limit: int) -> str:

@@ -1,7 +1,9 @@
 """The rules of emails that a test email keeps too; `providers`, which knows nothing of emails, asks them."""
 
-from mails import granting, house, pauses, submission
+from mails import house, pauses, submission
+from mails.access import grants
 from mails.lanes import Lane
+from mails.message import addresses
 from mails.submission import InvalidSubmission
 from providers import trial
 from providers.trial import Trial
@@ -36,7 +38,7 @@ def refuse_sender(wanted: Trial) -> str:
     """A person sends as the addresses that they may use; a sandbox delivers to nobody, so there it does not matter."""
     if wanted.person is None or wanted.only_sandboxes:
         return ""
-    sender = submission.address_of(wanted.sender)
-    if granting.uncovered_senders(wanted.person, [sender]):
+    sender = addresses.extract_address(wanted.sender)
+    if grants.uncovered_senders(wanted.person, [sender]):
         return f"You may not send as {sender}. A superuser allows more: Users in the admin, Sender permissions."
     return ""

@@ -15,10 +15,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import actions, intake, message, orders, search, stats, timeline
+from mails import actions, intake, orders, search, stats, timeline
 from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
+from mails.message import mime
 from mails.models import Mail
 from mails.orders import Order
 from mails.sentences import clean
@@ -63,14 +64,14 @@ def _copied(request: HttpRequest) -> Mail | None:
         mail = _visible(request, uuid.UUID(wanted))
     except ValueError:
         raise Http404("There is no such mail, or it is not yours.") from None
-    if why := message.why_no_copy(mail):
+    if why := mime.why_no_copy(mail):
         messages.warning(request, why)
         return None
     return mail
 
 
 def _draft(mail: Mail) -> dict[str, str]:
-    text = message.whole_text(mail)
+    text = mime.whole_text(mail)
     return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": text}
 
 
@@ -145,9 +146,9 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     mail = _visible(request, mail_id)
     story = _story(mail, everything=request.GET.get("events") == "all")
     context = {
-        "message_id": message.message_id(mail.pk, mail.sender),
+        "message_id": mime.message_id(mail.pk, mail.sender),
         "story": story,
-        "preview": message.shown(mail, recipients=story.addresses, text=story.text),
+        "preview": mime.shown(mail, recipients=story.addresses, text=story.text),
         "images_on": request.GET.get("images") == "on",
         "section": "mails",
     }
@@ -247,7 +248,7 @@ def _story(mail: Mail, *, everything: bool = False) -> timeline.Story:
 
 def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
     story = timeline.story(_visible(request, mail_id), timezone.now())
-    return message.shown(story.mail, recipients=story.addresses, text=story.text)
+    return mime.shown(story.mail, recipients=story.addresses, text=story.text)
 
 
 def _source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
@@ -255,7 +256,7 @@ def _source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
     mail = _visible(request, mail_id)
     large_bodies.hold(request, mail.size)
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
-    return message.source(mail, recipients=recipients, text=message.whole_text(mail))
+    return mime.source(mail, recipients=recipients, text=mime.whole_text(mail))
 
 
 def _visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:

@@ -14,8 +14,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from mails import granting, keys
-from mails.keys import Scope
+from mails.access import api_keys, grants
+from mails.access.api_keys import Scope
 from mails.models import ApiKey
 from mercury.lib import encryption
 from mercury.lib.audit import log as audit
@@ -44,7 +44,7 @@ class SendersField(forms.CharField):
         super().validate(value)
         for sender in value:
             try:
-                keys.written_sender(sender)
+                api_keys.written_sender(sender)
             except ValueError as error:
                 raise forms.ValidationError(str(error)) from error
 
@@ -55,7 +55,7 @@ class RateField(forms.CharField):
     def clean(self, value: Any) -> str:
         """As a key keeps it; what is no rate is said with how to write one."""
         try:
-            return keys.written_rate(super().clean(value))
+            return api_keys.written_rate(super().clean(value))
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
@@ -93,7 +93,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
     def clean_name(self) -> str:
         """No mark that drives a terminal or turns text around."""
         try:
-            return keys.written_name(self.cleaned_data["name"])
+            return api_keys.written_name(self.cleaned_data["name"])
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
@@ -103,9 +103,9 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         wanted = {"scopes": data.get("scopes", []), "senders": data.get("senders", [])}
         if self.instance.pk:
             before = ApiKey.objects.get(pk=self.instance.pk)
-            missing = granting.missing_for_change(self.person, before, **wanted)
+            missing = grants.missing_for_change(self.person, before, **wanted)
         else:
-            missing = granting.missing_for_new(self.person, **wanted)
+            missing = grants.missing_for_new(self.person, **wanted)
         if missing:
             raise forms.ValidationError(_refusal("You cannot grant what you lack", missing))
         return data
@@ -166,9 +166,9 @@ class ApiKeyAdmin(GuardedAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """A new key is made by `keys`, which alone knows its text; the text waits, encrypted, for the next page."""
         if change:
-            keys.update(obj, by=audit.person(request))
+            api_keys.update(obj, by=audit.person(request))
             return
-        made, text = keys.create(
+        made, text = api_keys.create(
             obj.name,
             scopes=obj.scopes,
             senders=obj.senders,
@@ -206,7 +206,7 @@ class ApiKeyAdmin(GuardedAdmin):
         """End a key, after saying what that means."""
         key = self._key(request, key_id)
         if request.method == "POST":
-            done = keys.revoke(key, by=audit.person(request))
+            done = api_keys.revoke(key, by=audit.person(request))
             words = f"The key {key} was revoked." if done else f"The key {key} had been revoked before."
             messages.success(request, words)
             return redirect("admin:mails_apikey_changelist")
@@ -224,15 +224,15 @@ class ApiKeyAdmin(GuardedAdmin):
     def rotate_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """Give a key a new text; the old one works for a while."""
         key = self._key(request, key_id)
-        if missing := granting.missing_for_text(request.user, key):
+        if missing := grants.missing_for_text(request.user, key):
             raise PermissionDenied(_refusal("With its text you could do more than you may", missing))
         if request.method == "POST":
             hours = request.POST.get("overlap", "")
             if hours not in dict(OVERLAPS):
                 raise Http404
             try:
-                made, text = keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.person(request))
-            except keys.KeyNotUsable as error:
+                made, text = api_keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.person(request))
+            except api_keys.KeyNotUsable as error:
                 messages.error(request, str(error))
                 return redirect("admin:mails_apikey_changelist")
             _keep_for_next_page(request, made, text)

@@ -12,9 +12,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from mails import message, search, stats, timeline
+from mails import search, stats, timeline
 from mails.admin import bulk, export, steering
 from mails.lanes import Lane
+from mails.message import mime
 from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
 from mails.search import Filter
@@ -141,9 +142,9 @@ class MailAdmin(GuardedAdmin):
             **self.admin_site.each_context(request),
             "title": mail.subject or "(no subject)",
             "opts": self.opts,
-            "message_id": message.message_id(mail.pk, mail.sender),
+            "message_id": mime.message_id(mail.pk, mail.sender),
             "story": story,
-            "preview": message.shown(mail, recipients=story.addresses, text=story.text),
+            "preview": mime.shown(mail, recipients=story.addresses, text=story.text),
             "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
             "list_query": request.GET.get("list", ""),

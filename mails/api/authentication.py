@@ -5,7 +5,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from mails import keys
+from mails.access import api_keys
 from mails.models import ApiKey
 
 _REALM = 'Bearer realm="Mercury"'
@@ -22,7 +22,7 @@ class KeyAuthentication(BaseAuthentication):
         scheme, _, text = header.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationFailed("Sign in with an API key: 'Authorization: Bearer mk_…'.", "wrong_scheme")
-        key = keys.find(text.strip())
+        key = api_keys.find(text.strip())
         if key is None:
             raise AuthenticationFailed("The API key is wrong, expired or revoked.", "wrong_key")
         return AnonymousUser(), key

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from mails.granting import PERMISSIONS
-from mails.keys import Scope
+from mails.access.api_keys import Scope
+from mails.access.grants import PERMISSIONS
 from mails.models import ApiKey, Mail
 
 if TYPE_CHECKING:  # rest_framework.views itself imports this file, by its settings

@@ -7,8 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails import alerts, situation, stats
+from mails.access.api_keys import Scope
 from mails.api import stats_schema
-from mails.keys import Scope
 from mails.states import Level
 from mails.stats import Figures, PeriodTooLong
 from mercury.lib import database_clock, durations

@@ -12,8 +12,8 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from mails import key_rate
-from mails.key_rate import Standing
+from mails.access import rate_limits
+from mails.access.rate_limits import Standing
 from mails.models import ApiKey
 from mercury.lib import durations
 from mercury.lib.problems import Problem
@@ -30,7 +30,7 @@ class KeyRate(BaseThrottle):
         key = request.auth
         if request.method in SAFE_METHODS or not isinstance(key, ApiKey) or not key.rate:
             return True
-        standing = key_rate.take(key, mail=getattr(view, "takes_mails", False))
+        standing = rate_limits.take(key, mail=getattr(view, "takes_mails", False))
         request.rate_headers = _headers(standing)  # type: ignore[attr-defined]  # Resource puts them on the answer
         if not standing.allowed:
             raise _too_many(standing)

@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails import actions, intake, lifecycle, stops
+from mails.access.api_keys import Scope
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope, may_write_to
@@ -26,7 +27,6 @@ from mails.intake import (
     InvalidIdempotencyKey,
     SenderNotAllowed,
 )
-from mails.keys import Scope
 from mails.models import ApiKey, Content, Event, Mail
 from mails.orders import Order
 from mails.querysets import MailQuerySet

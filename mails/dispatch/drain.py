@@ -22,7 +22,7 @@ import structlog
 from django.conf import settings
 from django.db import Error, connection
 
-from mails import house, lifecycle, message, orders, pauses
+from mails import house, lifecycle, orders, pauses
 from mails.dispatch import claim, local_trouble, steps
 from mails.dispatch.board import Board, Outrun, Turn
 from mails.dispatch.claim import MailInHand
@@ -30,6 +30,7 @@ from mails.dispatch.database_thread import DatabaseThread
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.steps import Call, Draft, Plan, Result, Terms
 from mails.lifecycle import LateResult
+from mails.message import mime
 from mails.models import Worker
 from mails.orders import Evidence
 from mails.states import Status
@@ -446,7 +447,7 @@ class Drain:
             return steps.NOT_CALLED
         to = [one.address for one in mail.open_recipients]
         try:
-            built = message.build(
+            built = mime.build(
                 mail.id,
                 sender=mail.sender,
                 recipients=to,

@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import house, message, orders, pauses, sentences, timeline
+from mails import house, orders, pauses, sentences, timeline
+from mails.message import mime
 from mails.models import Mail
 from mails.sentences import Entry, Passing, age_words, clean
 from mails.states import FINAL, Action, Status
@@ -99,7 +100,7 @@ def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, An
         "hold": house.hold() if waits else None,
         "evidence": evidence,
         "ways": [one for one in _buttons(context, mail) if one.action in _WAYS_OUT] if evidence else [],
-        "message_id": message.message_id(mail.pk, mail.sender) if evidence else "",
+        "message_id": mime.message_id(mail.pk, mail.sender) if evidence else "",
     }
 
 
@@ -108,7 +109,7 @@ def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any
     """What the reader may do with the mail now, each leading to a page that says first what it will do."""
     buttons = _buttons(context, mail)
     takes_back = bool(mail.wish) and any(one.action == Action.RELEASE for one in buttons)
-    no_copy = message.why_no_copy(mail) if mail.status == Status.DONE else ""
+    no_copy = mime.why_no_copy(mail) if mail.status == Status.DONE else ""
     copy = f"{reverse('submit')}?copy={mail.pk}" if mail.status == Status.DONE and not no_copy else ""
     return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "takes_back": takes_back}
 

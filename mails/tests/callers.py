@@ -2,7 +2,7 @@
 
 from rest_framework.test import APIClient
 
-from mails import keys
+from mails.access import api_keys
 from mails.models import ApiKey
 
 ZEUS = "zeus@olimpus.com"
@@ -18,9 +18,9 @@ class Caller(APIClient):
     text: str
 
 
-def caller(name="zeus", *, scopes=keys.SCOPES, senders=(ZEUS,), **more) -> Caller:
+def caller(name="zeus", *, scopes=api_keys.SCOPES, senders=(ZEUS,), **more) -> Caller:
     client = Caller()
-    client.key, client.text = keys.create(name, scopes=scopes, senders=senders, **more)
+    client.key, client.text = api_keys.create(name, scopes=scopes, senders=senders, **more)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {client.text}")
     return client
 

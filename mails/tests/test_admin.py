@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import keys, search
+from mails import search
+from mails.access import api_keys
 from mails.intake import Client
 from mails.models import ApiKey, Event, Mail, Worker
 from mails.states import Source
@@ -68,7 +69,7 @@ def test_who_may_not_see_the_admin_is_told_so():
 
 
 def test_the_list_filters_by_state_account_lane_application_and_age(operator):
-    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
     a_mail(Client(Source.API, api_key=key), subject="By key")
     a_mail(subject="By command", recipient=IRIS)
 
@@ -211,7 +212,7 @@ def test_a_key_is_shown_once_with_a_curl_line(operator):
     again = operator.get(f"{KEYS}{ApiKey.objects.get().pk}/change/")
 
     text = key_in(made.text)
-    assert keys.find(text) == ApiKey.objects.get()
+    assert api_keys.find(text) == ApiKey.objects.get()
     assert f"Bearer {text}" in made.text
     assert "no-store" in made.headers["Cache-Control"]
     assert text not in again.text
@@ -227,7 +228,7 @@ def test_a_sender_that_is_no_address_is_named(operator, senders):
 
 
 def test_a_key_is_narrowed(operator):
-    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
 
     operator.post(f"{KEYS}{key.pk}/change/", {"name": "accounts", "scopes": ["mails:read"], "senders": ""})
 
@@ -261,32 +262,32 @@ def test_what_is_no_rate_is_named_and_kept_as_typed(operator):
 
 
 def test_revoking_asks_first(operator):
-    key, text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    key, text = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
     url = f"{KEYS}{key.pk}/revoke/"
 
     asked = operator.get(url)
-    usable = keys.find(text)
+    usable = api_keys.find(text)
     operator.post(url)
 
     assert "Requests with it are refused" in asked.text
     assert usable == key
-    assert keys.find(text) is None
+    assert api_keys.find(text) is None
     assert "Revoked" in operator.get(KEYS).text
     assert operator.get(url).status_code == 404
 
 
 def test_rotating_shows_the_new_text_once_and_the_old_one_works_on(operator):
-    key, old = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    key, old = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
 
     page = operator.post(f"{KEYS}{key.pk}/rotate/", {"overlap": "24"}, follow=True).text
 
-    assert keys.find(key_in(page)) == key
-    assert keys.find(old) == key
+    assert api_keys.find(key_in(page)) == key
+    assert api_keys.find(old) == key
     assert operator.post(f"{KEYS}{key.pk}/rotate/", {"overlap": "-5"}).status_code == 404
 
 
 def test_keys_are_never_deleted(operator):
-    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["*"])
+    key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
 
     assert operator.post(f"{KEYS}{key.pk}/delete/").status_code == 403
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from mails import keys
+from mails.access import api_keys
 from mails.models import Mail
 from mails.tests.callers import HELLO, MAILS
 from mails.tests.people import hermes
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def test_the_documentation_sends_its_example_with_a_key(visitor):  # noqa: F811
-    _, text = keys.create("zeus", scopes=keys.SCOPES, senders=["*"])
+    _, text = api_keys.create("zeus", scopes=api_keys.SCOPES, senders=["*"])
     page = visitor.page
     page.goto("/api/docs/")
     page.click(".auth-wrapper .authorize")

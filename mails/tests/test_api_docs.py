@@ -5,8 +5,8 @@ import re
 import pytest
 from django.conf import settings
 
+from mails.access.api_keys import SCOPES
 from mails.api import representation
-from mails.keys import SCOPES
 from mercury.lib.filters import OPERATORS
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()

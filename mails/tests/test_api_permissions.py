@@ -5,8 +5,8 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from mails import keys
-from mails.keys import Scope
+from mails.access import api_keys
+from mails.access.api_keys import Scope
 from mails.tests.callers import HELLO, MAILS, caller, problem
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,7 @@ def test_without_a_good_key_it_is_a_401_with_a_challenge(header):
 
 def test_a_revoked_or_expired_key_is_a_401_that_says_so():
     zeus = caller()
-    keys.revoke(zeus.key)
+    api_keys.revoke(zeus.key)
     hera = caller("hera", expires_at=timezone.now() - dt.timedelta(seconds=1))
 
     for client in (zeus, hera):
@@ -59,7 +59,7 @@ def test_the_scheme_may_be_written_in_any_case():
     ],
 )
 def test_a_key_without_the_scope_gets_a_403_that_names_it(scope, method, path):
-    lacking = caller("lacking", scopes=[one for one in keys.SCOPES if one != scope])
+    lacking = caller("lacking", scopes=[one for one in api_keys.SCOPES if one != scope])
     having = caller("having", scopes=[scope])
 
     answer = getattr(lacking, method)(path)

@@ -4,7 +4,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from mails import pauses, rollups
-from mails.keys import Scope
+from mails.access.api_keys import Scope
 from mails.lanes import Lane
 from mails.models import Worker
 from mails.tests.builders import a_mail, drain

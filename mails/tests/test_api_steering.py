@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from mails import actions, keys
+from mails import actions
+from mails.access import api_keys
 from mails.models import Content, Mail
 from mails.orders import Order
 from mails.states import Action, Status
@@ -171,7 +172,7 @@ def test_it_takes_the_scope():
     client = caller("other", scopes=["mails:send", "mails:read"])
 
     assert "mails:steer" in problem(steer(client, mail, "cancel"), 403, "missing_scope")["detail"]
-    assert keys.Scope.MAILS_STEER in keys.SCOPES
+    assert api_keys.Scope.MAILS_STEER in api_keys.SCOPES
 
 
 def test_a_person_steers_with_the_permission_to_change_mails():

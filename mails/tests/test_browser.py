@@ -15,7 +15,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import bulk, house, keys, search
+from mails import bulk, house, search
+from mails.access import api_keys
 from mails.models import Mail
 from mails.orders import Order
 from mails.search import Filter
@@ -488,7 +489,7 @@ def test_remote_images_load_when_somebody_asks_for_them(visitor, evil):
 
 def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     """Every page of ours, with what it needs to show."""
-    key, _text = keys.create("accounts", scopes=["mails:send"], senders=["zeus@olimpus.com"])
+    key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["zeus@olimpus.com"])
     sent = a_mail()
     drained_beside()
     olympus.lose_answer()

@@ -3,7 +3,7 @@ import datetime as dt
 import pytest
 from django.utils import timezone
 
-from mails import keys
+from mails.access import api_keys
 from mails.models import ApiKey
 from mails.tests.commandline import run
 
@@ -15,7 +15,7 @@ def test_a_key_is_shown_once_and_works():
         "apikey", "create", "shop", "--scope", "mails:send", "--sender", "@olimpus.com", "--expires", "90d", "--json"
     ).document["key"]
 
-    key = keys.find(text)
+    key = api_keys.find(text)
     assert key is not None
     assert (key.name, key.scopes, key.senders) == ("shop", ["mails:send"], ["@olimpus.com"])
     assert key.expires_at is not None
@@ -72,8 +72,8 @@ def test_a_dry_run_makes_no_key():
 
 
 def test_the_list_shows_prefixes_and_states_and_no_secret():
-    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
-    keys.revoke(key)
+    key, text = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
+    api_keys.revoke(key)
 
     table = run("apikey", "list").out
 
@@ -83,35 +83,35 @@ def test_the_list_shows_prefixes_and_states_and_no_secret():
 
 
 def test_nothing_is_revoked_without_an_answer():
-    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, text = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
 
     ran = run("apikey", "revoke", key.prefix)
 
     assert ran.code == 2
     assert "--yes" in ran.error
-    assert keys.find(text) is not None
+    assert api_keys.find(text) is not None
 
 
 def test_a_revoked_key_works_no_more():
-    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, text = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
 
     assert run("apikey", "revoke", f"mk_{key.prefix}", "--yes").code == 0
 
-    assert keys.find(text) is None
+    assert api_keys.find(text) is None
 
 
 def test_a_rotated_key_has_a_new_text_and_the_old_one_works_on():
-    key, old = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, old = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
 
     new = run("apikey", "rotate", key.prefix, "--overlap", "1h", "--json").document["key"]
 
     assert new != old
-    assert keys.find(new) == keys.find(old) == key
+    assert api_keys.find(new) == api_keys.find(old) == key
 
 
 @pytest.mark.parametrize("state", ["revoked", "expired"])
 def test_a_key_that_is_over_gets_no_new_text_that_would_not_work(state):
-    key, _ = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, _ = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
     over = {"revoked": {"revoked_at": timezone.now()}, "expired": {"expires_at": timezone.now()}}[state]
     ApiKey.objects.filter(pk=key.pk).update(**over)
 
@@ -125,12 +125,12 @@ def test_a_key_that_is_over_gets_no_new_text_that_would_not_work(state):
 
 
 def test_a_key_that_is_revoked_at_the_same_moment_gets_no_new_text():
-    key, _ = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, _ = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
     seen_before = ApiKey.objects.get(pk=key.pk)
-    keys.revoke(key)
+    api_keys.revoke(key)
 
-    with pytest.raises(keys.KeyNotUsable, match="revoked"):
-        keys.rotate(seen_before, dt.timedelta(hours=1))
+    with pytest.raises(api_keys.KeyNotUsable, match="revoked"):
+        api_keys.rotate(seen_before, dt.timedelta(hours=1))
 
 
 def test_an_unknown_prefix_fails():

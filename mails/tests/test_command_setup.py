@@ -5,7 +5,7 @@ import socket
 import pytest
 from django.contrib.auth import get_user_model
 
-from mails import keys
+from mails.access import api_keys
 from mails.models import ApiKey
 from mails.tests.commandline import run
 
@@ -22,9 +22,9 @@ def test_the_first_start_makes_an_operator_and_a_key():
 
     operator = get_user_model().objects.get(username=made["username"], is_superuser=True)
     assert operator.check_password(made["password"])
-    key = keys.find(made["key"])
+    key = api_keys.find(made["key"])
     assert key is not None
-    assert keys.Scope.STATS_READ in key.scopes
+    assert api_keys.Scope.STATS_READ in key.scopes
 
 
 def test_the_second_start_keeps_everything_and_shows_no_secret():

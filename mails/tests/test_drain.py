@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import pytest
 from django.db import DataError, OperationalError, connection
 
-from mails import actions, lifecycle, message
+from mails import actions, lifecycle
 from mails.dispatch import claim, steps, sweep
 from mails.dispatch.drain import Drain, Progress
 from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
+from mails.message import mime
 from mails.models import Attempt, Mail, Worker
 from mails.orders import Order
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
@@ -359,14 +360,14 @@ def test_a_claim_that_the_database_refuses_is_taken_mail_by_mail(olympus):
 
 def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monkeypatch):
     good, bad = a_mail(subject="good"), a_mail(subject="bad")
-    build = message.build
+    build = mime.build
 
     def picky(mail_id, **more):
         if mail_id == bad.pk:
             raise RuntimeError("no such charset")
         return build(mail_id, **more)
 
-    monkeypatch.setattr(message, "build", picky)
+    monkeypatch.setattr(mime, "build", picky)
 
     drain()
 
@@ -374,7 +375,7 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
     assert (reloaded(bad).tried, reloaded(bad).reason_code) == ([], HoldReason.POISON)
     assert "called nobody" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_faults == 0
-    monkeypatch.setattr(message, "build", build)
+    monkeypatch.setattr(mime, "build", build)
     actions.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
     assert drain() == 1
 

@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
 
-from mails import intake, jobs, keys, lifecycle
+from mails import intake, jobs, lifecycle
+from mails.access import api_keys
 from mails.intake import (
     Client,
     IdempotencyKeyInUse,
@@ -111,7 +112,7 @@ def test_who_may_send_as_whom(allowed, address, may):
 
 
 def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():
-    key, _ = keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
+    key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
     with pytest.raises(SenderNotAllowed, match="may not send as zeus@olimpus"):
         accept(HELLO, client=Client(Source.API, api_key=key))
@@ -120,7 +121,7 @@ def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():
 
 
 def test_a_name_does_not_hide_an_address_that_is_not_allowed():
-    key, _ = keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
+    key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
     with pytest.raises(SenderNotAllowed):
         accept({**HELLO, "sender": f'"{HERA}" <{ZEUS}>'}, client=Client(Source.API, api_key=key))
@@ -170,8 +171,8 @@ def test_a_body_without_a_lane_hashes_as_before_there_was_one():
 
 
 def test_two_clients_may_use_the_same_key():
-    one, _ = keys.create("one", scopes=["mails:send"], senders=["*"])
-    two, _ = keys.create("two", scopes=["mails:send"], senders=["*"])
+    one, _ = api_keys.create("one", scopes=["mails:send"], senders=["*"])
+    two, _ = api_keys.create("two", scopes=["mails:send"], senders=["*"])
 
     for key in (one, two):
         assert not accept(HELLO, client=Client(Source.API, api_key=key), idempotency_key="k").replayed
@@ -300,7 +301,7 @@ def test_mails_that_come_in_together_are_stored_together_and_wake_their_lane_onc
 @pytest.mark.django_db(transaction=True)
 def test_a_mail_that_cannot_be_stored_spoils_no_other_of_its_group(monkeypatch):
     together = GatheredGroup(monkeypatch, [])
-    gone, _ = keys.create("gone", scopes=["mails:send"], senders=["*"])
+    gone, _ = api_keys.create("gone", scopes=["mails:send"], senders=["*"])
     ApiKey.objects.filter(pk=gone.pk).delete()
     strange = Client(Source.API, api_key=gone)
 

@@ -5,10 +5,10 @@ import errno
 
 import pytest
 
-from mails import message
 from mails.dispatch.drain import Drain
 from mails.dispatch.local_trouble import LocalTrouble, outcome_of
 from mails.dispatch.steps import Result
+from mails.message import mime
 from mails.models import Mail, Rollup, Worker
 from mails.states import AttemptState, Counted, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
@@ -194,7 +194,7 @@ def test_a_message_that_this_machine_cannot_make_is_no_poison(error, olympus, mo
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(message, "build", build)
+        patched.setattr(mime, "build", build)
         drain()
     assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "local")
     Mail.objects.update(next_attempt_at=database_clock.now())

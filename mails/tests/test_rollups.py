@@ -10,11 +10,11 @@ import pytest
 from django.db import connections
 
 from mails import intake, lifecycle, rollups
+from mails.access.api_keys import create
 from mails.dispatch import sweep
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
 from mails.intake import Client
-from mails.keys import create
 from mails.lifecycle import EventDraft, MailState, Step
 from mails.models import Duty, Mail, Rollup, first_id
 from mails.rollups import Key, Tally

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mails import submission
+from mails.message import addresses
 from mails.submission import InvalidSubmission, parse
 from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
 
@@ -42,7 +43,7 @@ def test_a_sender_may_carry_a_name(sender):
     wanted = parse({**HELLO, "sender": sender})
 
     assert wanted.sender == sender
-    assert submission.address_of(wanted.sender) == ZEUS
+    assert addresses.extract_address(wanted.sender) == ZEUS
 
 
 @pytest.mark.parametrize(

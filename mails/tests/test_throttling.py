@@ -6,7 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from mails import jobs, key_rate
+from mails import jobs
+from mails.access import rate_limits
 from mails.models import Event, Mail
 from mails.tests.callers import HELLO, MAILS, caller, problem, send_raw
 from mails.tests.people import browser_of, hermes
@@ -66,7 +67,7 @@ def test_a_repeated_idempotency_key_counts_and_a_refused_one_is_not_used_up():
     zeus.post(MAILS, HELLO, **order)
     again = zeus.post(MAILS, HELLO, **order)
     refused = zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY="order-18")
-    key_rate.forget()
+    rate_limits.forget()
     zeus.key.rate = ""
     zeus.key.save()
     later = zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY="order-18")
@@ -112,7 +113,7 @@ def test_every_write_of_a_key_counts_and_says_so(at_noon):
 
 def test_only_a_mail_beyond_the_rate_counts_as_one_that_came_in(monkeypatch):
     noted = []
-    monkeypatch.setattr(key_rate, "_refused", noted)
+    monkeypatch.setattr(rate_limits, "_refused", noted)
     zeus = caller(rate="1/m")
     mail = zeus.post(MAILS, HELLO).json()
 
@@ -123,7 +124,7 @@ def test_only_a_mail_beyond_the_rate_counts_as_one_that_came_in(monkeypatch):
 
 def test_a_key_without_a_rate_costs_nothing(monkeypatch, settings):
     settings.REDIS_URL = ""
-    monkeypatch.setattr(key_rate, "take", None)
+    monkeypatch.setattr(rate_limits, "take", None)
     zeus = caller()
 
     answer = zeus.post(MAILS, HELLO)

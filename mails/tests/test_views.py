@@ -406,7 +406,7 @@ def test_html_and_files_of_a_message_are_shown_where_it_has_some(monkeypatch):
     built.set_content("Hi")
     built.add_alternative("<p onclick='x'>Hi</p>", subtype="html")
     built.add_attachment(b"thunder", maintype="application", subtype="pdf", filename="bolt.pdf")
-    monkeypatch.setattr("mails.message.source", lambda *_mail, **_parts: built.as_bytes())
+    monkeypatch.setattr("mails.message.mime.source", lambda *_mail, **_parts: built.as_bytes())
     browser = browser_of(hermes())
 
     page, html = browser.get(f"/mails/{mail.pk}").text, browser.get(f"/mails/{mail.pk}/html")

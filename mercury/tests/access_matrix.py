@@ -6,7 +6,7 @@ A new address fails the tests until it has a row here and there.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mails.keys import Scope
+from mails.access.api_keys import Scope
 
 API = "api/v1.0/"
 A_MAIL, AN_EVENT = r"^mails/(?P<mail_id>[^/]+)", r"/events/(?P<event_id>[^/]+)/?$"

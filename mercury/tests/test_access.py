@@ -17,7 +17,8 @@ from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
-from mails import intake, keys
+from mails import intake
+from mails.access import api_keys
 from mails.models import ApiKey, BulkOrder, Event, Mail, SenderPermission
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS
@@ -103,14 +104,16 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     SenderPermission.objects.create(user=owner, address=ZEUS)
     # Who is answered is looked at here, not what is shown: to draw the pages takes most of the time.
     monkeypatch.setattr("django.template.backends.django.Template.render", lambda *_, **__: "")
-    monkeypatch.setattr("mails.message.source", lambda *_, **__: _message().as_bytes())
-    monkeypatch.setattr("mails.message.shown", lambda *_, **__: preview.read(_message().as_bytes()))
-    key, text = keys.create("shop", scopes=[], senders=[ZEUS])
-    till, _text = keys.create("till", scopes=["mails:read"], senders=[])
-    _other, other_text = keys.create("other", scopes=keys.SCOPES, senders=["*"])
-    revoked, revoked_text = keys.create("revoked", scopes=keys.SCOPES, senders=["*"])
-    keys.revoke(revoked)
-    _expired, expired_text = keys.create("expired", scopes=keys.SCOPES, senders=["*"], expires_at=timezone.now())
+    monkeypatch.setattr("mails.message.mime.source", lambda *_, **__: _message().as_bytes())
+    monkeypatch.setattr("mails.message.mime.shown", lambda *_, **__: preview.read(_message().as_bytes()))
+    key, text = api_keys.create("shop", scopes=[], senders=[ZEUS])
+    till, _text = api_keys.create("till", scopes=["mails:read"], senders=[])
+    _other, other_text = api_keys.create("other", scopes=api_keys.SCOPES, senders=["*"])
+    revoked, revoked_text = api_keys.create("revoked", scopes=api_keys.SCOPES, senders=["*"])
+    api_keys.revoke(revoked)
+    _expired, expired_text = api_keys.create(
+        "expired", scopes=api_keys.SCOPES, senders=["*"], expires_at=timezone.now()
+    )
     ask = {"sender": ZEUS, "recipient": HERA, "subject": "Hi", "content": "Hi"}
     mails = {
         "own": intake.accept(ask, client=intake.Client(Source.FORM, user=owner)).mail,
@@ -268,24 +271,26 @@ def test_keys(world: World, wrong: Wrong):
         if not route.startswith(API):
             continue
         path = world.path(route, world.mails["key"])
-        for scope in keys.SCOPES:
+        for scope in api_keys.SCOPES:
             expected = scope == who.scope or who.anybody
             wrong.expect(world.asks(world.text, method, path, scope), expected, method, path, scope)
         if who.anybody:
             continue
-        others = [scope for scope in keys.SCOPES if scope != who.scope]
+        others = [scope for scope in api_keys.SCOPES if scope != who.scope]
         wrong.expect(world.asks(world.text, method, path, *others), False, method, path, "all but", who.scope)
         for text in world.ended:
-            wrong.expect(world.asks(text, method, path, *keys.SCOPES), False, method, path, "ended or wrong")
+            wrong.expect(world.asks(text, method, path, *api_keys.SCOPES), False, method, path, "ended or wrong")
         if "mail_id" in route:
-            wrong.expect(world.asks(world.other_text, method, path, *keys.SCOPES), False, method, path, "other client")
+            wrong.expect(
+                world.asks(world.other_text, method, path, *api_keys.SCOPES), False, method, path, "other client"
+            )
 
 
 def test_a_key_opens_no_page(world: World, wrong: Wrong):
     for route, method, who in CASES:
         if not route.startswith(API):
             path = world.path(route, world.mails["key"])
-            wrong.expect(world.asks(world.text, method, path, *keys.SCOPES), who.anybody, method, path, "a key")
+            wrong.expect(world.asks(world.text, method, path, *api_keys.SCOPES), who.anybody, method, path, "a key")
 
 
 def test_no_other_method_of_the_api_is_answered(world: World):

@@ -8,7 +8,8 @@ from django.apps import apps
 from django.core.management import get_commands, load_command_class
 from django.utils import timezone
 
-from mails import actions, keys
+from mails import actions
+from mails.access import api_keys
 from mails.lanes import Lane
 from mails.models import Mail
 from mails.states import Actor
@@ -88,7 +89,7 @@ def everything():
 @pytest.mark.parametrize("form", list(dry_runs()), ids=" ".join)
 def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mail):
     assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
-    key, _ = keys.create("till", scopes=[keys.Scope.MAILS_SEND], senders=["*"])
+    key, _ = api_keys.create("till", scopes=[api_keys.Scope.MAILS_SEND], senders=["*"])
     if form == ("providers", "remove"):
         registry.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):

@@ -4,7 +4,7 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
-from mails import keys
+from mails.access import api_keys
 from mails.tests.people import browser_of, hermes
 from mercury.lib.guarded_admin import MAX_SEARCH_WORDS, GuardedAdmin
 
@@ -40,7 +40,7 @@ def test_no_lookup_is_answered_that_no_page_declares(model, rf):
     "query", ["secret_hash__regex=^a", "secret_hash=a", "prefix__startswith=a", "mails__subject=x"]
 )
 def test_a_key_cannot_be_read_through_the_lists_address(query):
-    keys.create("shop", scopes=[], senders=[])
+    api_keys.create("shop", scopes=[], senders=[])
 
     assert browser_of(hermes()).get(f"/admin/mails/apikey/?{query}").status_code == 400
 

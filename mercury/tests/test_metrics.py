@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from mails import key_rate, pauses, rollups
+from mails import pauses, rollups
+from mails.access import rate_limits
 from mails.lanes import Lane
 from mails.models import Worker
 from mails.tests.builders import a_mail, drain
@@ -59,7 +60,7 @@ def test_mails_refused_for_a_rate_are_counted_by_application_and_begin_at_zero(s
     zeus, hera, _iris = caller("zeus", rate="1/m"), caller("hera", rate="1/m"), caller("iris")
     for _ in range(3):
         zeus.post(MAILS, HELLO)
-    key_rate.write_refused()
+    rate_limits.write_refused()
     zeus.key.rate = ""
     zeus.key.save()
 

@@ -1,7 +1,7 @@
 import pytest
 from django.contrib.sessions.middleware import SessionMiddleware
 
-from mails import keys
+from mails.access import api_keys
 from mails.tests.builders import HELLO
 
 
@@ -14,7 +14,7 @@ def test_a_request_with_a_key_looks_at_no_session_and_a_page_does(client, monkey
         "process_request",
         lambda self, request: seen.append(request) or process_request(self, request),
     )
-    _, key = keys.create("zeus", scopes=["mails:send"], senders=["*"])
+    _, key = api_keys.create("zeus", scopes=["mails:send"], senders=["*"])
 
     answer = client.post("/api/v1.0/mails/", HELLO, "application/json", HTTP_AUTHORIZATION=f"Bearer {key}")
 
@@ -33,7 +33,7 @@ def test_a_session_counts_for_nothing_beside_a_wrong_key(admin_client):
 
 @pytest.mark.django_db
 def test_the_browsable_page_opens_with_a_key_too(client):
-    _, key = keys.create("zeus", scopes=["mails:read"], senders=["*"])
+    _, key = api_keys.create("zeus", scopes=["mails:read"], senders=["*"])
 
     answer = client.get("/api/v1.0/mails/", HTTP_AUTHORIZATION=f"Bearer {key}", HTTP_ACCEPT="text/html")
 

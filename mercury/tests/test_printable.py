@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from mails import keys, sentences, submission
+from mails import sentences, submission
+from mails.access import api_keys
 from mails.api import client_events
 from mails.models import ApiKey
 from mails.submission import InvalidSubmission
@@ -66,7 +67,7 @@ def test_no_door_shows_such_a_mark(show, mark):
 @pytest.mark.django_db
 def test_no_name_and_no_header_takes_one(mark):
     with pytest.raises(ValueError, match="cannot be shown"):
-        keys.create(f"shop{mark}", scopes=[], senders=[])
+        api_keys.create(f"shop{mark}", scopes=[], senders=[])
     with pytest.raises(InvalidSubmission):
         submission.parse(HELLO | {"subject": f"Hi{mark}there"})
     with pytest.raises(Problem):
@@ -87,7 +88,7 @@ def test_the_form_and_the_command_refuse_a_keys_name_and_say_why():
 
 @pytest.mark.django_db
 def test_a_name_that_was_stored_before_reaches_no_terminal():
-    key, _text = keys.create("shop", scopes=[], senders=[])
+    key, _text = api_keys.create("shop", scopes=[], senders=[])
     ApiKey.objects.update(name="a\x1b[2J\u202eb")
 
     answers = [run("apikey", "list"), run("apikey", "list", "--json"), run("apikey", "revoke", key.prefix)]

@@ -13,7 +13,7 @@ MAIL_ID = "01890c5e-0000-7000-8000-000000000001"
 
 
 def mail(**changes: Any) -> EmailMessage:
-    """A mail from zeus to hera as `mails.message` builds them."""
+    """A mail from zeus to hera as `mails.message.mime` builds them."""
     message = EmailMessage(
         **{
             "subject": "You made my day",

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import keys
+from mails.access import api_keys
 from mails.models import ApiKey
 from mercury.lib import commands
 from mercury.lib.commands import Exit
@@ -40,9 +40,9 @@ class Command(commands.MercuryCommand):
         create.add_argument(
             "--scope",
             action="append",
-            choices=keys.SCOPES,
+            choices=api_keys.SCOPES,
             metavar="SCOPE",
-            help=f"What it may do, repeatable: {', '.join(keys.SCOPES)}. Default: mails:send and mails:read.",
+            help=f"What it may do, repeatable: {', '.join(api_keys.SCOPES)}. Default: mails:send and mails:read.",
         )
         create.add_argument(
             "--sender",
@@ -81,7 +81,7 @@ class Command(commands.MercuryCommand):
 
 def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     name, senders = options["name"], options["sender"]
-    scopes = options["scope"] or [keys.Scope.MAILS_SEND.value, keys.Scope.MAILS_READ.value]
+    scopes = options["scope"] or [api_keys.Scope.MAILS_SEND.value, api_keys.Scope.MAILS_READ.value]
     expires_at = timezone.now() + options["expires"] if options["expires"] else None
     if options["dry_run"]:
         limit = f", at most {options['rate']}" if options["rate"] else ""
@@ -90,9 +90,9 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         rate = options["rate"] or None
         out.document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
         return None
-    key, text = keys.create(name, scopes=scopes, senders=senders, rate=options["rate"] or "", expires_at=expires_at)
+    key, text = api_keys.create(name, scopes=scopes, senders=senders, rate=options["rate"] or "", expires_at=expires_at)
     _show(out, key, text)
-    if not senders and keys.Scope.MAILS_SEND in scopes:
+    if not senders and api_keys.Scope.MAILS_SEND in scopes:
         out.say(
             "It may not send yet, for it has no --sender: give it one in the admin, or make another.", tone="waiting"
         )
@@ -117,7 +117,7 @@ def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         return None
     if not out.ask(f"Revoke '{key.name}' ({key.prefix})? Whoever uses it is refused from then on."):
         return Exit.FAILED
-    changed = keys.revoke(key)
+    changed = api_keys.revoke(key)
     out.say(f"'{key.name}' ({key.prefix}) is revoked." if changed else f"'{key.name}' had been revoked before.")
     out.document(_as_row(key))
     return None
@@ -125,15 +125,15 @@ def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     key = _found(options["prefix"])
-    if why := keys.why_not_rotated(key):
+    if why := api_keys.why_not_rotated(key):
         raise CommandError(why)
     if options["dry_run"]:
         out.say(f"Would give '{key.name}' ({key.prefix}) a new text.")
         out.document(_as_row(key))
         return None
     try:
-        key, text = keys.rotate(key, options["overlap"])
-    except keys.KeyNotUsable as error:
+        key, text = api_keys.rotate(key, options["overlap"])
+    except api_keys.KeyNotUsable as error:
         raise CommandError(str(error)) from error
     _show(out, key, text)
     out.say(f"The old text works until {key.old_expires_at:%Y-%m-%d %H:%M} UTC.")
@@ -148,21 +148,21 @@ def _show(out: commands.Output, key: ApiKey, text: str) -> None:
 
 def _name(text: str) -> str:
     try:
-        return keys.written_name(commands.filled(text))
+        return api_keys.written_name(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _sender(text: str) -> str:
     try:
-        return keys.written_sender(text)
+        return api_keys.written_sender(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _rate(text: str) -> str:
     try:
-        return keys.written_rate(commands.filled(text))
+        return api_keys.written_rate(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -6,8 +6,9 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import message, timeline
+from mails import timeline
 from mails.management import terminal
+from mails.message import mime
 from mails.models import Event, Mail
 from mercury.lib import commands
 from mercury.lib.commands import Exit
@@ -65,4 +66,4 @@ def _events(mail: Mail) -> list[dict[str, object]]:
 
 def _source(mail: Mail) -> bytes:
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
-    return message.source(mail, recipients=recipients, text=message.whole_text(mail))
+    return mime.source(mail, recipients=recipients, text=mime.whole_text(mail))

@@ -13,8 +13,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
-from mails import keys
-from mails.keys import Scope
+from mails.access import api_keys
+from mails.access.api_keys import Scope
 from mails.models import Mail
 from mercury.lib import commands
 from mercury.lib.audit import log as audit
@@ -116,7 +116,7 @@ def _first_log_in() -> dict[str, str] | None:
         object_id=operator.pk,
         detail="superuser: yes",
     )
-    _, text = keys.create("first", scopes=SCOPES, senders=["*"])
+    _, text = api_keys.create("first", scopes=SCOPES, senders=["*"])
     return {"username": OPERATOR, "password": password, "key": text}
 
 

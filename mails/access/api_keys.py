@@ -16,7 +16,7 @@ from django.db import Error, connection, transaction
 from django.db.models import TextChoices
 from django.utils import timezone
 
-from mails import addresses
+from mails.message import addresses
 from mails.models import ApiKey
 from mercury.lib import database_errors, printable, rates
 from mercury.lib.audit import log as audit

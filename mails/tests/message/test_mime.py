@@ -6,8 +6,8 @@ import pytest
 from django.test import Client as Browser
 from django.utils.html import escape
 
-from mails import message
 from mails.dispatch.drain import Drain
+from mails.message import mime
 from mails.states import Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
 from mails.tests.commandline import run
@@ -23,7 +23,7 @@ TEXT = "Grüße\u2028\x85\x0b\x0c\ttab \n-- \n.\nZeus" + "Å" * 600
 
 
 def _source(mail):
-    return message.source(mail, recipients=[one.address for one in mail.recipients.all()], text=mail.content.text)
+    return mime.source(mail, recipients=[one.address for one in mail.recipients.all()], text=mail.content.text)
 
 
 def test_each_attempt_sends_the_bytes_that_are_shown(settings):

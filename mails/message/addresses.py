@@ -10,7 +10,7 @@ from functools import lru_cache
 from django.conf import settings
 from email_validator import EmailNotValidError, validate_email
 
-from mercury.lib import printable
+from mercury.lib import name_address, printable
 
 MAX_ADDRESS = 320  # characters: 64 before the @ and 255 after it, RFC 5321 §4.5.3.1
 ANY_DOMAIN = "*"
@@ -28,6 +28,12 @@ class AddressInvalid(ValueError):
 def split(text: str) -> list[str]:
     """Return the addresses of a text in which blanks and commas separate them, outside of quotes."""
     return _ITEM.findall(text.strip(" \t,"))
+
+
+def extract_address(sender: str) -> str:
+    """Return the address of a sender, without its display name: `zeus@olimpus.com` of `Zeus <zeus@olimpus.com>`."""
+    found = name_address.split_name(sender)
+    return found[1] if found else sender
 
 
 def domain_of(address: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from email.utils import format_datetime
 
+from mails.message.addresses import extract_address
 from mails.models import Content, Mail
 from mails.states import Status
-from mails.submission import address_of
 from mercury.lib import preview
 from mercury.lib.durations import size_words
 from mercury.lib.preview import Preview
@@ -20,7 +20,7 @@ COPIED = 100_000  # bytes of subject and text that a form is filled in with
 
 def message_id(mail_id: uuid.UUID, sender: str) -> str:
     """The Message-ID (RFC 5322 §3.6.4) of every send of this mail, so that a reader's program can know a double."""
-    domain = address_of(sender).rpartition("@")[2] or "mercury.invalid"
+    domain = extract_address(sender).rpartition("@")[2] or "mercury.invalid"
     return f"<{mail_id}@{domain}>"
 
 

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.utils import timezone
 
-from mails import granting, keys
-from mails.keys import Scope
+from mails.access import api_keys, grants
+from mails.access.api_keys import Scope
 from mails.models import ApiKey, SenderPermission
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
@@ -53,7 +53,7 @@ def person_form(user: User, **changes):
     ],
 )
 def test_an_address_is_granted_by_who_may_send_as_it(held, wanted, uncovered):
-    assert granting.uncovered_senders(argus(senders=held), wanted) == uncovered
+    assert grants.uncovered_senders(argus(senders=held), wanted) == uncovered
 
 
 def test_who_makes_keys_gives_an_ordinary_one_the_senders_they_have():
@@ -72,10 +72,10 @@ def test_who_makes_keys_gives_an_ordinary_one_the_senders_they_have():
 )
 def test_a_scope_is_granted_by_who_has_its_permission(scope):
     base = ("view_apikey", "add_apikey", "change_apikey")
-    needed = [name.partition(".")[2] for name in granting.PERMISSIONS[scope]]
+    needed = [name.partition(".")[2] for name in grants.PERMISSIONS[scope]]
     lacking = browser_of(argus(*base, name="lacking"))
     having = browser_of(argus(*base, *needed, name="having"))
-    key, _text = keys.create("shop", scopes=[], senders=[])
+    key, _text = api_keys.create("shop", scopes=[], senders=[])
 
     for url in (f"{KEYS}add/", f"{KEYS}{key.pk}/change/"):
         form = {"name": "new", "scopes": [scope], "senders": ""}
@@ -84,7 +84,7 @@ def test_a_scope_is_granted_by_who_has_its_permission(scope):
 
 
 def test_adding_to_a_key_the_right_to_read_takes_the_right_to_read():
-    key, _text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, _text = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
     browser = browser_of(argus("view_apikey", "change_apikey"))
 
     refused = browser.post(f"{KEYS}{key.pk}/change/", KEY_FORM | {"senders": "*"})
@@ -96,11 +96,11 @@ def test_adding_to_a_key_the_right_to_read_takes_the_right_to_read():
 
 
 def test_the_text_of_a_key_is_for_who_may_do_all_that_it_may():
-    key, text = keys.create("shop", scopes=["mails:send", "mails:read"], senders=["shop@olimpus.com"])
+    key, text = api_keys.create("shop", scopes=["mails:send", "mails:read"], senders=["shop@olimpus.com"])
     url, overlap = f"{KEYS}{key.pk}/rotate/", {"overlap": "0"}
 
     lacking = browser_of(argus("view_apikey", "change_apikey")).post(url, overlap)
-    assert keys.find(text) == key
+    assert api_keys.find(text) == key
     having = browser_of(argus("change_apikey", "view_mail", senders=["@olimpus.com"], name="b")).post(url, overlap)
 
     assert lacking.status_code == 403
@@ -108,15 +108,15 @@ def test_the_text_of_a_key_is_for_who_may_do_all_that_it_may():
 
 
 def test_a_form_that_is_saved_late_brings_no_revoked_key_back():
-    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
+    key, text = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
     stale = ApiKey.objects.get()
-    keys.rotate(key, dt.timedelta(0))
-    keys.revoke(key)
+    api_keys.rotate(key, dt.timedelta(0))
+    api_keys.revoke(key)
 
     stale.rate = "5/m"
-    keys.update(stale, by="user:hermes")
+    api_keys.update(stale, by="user:hermes")
 
-    assert keys.find(text) is None
+    assert api_keys.find(text) is None
     assert ApiKey.objects.get().revoked_at is not None
     assert ApiKey.objects.get().rate == "5/m"
 
@@ -144,14 +144,14 @@ def test_each_act_on_a_key_is_recorded_with_who_by_every_door():
 
 
 def test_what_is_recorded_holds_no_secret():
-    key, text = keys.create("shop", scopes=["mails:send"], senders=["*"])
-    _key, fresh = keys.rotate(key, dt.timedelta(hours=1))
+    key, text = api_keys.create("shop", scopes=["mails:send"], senders=["*"])
+    _key, fresh = api_keys.rotate(key, dt.timedelta(hours=1))
 
     kept = str(list(AuditEntry.objects.values()))
 
     for secret in (text, fresh):
         assert secret[12:] not in kept
-        assert keys._hash(secret) not in kept
+        assert api_keys._hash(secret) not in kept
 
 
 def test_who_changes_people_makes_no_superuser_not_even_of_themselves():
@@ -193,7 +193,7 @@ def test_who_makes_people_allows_only_the_addresses_they_have():
 
     assert "you may not send as * yourself" in refused.text
     assert given.status_code == 302
-    assert granting.senders_of(hera) == ["hera@olimpus.com"]
+    assert grants.senders_of(hera) == ["hera@olimpus.com"]
 
 
 @pytest.mark.parametrize("above", ["superuser", "permission", "group", "sender"])
@@ -287,7 +287,7 @@ def test_the_audit_log_outlives_who_acted():
 
 
 def test_an_expired_key_is_not_taken_for_a_new_one():
-    key, _text = keys.create("shop", scopes=["mails:send"], senders=["*"], expires_at=timezone.now())
+    key, _text = api_keys.create("shop", scopes=["mails:send"], senders=["*"], expires_at=timezone.now())
 
-    assert granting.missing_for_change(argus(), key, scopes=["mails:send"], senders=["*"]) == []
-    assert granting.missing_for_text(argus(name="b"), key) == ["you may not send as * yourself"]
+    assert grants.missing_for_change(argus(), key, scopes=["mails:send"], senders=["*"]) == []
+    assert grants.missing_for_text(argus(name="b"), key) == ["you may not send as * yourself"]

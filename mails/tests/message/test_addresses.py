@@ -4,8 +4,10 @@ import tracemalloc
 
 import pytest
 
-from mails import addresses, keys, submission
-from mails.addresses import AddressInvalid
+from mails import submission
+from mails.access import api_keys
+from mails.message import addresses
+from mails.message.addresses import AddressInvalid
 from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO
 
@@ -113,7 +115,7 @@ def test_a_sender_keeps_its_name_and_its_quotes(sender, stored, address):
     parsed = submission.parse({**HELLO, "sender": sender})
 
     assert parsed.sender == stored
-    assert submission.address_of(parsed.sender) == address
+    assert addresses.extract_address(parsed.sender) == address
 
 
 @pytest.mark.parametrize("inside", ["a", '\\"', "a "])
@@ -130,8 +132,8 @@ def test_a_quote_without_end_is_read_in_the_memory_of_its_text(inside):
 
 def test_a_name_of_any_length_is_read_once():
     """A form repeats a refused sender of up to 100,000 characters. Looked at from each blank anew it took 20 s of a processor."""
-    assert submission.address_of("zeus" + " " * 2_000_000 + "x") == "zeus" + " " * 2_000_000 + "x"
-    assert submission.address_of("zeus" + " " * 2_000_000 + "<zeus@olimpus.com>") == "zeus@olimpus.com"
+    assert addresses.extract_address("zeus" + " " * 2_000_000 + "x") == "zeus" + " " * 2_000_000 + "x"
+    assert addresses.extract_address("zeus" + " " * 2_000_000 + "<zeus@olimpus.com>") == "zeus@olimpus.com"
 
 
 def test_what_was_stored_of_recipients_can_be_posted_again():
@@ -187,10 +189,10 @@ def test_a_name_takes_no_marks_of_direction():
     "text", ["*", "@olimpus.com", "@localhost", "@a.test", '"john doe"@olimpus.com', "zeus@printer.local"]
 )
 def test_a_key_may_send_as_what_an_email_may_come_from(text):
-    assert keys.written_sender(text) == text
+    assert api_keys.written_sender(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "@", "olimpus.com", "@olimpus", "a@b@olimpus.com", "zeus@mailhost", "@.com"])
 def test_a_key_may_not_send_as_anything_else(text):
     with pytest.raises(ValueError, match="is not an address"):
-        keys.written_sender(text)
+        api_keys.written_sender(text)

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
-from mails.addresses import normal_entry
-from mails.keys import Scope
+from mails.access.api_keys import Scope
+from mails.message.addresses import normal_entry
 from mails.models import ApiKey
 
 # The permissions that let a person do what the scope lets a key do, to everybody's email. docs/access.md has the whole table.

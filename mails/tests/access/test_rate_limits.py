@@ -12,7 +12,8 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError, ResponseError
 from structlog.testing import capture_logs
 
-from mails import jobs, key_rate, keys
+from mails import jobs
+from mails.access import api_keys, rate_limits
 from mails.models import ApiKey, Rollup
 
 POOL = 16
@@ -43,7 +44,7 @@ def test_so_many_pass_and_the_next_is_told_when_to_come_back(at_noon, a_key):
 
     found = []
     for _ in range(4):
-        found.append(key_rate.take(key))
+        found.append(rate_limits.take(key))
         at_noon.now += 1
 
     assert [one.allowed for one in found] == [True, True, True, False]
@@ -54,11 +55,11 @@ def test_so_many_pass_and_the_next_is_told_when_to_come_back(at_noon, a_key):
 
 def test_seconds_to_wait_are_rounded_up_and_at_least_one(at_noon, a_key):
     key = a_key("1/s")
-    key_rate.take(key)
+    rate_limits.take(key)
 
     at_noon.now += 0.999
 
-    refused = key_rate.take(key)
+    refused = rate_limits.take(key)
     assert (refused.allowed, refused.seconds) == (False, 1)
 
 
@@ -66,7 +67,7 @@ def test_no_stretch_of_the_windows_length_has_more_than_the_rate(at_noon, a_key)
     key, passed = a_key("10/m"), []
     for _ in range(1000):
         at_noon.now += 0.7
-        if key_rate.take(key).allowed:
+        if rate_limits.take(key).allowed:
             passed.append(at_noon.now)
 
     assert all(later - earlier > 60 for earlier, later in zip(passed, passed[10:], strict=False))
@@ -75,31 +76,31 @@ def test_no_stretch_of_the_windows_length_has_more_than_the_rate(at_noon, a_key)
 
 def test_a_refused_mail_uses_nothing_up(at_noon, a_key):
     key = a_key("1/m")
-    key_rate.take(key)
+    rate_limits.take(key)
     for _ in range(59):
         at_noon.now += 1
-        assert not key_rate.take(key).allowed
+        assert not rate_limits.take(key).allowed
 
     at_noon.now += 1.1
 
-    assert key_rate.take(key).allowed
+    assert rate_limits.take(key).allowed
 
 
 def test_a_clock_that_is_set_back_locks_nobody_out(at_noon, a_key):
     key = a_key("2/s")
     for _ in range(3):
-        key_rate.take(key)
+        rate_limits.take(key)
 
     at_noon.now -= 3600
 
-    assert [key_rate.take(key).allowed for _ in range(3)] == [True, True, False]
+    assert [rate_limits.take(key).allowed for _ in range(3)] == [True, True, False]
 
 
 def test_keys_are_counted_apart_and_a_changed_rate_begins_anew(a_key):
-    assert [key_rate.take(a_key("1/m")).allowed for _ in range(2)] == [True, False]
+    assert [rate_limits.take(a_key("1/m")).allowed for _ in range(2)] == [True, False]
 
-    assert key_rate.take(a_key("1/m", prefix=secrets.token_hex(4))).allowed
-    assert key_rate.take(a_key("2/m")).allowed
+    assert rate_limits.take(a_key("1/m", prefix=secrets.token_hex(4))).allowed
+    assert rate_limits.take(a_key("2/m")).allowed
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def warnings(monkeypatch):
     """What is logged here and where Redis is asked, whatever the tests before made of the logging."""
     heard = []
     log = SimpleNamespace(warning=lambda event, **fields: heard.append((event, fields)), info=lambda event: None)
-    for module in (jobs, key_rate):
+    for module in (jobs, rate_limits):
         monkeypatch.setattr(module, "log", log)
     return heard
 
@@ -115,7 +116,7 @@ def warnings(monkeypatch):
 def at_once(key, times):
     """So many at once, by threads that meet."""
     with ThreadPoolExecutor(POOL) as pool:
-        return list(pool.map(key_rate.take, [key] * times))
+        return list(pool.map(rate_limits.take, [key] * times))
 
 
 def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
@@ -146,16 +147,16 @@ def redis(settings, monkeypatch):
 
 
 def test_processes_share_the_count_in_redis(redis, a_key):
-    first = [key_rate.take(a_key("2/m")).allowed for _ in range(2)]
+    first = [rate_limits.take(a_key("2/m")).allowed for _ in range(2)]
 
-    key_rate.forget()  # another process
+    rate_limits.forget()  # another process
 
     assert first == [True, True]
-    assert not key_rate.take(a_key("2/m")).allowed
+    assert not rate_limits.take(a_key("2/m")).allowed
 
 
 def test_what_is_counted_in_redis_goes_by_itself(redis, a_key):
-    key_rate.take(a_key("2/m"))
+    rate_limits.take(a_key("2/m"))
 
     [name] = redis.keys()
     assert name.decode() == f"mercury:rate/{a_key().prefix}/2/60/second"
@@ -170,9 +171,9 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
         asked.append(name)
         raise RedisError("OOM command not allowed when used memory > 'maxmemory'")
 
-    monkeypatch.setattr(key_rate, "_in_redis", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of)))
+    monkeypatch.setattr(rate_limits, "_in_redis", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of)))
 
-    found = [key_rate.take(a_key("2/m")).allowed for _ in range(4)]
+    found = [rate_limits.take(a_key("2/m")).allowed for _ in range(4)]
     jobs.wake("text")
 
     assert found == [True, True, False, False]
@@ -187,7 +188,7 @@ def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
         jobs.forget_redis()
         began = time.monotonic()
         for _ in range(50):
-            key_rate.take(a_key())
+            rate_limits.take(a_key())
             jobs.wake("text")
         took = time.monotonic() - began
     jobs.forget_redis()
@@ -197,22 +198,22 @@ def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
 
 def test_a_key_over_its_rate_is_logged_once_a_window(at_noon, warnings, a_key):
     for _ in range(5):
-        key_rate.take(a_key("1/m"))
+        rate_limits.take(a_key("1/m"))
     at_noon.now += 61
     for _ in range(5):
-        key_rate.take(a_key("1/m"))
+        rate_limits.take(a_key("1/m"))
 
     assert warnings == [("key_over_its_rate", {"key": a_key().prefix, "rate": "1/m"})] * 2
 
 
 @pytest.mark.django_db
 def test_refused_mails_are_added_to_the_figures_in_one_row_a_key(a_key):
-    key, _text = keys.create("zeus", scopes=[], senders=[], rate="1/m")
+    key, _text = api_keys.create("zeus", scopes=[], senders=[], rate="1/m")
     for _ in range(5):
-        key_rate.take(key)
+        rate_limits.take(key)
 
-    key_rate.write_refused()
-    key_rate.write_refused()
+    rate_limits.write_refused()
+    rate_limits.write_refused()
 
     [row] = Rollup.objects.all()
     assert (row.kind, row.outcome, row.application, row.count) == ("arrival", "throttled", key.pk, 4)
@@ -220,27 +221,27 @@ def test_refused_mails_are_added_to_the_figures_in_one_row_a_key(a_key):
 
 @pytest.mark.django_db
 def test_what_the_database_did_not_take_is_written_with_the_next(monkeypatch):
-    key, _text = keys.create("zeus", scopes=[], senders=[], rate="1/m")
+    key, _text = api_keys.create("zeus", scopes=[], senders=[], rate="1/m")
     for _ in range(3):
-        key_rate.take(key)
+        rate_limits.take(key)
 
     with monkeypatch.context() as away:
-        away.setattr(key_rate.rollups, "add", lambda counts: (_ for _ in ()).throw(DatabaseError("away")))
-        key_rate.write_refused()
-    key_rate.take(key)
-    key_rate.write_refused()
+        away.setattr(rate_limits.rollups, "add", lambda counts: (_ for _ in ()).throw(DatabaseError("away")))
+        rate_limits.write_refused()
+    rate_limits.take(key)
+    rate_limits.write_refused()
 
     assert Rollup.objects.get().count == 3
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_figures_are_written_by_themselves(monkeypatch):
-    monkeypatch.setattr(key_rate, "WRITE_SECONDS", 0.01)
-    key, _text = keys.create("zeus", scopes=[], senders=[], rate="1/m")
-    key_rate.take(key)
+    monkeypatch.setattr(rate_limits, "WRITE_SECONDS", 0.01)
+    key, _text = api_keys.create("zeus", scopes=[], senders=[], rate="1/m")
+    rate_limits.take(key)
 
-    key_rate.take(key)
-    if (writer := key_rate._writer) is not None:
+    rate_limits.take(key)
+    if (writer := rate_limits._writer) is not None:
         writer.join(10)
 
     assert Rollup.objects.get().count == 1
@@ -253,11 +254,11 @@ def test_a_redis_that_refuses_to_count_is_not_taken_for_one_that_is_away(a_key, 
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(jobs, "_redis", fakeredis.FakeStrictRedis)
     monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
-    monkeypatch.setattr(key_rate, "_in_redis", refuse)
+    monkeypatch.setattr(rate_limits, "_in_redis", refuse)
     key = a_key("2/m")
 
     with capture_logs() as logged:
-        found = [key_rate.take(key).allowed for _ in range(3)]
+        found = [rate_limits.take(key).allowed for _ in range(3)]
 
     assert found == [True, True, False]
     assert [line["event"] for line in logged] == ["rates_not_shared", "key_over_its_rate"]

@@ -8,8 +8,8 @@ from django.db import connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from mails import keys
-from mails.keys import Scope
+from mails.access import api_keys
+from mails.access.api_keys import Scope
 from mails.models import ApiKey
 
 pytestmark = pytest.mark.django_db
@@ -17,14 +17,14 @@ DAY = dt.timedelta(days=1)
 
 
 def zeus(**more):
-    return keys.create("zeus", scopes=[Scope.MAILS_SEND], senders=["zeus@olimpus.com"], **more)
+    return api_keys.create("zeus", scopes=[Scope.MAILS_SEND], senders=["zeus@olimpus.com"], **more)
 
 
 def test_a_new_key_is_found_by_its_text_and_its_secret_is_not_stored():
     key, text = zeus()
 
     assert re.fullmatch(r"mk_[a-z0-9]{8}_[A-Za-z0-9_-]{43}", text)
-    assert keys.find(text) == key
+    assert api_keys.find(text) == key
     assert text.rpartition("_")[2] not in str(ApiKey.objects.values().get())
     assert (key.scopes, key.senders) == (["mails:send"], ["zeus@olimpus.com"])
 
@@ -37,61 +37,61 @@ def test_two_keys_differ():
 def test_what_is_no_key_is_not_found(text):
     zeus()
 
-    assert keys.find(text) is None
+    assert api_keys.find(text) is None
 
 
 def test_the_right_prefix_with_a_wrong_secret_is_not_found():
     _, text = zeus()
 
-    assert keys.find(text[:-1] + ("a" if text[-1] != "a" else "b")) is None
+    assert api_keys.find(text[:-1] + ("a" if text[-1] != "a" else "b")) is None
 
 
 def test_an_expired_key_is_not_found():
     _, text = zeus(expires_at=timezone.now() - DAY)
     _, fresh = zeus(expires_at=timezone.now() + DAY)
 
-    assert keys.find(text) is None
-    assert keys.find(fresh) is not None
+    assert api_keys.find(text) is None
+    assert api_keys.find(fresh) is not None
 
 
 def test_a_revoked_key_is_not_found_and_is_revoked_once():
     key, text = zeus()
 
-    assert keys.revoke(key) is True
-    assert keys.revoke(key) is False
-    assert keys.find(text) is None
+    assert api_keys.revoke(key) is True
+    assert api_keys.revoke(key) is False
+    assert api_keys.find(text) is None
 
 
 def test_a_rotated_key_stays_the_same_key_and_the_old_text_works_for_the_overlap():
     key, old = zeus()
 
-    rotated, new = keys.rotate(key, DAY)
+    rotated, new = api_keys.rotate(key, DAY)
 
     assert rotated.pk == key.pk
-    assert keys.find(new) == keys.find(old) == key
+    assert api_keys.find(new) == api_keys.find(old) == key
     assert old.split("_")[1] != new.split("_")[1]
 
 
 def test_a_rotated_keys_old_text_ends_with_the_overlap():
     key, old = zeus()
 
-    keys.rotate(key, dt.timedelta(0))
+    api_keys.rotate(key, dt.timedelta(0))
 
-    assert keys.find(old) is None
+    assert api_keys.find(old) is None
 
 
 def test_a_revoked_keys_old_text_does_not_work_either():
     key, old = zeus()
-    keys.rotate(key, DAY)
+    api_keys.rotate(key, DAY)
 
-    keys.revoke(key)
+    api_keys.revoke(key)
 
-    assert keys.find(old) is None
+    assert api_keys.find(old) is None
 
 
 def test_an_unknown_scope_is_named_and_nothing_is_stored():
     with pytest.raises(ValueError, match=r"Unknown scope 'mails:burn'\. Known: mails:send"):
-        keys.create("zeus", scopes=["mails:burn"], senders=[])
+        api_keys.create("zeus", scopes=["mails:burn"], senders=[])
 
     assert not ApiKey.objects.exists()
 
@@ -103,26 +103,26 @@ def test_an_unknown_scope_is_named_and_nothing_is_stored():
 def test_a_rate_is_kept_as_it_is_shown(text, kept):
     key, found = zeus(rate=text)
 
-    assert (key.rate, keys.find(found).rate) == (kept, kept)
+    assert (key.rate, api_keys.find(found).rate) == (kept, kept)
 
 
 def test_finding_a_key_is_one_query_and_its_use_is_noted_once_a_minute(django_assert_num_queries):
     _, text = zeus()
 
     with django_assert_num_queries(2):
-        keys.find(text)
+        api_keys.find(text)
     with django_assert_num_queries(1):
-        found = keys.find(text)
+        found = api_keys.find(text)
 
     assert timezone.now() - found.last_used_at < dt.timedelta(minutes=1)
 
 
 def test_the_secret_is_compared_in_constant_time(monkeypatch):
     compared = []
-    monkeypatch.setattr(keys.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)
+    monkeypatch.setattr(api_keys.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)
     _, text = zeus()
 
-    keys.find(text)
+    api_keys.find(text)
 
     assert len(compared) == 1
 
@@ -141,7 +141,7 @@ def database_that_may_only_be_read():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_key_works_where_its_use_cannot_be_noted(client):
-    key, text = keys.create("zeus", scopes=[Scope.MAILS_READ], senders=["zeus@olimpus.com"])
+    key, text = api_keys.create("zeus", scopes=[Scope.MAILS_READ], senders=["zeus@olimpus.com"])
 
     with database_that_may_only_be_read(), capture_logs() as lines:
         answer = client.get("/api/v1.0/mails/", headers={"Authorization": f"Bearer {text}"})
@@ -161,4 +161,4 @@ def test_a_connection_that_broke_meanwhile_is_opened_anew_and_asked_again():
     with closing(psycopg2.connect(**connection.get_connection_params())) as other, other, other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
 
-    assert keys.find(text) is not None
+    assert api_keys.find(text) is not None
