@@ -13,7 +13,8 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 from drf_spectacular.generators import SchemaGenerator
 
-from mails.states import EventName, Status
+from mails.lanes import Lane
+from mails.states import FINAL, TRANSITIONS, EventName, Status
 from providers.outcomes import Fault
 
 ROOT = Path(settings.BASE_DIR)
@@ -89,6 +90,61 @@ def test_a_page_names_only_commands_targets_and_pages_that_exist(path):
     assert commands - set(get_commands()) == set()
     assert {first or second for first, second in made} - set(targets) == set()
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def rows_of(name: str, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading of a page, without its head."""
+    [section] = re.findall(rf"^## {heading}$\n(.*?)(?=^## |\Z)", page(name), re.MULTILINE | re.DOTALL)
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_page_of_states_lists_each_state_and_which_are_final():
+    states = {row[0].strip("`"): row for row in rows_of("docs/lifecycle.md", "States")}
+    drawn = re.findall(r'class="bold">(\w+)<', page("docs/pictures/lifecycle.svg"))
+
+    assert set(states) == set(Status.values)
+    assert set(drawn) == {*Status.values, "submission"}
+    assert {state for state, row in states.items() if row[3].startswith("yes")} == set(FINAL)
+    assert [state for state, row in states.items() if not row[1].startswith(Status(state).label)] == []
+
+
+def test_the_page_of_states_lists_each_transition():
+    listed = [(row[0].strip("`"), row[1].strip("`")) for row in rows_of("docs/lifecycle.md", "Transitions")]
+
+    assert sorted(listed) == sorted((before, after) for before, afters in TRANSITIONS.items() for after in afters)
+
+
+def test_the_glossary_explains_each_state_queue_and_failure_class():
+    text = page("docs/glossary.md")
+
+    assert [word for word in [*Status.values, *Lane.values, *Fault.values] if f"`{word}`" not in text] == []
+
+
+def test_the_glossary_explains_no_term_twice():
+    terms = [
+        row[0]
+        for heading in ("Email", "Sending", "Control", "Operation")
+        for row in rows_of("docs/glossary.md", heading)
+    ]
+
+    assert len(terms) == len(set(terms))
+    assert min(len(row) for heading in ("Email", "Sending") for row in rows_of("docs/glossary.md", heading)) == 2
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_uses_the_words_of_the_glossary(path):
+    private = r"house|anew|lanes?|drains?|settled?|verdict|bulk orders?|places|poisonous|beside|whoever|meanwhile"
+    text = re.sub(r"`[^`]*`|^(?: {4}|```[\s\S]*?```).*$|\]\([^)]*\)", "", path.read_text(), flags=re.MULTILINE)
+
+    assert re.findall(rf"\b(?:{private})\b", text, re.IGNORECASE) == []
+
+
+def test_the_pictures_of_the_readme_are_there_and_small():
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', page("README.md"))
+
+    assert len(pictures) == 4
+    assert [name for name in pictures if (ROOT / name).stat().st_size > 150_000] == []
 
 
 def test_the_table_of_the_scaling_page_is_what_its_command_prints():
