@@ -31,12 +31,12 @@ class Who:
     def people(self) -> str:
         """As the documentation says it."""
         if self.anybody:
-            return "everybody, without a log-in"
-        words = ["everybody who is signed in"] if self.signed_in else []
+            return "everyone, without login"
+        words = ["everyone who is signed in"] if self.signed_in else []
         words += ["its owner"] if self.owner else []
         words += [" and ".join(f"`{name}`" for name in sorted(needed)) for needed in self.any_of]
         if self.staff and not self.any_of and self.superuser:
-            words.append("every member of staff")
+            words.append("every staff member")
         return ", or ".join(words) or "nobody"
 
 
@@ -80,7 +80,7 @@ def _model(label: str, *, view: Who, add: Who = NOBODY, change: Who = NOBODY, de
     yield _row(f"`/{page}add/`", "GET, POST", add, f"{page}add/")
     yield _row(f"`/{page}…/change/`", "POST", change, f"{one}change/")
     yield _row(f"`/{page}…/delete/`", "GET, POST", delete, f"{one}delete/")
-    yield _row(f"`/{page}…/` leads on", "GET", STAFF, one)
+    yield _row(f"`/{page}…/` redirects", "GET", STAFF, one)
 
 
 def _pages() -> Iterator[Row]:
@@ -95,7 +95,7 @@ def _pages() -> Iterator[Row]:
         *(f"{mail}{part}" for part in parts),
     )
     yield _row("`/mails/…/cancel`", "GET, POST", Who(owner=True, superuser=False), f"{mail}/cancel")
-    yield _row("`/details/…` leads on", "GET", ANYBODY, DETAILS)
+    yield _row("`/details/…` redirects", "GET", ANYBODY, DETAILS)
     yield _row("`/login/`", "GET, POST", ANYBODY, "login/")
     yield _row("`/logout/`", "POST", ANYBODY, "logout/", "admin/logout/")
     yield _row("`/health/…`", "GET", ANYBODY, "health/live", "health/ready", "health/workers")
@@ -154,19 +154,19 @@ def _api() -> Iterator[Row]:
 def _admin() -> Iterator[Row]:
     rollup, change_mail = "mails.view_rollup", "mails.change_mail"
     steer = staff("mails.view_mail+mails.change_mail")
-    yield _row("`/admin/`, leads to `more/` without `mails.view_rollup`", "GET", STAFF, "admin/", "admin/more/")
+    yield _row("`/admin/`, redirects to `more/` without `mails.view_rollup`", "GET", STAFF, "admin/", "admin/more/")
     yield _row("`/admin/figures/`, `queues/`", "GET", staff(rollup), "admin/figures/", "admin/queues/")
     yield _row("`/admin/house/…/`, `lanes/…/`", "GET, POST", staff(change_mail), "admin/house/<str:verb>/")
     yield _row("`/admin/lanes/…/`", "GET, POST", staff(change_mail), "admin/lanes/<str:name>/<str:verb>/")
-    yield _row("`/admin/login/` leads to `/login/`", "GET", NOBODY, "admin/login/")
+    yield _row("`/admin/login/` redirects to `/login/`", "GET", NOBODY, "admin/login/")
     passwords = ("admin/password_change/", "admin/password_change/done/")
     yield _row("`/admin/password_change/`: one's own", "GET", STAFF, *passwords)
     yield _row("`/admin/jsi18n/`", "GET", STAFF, "admin/jsi18n/")
     yield _row(
-        "`/admin/autocomplete/`, and what is not there", "GET", NOBODY, "admin/autocomplete/", "admin/(?P<url>.*)$"
+        "`/admin/autocomplete/`, and unknown addresses", "GET", NOBODY, "admin/autocomplete/", "admin/(?P<url>.*)$"
     )
     yield _row(
-        "`/admin/r/…` is nowhere",
+        "`/admin/r/…` does not exist",
         "GET",
         NOBODY,
         "admin/r/<path:rest>",
@@ -228,7 +228,7 @@ def _models() -> Iterator[Row]:
     yield from (row for row in _model("mails/event", view=view_mail) if row.routes[0] != event)
     shown = f"{event}<path:object_id>/change/", f"{event}<path:object_id>/history/"
     yield _row(f"`/{event}`: one, its history", "GET", view_mail, *shown)
-    yield _row(f"`/{event}` leads to the emails", "GET", STAFF, event)
+    yield _row(f"`/{event}` redirects to the emails", "GET", STAFF, event)
     yield from _model(
         "mails/apikey",
         view=either("mails", "apikey"),
