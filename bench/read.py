@@ -58,8 +58,8 @@ def fill_in(mails: int) -> None:
 
 def _fill_rollups(mails: int) -> None:
     """Roll-ups of every level, each stretch with what a day's traffic would have put into it."""
-    from mails import rollups
     from mails.models import Duty, Rollup
+    from mails.reporting import rollups
     from mails.states import Level
     from mercury.lib import database_clock
 
@@ -77,21 +77,21 @@ def _fill_rollups(mails: int) -> None:
 
 
 def _stretch(level: str, start: dt.datetime, mails: int, draw: random.Random) -> list[dict[str, object]]:
-    from mails import histogram
-    from mails.rollups import Key
+    from mails.counters import CounterKey
     from mails.states import Counted, Ending
+    from mercury.lib import histogram
 
     rows = []
     for key, share in (
-        (Key(Counted.ARRIVAL, "text", application=1, outcome="accepted"), 1.0),
-        (Key(Counted.FIRST_SEND, "text", application=1), 1.0),
-        (Key(Counted.CALL, "text", "olympus", outcome="accepted"), 0.9),
-        (Key(Counted.CALL, "text", "olympus", outcome="refused", fault="provider"), 0.05),
-        (Key(Counted.CALL, "text", "hades", outcome="accepted"), 0.1),
-        (Key(Counted.CALL, "text", "hades", outcome="unknown"), 0.001),
-        (Key(Counted.END, "text", "olympus", 1, Ending.DONE), 0.9),
-        (Key(Counted.END, "text", "hades", 1, Ending.FAILOVER), 0.05),
-        (Key(Counted.END, "text", "olympus", 1, Ending.DISCARDED, "message"), 0.01),
+        (CounterKey(Counted.ARRIVAL, "text", application=1, outcome="accepted"), 1.0),
+        (CounterKey(Counted.FIRST_SEND, "text", application=1), 1.0),
+        (CounterKey(Counted.CALL, "text", "olympus", outcome="accepted"), 0.9),
+        (CounterKey(Counted.CALL, "text", "olympus", outcome="refused", fault="provider"), 0.05),
+        (CounterKey(Counted.CALL, "text", "hades", outcome="accepted"), 0.1),
+        (CounterKey(Counted.CALL, "text", "hades", outcome="unknown"), 0.001),
+        (CounterKey(Counted.END, "text", "olympus", 1, Ending.DONE), 0.9),
+        (CounterKey(Counted.END, "text", "hades", 1, Ending.FAILOVER), 0.05),
+        (CounterKey(Counted.END, "text", "olympus", 1, Ending.DISCARDED, "message"), 0.01),
     ):
         count = max(1, int(mails * share))
         buckets: dict[str, int] = {}

@@ -12,11 +12,12 @@ from itertools import islice
 
 from django.db import transaction
 
-from mails import bulk, house, jobs, orders, pauses, search, selection
+from mails import bulk, house, jobs, orders, pauses, selection
 from mails.lanes import Lane
 from mails.models import BulkOrder, Mail
 from mails.orders import EVERY_ACCOUNT, Carried, How, Order
 from mails.querysets import MailQuerySet
+from mails.reporting import search
 from mails.selection import where
 from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
 from mercury.lib import database_clock, durations

@@ -14,11 +14,12 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef
 from django.http import QueryDict
 
-from mails import orders, search, selection
+from mails import orders, selection
 from mails.models import Attempt, BulkOrder, Mail, first_id
 from mails.orders import How, Order
 from mails.querysets import MailQuerySet
-from mails.search import Filter
+from mails.reporting import search
+from mails.reporting.search import Filter
 from mails.states import SETTLING, Action, Also
 from mercury.lib import database_clock
 

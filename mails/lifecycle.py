@@ -17,9 +17,9 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce, Length
 
-from mails import rollups
+from mails import counters
+from mails.counters import CounterKey, Counters
 from mails.models import Attempt, Event, IdempotencyKey, Mail
-from mails.rollups import Key, Tally
 from mails.states import DUPLICATE, ENDINGS, LEASED, TRANSITIONS, AttemptState, Counted, Ending, RecipientState, Status
 from mercury.lib import database_clock, recordset
 from mercury.lib.recordset import as_json, as_time, as_uuid
@@ -318,7 +318,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
                 _close(closed),
                 _insert("mails_attempt", _OPENED_COLUMNS, opened),
                 _update("mails_recipient", _SETTLED_COLUMNS, settled),
-                _insert("mails_rollup", rollups.COLUMNS, _counted(taken, won, now).rows(now)),
+                _insert("mails_rollup", counters.COLUMNS, _counted(taken, won, now).rows(now)),
                 _insert("mails_event", _EVENT_COLUMNS, _event_rows(_in_order(taken, won))),
             ]
         )
@@ -453,25 +453,27 @@ class _Moved:
     last_event_at: int  # no earlier than its last event before
 
 
-def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.datetime) -> Tally:
+def _counted(steps: Iterable[Step], moved: Mapping[uuid.UUID, _Moved], now: dt.datetime) -> Counters:
     """What these steps add to the figures of the house: first sends, calls that ended, mails that ended."""
-    tally = Tally()
+    tally = Counters()
     for step in steps:
         mail, after = moved[step.mail_id], step.after
         age = max(0.0, (now - mail.created_at).total_seconds())  # clocks of two processes may differ by a hair
         if step.opened is not None and step.opened.number == 1:
-            tally.count(Key(Counted.FIRST_SEND, mail.lane, application=mail.application), age)
+            tally.count(CounterKey(Counted.FIRST_SEND, mail.lane, application=mail.application), age)
         if step.closed is not None and step.closed.account:
             took = None if step.closed.latency_ms is None else step.closed.latency_ms / 1000
             tally.count(
-                Key(Counted.CALL, mail.lane, step.closed.account, outcome=step.closed.state, fault=step.closed.fault),
+                CounterKey(
+                    Counted.CALL, mail.lane, step.closed.account, outcome=step.closed.state, fault=step.closed.fault
+                ),
                 took,
             )
         ending = ENDINGS.get(after.status)
         if ending is not None:
             if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
                 ending = Ending.FAILOVER
-            key = Key(Counted.END, mail.lane, after.provider, mail.application, ending, after.fault)
+            key = CounterKey(Counted.END, mail.lane, after.provider, mail.application, ending, after.fault)
             tally.count(key, None if ending == Ending.HELD else age)
     return tally
 

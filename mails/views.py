@@ -15,13 +15,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import actions, intake, orders, search, stats, timeline
+from mails import actions, intake, orders, timeline
 from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
 from mails.message import mime
 from mails.models import Mail
 from mails.orders import Order
+from mails.reporting import search, statistics
 from mails.sentences import clean
 from mails.states import Action, Source
 from mails.submission import InvalidSubmission
@@ -243,7 +244,7 @@ def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResp
 
 def _story(mail: Mail, *, everything: bool = False) -> timeline.Story:
     now = timezone.now()
-    return timeline.story(mail, now, everything=everything, usual=stats.usual(mail.lane, now))
+    return timeline.story(mail, now, everything=everything, usual=statistics.usual(mail.lane, now))
 
 
 def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 from django.db.models import Count, Q
 from django.urls import reverse
 
-from mails import calls, rollups, search, situation, stats
-from mails.calls import Last
 from mails.models import Attempt, Mail, first_id
+from mails.reporting import recent_attempts, rollups, search, statistics, system_status
+from mails.reporting.recent_attempts import Last
+from mails.reporting.statistics import Figures, Point, ProviderFigures, Spread
 from mails.states import AttemptState, Counted, Level
-from mails.stats import Figures, Point, ProviderFigures, Spread
 from mercury.lib import charts, database_clock, durations
 from mercury.lib.charts import Chart
 from mercury.pictures import Legend, Picture, picture
@@ -113,8 +113,8 @@ class AccountFigures:
 def read(account: Account, breaker: Snapshot, now: dt.datetime | None = None) -> AccountFigures:
     """The figures of an account. Eight short queries, or nine where its breaker opened, however many mails there are."""
     now = now or database_clock.now()
-    figures = stats.load(now - PERIOD, now, account=account.name)
-    minutes = stats.load(now - RECENT, now, Level.MINUTE, account=account.name)
+    figures = statistics.load(now - PERIOD, now, account=account.name)
+    minutes = statistics.load(now - RECENT, now, Level.MINUTE, account=account.name)
     mine, recent = _own(figures), _own(minutes)
     facts = [
         _accepted(mine),
@@ -126,14 +126,14 @@ def read(account: Account, breaker: Snapshot, now: dt.datetime | None = None) ->
     ]
     return AccountFigures(
         facts=facts,
-        last=_last_calls(calls.last(account.name, before=_last_called(account.name, figures, minutes))),
-        times=_picture(account.name, stats.series(figures)),
+        last=_last_calls(recent_attempts.last(account.name, before=_last_called(account.name, figures, minutes))),
+        times=_picture(account.name, statistics.series(figures)),
         failed=_failed(account.name, breaker),
     )
 
 
 def _own(figures: Figures) -> ProviderFigures | None:
-    return next(iter(stats.providers(figures)), None)
+    return next(iter(statistics.providers(figures)), None)
 
 
 def _accepted(mine: ProviderFigures | None) -> Fact:
@@ -188,8 +188,8 @@ def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.dateti
 
 
 def _in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> Fact:
-    under_way = calls.under_way(name)
-    places = sum(one.places for one in situation.workers(now) if one.alive)
+    under_way = recent_attempts.under_way(name)
+    places = sum(one.places for one in system_status.workers(now) if one.alive)
     if breaker.places is not None:
         note = f"recovering, {breaker.places} at once"
     else:
@@ -214,17 +214,17 @@ def _last_called(name: str, figures: Figures, minutes: Figures) -> dt.datetime |
     if not made:
         return None
     stretch = max(made)
-    of_stretch = stats.load(stretch, stretch + rollups.LENGTHS[figures.level], Level.MINUTE, account=name)
+    of_stretch = statistics.load(stretch, stretch + rollups.LENGTHS[figures.level], Level.MINUTE, account=name)
     return max(_made(of_stretch), default=stretch) + rollups.LENGTHS[Level.MINUTE] + SLACK
 
 
 def _last_calls(found: Last) -> LastCalls:
     seconds = [(one.state, None if one.latency_ms is None else one.latency_ms / 1000) for one in found.calls]
-    chart = charts.log_columns(seconds, calls.SHOWN)
+    chart = charts.log_columns(seconds, recent_attempts.SHOWN)
     told = [_call(one, bar.x + bar.width / 2, bar.y) for one, bar in zip(found.calls, chart.bars, strict=True)]
-    some = range(0, len(told), max(1, calls.SHOWN // 6))
+    some = range(0, len(told), max(1, recent_attempts.SHOWN // 6))
     return LastCalls(
-        title=f"Last {calls.SHOWN if len(told) in (0, calls.SHOWN) else len(told)} calls"
+        title=f"Last {recent_attempts.SHOWN if len(told) in (0, recent_attempts.SHOWN) else len(told)} calls"
         if len(told) != 1
         else "Last call",
         chart=chart,
@@ -254,7 +254,7 @@ def _took(milliseconds: int | None) -> str:
 def _sentence(found: Last) -> str:
     if not found.calls:
         return (
-            f"None of the last {calls.REACH:,} calls of all accounts was made here."
+            f"None of the last {recent_attempts.REACH:,} calls of all accounts was made here."
             if found.stopped
             else "No mail has gone here yet."
         )
@@ -262,7 +262,7 @@ def _sentence(found: Last) -> str:
     told = ", ".join(f"{by_state[state]} {look.words}" for state, look in OUTCOMES.items() if by_state[state])
     whole = f"The last {len(found.calls)} calls" if len(found.calls) > 1 else "The last call"
     if found.stopped:
-        whole += f", those among the last {calls.REACH:,} of all accounts"
+        whole += f", those among the last {recent_attempts.REACH:,} of all accounts"
     return f"{whole}: {told}. The height is the time to answer."
 
 

@@ -18,20 +18,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from mails import alerts, histogram, situation, stats
+from mails.counters import CounterKey, CounterSum
 from mails.lanes import Lane
 from mails.models import ApiKey
-from mails.rollups import Key, Sum
-from mails.situation import Situation
+from mails.reporting import alerts, statistics, system_status
+from mails.reporting.system_status import Situation
 from mails.states import AttemptState, Counted, Ending
-from mercury.lib import problems
+from mercury.lib import histogram, problems
 from mercury.lib.problems import Problem
 from providers.models import BreakerState
 from providers.outcomes import Fault
 
 CALL_OCTAVES = range(16)  # bounds of the buckets: 2^0 to 2^15 ms, that is 1 ms to 33 s
 WAIT_OCTAVES = range(0, 29, 2)  # 1 ms to 3 days
-Totals = list[tuple[Key, Sum]]
+Totals = list[tuple[CounterKey, CounterSum]]
 
 
 @require_safe
@@ -66,11 +66,11 @@ class _House(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, in some twenty short queries."""
-        totals = stats.totals()
+        totals = statistics.totals()
         yield from counters(totals)
         yield throttled(totals)
         yield from durations(totals)
-        yield from gauges(situation.read())
+        yield from gauges(system_status.read())
 
 
 def counters(totals: Totals) -> Iterable[Metric]:
@@ -140,7 +140,7 @@ def durations(totals: Totals) -> Iterable[Metric]:
             HistogramMetricFamily(
                 "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("lane",)
             ),
-            _summed([one for one in totals if one[0].outcome in stats.SENT], Counted.END, lambda key: (key.lane,)),
+            _summed([one for one in totals if one[0].outcome in statistics.SENT], Counted.END, lambda key: (key.lane,)),
             WAIT_OCTAVES,
         ),
     )
@@ -211,8 +211,10 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     return family
 
 
-def _summed(totals: Totals, kind: Counted, labels: Callable[[Key], tuple[str, ...]]) -> dict[tuple[str, ...], Sum]:
-    found: dict[tuple[str, ...], Sum] = defaultdict(Sum)
+def _summed(
+    totals: Totals, kind: Counted, labels: Callable[[CounterKey], tuple[str, ...]]
+) -> dict[tuple[str, ...], CounterSum]:
+    found: dict[tuple[str, ...], CounterSum] = defaultdict(CounterSum)
     for key, one in totals:
         if key.kind == kind:
             found[labels(key)].add(one.count, one.total_us, one.buckets)
@@ -220,7 +222,7 @@ def _summed(totals: Totals, kind: Counted, labels: Callable[[Key], tuple[str, ..
 
 
 def _histogram(
-    family: HistogramMetricFamily, sums: Mapping[tuple[str, ...], Sum], octaves: Sequence[int]
+    family: HistogramMetricFamily, sums: Mapping[tuple[str, ...], CounterSum], octaves: Sequence[int]
 ) -> HistogramMetricFamily:
     for labels, one in sorted(sums.items()):
         counts = histogram.at_most(one.buckets, octaves)

@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from mails import alerts, calls, rollups, situation, stats
-from mails.account_alerts import Alert
 from mails.lanes import Lane
 from mails.models import Mail, first_id
-from mails.situation import Situation, Standing, Waiting, Working
+from mails.reporting import alerts, recent_attempts, rollups, statistics, system_status
+from mails.reporting.account_alerts import Alert
+from mails.reporting.statistics import Figures, MailFigures, Point, ProviderFigures
+from mails.reporting.system_status import Situation, Standing, Waiting, Working
 from mails.states import AttemptState, Counted, Status
-from mails.stats import Figures, MailFigures, Point, ProviderFigures
 from mercury.lib import charts, durations
 from mercury.lib.charts import Spark
 from mercury.pictures import Legend, Picture, picture
@@ -131,18 +131,18 @@ class Overview:
 
 def read(period: str, now: dt.datetime | None = None) -> Overview:
     """The overview of a period, a key of PERIODS. Some thirty short queries, whatever the number of mails."""
-    here = situation.read(now)
+    here = system_status.read(now)
     words, length = PERIODS[period]
-    figures = stats.load(here.at - length, here.at)
-    whole, points = stats.house(figures), stats.series(figures)
+    figures = statistics.load(here.at - length, here.at)
+    whole, points = statistics.house(figures), statistics.series(figures)
     found = alerts.of(here)
-    of_accounts = {one.name: one for one in stats.providers(figures)}
+    of_accounts = {one.name: one for one in statistics.providers(figures)}
     accounts = _accounts(here, of_accounts, points)
     now_in = _arrived_lately(here.at)
     lost = _lost(here.at - length)
     tiles = _tiles(here, whole, points, Period(period, words), now_in, lost)
     causes = _causes(of_accounts.values(), here, figures, period)
-    lanes = _lanes(here, stats.lanes(figures), figures)
+    lanes = _lanes(here, statistics.lanes(figures), figures)
     latest = _latest()
     told = (
         found,
@@ -172,14 +172,14 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
 def _arrived_lately(now: dt.datetime) -> int:
     """Return how many emails were accepted in the last minute."""
     lately = Mail.objects.filter(pk__gte=first_id(now - MINUTE)).exclude(status=Status.REJECTED)
-    return lately.order_by()[: situation.COUNTED_AT_MOST].count()
+    return lately.order_by()[: system_status.COUNTED_AT_MOST].count()
 
 
 def _lost(since: dt.datetime) -> tuple[int, int]:
     """Return how many of the emails accepted since then are discarded now, and how many have expired."""
     mails = Mail.objects.filter(pk__gte=first_id(since)).order_by()
     discarded, expired = (
-        mails.filter(status=status)[: situation.COUNTED_AT_MOST].count()
+        mails.filter(status=status)[: system_status.COUNTED_AT_MOST].count()
         for status in (Status.DISCARDED, Status.EXPIRED)
     )
     return discarded, expired
@@ -344,7 +344,7 @@ def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figu
     ]
     if not kinds:
         return []
-    codes, trends = calls.failure_codes(figures.since), _trends(figures)
+    codes, trends = recent_attempts.failure_codes(figures.since), _trends(figures)
     pages = {one.name: reverse("admin:providers_account_change", args=[one.id]) for one in here.accounts}
     found = [
         Cause(

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mails.stats import Point
+from mails.reporting.statistics import Point
 from mercury.lib.charts import Chart
 
 _X_LABELS = 8

@@ -17,7 +17,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from mails import house, pauses, situation
+from mails import house, pauses
+from mails.reporting import system_status
 from mercury.lib import database_clock, database_errors, openapi, problems
 from mercury.lib.problems import Problem
 from mercury.lib.resource import ApiView
@@ -134,8 +135,8 @@ def ready(request: HttpRequest) -> HttpResponse:
 def workers(request: HttpRequest) -> HttpResponse:
     """Mails are being sent: a living worker has looked for due mails within the last minute. Else 503."""
     now = database_clock.now()
-    alive = [one for one in situation.workers(now) if one.alive]
-    age = situation.drain_age(alive, now)
+    alive = [one for one in system_status.workers(now) if one.alive]
+    age = system_status.drain_age(alive, now)
     fine = age is not None and age <= DRAINED_WITHIN
     answer = {"status": "ok" if fine else "unavailable", "workers": len(alive), "last_drain_seconds": age}
     return JsonResponse(answer, status=200 if fine else 503)

@@ -21,9 +21,9 @@ from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from mails import jobs, rollups
+from mails import counters, jobs
+from mails.counters import CounterKey
 from mails.models import ApiKey
-from mails.rollups import Key
 from mails.states import Counted
 from mercury.lib import rates
 
@@ -155,7 +155,9 @@ def write_refused() -> None:
         _refused.clear()
         _writer = None
     try:
-        rollups.add({Key(Counted.ARRIVAL, application=pk, outcome="throttled"): refused[pk] for pk in refused})
+        counters.append_counts(
+            {CounterKey(Counted.ARRIVAL, application=pk, outcome="throttled"): refused[pk] for pk in refused}
+        )
     except Error as error:
         log.warning("refused_mails_not_counted", error=type(error).__name__)
         with _lock:

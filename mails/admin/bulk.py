@@ -11,11 +11,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from mails import actions, bulk, refusal_spells, search, selection
+from mails import actions, bulk, selection
 from mails.actions import CannotBeUsed
 from mails.admin import choice, steering
 from mails.models import BulkOrder
 from mails.orders import EVERY_ACCOUNT, How, Order
+from mails.reporting import search, systemic_refusals
 from mails.states import SETTLING, Action, Also
 from mercury.lib import database_clock
 from mercury.lib.guarded_admin import GuardedAdmin
@@ -93,7 +94,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
 def _also(request: HttpRequest) -> list[Also]:
     """Return what is taken along: what was asked for, and the refusals of a spell, where those were chosen."""
     asked = request.GET.getlist("also")
-    in_doubt = refusal_spells.includes_rejected(request.GET.get("q", ""))
+    in_doubt = systemic_refusals.includes_rejected(request.GET.get("q", ""))
     return [one for one in Also if one in asked or (one == Also.REFUSED and in_doubt)]
 
 

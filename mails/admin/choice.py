@@ -8,11 +8,12 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from mails import actions, search
+from mails import actions
 from mails.lanes import Lane
 from mails.models import ApiKey
 from mails.orders import EVERY_ACCOUNT, How
-from mails.search import Filter
+from mails.reporting import search
+from mails.reporting.search import Filter
 from mails.sentences import clean
 from mails.states import Action
 

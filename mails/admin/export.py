@@ -13,11 +13,11 @@ from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from mails import search
 from mails.admin import choice
 from mails.models import Mail
 from mails.querysets import MailQuerySet
-from mails.search import Filter
+from mails.reporting import search
+from mails.reporting.search import Filter
 from mails.sentences import clean
 from mails.states import DUPLICATE
 

@@ -12,13 +12,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from mails import search, stats, timeline
+from mails import timeline
 from mails.admin import bulk, export, steering
 from mails.lanes import Lane
 from mails.message import mime
 from mails.models import ApiKey, Mail
 from mails.querysets import MailQuerySet
-from mails.search import Filter
+from mails.reporting import search, statistics
+from mails.reporting.search import Filter
 from mails.states import Action, Source
 from mercury.lib.guarded_admin import GuardedAdmin
 from providers.models import Account
@@ -136,7 +137,7 @@ class MailAdmin(GuardedAdmin):
             raise PermissionDenied
         mail = _mail(object_id)
         now = timezone.now()
-        usual = stats.usual(mail.lane, now)
+        usual = statistics.usual(mail.lane, now)
         story = timeline.story(mail, now, everything=request.GET.get("events") == "all", usual=usual)
         context = {
             **self.admin_site.each_context(request),

@@ -6,11 +6,11 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mails import alerts, situation, stats
 from mails.access.api_keys import Scope
 from mails.api import stats_schema
+from mails.reporting import alerts, statistics, system_status
+from mails.reporting.statistics import Figures, PeriodTooLong
 from mails.states import Level
-from mails.stats import Figures, PeriodTooLong
 from mercury.lib import database_clock, durations
 from mercury.lib.plain import plain
 from mercury.lib.problems import Fault, Problem
@@ -33,7 +33,7 @@ class Now(_Stats):
     @stats_schema.now
     def get(self, request: Request) -> Response:
         """The state in one sentence, alerts, what waits, workers, accounts."""
-        found = situation.read()
+        found = system_status.read()
         listed = alerts.of(found)
         return Response({"verdict": alerts.verdict(found, listed), "alerts": plain(listed), **plain(found)})
 
@@ -45,7 +45,7 @@ class Lanes(_OfPeriod):
     def get(self, request: Request) -> Response:
         """Counts, rates and times of all mails, and of each lane."""
         figures = _figures(request)
-        return _told(figures, house=stats.house(figures), lanes=stats.lanes(figures))
+        return _told(figures, house=statistics.house(figures), lanes=statistics.lanes(figures))
 
 
 class Applications(_OfPeriod):
@@ -55,7 +55,7 @@ class Applications(_OfPeriod):
     def get(self, request: Request) -> Response:
         """Counts, rates and times of the mails of each application, the one that sent most first."""
         figures = _figures(request)
-        return _told(figures, applications=stats.applications(figures, stats.application_names()))
+        return _told(figures, applications=statistics.applications(figures, statistics.application_names()))
 
 
 class Providers(_OfPeriod):
@@ -65,7 +65,7 @@ class Providers(_OfPeriod):
     def get(self, request: Request) -> Response:
         """Calls, failures by kind, share of mail and latency of each account."""
         figures = _figures(request)
-        return _told(figures, providers=stats.providers(figures))
+        return _told(figures, providers=statistics.providers(figures))
 
 
 class Series(_OfPeriod):
@@ -75,7 +75,7 @@ class Series(_OfPeriod):
     def get(self, request: Request) -> Response:
         """Arrivals, ends and times of each minute, ten minutes, hour or day."""
         figures = _figures(request)
-        return _told(figures, points=stats.series(figures))
+        return _told(figures, points=statistics.series(figures))
 
 
 class Breakers(_Stats):
@@ -89,7 +89,7 @@ class Breakers(_Stats):
         since, until = _period(request)
         changes = [
             {"account": one.account_name, "at": one.created_at, "by": one.by, "what": one.what, "state": one.state}
-            for one in stats.breaker_history(since, until)
+            for one in statistics.breaker_history(since, until)
         ]
         return Response(plain({"since": since, "until": until, "changes": changes}))
 
@@ -101,10 +101,10 @@ def _told(figures: Figures, **parts: Any) -> Response:
 def _figures(request: Request) -> Figures:
     since, until = _period(request)
     per = request.query_params.get("per", "")
-    if per and per not in stats.LEVELS:
-        raise _wrong("per", f"'{per}' is no stretch of time. Known: {', '.join(stats.LEVELS)}.")
+    if per and per not in statistics.LEVELS:
+        raise _wrong("per", f"'{per}' is no stretch of time. Known: {', '.join(statistics.LEVELS)}.")
     try:
-        return stats.load(since, until, Level(per) if per else None)
+        return statistics.load(since, until, Level(per) if per else None)
     except PeriodTooLong as error:
         raise _wrong("per", str(error)) from None
 

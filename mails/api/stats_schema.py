@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
-from mails import stats
-from mails.account_alerts import Alert
-from mails.setbacks import Cause, Setback, Setbacks, Trouble
-from mails.situation import Held, Situation, Standing, Waiting, Working
-from mails.stats import MailFigures, Point, ProviderFigures, Spread
+from mails.reporting import statistics
+from mails.reporting.account_alerts import Alert
+from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
+from mails.reporting.statistics import MailFigures, Point, ProviderFigures, Spread
+from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
 from mercury.lib.openapi import (
     REQUEST_ID,
     Schema,
@@ -259,13 +259,16 @@ _SINCE_UNTIL = [
     OpenApiParameter("until", str, description="The same. Default: now."),
 ]
 _PER = OpenApiParameter(
-    "per", str, enum=list(stats.LEVELS), description="The stretch of time. Default: the finest that fits the period."
+    "per",
+    str,
+    enum=list(statistics.LEVELS),
+    description="The stretch of time. Default: the finest that fits the period.",
 )
 
 
 def _described(name: str, what: str, parts: dict[str, Schema]) -> Callable[[Method], Method]:
     period = {"since": moment("Begin of the first stretch."), "until": moment("End of the period.")}
-    per = {} if name == "breaker" else {"per": text("The stretch.", enum=list(stats.LEVELS))}
+    per = {} if name == "breaker" else {"per": text("The stretch.", enum=list(statistics.LEVELS))}
     answer = component(f"{name.capitalize()}Stats", obj(period | per | parts))
     return extend_schema(
         operation_id=f"read_{name}_stats",

@@ -14,10 +14,11 @@ import structlog
 from django.conf import settings
 from django.db import Error
 
-from mails import bulk, event_months, retention, rollups
+from mails import bulk, event_months, retention
 from mails.dispatch import duty, sweep
 from mails.dispatch.drain import Drain, Progress
 from mails.lanes import Lane
+from mails.reporting import rollups
 from mercury.lib import database_clock, event_loop
 from mercury.lib.database_errors import is_not_now, kind
 

@@ -7,11 +7,12 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
-from mails import actions, refusal_spells, search, selection
+from mails import actions, selection
 from mails.actions import Survey, Tally
 from mails.models import Mail, first_id
 from mails.orders import Order
 from mails.querysets import MailQuerySet
+from mails.reporting import search, systemic_refusals
 from mails.sentences import clean
 from mails.states import Action, Actor, Also
 from mercury.lib import commands
@@ -114,7 +115,7 @@ def _filtered(options: dict[str, Any]) -> Q:
     if options.get("provider"):
         condition &= Q(provider=options["provider"])
     if options.get("refusals_of"):
-        condition &= refusal_spells.discarded(options["refusals_of"])
+        condition &= systemic_refusals.discarded(options["refusals_of"])
     if options.get("since"):
         condition &= Q(pk__gte=first_id(options["since"]))
     return condition

@@ -11,10 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import search
 from mails.access import api_keys
 from mails.intake import Client
 from mails.models import ApiKey, Event, Mail, Worker
+from mails.reporting import search
 from mails.states import Source
 from mails.tests.builders import IRIS, a_mail, drain
 from mails.tests.people import browser_of, hermes, zeus

@@ -3,10 +3,11 @@
 import pytest
 from jsonschema import Draft202012Validator
 
-from mails import pauses, rollups
+from mails import pauses
 from mails.access.api_keys import Scope
 from mails.lanes import Lane
 from mails.models import Worker
+from mails.reporting import rollups
 from mails.tests.builders import a_mail, drain
 from mails.tests.callers import MAILS, caller, problem
 from mercury.lib import database_clock

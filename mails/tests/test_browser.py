@@ -15,11 +15,12 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import bulk, house, search
+from mails import bulk, house
 from mails.access import api_keys
 from mails.models import Mail
 from mails.orders import Order
-from mails.search import Filter
+from mails.reporting import search
+from mails.reporting.search import Filter
 from mails.states import Action
 from mails.tests.builders import a_mail, drain
 from mails.tests.people import PASSWORD, browser_of, hermes, zeus

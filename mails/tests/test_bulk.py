@@ -16,7 +16,7 @@ from mails.admin import export
 from mails.dispatch import poll
 from mails.models import BulkOrder, Mail
 from mails.orders import EVERY_ACCOUNT, How, Order
-from mails.search import Filter
+from mails.reporting.search import Filter
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.people import browser_of, hermes, zeus

@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 import pytest
 from django.urls import reverse
 
-from mails import alerts, refusal_spells, search, situation
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import Result
 from mails.models import Mail
+from mails.reporting import alerts, search, system_status, systemic_refusals
 from mails.states import Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.commandline import run
@@ -139,7 +139,7 @@ def refused_everything(olympus, count=7):
 
 
 def alert():
-    found = [one for one in alerts.of(situation.read()) if one.code == "systemic_refusals"]
+    found = [one for one in alerts.of(system_status.read()) if one.code == "systemic_refusals"]
     return found[0] if found else None
 
 
@@ -200,7 +200,7 @@ def test_a_command_reprocesses_them_in_one_go(olympus):
 def test_a_page_reprocesses_them_in_one_go(admin_client, olympus):
     refused_everything(olympus)
     query = urlencode(
-        {"state": "discarded", "q": f"{refusal_spells.WORD}olympus", "scope": "all", "action": "reprocess"}
+        {"state": "discarded", "q": f"{systemic_refusals.WORD}olympus", "scope": "all", "action": "reprocess"}
     )
 
     page = admin_client.get(f"{reverse('admin:mails_mail_bulk')}?{query}")

@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from mails import calls
+from mails.counters import CounterKey, Counters
 from mails.models import Attempt, Mail, Rollup, Worker, first_id
-from mails.rollups import Key, Tally
+from mails.reporting import recent_attempts
 from mails.states import AttemptState, Counted
 from mails.tests.builders import a_mail, drain
 from mails.tests.people import browser_of, hermes
@@ -38,9 +38,9 @@ def facts(one, now: dt.datetime = NOON) -> dict[str, tuple[str, str]]:
 
 
 def count(outcome: str, *, fault: str = "", account: str = "olympus", at=NOON, seconds=None, times=1) -> None:
-    tally = Tally()
+    tally = Counters()
     for _ in range(times):
-        tally.count(Key(Counted.CALL, "text", account, outcome=outcome, fault=fault), seconds)
+        tally.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, fault=fault), seconds)
     Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
 
 
@@ -144,7 +144,7 @@ def test_a_call_that_took_no_millisecond_and_one_whose_end_is_not_known_are_told
 
 
 def test_the_last_calls_of_an_account_that_rests_are_found_behind_those_of_others(olympus, hades, monkeypatch):
-    monkeypatch.setattr(calls, "REACH", 3)
+    monkeypatch.setattr(recent_attempts, "REACH", 3)
     mail = a_mail()
     called("olympus", mail, at=NOON - HOUR)
     count("accepted", at=NOON - HOUR)
@@ -158,7 +158,7 @@ def test_the_last_calls_of_an_account_that_rests_are_found_behind_those_of_other
 
 
 def test_a_search_for_calls_that_stopped_says_so(olympus, hades, monkeypatch):
-    monkeypatch.setattr(calls, "REACH", 2)
+    monkeypatch.setattr(recent_attempts, "REACH", 2)
     mail = a_mail()
     called("olympus", mail)
     for _ in range(2):

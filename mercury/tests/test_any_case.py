@@ -5,8 +5,8 @@ from django.contrib.auth.models import User
 from django.db.models import F, Value
 from django.db.models.functions import Upper
 
-from mails import search
 from mails.models import Mail
+from mails.reporting import search
 from mails.tests.builders import a_mail
 from mails.tests.callers import HELLO, MAILS, caller
 from mails.tests.commandline import run

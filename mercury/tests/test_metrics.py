@@ -7,10 +7,11 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from mails import pauses, rollups
+from mails import pauses
 from mails.access import rate_limits
 from mails.lanes import Lane
 from mails.models import Worker
+from mails.reporting import rollups
 from mails.tests.builders import a_mail, drain
 from mails.tests.callers import HELLO, MAILS, caller
 from mercury.lib import database_clock

@@ -4,12 +4,13 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails import actions, pauses, situation
+from mails import actions, pauses
 from mails.lanes import Lane
 from mails.management import steering
 from mails.models import LanePause
 from mails.pauses import UnknownLane
-from mails.situation import Waiting
+from mails.reporting import system_status
+from mails.reporting.system_status import Waiting
 from mails.states import Actor
 from mercury.lib import commands, database_clock
 from mercury.lib.commands import Exit, Output
@@ -53,7 +54,7 @@ class Command(commands.MercuryCommand):
 
 def _list(out: Output, options: dict[str, Any]) -> Exit | None:
     now, paused = database_clock.now(), pauses.standing()
-    rows = [_row(situation.waiting(lane, now, paused.get(lane))) for lane in Lane.values]
+    rows = [_row(system_status.waiting(lane, now, paused.get(lane))) for lane in Lane.values]
     out.rows(rows, columns=COLUMNS, empty="No lane.", tones=TONES)
     return None
 

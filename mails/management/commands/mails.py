@@ -5,10 +5,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import search
 from mails.management import terminal
 from mails.models import Mail, first_id
 from mails.querysets import MailQuerySet
+from mails.reporting import search
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails import alerts, situation, stats
-from mails.situation import Situation, Standing
-from mails.stats import Figures, MailFigures, PeriodTooLong, ProviderFigures, Spread
+from mails.reporting import alerts, statistics, system_status
+from mails.reporting.statistics import Figures, MailFigures, PeriodTooLong, ProviderFigures, Spread
+from mails.reporting.system_status import Situation, Standing
 from mercury.lib import commands, database_clock
 from mercury.lib.commands import Exit, Output
 from mercury.lib.durations import words
@@ -74,12 +74,12 @@ class Command(commands.MercuryCommand):
             if since >= now:
                 raise CommandError("--since: a time that has passed, please.", returncode=Exit.WRONG_USE)
             try:
-                figures = stats.load(since, now)
+                figures = statistics.load(since, now)
             except PeriodTooLong as error:
                 raise CommandError(f"--since: {error}", returncode=Exit.WRONG_USE) from error
             if options["watch"] and self.stdout.isatty() and not out.as_json:
                 self.stdout.write(CLEAR, ending="")
-            _show(out, figures, situation.read(now), options["by"])
+            _show(out, figures, system_status.read(now), options["by"])
             if not options["watch"]:
                 return None
             try:
@@ -92,9 +92,9 @@ def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> No
     listed = alerts.of(found)
     verdict = alerts.verdict(found, listed)
     wanted = {by} if by else {"lane", "provider", "application"}
-    lanes = stats.lanes(figures) if "lane" in wanted else []
-    providers = stats.providers(figures) if "provider" in wanted else []
-    applications = stats.applications(figures, stats.application_names()) if "application" in wanted else []
+    lanes = statistics.lanes(figures) if "lane" in wanted else []
+    providers = statistics.providers(figures) if "provider" in wanted else []
+    applications = statistics.applications(figures, statistics.application_names()) if "application" in wanted else []
     period = {"since": figures.since, "until": figures.until, "per": figures.level}
     tables = {"lanes": lanes, "providers": providers, "applications": applications}
     kept = {name: table for name, table in tables.items() if name.removesuffix("s") in wanted}

@@ -226,7 +226,7 @@ def test_what_the_database_did_not_take_is_written_with_the_next(monkeypatch):
         rate_limits.take(key)
 
     with monkeypatch.context() as away:
-        away.setattr(rate_limits.rollups, "add", lambda counts: (_ for _ in ()).throw(DatabaseError("away")))
+        away.setattr(rate_limits.counters, "append_counts", lambda counts: (_ for _ in ()).throw(DatabaseError("away")))
         rate_limits.write_refused()
     rate_limits.take(key)
     rate_limits.write_refused()

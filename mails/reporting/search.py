@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
-from mails import refusal_spells
 from mails.models import Mail, Recipient, first_id, moment_of
 from mails.querysets import MailQuerySet
+from mails.reporting import systemic_refusals
 from mails.sentences import clean
 from mails.states import LEASED, HoldReason, Source, Status
 
@@ -149,7 +149,7 @@ WORDS: dict[str, Callable[[str], Q]] = {
     "provider": lambda value: Q(provider__iexact=value),
     "reason": lambda value: Q(reason_code__icontains=value),
     "id": _id,
-    "refusals": refusal_spells.discarded,
+    "refusals": systemic_refusals.discarded,
     "app": _application,
     "before": _before,
     "after": _after,

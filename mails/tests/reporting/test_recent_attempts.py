@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
-from mails import calls
 from mails.models import Attempt, Mail, first_id
+from mails.reporting import recent_attempts
 from mails.states import AttemptState
 from mails.tests.builders import a_mail
 
@@ -40,28 +40,28 @@ def test_they_are_those_of_the_account_with_an_outcome_oldest_first(called):
     second = called("olympus", AttemptState.REFUSED, after=3)
     called("olympus", AttemptState.OPEN, after=4)
 
-    found = calls.last("olympus")
+    found = recent_attempts.last("olympus")
 
     assert (found.calls, found.stopped) == ([first, second], False)
 
 
 def test_only_the_newest_are_shown(called, monkeypatch):
-    monkeypatch.setattr(calls, "SHOWN", 2)
+    monkeypatch.setattr(recent_attempts, "SHOWN", 2)
     made = [called("olympus", after=number) for number in range(4)]
 
-    found = calls.last("olympus")
+    found = recent_attempts.last("olympus")
 
     assert (found.calls, found.stopped) == (made[2:], False)
 
 
 def test_the_search_for_them_is_bounded_and_says_so(called, monkeypatch):
-    monkeypatch.setattr(calls, "REACH", 3)
+    monkeypatch.setattr(recent_attempts, "REACH", 3)
     old = called("olympus", after=0)
     for number in range(1, 4):
         called("hades", after=number)
 
-    stopped = calls.last("olympus")
-    reached = calls.last("olympus", before=NOON + 3 * SECOND)
+    stopped = recent_attempts.last("olympus")
+    reached = recent_attempts.last("olympus", before=NOON + 3 * SECOND)
 
     assert (stopped.calls, stopped.stopped) == ([], True)
     assert (reached.calls, reached.stopped) == ([old], False)
@@ -70,4 +70,4 @@ def test_the_search_for_them_is_bounded_and_says_so(called, monkeypatch):
 def test_calls_under_way_are_those_of_mails_in_hand(called):
     Mail.objects.update(status="sending", lease=uuid.uuid4(), provider="olympus")
 
-    assert (calls.under_way("olympus"), calls.under_way("hades")) == (1, 0)
+    assert (recent_attempts.under_way("olympus"), recent_attempts.under_way("hades")) == (1, 0)

@@ -4,11 +4,11 @@ import datetime as dt
 
 import pytest
 
-from mails import rollups, stats
+from mails.counters import CounterKey, Counters, CounterSum
 from mails.models import Duty, Rollup
-from mails.rollups import Key, Sum, Tally
+from mails.reporting import rollups, statistics
+from mails.reporting.statistics import PeriodTooLong
 from mails.states import AttemptState, Counted, Ending, Level
-from mails.stats import PeriodTooLong
 from mails.tests.builders import a_mail
 from mails.timeline import Usual
 from mercury.lib import database_clock
@@ -23,7 +23,7 @@ HOUR = dt.timedelta(hours=1)
 
 
 def count(*keys, at=NOON, seconds=None, times=1):
-    tally = Tally()
+    tally = Counters()
     for key in keys:
         for _ in range(times):
             tally.count(key, seconds)
@@ -31,36 +31,36 @@ def count(*keys, at=NOON, seconds=None, times=1):
 
 
 def call(account, outcome=AttemptState.ACCEPTED, fault=""):
-    return Key(Counted.CALL, "text", account, outcome=outcome, fault=fault)
+    return CounterKey(Counted.CALL, "text", account, outcome=outcome, fault=fault)
 
 
 def end(ending=Ending.DONE, account="olympus", *, lane="text", application=0):
-    return Key(Counted.END, lane, account, application, ending)
+    return CounterKey(Counted.END, lane, account, application, ending)
 
 
 def test_what_is_usual_in_a_lane_are_its_medians_of_the_last_hour():
-    count(Key(Counted.FIRST_SEND, "text"), seconds=0.3, times=3)
+    count(CounterKey(Counted.FIRST_SEND, "text"), seconds=0.3, times=3)
     count(end(), end(Ending.FAILOVER), seconds=0.7)
     count(end(Ending.DISCARDED), end(lane="bulk"), seconds=50, times=9)
 
-    usual = stats.usual("text", NOON + HOUR / 2)
+    usual = statistics.usual("text", NOON + HOUR / 2)
 
     assert usual.wait == pytest.approx(0.3, rel=0.1)
     assert usual.acceptance == pytest.approx(0.7, rel=0.1)
-    assert stats.usual("text", NOON + 2 * HOUR) == stats.usual("html", NOON) == Usual()
+    assert statistics.usual("text", NOON + 2 * HOUR) == statistics.usual("html", NOON) == Usual()
 
 
 def test_lanes_tell_counts_rates_and_times():
-    count(Key(Counted.ARRIVAL, "text", outcome="accepted"), times=120)
-    count(Key(Counted.ARRIVAL, "text", outcome="rejected"), times=3)
-    count(Key(Counted.FIRST_SEND, "text"), seconds=0.1, times=120)
+    count(CounterKey(Counted.ARRIVAL, "text", outcome="accepted"), times=120)
+    count(CounterKey(Counted.ARRIVAL, "text", outcome="rejected"), times=3)
+    count(CounterKey(Counted.FIRST_SEND, "text"), seconds=0.1, times=120)
     count(end(), seconds=0.3, times=90)
     count(end(Ending.FAILOVER), seconds=0.9, times=10)
     count(end(Ending.DISCARDED), seconds=60, times=5)
     count(end(Ending.HELD), times=2)
     count(end(lane="bulk"), seconds=5)
 
-    bulk, text = stats.lanes(stats.load(NOON, NOON + HOUR))
+    bulk, text = statistics.lanes(statistics.load(NOON, NOON + HOUR))
 
     assert (text.arrived, text.rejected, text.arrived_per_minute) == (120, 3, 2.0)
     assert (text.sent, text.failover, text.discarded, text.held) == (100, 10, 5, 2)
@@ -76,7 +76,7 @@ def test_lanes_tell_counts_rates_and_times():
 def test_the_house_is_the_sum_of_its_lanes():
     count(end(), end(lane="bulk"), seconds=1)
 
-    assert stats.house(stats.load(NOON, NOON + HOUR)).sent == 2
+    assert statistics.house(statistics.load(NOON, NOON + HOUR)).sent == 2
 
 
 def test_providers_tell_failures_by_kind_share_and_the_fastest():
@@ -88,7 +88,7 @@ def test_providers_tell_failures_by_kind_share_and_the_fastest():
     count(end(account="olympus"), times=6)
     count(end(Ending.FAILOVER, "hades"), times=2)
 
-    olympus, hades = stats.providers(stats.load(NOON, NOON + HOUR))
+    olympus, hades = statistics.providers(statistics.load(NOON, NOON + HOUR))
 
     assert (olympus.calls, olympus.accepted, olympus.unknown) == (10, 6, 1)
     assert olympus.refused == {"message": 1, "account": 0, "recipient": 0, "rate": 0, "provider": 2, "local": 0}
@@ -102,45 +102,45 @@ def test_applications_have_the_names_of_their_keys():
     count(end(application=7), times=3)
     count(end(), times=1)
 
-    shop, people = stats.applications(stats.load(NOON, NOON + HOUR), {7: "shop", 0: stats.PEOPLE})
+    shop, people = statistics.applications(statistics.load(NOON, NOON + HOUR), {7: "shop", 0: statistics.PEOPLE})
 
     assert (shop.name, shop.sent) == ("shop", 3)
-    assert (people.name, people.sent) == (stats.PEOPLE, 1)
+    assert (people.name, people.sent) == (statistics.PEOPLE, 1)
 
 
 def test_a_series_has_each_stretch_also_the_empty_ones():
     count(end(), seconds=1, at=NOON)
     count(end(), seconds=1, at=NOON + dt.timedelta(minutes=2), times=3)
 
-    points = stats.series(stats.load(NOON, NOON + dt.timedelta(minutes=4)))
+    points = statistics.series(statistics.load(NOON, NOON + dt.timedelta(minutes=4)))
 
     assert [point.done for point in points] == [1, 0, 3, 0]
     assert points[1].acceptance.p50 is None
 
 
-@pytest.mark.parametrize("level", stats.LEVELS)
+@pytest.mark.parametrize("level", statistics.LEVELS)
 def test_folding_changes_no_answer(level):
     count(end(), seconds=1, times=5)
     count(call("olympus"), seconds=0.5, times=5)
     since, until = NOON - dt.timedelta(days=1), NOON + dt.timedelta(days=1)
-    before = stats.load(since, until, level)
+    before = statistics.load(since, until, level)
 
     rollups.fold(NOON)
 
-    after = stats.load(since, until, level)
-    assert stats.lanes(after) == stats.lanes(before)
-    assert stats.providers(after) == stats.providers(before)
-    assert stats.series(after) == stats.series(before)
+    after = statistics.load(since, until, level)
+    assert statistics.lanes(after) == statistics.lanes(before)
+    assert statistics.providers(after) == statistics.providers(before)
+    assert statistics.series(after) == statistics.series(before)
 
 
 def test_totals_never_shrink_by_folding_or_removal():
     count(end(), seconds=1, times=5)
-    before = stats.totals()
+    before = statistics.totals()
 
     rollups.fold(NOON)
     rollups.fold(NOON + dt.timedelta(days=5000))
 
-    assert stats.totals() == before == [(end(), Sum(5, 5_000_000, {"80": 5}))]
+    assert statistics.totals() == before == [(end(), CounterSum(5, 5_000_000, {"80": 5}))]
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_totals_never_shrink_by_folding_or_removal():
     ],
 )
 def test_a_period_is_told_in_stretches_that_fit_it(length, level):
-    assert stats.period(NOON - length, NOON)[1] == level
+    assert statistics.period(NOON - length, NOON)[1] == level
 
 
 def test_a_period_of_too_many_stretches_is_refused_with_a_cure():
     with pytest.raises(PeriodTooLong, match="longer ones"):
-        stats.load(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
+        statistics.load(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
 
 
 def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queries):
@@ -166,15 +166,15 @@ def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queri
         count(end(), call("olympus"), seconds=1, at=NOON + dt.timedelta(minutes=minute))
 
     with django_assert_num_queries(3):
-        figures = stats.load(NOON, NOON + HOUR)
-        assert len(stats.series(figures)) == 60
+        figures = statistics.load(NOON, NOON + HOUR)
+        assert len(statistics.series(figures)) == 60
 
 
 def test_what_happened_to_breakers_is_told_newest_first(olympus):
     circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes", why="maintenance")
     now = database_clock.now()
 
-    changes = stats.breaker_history(now - HOUR, now + HOUR)
+    changes = statistics.breaker_history(now - HOUR, now + HOUR)
 
     newest = changes[0]
     assert (newest.account.name, newest.what, newest.by) == ("olympus", "forced open, “maintenance”", "hermes")
@@ -187,9 +187,9 @@ def test_arrivals_that_no_roll_up_holds_yet_count_at_once_and_once_only():
         a_mail()
     since, until = now - HOUR, database_clock.now() + dt.timedelta(seconds=1)
 
-    before = stats.house(stats.load(since, until)).arrived
+    before = statistics.house(statistics.load(since, until)).arrived
     rollups.count_arrivals(until + rollups.ARRIVALS_LAG)
-    after = stats.house(stats.load(since, until + HOUR)).arrived
+    after = statistics.house(statistics.load(since, until + HOUR)).arrived
 
     assert (before, after) == (3, 3)
 
@@ -200,6 +200,6 @@ def test_success_is_what_did_not_fail_because_of_account_rate_or_provider():
     count(call("olympus", AttemptState.REFUSED, Fault.PROVIDER), at=NOON)
     count(call("olympus", AttemptState.UNKNOWN), at=NOON)
 
-    [olympus] = stats.providers(stats.load(NOON, NOON + HOUR))
+    [olympus] = statistics.providers(statistics.load(NOON, NOON + HOUR))
 
     assert olympus.success == 50.0

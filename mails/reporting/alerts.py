@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mails import account_alerts, setbacks
-from mails.account_alerts import Alert
-from mails.setbacks import Setback
-from mails.situation import Situation, Waiting
+from mails.reporting import account_alerts, recent_failures
+from mails.reporting.account_alerts import Alert
+from mails.reporting.recent_failures import Setback
+from mails.reporting.system_status import Situation, Waiting
 from mercury.lib.durations import size_words, words
 
 LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
@@ -217,7 +217,7 @@ def _rejected(situation: Situation) -> Iterable[Alert]:
 
 def _tone(found: Setback, well: int, well_recently: int) -> str:
     """Return `bad` while most of the emails end so, `waiting` where some did, else nothing."""
-    share, lately = setbacks.share(found.emails, well), setbacks.share(found.recent, well_recently)
+    share, lately = recent_failures.share(found.emails, well), recent_failures.share(found.recent, well_recently)
     if (found.recent >= ENOUGH and lately >= MOST) or (found.emails >= ENOUGH and share >= MOST):
         return "bad"
     return "waiting" if share >= SOME or (found.recent >= ENOUGH and lately >= SOME) else ""
@@ -231,7 +231,7 @@ def _causes(found: Setback) -> str:
 
 
 def _percent(part: int, rest: int) -> str:
-    return f"{100 * setbacks.share(part, rest):.0f} %"
+    return f"{100 * recent_failures.share(part, rest):.0f} %"
 
 
 def _held(situation: Situation) -> Iterable[Alert]:

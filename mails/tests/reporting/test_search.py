@@ -5,8 +5,8 @@ import datetime as dt
 import pytest
 from django.db import connection
 
-from mails import search
 from mails.models import Mail
+from mails.reporting import search
 from mails.tests.builders import IRIS, a_mail
 
 pytestmark = pytest.mark.django_db

@@ -7,15 +7,14 @@ replacement of rows keeps it, so two processes that fold at once disturb nothing
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncMinute
 
-from mails import histogram
+from mails.counters import COLUMNS, CounterKey, CounterSum, build_row
 from mails.models import Duty, Mail, Rollup, first_id, moment_of
 from mails.states import Counted, Level, Status
 from mercury.lib import database_clock
@@ -40,74 +39,6 @@ KEPT = {
     Level.DAY: dt.timedelta(days=1100),
 }
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-COLUMNS = {
-    "level": "text",
-    "start": "time",
-    "kind": "text",
-    "lane": "text",
-    "account": "text",
-    "application": "int",
-    "outcome": "text",
-    "fault": "text",
-    "count": "int",
-    "total_us": "int",
-    "buckets": "json",
-}
-
-
-class Key(NamedTuple):
-    """What is counted. Fields that say nothing of a kind are empty."""
-
-    kind: Counted
-    lane: str = ""
-    account: str = ""
-    application: int = 0  # the API key's number; 0 for people and commands
-    outcome: str = ""
-    fault: str = ""
-
-
-@dataclass(slots=True)
-class Sum:
-    """How often, and how long: `buckets` holds those that had a duration."""
-
-    count: int = 0
-    total_us: int = 0  # microseconds
-    buckets: dict[str, int] = field(default_factory=dict)  # by number, written as JSON writes keys
-
-    def add(self, count: int, total_us: int, buckets: Mapping[str, int]) -> None:
-        """Add another sum."""
-        self.count += count
-        self.total_us += total_us
-        mine = self.buckets
-        for number, inside in buckets.items():
-            mine[number] = mine.get(number, 0) + inside
-
-
-class Tally:
-    """The figures of one group, added up before they are written."""
-
-    def __init__(self) -> None:
-        self._sums: dict[Key, Sum] = defaultdict(Sum)
-
-    def count(self, key: Key, seconds: float | None = None) -> None:
-        """Count one; `seconds`: how long it took, if that is known."""
-        found = self._sums[key]
-        found.count += 1
-        if seconds is not None:
-            found.total_us += round(seconds * 1_000_000)
-            place = str(histogram.bucket(seconds))
-            found.buckets[place] = found.buckets.get(place, 0) + 1
-
-    def rows(self, now: dt.datetime) -> list[dict[str, Any]]:
-        """The fresh rows, for the minute of `now`."""
-        minute = now.replace(second=0, microsecond=0)
-        return [_row(Level.FRESH, minute, key, one) for key, one in self._sums.items()]
-
-
-def add(counts: Mapping[Key, int]) -> None:
-    """Append fresh rows with so many of each. One statement."""
-    minute = database_clock.now().replace(second=0, microsecond=0)
-    Rollup.objects.bulk_create([Rollup(**_row(Level.FRESH, minute, key, Sum(counts[key]))) for key in counts])
 
 
 def floor(moment: dt.datetime, level: Level) -> dt.datetime:
@@ -147,7 +78,9 @@ def fold(now: dt.datetime) -> int:
     """Add up to 5,000 fresh rows to those of their minute, ten minutes, hour, day, and of all time. Returns how many."""
     with transaction.atomic():
         fresh = _taken(Rollup.objects.filter(level=Level.FRESH).order_by("id")[:FOLDED_AT_ONCE])
-        sums: dict[tuple[Level, dt.datetime], dict[Key, Sum]] = defaultdict(lambda: defaultdict(Sum))
+        sums: dict[tuple[Level, dt.datetime], dict[CounterKey, CounterSum]] = defaultdict(
+            lambda: defaultdict(CounterSum)
+        )
         for _, start, key, one in fresh:
             for level in (*LENGTHS, Level.EVER):
                 sums[level, floor(start, level)][key].add(one.count, one.total_us, one.buckets)
@@ -158,7 +91,7 @@ def fold(now: dt.datetime) -> int:
             sums[level, start][key].add(one.count, one.total_us, one.buckets)
         Rollup.objects.bulk_create(
             [
-                Rollup(**_row(level, start, key, one))
+                Rollup(**build_row(level, start, key, one))
                 for (level, start), keys in sums.items()
                 for key, one in keys.items()
             ]
@@ -175,10 +108,10 @@ def counted_until() -> dt.datetime | None:
     return Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
 
 
-def arrived(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, Key, Sum]]:
+def arrived(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:
     """Return the arrivals of a short time that no roll-up holds yet, by a range of the primary key."""
     return [
-        (row["start"], Key(**{name: row[name] for name in Key._fields}), Sum(row["count"]))
+        (row["start"], CounterKey(**{name: row[name] for name in CounterKey._fields}), CounterSum(row["count"]))
         for row in _arrived(begin, until)
     ]
 
@@ -194,11 +127,11 @@ def _arrived(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]
     for minute, lane, application, count, rejected in counted:
         for outcome, number in (("accepted", count - rejected), ("rejected", rejected)):
             if number:
-                key = Key(Counted.ARRIVAL, lane, application=application or 0, outcome=outcome)
-                yield _row(Level.FRESH, minute, key, Sum(number))
+                key = CounterKey(Counted.ARRIVAL, lane, application=application or 0, outcome=outcome)
+                yield build_row(Level.FRESH, minute, key, CounterSum(number))
 
 
-Taken = tuple[Level, dt.datetime, Key, Sum]
+Taken = tuple[Level, dt.datetime, CounterKey, CounterSum]
 
 
 def _taken(rows: QuerySet[Rollup]) -> list[Taken]:
@@ -206,17 +139,6 @@ def _taken(rows: QuerySet[Rollup]) -> list[Taken]:
     listed = list(rows.select_for_update().values_list("id", *COLUMNS))
     Rollup.objects.filter(id__in=[row[0] for row in listed]).delete()
     return [
-        (Level(level), start, Key(Counted(kind), *key), Sum(count, total_us, buckets))
+        (Level(level), start, CounterKey(Counted(kind), *key), CounterSum(count, total_us, buckets))
         for _, level, start, kind, *key, count, total_us, buckets in listed
     ]
-
-
-def _row(level: Level, start: dt.datetime, key: Key, one: Sum) -> dict[str, Any]:
-    return {
-        "level": level,
-        "start": start,
-        **key._asdict(),
-        "count": one.count,
-        "total_us": one.total_us,
-        "buckets": {str(place): inside for place, inside in one.buckets.items()},
-    }

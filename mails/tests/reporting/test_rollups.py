@@ -9,15 +9,16 @@ from collections import Counter
 import pytest
 from django.db import connections
 
-from mails import intake, lifecycle, rollups
+from mails import intake, lifecycle
 from mails.access.api_keys import create
+from mails.counters import CounterKey, Counters
 from mails.dispatch import sweep
 from mails.dispatch.drain import Drain
 from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
 from mails.intake import Client
 from mails.lifecycle import EventDraft, MailState, Step
 from mails.models import Duty, Mail, Rollup, first_id
-from mails.rollups import Key, Tally
+from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
 from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO, a_mail, drain
@@ -38,9 +39,9 @@ def counted(kind, level=Level.FRESH):
 
 
 def fresh(now, *seconds, lane="text"):
-    tally = Tally()
+    tally = Counters()
     for one in seconds:
-        tally.count(Key(Counted.END, lane, "olympus", outcome=Ending.DONE), one)
+        tally.count(CounterKey(Counted.END, lane, "olympus", outcome=Ending.DONE), one)
     Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(now)])
 
 

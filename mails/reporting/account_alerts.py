@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mails import refusal_spells
-from mails.setbacks import RECENT, Trouble
-from mails.situation import Situation, Standing
+from mails.reporting import systemic_refusals
+from mails.reporting.recent_failures import RECENT, Trouble
+from mails.reporting.system_status import Situation, Standing
 from providers.models import BreakerMode, BreakerState
 from providers.outcomes import Fault
 
@@ -204,7 +204,7 @@ def _refuses_everything(one: Standing) -> Alert:
         sentence,
         cure,
         since=one.refused_since,
-        emails=urlencode({"state": "discarded", "q": f"{refusal_spells.WORD}{one.name}"}) if ended else "",
+        emails=urlencode({"state": "discarded", "q": f"{systemic_refusals.WORD}{one.name}"}) if ended else "",
     )
 
 

@@ -13,13 +13,14 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import house, jobs, pauses, refusal_spells, rollups, setbacks, stats
+from mails import house, jobs, pauses
 from mails.dispatch.claim import SILENCE
 from mails.lanes import Lane
 from mails.models import LanePause, Mail, Worker
-from mails.setbacks import RECENT, Setbacks
+from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
+from mails.reporting.recent_failures import RECENT, Setbacks
+from mails.reporting.statistics import ProviderFigures
 from mails.states import DUE, LEASED, HoldReason, Level, Status
-from mails.stats import ProviderFigures
 from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.circuit_breaker import Snapshot
@@ -133,7 +134,7 @@ class Situation:
     counted_until: dt.datetime | None  # arrivals are counted until then
     house_held_at: dt.datetime | None = None
     expired_since: dt.datetime | None = None  # when the first of the expired emails expired
-    setbacks: Setbacks = setbacks.NOTHING
+    setbacks: Setbacks = recent_failures.NOTHING
 
     @property
     def alive(self) -> list[Working]:
@@ -151,7 +152,7 @@ def read(now: dt.datetime | None = None) -> Situation:
     now = now or database_clock.now()
     disk = _disk()
     hold, paused = house.hold(), pauses.standing()
-    recent = stats.load(now - RECENT, now, Level.MINUTE)
+    recent = statistics.load(now - RECENT, now, Level.MINUTE)
     changes, gone = last_changes(), expired(now)
     candidates = registry.candidates()
     return Situation(
@@ -164,14 +165,14 @@ def read(now: dt.datetime | None = None) -> Situation:
         expired=gone["count"],
         workers=workers(now),
         accounts=[_with_refusals(standing(one, now, changes.get(one.id, ())), one.refusals, now) for one in candidates],
-        recent=stats.providers(recent),
+        recent=statistics.providers(recent),
         redis=jobs.queue_health(),
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
         counted_until=rollups.counted_until(),
         house_held_at=hold.held_at if hold else None,
         expired_since=gone["first"],
-        setbacks=setbacks.read(now, recent),
+        setbacks=recent_failures.read(now, recent),
     )
 
 
@@ -275,14 +276,14 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
 
 def _with_refusals(account: Standing, run: Run | None, now: dt.datetime) -> Standing:
     """Return the account with the last spell in which it refused everything; a query only where there was one lately."""
-    if run is None or not refusal_spells.is_recent(run, now):
+    if run is None or not systemic_refusals.is_recent(run, now):
         return account
     return replace(
         account,
         refuses=run.is_systemic,
         refused_since=run.began_at,
         refused_because=run.reason,
-        refused_emails=refusal_spells.count(account.name, run),
+        refused_emails=systemic_refusals.count(account.name, run),
     )
 
 

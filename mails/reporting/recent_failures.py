@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from django.db.models import Sum
 
 from mails.models import Mail, Rollup, first_id
+from mails.reporting.statistics import SENT, Figures
 from mails.states import AttemptState, Counted, Level, Status
-from mails.stats import SENT, Figures
 from providers.outcomes import Fault
 
 COUNTED_AT_MOST = 100_000

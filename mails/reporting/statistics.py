@@ -12,11 +12,13 @@ import orjson
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from mails import histogram, rollups
+from mails import counters
+from mails.counters import CounterKey, CounterSum
 from mails.models import ApiKey, Rollup
-from mails.rollups import Key, Sum
+from mails.reporting import rollups
 from mails.states import AttemptState, Counted, Ending, Level
 from mails.timeline import Usual
+from mercury.lib import histogram
 from providers.models import BreakerChange
 from providers.outcomes import Fault
 
@@ -33,7 +35,7 @@ MOST_POINTS = 3000
 HISTORY_SHOWN = 200
 USUAL_OF = dt.timedelta(hours=1)  # what a single mail is compared with
 PEOPLE = "people and commands"  # who has no API key
-Matches = Callable[[Key], bool]
+Matches = Callable[[CounterKey], bool]
 
 
 class PeriodTooLong(ValueError):
@@ -51,10 +53,10 @@ class Figures:
     since: dt.datetime
     until: dt.datetime
     level: Level
-    rows: Sequence[tuple[dt.datetime, Key, Sum]]
-    sums: Mapping[Key, Sum]  # of the whole period
+    rows: Sequence[tuple[dt.datetime, CounterKey, CounterSum]]
+    sums: Mapping[CounterKey, CounterSum]  # of the whole period
 
-    def of(self, kind: Counted, matches: Matches = lambda key: True) -> Iterable[tuple[Key, Sum]]:
+    def of(self, kind: Counted, matches: Matches = lambda key: True) -> Iterable[tuple[CounterKey, CounterSum]]:
         """The sums of one kind whose key matches."""
         return ((key, one) for key, one in self.sums.items() if key.kind == kind and matches(key))
 
@@ -154,7 +156,7 @@ def load(since: dt.datetime, until: dt.datetime, level: Level | None = None, *, 
     return Figures(begin, until, chosen, listed, _added((key, one) for _, key, one in listed))
 
 
-def _with_last_arrivals(rows: QuerySet[Rollup], until: dt.datetime) -> list[tuple[dt.datetime, Key, Sum]]:
+def _with_last_arrivals(rows: QuerySet[Rollup], until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:
     """Read roll-ups and what came in since they were counted; again if they were counted meanwhile, so nothing counts twice."""
     for _ in range(3):
         counted_until = rollups.counted_until()
@@ -166,35 +168,35 @@ def _with_last_arrivals(rows: QuerySet[Rollup], until: dt.datetime) -> list[tupl
     return listed
 
 
-def totals() -> list[tuple[Key, Sum]]:
+def totals() -> list[tuple[CounterKey, CounterSum]]:
     """The figures of all time. They never shrink, whatever is folded or removed. One query."""
     rows = Rollup.objects.filter(level__in=(Level.EVER, Level.FRESH))
     return sorted(_added((key, one) for _, key, one in _read(rows)).items())
 
 
-def _added(rows: Iterable[tuple[Key, Sum]]) -> dict[Key, Sum]:
+def _added(rows: Iterable[tuple[CounterKey, CounterSum]]) -> dict[CounterKey, CounterSum]:
     """The sums by key. A row that is alone with its key, as after a fold, is taken as it is."""
-    rows_of: dict[Key, list[Sum]] = defaultdict(list)
+    rows_of: dict[CounterKey, list[CounterSum]] = defaultdict(list)
     for key, one in rows:
         rows_of[key].append(one)
     return {key: _sum(listed) for key, listed in rows_of.items()}
 
 
-def _sum(sums: Sequence[Sum]) -> Sum:
+def _sum(sums: Sequence[CounterSum]) -> CounterSum:
     if len(sums) == 1:
         return sums[0]
-    whole = Sum()
+    whole = CounterSum()
     for one in sums:
         whole.add(one.count, one.total_us, one.buckets)
     return whole
 
 
-def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, Key, Sum]]:
+def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, CounterKey, CounterSum]]:
     """Buckets come as text: orjson reads them in a third of the time that the field's own decoder takes."""
-    columns = [name for name in rollups.COLUMNS if name not in ("level", "buckets")]
+    columns = [name for name in counters.COLUMNS if name not in ("level", "buckets")]
     listed = rows.values_list(*columns, Cast("buckets", TextField()))
     for start, kind, *key, count, total_us, buckets in listed:
-        yield start, Key(Counted(kind), *key), Sum(count, total_us, orjson.loads(buckets))
+        yield start, CounterKey(Counted(kind), *key), CounterSum(count, total_us, orjson.loads(buckets))
 
 
 def house(figures: Figures) -> MailFigures:
@@ -224,7 +226,7 @@ def usual(lane: str, now: dt.datetime) -> Usual:
         lane=lane,
         start__gte=now - USUAL_OF,
     )
-    sums: dict[Counted, list[Sum]] = defaultdict(list)
+    sums: dict[Counted, list[CounterSum]] = defaultdict(list)
     for _, key, one in _read(rows):
         sums[key.kind].append(one)
     return Usual(wait=_spread(sums[Counted.FIRST_SEND]).p50, acceptance=_spread(sums[Counted.END]).p50)
@@ -248,7 +250,7 @@ def providers(figures: Figures) -> list[ProviderFigures]:
 def series(figures: Figures) -> list[Point]:
     """The period stretch by stretch, also those in which nothing happened."""
     length = rollups.LENGTHS[figures.level]
-    parts: dict[dt.datetime, list[tuple[Key, Sum]]] = defaultdict(list)
+    parts: dict[dt.datetime, list[tuple[CounterKey, CounterSum]]] = defaultdict(list)
     for start, key, one in figures.rows:
         parts[rollups.floor(start, figures.level)].append((key, one))
     count = -(-(figures.until - figures.since) // length)
@@ -262,12 +264,12 @@ def breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChang
     return list(changes.order_by("-id")[:HISTORY_SHOWN])
 
 
-def _point(start: dt.datetime, sums: Mapping[Key, Sum]) -> Point:
+def _point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
     """One pass over the sums, for a chart has some two hundred points."""
     counts: dict[str, int] = defaultdict(int)
-    queue: list[Sum] = []
-    acceptance: list[Sum] = []
-    latency: dict[str, list[Sum]] = defaultdict(list)
+    queue: list[CounterSum] = []
+    acceptance: list[CounterSum] = []
+    latency: dict[str, list[CounterSum]] = defaultdict(list)
     for key, one in sums.items():
         counts[key.outcome] += one.count if key.kind == Counted.END else 0
         match key.kind, key.outcome:
@@ -343,7 +345,7 @@ def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
     )
 
 
-def _calls(figures: Figures, account: str, state: AttemptState) -> Iterable[tuple[Key, Sum]]:
+def _calls(figures: Figures, account: str, state: AttemptState) -> Iterable[tuple[CounterKey, CounterSum]]:
     return figures.of(Counted.CALL, _where(account=account, outcome=state))
 
 
@@ -352,19 +354,19 @@ def _where(**wanted: object) -> Matches:
     return lambda key: all(getattr(key, name) == value for name, value in wanted.items())
 
 
-def _sent(key: Key) -> bool:
+def _sent(key: CounterKey) -> bool:
     return key.outcome in SENT
 
 
-def _count(sums: Iterable[tuple[Key, Sum]]) -> int:
+def _count(sums: Iterable[tuple[CounterKey, CounterSum]]) -> int:
     return sum(one.count for _, one in sums)
 
 
-def _spread_of(sums: Iterable[tuple[Key, Sum]]) -> Spread:
+def _spread_of(sums: Iterable[tuple[CounterKey, CounterSum]]) -> Spread:
     return _spread([one for _, one in sums])
 
 
-def _spread(sums: Sequence[Sum]) -> Spread:
+def _spread(sums: Sequence[CounterSum]) -> Spread:
     whole = _sum(sums)
     timed = sum(whole.buckets.values())
     p50, p95, p99 = histogram.percentiles(whole.buckets, (0.5, 0.95, 0.99))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mails import histogram
+from mercury.lib import histogram
 
 durations = st.lists(st.floats(0.001, 400_000, allow_nan=False), min_size=1, max_size=300)
 shares = st.sampled_from([0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0])

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from mails import alerts
 from mails.dispatch.policy import POISON_CLAIMS
+from mails.reporting import alerts
+from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
+from mails.reporting.statistics import ProviderFigures, Spread
+from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
 from mails.sentences import HELD_WORDS
-from mails.setbacks import Cause, Setback, Setbacks, Trouble
-from mails.situation import Held, Situation, Standing, Waiting, Working
 from mails.states import HoldReason
-from mails.stats import ProviderFigures, Spread
 from providers.models import BreakerMode, BreakerState
 
 NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
