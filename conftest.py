@@ -12,8 +12,8 @@ from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperatio
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from mails import jobs
 from mails.access import rate_limits
+from mails.dispatch import wake
 from mercury.lib import database_clock
 from providers.tests.builders import SandboxAccount, sandbox_account
 
@@ -72,7 +72,7 @@ def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
     settings.MERCURY_DATA = tmp_path
     settings.MERCURY_ENVIRONMENT = {}
     database_clock.forget()
-    jobs.forget_redis()
+    wake.forget_redis()
     rate_limits.forget()
     structlog.contextvars.clear_contextvars()
 

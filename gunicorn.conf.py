@@ -53,6 +53,6 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Let the calls under way end, while threads can still be started; at the interpreter's own exit they cannot."""
-    from mails.dispatch import poll  # noqa: PLC0415
+    from mails.worker import resident_dispatcher  # noqa: PLC0415
 
-    poll.stop()
+    resident_dispatcher.stop()

@@ -16,8 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mails import lifecycle
-from mails.lifecycle import EventDraft, MailState, NewMail
+from mails.lifecycle import writer
+from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.models import Content, Event, IdempotencyKey, Mail, Recipient, uuid7
 from mails.states import Actor, EventName, Source, Status
 from mercury.lib import database_clock
@@ -90,7 +90,7 @@ class ByStatement(Bare):
         """Write the six rows, and the key's if there is one, in one transaction."""
         state = MailState(status=Status.QUEUED, next_attempt_at=mail.created_at)
         events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns) for name in NAMES)
-        lifecycle.create([NewMail(mail, state, given["content"], (given["recipient"],), events, key)])
+        writer.create([NewMail(mail, state, given["content"], (given["recipient"],), events, key)])
 
 
 urlpatterns = [

@@ -38,7 +38,7 @@ class Claim:
 def drain_and_count(places: int) -> tuple[list[Claim], int]:
     """Send what is due, in this process; its claims, and how many mails a provider took."""
     from mails.dispatch import claim
-    from mails.dispatch.drain import Drain
+    from mails.dispatch.dispatcher import Drain
     from mails.lanes import Lane
     from mercury.lib import event_loop
 

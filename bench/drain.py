@@ -28,8 +28,8 @@ def fill(count: int) -> None:
     """Store mails that are due, as intake would."""
     from django.db import transaction
 
-    from mails import lifecycle
-    from mails.lifecycle import EventDraft, MailState, NewMail
+    from mails.lifecycle import writer
+    from mails.lifecycle.values import EventDraft, MailState, NewMail
     from mails.models import Mail, uuid7
     from mails.states import Actor, EventName, Source, Status
     from mercury.lib import database_clock
@@ -62,7 +62,7 @@ def fill(count: int) -> None:
             for number in range(first, min(first + BATCH, count))
         ]
         with transaction.atomic():
-            lifecycle.create(new)
+            writer.create(new)
 
 
 def read_ledger() -> Ledger:

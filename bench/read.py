@@ -64,7 +64,7 @@ def _fill_rollups(mails: int) -> None:
     from mercury.lib import database_clock
 
     now, draw = database_clock.now(), random.Random(1)
-    Duty.objects.create(name=rollups.DUTY, done_until=now)
+    Duty.objects.create(name=rollups.TASK, done_until=now)
     rows = []
     for level, length in rollups.LENGTHS.items():
         kept = min(rollups.KEPT[level], dt.timedelta(days=DAYS))

@@ -57,8 +57,8 @@ BUGS = {
 
 
 FENCE = re.compile(
-    r" AND mails_mail\.status = r\.before AND mails_mail\.attempt_count = r\.attempts"
-    r" AND \(mails_mail\.lease = r\.fence OR \([^)]*\)\)"
+    r"\s+AND mails_mail\.status = r\.before AND mails_mail\.attempt_count = r\.attempts"
+    r"\s+AND \(mails_mail\.lease = r\.fence OR \([^)]*\)\)"
 )
 
 
@@ -91,17 +91,17 @@ class Planter(MetaPathFinder):
         return spec
 
 
-def _attempt_after_call(lifecycle: Any) -> None:
+def _attempt_after_call(writer: Any) -> None:
     """The attempt and its events are kept in memory until the call has ended."""
-    record = lifecycle.record
+    record, sql = writer.record, writer.sql
     kept: dict[Any, Any] = {}
 
     def late(steps: Sequence[Any]) -> Any:
         listed = []
         for step in steps:
             if step.closed and (opened := kept.pop(step.closed.id, None)):
-                row = lifecycle._opened_row(opened)
-                lifecycle._execute([lifecycle._insert("mails_attempt", lifecycle._OPENED_COLUMNS, [row])])
+                row = writer._opened_row(opened)
+                sql.execute([sql.insert_rows(writer.Attempt, sql.OPENED_COLUMNS, [row])])
                 step = replace(step, events=opened.events + step.events)
             if step.opened:
                 kept[step.opened.id] = step
@@ -109,10 +109,10 @@ def _attempt_after_call(lifecycle: Any) -> None:
             listed.append(step)
         return record(listed)
 
-    lifecycle.record = late
+    writer.record = late
 
 
-def _no_fence(lifecycle: Any) -> None:
+def _no_fence(writer: Any) -> None:
     """Every step wins, whatever has become of the mail."""
     from django.db.backends.signals import connection_created
 
@@ -193,8 +193,8 @@ def _abort_on_poison(message: Any) -> None:
     message.build = aborting
 
 
-def _short_silence(claim: Any) -> None:
-    claim.SILENCE = dt.timedelta(seconds=3)
+def _short_silence(states: Any) -> None:
+    states.SILENCE = dt.timedelta(seconds=3)
 
 
 def _quick_heartbeat(drain: Any) -> None:
@@ -215,18 +215,18 @@ def _sleep_by_waiting(settings: Any) -> None:
 
 
 PLANTS: dict[str, dict[str, Patch]] = {
-    "attempt-after-call": {"mails.lifecycle": _attempt_after_call},
-    "no-fence": {"mails.lifecycle": _no_fence, "mails.dispatch.claim": _always_held},
+    "attempt-after-call": {"mails.lifecycle.writer": _attempt_after_call},
+    "no-fence": {"mails.lifecycle.writer": _no_fence, "mails.dispatch.claim": _always_held},
     "lost-answer-refused": {"providers.sending": _lost_answer_refused},
     "key-ignored": {"mails.intake": _key_ignored},
-    "lease-never-taken-up": {"mails.dispatch.sweep": _never_taken_up},
+    "lease-never-taken-up": {"mails.maintenance.sweeper": _never_taken_up},
     "queue-in-memory": {"mails.intake": _queue_in_memory},
     "abort-on-poison": {"mails.message.mime": _abort_on_poison},
     "sleep-by-waiting": {"mercury.settings": _sleep_by_waiting},
     # For the short versions in CI: the same code with shorter silences.
     "hurry": {
-        "mails.dispatch.claim": _short_silence,
-        "mails.dispatch.drain": _quick_heartbeat,
+        "mails.states": _short_silence,
+        "mails.dispatch.dispatcher": _quick_heartbeat,
         "providers.circuit_breaker": _short_wait,
     },
 }

@@ -12,10 +12,12 @@ from itertools import islice
 
 from django.db import transaction
 
-from mails import bulk, house, jobs, orders, pauses, selection
+from mails import bulk, house, pauses, selection
+from mails.dispatch import wake
 from mails.lanes import Lane
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, Carried, How, Order
 from mails.models import BulkOrder, Mail
-from mails.orders import EVERY_ACCOUNT, Carried, How, Order
 from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.selection import where
@@ -68,7 +70,7 @@ class NoAccountLeft(NotPossible):
 
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...]) -> None:
         super().__init__(mail, action, possible)
-        self.tried = sorted(orders.on_record([mail.pk])[mail.pk])
+        self.tried = sorted(action_requests.on_record([mail.pk])[mail.pk])
 
     def __str__(self) -> str:
         return (
@@ -110,19 +112,19 @@ class Acted:
 
 def usable() -> list[str]:
     """The accounts that a mail may be sent through, by name."""
-    return sorted(orders.usable())
+    return sorted(action_requests.usable())
 
 
 def check(how: How) -> None:
     """Raise CannotBeUsed if mails are to go through one account, and that takes none."""
-    if how.via and how.via not in (known := orders.usable()):
+    if how.via and how.via not in (known := action_requests.usable()):
         raise CannotBeUsed(how.via, known)
 
 
 def is_possible(mail: Mail, action: Action, how: How) -> bool:
     """Whether it may be asked of the mail as it stands, and an account is left for it."""
-    left = not how.not_tried or bool(orders.fresh(how, [mail.pk])[mail.pk])
-    return action in orders.possible(mail) and left
+    left = not how.not_tried or bool(action_requests.fresh(how, [mail.pk])[mail.pk])
+    return action in action_requests.possible(mail) and left
 
 
 def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
@@ -166,9 +168,9 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
 
 
 def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
-    fresh = orders.fresh(how, [mail.pk])[mail.pk]
+    fresh = action_requests.fresh(how, [mail.pk])[mail.pk]
     if how.not_tried and not fresh:
-        return [str(NoAccountLeft(mail, Action.REPROCESS, orders.possible(mail)))]
+        return [str(NoAccountLeft(mail, Action.REPROCESS, action_requests.possible(mail)))]
     again = "It was refused for its own sake, so it is likely to be refused again."
     if fresh:
         again = f"It was refused for its own sake, but {_named(fresh)} did not see it yet, and may take it."
@@ -190,10 +192,10 @@ def act(mail_id: uuid.UUID, order: Order) -> Acted:
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None:
         raise Gone(f"There is no mail {mail_id} any more: it was old enough to be removed.")
-    if carried.impossible and order.how.not_tried and order.action in orders.possible(mail):
-        raise NoAccountLeft(mail, order.action, orders.possible(mail))
+    if carried.impossible and order.how.not_tried and order.action in action_requests.possible(mail):
+        raise NoAccountLeft(mail, order.action, action_requests.possible(mail))
     if carried.impossible or carried.changed:
-        raise NotPossible(mail, order.action, orders.possible(mail), moving=bool(carried.changed))
+        raise NotPossible(mail, order.action, action_requests.possible(mail), moving=bool(carried.changed))
     return Acted(mail, wished=mail_id in carried.wished, changed=mail_id not in carried.already, how=order.how)
 
 
@@ -311,7 +313,7 @@ def _cause(mail: Mail, action: Action) -> str:
 def _with_fresh(mails: Iterator[Mail], how: How) -> Iterator[tuple[Mail, frozenset[str]]]:
     """Each mail with what `orders.fresh` says for it, asked for by the batch."""
     while batch := list(islice(mails, BATCH)):
-        fresh = orders.fresh(how, [mail.pk for mail in batch])
+        fresh = action_requests.fresh(how, [mail.pk for mail in batch])
         yield from ((mail, fresh[mail.pk]) for mail in batch)
 
 
@@ -454,7 +456,7 @@ def _that_wait(mails: MailQuerySet) -> str:
 
 
 def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
-    carried = orders.give(order, mail_ids)
+    carried = action_requests.give(order, mail_ids)
     if order.action in _MADE_DUE and carried.done:
         _wake(Mail.objects.filter(pk__in=carried.done).values_list("lane", flat=True).distinct())
     return carried
@@ -462,4 +464,4 @@ def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
 
 def _wake(lanes: Iterable[str]) -> None:
     for lane in lanes:
-        transaction.on_commit(partial(jobs.wake, lane), robust=True)
+        transaction.on_commit(partial(wake.wake_workers, lane), robust=True)

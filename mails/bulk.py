@@ -14,16 +14,17 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef
 from django.http import QueryDict
 
-from mails import orders, selection
+from mails import selection
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import How, Order
 from mails.models import Attempt, BulkOrder, Mail, first_id
-from mails.orders import How, Order
 from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import SETTLING, Action, Also
 from mercury.lib import database_clock
 
-DUTY = "bulk-orders"
+TASK = "bulk-orders"
 BATCH = 250  # mails in one transaction
 SECONDS_A_TURN = 0.5  # the drain's database thread waits for a turn
 
@@ -108,10 +109,10 @@ def _step(bulk: BulkOrder) -> None:
         return
     action, how = Action(bulk.action), How.parse(bulk.how)
     mails = list(_next(bulk, action))
-    fresh = orders.fresh(how, [mail.pk for mail in mails])
+    fresh = action_requests.fresh(how, [mail.pk for mail in mails])
     why = {mail.pk: selection.why_not(mail, action, also=bulk.also, how=how, fresh=fresh[mail.pk]) for mail in mails}
     order = Order(action, bulk.asked_by, bulk.note, how=how)
-    carried = orders.give(order, [mail_id for mail_id in why if not why[mail_id]])
+    carried = action_requests.give(order, [mail_id for mail_id in why if not why[mail_id]])
     left_out = Counter(bulk.left_out) + Counter(filter(None, why.values()))
     if carried.already:
         left_out["it was so before"] += len(carried.already)

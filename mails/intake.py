@@ -12,11 +12,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DataError, IntegrityError, connection, transaction
 
-from mails import jobs, lifecycle, submission
+from mails import submission
 from mails.access import grants
-from mails.dispatch.sweep import KEEP_IDEMPOTENCY_KEYS
+from mails.dispatch import wake
 from mails.lanes import Lane
-from mails.lifecycle import EventDraft, MailState, NewMail
+from mails.lifecycle import writer
+from mails.lifecycle.values import EventDraft, MailState, NewMail
+from mails.maintenance.retention_limits import IDEMPOTENCY_KEYS_KEPT
 from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.states import Actor, EventName, Policy, Source, Status
@@ -178,18 +180,18 @@ def _new(wanted: Submission, *, client: Client, received_at: int, idempotency_ke
 
 def _store(new: Sequence[NewMail]) -> list[bool]:
     """Whether each was stored, or else its idempotency key is in use."""
-    stored = lifecycle.create(new)
+    stored = writer.create(new)
     return [one.mail.id in stored for one in new]
 
 
 def _wake(stored: Sequence[NewMail]) -> None:
     lanes = {one.mail.lane for one in stored}
 
-    def wake() -> None:
+    def wake_lanes() -> None:
         for lane in lanes:
-            jobs.wake(lane)
+            wake.wake_workers(lane)
 
-    transaction.on_commit(wake, robust=True)
+    transaction.on_commit(wake_lanes, robust=True)
 
 
 _store_with_others = GroupCommit(_store, after=_wake)
@@ -246,7 +248,7 @@ def _keep_rejected(
         EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": faults}),
     )
     state = MailState(status=Status.REJECTED, finished_at=created_at, fault="message", reason_code=errors[0].code[:64])
-    lifecycle.create([NewMail(mail, state, text, (), events)])
+    writer.create([NewMail(mail, state, text, (), events)])
     return mail
 
 
@@ -268,7 +270,7 @@ def _earlier(key: IdempotencyKey) -> Mail | None:
     row = next(iter(IdempotencyKey.objects.filter(owner=key.owner, key=key.key)), None)
     if row is None:
         return None
-    if key.created_at - row.created_at >= KEEP_IDEMPOTENCY_KEYS:
+    if key.created_at - row.created_at >= IDEMPOTENCY_KEYS_KEPT:
         row.delete()
         return None
     if row.body_hash != key.body_hash:

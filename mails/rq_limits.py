@@ -3,7 +3,7 @@
 Redis holds hints: a queue's name, at most. Who can write to it must gain nothing. RQ trusts it: jobs are pickled unless every
 caller says otherwise, and a job names functions to import and URLs to call, also when nobody runs it, as in the clean-up of a
 registry. So these are changed in RQ's own classes, for every process and for each part of RQ or django-rq that looks a job up
-by itself. `mails.jobs.LaneWorker` needs none of it: it does not read jobs.
+by itself. `mails.worker.jobs.LaneWorker` needs none of it: it does not read jobs.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from django.utils.module_loading import import_string
 from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
 
-WAKE_UP = "mails.jobs.drain_lane"
+from mails.dispatch.wake import JOB
 
 
 class NotAWakeUp(ValueError):
     """A job names another function than the one that Mercury enqueues."""
 
     def __init__(self, name: object) -> None:
-        super().__init__(f"The job names '{str(name)[:100]}'; Mercury runs {WAKE_UP} and nothing else.")
+        super().__init__(f"The job names '{str(name)[:100]}'; Mercury runs {JOB} and nothing else.")
 
 
 def apply() -> None:
@@ -43,9 +43,9 @@ def apply() -> None:
 
 
 def _import_wake_up(job: Job) -> Any:
-    if job.func_name != WAKE_UP:
+    if job.func_name != JOB:
         raise NotAWakeUp(job.func_name)
-    return import_string(WAKE_UP)
+    return import_string(JOB)
 
 
 def _no_callback(job: Job) -> None:

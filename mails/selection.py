@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from mails import orders
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import Mail
-from mails.orders import EVERY_ACCOUNT, How
 from mails.querysets import MailQuerySet
 from mails.states import Action, Also, HoldReason, Status
 from providers.outcomes import Fault
@@ -56,8 +56,8 @@ def why_not(
     """
     if is_already(mail, action):
         return f"already {where(mail)}"
-    if action not in orders.possible(mail):
-        if mail.status == Status.HELD and orders.needs_evidence(mail):
+    if action not in action_requests.possible(mail):
+        if mail.status == Status.HELD and action_requests.needs_evidence(mail):
             return NEEDS_EVIDENCE
         return where(mail)
     if action != Action.REPROCESS:
@@ -73,7 +73,7 @@ def why_not(
 
 def is_already(mail: Mail, action: Action) -> bool:
     """Whether the mail stands where the order would bring it."""
-    return mail.status in orders.ALREADY.get(action, ())
+    return mail.status in action_requests.ALREADY.get(action, ())
 
 
 def where(mail: Mail) -> str:

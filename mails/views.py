@@ -15,13 +15,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import actions, intake, orders, timeline
+from mails import actions, intake, timeline
 from mails.actions import Gone, NotPossible
 from mails.forms import SubmitForm
 from mails.intake import Client
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import Order
 from mails.message import mime
 from mails.models import Mail
-from mails.orders import Order
 from mails.reporting import search, statistics
 from mails.sentences import clean
 from mails.states import Action, Source
@@ -173,7 +174,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         except NotPossible as too_late:
             messages.warning(request, str(too_late))
         return redirect("mail", mail_id=mail.pk)
-    if Action.CANCEL not in orders.possible(mail):
+    if Action.CANCEL not in action_requests.possible(mail):
         messages.warning(request, "This mail cannot be cancelled any more.")
         return redirect("mail", mail_id=mail.pk)
     context = {

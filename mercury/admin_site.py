@@ -14,7 +14,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
-from mails import house, jobs
+from mails import house
+from mails.dispatch import wake
 from mails.models import ApiKey, Mail, Worker
 from mails.states import Status
 from mercury import overview
@@ -111,7 +112,7 @@ class MercuryAdminSite(admin.AdminSite):
             **self.each_context(request),
             "title": "Queues",
             "embedded": settings.MERCURY_EMBEDDED,
-            "wake_ups": jobs.wake_ups(),
+            "wake_ups": wake.count_wake_ups(),
             "drains": _who_drains(timezone.now()),
             "workers": Worker.objects.order_by("-seen_at")[:50],
         }

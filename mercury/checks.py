@@ -21,7 +21,7 @@ from django.utils import timezone
 from redis import Redis
 from redis.exceptions import RedisError
 
-from mails import keeping
+from mails.maintenance import retention_limits
 from mails.states import Policy
 from mercury.lib import durations, encryption, private_files
 from mercury.lib.commands import CHECKS, plain
@@ -96,7 +96,7 @@ def values(**_: Any) -> list[CheckMessage]:
                 id="mercury.E002",
             )
         )
-    if fault := keeping.wrong(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION):
+    if fault := retention_limits.wrong(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION):
         found.append(Error(fault, hint="MERCURY_BODY_RETENTION, MERCURY_MAIL_RETENTION.", id="mercury.E008"))
     return found
 

@@ -171,7 +171,7 @@ MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", lasting("500ms",
 REDIS_URL = env.read("REDIS_URL", redis_url)
 MERCURY_EMBEDDED = not REDIS_URL  # the web process drains by itself
 MERCURY_REDIS_TIMEOUT = 0.25  # seconds
-RQ = {"WORKER_CLASS": "mails.jobs.LaneWorker"}  # of a plain `rqworker`
+RQ = {"WORKER_CLASS": "mails.worker.jobs.LaneWorker"}  # of a plain `rqworker`
 RQ_SHOW_ADMIN_LINK = False  # none of django-rq's pages: they read, clean and run what Redis names
 RQ_QUEUES = {
     lane: {

@@ -19,6 +19,6 @@ from mercury import description
 description.build()
 
 if settings.MERCURY_EMBEDDED:
-    from mails.dispatch import poll  # needs the apps, which are ready only now
+    from mails.worker import resident_dispatcher  # needs the apps, which are ready only now
 
-    poll.start_embedded()
+    resident_dispatcher.start_embedded()

@@ -21,8 +21,9 @@ from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from mails import counters, jobs
+from mails import counters
 from mails.counters import CounterKey
+from mails.dispatch import wake
 from mails.models import ApiKey
 from mails.states import Counted
 from mercury.lib import rates
@@ -70,7 +71,7 @@ def take(key: ApiKey, *, mail: bool = True) -> Standing:
 
 def _counted(limit: RateLimitItemPerSecond, name: str) -> _Count:
     """By the key's prefix: a rotated key begins anew, and two houses that share a Redis do not mix their keys."""
-    shared = jobs.ask_redis(lambda redis: _hit_there(redis, limit, name))
+    shared = wake.ask_redis(lambda redis: _hit_there(redis, limit, name))
     return shared or _hit_here(limit, name)
 
 

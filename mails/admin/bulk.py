@@ -14,8 +14,8 @@ from django.urls import URLPattern, path, reverse
 from mails import actions, bulk, selection
 from mails.actions import CannotBeUsed
 from mails.admin import choice, steering
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
 from mails.models import BulkOrder
-from mails.orders import EVERY_ACCOUNT, How, Order
 from mails.reporting import search, systemic_refusals
 from mails.states import SETTLING, Action, Also
 from mercury.lib import database_clock

@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from mails import actions
 from mails.lanes import Lane
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import ApiKey
-from mails.orders import EVERY_ACCOUNT, How
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.sentences import clean

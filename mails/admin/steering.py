@@ -10,11 +10,12 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from mails import actions, house, orders, pauses
+from mails import actions, house, pauses
 from mails.actions import MAX_NOTE, CannotBeUsed, Gone, NotPossible
 from mails.admin import choice
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, Order
 from mails.models import Mail
-from mails.orders import EVERY_ACCOUNT, Order
 from mails.pauses import UnknownLane
 from mails.sentences import clean
 from mails.states import Action
@@ -44,8 +45,8 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     mail = get_object_or_404(Mail, pk=mail_id)
     action = _action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
-    if action not in orders.possible(mail):
-        messages.warning(request, str(NotPossible(mail, action, orders.possible(mail))))
+    if action not in action_requests.possible(mail):
+        messages.warning(request, str(NotPossible(mail, action, action_requests.possible(mail))))
         return page
     anew = action == Action.REPROCESS
     if anew and (elsewhere := choice.look_again(request)):

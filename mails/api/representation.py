@@ -12,8 +12,8 @@ from rest_framework.request import Request
 
 from mails import timeline
 from mails.lanes import Lane
+from mails.lifecycle.action_requests import Order
 from mails.models import Event, Mail
-from mails.orders import Order
 from mails.states import Policy, Status
 from mails.stops import Stop
 from mercury.lib import filters

@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from mails.actions import MAX_NOTE
 from mails.api import client_events, representation
 from mails.lanes import Lane
-from mails.orders import MAX_NAME
+from mails.lifecycle.action_requests import MAX_NAME
 from mails.states import Action, Policy, RecipientState, Status
 from mails.submission import LANES, MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
 from mercury.lib.openapi import (

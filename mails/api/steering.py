@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mails.actions import MAX_NOTE
-from mails.orders import EVERY_ACCOUNT, MAX_NAME, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
 from mails.sentences import clean
 from mails.states import Action
 from mercury.lib.problems import Fault, Problem, pointer

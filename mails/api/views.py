@@ -15,7 +15,7 @@ from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mails import actions, intake, lifecycle, stops
+from mails import actions, intake, stops
 from mails.access.api_keys import Scope
 from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering
@@ -27,8 +27,9 @@ from mails.intake import (
     InvalidIdempotencyKey,
     SenderNotAllowed,
 )
+from mails.lifecycle import writer
+from mails.lifecycle.action_requests import Order
 from mails.models import ApiKey, Content, Event, Mail
-from mails.orders import Order
 from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
 from mails.stops import NO_STOP, Surroundings
@@ -189,11 +190,11 @@ class Events(Resource):
             raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
         by = client_events.recorded_by(_key(request), request.user)
         try:
-            event = lifecycle.append_client_event(mail, event=wanted.name, blob=wanted.blob, by=by)
-        except lifecycle.TooManyEvents:
+            event = writer.append_client_event(mail, event=wanted.name, blob=wanted.blob, by=by)
+        except writer.TooManyEvents:
             detail = (
-                f"Clients may append {lifecycle.CLIENT_EVENTS:,} events to one mail, with blobs of "
-                f"{lifecycle.CLIENT_BLOBS:,} characters in all. This one was not recorded."
+                f"Clients may append {writer.CLIENT_EVENTS:,} events to one mail, with blobs of "
+                f"{writer.CLIENT_BLOBS:,} characters in all. This one was not recorded."
             )
             raise Problem(409, "too_many_events", detail) from None
         body = representation.event(event, request)

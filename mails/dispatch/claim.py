@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection, transaction
 
-from mails import states
-from mails.lifecycle import HOUSE_IS_OPEN, PAUSED_LANES, STATE_COLUMNS, AttemptOpened, MailState, state_of
+from mails.lifecycle.sql import HOUSE_IS_OPEN, PAUSED_LANES
+from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
 from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
 from mercury.lib import recordset
@@ -19,7 +19,6 @@ from mercury.lib.recordset import as_json, as_time, as_uuid
 from providers.outcomes import Fault
 from providers.routing import NO_BOUNDS, Bounds
 
-SILENCE = states.SILENCE
 MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
 _READ = ("id", "sender", "subject", "policy", "created_at", "expires_at", "bounds", *STATE_COLUMNS)
 

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from mails import timeline
-from mails.dispatch import poll
 from mails.management import terminal
 from mails.models import Event, Mail, Worker
 from mails.states import FINAL, Status
+from mails.worker import resident_dispatcher
 from mercury.lib.commands import Output
 
 ALIVE = dt.timedelta(seconds=15)  # a process that drains says so every 5 s
@@ -35,7 +35,7 @@ def draining(lanes: Sequence[str]) -> Iterator[None]:
     if not settings.MERCURY_EMBEDDED or somebody_drains():
         yield
         return
-    resident = poll.Resident(lanes)
+    resident = resident_dispatcher.ResidentDispatcher(lanes)
     resident.start()
     try:
         yield

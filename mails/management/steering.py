@@ -9,8 +9,8 @@ from django.db.models import Q
 
 from mails import actions, selection
 from mails.actions import Survey, Tally
+from mails.lifecycle.action_requests import Order
 from mails.models import Mail, first_id
-from mails.orders import Order
 from mails.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
 from mails.sentences import clean

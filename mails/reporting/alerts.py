@@ -136,7 +136,7 @@ def _workers(situation: Situation) -> Iterable[Alert]:
             "waiting",
             "",
             f"Arrivals are counted up to {words(late)} ago only.",
-            "They are made up for automatically; if this grows, look for duty_failed in the workers' logs.",
+            "They are made up for automatically; if this grows, look for task_failed in the workers' logs.",
             since=situation.counted_until,
         )
 

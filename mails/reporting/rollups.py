@@ -19,7 +19,7 @@ from mails.models import Duty, Mail, Rollup, first_id, moment_of
 from mails.states import Counted, Level, Status
 from mercury.lib import database_clock
 
-DUTY = "rollups"
+TASK = "rollups"
 FOLDED_AT_ONCE = 5000  # fresh rows a turn
 # Ids carry the clock of the machine that took the mail, and its commit comes later: mails are counted after so long.
 ARRIVALS_LAG = dt.timedelta(seconds=20)
@@ -64,7 +64,7 @@ def count_arrivals(now: dt.datetime) -> None:
         done_until = counted_until()
         begin = done_until or now - ARRIVALS_BEFORE
         until = min(now - ARRIVALS_LAG, _next_arrival(begin, now) + ARRIVALS_AT_ONCE)
-        if until > begin and Duty.objects.filter(name=DUTY, done_until=done_until).update(done_until=until):
+        if until > begin and Duty.objects.filter(name=TASK, done_until=done_until).update(done_until=until):
             Rollup.objects.bulk_create([Rollup(**row) for row in _arrived(begin, until)])
 
 
@@ -105,7 +105,7 @@ def fold(now: dt.datetime) -> int:
 
 def counted_until() -> dt.datetime | None:
     """Return until when arrivals are counted; None before the first count."""
-    return Duty.objects.filter(name=DUTY).values_list("done_until", flat=True).first()
+    return Duty.objects.filter(name=TASK).values_list("done_until", flat=True).first()
 
 
 def arrived(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:

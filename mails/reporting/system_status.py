@@ -13,14 +13,14 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import house, jobs, pauses
-from mails.dispatch.claim import SILENCE
+from mails import house, pauses
+from mails.dispatch import wake
 from mails.lanes import Lane
 from mails.models import LanePause, Mail, Worker
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
 from mails.reporting.recent_failures import RECENT, Setbacks
 from mails.reporting.statistics import ProviderFigures
-from mails.states import DUE, LEASED, HoldReason, Level, Status
+from mails.states import DUE, LEASED, SILENCE, HoldReason, Level, Status
 from mercury.lib import database_clock
 from providers import circuit_breaker, registry
 from providers.circuit_breaker import Snapshot
@@ -128,7 +128,7 @@ class Situation:
     workers: Sequence[Working]
     accounts: Sequence[Standing]
     recent: Sequence[ProviderFigures]  # of the last 15 minutes
-    redis: str  # see `jobs.queue_health`
+    redis: str  # see `wake.check_redis`
     disk_free: float  # share of the disk that holds the data folder
     disk_free_bytes: int
     counted_until: dt.datetime | None  # arrivals are counted until then
@@ -166,7 +166,7 @@ def read(now: dt.datetime | None = None) -> Situation:
         workers=workers(now),
         accounts=[_with_refusals(standing(one, now, changes.get(one.id, ())), one.refusals, now) for one in candidates],
         recent=statistics.providers(recent),
-        redis=jobs.queue_health(),
+        redis=wake.check_redis(),
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
         counted_until=rollups.counted_until(),

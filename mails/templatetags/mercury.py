@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import house, orders, pauses, sentences, timeline
+from mails import house, pauses, sentences, timeline
+from mails.lifecycle import action_requests
 from mails.message import mime
 from mails.models import Mail
 from mails.sentences import Entry, Passing, age_words, clean
@@ -133,7 +134,7 @@ _LABELS = {
 def _buttons(context: Context, mail: Mail) -> list[Button]:
     """In the admin all that is possible, for those who may change mails; on a person's own page to cancel it."""
     user, wish = context["request"].user, sentences.Blob(mail.wish).text("action")
-    possible = [one for one in orders.possible(mail) if one != wish]
+    possible = [one for one in action_requests.possible(mail) if one != wish]
     if context.get("reasons_open") and user.has_perm("mails.change_mail"):
         names = {one: reverse("admin:mails_mail_action", args=[mail.pk, one]) for one in possible}
         return [Button(one, _LABELS.get(one, one.label), url) for one, url in names.items()]

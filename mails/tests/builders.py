@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mails import intake
-from mails.dispatch.drain import Drain
+from mails.dispatch.dispatcher import Drain
 from mails.intake import Client
 from mails.models import Mail
 from mails.states import Source

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from mails import lifecycle
+from mails.lifecycle import writer
 from mails.models import Event, Mail
 from mails.states import EventName, Status
 from mails.tests.builders import drain
@@ -345,4 +345,4 @@ def test_clients_see_their_own_mails_only():
     for url in (mail["url"], mail["events"], event):
         assert problem(hera.get(url), 404)["detail"] == problem(hera.get(MAILS + "x"), 404)["detail"]
     problem(hera.post(mail["events"], {"event": "READ"}), 404)
-    assert lifecycle.Event.objects.filter(event="READ").count() == 0
+    assert writer.Event.objects.filter(event="READ").count() == 0

@@ -6,8 +6,8 @@ import pytest
 
 from mails import actions
 from mails.access import api_keys
+from mails.lifecycle.action_requests import Order
 from mails.models import Content, Mail
-from mails.orders import Order
 from mails.states import Action, Status
 from mails.tests.builders import a_mail, drain, event_names
 from mails.tests.callers import HELLO, MAILS, caller, problem
@@ -122,7 +122,7 @@ def test_no_account_left_is_a_409_that_names_the_reason(olympus):
 def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
     client = caller()
     mail = posted(client)
-    from mails.tests.test_orders import Handed
+    from mails.tests.lifecycle.test_action_requests import Handed
 
     Handed()
 

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from mails import bulk, house
 from mails.access import api_keys
+from mails.lifecycle.action_requests import Order
 from mails.models import Mail
-from mails.orders import Order
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import Action

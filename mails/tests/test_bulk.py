@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from mails import bulk
 from mails.admin import export
-from mails.dispatch import poll
+from mails.dispatch import wake
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
+from mails.maintenance import scheduler
 from mails.models import BulkOrder, Mail
-from mails.orders import EVERY_ACCOUNT, How, Order
 from mails.reporting.search import Filter
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
@@ -188,11 +189,11 @@ def test_an_order_is_stopped_between_two_batches(monkeypatch):
 def test_the_drain_that_has_the_duty_works_orders_off_without_redis(monkeypatch, settings):
     settings.REDIS_URL = ""
     woken = []
-    monkeypatch.setattr(poll, "wake", lambda: woken.append("woken"))
+    monkeypatch.setattr(wake, "wake_local", lambda: woken.append("woken"))
     mail, order = discarded(), asked()
 
     for _ in range(2):  # the first makes the duty's row
-        poll._duties("worker")
+        scheduler.run_tasks("worker")
 
     assert BulkOrder.objects.get(pk=order.pk).finished_at
     assert reloaded(mail).status == Status.QUEUED

@@ -3,7 +3,7 @@
 import pytest
 
 from mails import house, pauses
-from mails.dispatch import sweep
+from mails.maintenance import sweeper
 from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
@@ -103,7 +103,7 @@ def expired(account, status, **changes):
     mail = a_mail(**changes)
     drain()
     Mail.objects.filter(pk=mail.pk).update(expires_at=database_clock.now())
-    sweep.sweep()
+    sweeper.sweep()
     assert reloaded(mail).status == Status.EXPIRED
     return mail
 

@@ -9,8 +9,9 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
 
-from mails import intake, jobs, lifecycle
+from mails import intake
 from mails.access import api_keys
+from mails.dispatch import wake
 from mails.intake import (
     Client,
     IdempotencyKeyInUse,
@@ -20,6 +21,7 @@ from mails.intake import (
     accept,
     may_send_as,
 )
+from mails.lifecycle import writer
 from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
 from mails.submission import InvalidSubmission
@@ -44,7 +46,7 @@ def test_a_mail_is_stored_with_text_recipients_and_first_events():
 @pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"lane": "bulk"}, "bulk")])
 def test_the_lane_is_woken_after_the_commit(asked, lane, monkeypatch, django_capture_on_commit_callbacks):
     woken = []
-    monkeypatch.setattr(jobs, "wake", woken.append)
+    monkeypatch.setattr(wake, "wake_workers", woken.append)
 
     with django_capture_on_commit_callbacks(execute=True):
         accept({**HELLO, **asked}, client=COMMAND)
@@ -58,7 +60,7 @@ def test_a_wake_that_fails_does_not_fail_a_stored_mail(monkeypatch):
     def broken(lane):
         raise RuntimeError("no such lane")
 
-    monkeypatch.setattr(jobs, "wake", broken)
+    monkeypatch.setattr(wake, "wake_workers", broken)
 
     assert Mail.objects.filter(pk=accept(HELLO, client=COMMAND).mail.pk).exists()
 
@@ -232,7 +234,7 @@ def test_a_crash_before_the_commit_leaves_neither_mail_nor_key(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(lifecycle, "create", crash)
+        patched.setattr(writer, "create", crash)
         with pytest.raises(KeyboardInterrupt):
             accept(HELLO, client=COMMAND, idempotency_key="reset-1")
 
@@ -289,7 +291,7 @@ def test_events_of_a_mail_come_in_the_order_of_its_life():
 def test_mails_that_come_in_together_are_stored_together_and_wake_their_lane_once(monkeypatch):
     groups, woken = [], []
     together = GatheredGroup(monkeypatch, groups)
-    monkeypatch.setattr(jobs, "wake", woken.append)
+    monkeypatch.setattr(wake, "wake_workers", woken.append)
 
     receipts = together.hand_in([HELLO] * 4)
 
@@ -328,7 +330,7 @@ class GatheredGroup:
 
     def __init__(self, monkeypatch, groups):
         self.began, self.gate = threading.Event(), threading.Event()
-        create = lifecycle.create
+        create = writer.create
 
         def held(new):
             groups.append(new)
@@ -337,7 +339,7 @@ class GatheredGroup:
                 self.gate.wait(10)
             return create(new)
 
-        monkeypatch.setattr(lifecycle, "create", held)
+        monkeypatch.setattr(writer, "create", held)
 
     def hand_in(self, mails, *, clients=None, key=None):
         clients = clients or [COMMAND] * len(mails)

@@ -4,13 +4,14 @@ from functools import partial
 
 import pytest
 
-from mails import actions, house, jobs, lifecycle, pauses
-from mails.dispatch import claim
-from mails.dispatch.drain import Drain
-from mails.dispatch.steps import Result
+from mails import actions, house, pauses
+from mails.dispatch import claim, wake
+from mails.dispatch.dispatcher import Drain
+from mails.dispatch.transitions import Result
 from mails.lanes import Lane
+from mails.lifecycle import writer
+from mails.lifecycle.action_requests import Order
 from mails.models import LanePause, Mail
-from mails.orders import Order
 from mails.pauses import UnknownLane
 from mails.states import Action, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
@@ -70,7 +71,7 @@ def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
 
 def test_to_resume_a_lane_wakes_its_workers(monkeypatch):
     woken = []
-    monkeypatch.setattr(jobs, "wake", woken.append)
+    monkeypatch.setattr(wake, "wake_workers", woken.append)
     actions.pause_lane(Lane.BULK, by="hermes")
     assert woken == []
 
@@ -103,7 +104,7 @@ def test_a_mail_found_before_the_lane_was_paused_stays_where_it_is(olympus, monk
 )
 def test_a_mail_that_a_stop_of_a_moment_kept_back_is_not_taken_for_poison(stop, go_on, olympus, monkeypatch):
     mail = a_mail()
-    record = lifecycle.record
+    record = writer.record
 
     def in_between(steps):
         stop(by="hermes")
@@ -112,7 +113,7 @@ def test_a_mail_that_a_stop_of_a_moment_kept_back_is_not_taken_for_poison(stop, 
         return won
 
     with monkeypatch.context() as patched:
-        patched.setattr(lifecycle, "record", in_between)
+        patched.setattr(writer, "record", in_between)
         assert Drain(["text"], places=8)._take(8).calls == []
 
     assert reloaded(mail).status == Status.QUEUED

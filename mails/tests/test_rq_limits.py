@@ -31,9 +31,10 @@ from rq.suspension import suspend
 from rq.worker import BaseWorker, Worker
 from rq.worker_registration import clean_worker_registry
 
-from mails import jobs
-from mails.jobs import LaneWorker
-from mails.rq_limits import WAKE_UP, NotAWakeUp
+from mails.dispatch import wake
+from mails.rq_limits import NotAWakeUp
+from mails.worker import jobs
+from mails.worker.jobs import LaneWorker
 
 JOB, WORKER, EXECUTION = "evil-job", "evil-worker", "evil-execution"
 REGISTRIES = ("finished", "failed", "deferred", "scheduled", "canceled", "ready")
@@ -61,8 +62,8 @@ def redis(settings, monkeypatch):
     server = fakeredis.FakeStrictRedis()
     settings.REDIS_URL = "redis://fake"
     settings.MERCURY_EMBEDDED = False
-    monkeypatch.setattr(jobs, "_redis", lambda: server)
-    monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
+    monkeypatch.setattr(wake, "connect", lambda: server)
+    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     for module in ("connection_utils", "queues", "utils", "workers", "views", "cron_views", "stats_views"):
         for name in ("get_redis_connection", "get_connection", "get_connection_by_index"):
             monkeypatch.setattr(f"django_rq.{module}.{name}", lambda *a, **k: server, raising=False)
@@ -153,7 +154,7 @@ def test_the_addresses_are_those_of_all_pages_of_django_rq():
 
 @pytest.mark.django_db
 def test_the_page_of_queues_counts_wake_ups_and_reads_none(admin_client, planted):
-    jobs.wake("html")
+    wake.wake_workers("html")
 
     text = admin_client.get(reverse("admin:queues")).content.decode()
 
@@ -270,7 +271,7 @@ def test_a_wake_up_with_callbacks_and_webhooks_is_a_wake_up(redis, worker_class,
     monkeypatch.setattr("rq.webhook.urlopen", obey)
     hostile(
         redis,
-        function=WAKE_UP,
+        function=wake.JOB,
         **{name: value for name, value in FIELDS.items() if not fails or name != "retries_left"},
     )
 
@@ -296,7 +297,7 @@ def test_a_suspended_queue_wakes_its_worker_all_the_same(redis, monkeypatch):
     asked = []
     monkeypatch.setattr(jobs, "drain_lane", asked.append)
     suspend(redis)
-    jobs.wake("text")
+    wake.wake_workers("text")
 
     LaneWorker(["text"], connection=redis).work(burst=True)
 
@@ -324,7 +325,7 @@ def test_a_command_over_redis_does_not_end_a_worker_that_waits(redis, monkeypatc
     thread.start()
 
     heard = redis.publish(f"rq:pubsub:{WORKER}", json.dumps({"command": "shutdown"}))
-    jobs.wake("text")
+    wake.wake_workers("text")
 
     assert woken.wait(10)
     assert (heard, thread.is_alive()) == (0, True)

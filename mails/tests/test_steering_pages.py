@@ -7,14 +7,16 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import house, orders, pauses, retention
+from mails import house, pauses
 from mails.intake import Client
+from mails.lifecycle import action_requests
+from mails.maintenance import retention
 from mails.models import Mail
 from mails.states import Action, Source, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
 from mails.tests.callers import caller
+from mails.tests.lifecycle.test_action_requests import Handed
 from mails.tests.people import browser_of, hermes, zeus
-from mails.tests.test_orders import Handed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -221,14 +223,14 @@ def test_a_reason_too_long_pauses_nothing(operator):
 def test_a_mail_that_is_removed_while_it_is_acted_on_is_not_found(door, operator, olympus, monkeypatch):
     person, program = zeus(), caller("shop")
     mail = a_mail(client=Client(source=Source.FORM, user=person))
-    give, long_ago = orders.give, timezone.now() - dt.timedelta(days=1)
+    give, long_ago = action_requests.give, timezone.now() - dt.timedelta(days=1)
     Mail.objects.update(status="discarded", next_attempt_at=None, finished_at=long_ago, api_key=program.key)
 
     def removed_first(*arguments):
         list(retention.run(dt.timedelta(0), dt.timedelta(0)))
         return give(*arguments)
 
-    monkeypatch.setattr(orders, "give", removed_first)
+    monkeypatch.setattr(action_requests, "give", removed_first)
 
     answer = {
         "api": lambda: program.post(f"/api/v1.0/mails/{mail.pk}/reprocess"),

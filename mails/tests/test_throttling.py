@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from mails import jobs
 from mails.access import rate_limits
+from mails.dispatch import wake
 from mails.models import Event, Mail
 from mails.tests.callers import HELLO, MAILS, caller, problem, send_raw
 from mails.tests.people import browser_of, hermes
@@ -161,10 +161,10 @@ def test_a_rotated_key_keeps_its_rate_and_a_change_holds_from_the_next_mail():
 
 def test_without_redis_a_mail_is_taken_and_counted(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    jobs.forget_redis()
+    wake.forget_redis()
     zeus = caller(rate="2/m")
 
     answers = [zeus.post(MAILS, HELLO) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [202, 202, 429]
-    jobs.forget_redis()
+    wake.forget_redis()

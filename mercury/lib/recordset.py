@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from django.db import connection
+from django.db import connection, models
 
 # Column type -> its name in PostgreSQL. SQLite stores what Django stores there: hex UUIDs, times as text, 0 and 1.
 _POSTGRESQL = {
@@ -18,6 +18,27 @@ _POSTGRESQL = {
     "time": "timestamptz",
     "json": "jsonb",
 }
+
+_KINDS = (
+    (models.UUIDField, "uuid"),
+    (models.DateTimeField, "time"),
+    (models.JSONField, "json"),
+    (models.BooleanField, "bool"),
+    (models.IntegerField, "int"),  # and its subclasses: big, small, positive, automatic
+    (models.CharField | models.TextField, "text"),
+)
+
+
+def columns_of(model: type[models.Model], names: Iterable[str]) -> dict[str, str]:
+    """Return the type of each of these columns of a model, as `source` reads it."""
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    return {name: _kind_of(fields[name]) for name in names}
+
+
+def _kind_of(field: "models.Field[Any, Any]") -> str:
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    return next(kind for types, kind in _KINDS if isinstance(field, types))
 
 
 def source(alias: str, columns: Mapping[str, str]) -> str:

@@ -306,7 +306,7 @@ def test_a_small_mail_behind_large_ones_is_shown_whole():
 
 @pytest.mark.django_db
 def test_a_mail_has_room_for_so_many_events_and_no_more(monkeypatch):
-    monkeypatch.setattr("mails.lifecycle.CLIENT_EVENTS", 3)
+    monkeypatch.setattr("mails.lifecycle.writer.CLIENT_EVENTS", 3)
     client = caller()
     events = client.post(MAILS, HELLO).json()["events"]
 

@@ -99,7 +99,7 @@ def test_an_exception_that_ends_the_process_arrives_once(told, capsys):
         except ValueError as error:
             raise RuntimeError(TEXT) from error
     except RuntimeError as error:
-        structlog.get_logger("mails").exception("drain_failed")
+        structlog.get_logger("mails").exception("dispatcher_failed")
         sys.excepthook(RuntimeError, error, error.__traceback__)
 
     [event], sent = told()

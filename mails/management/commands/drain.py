@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from mails.dispatch.drain import Drain, Progress
+from mails.dispatch.dispatcher import Drain, Progress
 from mails.lanes import Lane
 from mails.models import Mail
 from mercury.lib import commands, database_clock, event_loop

@@ -13,7 +13,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from django.core.management.base import CommandError, CommandParser
 from django.core.servers.basehttp import get_internal_wsgi_application
 
-from mails.dispatch import poll
+from mails.worker import resident_dispatcher
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
@@ -51,7 +51,7 @@ class Command(commands.MercuryCommand):
             except KeyboardInterrupt:
                 out.say("Stopped.")
             finally:
-                poll.stop()
+                resident_dispatcher.stop()
         return None
 
 

@@ -7,8 +7,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from mails import actions
 from mails.actions import CannotBeUsed
+from mails.lifecycle.action_requests import How, Order
 from mails.management.steering import SteeringCommand
-from mails.orders import How, Order
 from mails.states import Action
 from mercury.lib.commands import Exit
 

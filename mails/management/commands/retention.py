@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from mails import keeping, retention
-from mails.retention import Removed
+from mails.maintenance import retention, retention_limits
+from mails.maintenance.retention import Removed
 from mercury.lib import commands, durations
 from mercury.lib.commands import Exit
 
@@ -41,7 +41,7 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Say what will go, ask, remove it, and say what went."""
         ages = (options["bodies"], options["mails"])
-        if fault := keeping.wrong(*ages):
+        if fault := retention_limits.wrong(*ages):
             raise CommandError(fault, returncode=Exit.WRONG_USE)
         expected = retention.outlook(*ages)
         if options["dry_run"] or not expected:

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from mails.lifecycle.action_requests import Order
 from mails.management.steering import SteeringCommand
-from mails.orders import Order
 from mails.states import Action
 
 

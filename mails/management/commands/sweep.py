@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mails.dispatch.sweep import sweep
+from mails.maintenance.sweeper import sweep
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 

@@ -10,10 +10,10 @@ import structlog
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from mails import jobs
-from mails.dispatch import poll
-from mails.dispatch.drain import Drain, Progress
+from mails.dispatch import wake
+from mails.dispatch.dispatcher import Drain, Progress
 from mails.lanes import Lane
+from mails.worker import jobs, resident_dispatcher
 from mercury.lib import commands, event_loop
 from mercury.lib.commands import Exit
 from mercury.lib.stop_request import StopRequest
@@ -67,20 +67,20 @@ def _serve(lanes: list[str], places: int | None) -> int:
     stopping = StopRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        poll.ask_to_stop()
+        resident_dispatcher.ask_to_stop()
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log.info("worker_started", lanes=" ".join(lanes), redis=bool(settings.REDIS_URL))
-    poll.start(lanes, places=places, each_minute=lambda progress: _tell(lanes, progress))
+    resident_dispatcher.start(lanes, places=places, each_minute=lambda progress: _tell(lanes, progress))
     began = time.monotonic()
     if settings.REDIS_URL:
         jobs.work(lanes, stopping=stopping)
     else:
         stopping.wait()
     log.info("worker_stopping")
-    poll.stop()
+    resident_dispatcher.stop()
     seconds = round(time.monotonic() - began)
     log.info("worker_stopped", seconds=seconds)
     return seconds
@@ -88,4 +88,4 @@ def _serve(lanes: list[str], places: int | None) -> int:
 
 def _tell(lanes: list[str], minute: Progress) -> None:
     """The line of a minute."""
-    log.info("worker_minute", lanes=" ".join(lanes), redis=jobs.queue_health(), **asdict(minute))
+    log.info("worker_minute", lanes=" ".join(lanes), redis=wake.check_redis(), **asdict(minute))

@@ -12,8 +12,8 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError, ResponseError
 from structlog.testing import capture_logs
 
-from mails import jobs
 from mails.access import api_keys, rate_limits
+from mails.dispatch import wake
 from mails.models import ApiKey, Rollup
 
 POOL = 16
@@ -108,7 +108,7 @@ def warnings(monkeypatch):
     """What is logged here and where Redis is asked, whatever the tests before made of the logging."""
     heard = []
     log = SimpleNamespace(warning=lambda event, **fields: heard.append((event, fields)), info=lambda event: None)
-    for module in (jobs, rate_limits):
+    for module in (wake, rate_limits):
         monkeypatch.setattr(module, "log", log)
     return heard
 
@@ -129,20 +129,20 @@ def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
 
 def test_exactly_the_rate_passes_also_in_the_memory_that_stands_in_for_redis(settings, a_key):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    jobs.forget_redis()
+    wake.forget_redis()
 
     found = at_once(a_key("50/m"), 400)
 
     assert sum(one.allowed for one in found) == 50
-    jobs.forget_redis()
+    wake.forget_redis()
 
 
 @pytest.fixture
 def redis(settings, monkeypatch):
     server = fakeredis.FakeStrictRedis()
     settings.REDIS_URL = "redis://fake"
-    monkeypatch.setattr(jobs, "_redis", lambda: server)
-    monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
+    monkeypatch.setattr(wake, "connect", lambda: server)
+    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     return server
 
 
@@ -164,7 +164,7 @@ def test_what_is_counted_in_redis_goes_by_itself(redis, a_key):
 
 
 def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis, monkeypatch, warnings, a_key):
-    monkeypatch.setattr(jobs, "FIRST_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(wake, "FIRST_LOOK_SECONDS", 60.0)
     asked = []
 
     def refuse(limiter, limit, name):
@@ -174,7 +174,7 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
     monkeypatch.setattr(rate_limits, "_in_redis", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of)))
 
     found = [rate_limits.take(a_key("2/m")).allowed for _ in range(4)]
-    jobs.wake("text")
+    wake.wake_workers("text")
 
     assert found == [True, True, False, False]
     assert asked == [a_key().prefix]
@@ -185,13 +185,13 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
 def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
     with socket.create_server(("127.0.0.1", 0)) as server:
         settings.REDIS_URL = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
-        jobs.forget_redis()
+        wake.forget_redis()
         began = time.monotonic()
         for _ in range(50):
             rate_limits.take(a_key())
-            jobs.wake("text")
+            wake.wake_workers("text")
         took = time.monotonic() - began
-    jobs.forget_redis()
+    wake.forget_redis()
 
     assert took < 0.25 + 0.5
 
@@ -252,8 +252,8 @@ def test_a_redis_that_refuses_to_count_is_not_taken_for_one_that_is_away(a_key, 
         raise ResponseError("NOPERM this user has no permissions to run the 'evalsha' command")
 
     settings.REDIS_URL = "redis://fake"
-    monkeypatch.setattr(jobs, "_redis", fakeredis.FakeStrictRedis)
-    monkeypatch.setattr(jobs._redis, "cache_clear", lambda: None, raising=False)
+    monkeypatch.setattr(wake, "connect", fakeredis.FakeStrictRedis)
+    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     monkeypatch.setattr(rate_limits, "_in_redis", refuse)
     key = a_key("2/m")
 
@@ -262,4 +262,4 @@ def test_a_redis_that_refuses_to_count_is_not_taken_for_one_that_is_away(a_key, 
 
     assert found == [True, True, False]
     assert [line["event"] for line in logged] == ["rates_not_shared", "key_over_its_rate"]
-    assert jobs._watch is None
+    assert wake._watch is None

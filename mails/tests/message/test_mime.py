@@ -6,7 +6,7 @@ import pytest
 from django.test import Client as Browser
 from django.utils.html import escape
 
-from mails.dispatch.drain import Drain
+from mails.dispatch.dispatcher import Drain
 from mails.message import mime
 from mails.states import Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded

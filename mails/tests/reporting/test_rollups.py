@@ -9,20 +9,21 @@ from collections import Counter
 import pytest
 from django.db import connections
 
-from mails import intake, lifecycle
+from mails import intake
 from mails.access.api_keys import create
 from mails.counters import CounterKey, Counters
-from mails.dispatch import sweep
-from mails.dispatch.drain import Drain
-from mails.dispatch.steps import NO_PLACE, NOT_CALLED, Result
+from mails.dispatch.dispatcher import Drain
+from mails.dispatch.transitions import NO_PLACE, NOT_CALLED, Result
 from mails.intake import Client
-from mails.lifecycle import EventDraft, MailState, Step
+from mails.lifecycle import writer
+from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
+from mails.maintenance import sweeper
 from mails.models import Duty, Mail, Rollup, first_id
 from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
 from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO, a_mail, drain
-from mails.tests.test_sweep import sending_by_a_lost_worker
+from mails.tests.maintenance.test_sweeper import sending_by_a_lost_worker
 from mercury.lib import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,7 +121,7 @@ def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus)
     a_mail(policy="at-most-once")
     sending_by_a_lost_worker()
 
-    sweep.sweep()
+    sweeper.sweep()
 
     assert counted(Counted.CALL) == {("olympus", "unknown", ""): 1}
     assert counted(Counted.END) == {("olympus", "held", ""): 1}
@@ -142,8 +143,8 @@ def test_a_step_that_was_not_taken_counts_nothing():
     event = EventDraft(EventName.HELD, "hermes", database_clock.now_ns(), {})
     hold = Step(mail.pk, Status.QUEUED, None, MailState(status=Status.HELD, reason_code="operator"), (event,))
 
-    lifecycle.record([hold])
-    lifecycle.record([hold])
+    writer.record([hold])
+    writer.record([hold])
 
     assert counted(Counted.END) == {("", "held", ""): 1}
 
@@ -214,7 +215,7 @@ def just_after():
 
 def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
     now = database_clock.now()
-    Duty.objects.create(name=rollups.DUTY, done_until=now)
+    Duty.objects.create(name=rollups.TASK, done_until=now)
     key, _ = create("shop", scopes=["mails:send"], senders=["*"])
     for _ in range(3):
         intake.accept(HELLO, client=Client(Source.API, api_key=key))
@@ -229,7 +230,7 @@ def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
 
 
 def test_arrivals_are_counted_though_nothing_is_claimed_and_once_only():
-    Duty.objects.create(name=rollups.DUTY, done_until=database_clock.now())
+    Duty.objects.create(name=rollups.TASK, done_until=database_clock.now())
     for _ in range(3):
         a_mail()
     later = just_after()
@@ -243,11 +244,11 @@ def test_arrivals_are_counted_though_nothing_is_claimed_and_once_only():
 
 def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_minutes():
     now = database_clock.now()
-    Duty.objects.create(name=rollups.DUTY, done_until=now - dt.timedelta(minutes=9))
+    Duty.objects.create(name=rollups.TASK, done_until=now - dt.timedelta(minutes=9))
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
     for moment in arrived:
         mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", lane="text")
-        lifecycle.create([lifecycle.NewMail(mail, MailState(Status.QUEUED, next_attempt_at=now), "", (), ())])
+        writer.create([NewMail(mail, MailState(Status.QUEUED, next_attempt_at=now), "", (), ())])
 
     for _ in range(6):
         rollups.count_arrivals(now)

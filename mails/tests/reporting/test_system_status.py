@@ -4,10 +4,11 @@ import datetime as dt
 
 import pytest
 
-from mails import actions, jobs, pauses
+from mails import actions, pauses
+from mails.dispatch import wake
 from mails.lanes import Lane
+from mails.lifecycle.action_requests import Order
 from mails.models import Mail, Worker
-from mails.orders import Order
 from mails.reporting import system_status
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import a_mail, drain
@@ -74,8 +75,8 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
 
 def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
     seen = []
-    monkeypatch.setattr("mails.dispatch.drain.HEARTBEAT", 0.01)
-    monkeypatch.setattr("mails.dispatch.drain.Drain._leave", lambda self: seen.extend(Worker.objects.all()))
+    monkeypatch.setattr("mails.dispatch.dispatcher.HEARTBEAT", 0.01)
+    monkeypatch.setattr("mails.dispatch.dispatcher.Drain._leave", lambda self: seen.extend(Worker.objects.all()))
     for number in range(20):
         a_mail(subject=f"mail {number}")
 
@@ -132,14 +133,14 @@ def test_a_house_without_its_data_folder_knows_the_disk_that_it_would_lie_on(set
 def test_redis_that_is_not_used_is_told_as_such(settings):
     settings.REDIS_URL = ""
 
-    assert jobs.queue_health() == "not used"
+    assert wake.check_redis() == "not used"
 
 
 def test_redis_that_does_not_answer_is_away(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    jobs.forget_redis()
+    wake.forget_redis()
 
-    assert jobs.queue_health() == "away"
+    assert wake.check_redis() == "away"
 
 
 def test_discarded_and_rejected_emails_are_told_with_their_cause(olympus):

@@ -1,0 +1,374 @@
+"""The accounts as one drain sees them: their breakers, its own calls under way, the calls that rate limits grant it.
+
+Read afresh ten times a second at most. What it takes (the one probe, calls of a rate limit) it takes by conditional
+UPDATE in the transaction of the steps that need it, so that all machines together keep to it.
+"""
+
+import dataclasses
+import datetime as dt
+import random
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import structlog
+from django.db import transaction
+
+from mails.dispatch import policy
+from mails.dispatch.transitions import Call, Result
+from mails.models import Worker
+from mails.states import SILENCE, Actor
+from providers import circuit_breaker, limits, refusals, registry, routing
+from providers.circuit_breaker import Snapshot, Tally
+from providers.models import Account, Breaker
+from providers.outcomes import Accepted, Fault, Outcome, Refused
+from providers.refusals import Refusal, Run
+from providers.registry import Candidate
+from providers.routing import NO_BOUNDS, Bounds, Choice
+
+log = structlog.get_logger(__name__)
+
+FRESH = 0.1  # seconds that what was read of the accounts is used for
+
+
+class Outrun(Exception):
+    """Another drain changed an account's breaker first: the turn has to be planned again."""
+
+
+class Board:
+    """Used by the threads of one drain. While one chooses, the others wait; while it writes, they need not."""
+
+    def __init__(self, *, places: int, probe_lease: dt.timedelta) -> None:
+        self.lock = threading.RLock()
+        self._places = places
+        self._probe_lease = probe_lease
+        self.candidates: list[Candidate] = []
+        self._read_at = float("-inf")  # monotonic clock
+        self._under_way: dict[uuid.UUID, str] = {}  # attempt -> account
+        self._in_flight: Counter[str] = Counter()
+        self._granted: dict[str, int] = {}
+        self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
+        self._processes = 1  # that share the connections of an account
+
+    @contextmanager
+    def turn(self, now: dt.datetime) -> Iterator["Turn"]:
+        """One turn of the drain: accounts and breakers are read, and what was begun is undone if the turn fails."""
+        self.lock.acquire()
+        turn = Turn(self, now)
+        try:
+            self._refresh(now)
+            yield turn
+        except Exception:
+            self.undo(turn.begun)
+            raise
+        finally:
+            turn.let_others_choose()
+
+    def undo(self, calls: Iterable[Call]) -> None:
+        """These calls will not be made, and what was taken for them may not have been taken: read all afresh."""
+        self.never_began(calls)
+        self._read_at = float("-inf")
+
+    def _refresh(self, now: dt.datetime) -> None:
+        if time.monotonic() - self._read_at > FRESH:
+            self.candidates = registry.candidates()
+            if any(candidate.config.max_connections for candidate in self.candidates):
+                self._processes = max(1, Worker.objects.filter(seen_at__gte=now - SILENCE).count())
+            self._read_at = time.monotonic()
+        for candidate in self.candidates:
+            if candidate.config.rate:
+                self._granted[candidate.config.name] = limits.available(
+                    candidate.breaker.next_call_at, candidate.config.rate, now
+                )
+
+    def capacity(self, now: dt.datetime) -> int:
+        """How many mails could be handed over now."""
+        with self.lock:
+            self._refresh(now)
+            return routing.capacity(
+                self._callable(now),
+                now=now,
+                in_flight=self._in_flight,
+                places=self._share(),
+                permits=self._granted,
+                processes=self._processes,
+            )
+
+    def only_probes(self, now: dt.datetime) -> bool:
+        """Return True if what may be called now are probes alone."""
+        with self.lock:
+            self._refresh(now)
+            return routing.only_probes(
+                self._callable(now),
+                now=now,
+                in_flight=self._in_flight,
+                places=self._share(),
+                permits=self._granted,
+                processes=self._processes,
+            )
+
+    def next_chance(self, now: dt.datetime) -> float:
+        """Seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
+        with self.lock:
+            considered = self.choose((), now, first=True).considered
+        waits = [(one.until - now).total_seconds() for one in considered if one.until]
+        return min(max(min(waits, default=2.0), 0.02), 2.0)
+
+    def began(self, call: Call) -> None:
+        """A call is about to be made, if its turn is committed."""
+        with self.lock:
+            self._under_way[call.attempt.id] = call.account.name
+            self._in_flight[call.account.name] += 1
+
+    def never_began(self, calls: Iterable[Call]) -> None:
+        """These calls will not be made."""
+        with self.lock:
+            for call in calls:
+                self._end(call)
+
+    def ended(self, results: Iterable[Result]) -> None:
+        """Calls came back. Saying so twice changes nothing."""
+        self.never_began(result.call for result in results)
+
+    def _end(self, call: Call) -> None:
+        if self._under_way.pop(call.attempt.id, None):
+            self._in_flight[call.account.name] -= 1
+
+    def observe(self, results: Sequence[Result], now: dt.datetime) -> None:
+        """Tell the breakers what a group of calls came to; an account that gave no news costs no write."""
+        groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
+        for result in results:
+            groups[result.call.account.name, result.call.epoch].append(result)
+        with self.lock:
+            known = {candidate.config.name: candidate for candidate in self.candidates}
+            for (name, epoch), group in groups.items():
+                tally = _tally(group, epoch, now, in_flight=self._in_flight[name])
+                if tally.at_capacity and not tally.at_once:
+                    self._resting[name] = now + circuit_breaker.FULL_FOR
+                if (candidate := known.get(name)) is not None:
+                    self._observe(candidate, tally, now)
+            self._observe_refusals(results, now)
+
+    def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
+        def after(breaker: Snapshot) -> Snapshot:
+            return circuit_breaker.observe(breaker, tally, now)
+
+        if after(candidate.breaker) == candidate.breaker:
+            return
+        try:
+            self.replace(candidate, circuit_breaker.change(candidate.id, after, by=Actor.DISPATCHER))
+        except Breaker.DoesNotExist:
+            log.info("account_removed_meanwhile", account=candidate.config.name)
+
+    def _observe_refusals(self, results: Sequence[Result], now: dt.datetime) -> None:
+        """Note refusals in a row and their end; an account that refused nothing costs no write."""
+        for candidate in list(self.candidates):
+            mine = [one for one in results if one.call.account.name == candidate.config.name]
+            if _after_all(_run_of(candidate), mine, now) == _run_of(candidate):
+                continue
+            try:
+                run = refusals.change(candidate.id, partial(_after_all, results=mine, now=now), by=Actor.DISPATCHER)
+            except Account.DoesNotExist:
+                log.info("account_removed_meanwhile", account=candidate.config.name)
+                continue
+            self.candidates = [
+                dataclasses.replace(one, refusals=run) if one.id == candidate.id else one for one in self.candidates
+            ]
+
+    def _callable(self, now: dt.datetime) -> list[Candidate]:
+        """Return the accounts; one that is left to other processes as if its provider had asked this one to wait."""
+        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        if not self._resting:
+            return self.candidates
+        return [self._at_rest(candidate) for candidate in self.candidates]
+
+    def _at_rest(self, candidate: Candidate) -> Candidate:
+        until, asked = self._resting.get(candidate.config.name), candidate.breaker.limited_until
+        if until is None or (asked is not None and asked >= until):
+            return candidate
+        return dataclasses.replace(candidate, breaker=dataclasses.replace(candidate.breaker, limited_until=until))
+
+    def _share(self) -> int | None:
+        """At most half of the places for one account, so that one that hangs cannot starve the rest."""
+        usable = [one for one in self.candidates if one.enabled and one.configured]
+        return max(1, self._places // 2) if len(usable) > 1 else None
+
+    def choose(
+        self,
+        tried: Sequence[str],
+        now: dt.datetime,
+        *,
+        first: bool,
+        bounds: Bounds = NO_BOUNDS,
+        probes: bool = True,
+    ) -> Choice:
+        """Choose an account for a mail that these have refused, and that may go only through some.
+
+        A mail that already holds a place may use it with any account; only the `first` choice is bound to an
+        account's share of the places.
+        """
+        return routing.choose(
+            self._callable(now),
+            now=now,
+            draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
+            tried=tried,
+            bounds=bounds,
+            in_flight=self._in_flight,
+            places=self._share() if first else None,
+            permits=self._granted,
+            probes=probes,
+            processes=self._processes,
+        )
+
+    def note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
+        """The probe and the rate limit's call that a choice needs."""
+        breaker, config = candidate.breaker, candidate.config
+        if probe:
+            breaker = circuit_breaker.begin_probe(breaker, now, self._probe_lease)
+        if config.rate:
+            breaker = dataclasses.replace(breaker, next_call_at=limits.take(breaker.next_call_at, config.rate, now, 1))
+            self._granted[config.name] -= 1
+        self.replace(candidate, breaker)
+
+    def replace(self, candidate: Candidate, breaker: Snapshot) -> None:
+        """The account's breaker stands like this now."""
+        fresh = dataclasses.replace(candidate, breaker=breaker)
+        self.candidates = [fresh if one.id == candidate.id else one for one in self.candidates]
+
+
+class Turn:
+    """What one turn of a drain chooses, and what it has to take for that."""
+
+    def __init__(self, board: Board, now: dt.datetime) -> None:
+        self.begun: list[Call] = []
+        self.probes_for_all = False  # also for emails whose last failure was one mailbox's: no other can probe
+        self._chooses = True
+        self._board = board
+        self._now = now
+        self._before: dict[int, Snapshot] = {}  # breakers from which it takes something, as they were
+
+    def choose(self, tried: Sequence[str], *, first: bool, bounds: Bounds = NO_BOUNDS, probes: bool = True) -> Choice:
+        """Choose an account as `Board.choose` does, and note what `taking` has to take for it."""
+        choice = self._board.choose(tried, self._now, first=first, bounds=bounds, probes=probes)
+        candidate = choice.candidate
+        if candidate is not None and (choice.probe or candidate.config.rate):
+            self._before.setdefault(candidate.id, candidate.breaker)
+            self._board.note(candidate, self._now, probe=choice.probe)
+        return choice
+
+    def judge(self, results: Sequence[Result]) -> list[Result]:
+        """Return the results as they count: an account that refuses everything does not judge emails.
+
+        Each acceptance and refusal counts for those behind it, so that a group ends no more emails than single calls do.
+        """
+        runs = {one.config.name: _run_of(one) for one in self._board.candidates}
+        judged = []
+        for result in results:
+            name = result.call.account.name
+            if name in runs:
+                runs[name] = _after_all(runs[name], [result], self._now)
+                if runs[name].is_systemic and _refusal(result) is not None:
+                    result = _as_the_accounts(result)
+            judged.append(result)
+        return judged
+
+    def began(self, call: Call) -> None:
+        """A call is about to be made, if the turn is committed."""
+        self._board.began(call)
+        self.begun.append(call)
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Take what the choices need, and do what is inside, in one transaction. The turn has chosen. Raises Outrun.
+
+        Costs nothing where no account has a rate limit or a probe to be taken. Breakers are written in the order of
+        their accounts, so that two drains wait for each other but never in a circle.
+        """
+        if not self._before:
+            self.let_others_choose()
+            yield
+            return
+        taken = [one for one in self._board.candidates if one.id in self._before]
+        with transaction.atomic():
+            for one in sorted(taken, key=lambda one: one.id):
+                if not circuit_breaker.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
+                    raise Outrun
+            yield
+        for one in taken:
+            self._board.replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
+
+    def let_others_choose(self) -> None:
+        """This turn has chosen all that it wanted."""
+        if self._chooses:
+            self._chooses = False
+            self._board.lock.release()
+
+
+def _run_of(candidate: Candidate) -> Run:
+    return candidate.refusals or Run(candidate.id)
+
+
+def _after_all(run: Run, results: Sequence[Result], now: dt.datetime) -> Run:
+    for result in results:
+        if isinstance(result.outcome, Accepted):
+            run = refusals.accept(run, now)
+        elif (refusal := _refusal(result)) is not None:
+            run = refusals.refuse(run, refusal, now)
+    return run
+
+
+def _refusal(result: Result) -> Refusal | None:
+    """Return the refusal, if the account was asked and it looks like the email's fault."""
+    outcome = result.outcome
+    if not isinstance(outcome, Refused) or outcome.fault != Fault.MESSAGE or not outcome.asked:
+        return None
+    return Refusal(
+        mark=refusals.mark_of(one.address for one in result.call.mail.open_recipients),
+        of_mailbox=bool(outcome.refused) and all(one.permanent for one in outcome.refused),
+        reason=outcome.reason,
+    )
+
+
+def _as_the_accounts(result: Result) -> Result:
+    outcome = result.outcome
+    assert isinstance(outcome, Refused)  # noqa: S101 (the caller looked)
+    reason = f"{outcome.reason} (This account refuses every email, so that counts as its own fault.)"
+    return dataclasses.replace(result, outcome=dataclasses.replace(outcome, fault=Fault.ACCOUNT, reason=reason))
+
+
+def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Tally:
+    results = [one for one in results if not _says_nothing(one)]
+    faults = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
+    waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
+    full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
+    taken = max((outcome.calls_at_once for outcome in full), default=0)
+    last = faults[-1] if faults else None
+    return Tally(
+        epoch=epoch,
+        answered=len(results) - len(faults),
+        faults=len(faults),
+        last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
+        limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
+        at_once=(taken or in_flight) if full else in_flight + len(results),
+        at_capacity=bool(full),
+    )
+
+
+def _wait_of_account(outcome: Outcome) -> float | None:
+    """Return the seconds that the account shall rest: what was said of one mailbox or one message does not count."""
+    match outcome:
+        case Accepted() | Refused(fault=Fault.RECIPIENT | Fault.MESSAGE):
+            return None
+    return outcome.retry_after
+
+
+def _says_nothing(result: Result) -> bool:
+    """Whether the call came to an end on our side, so that it is no news of the provider, good or bad."""
+    outcome = result.outcome
+    if not isinstance(outcome, Refused):
+        return False
+    return outcome.fault == Fault.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))

@@ -1,0 +1,157 @@
+"""Waking the dispatchers: this process's own, or through Redis the one of a worker. A leaf, so that any module may wake.
+
+The queue is a hint. A job is an entry in a lane's list and nothing else; if all of Redis is lost, emails are sent two
+seconds later, because every dispatcher also polls the database by itself.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+import structlog
+from django.conf import settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from mails.lanes import Lane
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+JOB = "mails.worker.jobs.drain_lane"  # by its name: the worker imports this module, not the other way round
+FLAG_SECONDS = 30  # a wake-up is not repeated while its flag is set
+FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
+SILENT_SECONDS = 2.0  # … doubled from look to look, up to this
+
+_local: Callable[[], None] | None = None  # wakes the dispatcher that lives in this process
+_watch: threading.Thread | None = None  # looks whether Redis, which has failed, is back
+_lock = threading.Lock()
+
+
+def register_local(wake_it: Callable[[], None] | None) -> None:
+    """Set what wakes the dispatcher of this process; None: it has none."""
+    global _local
+    _local = wake_it
+
+
+def wake_local() -> bool:
+    """Wake the dispatcher of this process; return False if it has none."""
+    if _local is None:
+        return False
+    _local()
+    return True
+
+
+def wake_workers(lane: str) -> None:
+    """Have this lane dispatched soon. Never raises, and waits at most 0.25 s for any one answer of Redis.
+
+    Without Redis, wakes the dispatcher of this process. With it, enqueues a job unless one is waiting already.
+    """
+    if not settings.REDIS_URL:
+        wake_local()
+        return
+
+    def enqueue_once(client: Redis) -> None:
+        if client.set(flag_key(lane), 1, nx=True, ex=FLAG_SECONDS):
+            _enqueue(lane)
+
+    ask_redis(enqueue_once, lane=lane)
+
+
+def ask_redis(question: Callable[[Redis], T], *, lane: str = Lane.TEXT) -> T | None:
+    """Return what Redis answers; None where it is not used or away. Never raises, and waits at most 0.25 s for any one answer.
+
+    Only the questions in progress as Redis fails wait for it: from then on a thread of its own finds out when it is back, by
+    waking `lane`.
+    """
+    if not settings.REDIS_URL or _watch is not None:
+        return None
+    try:
+        return question(connect())
+    except RedisError as error:
+        _leave_alone(lane, error)
+        return None
+
+
+def check_redis() -> str:
+    """Return whether Redis answers: `answers`, `away`, or `not used`. Waits at most 0.25 s."""
+    if not settings.REDIS_URL:
+        return "not used"
+    if _watch is not None:
+        return "away"
+    try:
+        connect().ping()
+    except RedisError:
+        return "away"
+    return "answers"
+
+
+def count_wake_ups() -> dict[str, int]:
+    """Return how many wake-ups wait for a worker, by lane; nothing where Redis is not used or away."""
+
+    def count(client: Redis) -> dict[str, int]:
+        return {lane: client.llen(f"{Queue.redis_queue_namespace_prefix}{lane}") for lane in Lane.values}
+
+    return ask_redis(count) or {}
+
+
+def _leave_alone(lane: str, error: RedisError) -> None:
+    global _watch
+    with _lock:
+        if _watch is not None:
+            return
+        _watch = threading.Thread(target=_keep_looking, args=(lane,), name="mercury-redis", daemon=True)
+    log.warning("redis_away", error=type(error).__name__)
+    _watch.start()
+
+
+def _keep_looking(lane: str) -> None:
+    """Wake the lane that could not be woken; a flag that was left without its job does not count."""
+    global _watch
+    nap, seconds = threading.Event(), FIRST_LOOK_SECONDS
+    while True:
+        nap.wait(seconds)
+        seconds = min(2 * seconds, SILENT_SECONDS)
+        if _watch is not threading.current_thread():
+            return
+        try:
+            connect().set(flag_key(lane), 1, ex=FLAG_SECONDS)
+            _enqueue(lane)
+        except RedisError:
+            continue
+        _watch = None
+        log.info("redis_back")
+        return
+
+
+def flag_key(lane: str) -> str:
+    """Return the key that says that a wake-up of this lane waits already."""
+    return f"mercury:wake:{lane}"
+
+
+def _enqueue(lane: str) -> None:
+    queue = Queue(lane, connection=connect(), serializer=JSONSerializer)
+    queue.enqueue(JOB, lane, job_timeout=-1, result_ttl=0, failure_ttl=3600)
+
+
+def forget_redis() -> None:
+    """Connect again before the next question, also to a Redis that has just failed."""
+    global _watch
+    _watch = None
+    connect.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def connect() -> Redis:
+    """Return this process's connection, whose answers are waited for only briefly."""
+    return Redis.from_url(
+        settings.REDIS_URL,
+        socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT,
+        socket_timeout=settings.MERCURY_REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+    )

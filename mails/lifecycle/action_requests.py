@@ -1,0 +1,420 @@
+"""Orders: what is asked of a mail in flight, by a person, an application or evidence that came late.
+
+An order is carried out at once where nobody holds the mail. During a call it is stored as a wish, and carried out when
+the call is closed. `upshot` alone says what it comes to, so that drain, sweeper and doors all say the same.
+"""
+
+import datetime as dt
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db import transaction
+
+from mails.lifecycle import writer
+from mails.lifecycle.values import EventDraft, MailState, RecipientSettled, Step, at_rest, standing
+from mails.models import Attempt, Mail
+from mails.states import DUPLICATE, NEVER_CALLED, Action, EventName, HoldReason, Policy, RecipientState, Status
+from mercury.lib import database_clock
+from providers import registry
+from providers.outcomes import Fault
+from providers.routing import NO_BOUNDS, Bounds
+
+ALREADY = {
+    Action.CANCEL: {Status.CANCELLED},
+    Action.HOLD: {Status.HELD},
+    Action.SENT: {Status.DONE},
+}
+_UNSETTLED = frozenset({Status.QUEUED, Status.WAITING, Status.SENDING, Status.HELD})
+_LATE = "Its answer came late: it took the mail."
+MAX_NAME = 64  # characters of an account's name
+_TRIES = 5  # how often an order is given anew to a mail that moves on meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Through which accounts a mail is sent anew: all, only those that it has no attempt on record with, or one."""
+
+    not_tried: bool = False
+    via: str = ""
+
+    def as_text(self) -> str:
+        """The choice as a bulk order keeps it."""
+        return f"via:{self.via}" if self.via else "not-tried" if self.not_tried else ""
+
+    @classmethod
+    def parse(cls, text: str) -> "How":
+        """The choice that `as_text` wrote."""
+        return cls(not_tried=text == "not-tried", via=text.removeprefix("via:") if text.startswith("via:") else "")
+
+    @property
+    def words(self) -> str:
+        """The choice for people, as the end of a sentence."""
+        if self.via:
+            return f"through {self.via} only"
+        return "only through accounts not tried yet" if self.not_tried else "through all accounts"
+
+    def bounds(self, tried: Collection[str]) -> Bounds:
+        """What the choice comes to for a mail that these accounts were tried for."""
+        return Bounds(self.via, tuple(sorted(tried)) if self.not_tried else ())
+
+    def fresh(self, tried: Collection[str], usable: Collection[str]) -> frozenset[str]:
+        """The usable accounts that the choice names on purpose, and that know nothing of the mail yet."""
+        named = {self.via} if self.via else set(usable) if self.not_tried else set()
+        return frozenset(named.intersection(usable).difference(tried))
+
+
+EVERY_ACCOUNT = How()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Something asked of a mail. `by`: who asked, as `created_by` says it. `how`: for a mail that is sent anew."""
+
+    action: Action
+    by: str
+    note: str = ""
+    service: str = ""  # the account whose late answer is the evidence
+    how: How = EVERY_ACCOUNT
+
+    def as_text(self) -> str:
+        """The order as `Mail.wish` keeps it."""
+        told = {"action": self.action, "by": self.by, "note": self.note, "service": self.service}
+        return json.dumps({name: value for name, value in told.items() if value}, ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Order":
+        """The order that `as_text` wrote."""
+        told = json.loads(text)
+        return cls(Action(told["action"]), told["by"], told.get("note", ""), told.get("service", ""))
+
+    def blob(self, **more: Any) -> dict[str, Any]:
+        """What its events say, beside who asked."""
+        return more | ({"note": self.note} if self.note else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An account's answer that came late: it took this mail, at the attempt of this number."""
+
+    mail_id: uuid.UUID
+    account: str
+    number: int
+
+
+class WithOutcome(Protocol):
+    """A recipient, whether it was read by the drain or as a row."""
+
+    @property
+    def id(self) -> int: ...  # noqa: D102
+
+    @property
+    def address(self) -> str: ...  # noqa: D102
+
+    @property
+    def state(self) -> str: ...  # noqa: D102
+
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Upshot:
+    """What an order comes to: the state that follows, the events that say so, and recipients that it settles."""
+
+    after: MailState
+    events: tuple[EventDraft, ...]
+    recipients: tuple[RecipientSettled, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What became of an order, mail by mail."""
+
+    done: set[uuid.UUID] = field(default_factory=set)
+    wished: set[uuid.UUID] = field(default_factory=set)  # a call is under way; done when it is closed
+    already: set[uuid.UUID] = field(default_factory=set)  # it was so before
+    impossible: set[uuid.UUID] = field(default_factory=set)
+    changed: set[uuid.UUID] = field(default_factory=set)  # the mail moved on while the order was given
+
+
+def possible(mail: Mail) -> tuple[Action, ...]:
+    """What may be asked of the mail as it stands. Pure."""
+    match mail.status:
+        case Status.QUEUED:
+            return (Action.HOLD, Action.CANCEL)
+        case Status.WAITING:
+            return (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.CANCEL)
+        case Status.SENDING:
+            return _during_a_call(mail.wish)
+        case Status.HELD:
+            settle = (Action.SENT, Action.NOT_SENT) if mail.doubtful else ()
+            onward = () if needs_evidence(mail) else (Action.RELEASE, Action.REPROCESS)
+            return (*settle, *onward, Action.CANCEL)
+        case Status.DISCARDED | Status.EXPIRED:
+            return () if mail.text_removed_at else (Action.REPROCESS,)
+    return ()
+
+
+def _during_a_call(wish: str) -> tuple[Action, ...]:
+    if not wish:
+        return (Action.HOLD, Action.CANCEL)
+    return () if Order.parse(wish).action == Action.SENT else (Action.RELEASE, Action.HOLD, Action.CANCEL)
+
+
+def needs_evidence(mail: Mail) -> bool:
+    """Whether the mail is held, may have been sent, and must not be sent twice: only evidence moves it on."""
+    unknown = mail.reason_code == HoldReason.UNKNOWN or (mail.doubtful and mail.policy == Policy.AT_MOST_ONCE)
+    return mail.status == Status.HELD and unknown
+
+
+def usable() -> frozenset[str]:
+    """The accounts that mails may go through, however they stand right now."""
+    return frozenset(one.config.name for one in registry.candidates() if one.usable)
+
+
+def on_record(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, set[str]]:
+    """The accounts with an attempt on record that they heard of, by mail. One query."""
+    found: dict[uuid.UUID, set[str]] = {mail_id: set() for mail_id in mail_ids}
+    attempts = Attempt.objects.filter(mail__in=mail_ids).exclude(reason_code=NEVER_CALLED).order_by()
+    for mail_id, account in attempts.values_list("mail_id", "account"):
+        found[mail_id].add(account)
+    return found
+
+
+def fresh(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, frozenset[str]]:
+    """What `How.fresh` says, by mail. Two queries, none where all accounts are meant."""
+    if how == EVERY_ACCOUNT:
+        return dict.fromkeys(mail_ids, frozenset())
+    can_be_used = usable()
+    return {mail_id: how.fresh(accounts, can_be_used) for mail_id, accounts in on_record(mail_ids).items()}
+
+
+def upshot(
+    order: Order,
+    state: MailState,
+    recipients: Iterable[WithOutcome],
+    *,
+    policy: str,
+    now_ns: int,
+    bounds: Bounds = NO_BOUNDS,
+) -> Upshot:
+    """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before.
+
+    `bounds`: what its `how` comes to for this mail.
+    """
+    now = database_clock.from_ns(now_ns)
+    listed = list(recipients)
+    match order.action:
+        case Action.CANCEL:
+            return _cancelled(order, state, listed, now_ns)
+        case Action.HOLD:
+            kept = state.reason_code if state.reason_code == HoldReason.UNKNOWN else HoldReason.OPERATOR
+            event = EventDraft(EventName.HELD, order.by, now_ns, order.blob(reason=HoldReason.OPERATOR))
+            return Upshot(at_rest(state, Status.HELD, reason_code=kept), (event,))
+        case Action.RELEASE:
+            event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob())
+            return Upshot(_queued(state, now, reason_code=""), (event,))
+        case Action.RETRY:
+            event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob(action=Action.RETRY))
+            return Upshot(_queued(state, now), (event,))
+        case Action.REPROCESS:
+            return _reprocessed(order, state, listed, now_ns, bounds)
+        case Action.SENT:
+            return _sent(order, state, listed, policy, now_ns)
+        case Action.NOT_SENT:
+            tried = (order.service or state.provider,)
+            anew = {"round": 1, "tried": tried, "faults": (str(Fault.PROVIDER),), "doubtful": False, "reason_code": ""}
+            event = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.NOT_SENT))
+            return Upshot(_queued(state, now, **anew), (event,))
+
+
+def too_late(order: Order, step: Step) -> Step:
+    """The step of a mail that was sent after all, with the fate of what was asked for during the call."""
+    *before, done = step.events
+    if order.action == Action.SENT:  # an earlier attempt's late answer: now two were accepted
+        twice = EventDraft(EventName.DUPLICATE, order.by, done.at_ns, {"service": order.service, "info": order.note})
+        return replace(step, after=step.after._replace(reason_code=DUPLICATE), events=(*before, twice, done))
+    blob = dict(done.blob) | {"too_late": {"action": order.action, "by": order.by}}
+    return replace(step, events=(*before, done._replace(blob=blob)))
+
+
+def who_got_it(recipients: Iterable[WithOutcome]) -> dict[str, Any]:
+    """The recipients that were taken and those that were refused, as DONE tells them."""
+    listed = list(recipients)
+    return {
+        "accepted": [one.address for one in listed if one.state == RecipientState.ACCEPTED],
+        "refused": [
+            {"address": one.address, "reason": one.reason} for one in listed if one.state == RecipientState.REFUSED
+        ],
+    }
+
+
+def give(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
+    """Carry the order out on these mails; those that move on meanwhile are read again, up to five times."""
+    total, left = Carried(), set(mail_ids)
+    for _ in range(_TRIES):
+        found = list(Mail.objects.filter(pk__in=left).prefetch_related("recipients"))
+        carried = carry_out(order, found)
+        total.done.update(carried.done)
+        total.wished.update(carried.wished)
+        total.already.update(carried.already)
+        total.impossible.update(carried.impossible)
+        left = carried.changed
+        if not left:
+            break
+    total.changed.update(left)
+    return total
+
+
+def weigh(evidence: Iterable[Evidence]) -> None:
+    """Settle what late answers prove: a mail that waits or is held was sent; one that is done was sent twice."""
+    by_account: dict[str, dict[uuid.UUID, int]] = defaultdict(dict)
+    for one in evidence:
+        by_account[one.account][one.mail_id] = one.number
+    for account, numbers in by_account.items():
+        carried = give(Order(Action.SENT, account, note=_LATE, service=account), numbers)
+        writer.mark_duplicates(
+            {mail_id: numbers[mail_id] for mail_id in carried.already},
+            EventDraft(EventName.DUPLICATE, account, database_clock.now_ns(), {"service": account, "info": _LATE}),
+        )
+
+
+def carry_out(order: Order, mails: Sequence[Mail]) -> Carried:
+    """Carry the order out on these mails as they were read; recipients are best prefetched. One transaction.
+
+    What moved on meanwhile is left alone and counted as changed: read it again, and ask again. A mail that was tried
+    with every usable account cannot be sent anew through those not tried yet.
+    """
+    bounds = _bounds(order.how, [mail.pk for mail in mails])
+    now_ns = database_clock.now_ns()
+    carried = Carried()
+    steps: list[Step] = []
+    calling: set[uuid.UUID] = set()
+    for mail in mails:
+        if mail.status in ALREADY.get(order.action, ()) or (mail.wish and mail.wish == order.as_text()):
+            carried.already.add(mail.pk)
+        elif not (mail.status in _UNSETTLED if order.service else order.action in possible(mail)):
+            carried.impossible.add(mail.pk)
+        elif mail.status == Status.SENDING:
+            calling.add(mail.pk)
+        elif mail.pk not in bounds:
+            carried.impossible.add(mail.pk)
+        else:
+            steps.append(_step(order, mail, now_ns, bounds[mail.pk]))
+    with transaction.atomic():
+        carried.done.update(writer.record(steps))
+        if order.action in (Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT):
+            writer.extend_expiry(carried.done, _time_enough(order, now_ns))
+        for one in set(bounds.values()) if order.action == Action.REPROCESS else ():
+            writer.constrain_routing([mail_id for mail_id in carried.done if bounds[mail_id] == one], one)
+        carried.wished.update(_wish(order, calling, now_ns) if calling else ())
+    carried.changed.update({step.mail_id for step in steps} - carried.done, calling - carried.wished)
+    return carried
+
+
+def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Bounds]:
+    """What the choice comes to for each mail; those are missing that no account is left for."""
+    if not how.not_tried:
+        return dict.fromkeys(mail_ids, how.bounds(()))
+    can_be_used, tried = usable(), on_record(mail_ids)
+    return {mail_id: how.bounds(tried[mail_id]) for mail_id in mail_ids if how.fresh(tried[mail_id], can_be_used)}
+
+
+def _step(order: Order, mail: Mail, now_ns: int, bounds: Bounds) -> Step:
+    to = upshot(order, standing(mail), mail.recipients.all(), policy=mail.policy, now_ns=now_ns, bounds=bounds)
+    return Step(
+        mail_id=mail.pk,
+        before=Status(mail.status),
+        fence=mail.lease,
+        after=to.after,
+        events=to.events,
+        recipients=to.recipients,
+        attempts=mail.attempt_count,
+    )
+
+
+def _wish(order: Order, mail_ids: set[uuid.UUID], now_ns: int) -> set[uuid.UUID]:
+    text = "" if order.action == Action.RELEASE else order.as_text()
+    event = EventDraft(EventName.ASKED, order.by, now_ns, order.blob(action=order.action))
+    return writer.request_action(mail_ids, text, event)
+
+
+def _time_enough(order: Order, now_ns: int) -> dt.datetime:
+    """A mail sent anew has as long as a new one. One that is only released keeps its time, unless that is over."""
+    now = database_clock.from_ns(now_ns)
+    return now + (settings.MERCURY_EXPIRY if order.action == Action.REPROCESS else min(_GRACE, settings.MERCURY_EXPIRY))
+
+
+_GRACE = dt.timedelta(hours=1)
+
+
+def _queued(state: MailState, now: dt.datetime, **changes: Any) -> MailState:
+    return at_rest(state, Status.QUEUED, next_attempt_at=now, finished_at=None, claims=0, **changes)
+
+
+def _cancelled(order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Upshot:
+    """The end; for a mail that some recipients' providers took, only the others' end."""
+    now = database_clock.from_ns(now_ns)
+    if not any(one.state == RecipientState.ACCEPTED for one in recipients):
+        blob = order.blob(**{"possibly_sent": True} if state.doubtful else {})
+        after = at_rest(state, Status.CANCELLED, finished_at=now, reason_code="cancelled")
+        return Upshot(after, (EventDraft(EventName.CANCELLED, order.by, now_ns, blob),))
+    reason = f"Cancelled: {order.note}" if order.note else "Cancelled."
+    return _done(order, state, recipients, RecipientState.REFUSED, reason, now_ns)
+
+
+def _sent(order: Order, state: MailState, recipients: Sequence[WithOutcome], policy: str, now_ns: int) -> Upshot:
+    """It was sent after all: all who were waited for have got it.
+
+    At most once, the unknown outcome that it is held for is the only one; else it is held for a second one.
+    """
+    the_only_one = state.reason_code == HoldReason.UNKNOWN and policy == Policy.AT_MOST_ONCE
+    twice = state.doubtful and state.attempt_count > 1 and not the_only_one
+    settled = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.SENT))
+    done = _done(order, state._replace(doubtful=twice), recipients, RecipientState.ACCEPTED, "", now_ns)
+    return replace(done, events=(settled, *done.events))
+
+
+def _done(
+    order: Order,
+    state: MailState,
+    recipients: Sequence[WithOutcome],
+    others: RecipientState,
+    reason: str,
+    now_ns: int,
+) -> Upshot:
+    settled = {
+        one.id: RecipientSettled(one.id, others, reason) for one in recipients if one.state == RecipientState.PENDING
+    }
+    told = [_Told(one, settled.get(one.id)) for one in recipients]
+    service = order.service or state.provider
+    blob = {"service": service, **who_got_it(told), "possibly_twice": state.doubtful}
+    after = at_rest(
+        state, Status.DONE, finished_at=database_clock.from_ns(now_ns), fault="", reason_code="", provider=service
+    )
+    return Upshot(after, (EventDraft(EventName.DONE, order.by, now_ns, blob),), tuple(settled.values()))
+
+
+class _Told:
+    """A recipient as it is once it is settled."""
+
+    def __init__(self, one: WithOutcome, settled: RecipientSettled | None) -> None:
+        self.id, self.address = one.id, one.address
+        self.state, self.reason = (settled.state, settled.reason) if settled else (one.state, one.reason)
+
+
+def _reprocessed(
+    order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int, bounds: Bounds
+) -> Upshot:
+    """From the start; recipients that were given up are open again, those taken stay taken."""
+    anew = {"round": 1, "tried": (), "faults": (), "fault": "", "reason_code": ""}
+    given_up = [one for one in recipients if one.state == RecipientState.REFUSED and state.status == Status.DISCARDED]
+    reopened = [RecipientSettled(one.id, RecipientState.PENDING) for one in given_up]
+    blob = order.blob(before=state.status, **bounds.as_blob())
+    event = EventDraft(EventName.REPROCESS, order.by, now_ns, blob)
+    return Upshot(_queued(state, database_clock.from_ns(now_ns), **anew), (event,), tuple(reopened))

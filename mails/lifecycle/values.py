@@ -1,0 +1,157 @@
+"""The values that a change of an email is made of: its state, its events, its attempt, its recipients. No SQL."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mails.models import IdempotencyKey, Mail
+from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
+from mercury.lib import recordset
+from mercury.lib.recordset import as_json, as_time, as_uuid
+
+
+class IllegalTransition(Exception):
+    """A step would move a mail from one state to another that may not follow: a bug in Mercury, never bad input."""
+
+
+class EventDraft(NamedTuple):
+    """An event about to be recorded. `at_ns`: nanoseconds since the Unix epoch, by the database's clock."""
+
+    event: str
+    by: str
+    at_ns: int
+    blob: Mapping[str, Any] = MappingProxyType({})
+
+
+class MailState(NamedTuple):
+    """The columns of `Mail` that change during its life; the rest is written once, at intake.
+
+    A named tuple, since four are made for each mail: a frozen dataclass takes five times as long to copy.
+    """
+
+    status: Status
+    next_attempt_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    round: int = 1
+    tried: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    attempt_count: int = 0
+    doubtful: bool = False
+    fault: str = ""
+    reason_code: str = ""
+    provider: str = ""
+    lease: uuid.UUID | None = None
+    lease_expires_at: dt.datetime | None = None
+    worker: str = ""
+    claims: int = 0
+
+
+STATE_COLUMNS = recordset.columns_of(Mail, MailState._fields)
+
+
+def state_of(row: Mapping[str, Any]) -> MailState:
+    """The state in a row that a statement of our own, or `values(*STATE_COLUMNS)`, returned."""
+    times = {name: as_time(row[name]) for name, kind in STATE_COLUMNS.items() if kind == "time" and row[name]}
+    return MailState(
+        **{name: row[name] for name in STATE_COLUMNS}
+        | times
+        | {
+            "status": Status(row["status"]),
+            "tried": tuple(as_json(row["tried"])),
+            "faults": tuple(as_json(row["faults"])),
+            "doubtful": bool(row["doubtful"]),
+            "lease": as_uuid(row["lease"]) if row["lease"] else None,
+        }
+    )
+
+
+def standing(mail: Mail) -> MailState:
+    """The state of a mail that was read."""
+    return state_of({name: getattr(mail, name) for name in STATE_COLUMNS})
+
+
+def at_rest(state: MailState, status: Status, **changes: Any) -> MailState:
+    """The state of a mail that is in nobody's hand. What workers died with stays counted until a call is closed."""
+    freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
+    return state._replace(status=status, **freed | changes)
+
+
+class AttemptOpened(NamedTuple):
+    """A call about to be made; committed before the provider hears of it."""
+
+    id: uuid.UUID
+    number: int
+    account: str
+    lease: uuid.UUID
+    opened_at: dt.datetime
+    account_version: dt.datetime | None = None  # of the account's row, as it was chosen; None: whatever it is now
+
+
+class AttemptClosed(NamedTuple):
+    """What a call came to."""
+
+    id: uuid.UUID
+    state: AttemptState
+    closed_at: dt.datetime
+    latency_ms: int | None = None
+    fault: str = ""
+    reason_code: str = ""
+    reason: str = ""
+    status_code: int | None = None
+    provider_message_id: str = ""
+    account: str = ""  # whose call it was, to be counted; empty where it was counted before, or never made
+
+
+class RecipientSettled(NamedTuple):
+    """What became of one recipient."""
+
+    id: int
+    state: RecipientState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
+
+    The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
+    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while the house is held
+    or the mail's lane is paused, none to SENDING through an account that was changed, disabled or deleted since it was
+    chosen, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
+    """
+
+    mail_id: uuid.UUID
+    before: Status
+    fence: uuid.UUID | None  # the lease's token; None: the mail is in nobody's hand
+    after: MailState
+    events: tuple[EventDraft, ...] = ()
+    closed: AttemptClosed | None = None
+    opened: AttemptOpened | None = None
+    recipients: tuple[RecipientSettled, ...] = ()
+    attempts: int = 0
+    wish: str = ""  # as `Mail.wish` has it; a step that does not know of it is not taken, one that does uses it up
+
+    def check(self) -> None:
+        """Raise IllegalTransition if `after` may not follow `before`, or a lease and the state do not agree."""
+        if self.after.status not in TRANSITIONS[self.before]:
+            raise IllegalTransition(f"{self.before} may not become {self.after.status} (mail {self.mail_id})")
+        if (self.after.lease is not None) != (self.after.status in LEASED):
+            raise IllegalTransition(f"{self.after.status} and a lease do not agree (mail {self.mail_id})")
+
+
+@dataclass(frozen=True, slots=True)
+class NewMail:
+    """A mail to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved."""
+
+    mail: Mail
+    state: MailState
+    text: str
+    recipients: tuple[str, ...]
+    events: tuple[EventDraft, ...]
+    key: IdempotencyKey | None = None
+
+
+LateResult = tuple[uuid.UUID, AttemptClosed | None, EventDraft]

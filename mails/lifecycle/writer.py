@@ -1,0 +1,323 @@
+"""The only writer of an email's state and of its events. Whole groups at a time, each change behind a fence.
+
+A group of emails costs a handful of statements, whatever its size; `sql` has them.
+"""
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce, Length
+
+from mails import counters
+from mails.counters import CounterKey, Counters
+from mails.lifecycle import sql
+from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
+from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient, Rollup
+from mails.states import ENDINGS, AttemptState, Counted, Ending, RecipientState
+from mercury.lib import database_clock, recordset
+from mercury.lib.recordset import as_time, as_uuid
+from providers.routing import NO_BOUNDS, Bounds
+
+log = structlog.get_logger(__name__)
+
+NOT_STORABLE = (IllegalTransition, DataError, IntegrityError)  # something is wrong with a step, not with the database
+CLIENT_EVENTS = 1000  # that clients may append to one email …
+CLIENT_BLOBS = 1_000_000  # … and characters of their blobs: pages, lists and exports read them all
+
+
+class TooManyEvents(Exception):
+    """Clients have appended as much to this email as one email may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _MovedMail:
+    """What counting needs of an email that took its step."""
+
+    lane: str
+    created_at: dt.datetime
+    application: int
+    last_event_at: int  # no earlier than its last event before
+
+
+def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
+    """Store emails with their state, key, body, recipients and first events, and return the ids of those stored.
+
+    Leaves out an email whose idempotency key is in use, by whatever; waits for nobody. One transaction; on PostgreSQL
+    one statement whatever the number, and another one where emails have keys.
+    """
+    keys = [mail.key for mail in new if mail.key is not None]
+    if not keys and connection.vendor == "postgresql":
+        _store(new)  # a statement is a transaction of its own: two round trips less
+        return {mail.mail.id for mail in new}
+    with transaction.atomic():
+        with_free_key = _insert_keys(keys) if keys else set()
+        free = [mail for mail in new if mail.key is None or mail.mail.id in with_free_key]
+        _store(free)
+    return {mail.mail.id for mail in free}
+
+
+def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
+    """Insert the keys that nobody has or is about to have, and return their emails' ids."""
+    rows = [_row(key, sql.KEY_COLUMNS) for key in keys]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.insert_keys(), [recordset.encode(rows)])
+        return {as_uuid(row[0]) for row in cursor.fetchall()}
+
+
+def _store(new: Sequence[NewMail]) -> None:
+    mail_rows = [
+        _row(mail.mail, sql.MAIL_COLUMNS)
+        | _row(mail.state, STATE_COLUMNS)
+        | {"last_event_at": _last_moment(mail.events)}
+        for mail in new
+    ]
+    recipients = [
+        {"mail_id": mail.mail.id, "address": address, "state": RecipientState.PENDING, "reason": ""}
+        for mail in new
+        for address in mail.recipients
+    ]
+    contents = [{"mail_id": mail.mail.id, "text": mail.text} for mail in new]
+    sql.execute(
+        [
+            sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
+            sql.insert_rows(Content, sql.CONTENT_COLUMNS, contents),
+            sql.insert_rows(Recipient, sql.RECIPIENT_COLUMNS, recipients),
+            sql.insert_rows(Event, sql.EVENT_COLUMNS, _event_rows((mail.mail.id, mail.events) for mail in new)),
+        ]
+    )
+
+
+def record(steps: Sequence[Step]) -> set[uuid.UUID]:
+    """Take these steps and return the ids of the emails that took theirs.
+
+    Leaves an email as it is that is no longer in the expected state, or under another lease: nothing of its step is
+    written or counted, and its id is missing from the answer. One transaction for all; two statements on PostgreSQL. If it
+    fails, a transaction around it is spoilt. Raises IllegalTransition before anything is written.
+    """
+    for step in steps:
+        step.check()
+    if not steps:
+        return set()
+    with transaction.atomic(savepoint=False):
+        moved = _move(steps)
+        now = database_clock.now()
+        won = [step for step in steps if step.mail_id in moved]
+        opened = [_opened_row(step) for step in won if step.opened]
+        closed = [_row(step.closed, sql.CLOSED_COLUMNS) for step in won if step.closed]
+        outcomes = [_row(outcome, sql.OUTCOME_COLUMNS) for step in won for outcome in step.recipients]
+        sql.execute(
+            [
+                sql.close_attempts(closed),
+                sql.insert_rows(Attempt, sql.OPENED_COLUMNS, opened),
+                sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
+                sql.insert_rows(Rollup, counters.COLUMNS, _count(won, moved, now).rows(now)),
+                sql.insert_rows(Event, sql.EVENT_COLUMNS, _event_rows(_date_events(won, moved))),
+            ]
+        )
+    return set(moved)
+
+
+def record_each(steps: Sequence[Step]) -> set[uuid.UUID]:
+    """Like `record`, but log a step that cannot be stored, and take the others: then each has a savepoint of its own."""
+    try:
+        with transaction.atomic():
+            return record(steps)
+    except NOT_STORABLE as error:
+        if len(steps) == 1:
+            log.exception("step_not_stored", mail=str(steps[0].mail_id), error=type(error).__name__)
+            return set()
+        with transaction.atomic():  # so that a database that fails later on has stored none of them
+            return set().union(*(record_each([step]) for step in steps))
+
+
+def record_late(results: Iterable[LateResult]) -> None:
+    """Keep what a dispatcher learned about emails that it no longer holds; their state does not change.
+
+    Closing is idempotent; an attempt that was closed as unknown takes a known outcome, never the other way round.
+    Skips what is on record already, since only the answer to its commit was lost.
+    """
+    listed = list(results)
+    closed = Attempt.objects.filter(pk__in=[attempt.id for _, attempt, _ in listed if attempt])
+    known = dict(closed.values_list("pk", "state"))
+    listed = [result for result in listed if result[1] is None or known.get(result[1].id) != result[1].state]
+    last = dict(Mail.objects.filter(pk__in=[mail_id for mail_id, _, _ in listed]).values_list("pk", "last_event_at"))
+    listed = [
+        (mail_id, attempt, event._replace(at_ns=max(event.at_ns, last.get(mail_id) or 0)))
+        for mail_id, attempt, event in listed
+    ]
+    _store_late(listed)
+
+
+def _store_late(results: Sequence[LateResult]) -> None:
+    closed = [_row(attempt, sql.CLOSED_COLUMNS) for _, attempt, _ in results if attempt]
+    events = _event_rows((mail_id, (event,)) for mail_id, _, event in results)
+    try:
+        with transaction.atomic():
+            sql.execute([sql.close_attempts(closed), sql.insert_rows(Event, sql.EVENT_COLUMNS, events)])
+    except (DataError, IntegrityError) as error:
+        if len(results) == 1:
+            log.exception("late_result_not_stored", mail=str(results[0][0]), error=type(error).__name__)
+            return
+        for result in results:
+            record_late([result])
+
+
+def request_action(mail_ids: Iterable[uuid.UUID], text: str, event: EventDraft) -> set[uuid.UUID]:
+    """Leave a request (empty: none) with emails whose call is in progress, and return the ids of those.
+
+    It is carried out when the call is closed; a later request replaces an earlier one.
+    """
+    rows = [{"id": mail_id} for mail_id in mail_ids]
+    return _update_and_note(sql.request_action(), [text, event.at_ns, recordset.encode(rows)], event)
+
+
+def mark_duplicates(attempts: Mapping[uuid.UUID, int], event: EventDraft) -> set[uuid.UUID]:
+    """Mark emails that are done though an earlier attempt (its number) was accepted too; each once. Return their ids."""
+    rows = [{"id": mail_id, "number": number} for mail_id, number in attempts.items()]
+    return _update_and_note(sql.mark_duplicates(), [event.at_ns, recordset.encode(rows)], event)
+
+
+def _update_and_note(statement: str, parameters: Sequence[Any], event: EventDraft) -> set[uuid.UUID]:
+    """Run an update, and add the event to each email that it changed, no earlier than the email's last one."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        moments = {as_uuid(mail_id): at_ns for mail_id, at_ns in cursor.fetchall()}
+        rows = _event_rows((mail_id, (event._replace(at_ns=at_ns),)) for mail_id, at_ns in moments.items())
+        sql.execute([sql.insert_rows(Event, sql.EVENT_COLUMNS, rows)])
+    return set(moments)
+
+
+def extend_expiry(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
+    """Let emails that expire earlier, or have expired, expire at this moment."""
+    Mail.objects.filter(pk__in=mail_ids, expires_at__lt=until).update(expires_at=until)
+
+
+def constrain_routing(mail_ids: Iterable[uuid.UUID], bounds: Bounds) -> None:
+    """Let emails use only some accounts from now on, or all of them again."""
+    if bounds != NO_BOUNDS:
+        Mail.objects.filter(pk__in=mail_ids).update(bounds=bounds.as_blob())
+    else:
+        Mail.objects.filter(pk__in=mail_ids, bounds__isnull=False).update(bounds=None)
+
+
+def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
+    """Record an event that a client posts, and return it. It never moves the email.
+
+    Raises TooManyEvents above CLIENT_EVENTS events or CLIENT_BLOBS characters of blobs. Those that arrive at the same
+    moment may pass together: a handful more, which costs less than a lock that the dispatcher would wait for.
+    """
+    appended = Event.objects.of(mail.pk).filter(Q(created_by__startswith="key:") | Q(created_by__startswith="user:"))
+    stored = appended.aggregate(count=Count("id"), size=Coalesce(Sum(Length("blob")), 0))
+    if stored["count"] >= CLIENT_EVENTS or stored["size"] + len(blob) > CLIENT_BLOBS:
+        raise TooManyEvents
+    at_ns = max(database_clock.now_ns(), mail.last_event_at or 0)
+    return Event.objects.create(mail=mail, created_at=at_ns, created_by=by, event=event, blob=blob)
+
+
+def is_serving(account: str, version: dt.datetime | None) -> bool:
+    """Return True if email may be handed to the account now, and its row is as it was in this version."""
+    statement, parameters = sql.select_serving({account})
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        versions = {as_time(updated_at) for _, updated_at in cursor.fetchall()}
+    return version is None or version in versions
+
+
+def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _MovedMail]:
+    """Write the state that follows each step, and return the emails that were as their step expects."""
+    serving, parameters = sql.select_serving({step.opened.account for step in steps if step.opened})
+    rows = [_step_row(step) for step in steps]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.move_mails(serving), [*parameters, recordset.encode(rows)])
+        return {
+            as_uuid(mail_id): _MovedMail(lane, as_time(created_at), application or 0, last_event_at)
+            for mail_id, lane, created_at, application, last_event_at in cursor.fetchall()
+        }
+
+
+def _step_row(step: Step) -> dict[str, Any]:
+    return {
+        "id": step.mail_id,
+        "before": step.before,
+        "fence": step.fence,
+        "attempts": step.attempts,
+        "wish": step.wish,
+        "account_version": step.opened.account_version if step.opened else None,
+        "at": _last_moment(step.events),
+    } | _row(step.after, STATE_COLUMNS)
+
+
+def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt.datetime) -> Counters:
+    """Return what these steps add to the instance's figures: first sends, calls that ended, emails that ended."""
+    tally = Counters()
+    for step in steps:
+        mail = moved[step.mail_id]
+        age = max(0.0, (now - mail.created_at).total_seconds())  # clocks of two processes may differ by a hair
+        if step.opened is not None and step.opened.number == 1:
+            tally.count(CounterKey(Counted.FIRST_SEND, mail.lane, application=mail.application), age)
+        if step.closed is not None and step.closed.account:
+            _count_call(tally, step, mail)
+        if step.after.status in ENDINGS:
+            _count_ending(tally, step, mail, age)
+    return tally
+
+
+def _count_call(tally: Counters, step: Step, mail: _MovedMail) -> None:
+    closed = step.closed
+    assert closed is not None  # noqa: S101 (the caller looked)
+    seconds = None if closed.latency_ms is None else closed.latency_ms / 1000
+    tally.count(CounterKey(Counted.CALL, mail.lane, closed.account, outcome=closed.state, fault=closed.fault), seconds)
+
+
+def _count_ending(tally: Counters, step: Step, mail: _MovedMail, age: float) -> None:
+    after, ending = step.after, ENDINGS[step.after.status]
+    if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
+        ending = Ending.FAILOVER
+    key = CounterKey(Counted.END, mail.lane, after.provider, mail.application, ending, after.fault)
+    tally.count(key, None if ending == Ending.HELD else age)
+
+
+def _last_moment(events: Iterable[EventDraft]) -> int:
+    return max((event.at_ns for event in events), default=0)
+
+
+def _date_events(
+    steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail]
+) -> Iterator[tuple[uuid.UUID, tuple[EventDraft, ...]]]:
+    """Yield each step's events, none dated before the email's last one: the clock may have gone back."""
+    for step in steps:
+        at_ns = moved[step.mail_id].last_event_at
+        went_back = at_ns > _last_moment(step.events)
+        yield step.mail_id, tuple(event._replace(at_ns=at_ns) for event in step.events) if went_back else step.events
+
+
+def _row(value: object, columns: Iterable[str]) -> dict[str, Any]:
+    """Return a shallow copy; the deep one of `dataclasses.asdict` took two fifths of a dispatcher's database thread."""
+    return {name: getattr(value, name) for name in columns}
+
+
+def _opened_row(step: Step) -> dict[str, Any]:
+    empty = {"fault": "", "reason_code": "", "reason": "", "provider_message_id": ""}
+    opened = _row(step.opened, ("id", "number", "account", "lease", "opened_at"))
+    return opened | empty | {"mail_id": step.mail_id, "state": AttemptState.OPEN}
+
+
+def _event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "mail_id": mail_id,
+            "created_at": draft.at_ns,
+            "created_by": draft.by,
+            "event": draft.event,
+            "blob": json.dumps(draft.blob, ensure_ascii=False) if draft.blob else "",
+        }
+        for mail_id, drafts in events
+        for draft in drafts
+    ]

@@ -1,0 +1,130 @@
+"""The database's clock jumps: nobody is considered dead because of it, nothing waits for it, no timeline goes back."""
+
+import datetime as dt
+
+import pytest
+
+from mails import actions
+from mails.lifecycle import writer
+from mails.lifecycle.action_requests import Order
+from mails.lifecycle.values import EventDraft
+from mails.maintenance import leadership, sweeper
+from mails.models import Duty, Mail, Worker
+from mails.states import SILENCE, Action, Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.dispatch.test_locked_rows import sent_by
+from mercury.lib import database_clock
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture
+def jump(db, monkeypatch):
+    """The clock jumps by so much, for this process at once."""
+    look = database_clock._look
+    leadership.acquire(sweeper.TASK, "judge")  # which makes the row, and is it for nobody yet
+
+    def jumps(by):
+        moved = int(by.total_seconds() * 1e9)
+
+        def shifted():
+            reading = look()
+            return database_clock._Reading(reading.epoch_ns + moved, reading.monotonic_ns)
+
+        now_ns = database_clock.now_ns if database_clock.connection.vendor == "postgresql" else None
+        database_clock.look()
+        monkeypatch.setattr(database_clock, "_look", shifted)
+        if now_ns is None:  # SQLite's clock is the machine's, which is read at each question
+            monkeypatch.setattr(database_clock, "now_ns", lambda: shifted().epoch_ns)
+
+    return jumps
+
+
+def later(monkeypatch):
+    """More time has passed since the jump than anybody needs for a heartbeat."""
+    monkeypatch.setattr(database_clock, "jumped_within", lambda seconds: False)
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR])
+def test_a_worker_that_lives_is_not_considered_dead_right_after_a_jump(olympus, jump, monkeypatch, by):
+    a_mail()
+    worker = sent_by("alive")
+    worker._beat()
+    jump(by)
+
+    assert not sweeper.sweep_if_leader("judge")
+    assert Mail.objects.get().status == Status.SENDING
+
+    later(monkeypatch)
+    worker._beat()  # by the new clock; and it keeps the lease that the new clock says is over
+    assert not sweeper.sweep_if_leader("judge")
+    assert Mail.objects.get().status == Status.SENDING
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR])
+def test_a_worker_that_is_dead_is_recovered_from_after_a_jump(olympus, jump, monkeypatch, by):
+    a_mail()
+    sent_by("dead")._beat()
+    jump(by)
+    sweeper.sweep_if_leader("judge")
+    later(monkeypatch)
+
+    assert sweeper.sweep_if_leader("judge")
+    assert Mail.objects.get().status == Status.QUEUED
+
+
+def test_what_was_queued_before_the_clock_went_back_is_due_at_once(olympus, jump):
+    mail = a_mail()
+    jump(-HOUR)
+    database_clock.look()
+    assert drain() == 0
+
+    assert sweeper.sweep_if_leader("judge")
+    assert drain() == 1
+    moments = list(mail.events.order_by("id").values_list("created_at", flat=True))
+    assert moments == sorted(moments)
+    assert event_names(mail)[-1] == "DONE"
+    attempt = mail.attempts.get()
+    assert attempt.closed_at >= attempt.opened_at
+
+
+def test_no_door_dates_an_event_before_the_last_one(olympus, jump):
+    mail = a_mail()
+    [call] = sent_by("busy")._in_hand.values()
+    jump(-HOUR)
+    database_clock.look()
+    actions.act(mail.pk, Order(Action.HOLD, "hermes"))
+    writer.append_client_event(reloaded(mail), event="READ", blob="", by="key:shop")
+    now_ns = database_clock.now_ns()
+    writer.record_late([(mail.pk, None, EventDraft("LATE RESULT", "worker", now_ns))])
+
+    moments = list(mail.events.order_by("id").values_list("created_at", flat=True))
+    assert moments == sorted(moments)
+    assert moments[-1] > now_ns
+    assert call.mail.id == mail.pk
+
+
+def test_an_email_of_the_version_before_is_written_on(olympus):
+    mail = a_mail()
+    Mail.objects.update(last_event_at=None)
+
+    assert drain() == 1
+    assert reloaded(mail).last_event_at == mail.events.last().created_at
+
+
+def test_a_periodic_task_waits_for_no_clock_that_went_back(jump):
+    assert leadership.begin_run("sweep", "first", every=HOUR) or leadership.begin_run("sweep", "first", every=HOUR)
+    jump(-2 * HOUR)
+    database_clock.look()
+
+    assert leadership.begin_run("sweep", "second", every=HOUR)
+    assert Duty.objects.get().holder == "second"
+
+
+def test_a_worker_dated_in_the_future_is_dead(olympus):
+    a_mail()
+    sent_by("dead")._beat()
+    Worker.objects.update(seen_at=database_clock.now() + 2 * SILENCE)
+
+    assert sweeper.sweep() == {"queued again: outcome unknown": 1}

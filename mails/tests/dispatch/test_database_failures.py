@@ -1,0 +1,128 @@
+"""The database fails between two transactions of one pass: what is committed by then goes on, whatever becomes of the rest."""
+
+import psycopg2
+import pytest
+from django.db import OperationalError
+
+from mails import actions
+from mails.dispatch import claim
+from mails.dispatch.dispatcher import Drain
+from mails.dispatch.transitions import Result
+from mails.lifecycle import writer
+from mails.lifecycle.action_requests import Order
+from mails.models import Attempt
+from mails.states import Action, AttemptState, Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from providers import registry
+from providers.outcomes import Fault, Refused
+from providers.sending import Sender
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DOWN = Refused(Fault.PROVIDER, "http-503", "Come back later.", 503)
+
+
+class LockTimeout(psycopg2.OperationalError):  # type: ignore[misc]
+    pgcode = "55P03"
+
+
+def lock_timeout():
+    error = OperationalError("canceling statement due to lock timeout")
+    error.__cause__ = LockTimeout()
+    raise error
+
+
+def failing_once(monkeypatch, module, name):
+    """Let the next call of that function fail, as under a lock, and those after it work."""
+    works = getattr(module, name)
+
+    def fail(*_, **__):
+        monkeypatch.setattr(module, name, works)
+        lock_timeout()
+
+    monkeypatch.setattr(module, name, fail)
+
+
+def never_recorded(monkeypatch, mail):
+    """Let no hand-over of this email be taken, for no reason that can be found."""
+    record = writer.record
+    monkeypatch.setattr(writer, "record", lambda steps: record([one for one in steps if one.mail_id != mail.pk]))
+
+
+def test_a_claim_that_is_committed_is_carried_out_though_the_search_for_what_was_lost_fails(olympus, monkeypatch):
+    good, lost = a_mail(subject="good"), a_mail(subject="lost")
+    never_recorded(monkeypatch, lost)
+    failing_once(monkeypatch, writer, "is_serving")
+    runner = Drain(["text"], places=8)
+
+    [call] = runner._take(8).calls
+
+    assert (call.mail.id, reloaded(good).status) == (good.pk, Status.SENDING)
+    assert runner._board._in_flight["olympus"] == 1
+    assert reloaded(lost).status == Status.QUEUED
+
+
+def test_an_account_that_changed_is_looked_at_once_however_many_emails_it_was_chosen_for(olympus, monkeypatch):
+    mails = [a_mail(subject=f"mail {number}") for number in range(6)]
+    record, asked = writer.record, []
+
+    def record_too_late(steps):
+        registry.update(olympus.account, weight=2, by="hermes")
+        return record(steps)
+
+    def serving(name, version):
+        asked.append(name)
+        return False
+
+    monkeypatch.setattr(writer, "record", record_too_late)
+    monkeypatch.setattr(writer, "is_serving", serving)
+
+    assert Drain(["text"], places=8)._take(8).calls == []
+
+    assert asked == ["olympus"]
+    assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
+
+
+def test_calls_of_a_committed_group_are_made_though_what_was_asked_for_cannot_be_read(olympus, hades, monkeypatch):
+    refused, wished = a_mail(subject="refused"), a_mail(subject="wished")
+    runner = Drain(["text"], places=8)
+    results = [Result(call, DOWN, 0.1) for call in runner._take(8).calls]
+    actions.act(wished.pk, Order(Action.HOLD, "hermes"))
+    failing_once(monkeypatch, claim, "wishes")
+
+    closed = runner._close(results)
+
+    assert [call.mail.id for call in closed.calls] == [refused.pk]
+    assert [result.call.mail.id for result in closed.unwritten] == [wished.pk]
+    assert runner._late == []
+    assert runner._close(closed.unwritten).unwritten == []
+    assert reloaded(wished).status == Status.HELD
+
+
+def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(olympus, hades, monkeypatch):
+    refused, wished = a_mail(subject="refused"), a_mail(subject="wished")
+    send, asked = Sender.send, []
+
+    async def refuse_the_first_two(self, account, message):
+        if len(asked) == 2:
+            return await send(self, account, message)
+        asked.append(account.name)
+        return DOWN
+
+    take = Drain._take
+
+    def take_and_ask(self, free):
+        taken = take(self, free)
+        if taken.calls:
+            actions.act(wished.pk, Order(Action.HOLD, "hermes"))
+        return taken
+
+    monkeypatch.setattr(Sender, "send", refuse_the_first_two)
+    monkeypatch.setattr(Drain, "_take", take_and_ask)
+    failing_once(monkeypatch, claim, "wishes")
+
+    assert drain() == 1
+
+    assert (reloaded(refused).status, reloaded(wished).status) == (Status.DONE, Status.HELD)
+    assert event_names(wished)[-1] == "HELD"
+    assert not Attempt.objects.filter(state__in=[AttemptState.OPEN, AttemptState.UNKNOWN]).exists()

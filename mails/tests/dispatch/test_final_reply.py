@@ -1,0 +1,81 @@
+"""An SMTP server may take minutes to answer the end of an email: leases last, and a stop is quick all the same."""
+
+import asyncio
+import datetime as dt
+
+import pytest
+
+from mails.dispatch.dispatcher import Drain
+from mails.maintenance import sweeper
+from mails.models import Mail
+from mails.states import Status
+from mails.tests.builders import a_mail, event_names, reloaded
+from mercury.lib import database_clock, event_loop
+from providers import registry
+from providers.tests.scripted_smtp import ScriptedServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def server(settings):
+    """An account olympus at a server that has the email and does not say so."""
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+    server = ScriptedServer()
+    server.answers_the_dot.clear()
+    options = {"host": "127.0.0.1", "port": server.port, "security": "none"}
+    registry.register("olympus", "smtp", options, by="test")
+    return server
+
+
+def test_a_call_that_outlasts_its_lease_stays_with_its_worker(olympus, settings):
+    settings.MERCURY_LEASE = dt.timedelta(seconds=10)
+    mail, lost = a_mail(), a_mail()
+    runner = Drain(["text"], places=4)
+    calls = {call.mail.id: call for call in runner._take(4).calls}
+    runner._in_hand = {mail.pk: calls[mail.pk]}
+    runner._beat()
+
+    Mail.objects.update(lease_expires_at=database_clock.now() - dt.timedelta(minutes=9))
+    sweeper.sweep()
+
+    assert reloaded(mail).status == Status.SENDING
+    assert reloaded(lost).status == Status.QUEUED  # this process does not know of it any more
+
+
+def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, settings):
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=2)
+    mail = a_mail()
+
+    async def scenario():
+        async with server:
+            draining = asyncio.create_task(Drain(["text"], places=4).run(until_idle=True))
+            await server.content_arrived()
+            early, _ = await asyncio.wait({draining}, timeout=3)
+            server.answers_the_dot.set()
+            return early, await draining
+
+    early, done = event_loop.run(scenario())
+
+    assert not early
+    assert done == 1
+    assert len(server.taken) == 1
+    assert reloaded(mail).attempts.count() == 1
+
+
+def test_a_stop_leaves_what_waits_for_its_reply_unknown(server, settings):
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=2)
+    mail = a_mail(policy="at-most-once")
+
+    async def scenario():
+        async with server:
+            runner = Drain(["text"], places=4)
+            draining = asyncio.create_task(runner.run())
+            await server.content_arrived()
+            runner.stop()
+            return await asyncio.wait_for(draining, 20)
+
+    assert event_loop.run(scenario()) == 0
+
+    assert event_names(mail)[-2:] == ["UNKNOWN", "HELD"]
+    assert (reloaded(mail).status, mail.attempts.get().reason_code) == (Status.HELD, "stopped")

@@ -1,0 +1,268 @@
+"""A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
+
+Two drains take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
+settle; the house is held, the lane paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+"""
+
+import datetime as dt
+import json
+import math
+import time
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from mails import actions, house, pauses
+from mails.actions import NotPossible
+from mails.dispatch import account_pool
+from mails.dispatch.dispatcher import Drain
+from mails.dispatch.transitions import Result
+from mails.lanes import Lane
+from mails.lifecycle import action_requests, writer
+from mails.lifecycle.action_requests import Order
+from mails.maintenance import sweeper
+from mails.models import Attempt, Mail, Worker
+from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
+from mails.tests.builders import HERA, IRIS, a_mail
+from mercury.lib import database_clock
+from providers import circuit_breaker, registry
+from providers.models import Account, BreakerMode
+from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+
+STEPS, LONG = 400, 20_000
+LATER = RecipientRefusal(IRIS, "later", permanent=False)
+NEVER = RecipientRefusal(IRIS, "never", permanent=True)
+OUTCOMES = (
+    Accepted("id", 250),
+    Accepted("id", 250, (LATER,)),
+    Accepted("id", 250, (NEVER,)),
+    Refused(Fault.PROVIDER, "http-503", "later", 503),
+    Refused(Fault.MESSAGE, "http-400", "no", 400),
+    Refused(Fault.ACCOUNT, "http-401", "who are you?", 401),
+    Refused(Fault.RECIPIENT, "smtp-452", "mailbox full", 452),
+    Refused(Fault.LOCAL, "local", "no descriptors", asked=False),
+    Unknown("read-timeout", "no answer"),
+)
+REPORTS = ("DELIVERED", "BOUNCED", "OPENED", "DONE", "CANCELLED")
+
+# The last event of Mercury's own hand, and the states that it leaves a mail in.
+AGREES = {
+    EventName.ENQUEUE: {Status.QUEUED},
+    EventName.SEND: {Status.SENDING},
+    EventName.DONE: {Status.DONE},
+    EventName.RETRY: {Status.QUEUED, Status.WAITING},
+    EventName.POSTPONED: {Status.WAITING},
+    EventName.DISCARDED: {Status.DISCARDED},
+    EventName.EXPIRED: {Status.EXPIRED},
+    EventName.CANCELLED: {Status.CANCELLED},
+    EventName.HELD: {Status.HELD},
+    EventName.RELEASED: {Status.QUEUED},
+    EventName.REPROCESS: {Status.QUEUED},
+    EventName.SETTLED: {Status.QUEUED},
+}
+STOPS = {EventName.CANCELLED, EventName.HELD, "ASKED cancel", "ASKED hold", "ASKED sent"}
+GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.SETTLED, "ASKED release"}
+
+
+class InFlight(RuleBasedStateMachine):
+    """Mails, two drains, and whoever has a hand in."""
+
+    steps = 0
+
+    def __init__(self):
+        super().__init__()
+        self.drains = [Drain(["text"], places=8) for _ in range(2)]
+        for one in self.drains:
+            one._beat()
+        self.mails, self.calls = [], []
+        self.seen = {}  # mail -> its state and events after the last step
+        self.attempts_when_held = None
+        self.attempts_when_disabled = {}  # account -> attempts when it was disabled
+
+    def teardown(self):
+        Account.objects.update(enabled=True)
+        house.lift(by="test")
+        pauses.lift(Lane.TEXT, by="test")
+        freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "wish": ""}
+        Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
+        Worker.objects.all().delete()
+
+    @rule(policy=st.sampled_from(["at-least-once", "at-most-once"]), two=st.booleans())
+    def post(self, policy, two):
+        self.mails.append(a_mail(recipient=[HERA, IRIS] if two else HERA, policy=policy).pk)
+
+    @rule(which=st.integers(0, 1), free=st.integers(1, 4))
+    def claim_and_send(self, which, free):
+        self.calls += [(self.drains[which], call) for call in self.drains[which]._take(free).calls]
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=st.integers(0, 999), outcome=st.sampled_from(OUTCOMES))
+    def close(self, pick, outcome):
+        """An answer; late if the lease was lost meanwhile."""
+        drain, call = self.calls.pop(pick % len(self.calls))
+        self.calls += [(drain, then) for then in drain._close([Result(call, outcome, 0.01, put_off=600)]).calls]
+
+    @precondition(lambda self: self.calls)
+    @rule(pick=st.integers(0, 999))
+    def lose_lease(self, pick):
+        _, call = self.calls[pick % len(self.calls)]
+        past = database_clock.now() - dt.timedelta(seconds=1)
+        Mail.objects.filter(pk=call.mail.id, lease=call.attempt.lease).update(lease_expires_at=past)
+        sweeper.sweep()
+
+    @precondition(lambda self: self.mails)
+    @rule(pick=st.integers(0, 999), action=st.sampled_from(list(Action)))
+    def ask(self, pick, action):
+        mail_id = self.mails[pick % len(self.mails)]
+        before = Mail.objects.get(pk=mail_id)
+        already = before.status in action_requests.ALREADY.get(action, ())
+        try:
+            actions.act(mail_id, Order(action, "hermes"))
+        except NotPossible:
+            assert action not in action_requests.possible(before)
+            assert not already
+        else:
+            assert already or action in action_requests.possible(before)
+
+    @precondition(lambda self: self.mails)
+    @rule(pick=st.integers(0, 999), name=st.sampled_from(REPORTS))
+    def report(self, pick, name):
+        mail = Mail.objects.get(pk=self.mails[pick % len(self.mails)])
+        writer.append_client_event(mail, event=name, blob="", by="key:shop")
+        assert Mail.objects.get(pk=mail.pk).status == mail.status
+
+    @rule()
+    def time_passes(self):
+        Mail.objects.filter(pk__in=self.mails, status__in=DUE).update(next_attempt_at=database_clock.now())
+
+    @precondition(lambda self: self.mails)
+    @rule(pick=st.integers(0, 999))
+    def expire(self, pick):
+        past = database_clock.now() - dt.timedelta(seconds=1)
+        Mail.objects.filter(pk=self.mails[pick % len(self.mails)]).update(expires_at=past)
+        sweeper.sweep()
+
+    @rule(held=st.booleans())
+    def hold_or_release_the_house(self, held):
+        (actions.hold_house if held else actions.release_house)(by="hermes")
+        self.note_attempts()
+
+    @rule(paused=st.booleans())
+    def pause_or_resume_the_lane(self, paused):
+        (actions.pause_lane if paused else actions.resume_lane)(Lane.TEXT, by="hermes")
+        self.note_attempts()
+
+    @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())
+    def enable_or_disable_an_account(self, name, enabled):
+        registry.update(Account.objects.get(name=name), enabled=enabled, by="hermes")
+        self.attempts_when_disabled.pop(name, None)
+        if not enabled:
+            self.attempts_when_disabled[name] = Attempt.objects.filter(account=name).count()
+
+    def note_attempts(self):
+        """While nothing may leave, no mail may get another attempt."""
+        if house.hold() is None and not pauses.standing():
+            self.attempts_when_held = None
+        elif self.attempts_when_held is None:
+            self.attempts_when_held = dict(Mail.objects.filter(pk__in=self.mails).values_list("pk", "attempt_count"))
+
+    @invariant()
+    def what_always_holds(self):
+        type(self).steps += 1
+        mails = Mail.objects.filter(pk__in=self.mails).prefetch_related("events", "attempts", "recipients")
+        for mail in mails:
+            events = [(one.id, one.event, one.created_by, one.blob) for one in mail.events.all()]
+            status, told = self.seen.get(mail.pk, (Status.QUEUED, []))
+            assert events[: len(told)] == told, "events are append-only"
+            assert Status(mail.status) in reachable(Status(status)), f"{status} became {mail.status}"
+            self.seen[mail.pk] = (mail.status, events)
+            check_words(mail, [named(name, blob) for _, name, by, blob in events if by != "key:shop"])
+            check_attempts(mail)
+            if self.attempts_when_held is not None:
+                assert mail.attempt_count == self.attempts_when_held.get(mail.pk, 0), "sent while nothing may leave"
+        for name, attempts in self.attempts_when_disabled.items():
+            assert Attempt.objects.filter(account=name).count() == attempts, f"{name} is disabled and serves"
+
+
+def reachable(status):
+    """What one rule may make of a state: nothing, one change, or several on the way of a sweep or a call."""
+    found, left = {status}, [status]
+    while left:
+        new = TRANSITIONS[left.pop()] - found
+        found |= new
+        left += new
+    return found
+
+
+def named(name, blob):
+    """The event's name; for what was asked during a call also what that was."""
+    return f"{name} {json.loads(blob)['action']}" if name == EventName.ASKED else name
+
+
+def check_words(mail, names):
+    """The events that Mercury itself recorded, against the state."""
+    model = [name for name in names if name in AGREES]
+    assert mail.status in AGREES[EventName(model[-1])], f"{model[-1]} and {mail.status} (of {names})"
+    assert names.count(EventName.DONE) == (mail.status == Status.DONE), names
+    stopped = False
+    for name in names:
+        stopped = name in STOPS or (stopped and name not in GOES_ON)
+        assert not (stopped and name == EventName.SEND), f"sent after it was stopped: {names}"
+    check_copies(mail, names)
+    assert EventName.SEND not in names[names.index(EventName.CANCELLED) :] if EventName.CANCELLED in names else True
+    if mail.status == Status.DONE:
+        taken = any(one.state == AttemptState.ACCEPTED for one in mail.attempts.all())
+        assert taken or EventName.SETTLED in names, f"done without an attempt: {names}"
+        assert all(one.state != RecipientState.PENDING for one in mail.recipients.all())
+
+
+def check_copies(mail, names):
+    """Nothing is sent once more by itself after as many unknown outcomes as its policy allows."""
+    allowed = 0 if mail.policy == "at-most-once" else 1
+    unknown = 0
+    for name in names:
+        if name == EventName.UNKNOWN:
+            unknown += 1
+        elif name == EventName.SETTLED:
+            unknown = 0
+        elif name in {EventName.RELEASED, EventName.REPROCESS}:  # a person lets it go out all the same
+            unknown = min(unknown, allowed)
+        assert not (name == EventName.SEND and unknown > allowed), f"one copy too many: {names}"
+
+
+def check_attempts(mail):
+    """The calls on record, against the mail."""
+    attempts = sorted(mail.attempts.all(), key=lambda one: one.number)
+    assert [one.number for one in attempts] == list(range(1, mail.attempt_count + 1))
+    still_open = [one for one in attempts if one.state == AttemptState.OPEN]
+    if mail.status == Status.SENDING:
+        assert [(one.number, one.lease) for one in still_open] == [(mail.attempt_count, mail.lease)]
+    else:
+        assert (still_open, mail.lease, mail.wish) == ([], None, "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whatever_happens_in_whatever_order_what_must_hold_holds(olympus, hades, capsys, monkeypatch):
+    monkeypatch.setattr(
+        account_pool, "FRESH", math.inf
+    )  # what is read stays until it proves stale: no clock decides when
+    for account in (olympus, hades):
+        circuit_breaker.force(account.name, BreakerMode.CLOSED, by="test")
+    long = settings.default.max_examples >= 1000
+    wanted, began = LONG if long else STEPS, time.monotonic()
+    bounds = settings(
+        max_examples=100 if long else 10,
+        stateful_step_count=50,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    InFlight.steps = 0
+
+    while InFlight.steps < wanted:
+        run_state_machine_as_test(InFlight, settings=bounds)
+
+    with capsys.disabled():
+        print(json.dumps({"steps": InFlight.steps, "seconds": round(time.monotonic() - began, 1)}))

@@ -1,0 +1,182 @@
+"""Somebody's psql holds locks while emails are sent: what it holds waits, and nothing else does."""
+
+import datetime as dt
+from contextlib import contextmanager
+
+import psycopg2
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from mails.dispatch import claim
+from mails.dispatch.dispatcher import Drain, terms_from_settings
+from mails.lifecycle.values import standing
+from mails.maintenance import sweeper
+from mails.models import Attempt, Mail, Worker
+from mails.states import SILENCE, AttemptState, Status
+from mails.tests.builders import a_mail, event_names, reloaded
+from mercury.lib import database_clock, event_loop
+from providers.sending import Sender
+
+pytestmark = pytest.mark.django_db(transaction=True)
+full = pytest.mark.skipif(not settings.REDIS_URL, reason="nobody can lock a row of SQLite")
+LOCKS = {
+    "the email": "SELECT id FROM mails_mail WHERE id = %s FOR UPDATE",
+    "its attempt": "SELECT id FROM mails_attempt WHERE mail_id = %s FOR UPDATE",
+    "its recipient": "SELECT id FROM mails_recipient WHERE mail_id = %s FOR UPDATE",
+}
+
+
+@contextmanager
+def psql():
+    """A session of somebody who begins a transaction and goes for coffee."""
+    parameters = connection.get_connection_params()
+    names = ("dbname", "user", "host", "port")
+    session = psycopg2.connect(**{name: parameters[name] for name in names if name in parameters})
+    try:
+        yield session
+    finally:
+        session.rollback()  # which is answered, unlike the end of a session
+        session.close()
+
+
+@full
+@pytest.mark.parametrize("what", LOCKS)
+def test_a_locked_row_waits_alone_and_the_results_of_the_others_are_written(olympus, monkeypatch, what):
+    mails = [a_mail(subject=f"mail {number}") for number in range(5)]
+    written = []
+    send = Sender.send
+
+    with psql() as session, session.cursor() as other:
+
+        async def send_under_lock(self, account, message):
+            other.execute(LOCKS[what], [mails[0].pk])
+            return await send(self, account, message)
+
+        def release_once_the_others_are_done(progress):
+            written.append(progress.done)
+            if progress.done == len(mails) - 1:
+                other.execute("SELECT status FROM mails_mail WHERE id = %s", [mails[0].pk])
+                written.append(other.fetchone()[0])
+                session.rollback()
+
+        monkeypatch.setattr(Sender, "send", send_under_lock)
+        dispatcher = Drain(["text"], places=8, on_progress=release_once_the_others_are_done)
+        assert event_loop.run(dispatcher.run(until_idle=True)) == 5
+
+    assert Status.SENDING in written
+    assert all(event_names(mail)[-3:] == ["READY TO SEND", "SEND", "DONE"] for mail in mails)
+    assert len(olympus.inbox()) == 5
+
+
+@full
+def test_a_locked_lost_email_stops_the_sweep_of_no_other(olympus):
+    mails = [a_mail(subject=f"mail {number}") for number in range(3)]
+    sent_by("lost")
+    with psql() as session, session.cursor() as other:
+        other.execute(LOCKS["the email"], [mails[0].pk])
+        assert sweeper.sweep() == {"queued again: outcome unknown": 2}
+        assert reloaded(mails[0]).status == Status.SENDING
+
+    assert sweeper.sweep() == {"queued again: outcome unknown": 1}
+
+
+def sent_by(worker):
+    """A worker has calls under way."""
+    dispatcher = Drain(["text"], places=8)
+    dispatcher.worker = worker
+    dispatcher._terms = terms_from_settings(worker)
+    dispatcher._go_on_with = dispatcher._take(8).calls
+    dispatcher._in_hand |= {call.mail.id: call for call in dispatcher._go_on_with}
+    return dispatcher
+
+
+def test_no_lease_ends_under_a_live_heartbeat(olympus):
+    mail = a_mail()
+    slow = sent_by("slow")
+    later = database_clock.now() + settings.MERCURY_LEASE
+    Mail.objects.update(lease_expires_at=later - settings.MERCURY_LEASE)
+    [call] = slow._in_hand.values()
+    state = call.mail.state._replace(lease_expires_at=database_clock.now() + dt.timedelta(seconds=5))
+    slow._in_hand[mail.pk] = type(call)(call.mail._replace(state=state), call.account, call.attempt, call.epoch)
+    slow._beat()
+
+    assert Worker.objects.get().leases_kept == [str(mail.pk)]
+    assert not sweeper.sweep()
+
+    Worker.objects.update(seen_at=database_clock.now() - 2 * SILENCE)
+    assert sweeper.sweep() == {"queued again: outcome unknown": 1}
+
+
+def test_a_worker_of_the_version_before_keeps_none(olympus):
+    a_mail()
+    sent_by("old")
+    Worker.objects.create(id="old", started_at=database_clock.now(), seen_at=database_clock.now(), leases_kept=None)
+    Mail.objects.update(lease_expires_at=database_clock.now() - dt.timedelta(seconds=1))
+
+    assert sweeper.sweep() == {"queued again: outcome unknown": 1}
+
+
+def test_fresh_leases_are_not_written_again(olympus):
+    a_mail()
+    worker = sent_by("busy")
+    worker._beat()
+
+    assert Worker.objects.get().leases_kept == []
+
+
+def test_what_nobody_has_locked_is_free(olympus):
+    mail = a_mail()
+    [call] = sent_by("busy")._in_hand.values()
+
+    assert claim.unlocked({mail.pk: call.attempt}) == {mail.pk}
+
+
+@full
+def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_taken_back(olympus, hades):
+    olympus.refuse(503)
+    hades.refuse(503)
+    mail = a_mail()
+    dispatcher = sent_by("busy")
+    [call] = dispatcher._in_hand.values()
+    refused = event_loop.run(outcome_of(call))
+    with psql() as session, session.cursor() as other:
+        other.execute(LOCKS["the email"], [mail.pk])
+        with pytest.raises(Exception, match="lock timeout"):
+            event_loop.run(dispatcher._closing.run(dispatcher._close, [refused]))
+        assert dispatcher._unconfirmed_closes == []
+
+    dispatcher._close([refused])
+    assert Attempt.objects.filter(mail=mail, state=AttemptState.OPEN).count() == 1
+    event_loop.run(dispatcher.end())
+
+
+async def outcome_of(call):
+    from mails.dispatch.transitions import Result
+    from providers.outcomes import Fault, Refused
+
+    return Result(call, Refused(Fault.PROVIDER, reason_code="http-503", reason="no"), 0.1)
+
+
+def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):
+    from django.db import InternalError
+
+    mail = a_mail()
+
+    def read_only(*_, **__):
+        error = InternalError("cannot execute UPDATE in a read-only transaction")
+        error.__cause__ = ReadOnly()
+        raise error
+
+    dispatcher = Drain(["text"], places=8)
+    with monkeypatch.context() as refused:
+        refused.setattr("mails.dispatch.account_pool.Turn.choose", read_only)
+        with pytest.raises(InternalError):
+            dispatcher._take(8)
+
+    assert reloaded(mail).status == Status.QUEUED
+    assert standing(reloaded(mail)).claims == 0
+
+
+class ReadOnly(psycopg2.InternalError):  # type: ignore[misc]
+    pgcode = "25006"

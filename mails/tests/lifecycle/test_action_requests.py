@@ -1,0 +1,550 @@
+"""What is asked of a mail in flight, on real rows: at once, as a wish during a call, and too late."""
+
+import asyncio
+import datetime as dt
+import json
+
+import pytest
+
+from mails import actions, house
+from mails.actions import CannotBeUsed, NoAccountLeft, NotPossible
+from mails.dispatch import claim, transitions
+from mails.dispatch.dispatcher import Drain
+from mails.dispatch.transitions import Result
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import How, Order
+from mails.maintenance import sweeper
+from mails.models import HouseHold, Mail
+from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
+from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
+from mercury.lib import database_clock
+from providers import registry
+from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ACCEPTED = Accepted("id-1", 250)
+REFUSED = Refused(Fault.PROVIDER, "http-503", "Come back later.", 503)
+NOT_TRIED = How(not_tried=True)
+UNKNOWN = Unknown("read-timeout", "No answer came.")
+
+
+def ask(mail, action, by="hermes", note="", **more):
+    return actions.act(mail.pk, Order(action, by, note, **more))
+
+
+class Handed:
+    """A drain that has handed its mails to providers, which have not answered yet."""
+
+    def __init__(self):
+        self.drain = Drain(["text"], places=8)
+        self.calls = self.drain._take(8).calls
+
+    def answer(self, outcome):
+        results = [Result(call, outcome, 0.1) for call in self.calls]
+        self.calls = self.drain._close(results).calls
+
+
+def last_blob(mail):
+    return json.loads(mail.events.last().blob or "{}")
+
+
+@pytest.mark.parametrize("action", [Action.CANCEL, Action.HOLD])
+def test_a_mail_that_waits_is_stopped_at_once(action, olympus):
+    mail = a_mail()
+
+    acted = ask(mail, action, note="Hera has moved")
+
+    stopped = {Action.CANCEL: Status.CANCELLED, Action.HOLD: Status.HELD}[action]
+    assert (acted.mail.status, acted.wished, acted.changed) == (stopped, False, True)
+    event = mail.events.last()
+    assert (event.event, event.created_by) == (stopped.name, "hermes")
+    assert last_blob(mail)["note"] == "Hera has moved"
+    assert drain() == 0
+    assert olympus.inbox() == []
+
+
+def test_asking_twice_changes_nothing(olympus):
+    mail = a_mail()
+    ask(mail, Action.CANCEL)
+
+    assert not ask(mail, Action.CANCEL).changed
+
+    assert event_names(mail).count("CANCELLED") == 1
+
+
+def test_a_sent_mail_cannot_be_cancelled(olympus):
+    mail = a_mail()
+    drain()
+
+    with pytest.raises(NotPossible, match=r"The mail is sent, so it cannot be cancelled\. Possible now: nothing\."):
+        ask(mail, Action.CANCEL)
+
+
+def test_a_held_mail_goes_on_when_it_is_released(olympus):
+    mail = a_mail()
+    ask(mail, Action.HOLD)
+
+    ask(mail, Action.RELEASE)
+
+    assert drain() == 1
+    assert event_names(mail)[3:5] == ["HELD", "RELEASED"]
+
+
+def test_a_mail_released_after_its_time_has_an_hour_left(olympus):
+    mail = a_mail()
+    ask(mail, Action.HOLD)
+    Mail.objects.filter(pk=mail.pk).update(expires_at=database_clock.now() - dt.timedelta(days=1))
+
+    ask(mail, Action.RELEASE)
+
+    assert drain() == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "status", "names"),
+    [
+        (Action.CANCEL, REFUSED, Status.CANCELLED, ["ASKED", "FAILURE", "CANCELLED"]),
+        (Action.CANCEL, UNKNOWN, Status.CANCELLED, ["ASKED", "UNKNOWN", "CANCELLED"]),
+        (Action.CANCEL, ACCEPTED, Status.DONE, ["ASKED", "DONE"]),
+        (Action.HOLD, REFUSED, Status.HELD, ["ASKED", "FAILURE", "HELD"]),
+        (Action.HOLD, UNKNOWN, Status.HELD, ["ASKED", "UNKNOWN", "HELD"]),
+        (Action.HOLD, ACCEPTED, Status.DONE, ["ASKED", "DONE"]),
+    ],
+)
+def test_what_is_asked_during_a_call_is_done_when_it_is_closed(action, outcome, status, names, olympus, hades):
+    mail = a_mail()
+    handed = Handed()
+
+    acted = ask(mail, action, by="key:shop", note="why")
+    assert (acted.wished, acted.mail.status) == (True, Status.SENDING)
+    handed.answer(outcome)
+
+    assert handed.calls == []
+    assert (reloaded(mail).status, reloaded(mail).wish) == (status, "")
+    assert event_names(mail)[6:] == names
+    if status == Status.DONE:
+        assert last_blob(mail)["too_late"] == {"action": action, "by": "key:shop"}
+    else:
+        assert (mail.events.last().created_by, last_blob(mail)["note"]) == ("key:shop", "why")
+    assert mail.attempts.get().state != AttemptState.OPEN
+
+
+@pytest.mark.parametrize("action", [Action.CANCEL, Action.HOLD])
+def test_an_unknown_outcome_at_most_once_stays_one_when_it_was_to_be_held(action, olympus):
+    mail = a_mail(policy="at-most-once")
+    handed = Handed()
+
+    ask(mail, action)
+    handed.answer(UNKNOWN)
+
+    after = reloaded(mail)
+    expected = {
+        Action.CANCEL: (Status.CANCELLED, "cancelled"),
+        Action.HOLD: (Status.HELD, HoldReason.UNKNOWN),
+    }[action]
+    assert (after.status, after.reason_code, after.doubtful) == (*expected, True)
+
+
+def test_a_wish_can_be_taken_back(olympus, hades):
+    mail = a_mail()
+    handed = Handed()
+    ask(mail, Action.CANCEL)
+
+    assert ask(mail, Action.RELEASE).wished
+    handed.answer(REFUSED)
+
+    assert [call.mail.id for call in handed.calls] == [mail.pk]
+    assert event_names(mail)[6:] == ["ASKED", "ASKED", "FAILURE", "RETRY", "READY TO SEND", "SEND"]
+
+
+def test_the_later_wish_counts(olympus, hades):
+    mail = a_mail()
+    handed = Handed()
+    ask(mail, Action.HOLD)
+    ask(mail, Action.CANCEL)
+
+    handed.answer(REFUSED)
+
+    assert reloaded(mail).status == Status.CANCELLED
+
+
+def test_what_was_asked_during_a_call_that_was_lost_is_done_by_the_sweeper(olympus, hades):
+    mail = a_mail()
+    Handed()
+    ask(mail, Action.CANCEL)
+
+    assert sweeper.sweep() == {"cancelled: asked for": 1}
+
+    assert event_names(mail)[6:] == ["ASKED", "UNKNOWN", "CANCELLED"]
+    assert mail.attempts.get().state == AttemptState.UNKNOWN
+
+
+def test_a_mail_that_one_recipient_got_is_cancelled_for_the_others(olympus):
+    mail = a_mail(recipient=[HERA, IRIS])
+    handed = Handed()
+    ask(mail, Action.CANCEL)
+
+    handed.answer(Accepted("id-1", 250, (RecipientRefusal(IRIS, "later", permanent=False),)))
+
+    assert reloaded(mail).status == Status.DONE
+    assert {one.address: one.state for one in mail.recipients.all()} == {
+        HERA: RecipientState.ACCEPTED,
+        IRIS: RecipientState.REFUSED,
+    }
+
+
+def test_a_discarded_mail_begins_again_with_all_accounts(olympus):
+    olympus.refuse(400)
+    mail = a_mail()
+    drain()
+    assert reloaded(mail).status == Status.DISCARDED
+    olympus.behave()
+
+    ask(mail, Action.REPROCESS)
+
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.PENDING]
+    assert drain() == 1
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED]
+
+
+def given_up(olympus, hades, status=400):
+    """A mail that olympus refused, when hades took no mail."""
+    olympus.refuse(status)
+    hades.disable()
+    mail = a_mail()
+    drain()
+    assert reloaded(mail).status == Status.DISCARDED
+    hades.enable()
+    olympus.behave()
+    return mail
+
+
+def accounts_of(mail):
+    return list(mail.attempts.order_by("number").values_list("account", flat=True))
+
+
+def considered(mail):
+    """Why each account was or was not chosen at the last hand-over."""
+    ready = json.loads(mail.events.filter(event="READY TO SEND").last().blob)
+    return {one["account"]: one["note"] for one in ready["considered"]}
+
+
+def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, hades):
+    mail = given_up(olympus, hades)
+
+    ask(mail, Action.REPROCESS, note="hades is back", how=NOT_TRIED)
+
+    assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "left_out": ["olympus"]}
+    assert drain() == 1
+    assert accounts_of(mail) == ["olympus", "hades"]
+    assert considered(mail)["olympus"] == "already tried before it was sent anew"
+    assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
+
+
+@pytest.mark.parametrize("how", [NOT_TRIED, How(via="hades")])
+def test_the_choice_of_accounts_holds_in_all_rounds(how, olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.refuse(503)
+    ask(mail, Action.REPROCESS, how=how)
+    drain()
+    assert (reloaded(mail).status, reloaded(mail).round) == (Status.WAITING, 2)
+    hades.behave()
+
+    ask(mail, Action.RETRY)
+
+    assert drain() == 1
+    assert accounts_of(mail) == ["olympus", "hades", "hades"]
+
+
+def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.refuse(400)
+
+    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    drain()
+
+    assert (last_blob(mail)["tried"], last_blob(mail)["left_out"]) == (["hades"], ["olympus"])
+    with pytest.raises(NoAccountLeft, match="the mail was tried with hades and olympus"):
+        ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    assert reloaded(mail).status == Status.DISCARDED
+
+
+def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
+    mail = given_up(olympus, hades)
+    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    ask(mail, Action.HOLD)
+    ask(mail, Action.RELEASE)
+    assert reloaded(mail).bounds == {"left_out": ["olympus"]}
+    ask(mail, Action.HOLD)
+    hades.disable()
+
+    ask(mail, Action.REPROCESS)
+
+    assert reloaded(mail).bounds is None
+    assert drain() == 1
+    assert accounts_of(mail) == ["olympus", "olympus"]
+
+
+@pytest.mark.parametrize("name", ["hades", "charon"])
+def test_a_mail_is_not_sent_through_an_account_that_takes_none(name, olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.disable()
+
+    with pytest.raises(CannotBeUsed, match=f"No account '{name}' can be used. Those that can: olympus"):
+        ask(mail, Action.REPROCESS, how=How(via=name))
+
+    assert reloaded(mail).status == Status.DISCARDED
+
+
+def test_a_disabled_account_is_none_that_is_left(olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.disable()
+
+    with pytest.raises(NoAccountLeft, match="the mail was tried with olympus"):
+        ask(mail, Action.REPROCESS, how=NOT_TRIED)
+
+
+def test_an_account_that_was_not_called_after_all_counts_as_not_tried(olympus, hades):
+    mail = given_up(olympus, hades)
+    hades.disable()
+    mail.attempts.update(reason_code=transitions.NOT_CALLED.reason_code)
+
+    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+
+    assert drain() == 1
+    assert len(olympus.inbox()) == 1
+
+
+@pytest.mark.parametrize("how", [How(), NOT_TRIED, How(via="hades")])
+def test_a_choice_of_accounts_reads_as_it_was_written(how):
+    assert How.parse(how.as_text()) == how
+
+
+def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
+    assert actions.pace(90, How()) == "as fast as the accounts' limits allow."
+    registry.update(olympus.account, rate=1.0, by="test")
+    registry.update(hades.account, rate=2.0, by="test")
+
+    assert "3 a second, so about 30 s" in actions.pace(90, How())
+    assert "2 a second, so about 45 s" in actions.pace(90, How(via="hades"))
+    assert actions.pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
+
+
+def test_an_expired_mail_has_the_time_of_a_new_one(olympus):
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(expires_at=database_clock.now() - dt.timedelta(days=1))
+    sweeper.sweep()
+    assert reloaded(mail).status == Status.EXPIRED
+
+    ask(mail, Action.REPROCESS)
+
+    assert drain() == 1
+
+
+@pytest.fixture
+def unknown(olympus, hades):
+    """A mail that olympus may have sent, and that must not be sent twice."""
+    olympus.lose_answer()
+    hades.disable()
+    mail = a_mail(policy="at-most-once")
+    drain()
+    hades.enable()
+    olympus.behave()
+    return mail
+
+
+@pytest.mark.parametrize("action", [Action.RELEASE, Action.REPROCESS])
+def test_an_unknown_outcome_is_only_settled_never_sent_anew(action, unknown):
+    with pytest.raises(NotPossible, match="outcome unknown"):
+        ask(unknown, action)
+
+
+def test_an_unknown_outcome_is_settled_as_sent(unknown, hades):
+    ask(unknown, Action.SENT, note="it is in olympus' log")
+
+    settled = reloaded(unknown)
+    assert (settled.status, settled.doubtful, settled.provider) == (Status.DONE, False, "olympus")
+    assert event_names(unknown)[-2:] == ["SETTLED", "DONE"]
+    assert last_blob(unknown)["accepted"] == [HERA]
+    assert hades.inbox() == []
+
+
+def test_an_unknown_outcome_that_was_not_sent_goes_to_the_next_account(unknown, olympus, hades):
+    ask(unknown, Action.NOT_SENT)
+
+    drain()
+
+    assert (reloaded(unknown).status, reloaded(unknown).provider) == (Status.DONE, "hades")
+    assert not reloaded(unknown).doubtful
+    assert len(hades.inbox()) == 1
+
+
+def test_a_late_answer_settles_a_mail_that_is_held_for_it(olympus):
+    mail = a_mail(policy="at-most-once")
+    handed = Handed()
+    sweeper.sweep()
+    assert reloaded(mail).reason_code == HoldReason.UNKNOWN
+
+    handed.answer(ACCEPTED)
+
+    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.DONE, False)
+    assert event_names(mail)[6:] == ["UNKNOWN", "HELD", "LATE RESULT", "SETTLED", "DONE"]
+    assert mail.attempts.get().state == AttemptState.ACCEPTED
+
+
+def test_a_late_answer_keeps_a_mail_that_waits_from_being_sent_twice(olympus, hades):
+    mail = a_mail()
+    handed = Handed()
+    sweeper.sweep()
+    assert reloaded(mail).status == Status.QUEUED
+
+    handed.answer(ACCEPTED)
+
+    assert reloaded(mail).status == Status.DONE
+    assert drain() == 0
+
+
+def test_a_late_answer_during_another_call_stops_what_would_follow(olympus, hades):
+    mail = a_mail()
+    first = Handed()
+    sweeper.sweep()
+    second = Handed()
+
+    first.answer(ACCEPTED)
+    second.answer(REFUSED)
+
+    assert (reloaded(mail).status, reloaded(mail).provider) == (Status.DONE, first_account(mail))
+    assert event_names(mail)[-3:] == ["FAILURE", "SETTLED", "DONE"]
+
+
+def test_two_accepted_attempts_are_recorded_as_a_duplicate(olympus, hades):
+    mail = a_mail()
+    first = Handed()
+    sweeper.sweep()
+    second = Handed()
+
+    first.answer(ACCEPTED)
+    second.answer(ACCEPTED)
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.DONE, "duplicate")
+    assert event_names(mail)[-2:] == ["DUPLICATE", "DONE"]
+
+
+def test_a_late_answer_for_a_mail_that_another_sent_is_a_duplicate_once(olympus, hades):
+    mail = a_mail()
+    first = Handed()
+    sweeper.sweep()
+    second = Handed()
+
+    second.answer(ACCEPTED)
+    first.answer(ACCEPTED)
+    action_requests.weigh([action_requests.Evidence(mail.pk, "olympus", 1)])
+
+    assert reloaded(mail).reason_code == "duplicate"
+    assert event_names(mail).count("DUPLICATE") == 1
+    assert event_names(mail).count("DONE") == 1
+
+
+def test_a_late_answer_that_was_written_before_is_no_duplicate(olympus):
+    mail = a_mail()
+    handed = Handed()
+    calls = handed.calls
+    handed.drain._close([Result(call, ACCEPTED, 0.1) for call in calls])
+
+    handed.calls = calls
+    handed.answer(ACCEPTED)
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.DONE, "")
+
+
+def first_account(mail):
+    return mail.attempts.order_by("number").first().account
+
+
+# The house
+
+
+def test_while_the_house_is_held_mails_are_taken_and_nothing_is_sent(olympus):
+    assert actions.hold_house(by="hermes", note="restore")
+    mail = a_mail()
+
+    assert drain() == 0
+    assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
+    assert not actions.hold_house(by="hermes")
+
+    assert actions.release_house(by="hermes")
+    assert not actions.release_house(by="hermes")
+    assert drain() == 1
+
+
+def test_a_mail_found_before_the_house_was_held_stays_where_it_is(olympus, monkeypatch):
+    mail = a_mail()
+    due = claim.due
+
+    def then_hold(*arguments, **options):
+        found = due(*arguments, **options)
+        house.place(by="hermes")
+        return found
+
+    monkeypatch.setattr(claim, "due", then_hold)
+
+    assert Handed().calls == []
+
+    assert (reloaded(mail).status, mail.attempts.count()) == (Status.QUEUED, 0)
+
+
+def test_a_mail_refused_while_the_house_is_held_is_not_handed_on(olympus, hades):
+    mail = a_mail()
+    handed = Handed()
+    house.place(by="hermes")
+
+    handed.answer(REFUSED)
+
+    assert (handed.calls, reloaded(mail).status) == ([], Status.QUEUED)
+    assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
+    house.lift(by="hermes")
+    assert drain() == 1
+    assert mail.attempts.count() == 2
+
+
+def test_a_house_told_to_start_held_sends_nothing_until_it_is_released(olympus, settings):
+    settings.MERCURY_START_PAUSED = True
+    mail = a_mail()
+
+    assert drain() == 0
+    assert drain() == 0
+    assert house.hold().at_start
+
+    actions.release_house(by="command line")
+    HouseHold.objects.update(released_at=database_clock.now() - dt.timedelta(days=1))
+    sweeper.sweep_if_leader("w")
+    sweeper.sweep_if_leader("w")  # it lives, so the next start is a restart
+
+    assert drain() == 1
+    assert reloaded(mail).status == Status.DONE
+
+
+def test_a_restored_house_is_held_again(olympus, settings):
+    settings.MERCURY_START_PAUSED = True
+    house.hold_at_start()
+    house.lift(by="command line")
+    house.hold_at_start()
+    assert house.hold() is None
+    HouseHold.objects.update(released_at=database_clock.now() - dt.timedelta(days=1))
+
+    house.hold_at_start()
+
+    assert house.hold() is not None
+
+
+def test_a_drain_in_its_loop_holds_what_it_was_asked_to(olympus, hades):
+    olympus.refuse(503)
+    hades.refuse(503)
+    mail = a_mail()
+    asyncio.run(Drain(["text"], places=8).run(until_idle=True))
+    assert reloaded(mail).status == Status.WAITING
+
+    ask(mail, Action.REPROCESS)
+
+    assert (reloaded(mail).status, reloaded(mail).round, reloaded(mail).tried) == (Status.QUEUED, 1, [])

@@ -1,0 +1,30 @@
+"""A duty is done by one process, and by another when that one dies."""
+
+import datetime as dt
+
+import pytest
+
+from mails.maintenance import leadership
+from mails.models import Duty
+from mercury.lib import database_clock
+
+pytestmark = pytest.mark.django_db
+
+
+def test_only_the_holder_has_the_duty_until_its_lease_is_over():
+    leadership.acquire("sweep", "one")  # makes the row
+
+    assert leadership.acquire("sweep", "one")
+    assert not leadership.acquire("sweep", "two")
+    Duty.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+    assert leadership.acquire("sweep", "two")
+    assert not leadership.acquire("sweep", "one")
+
+
+def test_duties_are_held_one_by_one():
+    for name in ("sweep", "rollups"):
+        leadership.acquire(name, "one")
+    leadership.acquire("sweep", "one")
+
+    assert leadership.acquire("rollups", "two")
+    assert not leadership.acquire("sweep", "two")

@@ -1,0 +1,302 @@
+"""Old texts go, later the mails; what has not ended stays, and each batch stands for itself."""
+
+import datetime as dt
+import uuid
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.utils import timezone
+
+from mails import actions
+from mails.actions import NotPossible
+from mails.lifecycle import writer
+from mails.lifecycle.action_requests import Order
+from mails.lifecycle.values import Step, standing
+from mails.maintenance import partitions, retention, scheduler
+from mails.maintenance.retention import Removed
+from mails.models import Attempt, Content, Duty, Event, IdempotencyKey, Mail, Recipient, first_id
+from mails.states import FINAL, Action, Status
+from mails.tests.builders import a_mail, drain, reloaded
+from mails.tests.commandline import run
+from mercury.lib import database_clock
+from mercury.lib.commands import Exit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DAY = dt.timedelta(days=1)
+BODIES, MAILS = 30 * DAY, 365 * DAY
+_TABLES = ("mails_content", "mails_recipient", "mails_attempt", "mails_idempotencykey")
+
+
+def aged(mail: Mail, days: int, *, finished: int | None = None, status: str = "") -> Mail:
+    """The mail as if it had come in so many days ago, and ended (unless told otherwise) in the same moment."""
+    born = database_clock.now() - days * DAY
+    ended = born if finished is None else database_clock.now() - finished * DAY
+    old = Mail.objects.get(pk=mail.pk)
+    old.pk = uuid.UUID(int=first_id(born).int + mail.pk.int % 2**60)
+    old.created_at, old.status = born, status or mail.status
+    old.finished_at = ended if old.status in FINAL else None
+    old.next_attempt_at = None
+    old.save(force_insert=True)
+    moved = [old.pk.hex if connection.vendor == "sqlite" else str(old.pk), mail.pk.hex]
+    with connection.cursor() as cursor:
+        for table in _TABLES:
+            cursor.execute(f"UPDATE {table} SET mail_id = %s WHERE mail_id = %s", moved)
+    Event.objects.create(
+        mail=old, created_at=int(born.timestamp() + 60) * 10**9, created_by="zeus", event="NOTE", blob="kept"
+    )
+    return old
+
+
+def a_sent_mail(days: int, *, finished: int | None = None) -> Mail:
+    mail = a_mail()
+    drain()
+    return aged(reloaded(mail), days, finished=finished)
+
+
+def remove() -> Removed:
+    return sum(retention.run(BODIES, MAILS), Removed())
+
+
+def guard_refuses() -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("DELETE FROM mails_event")
+    except DatabaseError as error:
+        return "append-only" in str(error)
+    return False
+
+
+def test_an_old_text_goes_and_the_timeline_stays(olympus):
+    mail, young = a_sent_mail(31), a_sent_mail(29)
+
+    removed = remove()
+
+    assert (removed.texts, removed.text_bytes, removed.mails) == (1, mail.size, 0)
+    assert reloaded(mail).text_removed_at is not None
+    assert [content.mail_id for content in Content.objects.filter(pk__in=[mail.pk, young.pk])] == [young.pk]
+    assert mail.events.count() == 1
+    assert (mail.recipients.count(), mail.attempts.count()) == (1, 1)
+    assert reloaded(young).text_removed_at is None
+    assert remove() == Removed()
+
+
+def test_an_old_mail_goes_with_all_that_is_its_own(olympus):
+    mail, young = a_sent_mail(366), a_sent_mail(364)
+
+    removed = remove()
+
+    assert (removed.texts, removed.mails) == (2, 1)
+    assert removed.rows == 3 + (connection.vendor == "sqlite")
+    assert not Mail.objects.filter(pk=mail.pk).exists()
+    for part in (Content, Recipient, Attempt):
+        assert not part.objects.filter(mail_id=mail.pk).exists()
+    assert Mail.objects.filter(pk=young.pk).exists()
+    assert young.events.count() == 1
+
+
+@pytest.mark.parametrize("status", [Status.HELD, Status.QUEUED, Status.WAITING])
+def test_a_mail_that_has_not_ended_stays_however_old_it_is(status):
+    mail = a_mail()
+    aged_mail = Mail.objects.get(pk=mail.pk)
+    aged_mail.pk = uuid.UUID(int=first_id(database_clock.now() - 400 * DAY).int + 1)
+    aged_mail.status = status
+    aged_mail.save(force_insert=True)
+    Content.objects.create(mail=aged_mail, text="Hi")
+
+    assert remove() == Removed()
+
+    assert reloaded(aged_mail).content.text == "Hi"
+
+
+def test_the_age_counts_from_the_end_not_from_the_beginning(olympus):
+    mail = a_sent_mail(400, finished=10)
+
+    assert remove() == Removed()
+
+    assert Content.objects.filter(pk=mail.pk).exists()
+
+
+def test_what_breaks_off_between_batches_has_lost_nothing_and_goes_on(olympus, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 2)
+    mails = [a_sent_mail(40 + number) for number in range(5)]
+    kept = a_sent_mail(3)
+
+    broken = retention.run(BODIES, MAILS)
+    next(broken)
+    broken.close()
+
+    assert Content.objects.filter(pk__in=[mail.pk for mail in mails]).count() == 3
+    assert Mail.objects.filter(pk__in=[mail.pk for mail in mails], text_removed_at__isnull=True).count() == 3
+    assert remove().texts == 3
+    assert Content.objects.filter(pk=kept.pk).exists()
+
+
+def test_a_batch_that_fails_is_undone_and_the_guard_is_back(olympus, monkeypatch):
+    mail = a_sent_mail(400)
+
+    def fails(ids):
+        raise RuntimeError("the power is gone")
+
+    monkeypatch.setattr(retention, "_delete", fails)
+    with pytest.raises(RuntimeError):
+        remove()
+
+    assert mail.events.count() == 1
+    assert (mail.recipients.count(), mail.attempts.count()) == (1, 1)
+    assert guard_refuses()
+
+
+def test_the_guard_of_the_events_is_back_afterwards(olympus):
+    a_sent_mail(400)
+    kept = a_sent_mail(3)
+
+    remove()
+
+    assert guard_refuses()
+    assert list(kept.events.values_list("event", "blob")) == [("NOTE", "kept")]
+
+
+def test_a_mail_without_its_text_is_never_sent_anew(olympus):
+    mail = aged(a_mail(), 31, status=Status.DISCARDED)
+    before = reloaded(mail)
+    remove()
+
+    with pytest.raises(NotPossible, match=r"its text was removed on .* cannot be sent anew\. Possible now: nothing"):
+        actions.act(mail.pk, Order(Action.REPROCESS, "zeus"))
+    queued = standing(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
+    step = Step(mail.pk, Status.DISCARDED, None, queued, attempts=before.attempt_count)
+
+    assert writer.record([step]) == set()  # as of a person who asked just before the text went
+    assert reloaded(mail).status == Status.DISCARDED
+
+
+def test_commands_leave_a_mail_without_its_text_out_and_say_why(olympus):
+    mail = aged(a_mail(), 31, status=Status.DISCARDED)
+    remove()
+
+    ran = run("reprocess", str(mail.pk), "--yes")
+
+    assert ran.code == Exit.FAILED
+    assert "1 left out: discarded, and its text was removed on" in ran.out
+    assert "Text     removed on" in run("mail", str(mail.pk)).out
+    assert "Its text was removed on" in run("mail", str(mail.pk), "--raw").error
+
+
+def test_the_page_of_a_mail_says_when_its_text_went(olympus, admin_user):
+    mail = a_sent_mail(31)
+    remove()
+    client = Client()
+    client.force_login(admin_user)
+
+    for page in (f"/mails/{mail.pk}", f"/admin/mails/mail/{mail.pk}/change/"):
+        shown = client.get(page).content.decode()
+        assert "Its text was removed by retention on" in shown
+        assert "message.eml" not in shown
+    assert client.get(f"/mails/{mail.pk}/message.eml").status_code == 404
+
+
+def test_a_dry_run_tells_rows_and_bytes_and_changes_nothing(olympus):
+    mail = a_sent_mail(400)
+
+    ran = run("retention", "--dry-run", "--json")
+
+    assert ran.document["dry_run"]
+    assert (ran.document["texts"], ran.document["text_bytes"], ran.document["mails"]) == (1, mail.size, 1)
+    assert ran.document["rows"] == 3 + (connection.vendor == "sqlite")
+    assert Content.objects.filter(pk=mail.pk).exists()
+
+
+def test_the_command_removes_what_the_dry_run_told(olympus):
+    a_sent_mail(400)
+    told = run("retention", "--dry-run", "--json").document
+
+    ran = run("retention", "--bodies", "30d", "--mails", "365d", "--yes", "--json")
+
+    assert {name: ran.document[name] for name in ("texts", "text_bytes", "mails", "rows")} == {
+        name: told[name] for name in ("texts", "text_bytes", "mails", "rows")
+    }
+    assert "Nothing is old enough" in run("retention", "--yes").out
+
+
+def test_nothing_goes_without_a_yes(olympus):
+    mail = a_sent_mail(400)
+
+    assert run("retention").code == Exit.WRONG_USE
+
+    assert Content.objects.filter(pk=mail.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--bodies", "1d", "--mails", "1d"), "2d or longer"),
+        (("--bodies", "9d", "--mails", "8d"), "as long as the texts"),
+    ],
+)
+def test_ages_that_cannot_be_are_wrong_use(options, words):
+    ran = run("retention", *options, "--yes")
+
+    assert ran.code == Exit.WRONG_USE
+    assert words in ran.error
+
+
+def test_an_idempotency_key_never_leads_to_a_mail_that_is_gone(olympus):
+    mail = a_sent_mail(400)
+    key = IdempotencyKey.objects.create(
+        owner="key:1", key="k", body_hash="", mail=mail, created_at=timezone.now() - 400 * DAY
+    )
+    remove()
+
+    run("sweep")
+
+    assert not IdempotencyKey.objects.filter(pk=key.pk).exists()
+
+
+def test_the_duty_goes_on_in_later_heartbeats_and_rests_for_an_hour(olympus, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(scheduler, "REMOVAL_A_HEARTBEAT", 0.0)
+    monkeypatch.setattr(scheduler, "_removal", None)
+    mails = [a_sent_mail(40 + number) for number in range(2)]
+    left = Content.objects.filter(pk__in=[mail.pk for mail in mails])
+    for _ in range(2):  # the first makes the row
+        scheduler.remove_old("worker")
+    monkeypatch.setattr(scheduler, "REMOVAL_A_HEARTBEAT", 60.0)
+
+    assert left.count() == 2
+    scheduler.remove_old("worker")
+
+    assert left.count() == 0
+    assert scheduler._removal is None
+    assert Duty.objects.get(name=retention.TASK).done_until is not None
+    scheduler.remove_old("worker")
+    assert scheduler._removal is None
+
+
+@pytest.mark.full
+def test_a_month_goes_once_its_mails_are_gone_and_keeps_the_events_of_one_that_is_held(olympus):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one table")
+    mail = a_sent_mail(420)
+    held = aged(a_mail(), 420, status=Status.HELD)
+    partitions.prepare(database_clock.now())
+
+    removed = remove()
+
+    assert (removed.mails, removed.months) == (1, 1)
+    assert not Event.objects.filter(mail_id=mail.pk).exists()
+    assert list(held.events.values_list("event", "blob")) == [("NOTE", "kept")]
+
+
+def test_old_mails_and_texts_are_found_along_the_primary_key():
+    bound = first_id(database_clock.now() - MAILS)
+    for model in (Mail, Content):
+        page = model.objects.order_by("pk").filter(pk__lt=bound, pk__gt=uuid.UUID(int=0)).values_list("pk")[:500]
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("SET LOCAL enable_seqscan = off")  # a table of a few rows is read whole otherwise
+            plan = page.explain()
+
+        assert "INDEX" in plan.upper()
+        assert "Seq Scan" not in plan

@@ -1,0 +1,236 @@
+"""What a lost worker leaves is taken up, with the doubt on record where there is one."""
+
+import datetime as dt
+import time
+
+import pytest
+from django.db.models import F
+
+from mails.dispatch.dispatcher import Drain, terms_from_settings
+from mails.maintenance import sweeper
+from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
+from mails.states import SILENCE, AttemptState, HoldReason, RecipientState, Status
+from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mercury.lib import database_clock, event_loop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sending_by_a_lost_worker():
+    """The drain dies between the commit of the attempts and the calls."""
+    dying = Drain(["text"], places=8)
+    dying.worker = "lost"
+    dying._terms = terms_from_settings("lost")
+    taken = dying._take(8)
+    return taken.calls
+
+
+def test_a_call_without_an_end_is_unknown_and_goes_on_at_least_once(olympus, hades):
+    mail = a_mail()
+    sending_by_a_lost_worker()
+
+    assert sweeper.sweep() == {"queued again: outcome unknown": 1}
+
+    assert mail.attempts.get().state == AttemptState.UNKNOWN
+    assert event_names(mail)[-2:] == ["UNKNOWN", "RETRY"]
+    assert drain() == 1
+    assert reloaded(mail).doubtful
+    assert len({attempt.account for attempt in mail.attempts.all()}) == 2
+
+
+def test_a_sweep_that_looked_before_the_mail_was_handed_on_changes_nothing(olympus, hades, monkeypatch):
+    mail = a_mail()
+    [call] = sending_by_a_lost_worker()
+    seen = sweeper.lost_mails(database_clock.now())
+    handed_on = Attempt(mail=mail, number=2, account="hades", lease=call.attempt.lease, opened_at=database_clock.now())
+    Mail.objects.filter(pk=mail.pk).update(attempt_count=2)
+    handed_on.save(force_insert=True)
+    monkeypatch.setattr(sweeper, "lost_mails", lambda now: seen)
+
+    assert not sweeper.sweep()
+
+    assert reloaded(mail).status == Status.SENDING
+    assert event_names(mail)[-1] == "SEND"
+
+
+def test_a_sweep_during_which_the_database_stood_still_judges_nobody(olympus, monkeypatch):
+    mail = a_mail()
+    sending_by_a_lost_worker()
+    monkeypatch.setattr(sweeper, "LONGEST_LOOK", -1.0)
+
+    assert not sweeper.sweep_if_leader("olympian")
+
+    assert reloaded(mail).status == Status.SENDING
+    monkeypatch.undo()
+    assert sweeper.sweep_if_leader("olympian")
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_first(olympus, monkeypatch):
+    duties = []
+    runner = Drain(["text"], places=8, on_heartbeat=duties.append)
+    monkeypatch.setattr("mails.dispatch.dispatcher.HEARTBEAT", -1.0)
+
+    assert event_loop.run(runner._heartbeat())
+
+    assert runner._on_duty_from > time.monotonic() + SILENCE.total_seconds() / 2
+    assert duties == []
+
+
+def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(olympus):
+    mail = a_mail(recipient="hera@olimpus.com, iris@olimpus.com")
+    sending_by_a_lost_worker()
+    mail.recipients.filter(address="hera@olimpus.com").update(state=RecipientState.ACCEPTED)
+    sweeper.sweep()
+    Mail.objects.update(expires_at=database_clock.now())
+
+    drain()
+
+    assert reloaded(mail).status == Status.DONE
+    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
+
+
+def test_a_call_without_an_end_is_held_at_most_once(olympus):
+    mail = a_mail(policy="at-most-once")
+    sending_by_a_lost_worker()
+
+    assert sweeper.sweep() == {"held: outcome unknown": 1}
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.UNKNOWN)
+    assert event_names(mail)[-2:] == ["UNKNOWN", "HELD"]
+    assert drain() == 0
+
+
+def test_a_mail_that_two_workers_died_of_is_poison(olympus):
+    mail = a_mail()
+    for _ in range(2):
+        Mail.objects.update(next_attempt_at=database_clock.now(), tried=[])
+        sending_by_a_lost_worker()
+        sweeper.sweep()
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.POISON)
+    assert drain() == 0
+
+
+def test_a_worker_lost_after_an_answer_was_is_one_unknown_outcome_too_many(olympus):
+    mail = a_mail()
+    olympus.lose_answer()
+    drain()
+    olympus.behave()
+    Mail.objects.update(next_attempt_at=database_clock.now())
+    sending_by_a_lost_worker()
+
+    assert sweeper.sweep() == {"held: outcome unknown": 1}
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.UNKNOWN)
+    assert "by two calls" in mail.events.last().blob
+
+
+def test_a_worker_that_beats_keeps_its_mails(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    Worker.objects.create(id="lost", started_at=now, seen_at=now)
+    sending_by_a_lost_worker()
+
+    assert not sweeper.sweep()
+
+    assert reloaded(mail).status == Status.SENDING
+
+
+def test_a_worker_silent_for_10_seconds_is_lost_long_before_its_lease_ends(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    Worker.objects.create(id="lost", started_at=now, seen_at=now - dt.timedelta(seconds=11))
+    sending_by_a_lost_worker()
+
+    sweeper.sweep()
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_lease_that_is_over_is_taken_up_even_if_the_worker_beats(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    Worker.objects.create(id="lost", started_at=now, seen_at=now)
+    sending_by_a_lost_worker()
+    Mail.objects.update(lease_expires_at=F("lease_expires_at") - dt.timedelta(minutes=2))
+
+    sweeper.sweep()
+
+    assert reloaded(mail).status == Status.QUEUED
+
+
+def test_a_mail_past_its_time_expires(olympus):
+    mail = a_mail()
+    Mail.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+
+    assert sweeper.sweep() == {"expired": 1}
+
+    assert reloaded(mail).status == Status.EXPIRED
+    assert event_names(mail)[-1] == "EXPIRED"
+
+
+def test_a_dry_run_counts_and_changes_nothing(olympus):
+    mail = a_mail()
+    sending_by_a_lost_worker()
+
+    assert sweeper.sweep(dry_run=True) == {"queued again: outcome unknown": 1}
+
+    assert reloaded(mail).status == Status.SENDING
+
+
+def test_only_the_holder_of_the_duty_sweeps(olympus):
+    sweeper.sweep_if_leader("one")
+    sweeper.sweep_if_leader("one")
+    mail = a_mail()
+    sending_by_a_lost_worker()
+
+    sweeper.sweep_if_leader("two")
+    assert reloaded(mail).status == Status.SENDING
+    Duty.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+    sweeper.sweep_if_leader("two")
+
+    assert reloaded(mail).status == Status.QUEUED
+    assert Duty.objects.get().holder == "two"
+
+
+def test_the_duty_of_a_lost_worker_is_free_when_its_mails_are(olympus):
+    sweeper.sweep_if_leader("lost")
+    mail = a_mail()
+    sending_by_a_lost_worker()
+    Duty.objects.update(expires_at=F("expires_at") - SILENCE)
+
+    assert sweeper.sweep_if_leader("alive")
+
+    assert reloaded(mail).status == Status.QUEUED
+    assert not sweeper.sweep_if_leader("alive")
+
+
+def test_idempotency_keys_are_forgotten_after_a_day(olympus):
+    mail = a_mail()
+    now = database_clock.now()
+    for age in (23, 25):
+        IdempotencyKey.objects.create(
+            owner="command", key=f"{age}", body_hash="", mail=mail, created_at=now - dt.timedelta(hours=age)
+        )
+
+    sweeper.sweep()
+
+    assert [row.key for row in IdempotencyKey.objects.all()] == ["23"]
+
+
+@pytest.mark.parametrize(("lost", "left"), [(5, 0), (9, 1)])
+def test_what_many_lost_workers_held_is_taken_up_at_one_heartbeat_up_to_a_bound(olympus, monkeypatch, lost, left):
+    monkeypatch.setattr(sweeper, "BATCH", 2)
+    Duty.objects.create(name=sweeper.TASK)
+    for number in range(lost):
+        a_mail(subject=f"mail {number}")
+    dying = Drain(["text"], places=16)
+    dying.worker = "lost"
+    dying._terms = terms_from_settings("lost")
+    while dying._take(16).calls:
+        pass
+
+    assert sweeper.sweep_if_leader("alive")
+
+    assert Mail.objects.filter(status=Status.SENDING).count() == left

@@ -1,0 +1,78 @@
+"""The resident drain does the house's duties, and looks for mails again where those left some due."""
+
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from mails.dispatch import wake
+from mails.dispatch.dispatcher import Progress
+from mails.maintenance import scheduler, sweeper
+from mails.management.commands import worker
+from mails.worker import resident_dispatcher
+
+
+@pytest.mark.parametrize(("changed", "woken"), [(True, 1), (False, 0)])
+def test_a_sweep_that_took_something_up_wakes_the_drain(monkeypatch, changed, woken):
+    calls = []
+    monkeypatch.setattr(sweeper, "sweep_if_leader", lambda worker: changed)
+    monkeypatch.setattr(wake, "wake_local", lambda: calls.append("woken"))
+
+    scheduler.run_tasks("worker")
+
+    assert len(calls) == woken
+
+
+def test_a_sweep_that_fails_does_not_end_the_drain_that_called_it(monkeypatch):
+    def fails(worker):
+        raise RuntimeError("no such table")
+
+    monkeypatch.setattr(sweeper, "sweep_if_leader", fails)
+
+    scheduler.run_tasks("worker")
+
+
+def test_each_minute_tells_what_came_in_it_and_that_nothing_did():
+    told = []
+    minutes = resident_dispatcher.MinuteReport(told.append, now=100.0)
+
+    for now, closed, done in [(101, 0, 0), (159, 4, 3), (161, 9, 7), (163, 9, 7), (219, 9, 7), (221, 9, 7)]:
+        minutes.update(Progress(in_flight=2, closed=closed, done=done), now=now)
+
+    assert told == [Progress(in_flight=2, closed=9, done=7), Progress(in_flight=2, closed=0, done=0)]
+
+
+def test_minutes_that_were_missed_are_told_once():
+    told = []
+    minutes = resident_dispatcher.MinuteReport(told.append, now=0.0)
+
+    for now in (400, 401, 419, 421):
+        minutes.update(Progress(in_flight=0, closed=now, done=now), now=now)
+
+    assert [one.closed for one in told] == [400, 21]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_resident_drain_tells_of_its_minutes(olympus, monkeypatch):
+    monkeypatch.setattr(resident_dispatcher, "MINUTE", 1e-6)
+    told = threading.Event()
+    resident = resident_dispatcher.ResidentDispatcher(["text"], each_minute=lambda minute: told.set())
+
+    resident.start()
+
+    try:
+        assert told.wait(10)
+    finally:
+        resident.stop()
+
+
+def test_the_line_of_a_worker_says_what_it_serves_and_whether_redis_answers(settings):
+    settings.REDIS_URL = ""
+
+    with capture_logs() as lines:
+        worker._tell(["text", "bulk"], Progress(in_flight=2, closed=9, done=7))
+
+    assert lines == [
+        {"event": "worker_minute", "log_level": "info", "lanes": "text bulk", "redis": "not used",
+         "in_flight": 2, "closed": 9, "done": 7}
+    ]  # fmt: skip

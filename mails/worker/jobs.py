@@ -1,0 +1,194 @@
+"""Waking a lane through RQ, and the worker that answers.
+
+The queue is a hint. A job is an entry in a lane's list and nothing else; if all of Redis is lost, mails are sent two seconds
+later, because every drain also looks into the database by itself.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, TypeVar
+
+import structlog
+from django.conf import settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.utils import now
+
+from mails.dispatch import wake
+from mails.dispatch.dispatcher import Drain
+from mails.lanes import Lane
+from mails.worker import resident_dispatcher
+from mercury.lib import event_loop
+from mercury.lib.stop_request import StopRequest
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
+JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
+
+_job_drain: Drain | None = None  # that of the job which this process runs, where it has no resident one
+_told_to_stop = False  # whether a signal has asked this process to stop, perhaps before the job had its drain
+
+
+def drain_lane(lane: str) -> None:
+    """The job: wake this process's drain, or drain here where there is none (a plain `rqworker`)."""
+    try:
+        wake.connect().delete(wake.flag_key(lane))
+    except RedisError as error:
+        log.warning("redis_away", error=type(error).__name__)
+    if not wake.wake_local():
+        _drain_here(Lane(lane))
+
+
+def _drain_here(lane: Lane) -> None:
+    global _job_drain
+    _job_drain = Drain([lane])
+    if _told_to_stop:
+        _job_drain.stop()
+    try:
+        event_loop.run(_job_drain.run(until_idle=True, at_most=JOB_SECONDS))
+    finally:
+        _job_drain = None
+
+
+class LaneWorker(SimpleWorker):
+    """Wait for wake-ups, and know nothing else of RQ. Also fit for `rqworker`, whose default it is.
+
+    A wake-up is an entry of a lane's list; the job that it names is deleted unread. So Redis can neither choose what runs nor end,
+    stop or suspend a worker: no command is listened for, no registry is cleaned, nothing is scheduled or repeated.
+    """
+
+    stopping: StopRequest | threading.Event | None = None  # set when a signal asks this worker to stop
+
+    @property
+    def connection_timeout(self) -> int:
+        """Return the seconds that one answer of Redis may take; with RQ's minutes a worker would outlive its stop."""
+        return WAIT_SECONDS + 2
+
+    def work(  # type: ignore[override]  # what else RQ's takes is ignored: logging of its own, a scheduler, a strategy
+        self,
+        burst: bool = False,
+        logging_level: str | None = None,
+        *,
+        max_jobs: int | None = None,
+        max_idle_time: int | None = None,
+        **ignored: object,
+    ) -> bool:
+        """Answer wake-ups until a signal asks for the end; return True if there was one.
+
+        `burst` ends with the last wake-up that is there, `max_jobs` after so many, `max_idle_time` after so many seconds without
+        one. A Redis that is away is waited for; with `stopping`, RedisError is raised, and the caller connects again.
+        """
+        self._install_signal_handlers()
+        answered, idle_since, away = 0, time.monotonic(), False
+        while not self._stop_requested and (max_jobs is None or answered < max_jobs):
+            try:
+                found = self._answer_one(wait=not burst)
+            except RedisError as error:
+                if self.stopping is not None:
+                    raise
+                if not away:
+                    log.warning("redis_away", error=type(error).__name__)
+                away = True
+                time.sleep(WAIT_SECONDS)
+                continue
+            if away:
+                log.info("redis_back")
+            away = False
+            if found:
+                answered, idle_since = answered + 1, time.monotonic()
+            elif burst or (max_idle_time is not None and time.monotonic() - idle_since >= max_idle_time):
+                break
+        return answered > 0
+
+    def _answer_one(self, *, wait: bool) -> bool:
+        """Answer the next wake-up; return False if there is none, or none within WAIT_SECONDS.
+
+        The drain is woken before Redis is asked for anything more.
+        """
+        popped = self._wait() if wait else self._take()
+        if popped is None:
+            return False
+        queue, job_id = popped
+        wake.wake_local()
+        self.connection.delete(Job.redis_job_namespace_prefix.encode() + job_id)
+        drain_lane(queue.name)
+        return True
+
+    def _wait(self) -> tuple[Queue, bytes] | None:
+        queues = {queue.key.encode(): queue for queue in self.queues}
+        found: Any = self.connection.blpop(list(queues), WAIT_SECONDS)
+        return (queues[found[0]], found[1]) if found else None
+
+    def _take(self) -> tuple[Queue, bytes] | None:
+        for queue in self.queues:
+            job_id: Any = self.connection.lpop(queue.key)
+            if job_id is not None:
+                return queue, job_id
+        return None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Refuse: jobs are not run here. RQ's own loop would call this."""
+        raise NotImplementedError("A lane worker answers wake-ups; it runs no job.")
+
+    def _install_signal_handlers(self) -> None:
+        """Put RQ's handlers in place; a signal that came before them counts too."""
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]
+        if self.stopping is not None and self.stopping.is_set():
+            self._stop_requested = True
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Claim nothing more; the wait under way ends by itself. Neither logs nor raises: a signal may come anywhere."""
+        self._shutdown_requested_date = now()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.request_force_stop)
+        self._stop_requested = True
+        self.handle_warm_shutdown_request()
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Claim nothing more from now on, and tell the process to stop, too."""
+        global _told_to_stop
+        _told_to_stop = True
+        resident_dispatcher.ask_to_stop()
+        if _job_drain is not None:
+            _job_drain.stop()
+        if self.stopping is not None:
+            self.stopping.set()
+
+
+def work(lanes: Sequence[str], *, stopping: StopRequest | threading.Event) -> None:
+    """Answer wake-ups of these lanes until `stopping` is set; goes on by itself when Redis comes back.
+
+    Runs in the main thread: RQ puts its own signal handlers there, which set `stopping`.
+    """
+    away = False
+    while not stopping.is_set():
+        connection = Redis.from_url(
+            settings.REDIS_URL,
+            socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            # Of a wake-up that a killed worker took; the drain looks by itself now.
+            connection.delete(*map(wake.flag_key, lanes))
+            if away:
+                log.info("redis_back")
+            away = False
+            queues = [Queue(lane, connection=connection, serializer=JSONSerializer) for lane in lanes]
+            worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer)
+            worker.stopping = stopping
+            worker.work()
+        except RedisError as error:
+            if not away:
+                log.warning("redis_away", error=type(error).__name__)
+            away = True
+        stopping.wait(wake.SILENT_SECONDS)

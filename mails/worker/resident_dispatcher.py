@@ -1,0 +1,141 @@
+"""The dispatcher that lives as long as its process: in the web process when embedded, and in each worker.
+
+It polls the database every two seconds by itself, so that waking it is only a matter of speed.
+"""
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+from django.conf import settings
+
+from mails.dispatch import wake
+from mails.dispatch.dispatcher import Drain, Progress
+from mails.lanes import Lane
+from mails.maintenance import scheduler
+from mercury.lib import event_loop
+
+log = structlog.get_logger(__name__)
+
+RESTART_AFTER = 1.0  # seconds before the next try after a dispatcher that failed
+GRACE = 5.0  # seconds beyond the timeout of a call that a stop may take
+MINUTE = 60.0  # seconds
+
+
+class MinuteReport:
+    """Reports once a minute what one dispatcher has done since the last time; also nothing, for silence says nothing."""
+
+    def __init__(self, report: Callable[[Progress], None], *, now: float) -> None:
+        self._report = report
+        self._due = now + MINUTE
+        self._reported = Progress(in_flight=0, closed=0, done=0)
+
+    def update(self, progress: Progress, *, now: float) -> None:
+        """Report if a minute is over. A late update makes up for no minute that was missed."""
+        if now < self._due:
+            return
+        self._due += MINUTE * (1 + (now - self._due) // MINUTE)
+        before, self._reported = self._reported, progress
+        self._report(replace(progress, closed=progress.closed - before.closed, done=progress.done - before.done))
+
+
+class ResidentDispatcher:
+    """A dispatcher in a thread of its own. It calls `each_minute` with its progress, in its maintenance thread."""
+
+    def __init__(
+        self,
+        lanes: Sequence[str],
+        *,
+        places: int | None = None,
+        each_minute: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._lanes = lanes
+        self._places = places
+        self._each_minute = each_minute
+        self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
+        self._dispatcher: Drain | None = None
+        self._thread = threading.Thread(target=self._run, name="mercury-dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to dispatch."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for due emails now."""
+        if self._dispatcher is not None:
+            self._dispatcher.wake()
+
+    def ask_to_stop(self) -> None:
+        """Claim nothing more; the calls in progress go on."""
+        self._stopping = True
+        self._pass_stop_on()
+
+    def stop(self) -> bool:
+        """Claim nothing more and wait for the calls in progress. False if they did not end within their timeout + 5 s."""
+        self.ask_to_stop()
+        self._thread.join(settings.MERCURY_SEND_TIMEOUT.total_seconds() + GRACE)
+        return not self._thread.is_alive()
+
+    def _pass_stop_on(self) -> None:
+        if self._stopping and self._dispatcher is not None:
+            self._dispatcher.stop()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._dispatcher = self._new_dispatcher()
+            self._pass_stop_on()  # a stop may have come before there was a dispatcher
+            try:
+                event_loop.run(self._dispatcher.run())
+            except Exception:  # whatever it was, emails must go on being sent
+                log.exception("dispatcher_failed")
+                time.sleep(RESTART_AFTER)
+
+    def _new_dispatcher(self) -> Drain:
+        """Return a dispatcher that runs the periodic tasks with each heartbeat, and reports each minute."""
+        minutes = MinuteReport(self._each_minute, now=time.monotonic()) if self._each_minute else None
+
+        def maintain(worker: str) -> None:
+            scheduler.run_tasks(worker)
+            if minutes:
+                scheduler.run_safely("minute", lambda: minutes.update(dispatcher.progress, now=time.monotonic()))
+
+        dispatcher = Drain(self._lanes, places=self._places, on_heartbeat=maintain)
+        return dispatcher
+
+
+_resident: ResidentDispatcher | None = None
+
+
+def start(
+    lanes: Sequence[str], *, places: int | None = None, each_minute: Callable[[Progress], None] | None = None
+) -> ResidentDispatcher:
+    """Start this process's resident dispatcher. It ends with the process, after the calls in progress."""
+    global _resident
+    _resident = ResidentDispatcher(lanes, places=places, each_minute=each_minute)
+    _resident.start()
+    wake.register_local(_resident.wake)
+    atexit.register(stop)
+    return _resident
+
+
+def start_embedded() -> None:
+    """Start a dispatcher of all lanes in a thread of the web process; call it after the fork."""
+    start(list(Lane.values))
+
+
+def ask_to_stop() -> None:
+    """Let the resident dispatcher claim nothing more, if there is one; returns at once. Fit for a signal's handler."""
+    if _resident is not None:
+        _resident.ask_to_stop()
+
+
+def stop() -> None:
+    """Stop the resident dispatcher, if there is one."""
+    global _resident
+    if _resident is not None and not _resident.stop():
+        log.warning("dispatcher_not_stopped")
+    _resident = None
+    wake.register_local(None)
