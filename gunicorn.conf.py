@@ -46,7 +46,7 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Let half of the threads wait long for the database, and no more; the others answer."""
-    from mercury.lib import database_bounds  # noqa: PLC0415
+    from mercury.lib.database import database_bounds  # noqa: PLC0415
 
     database_bounds.waits.most = max(1, worker.cfg.threads // 2)
 

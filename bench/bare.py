@@ -20,7 +20,7 @@ from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.models import Content, Event, IdempotencyKey, Mail, Recipient, uuid7
 from mails.states import Actor, EventName, Source, Status
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 STATE = {"source": Source.API, "lane": "text", "policy": "at-least-once"}
 NAMES = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)

@@ -40,7 +40,7 @@ def drain_and_count(places: int) -> tuple[list[Claim], int]:
     from mails.dispatch import claim
     from mails.dispatch.dispatcher import Drain
     from mails.lanes import Lane
-    from mercury.lib import event_loop
+    from mercury.lib.runtime import event_loop
 
     claims: list[Claim] = []
     due = claim.due

@@ -32,7 +32,7 @@ def fill(count: int) -> None:
     from mails.lifecycle.values import EventDraft, MailState, NewMail
     from mails.models import Mail, uuid7
     from mails.states import Actor, EventName, Source, Status
-    from mercury.lib import database_clock
+    from mercury.lib.database import database_clock
 
     for first in range(0, count, BATCH):
         now_ns = database_clock.now_ns()

@@ -80,7 +80,7 @@ def _partitions(table: str) -> list[str]:
 def _write(table: str, mail_ids: list[object]) -> float:
     from django.db import connection, transaction
 
-    from mercury.lib import recordset
+    from mercury.lib.database import recordset
 
     columns = {"mail_id": "uuid", "created_at": "int", "created_by": "text", "event": "text", "blob": "text"}
     names = ", ".join(columns)

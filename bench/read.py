@@ -61,7 +61,7 @@ def _fill_rollups(mails: int) -> None:
     from mails.models import Duty, Rollup
     from mails.reporting import rollups
     from mails.states import Level
-    from mercury.lib import database_clock
+    from mercury.lib.database import database_clock
 
     now, draw = database_clock.now(), random.Random(1)
     Duty.objects.create(name=rollups.TASK, done_until=now)

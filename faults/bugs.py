@@ -155,7 +155,7 @@ def _never_taken_up(sweep: Any) -> None:
 def _queue_in_memory(intake: Any) -> None:
     """A mail is acknowledged at once and stored within a second, by a thread."""
     from mails import submission
-    from mercury.lib import database_clock
+    from mercury.lib.database import database_clock
 
     waiting: queue.Queue[Any] = queue.Queue()
     known: dict[tuple[str, str], Any] = {}

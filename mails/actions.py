@@ -22,7 +22,8 @@ from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.selection import where
 from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
-from mercury.lib import database_clock, durations
+from mercury.lib import durations
+from mercury.lib.database import database_clock
 from providers import circuit_breaker, registry
 from providers.outcomes import Fault
 from providers.registry import Candidate

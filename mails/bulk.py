@@ -22,7 +22,7 @@ from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import SETTLING, Action, Also
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 TASK = "bulk-orders"
 BATCH = 250  # mails in one transaction

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from mails.models import Rollup
 from mails.states import Counted, Level
-from mercury.lib import database_clock, histogram
+from mercury.lib import histogram
+from mercury.lib.database import database_clock
 
 COLUMNS = {
     "level": "text",

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from mails.models import Duty, HouseHold
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 log = structlog.get_logger(__name__)
 

@@ -23,8 +23,8 @@ from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.states import Actor, EventName, Policy, Source, Status
 from mails.submission import FieldError, InvalidSubmission, Submission
-from mercury.lib import database_clock
-from mercury.lib.group_commit import GroupCommit
+from mercury.lib.database import database_clock
+from mercury.lib.database.group_commit import GroupCommit
 
 log = structlog.get_logger(__name__)
 

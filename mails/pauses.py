@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from mails.lanes import Lane
 from mails.models import LanePause, Mail
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 log = structlog.get_logger(__name__)
 

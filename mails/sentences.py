@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from mails.models import Event, Mail
 from mails.states import Action, EventName, HoldReason, Source
-from mercury.lib import durations, printable
+from mercury.lib import durations
+from mercury.lib.mail import printable
 from providers.outcomes import Fault
 
 _BLOB_SHOWN = 4_000  # characters; the API has all of it

@@ -16,7 +16,7 @@ from mails import house, pauses
 from mails.models import HouseHold, LanePause, Mail, Worker
 from mails.sentences import clock
 from mails.states import DUE, LEASED, SILENCE
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import limits, registry, routing
 from providers.models import AccountSource
 from providers.registry import Candidate

@@ -12,8 +12,8 @@ from mails.lanes import Lane
 from mails.message import addresses
 from mails.message.addresses import AddressInvalid
 from mails.states import Policy
-from mercury.lib import encoded_words, name_address, printable
 from mercury.lib.durations import size_words
+from mercury.lib.mail import encoded_words, name_address, printable
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512

@@ -19,7 +19,7 @@ from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, 
 from mails.states import DUE, DUPLICATE, FINAL, LEASED, Action, AttemptState, EventName, HoldReason, Status
 from mails.stops import NO_STOP, Stop
 from mercury.lib import durations
-from mercury.lib.preview import TEXT_SHOWN
+from mercury.lib.mail.preview import TEXT_SHOWN
 
 EVENTS_SHOWN = 200  # a page shows the first event and the last so many, unless asked for all
 EVENTS_AT_MOST = 5000

@@ -27,8 +27,9 @@ from mails.reporting import search, statistics
 from mails.sentences import clean
 from mails.states import Action, Source
 from mails.submission import InvalidSubmission
-from mercury.lib import large_bodies, preview
-from mercury.lib.preview import Preview
+from mercury.lib.mail import preview
+from mercury.lib.mail.preview import Preview
+from mercury.lib.rest import large_bodies
 from providers import registry
 
 MAILS_A_PAGE = 50

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
 
 from mercury import checks
-from mercury.lib import any_case
+from mercury.lib.database import any_case
 
 
 class MercuryConfig(AppConfig):
@@ -18,7 +18,7 @@ class MercuryConfig(AppConfig):
         any_case.register()
         checks.register_all()
         if settings.SENTRY_DSN:
-            from mercury import sentry  # noqa: PLC0415 (a tenth of a second, only for those who use it)
+            from mercury.observability import sentry  # noqa: PLC0415 (a tenth of a second, only for those who use it)
 
             sentry.start(settings.SENTRY_DSN)
 
@@ -26,4 +26,4 @@ class MercuryConfig(AppConfig):
 class MercuryAdminConfig(AdminConfig):
     """Django's admin with Mercury's site."""
 
-    default_site = "mercury.admin_site.MercuryAdminSite"
+    default_site = "mercury.console.admin_site.MercuryAdminSite"

@@ -23,8 +23,9 @@ from redis.exceptions import RedisError
 
 from mails.maintenance import retention_limits
 from mails.states import Policy
-from mercury.lib import durations, encryption, private_files
+from mercury.lib import durations, encryption
 from mercury.lib.commands import CHECKS, plain
+from mercury.lib.runtime import private_files
 from providers import destinations, environment
 from providers.capabilities import KINDS, Transport
 

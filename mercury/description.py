@@ -18,7 +18,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from mercury.lib.resource import ApiView
+from mercury.lib.rest.resource import ApiView
 
 _RENDERERS = (OpenApiYamlRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer, OpenApiJsonRenderer2)
 _building = threading.Lock()

@@ -8,7 +8,8 @@ from pathlib import Path
 import environ
 from django.core.management.utils import get_random_secret_key
 
-from mercury.lib import private_files, variables
+from mercury.lib import variables
+from mercury.lib.runtime import private_files
 from mercury.lib.variables import database_url, lasting, many, one_of, redis_url, sized, some, switch, whole
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -67,7 +68,7 @@ SECRET_KEY = _set_secret or _made_secret(MERCURY_DATA / "secret-key")
 ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
 CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.error_page.Discreet"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.debug_page.Discreet"
 MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.base_url)
 ROOT_URLCONF = "mercury.urls"
 WSGI_APPLICATION = "mercury.wsgi.application"
@@ -94,25 +95,25 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "mercury.middleware.request_id",
-    "mercury.middleware.bounded_waits",
-    "mercury.middleware.client_address",
-    "mercury.middleware.readable_admin_queries",
-    "mercury.middleware.chunked_body",
+    "mercury.middleware.request_id.request_id",
+    "mercury.middleware.database.bounded_waits",
+    "mercury.middleware.client_ip.client_address",
+    "mercury.middleware.admin_queries.readable_admin_queries",
+    "mercury.middleware.body_limits.chunked_body",
     "django.middleware.security.SecurityMiddleware",
-    "mercury.middleware.content_security_policy",
-    "mercury.middleware.body_within_limit",
-    "mercury.middleware.liveness",
+    "mercury.middleware.csp.content_security_policy",
+    "mercury.middleware.body_limits.body_within_limit",
+    "mercury.middleware.liveness.liveness",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "mercury.people.Sessions",
+    "mercury.middleware.sessions.Sessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "mercury.people.People",
-    "mercury.middleware.large_requests",
-    "mercury.people.Messages",
+    "mercury.middleware.sessions.People",
+    "mercury.middleware.body_limits.large_requests",
+    "mercury.middleware.sessions.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "mercury.middleware.store_unavailable",
+    "mercury.middleware.database.store_unavailable",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -139,7 +140,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if DATABASES["default"]["NAME"] == str(MERCURY_DATA / "mercury.sqlite3"):
     _make_data_folder(MERCURY_DATA)
 if "sqlite" in DATABASES["default"]["ENGINE"]:
-    DATABASES["default"]["ENGINE"] = "mercury.lib.fair_sqlite"
+    DATABASES["default"]["ENGINE"] = "mercury.lib.database.fair_sqlite"
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # to open the file anew for each request costs a quarter of its time
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -149,7 +150,7 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["TEST"] = {"NAME": str(MERCURY_DATA / "test.sqlite3")}  # threads share a file, not a memory
 else:
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-        DATABASES["default"]["ENGINE"] = "mercury.lib.bounded_postgresql"
+        DATABASES["default"]["ENGINE"] = "mercury.lib.database.bounded_postgresql"
     DATABASES["default"] |= {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
@@ -232,8 +233,8 @@ LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = dt.timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "mercury.log_in.Limits"  # two wider limits besides
-AXES_CLIENT_IP_CALLABLE = "mercury.log_in.client_network"
+AXES_HANDLER = "mercury.login.Limits"  # two wider limits besides
+AXES_CLIENT_IP_CALLABLE = "mercury.login.client_network"
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = (
     False  # who is locked out waits ten minutes, whatever others try meanwhile
 )
@@ -255,7 +256,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "mails.api.negotiation.Negotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "mercury.lib.problems.handle",
+    "EXCEPTION_HANDLER": "mercury.lib.rest.problems.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {
@@ -264,8 +265,8 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "PREPROCESSING_HOOKS": ["mercury.lib.openapi.drop_aliases"],
-    "POSTPROCESSING_HOOKS": ["mercury.lib.openapi.add_components", "mercury.lib.openapi.require_bodies"],
+    "PREPROCESSING_HOOKS": ["mercury.lib.rest.openapi.drop_aliases"],
+    "POSTPROCESSING_HOOKS": ["mercury.lib.rest.openapi.add_components", "mercury.lib.rest.openapi.require_bodies"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -315,7 +316,7 @@ MERCURY_TEST_REDIS_URL = env.read("MERCURY_TEST_REDIS_URL", redis_url, "redis://
 
 LOG_LEVEL = env.read("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), "INFO")
 LOG_FORMAT = env.read("LOG_FORMAT", one_of("console", "json"), "console")
-LOGGING_CONFIG = "mercury.logs.configure"
+LOGGING_CONFIG = "mercury.observability.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
 # Exceptions told to others

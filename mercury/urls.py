@@ -10,9 +10,10 @@ from mails import views as mail_views
 from mails.admin import steering
 from mails.api import stats as stats_api
 from mails.api import views as mail_api
-from mercury import metrics, views
+from mercury import views
 from mercury.description import Description
-from mercury.log_in import LogIn
+from mercury.login import LogIn
+from mercury.observability import metrics
 from providers.admin import sandbox
 from providers.api import views as provider_api
 

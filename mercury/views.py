@@ -19,9 +19,10 @@ from rest_framework.reverse import reverse
 
 from mails import house, pauses
 from mails.reporting import system_status
-from mercury.lib import database_clock, database_errors, openapi, problems
-from mercury.lib.problems import Problem
-from mercury.lib.resource import ApiView
+from mercury.lib.database import database_clock, database_errors
+from mercury.lib.rest import openapi, problems
+from mercury.lib.rest.problems import Problem
+from mercury.lib.rest.resource import ApiView
 
 DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not look for as long as a call may take
 

@@ -16,7 +16,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
-from mercury.lib.queued_stream import QueuedStream
+from mercury.lib.runtime.queued_stream import QueuedStream
 
 _LIVENESS = re.compile(rb"(GET|HEAD) /health/live/?[ ?]")
 _BODY = re.compile(rb"\r\n(content-length|transfer-encoding|expect)\s*:", re.IGNORECASE)

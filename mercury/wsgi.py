@@ -6,7 +6,8 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from mercury import checks
-from mercury.lib import database_bounds, event_loop
+from mercury.lib.database import database_bounds
+from mercury.lib.runtime import event_loop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
 application = get_wsgi_application()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from yarl import URL
 
-from mercury.lib import ehlo
+from mercury.lib.mail import ehlo
 from providers import tls
 
 

@@ -12,8 +12,9 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from mercury.lib import database_clock, durations
+from mercury.lib import durations
 from mercury.lib.audit.models import Act
+from mercury.lib.database import database_clock
 from providers import history
 from providers.models import Account, Breaker, BreakerMode, BreakerState
 

@@ -5,9 +5,9 @@ Lines keep the account's name, so they outlive the account; a new account of the
 
 import datetime as dt
 
-from mercury.lib import database_clock
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
+from mercury.lib.database import database_clock
 from providers.models import Account, BreakerChange
 
 KIND = "provider account"  # in the audit log

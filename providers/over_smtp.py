@@ -17,7 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMessage
 
-from mercury.lib.ehlo import ehlo_name
+from mercury.lib.mail.ehlo import ehlo_name
 from providers import classify, destinations, mime, redaction, smtp_replies, tls
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown

@@ -10,7 +10,7 @@ import html.entities
 import re
 from collections.abc import Callable, Collection, Iterator
 
-from mercury.lib import printable
+from mercury.lib.mail import printable
 
 MAX_REASON = 2048  # bytes of a provider's words that are kept
 _LOOKED_AT = 16 * 1024  # characters; what is kept is far shorter

@@ -14,9 +14,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from mercury.lib import encryption, process, rates
+from mercury.lib import encryption, rates
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
+from mercury.lib.runtime import process
 from providers import capabilities, circuit_breaker, destinations, environment, history, stored_options
 from providers.account import AccountConfig
 from providers.capabilities import Kind, Transport

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from yarl import URL
 
-from mercury.lib import name_address
+from mercury.lib.mail import name_address
 from providers import destinations
 from providers.smtp_replies import Phase
 

@@ -13,9 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMessage
 
-from mercury.lib import database_clock, event_loop
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 from providers import history
 from providers.account import AccountConfig
 from providers.capabilities import KINDS, Transport

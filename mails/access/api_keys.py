@@ -18,9 +18,11 @@ from django.utils import timezone
 
 from mails.message import addresses
 from mails.models import ApiKey
-from mercury.lib import database_errors, printable, rates
+from mercury.lib import rates
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
+from mercury.lib.database import database_errors
+from mercury.lib.mail import printable
 
 log = structlog.get_logger(__name__)
 

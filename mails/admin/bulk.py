@@ -18,7 +18,7 @@ from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
 from mails.models import BulkOrder
 from mails.reporting import search, systemic_refusals
 from mails.states import SETTLING, Action, Also
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from mercury.lib.guarded_admin import GuardedAdmin
 
 LOOKED_AT = 10_000  # mails that the page looks at before it asks; the others are judged as they come up

@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 
 from mails.models import ApiKey
 from mails.states import EventName
-from mercury.lib import printable
 from mercury.lib.durations import size_words
-from mercury.lib.problems import Fault, Problem, pointer
+from mercury.lib.mail import printable
+from mercury.lib.rest.problems import Fault, Problem, pointer
 
 MAX_NAME = 64  # characters, CONTRACT v1.0
 MAX_BLOB = 64 * 1024  # bytes of UTF-8

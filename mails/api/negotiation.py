@@ -7,7 +7,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from mercury.lib.problems import Fault, Problem
+from mercury.lib.rest.problems import Fault, Problem
 
 _TAKES_JSON = frozenset({"", "*/*", "application/json"})
 

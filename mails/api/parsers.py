@@ -7,14 +7,14 @@ from django.conf import settings
 from django.http import UnreadablePostError
 from rest_framework.parsers import BaseParser
 
-from mercury.lib import large_bodies
 from mercury.lib.durations import size_words
-from mercury.lib.problems import Fault, Problem
-from mercury.lib.strict_json import NotStrictJSON, loads
+from mercury.lib.rest import large_bodies
+from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.strict_json import NotStrictJSON, loads
 
 
 class StrictJSONParser(BaseParser):
-    """Takes `application/json` in UTF-8, up to `MERCURY_MAX_SIZE`, by the rules of `mercury.lib.strict_json`."""
+    """Takes `application/json` in UTF-8, up to `MERCURY_MAX_SIZE`, by the rules of `mercury.lib.rest.strict_json`."""
 
     media_type = "application/json"
 

@@ -16,8 +16,8 @@ from mails.lifecycle.action_requests import Order
 from mails.models import Event, Mail
 from mails.states import Policy, Status
 from mails.stops import Stop
-from mercury.lib import filters
-from mercury.lib.filters import Kind, Sieve
+from mercury.lib.rest import filters
+from mercury.lib.rest.filters import Kind, Sieve
 from providers.outcomes import Fault
 
 MAIL_FIELDS: filters.Fields = {

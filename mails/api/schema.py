@@ -13,7 +13,7 @@ from mails.lanes import Lane
 from mails.lifecycle.action_requests import MAX_NAME
 from mails.states import Action, Policy, RecipientState, Status
 from mails.submission import LANES, MAX_IDEMPOTENCY_KEY, MAX_SENDER, MAX_SUBJECT
-from mercury.lib.openapi import (
+from mercury.lib.rest.openapi import (
     ETAG,
     IF_NONE_MATCH,
     NOT_MODIFIED,

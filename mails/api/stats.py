@@ -11,10 +11,11 @@ from mails.api import stats_schema
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.statistics import Figures, PeriodTooLong
 from mails.states import Level
-from mercury.lib import database_clock, durations
-from mercury.lib.plain import plain
-from mercury.lib.problems import Fault, Problem
-from mercury.lib.resource import ApiView
+from mercury.lib import durations
+from mercury.lib.database import database_clock
+from mercury.lib.json_values import plain
+from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.resource import ApiView
 
 DEFAULT_PERIOD = dt.timedelta(hours=1)
 

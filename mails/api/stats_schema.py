@@ -10,7 +10,7 @@ from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
 from mails.reporting.statistics import MailFigures, Point, ProviderFigures, Spread
 from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
-from mercury.lib.openapi import (
+from mercury.lib.rest.openapi import (
     REQUEST_ID,
     Schema,
     component,

@@ -8,7 +8,7 @@ from mails.actions import MAX_NOTE
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
 from mails.sentences import clean
 from mails.states import Action
-from mercury.lib.problems import Fault, Problem, pointer
+from mercury.lib.rest.problems import Fault, Problem, pointer
 
 _OUTCOMES = (Action.SENT, Action.NOT_SENT)
 _FIELDS = {"settle": ("outcome", "note"), "reprocess": ("via", "not_tried", "note")}

@@ -16,7 +16,7 @@ from mails.access import rate_limits
 from mails.access.rate_limits import Standing
 from mails.models import ApiKey
 from mercury.lib import durations
-from mercury.lib.problems import Problem
+from mercury.lib.rest.problems import Problem
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView

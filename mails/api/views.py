@@ -34,10 +34,10 @@ from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
 from mails.stops import NO_STOP, Surroundings
 from mails.submission import InvalidSubmission
-from mercury.lib import large_bodies
-from mercury.lib.pagination import PARAMETERS, Page, paginate
-from mercury.lib.problems import Fault, Problem, pointer
-from mercury.lib.resource import Resource
+from mercury.lib.rest import large_bodies
+from mercury.lib.rest.pagination import PARAMETERS, Page, paginate
+from mercury.lib.rest.problems import Fault, Problem, pointer
+from mercury.lib.rest.resource import Resource
 
 LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)

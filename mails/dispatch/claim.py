@@ -14,8 +14,8 @@ from mails.lifecycle.sql import HOUSE_IS_OPEN, PAUSED_LANES
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
 from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
-from mercury.lib import recordset
-from mercury.lib.recordset import as_json, as_time, as_uuid
+from mercury.lib.database import recordset
+from mercury.lib.database.recordset import as_json, as_time, as_uuid
 from providers.outcomes import Fault
 from providers.routing import NO_BOUNDS, Bounds
 

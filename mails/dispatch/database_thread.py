@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from django.db import Error, close_old_connections, connections
 
-from mercury.lib import database_bounds
-from mercury.lib.database_bounds import Bounds
-from mercury.lib.database_errors import RETRIED_AT_ONCE, sqlstate
+from mercury.lib.database import database_bounds
+from mercury.lib.database.database_bounds import Bounds
+from mercury.lib.database.database_errors import RETRIED_AT_ONCE, sqlstate
 
 CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
 Answer = TypeVar("Answer")

@@ -35,8 +35,8 @@ from mails.lifecycle.values import LateResult
 from mails.message import mime
 from mails.models import Worker
 from mails.states import SILENCE, Status
-from mercury.lib import database_bounds, database_clock
-from mercury.lib.database_errors import is_locked, is_not_now, is_rolled_back, kind
+from mercury.lib.database import database_bounds, database_clock
+from mercury.lib.database.database_errors import is_locked, is_not_now, is_rolled_back, kind
 from providers.classify import MAY_BE_ONE_HOST
 from providers.outcomes import Fault, Outcome, Refused, Unknown
 from providers.routing import Choice

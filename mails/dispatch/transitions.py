@@ -14,7 +14,7 @@ from mails.lifecycle.action_requests import Evidence, Order, who_got_it
 from mails.lifecycle.values import AttemptClosed, AttemptOpened, EventDraft, MailState, RecipientSettled, Step, at_rest
 from mails.models import uuid7
 from mails.states import NEVER_CALLED, Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from mercury.lib.durations import words
 from providers.account import AccountConfig
 from providers.capabilities import KINDS, Transport

@@ -19,7 +19,7 @@ from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, RecipientSettled, Step, at_rest, standing
 from mails.models import Attempt, Mail
 from mails.states import DUPLICATE, NEVER_CALLED, Action, EventName, HoldReason, Policy, RecipientState, Status
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import registry
 from providers.outcomes import Fault
 from providers.routing import NO_BOUNDS, Bounds

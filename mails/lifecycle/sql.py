@@ -11,8 +11,8 @@ from django.db import connection, models
 from mails.lifecycle.values import STATE_COLUMNS
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient
 from mails.states import DUPLICATE, AttemptState, Status
-from mercury.lib import recordset
-from mercury.lib.recordset import columns_of
+from mercury.lib.database import recordset
+from mercury.lib.database.recordset import columns_of
 
 Columns = Mapping[str, str]
 Rows = Sequence[Mapping[str, Any]]

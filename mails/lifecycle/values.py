@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from mails.models import IdempotencyKey, Mail
 from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
-from mercury.lib import recordset
-from mercury.lib.recordset import as_json, as_time, as_uuid
+from mercury.lib.database import recordset
+from mercury.lib.database.recordset import as_json, as_time, as_uuid
 
 
 class IllegalTransition(Exception):

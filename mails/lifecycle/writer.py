@@ -21,8 +21,8 @@ from mails.lifecycle import sql
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient, Rollup
 from mails.states import ENDINGS, AttemptState, Counted, Ending, RecipientState
-from mercury.lib import database_clock, recordset
-from mercury.lib.recordset import as_time, as_uuid
+from mercury.lib.database import database_clock, recordset
+from mercury.lib.database.recordset import as_time, as_uuid
 from providers.routing import NO_BOUNDS, Bounds
 
 log = structlog.get_logger(__name__)

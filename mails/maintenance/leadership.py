@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from mails.models import Duty
 from mails.states import SILENCE
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 LEASE = SILENCE  # a leader that died is replaced as soon as its emails may be recovered
 

@@ -16,7 +16,7 @@ from mails.maintenance import partitions
 from mails.maintenance.partitions import Month
 from mails.models import Attempt, Content, Event, Mail, Recipient, first_id
 from mails.states import FINAL
-from mercury.lib import database_clock, recordset
+from mercury.lib.database import database_clock, recordset
 
 TASK = "retention"
 EVERY = dt.timedelta(hours=1)

@@ -12,8 +12,8 @@ from mails import bulk
 from mails.dispatch import wake
 from mails.maintenance import leadership, partitions, retention, sweeper
 from mails.reporting import rollups
-from mercury.lib import database_clock
-from mercury.lib.database_errors import is_not_now, kind
+from mercury.lib.database import database_clock
+from mercury.lib.database.database_errors import is_not_now, kind
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from mails.maintenance.retention_limits import IDEMPOTENCY_KEYS_KEPT
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
 from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, SILENCE, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers.outcomes import Fault
 
 log = structlog.get_logger(__name__)

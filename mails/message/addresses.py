@@ -10,7 +10,7 @@ from functools import lru_cache
 from django.conf import settings
 from email_validator import EmailNotValidError, validate_email
 
-from mercury.lib import name_address, printable
+from mercury.lib.mail import name_address, printable
 
 MAX_ADDRESS = 320  # characters: 64 before the @ and 255 after it, RFC 5321 §4.5.3.1
 ANY_DOMAIN = "*"

@@ -9,9 +9,9 @@ from email.utils import format_datetime
 from mails.message.addresses import extract_address
 from mails.models import Content, Mail
 from mails.states import Status
-from mercury.lib import preview
 from mercury.lib.durations import size_words
-from mercury.lib.preview import Preview
+from mercury.lib.mail import preview
+from mercury.lib.mail.preview import Preview
 from providers import mime
 from providers.mime import OutgoingEmail
 

@@ -17,7 +17,7 @@ from django.db.models.functions import TruncMinute
 from mails.counters import COLUMNS, CounterKey, CounterSum, build_row
 from mails.models import Duty, Mail, Rollup, first_id, moment_of
 from mails.states import Counted, Level, Status
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 TASK = "rollups"
 FOLDED_AT_ONCE = 5000  # fresh rows a turn

@@ -21,7 +21,7 @@ from mails.reporting import recent_failures, rollups, statistics, systemic_refus
 from mails.reporting.recent_failures import RECENT, Setbacks
 from mails.reporting.statistics import ProviderFigures
 from mails.states import DUE, LEASED, SILENCE, HoldReason, Level, Status
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import circuit_breaker, registry
 from providers.circuit_breaker import Snapshot
 from providers.models import BreakerChange, BreakerMode, BreakerState

@@ -8,7 +8,7 @@ from mails.dispatch.dispatcher import Drain
 from mails.intake import Client
 from mails.models import Mail
 from mails.states import Source
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 
 ZEUS = "zeus@olimpus.com"
 HERA = "hera@olimpus.com"

@@ -10,7 +10,7 @@ from mails.submission import InvalidSubmission
 from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, zeus
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from mails.access.api_keys import SCOPES
 from mails.api import representation
-from mercury.lib.filters import OPERATORS
+from mercury.lib.rest.filters import OPERATORS
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
 SOURCES = [

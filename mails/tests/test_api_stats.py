@@ -10,7 +10,7 @@ from mails.models import Worker
 from mails.reporting import rollups
 from mails.tests.builders import a_mail, drain
 from mails.tests.callers import MAILS, caller, problem
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -24,8 +24,8 @@ from mails.reporting.search import Filter
 from mails.states import Action
 from mails.tests.builders import a_mail, drain
 from mails.tests.people import PASSWORD, browser_of, hermes, zeus
-from mercury.lib import mail_html
-from mercury.lib.mail_html import Harmless
+from mercury.lib.mail import html_cleaning
+from mercury.lib.mail.html_cleaning import Harmless
 from providers.sandbox import mailbox
 from providers.tests.builders import SandboxAccount
 
@@ -451,7 +451,7 @@ def hostile(evil: str) -> str:
 @pytest.mark.parametrize("fences", ["all", "without the cleaner"])
 def test_a_hostile_mail_does_nothing(visitor, evil, fences, monkeypatch):
     if fences == "without the cleaner":
-        monkeypatch.setattr(mail_html, "clean", lambda html, **_options: Harmless(html, 0))
+        monkeypatch.setattr(html_cleaning, "clean", lambda html, **_options: Harmless(html, 0))
     page = visitor.sign_in(hermes(), hostile(evil))
     title = page.title()
 

@@ -21,7 +21,7 @@ from mails.reporting.search import Filter
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.people import browser_of, hermes, zeus
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers.outcomes import Fault
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,8 +8,8 @@ from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
 from mails.tests.commandline import run
-from mercury.lib import database_clock
 from mercury.lib.commands import Exit
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,7 +7,7 @@ from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,7 +13,7 @@ from mails.stops import NO_STOP
 from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import circuit_breaker, registry
 from providers.models import Account, Breaker, BreakerMode, BreakerState
 from providers.routing import Bounds

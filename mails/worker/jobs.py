@@ -26,8 +26,8 @@ from mails.dispatch import wake
 from mails.dispatch.dispatcher import Drain
 from mails.lanes import Lane
 from mails.worker import resident_dispatcher
-from mercury.lib import event_loop
-from mercury.lib.stop_request import StopRequest
+from mercury.lib.runtime import event_loop
+from mercury.lib.runtime.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

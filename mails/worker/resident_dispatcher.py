@@ -16,7 +16,7 @@ from mails.dispatch import wake
 from mails.dispatch.dispatcher import Drain, Progress
 from mails.lanes import Lane
 from mails.maintenance import scheduler
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from mercury.lib import durations, printable, process
+from mercury.lib import durations
+from mercury.lib.mail import printable
+from mercury.lib.runtime import process
 
 CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
 

@@ -18,7 +18,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from redis.connection import parse_url
 
-from mercury.lib import durations, ehlo, printable
+from mercury.lib import durations
+from mercury.lib.mail import ehlo, printable
 
 MOST_VALUES = 1000  # of one list
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}

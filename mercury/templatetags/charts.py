@@ -8,11 +8,11 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from mails.templatetags.mercury import moment, printable
-from mercury import account_figures
-from mercury.account_figures import AccountFigures, LastCalls
+from mercury.console import account_page
+from mercury.console.account_page import AccountFigures, LastCalls
+from mercury.console.charts import Picture
 from mercury.lib import durations
-from mercury.lib.charts import Spark
-from mercury.pictures import Picture
+from mercury.lib.chart_geometry import Spark
 from providers.circuit_breaker import Snapshot
 from providers.models import Account
 
@@ -51,7 +51,7 @@ def bars(picture: Picture) -> SafeString:
 @register.simple_tag
 def figures_of(account: Account, breaker: Snapshot) -> AccountFigures:
     """What the page of an account tells of its calls. Its view does not know that mails exist, so the page asks."""
-    return account_figures.read(account, breaker)
+    return account_page.read(account, breaker)
 
 
 @register.simple_tag

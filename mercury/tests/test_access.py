@@ -22,9 +22,9 @@ from mails.access import api_keys
 from mails.models import ApiKey, BulkOrder, Event, Mail, SenderPermission
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS
-from mercury.lib import preview
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
+from mercury.lib.mail import preview
 from mercury.tests.access_matrix import API, MATRIX
 from providers import history
 from providers.models import BreakerChange

@@ -121,7 +121,7 @@ def test_a_plain_rqworker_drains_too(mercury):
 
     answer = mercury.post()
 
-    until(lambda: mercury.is_done(answer), 30, mercury.logs.read_text)
+    until(lambda: mercury.is_done(answer), 30, mercury.observability.logs.read_text)
 
 
 @only_full

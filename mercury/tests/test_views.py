@@ -8,7 +8,7 @@ from mails import house, pauses
 from mails.lanes import Lane
 from mails.models import Worker
 from mercury import views
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 PAGES = {"HTTP_ACCEPT": "text/html"}
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.one_leg
 
 SERVED = """
 import threading
-from mercury.lib.database_bounds import waits
+from mercury.lib.database.database_bounds import waits
 def application(environ, start_response):
     start_response("200 OK", [])
     yield f"{environ['PATH_INFO']} {waits.most}".encode()

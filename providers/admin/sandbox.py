@@ -13,10 +13,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from mercury.lib import durations, large_bodies, preview
+from mercury.lib import durations
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
-from mercury.lib.preview import Preview
+from mercury.lib.mail import preview
+from mercury.lib.mail.preview import Preview
+from mercury.lib.rest import large_bodies
 from providers import history, registry
 from providers.models import Account
 from providers.sandbox import faults, mailbox

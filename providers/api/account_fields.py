@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mercury.lib.problems import Fault, Problem
+from mercury.lib.rest.problems import Fault, Problem
 
 FIELDS = ("name", "kind", "options", "weight", "rate", "trust_500", "enabled")
 IGNORED = frozenset({"id", "url", "source", "configured", "in_use", "breaker", "created"})  # what an answer shows

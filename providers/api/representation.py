@@ -6,8 +6,9 @@ from typing import Any
 from django.urls import reverse
 from rest_framework.request import Request
 
-from mercury.lib import database_clock, filters
-from mercury.lib.filters import Kind, Sieve
+from mercury.lib.database import database_clock
+from mercury.lib.rest import filters
+from mercury.lib.rest.filters import Kind, Sieve
 from providers import circuit_breaker, registry
 from providers.capabilities import KINDS
 from providers.models import Account, AccountSource

@@ -3,7 +3,7 @@
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 
 from mercury.lib import rates
-from mercury.lib.openapi import (
+from mercury.lib.rest.openapi import (
     ETAG,
     IF_NONE_MATCH,
     NOT_MODIFIED,
@@ -22,7 +22,7 @@ from mercury.lib.openapi import (
     text,
     url,
 )
-from mercury.lib.problems import CONTENT_TYPE
+from mercury.lib.rest.problems import CONTENT_TYPE
 from providers.api import account_fields, representation
 from providers.capabilities import KINDS, Kind
 from providers.models import AccountSource, BreakerMode, BreakerState

@@ -8,9 +8,9 @@ from django.http import Http404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mercury.lib.pagination import PARAMETERS, paginate
-from mercury.lib.problems import Fault, Problem
-from mercury.lib.resource import Resource
+from mercury.lib.rest.pagination import PARAMETERS, paginate
+from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.resource import Resource
 from providers import registry
 from providers.api import account_fields, representation, schema
 from providers.models import Account

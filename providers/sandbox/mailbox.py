@@ -15,7 +15,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from mercury.lib import preview, private_files
+from mercury.lib.mail import preview
+from mercury.lib.runtime import private_files
 
 _written = itertools.count()
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"

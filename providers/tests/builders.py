@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any
 
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import registry
 from providers.models import Account, Breaker
 from providers.sandbox import mailbox

@@ -28,7 +28,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 
 SENDGRID_KEY = "SG.local-provider-key"
 MAILGUN_KEY = "key-local-provider"

@@ -5,7 +5,7 @@ import email.policy
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.account import AccountConfig
 from providers.outcomes import Accepted
 from providers.sandbox import mailbox

@@ -5,7 +5,7 @@ import socket
 import pytest
 from aiohttp import ThreadedResolver
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers import destinations
 from providers.destinations import DestinationRefused
 

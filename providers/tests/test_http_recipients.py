@@ -2,7 +2,7 @@
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.http_recipients import Blame, named_in, one_each, send_to_all
 from providers.outcomes import Accepted, Fault, Refused, Unknown
 from providers.payloads import MailgunBackend, SendGridBackend

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ThreadedResolver
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers import over_http
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.sending import Sender

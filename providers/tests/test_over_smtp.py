@@ -11,7 +11,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 from django.core.mail import EmailMessage
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers import over_smtp
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.over_smtp import Envelope, timed_out

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.outcomes import Accepted
 from providers.payloads import MailgunBackend, SendGridBackend, addresses
 from providers.tests import accounts

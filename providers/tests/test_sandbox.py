@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.over_sandbox import SandboxChannel

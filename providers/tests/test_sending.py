@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.account import AccountConfig
 from providers.outcomes import Accepted, Unknown
 from providers.over_sandbox import SandboxChannel

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.outcomes import Accepted, Fault, Refused, Unknown
 from providers.sending import MAX_THREADS, Sender
 from providers.smtp_connection import SLOWEST, Call

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.sending import Sender
 from providers.tests import accounts, tables

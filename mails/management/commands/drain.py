@@ -9,8 +9,10 @@ from django.core.management.base import CommandParser
 from mails.dispatch.dispatcher import Drain, Progress
 from mails.lanes import Lane
 from mails.models import Mail
-from mercury.lib import commands, database_clock, event_loop
+from mercury.lib import commands
 from mercury.lib.commands import Bar, Exit
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 
 
 class Command(commands.MercuryCommand):

@@ -12,8 +12,9 @@ from mails.pauses import UnknownLane
 from mails.reporting import system_status
 from mails.reporting.system_status import Waiting
 from mails.states import Actor
-from mercury.lib import commands, database_clock
+from mercury.lib import commands
 from mercury.lib.commands import Exit, Output
+from mercury.lib.database import database_clock
 
 COLUMNS = {
     "lane": "Lane",

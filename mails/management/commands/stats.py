@@ -10,10 +10,11 @@ from django.core.management.base import CommandError, CommandParser
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.statistics import Figures, MailFigures, PeriodTooLong, ProviderFigures, Spread
 from mails.reporting.system_status import Situation, Standing
-from mercury.lib import commands, database_clock
+from mercury.lib import commands
 from mercury.lib.commands import Exit, Output
+from mercury.lib.database import database_clock
 from mercury.lib.durations import words
-from mercury.lib.plain import plain
+from mercury.lib.json_values import plain
 from providers.models import BreakerMode
 
 EVERY = 5.0  # seconds between two looks with --watch

@@ -14,9 +14,10 @@ from mails.dispatch import wake
 from mails.dispatch.dispatcher import Drain, Progress
 from mails.lanes import Lane
 from mails.worker import jobs, resident_dispatcher
-from mercury.lib import commands, event_loop
+from mercury.lib import commands
 from mercury.lib.commands import Exit
-from mercury.lib.stop_request import StopRequest
+from mercury.lib.runtime import event_loop
+from mercury.lib.runtime.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
 

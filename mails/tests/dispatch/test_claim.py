@@ -7,7 +7,7 @@ from mails.dispatch import claim
 from mails.models import Mail
 from mails.states import RecipientState
 from mails.tests.builders import a_mail
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,7 +13,7 @@ from mails.models import Duty, Mail, Worker
 from mails.states import SILENCE, Action, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
 from mails.tests.dispatch.test_locked_rows import sent_by
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = dt.timedelta(hours=1)

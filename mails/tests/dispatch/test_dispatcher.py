@@ -20,7 +20,8 @@ from mails.message import mime
 from mails.models import Attempt, Mail, Worker
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock, event_loop
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 from providers import circuit_breaker
 from providers.models import Breaker, BreakerMode, BreakerState
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused

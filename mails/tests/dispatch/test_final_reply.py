@@ -10,7 +10,8 @@ from mails.maintenance import sweeper
 from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, event_names, reloaded
-from mercury.lib import database_clock, event_loop
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 from providers import registry
 from providers.tests.scripted_smtp import ScriptedServer
 

@@ -26,7 +26,7 @@ from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import circuit_breaker, registry
 from providers.models import Account, BreakerMode
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown

@@ -10,7 +10,8 @@ from mails.dispatch.dispatcher import Drain
 from mails.models import Attempt
 from mails.states import AttemptState, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, event_names, reloaded
-from mercury.lib import database_clock, event_loop
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 from providers import registry
 from providers.models import Breaker, BreakerState
 from providers.outcomes import Fault

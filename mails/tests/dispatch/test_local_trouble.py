@@ -12,7 +12,8 @@ from mails.message import mime
 from mails.models import Mail, Rollup, Worker
 from mails.states import AttemptState, Counted, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock, event_loop
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 from providers import classify
 from providers.models import BreakerState
 from providers.outcomes import Accepted, Fault, Refused

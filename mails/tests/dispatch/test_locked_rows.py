@@ -15,7 +15,8 @@ from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
 from mails.states import SILENCE, AttemptState, Status
 from mails.tests.builders import a_mail, event_names, reloaded
-from mercury.lib import database_clock, event_loop
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 from providers.sending import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from mails.dispatch.transitions import Result
 from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers.models import Account, Breaker, BreakerState
 from providers.outcomes import Fault, Refused
 

@@ -16,7 +16,7 @@ from mails.states import Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers.models import BreakerChange, RefusalRun
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
 from providers.refusals import MANY, SEVERAL

@@ -17,7 +17,7 @@ from mails.maintenance import sweeper
 from mails.models import HouseHold, Mail
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import registry
 from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
 

@@ -21,7 +21,7 @@ from mails.lifecycle.values import (
 from mails.models import Attempt, Event, Mail, uuid7
 from mails.states import AttemptState, EventName, Status
 from mails.tests.builders import a_mail, event_names, reloaded
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db
 

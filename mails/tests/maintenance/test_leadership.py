@@ -6,7 +6,7 @@ import pytest
 
 from mails.maintenance import leadership
 from mails.models import Duty
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db
 

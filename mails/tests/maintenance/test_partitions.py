@@ -12,7 +12,7 @@ from mails.maintenance.partitions import Month
 from mails.models import Event, first_id
 from mails.states import Status
 from mails.tests.builders import a_mail, event_names
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db
 on_postgresql = pytest.mark.full

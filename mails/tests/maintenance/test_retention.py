@@ -19,8 +19,8 @@ from mails.models import Attempt, Content, Duty, Event, IdempotencyKey, Mail, Re
 from mails.states import FINAL, Action, Status
 from mails.tests.builders import a_mail, drain, reloaded
 from mails.tests.commandline import run
-from mercury.lib import database_clock
 from mercury.lib.commands import Exit
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,8 @@ from mails.maintenance import sweeper
 from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
 from mails.states import SILENCE, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from mercury.lib import database_clock, event_loop
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,7 @@ from mails.states import Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import hermes
-from mercury.lib import event_loop
+from mercury.lib.runtime import event_loop
 from providers import registry
 from providers.sandbox import mailbox
 from providers.tests.scripted_smtp import ScriptedServer

@@ -24,7 +24,7 @@ from mails.states import Counted, Ending, EventName, Level, Source, Status
 from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO, a_mail, drain
 from mails.tests.maintenance.test_sweeper import sending_by_a_lost_worker
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

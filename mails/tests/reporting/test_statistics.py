@@ -11,7 +11,7 @@ from mails.reporting.statistics import PeriodTooLong
 from mails.states import AttemptState, Counted, Ending, Level
 from mails.tests.builders import a_mail
 from mails.timeline import Usual
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import circuit_breaker
 from providers.models import BreakerMode
 from providers.outcomes import Fault

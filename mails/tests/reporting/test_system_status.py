@@ -12,7 +12,7 @@ from mails.models import Mail, Worker
 from mails.reporting import system_status
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import a_mail, drain
-from mercury.lib import database_clock
+from mercury.lib.database import database_clock
 from providers import circuit_breaker
 from providers.models import BreakerMode, BreakerState
 

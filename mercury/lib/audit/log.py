@@ -2,9 +2,9 @@
 
 from django.http import HttpRequest
 
-from mercury.lib import database_clock
 from mercury.lib.audit.models import Act, AuditEntry
-from mercury.lib.printable import replace_unprintable
+from mercury.lib.database import database_clock
+from mercury.lib.mail.printable import replace_unprintable
 
 COMMAND_LINE = "command line"
 MAX_DETAIL = 2000  # characters

@@ -6,8 +6,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
-from mercury.lib import commands, database_clock
+from mercury.lib import commands
 from mercury.lib.commands import Exit
+from mercury.lib.database import database_clock
 from providers import circuit_breaker, environment, registry, stored_options, trial
 from providers.account import AccountConfig
 from providers.models import Account, AccountSource, BreakerMode

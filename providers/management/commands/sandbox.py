@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mercury.lib import commands, database_clock, durations
+from mercury.lib import commands, durations
 from mercury.lib.commands import Exit
+from mercury.lib.database import database_clock
 from providers import registry
 from providers.models import Account
 from providers.registry import AccountFixed

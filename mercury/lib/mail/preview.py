@@ -1,0 +1,180 @@
+"""A mail in bytes as a person may look at it: text, HTML, headers, source, files. Knows no model and no account.
+
+Nothing in a mail is trusted: whatever the bytes are, reading them raises nothing, and what is found is text that can be
+encoded. A page still passes it through `printable`.
+"""
+
+from __future__ import annotations
+
+import base64
+import email
+import email.policy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+
+from django.http import HttpResponse
+from django.utils.http import content_disposition_header
+
+from mercury.lib.mail import encoded_words, html_cleaning
+from mercury.lib.mail.html_cleaning import Harmless
+
+SOURCE_SHOWN = 200_000  # bytes
+TEXT_SHOWN = 200_000  # characters
+PICTURE_SHOWN = 1_000_000  # bytes; a larger one is a file only
+_PICTURES = frozenset({"image/png", "image/gif", "image/jpeg", "image/webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A part that is neither the text nor the HTML. It is downloaded, never shown."""
+
+    number: int  # its place among the files, from 1
+    name: str
+    kind: str  # its media type, as the mail says
+    content: bytes
+    content_id: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a mail holds. `html` is as it was sent: only `harmless` makes it fit to be shown."""
+
+    source: bytes
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    html: str = ""
+    files: list[File] = field(default_factory=list)
+    goes_on: bool = False  # whether the mail is longer than what was read here
+
+    @property
+    def source_shown(self) -> str:
+        """The beginning of the source as text."""
+        return self.source[:SOURCE_SHOWN].decode("utf-8", "replace")
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the source goes on behind what is shown."""
+        return self.goes_on or len(self.source) > SOURCE_SHOWN
+
+    @property
+    def remote_images(self) -> int:
+        """How many images the HTML wants to be fetched from elsewhere."""
+        return self.harmless(remote_images=False).remote_images
+
+    def file(self, number: int) -> File | None:
+        """The file with that number."""
+        return next((file for file in self.files if file.number == number), None)
+
+    def harmless(self, *, remote_images: bool) -> Harmless:
+        """The HTML as it may be shown in the frame."""
+        pictures = {file.content_id: _data_url(file) for file in self.files if _is_shown_inside(file)}
+        return html_cleaning.clean(self.html, pictures=pictures, remote_images=remote_images)
+
+
+def read(source: bytes) -> Preview:
+    """The mail that these bytes are. What cannot be read is left out; the source is always there."""
+    try:
+        message = email.message_from_bytes(source, policy=email.policy.compat32)
+        parts = list(_leaves(message))
+    except (RecursionError, ValueError):  # nested without end; a boundary that is none
+        return Preview(source)
+    bodies: dict[str, str] = {}
+    files: list[File] = []
+    for part in parts:
+        kind = part.get_content_type()
+        if kind in ("text/plain", "text/html") and kind not in bodies and not _is_attachment(part):
+            bodies[kind] = _text(part)[:TEXT_SHOWN] if kind == "text/plain" else _text(part)
+        else:
+            files.append(_file(part, len(files) + 1))
+    headers = [(_sane(name), decoded(value)) for name, value in message.items()]
+    return Preview(source, headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), files)
+
+
+def decoded(header: object) -> str:
+    """Return a header's value with its encoded words (RFC 2047) read, as it stands where they cannot be."""
+    return _sane(encoded_words.read(str(header)))
+
+
+def html_response(preview: Preview, *, remote_images: bool) -> HttpResponse:
+    """The HTML for the frame."""
+    return html_cleaning.response(preview.harmless(remote_images=remote_images), remote_images=remote_images)
+
+
+def file_response(file: File) -> HttpResponse:
+    """A file to be kept, never to be shown, whatever it says that it is."""
+    return _download(file.content, file.name, "application/octet-stream")
+
+
+def source_response(source: bytes, name: str) -> HttpResponse:
+    """The whole mail to be kept; any mail program opens it."""
+    return _download(source, f"{name}.eml", "message/rfc822")
+
+
+def _download(content: bytes, name: str, kind: str) -> HttpResponse:
+    answer = HttpResponse(content, content_type=kind)
+    answer["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name)
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+def _leaves(message: Message) -> Iterator[Message]:
+    """The parts that hold something, in their order. A forwarded mail is one part."""
+    waiting = [message]
+    while waiting:
+        part = waiting.pop()
+        payload = part.get_payload()
+        if part.get_content_maintype() == "multipart" and isinstance(payload, list):
+            waiting += [inner for inner in reversed(payload) if isinstance(inner, Message)]
+        else:
+            yield part
+
+
+def _is_attachment(part: Message) -> bool:
+    return str(part.get("Content-Disposition", "")).strip().lower().startswith("attachment")
+
+
+def _content(part: Message) -> bytes:
+    payload = part.get_payload(decode=True)
+    if isinstance(payload, bytes):
+        return payload
+    inner = part.get_payload()
+    return b"\n".join(one.as_bytes() for one in inner if isinstance(one, Message)) if isinstance(inner, list) else b""
+
+
+def _text(part: Message) -> str:
+    """The part's text, with line ends as a page has them."""
+    content = _content(part)
+    charset = part.get_content_charset("utf-8")
+    try:
+        text = _sane(content.decode(charset, "replace"))
+    except (LookupError, ValueError):  # no character set, or one that only encodes
+        text = content.decode("utf-8", "replace")
+    return text.replace("\r\n", "\n")
+
+
+def _file(part: Message, number: int) -> File:
+    kind = part.get_content_type()
+    name = _sane(part.get_filename() or "").replace("\\", "/").rpartition("/")[2]
+    name = re.sub(r"[^\w.()+ -]", "_", name).strip(". ")[:120]  # \w knows no mark that turns the writing direction
+    content_id = str(part.get("Content-ID", "")).strip().strip("<>")
+    return File(number, name or f"part-{number}", _sane(kind), _content(part), _sane(content_id))
+
+
+def _is_shown_inside(file: File) -> bool:
+    return bool(file.content_id) and file.kind in _PICTURES and file.size <= PICTURE_SHOWN
+
+
+def _data_url(file: File) -> str:
+    return f"data:{file.kind};base64,{base64.b64encode(file.content).decode()}"
+
+
+def _sane(text: str) -> str:
+    """Without lone surrogates, which no answer could be encoded with."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,186 @@
+"""Errors as clients see them: `application/problem+json` (RFC 9457), and old clients' `error` and `message` beside it.
+
+`Problem` is what our views raise; `handle` turns every other exception of a view into the same shape; `answer` makes
+the same document outside of Django REST framework.
+"""
+
+import http
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import Error
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions
+from rest_framework.exceptions import APIException, ErrorDetail
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+
+from mercury.lib.database import database_errors
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+# What to do about the framework's own refusals, in place of its words.
+_CURES: dict[type[APIException], str] = {
+    exceptions.NotAuthenticated: "Sign in with an API key: send the header 'Authorization: Bearer mk_…'.",
+    exceptions.MethodNotAllowed: "This method is not possible here; the header 'Allow' lists those that are.",
+    exceptions.NotAcceptable: "The API answers in JSON; ask for it with 'Accept: application/json'.",
+    exceptions.UnsupportedMediaType: "Send the body as JSON, with the header 'Content-Type: application/json'.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
+
+    detail: str
+    code: str
+    pointer: str = ""
+    parameter: str = ""
+    header: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The fault as it stands in `errors`."""
+        shown = {"pointer": self.pointer, "detail": self.detail, "code": self.code}
+        places = {"parameter": self.parameter, "header": self.header}
+        return shown | {name: place for name, place in places.items() if place}
+
+    def words(self) -> str:
+        """The field and the fault in one sentence, as the prototype's `message` had them."""
+        field = self.parameter or self.header or self.pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
+        return f"{field}: {self.detail}" if field else self.detail
+
+
+def pointer(*steps: str) -> str:
+    """A JSON pointer (RFC 6901) to what lies at these steps."""
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+class Problem(APIException):
+    """An error answer, raised by a view: status, stable code, words, and what else the client should know."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail, code)
+        self.status_code = status
+        self.code = code
+        self.words = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+
+def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Django REST framework's exception handler. None for what nobody foresaw: that goes on to the 500 page."""
+    problem = _as_problem(exc)
+    if problem is None:
+        return None
+    request = context["request"]
+    renderer = getattr(request, "accepted_renderer", None)
+    if renderer is None or renderer.format not in {"json", "api"}:  # no form was agreed on, or YAML was
+        renderer = request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = renderer.media_type
+    return Response(
+        document(request, problem),
+        status=problem.status_code,
+        headers=problem.headers,
+        content_type=None if renderer.format == "api" else CONTENT_TYPE,
+    )
+
+
+def answer(request: HttpRequest, problem: Problem) -> JsonResponse:
+    """The same answer for requests that never reached a view of Django REST framework. Touches no database."""
+    return JsonResponse(
+        document(request, problem), status=problem.status_code, headers=problem.headers, content_type=CONTENT_TYPE
+    )
+
+
+def document(request: Any, problem: Problem) -> dict[str, Any]:
+    """The problem as a JSON object."""
+    phrase = http.HTTPStatus(problem.status_code).phrase
+    message = " ".join(fault.words() for fault in problem.errors) or problem.words
+    return {
+        "type": f"urn:problem:mercury:{problem.code}",
+        "title": phrase,
+        "status": problem.status_code,
+        "detail": problem.words,
+        "errors": [fault.as_json() for fault in problem.errors],
+        "error": phrase,
+        "message": message,
+        "request_id": getattr(request, "request_id", ""),
+    } | problem.extra
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """True for API clients: any path of the API and of health, and whoever does not ask for HTML."""
+    path = request.path_info
+    if path.startswith(("/api/v", "/health/")):
+        return True
+    return "text/html" not in request.headers.get("Accept", "")
+
+
+def store_unavailable() -> Problem:
+    """The database cannot serve now: whether the request took effect is not known, so the client repeats it."""
+    return Problem(
+        503,
+        "store_unavailable",
+        "The database cannot serve this now. Repeat the request, with the same Idempotency-Key if it had one.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def _as_problem(exc: Exception) -> Problem | None:
+    match exc:
+        case Problem():
+            return exc
+        case Error() if database_errors.is_not_now(exc):
+            return store_unavailable()
+        case Http404() | exceptions.NotFound():
+            return Problem(404, "not_found", "There is nothing at this address, or it is not yours.")
+        case PermissionDenied():
+            return _as_problem(exceptions.PermissionDenied(*exc.args))
+        case exceptions.ValidationError():
+            faults = _flattened(exc.detail, "")
+            return Problem(400, "invalid", _summary(len(faults)), errors=faults)
+        case APIException():
+            return _from_framework(exc)
+    return None
+
+
+def _from_framework(exc: APIException) -> Problem:
+    headers = {}
+    if challenge := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(max(1, int(wait)))
+    detail = _CURES.get(type(exc)) or " ".join(fault.detail for fault in _flattened(exc.detail, ""))
+    code = getattr(exc.detail, "code", None) or exc.default_code
+    return Problem(exc.status_code, str(code), detail, headers=headers)
+
+
+def _summary(count: int) -> str:
+    return "The request has a fault." if count == 1 else f"The request has {count} faults."
+
+
+def _flattened(detail: Any, place: str) -> list[Fault]:
+    """The nested faults of a serializer, each with its pointer."""
+    if isinstance(detail, dict):
+        found = []
+        for key, inner in detail.items():
+            found += _flattened(inner, place if key == "non_field_errors" else place + pointer(str(key)))
+        return found
+    if isinstance(detail, list):
+        steps = (f"{place}/{index}" if isinstance(inner, dict) else place for index, inner in enumerate(detail))
+        return [fault for step, inner in zip(steps, detail, strict=True) for fault in _flattened(inner, step)]
+    code = detail.code if isinstance(detail, ErrorDetail) and detail.code else "invalid"
+    return [Fault(str(detail), code, place)]

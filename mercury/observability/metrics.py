@@ -1,0 +1,233 @@
+"""`/metrics` for Prometheus: counters and durations from the roll-ups, gauges from the situation.
+
+Everything is read from the database at each scrape, so that any web process gives the same answer. Counters are sums of
+all time, which neither folding nor retention lowers.
+"""
+
+import hmac
+import ipaddress
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from django.conf import settings
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from mails.counters import CounterKey, CounterSum
+from mails.lanes import Lane
+from mails.models import ApiKey
+from mails.reporting import alerts, statistics, system_status
+from mails.reporting.system_status import Situation
+from mails.states import AttemptState, Counted, Ending
+from mercury.lib import histogram
+from mercury.lib.rest import problems
+from mercury.lib.rest.problems import Problem
+from providers.models import BreakerState
+from providers.outcomes import Fault
+
+CALL_OCTAVES = range(16)  # bounds of the buckets: 2^0 to 2^15 ms, that is 1 ms to 33 s
+WAIT_OCTAVES = range(0, 29, 2)  # 1 ms to 3 days
+Totals = list[tuple[CounterKey, CounterSum]]
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The metrics, for whoever has METRICS_TOKEN or asks from METRICS_FROM; nobody else is told anything."""
+    if not may_read(request):
+        detail = "Send 'Authorization: Bearer …' with METRICS_TOKEN, or ask from a network that METRICS_FROM names."
+        return problems.answer(request, Problem(403, "metrics_forbidden", detail))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_House())
+    return HttpResponse(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def may_read(request: HttpRequest) -> bool:
+    """By token, compared in constant time, or by the client's address; an address that a proxy hides is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    wanted = settings.METRICS_TOKEN
+    if wanted and scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), wanted.encode()):
+        return True
+    forwarded = {"X-Forwarded-For", "Forwarded"} & request.headers.keys()
+    if forwarded and not settings.MERCURY_PROXIES:
+        return False
+    try:
+        client = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return False
+    return any(client in network for network in settings.METRICS_FROM)
+
+
+class _House(Collector):
+    """Asked once a scrape."""
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, in some twenty short queries."""
+        totals = statistics.totals()
+        yield from counters(totals)
+        yield throttled(totals)
+        yield from durations(totals)
+        yield from gauges(system_status.read())
+
+
+def counters(totals: Totals) -> Iterable[Metric]:
+    """What was counted since the beginning."""
+    mails = CounterMetricFamily(
+        "mercury_mails", "Mails by what became of them; held ones may end later.", labels=("outcome", "lane")
+    )
+    arrived = CounterMetricFamily("mercury_mails_accepted", "Mails accepted; counted 20 s late.", labels=("lane",))
+    calls = CounterMetricFamily(
+        "mercury_calls", "Calls of providers by how they ended.", labels=("provider", "outcome", "fault")
+    )
+    ended = _summed(totals, Counted.END, lambda key: (key.outcome, key.lane))
+    accepted = _summed(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.lane))
+    for lane in Lane.values:
+        for outcome in Ending.values:
+            mails.add_metric((outcome, lane), ended[outcome, lane].count)
+        mails.add_metric(("rejected", lane), accepted["rejected", lane].count)
+        arrived.add_metric((lane,), accepted["accepted", lane].count)
+    called = _summed(totals, Counted.CALL, lambda key: (key.account, key.outcome, key.fault))
+    for account in sorted({key.account for key, _ in totals if key.kind == Counted.CALL}):
+        for outcome, fault in _CALL_ENDS:
+            calls.add_metric((account, outcome, fault), called[account, outcome, fault].count)
+    return (mails, arrived, calls)
+
+
+def throttled(totals: Totals) -> Metric:
+    """Mails refused for the rates of keys, by the application's name. One query."""
+    family = CounterMetricFamily(
+        "mercury_mails_throttled", "Mails refused for the rate of the key; counted 5 s late.", labels=("application",)
+    )
+    counted = {key.application: one.count for key, one in totals if key.outcome == "throttled"}
+    refused: dict[str, int] = defaultdict(int)
+    keys = ApiKey.objects.filter(~Q(rate="") | Q(pk__in=counted))
+    for number, name in keys.values_list("pk", "name"):
+        refused[name] += counted.get(number, 0)
+    for name in sorted(refused):
+        family.add_metric((name,), refused[name])
+    return family
+
+
+# A series that begins at its first event loses that event to `rate`: all that can be are there from the start.
+_CALL_ENDS = (
+    (AttemptState.ACCEPTED.value, ""),
+    *((AttemptState.REFUSED.value, fault.value) for fault in Fault),
+    (AttemptState.UNKNOWN.value, ""),
+)
+
+
+def durations(totals: Totals) -> Iterable[Metric]:
+    """How long it took, since the beginning."""
+    return (
+        _histogram(
+            HistogramMetricFamily(
+                "mercury_send_duration_seconds", "Calls of providers, however they ended.", labels=("provider",)
+            ),
+            _summed(totals, Counted.CALL, lambda key: (key.account,)),
+            CALL_OCTAVES,
+        ),
+        _histogram(
+            HistogramMetricFamily(
+                "mercury_queue_duration_seconds", "Accepted to first handed to a provider.", labels=("lane",)
+            ),
+            _summed(totals, Counted.FIRST_SEND, lambda key: (key.lane,)),
+            WAIT_OCTAVES,
+        ),
+        _histogram(
+            HistogramMetricFamily(
+                "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("lane",)
+            ),
+            _summed([one for one in totals if one[0].outcome in statistics.SENT], Counted.END, lambda key: (key.lane,)),
+            WAIT_OCTAVES,
+        ),
+    )
+
+
+def gauges(found: Situation) -> Iterable[Metric]:
+    """How the house stands now."""
+    alive = found.alive
+    yield from _waiting(found)
+    yield _breakers(found)
+    yield _alerts(found)
+    held = {"unknown": found.held.unknown, "poison": found.held.poison, "operator": found.held.operator}
+    yield _labelled("mercury_held_mails", "Held mails.", "reason", held)
+    enabled = {one.name: one.enabled for one in found.accounts}
+    yield _labelled("mercury_provider_enabled", "1 where the account is used.", "provider", enabled)
+    yield _gauge("mercury_mails_in_hand", "Mails that a worker has.", found.in_hand)
+    yield _gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
+    yield _gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
+    yield _gauge("mercury_worker_places", "Calls that they may make at once.", sum(one.places for one in alive))
+    yield _gauge("mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(one.in_flight for one in alive))
+    yield _gauge("mercury_last_drain_age_seconds", "Since a living worker looked for due mails.", found.drained)
+    yield _gauge("mercury_house_held", "1 while everything is held back.", found.house_held_by is not None)
+    redis = None if found.redis == "not used" else found.redis == "answers"
+    yield _gauge("mercury_redis_up", "1 if Redis answers; absent where it is not used.", redis)
+    yield _gauge("mercury_disk_free_ratio", "Free share of the data folder's disk.", found.disk_free)
+
+
+def _waiting(found: Situation) -> Iterable[Metric]:
+    due = {one.lane: one.due for one in found.waiting}
+    yield _labelled("mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "lane", due)
+    oldest = {one.lane: one.oldest or 0.0 for one in found.waiting}
+    yield _labelled("mercury_queue_age_seconds", "How long the oldest of them has been due.", "lane", oldest)
+    later = {one.lane: one.later for one in found.waiting}
+    yield _labelled("mercury_back_off_mails", "Mails that are due later.", "lane", later)
+    paused = {one.lane: one.paused_at is not None for one in found.waiting}
+    yield _labelled("mercury_lane_paused", "1 while nothing of the lane is sent.", "lane", paused)
+
+
+def _breakers(found: Situation) -> Metric:
+    family = GaugeMetricFamily(
+        "mercury_breaker_state", "1 for the state that the breaker is in.", labels=("provider", "state")
+    )
+    for one in found.accounts:
+        for state in BreakerState:
+            family.add_metric((one.name, state.value), float(one.effective == state))
+    return family
+
+
+def _alerts(found: Situation) -> Metric:
+    family = GaugeMetricFamily("mercury_alert", "1 for each alert; see docs/operations.md.", labels=("code", "about"))
+    for alert in alerts.of(found):
+        family.add_metric((alert.code, alert.about), 1)
+    return family
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), float(value))
+    return family
+
+
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    """A gauge without labels; without a sample where there is no value."""
+    family = GaugeMetricFamily(name, text)
+    if value is not None:
+        family.add_metric((), float(value))
+    return family
+
+
+def _summed(
+    totals: Totals, kind: Counted, labels: Callable[[CounterKey], tuple[str, ...]]
+) -> dict[tuple[str, ...], CounterSum]:
+    found: dict[tuple[str, ...], CounterSum] = defaultdict(CounterSum)
+    for key, one in totals:
+        if key.kind == kind:
+            found[labels(key)].add(one.count, one.total_us, one.buckets)
+    return found
+
+
+def _histogram(
+    family: HistogramMetricFamily, sums: Mapping[tuple[str, ...], CounterSum], octaves: Sequence[int]
+) -> HistogramMetricFamily:
+    for labels, one in sorted(sums.items()):
+        counts = histogram.at_most(one.buckets, octaves)
+        buckets = [(str(2**octave / 1000), float(count)) for octave, count in zip(octaves, counts, strict=True)]
+        buckets.append(("+Inf", float(sum(one.buckets.values()))))
+        family.add_metric(labels, buckets, one.total_us / 1_000_000)
+    return family

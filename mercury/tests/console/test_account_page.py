@@ -1,0 +1,239 @@
+"""The page of an account tells what its calls came to, in words and figures."""
+
+import datetime as dt
+import re
+import uuid
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from mails.counters import CounterKey, Counters
+from mails.models import Attempt, Mail, Rollup, Worker, first_id
+from mails.reporting import recent_attempts
+from mails.states import AttemptState, Counted
+from mails.tests.builders import a_mail, drain
+from mails.tests.people import browser_of, hermes
+from mercury.console import account_page
+from providers.circuit_breaker import Snapshot
+from providers.models import Breaker
+
+pytestmark = pytest.mark.django_db
+NOON = dt.datetime(2026, 11, 24, 12, 3, 20, tzinfo=dt.UTC)
+HOUR, MINUTE = dt.timedelta(hours=1), dt.timedelta(minutes=1)
+
+
+@pytest.fixture
+def operator() -> Client:
+    return browser_of(hermes())
+
+
+def page_of(client: Client, one) -> str:
+    return client.get(f"/admin/providers/account/{one.account.pk}/change/").text
+
+
+def facts(one, now: dt.datetime = NOON) -> dict[str, tuple[str, str]]:
+    read = account_page.read(one.account, Snapshot.of(one.breaker), now)
+    return {fact.label: (fact.figure, fact.note) for fact in read.facts}
+
+
+def count(outcome: str, *, fault: str = "", account: str = "olympus", at=NOON, seconds=None, times=1) -> None:
+    tally = Counters()
+    for _ in range(times):
+        tally.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, fault=fault), seconds)
+    Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
+
+
+def called(account: str, mail: Mail, *, at: dt.datetime = NOON) -> Attempt:
+    number = Attempt.objects.count() + 1
+    return Attempt.objects.create(
+        id=uuid.UUID(int=first_id(at).int + number),
+        mail=mail,
+        number=number,
+        account=account,
+        lease=uuid.uuid4(),
+        state=AttemptState.ACCEPTED,
+        opened_at=at,
+        latency_ms=187,
+    )
+
+
+def test_an_account_without_calls_says_so_in_words(operator, olympus):
+    page = page_of(operator, olympus)
+
+    assert "no call in 24 hours" in page
+    assert "No mail has gone here yet." in page
+    assert "It accepted no call in the last 24 hours." in page
+    assert "no call was accepted" in page
+    assert "<svg class=" not in page.split('id="last-calls-title"')[1].split("history-title")[0]
+
+
+def test_six_facts_tell_of_the_last_day(olympus, hades):
+    count("accepted", seconds=0.187, times=1998, at=NOON - 3 * HOUR)
+    count("refused", fault="provider", times=2, at=NOON - 2 * MINUTE)
+    count("unknown", at=NOON - 2 * HOUR)
+    count("accepted", account="hades", times=9)
+    count("accepted", times=9, at=NOON - 25 * HOUR)
+    Worker.objects.create(id="one", started_at=NOON, seen_at=NOON, places=32)
+    a_mail()
+    Mail.objects.update(status="sending", lease=uuid.uuid4(), provider="olympus")
+
+    found = facts(olympus)
+
+    assert found["Accepted, 24 h"] == ("1,998", "of 2,001 calls; success 99.9 %")
+    assert found["Refused"] == ("2", "2 in the last 5 min")
+    assert found["Outcome unknown"] == ("1", "none waits for evidence")
+    assert re.fullmatch(r"1[6-9]\d ms|20\d ms", found["p50 / p95 / p99"][0])
+    assert found["Limit"] == ("none", "peak 3.3 /s, 10 min from 09:00 UTC")
+    assert found["In flight"] == ("1", "of 32 places")
+
+
+def test_refusals_of_earlier_are_told_by_their_kind(olympus):
+    count("refused", fault="message", times=3, at=NOON - HOUR)
+
+    assert facts(olympus)["Refused"] == ("3", "all for the mail's sake")
+    count("refused", fault="rate", times=2, at=NOON - HOUR)
+    assert facts(olympus)["Refused"] == ("5", "3 for the mail's sake, 2 for its rate")
+
+
+def test_a_limit_tells_when_it_said_429(olympus):
+    olympus.account.rate = 100
+    Breaker.objects.update(limited_until=NOON + MINUTE, places=4)
+
+    found = facts(olympus)
+
+    assert found["Limit"] == ("100 /s", "it asked to wait until 12:04:20 UTC")
+    assert found["In flight"] == ("0", "recovering, 4 at once")
+
+
+def test_held_mails_of_the_account_are_a_click_away(operator, olympus):
+    a_mail()
+    Mail.objects.update(status="held", reason_code="outcome-unknown", next_attempt_at=None, provider="olympus")
+
+    page = page_of(operator, olympus)
+
+    assert '<a href="/admin/mails/mail/?account=olympus&amp;state=unknown">1 mail held</a>' in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_calls_are_drawn_told_and_listed(operator, olympus):
+    sent = a_mail(subject="Invoice <b>")
+    drain()
+    olympus.refuse(503)
+    a_mail(subject="Welcome")
+    drain()
+
+    page = page_of(operator, olympus)
+
+    assert "The last 2 calls: 1 accepted, 1 refused." in page
+    assert re.search(r'<g class="tone-bad"><title>[^<]+ UTC: refused after [^<]+ ms, http-503</title><rect', page)
+    assert f'<a href="/admin/mails/mail/{sent.pk}/change/">Invoice &lt;b&gt;</a>' in page
+    assert page.count("As a table") == 2
+
+
+def test_a_call_that_took_no_millisecond_and_one_whose_end_is_not_known_are_told(olympus):
+    mail = a_mail()
+    for latency_ms in (0, None, 1, 2400):
+        Attempt.objects.filter(pk=called("olympus", mail).pk).update(latency_ms=latency_ms)
+
+    last = account_page.read(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+
+    assert [call.took for call in last.calls] == ["< 1 ms", "–", "1 ms", "2.4 s"]
+    assert last.calls[1].title == "24 Nov, 12:03:20 UTC: accepted"
+    assert last.y_labels[0][1] == "0.1 ms"
+
+
+def test_the_last_calls_of_an_account_that_rests_are_found_behind_those_of_others(olympus, hades, monkeypatch):
+    monkeypatch.setattr(recent_attempts, "REACH", 3)
+    mail = a_mail()
+    called("olympus", mail, at=NOON - HOUR)
+    count("accepted", at=NOON - HOUR)
+    for _ in range(4):
+        called("hades", mail, at=NOON)
+
+    read = account_page.read(olympus.account, Snapshot.of(olympus.breaker), NOON)
+
+    assert [call.took for call in read.last.calls] == ["187 ms"]
+    assert read.last.sentence == "The last call: 1 accepted. The height is the time to answer."
+
+
+def test_a_search_for_calls_that_stopped_says_so(olympus, hades, monkeypatch):
+    monkeypatch.setattr(recent_attempts, "REACH", 2)
+    mail = a_mail()
+    called("olympus", mail)
+    for _ in range(2):
+        called("hades", mail)
+    none = account_page.read(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+    called("olympus", mail)
+
+    one = account_page.read(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+
+    assert none.sentence == "None of the last 2 calls of all accounts was made here."
+    assert "The last call, those among the last 2 of all accounts: 1 accepted." in one.sentence
+
+
+def test_the_banner_of_an_open_breaker_leads_to_the_mails_that_wait(operator, olympus):
+    Breaker.objects.update(state="open", opened_at=dt.datetime.now(dt.UTC), open_until=NOON + 365_000 * HOUR)
+    a_mail()
+    a_mail()
+    Mail.objects.update(status="waiting", provider="olympus")
+
+    page = page_of(operator, olympus)
+    [(url, words)] = re.findall(r'<a href="([^"]+)">(Show the [^<]+)</a>', page)
+    listed = operator.get(url.replace("&amp;", "&")).text
+
+    assert words == "Show the 2 mails waiting to be retried"
+    assert listed.count('class="subject"') == 2
+
+
+def test_where_all_mails_went_on_the_banner_leads_to_the_calls(operator, olympus):
+    Breaker.objects.update(state="open", opened_at=dt.datetime.now(dt.UTC), open_until=NOON + 365_000 * HOUR)
+    called("olympus", a_mail())
+
+    page = page_of(operator, olympus)
+
+    assert '<a href="#last-calls-table">Show its last calls</a>' in page
+    assert 'id="last-calls-table"' in page
+
+
+def test_numbers_that_were_not_counted_to_the_end_say_so(operator, olympus, monkeypatch):
+    monkeypatch.setattr(account_page, "COUNTED_AT_MOST", 2)
+    Breaker.objects.update(state="open", opened_at=dt.datetime.now(dt.UTC), open_until=NOON + 365_000 * HOUR)
+    for _ in range(3):
+        a_mail()
+    Mail.objects.update(status="held", reason_code="outcome-unknown", next_attempt_at=None, provider="olympus")
+
+    page = page_of(operator, olympus)
+
+    assert "Show the 2+ mails held, outcome unknown" in page
+    assert ">2+ mails held</a>" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_may_not_see_mails_sees_no_subject_and_no_link_to_one(olympus):
+    a_mail(subject="Invoice")
+    drain()
+    watcher = User.objects.create_user("iris", is_staff=True)
+    watcher.user_permissions.add(Permission.objects.get(codename="view_account"))
+
+    page = page_of(browser_of(watcher), olympus)
+
+    assert "Last call" in page
+    assert "Invoice" not in page
+    assert "/admin/mails/mail/" not in page.replace("mails/mail/?account=olympus", "")
+
+
+def test_the_page_asks_the_same_number_of_questions_however_many_calls_there_are(
+    operator, olympus, django_assert_num_queries, django_assert_max_num_queries
+):
+    mail = a_mail()
+    with django_assert_max_num_queries(40) as few:
+        page_of(operator, olympus)
+    for number in range(70):
+        called("olympus", mail, at=dt.datetime.now(dt.UTC) - number * MINUTE)
+        count("accepted", seconds=0.1, at=dt.datetime.now(dt.UTC) - number * MINUTE)
+
+    with django_assert_num_queries(len(few)):
+        page = page_of(operator, olympus)
+
+    assert "The last 60 calls: 60 accepted." in page
