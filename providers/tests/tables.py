@@ -26,12 +26,12 @@ def told(outcome: Outcome) -> str:
     """An outcome as a cell tells it."""
     if isinstance(outcome, Accepted):
         refused = "".join(
-            ", one refused for good" if refusal.permanent else ", one to try again" for refusal in outcome.refused
+            ", one refused permanently" if refusal.permanent else ", one to retry" for refusal in outcome.refused
         )
         return f"Accepted {outcome.status_code}{refused}"
     if isinstance(outcome, Refused):
         wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
-        fewer = ", fewer calls at once" if outcome.at_capacity else ""
+        fewer = ", fewer concurrent requests" if outcome.at_capacity else ""
         return f"Refused {outcome.fault} `{outcome.reason_code}`{wait}{fewer}"
     wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
     return f"Unknown `{outcome.reason_code}`{wait}"

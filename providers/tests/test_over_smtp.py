@@ -440,4 +440,4 @@ def test_a_server_that_closes_at_a_recipient_is_judged_by_what_it_said():
         async with Server("recipient-421") as server:
             return await accounts.send(accounts.smtp(server.port), _to_both())
 
-    assert tables.told(event_loop.run(scenario())) == "Refused rate `smtp-421`, fewer calls at once"
+    assert tables.told(event_loop.run(scenario())) == "Refused rate `smtp-421`, fewer concurrent requests"

@@ -12,7 +12,7 @@ HERA, ZEUS = "hera@olimpus.com", "zeus@olimpus.com"
 def described(judgement: Judgement) -> str:
     """A judgement as a cell of the table has it."""
     if judgement.next_call:
-        return "further call"
+        return "further request"
     if judgement.at_capacity:
         return f"{judgement.fault}, fewer connections"
     wait = f" {judgement.retry_after:.0f} s" if judgement.retry_after is not None else ""
