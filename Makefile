@@ -9,7 +9,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 MANAGE := $(VENV)/bin/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format requirements chromium fault-tools clients
+.PHONY: help run test lint format requirements chromium chaos-tools clients
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ run: $(VENV)/installed ## Serve on 127.0.0.1:8000 (PORT=… for another); the fi
 	@$(MANAGE) setup --port $(PORT)
 	@exec $(VENV)/bin/gunicorn --bind 127.0.0.1:$(PORT) mercury.wsgi
 
-test: $(VENV)/installed-dev chromium fault-tools clients ## Run all tests, embedded and against PostgreSQL and Redis (ARGS=… for manage.py test)
+test: $(VENV)/installed-dev chromium chaos-tools clients ## Run all tests, embedded and against PostgreSQL and Redis (ARGS=… for manage.py test)
 	@$(MANAGE) test $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
@@ -69,16 +69,16 @@ chromium:
 			echo "The browser tests need chromium. To run them too: sudo apt-get install chromium"; \
 		fi; }
 
-# Two faults are struck with these. Where they are missing and cannot be installed, their tests are skipped (in CI they fail).
-fault-tools:
+# Two chaos tests need these. Where they are missing and cannot be installed, their tests are skipped (in CI they fail).
+chaos-tools:
 	@command -v pgbouncer >/dev/null && ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || { \
 		as_root=$$(test "$$(id -u)" = 0 || echo sudo -n); \
 		if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
-			echo "Installing pgbouncer and libfaketime for the faults' tests."; \
+			echo "Installing pgbouncer and libfaketime for the chaos tests."; \
 			$$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq \
 				--no-install-recommends pgbouncer libfaketime >/dev/null; \
 		else \
-			echo "Two faults need pgbouncer and libfaketime. To run them too: sudo apt-get install pgbouncer libfaketime"; \
+			echo "Two chaos tests need pgbouncer and libfaketime. To run them too: sudo apt-get install pgbouncer libfaketime"; \
 		fi; }
 
 # Clients are generated from the API's description with three tools, which get an environment of their own beside $(VENV).

@@ -19,7 +19,7 @@ from providers.tests.builders import SandboxAccount, sandbox_account
 
 settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=long
 
-TOGETHER = ("faults/tests/", "mercury/tests/test_stories.py")
+TOGETHER = ("chaos/tests/", "mercury/tests/test_stories.py")
 
 guards = import_module("mails.migrations.0002_append_only_events")
 

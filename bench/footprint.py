@@ -21,7 +21,7 @@ import psycopg2
 import redis
 from house import House
 
-from faults import servers
+from chaos import servers
 
 TABLES = ("mail", "content", "recipient", "attempt", "event", "idempotencykey", "rollup")
 A_CHECK = "(query LIKE 'SELECT %% FROM ONLY %% FOR KEY SHARE OF x')"

@@ -1,6 +1,6 @@
 """The SQL of the writer and of claims, named and explained; where the two databases differ, both are side by side here.
 
-Rows come in as one JSON parameter (`mercury.lib.recordset`), named `r`, so that a group of emails costs one round trip.
+Rows come in as one JSON parameter (`mercury.lib.database.recordset`), named `r`, so that a group of emails costs one round trip.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

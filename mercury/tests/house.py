@@ -1,6 +1,6 @@
 """A whole Mercury as a stranger runs it: real processes, a data folder, a database and a port of its own.
 
-What the stories, the benchmarks (`bench/`) and the faults (`faults/`) are played in.
+What the stories, the benchmarks (`bench/`) and the faults (`chaos/`) are played in.
 """
 
 import json

@@ -1,0 +1,139 @@
+"""Mercury under fire: `python chaos/run.py SCENARIO`.
+
+Starts everything itself, posts mails while faults strike, lets it settle, and compares three records: what clients were
+told, what Mercury says, what the providers took. Prints one line for each invariant and each goal; exits with 1 on a breach.
+`bugs` plants six bugs, one after the other, and shows that each is caught.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from chaos import invariants, scenarios  # noqa: E402  (the path comes first)
+from chaos.bugs import BUGS  # noqa: E402
+from chaos.scenario import POLICIES, Goal, Run, Scenario  # noqa: E402
+from chaos.servers import ProgramMissing  # noqa: E402
+from chaos.testbed import LEGS, SHORT, Testbed, build_testbed  # noqa: E402
+
+SHOWN = 3  # breaches of one invariant
+PATIENCE_WITH_BUGS = 30.0  # seconds to settle: some bugs never do
+
+
+def main() -> int:
+    """The command line."""
+    known = scenarios.find()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", nargs="?", help="One of --list, all, or bugs.")
+    parser.add_argument("--list", action="store_true", help="Say what there is.")
+    parser.add_argument("--mails", type=int, metavar="N", help="How many mails instead of the scenario's own number.")
+    parser.add_argument("--minutes", type=float, help="How long instead, for the soak: so many mails at its rate.")
+    parser.add_argument("--leg", choices=LEGS, help="On this leg only.")
+    parser.add_argument("--policy", choices=POLICIES, help="With this policy only.")
+    parser.add_argument("--short", action="store_true", help="As in CI: few mails, short silences and deadlines.")
+    parser.add_argument("--bug", choices=BUGS, help="With `bugs`: plant this one only.")
+    options = parser.parse_args()
+    if options.list or options.scenario is None:
+        for scenario in known.values():
+            print(f"{scenario.name:24} {scenario.about} ({' and '.join(scenario.legs)}; {scenario.mails} mails)")
+        return 0
+    if options.scenario not in {"all", "bugs", *known}:
+        parser.error(f"no scenario is called {options.scenario}; --list shows all.")
+    if options.mails is not None and options.mails < 10:
+        parser.error("--mails: at least 10, please.")
+    try:
+        if options.scenario == "bugs":
+            fine = list(_planted(known, options))
+        else:
+            chosen = list(known.values()) if options.scenario == "all" else [known[options.scenario]]
+            fine = [kept for scenario in chosen for kept in _run(scenario, options)]
+    except ProgramMissing as missing:
+        raise SystemExit(str(missing)) from missing
+    return 0 if all(fine) else 1
+
+
+def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
+    """Run a scenario on each leg and with each policy that was asked for; whether each run broke nothing."""
+    for leg in scenario.legs:
+        for policy in scenario.policies:
+            if options.leg in {None, leg} and options.policy in {None, policy}:
+                mails = options.mails or _mails_of(scenario, options)
+                print(f"\n{scenario.name}: {scenario.about}; {leg}, {policy}, {mails} mails", flush=True)
+                began = time.monotonic()
+                with build_testbed(leg, **settings_of(scenario, short=options.short)) as built:
+                    built.start()
+                    broken = execute(scenario, built, mails=mails, policy=policy, short=options.short)
+                print(f"       it took {time.monotonic() - began:.0f} s", flush=True)
+                yield not broken
+
+
+def _mails_of(scenario: Scenario, options: argparse.Namespace) -> int:
+    if options.minutes and scenario.rate:
+        return int(options.minutes * 60 * scenario.rate)
+    return scenario.short if options.short else scenario.mails
+
+
+def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, Any]:
+    """What the testbed is built with."""
+    plants = filter(None, (scenario.plant, plant, "hurry" if short else ""))
+    return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants), "disk": scenario.disk}
+
+
+def execute(scenario: Scenario, built: Testbed, *, mails: int, policy: str, short: bool) -> bool:
+    """Run a scenario on a testbed that has been started, print what came of it, and return whether something is broken."""
+    run = Run(built, mails, policy, short)
+    scenario.strike(run)
+    broken = invariants.judge(run.records)
+    _tell(run, broken)
+    return any(broken.values()) or any(goal.holds is False for goal in run.goals)
+
+
+def catch(scenario: Scenario, built: Testbed) -> dict[str, list[str]]:
+    """Run the short version of a scenario on a testbed with a bug planted; each invariant with its breaches."""
+    run = Run(built, scenario.short, scenario.policies[0], short=True, patience=PATIENCE_WITH_BUGS)
+    scenario.strike(run)
+    return invariants.judge(run.records)
+
+
+def _tell(run: Run, broken: dict[str, list[str]]) -> None:
+    """Print what came of a run."""
+    assert run.clients is not None
+    print(
+        "       clients were told: "
+        + ", ".join(f"{number} x {what}" for what, number in run.clients.answers.statuses.most_common())
+    )
+    for number, (invariant, found) in enumerate(broken.items(), start=1):
+        print(f"  {'BROKEN' if found else 'holds '} invariant {number}: {invariant}")
+        for sentence in found[:SHOWN]:
+            print(f"           {sentence}")
+        if len(found) > SHOWN:
+            print(f"           and {len(found) - SHOWN} more")
+    for goal in run.goals:
+        print(f"  {_verdict(goal)} {goal.name}: {goal.figure}{f' ({goal.wanted})' if goal.wanted else ''}")
+
+
+def _verdict(goal: Goal) -> str:
+    return {True: "holds ", False: "MISSED", None: "      "}[goal.holds]
+
+
+def _planted(known: dict[str, Scenario], options: argparse.Namespace) -> Iterator[bool]:
+    """Plant each bug that was asked for; whether the invariant that is made for it caught it."""
+    for name, bug in BUGS.items():
+        for leg, scenario_name in bug.scenarios.items():
+            if options.leg in {None, leg} and options.bug in {None, name}:
+                scenario = known[scenario_name]
+                with build_testbed(leg, **settings_of(scenario, short=True, plant=name)) as built:
+                    built.start()
+                    found = catch(scenario, built)[bug.invariant]
+                verdict = f"caught, {len(found)} times" if found else "NOT CAUGHT"
+                print(f"{name}: {bug.about}; {leg}, {scenario_name}")
+                print(f"  {verdict}: {bug.invariant}{f', as in: {found[0]}' if found else ''}", flush=True)
+                yield bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

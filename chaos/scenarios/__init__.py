@@ -1,0 +1,12 @@
+"""All scenarios, one module a family. A module of this package that has a list SCENARIOS is found by itself."""
+
+import pkgutil
+from importlib import import_module
+
+from chaos.scenario import Scenario
+
+
+def find() -> dict[str, Scenario]:
+    """Every scenario by its name, in the order of modules and lists."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {scenario.name: scenario for module in modules for scenario in module.SCENARIOS}

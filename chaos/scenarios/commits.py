@@ -1,0 +1,87 @@
+"""PostgreSQL commits, and its answer never arrives: whoever asked cannot know."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from chaos.proxy import Proxy
+from chaos.scenario import POLICIES, Run, Scenario
+from mercury.tests.house import kill
+
+SHARE = 0.1  # of all COMMITs
+
+
+def on_web(run: Run) -> None:
+    """The web process loses answers: clients get a 503, and repeat with the same key."""
+    with _proxy(run, web=True) as proxy:
+        _strike(run, proxy)
+    answers = run.clients.answers.statuses if run.clients else {}
+    run.at_least("answers 503 for mails that were stored", answers["503"], 1)
+
+
+def on_worker(run: Run) -> None:
+    """The workers lose answers: of claims, of attempts about to be made, of results."""
+    with _proxy(run, web=False) as proxy:
+        _strike(run, proxy)
+    run.at_most("unknown outcomes", run.unknowns, 0)
+    run.figure("results that came late", sum(mail.count("LATE RESULT") for mail in run.records.mails.values()))
+
+
+def _strike(run: Run, proxy: Proxy) -> None:
+    run.testbed.behave(delay_ms=50)
+    proxy.lose(SHARE)
+    with run.posting(rate=25 if run.short else 50):
+        pass
+    settled = run.settle()
+    proxy.lose(0.0)
+    run.at_least("COMMITs whose answer was lost", proxy.lost, 1)
+    run.figure("all settled after the last mail", settled, "s")
+    run.at_most("mails taken twice", run.taken_twice, 0)
+
+
+@contextmanager
+def _proxy(run: Run, *, web: bool) -> Iterator[Proxy]:
+    """Web or workers on the other side of a proxy, and back again at the end."""
+    testbed = run.testbed
+    proxy = Proxy(urlsplit(testbed.database_url).port or 5432)
+    through = {
+        "DATABASE_URL": testbed.database_url.replace(f":{urlsplit(testbed.database_url).port}/", f":{proxy.port}/")
+    }
+    try:
+        if web:
+            testbed.web_settings |= through
+            testbed.kill_web()
+        else:
+            for settings in testbed.worker_settings:
+                settings |= through
+            _renew_workers(run)
+        yield proxy
+    finally:
+        testbed.web_settings.pop("DATABASE_URL", None)
+        for settings in testbed.worker_settings:
+            settings.pop("DATABASE_URL", None)
+        if web:
+            testbed.kill_web()
+        else:
+            _renew_workers(run)
+        proxy.close()
+
+
+def _renew_workers(run: Run) -> None:
+    for number, worker in enumerate(run.testbed.workers):
+        kill(worker)
+        run.testbed.start_worker(number)
+    run.testbed.await_dispatchers()
+
+
+SCENARIOS = [
+    Scenario("commit-lost-web", "the answer to COMMIT is lost on the way to the web process", on_web, 2000, 60),
+    Scenario(
+        "commit-lost-worker",
+        "the answer to COMMIT is lost on the way to workers",
+        on_worker,
+        2000,
+        60,
+        policies=POLICIES,
+    ),
+]

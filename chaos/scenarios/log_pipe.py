@@ -1,0 +1,95 @@
+"""Whoever reads the log stands still: emails go out all the same, and the process still ends when it is told to."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chaos.scenario import Run, Scenario
+from mercury.lib import durations
+from mercury.tests.house import House, kill
+
+RATE = 50.0  # mails a second
+REFUSED = 0.1  # of the calls, each of which is a line of the log
+GRACE = 5.0  # seconds that a stop may take beyond the deadline of a call
+PATIENCE = 60.0  # seconds
+FULL = b"x" * 4096
+
+
+def full(run: Run) -> None:
+    """The processes that send write to a pipe that is full, and are told to stop at the end."""
+    testbed = run.testbed
+    testbed.behave(mix={"503": REFUSED}, delay_ms=50)
+    with _full_pipe(run):
+        with run.posting(rate=RATE, forgetful=0.0):
+            pass
+        settled = run.settle()
+        exits = _stop(run)
+    testbed.behave(mix={}, delay_ms=0)
+    deadline = durations.parse(testbed.house.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
+    run.at_most("settled after the last mail was handed in", settled, PATIENCE, "s")
+    run.at_most("slowest exit after SIGTERM", max(exits), deadline + GRACE, "s")
+    run.at_most("unknown outcomes", run.unknowns, 0)
+    run.at_most("mails taken twice", run.taken_twice, 0)
+
+
+def _stop(run: Run) -> list[float]:
+    began, took = time.monotonic(), []
+    for process in run.testbed.drains:
+        process.send_signal(signal.SIGTERM)
+    for process in run.testbed.drains:
+        process.wait(120)
+        took.append(time.monotonic() - began)
+    return took
+
+
+@contextmanager
+def _full_pipe(run: Run) -> Iterator[None]:
+    """Processes that send, with a log that nobody reads; others in their places at the end."""
+    testbed = run.testbed
+    reads, writes = os.pipe()
+    try:
+        with _printing_to(testbed.house, writes):
+            _replace(run, LOG_LEVEL="INFO")
+        testbed.await_dispatchers()
+        _fill(writes)
+        yield
+    finally:
+        os.close(reads)
+        os.close(writes)
+        _replace(run)
+
+
+def _fill(writes: int) -> None:
+    os.set_blocking(writes, False)
+    try:
+        while True:
+            os.write(writes, FULL)
+    except BlockingIOError:
+        os.set_blocking(writes, True)
+
+
+@contextmanager
+def _printing_to(house: House, output: int) -> Iterator[None]:
+    house.output = output
+    try:
+        yield
+    finally:
+        house.output = None
+
+
+def _replace(run: Run, **settings: str) -> None:
+    """Kill the processes that send, and start others in their places."""
+    testbed = run.testbed
+    for process in testbed.drains:
+        kill(process)
+    if testbed.leg == "full":
+        testbed.workers = [testbed.house.start_worker(**one, **settings) for one in testbed.worker_settings]
+    else:
+        testbed.web = testbed.house.start_web(**testbed.web_settings, **settings)
+
+
+SCENARIOS = [
+    Scenario("log-pipe-full", "nobody reads the log, whose pipe is full", full, 1500, 100, legs=("embedded", "full"))
+]

@@ -1,0 +1,70 @@
+"""PostgreSQL is restarted, crashes, and loses a session: clients are asked for patience, and nothing is lost."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from chaos.scenario import POLICIES, Run, Scenario
+from chaos.servers import Postgresql
+
+RATE = 50.0  # mails a second
+STRIKES = 3
+DOWN, DOWN_IN_CI = 5.0, 1.0  # seconds
+SENDING_AGAIN = 5.0  # seconds
+
+
+def restart(run: Run) -> None:
+    """Stop it as an upgrade does, and start it again at once."""
+    _strike(run, _restarted)
+
+
+def crash(run: Run) -> None:
+    """SIGKILL all of its processes, and start it seconds later: it recovers from its log."""
+    _strike(run, partial(_crashed, down=DOWN_IN_CI if run.short else DOWN))
+
+
+def session(run: Run) -> None:
+    """SIGKILL one of its processes: it ends all sessions and recovers by itself."""
+    _strike(run, Postgresql.kill_a_session)
+
+
+def _restarted(postgresql: Postgresql) -> None:
+    postgresql.stop()
+    postgresql.start()
+
+
+def _crashed(postgresql: Postgresql, *, down: float) -> None:
+    postgresql.kill()
+    time.sleep(down)
+    postgresql.start()
+
+
+def _strike(run: Run, strike: Callable[[Postgresql], object]) -> None:
+    postgresql = run.testbed.postgresql
+    assert postgresql is not None
+    strikes = 1 if run.short else STRIKES
+    run.testbed.behave(delay_ms=50)
+    run.testbed.await_dispatchers()
+    back = []
+    with run.posting(rate=RATE, forgetful=0.0) as clients:
+        for number in range(strikes):
+            run.until_posted((number + 1) * run.mails // (strikes + 1))
+            strike(postgresql)
+            back.append(time.time_ns())
+    settled = run.settle()
+    statuses = clients.answers.statuses
+    run.figure("answers 503, each a problem document with Retry-After", statuses["503"])
+    run.at_most("answers other than 202 and 503", len(clients.answers.each) - statuses["202"] - statuses["503"], 0)
+    run.at_most("sending again after", max(map(run.first_call_after, back)), SENDING_AGAIN, "s")
+    run.figure("settled after the last mail was handed in", settled, "s")
+    run.figure("unknown outcomes", run.unknowns)
+    run.at_most("mails taken twice", run.taken_twice, 0)
+
+
+SCENARIOS = [
+    Scenario("postgresql-restarted", "PostgreSQL is restarted under load", restart, 1500, 100, policies=POLICIES),
+    Scenario(
+        "postgresql-crashed", "PostgreSQL is killed under load, and down for 5 s", crash, 1500, 100, policies=POLICIES
+    ),
+    Scenario("postgresql-session", "one process of PostgreSQL is killed under load", session, 1500, 100),
+]

@@ -1,0 +1,259 @@
+"""An installation to strike at: web, workers, providers and, on the full leg, PostgreSQL and Redis of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from chaos.database import query
+from chaos.servers import Postgresql, Redis, SmallDisk
+from mercury.tests.house import ROOT, House, house, kill, until
+from providers.tests.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
+
+LEGS = ("embedded", "full")
+KEEP = 200_000  # mails that a local provider remembers
+INJECT = ROOT / "chaos" / "inject"  # holds the sitecustomize that plants bugs
+# Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
+SETTINGS = {"MERCURY_RETRY_BACKOFF": "1s,2s,5s,10s", "LOG_LEVEL": "WARNING"}
+SHORT: dict[str, Any] = {"MERCURY_SEND_TIMEOUT": "3s", "MERCURY_LEASE": "33s"}  # with --short
+
+
+class Provider:
+    """A local provider in a process of its own: whatever happens to Mercury, it knows what it took."""
+
+    def __init__(self, account: str, kind: str) -> None:
+        self.account = account
+        command = [sys.executable, "-m", "providers.tests.local_provider", "--port", "0", "--keep", str(KEEP)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+        assert self.process.stdout is not None
+        self.url: str = json.loads(self.process.stdout.readline())[kind]
+        self._base = "http://" + urlsplit(self.url).netloc
+
+    def behave(self, **how: Any) -> None:
+        """Answer in this way from now on: `answer`, `delay_ms`, `mix`, as the local provider's page has them."""
+        self._ask("POST", "/behave", how)
+
+    def taken(self) -> list[dict[str, Any]]:
+        """The mails it took, each with `mail_id`, `subject` and `arrived_ns`, nanoseconds since the Unix epoch."""
+        mails, since = self._ask("GET", "/taken")["mails"], _epoch_ns()
+        return [mail | {"arrived_ns": mail["arrived_ns"] + since} for mail in mails]
+
+    def calls(self) -> list[tuple[int, int]]:
+        """When each call began and ended, in nanoseconds since the Unix epoch."""
+        calls, since = self._ask("GET", "/calls")["calls"], _epoch_ns()
+        return [(began + since, ended + since) for began, ended in calls]
+
+    def _ask(self, method: str, path: str, how: dict[str, Any] | None = None) -> Any:
+        body = json.dumps(how).encode() if how is not None else None
+        with urllib.request.urlopen(urllib.request.Request(self._base + path, body, method=method), timeout=60) as told:
+            return json.loads(told.read())
+
+
+def _epoch_ns() -> int:
+    """What the monotonic clock, by which a provider notes times, lacks to the time since the Unix epoch.
+
+    The most of ten: whoever is interrupted between the two looks finds too little.
+    """
+    return max(time.time_ns() - time.monotonic_ns() for _ in range(10))
+
+
+class Testbed:
+    """One Mercury under fire. `house` is the installation; `workers` and `web` are its processes as they are now.
+
+    `database_url` is the database on a way that no fault lies on. `web_settings` and `worker_settings` are what the
+    processes started from now on get beyond the house's settings; the latter one for each worker.
+    """
+
+    def __init__(
+        self,
+        leg: str,
+        built: House,
+        providers: Mapping[str, Provider],
+        *,
+        postgresql: Postgresql | None,
+        redis: Redis | None,
+        disk: SmallDisk | None,
+    ) -> None:
+        self.leg = leg
+        self.house = built
+        self.providers = providers
+        self.postgresql = postgresql
+        self.redis = redis
+        self.disk = disk
+        data = built.environment["MERCURY_DATA"]
+        self.database_url = built.environment["DATABASE_URL"] or f"sqlite://{data}/mercury.sqlite3"
+        self.web: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.web_settings: dict[str, str] = {}
+        self.worker_settings: list[dict[str, str]] = [{}, {}]
+
+    @property
+    def drains(self) -> list[subprocess.Popen[bytes]]:
+        """The processes that send: the workers, or embedded the web process."""
+        return self.workers if self.leg == "full" else [self.web] if self.web else []
+
+    def start(self) -> None:
+        """Start what the leg consists of: the web process, and two workers on the full leg."""
+        if self.leg == "full":
+            self.workers = [self.house.start_worker(**settings) for settings in self.worker_settings]
+        self.web = self.house.start_web(**self.web_settings)
+
+    def await_dispatchers(self) -> float:
+        """Wait until every process that sends has its heartbeat in the database; the seconds it took."""
+        return until(self.is_alive, 60, self.house.logs.read_text)
+
+    def restart(self) -> None:
+        """Kill all of it and start it afresh."""
+        self.kill()
+        self.start()
+
+    def kill(self) -> None:
+        """SIGKILL to web and workers, one after the other."""
+        for process in (*self.workers, *([self.web] if self.web else [])):
+            kill(process)
+
+    @contextmanager
+    def planted(self, *names: str) -> Iterator[None]:
+        """Start all of it afresh with more plants, and once more without. Only for a testbed that has a plant already."""
+        before = self.house.environment["FAULTS_PLANT"]
+        self.house.environment["FAULTS_PLANT"] = ",".join((before, *names))
+        self.restart()
+        try:
+            yield
+        finally:
+            self.house.environment["FAULTS_PLANT"] = before
+            self.restart()
+
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL, and another one in its place."""
+        kill(self.workers[number])
+        self.start_worker(number)
+
+    def start_worker(self, number: int) -> None:
+        """Start a worker in the place of one that has ended."""
+        self.workers[number] = self.house.start_worker(**self.worker_settings[number])
+
+    def kill_web(self) -> None:
+        """SIGKILL to the web process and its children, and another one in its place, which answers on return."""
+        assert self.web is not None
+        kill(self.web)
+        self.web = self.house.start_web(**self.web_settings)
+
+    def kill_all(self) -> None:
+        """SIGKILL to web and workers at the same moment, and others in their places."""
+        old = [*self.workers, *([self.web] if self.web else [])]
+        for process in old:
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in old:
+            process.wait(10)
+        self.start()
+
+    def behave(self, **how: Any) -> None:
+        """Have all providers behave in this way."""
+        for provider in self.providers.values():
+            provider.behave(**how)
+
+    def is_alive(self) -> bool:
+        """Whether the drains have their heartbeats in the database."""
+        return all(self.beats(process) for process in self.drains)
+
+    def beats(self, process: subprocess.Popen[bytes]) -> str:
+        """When the process, or a child of it, had its last heartbeat; "" before the first."""
+        with suppress(FileNotFoundError):
+            rows = query(self.database_url, "SELECT id, seen_at FROM mails_worker")
+            return max((str(seen) for name, seen in rows if _pid(name) in _family(process)), default="")
+        return ""
+
+    def held_by_the_dead(self) -> int:
+        """How many mails are on record as in the hand of a process that has ended."""
+        with suppress(FileNotFoundError):
+            alive = set().union(*map(_family, self.drains))
+            rows = query(self.database_url, "SELECT worker FROM mails_mail WHERE status = 'sending'")
+            return sum(_pid(worker) not in alive for (worker,) in rows)
+        return 1  # a process ended while we looked
+
+    def await_beat(self, process: subprocess.Popen[bytes]) -> float:
+        """Wait for the next heartbeat of the process; the seconds it took."""
+        before = self.beats(process)
+        return until(lambda: self.beats(process) > before, 60, self.house.logs.read_text)
+
+    def revive(self) -> int:
+        """Start workers in the places of those that have ended, as a supervisor would; how many."""
+        dead = [number for number, worker in enumerate(self.workers) if worker.poll() is not None]
+        for number in dead:
+            self.start_worker(number)
+        return len(dead)
+
+
+def _pid(worker: str) -> str:
+    """The process of a worker's name, which is host:pid:random."""
+    return worker.split(":")[1]
+
+
+def _family(process: subprocess.Popen[bytes]) -> set[str]:
+    """A running process and its children."""
+    return {str(process.pid), *Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
+
+
+@contextmanager
+def build_testbed(leg: str, *, plant: str = "", disk: int = 0, **settings: str) -> Iterator[Testbed]:
+    """Build one in a folder of its own, start nothing of Mercury yet, and take all of it down at the end.
+
+    `plant`: names of what `chaos/bugs.py` plants into the processes, separated by commas. `disk`: MB of a file
+    system that its data folder and PostgreSQL have to themselves, 0 for the machine's. `settings`: Mercury's.
+    Raises ProgramMissing.
+    """
+    with ExitStack() as stack:
+        small_disk = SmallDisk(disk) if disk else None
+        if small_disk:
+            stack.callback(small_disk.remove)
+            folder = small_disk.folder
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="mercury-chaos-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        postgresql = redis = None
+        if leg == "full":
+            redis = Redis(folder)
+            stack.callback(redis.kill)
+            postgresql = Postgresql(folder)
+            stack.callback(postgresql.kill)
+        providers = {}
+        for account, kind in (("olympus", "sendgrid"), ("hades", "mailgun")):
+            providers[account] = Provider(account, kind)
+            stack.callback(kill, providers[account].process)
+        data = folder / "data"
+        data.mkdir()
+        built = stack.enter_context(
+            house(
+                data,
+                full=leg == "full",
+                database_url=postgresql.url if postgresql else "",
+                redis_url=redis.url if redis else "",
+                **(SETTINGS | _accounts(providers) | _planted(plant) | settings),
+            )
+        )
+        yield Testbed(leg, built, providers, postgresql=postgresql, redis=redis, disk=small_disk)
+
+
+def _accounts(providers: Mapping[str, Provider]) -> dict[str, str]:
+    return {
+        "PROVIDER_OLYMPUS": f"sendgrid://:{SENDGRID_KEY}@sendgrid?api_url={providers['olympus'].url}",
+        "PROVIDER_HADES": f"mailgun://:{MAILGUN_KEY}@{MAILGUN_DOMAIN}?api_url={providers['hades'].url}",
+        "MERCURY_PRIVATE_HOSTS_ALLOWED": "127.0.0.1",
+    }
+
+
+def _planted(names: str) -> dict[str, str]:
+    """Only a process started with these two names ever sees a planted bug."""
+    path = os.pathsep.join(filter(None, (str(INJECT), str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    return {"FAULTS_PLANT": names, "PYTHONPATH": path} if names else {}

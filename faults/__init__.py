@@ -1,1 +1,0 @@
-"""Mercury under fire: `python faults/run.py`. Real processes, real faults, and an accounting of every mail."""

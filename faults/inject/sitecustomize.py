@@ -1,9 +1,0 @@
-"""Loaded by Python itself in processes whose PYTHONPATH the runner has set: plants what FAULTS_PLANT names."""
-
-import os
-import sys
-
-from faults import bugs
-
-if names := os.environ.get("FAULTS_PLANT"):
-    sys.meta_path.insert(0, bugs.Planter(names.split(",")))
