@@ -218,9 +218,9 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "attempt-after-call": {"mails.lifecycle.writer": _attempt_after_call},
     "no-fence": {"mails.lifecycle.writer": _no_fence, "mails.dispatch.claim": _always_held},
     "lost-answer-refused": {"providers.sending": _lost_answer_refused},
-    "key-ignored": {"mails.intake": _key_ignored},
+    "key-ignored": {"mails.intake.accept": _key_ignored},
     "lease-never-taken-up": {"mails.maintenance.sweeper": _never_taken_up},
-    "queue-in-memory": {"mails.intake": _queue_in_memory},
+    "queue-in-memory": {"mails.intake.accept": _queue_in_memory},
     "abort-on-poison": {"mails.message.mime": _abort_on_poison},
     "sleep-by-waiting": {"mercury.settings": _sleep_by_waiting},
     # For the short versions in CI: the same code with shorter silences.

@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from mails import rq_limits
+from mails.worker import rq_limits
 
 
 class MailsConfig(AppConfig):
@@ -14,6 +14,6 @@ class MailsConfig(AppConfig):
     def ready(self) -> None:
         """Limit what Redis can make this process do, whatever it is: server, worker or command."""
         rq_limits.apply()
-        from mails import trial_rules  # noqa: PLC0415 (it needs the models, which are ready now)
+        from mails.intake import rules_for_test_sends  # noqa: PLC0415 (it needs the models, which are ready now)
 
-        trial_rules.apply()
+        rules_for_test_sends.apply()

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 
-from mails.intake import may_send_as
+from mails.intake.accept import may_send_as
 from mails.message.addresses import extract_address
 from mails.submission import FieldError
 

@@ -33,6 +33,7 @@ DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attem
 LAST_CHANCE = 1  # workers that died with a mail; the drain hands it over apart then, and a second one makes it poison
 
 SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for this long is considered dead
+IDEMPOTENCY_KEYS_KEPT = dt.timedelta(hours=24)
 
 DUE = (Status.QUEUED, Status.WAITING)  # in an order: SQLite uses an index only for a condition written like its own
 LEASED = frozenset({Status.SENDING})

@@ -15,10 +15,18 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import actions, intake, timeline
-from mails.actions import Gone, NotPossible
+from mails import timeline
+from mails.actions import apply
+from mails.actions.apply import Gone, NotPossible
 from mails.forms import SubmitForm
-from mails.intake import Client
+from mails.intake.accept import (
+    Client,
+    IdempotencyKeyInUse,
+    IntakeError,
+    InvalidIdempotencyKey,
+    SenderNotAllowed,
+    accept,
+)
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import Order
 from mails.message import mime
@@ -81,16 +89,16 @@ def _draft(mail: Mail) -> dict[str, str]:
 def _accepted(form: SubmitForm, client: Client) -> Mail | None:
     """Hand the mail in; None if it was refused, and the form says why."""
     try:
-        return intake.accept(form.submission(), client=client, idempotency_key=form.key).mail
+        return accept(form.submission(), client=client, idempotency_key=form.key).mail
     except InvalidSubmission as invalid:
         form.show(invalid.errors)
-    except intake.SenderNotAllowed as error:
+    except SenderNotAllowed as error:
         form.add_error("sender", str(error))
-    except intake.IdempotencyKeyInUse:
+    except IdempotencyKeyInUse:
         form.add_error(None, "This form is being sent already. Look into “My mails” before you send it again.")
-    except intake.InvalidIdempotencyKey:
+    except InvalidIdempotencyKey:
         form.add_error(None, "This form has lost the mark that keeps it from being sent twice. Press Send again.")
-    except intake.IntakeError:
+    except IntakeError:
         form.add_error(None, "This form was sent before with another text. Press Send to send this text as a new mail.")
     return None
 
@@ -169,7 +177,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST":
         order = Order(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
         try:
-            messages.success(request, actions.act(mail.pk, order).words(Action.CANCEL))
+            messages.success(request, apply.act(mail.pk, order).words(Action.CANCEL))
         except Gone as gone:
             raise Http404(str(gone)) from None
         except NotPossible as too_late:
@@ -180,7 +188,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         return redirect("mail", mail_id=mail.pk)
     context = {
         "title": "Cancel this mail?",
-        "sentences": [clean(mail.subject or "(no subject)"), *actions.prospect(mail, Action.CANCEL)],
+        "sentences": [clean(mail.subject or "(no subject)"), *apply.prospect(mail, Action.CANCEL)],
         "button": "Cancel the mail",
         "back": reverse("mail", args=[mail.pk]),
         "section": "mails",

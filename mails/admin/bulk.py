@@ -11,8 +11,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from mails import actions, bulk, selection
-from mails.actions import CannotBeUsed
+from mails.actions import apply, bulk, selection
+from mails.actions.apply import CannotBeUsed
 from mails.admin import choice, steering
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
 from mails.models import BulkOrder
@@ -52,7 +52,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     how = choice.how(request.GET) if anew else EVERY_ACCOUNT
     at, also = _as_seen(request), _also(request)
     try:
-        survey = actions.survey(action, bulk.chosen(action, selected, at), how=how, also=also, look_at=LOOKED_AT)
+        survey = apply.survey(action, bulk.chosen(action, selected, at), how=how, also=also, look_at=LOOKED_AT)
     except search.UnknownSearchWord as unknown:
         messages.error(request, str(unknown))
         return redirect(back)
@@ -66,7 +66,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         order = Order(action, steering.by(request), note, how=how)
         asked = bulk.ask(order, selected, at=at, words=words, also=also, total=total)
         if not survey.more and len(survey.eligible) <= AT_ONCE:
-            actions.begin(asked, seconds=SECONDS)
+            apply.begin(asked, seconds=SECONDS)
         return redirect("admin:mails_bulkorder_change", asked.pk)
     button = _button(action, survey)
     context = {
@@ -84,7 +84,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "in_background": survey.more or len(survey.eligible) > AT_ONCE,
         "at": at.isoformat(),
         "note": note,
-        "max_note": actions.MAX_NOTE,
+        "max_note": apply.MAX_NOTE,
         "errors": [fault] if fault else [],
         "back": back,
     }
@@ -205,7 +205,7 @@ def offered() -> list[tuple[str, str]]:
     return [(one.value, f"Settle: {one.label.lower()}" if one in SETTLING else one.label) for one in OFFERED]
 
 
-def _button(action: Action, survey: actions.Survey) -> str:
+def _button(action: Action, survey: apply.Survey) -> str:
     """What the order is, and for how many: `Cancel 3 mails`, `Settle 3 mails as sent`."""
     count = len(survey.eligible)
     mails = f"{'more than ' if survey.more else ''}{count:,} mail{'' if count == 1 and not survey.more else 's'}"

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from mails import actions
+from mails.actions import apply
 from mails.lanes import Lane
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import ApiKey
@@ -66,7 +66,7 @@ def how(query: QueryDict) -> How:
 
 def how_field(shown: How, mails: int) -> dict[str, Any]:
     """What the choice of accounts on a page shows, for so many mails."""
-    return {"shown": shown, "accounts": actions.usable(), "pace": actions.pace(mails, shown) if mails else ""}
+    return {"shown": shown, "accounts": apply.usable(), "pace": apply.pace(mails, shown) if mails else ""}
 
 
 def every_account(request: HttpRequest) -> str:
@@ -107,7 +107,7 @@ def _for(request: HttpRequest, how: How) -> str:
     query = request.GET.copy()
     for name in ("how", "via", "note"):
         query.pop(name, None)
-    if typed := request.POST.get("note", request.GET.get("note", ""))[: actions.MAX_NOTE]:
+    if typed := request.POST.get("note", request.GET.get("note", ""))[: apply.MAX_NOTE]:
         query["note"] = typed
     if how.via:
         query["how"], query["via"] = "via", how.via

@@ -10,8 +10,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from mails import actions, house, pauses
-from mails.actions import MAX_NOTE, CannotBeUsed, Gone, NotPossible
+from mails import house, pauses
+from mails.actions import apply
+from mails.actions.apply import MAX_NOTE, CannotBeUsed, Gone, NotPossible
 from mails.admin import choice
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, Order
@@ -53,14 +54,14 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         return elsewhere
     how = choice.how(request.GET) if anew else EVERY_ACCOUNT
     try:
-        actions.check(how)
+        apply.check(how)
     except CannotBeUsed as wrong:
         messages.error(request, str(wrong))
         return redirect(choice.every_account(request))
     reason, fault = note(request)
     if request.method == "POST" and not fault:
         try:
-            acted = actions.act(mail.pk, Order(action, by(request), reason, how=how))
+            acted = apply.act(mail.pk, Order(action, by(request), reason, how=how))
         except Gone as gone:
             raise Http404(str(gone)) from None
         except (NotPossible, CannotBeUsed) as too_late:
@@ -69,7 +70,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
             messages.success(request, acted.words(action))
         return page
     title, button = _WORDS[action]
-    possible = actions.is_possible(mail, action, how)
+    possible = apply.is_possible(mail, action, how)
     subject = clean(mail.subject or "(no subject)")
     context = {
         "title": title,
@@ -77,7 +78,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
             ("Mails", reverse("admin:mails_mail_changelist")),
             (subject, reverse("admin:mails_mail_change", args=[mail.pk])),
         ],
-        "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *actions.prospect(mail, action, how)],
+        "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *apply.prospect(mail, action, how)],
         "button": button if possible else "",
         "how": choice.how_field(how, int(possible)) if anew else None,
         "fields": [_NOTE | {"value": reason}] if possible else [],
@@ -95,9 +96,9 @@ def house_view(request: HttpRequest, verb: str) -> HttpResponse:
     reason, fault = note(request)
     if request.method == "POST" and not fault:
         if verb == "hold":
-            changed, words = actions.hold_house(by=by(request), note=reason), "Sending is paused."
+            changed, words = apply.hold_house(by=by(request), note=reason), "Sending is paused."
         else:
-            changed, words = actions.release_house(by=by(request)), "Sending is resumed: emails go out."
+            changed, words = apply.release_house(by=by(request)), "Sending is resumed: emails go out."
         messages.success(request, words if changed else "It was so before.")
         return redirect("admin:index")
     holding = {
@@ -115,7 +116,7 @@ def house_view(request: HttpRequest, verb: str) -> HttpResponse:
     )
     releasing = {
         "title": "Resume sending?",
-        "sentences": [since.strip(), actions.waiting()],
+        "sentences": [since.strip(), apply.waiting()],
         "button": "Resume sending",
     }
     context = (holding if verb == "hold" else releasing) | {"errors": [fault] if fault else []}
@@ -135,10 +136,10 @@ def lane_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
     reason, fault = note(request)
     if request.method == "POST" and not fault:
         if verb == "pause":
-            changed = actions.pause_lane(lane, by=by(request), note=reason)
-            words = f"Lane {lane} is paused. {actions.kept_by(lane)}"
+            changed = apply.pause_lane(lane, by=by(request), note=reason)
+            words = f"Lane {lane} is paused. {apply.kept_by(lane)}"
         else:
-            changed, words = actions.resume_lane(lane, by=by(request)), f"Lane {lane} is resumed: its mails go out."
+            changed, words = apply.resume_lane(lane, by=by(request)), f"Lane {lane} is resumed: its mails go out."
         messages.success(request, words if changed else "It was so before.")
         return redirect("admin:index")
     pausing = {
@@ -146,7 +147,7 @@ def lane_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
         "sentences": [
             f"From now on no mail of lane {lane} is handed to a provider, on any machine, until somebody resumes it.",
             "Other lanes go on. New mails are taken as ever, and wait. Calls under way end, and no other follows them.",
-            actions.kept_by(lane),
+            apply.kept_by(lane),
         ],
         "button": f"Pause lane {lane}",
         "fields": [_NOTE | {"note": "Kept, and shown on the overview with your name.", "value": reason}],
@@ -159,7 +160,7 @@ def lane_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
     )
     resuming = {
         "title": f"Resume lane {lane}?",
-        "sentences": [since.strip(), actions.let_go_by(lane)],
+        "sentences": [since.strip(), apply.let_go_by(lane)],
         "button": f"Resume lane {lane}",
     }
     context = (pausing if verb == "pause" else resuming) | {"errors": [fault] if fault else []}

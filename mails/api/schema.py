@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 
-from mails.actions import MAX_NOTE
+from mails.actions.apply import MAX_NOTE
 from mails.api import client_events, representation
 from mails.lanes import Lane
 from mails.lifecycle.action_requests import MAX_NAME

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mails.actions import MAX_NOTE
+from mails.actions.apply import MAX_NOTE
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
 from mails.sentences import clean
 from mails.states import Action

@@ -15,17 +15,20 @@ from django.utils.cache import get_conditional_response
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mails import actions, intake, stops
+from mails import stops
 from mails.access.api_keys import Scope
-from mails.actions import CannotBeUsed, Gone, NoAccountLeft, NotPossible
+from mails.actions import apply
+from mails.actions.apply import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api import client_events, representation, schema, steering
 from mails.api.permissions import has_scope, may_write_to
-from mails.intake import (
+from mails.intake.accept import (
     Client,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
+    Receipt,
     SenderNotAllowed,
+    accept,
 )
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import Order
@@ -104,7 +107,7 @@ class Steering(Resource):
         by = client_events.recorded_by(_key(request), request.user)
         wanted = steering.parse(self.verb, _body(request))
         try:
-            acted = actions.act(mail.pk, Order(wanted.action, by, wanted.note, how=wanted.how))
+            acted = apply.act(mail.pk, Order(wanted.action, by, wanted.note, how=wanted.how))
         except Gone:
             raise Http404 from None
         except CannotBeUsed as wrong:
@@ -217,11 +220,11 @@ class OneEvent(Resource):
         return _single(request, representation.event(event, request))
 
 
-def _accepted(request: Request) -> intake.Receipt:
+def _accepted(request: Request) -> Receipt:
     """Hand the request to intake, and say its refusals in HTTP."""
     key = request.headers.get("Idempotency-Key")  # blank is another thing than none
     try:
-        return intake.accept(_body(request), client=_client(request), idempotency_key=key)
+        return accept(_body(request), client=_client(request), idempotency_key=key)
     except InvalidSubmission as invalid:
         faults = [Fault(error.detail, error.code, pointer(error.field)) for error in invalid.errors]
         extra = {"mail": representation.mail_url(request, invalid.mail_id)} if invalid.mail_id else {}

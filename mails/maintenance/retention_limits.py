@@ -4,7 +4,6 @@ import datetime as dt
 
 from mercury.lib import durations
 
-IDEMPOTENCY_KEYS_KEPT = dt.timedelta(hours=24)
 # Idempotency keys lead to their emails; the second day allows for machines whose clocks differ.
 SHORTEST = dt.timedelta(days=2)
 LONGEST = dt.timedelta(days=36_500)

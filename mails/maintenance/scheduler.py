@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from django.db import Error
 
-from mails import bulk
+from mails.actions import bulk
 from mails.dispatch import wake
 from mails.maintenance import leadership, partitions, retention, sweeper
 from mails.reporting import rollups

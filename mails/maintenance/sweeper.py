@@ -16,10 +16,20 @@ from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import Order
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, standing
 from mails.maintenance import leadership
-from mails.maintenance.retention_limits import IDEMPOTENCY_KEYS_KEPT
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
 from mails.querysets import MailQuerySet
-from mails.states import DUE, LEASED, SILENCE, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mails.states import (
+    DUE,
+    IDEMPOTENCY_KEYS_KEPT,
+    LEASED,
+    SILENCE,
+    Actor,
+    AttemptState,
+    EventName,
+    HoldReason,
+    RecipientState,
+    Status,
+)
 from mercury.lib.database import database_clock
 from providers.outcomes import Fault
 

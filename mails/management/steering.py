@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
-from mails import actions, selection
-from mails.actions import Survey, Tally
+from mails.actions import apply, selection
+from mails.actions.apply import Survey, Tally
 from mails.lifecycle.action_requests import Order
 from mails.models import Mail, first_id
 from mails.querysets import MailQuerySet
@@ -55,7 +55,7 @@ class SteeringCommand(commands.MercuryCommand):
         also = tuple(Also) if named or options.get("reason") else ()
         if options.get("refusals_of"):
             also = (*also, Also.REFUSED)
-        survey = actions.survey(order.action, mails, how=order.how, also=also, limit=options.get("limit"))
+        survey = apply.survey(order.action, mails, how=order.how, also=also, limit=options.get("limit"))
         _announce(out, survey, order)
         if not survey.eligible or options["dry_run"]:
             tally = Tally(left_out=survey.left_out.total(), already=survey.already)
@@ -65,7 +65,7 @@ class SteeringCommand(commands.MercuryCommand):
             out.say("Nothing was changed.")
             return Exit.FAILED
         with out.progress(order.action.label, total=len(survey.eligible)) as bar:
-            tally = actions.act_on(survey.eligible, order, on_progress=bar.show)
+            tally = apply.act_on(survey.eligible, order, on_progress=bar.show)
         tally.left_out += survey.left_out.total()
         tally.already += survey.already
         out.say(_told(order.action, tally), tone="ok")
@@ -137,8 +137,8 @@ def _known(texts: Iterable[str]) -> list[uuid.UUID]:
 def note(options: dict[str, Any]) -> str:
     """The reason that was given. Raises CommandError if it is too long, or is no plain text."""
     given: str = options["note"].strip()
-    if len(given) > actions.MAX_NOTE or clean(given) != given:
-        raise CommandError(f"--note: at most {actions.MAX_NOTE} characters, none of them a control.", returncode=2)
+    if len(given) > apply.MAX_NOTE or clean(given) != given:
+        raise CommandError(f"--note: at most {apply.MAX_NOTE} characters, none of them a control.", returncode=2)
     return given
 
 
@@ -151,7 +151,7 @@ def _announce(out: commands.Output, survey: Survey, order: Order) -> None:
             empty=_nothing(survey),
         )
     if survey.eligible and order.action == Action.REPROCESS:
-        out.say(f"They begin again {order.how.words}, {actions.pace(len(survey.eligible), order.how)}")
+        out.say(f"They begin again {order.how.words}, {apply.pace(len(survey.eligible), order.how)}")
     for why, count in survey.left_out.most_common():
         them = "it" if count == 1 else "them"
         cure = f" To take {them} along, name {them} by id or with --reason." if why in Also.labels else ""

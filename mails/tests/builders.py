@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mails import intake
 from mails.dispatch.dispatcher import Drain
-from mails.intake import Client
+from mails.intake.accept import Client, accept
 from mails.models import Mail
 from mails.states import Source
 from mercury.lib.runtime import event_loop
@@ -19,7 +18,7 @@ COMMAND = Client(Source.COMMAND)
 
 def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:
     """A mail that zeus handed in."""
-    return intake.accept({**HELLO, **changes}, client=client).mail
+    return accept({**HELLO, **changes}, client=client).mail
 
 
 def drain(*lanes: str, places: int = 8) -> int:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails.access import api_keys
-from mails.intake import Client
+from mails.intake.accept import Client
 from mails.models import ApiKey, Event, Mail, Worker
 from mails.reporting import search
 from mails.states import Source

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mails import intake, timeline
-from mails.intake import Client
+from mails import timeline
+from mails.intake.accept import Client, accept
 from mails.models import Mail, Recipient
 from mails.states import RecipientState, Source, Status
 from mails.submission import InvalidSubmission
@@ -50,7 +50,7 @@ def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus)
 
 def test_a_rejected_email_names_each_fault_and_who_corrects_it():
     with pytest.raises(InvalidSubmission) as caught:
-        intake.accept({"sender": "zeus", "recipient": HERA}, client=Client(Source.API))
+        accept({"sender": "zeus", "recipient": HERA}, client=Client(Source.API))
     mail = Mail.objects.get(pk=caught.value.mail_id)
 
     advice = advice_for(mail)

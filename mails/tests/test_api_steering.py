@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
-from mails import actions
 from mails.access import api_keys
+from mails.actions import apply
 from mails.lifecycle.action_requests import Order
 from mails.models import Content, Mail
 from mails.states import Action, Status
@@ -194,7 +194,7 @@ def test_reading_a_verb_is_a_405(verb):
 def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
     client = caller()
     mail = posted(client)
-    monkeypatch.setattr(actions.orders.lifecycle, "record", lambda steps: set())
+    monkeypatch.setattr(apply.orders.lifecycle, "record", lambda steps: set())
 
     assert "ask again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
 

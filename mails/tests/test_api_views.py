@@ -6,7 +6,8 @@ from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 from django.urls import reverse
 
-from mails import house, intake, pauses
+from mails import house, pauses
+from mails.intake.accept import IdempotencyKeyInUse
 from mails.lanes import Lane
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
 from mails.tests.builders import drain
@@ -46,9 +47,9 @@ def test_the_same_key_with_another_body_is_a_422(zeus):
 
 def test_a_key_that_is_still_running_is_a_409_that_says_when_to_come_back(zeus, monkeypatch):
     def running(*_, **__):
-        raise intake.IdempotencyKeyInUse("Still running.")
+        raise IdempotencyKeyInUse("Still running.")
 
-    monkeypatch.setattr(intake, "accept", running)
+    monkeypatch.setattr("mails.api.views.accept", running)
 
     answer = zeus.post(MAILS, HELLO, **KEY)
 
@@ -224,7 +225,7 @@ def test_a_database_that_is_away_is_a_503(zeus, monkeypatch):
     def away(*_, **__):
         raise OperationalError("could not connect to secret-host")
 
-    monkeypatch.setattr(intake, "accept", away)
+    monkeypatch.setattr("mails.api.views.accept", away)
 
     answer = zeus.post(MAILS, HELLO)
 

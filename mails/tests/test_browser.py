@@ -15,8 +15,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import bulk, house
+from mails import house
 from mails.access import api_keys
+from mails.actions import bulk
 from mails.lifecycle.action_requests import Order
 from mails.models import Mail
 from mails.reporting import search

@@ -242,7 +242,7 @@ def test_who_holds_the_house_is_told_as_a_person():
 
 
 def test_a_large_number_goes_in_groups(monkeypatch):
-    monkeypatch.setattr("mails.actions.BATCH", 2)
+    monkeypatch.setattr("mails.actions.apply.BATCH", 2)
     for number in range(5):
         a_mail(subject=str(number))
 

@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 
-from mails import actions, house, pauses
+from mails import house, pauses
+from mails.actions import apply
 from mails.dispatch import claim, wake
 from mails.dispatch.dispatcher import Drain
 from mails.dispatch.transitions import Result
@@ -34,21 +35,21 @@ def answer(drain, calls, outcome):
 
 
 def test_mails_of_a_paused_lane_are_taken_and_leave_when_it_is_resumed(olympus):
-    assert actions.pause_lane(Lane.TEXT, by="user:hermes", note="wrong template")
+    assert apply.pause_lane(Lane.TEXT, by="user:hermes", note="wrong template")
     mail = a_mail()
 
     assert drain() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert olympus.inbox() == []
 
-    assert actions.resume_lane(Lane.TEXT, by="user:hermes")
+    assert apply.resume_lane(Lane.TEXT, by="user:hermes")
     assert drain() == 1
     assert reloaded(mail).status == Status.DONE
 
 
 def test_other_lanes_go_on(olympus):
     stays, goes = in_lane("bulk"), in_lane("html")
-    actions.pause_lane(Lane.BULK, by="hermes")
+    apply.pause_lane(Lane.BULK, by="hermes")
 
     assert drain("bulk", "html", "text") == 1
 
@@ -56,13 +57,13 @@ def test_other_lanes_go_on(olympus):
 
 
 def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
-    assert actions.pause_lane(Lane.BULK, by="user:hermes", note="wrong template")
-    assert not actions.pause_lane(Lane.BULK, by="user:zeus")
+    assert apply.pause_lane(Lane.BULK, by="user:hermes", note="wrong template")
+    assert not apply.pause_lane(Lane.BULK, by="user:zeus")
     pause = pauses.standing()["bulk"]
     assert (pause.who, pause.note, str(pause)) == ("hermes", "wrong template", "bulk paused by user:hermes")
 
-    assert actions.resume_lane(Lane.BULK, by="user:zeus")
-    assert not actions.resume_lane(Lane.BULK, by="user:hermes")
+    assert apply.resume_lane(Lane.BULK, by="user:zeus")
+    assert not apply.resume_lane(Lane.BULK, by="user:hermes")
 
     [row] = LanePause.objects.all()
     assert (row.resumed_by, row.resumed_at >= row.paused_at) == ("user:zeus", True)
@@ -72,11 +73,11 @@ def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
 def test_to_resume_a_lane_wakes_its_workers(monkeypatch):
     woken = []
     monkeypatch.setattr(wake, "wake_workers", woken.append)
-    actions.pause_lane(Lane.BULK, by="hermes")
+    apply.pause_lane(Lane.BULK, by="hermes")
     assert woken == []
 
-    actions.resume_lane(Lane.BULK, by="hermes")
-    actions.resume_lane(Lane.TEXT, by="hermes")
+    apply.resume_lane(Lane.BULK, by="hermes")
+    apply.resume_lane(Lane.TEXT, by="hermes")
 
     assert woken == ["bulk"]
 
@@ -158,25 +159,25 @@ def test_a_mail_at_its_last_chance_waits_too(olympus):
 
 def test_an_order_says_that_its_mail_waits_for_the_lane(olympus):
     mail = a_mail()
-    actions.act(mail.pk, Order(Action.HOLD, "hermes"))
+    apply.act(mail.pk, Order(Action.HOLD, "hermes"))
     pauses.place(Lane.TEXT, by="hermes")
     held = reloaded(mail)
 
-    [cause] = actions.survey(Action.RELEASE, Mail.objects.all()).causes
+    [cause] = apply.survey(Action.RELEASE, Mail.objects.all()).causes
 
     assert cause.forecast == "waits until lane text is resumed"
-    assert "Lane text is paused: it waits until the lane is resumed." in actions.prospect(held, Action.RELEASE)
+    assert "Lane text is paused: it waits until the lane is resumed." in apply.prospect(held, Action.RELEASE)
 
 
 def test_what_a_pause_keeps_and_an_end_lets_go_is_told(olympus):
-    assert actions.kept_by(Lane.TEXT) == "0 mails wait in it, and stay; 0 calls are under way, and end."
+    assert apply.kept_by(Lane.TEXT) == "0 mails wait in it, and stay; 0 calls are under way, and end."
     a_mail(subject="first")
     Drain(["text"], places=8)._take(8)
     a_mail(subject="second")
 
-    assert actions.kept_by(Lane.TEXT) == "1 mail waits in it, and stays; 1 call is under way, and ends."
-    assert actions.let_go_by(Lane.TEXT) == "1 mail waits, and goes out when due."
-    assert actions.let_go_by(Lane.BULK) == "0 mails wait, and go out when due."
+    assert apply.kept_by(Lane.TEXT) == "1 mail waits in it, and stays; 1 call is under way, and ends."
+    assert apply.let_go_by(Lane.TEXT) == "1 mail waits, and goes out when due."
+    assert apply.let_go_by(Lane.BULK) == "0 mails wait, and go out when due."
 
 
 def test_an_unknown_lane_is_named_with_the_known_ones():

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails import house, pauses
-from mails.intake import Client
+from mails.intake.accept import Client
 from mails.lifecycle import action_requests
 from mails.maintenance import retention
 from mails.models import Mail

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails import house, pauses, stops
-from mails.intake import Client
+from mails.intake.accept import Client
 from mails.lanes import Lane
 from mails.models import Content, Event, HouseHold, LanePause, Mail
 from mails.states import Source, Status

@@ -17,8 +17,9 @@ from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
-from mails import intake
 from mails.access import api_keys
+from mails.intake.accept import Client as Submitter
+from mails.intake.accept import accept
 from mails.models import ApiKey, BulkOrder, Event, Mail, SenderPermission
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS
@@ -116,8 +117,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     )
     ask = {"sender": ZEUS, "recipient": HERA, "subject": "Hi", "content": "Hi"}
     mails = {
-        "own": intake.accept(ask, client=intake.Client(Source.FORM, user=owner)).mail,
-        "key": intake.accept(ask, client=intake.Client(Source.API, api_key=key)).mail,
+        "own": accept(ask, client=Submitter(Source.FORM, user=owner)).mail,
+        "key": accept(ask, client=Submitter(Source.API, api_key=key)).mail,
     }
     box = sandbox_account("box").account
     history.record(box, by="test", what="closed")

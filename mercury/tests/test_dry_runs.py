@@ -8,8 +8,8 @@ from django.apps import apps
 from django.core.management import get_commands, load_command_class
 from django.utils import timezone
 
-from mails import actions
 from mails.access import api_keys
+from mails.actions import apply
 from mails.lanes import Lane
 from mails.models import Mail
 from mails.states import Actor
@@ -93,9 +93,9 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("providers", "remove"):
         registry.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
-        actions.hold_house(by=Actor.COMMAND)
+        apply.hold_house(by=Actor.COMMAND)
     if form == ("lanes", "resume"):
-        actions.pause_lane(Lane.BULK, by=Actor.COMMAND)
+        apply.pause_lane(Lane.BULK, by=Actor.COMMAND)
     before = everything()
 
     ran = run(*form, *(word.replace(PREFIX, key.prefix).replace(MAIL, str(mail.pk)) for word in EXAMPLES[form]),

@@ -11,8 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import intake, timeline
-from mails.intake import Client
+from mails import timeline
+from mails.intake.accept import Client, accept
 from mails.lanes import Lane
 from mails.management import foreground, terminal
 from mails.models import Attempt, Mail
@@ -105,7 +105,7 @@ def _hand_in(number: int, count: int) -> Mail:
         "subject": f"Demo {number} of {count}",
         "content": "A mail of `manage.py demo`. It stays in the sandbox.",
     }
-    return intake.accept(data, client=Client(Source.COMMAND)).mail
+    return accept(data, client=Client(Source.COMMAND)).mail
 
 
 def _open(mails: Sequence[Mail]) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from mails import actions
+from mails.actions import apply
 from mails.management import steering
 from mails.management.steering import SteeringCommand
 from mails.states import Action, Actor
@@ -35,7 +35,7 @@ class Command(SteeringCommand):
             "Once sending is paused, nothing is handed to a provider. New emails are accepted, and wait. Calls in progress end."
         )
         held = not options["dry_run"] and out.ask("Pause all sending?")
-        changed = held and actions.hold_house(by=Actor.COMMAND, note=note)
+        changed = held and apply.hold_house(by=Actor.COMMAND, note=note)
         if held:
             words = "Sending is paused." if changed else "Sending was paused before."
             out.say(f"{words} Release it: manage.py release --all", tone="waiting")

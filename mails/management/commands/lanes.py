@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails import actions, pauses
+from mails import pauses
+from mails.actions import apply
 from mails.lanes import Lane
 from mails.management import steering
 from mails.models import LanePause
@@ -80,7 +81,7 @@ def _pause(out: Output, options: dict[str, Any]) -> Exit | None:
         out.document({"lane": lane, "state": "paused", "changed": False})
         return None
     out.say(f"Once lane {lane} is paused, no mail of it is handed to a provider. New mails are taken, and wait.")
-    out.say(actions.kept_by(lane))
+    out.say(apply.kept_by(lane))
     return _told(out, lane, pause=True, options=options, note=note)
 
 
@@ -92,7 +93,7 @@ def _resume(out: Output, options: dict[str, Any]) -> Exit | None:
         out.document({"lane": lane, "state": "runs", "changed": False})
         return None
     out.say(f"Paused {_since(pause)}")
-    out.say(actions.let_go_by(lane))
+    out.say(apply.let_go_by(lane))
     return _told(out, lane, pause=False, options=options)
 
 
@@ -107,11 +108,11 @@ def _told(out: Output, lane: Lane, *, pause: bool, options: dict[str, Any], note
         out.document({"lane": lane, "state": before, "changed": False})
         return None if options["dry_run"] else Exit.FAILED
     if pause:
-        changed = actions.pause_lane(lane, by=Actor.COMMAND, note=note)
+        changed = apply.pause_lane(lane, by=Actor.COMMAND, note=note)
         words = f"Lane {lane} is paused." if changed else f"Somebody else paused lane {lane} in this moment."
         out.say(f"{words} Resume it: manage.py lanes resume {lane}", tone="waiting")
     else:
-        changed = actions.resume_lane(lane, by=Actor.COMMAND)
+        changed = apply.resume_lane(lane, by=Actor.COMMAND)
         out.say(f"Lane {lane} is resumed: its mails go out.", tone="ok")
     out.document({"lane": lane, "state": "paused" if pause else "runs", "changed": changed})
     return None

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from mails import actions, house
+from mails import house
+from mails.actions import apply
 from mails.management import steering
 from mails.management.steering import SteeringCommand
 from mails.states import Action, Actor
@@ -36,9 +37,9 @@ class Command(SteeringCommand):
             out.document({"house": "open", "changed": False})
             return None
         out.say(f"Held since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}".rstrip())
-        out.say(actions.waiting())
+        out.say(apply.waiting())
         released = not options["dry_run"] and out.ask("Release the whole house?")
-        changed = released and actions.release_house(by=Actor.COMMAND)
+        changed = released and apply.release_house(by=Actor.COMMAND)
         if released:
             out.say("Sending is resumed: emails go out.", tone="ok")
         out.document({"house": "open" if released else "held", "changed": changed})

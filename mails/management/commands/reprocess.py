@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails import actions
-from mails.actions import CannotBeUsed
+from mails.actions import apply
+from mails.actions.apply import CannotBeUsed
 from mails.lifecycle.action_requests import How, Order
 from mails.management.steering import SteeringCommand
 from mails.states import Action
@@ -42,7 +42,7 @@ class Command(SteeringCommand):
         """The order, with the accounts that it goes through."""
         how = How(not_tried=options["not_tried"], via=options["via"] or "")
         try:
-            actions.check(how)
+            apply.check(how)
         except CannotBeUsed as wrong:
             raise CommandError(str(wrong), returncode=Exit.WRONG_USE) from None
         return replace(super().order(options), how=how)

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import intake, stops, submission, timeline
-from mails.intake import Client, IntakeError
+from mails import stops, submission, timeline
+from mails.intake.accept import Client, IntakeError, accept
 from mails.management import foreground, terminal
 from mails.models import Mail
 from mails.states import Policy, Source, Status
@@ -76,7 +76,7 @@ def _text(name: str | None) -> str:
 
 def _accepted(data: dict[str, object], key: str | None) -> Mail:
     try:
-        return intake.accept(data, client=Client(Source.COMMAND), idempotency_key=key).mail
+        return accept(data, client=Client(Source.COMMAND), idempotency_key=key).mail
     except InvalidSubmission as invalid:
         faults = "\n".join(f"  {error.field}: {error.detail}" for error in invalid.errors)
         raise CommandError(f"Not taken:\n{faults}", returncode=Exit.WRONG_USE) from invalid

@@ -4,7 +4,7 @@ import psycopg2
 import pytest
 from django.db import OperationalError
 
-from mails import actions
+from mails.actions import apply
 from mails.dispatch import claim
 from mails.dispatch.dispatcher import Drain
 from mails.dispatch.transitions import Result
@@ -87,7 +87,7 @@ def test_calls_of_a_committed_group_are_made_though_what_was_asked_for_cannot_be
     refused, wished = a_mail(subject="refused"), a_mail(subject="wished")
     runner = Drain(["text"], places=8)
     results = [Result(call, DOWN, 0.1) for call in runner._take(8).calls]
-    actions.act(wished.pk, Order(Action.HOLD, "hermes"))
+    apply.act(wished.pk, Order(Action.HOLD, "hermes"))
     failing_once(monkeypatch, claim, "wishes")
 
     closed = runner._close(results)
@@ -114,7 +114,7 @@ def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(oly
     def take_and_ask(self, free):
         taken = take(self, free)
         if taken.calls:
-            actions.act(wished.pk, Order(Action.HOLD, "hermes"))
+            apply.act(wished.pk, Order(Action.HOLD, "hermes"))
         return taken
 
     monkeypatch.setattr(Sender, "send", refuse_the_first_two)

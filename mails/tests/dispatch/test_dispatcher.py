@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from django.db import DataError, OperationalError, connection
 
-from mails import actions
+from mails.actions import apply
 from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Drain, Progress
 from mails.dispatch.transitions import NO_PLACE, NOT_CALLED, Result
@@ -137,7 +137,7 @@ def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mai
     assert (held.reason_code, len(olympus.inbox())) == (HoldReason.UNKNOWN, 2)
     assert event_names(mail)[-3:] == ["SEND", "UNKNOWN", "HELD"]
     assert '"next": "held"' in mail.events.filter(event="UNKNOWN").last().blob
-    actions.act(mail.pk, Order(Action.SENT, "hermes"))
+    apply.act(mail.pk, Order(Action.SENT, "hermes"))
     assert '"possibly_twice": true' in mail.events.get(event="DONE").blob
 
 
@@ -147,7 +147,7 @@ def test_what_is_settled_as_not_sent_may_be_unknown_once_more(olympus):
     drain()
     assert send_again(mail) == Status.HELD
 
-    actions.act(mail.pk, Order(Action.NOT_SENT, "hermes"))
+    apply.act(mail.pk, Order(Action.NOT_SENT, "hermes"))
 
     assert reloaded(mail).tried == ["olympus"]
     assert [send_again(mail) for _ in range(3)] == [Status.WAITING, Status.WAITING, Status.HELD]
@@ -379,7 +379,7 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
     assert "called nobody" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_faults == 0
     monkeypatch.setattr(mime, "build", build)
-    actions.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
+    apply.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
     assert drain() == 1
 
 
@@ -494,7 +494,7 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
     mail = a_mail()
     runner = Drain(["text"], places=4)
     [call] = runner._take(4).calls
-    actions.act(mail.pk, Order(Action.HOLD, by="minos"))
+    apply.act(mail.pk, Order(Action.HOLD, by="minos"))
 
     runner._close([Result(call, NOT_CALLED, 0.0)])
 

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mails import actions, house, pauses
-from mails.actions import NotPossible
+from mails import house, pauses
+from mails.actions import apply
+from mails.actions.apply import NotPossible
 from mails.dispatch import account_pool
 from mails.dispatch.dispatcher import Drain
 from mails.dispatch.transitions import Result
@@ -119,7 +120,7 @@ class InFlight(RuleBasedStateMachine):
         before = Mail.objects.get(pk=mail_id)
         already = before.status in action_requests.ALREADY.get(action, ())
         try:
-            actions.act(mail_id, Order(action, "hermes"))
+            apply.act(mail_id, Order(action, "hermes"))
         except NotPossible:
             assert action not in action_requests.possible(before)
             assert not already
@@ -146,12 +147,12 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(held=st.booleans())
     def hold_or_release_the_house(self, held):
-        (actions.hold_house if held else actions.release_house)(by="hermes")
+        (apply.hold_house if held else apply.release_house)(by="hermes")
         self.note_attempts()
 
     @rule(paused=st.booleans())
     def pause_or_resume_the_lane(self, paused):
-        (actions.pause_lane if paused else actions.resume_lane)(Lane.TEXT, by="hermes")
+        (apply.pause_lane if paused else apply.resume_lane)(Lane.TEXT, by="hermes")
         self.note_attempts()
 
     @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from mails import actions, house
-from mails.actions import CannotBeUsed, NoAccountLeft, NotPossible
+from mails import house
+from mails.actions import apply
+from mails.actions.apply import CannotBeUsed, NoAccountLeft, NotPossible
 from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Drain
 from mails.dispatch.transitions import Result
@@ -30,7 +31,7 @@ UNKNOWN = Unknown("read-timeout", "No answer came.")
 
 
 def ask(mail, action, by="hermes", note="", **more):
-    return actions.act(mail.pk, Order(action, by, note, **more))
+    return apply.act(mail.pk, Order(action, by, note, **more))
 
 
 class Handed:
@@ -322,13 +323,13 @@ def test_a_choice_of_accounts_reads_as_it_was_written(how):
 
 
 def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
-    assert actions.pace(90, How()) == "as fast as the accounts' limits allow."
+    assert apply.pace(90, How()) == "as fast as the accounts' limits allow."
     registry.update(olympus.account, rate=1.0, by="test")
     registry.update(hades.account, rate=2.0, by="test")
 
-    assert "3 a second, so about 30 s" in actions.pace(90, How())
-    assert "2 a second, so about 45 s" in actions.pace(90, How(via="hades"))
-    assert actions.pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
+    assert "3 a second, so about 30 s" in apply.pace(90, How())
+    assert "2 a second, so about 45 s" in apply.pace(90, How(via="hades"))
+    assert apply.pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
 
 
 def test_an_expired_mail_has_the_time_of_a_new_one(olympus):
@@ -466,15 +467,15 @@ def first_account(mail):
 
 
 def test_while_the_house_is_held_mails_are_taken_and_nothing_is_sent(olympus):
-    assert actions.hold_house(by="hermes", note="restore")
+    assert apply.hold_house(by="hermes", note="restore")
     mail = a_mail()
 
     assert drain() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
-    assert not actions.hold_house(by="hermes")
+    assert not apply.hold_house(by="hermes")
 
-    assert actions.release_house(by="hermes")
-    assert not actions.release_house(by="hermes")
+    assert apply.release_house(by="hermes")
+    assert not apply.release_house(by="hermes")
     assert drain() == 1
 
 
@@ -516,7 +517,7 @@ def test_a_house_told_to_start_held_sends_nothing_until_it_is_released(olympus, 
     assert drain() == 0
     assert house.hold().at_start
 
-    actions.release_house(by="command line")
+    apply.release_house(by="command line")
     HouseHold.objects.update(released_at=database_clock.now() - dt.timedelta(days=1))
     sweeper.sweep_if_leader("w")
     sweeper.sweep_if_leader("w")  # it lives, so the next start is a restart

@@ -8,8 +8,8 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from mails import actions
-from mails.actions import NotPossible
+from mails.actions import apply
+from mails.actions.apply import NotPossible
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import Order
 from mails.lifecycle.values import Step, standing
@@ -164,7 +164,7 @@ def test_a_mail_without_its_text_is_never_sent_anew(olympus):
     remove()
 
     with pytest.raises(NotPossible, match=r"its text was removed on .* cannot be sent anew\. Possible now: nothing"):
-        actions.act(mail.pk, Order(Action.REPROCESS, "zeus"))
+        apply.act(mail.pk, Order(Action.REPROCESS, "zeus"))
     queued = standing(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
     step = Step(mail.pk, Status.DISCARDED, None, queued, attempts=before.attempt_count)
 

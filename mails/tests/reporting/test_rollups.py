@@ -9,12 +9,11 @@ from collections import Counter
 import pytest
 from django.db import connections
 
-from mails import intake
 from mails.access.api_keys import create
 from mails.counters import CounterKey, Counters
 from mails.dispatch.dispatcher import Drain
 from mails.dispatch.transitions import NO_PLACE, NOT_CALLED, Result
-from mails.intake import Client
+from mails.intake.accept import Client, accept
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
 from mails.maintenance import sweeper
@@ -218,7 +217,7 @@ def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
     Duty.objects.create(name=rollups.TASK, done_until=now)
     key, _ = create("shop", scopes=["mails:send"], senders=["*"])
     for _ in range(3):
-        intake.accept(HELLO, client=Client(Source.API, api_key=key))
+        accept(HELLO, client=Client(Source.API, api_key=key))
     a_mail()
     with pytest.raises(InvalidSubmission):
         a_mail(Client(Source.API), recipient="nobody")

@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from mails import actions, pauses
+from mails import pauses
+from mails.actions import apply
 from mails.dispatch import wake
 from mails.lanes import Lane
 from mails.lifecycle.action_requests import Order
@@ -111,7 +112,7 @@ def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus)
     for mail in (lately, anew):
         state(mail, Status.EXPIRED, finished_at=now - dt.timedelta(hours=23))
     state(before, Status.EXPIRED, finished_at=now - dt.timedelta(hours=25))
-    actions.act(anew.pk, Order(Action.REPROCESS, "user:hermes"))
+    apply.act(anew.pk, Order(Action.REPROCESS, "user:hermes"))
 
     assert system_status.read(now).expired == 1
 

@@ -41,12 +41,12 @@ def text(stream):
 def test_an_event_carries_its_fields_and_the_request_id(lines):
     structlog.contextvars.bind_contextvars(request_id="r-1")
 
-    structlog.get_logger("mails.intake").info("mail_stored", mail="01a2", recipients=2)
+    structlog.get_logger("mails.intake.accept").info("mail_stored", mail="01a2", recipients=2)
 
     (line,) = lines()
     assert line["event"] == "mail_stored"
     assert (line["mail"], line["recipients"], line["request_id"]) == ("01a2", 2, "r-1")
-    assert (line["level"], line["logger"]) == ("info", "mails.intake")
+    assert (line["level"], line["logger"]) == ("info", "mails.intake.accept")
     assert line["timestamp"].endswith("Z")
 
 

@@ -9,10 +9,10 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
 
-from mails import intake
 from mails.access import api_keys
 from mails.dispatch import wake
-from mails.intake import (
+from mails.intake import accept as intake
+from mails.intake.accept import (
     Client,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,

@@ -32,9 +32,9 @@ from rq.worker import BaseWorker, Worker
 from rq.worker_registration import clean_worker_registry
 
 from mails.dispatch import wake
-from mails.rq_limits import NotAWakeUp
 from mails.worker import jobs
 from mails.worker.jobs import LaneWorker
+from mails.worker.rq_limits import NotAWakeUp
 
 JOB, WORKER, EXECUTION = "evil-job", "evil-worker", "evil-execution"
 REGISTRIES = ("finished", "failed", "deferred", "scheduled", "canceled", "ready")
@@ -339,7 +339,7 @@ def test_a_plain_rqworker_is_a_lane_worker():
 
 
 # What the installed RQ reads from Redis. A new one fails here: decide whether it can make a process do something,
-# limit it in mails/rq_limits.py if so, and only then add it.
+# limit it in mails/worker/rq_limits.py if so, and only then add it.
 
 JOB_FIELDS = {
     *("allow_dependency_failures", "created_at", "data", "dependency_id", "dependency_ids", "description", "ended_at"),

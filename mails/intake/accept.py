@@ -18,10 +18,9 @@ from mails.dispatch import wake
 from mails.lanes import Lane
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
-from mails.maintenance.retention_limits import IDEMPOTENCY_KEYS_KEPT
 from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
-from mails.states import Actor, EventName, Policy, Source, Status
+from mails.states import IDEMPOTENCY_KEYS_KEPT, Actor, EventName, Policy, Source, Status
 from mails.submission import FieldError, InvalidSubmission, Submission
 from mercury.lib.database import database_clock
 from mercury.lib.database.group_commit import GroupCommit

@@ -12,7 +12,9 @@ from itertools import islice
 
 from django.db import transaction
 
-from mails import bulk, house, pauses, selection
+from mails import house, pauses
+from mails.actions import bulk, selection
+from mails.actions.selection import where
 from mails.dispatch import wake
 from mails.lanes import Lane
 from mails.lifecycle import action_requests
@@ -20,7 +22,6 @@ from mails.lifecycle.action_requests import EVERY_ACCOUNT, Carried, How, Order
 from mails.models import BulkOrder, Mail
 from mails.querysets import MailQuerySet
 from mails.reporting import search
-from mails.selection import where
 from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
 from mercury.lib import durations
 from mercury.lib.database import database_clock

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef
 from django.http import QueryDict
 
-from mails import selection
+from mails.actions import selection
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import How, Order
 from mails.models import Attempt, BulkOrder, Mail, first_id

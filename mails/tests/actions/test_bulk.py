@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import bulk
+from mails.actions import bulk
 from mails.admin import export
 from mails.dispatch import wake
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
