@@ -232,7 +232,7 @@ def names(table: str) -> tuple[str, str]:
 
 def drain(built: House, places: int) -> None:
     """Let a worker send what is due."""
-    house.wait_for(built.start("manage.py", "worker", "--burst", f"--places={places}"))
+    house.wait_for(built.start("manage.py", "worker", "--burst", f"--concurrency={places}"))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Draining in a command's own process, and waiting for mails while it goes on."""
+"""Dispatch in a command's own process, and wait for emails."""
 
 import datetime as dt
 import time
@@ -15,24 +15,24 @@ from mails.states import FINAL, Status
 from mails.worker import resident_dispatcher
 from mercury.lib.commands import Output
 
-ALIVE = dt.timedelta(seconds=15)  # a process that drains says so every 5 s
-LOOK = 0.1  # seconds between two looks at a mail
+ALIVE = dt.timedelta(seconds=15)  # a dispatcher reports every 5 s
+LOOK = 0.1  # seconds between two polls of an email
 
-ENDED = FINAL | {Status.HELD}  # nothing more happens by itself
+ENDED = FINAL | {Status.HELD}  # nothing more happens automatically
 
 
-def somebody_drains() -> bool:
-    """Whether a server or a worker is seen at work."""
+def is_dispatcher_running() -> bool:
+    """Return True if a server or worker has reported recently."""
     return Worker.objects.filter(seen_at__gt=timezone.now() - ALIVE).exists()
 
 
 @contextmanager
-def draining(lanes: Sequence[str]) -> Iterator[None]:
-    """Drain the lanes in a thread while the block runs, if it is embedded and nobody else does.
+def dispatch(lanes: Sequence[str]) -> Iterator[None]:
+    """Dispatch the queues in a thread while the block runs, if Mercury is embedded and no other process does.
 
-    With Redis the workers drain, and nothing happens here. Ends when the calls under way have ended.
+    With Redis, workers dispatch and this does nothing. Returns when the requests in progress have ended.
     """
-    if not settings.MERCURY_EMBEDDED or somebody_drains():
+    if not settings.MERCURY_EMBEDDED or is_dispatcher_running():
         yield
         return
     resident = resident_dispatcher.ResidentDispatcher(lanes)
@@ -44,12 +44,12 @@ def draining(lanes: Sequence[str]) -> Iterator[None]:
 
 
 def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
-    """Show each step of the mail as it is recorded; returns the mail as it is when it ended or the time is over."""
+    """Show each step of the email as it is recorded, and return the email in its final state or when the time is up."""
     shown = 0
 
     def look() -> bool:
         nonlocal shown
-        mail.refresh_from_db()  # before its events: a mail seen at its end has all of them
+        mail.refresh_from_db()  # before its events: a finished email then has all of them
         events = list(Event.objects.of(mail.pk).order_by("id"))
         for entry in timeline.entries(mail, events, timezone.now()):
             if entry.id is not None and entry.id > shown:
@@ -62,7 +62,7 @@ def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
 
 
 def wait_until(look: Callable[[], bool], *, seconds: float) -> bool:
-    """Look again and again until it is true; False if the time is over first."""
+    """Poll until `look` returns True, and return True; return False if the time is up first."""
     until = time.monotonic() + seconds
     while not look():
         if time.monotonic() >= until:

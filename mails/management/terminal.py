@@ -1,4 +1,4 @@
-"""How a mail and its timeline look in a terminal, and what --json says of them. Shared by the commands."""
+"""Show an email and its timeline in a terminal, or as JSON. Shared by the commands."""
 
 import datetime as dt
 import json
@@ -16,19 +16,13 @@ from mercury.lib.commands import Output
 
 
 def mail_url(mail: Mail) -> str:
-    """The mail's page; without its host where MERCURY_BASE_URL does not name one."""
-    return str(settings.MERCURY_BASE_URL) + reverse("mail", args=[mail.pk])
+    """Return the URL of the email's page; only its path if MERCURY_BASE_URL is not set."""
+    return page_url(reverse("mail", args=[mail.pk]))
 
 
-def place(path: str) -> str:
-    """A page as people are told of it: its address, or its path where MERCURY_BASE_URL names no host."""
-    base = str(settings.MERCURY_BASE_URL)
-    return base + path if base else f"{path} of your Mercury"
-
-
-def mail_page(mail: Mail) -> str:
-    """The mail's page as people are told of it."""
-    return place(reverse("mail", args=[mail.pk]))
+def page_url(path: str) -> str:
+    """Return the URL of a page; only its path if MERCURY_BASE_URL is not set."""
+    return str(settings.MERCURY_BASE_URL) + path
 
 
 def show_hold(out: Output, *, lanes: Collection[str] = Lane.values) -> bool:
@@ -45,7 +39,7 @@ def show_hold(out: Output, *, lanes: Collection[str] = Lane.values) -> bool:
 
 
 def mail_as_json(mail: Mail) -> dict[str, object]:
-    """What a program is told of a mail; durations in seconds."""
+    """Return an email as JSON; durations in seconds."""
     took = (mail.finished_at - mail.created_at).total_seconds() if mail.finished_at else None
     return {
         "id": str(mail.pk),
@@ -61,18 +55,18 @@ def mail_as_json(mail: Mail) -> dict[str, object]:
         "policy": mail.policy,
         "round": mail.round,
         "attempts": mail.attempt_count,
-        "possibly_twice": mail.doubtful,
-        "wish": json.loads(mail.wish)["action"] if mail.wish else None,
+        "possible_duplicate": mail.doubtful,
+        "pending_action": json.loads(mail.wish)["action"] if mail.wish else None,
         "created": mail.created_at,
         "finished": mail.finished_at,
-        "text_removed": mail.text_removed_at,
+        "body_removed": mail.text_removed_at,
         "next_attempt": mail.next_attempt_at,
         "took": took,
     }
 
 
 def mail_as_row(mail: Mail, now: dt.datetime) -> dict[str, object]:
-    """The same, plus what the table shows of it in words."""
+    """Return an email as a row: its JSON and the words that the table shows."""
     badge = timeline.badge(mail)
     took = mail.finished_at and durations.words((mail.finished_at - mail.created_at).total_seconds())
     return {
@@ -84,7 +78,7 @@ def mail_as_row(mail: Mail, now: dt.datetime) -> dict[str, object]:
 
 
 def event_as_json(event: Event) -> dict[str, object]:
-    """What a program is told of an event; the API says the same."""
+    """Return an event as JSON, as the API does."""
     return {
         "id": event.pk,
         "mail_id": str(event.mail_id),
@@ -96,29 +90,29 @@ def event_as_json(event: Event) -> dict[str, object]:
 
 
 def show_story(out: Output, story: timeline.Story, *, reasons: bool = False) -> None:
-    """A mail: where it stands, its figures, and its timeline."""
+    """Show an email: its status, its fields and its timeline."""
     mail = story.mail
     out.say(f"{story.badge.word}. {story.verdict}", tone=story.badge.tone)
     if story.advice:
-        for fault in story.advice.faults:
-            out.say(f"  {fault}")
+        for error in story.advice.faults:
+            out.say(f"  {error}")
         out.say(f"  → {story.advice.next_step}")
     out.say()
     out.say(f"  From     {mail.sender}")
     out.say(f"  To       {mail.recipient}")
     out.say(f"  Subject  {mail.subject}")
-    out.say(f"  Page     {mail_page(mail)}")
+    out.say(f"  Page     {mail_url(mail)}")
     if mail.text_removed_at:
-        out.say(f"  Text     removed on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention")
+        out.say(f"  Body     deleted on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention")
     out.say()
     if story.left_out:
-        out.say("  (older events are left out; --events shows them all)")
+        out.say("  (older events are hidden; show all with --events)")
     for entry in story.entries:
         show_entry(out, entry, reasons=reasons)
 
 
 def show_entry(out: Output, entry: Entry, *, reasons: bool = False) -> None:
-    """One step of a timeline: when, its name in the API, and what happened; with `reasons`, who was considered."""
+    """Show one step of a timeline: time, event name and what happened; with `reasons`, the evaluated accounts."""
     if entry.new_round:
         out.say(f"{'':>10}  {entry.new_round}")
     when = entry.offset_words if entry.under_way else f"+{entry.offset_words}"

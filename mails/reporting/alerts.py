@@ -242,7 +242,7 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "waiting",
             "",
             f"{_emails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
-            "Ask the provider, then say what it was: manage.py settle ID --sent or --not-sent",
+            "Ask the provider, then say what it was: manage.py resolve ID --sent or --not-sent",
             emails="state=unknown",
         )
     if held.poison:

@@ -24,7 +24,7 @@ def test_a_key_is_shown_once_and_works():
 
 
 def test_a_key_without_sender_says_that_it_may_not_send_yet():
-    assert "may not send yet" in run("apikey", "create", "shop").out
+    assert "It cannot send yet" in run("apikey", "create", "shop").out
 
 
 def test_a_key_with_a_rate_has_it_in_the_list():
@@ -67,7 +67,9 @@ def test_an_unknown_scope_is_refused_with_the_known_ones():
 
 
 def test_a_dry_run_makes_no_key():
-    assert "sending as nobody, at most 10/s" in run("apikey", "create", "shop", "--rate", "10/s", "--dry-run").out
+    assert (
+        "allowed senders: none; rate limit: 10/s" in run("apikey", "create", "shop", "--rate", "10/s", "--dry-run").out
+    )
     assert not ApiKey.objects.exists()
 
 

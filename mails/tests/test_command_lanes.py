@@ -75,4 +75,4 @@ def test_nothing_is_done_where_nobody_can_be_asked():
     ran = run("lanes", "pause", "text")
 
     assert (ran.code, pauses.standing()) == (Exit.WRONG_USE, {})
-    assert "repeat with --yes" in ran.error
+    assert "use --yes to confirm" in ran.error

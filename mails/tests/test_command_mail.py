@@ -27,7 +27,7 @@ def test_without_a_base_url_the_page_is_named_by_its_path(settings):
     settings.MERCURY_BASE_URL = ""
     mail = a_mail()
 
-    assert f"Page     /mails/{mail.pk} of your Mercury" in run("mail", str(mail.pk)).out
+    assert f"Page     /mails/{mail.pk}\n" in run("mail", str(mail.pk)).out
     assert run("mail", str(mail.pk), "--json").document["url"] == f"/mails/{mail.pk}"
 
 

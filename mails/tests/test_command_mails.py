@@ -46,7 +46,7 @@ def test_mails_are_narrowed_by_state_recipient_and_provider(olympus):
 def test_nothing_found_is_said():
     a_mail()
 
-    assert run("mails", "--to", "nobody").out.strip() == "No mail matches."
+    assert run("mails", "--to", "nobody").out.strip() == "No email matches."
 
 
 def test_an_unknown_search_word_is_wrong_use_and_named():

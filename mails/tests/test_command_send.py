@@ -33,7 +33,7 @@ def test_without_a_base_url_the_page_is_named_by_its_path(settings):
     ran = run(*HELLO)
 
     mail = Mail.objects.get()
-    assert ran.out.splitlines() == [str(mail.pk), f"/mails/{mail.pk} of your Mercury"]
+    assert ran.out.splitlines() == [str(mail.pk), f"/mails/{mail.pk}"]
 
 
 def test_the_body_is_read_from_a_file(tmp_path):
@@ -84,11 +84,11 @@ def test_the_same_key_with_another_mail_fails():
     assert "another body" in ran.error
 
 
-def test_a_mail_of_many_waits_in_the_lane_bulk():
-    sent = run(*HELLO, "--lane", "bulk", "--json")
+def test_bulk_email_waits_in_the_queue_bulk():
+    sent = run(*HELLO, "--queue", "bulk", "--json")
 
     assert sent.document["lane"] == "bulk"
-    assert "invalid choice: 'text'" in run(*HELLO, "--lane", "text").error
+    assert "invalid choice: 'text'" in run(*HELLO, "--queue", "text").error
 
 
 def test_a_dry_run_stores_nothing():
@@ -119,7 +119,7 @@ def test_waiting_ends_with_1_when_nobody_takes_it(olympus):
 def test_waiting_ends_with_4_when_the_mail_is_held(olympus):
     olympus.lose_answer()
 
-    ran = run(*HELLO, "--policy", Policy.AT_MOST_ONCE, "--wait", "--json")
+    ran = run(*HELLO, "--guarantee", Policy.AT_MOST_ONCE, "--wait", "--json")
 
     assert (ran.code, ran.document["status"]) == (4, Status.HELD)
 

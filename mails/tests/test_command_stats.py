@@ -22,19 +22,19 @@ def test_it_begins_with_the_state_and_its_cure(olympus):
     assert "manage.py worker" in lines[2]
 
 
-def test_it_shows_lanes_providers_and_applications(some_sent):
+def test_it_shows_queues_providers_and_applications(some_sent):
     out = run("stats").out
 
-    assert all(word in out for word in ("Lane", "text", "Account", "olympus (fastest)", "people and commands"))
+    assert all(word in out for word in ("Queue", "text", "Account", "olympus (fastest)", "people and commands"))
 
 
 @pytest.mark.parametrize(
-    ("by", "table"), [("lane", "lanes"), ("provider", "providers"), ("application", "applications")]
+    ("by", "table"), [("queue", "queues"), ("provider", "providers"), ("application", "applications")]
 )
 def test_one_table_may_be_asked_for(some_sent, by, table):
     document = run("stats", "--by", by, "--json").document
 
-    assert {"lanes", "providers", "applications"} & document.keys() == {table}
+    assert {"queues", "providers", "applications"} & document.keys() == {table}
     assert document[table][0]["sent"] == 3
 
 
@@ -46,10 +46,10 @@ def test_json_has_the_situation_and_the_period(some_sent):
     assert document["alerts"][0]["code"] == "no_worker"
 
 
-def test_what_waits_is_shown_beside_its_lane(olympus):
+def test_what_waits_is_shown_with_its_queue(olympus):
     a_mail()
 
-    [line] = [line for line in run("stats", "--by", "lane").out.splitlines() if line.startswith("text")]
+    [line] = [line for line in run("stats", "--by", "queue").out.splitlines() if line.startswith("text")]
 
     assert line.split()[1] == "1"
 

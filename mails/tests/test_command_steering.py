@@ -1,4 +1,4 @@
-"""cancel, hold, release, reprocess and settle, as an operator types them."""
+"""The commands cancel, hold, release, reprocess and resolve."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_a_sent_mail_is_left_out_with_its_reason(olympus):
     ran = run("cancel", str(mail.pk), "--yes")
 
     assert ran.code == Exit.FAILED
-    assert "1 left out: sent." in ran.out
+    assert "1 skipped: sent." in ran.out
 
 
 def test_some_of_the_named_are_left_out(olympus):
@@ -74,10 +74,10 @@ def test_some_of_the_named_are_left_out(olympus):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["cancel"], "Which mails?"),
-        (["settle", "--sent"], "Which mails?"),
-        (["cancel", "x"], "'x' is not a mail's id"),
-        (["cancel", "01a20ddb-a8b6-7014-87f0-beb4a547e404"], "No mail has the id"),
+        (["cancel"], "Specify email ids or a filter: --state, --reason, --provider, --since."),
+        (["resolve", "--sent"], "Specify email ids."),
+        (["cancel", "x"], "'x' is not an email id"),
+        (["cancel", "01a20ddb-a8b6-7014-87f0-beb4a547e404"], "No email with id"),
         (["hold", "--all", "--state", "queued"], "--all means the whole house"),
         (["reprocess", "--state", "discarded", "--via", "charon"], "No account 'charon' can be used"),
         (["cancel", "--state", "queued", "--note", "\x1b"], "--note"),
@@ -118,7 +118,7 @@ def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sa
 
     assert "likely to go out: 1 of 1 accounts take mail" in ran.out
     assert (
-        "1 left out: will be refused again: a fault of the mail itself. To take it along, name it by id or" in ran.out
+        "1 skipped: will be refused again: a fault of the mail itself. Use --include-rejected to include it." in ran.out
     )
     assert "1 queued, 1 left out." in ran.out
     assert [reloaded(mail).status for mail in (lost, wrong)] == [Status.QUEUED, Status.DISCARDED]
@@ -135,8 +135,29 @@ def test_reprocess_leaves_out_what_may_have_been_sent_unless_it_is_named(olympus
 
     ran = run("reprocess", "--state", "waiting", "--yes", "--json")
 
-    assert ran.document["left_out_because"] == {"it may have been sent already": 1}
+    assert ran.document["skipped_because"] == {"it may have been sent already": 1}
     assert run("reprocess", str(mail.pk), "--yes", "--json").document["done"] == 1
+
+
+def test_reprocess_includes_what_an_option_names(olympus, hades):
+    hades.disable()
+    wrong = discarded(olympus, 400)
+    olympus.lose_answer()
+    uncertain = a_mail()
+    drain()
+
+    included = [
+        run("reprocess", "--since", "1h", *options, "--dry-run", "--json").document["eligible"]
+        for options in (
+            [],
+            ["--include-rejected"],
+            ["--include-uncertain"],
+            ["--include-rejected", "--include-uncertain"],
+        )
+    ]
+
+    assert [reloaded(mail).status for mail in (wrong, uncertain)] == [Status.DISCARDED, Status.WAITING]
+    assert included == [0, 1, 1, 2]
 
 
 def test_reprocess_via_one_account(olympus, hades):
@@ -148,7 +169,7 @@ def test_reprocess_via_one_account(olympus, hades):
     ran = run("reprocess", str(mail.pk), "--via", "hades", "--yes")
 
     assert "likely to go out: hades takes mail" in ran.out
-    assert "They begin again through hades only, as fast as the accounts' limits allow." in ran.out
+    assert "They start over through hades only, as fast as the accounts' limits allow." in ran.out
     assert '"via": "hades"' in mail.events.last().blob
     assert drain() == 1
     assert len(hades.inbox()) == 1
@@ -165,7 +186,7 @@ def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
 
     assert (looked["how"], looked["eligible"]) == ("not-tried", 1)
     assert looked["causes"][0]["forecast"] == "may go out: hades did not see it yet"
-    assert "They begin again only through accounts not tried yet, as fast" in ran.out
+    assert "They start over only through accounts not tried yet, as fast" in ran.out
     assert drain() == 1
     assert len(hades.inbox()) == 1
     assert '"left_out": ["olympus"]' in mail.events.get(event="REPROCESS").blob
@@ -176,7 +197,7 @@ def test_reprocess_leaves_out_what_every_account_was_tried_for(olympus):
 
     ran = run("reprocess", "--state", "discarded", "--not-tried", "--yes", "--json")
 
-    assert ran.document["left_out_because"] == {"every account that can be used was tried before: none is left": 1}
+    assert ran.document["skipped_because"] == {"every account that can be used was tried before: none is left": 1}
     assert ran.document["done"] == 0
 
 
@@ -192,12 +213,12 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     mail = a_mail(policy="at-most-once")
     drain()
 
-    left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["left_out_because"]
-    asked = [run("settle", str(mail.pk), outcome).error for outcome in ("--sent", "--not-sent")]
-    ran = run("settle", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
+    left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["skipped_because"]
+    asked = [run("resolve", str(mail.pk), outcome).error for outcome in ("--sent", "--not-sent")]
+    ran = run("resolve", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
 
-    assert "Settle 1 mail as sent?" in asked[0]
-    assert "Settle 1 mail as not sent?" in asked[1]
+    assert "Settle 1 email as sent?" in asked[0]
+    assert "Settle 1 email as not sent?" in asked[1]
     assert left_out == {"the outcome is unknown: settle it first": 1}
     assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
     assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
@@ -258,8 +279,8 @@ def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, sta
     again = run(verb, str(mail.pk))  # nothing to ask
 
     assert again.code == Exit.DONE
-    assert "Nothing is left to do." in again.out
-    assert f"1 left out: already {stands}." in again.out
+    assert "Nothing to do." in again.out
+    assert f"1 skipped: already {stands}." in again.out
     assert event_names(mail)[-2] == "ENQUEUE"
 
 
@@ -269,7 +290,7 @@ def test_beside_one_that_is_held_already_the_other_is_held():
 
     ran = run("hold", str(held.pk), str(queued.pk), "--yes", "--json")
 
-    assert (ran.code, ran.document["done"], ran.document["left_out"], ran.document["already"]) == (Exit.DONE, 1, 1, 1)
+    assert (ran.code, ran.document["done"], ran.document["skipped"], ran.document["already"]) == (Exit.DONE, 1, 1, 1)
 
 
 def test_beside_one_that_is_held_already_a_sent_one_is_missed(olympus):

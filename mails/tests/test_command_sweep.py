@@ -25,7 +25,7 @@ def lost_mail():
 
 
 def test_nothing_left_behind_is_said():
-    assert run("sweep").out.strip() == "Nothing was left behind."
+    assert run("sweep").out.strip() == "Nothing to recover."
 
 
 def test_a_lost_mail_is_taken_up_again(lost_mail):

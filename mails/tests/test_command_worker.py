@@ -1,4 +1,4 @@
-"""`manage.py worker`, as it starts and ends. What it does in between is told in test_drain.py, test_jobs.py and test_poll.py."""
+"""`manage.py worker`, from start to end. For what it does in between, see test_drain.py, test_jobs.py and test_poll.py."""
 
 import pytest
 
@@ -14,12 +14,13 @@ def test_a_burst_sends_what_is_due_and_tells_a_program_how_much(olympus):
 
     ran = run("worker", "text", "--burst", "--json")
 
-    assert (ran.code, ran.document) == (0, {"lanes": ["text"], "sent": 1})
+    assert (ran.code, ran.document) == (0, {"queues": ["text"], "sent": 1})
     assert reloaded(mail).status == Status.DONE
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["post"], "No such lane: post. Lanes: text"), (["--places", "0"], "not a whole number from 1")]
+    ("words", "says"),
+    [(["post"], "Unknown queue: post. Queues: text"), (["--concurrency", "0"], "not a whole number from 1")],
 )
 def test_what_it_cannot_serve_is_wrong_use(words, says):
     ran = run("worker", *words)

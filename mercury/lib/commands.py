@@ -1,4 +1,4 @@
-"""What the commands share: one output for people and one for programs, exit codes, questions, progress bars."""
+"""Shared parts of the commands: output for people or as JSON, exit codes, questions, progress bars."""
 
 import argparse
 import datetime as dt
@@ -28,14 +28,14 @@ from mercury.lib.runtime import process
 
 CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
 
-# Tones of SCREENS.md's badges, as a terminal shows them. Each is only an addition to a word.
+# The tones of the pages' badges in a terminal. A tone only adds to a word; it never replaces one.
 STYLES = {"ok": "green", "bad": "red", "waiting": "yellow", "unknown": "magenta", "active": "cyan", "neutral": ""}
 
 
-# How far from today an option may point: a time outside fits no database, and is a slip of the finger.
+# The range of times that an option accepts. A time outside it does not fit the database and is a typing error.
 EARLIEST, LATEST = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9998, 1, 1, tzinfo=dt.UTC)
 
-# What is shown for a character that the terminal's encoding lacks, where a plain one says the same.
+# Plain replacements for characters that the terminal's encoding lacks.
 _PLAINER = str.maketrans(
     {
         "→": "->",
@@ -55,7 +55,7 @@ _PLAINER = str.maketrans(
 
 
 class Exit(IntEnum):
-    """How a command ended, as its exit code says it."""
+    """The exit code of a command."""
 
     DONE = 0
     FAILED = 1
@@ -65,12 +65,12 @@ class Exit(IntEnum):
 
 
 def plain(value: object) -> str:
-    """Text that is safe to print, see `printable`; None is empty."""
+    """Return text that is safe to print, see `printable`; None gives an empty text."""
     return "" if value is None else printable.replace_unprintable(str(value))
 
 
 def duration(text: str) -> dt.timedelta:
-    """An option's value such as `30s`, `2m`, `1h` or `3d`; a bare number is seconds."""
+    """Parse an option such as `30s`, `2m`, `1h` or `3d`; a plain number is seconds."""
     try:
         return durations.parse_bounded(f"{text}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()) else text)
     except ValueError as error:
@@ -78,7 +78,7 @@ def duration(text: str) -> dt.timedelta:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Return the type of an option that takes a whole number from `least` to `most`."""
+    """Return the type of an option that accepts a whole number from `least` to `most`."""
 
     def kind(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,12}", text.strip()) or not least <= int(text) <= most:
@@ -88,38 +88,41 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return kind
 
 
+def count_emails(count: int) -> str:
+    """Return `1 email`, `20 emails`."""
+    return "1 email" if count == 1 else f"{count:,} emails"
+
+
 port = whole(1, 65_535)
 
 
 def filled(text: str) -> str:
-    """An option's text. A blank one is a mistake, often a shell variable that is not set, and not the same as none."""
+    """Parse an option's text. Refuse a blank one: it is usually a shell variable that is not set."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("it is blank. Give it a value, or leave it out.")
+        raise argparse.ArgumentTypeError("it is blank. Give it a value, or omit it.")
     return text
 
 
 def read_stdin() -> str:
-    """Return the standard input as UTF-8, whatever the terminal's encoding. Raises UnicodeDecodeError."""
+    """Read standard input as UTF-8, whatever the terminal's encoding. Raises UnicodeDecodeError."""
     binary = getattr(sys.stdin, "buffer", None)
     return sys.stdin.read() if binary is None else binary.read().decode()
 
 
 def write_any_text() -> None:
-    """Let the standard output show what its encoding lacks by its number; a character must not end a command."""
+    """Make standard output escape characters that its encoding lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def cannot_listen(address: int, error: OSError) -> CommandError:
-    """Return the error of a port that a server cannot have."""
+    """Return the error for a port that cannot be used."""
     why = error.strerror or str(error)
-    return CommandError(
-        f"Port {address} cannot be used: {why}. Perhaps another program serves there; name another port."
-    )
+    return CommandError(f"Port {address} cannot be used: {why}. Another program may be using it; choose another port.")
 
 
 def moment(text: str) -> dt.datetime:
-    """An option's point in time: an age such as `1h`, or an ISO date with or without a time (UTC)."""
+    """Parse an option that names a time: an age such as `1h`, or an ISO date with or without a time (UTC)."""
     try:
         parsed = dt.datetime.fromisoformat(text)
     except ValueError:
@@ -136,9 +139,9 @@ def moment(text: str) -> dt.datetime:
 
 
 class Output:
-    """Where a command's answer goes: words and tables for people, or with --json nothing but JSON.
+    """A command's output: text and tables for people, or with --json only JSON.
 
-    Everything but the answer (questions, progress) goes to stderr, so that stdout can be piped.
+    Only the result is written to stdout, so that it can be piped; questions and progress go to stderr.
     """
 
     def __init__(self, stdout: Any, *, as_json: bool, no_color: bool, assume_yes: bool, dry_run: bool = False) -> None:
@@ -147,10 +150,10 @@ class Output:
         self.assume_yes = assume_yes
         self._stdout = stdout
         self._console = Console(
-            file=io.StringIO(),  # only a place to draw; what is drawn is written to stdout
+            file=io.StringIO(),  # a buffer; its content is written to stdout
             force_terminal=stdout.isatty(),
             no_color=no_color or None,
-            width=None if stdout.isatty() else 1000,  # a pipe has no edge at which lines would have to break
+            width=None if stdout.isatty() else 1000,  # lines in a pipe need no wrapping
             markup=False,
             highlight=False,
             emoji=False,
@@ -158,21 +161,21 @@ class Output:
         self._no_color = no_color
 
     def say(self, text: str = "", *, tone: str = "neutral") -> None:
-        """A line for people; silent with --json."""
+        """Print a line for people; print nothing with --json."""
         if not self.as_json:
             self._print(Text(plain(text), style=STYLES[tone]))
 
     def exact(self, content: bytes) -> None:
-        """Print ASCII as it is, to the octet, so that it can be piped into a file; silent with --json."""
+        """Print ASCII unchanged, byte for byte, so that it can be piped into a file; print nothing with --json."""
         if not self.as_json:
             self._stdout.write(content.decode("ascii"), ending="")
 
     def document(self, data: Mapping[str, object]) -> None:
-        """One JSON document; silent without --json. One of a dry run says so: what it tells has not happened."""
+        """Print one JSON document with --json; with --dry-run it contains `"dry_run": true`."""
         if self.as_json:
-            told = {**data, "dry_run": True} if self._dry_run else data
-            text = printable.escape_in_json(json.dumps(told, cls=DjangoJSONEncoder, ensure_ascii=False))
-            self._stdout.write(text if self._can_show(text) else json.dumps(told, cls=DjangoJSONEncoder))
+            document = {**data, "dry_run": True} if self._dry_run else data
+            text = printable.escape_in_json(json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False))
+            self._stdout.write(text if self._can_show(text) else json.dumps(document, cls=DjangoJSONEncoder))
 
     def rows(
         self,
@@ -182,10 +185,10 @@ class Output:
         empty: str,
         tones: Mapping[str, str] | None = None,
     ) -> None:
-        """A table, or with --json one object a line.
+        """Print a table, or with --json one object per line.
 
-        `columns` maps keys of the rows to headings, `empty` is said where there is no row, and `tones` maps
-        values (of any column) to the tone they are shown in. JSON lines carry all keys, also those not shown.
+        `columns` maps keys of the rows to headings, `empty` is printed if there are no rows, and `tones` maps
+        values (of any column) to their tone. JSON lines contain all keys, including those not shown.
         """
         if self.as_json:
             for row in rows:
@@ -200,18 +203,23 @@ class Output:
             self.say(empty)
 
     def ask(self, question: str) -> bool:
-        """Whether the person says yes; true at once with --yes. Without a terminal nobody can: that is wrong use."""
+        """Ask a question and return True for yes; with --yes return True without asking.
+
+        Raises CommandError if there is no terminal to ask.
+        """
         if self.assume_yes:
             return True
         if not sys.stdin.isatty():
-            raise CommandError(f"{question} Nobody is there to answer: repeat with --yes.", returncode=Exit.WRONG_USE)
+            raise CommandError(
+                f"{question} Not running interactively; use --yes to confirm.", returncode=Exit.WRONG_USE
+            )
         sys.stderr.write(f"{plain(question)} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     @contextmanager
-    def progress(self, what: str, *, total: int | None = None) -> Iterator["Bar"]:
-        """A bar on stderr while the block runs, if stderr is a terminal."""
+    def progress(self, title: str, *, total: int | None = None) -> Iterator["Bar"]:
+        """Show a bar on stderr while the block runs, if stderr is a terminal."""
         console = Console(stderr=True, no_color=self._no_color or None)
         columns = (
             SpinnerColumn(),
@@ -220,7 +228,7 @@ class Output:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            yield Bar(progress, progress.add_task(what, total=total, note=""))
+            yield Bar(progress, progress.add_task(title, total=total, note=""))
 
     def _cell(self, value: object, tones: Mapping[str, str]) -> Text:
         match value:
@@ -254,38 +262,36 @@ class Bar:
         self._task = task
 
     def show(self, done: int, *, total: int | None = None, note: str = "") -> None:
-        """Move the bar to `done`, and write `note` beside it."""
+        """Move the bar to `done`, and show `note` next to it."""
         self._progress.update(self._task, completed=done, total=total, note=note)
 
 
 class MercuryCommand(BaseCommand):
-    """A command of Mercury's: `add_arguments`, and `run`, which calls one function and shows what it gave.
+    """Base of Mercury's commands: `add_arguments` declares the options, `run` does the work and shows the result.
 
-    Adds --json, and where `makes_changes` is set --dry-run and --yes. `run` returns how it ended (None: done).
+    Adds --json, and with `makes_changes` also --dry-run and --yes. `run` returns the exit code (None: done).
     """
 
     makes_changes = False
-    serves = False  # True where it runs as the instance's own process, so that its environment is the instance's
+    serves = False  # True for a process of the instance, which has the instance's environment
     requires_system_checks = [CHECKS]
 
     def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
-        """Do the command's work. A dry run too gives its answer: a document that says what would be done."""
+        """Do the work and show the result. With --dry-run, show what would be done."""
         raise NotImplementedError
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Django's parser with the common options."""
+        """Return Django's parser with the common options."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.add_argument(
-            "--json", action="store_true", help="Print JSON and nothing else: one document, or one a line."
-        )
+        parser.add_argument("--json", action="store_true", help="JSON output: one document, or one per line for lists.")
         if self.makes_changes:
-            parser.add_argument("--dry-run", action="store_true", help="Say what would be done, and do nothing.")
-            parser.add_argument("--yes", action="store_true", help="Do not ask.")
+            parser.add_argument("--dry-run", action="store_true", help="Show what would happen without doing it.")
+            parser.add_argument("--yes", action="store_true", help="Do not ask for confirmation.")
         _refuse_blank(parser)
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the command and leave with its exit code. A database that is away or too old is said in one line."""
+        """Run the command and exit with its code. A database error is shown in one line."""
         out = Output(
             self.stdout,
             as_json=options["json"],
@@ -296,21 +302,21 @@ class MercuryCommand(BaseCommand):
         try:
             with nullcontext() if self.serves else process.in_terminal():
                 code = self.run(out, options)
-        except BrokenPipeError:  # who reads has had enough, as `head` has
+        except BrokenPipeError:  # the reader closed the pipe, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(int(Exit.FAILED))
-        except CommandError as error:  # its text may quote a name that somebody typed
+        except CommandError as error:  # its text may quote what was typed
             raise CommandError(plain(error), returncode=error.returncode) from error
         except Error as error:
             raise CommandError(
-                f"The database says: {plain(error).strip()}. If tables are missing or old: manage.py migrate."
+                f"Database error: {plain(error).strip()}. If tables are missing or outdated, run: manage.py migrate"
             ) from error
         if code:
             sys.exit(int(code))
 
 
 def _refuse_blank(parser: argparse.ArgumentParser) -> None:
-    """Refuse blank text for every option that is not blank by default, such as a note, which may be."""
+    """Refuse blank text for every option, except those that are blank by default, such as a note."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
@@ -320,16 +326,16 @@ def _refuse_blank(parser: argparse.ArgumentParser) -> None:
 
 
 def subcommand(parser: Any, name: str, text: str, *, makes_changes: bool = False) -> CommandParser:
-    """A word after a command's own name, with its own arguments and the common options repeated.
+    """Add a subcommand with its own arguments and the common options, so that `providers list --json` works.
 
-    So `providers list --json` reads the way people type it. `parser` is what `add_subparsers` returned.
+    `parser` is what `add_subparsers` returned.
     """
     added: CommandParser = parser.add_parser(name, help=text, description=text)
-    added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="Print JSON and nothing else.")
-    added.add_argument("--no-color", action="store_true", default=argparse.SUPPRESS, help="No colours.")
+    added.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON output.")
+    added.add_argument("--no-color", action="store_true", default=argparse.SUPPRESS, help="Do not use colors.")
     if makes_changes:
         added.add_argument(
-            "--dry-run", action="store_true", default=argparse.SUPPRESS, help="Change nothing, say what would be done."
+            "--dry-run", action="store_true", default=argparse.SUPPRESS, help="Show what would happen without doing it."
         )
-        added.add_argument("--yes", action="store_true", default=argparse.SUPPRESS, help="Do not ask.")
+        added.add_argument("--yes", action="store_true", default=argparse.SUPPRESS, help="Do not ask for confirmation.")
     return added

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from mails.management.commands.migrate import LOCK, _beside_the_file, _in_postgresql
+from mercury.management.commands.migrate import LOCK, _lock_postgresql, _lock_sqlite
 from mercury.tests.house import ROOT, House, own_database
 
 FULL = bool(settings.REDIS_URL)
@@ -59,7 +59,7 @@ def test_both_succeed_and_nothing_is_recorded_twice(tmp_path):
 
 @pytest.mark.django_db(transaction=True)
 def test_who_comes_second_says_that_it_waits():
-    lock = _in_postgresql if connection.vendor == "postgresql" else _beside_the_file
+    lock = _lock_postgresql if connection.vendor == "postgresql" else _lock_sqlite
     told = []
     with lock(connection, pytest.fail):
 

@@ -29,7 +29,7 @@ EXAMPLES = {
     ("cancel",): [MAIL],
     ("createdb",): ["--force"],
     ("demo",): ["--failover"],
-    ("drain",): ["--once"],
+    ("dispatch",): ["--once"],
     ("hold",): [MAIL],
     ("lanes", "pause"): ["text"],
     ("lanes", "resume"): ["bulk"],
@@ -46,7 +46,7 @@ EXAMPLES = {
     ("sandbox", "clear"): [],
     ("sandbox", "set"): ["sandbox-a", "refuse=503"],
     ("send",): ["--from", ZEUS, "--to", HERA],
-    ("settle",): [MAIL, "--sent"],
+    ("resolve",): [MAIL, "--sent"],
     ("setup",): [],
     ("sweep",): [],
 }

@@ -1,4 +1,4 @@
-"""`manage.py apikey`: the keys applications sign in with."""
+"""`manage.py apikey`: the API keys of applications."""
 
 import argparse
 from datetime import timedelta
@@ -22,59 +22,62 @@ COLUMNS = {
     "last_used_at": "Last used",
     "expires_at": "Expires",
 }
-TONES = {"usable": "ok", "revoked": "bad", "expired": "waiting"}
+TONES = {"active": "ok", "revoked": "bad", "expired": "waiting"}
 
 
 class Command(commands.MercuryCommand):
-    """Make, list, revoke and rotate API keys."""
+    """Create, list, revoke and rotate API keys."""
 
-    help = "API keys: a key's text is shown once, when it is made; afterwards its prefix names it."
+    help = "Manage API keys. A key is shown only once, when it is created; afterwards it is identified by its prefix."
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the four words and their options."""
+        """Declare the subcommands and their options."""
         words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
 
-        create = commands.subcommand(words, "create", "Make a key and show it, once.", makes_changes=True)
-        create.add_argument("name", type=_name, help="The application that will use it.")
+        create = commands.subcommand(words, "create", "Create a key and show it once.", makes_changes=True)
+        create.add_argument("name", type=_parse_name, help="Name of the application that will use it.")
         create.add_argument(
             "--scope",
             action="append",
             choices=api_keys.SCOPES,
             metavar="SCOPE",
-            help=f"What it may do, repeatable: {', '.join(api_keys.SCOPES)}. Default: mails:send and mails:read.",
+            help=f"Scope, repeatable: {', '.join(api_keys.SCOPES)}. Default: mails:send and mails:read.",
         )
         create.add_argument(
             "--sender",
-            type=_sender,
+            type=_parse_sender,
             action="append",
             default=[],
-            help="An address it may send as, repeatable; @example.com is a whole domain, * any. Default: none.",
+            metavar="ADDRESS",
+            help="Allowed sender, repeatable: an address, @example.com for a domain, or * for any. Default: none.",
         )
         create.add_argument(
-            "--rate", type=_rate, metavar="600/m", help="How many mails it may hand in. Default: no limit."
+            "--rate", type=_parse_rate, metavar="600/m", help="Rate limit for submitted emails. Default: no limit."
         )
         create.add_argument(
-            "--expires", type=commands.duration, metavar="90d", help="How long it is valid. Default: for ever."
+            "--expires", type=commands.duration, metavar="90d", help="How long it is valid. Default: never expires."
         )
 
-        commands.subcommand(words, "list", "Show all keys, by their prefixes.")
+        commands.subcommand(words, "list", "List all keys with their prefixes.")
 
-        revoke = commands.subcommand(words, "revoke", "End a key at once and for good.", makes_changes=True)
-        revoke.add_argument("prefix", help="The eight characters after mk_, as `list` shows them.")
+        revoke = commands.subcommand(words, "revoke", "Revoke a key permanently.", makes_changes=True)
+        revoke.add_argument("prefix", help="The eight characters after mk_, as shown by `list`.")
 
-        rotate = commands.subcommand(words, "rotate", "Give a key a new text, and show it, once.", makes_changes=True)
-        rotate.add_argument("prefix", help="The eight characters after mk_, as `list` shows them.")
+        rotate = commands.subcommand(
+            words, "rotate", "Replace a key with a new one and show it once.", makes_changes=True
+        )
+        rotate.add_argument("prefix", help="The eight characters after mk_, as shown by `list`.")
         rotate.add_argument(
             "--overlap",
             type=commands.duration,
             default=timedelta(days=1),
             metavar="1d",
-            help="How long the old text works on.",
+            help="How long the old key stays valid (default: 1d).",
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Do what the word says."""
+        """Run the subcommand."""
         words = {"create": _create, "list": _list, "revoke": _revoke, "rotate": _rotate}
         return words[options["word"]](out, options)
 
@@ -84,9 +87,9 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     scopes = options["scope"] or [api_keys.Scope.MAILS_SEND.value, api_keys.Scope.MAILS_READ.value]
     expires_at = timezone.now() + options["expires"] if options["expires"] else None
     if options["dry_run"]:
-        limit = f", at most {options['rate']}" if options["rate"] else ""
-        sending = f"sending as {', '.join(senders) or 'nobody'}{limit}"
-        out.say(f"Would make the key '{name}' with {', '.join(scopes)}, {sending}.")
+        limit = f"; rate limit: {options['rate']}" if options["rate"] else ""
+        sending = f"allowed senders: {', '.join(senders) or 'none'}{limit}"
+        out.say(f"Would create the key '{name}' with {', '.join(scopes)}; {sending}.")
         rate = options["rate"] or None
         out.document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
         return None
@@ -94,7 +97,8 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     _show(out, key, text)
     if not senders and api_keys.Scope.MAILS_SEND in scopes:
         out.say(
-            "It may not send yet, for it has no --sender: give it one in the admin, or make another.", tone="waiting"
+            "It cannot send yet: it has no allowed sender. Add one in the admin, or create another key with --sender.",
+            tone="waiting",
         )
     return None
 
@@ -104,31 +108,31 @@ def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         (_as_row(key) for key in ApiKey.objects.all()),
         columns=COLUMNS,
         tones=TONES,
-        empty="No key yet. Make one: manage.py apikey create NAME --sender ADDRESS",
+        empty="No keys yet. Create one: manage.py apikey create NAME --sender ADDRESS",
     )
     return None
 
 
 def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    key = _found(options["prefix"])
+    key = _find(options["prefix"])
     if options["dry_run"]:
         out.say(f"Would revoke '{key.name}' ({key.prefix}).")
         out.document({**_as_row(key), "state": "revoked"})
         return None
-    if not out.ask(f"Revoke '{key.name}' ({key.prefix})? Whoever uses it is refused from then on."):
+    if not out.ask(f"Revoke '{key.name}' ({key.prefix})? Requests using it will be rejected."):
         return Exit.FAILED
     changed = api_keys.revoke(key)
-    out.say(f"'{key.name}' ({key.prefix}) is revoked." if changed else f"'{key.name}' had been revoked before.")
+    out.say(f"'{key.name}' ({key.prefix}) is revoked." if changed else f"'{key.name}' was already revoked.")
     out.document(_as_row(key))
     return None
 
 
 def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    key = _found(options["prefix"])
+    key = _find(options["prefix"])
     if why := api_keys.why_not_rotated(key):
         raise CommandError(why)
     if options["dry_run"]:
-        out.say(f"Would give '{key.name}' ({key.prefix}) a new text.")
+        out.say(f"Would rotate '{key.name}' ({key.prefix}).")
         out.document(_as_row(key))
         return None
     try:
@@ -136,41 +140,41 @@ def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     except api_keys.KeyNotUsable as error:
         raise CommandError(str(error)) from error
     _show(out, key, text)
-    out.say(f"The old text works until {key.old_expires_at:%Y-%m-%d %H:%M} UTC.")
+    out.say(f"The old key stays valid until {key.old_expires_at:%Y-%m-%d %H:%M} UTC.")
     return None
 
 
 def _show(out: commands.Output, key: ApiKey, text: str) -> None:
     out.say(text)
-    out.say(f"This is the key '{key.name}'. It is shown this once.")
+    out.say(f"This is the API key '{key.name}'. Copy it now; it is shown only once.")
     out.document({**_as_row(key), "key": text})
 
 
-def _name(text: str) -> str:
+def _parse_name(text: str) -> str:
     try:
         return api_keys.written_name(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _sender(text: str) -> str:
+def _parse_sender(text: str) -> str:
     try:
         return api_keys.written_sender(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _rate(text: str) -> str:
+def _parse_rate(text: str) -> str:
     try:
         return api_keys.written_rate(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _found(prefix: str) -> ApiKey:
+def _find(prefix: str) -> ApiKey:
     key = ApiKey.objects.filter(prefix=prefix.removeprefix("mk_")[:8]).first()
     if key is None:
-        raise CommandError(f"No key begins with '{prefix}'. `manage.py apikey list` shows them.")
+        raise CommandError(f"No key with prefix '{prefix}'. List them with: manage.py apikey list")
     return key
 
 
@@ -181,7 +185,7 @@ def _as_row(key: ApiKey) -> dict[str, object]:
         "id": key.pk,
         "name": key.name,
         "prefix": key.prefix,
-        "state": "revoked" if key.revoked_at else "expired" if expired else "usable",
+        "state": "revoked" if key.revoked_at else "expired" if expired else "active",
         "scopes": key.scopes,
         "senders": key.senders,
         "rate": key.rate or None,

@@ -1,14 +1,14 @@
-"""`manage.py cancel`: take mails back."""
+"""`manage.py cancel`: cancel emails."""
 
 from mails.management.steering import SteeringCommand
 from mails.states import Action
 
 
 class Command(SteeringCommand):
-    """Cancel mails."""
+    """Cancel emails."""
 
     help = (
-        "Cancel mails: they are not sent any more. A call under way cannot be stopped: unless the provider takes the "
-        "mail, it is cancelled when the call is closed."
+        "Cancel emails, so that they are not sent. A request in progress cannot be stopped: if the provider accepts the "
+        "email, it is sent; otherwise it is cancelled when the request ends."
     )
     action = Action.CANCEL

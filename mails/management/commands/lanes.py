@@ -74,7 +74,7 @@ def _row(lane: Waiting) -> dict[str, object]:
 
 
 def _pause(out: Output, options: dict[str, Any]) -> Exit | None:
-    lane, note = _found(options["name"]), steering.note(options)
+    lane, note = _found(options["name"]), steering.read_note(options)
     pause = pauses.standing().get(lane)
     if pause is not None:
         out.say(f"Lane {lane} is paused already, {_since(pause)}")

@@ -1,4 +1,4 @@
-"""`manage.py mail ID`: one mail and what happened to it."""
+"""`manage.py mail ID`: show one email and what happened to it."""
 
 from typing import Any
 from uuid import UUID
@@ -15,24 +15,26 @@ from mercury.lib.commands import Exit
 
 
 class Command(commands.MercuryCommand):
-    """Show one mail."""
+    """Show one email."""
 
-    help = "Show a mail: where it stands, and its timeline with the reasons of each choice."
+    help = "Show an email's status and timeline, with the reason for each decision."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("id", help="The mail's id, as the API, its page and `mails` show it.")
+        parser.add_argument("id", help="The email's id, as shown by the API, its page and `mails`.")
         shown = parser.add_mutually_exclusive_group()
-        shown.add_argument("--events", action="store_true", help="The events as recorded, one a line.")
-        shown.add_argument("--raw", action="store_true", help="The message's source, as a provider is handed it.")
+        shown.add_argument("--events", action="store_true", help="Show the events as recorded, one per line.")
+        shown.add_argument("--raw", action="store_true", help="Show the message source as sent to a provider.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Find it and show what was asked for."""
-        mail = _found(options["id"])
+        """Find the email and show the requested view."""
+        mail = _find(options["id"])
         if options["raw"] and mail.text_removed_at:
-            raise CommandError(f"Its text was removed on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention.")
+            raise CommandError(
+                f"The body was deleted on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention (MERCURY_BODY_RETENTION)."
+            )
         if options["raw"]:
-            source = _source(mail)
+            source = _build_source(mail)
             out.exact(source)
             out.document({"id": str(mail.pk), "source": source.decode("ascii")})
         elif options["events"]:
@@ -40,30 +42,30 @@ class Command(commands.MercuryCommand):
             out.rows(
                 map(terminal.event_as_json, events),
                 columns={"id": "Id", "created_at": "Nanoseconds", "created_by": "By", "event": "Event", "blob": "Blob"},
-                empty="No event.",
+                empty="No events.",
             )
         else:
             terminal.show_hold(out)
             story = timeline.story(mail, timezone.now())
             terminal.show_story(out, story, reasons=True)
-            out.document({**terminal.mail_as_json(mail), "verdict": story.verdict, "events": _events(mail)})
+            out.document({**terminal.mail_as_json(mail), "verdict": story.verdict, "events": _list_events(mail)})
         return None
 
 
-def _found(text: str) -> Mail:
+def _find(text: str) -> Mail:
     try:
         mail = Mail.objects.filter(pk=UUID(text)).first()
     except ValueError:
         mail = None
     if mail is None:
-        raise CommandError(f"No mail has the id '{text}'. `manage.py mails --search` finds one by its words.")
+        raise CommandError(f"No email with id '{text}'. Search with: manage.py mails --search TEXT")
     return mail
 
 
-def _events(mail: Mail) -> list[dict[str, object]]:
+def _list_events(mail: Mail) -> list[dict[str, object]]:
     return [terminal.event_as_json(event) for event in Event.objects.of(mail.pk).order_by("id")]
 
 
-def _source(mail: Mail) -> bytes:
+def _build_source(mail: Mail) -> bytes:
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
     return mime.source(mail, recipients=recipients, text=mime.whole_text(mail))

@@ -1,4 +1,4 @@
-"""`manage.py mails`: a list of mails, newest first."""
+"""`manage.py mails`: list emails, newest first."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ COLUMNS = {
     "recipient": "To",
     "subject": "Subject",
     "provider": "Provider",
-    "attempts": "Tries",
+    "attempts": "Attempts",
     "reason_code": "Reason",
     "age": "Age",
-    "took_words": "Took",
+    "took_words": "Total time",
 }
 TONES = {
     "Sent": "ok",
@@ -38,43 +38,43 @@ TONES = {
 
 
 class Command(commands.MercuryCommand):
-    """List mails."""
+    """List emails."""
 
-    help = "List mails, newest first."
+    help = "List emails, newest first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--state", choices=search.STATES, help="Only those in this state.")
-        parser.add_argument("--to", metavar="WORD", help="Only those whose recipient contains this.")
-        parser.add_argument("--provider", metavar="ACCOUNT", help="Only those that this account had last.")
+        parser.add_argument("--state", choices=search.STATES, help="Only emails in this state.")
+        parser.add_argument("--to", metavar="TEXT", help="Only emails whose recipient contains this text.")
+        parser.add_argument("--provider", metavar="ACCOUNT", help="Only emails last attempted by this account.")
         parser.add_argument(
-            "--since", type=commands.moment, metavar="1h", help="Only those since then: an age or a date."
+            "--since", type=commands.moment, metavar="1h", help="Only emails accepted since then: an age or a date."
         )
         parser.add_argument("--search", metavar="WORDS", help=f"{search.HELP}.")
         parser.add_argument(
-            "--limit", type=commands.whole(1, 100_000), default=20, metavar="N", help="At most so many (default: 20)."
+            "--limit", type=commands.whole(1, 100_000), default=20, metavar="N", help="Show at most N (default: 20)."
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Find them and show them."""
+        """Find the emails and show them."""
         now = timezone.now()
         terminal.show_hold(out)
         try:
-            found = _narrowed(options)[: options["limit"]]
+            found = _find(options)[: options["limit"]]
         except search.UnknownSearchWord as error:
             raise CommandError(str(error), returncode=Exit.WRONG_USE) from error
         out.rows(
             (terminal.mail_as_row(mail, now) for mail in found),
             columns=COLUMNS,
             tones=TONES,
-            empty="No mail matches."
+            empty="No email matches."
             if any(options[name] for name in ("state", "to", "provider", "since", "search"))
-            else "No mail yet. The first: manage.py send --from you@example.com --to you@example.com --wait",
+            else "No emails yet. Send the first: manage.py send --from you@example.com --to you@example.com --wait",
         )
         return None
 
 
-def _narrowed(options: dict[str, Any]) -> MailQuerySet:
+def _find(options: dict[str, Any]) -> MailQuerySet:
     found: MailQuerySet = Mail.objects.order_by("-id")
     if options["state"]:
         found = found.filter(search.STATES[options["state"]][1])

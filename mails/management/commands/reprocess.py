@@ -1,4 +1,4 @@
-"""`manage.py reprocess`: send mails anew that were given up."""
+"""`manage.py reprocess`: send emails again that were not sent."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,13 +14,13 @@ from mercury.lib.commands import Exit
 
 
 class Command(SteeringCommand):
-    """Reprocess mails."""
+    """Reprocess emails."""
 
     help = (
-        "Send mails anew that were discarded, have expired, wait or are held, through all accounts unless an option "
-        "says through which. Left out unless named by id or --reason: mails that may have been sent already, and those "
-        "refused for their own sake, where no account is named that did not see them yet. "
-        "One that is held for its unknown outcome must be settled instead."
+        "Send emails again that are discarded, expired, waiting or held. Each starts over with all accounts, unless "
+        "--via or --not-tried limits them. Skipped unless named by id, --reason or an --include option: emails that may "
+        "already have been sent, and emails rejected because of their content that no untried account is left for. "
+        "Use `resolve` for emails held because their outcome is unknown."
     )
     action = Action.REPROCESS
 
@@ -30,16 +30,22 @@ class Command(SteeringCommand):
         parser.add_argument(
             "--refusals-of",
             metavar="ACCOUNT",
-            help="Only those that this account ended while it refused everything, before that was noticed.",
+            help="Only emails discarded by this account during an outage in which it rejected everything.",
+        )
+        parser.add_argument(
+            "--include-uncertain", action="store_true", help="Also emails that may already have been sent."
+        )
+        parser.add_argument(
+            "--include-rejected", action="store_true", help="Also emails rejected because of their content."
         )
         through = parser.add_mutually_exclusive_group()
-        through.add_argument("--via", metavar="ACCOUNT", help="Through this account only, in all rounds.")
+        through.add_argument("--via", metavar="ACCOUNT", help="Use only this account, in every retry round.")
         through.add_argument(
-            "--not-tried", action="store_true", help="Only through accounts that a mail has no attempt on record with."
+            "--not-tried", action="store_true", help="Use only accounts that have no recorded attempt for the email."
         )
 
     def order(self, options: dict[str, Any]) -> Order:
-        """The order, with the accounts that it goes through."""
+        """Return the action request, with the accounts to use."""
         how = How(not_tried=options["not_tried"], via=options["via"] or "")
         try:
             apply.check(how)

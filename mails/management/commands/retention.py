@@ -1,4 +1,4 @@
-"""`manage.py retention`: remove old texts, and older mails, now. Processes that drain do it by themselves."""
+"""`manage.py retention`: delete old bodies, and older emails, now. Servers and workers do it automatically."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,11 +13,12 @@ from mercury.lib.commands import Exit
 
 
 class Command(commands.MercuryCommand):
-    """Remove what is too old."""
+    """Delete what is past its retention period."""
 
     help = (
-        "Remove the texts of mails, and later the mails, that reached their end long enough ago. A mail that is held or "
-        "on its way stays. Servers and workers do this by themselves, with MERCURY_BODY_RETENTION and _MAILS."
+        "Delete the bodies of finished emails, and later the whole emails, after the retention period. Emails on hold or "
+        "in progress are kept. Servers and workers do this automatically, with MERCURY_BODY_RETENTION and "
+        "MERCURY_MAIL_RETENTION."
     )
     makes_changes = True
 
@@ -28,41 +29,41 @@ class Command(commands.MercuryCommand):
             type=commands.duration,
             default=settings.MERCURY_BODY_RETENTION,
             metavar="30d",
-            help="How long after its end a mail keeps its text. Default: MERCURY_BODY_RETENTION.",
+            help="Keep bodies this long after an email is finished. Default: MERCURY_BODY_RETENTION.",
         )
         parser.add_argument(
             "--mails",
             type=commands.duration,
             default=settings.MERCURY_MAIL_RETENTION,
             metavar="365d",
-            help="How long after its end a mail is kept; at least 2d. Default: MERCURY_MAIL_RETENTION.",
+            help="Keep emails this long after they are finished; at least 2d. Default: MERCURY_MAIL_RETENTION.",
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Say what will go, ask, remove it, and say what went."""
+        """Show what will be deleted, ask, delete it, and show the result."""
         ages = (options["bodies"], options["mails"])
         if fault := retention_limits.wrong(*ages):
             raise CommandError(fault, returncode=Exit.WRONG_USE)
         expected = retention.outlook(*ages)
         if options["dry_run"] or not expected:
-            _tell(out, expected, dry_run=options["dry_run"])
+            _show(out, expected, dry_run=options["dry_run"])
             return None
-        if not out.ask(f"Remove {expected.texts:,} texts and {expected.mails:,} mails for good?"):
-            out.say("Nothing was removed.")
+        if not out.ask(f"Permanently delete {expected.texts:,} bodies and {expected.mails:,} emails?"):
+            out.say("Nothing was deleted.")
             return Exit.FAILED
         removed = Removed()
-        with out.progress("Removing", total=expected.texts + expected.mails) as bar:
+        with out.progress("Deleting", total=expected.texts + expected.mails) as bar:
             for batch in retention.run(*ages):
                 removed += batch
-                bar.show(removed.texts + removed.mails, note=f"{removed.texts:,} texts, {removed.mails:,} mails")
-        _tell(out, removed, dry_run=False)
+                bar.show(removed.texts + removed.mails, note=f"{removed.texts:,} bodies, {removed.mails:,} emails")
+        _show(out, removed, dry_run=False)
         return None
 
 
-def _tell(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
+def _show(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
     parts = [
-        ("Texts", removed.texts, f"{removed.texts:,}", durations.size_words(removed.text_bytes)),
-        ("Mails", removed.mails, f"{removed.rows:,}", ""),
+        ("Bodies", removed.texts, f"{removed.texts:,}", durations.size_words(removed.text_bytes)),
+        ("Emails", removed.mails, f"{removed.rows:,}", ""),
         ("Months of events", removed.months, "", durations.size_words(removed.month_bytes)),
     ]
     if not out.as_json:
@@ -73,11 +74,11 @@ def _tell(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
                 if count
             ],
             columns={
-                "what": "Would be removed" if dry_run else "Removed",
+                "what": "Would be deleted" if dry_run else "Deleted",
                 "count": "Number",
                 "rows": "Rows",
                 "bytes": "Bytes",
             },
-            empty="Nothing is old enough to be removed.",
+            empty="Nothing is past its retention period.",
         )
     out.document({"dry_run": dry_run, **asdict(removed)})

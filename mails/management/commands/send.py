@@ -1,4 +1,4 @@
-"""`manage.py send`: hand a mail in from the command line, and watch it."""
+"""`manage.py send`: submit an email and follow it."""
 
 from pathlib import Path
 from typing import Any
@@ -19,53 +19,61 @@ WAIT = 60.0  # seconds, where --wait names none
 
 
 class Command(commands.MercuryCommand):
-    """Send a mail."""
+    """Submit an email."""
 
     help = (
-        "Hand a mail in. With --wait its timeline is shown as it grows, and the exit code is 0 if a provider took it, "
-        "1 if none would, 4 if it is still open when the time is over."
+        "Submit an email. With --wait, show its timeline as it grows; the exit code is then 0 if a provider accepted it, "
+        "1 if it was not sent, 4 if it is still pending when the time is up."
     )
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--from", dest="sender", required=True, metavar="ADDRESS")
+        parser.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="Sender.")
         parser.add_argument(
-            "--to", dest="recipients", required=True, action="append", metavar="ADDRESS", help="Repeatable."
+            "--to", dest="recipients", required=True, action="append", metavar="ADDRESS", help="Recipient, repeatable."
         )
-        parser.add_argument("--subject", default="")
-        parser.add_argument("--text", metavar="FILE", help="The body; - reads it from the standard input.")
-        parser.add_argument("--policy", choices=Policy.values, help="What follows a call whose outcome is not known.")
+        parser.add_argument("--subject", default="", help="Default: empty.")
         parser.add_argument(
-            "--lane", choices=submission.LANES, help="bulk: mass mail, which keeps no other mail waiting."
+            "--text", metavar="FILE", help="File with the body; - reads standard input. Default: empty."
         )
-        parser.add_argument("--key", help="Idempotency key: repeated within 24 hours, it gives the same mail.")
+        parser.add_argument(
+            "--guarantee",
+            choices=Policy.values,
+            help="What happens if a provider does not confirm: at-least-once may send a duplicate, at-most-once holds the "
+            "email. Default: MERCURY_DELIVERY_GUARANTEE.",
+        )
+        parser.add_argument("--queue", choices=submission.LANES, help="bulk: low priority, never delays other email.")
+        parser.add_argument("--key", help="Idempotency key: the same key within 24 hours returns the same email.")
         parser.add_argument(
             "--wait",
             type=commands.duration,
             nargs="?",
             const=commands.duration(str(WAIT)),
             metavar="60s",
-            help="Wait for its end, at most so long.",
+            help="Wait up to this long for the final state. Default without a value: 60s.",
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Hand it in, and wait if that is wanted."""
-        data = {key: options[key] for key in ("sender", "recipients", "subject")} | {"content": _text(options["text"])}
-        data |= {key: options[key] for key in ("policy", "lane") if options[key]}
+        """Submit the email, and with --wait follow it."""
+        data = {key: options[key] for key in ("sender", "recipients", "subject")} | {
+            "content": _read_text(options["text"])
+        }
+        choices = {"policy": options["guarantee"], "lane": options["queue"]}
+        data |= {field: value for field, value in choices.items() if value}
         if options["dry_run"]:
-            out.say(f"Would hand in a mail from {data['sender']} to {', '.join(data['recipients'])}.")
+            out.say(f"Would submit an email from {data['sender']} to {', '.join(data['recipients'])}.")
             out.document(data)
             return None
-        mail = _accepted(data, options["key"])
+        mail = _submit(data, options["key"])
         out.say(f"{mail.pk}")
-        out.say(terminal.mail_page(mail))
-        code = _waited(out, mail, options["wait"].total_seconds()) if options["wait"] else None
+        out.say(terminal.mail_url(mail))
+        code = _follow(out, mail, options["wait"].total_seconds()) if options["wait"] else None
         out.document(terminal.mail_as_json(mail))
         return code
 
 
-def _text(name: str | None) -> str:
+def _read_text(name: str | None) -> str:
     if name is None:
         return ""
     try:
@@ -74,19 +82,19 @@ def _text(name: str | None) -> str:
         raise CommandError(f"--text {name}: {error}", returncode=Exit.WRONG_USE) from error
 
 
-def _accepted(data: dict[str, object], key: str | None) -> Mail:
+def _submit(data: dict[str, object], key: str | None) -> Mail:
     try:
         return accept(data, client=Client(Source.COMMAND), idempotency_key=key).mail
     except InvalidSubmission as invalid:
-        faults = "\n".join(f"  {error.field}: {error.detail}" for error in invalid.errors)
-        raise CommandError(f"Not taken:\n{faults}", returncode=Exit.WRONG_USE) from invalid
+        errors = "\n".join(f"  {error.field}: {error.detail}" for error in invalid.errors)
+        raise CommandError(f"Rejected:\n{errors}", returncode=Exit.WRONG_USE) from invalid
     except IntakeError as error:
         raise CommandError(str(error)) from error
 
 
-def _waited(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
+def _follow(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
     out.say()
-    with foreground.draining([mail.lane]):
+    with foreground.dispatch([mail.lane]):
         foreground.follow(out, mail, seconds=seconds)
     badge = timeline.badge(mail)
     out.say()

@@ -1,4 +1,4 @@
-"""`manage.py sweep`: take up what a lost worker left, now. Servers and workers do it by themselves."""
+"""`manage.py sweep`: recover the emails of dead workers now. Servers and workers do it automatically."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from mercury.lib.commands import Exit
 
 
 class Command(commands.MercuryCommand):
-    """Take up lost mails."""
+    """Recover emails of dead workers."""
 
     help = (
-        "Take up mails that a lost worker left, and expire those whose time is over. "
-        "Servers and workers do this by themselves every few seconds."
+        "Requeue emails of dead workers, and expire overdue ones. "
+        "Servers and workers do this automatically every few seconds."
     )
     makes_changes = True
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Sweep, and say how many by reason."""
+        """Sweep, and show the number of emails by reason."""
         counts = sweep(dry_run=options["dry_run"])
         out.rows(
             [{"mails": count, "what": what} for what, count in counts.most_common()],
-            columns={"mails": "Mails", "what": "Would be" if options["dry_run"] else "Were"},
-            empty="Nothing was left behind.",
+            columns={"mails": "Emails", "what": "Would be" if options["dry_run"] else "Were"},
+            empty="Nothing to recover.",
         )
         return None

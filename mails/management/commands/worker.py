@@ -1,4 +1,4 @@
-"""`manage.py worker`: sends mails until it is told to stop."""
+"""`manage.py worker`: send emails until the process is asked to stop."""
 
 import signal
 import time
@@ -23,48 +23,48 @@ log = structlog.get_logger(__name__)
 
 
 class Command(commands.MercuryCommand):
-    """An RQ worker that also looks into the database every two seconds, so that it does without Redis."""
+    """An RQ worker that also polls the database every two seconds, so that it works without Redis."""
 
     serves = True
     help = (
-        "Send mails until told to stop. Answers wake-ups through Redis and looks into the database every 2 s by itself. "
-        "Each minute it logs what it did. "
-        "SIGTERM: takes no new mail, lets calls under way end, and exits within MERCURY_SEND_TIMEOUT + 5 s."
+        "Send emails until asked to stop. Redis wakes the worker; it also polls the database every 2 s. "
+        "It logs its activity once a minute. "
+        "On SIGTERM it accepts no new email, finishes the requests in progress, and exits within MERCURY_SEND_TIMEOUT + 5 s."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Which lanes, how many calls at once, and whether to stop when nothing is due."""
+        """Declare the options."""
         parser.add_argument(
-            "lanes", nargs="*", metavar="LANE", help=f"Lanes to serve: {', '.join(Lane.values)}. Default: all."
+            "queues", nargs="*", metavar="QUEUE", help=f"Queues to serve: {', '.join(Lane.values)}. Default: all."
         )
         parser.add_argument(
-            "--places",
+            "--concurrency",
             type=commands.whole(1, 10_000),
             metavar="N",
-            help="Calls under way at most (MERCURY_MAX_CONCURRENCY).",
+            help="Maximum number of requests in progress. Default: MERCURY_MAX_CONCURRENCY.",
         )
-        parser.add_argument("--burst", action="store_true", help="Stop when no mail is due.")
+        parser.add_argument("--burst", action="store_true", help="Exit as soon as no email is due.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Send until told to stop, or until nothing is due."""
-        lanes = options["lanes"] or list(Lane.values)
-        if unknown := [lane for lane in lanes if lane not in Lane.values]:
+        """Send until asked to stop, or with --burst until no email is due."""
+        queues = options["queues"] or list(Lane.values)
+        if unknown := [queue for queue in queues if queue not in Lane.values]:
             raise CommandError(
-                f"No such lane: {', '.join(unknown)}. Lanes: {', '.join(Lane.values)}.", returncode=Exit.WRONG_USE
+                f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(Lane.values)}.", returncode=Exit.WRONG_USE
             )
         event_loop.settle_memory()
         if options["burst"]:
-            done = event_loop.run(Drain(lanes, places=options["places"]).run(until_idle=True))
-            out.say(f"{done} sent, nothing else is due.")
-            out.document({"lanes": lanes, "sent": done})
+            sent = event_loop.run(Drain(queues, places=options["concurrency"]).run(until_idle=True))
+            out.say(f"{sent} sent, no email is due.")
+            out.document({"queues": queues, "sent": sent})
             return None
-        seconds = _serve(lanes, options["places"])
-        out.document({"lanes": lanes, "seconds": seconds})
+        seconds = _serve(queues, options["concurrency"])
+        out.document({"queues": queues, "seconds": seconds})
         return None
 
 
-def _serve(lanes: list[str], places: int | None) -> int:
-    """Work until a signal asks for the end; returns the seconds that it took."""
+def _serve(queues: list[str], concurrency: int | None) -> int:
+    """Send until a signal arrives, and return for how many seconds."""
     stopping = StopRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -73,11 +73,11 @@ def _serve(lanes: list[str], places: int | None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("worker_started", lanes=" ".join(lanes), redis=bool(settings.REDIS_URL))
-    resident_dispatcher.start(lanes, places=places, each_minute=lambda progress: _tell(lanes, progress))
+    log.info("worker_started", queues=" ".join(queues), redis=bool(settings.REDIS_URL))
+    resident_dispatcher.start(queues, places=concurrency, each_minute=lambda progress: _log_minute(queues, progress))
     began = time.monotonic()
     if settings.REDIS_URL:
-        jobs.work(lanes, stopping=stopping)
+        jobs.work(queues, stopping=stopping)
     else:
         stopping.wait()
     log.info("worker_stopping")
@@ -87,6 +87,6 @@ def _serve(lanes: list[str], places: int | None) -> int:
     return seconds
 
 
-def _tell(lanes: list[str], minute: Progress) -> None:
-    """The line of a minute."""
-    log.info("worker_minute", lanes=" ".join(lanes), redis=wake.check_redis(), **asdict(minute))
+def _log_minute(queues: list[str], minute: Progress) -> None:
+    """Log the activity of the last minute in one line."""
+    log.info("worker_minute", queues=" ".join(queues), redis=wake.check_redis(), **asdict(minute))

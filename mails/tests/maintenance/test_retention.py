@@ -179,9 +179,9 @@ def test_commands_leave_a_mail_without_its_text_out_and_say_why(olympus):
     ran = run("reprocess", str(mail.pk), "--yes")
 
     assert ran.code == Exit.FAILED
-    assert "1 left out: discarded, and its text was removed on" in ran.out
-    assert "Text     removed on" in run("mail", str(mail.pk)).out
-    assert "Its text was removed on" in run("mail", str(mail.pk), "--raw").error
+    assert "1 skipped: discarded, and its text was removed on" in ran.out
+    assert "Body     deleted on" in run("mail", str(mail.pk)).out
+    assert "The body was deleted on" in run("mail", str(mail.pk), "--raw").error
 
 
 def test_the_page_of_a_mail_says_when_its_text_went(olympus, admin_user):
@@ -217,7 +217,7 @@ def test_the_command_removes_what_the_dry_run_told(olympus):
     assert {name: ran.document[name] for name in ("texts", "text_bytes", "mails", "rows")} == {
         name: told[name] for name in ("texts", "text_bytes", "mails", "rows")
     }
-    assert "Nothing is old enough" in run("retention", "--yes").out
+    assert "Nothing is past its retention period" in run("retention", "--yes").out
 
 
 def test_nothing_goes_without_a_yes(olympus):

@@ -70,9 +70,9 @@ def test_the_line_of_a_worker_says_what_it_serves_and_whether_redis_answers(sett
     settings.REDIS_URL = ""
 
     with capture_logs() as lines:
-        worker._tell(["text", "bulk"], Progress(in_flight=2, closed=9, done=7))
+        worker._log_minute(["text", "bulk"], Progress(in_flight=2, closed=9, done=7))
 
     assert lines == [
-        {"event": "worker_minute", "log_level": "info", "lanes": "text bulk", "redis": "not used",
+        {"event": "worker_minute", "log_level": "info", "queues": "text bulk", "redis": "not used",
          "in_flight": 2, "closed": 9, "done": 7}
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`manage.py createdb`: the prototype's command. Makes the tables, or with --force makes them anew."""
+"""`manage.py createdb`: create or upgrade the tables; with --force, from scratch."""
 
 from typing import Any
 
@@ -12,31 +12,31 @@ from mercury.lib.commands import Exit
 
 
 class Command(commands.MercuryCommand):
-    """Make the tables."""
+    """Create the tables."""
 
-    help = "Make the tables, or bring them to this version. With --force everything is deleted first."
+    help = "Create the tables, or upgrade them to this version. With --force, delete everything first."
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--force", action="store_true", help="From scratch: delete all mails, keys and log-ins first."
+            "--force", action="store_true", help="Start from scratch: delete all emails, keys and users first."
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Migrate, after dropping everything if that is wanted."""
+        """Migrate; with --force, drop all tables first."""
         where = str(connection.settings_dict["NAME"])
-        tables = _tables() if options["force"] else []
+        tables = _list_tables() if options["force"] else []
         if options["dry_run"]:
             out.say(
-                f"Would drop {len(tables)} tables of {where}, and make them anew."
+                f"Would delete {len(tables)} tables of {where} and create them again."
                 if tables
                 else f"Would migrate {where}."
             )
             out.document({"database": where, "dropped": len(tables)})
             return None
         if tables:
-            if not out.ask(f"Delete everything in {where}, {_mails(tables)}?"):
+            if not out.ask(f"Delete everything in {where}, including {_count_emails(tables)}?"):
                 return Exit.FAILED
             _drop(tables)
         call_command("migrate", interactive=False, verbosity=0)
@@ -45,16 +45,16 @@ class Command(commands.MercuryCommand):
         return None
 
 
-def _tables() -> list[str]:
-    """The tables that exist and are ours."""
+def _list_tables() -> list[str]:
+    """Return Mercury's tables that exist."""
     ours = connection.introspection.django_table_names(only_existing=True)
     with connection.cursor() as cursor:
         existing = connection.introspection.table_names(cursor)
     return sorted({*ours, "django_migrations"} & set(existing))
 
 
-def _mails(tables: list[str]) -> str:
-    return f"with {Mail.objects.count():,} mails" if Mail._meta.db_table in tables else "which holds no mail"
+def _count_emails(tables: list[str]) -> str:
+    return commands.count_emails(Mail.objects.count() if Mail._meta.db_table in tables else 0)
 
 
 def _drop(tables: list[str]) -> None:

@@ -10,17 +10,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_what_is_due_is_sent(olympus):
     mails = [a_mail(subject=f"mail {number}") for number in range(3)]
 
-    ran = run("drain", "--once", "--json")
+    ran = run("dispatch", "--once", "--json")
 
     assert ran.document["sent"] == 3
     assert ran.document["due"] == 0
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
 
 
-def test_another_lane_is_left_alone(olympus):
+def test_other_queues_are_left_alone(olympus):
     mail = a_mail()
 
-    ran = run("drain", "--once", "--lane", "bulk", "--places", "4")
+    ran = run("dispatch", "--once", "--queue", "bulk", "--concurrency", "4")
 
     assert "0 sent" in ran.out
     assert reloaded(mail).status == Status.QUEUED
@@ -29,5 +29,5 @@ def test_another_lane_is_left_alone(olympus):
 def test_a_dry_run_counts_and_sends_nothing(olympus):
     mail = a_mail()
 
-    assert run("drain", "--dry-run").out.startswith("1 mails are due")
+    assert run("dispatch", "--dry-run").out.startswith("1 email due in")
     assert reloaded(mail).status == Status.QUEUED

@@ -1,4 +1,4 @@
-"""`manage.py setup`: everything between a fresh clone and a Mercury that serves. `make run` calls it."""
+"""`manage.py setup`: prepare a fresh clone for serving. `make run` calls it."""
 
 import json
 import secrets
@@ -15,7 +15,6 @@ from django.db.migrations.executor import MigrationExecutor
 
 from mails.access import api_keys
 from mails.access.api_keys import Scope
-from mails.models import Mail
 from mercury.lib import commands
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
@@ -42,59 +41,59 @@ class Command(commands.MercuryCommand):
     """Prepare Mercury for serving."""
 
     help = (
-        "Make the tables and collect the static files; the first time also make an operator and an API key, and show "
-        "them, once. Repeat it as often as you like: what is there is kept."
+        "Create the tables and collect the static files. On the first run, also create an operator and an API key, and "
+        "show them once. Safe to repeat: existing data is kept."
     )
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--port", type=commands.port, metavar="N", help="Where Mercury will serve; fails if the port is taken."
+            "--port", type=commands.port, metavar="N", help="Port that Mercury will serve on; fails if it is in use."
         )
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Prepare, and say how to go on."""
+        """Prepare Mercury, and show the next steps."""
         if options["port"]:
-            _ask_for(options["port"])
+            _check_port(options["port"])
         url = f"http://127.0.0.1:{options['port'] or 8000}"
         if options["dry_run"]:
-            _say_what_is_missing(out, url)
+            _show_plan(out, url)
             return None
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
-        made = _first_log_in()
-        out.document({"url": url, **(made or {})})
-        _say_where(out, url)
-        if made:
-            _say_secrets(out, url, made)
+        created = _create_first_login()
+        out.document({"url": url, **(created or {})})
+        _show_urls(out, url)
+        if created:
+            _show_secrets(out, url, created)
         else:
-            _say_kept(out)
+            _show_existing(out)
         return None
 
 
-def _ask_for(port: int) -> None:
+def _check_port(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise CommandError(
-                f"Port {port} is not free ({error.strerror}); perhaps Mercury is running already. "
-                f"Another port: make run PORT={port + 1}"
+                f"Port {port} is in use ({error.strerror}). Mercury may already be running. "
+                f"Use another port: make run PORT={port + 1}"
             ) from error
 
 
-def _say_what_is_missing(out: commands.Output, url: str) -> None:
+def _show_plan(out: commands.Output, url: str) -> None:
     executor = MigrationExecutor(connection)
     migrations = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
     has_tables = get_user_model()._meta.db_table in connection.introspection.table_names()
     is_first = not has_tables or not _has_operator()
-    out.say(f"Would apply {migrations} migrations, and collect the static files.")
+    out.say(f"Would apply {migrations} migrations and collect the static files.")
     out.say(
-        f"Would make the operator '{OPERATOR}' and an API key." if is_first else "Log-ins and keys stay as they are."
+        f"Would create the operator '{OPERATOR}' and an API key." if is_first else "Existing users and keys are kept."
     )
-    out.document({"url": url, "migrations": migrations, "first_log_in": is_first})
+    out.document({"url": url, "migrations": migrations, "first_login": is_first})
 
 
 def _has_operator() -> bool:
@@ -102,8 +101,8 @@ def _has_operator() -> bool:
 
 
 @transaction.atomic
-def _first_log_in() -> dict[str, str] | None:
-    """Make the first operator and the first key, and return them; None if there is an operator."""
+def _create_first_login() -> dict[str, str] | None:
+    """Create the first operator and the first key, and return them; None if an operator exists."""
     if _has_operator():
         return None
     password = secrets.token_urlsafe(12)
@@ -120,32 +119,32 @@ def _first_log_in() -> dict[str, str] | None:
     return {"username": OPERATOR, "password": password, "key": text}
 
 
-def _say_where(out: commands.Output, url: str) -> None:
+def _show_urls(out: commands.Output, url: str) -> None:
     out.say("Mercury is ready.")
     out.say()
-    out.say(f"  Write a mail    {url}/")
-    out.say(f"  Operators       {url}/admin/")
-    out.say(f"  API             {url}/api/v1.0/     its documentation: {url}/api/docs/")
+    out.say(f"  Send an email   {url}/")
+    out.say(f"  Admin           {url}/admin/")
+    out.say(f"  API             {url}/api/v1.0/")
+    out.say(f"  API docs        {url}/api/docs/")
     out.say()
 
 
-def _say_secrets(out: commands.Output, url: str, made: dict[str, str]) -> None:
-    out.say(f"  Log-in          {made['username']}")
-    out.say(f"  Password        {made['password']}")
-    out.say(f"  API key         {made['key']}")
+def _show_secrets(out: commands.Output, url: str, created: dict[str, str]) -> None:
+    out.say(f"  Username        {created['username']}")
+    out.say(f"  Password        {created['password']}")
+    out.say(f"  API key         {created['key']}")
     out.say()
-    out.say("Password and key are shown this once. The first mail, from another terminal:")
+    out.say("Copy the password and the key now; they are shown only once. Send a first email from another terminal:")
     out.say()
     out.say(f"  curl -i {url}/api/v1.0/mails/ \\")
-    out.say(f"    -H 'Authorization: Bearer {made['key']}' \\")
+    out.say(f"    -H 'Authorization: Bearer {created['key']}' \\")
     out.say("    -H 'Content-Type: application/json' \\")
     out.say(f"    -d '{json.dumps(FIRST_MAIL)}'")
     out.say()
 
 
-def _say_kept(out: commands.Output) -> None:
-    some = "some" if Mail.objects.exists() else "no"
-    out.say(f"What was there is kept ({some} mails). Log-in and key were shown at the first start; for new ones:")
+def _show_existing(out: commands.Output) -> None:
+    out.say("Existing data is kept. The password and the key were shown on the first run. To get new ones:")
     out.say()
     python = sys.executable.removeprefix(f"{settings.BASE_DIR}/")
     out.say(f"  {python} manage.py changepassword {OPERATOR}")

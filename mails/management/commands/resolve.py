@@ -1,4 +1,4 @@
-"""`manage.py settle`: say what became of mails whose outcome is unknown."""
+"""`manage.py resolve`: mark emails whose outcome is unknown as sent or not sent."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,11 +11,11 @@ from mails.states import Action
 
 
 class Command(SteeringCommand):
-    """Settle mails."""
+    """Resolve unknown outcomes."""
 
     help = (
-        "Say what became of held mails whose outcome is unknown. Ask the provider for the Message-ID, which "
-        "`mail ID --raw` shows: --sent ends the mail as sent, --not-sent queues it for the next account."
+        "Resolve held emails whose outcome is unknown. First check with the provider for the Message-ID, which "
+        "`mail ID --raw` shows. --sent marks the email as sent, --not-sent queues it for the next account."
     )
     action = Action.SENT
     with_filters = False
@@ -24,9 +24,11 @@ class Command(SteeringCommand):
         """Declare the options."""
         super().add_arguments(parser)
         outcome = parser.add_mutually_exclusive_group(required=True)
-        outcome.add_argument("--sent", action="store_true", help="The provider took it.")
-        outcome.add_argument("--not-sent", action="store_true", help="The provider never had it.")
+        outcome.add_argument("--sent", action="store_true", help="The provider accepted it: mark it as sent.")
+        outcome.add_argument(
+            "--not-sent", action="store_true", help="The provider never received it: try the next account."
+        )
 
     def order(self, options: dict[str, Any]) -> Order:
-        """The order that the outcome means."""
+        """Return the action request for the outcome."""
         return replace(super().order(options), action=Action.SENT if options["sent"] else Action.NOT_SENT)

@@ -73,5 +73,5 @@ def test_a_dry_run_tells_a_first_start_from_a_later_one():
 
     later = run("setup", "--dry-run")
 
-    assert (first["migrations"], first["first_log_in"]) == (0, True)
-    assert "Log-ins and keys stay as they are" in later.out
+    assert (first["migrations"], first["first_login"]) == (0, True)
+    assert "Existing users and keys are kept" in later.out

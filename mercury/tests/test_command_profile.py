@@ -1,6 +1,6 @@
 import pstats
 
-from mails.management.commands.profile import Profiled
+from mercury.management.commands.profile import Profiled
 
 
 def hello(environ, start_response):

@@ -1,4 +1,4 @@
-"""`manage.py test`: the whole suite with pytest, embedded and against PostgreSQL and Redis. `make test` calls it."""
+"""`manage.py test`: run all tests with pytest, embedded and against PostgreSQL and Redis. `make test` calls it."""
 
 import os
 import secrets
@@ -20,21 +20,21 @@ from django.core.management.base import CommandParser
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
-# What a person may have set for their own Mercury; the tests set what they need.
+# Settings that a developer may have set for their own Mercury; the tests set what they need.
 _NOT_FOR_TESTS = ("MERCURY_", "PROVIDER_", "SENDGRID_", "MAILGUN_", "LOG_")
 _NAMES_NOT_FOR_TESTS = frozenset({"SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS"})
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One way to run Mercury, tested as a whole. Empty URLs mean SQLite and no Redis."""
+    """One way to run Mercury. Empty URLs mean SQLite and no Redis."""
 
     name: str
     database_url: str = ""
     redis_url: str = ""
 
-    def missing(self) -> str:
-        """Which service this leg needs and cannot reach, in words; empty if none."""
+    def find_missing_service(self) -> str:
+        """Return the service that this leg needs and cannot reach, in words; empty if none."""
         if self.database_url:
             try:
                 psycopg2.connect(self.database_url, connect_timeout=3).close()
@@ -64,27 +64,27 @@ class Command(commands.MercuryCommand):
 
     help = (
         "Run the tests: embedded (SQLite, no Redis), then full (PostgreSQL and Redis). "
-        "A service that is not there skips its leg; where CI is set, that is a failure. "
-        "What follows goes to pytest; its own options follow a --, as in: manage.py test mails -- -k expired"
+        "If a service is missing, its leg is skipped; with the variable CI set, it fails. "
+        "Paths are passed to pytest. Its options go after --, as in: manage.py test mails -- -k expired"
     )
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--leg", choices=[leg.name for leg in LEGS], help="Run this one only.")
-        parser.add_argument("--coverage", action="store_true", help="Measure which lines and branches ran.")
+        parser.add_argument("--leg", choices=[leg.name for leg in LEGS], help="Run only this leg.")
+        parser.add_argument("--coverage", action="store_true", help="Measure line and branch coverage.")
         parser.add_argument(
             "--workers",
             type=commands.whole(1, 64),
             metavar="N",
             default=2,
-            help="Processes that share the tests (default: 2).",
+            help="Number of parallel test processes (default: 2).",
         )
-        parser.add_argument("pytest", nargs="*", metavar="PATH", help="What to run instead of everything.")
+        parser.add_argument("pytest", nargs="*", metavar="PATH", help="Tests to run. Default: all.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Run each leg, and fail if one failed."""
-        arguments = _pytest_arguments(options)
+        """Run each leg; fail if one failed."""
+        arguments = _build_arguments(options)
         results = {leg.name: _run(leg, arguments) for leg in LEGS if options["leg"] in {None, leg.name}}
         if options["coverage"]:
             subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=settings.BASE_DIR, check=False)
@@ -94,7 +94,7 @@ class Command(commands.MercuryCommand):
         return Exit.FAILED if "failed" in results.values() else None
 
 
-def _pytest_arguments(options: dict[str, Any]) -> list[str]:
+def _build_arguments(options: dict[str, Any]) -> list[str]:
     arguments = [sys.executable, "-m", "pytest", *options["pytest"]]
     if options["workers"] > 1 and not options["pytest"]:
         arguments += ["-n", str(options["workers"])]
@@ -105,24 +105,24 @@ def _pytest_arguments(options: dict[str, Any]) -> list[str]:
 
 
 def _run(leg: Leg, arguments: list[str]) -> str:
-    """How the leg ended: passed, failed or skipped. Says so before the first test where a service is missing."""
-    missing = leg.missing()
+    """Run the leg and return its result: passed, failed or skipped. Skips it if a service is missing, or fails in CI."""
+    missing = leg.find_missing_service()
     if missing:
         must_run = os.environ.get("CI", "").lower() not in {"", "0", "false"}
         sys.stderr.write(f"Leg '{leg.name}' {'fails' if must_run else 'is skipped'}: {missing}.\n")
         return "failed" if must_run else "skipped"
     sys.stderr.write(f"Leg '{leg.name}':\n")
-    with tempfile.TemporaryDirectory(prefix="mercury-tests-") as data, _own_database(leg.database_url) as database_url:
-        environment = _environment(database_url, leg.redis_url, data)
-        ended = subprocess.run(arguments, cwd=settings.BASE_DIR, env=environment, check=False)
-    return "passed" if ended.returncode == 0 else "failed"
+    with tempfile.TemporaryDirectory(prefix="mercury-tests-") as data, _create_name(leg.database_url) as database_url:
+        environment = _build_environment(database_url, leg.redis_url, data)
+        process = subprocess.run(arguments, cwd=settings.BASE_DIR, env=environment, check=False)
+    return "passed" if process.returncode == 0 else "failed"
 
 
 @contextmanager
-def _own_database(url: str) -> Iterator[str]:
-    """The same server with a name that no other run uses; what is left of it is dropped, also after a run that was killed.
+def _create_name(url: str) -> Iterator[str]:
+    """Yield the URL of a database name that no other run uses, and drop its databases at the end, even if the tests were killed.
 
-    Django puts test_ before the name and makes the database itself, one for each process that shares the tests.
+    Django prefixes the name with test_ and creates the databases, one per test process.
     """
     if not url:
         yield ""
@@ -135,12 +135,12 @@ def _own_database(url: str) -> Iterator[str]:
             connection.autocommit = True
             cursor = connection.cursor()
             cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [f"test_{name}"])
-            for (left,) in cursor.fetchall():
-                cursor.execute(f'DROP DATABASE "{left}" WITH (FORCE)')
+            for (database,) in cursor.fetchall():
+                cursor.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
 
 
-def _environment(database_url: str, redis_url: str, data: str) -> dict[str, str]:
-    """The environment less the settings of whoever runs the tests, plus those of the leg."""
+def _build_environment(database_url: str, redis_url: str, data: str) -> dict[str, str]:
+    """Return the environment without the developer's settings, with those of the leg."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -23,14 +23,14 @@ def test_nothing_is_deleted_without_an_answer():
     ran = run("createdb", "--force")
 
     assert ran.code == 2
-    assert "1 mails" in ran.error
+    assert "1 email?" in ran.error
     assert Mail.objects.count() == 1
 
 
 def test_a_dry_run_deletes_nothing():
     a_mail()
 
-    assert "Would drop" in run("createdb", "--force", "--dry-run").out
+    assert "Would delete" in run("createdb", "--force", "--dry-run").out
     assert Mail.objects.count() == 1
 
 

@@ -1,4 +1,4 @@
-"""`manage.py profile`: the prototype's command. Serves one request at a time under a profiler."""
+"""`manage.py profile`: serve one request at a time under a profiler."""
 
 import cProfile
 import pstats
@@ -22,7 +22,7 @@ class Command(commands.MercuryCommand):
     """Serve under a profiler."""
 
     serves = True
-    help = "Serve on 127.0.0.1 under a profiler, one request at a time, and print what each spent its time on."
+    help = "Serve on 127.0.0.1 under a profiler, one request at a time, and print a profile of each."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -31,21 +31,21 @@ class Command(commands.MercuryCommand):
             type=commands.whole(1, 10_000),
             default=25,
             metavar="N",
-            help="Functions printed for each request (default: 25).",
+            help="Number of functions printed per request (default: 25).",
         )
         parser.add_argument(
-            "--dir", type=Path, metavar="D", help="Also keep each profile in this folder, for pstats or snakeviz."
+            "--dir", type=Path, metavar="D", help="Also save each profile in this folder, for pstats or snakeviz."
         )
-        parser.add_argument("--port", type=commands.port, default=8000, help="Default: 8000.")
+        parser.add_argument("--port", type=commands.port, default=8000, metavar="N", help="Port (default: 8000).")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Serve until Ctrl-C."""
         if options["dir"]:
             _make_folder(options["dir"])
-        with _server(options["port"]) as server:  # before the application, which begins to send where it is embedded
+        with _open_server(options["port"]) as server:  # before the application, which starts to send when embedded
             application = get_internal_wsgi_application()
             server.set_app(Profiled(application, length=options["length"], folder=options["dir"]))
-            out.say(f"Serving under a profiler: http://127.0.0.1:{options['port']}/  Ctrl-C stops.")
+            out.say(f"Serving under a profiler: http://127.0.0.1:{options['port']}/  Press Ctrl-C to stop.")
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
@@ -62,7 +62,7 @@ def _make_folder(folder: Path) -> None:
         raise CommandError(f"--dir {folder}: {error.strerror}.", returncode=Exit.WRONG_USE) from error
 
 
-def _server(port: int) -> WSGIServer:
+def _open_server(port: int) -> WSGIServer:
     try:
         return WSGIServer(("127.0.0.1", port), WSGIRequestHandler)
     except OSError as error:
@@ -70,7 +70,7 @@ def _server(port: int) -> WSGIServer:
 
 
 class Profiled:
-    """A WSGI application that measures another one."""
+    """A WSGI application that profiles another one."""
 
     def __init__(self, application: WSGIApplication, *, length: int, folder: Path | None) -> None:
         self._application = application
@@ -78,9 +78,9 @@ class Profiled:
         self._folder = folder
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer the request, and print what it spent its time on."""
+        """Answer the request, and print its profile."""
         profile = cProfile.Profile()
-        body = profile.runcall(_whole_answer, self._application, environ, start_response)
+        body = profile.runcall(_read_response, self._application, environ, start_response)
         name = f"{environ['REQUEST_METHOD']}{environ['PATH_INFO']}"
         sys.stderr.write(f"\n{name}\n")
         pstats.Stats(profile, stream=sys.stderr).sort_stats("cumulative").print_stats(self._length)
@@ -89,12 +89,12 @@ class Profiled:
         return [body]
 
 
-def _whole_answer(application: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse) -> bytes:
-    """The body in one piece: a page that is made while it is read must be measured too."""
-    answer = application(environ, start_response)
+def _read_response(application: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse) -> bytes:
+    """Return the whole body: a streamed response must be profiled too."""
+    response = application(environ, start_response)
     try:
-        return b"".join(answer)
+        return b"".join(response)
     finally:
-        close: Callable[[], None] | None = getattr(answer, "close", None)
+        close: Callable[[], None] | None = getattr(response, "close", None)
         if close is not None:
             close()

@@ -3,11 +3,11 @@ from django.utils import timezone
 
 from mails import pauses
 from mails.lanes import Lane
-from mails.management.commands import demo
 from mails.models import Mail, Worker
 from mails.states import Status
 from mails.tests.commandline import run
 from mercury.lib.commands import Exit
+from mercury.management.commands import demo
 from providers import registry
 from providers.models import Account, SandboxFault
 
@@ -24,34 +24,34 @@ def test_one_account_fails_and_all_mails_arrive_by_the_other():
     document = run("demo", "--failover", "--mails", "12", "--json").document
 
     assert (document["mails"], document["sent"]) == (12, 12)
-    well, ill = document["accounts"]
-    assert (well["took"], well["refused"], ill["took"]) == (12, 0, 0)
-    assert ill["refused"] > 0
+    healthy, failing = document["accounts"]
+    assert (healthy["accepted"], healthy["refused"], failing["accepted"]) == (12, 0, 0)
+    assert failing["refused"] > 0
 
 
 def test_the_story_has_both_accounts_and_one_timeline():
     story = run("demo", "--failover", "--mails", "8").out
 
     for words in (
-        "sandbox-a answers 503",
-        "8 of 8 mails were sent",
+        "sandbox-a now answers 503",
+        "8 of 8 emails sent",
         "sandbox-b",
         "READY TO SEND",
-        "sandbox-a is well again",
+        "sandbox-a has recovered",
     ):
         assert words in story
 
 
 @pytest.mark.parametrize(
     ("base", "place"),
-    [("", "/admin/ of your Mercury"), ("https://mail.olimpus.com", "https://mail.olimpus.com/admin/")],
+    [("", "/admin/"), ("https://mail.olimpus.com", "https://mail.olimpus.com/admin/")],
 )
 def test_it_ends_with_where_to_look_and_guesses_no_host(settings, base, place):
     settings.MERCURY_BASE_URL = base
 
     story = run("demo", "--mails", "2").out
 
-    assert " ".join(story.split()).endswith(f"each account with its breaker: {place}")
+    assert " ".join(story.split()).endswith(f"Overview: {place}")
 
 
 def test_afterwards_the_accounts_are_as_they_were():
@@ -76,7 +76,7 @@ def test_it_refuses_where_mails_would_really_go_out():
 
 
 def test_a_dry_run_sends_nothing():
-    assert "Nobody receives one" in run("demo", "--dry-run").out
+    assert "Nothing is delivered" in run("demo", "--dry-run").out
     assert not Mail.objects.filter(status=Status.QUEUED).exists()
 
 
@@ -88,7 +88,7 @@ def test_mails_of_a_paused_lane_are_open_for_its_pause(monkeypatch):
     ran = run("demo", "--mails", "2")
 
     assert ran.code == Exit.WAITED_IN_VAIN
-    assert "2 mails are still open." in ran.out
+    assert "2 emails are still pending." in ran.out
     assert "Queue text is paused since" in ran.out
     assert "Lane html" not in ran.out
     assert "worker is running" not in ran.out
@@ -98,7 +98,7 @@ def test_mails_that_nobody_sends_are_open_for_that(monkeypatch, settings):
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
     settings.MERCURY_EMBEDDED = False
 
-    assert "no worker is running" in run("demo", "--mails", "1").out
+    assert "No worker is running" in run("demo", "--mails", "1").out
 
 
 def test_mails_that_wait_while_somebody_sends_are_open_for_a_cause_of_their_own(monkeypatch, settings):

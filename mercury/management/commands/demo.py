@@ -1,0 +1,177 @@
+"""`manage.py demo --failover`: show a failover in the terminal. Uses sandbox accounts; nothing is delivered."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.urls import reverse
+from django.utils import timezone
+
+from mails import timeline
+from mails.intake.accept import Client, accept
+from mails.lanes import Lane
+from mails.management import foreground, terminal
+from mails.models import Attempt, Mail
+from mails.states import AttemptState, Source, Status
+from mercury.lib import commands
+from mercury.lib.commands import Exit
+from providers import circuit_breaker, registry
+from providers.models import Account, Breaker, BreakerMode
+from providers.sandbox.faults import FaultKind, FaultSetting
+
+PATIENCE = 60.0  # seconds to wait for all emails together
+FAULT = FaultKind.REFUSE
+STATUS_CODE = 503.0
+
+
+class Command(commands.MercuryCommand):
+    """Show a failover between two accounts."""
+
+    help = "Send emails through two sandbox accounts and show the result. With --failover one account fails and the other takes over."
+    makes_changes = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--failover", action="store_true", help="Simulate a failure: one account answers 503 to every request."
+        )
+        parser.add_argument(
+            "--mails", type=commands.whole(1, 1000), default=20, metavar="N", help="Number of emails (default: 20)."
+        )
+
+    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+        """Send the emails, wait, show the result, and restore the accounts."""
+        healthy, failing = _find_two_sandboxes()
+        count = options["mails"]
+        out.say(
+            f"Sending {count} emails through two sandbox accounts, {healthy.name} and {failing.name}. Nothing is delivered."
+        )
+        broken = failing if options["failover"] else None
+        if options["dry_run"]:
+            out.document({"mails": count, "accounts": [healthy.name, failing.name], "failing": broken and broken.name})
+            return None
+        with _simulate_failure(out, broken):
+            mails = [_submit(number, count) for number in range(1, count + 1)]
+            with foreground.dispatch(list(Lane.values)):
+                ended = foreground.wait_until(lambda: _count_open(mails) == 0, seconds=PATIENCE)
+            figures = _read_figures(mails, [healthy, failing])
+            _show_result(out, figures, mails)
+        out.document({"mails": count, "sent": _count_sent(mails), "accounts": figures})
+        if not ended:
+            _explain_open(out, mails)
+            return Exit.WAITED_IN_VAIN
+        return None
+
+
+def _find_two_sandboxes() -> tuple[Account, Account]:
+    """Return two sandbox accounts. Raises CommandError if emails could leave through another account."""
+    registry.sync()
+    used = [candidate for candidate in registry.candidates() if candidate.enabled and candidate.configured]
+    others = [candidate.config.name for candidate in used if candidate.config.kind != "sandbox"]
+    if others:
+        raise CommandError(
+            f"The demo runs with sandbox accounts only. Its emails would be sent through {', '.join(others)}. "
+            "Run it with another MERCURY_DATA and no PROVIDER_<NAME> set."
+        )
+    names = [candidate.config.name for candidate in used][:2]
+    if len(names) < 2:
+        raise CommandError("The demo needs two enabled sandbox accounts: PROVIDER_A=sandbox: and PROVIDER_B=sandbox:.")
+    first, second = Account.objects.filter(name__in=names).order_by("name")
+    return second, first
+
+
+@contextmanager
+def _simulate_failure(out: commands.Output, account: Account | None) -> Iterator[None]:
+    """Make the account refuse everything while the block runs; afterwards clear the failure and close the breaker."""
+    if account is None:
+        yield
+        return
+    until = timezone.now() + dt.timedelta(seconds=2 * PATIENCE)
+    circuit_breaker.force(account.name, BreakerMode.AUTO, by="demo")
+    registry.set_fault(account, FaultSetting(FAULT, STATUS_CODE, until))
+    out.say(f"{account.name} now answers {STATUS_CODE:.0f} to every request.", tone="bad")
+    try:
+        yield
+    finally:
+        registry.set_fault(account, None)
+        circuit_breaker.force(account.name, BreakerMode.AUTO, by="demo")
+        out.say(f"{account.name} has recovered.", tone="ok")
+
+
+def _submit(number: int, count: int) -> Mail:
+    data = {
+        "sender": "zeus@olimpus.com",
+        "recipient": "hera@olimpus.com",
+        "subject": f"Demo {number} of {count}",
+        "content": "An email of `manage.py demo`. It stays in the sandbox.",
+    }
+    return accept(data, client=Client(Source.COMMAND)).mail
+
+
+def _count_open(mails: Sequence[Mail]) -> int:
+    return len(mails) - Mail.objects.filter(pk__in=[mail.pk for mail in mails], status__in=foreground.ENDED).count()
+
+
+def _count_sent(mails: Sequence[Mail]) -> int:
+    return Mail.objects.filter(pk__in=[mail.pk for mail in mails], status=Status.DONE).count()
+
+
+def _read_figures(mails: Sequence[Mail], accounts: Sequence[Account]) -> list[dict[str, object]]:
+    """Return the number of requests to each account, and their results."""
+    rows = Attempt.objects.filter(mail__in=[mail.pk for mail in mails]).values_list("account", "state")
+    counts = Counter(rows)
+    now = timezone.now()
+    breakers = {breaker.account_id: breaker for breaker in Breaker.objects.filter(account__in=accounts)}
+    return [
+        {
+            "account": account.name,
+            "requests": sum(count for (name, _), count in counts.items() if name == account.name),
+            "accepted": counts[account.name, AttemptState.ACCEPTED],
+            "refused": counts[account.name, AttemptState.REFUSED],
+            "breaker": circuit_breaker.describe(circuit_breaker.Snapshot.of(breakers[account.pk]), now),
+        }
+        for account in accounts
+    ]
+
+
+def _show_result(out: commands.Output, figures: list[dict[str, object]], mails: Sequence[Mail]) -> None:
+    if out.as_json:
+        return
+    out.say()
+    columns = {
+        "account": "Account",
+        "requests": "Requests",
+        "accepted": "Accepted",
+        "refused": "Refused",
+        "breaker": "Breaker",
+    }
+    out.rows(figures, columns=columns, empty="")
+    out.say()
+    out.say(f"{_count_sent(mails)} of {len(mails)} emails sent.", tone="ok")
+    longest = Mail.objects.filter(pk__in=[mail.pk for mail in mails]).order_by("-attempt_count", "id").first()
+    if longest is not None:
+        out.say()
+        out.say(f"Timeline of one of them, {longest.subject} ({longest.pk}):")
+        out.say()
+        for entry in timeline.story(longest, timezone.now()).entries:
+            terminal.show_entry(out, entry, reasons=True)
+    out.say()
+    out.say(f"Overview: {terminal.page_url(reverse('admin:index'))}")
+
+
+def _explain_open(out: commands.Output, mails: Sequence[Mail]) -> None:
+    """Explain why emails are still pending: a pause, or no running dispatcher."""
+    pending = (
+        Mail.objects.filter(pk__in=[mail.pk for mail in mails]).exclude(status__in=foreground.ENDED).order_by("id")
+    )
+    out.say(f"{len(pending)} emails are still pending.", tone="waiting")
+    if not pending or terminal.show_hold(out, lanes={mail.lane for mail in pending}):
+        return
+    if not settings.MERCURY_EMBEDDED and not foreground.is_dispatcher_running():
+        out.say("No worker is running. Start one: manage.py worker", tone="waiting")
+    else:
+        out.say(f"See what one of them is waiting for: manage.py mail {pending[0].pk}")
