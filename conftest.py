@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from mails.access import rate_limits
 from mails.dispatch import wake
 from mercury.lib.database import database_clock
-from providers.tests.builders import SandboxAccount, sandbox_account
+from providers.tests.support.builders import SandboxAccount, sandbox_account
 
 settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=long
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no installed package
 
 from mails.dispatch import policy
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 RATES = (10, 100)  # mails a second
 OUTAGES = {"5 min": 300, "1 h": 3600}  # seconds
@@ -83,7 +83,7 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
             found.sent_at.append(at)
             continue
         step = policy.when_no_account_is_left(
-            faults=[Fault.PROVIDER],
+            faults=[FailureClass.PROVIDER],
             round_number=number,
             attempts=number,
             time_left=EXPIRY - (at - came),

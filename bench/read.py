@@ -112,7 +112,7 @@ def ask(key: str, mails: int) -> None:
     from django.test import Client
 
     from mails.models import ApiKey, Mail
-    from providers import registry
+    from providers.accounts import registry
 
     settings.METRICS_TOKEN = "bench"
     plain_names = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
@@ -124,7 +124,7 @@ def ask(key: str, mails: int) -> None:
     scraper = Client(SERVER_NAME="127.0.0.1", HTTP_AUTHORIZATION="Bearer bench")
     ids = list(Mail.objects.filter(status="done").order_by("id").values_list("id", flat=True)[mails // 2 :][:1])
     mail, deep = ids[0], mails // 2 // 20
-    accounts = {one.config.name: f"/admin/providers/account/{one.id}/change/" for one in registry.candidates()}
+    accounts = {one.config.name: f"/admin/providers/account/{one.id}/change/" for one in registry.load_candidates()}
     listing, pages, figures = "/api/v1.0/mails/", "/admin/mails/mail/", "/api/v1.0/stats/"
     for name, client, path in (
         ("stats: now, with alerts", api, f"{figures}now"),

@@ -1,6 +1,6 @@
 """A provider and a mail server that only take, so that a benchmark measures the sender: `python bench/sink.py`.
 
-HTTP is SendGrid's `v3/mail/send` as far as a good mail goes; `providers.tests.local_provider` knows the bad ones. A mail
+HTTP is SendGrid's `v3/mail/send` as far as a good mail goes; `providers.tests.support.local_provider` knows the bad ones. A mail
 costs a few hundredths of a millisecond, for it is read only when somebody asks what was taken.
 
     GET  /count          {"count": 2}

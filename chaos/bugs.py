@@ -130,14 +130,14 @@ def _always_held(claim: Any) -> None:
 
 
 def _lost_answer_refused(sending: Any) -> None:
-    from providers.outcomes import Fault, Refused, Unknown
+    from providers.outcomes import FailureClass, Refused, Unknown
 
     send = sending.Sender.send
 
     async def sure(self: Any, account: Any, message: Any) -> Any:
         outcome = await send(self, account, message)
         if isinstance(outcome, Unknown):
-            return Refused(Fault.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
+            return Refused(FailureClass.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
         return outcome
 
     sending.Sender.send = sure
@@ -217,7 +217,7 @@ def _sleep_by_waiting(settings: Any) -> None:
 PLANTS: dict[str, dict[str, Patch]] = {
     "attempt-after-call": {"mails.lifecycle.writer": _attempt_after_call},
     "no-fence": {"mails.lifecycle.writer": _no_fence, "mails.dispatch.claim": _always_held},
-    "lost-answer-refused": {"providers.sending": _lost_answer_refused},
+    "lost-answer-refused": {"providers.transports.sender": _lost_answer_refused},
     "key-ignored": {"mails.intake.accept": _key_ignored},
     "lease-never-taken-up": {"mails.maintenance.sweeper": _never_taken_up},
     "queue-in-memory": {"mails.intake.accept": _queue_in_memory},
@@ -227,6 +227,6 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "hurry": {
         "mails.states": _short_silence,
         "mails.dispatch.dispatcher": _quick_heartbeat,
-        "providers.circuit_breaker": _short_wait,
+        "providers.health.breaker": _short_wait,
     },
 }

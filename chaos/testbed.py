@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from chaos.database import query
 from chaos.servers import Postgresql, Redis, SmallDisk
 from mercury.tests.house import ROOT, House, house, kill, until
-from providers.tests.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
+from providers.tests.support.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
 
 LEGS = ("embedded", "full")
 KEEP = 200_000  # mails that a local provider remembers
@@ -33,7 +33,7 @@ class Provider:
 
     def __init__(self, account: str, kind: str) -> None:
         self.account = account
-        command = [sys.executable, "-m", "providers.tests.local_provider", "--port", "0", "--keep", str(KEEP)]
+        command = [sys.executable, "-m", "providers.tests.support.local_provider", "--port", "0", "--keep", str(KEEP)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
         assert self.process.stdout is not None
         self.url: str = json.loads(self.process.stdout.readline())[kind]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mails.models import Attempt, Event, Mail, Recipient
 from mails.sentences import Blob, clean
 from mails.states import AttemptState, EventName, RecipientState, Source, Status
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 SHOWN = 10  # faults
 _LONGEST = 300  # characters of an answer
@@ -70,7 +70,7 @@ def _discarded(mail: Mail, attempts: Sequence[Attempt], recipients: Sequence[Rec
             "Ask an operator which account may send it, and to reprocess it then.",
             may_copy=False,
         )
-    if mail.fault == Fault.MESSAGE:
+    if mail.fault == FailureClass.MESSAGE:
         return Advice(
             "Not sent: the provider refused this email itself, so the same email would be refused again.",
             faults,

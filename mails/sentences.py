@@ -17,7 +17,7 @@ from mails.models import Event, Mail
 from mails.states import Action, EventName, HoldReason, Source
 from mercury.lib import durations
 from mercury.lib.mail import printable
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 _BLOB_SHOWN = 4_000  # characters; the API has all of it
 
@@ -227,12 +227,12 @@ def _failure(mail: Mail, blob: Blob) -> Entry:
 
 
 _FAULT_WORDS = {
-    Fault.MESSAGE.value: "A fault of the message, surely not sent.",
-    Fault.ACCOUNT.value: "A fault of the account, surely not sent: another account may take it.",
-    Fault.RECIPIENT.value: "The recipient's mailbox takes nothing for now, surely not sent: it is tried again later.",
-    Fault.RATE.value: "Its rate limit, surely not sent: another account may take it now.",
-    Fault.PROVIDER.value: "Provider fault, surely not sent: safe to try elsewhere.",
-    Fault.LOCAL.value: "Trouble of Mercury's own machine, surely not sent: it says nothing about the account.",
+    FailureClass.MESSAGE.value: "A fault of the message, surely not sent.",
+    FailureClass.ACCOUNT.value: "A fault of the account, surely not sent: another account may take it.",
+    FailureClass.RECIPIENT.value: "The recipient's mailbox takes nothing for now, surely not sent: it is tried again later.",
+    FailureClass.RATE.value: "Its rate limit, surely not sent: another account may take it now.",
+    FailureClass.PROVIDER.value: "Provider fault, surely not sent: safe to try elsewhere.",
+    FailureClass.LOCAL.value: "Trouble of Mercury's own machine, surely not sent: it says nothing about the account.",
 }
 
 

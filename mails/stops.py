@@ -17,10 +17,12 @@ from mails.models import HouseHold, LanePause, Mail, Worker
 from mails.sentences import clock
 from mails.states import DUE, LEASED, SILENCE
 from mercury.lib.database import database_clock
-from providers import limits, registry, routing
+from providers.accounts import registry
+from providers.accounts.registry import Candidate
+from providers.health import rate_limit
 from providers.models import AccountSource
-from providers.registry import Candidate
-from providers.routing import NO_BOUNDS, Bounds, Considered
+from providers.routing.choose import choose
+from providers.routing.rules import NO_CONSTRAINT, Evaluated, RoutingConstraint
 
 NAMED_AT_MOST = 8  # accounts in a sentence
 
@@ -105,7 +107,7 @@ class Surroundings:
             now=now,
             hold=house.hold(),
             pauses=pauses.standing(),
-            candidates=registry.candidates(),
+            candidates=registry.load_candidates(),
             in_flight=dict(calls),
             workers=list(Worker.objects.filter(seen_at__gte=now - SILENCE)),
         )
@@ -120,13 +122,13 @@ class Surroundings:
         return Stop(hold, pause, self._obstacles(mail), "" if hold or pause else self._worker(mail))
 
     def _obstacles(self, mail: Mail) -> tuple[Obstacle, ...]:
-        bounds = Bounds.of(mail.bounds) if mail.bounds else NO_BOUNDS
+        bounds = RoutingConstraint.of(mail.bounds) if mail.bounds else NO_CONSTRAINT
         permits = {
-            one.config.name: limits.available(one.breaker.next_call_at, one.config.rate, self.now)
+            one.config.name: rate_limit.count_available(one.breaker.next_call_at, one.config.rate, self.now)
             for one in self.candidates
             if one.config.rate
         }
-        choice = routing.choose(
+        choice = choose(
             self.candidates,
             now=self.now,
             draw=0.0,
@@ -162,7 +164,7 @@ def _out_of_use(candidates: Sequence[Candidate]) -> set[str]:
     return default if len(default) < len(candidates) else set()
 
 
-def _obstacle(one: Considered, now: dt.datetime) -> Obstacle:
+def _obstacle(one: Evaluated, now: dt.datetime) -> Obstacle:
     lasts = one.until is not None and (one.until - now).total_seconds() > 2
     if lasts:
         return Obstacle(account=one.account, reason=one.note.partition(" until ")[0], until=one.until)

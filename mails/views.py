@@ -38,7 +38,7 @@ from mails.submission import InvalidSubmission
 from mercury.lib.mail import preview
 from mercury.lib.mail.preview import Preview
 from mercury.lib.rest import large_bodies
-from providers import registry
+from providers.accounts import registry
 
 MAILS_A_PAGE = 50
 
@@ -118,7 +118,7 @@ def _form_page(
 
 
 def _sandbox_only() -> bool:
-    usable = [account for account in registry.candidates() if account.enabled and account.configured]
+    usable = [account for account in registry.load_candidates() if account.enabled and account.configured]
     return all(account.config.kind == "sandbox" for account in usable)
 
 

@@ -26,8 +26,9 @@ from mails.states import Policy
 from mercury.lib import durations, encryption
 from mercury.lib.commands import CHECKS, plain
 from mercury.lib.runtime import private_files
-from providers import destinations, environment
-from providers.capabilities import KINDS, Transport
+from providers import outbound_hosts
+from providers.accounts import environment
+from providers.kinds.capabilities import KINDS, Transport
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a call to the end of its lease
 WORKER_SILENCE = timedelta(minutes=1)  # longer than a restart takes
@@ -126,7 +127,7 @@ def database(**_: Any) -> list[CheckMessage]:
 def accounts(**_: Any) -> list[CheckMessage]:
     """Provider accounts in the environment that cannot be read."""
     try:
-        environment.parse(settings.MERCURY_ENVIRONMENT)
+        environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="docs/providers.md shows how an account is written.", id="mercury.E005")]
     return []
@@ -249,10 +250,10 @@ def production_secrets(**_: Any) -> list[CheckMessage]:
 def production_destinations(**_: Any) -> list[CheckMessage]:
     """Accounts of the environment whose secret would go out without TLS. No call is made for them."""
     try:
-        accounts_named = environment.parse(settings.MERCURY_ENVIRONMENT)
+        accounts_named = environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured:
         return []  # `accounts` says so
-    allowed = destinations.allowed_hosts()
+    allowed = outbound_hosts.get_allowed_hosts()
     return [
         Error(
             f"The secret of account '{name}' would go out without TLS, so no email goes through it.",
@@ -260,7 +261,7 @@ def production_destinations(**_: Any) -> list[CheckMessage]:
             id="mercury.E010",
         )
         for name, account in sorted(accounts_named.items())
-        if account.kind not in SANDBOXES and destinations.exposes_secret(account.options, allowed=allowed)
+        if account.kind not in SANDBOXES and outbound_hosts.is_secret_exposed(account.options, allowed=allowed)
     ]
 
 
@@ -365,7 +366,10 @@ def _stand_ins_are_out_of_use() -> bool:
 
 def _accounts() -> dict[str, tuple[str, bool]]:
     """Kind, and whether mails are drawn for it, of each account that was set up; those of the database if it can be asked."""
-    found = {name: (one.kind, one.weight > 0) for name, one in environment.parse(settings.MERCURY_ENVIRONMENT).items()}
+    found = {
+        name: (one.kind, one.weight > 0)
+        for name, one in environment.parse_accounts(settings.MERCURY_ENVIRONMENT).items()
+    }
     account = apps.get_model("providers", "Account")  # this module is imported before models can be
     try:
         rows = list(account.objects.exclude(source="default"))

@@ -12,16 +12,16 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from providers.destinations import DestinationRefused
-from providers.outcomes import Fault, Refused, Unknown
+from providers.outbound_hosts import HostNotAllowed
+from providers.outcomes import FailureClass, Refused, Unknown
 from providers.reply_words import (
     ACCOUNT_TOPICS,
     DEFAULT_WAIT,
     HOURLY_WAIT,
     MAX_WAIT,
     Topic,
-    stated_wait,
-    topic,
+    find_stated_wait,
+    find_topic,
 )
 
 # Not the email but the account is at fault: key, payment, permission, address of the API. So are those that find fault
@@ -52,7 +52,7 @@ _RESOLVER_ERRORS = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMO
 NO_RESOLVER = socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.")
 
 
-def http_status(
+def judge_status(
     status: int,
     reason: str,
     *,
@@ -67,42 +67,42 @@ def http_status(
     then does a 400 or 422 speak of the message; otherwise something between may have answered. A wait that the answer
     asks for is kept whatever the status (RFC 9110 §10.2.3).
     """
-    code, asked = f"http-{status}", wait(retry_after, reason, now=now)
+    code, asked = f"http-{status}", find_wait(retry_after, reason, now=now)
     fault = _fault(status, reason, trust_500=trust_500, is_documented=is_documented)
     if fault is None:
         return Unknown(code, reason, status, asked)
-    at_capacity = fault is Fault.RATE and asked is None and topic(reason) is Topic.CONNECTIONS
-    if fault is Fault.RATE and not at_capacity:
-        asked = asked or (HOURLY_WAIT if topic(reason) is Topic.HOURLY else DEFAULT_WAIT)
+    at_capacity = fault is FailureClass.RATE and asked is None and find_topic(reason) is Topic.CONNECTIONS
+    if fault is FailureClass.RATE and not at_capacity:
+        asked = asked or (HOURLY_WAIT if find_topic(reason) is Topic.HOURLY else DEFAULT_WAIT)
     return Refused(fault, code, reason, status, asked, at_capacity=at_capacity)
 
 
-def _fault(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> Fault | None:
+def _fault(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> FailureClass | None:
     """Return whose fault a status is, None if the message may have been sent."""
     if status == 429:
-        return Fault.RATE
+        return FailureClass.RATE
     if 300 <= status < 400 or status == 503 or status in _PASSING_STATUSES or (status == 500 and trust_500):
-        return Fault.PROVIDER
+        return FailureClass.PROVIDER
     if status == 408 or not 400 <= status < 500:
         return None
     if status == 413:
-        return Fault.MESSAGE
-    about = topic(reason)
+        return FailureClass.MESSAGE
+    about = find_topic(reason)
     if about in _RATE_TOPICS:
-        return Fault.RATE
+        return FailureClass.RATE
     if about in ACCOUNT_TOPICS or status in _ACCOUNT_STATUSES or not is_documented:
-        return Fault.ACCOUNT
-    return Fault.PROVIDER if about is Topic.SYSTEM else Fault.MESSAGE
+        return FailureClass.ACCOUNT
+    return FailureClass.PROVIDER if about is Topic.SYSTEM else FailureClass.MESSAGE
 
 
-def wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> float | None:
+def find_wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> float | None:
     """Return the seconds that an answer asks to wait, in Retry-After (seconds or a date) or else in its words.
 
     Mailgun's 429 carries no header, it says "try again after 120 seconds". None if it does not ask.
     """
     seconds = _seconds(retry_after or "", now)
     if seconds is None:
-        seconds = stated_wait(reason)
+        seconds = find_stated_wait(reason)
     return min(seconds, MAX_WAIT) if seconds else None
 
 
@@ -120,21 +120,21 @@ def _seconds(text: str, now: dt.datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def http_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], str]) -> Refused | Unknown:
+def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], str]) -> Refused | Unknown:
     """Return what a broken call means: everything up to the TLS handshake is surely not sent, the rest is unknown."""
     match error:
-        case aiohttp.ClientConnectorDNSError(os_error=DestinationRefused() as refused):
-            return never_called(Fault.ACCOUNT, "destination-refused", str(refused))
+        case aiohttp.ClientConnectorDNSError(os_error=HostNotAllowed() as refused):
+            return refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(refused))
         case aiohttp.ClientConnectorDNSError():
-            return connect_failure(error.os_error, host=error.host)
+            return judge_connect_error(error.os_error, host=error.host)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return never_called(Fault.PROVIDER, "tls", clean(f"TLS failed: {error}"))
+            return refuse_uncalled(FailureClass.PROVIDER, "tls", clean(f"TLS failed: {error}"))
         case aiohttp.ClientConnectorError():
-            return connect_failure(error.os_error)
+            return judge_connect_error(error.os_error)
         case aiohttp.ConnectionTimeoutError():
-            return connect_failure(TimeoutError())
+            return judge_connect_error(TimeoutError())
         case aiohttp.InvalidURL():
-            return never_called(Fault.ACCOUNT, "bad-url", "The account's API address is not a URL.")
+            return refuse_uncalled(FailureClass.ACCOUNT, "bad-url", "The account's API address is not a URL.")
         case TimeoutError():
             return Unknown("read-timeout", "No answer within the deadline.")
         case aiohttp.ClientResponseError():
@@ -142,47 +142,53 @@ def http_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], st
     return Unknown("connection-lost", "The connection broke after the request had gone out.")
 
 
-def connect_failure(error: OSError, *, host: str = "") -> Refused:
+def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
     """Return why there is no connection, one reason code each."""
-    local = local_trouble(error)
+    local = find_local_error(error)
     if local is not None:
         return local
     match error:
-        case DestinationRefused():
-            return never_called(Fault.ACCOUNT, "destination-refused", str(error))
+        case HostNotAllowed():
+            return refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(error))
         case ssl.SSLError():
-            return never_called(Fault.PROVIDER, "tls", f"TLS failed: {error.reason or type(error).__name__}")
+            return refuse_uncalled(FailureClass.PROVIDER, "tls", f"TLS failed: {error.reason or type(error).__name__}")
         case socket.gaierror():
             named = f"The name '{host}'" if host else "The host's name"
-            return never_called(Fault.PROVIDER, "dns", f"{named} was not found.")
+            return refuse_uncalled(FailureClass.PROVIDER, "dns", f"{named} was not found.")
         case ConnectionRefusedError():
-            return never_called(Fault.PROVIDER, "connection-refused", "The host refuses connections on this port.")
+            return refuse_uncalled(
+                FailureClass.PROVIDER, "connection-refused", "The host refuses connections on this port."
+            )
         case TimeoutError():
-            return never_called(Fault.PROVIDER, "connect-timeout", "No connection within the time to connect.")
-    return never_called(Fault.PROVIDER, "connect-failed", f"No connection: {error.strerror or type(error).__name__}")
+            return refuse_uncalled(
+                FailureClass.PROVIDER, "connect-timeout", "No connection within the time to connect."
+            )
+    return refuse_uncalled(
+        FailureClass.PROVIDER, "connect-failed", f"No connection: {error.strerror or type(error).__name__}"
+    )
 
 
-def local_trouble(error: BaseException) -> Refused | None:
+def find_local_error(error: BaseException) -> Refused | None:
     """Return the refusal for an error of this machine, None for an error that the other side may have caused."""
     match error:
         case MemoryError():
-            return never_called(Fault.LOCAL, *LOCAL_ERRORS[errno.ENOMEM])
+            return refuse_uncalled(FailureClass.LOCAL, *LOCAL_ERRORS[errno.ENOMEM])
         case socket.gaierror(errno=number) if number in _RESOLVER_ERRORS:
-            return never_called(
-                Fault.LOCAL, "resolver", "The resolver of this machine could not look the host's name up."
+            return refuse_uncalled(
+                FailureClass.LOCAL, "resolver", "The resolver of this machine could not look the host's name up."
             )
         case socket.gaierror() | ssl.SSLError():  # their numbers are of another kind
             return None
         case OSError(errno=int(number)) if number in LOCAL_ERRORS:
-            return never_called(Fault.LOCAL, *LOCAL_ERRORS[number])
+            return refuse_uncalled(FailureClass.LOCAL, *LOCAL_ERRORS[number])
     return None
 
 
-def no_thread() -> Refused:
+def refuse_without_thread() -> Refused:
     """Return the refusal for a call that no thread could be started for."""
-    return never_called(Fault.LOCAL, "no-threads", "This machine could not start one more thread.")
+    return refuse_uncalled(FailureClass.LOCAL, "no-threads", "This machine could not start one more thread.")
 
 
-def never_called(fault: Fault, reason_code: str, reason: str) -> Refused:
+def refuse_uncalled(fault: FailureClass, reason_code: str, reason: str) -> Refused:
     """The provider was not reached, or not asked: surely not sent."""
     return Refused(fault, reason_code, reason, asked=False)

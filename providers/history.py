@@ -10,7 +10,7 @@ from mercury.lib.audit.models import Act
 from mercury.lib.database import database_clock
 from providers.models import Account, BreakerChange
 
-KIND = "provider account"  # in the audit log
+AUDIT_KIND = "provider account"  # in the audit log
 
 
 def record(account: Account, *, by: str, what: str, state: str = "", act: Act | None = None) -> None:
@@ -24,10 +24,15 @@ def record(account: Account, *, by: str, what: str, state: str = "", act: Act | 
         state=state,
     )
     if act is not None:
-        audit.record(act, by=by, kind=KIND, name=account.name, object_id=account.pk, detail=what)
+        audit.record(act, by=by, kind=AUDIT_KIND, name=account.name, object_id=account.pk, detail=what)
 
 
-def deleted_at(name: str) -> dt.datetime | None:
+def get_deleted_at(name: str) -> dt.datetime | None:
     """Return when the last account of this name was deleted, None if none was."""
     lines = BreakerChange.objects.filter(account=None, account_name=name)
     return lines.order_by("-id").values_list("created_at", flat=True).first()
+
+
+def add_note(what: str, why: str) -> str:
+    """A line of history with what the person wrote who did it, as long as a line may be."""
+    return f"{what}, “{why[: 196 - len(what)]}”" if why and len(what) < 196 else what[:200]

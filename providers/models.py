@@ -64,12 +64,12 @@ class Breaker(models.Model):
     epoch = models.PositiveIntegerField(default=0, help_text="Grows with each change of state; older results are void.")
     window_started_at = models.DateTimeField(null=True)
     window_calls = models.PositiveIntegerField(default=0)
-    window_faults = models.PositiveIntegerField(default=0)
+    window_failures = models.PositiveIntegerField(default=0)
     trips = models.PositiveSmallIntegerField(default=0, help_text="Openings in a row; each doubles the wait.")
     opened_at = models.DateTimeField(null=True)
     open_until = models.DateTimeField(null=True)
     probe_until = models.DateTimeField(null=True, help_text="Lease of the one probe under way.")
-    places = models.PositiveIntegerField(null=True, help_text="Calls at once while recovering; null = no bound.")
+    slots = models.PositiveIntegerField(null=True, help_text="Calls at once while recovering; null = no bound.")
     limited_until = models.DateTimeField(null=True, help_text="The provider asked to wait until then.")
     call_limit = models.PositiveIntegerField(
         null=True, help_text="Calls at once of one process, learned from refusals; null = no refusal yet."
@@ -135,10 +135,10 @@ class RefusalRun(models.Model):
         return f"refusals of {self.account_id}"
 
 
-class SandboxFault(models.Model):
+class FailureMode(models.Model):
     """How a sandbox account misbehaves, and until when."""
 
-    account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="sandbox_fault")
+    account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="failure_mode")
     kind = models.CharField(max_length=16, help_text="slow, refuse, hang, lose or flap")
     value = models.FloatField(default=0, help_text="slow: seconds; refuse: status code; flap: seconds of each phase.")
     until = models.DateTimeField()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from django.db.models import TextChoices
 
 
-class Fault(TextChoices):
+class FailureClass(TextChoices):
     """Whose fault a refusal is. Only PROVIDER faults open a breaker, and only MESSAGE faults end an email at once."""
 
     MESSAGE = "message", "Fault of the message"  # bad recipient, unsupported option: nobody would take it
@@ -23,7 +23,7 @@ class RecipientRefusal:
     address: str
     reason: str  # cleaned and cut, safe to store
     permanent: bool  # False: try this one again, with another account
-    fault: Fault = Fault.RECIPIENT  # MESSAGE where it is permanent
+    fault: FailureClass = FailureClass.RECIPIENT  # MESSAGE where it is permanent
     next_call: bool = False  # nothing is wrong with it: this call had enough recipients, it goes into a further call
 
 
@@ -40,7 +40,7 @@ class Accepted:
 class Refused:
     """Surely not sent."""
 
-    fault: Fault
+    fault: FailureClass
     reason_code: str  # stable and short, for grouping: "http-503", "connect-timeout", "smtp-550"
     reason: str  # for people: the provider's words, cleaned and cut to 2 KB
     status_code: int | None = None

@@ -275,13 +275,13 @@ _WAIT = re.compile(
 )
 
 
-def topic(text: str) -> Topic | None:
+def find_topic(text: str) -> Topic | None:
     """Return what the words are about, None if they name nothing that is known."""
     words = " ".join(_NAMES.sub(" ", text).split())
     return next((found for found, pattern in _TOPICS if pattern.search(words)), None)
 
 
-def stated_wait(text: str) -> float | None:
+def find_stated_wait(text: str) -> float | None:
     """Return the seconds that the words ask to wait, as in "try again after 120 seconds"; None if they do not."""
     found = _WAIT.search(text)
     if found is None:

@@ -7,7 +7,7 @@ MAX_CA = 64 * 1024  # characters; a bundle of all public authorities has more, a
 
 
 @lru_cache(maxsize=64)
-def client_context(ca: str = "") -> ssl.SSLContext:
+def build_client_context(ca: str = "") -> ssl.SSLContext:
     """Return the context for an account. `ca`: PEM certificates, trusted instead of the public ones; raises ValueError."""
     try:
         context = ssl.create_default_context(cadata=ca or None)

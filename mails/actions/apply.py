@@ -25,9 +25,10 @@ from mails.reporting import search
 from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
 from mercury.lib import durations
 from mercury.lib.database import database_clock
-from providers import circuit_breaker, registry
-from providers.outcomes import Fault
-from providers.registry import Candidate
+from providers.accounts import registry
+from providers.accounts.registry import Candidate
+from providers.health.breaker import check_permission
+from providers.outcomes import FailureClass
 
 MAX_NOTE = 500  # characters
 BATCH = 500  # mails in one transaction
@@ -179,7 +180,7 @@ def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
     return [
         f"The mail begins again, {how.words}, with the time of a new mail. It keeps its id and Message-ID.",
         *doubt,
-        *([again] if mail.fault == Fault.MESSAGE else []),
+        *([again] if mail.fault == FailureClass.MESSAGE else []),
         _outlook().among(how, fresh).words(mail.lane),
     ]
 
@@ -359,9 +360,9 @@ class _Outlook:
 
 
 def _outlook() -> _Outlook:
-    usable = [one for one in registry.candidates() if one.usable]
+    usable = [one for one in registry.load_candidates() if one.usable]
     now = database_clock.now()
-    healthy = [one for one in usable if circuit_breaker.permission(one.breaker, now).allowed]
+    healthy = [one for one in usable if check_permission(one.breaker, now).allowed]
     return _Outlook(healthy, len(usable), house.hold() is not None, pauses.standing().keys())
 
 
@@ -391,9 +392,9 @@ def _forecast_of_a_call(mail: Mail, action: Action, words: str, fresh: Collectio
     """The same for a mail that goes to an account at once."""
     if action == Action.NOT_SENT:
         return f"goes out, twice if {mail.provider or 'its account'} has it after all; {words}", "unknown"
-    if mail.fault == Fault.MESSAGE and fresh:
+    if mail.fault == FailureClass.MESSAGE and fresh:
         return f"may go out: {_named(fresh)} did not see it yet", "waiting"
-    if mail.fault == Fault.MESSAGE:
+    if mail.fault == FailureClass.MESSAGE:
         return "likely to be refused again: a fault of the mail itself", "bad"
     if mail.doubtful and action == Action.REPROCESS:
         return f"may arrive twice; {words}", "unknown"

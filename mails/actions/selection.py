@@ -7,7 +7,7 @@ from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import Mail
 from mails.querysets import MailQuerySet
 from mails.states import Action, Also, HoldReason, Status
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 _REACH = {
     Action.CANCEL: {Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD},
@@ -66,7 +66,7 @@ def why_not(
         return NONE_LEFT
     if mail.doubtful and Also.DOUBTFUL not in also:
         return str(Also.DOUBTFUL.label)
-    if mail.fault == Fault.MESSAGE and not fresh and Also.REFUSED not in also:
+    if mail.fault == FailureClass.MESSAGE and not fresh and Also.REFUSED not in also:
         return str(Also.REFUSED.label)
     return ""
 

@@ -18,7 +18,7 @@ from mails.states import Policy, Status
 from mails.stops import Stop
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import Kind, Sieve
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 MAIL_FIELDS: filters.Fields = {
     "id": Sieve("id", Kind.UUID),
@@ -30,7 +30,7 @@ MAIL_FIELDS: filters.Fields = {
     "lane": Sieve("lane", values=Lane.values),
     "policy": Sieve("policy", values=Policy.values),
     "provider": Sieve("provider"),
-    "fault": Sieve("fault", values=("", *Fault)),
+    "fault": Sieve("fault", values=("", *FailureClass)),
     "reason_code": Sieve("reason_code"),
     "attempts": Sieve("attempt_count", Kind.INTEGER),
     "created": Sieve("created_at", Kind.MOMENT),

@@ -22,13 +22,16 @@ from mails.dispatch import policy
 from mails.dispatch.transitions import Call, Result
 from mails.models import Worker
 from mails.states import SILENCE, Actor
-from providers import circuit_breaker, limits, refusals, registry, routing
-from providers.circuit_breaker import Snapshot, Tally
+from providers.accounts import registry
+from providers.accounts.registry import Candidate
+from providers.health import breaker_store, rate_limit, refusal_runs
+from providers.health.breaker import FULL_FOR, Observation, Snapshot, begin_probe, observe
+from providers.health.refusal_runs import Refusal, Run
 from providers.models import Account, Breaker
-from providers.outcomes import Accepted, Fault, Outcome, Refused
-from providers.refusals import Refusal, Run
-from providers.registry import Candidate
-from providers.routing import NO_BOUNDS, Bounds, Choice
+from providers.outcomes import Accepted, FailureClass, Outcome, Refused
+from providers.routing.capacity import count_capacity
+from providers.routing.choose import Choice, choose, has_only_probes
+from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 log = structlog.get_logger(__name__)
 
@@ -75,13 +78,13 @@ class Board:
 
     def _refresh(self, now: dt.datetime) -> None:
         if time.monotonic() - self._read_at > FRESH:
-            self.candidates = registry.candidates()
+            self.candidates = registry.load_candidates()
             if any(candidate.config.max_connections for candidate in self.candidates):
                 self._processes = max(1, Worker.objects.filter(seen_at__gte=now - SILENCE).count())
             self._read_at = time.monotonic()
         for candidate in self.candidates:
             if candidate.config.rate:
-                self._granted[candidate.config.name] = limits.available(
+                self._granted[candidate.config.name] = rate_limit.count_available(
                     candidate.breaker.next_call_at, candidate.config.rate, now
                 )
 
@@ -89,7 +92,7 @@ class Board:
         """How many mails could be handed over now."""
         with self.lock:
             self._refresh(now)
-            return routing.capacity(
+            return count_capacity(
                 self._callable(now),
                 now=now,
                 in_flight=self._in_flight,
@@ -102,7 +105,7 @@ class Board:
         """Return True if what may be called now are probes alone."""
         with self.lock:
             self._refresh(now)
-            return routing.only_probes(
+            return has_only_probes(
                 self._callable(now),
                 now=now,
                 in_flight=self._in_flight,
@@ -148,19 +151,19 @@ class Board:
             for (name, epoch), group in groups.items():
                 tally = _tally(group, epoch, now, in_flight=self._in_flight[name])
                 if tally.at_capacity and not tally.at_once:
-                    self._resting[name] = now + circuit_breaker.FULL_FOR
+                    self._resting[name] = now + FULL_FOR
                 if (candidate := known.get(name)) is not None:
                     self._observe(candidate, tally, now)
             self._observe_refusals(results, now)
 
-    def _observe(self, candidate: Candidate, tally: Tally, now: dt.datetime) -> None:
+    def _observe(self, candidate: Candidate, tally: Observation, now: dt.datetime) -> None:
         def after(breaker: Snapshot) -> Snapshot:
-            return circuit_breaker.observe(breaker, tally, now)
+            return observe(breaker, tally, now)
 
         if after(candidate.breaker) == candidate.breaker:
             return
         try:
-            self.replace(candidate, circuit_breaker.change(candidate.id, after, by=Actor.DISPATCHER))
+            self.replace(candidate, breaker_store.change(candidate.id, after, by=Actor.DISPATCHER))
         except Breaker.DoesNotExist:
             log.info("account_removed_meanwhile", account=candidate.config.name)
 
@@ -171,7 +174,7 @@ class Board:
             if _after_all(_run_of(candidate), mine, now) == _run_of(candidate):
                 continue
             try:
-                run = refusals.change(candidate.id, partial(_after_all, results=mine, now=now), by=Actor.DISPATCHER)
+                run = refusal_runs.change(candidate.id, partial(_after_all, results=mine, now=now), by=Actor.DISPATCHER)
             except Account.DoesNotExist:
                 log.info("account_removed_meanwhile", account=candidate.config.name)
                 continue
@@ -203,7 +206,7 @@ class Board:
         now: dt.datetime,
         *,
         first: bool,
-        bounds: Bounds = NO_BOUNDS,
+        bounds: RoutingConstraint = NO_CONSTRAINT,
         probes: bool = True,
     ) -> Choice:
         """Choose an account for a mail that these have refused, and that may go only through some.
@@ -211,7 +214,7 @@ class Board:
         A mail that already holds a place may use it with any account; only the `first` choice is bound to an
         account's share of the places.
         """
-        return routing.choose(
+        return choose(
             self._callable(now),
             now=now,
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
@@ -228,9 +231,11 @@ class Board:
         """The probe and the rate limit's call that a choice needs."""
         breaker, config = candidate.breaker, candidate.config
         if probe:
-            breaker = circuit_breaker.begin_probe(breaker, now, self._probe_lease)
+            breaker = begin_probe(breaker, now, self._probe_lease)
         if config.rate:
-            breaker = dataclasses.replace(breaker, next_call_at=limits.take(breaker.next_call_at, config.rate, now, 1))
+            breaker = dataclasses.replace(
+                breaker, next_call_at=rate_limit.reserve(breaker.next_call_at, config.rate, now, 1)
+            )
             self._granted[config.name] -= 1
         self.replace(candidate, breaker)
 
@@ -251,7 +256,9 @@ class Turn:
         self._now = now
         self._before: dict[int, Snapshot] = {}  # breakers from which it takes something, as they were
 
-    def choose(self, tried: Sequence[str], *, first: bool, bounds: Bounds = NO_BOUNDS, probes: bool = True) -> Choice:
+    def choose(
+        self, tried: Sequence[str], *, first: bool, bounds: RoutingConstraint = NO_CONSTRAINT, probes: bool = True
+    ) -> Choice:
         """Choose an account as `Board.choose` does, and note what `taking` has to take for it."""
         choice = self._board.choose(tried, self._now, first=first, bounds=bounds, probes=probes)
         candidate = choice.candidate
@@ -295,7 +302,7 @@ class Turn:
         taken = [one for one in self._board.candidates if one.id in self._before]
         with transaction.atomic():
             for one in sorted(taken, key=lambda one: one.id):
-                if not circuit_breaker.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
+                if not breaker_store.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
                     raise Outrun
             yield
         for one in taken:
@@ -315,19 +322,19 @@ def _run_of(candidate: Candidate) -> Run:
 def _after_all(run: Run, results: Sequence[Result], now: dt.datetime) -> Run:
     for result in results:
         if isinstance(result.outcome, Accepted):
-            run = refusals.accept(run, now)
+            run = refusal_runs.accept(run, now)
         elif (refusal := _refusal(result)) is not None:
-            run = refusals.refuse(run, refusal, now)
+            run = refusal_runs.refuse(run, refusal, now)
     return run
 
 
 def _refusal(result: Result) -> Refusal | None:
     """Return the refusal, if the account was asked and it looks like the email's fault."""
     outcome = result.outcome
-    if not isinstance(outcome, Refused) or outcome.fault != Fault.MESSAGE or not outcome.asked:
+    if not isinstance(outcome, Refused) or outcome.fault != FailureClass.MESSAGE or not outcome.asked:
         return None
     return Refusal(
-        mark=refusals.mark_of(one.address for one in result.call.mail.open_recipients),
+        mark=refusal_runs.hash_recipients(one.address for one in result.call.mail.open_recipients),
         of_mailbox=bool(outcome.refused) and all(one.permanent for one in outcome.refused),
         reason=outcome.reason,
     )
@@ -337,17 +344,17 @@ def _as_the_accounts(result: Result) -> Result:
     outcome = result.outcome
     assert isinstance(outcome, Refused)  # noqa: S101 (the caller looked)
     reason = f"{outcome.reason} (This account refuses every email, so that counts as its own fault.)"
-    return dataclasses.replace(result, outcome=dataclasses.replace(outcome, fault=Fault.ACCOUNT, reason=reason))
+    return dataclasses.replace(result, outcome=dataclasses.replace(outcome, fault=FailureClass.ACCOUNT, reason=reason))
 
 
-def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Tally:
+def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
     results = [one for one in results if not _says_nothing(one)]
     faults = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
     waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
     full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
     taken = max((outcome.calls_at_once for outcome in full), default=0)
     last = faults[-1] if faults else None
-    return Tally(
+    return Observation(
         epoch=epoch,
         answered=len(results) - len(faults),
         faults=len(faults),
@@ -361,7 +368,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
 def _wait_of_account(outcome: Outcome) -> float | None:
     """Return the seconds that the account shall rest: what was said of one mailbox or one message does not count."""
     match outcome:
-        case Accepted() | Refused(fault=Fault.RECIPIENT | Fault.MESSAGE):
+        case Accepted() | Refused(fault=FailureClass.RECIPIENT | FailureClass.MESSAGE):
             return None
     return outcome.retry_after
 
@@ -371,4 +378,4 @@ def _says_nothing(result: Result) -> bool:
     outcome = result.outcome
     if not isinstance(outcome, Refused):
         return False
-    return outcome.fault == Fault.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))
+    return outcome.fault == FailureClass.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))

@@ -16,8 +16,8 @@ from mails.models import Mail
 from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_json, as_time, as_uuid
-from providers.outcomes import Fault
-from providers.routing import NO_BOUNDS, Bounds
+from providers.outcomes import FailureClass
+from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
 _READ = ("id", "sender", "subject", "policy", "created_at", "expires_at", "bounds", *STATE_COLUMNS)
@@ -45,7 +45,7 @@ class MailInHand(NamedTuple):
     expires_at: dt.datetime
     recipients: tuple[RecipientInHand, ...]
     state: MailState
-    bounds: Bounds = NO_BOUNDS
+    bounds: RoutingConstraint = NO_CONSTRAINT
     unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class MailInHand(NamedTuple):
     @property
     def is_about_mailbox(self) -> bool:
         """Return True if its last failure was one mailbox's: its answer would say little about an account."""
-        return self.state.fault == Fault.RECIPIENT
+        return self.state.fault == FailureClass.RECIPIENT
 
     @property
     def open_recipients(self) -> tuple[RecipientInHand, ...]:
@@ -96,7 +96,7 @@ def due(
     was asked.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    fit = f"AND fault <> '{Fault.RECIPIENT}'" if fit_for_probe else ""
+    fit = f"AND fault <> '{FailureClass.RECIPIENT}'" if fit_for_probe else ""
 
     def oldest(which: str) -> str:
         in_lane = f"""
@@ -203,7 +203,7 @@ def _loaded(*row: Any) -> MailInHand:
             for pk, address, state, reason in orjson.loads(recipients or "[]")
         ),
         state=state_of(mail),
-        bounds=Bounds.of(as_json(mail["bounds"])) if mail["bounds"] else NO_BOUNDS,
+        bounds=RoutingConstraint.of(as_json(mail["bounds"])) if mail["bounds"] else NO_CONSTRAINT,
         unanswered_by=unanswered_by or "",
     )
 

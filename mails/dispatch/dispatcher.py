@@ -38,9 +38,9 @@ from mails.states import SILENCE, Status
 from mercury.lib.database import database_bounds, database_clock
 from mercury.lib.database.database_errors import is_locked, is_not_now, is_rolled_back, kind
 from providers.classify import MAY_BE_ONE_HOST
-from providers.outcomes import Fault, Outcome, Refused, Unknown
-from providers.routing import Choice
-from providers.sending import Sender
+from providers.outcomes import FailureClass, Outcome, Refused, Unknown
+from providers.routing.choose import Choice
+from providers.transports.sender import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -416,9 +416,9 @@ class Drain:
             self._returned.append(time.monotonic())
 
     def _note_trouble(self, outcome: Outcome) -> None:
-        if not isinstance(outcome, Refused) or outcome.fault not in (Fault.LOCAL, Fault.RATE):
+        if not isinstance(outcome, Refused) or outcome.fault not in (FailureClass.LOCAL, FailureClass.RATE):
             self._trouble.pass_by()
-        elif outcome.fault == Fault.LOCAL and self._trouble.meet(
+        elif outcome.fault == FailureClass.LOCAL and self._trouble.meet(
             outcome.reason,
             under_way=self._in_flight,
             now=time.monotonic(),
@@ -759,7 +759,7 @@ class Drain:
 def _choose(draft: Draft, turn: Turn, *, first: bool) -> Choice:
     """Return the account for an email: one that has left an answer missing gets it again only if no other can take it."""
     mail, tried = draft.mail, draft.state.tried
-    probes = turn.probes_for_all or draft.state.fault != Fault.RECIPIENT
+    probes = turn.probes_for_all or draft.state.fault != FailureClass.RECIPIENT
     if mail.unanswered_by and mail.unanswered_by not in tried:
         elsewhere = turn.choose(
             tried, first=first, bounds=replace(mail.bounds, unanswered_by=mail.unanswered_by), probes=probes

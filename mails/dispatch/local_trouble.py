@@ -7,7 +7,7 @@ each time before it claims anything, so that it does not spin through the emails
 
 from dataclasses import dataclass
 
-from providers.outcomes import Fault, Refused
+from providers.outcomes import FailureClass, Refused
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds
 SHOWN_FOR = 60.0  # seconds after the last trouble that operators still see it
@@ -16,7 +16,7 @@ SHOWN_FOR = 60.0  # seconds after the last trouble that operators still see it
 def outcome_of(error: OSError | MemoryError) -> Refused:
     """Return the outcome of a call that this machine could not make: it lacked memory, a descriptor, a disk."""
     words = getattr(error, "strerror", None) or type(error).__name__
-    return Refused(Fault.LOCAL, "local", f"This machine could not make the call: {words}.", asked=False)
+    return Refused(FailureClass.LOCAL, "local", f"This machine could not make the call: {words}.", asked=False)
 
 
 @dataclass(slots=True)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from mails.states import LAST_CHANCE, Policy
-from providers.outcomes import Accepted, Fault, Outcome, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, FailureClass, Outcome, RecipientRefusal, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
-TRANSIENT = frozenset({Fault.ACCOUNT, Fault.RECIPIENT, Fault.RATE, Fault.PROVIDER, Fault.LOCAL})
+TRANSIENT = frozenset(
+    {FailureClass.ACCOUNT, FailureClass.RECIPIENT, FailureClass.RATE, FailureClass.PROVIDER, FailureClass.LOCAL}
+)
 # These begin no new round, so the wait does not grow: nobody has looked at the email yet.
-POSTPONING = frozenset({Fault.RATE, Fault.LOCAL})
+POSTPONING = frozenset({FailureClass.RATE, FailureClass.LOCAL})
 JITTER = 0.2  # of a back-off, up or down, so that mails that failed together do not come back together
 LAST_TRY = 60.0  # seconds before an email expires: time enough for one more call
 MANY_ATTEMPTS = 1000  # calls of one email: from then on it is tried …
@@ -28,7 +30,7 @@ class Done:
 class GoOn:
     """This account is out for the round; ask the next one."""
 
-    fault: Fault
+    fault: FailureClass
     reason: str
 
 
@@ -80,7 +82,9 @@ def next_step(outcome: Outcome, policy: Policy, *, doubtful: bool) -> NextStep:
         case Refused(fault=fault, reason=reason):
             return GoOn(fault, reason)
         case Unknown(reason=reason):
-            return Hold(reason) if may_not_be_repeated(policy, doubtful=doubtful) else GoOn(Fault.PROVIDER, reason)
+            return (
+                Hold(reason) if may_not_be_repeated(policy, doubtful=doubtful) else GoOn(FailureClass.PROVIDER, reason)
+            )
         case never:
             assert_never(never)
 
@@ -98,9 +102,9 @@ def _after_some_were_refused(refused: Sequence[RecipientRefusal]) -> NextStep:
     return GoOn(fault_of(refused), f"{several} to be tried again: {refused[0].reason}")
 
 
-def fault_of(refused: Sequence[RecipientRefusal]) -> Fault:
+def fault_of(refused: Sequence[RecipientRefusal]) -> FailureClass:
     """Return whose fault it is that these recipients were refused for now: one mailbox's, unless one reply says more."""
-    return next((one.fault for one in refused if one.fault != Fault.RECIPIENT), Fault.RECIPIENT)
+    return next((one.fault for one in refused if one.fault != FailureClass.RECIPIENT), FailureClass.RECIPIENT)
 
 
 def when_no_account_is_left(
@@ -158,4 +162,4 @@ def may_not_be_repeated(policy: str, *, doubtful: bool) -> bool:
 
 def is_providers_fault(outcome: Outcome) -> bool:
     """Whether the outcome counts towards the account's breaker."""
-    return isinstance(outcome, Unknown) or (isinstance(outcome, Refused) and outcome.fault == Fault.PROVIDER)
+    return isinstance(outcome, Unknown) or (isinstance(outcome, Refused) and outcome.fault == FailureClass.PROVIDER)

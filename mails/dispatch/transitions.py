@@ -16,13 +16,13 @@ from mails.models import uuid7
 from mails.states import NEVER_CALLED, Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
 from mercury.lib.durations import words
-from providers.account import AccountConfig
-from providers.capabilities import KINDS, Transport
-from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
-from providers.routing import Choice
+from providers.accounts.config import AccountConfig
+from providers.kinds.capabilities import KINDS, Transport
+from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+from providers.routing.choose import Choice
 
 NOT_CALLED = Refused(
-    Fault.RATE,  # transient, and no account's fault
+    FailureClass.RATE,  # transient, and no account's fault
     reason_code=NEVER_CALLED,
     reason="This worker could not be sure of its lease any more, so it did not call the provider.",
     asked=False,
@@ -163,7 +163,7 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
 
 def _asked_wait(outcome: Outcome) -> float:
     """Return the seconds that the answer asked this email to wait. What it asked of the account, the account board keeps."""
-    if isinstance(outcome, Refused) and outcome.fault is Fault.RECIPIENT:
+    if isinstance(outcome, Refused) and outcome.fault is FailureClass.RECIPIENT:
         return outcome.retry_after or 0.0
     return 0.0
 
@@ -175,7 +175,7 @@ def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
 
 def _was_kept_from(outcome: Outcome) -> TypeGuard[Refused]:
     """Return True if trouble of this machine kept it from the call: nobody has refused anything."""
-    return isinstance(outcome, Refused) and outcome.fault == Fault.LOCAL
+    return isinstance(outcome, Refused) and outcome.fault == FailureClass.LOCAL
 
 
 def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:

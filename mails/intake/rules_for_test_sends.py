@@ -5,16 +5,16 @@ from mails.access import grants
 from mails.lanes import Lane
 from mails.message import addresses
 from mails.submission import InvalidSubmission
-from providers import trial
-from providers.trial import Trial
+from providers.accounts import test_send
+from providers.accounts.test_send import DeliveryTest
 
 
 def apply() -> None:
     """Make tests keep the rules. Done once a process."""
-    trial.rules[:] = [refuse_paused, refuse_addresses, refuse_sender]
+    test_send.rules[:] = [refuse_paused, refuse_addresses, refuse_sender]
 
 
-def refuse_paused(wanted: Trial) -> str:
+def refuse_paused(wanted: DeliveryTest) -> str:
     """While sending is paused nothing is handed to a provider, and a test is short text."""
     if hold := house.hold():
         return f"Sending is paused since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}: release it first."
@@ -24,7 +24,7 @@ def refuse_paused(wanted: Trial) -> str:
     return ""
 
 
-def refuse_addresses(wanted: Trial) -> str:
+def refuse_addresses(wanted: DeliveryTest) -> str:
     """The addresses are such as an email may have."""
     data = {"sender": wanted.sender, "recipient": wanted.recipient, "subject": "Test", "content": "Test"}
     try:
@@ -34,7 +34,7 @@ def refuse_addresses(wanted: Trial) -> str:
     return ""
 
 
-def refuse_sender(wanted: Trial) -> str:
+def refuse_sender(wanted: DeliveryTest) -> str:
     """A person sends as the addresses that they may use; a sandbox delivers to nobody, so there it does not matter."""
     if wanted.person is None or wanted.only_sandboxes:
         return ""

@@ -20,9 +20,9 @@ from mails.lifecycle.values import EventDraft, MailState, RecipientSettled, Step
 from mails.models import Attempt, Mail
 from mails.states import DUPLICATE, NEVER_CALLED, Action, EventName, HoldReason, Policy, RecipientState, Status
 from mercury.lib.database import database_clock
-from providers import registry
-from providers.outcomes import Fault
-from providers.routing import NO_BOUNDS, Bounds
+from providers.accounts import registry
+from providers.outcomes import FailureClass
+from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 ALREADY = {
     Action.CANCEL: {Status.CANCELLED},
@@ -58,9 +58,9 @@ class How:
             return f"through {self.via} only"
         return "only through accounts not tried yet" if self.not_tried else "through all accounts"
 
-    def bounds(self, tried: Collection[str]) -> Bounds:
+    def bounds(self, tried: Collection[str]) -> RoutingConstraint:
         """What the choice comes to for a mail that these accounts were tried for."""
-        return Bounds(self.via, tuple(sorted(tried)) if self.not_tried else ())
+        return RoutingConstraint(self.via, tuple(sorted(tried)) if self.not_tried else ())
 
     def fresh(self, tried: Collection[str], usable: Collection[str]) -> frozenset[str]:
         """The usable accounts that the choice names on purpose, and that know nothing of the mail yet."""
@@ -174,7 +174,7 @@ def needs_evidence(mail: Mail) -> bool:
 
 def usable() -> frozenset[str]:
     """The accounts that mails may go through, however they stand right now."""
-    return frozenset(one.config.name for one in registry.candidates() if one.usable)
+    return frozenset(one.config.name for one in registry.load_candidates() if one.usable)
 
 
 def on_record(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, set[str]]:
@@ -201,7 +201,7 @@ def upshot(
     *,
     policy: str,
     now_ns: int,
-    bounds: Bounds = NO_BOUNDS,
+    bounds: RoutingConstraint = NO_CONSTRAINT,
 ) -> Upshot:
     """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before.
 
@@ -228,7 +228,13 @@ def upshot(
             return _sent(order, state, listed, policy, now_ns)
         case Action.NOT_SENT:
             tried = (order.service or state.provider,)
-            anew = {"round": 1, "tried": tried, "faults": (str(Fault.PROVIDER),), "doubtful": False, "reason_code": ""}
+            anew = {
+                "round": 1,
+                "tried": tried,
+                "faults": (str(FailureClass.PROVIDER),),
+                "doubtful": False,
+                "reason_code": "",
+            }
             event = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.NOT_SENT))
             return Upshot(_queued(state, now, **anew), (event,))
 
@@ -317,7 +323,7 @@ def carry_out(order: Order, mails: Sequence[Mail]) -> Carried:
     return carried
 
 
-def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Bounds]:
+def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, RoutingConstraint]:
     """What the choice comes to for each mail; those are missing that no account is left for."""
     if not how.not_tried:
         return dict.fromkeys(mail_ids, how.bounds(()))
@@ -325,7 +331,7 @@ def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Bou
     return {mail_id: how.bounds(tried[mail_id]) for mail_id in mail_ids if how.fresh(tried[mail_id], can_be_used)}
 
 
-def _step(order: Order, mail: Mail, now_ns: int, bounds: Bounds) -> Step:
+def _step(order: Order, mail: Mail, now_ns: int, bounds: RoutingConstraint) -> Step:
     to = upshot(order, standing(mail), mail.recipients.all(), policy=mail.policy, now_ns=now_ns, bounds=bounds)
     return Step(
         mail_id=mail.pk,
@@ -409,7 +415,7 @@ class _Told:
 
 
 def _reprocessed(
-    order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int, bounds: Bounds
+    order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int, bounds: RoutingConstraint
 ) -> Upshot:
     """From the start; recipients that were given up are open again, those taken stay taken."""
     anew = {"round": 1, "tried": (), "faults": (), "fault": "", "reason_code": ""}

@@ -23,7 +23,7 @@ from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipien
 from mails.states import ENDINGS, AttemptState, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
-from providers.routing import NO_BOUNDS, Bounds
+from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 log = structlog.get_logger(__name__)
 
@@ -199,9 +199,9 @@ def extend_expiry(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
     Mail.objects.filter(pk__in=mail_ids, expires_at__lt=until).update(expires_at=until)
 
 
-def constrain_routing(mail_ids: Iterable[uuid.UUID], bounds: Bounds) -> None:
+def constrain_routing(mail_ids: Iterable[uuid.UUID], bounds: RoutingConstraint) -> None:
     """Let emails use only some accounts from now on, or all of them again."""
-    if bounds != NO_BOUNDS:
+    if bounds != NO_CONSTRAINT:
         Mail.objects.filter(pk__in=mail_ids).update(bounds=bounds.as_blob())
     else:
         Mail.objects.filter(pk__in=mail_ids, bounds__isnull=False).update(bounds=None)

@@ -31,7 +31,7 @@ from mails.states import (
     Status,
 )
 from mercury.lib.database import database_clock
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 log = structlog.get_logger(__name__)
 
@@ -150,7 +150,7 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
         held = policy.may_not_be_repeated(mail.policy, doubtful=mail.doubtful)
         closed, unknown = _unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
         events.append(unknown)
-        tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, Fault.PROVIDER}))
+        tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, FailureClass.PROVIDER}))
         state = state._replace(doubtful=True, tried=tried, faults=faults, reason_code=closed.reason_code)
     if mail.wish:
         return _asked_for(mail, state, events, closed, now_ns)

@@ -12,8 +12,8 @@ from mails.states import Status
 from mercury.lib.durations import size_words
 from mercury.lib.mail import preview
 from mercury.lib.mail.preview import Preview
-from providers import mime
-from providers.mime import OutgoingEmail
+from providers.transports import mime
+from providers.transports.mime import OutgoingEmail
 
 COPIED = 100_000  # bytes of subject and text that a form is filled in with
 
@@ -69,7 +69,7 @@ def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
         accepted_at=mail.created_at,
     )
     try:
-        return mime.content_of(built)
+        return mime.build_content(built)
     except (ValueError, TypeError, LookupError):  # as a channel finds it: this mail is no message
         return b""
 

@@ -9,7 +9,7 @@ from mails.reporting import systemic_refusals
 from mails.reporting.recent_failures import RECENT, Trouble
 from mails.reporting.system_status import Situation, Standing
 from providers.models import BreakerMode, BreakerState
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 ENOUGH_REFUSALS = 3  # of an account for its own sake, or on this machine, before that is worth a word
 ENOUGH_MAILS = 20  # sent by others while an account took none, before that means anything
@@ -74,7 +74,7 @@ def ready(situation: Situation, *, but: str = "") -> list[str]:
 
 def _local(situation: Situation) -> Iterable[Alert]:
     """Trouble of this machine is nobody else's fault, however many accounts it seems to hit."""
-    troubles = [one for one in _going_on(situation, Fault.LOCAL) if one.calls >= ENOUGH_REFUSALS]
+    troubles = [one for one in _going_on(situation, FailureClass.LOCAL) if one.calls >= ENOUGH_REFUSALS]
     if troubles:
         calls = sum(one.calls for one in troubles)
         names = " and ".join(one.account for one in troubles)
@@ -94,7 +94,7 @@ def _waiting_at(trouble: Trouble) -> str:
     return urlencode({"state": "waiting", "account": trouble.account})
 
 
-def _going_on(situation: Situation, fault: Fault) -> list[Trouble]:
+def _going_on(situation: Situation, fault: FailureClass) -> list[Trouble]:
     return [one for one in situation.setbacks.troubles if one.fault == fault and one.goes_on]
 
 
@@ -210,7 +210,7 @@ def _refuses_everything(one: Standing) -> Alert:
 
 def _refusals(one: Standing, situation: Situation) -> Trouble | None:
     """What the account refused for its own sake, such as a key that it does not know (401), if that goes on."""
-    found = (trouble for trouble in _going_on(situation, Fault.ACCOUNT) if trouble.account == one.name)
+    found = (trouble for trouble in _going_on(situation, FailureClass.ACCOUNT) if trouble.account == one.name)
     trouble = next(found, None)
     return trouble if trouble is not None and trouble.calls >= ENOUGH_REFUSALS else None
 

@@ -13,7 +13,7 @@ from django.db.models import Sum
 from mails.models import Mail, Rollup, first_id
 from mails.reporting.statistics import SENT, Figures
 from mails.states import AttemptState, Counted, Level, Status
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 COUNTED_AT_MOST = 100_000
 LOOKED_AT = 1000  # emails whose causes are read
@@ -120,7 +120,7 @@ def troubles(recent: Figures) -> list[Trouble]:
             continue
         if key.outcome == AttemptState.ACCEPTED:
             accepted[key.account][start] += one.count
-        elif key.fault in (Fault.ACCOUNT, Fault.LOCAL):
+        elif key.fault in (FailureClass.ACCOUNT, FailureClass.LOCAL):
             refused[key.account, key.fault][start] += one.count
     return [
         Trouble(

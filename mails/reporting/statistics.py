@@ -20,7 +20,7 @@ from mails.states import AttemptState, Counted, Ending, Level
 from mails.timeline import Usual
 from mercury.lib import histogram
 from providers.models import BreakerChange
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 SENT = frozenset({Ending.DONE, Ending.FAILOVER})
 LEVELS = tuple(rollups.LENGTHS)  # what a period may be told in
@@ -43,7 +43,7 @@ class PeriodTooLong(ValueError):
 
 
 # Refusals that say nothing against the account.
-_BLAMELESS = frozenset({Fault.MESSAGE, Fault.RECIPIENT, Fault.LOCAL})
+_BLAMELESS = frozenset({FailureClass.MESSAGE, FailureClass.RECIPIENT, FailureClass.LOCAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,7 @@ def _mails(name: str, figures: Figures, chosen: Matches) -> MailFigures:
 def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
     accepted = _count(_calls(figures, name, AttemptState.ACCEPTED))
     unknown = _count(_calls(figures, name, AttemptState.UNKNOWN))
-    refused = {fault.value: 0 for fault in Fault}
+    refused = {fault.value: 0 for fault in FailureClass}
     for key, one in _calls(figures, name, AttemptState.REFUSED):
         refused[key.fault] += one.count
     calls = accepted + unknown + sum(refused.values())

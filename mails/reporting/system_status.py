@@ -22,12 +22,12 @@ from mails.reporting.recent_failures import RECENT, Setbacks
 from mails.reporting.statistics import ProviderFigures
 from mails.states import DUE, LEASED, SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
-from providers import circuit_breaker, registry
-from providers.circuit_breaker import Snapshot
+from providers.accounts import registry
+from providers.accounts.registry import Candidate
+from providers.health.breaker import Snapshot, describe_breaker
+from providers.health.refusal_runs import Run
 from providers.models import BreakerChange, BreakerMode, BreakerState
-from providers.refusals import Run
-from providers.registry import Candidate
-from providers.sandbox.faults import FaultSetting
+from providers.sandbox.failure_modes import SimulatedFailure
 
 COUNTED_AT_MOST = 100_000  # mails; a longer queue is told as "at least"
 CHANGES_READ = 200  # of all accounts
@@ -154,7 +154,7 @@ def read(now: dt.datetime | None = None) -> Situation:
     hold, paused = house.hold(), pauses.standing()
     recent = statistics.load(now - RECENT, now, Level.MINUTE)
     changes, gone = last_changes(), expired(now)
-    candidates = registry.candidates()
+    candidates = registry.load_candidates()
     return Situation(
         at=now,
         waiting=[waiting(lane, now, paused.get(lane)) for lane in Lane.values],
@@ -249,7 +249,7 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
     """An account as it stands. `changes`: its last ones, newest first."""
     began = _beginning(candidate, changes)
     breaker: Snapshot = candidate.breaker
-    fault: FaultSetting | None = candidate.config.options.get("fault")
+    fault: SimulatedFailure | None = candidate.config.options.get("fault")
     told = fault if fault is not None and now < fault.until else None
     return Standing(
         id=candidate.id,
@@ -261,7 +261,7 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
         rate=candidate.config.rate,
         state=BreakerState(breaker.state),
         mode=BreakerMode(breaker.mode),
-        words=circuit_breaker.describe(breaker, now),
+        words=describe_breaker(breaker, now),
         open_until=breaker.open_until,
         limited_until=breaker.limited_until,
         last_fault=breaker.last_fault,

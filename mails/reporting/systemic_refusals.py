@@ -6,9 +6,9 @@ from django.db.models import Q
 
 from mails.models import Mail
 from mails.states import Status
+from providers.health.refusal_runs import Run
 from providers.models import RefusalRun
-from providers.outcomes import Fault
-from providers.refusals import Run
+from providers.outcomes import FailureClass
 
 SHOWN_FOR = dt.timedelta(days=3)  # after a spell has ended
 COUNTED_AT_MOST = 10_000
@@ -37,5 +37,5 @@ def includes_rejected(words: str) -> bool:
 
 
 def _ended_in(account: str, run: Run) -> Q:
-    condition = Q(status=Status.DISCARDED, provider=account, fault=Fault.MESSAGE, finished_at__gte=run.began_at)
+    condition = Q(status=Status.DISCARDED, provider=account, fault=FailureClass.MESSAGE, finished_at__gte=run.began_at)
     return condition & Q(finished_at__lte=run.ended_at) if run.ended_at else condition

@@ -18,7 +18,7 @@ from mails.reporting import search
 from mails.states import Source
 from mails.tests.builders import IRIS, a_mail, drain
 from mails.tests.people import browser_of, hermes, zeus
-from providers import circuit_breaker
+from providers.health import breaker_store
 from providers.models import Breaker, BreakerMode
 
 pytestmark = pytest.mark.django_db
@@ -305,9 +305,9 @@ def test_the_overview_says_first_whether_something_is_wrong(operator, olympus, h
     now = timezone.now()
     Worker.objects.create(id="one", started_at=now, seen_at=now)
     fine = operator.get("/admin/").text
-    circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes")
+    breaker_store.force("olympus", BreakerMode.OPEN, by="hermes")
     one = operator.get("/admin/").text
-    circuit_breaker.force("hades", BreakerMode.OPEN, by="hermes")
+    breaker_store.force("hades", BreakerMode.OPEN, by="hermes")
     both = operator.get("/admin/").text
 
     assert "All is well." in fine
@@ -402,7 +402,7 @@ def test_the_overviews_poller_is_told_when_nothing_changed(operator, olympus):
     poll = re.search(r'hx-get="([^"]+)"', page)[1].replace("&amp;", "&")
 
     assert operator.get(poll).status_code == 204
-    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="hermes")
+    breaker_store.force("olympus", BreakerMode.CLOSED, by="hermes")
     assert "Automatic<span" in operator.get(poll).text
     a_mail()
     drain()
@@ -427,6 +427,6 @@ def test_an_open_breaker_can_be_told_to_probe_now(operator, olympus):
 
 
 def test_the_navigation_counts_open_breakers(operator, olympus):
-    circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes")
+    breaker_store.force("olympus", BreakerMode.OPEN, by="hermes")
 
     assert re.search(r'<span class="count">1<', operator.get("/admin/").text)

@@ -28,7 +28,7 @@ from mails.tests.people import PASSWORD, browser_of, hermes, zeus
 from mercury.lib.mail import html_cleaning
 from mercury.lib.mail.html_cleaning import Harmless
 from providers.sandbox import mailbox
-from providers.tests.builders import SandboxAccount
+from providers.tests.support.builders import SandboxAccount
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -445,7 +445,7 @@ def hostile(evil: str) -> str:
         subtype="html",
     )
     message.add_attachment("<script>alert(1)</script>", subtype="html", filename="page.html")
-    return f"/admin/sandbox/olympus/{mailbox.keep('olympus', message.as_bytes())}/"
+    return f"/admin/sandbox/olympus/{mailbox.store('olympus', message.as_bytes())}/"
 
 
 @of_the_browser

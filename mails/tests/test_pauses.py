@@ -16,12 +16,12 @@ from mails.models import LanePause, Mail
 from mails.pauses import UnknownLane
 from mails.states import Action, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from providers.outcomes import Accepted, Fault, Refused
+from providers.outcomes import Accepted, FailureClass, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ACCEPTED = Accepted("id-1", 250)
-REFUSED = Refused(Fault.PROVIDER, "http-503", "Come back later.", 503)
+REFUSED = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
 
 
 def in_lane(lane):

@@ -14,9 +14,10 @@ from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
 from mercury.lib.database import database_clock
-from providers import circuit_breaker, registry
+from providers.accounts import registration, registry
+from providers.health import breaker_store
 from providers.models import Account, Breaker, BreakerMode, BreakerState
-from providers.routing import Bounds
+from providers.routing.rules import RoutingConstraint
 
 pytestmark = pytest.mark.django_db
 NOW = dt.datetime(2026, 11, 24, 10, 0, tzinfo=dt.UTC)
@@ -85,15 +86,15 @@ def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus
 
 
 def forced_open(account):
-    circuit_breaker.force(account.name, BreakerMode.OPEN, by="test")
+    breaker_store.force(account.name, BreakerMode.OPEN, by="test")
 
 
 def disabled(account):
-    registry.update(account, enabled=False, by="test")
+    registration.update(account, enabled=False, by="test")
 
 
 def without_weight(account):
-    registry.update(account, weight=0, by="test")
+    registration.update(account, weight=0, by="test")
 
 
 def without_options(account):
@@ -127,7 +128,7 @@ def test_an_account_that_asked_for_a_pause_is_told_with_its_end(olympus, worker)
 
 
 def test_an_account_whose_rate_is_used_up_is_told(olympus, worker):
-    registry.update(olympus.account, rate=1.0, by="test")
+    registration.update(olympus.account, rate=1.0, by="test")
     Breaker.objects.update(next_call_at=database_clock.now() + dt.timedelta(seconds=9))
 
     assert obstacles(a_mail()) == [("olympus", "rate limit 1/s reached")]
@@ -136,7 +137,7 @@ def test_an_account_whose_rate_is_used_up_is_told(olympus, worker):
 def test_an_account_that_the_email_itself_excludes_is_told(olympus, hades, worker):
     forced_open(hades)
     mail = a_mail()
-    Mail.objects.filter(pk=mail.pk).update(bounds=Bounds(via="hades").as_blob())
+    Mail.objects.filter(pk=mail.pk).update(bounds=RoutingConstraint(via="hades").as_blob())
 
     assert obstacles(reloaded(mail)) == [
         ("hades", "breaker forced open, until somebody sets it back to automatic"),
@@ -155,7 +156,7 @@ def test_without_any_account_that_is_said(settings, worker):
 
 def test_default_sandboxes_out_of_use_are_not_named(worker):
     registry.sync()
-    olympus = registry.register("olympus", "sandbox", {}, by="test")
+    olympus = registration.register("olympus", "sandbox", {}, by="test")
     forced_open(olympus)
 
     assert [name for name, _ in obstacles(a_mail())] == ["olympus"]

@@ -21,21 +21,21 @@ from mercury.console.charts import Legend, Picture, picture
 from mercury.lib import chart_geometry, durations
 from mercury.lib.chart_geometry import Chart
 from mercury.lib.database import database_clock
-from providers.circuit_breaker import Snapshot
+from providers.health.breaker import Snapshot
 from providers.models import Account
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 PERIOD = dt.timedelta(hours=24)
 RECENT = dt.timedelta(minutes=5)
 SLACK = dt.timedelta(minutes=1)  # between the clocks of two machines
 COUNTED_AT_MOST = 5000  # mails; more are told as so many and more
 _KINDS = {
-    Fault.MESSAGE: "for the mail's sake",
-    Fault.ACCOUNT: "for the account's",
-    Fault.RECIPIENT: "by one mailbox for now",
-    Fault.RATE: "for its rate",
-    Fault.PROVIDER: "by a fault of the provider",
-    Fault.LOCAL: "by trouble of this machine",
+    FailureClass.MESSAGE: "for the mail's sake",
+    FailureClass.ACCOUNT: "for the account's",
+    FailureClass.RECIPIENT: "by one mailbox for now",
+    FailureClass.RATE: "for its rate",
+    FailureClass.PROVIDER: "by a fault of the provider",
+    FailureClass.LOCAL: "by trouble of this machine",
 }
 # State of a list -> what its link says after the number.
 _NOT_SENT = {"waiting": "waiting to be retried", "unknown": "held, outcome unknown", "discarded": "discarded"}
@@ -145,7 +145,7 @@ def _accepted(mine: ProviderFigures | None) -> Fact:
 
 
 def _refused(mine: ProviderFigures | None, recent: ProviderFigures | None) -> Fact:
-    refused = {Fault(kind): count for kind, count in mine.refused.items() if count} if mine else {}
+    refused = {FailureClass(kind): count for kind, count in mine.refused.items() if count} if mine else {}
     lately = sum(recent.refused.values()) if recent else 0
     if lately:
         note = f"{lately:,} in the last 5 min"
@@ -191,8 +191,8 @@ def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.dateti
 def _in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> Fact:
     under_way = recent_attempts.under_way(name)
     places = sum(one.places for one in system_status.workers(now) if one.alive)
-    if breaker.places is not None:
-        note = f"recovering, {breaker.places} at once"
+    if breaker.slots is not None:
+        note = f"recovering, {breaker.slots} at once"
     else:
         note = f"of {places:,} place{'' if places == 1 else 's'}" if places else "no worker is seen"
     return Fact("In flight", f"{under_way:,}", note)

@@ -22,7 +22,7 @@ from mails.states import AttemptState, Counted, Status
 from mercury.console.charts import Legend, Picture, picture
 from mercury.lib import chart_geometry, durations
 from mercury.lib.chart_geometry import Spark
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 PERIODS: Mapping[str, tuple[str, dt.timedelta]] = {
     "1h": ("last hour", dt.timedelta(hours=1)),
@@ -337,7 +337,7 @@ def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figu
         (one.name, fault, words, count)
         for one in providers
         for fault, (words, count) in (
-            {fault: (Fault(fault).label, count) for fault, count in one.refused.items()}
+            {fault: (FailureClass(fault).label, count) for fault, count in one.refused.items()}
             | {"unknown": ("Outcome unknown", one.unknown)}
         ).items()
         if count
@@ -363,7 +363,7 @@ def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figu
 
 def _behind(name: str, fault: str, codes: Sequence[tuple[str, int]], pages: Mapping[str, str], period: str) -> str:
     """The emails that were refused because of themselves; for other causes the account's last calls, each with its email."""
-    if fault == Fault.MESSAGE and codes:
+    if fault == FailureClass.MESSAGE and codes:
         query = {"account": name, "q": f"reason:{codes[0][0]}", "age": period}
         return f"{reverse('admin:mails_mail_changelist')}?{urlencode(query)}"
     if fault == "unknown":

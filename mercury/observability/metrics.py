@@ -28,7 +28,7 @@ from mercury.lib import histogram
 from mercury.lib.rest import problems
 from mercury.lib.rest.problems import Problem
 from providers.models import BreakerState
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 CALL_OCTAVES = range(16)  # bounds of the buckets: 2^0 to 2^15 ms, that is 1 ms to 33 s
 WAIT_OCTAVES = range(0, 29, 2)  # 1 ms to 3 days
@@ -115,7 +115,7 @@ def throttled(totals: Totals) -> Metric:
 # A series that begins at its first event loses that event to `rate`: all that can be are there from the start.
 _CALL_ENDS = (
     (AttemptState.ACCEPTED.value, ""),
-    *((AttemptState.REFUSED.value, fault.value) for fault in Fault),
+    *((AttemptState.REFUSED.value, fault.value) for fault in FailureClass),
     (AttemptState.UNKNOWN.value, ""),
 )
 

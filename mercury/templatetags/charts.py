@@ -13,7 +13,7 @@ from mercury.console.account_page import AccountFigures, LastCalls
 from mercury.console.charts import Picture
 from mercury.lib import durations
 from mercury.lib.chart_geometry import Spark
-from providers.circuit_breaker import Snapshot
+from providers.health.breaker import Snapshot
 from providers.models import Account
 
 register = template.Library()

@@ -30,7 +30,7 @@ from mercury.tests.access_matrix import API, MATRIX
 from providers import history
 from providers.models import BreakerChange
 from providers.sandbox import mailbox
-from providers.tests.builders import sandbox_account
+from providers.tests.support.builders import sandbox_account
 
 CASES = [
     (route, method, row.who)
@@ -122,7 +122,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     }
     box = sandbox_account("box").account
     history.record(box, by="test", what="closed")
-    stored = mailbox.keep("box", _message().as_bytes())
+    stored = mailbox.store("box", _message().as_bytes())
     bulk = BulkOrder.objects.create(
         action="hold", asked_by="test", asked_at=timezone.now(), words="all", finished_at=timezone.now()
     )

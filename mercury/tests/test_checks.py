@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from mails.models import Worker
 from mercury import checks
-from providers import registry, stored_options
+from providers.accounts import registration, secrets
 from providers.models import Account
 
 
@@ -265,11 +265,11 @@ def test_a_database_without_tables_is_not_asked_about_accounts_and_workers(a_rea
 @pytest.mark.django_db
 def test_secrets_that_need_an_older_key_are_named(settings):
     settings.MERCURY_ENCRYPTION_KEYS = []
-    registry.register("olympus", "sendgrid", {"api_key": "SG.thunderbolt"}, by="zeus")
+    registration.register("olympus", "sendgrid", {"api_key": "SG.thunderbolt"}, by="zeus")
     settings.MERCURY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     [warning] = checks.production_secrets()
 
-    stored_options.encrypt_again(by="zeus")
+    secrets.encrypt_all_again(by="zeus")
 
     assert "olympus" in warning.msg
     assert checks.production_secrets() == []

@@ -8,8 +8,8 @@ from mails.states import Status
 from mails.tests.commandline import run
 from mercury.lib.commands import Exit
 from mercury.management.commands import demo
-from providers import registry
-from providers.models import Account, SandboxFault
+from providers.accounts import registration
+from providers.models import Account, FailureMode
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,7 +57,7 @@ def test_it_ends_with_where_to_look_and_guesses_no_host(settings, base, place):
 def test_afterwards_the_accounts_are_as_they_were():
     run("demo", "--failover", "--mails", "8")
 
-    assert not SandboxFault.objects.exists()
+    assert not FailureMode.objects.exists()
     assert {account.breaker.state for account in Account.objects.all()} == {"closed"}
 
 
@@ -66,7 +66,7 @@ def test_without_failover_both_take_their_share():
 
 
 def test_it_refuses_where_mails_would_really_go_out():
-    registry.register("olympus", "smtp", {"host": "smtp.example.com"}, by="test")
+    registration.register("olympus", "smtp", {"host": "smtp.example.com"}, by="test")
 
     ran = run("demo", "--failover")
 

@@ -15,7 +15,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from mails.lanes import Lane
 from mails.states import FINAL, TRANSITIONS, EventName, Status
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 ROOT = Path(settings.BASE_DIR)
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -73,7 +73,7 @@ def test_every_path_is_in_the_api_page():
     assert [path for path in paths if path.removesuffix("/") not in text] == []
 
 
-@pytest.mark.parametrize("fault", Fault.values)
+@pytest.mark.parametrize("fault", FailureClass.values)
 def test_every_kind_of_fault_is_in_the_providers_page(fault):
     assert fault in page("docs/providers.md")
 
@@ -118,7 +118,7 @@ def test_the_page_of_states_lists_each_transition():
 def test_the_glossary_explains_each_state_queue_and_failure_class():
     text = page("docs/glossary.md")
 
-    assert [word for word in [*Status.values, *Lane.values, *Fault.values] if f"`{word}`" not in text] == []
+    assert [word for word in [*Status.values, *Lane.values, *FailureClass.values] if f"`{word}`" not in text] == []
 
 
 def test_the_glossary_explains_no_term_twice():

@@ -15,7 +15,7 @@ from mails.models import Mail
 from mails.states import Actor
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
-from providers import registry
+from providers.accounts import registration, registry
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +74,7 @@ def dry_runs() -> Iterator[tuple[str, ...]]:
 @pytest.fixture
 def mail():
     """One mail that is over its time, so that a sweep too finds something to do."""
-    registry.candidates()
+    registry.load_candidates()
     mail = a_mail()
     Mail.objects.filter(pk=mail.pk).update(expires_at=timezone.now())
     return mail
@@ -91,7 +91,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     assert form in EXAMPLES, f"give `manage.py {' '.join(form)}` a line in EXAMPLES"
     key, _ = api_keys.create("till", scopes=[api_keys.Scope.MAILS_SEND], senders=["*"])
     if form == ("providers", "remove"):
-        registry.register("olympus", "sandbox", {}, by="zeus")
+        registration.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
         apply.hold_house(by=Actor.COMMAND)
     if form == ("lanes", "resume"):

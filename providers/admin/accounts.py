@@ -19,12 +19,18 @@ from django.utils import timezone
 
 from mercury.lib.audit import log as audit
 from mercury.lib.guarded_admin import GuardedAdmin
-from providers import capabilities, circuit_breaker, history, registry, trial
-from providers.account import AccountConfig
+from providers import history
+from providers.accounts import registration, registry, sandboxes, test_send
+from providers.accounts.config import AccountConfig
+from providers.accounts.errors import AccountError
+from providers.accounts.options import list_shown_options
+from providers.accounts.registry import Candidate
 from providers.admin.forms import AccountForm
+from providers.health import breaker_store
+from providers.health.breaker import check_permission, describe_breaker
+from providers.kinds.capabilities import KINDS
 from providers.models import Account, AccountSource, BreakerChange, BreakerMode, BreakerState
-from providers.outcomes import Accepted, Fault, Outcome, Refused, Unknown
-from providers.registry import Candidate
+from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 
 HISTORY_SHOWN = 50
 _MANAGE_MORE = "?all=1"
@@ -44,11 +50,11 @@ class Action:
 
 
 def _force(mode: BreakerMode) -> Callable[[Account, str, str], object]:
-    return lambda account, by, why: circuit_breaker.force(account.name, mode, by=by, why=why)
+    return lambda account, by, why: breaker_store.force(account.name, mode, by=by, why=why)
 
 
 def _enable(enabled: bool) -> Callable[[Account, str, str], object]:
-    return lambda account, by, why: registry.update(account, by=by, enabled=enabled, why=why)
+    return lambda account, by, why: registration.update(account, by=by, enabled=enabled, why=why)
 
 
 ACTIONS = {
@@ -94,7 +100,7 @@ ACTIONS = {
                 "If the probe is answered, the breaker closes; if not, it stays open, and the mail goes on to another account.",
             ),
             "{name} is probed with the next mail.",
-            lambda account, by, why: circuit_breaker.probe_now(account.name, by=by),
+            lambda account, by, why: breaker_store.request_probe(account.name, by=by),
         ),
         Action(
             "disable",
@@ -123,7 +129,7 @@ ACTIONS = {
                 "{others}",
             ),
             "The account {name} is deleted.",
-            lambda account, by, why: registry.remove(account, by=by),
+            lambda account, by, why: registration.remove(account, by=by),
             danger=True,
         ),
     )
@@ -154,14 +160,14 @@ class AccountAdmin(GuardedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         now = timezone.now()
-        rows = [_row(candidate, now) for candidate in registry.candidates()]
+        rows = [_row(candidate, now) for candidate in registry.load_candidates()]
         rows.sort(key=lambda row: (not row["trouble"], not row["candidate"].enabled, row["candidate"].config.name))
         context = {
             **self.admin_site.each_context(request),
             "title": "Providers",
             "rows": rows,
             "sandbox_only": all(row["candidate"].config.kind == "sandbox" for row in rows),
-            "kinds": capabilities.KINDS.values(),
+            "kinds": KINDS.values(),
             "may_add": self.has_add_permission(request),
             **(extra_context or {}),
         }
@@ -173,9 +179,9 @@ class AccountAdmin(GuardedAdmin):
         """Which kind, then its form."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        kind = capabilities.KINDS.get(request.GET.get("kind", ""))
+        kind = KINDS.get(request.GET.get("kind", ""))
         if kind is None:
-            context = {"title": "Add an account", "kinds": capabilities.KINDS.values()}
+            context = {"title": "Add an account", "kinds": KINDS.values()}
             return self._page(request, "admin/providers/account/choose_kind.html", context)
         form = AccountForm(request.POST or None, kind=kind.key)
         if request.method == "POST" and form.is_valid() and (account := form.save(by=audit.person(request))):
@@ -195,14 +201,14 @@ class AccountAdmin(GuardedAdmin):
         context = {
             "title": account.name,
             "account": account,
-            "kind": capabilities.KINDS.get(account.kind),
-            "options": registry.shown_options(account),
+            "kind": KINDS.get(account.kind),
+            "options": list_shown_options(account),
             "changes": changes,
             "more_changes": _MANAGE_MORE if len(changes) == HISTORY_SHOWN else "",
             "actions": _offered(request, account, candidate) if self.has_change_permission(request) else [],
-            "earlier": history.deleted_at(account.name),
+            "earlier": history.get_deleted_at(account.name),
             "may_change": self.has_change_permission(request),
-            "fault": registry.fault_of(account),
+            "fault": sandboxes.get_failure_mode(account),
             "deadline": settings.MERCURY_SEND_TIMEOUT.total_seconds(),
             "connect": settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
             **_row(candidate, timezone.now()),
@@ -232,7 +238,7 @@ class AccountAdmin(GuardedAdmin):
         if request.method == "POST":
             try:
                 action.run(account, audit.person(request), request.POST.get("why", "").strip()[: _WHY["length"]])
-            except registry.RegistryError as refused:
+            except AccountError as refused:
                 errors.append(str(refused))
             else:
                 messages.success(request, action.done.format(name=account.name))
@@ -260,13 +266,13 @@ class AccountAdmin(GuardedAdmin):
         """The same for every account that mails may go through, all at once."""
         if not self.has_change_permission(request):
             raise PermissionDenied
-        usable = [one.config for one in registry.candidates() if one.usable]
+        usable = [one.config for one in registry.load_candidates() if one.usable]
         trail = [("Providers", reverse("admin:providers_account_changelist"))]
         return self._test(request, usable, {"title": "Send a test mail through every account", "trail": trail})
 
     def _test(self, request: HttpRequest, configs: list[AccountConfig], context: dict[str, Any]) -> HttpResponse:
         only_sandboxes = all(config.kind == "sandbox" for config in configs)
-        nobody = trial.NOBODY if only_sandboxes else ""
+        nobody = test_send.PLACEHOLDER_ADDRESS if only_sandboxes else ""
         own = request.user.email or nobody  # type: ignore[union-attr]
         sender = request.POST.get("sender", own).strip() or nobody
         recipient = request.POST.get("recipient", own).strip() or nobody
@@ -283,7 +289,7 @@ class AccountAdmin(GuardedAdmin):
             "told": told,
             "errors": errors,
             "sandboxes": [config.name for config in configs if config.kind == "sandbox"],
-            "deadline": trial.longest(configs),
+            "deadline": test_send.get_time_limit(configs),
         }
         return self._page(request, "admin/providers/account/test.html", context)
 
@@ -319,7 +325,7 @@ _WHY: dict[str, Any] = {
 
 
 def _found(object_id: str) -> tuple[Account, Candidate]:
-    candidates = {str(candidate.id): candidate for candidate in registry.candidates()}
+    candidates = {str(candidate.id): candidate for candidate in registry.load_candidates()}
     account = Account.objects.filter(pk=object_id).first() if object_id in candidates else None
     if account is None:
         raise Http404("There is no such account.")
@@ -327,12 +333,12 @@ def _found(object_id: str) -> tuple[Account, Candidate]:
 
 
 def _row(candidate: Candidate, now: Any) -> dict[str, Any]:
-    kind = capabilities.KINDS.get(candidate.config.kind)
+    kind = KINDS.get(candidate.config.kind)
     return {
         "candidate": candidate,
         "breaker": candidate.breaker,
-        "doing": circuit_breaker.describe(candidate.breaker, now),
-        "permission": circuit_breaker.permission(candidate.breaker, now),
+        "doing": describe_breaker(candidate.breaker, now),
+        "permission": check_permission(candidate.breaker, now),
         "kind_label": kind.label if kind else candidate.config.kind,
         "trouble": candidate.enabled and _is_open(candidate),
     }
@@ -371,7 +377,7 @@ def _others(candidate: Candidate) -> str:
     """Who takes the mail instead."""
     names = [
         other.config.name
-        for other in registry.candidates()
+        for other in registry.load_candidates()
         if other.id != candidate.id and other.enabled and other.configured and not _is_open(other)
     ]
     if not names:
@@ -391,8 +397,10 @@ def _tested(
 ) -> tuple[list[dict[str, str]], list[str]]:
     """Send the tests; what came of each, and what kept them from being sent."""
     try:
-        outcomes = trial.run(configs, sender=sender, recipient=recipient, by=audit.person(request), person=request.user)
-    except trial.NotAllowed as refused:
+        outcomes = test_send.run(
+            configs, sender=sender, recipient=recipient, by=audit.person(request), person=request.user
+        )
+    except test_send.DeliveryTestNotAllowed as refused:
         return [], [str(refused)]
     return [_told(config.name, outcome) for config, outcome in zip(configs, outcomes, strict=True)], []
 
@@ -417,7 +425,7 @@ def _told(account: str, outcome: Outcome) -> dict[str, str]:
             words = f"{account} took it and answered {outcome.status_code}.{message_id}"
             return {"tone": "ok", "icon": "tick", "word": "Accepted", "words": words}
         case Refused():
-            words = f"{account}: {Fault(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
+            words = f"{account}: {FailureClass(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
             return {"tone": "bad", "icon": "cross", "word": "Refused", "words": words}
         case Unknown():
             words = f"{account}: {outcome.reason_code}: {outcome.reason} It may have been sent."

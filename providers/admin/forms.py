@@ -5,8 +5,10 @@ from typing import Any
 
 from django import forms
 
-from providers import registry
-from providers.capabilities import KINDS, Option
+from providers.accounts import registration
+from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
+from providers.accounts.options import list_shown_options
+from providers.kinds.capabilities import KINDS, Option
 from providers.models import Account, AccountSource
 
 _OPTION = "option_"
@@ -32,7 +34,7 @@ class AccountForm(forms.Form):
         if account is not None:
             del self.fields["name"]
         if account is None or account.source == AccountSource.DATABASE:
-            shown = {option.name: option.value for option in registry.shown_options(account)} if account else {}
+            shown = {option.name: option.value for option in list_shown_options(account)} if account else {}
             for option in KINDS[kind].options:
                 self.fields[_OPTION + option.name] = _field(option, shown.get(option.name, ""), new=account is None)
         self.fields.update(rest)
@@ -41,15 +43,15 @@ class AccountForm(forms.Form):
         """Store what was typed; None if `registry` finds fault with it, and the form says with what."""
         try:
             return self._update(self.account, by) if self.account else self._register(by)
-        except registry.AccountInvalid as invalid:
+        except AccountInvalid as invalid:
             self._show(invalid.errors)
-        except registry.AccountFixed as fixed:
+        except AccountChangeNotAllowed as fixed:
             self.add_error(None, str(fixed))
         return None
 
     def _register(self, by: str) -> Account:
         data = self.cleaned_data
-        return registry.register(
+        return registration.register(
             data["name"],
             self.kind,
             self._options(),
@@ -62,7 +64,7 @@ class AccountForm(forms.Form):
 
     def _update(self, account: Account, by: str) -> Account:
         data = self.cleaned_data
-        return registry.update(
+        return registration.update(
             account,
             by=by,
             options=self._options(),

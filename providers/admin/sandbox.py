@@ -19,15 +19,16 @@ from mercury.lib.audit.models import Act
 from mercury.lib.mail import preview
 from mercury.lib.mail.preview import Preview
 from mercury.lib.rest import large_bodies
-from providers import history, registry
+from providers import history
+from providers.accounts import registry, sandboxes
 from providers.models import Account
-from providers.sandbox import faults, mailbox
-from providers.sandbox.faults import FaultSetting
+from providers.sandbox import failure_modes, mailbox
+from providers.sandbox.failure_modes import SimulatedFailure
 
 MAILS_A_PAGE = 50
 READ = "mails.view_mail"  # what a sandbox took is email like any other
 _DURATIONS = (("1m", "1 minute"), ("5m", "5 minutes"), ("30m", "30 minutes"), ("1h", "1 hour"))
-_KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in faults.MEANINGS.items()]
+_KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in failure_modes.MEANINGS.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 def _inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpResponse:
     accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
     if not accounts:
-        registry.candidates()
+        registry.load_candidates()
         accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
     shown = next((one for one in accounts if one.name == name), accounts[0] if accounts else None)
     may_read = request.user.has_perm(READ)
@@ -61,7 +62,7 @@ def _inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpR
         "title": "Sandbox",
         "boxes": [_box(account, now, typed) for account in accounts],
         "shown": shown,
-        "page": mailbox.page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
+        "page": mailbox.load_page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
         if shown and may_read
         else None,
         "may_read": may_read,
@@ -85,7 +86,7 @@ def message(request: HttpRequest, account: str, key: str) -> HttpResponse:
         "preview": shown,
         "parts_at": reverse("sandbox-message", args=[account, key]),
         "images_on": request.GET.get("images") == "on",
-        "mail_id": mailbox.mail_id(headers.get("x-mercury-id", "")),
+        "mail_id": mailbox.parse_mail_id(headers.get("x-mercury-id", "")),
     }
     return _page(request, "admin/sandbox/message.html", context)
 
@@ -118,9 +119,9 @@ def _read(request: HttpRequest, account: str, key: str) -> Preview:
     _check(request, "providers.view_account", READ)
     _account(account)
     try:
-        large_bodies.hold(request, mailbox.size(account, key))
-        return preview.read(mailbox.source(account, key))
-    except mailbox.NoSuchMail as error:
+        large_bodies.hold(request, mailbox.get_size(account, key))
+        return preview.read(mailbox.read_source(account, key))
+    except mailbox.KeptMailNotFound as error:
         raise Http404(str(error)) from error
 
 
@@ -130,7 +131,7 @@ def set_fault(request: HttpRequest, account: str) -> HttpResponse:
     _check(request, "providers.change_account")
     row = _account(account)
     if not request.POST.get("kind"):
-        registry.set_fault(row, None, by=audit.person(request))
+        sandboxes.set_failure_mode(row, None, by=audit.person(request))
         messages.success(request, f"The sandbox {account} behaves again.")
         return redirect(f"{reverse('sandbox')}?account={account}")
     kind, value, duration = (request.POST.get(name, "").strip() for name in ("kind", "value", "for"))
@@ -138,14 +139,14 @@ def set_fault(request: HttpRequest, account: str) -> HttpResponse:
         fault = _fault(kind, value, duration)
     except ValueError as error:
         return _inbox(request, account, Typed(account, kind, value, duration, str(error)))
-    registry.set_fault(row, fault, by=audit.person(request))
+    sandboxes.set_failure_mode(row, fault, by=audit.person(request))
     messages.success(request, f"The sandbox {account} is told {fault} until {fault.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
 
 
-def _fault(kind: str, value: str, duration: str) -> FaultSetting:
+def _fault(kind: str, value: str, duration: str) -> SimulatedFailure:
     until = timezone.now() + min(durations.parse(duration), dt.timedelta(days=1))
-    return faults.parse(f"{kind}={value}" if value else kind, until=until)
+    return failure_modes.parse_failure(f"{kind}={value}" if value else kind, until=until)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -163,7 +164,7 @@ def clear(request: HttpRequest, account: str) -> HttpResponse:
         "title": f"Empty the mailbox of {account}?",
         "trail": [("Sandbox", reverse("sandbox"))],
         "sentences": [
-            f"The sandbox's mailbox holds {_mails(mailbox.count(account))}; they are removed. This cannot be undone.",
+            f"The sandbox's mailbox holds {_mails(mailbox.count_messages(account))}; they are removed. This cannot be undone.",
             "Mercury's own record of each mail and its timeline stay.",
         ],
         "button": "Empty the mailbox",
@@ -177,11 +178,11 @@ def _mails(count: int) -> str:
 
 
 def _box(account: Account, now: dt.datetime, typed: Typed | None) -> dict[str, Any]:
-    fault = registry.fault_of(account)
+    fault = sandboxes.get_failure_mode(account)
     acting = fault is not None and fault.until > now
     return {
         "account": account,
-        "count": mailbox.count(account.name),
+        "count": mailbox.count_messages(account.name),
         "fault": fault if acting else None,
         "used": registry.is_used(account) and account.enabled,
         "typed": typed if typed and typed.account == account.name else None,

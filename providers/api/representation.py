@@ -9,10 +9,11 @@ from rest_framework.request import Request
 from mercury.lib.database import database_clock
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import Kind, Sieve
-from providers import circuit_breaker, registry
-from providers.capabilities import KINDS
+from providers.accounts.options import list_shown_options
+from providers.accounts.registry import Candidate
+from providers.health.breaker import describe_breaker
+from providers.kinds.capabilities import KINDS
 from providers.models import Account, AccountSource
-from providers.registry import Candidate
 
 FIELDS: filters.Fields = {
     "id": Sieve("id", Kind.INTEGER),
@@ -31,7 +32,7 @@ def account(row: Account, candidate: Candidate, request: Request) -> dict[str, A
         "name": row.name,
         "kind": row.kind,
         "source": row.source,
-        "options": {option.name: option.value for option in registry.shown_options(row)},
+        "options": {option.name: option.value for option in list_shown_options(row)},
         "weight": row.weight,
         "rate": row.rate,
         "trust_500": row.trust_500,
@@ -41,7 +42,7 @@ def account(row: Account, candidate: Candidate, request: Request) -> dict[str, A
         "breaker": {
             "mode": candidate.breaker.mode,
             "state": candidate.breaker.state,
-            "says": circuit_breaker.describe(candidate.breaker, database_clock.now()),
+            "says": describe_breaker(candidate.breaker, database_clock.now()),
         },
         "created": f"{row.created_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
     }

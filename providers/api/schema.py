@@ -24,7 +24,7 @@ from mercury.lib.rest.openapi import (
 )
 from mercury.lib.rest.problems import CONTENT_TYPE
 from providers.api import account_fields, representation
-from providers.capabilities import KINDS, Kind
+from providers.kinds.capabilities import KINDS, ProviderKind
 from providers.models import AccountSource, BreakerMode, BreakerState
 
 _WRITABLE: dict[str, Schema] = {
@@ -70,11 +70,11 @@ ACCOUNT = component(
 )
 
 
-def _name(kind: Kind) -> str:
+def _name(kind: ProviderKind) -> str:
     return "".join(filter(str.isalnum, kind.label))
 
 
-def _options(kind: Kind) -> Schema:
+def _options(kind: ProviderKind) -> Schema:
     """The options of one kind, as `capabilities` checks them."""
     described: dict[str, Schema] = {}
     for option in kind.options:
@@ -88,7 +88,7 @@ def _options(kind: Kind) -> Schema:
     return component(f"{_name(kind)}Options", obj(described, required=required, additionalProperties=False))
 
 
-def _new_account(kind: Kind) -> Schema:
+def _new_account(kind: ProviderKind) -> Schema:
     """A new account of one kind; `options` may be left out where no option is required."""
     options = _options(kind)
     is_required = any(option.required for option in kind.options)

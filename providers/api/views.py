@@ -11,10 +11,10 @@ from rest_framework.response import Response
 from mercury.lib.rest.pagination import PARAMETERS, paginate
 from mercury.lib.rest.problems import Fault, Problem
 from mercury.lib.rest.resource import Resource
-from providers import registry
+from providers.accounts import registration, registry
+from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.api import account_fields, representation, schema
 from providers.models import Account
-from providers.registry import AccountFixed, AccountInvalid
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _SCOPES = {"GET": "providers:read", "POST": "providers:write", "PUT": "providers:write", "DELETE": "providers:write"}
@@ -39,7 +39,7 @@ class Accounts(_Accounts):
 
     def get(self, request: Request) -> Response:
         """List accounts by name."""
-        candidates = {candidate.id: candidate for candidate in registry.candidates()}
+        candidates = {candidate.id: candidate for candidate in registry.load_candidates()}
         page = paginate(request, Account.objects.all(), representation.FIELDS, default="name")
         items: list[Any] = [
             representation.account(row, candidates[row.pk], request)
@@ -55,7 +55,7 @@ class Accounts(_Accounts):
         given = account_fields.parse(_body(request), required=("name", "kind"))
         name, kind, options = given.pop("name"), given.pop("kind"), given.pop("options", {})
         try:
-            account = registry.register(name, kind, options, by=_by(request), **given)
+            account = registration.register(name, kind, options, by=_by(request), **given)
         except AccountInvalid as error:
             raise account_fields.invalid(_faults(error)) from None
         body = _shown(account, request)
@@ -77,25 +77,25 @@ class OneAccount(_Accounts):
         _refuse_new_identity(account, given)
         no_rate = "rate" in given and given["rate"] is None
         try:
-            registry.update(account, by=_by(request), no_rate=no_rate, **given)
+            registration.update(account, by=_by(request), no_rate=no_rate, **given)
         except AccountInvalid as error:
             raise account_fields.invalid(_faults(error)) from None
-        except AccountFixed as error:
+        except AccountChangeNotAllowed as error:
             raise Problem(409, "account_fixed", str(error)) from None
         return Response(_shown(account, request))
 
     def delete(self, request: Request, account_id: str) -> Response:
         """Remove an account with its history."""
         try:
-            registry.remove(_found(account_id), by=_by(request))
-        except AccountFixed as error:
+            registration.remove(_found(account_id), by=_by(request))
+        except AccountChangeNotAllowed as error:
             raise Problem(409, "account_fixed", str(error)) from None
         return Response(status=204)
 
 
 def _found(account_id: str) -> Account:
     """The account of this id. Accounts of the environment have one from their first sight on."""
-    registry.candidates()
+    registry.load_candidates()
     account = Account.objects.filter(pk=int(account_id)).first() if _ID.fullmatch(account_id) else None
     if account is None:
         raise Http404
@@ -103,7 +103,7 @@ def _found(account_id: str) -> Account:
 
 
 def _shown(account: Account, request: Request) -> dict[str, Any]:
-    candidate = next((one for one in registry.candidates() if one.id == account.pk), None)
+    candidate = next((one for one in registry.load_candidates() if one.id == account.pk), None)
     if candidate is None:  # removed meanwhile
         raise Http404
     return representation.account(account, candidate, request)

@@ -24,7 +24,7 @@ _HEADERS_READ = 64 * 1024  # bytes of a mail's beginning
 _PRUNE_EVERY = 20  # counting the folder at each mail would cost more than writing the mail
 
 
-class NoSuchMail(Exception):
+class KeptMailNotFound(Exception):
     """The mailbox holds no mail with that key (any more)."""
 
 
@@ -47,7 +47,7 @@ class KeptMail:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class MailboxPage:
     """One page of a mailbox, newest first. `newer` and `older` are where the neighbouring pages begin, empty at the ends."""
 
     mails: list[KeptMail]
@@ -55,21 +55,21 @@ class Page:
     older: str
 
 
-def folder(account: str) -> Path:
+def get_folder(account: str) -> Path:
     """Where the account's Maildir lies."""
     if not re.fullmatch(r"[a-z0-9-]+", account):
         raise ValueError(f"'{account}' is not the name of an account.")
     return Path(settings.MERCURY_DATA) / "sandbox" / account
 
 
-def keep(account: str, content: bytes) -> str:
+def store(account: str, content: bytes) -> str:
     """Write a mail and return its key. Once this returns, `messages` shows it.
 
     Every so often the oldest beyond MERCURY_SANDBOX_KEEP are removed; a few more than that may exist in between.
     """
     count = next(_written)
     key = f"{time.time_ns()}.P{os.getpid()}Q{count}.{_HOST}"
-    home = folder(account)
+    home = get_folder(account)
     if not (home / "new").is_dir():  # the last one made: other threads and processes may be making them too
         for part in ("tmp", "cur", "new"):
             private_files.make_folder(home / part)
@@ -80,12 +80,12 @@ def keep(account: str, content: bytes) -> str:
     return key
 
 
-def messages(account: str, *, limit: int = 100) -> list[KeptMail]:
+def list_messages(account: str, *, limit: int = 100) -> list[KeptMail]:
     """The newest mails, newest first. Reads the headers of at most `limit` files."""
-    return page(account, size=limit).mails
+    return load_page(account, size=limit).mails
 
 
-def page(account: str, *, words: str = "", before: str = "", after: str = "", size: int = 50) -> Page:
+def load_page(account: str, *, words: str = "", before: str = "", after: str = "", size: int = 50) -> MailboxPage:
     """The mails that `words` fit, older than the one with the key `before`, or newer than `after`; else the newest.
 
     Reads the headers of as many files as it takes to fill the page: of all of them where few mails fit.
@@ -94,12 +94,12 @@ def page(account: str, *, words: str = "", before: str = "", after: str = "", si
     if after:
         found = list(itertools.islice(_fitting((one for one in paths[::-1] if _key(one) > after), wanted), size + 1))
         mails = found[:size][::-1]
-        return Page(mails, mails[0].key if len(found) > size else "", mails[-1].key if mails else "")
+        return MailboxPage(mails, mails[0].key if len(found) > size else "", mails[-1].key if mails else "")
     found = list(
         itertools.islice(_fitting((one for one in paths if not before or _key(one) < before), wanted), size + 1)
     )
     mails = found[:size]
-    return Page(mails, mails[0].key if before and mails else "", mails[-1].key if len(found) > size else "")
+    return MailboxPage(mails, mails[0].key if before and mails else "", mails[-1].key if len(found) > size else "")
 
 
 def _fitting(paths: Iterable[Path], words: list[str]) -> Iterator[KeptMail]:
@@ -112,12 +112,12 @@ def _fitting(paths: Iterable[Path], words: list[str]) -> Iterator[KeptMail]:
             yield mail
 
 
-def count(account: str) -> int:
+def count_messages(account: str) -> int:
     """How many mails the mailbox holds."""
     return len(_newest_first(account))
 
 
-def source(account: str, key: str) -> bytes:
+def read_source(account: str, key: str) -> bytes:
     """One mail as it was taken. Raises NoSuchMail."""
     try:
         return _path(account, key).read_bytes()
@@ -125,7 +125,7 @@ def source(account: str, key: str) -> bytes:
         raise _missing(account, key) from None
 
 
-def size(account: str, key: str) -> int:
+def get_size(account: str, key: str) -> int:
     """Return the bytes of one mail. Raises NoSuchMail."""
     try:
         return _path(account, key).stat().st_size
@@ -140,8 +140,8 @@ def _path(account: str, key: str) -> Path:
     return path
 
 
-def _missing(account: str, key: str) -> NoSuchMail:
-    return NoSuchMail(f"The sandbox '{account}' holds no mail '{key}'. It keeps the newest only.")
+def _missing(account: str, key: str) -> KeptMailNotFound:
+    return KeptMailNotFound(f"The sandbox '{account}' holds no mail '{key}'. It keeps the newest only.")
 
 
 def clear(account: str) -> int:
@@ -157,7 +157,7 @@ def prune(account: str) -> None:
 
 
 def _newest_first(account: str) -> list[Path]:
-    home = folder(account)
+    home = get_folder(account)
     paths = [path for part in ("new", "cur") if (home / part).is_dir() for path in (home / part).iterdir()]
     return sorted(paths, key=lambda path: path.name, reverse=True)
 
@@ -184,11 +184,11 @@ def _summary(path: Path) -> KeptMail:
         sender=preview.decoded(headers.get("From", "")),
         to=preview.decoded(headers.get("To", "")),
         subject=preview.decoded(headers.get("Subject", "")),
-        mail_id=mail_id(str(headers.get("X-Mercury-ID", ""))),
+        mail_id=parse_mail_id(str(headers.get("X-Mercury-ID", ""))),
     )
 
 
-def mail_id(text: str) -> str:
+def parse_mail_id(text: str) -> str:
     """The id that X-Mercury-ID names; empty if it names none."""
     try:
         return str(uuid.UUID(text))

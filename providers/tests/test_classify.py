@@ -9,34 +9,34 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from providers import classify
-from providers.outcomes import Fault, Refused, Unknown
-from providers.tests import tables
+from providers.outcomes import FailureClass, Refused, Unknown
+from providers.tests.support import tables
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize("status", [100, 408, 500, 501, 502, 504, 505, 507, 511, *range(520, 528), 599, 999])
 def test_these_leave_a_doubt(status):
-    assert isinstance(classify.http_status(status, "", now=NOW), Unknown)
+    assert isinstance(classify.judge_status(status, "", now=NOW), Unknown)
 
 
 @pytest.mark.parametrize("status", [*range(300, 309), *(s for s in range(400, 500) if s != 408), 503])
 def test_these_are_surely_not_sent(status):
-    assert isinstance(classify.http_status(status, "", now=NOW), Refused)
+    assert isinstance(classify.judge_status(status, "", now=NOW), Refused)
 
 
 @pytest.mark.parametrize(
     ("fault", "statuses"),
     [
-        (Fault.ACCOUNT, [401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451]),
-        (Fault.MESSAGE, [400, 413, 422, 499]),
-        (Fault.PROVIDER, [301, 302, 307, 409, 421, 423, 425, 503]),
-        (Fault.RATE, [429]),
+        (FailureClass.ACCOUNT, [401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451]),
+        (FailureClass.MESSAGE, [400, 413, 422, 499]),
+        (FailureClass.PROVIDER, [301, 302, 307, 409, 421, 423, 425, 503]),
+        (FailureClass.RATE, [429]),
     ],
 )
 def test_whose_fault_it_is(fault, statuses):
     for status in statuses:
-        outcome = classify.http_status(status, "", now=NOW)
+        outcome = classify.judge_status(status, "", now=NOW)
         assert isinstance(outcome, Refused)
         assert outcome.fault is fault
 
@@ -44,22 +44,22 @@ def test_whose_fault_it_is(fault, statuses):
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        ("Sender address rejected", Fault.ACCOUNT),
-        ("The sender is not known here", Fault.ACCOUNT),
-        ("Internal error", Fault.PROVIDER),
-        ("Please correct the address and try again", Fault.MESSAGE),
+        ("Sender address rejected", FailureClass.ACCOUNT),
+        ("The sender is not known here", FailureClass.ACCOUNT),
+        ("Internal error", FailureClass.PROVIDER),
+        ("Please correct the address and try again", FailureClass.MESSAGE),
     ],
 )
 def test_a_400_ends_an_email_only_where_its_words_are_about_nothing_else(words, fault):
-    outcome = classify.http_status(400, words, now=NOW)
+    outcome = classify.judge_status(400, words, now=NOW)
 
     assert isinstance(outcome, Refused)
     assert outcome.fault is fault
 
 
 def test_only_the_500_can_be_trusted():
-    assert isinstance(classify.http_status(500, "", trust_500=True, now=NOW), Refused)
-    assert isinstance(classify.http_status(502, "", trust_500=True, now=NOW), Unknown)
+    assert isinstance(classify.judge_status(500, "", trust_500=True, now=NOW), Refused)
+    assert isinstance(classify.judge_status(502, "", trust_500=True, now=NOW), Unknown)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_only_the_500_can_be_trusted():
     ],
 )
 def test_how_long_an_answer_asks_to_wait(header, seconds):
-    assert classify.wait(header, "", now=NOW) == seconds
+    assert classify.find_wait(header, "", now=NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -101,22 +101,22 @@ def test_how_long_an_answer_asks_to_wait(header, seconds):
     ],
 )
 def test_how_long_words_ask_to_wait(words, seconds):
-    assert classify.wait(None, words, now=NOW) == seconds
+    assert classify.find_wait(None, words, now=NOW) == seconds
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 413, 421, 423, 429, 500, 502, 503, 504, 520])
 def test_every_answer_that_asks_to_wait_is_obeyed(status):
-    assert classify.http_status(status, "", retry_after="12", now=NOW).retry_after == 12
+    assert classify.judge_status(status, "", retry_after="12", now=NOW).retry_after == 12
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 500, 503])
 def test_an_answer_that_does_not_ask_to_wait_sets_none(status):
-    assert classify.http_status(status, "", now=NOW).retry_after is None
+    assert classify.judge_status(status, "", now=NOW).retry_after is None
 
 
 def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_fault():
-    assert classify.http_status(400, "", is_documented=False, now=NOW).fault is Fault.ACCOUNT
-    assert classify.http_status(413, "", is_documented=False, now=NOW).fault is Fault.MESSAGE
+    assert classify.judge_status(400, "", is_documented=False, now=NOW).fault is FailureClass.ACCOUNT
+    assert classify.judge_status(413, "", is_documented=False, now=NOW).fault is FailureClass.MESSAGE
 
 
 @pytest.mark.parametrize(
@@ -138,18 +138,18 @@ def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_fault()
 def test_what_this_machine_lacks_is_nobodys_fault(number, code):
     for error in (OSError(number, "no"), wrapped(OSError(number, "no"))):
         outcome = (
-            classify.http_failure(error, str)
+            classify.judge_failure(error, str)
             if isinstance(error, aiohttp.ClientError)
-            else classify.connect_failure(error)
+            else classify.judge_connect_error(error)
         )
 
-        assert (outcome.fault, outcome.reason_code, outcome.asked) == (Fault.LOCAL, code, False)
+        assert (outcome.fault, outcome.reason_code, outcome.asked) == (FailureClass.LOCAL, code, False)
 
 
 def test_the_docs_list_each_trouble_of_this_machine():
     listed = {cell for _, cell in tables.rows("This machine")}
-    known = [classify.connect_failure(OSError(number, "no")) for number in classify.LOCAL_ERRORS]
-    known += [classify.connect_failure(classify.NO_RESOLVER), classify.no_thread()]
+    known = [classify.judge_connect_error(OSError(number, "no")) for number in classify.LOCAL_ERRORS]
+    known += [classify.judge_connect_error(classify.NO_RESOLVER), classify.refuse_without_thread()]
 
     assert listed == {tables.told(outcome) for outcome in known} | {"Refused local `mailbox-unwritable`"}
 
@@ -161,9 +161,9 @@ def wrapped(error):
 
 @pytest.mark.parametrize("number", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM])
 def test_a_resolver_that_does_not_answer_is_nobodys_fault(number):
-    assert classify.connect_failure(socket.gaierror(number, "no")).fault is Fault.LOCAL
+    assert classify.judge_connect_error(socket.gaierror(number, "no")).fault is FailureClass.LOCAL
 
 
 def test_a_name_that_does_not_exist_and_a_host_that_is_off_are_the_providers():
     for error in (socket.gaierror(socket.EAI_NONAME, "no"), OSError(errno.EHOSTUNREACH, "no"), OSError("several")):
-        assert classify.connect_failure(error).fault is Fault.PROVIDER
+        assert classify.judge_connect_error(error).fault is FailureClass.PROVIDER

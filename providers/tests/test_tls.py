@@ -4,10 +4,10 @@ import pytest
 
 from mercury.lib.runtime import event_loop
 from providers.outcomes import Accepted
-from providers.sending import Sender
-from providers.tests import accounts, certificates, tables
-from providers.tests.local_provider import LocalProvider
-from providers.tests.scripted_smtp import ScriptedServer
+from providers.tests.support import accounts, certificates, tables
+from providers.tests.support.local_provider import LocalProvider
+from providers.tests.support.scripted_smtp import ScriptedServer
+from providers.transports.sender import Sender
 
 LOGIN = {"username": "zeus", "password": "thunderbolt"}
 

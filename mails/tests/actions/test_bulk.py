@@ -22,7 +22,7 @@ from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
 from mails.tests.people import browser_of, hermes, zeus
 from mercury.lib.database import database_clock
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MAILS = "/admin/mails/mail/"
@@ -36,7 +36,12 @@ def operator():
 def discarded(**changes):
     """A mail that was given up, for a fault of the providers unless `changes` say otherwise."""
     mail = a_mail()
-    given_up = {"status": Status.DISCARDED, "reason_code": "http-503", "fault": Fault.PROVIDER, "next_attempt_at": None}
+    given_up = {
+        "status": Status.DISCARDED,
+        "reason_code": "http-503",
+        "fault": FailureClass.PROVIDER,
+        "next_attempt_at": None,
+    }
     Mail.objects.filter(pk=mail.pk).update(**given_up | changes)
     return reloaded(mail)
 
@@ -57,7 +62,7 @@ def exported(answer):
 def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monkeypatch):
     monkeypatch.setattr(bulk, "BATCH", 2)
     mails = [discarded() for _ in range(5)]
-    doubtful, refused = discarded(doubtful=True), discarded(fault=Fault.MESSAGE)
+    doubtful, refused = discarded(doubtful=True), discarded(fault=FailureClass.MESSAGE)
     queued = a_mail()
 
     order = done(asked())
@@ -76,7 +81,7 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
 
 def test_what_is_asked_for_is_taken_along():
     discarded(doubtful=True)
-    discarded(fault=Fault.MESSAGE)
+    discarded(fault=FailureClass.MESSAGE)
 
     assert done(asked(also=["doubtful"])).done == 1
     assert done(asked(also=["refused"])).done == 1

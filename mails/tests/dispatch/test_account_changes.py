@@ -12,14 +12,15 @@ from mails.lifecycle import writer
 from mails.models import Attempt, Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from providers import circuit_breaker, registry
+from providers.accounts import registration
+from providers.health import breaker_store
 from providers.models import Account, BreakerMode
-from providers.outcomes import Fault, Refused
-from providers.tests.builders import sandbox_account
+from providers.outcomes import FailureClass, Refused
+from providers.tests.support.builders import sandbox_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DOWN = Refused(Fault.PROVIDER, "http-503", "later", 503)
+DOWN = Refused(FailureClass.PROVIDER, "http-503", "later", 503)
 
 
 def elsewhere(change):
@@ -51,15 +52,15 @@ def before_the_commit(monkeypatch, name, change):
 
 
 def disable(account):
-    registry.update(account.account, enabled=False, by="hermes")
+    registration.update(account.account, enabled=False, by="hermes")
 
 
 def remove(account):
-    registry.remove(Account.objects.get(name=account.name))
+    registration.remove(Account.objects.get(name=account.name))
 
 
 def force_open(account):
-    circuit_breaker.force(account.name, BreakerMode.OPEN, by="hermes")
+    breaker_store.force(account.name, BreakerMode.OPEN, by="hermes")
 
 
 def disable_by_hand(account):
@@ -85,7 +86,7 @@ def test_an_account_serves_nobody_once_its_change_is_committed(change, olympus, 
 
 def test_new_options_count_at_once(olympus, monkeypatch):
     a_mail()
-    before_the_commit(monkeypatch, "record", lambda: registry.update(olympus.account, weight=7, by="hermes"))
+    before_the_commit(monkeypatch, "record", lambda: registration.update(olympus.account, weight=7, by="hermes"))
     runner = Drain(["text"], places=8)
 
     assert runner._take(8).calls == []
@@ -127,7 +128,9 @@ def test_many_changes_in_a_row_hold_no_mail_as_poison(olympus, monkeypatch):
     runner = Drain(["text"], places=8)
     for weight in range(2, 6):
         with monkeypatch.context() as patched:
-            before_the_commit(patched, "record", partial(registry.update, olympus.account, weight=weight, by="hermes"))
+            before_the_commit(
+                patched, "record", partial(registration.update, olympus.account, weight=weight, by="hermes")
+            )
             assert runner._take(8).calls == []
 
     assert reloaded(mail).status == Status.QUEUED

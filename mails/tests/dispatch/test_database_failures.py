@@ -13,13 +13,13 @@ from mails.lifecycle.action_requests import Order
 from mails.models import Attempt
 from mails.states import Action, AttemptState, Status
 from mails.tests.builders import a_mail, drain, event_names, reloaded
-from providers import registry
-from providers.outcomes import Fault, Refused
-from providers.sending import Sender
+from providers.accounts import registration
+from providers.outcomes import FailureClass, Refused
+from providers.transports.sender import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DOWN = Refused(Fault.PROVIDER, "http-503", "Come back later.", 503)
+DOWN = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
 
 
 class LockTimeout(psycopg2.OperationalError):  # type: ignore[misc]
@@ -67,7 +67,7 @@ def test_an_account_that_changed_is_looked_at_once_however_many_emails_it_was_ch
     record, asked = writer.record, []
 
     def record_too_late(steps):
-        registry.update(olympus.account, weight=2, by="hermes")
+        registration.update(olympus.account, weight=2, by="hermes")
         return record(steps)
 
     def serving(name, version):

@@ -22,10 +22,10 @@ from mails.states import Action, AttemptState, HoldReason, RecipientState, Statu
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
-from providers import circuit_breaker
+from providers.health import breaker_store
 from providers.models import Breaker, BreakerMode, BreakerState
-from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
-from providers.sending import Sender
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
+from providers.transports.sender import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -170,7 +170,7 @@ def test_the_second_copy_goes_to_another_account_if_one_can_take_it(olympus, had
 
 def test_an_answer_that_is_missing_and_then_refusals_are_tried_on_until_the_mail_expires(olympus, hades):
     for account in ("olympus", "hades"):
-        circuit_breaker.force(account, BreakerMode.CLOSED, by="test")
+        breaker_store.force(account, BreakerMode.CLOSED, by="test")
     olympus.lose_answer()
     hades.refuse(503)
     mail = a_mail()
@@ -197,7 +197,7 @@ def test_when_all_refuse_the_mail_waits_for_the_next_round(olympus):
 
 def test_a_deferred_mail_is_tried_again_at_growing_intervals_until_it_expires(olympus):
     olympus.refuse(503)
-    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="test")
+    breaker_store.force("olympus", BreakerMode.CLOSED, by="test")
     mail = a_mail()
     waits = []
     for _ in range(12):
@@ -295,7 +295,7 @@ def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(oly
 def test_a_rate_limit_leaves_the_account_alone_without_opening_its_breaker(olympus, hades, monkeypatch):
     async def send(self, account, message):
         if account.name == "olympus":
-            return Refused(Fault.RATE, "http-429", "slow down", 429, retry_after=600)
+            return Refused(FailureClass.RATE, "http-429", "slow down", 429, retry_after=600)
         return Accepted("1", 202)
 
     monkeypatch.setattr(Sender, "send", send)
@@ -377,7 +377,7 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
     assert (reloaded(good).status, reloaded(bad).status) == (Status.DONE, Status.HELD)
     assert (reloaded(bad).tried, reloaded(bad).reason_code) == ([], HoldReason.POISON)
     assert "called nobody" in bad.events.get(event="HELD").blob
-    assert olympus.breaker.window_faults == 0
+    assert olympus.breaker.window_failures == 0
     monkeypatch.setattr(mime, "build", build)
     apply.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
     assert drain() == 1
@@ -635,7 +635,7 @@ def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(oly
 
     async def send(self, account, message):
         runner.stop()
-        return Refused(Fault.PROVIDER, "http-503", "503", 503)
+        return Refused(FailureClass.PROVIDER, "http-503", "503", 503)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -736,7 +736,7 @@ def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olymp
     mail = a_mail()
     runner = Drain(["text"], places=4)
     [call] = runner._take(4).calls
-    result = Result(call, Refused(Fault.PROVIDER, "http-503", "503", 503), 0.1)
+    result = Result(call, Refused(FailureClass.PROVIDER, "http-503", "503", 503), 0.1)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
@@ -780,7 +780,7 @@ def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypat
     a_mail()
 
     async def send(self, account, message):
-        return Refused(Fault.MESSAGE, "unsupported", "cannot be said", asked=False)
+        return Refused(FailureClass.MESSAGE, "unsupported", "cannot be said", asked=False)
 
     monkeypatch.setattr(Sender, "send", send)
 

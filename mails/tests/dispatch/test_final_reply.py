@@ -12,8 +12,8 @@ from mails.states import Status
 from mails.tests.builders import a_mail, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
-from providers import registry
-from providers.tests.scripted_smtp import ScriptedServer
+from providers.accounts import registration
+from providers.tests.support.scripted_smtp import ScriptedServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +25,7 @@ def server(settings):
     server = ScriptedServer()
     server.answers_the_dot.clear()
     options = {"host": "127.0.0.1", "port": server.port, "security": "none"}
-    registry.register("olympus", "smtp", options, by="test")
+    registration.register("olympus", "smtp", options, by="test")
     return server
 
 

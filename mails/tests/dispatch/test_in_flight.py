@@ -28,9 +28,10 @@ from mails.models import Attempt, Mail, Worker
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail
 from mercury.lib.database import database_clock
-from providers import circuit_breaker, registry
+from providers.accounts import registration
+from providers.health import breaker_store
 from providers.models import Account, BreakerMode
-from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
 
 STEPS, LONG = 400, 20_000
 LATER = RecipientRefusal(IRIS, "later", permanent=False)
@@ -39,11 +40,11 @@ OUTCOMES = (
     Accepted("id", 250),
     Accepted("id", 250, (LATER,)),
     Accepted("id", 250, (NEVER,)),
-    Refused(Fault.PROVIDER, "http-503", "later", 503),
-    Refused(Fault.MESSAGE, "http-400", "no", 400),
-    Refused(Fault.ACCOUNT, "http-401", "who are you?", 401),
-    Refused(Fault.RECIPIENT, "smtp-452", "mailbox full", 452),
-    Refused(Fault.LOCAL, "local", "no descriptors", asked=False),
+    Refused(FailureClass.PROVIDER, "http-503", "later", 503),
+    Refused(FailureClass.MESSAGE, "http-400", "no", 400),
+    Refused(FailureClass.ACCOUNT, "http-401", "who are you?", 401),
+    Refused(FailureClass.RECIPIENT, "smtp-452", "mailbox full", 452),
+    Refused(FailureClass.LOCAL, "local", "no descriptors", asked=False),
     Unknown("read-timeout", "no answer"),
 )
 REPORTS = ("DELIVERED", "BOUNCED", "OPENED", "DONE", "CANCELLED")
@@ -157,7 +158,7 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())
     def enable_or_disable_an_account(self, name, enabled):
-        registry.update(Account.objects.get(name=name), enabled=enabled, by="hermes")
+        registration.update(Account.objects.get(name=name), enabled=enabled, by="hermes")
         self.attempts_when_disabled.pop(name, None)
         if not enabled:
             self.attempts_when_disabled[name] = Attempt.objects.filter(account=name).count()
@@ -250,7 +251,7 @@ def test_whatever_happens_in_whatever_order_what_must_hold_holds(olympus, hades,
         account_pool, "FRESH", math.inf
     )  # what is read stays until it proves stale: no clock decides when
     for account in (olympus, hades):
-        circuit_breaker.force(account.name, BreakerMode.CLOSED, by="test")
+        breaker_store.force(account.name, BreakerMode.CLOSED, by="test")
     long = settings.default.max_examples >= 1000
     wanted, began = LONG if long else STEPS, time.monotonic()
     bounds = settings(

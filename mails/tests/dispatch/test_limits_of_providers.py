@@ -12,10 +12,10 @@ from mails.states import AttemptState, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
-from providers import registry
+from providers.accounts import registration
 from providers.models import Breaker, BreakerState
-from providers.outcomes import Fault
-from providers.tests.small_smtp_server import SmallSmtpServer
+from providers.outcomes import FailureClass
+from providers.tests.support.small_smtp_server import SmallSmtpServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +41,7 @@ def sent_through(*, places=32, **limits):
 def register(port, options):
     everything = {"host": "127.0.0.1", "port": port, "security": "none", **options}
     try:
-        registry.register("hades", "smtp", everything, by="test")
+        registration.register("hades", "smtp", everything, by="test")
     finally:
         connection.close()  # of a thread that ends unseen
 
@@ -61,7 +61,7 @@ def test_a_server_that_takes_three_connections_gets_all_email_without_an_outage(
     assert 1 <= breaker().call_limit <= 4
     refused = Attempt.objects.filter(state=AttemptState.REFUSED)
     assert 0 < refused.count() < 45
-    assert set(refused.values_list("fault", flat=True)) == {Fault.RATE}
+    assert set(refused.values_list("fault", flat=True)) == {FailureClass.RATE}
 
 
 def test_a_bound_on_connections_keeps_them_below_what_the_server_refuses():
@@ -95,8 +95,8 @@ def test_full_mailboxes_leave_the_breaker_closed_and_healthy_ones_get_theirs():
 
     assert reloaded(healthy).status == Status.DONE
     assert {reloaded(mail).status for mail in full} == {Status.WAITING}
-    assert {reloaded(mail).fault for mail in full} == {Fault.RECIPIENT}
-    assert (breaker().state, breaker().window_faults) == (BreakerState.CLOSED, 0)
+    assert {reloaded(mail).fault for mail in full} == {FailureClass.RECIPIENT}
+    assert (breaker().state, breaker().window_failures) == (BreakerState.CLOSED, 0)
 
 
 def test_greylisting_is_waited_for_as_long_as_it_asks_and_the_account_goes_on():

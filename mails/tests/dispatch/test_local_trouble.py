@@ -16,11 +16,11 @@ from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 from providers import classify
 from providers.models import BreakerState
-from providers.outcomes import Accepted, Fault, Refused
-from providers.sending import Sender
+from providers.outcomes import Accepted, FailureClass, Refused
+from providers.transports.sender import Sender
 
 NO_DESCRIPTORS = outcome_of(OSError(errno.EMFILE, "Too many open files"))
-FULL = Refused(Fault.RATE, "smtp-421", "Too many connections.", 421, at_capacity=True)
+FULL = Refused(FailureClass.RATE, "smtp-421", "Too many connections.", 421, at_capacity=True)
 
 
 def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
@@ -95,7 +95,7 @@ def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympu
 
     async def send(self, account, message):
         most.append(runner._trouble.calls_at_once())
-        return Accepted("1", 250) if account.name == "olympus" else classify.connect_failure(classify.NO_RESOLVER)
+        return Accepted("1", 250) if account.name == "olympus" else classify.judge_connect_error(classify.NO_RESOLVER)
 
     monkeypatch.setattr(Sender, "send", send)
     runner = Drain(["text"], places=8)
@@ -125,7 +125,7 @@ def test_it_counts_against_no_account_and_the_mail_is_due_again_soon(olympus, mo
 
     drain(places=8)
 
-    assert (olympus.breaker.state, olympus.breaker.window_faults) == (BreakerState.CLOSED, 0)
+    assert (olympus.breaker.state, olympus.breaker.window_failures) == (BreakerState.CLOSED, 0)
     assert set(Rollup.objects.filter(kind=Counted.CALL).values_list("fault", flat=True)) == {"local"}
     tried = [reloaded(mail) for mail in mails if reloaded(mail).attempt_count]
     assert 1 <= len(tried) <= 8

@@ -17,7 +17,7 @@ from mails.states import SILENCE, AttemptState, Status
 from mails.tests.builders import a_mail, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
-from providers.sending import Sender
+from providers.transports.sender import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)
 full = pytest.mark.skipif(not settings.REDIS_URL, reason="nobody can lock a row of SQLite")
@@ -154,9 +154,9 @@ def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_taken_back(olymp
 
 async def outcome_of(call):
     from mails.dispatch.transitions import Result
-    from providers.outcomes import Fault, Refused
+    from providers.outcomes import FailureClass, Refused
 
-    return Result(call, Refused(Fault.PROVIDER, reason_code="http-503", reason="no"), 0.1)
+    return Result(call, Refused(FailureClass.PROVIDER, reason_code="http-503", reason="no"), 0.1)
 
 
 def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):

@@ -16,11 +16,11 @@ from mails.dispatch.policy import (
     when_no_account_is_left,
 )
 from mails.states import Policy
-from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
 
 TWICE, ONCE = Policy.AT_LEAST_ONCE, Policy.AT_MOST_ONCE
 TAKEN = Accepted("1", 202)
-DOWN = Refused(Fault.PROVIDER, "http-503", "503 Service Unavailable", 503)
+DOWN = Refused(FailureClass.PROVIDER, "http-503", "503 Service Unavailable", 503)
 LOST = Unknown("connection-lost", "connection lost")
 BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
 
@@ -31,9 +31,9 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
         (TAKEN, TWICE, False, Done()),
         (TAKEN, ONCE, True, Done()),
         (Accepted("1", 250, (RecipientRefusal("a@b.co", "550", permanent=True),)), TWICE, False, Done()),
-        (DOWN, TWICE, True, GoOn(Fault.PROVIDER, DOWN.reason)),
-        (DOWN, ONCE, False, GoOn(Fault.PROVIDER, DOWN.reason)),
-        (LOST, TWICE, False, GoOn(Fault.PROVIDER, LOST.reason)),
+        (DOWN, TWICE, True, GoOn(FailureClass.PROVIDER, DOWN.reason)),
+        (DOWN, ONCE, False, GoOn(FailureClass.PROVIDER, DOWN.reason)),
+        (LOST, TWICE, False, GoOn(FailureClass.PROVIDER, LOST.reason)),
         (LOST, TWICE, True, Hold(LOST.reason)),
         (LOST, ONCE, False, Hold(LOST.reason)),
     ],
@@ -48,14 +48,14 @@ DAY = 86_400.0
 @pytest.mark.parametrize(
     ("refused", "step"),
     [
-        ([("450", Fault.RECIPIENT, False)], GoOn(Fault.RECIPIENT, "1 recipient to be tried again: 450")),
+        ([("450", FailureClass.RECIPIENT, False)], GoOn(FailureClass.RECIPIENT, "1 recipient to be tried again: 450")),
         (
-            [("450", Fault.RECIPIENT, False), ("554", Fault.ACCOUNT, False)],
-            GoOn(Fault.ACCOUNT, "2 recipients to be tried again: 450"),
+            [("450", FailureClass.RECIPIENT, False), ("554", FailureClass.ACCOUNT, False)],
+            GoOn(FailureClass.ACCOUNT, "2 recipients to be tried again: 450"),
         ),
-        ([("452", Fault.RECIPIENT, True)], Again("1 recipient left for a further call: 452")),
+        ([("452", FailureClass.RECIPIENT, True)], Again("1 recipient left for a further call: 452")),
         (
-            [("450", Fault.RECIPIENT, False), ("452", Fault.RECIPIENT, True)],
+            [("450", FailureClass.RECIPIENT, False), ("452", FailureClass.RECIPIENT, True)],
             Again("2 recipients left for a further call: 450"),
         ),
     ],
@@ -81,22 +81,25 @@ def left(faults, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_l
     )
 
 
-@pytest.mark.parametrize("fault", [Fault.ACCOUNT, Fault.RECIPIENT, Fault.RATE, Fault.PROVIDER, Fault.LOCAL])
+@pytest.mark.parametrize(
+    "fault",
+    [FailureClass.ACCOUNT, FailureClass.RECIPIENT, FailureClass.RATE, FailureClass.PROVIDER, FailureClass.LOCAL],
+)
 def test_the_mildest_fault_decides(fault):
-    assert left([Fault.MESSAGE, fault]) == Wait(30.0, new_round=True, afresh=True)
+    assert left([FailureClass.MESSAGE, fault]) == Wait(30.0, new_round=True, afresh=True)
 
 
-@pytest.mark.parametrize("faults", [[Fault.RATE], [Fault.LOCAL], [Fault.LOCAL, Fault.RATE]])
+@pytest.mark.parametrize("faults", [[FailureClass.RATE], [FailureClass.LOCAL], [FailureClass.LOCAL, FailureClass.RATE]])
 def test_rate_limits_and_this_machines_trouble_alone_begin_no_round(faults):
     assert left(faults, round_number=5) == Wait(30.0, new_round=False, afresh=True)
 
 
 def test_faults_of_the_message_alone_discard_it():
-    assert isinstance(left([Fault.MESSAGE]), Discard)
+    assert isinstance(left([FailureClass.MESSAGE]), Discard)
 
 
 def test_an_account_that_was_not_asked_yet_is_waited_for_without_a_new_round():
-    assert left([Fault.MESSAGE], free_in=26.0) == Wait(26.0, new_round=False, afresh=False)
+    assert left([FailureClass.MESSAGE], free_in=26.0) == Wait(26.0, new_round=False, afresh=False)
     assert left([], free_in=26.0, jitter=-0.5) == Wait(26.5, new_round=False, afresh=False)
 
 
@@ -106,16 +109,16 @@ def test_with_no_account_at_all_the_mail_waits():
 
 @pytest.mark.parametrize(("round_number", "seconds"), [(1, 30.0), (2, 120.0), (4, 120.0)])
 def test_rounds_wait_longer_and_the_last_wait_repeats(round_number, seconds):
-    assert left([Fault.PROVIDER], round_number=round_number) == Wait(seconds, new_round=True, afresh=True)
+    assert left([FailureClass.PROVIDER], round_number=round_number) == Wait(seconds, new_round=True, afresh=True)
 
 
 def test_jitter_is_a_fifth_of_the_wait():
-    assert left([Fault.PROVIDER], jitter=1.0) == Wait(36.0, new_round=True, afresh=True)
-    assert left([Fault.PROVIDER], jitter=-1.0) == Wait(24.0, new_round=True, afresh=True)
+    assert left([FailureClass.PROVIDER], jitter=1.0) == Wait(36.0, new_round=True, afresh=True)
+    assert left([FailureClass.PROVIDER], jitter=-1.0) == Wait(24.0, new_round=True, afresh=True)
 
 
 def test_no_count_of_rounds_ends_a_deferral():
-    assert left([Fault.PROVIDER], round_number=500) == Wait(120.0, new_round=True, afresh=True)
+    assert left([FailureClass.PROVIDER], round_number=500) == Wait(120.0, new_round=True, afresh=True)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +126,10 @@ def test_no_count_of_rounds_ends_a_deferral():
     [(181.0, 120.0), (180.0, 120.0), (179.0, 119.0), (120.0, 60.0), (119.0, 119.0), (5.0, 5.0)],
 )
 def test_the_last_try_is_a_minute_before_the_end(time_left, seconds):
-    assert left([Fault.PROVIDER], round_number=9, time_left=time_left).seconds == seconds
+    assert left([FailureClass.PROVIDER], round_number=9, time_left=time_left).seconds == seconds
 
 
-@pytest.mark.parametrize("fault", [Fault.PROVIDER, Fault.RATE])
+@pytest.mark.parametrize("fault", [FailureClass.PROVIDER, FailureClass.RATE])
 def test_a_mail_that_was_tried_a_thousand_times_is_tried_once_an_hour(fault):
     assert left([fault], attempts=999).seconds == 30.0
     assert left([fault], attempts=1000).seconds == 3600.0
@@ -138,11 +141,11 @@ def test_a_mail_that_was_tried_a_thousand_times_is_tried_once_an_hour(fault):
         (TAKEN, False),
         (DOWN, True),
         (LOST, True),
-        (Refused(Fault.MESSAGE, "http-400", ""), False),
-        (Refused(Fault.ACCOUNT, "http-401", ""), False),
-        (Refused(Fault.RECIPIENT, "smtp-452", ""), False),
-        (Refused(Fault.RATE, "http-429", ""), False),
-        (Refused(Fault.LOCAL, "no-descriptors", ""), False),
+        (Refused(FailureClass.MESSAGE, "http-400", ""), False),
+        (Refused(FailureClass.ACCOUNT, "http-401", ""), False),
+        (Refused(FailureClass.RECIPIENT, "smtp-452", ""), False),
+        (Refused(FailureClass.RATE, "http-429", ""), False),
+        (Refused(FailureClass.LOCAL, "no-descriptors", ""), False),
     ],
 )
 def test_only_faults_of_the_provider_count_towards_its_breaker(outcome, counts):

@@ -11,11 +11,11 @@ from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
 from mercury.lib.database import database_clock
 from providers.models import Account, Breaker, BreakerState
-from providers.outcomes import Fault, Refused
+from providers.outcomes import FailureClass, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FULL = Refused(Fault.RECIPIENT, "smtp-452", "452 4.2.2 Mailbox full", 452)
+FULL = Refused(FailureClass.RECIPIENT, "smtp-452", "452 4.2.2 Mailbox full", 452)
 
 
 def due_for_a_probe(*names):

@@ -17,19 +17,19 @@ from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloade
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
 from mercury.lib.database import database_clock
+from providers.health.refusal_runs import MANY, SEVERAL
 from providers.models import BreakerChange, RefusalRun
-from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused
-from providers.refusals import MANY, SEVERAL
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SPAM = Refused(Fault.MESSAGE, "smtp-554", "554 5.6.0 Rejected", 554)
+SPAM = Refused(FailureClass.MESSAGE, "smtp-554", "554 5.6.0 Rejected", 554)
 TAKEN = Accepted("1", 250)
 
 
 def unknown_mailbox(address):
     refused = (RecipientRefusal(address, "550 5.1.1 no such user", permanent=True),)
-    return Refused(Fault.MESSAGE, "smtp-550", "550 5.1.1 no such user", 550, refused=refused)
+    return Refused(FailureClass.MESSAGE, "smtp-550", "550 5.1.1 no such user", 550, refused=refused)
 
 
 def emails(count, *, first=0):
@@ -112,7 +112,7 @@ def test_mailboxes_that_do_not_exist_are_believed_for_longer(olympus):
 def test_what_was_never_asked_says_nothing(olympus):
     mails = emails(10)
 
-    answered(Drain(["text"], places=32), Refused(Fault.MESSAGE, "unsupported", "no", asked=False))
+    answered(Drain(["text"], places=32), Refused(FailureClass.MESSAGE, "unsupported", "no", asked=False))
 
     assert set(ends(mails)) == {Status.DISCARDED}
     assert not RefusalRun.objects.exists()

@@ -12,7 +12,7 @@ from mails.models import SenderPermission
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
 from mercury.lib.audit.models import Act, AuditEntry
-from providers import registry, trial
+from providers.accounts import registration, registry, test_send
 from providers.models import Breaker, BreakerChange
 from providers.outcomes import Accepted
 
@@ -29,10 +29,10 @@ def relay(monkeypatch):
         sent.append(addresses)
         return [Accepted("x1", 250) for _ in configs]
 
-    monkeypatch.setattr(trial, "send_all", send_all)
+    monkeypatch.setattr(test_send, "send_all", send_all)
     options = {"host": "smtp.example.com", "username": "mercury", "password": "secret-password"}
-    monkeypatch.setattr("providers.destinations.check_host", lambda *_, **__: None)
-    account = registry.register("relay", "smtp", options, by="test")
+    monkeypatch.setattr("providers.outbound_hosts.check_host", lambda *_, **__: None)
+    account = registration.register("relay", "smtp", options, by="test")
     account.sent = sent
     return account
 
@@ -112,9 +112,9 @@ def test_a_wait_that_the_provider_asked_for_is_kept(relay):
 
 
 def test_a_test_that_breaks_off_is_recorded_too(relay, monkeypatch):
-    monkeypatch.setattr(trial, "send_all", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(test_send, "send_all", lambda *_, **__: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        trial.run([registry.candidates()[0].config], by="command line", **ADDRESSES)
+        test_send.run([registry.load_candidates()[0].config], by="command line", **ADDRESSES)
 
     assert "it broke off, and may have been sent" in AuditEntry.objects.get(act=Act.TEST).detail

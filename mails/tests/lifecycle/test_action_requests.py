@@ -19,13 +19,13 @@ from mails.models import HouseHold, Mail
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib.database import database_clock
-from providers import registry
-from providers.outcomes import Accepted, Fault, RecipientRefusal, Refused, Unknown
+from providers.accounts import registration
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ACCEPTED = Accepted("id-1", 250)
-REFUSED = Refused(Fault.PROVIDER, "http-503", "Come back later.", 503)
+REFUSED = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
 NOT_TRIED = How(not_tried=True)
 UNKNOWN = Unknown("read-timeout", "No answer came.")
 
@@ -324,8 +324,8 @@ def test_a_choice_of_accounts_reads_as_it_was_written(how):
 
 def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
     assert apply.pace(90, How()) == "as fast as the accounts' limits allow."
-    registry.update(olympus.account, rate=1.0, by="test")
-    registry.update(hades.account, rate=2.0, by="test")
+    registration.update(olympus.account, rate=1.0, by="test")
+    registration.update(hades.account, rate=2.0, by="test")
 
     assert "3 a second, so about 30 s" in apply.pace(90, How())
     assert "2 a second, so about 45 s" in apply.pace(90, How(via="hades"))

@@ -13,9 +13,9 @@ from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import hermes
 from mercury.lib.runtime import event_loop
-from providers import registry
+from providers.accounts import registration
 from providers.sandbox import mailbox
-from providers.tests.scripted_smtp import ScriptedServer
+from providers.tests.support.scripted_smtp import ScriptedServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +31,7 @@ def test_each_attempt_sends_the_bytes_that_are_shown(settings):
     server = ScriptedServer({"RCPT": [b"250 hera\r\n", b"450 4.2.1 iris is busy\r\n"]})
     for name in ("olympus", "hades"):
         options = {"host": "127.0.0.1", "port": server.port, "security": "none"}
-        registry.register(name, "smtp", options, by="test")
+        registration.register(name, "smtp", options, by="test")
     mail = a_mail(recipient=[HERA, IRIS], content=TEXT, subject="Grüße, Hera")
 
     async def scenario():
@@ -55,7 +55,7 @@ def test_what_is_sent_downloaded_and_printed_is_the_same(olympus):
 
     [kept] = olympus.inbox()
 
-    sent = mailbox.source(olympus.name, kept.key)
+    sent = mailbox.read_source(olympus.name, kept.key)
     assert sent == _source(mail)
     assert browser.get(f"/mails/{mail.pk}/message.eml").content == sent
     assert run("mail", str(mail.pk), "--raw").out.encode() == sent
@@ -76,7 +76,7 @@ def test_two_copies_of_one_email_are_equal(olympus, hades):
     hades.lose_answer()
     mail = a_mail(content=TEXT)
     drain()
-    copies = [mailbox.source(one.name, kept.key) for one in (olympus, hades) for kept in one.inbox()]
+    copies = [mailbox.read_source(one.name, kept.key) for one in (olympus, hades) for kept in one.inbox()]
 
     assert len(copies) == 2
     assert set(copies) == {_source(mail)}

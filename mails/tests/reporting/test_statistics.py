@@ -12,9 +12,9 @@ from mails.states import AttemptState, Counted, Ending, Level
 from mails.tests.builders import a_mail
 from mails.timeline import Usual
 from mercury.lib.database import database_clock
-from providers import circuit_breaker
+from providers.health import breaker_store
 from providers.models import BreakerMode
-from providers.outcomes import Fault
+from providers.outcomes import FailureClass
 
 pytestmark = pytest.mark.django_db
 
@@ -171,7 +171,7 @@ def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queri
 
 
 def test_what_happened_to_breakers_is_told_newest_first(olympus):
-    circuit_breaker.force("olympus", BreakerMode.OPEN, by="hermes", why="maintenance")
+    breaker_store.force("olympus", BreakerMode.OPEN, by="hermes", why="maintenance")
     now = database_clock.now()
 
     changes = statistics.breaker_history(now - HOUR, now + HOUR)
@@ -196,8 +196,8 @@ def test_arrivals_that_no_roll_up_holds_yet_count_at_once_and_once_only():
 
 def test_success_is_what_did_not_fail_because_of_account_rate_or_provider():
     count(call("olympus"), at=NOON)
-    count(call("olympus", AttemptState.REFUSED, Fault.MESSAGE), at=NOON)
-    count(call("olympus", AttemptState.REFUSED, Fault.PROVIDER), at=NOON)
+    count(call("olympus", AttemptState.REFUSED, FailureClass.MESSAGE), at=NOON)
+    count(call("olympus", AttemptState.REFUSED, FailureClass.PROVIDER), at=NOON)
     count(call("olympus", AttemptState.UNKNOWN), at=NOON)
 
     [olympus] = statistics.providers(statistics.load(NOON, NOON + HOUR))

@@ -14,7 +14,7 @@ from mails.reporting import system_status
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import a_mail, drain
 from mercury.lib.database import database_clock
-from providers import circuit_breaker
+from providers.health import breaker_store
 from providers.models import BreakerMode, BreakerState
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -89,7 +89,7 @@ def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
 
 
 def test_an_account_tells_its_breaker(olympus, hades):
-    circuit_breaker.force("hades", BreakerMode.OPEN, by="hermes")
+    breaker_store.force("hades", BreakerMode.OPEN, by="hermes")
 
     found = {one.name: one for one in system_status.read().accounts}
 
@@ -176,7 +176,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
 
 
 def test_who_forced_a_breaker_and_when_is_told(olympus):
-    circuit_breaker.force("olympus", BreakerMode.CLOSED, by="hermes", why="the probe is too slow")
+    breaker_store.force("olympus", BreakerMode.CLOSED, by="hermes", why="the probe is too slow")
 
     [account] = system_status.read().accounts
 

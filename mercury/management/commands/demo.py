@@ -19,12 +19,14 @@ from mails.models import Attempt, Mail
 from mails.states import AttemptState, Source, Status
 from mercury.lib import commands
 from mercury.lib.commands import Exit
-from providers import circuit_breaker, registry
+from providers.accounts import registry, sandboxes
+from providers.health import breaker_store
+from providers.health.breaker import Snapshot, describe_breaker
 from providers.models import Account, Breaker, BreakerMode
-from providers.sandbox.faults import FaultKind, FaultSetting
+from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
 PATIENCE = 60.0  # seconds to wait for all emails together
-FAULT = FaultKind.REFUSE
+FAULT = FailureKind.REFUSE
 STATUS_CODE = 503.0
 
 
@@ -70,7 +72,7 @@ class Command(commands.MercuryCommand):
 def _find_two_sandboxes() -> tuple[Account, Account]:
     """Return two sandbox accounts. Raises CommandError if emails could leave through another account."""
     registry.sync()
-    used = [candidate for candidate in registry.candidates() if candidate.enabled and candidate.configured]
+    used = [candidate for candidate in registry.load_candidates() if candidate.enabled and candidate.configured]
     others = [candidate.config.name for candidate in used if candidate.config.kind != "sandbox"]
     if others:
         raise CommandError(
@@ -91,14 +93,14 @@ def _simulate_failure(out: commands.Output, account: Account | None) -> Iterator
         yield
         return
     until = timezone.now() + dt.timedelta(seconds=2 * PATIENCE)
-    circuit_breaker.force(account.name, BreakerMode.AUTO, by="demo")
-    registry.set_fault(account, FaultSetting(FAULT, STATUS_CODE, until))
+    breaker_store.force(account.name, BreakerMode.AUTO, by="demo")
+    sandboxes.set_failure_mode(account, SimulatedFailure(FAULT, STATUS_CODE, until))
     out.say(f"{account.name} now answers {STATUS_CODE:.0f} to every request.", tone="bad")
     try:
         yield
     finally:
-        registry.set_fault(account, None)
-        circuit_breaker.force(account.name, BreakerMode.AUTO, by="demo")
+        sandboxes.set_failure_mode(account, None)
+        breaker_store.force(account.name, BreakerMode.AUTO, by="demo")
         out.say(f"{account.name} has recovered.", tone="ok")
 
 
@@ -132,7 +134,7 @@ def _read_figures(mails: Sequence[Mail], accounts: Sequence[Account]) -> list[di
             "requests": sum(count for (name, _), count in counts.items() if name == account.name),
             "accepted": counts[account.name, AttemptState.ACCEPTED],
             "refused": counts[account.name, AttemptState.REFUSED],
-            "breaker": circuit_breaker.describe(circuit_breaker.Snapshot.of(breakers[account.pk]), now),
+            "breaker": describe_breaker(Snapshot.of(breakers[account.pk]), now),
         }
         for account in accounts
     ]

@@ -15,7 +15,7 @@ from mails.states import AttemptState, Counted
 from mails.tests.builders import a_mail, drain
 from mails.tests.people import browser_of, hermes
 from mercury.console import account_page
-from providers.circuit_breaker import Snapshot
+from providers.health.breaker import Snapshot
 from providers.models import Breaker
 
 pytestmark = pytest.mark.django_db
@@ -98,7 +98,7 @@ def test_refusals_of_earlier_are_told_by_their_kind(olympus):
 
 def test_a_limit_tells_when_it_said_429(olympus):
     olympus.account.rate = 100
-    Breaker.objects.update(limited_until=NOON + MINUTE, places=4)
+    Breaker.objects.update(limited_until=NOON + MINUTE, slots=4)
 
     found = facts(olympus)
 

@@ -9,11 +9,14 @@ from django.core.management.base import CommandError, CommandParser
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 from mercury.lib.database import database_clock
-from providers import circuit_breaker, environment, registry, stored_options, trial
-from providers.account import AccountConfig
+from providers.accounts import environment, registration, registry, secrets, test_send
+from providers.accounts.config import AccountConfig
+from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
+from providers.accounts.registry import Candidate
+from providers.health import breaker_store
+from providers.health.breaker import describe_breaker
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted
-from providers.registry import AccountFixed, AccountInvalid, Candidate
 
 BY = "command line"
 COLUMNS = {
@@ -93,13 +96,13 @@ class Command(commands.MercuryCommand):
         }
         try:
             return words[options["word"]](out, options)
-        except (AccountFixed, AccountInvalid, ImproperlyConfigured) as refused:
+        except (AccountChangeNotAllowed, AccountInvalid, ImproperlyConfigured) as refused:
             raise CommandError(str(refused), returncode=Exit.WRONG_USE) from None
 
 
 def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    rows = [_row(candidate) for candidate in registry.candidates()]
-    rows += [_unstored_row(config) for config in registry.unstored().values()]
+    rows = [_row(candidate) for candidate in registry.load_candidates()]
+    rows += [_unstored_row(config) for config in registry.list_unstored().values()]
     out.rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
 
@@ -112,7 +115,7 @@ def _row(candidate: Candidate) -> dict[str, object]:
         "source": candidate.source,
         "state": _state(candidate),
         "breaker": str(breaker.state if breaker.mode == BreakerMode.AUTO else breaker.mode),
-        "says": circuit_breaker.describe(breaker, database_clock.now()),
+        "says": describe_breaker(breaker, database_clock.now()),
         "weight": config.weight,
         "rate": f"{config.rate:g}/s" if config.rate else "",
     }
@@ -139,7 +142,7 @@ def _state(candidate: Candidate) -> str:
 
 def _lacks_options(candidate: Candidate) -> bool:
     """Return True for an account of the environment whose variable this terminal lacks; a server may have it."""
-    return candidate.source == AccountSource.ENVIRONMENT and candidate.config.name not in registry.from_environment()
+    return candidate.source == AccountSource.ENVIRONMENT and candidate.config.name not in environment.load_accounts()
 
 
 def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
@@ -150,7 +153,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         out.document({"account": name, "kind": config.kind})
         return None
     had_only_sandboxes = not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
-    account = registry.register(
+    account = registration.register(
         name,
         config.kind,
         {option: value for option, value in config.options.items() if value not in (None, "")},
@@ -173,36 +176,36 @@ def _to(kind: str) -> str:
 def _typed(name: str, url: str | None) -> AccountConfig:
     """The account as it was typed: a URL, one from standard input, or this terminal's variable."""
     if url is None:
-        config = registry.from_environment().get(name)
+        config = environment.load_accounts().get(name)
         if config is None:
-            variable = environment.variable_of(name)
+            variable = environment.get_variable(name)
             raise CommandError(
                 f"Give its URL, or set {variable} in this terminal. docs/providers.md lists the URLs.",
                 returncode=Exit.WRONG_USE,
             )
         return config
-    return environment.parse_one(name, sys.stdin.readline().strip() if url == "-" else url)
+    return environment.parse_account(name, sys.stdin.readline().strip() if url == "-" else url)
 
 
 def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     account = Account.objects.get(pk=_found(options["name"]).id)
-    name, variable = account.name, environment.variable_of(account.name)
+    name, variable = account.name, environment.get_variable(account.name)
     from_environment = account.source == AccountSource.ENVIRONMENT
     comes_back = (
         f" A server or worker that still has {variable} stores it again at once: unset the variable and restart first."
         if from_environment
         else ""
     )
-    registry.check_removable(account)
+    registration.check_removable(account)
     if options["dry_run"]:
         out.say(f"Would delete {name} with its breaker.{comes_back}")
         out.document({"account": name})
         return None
     if not out.ask(f"Delete {name} with its breaker? Its history, emails and events keep its name.{comes_back}"):
         return Exit.FAILED
-    registry.remove(account)
+    registration.remove(account)
     out.say(f"{name} is deleted.{comes_back}", tone="ok")
-    if not any(candidate.usable for candidate in registry.candidates()):
+    if not any(candidate.usable for candidate in registry.load_candidates()):
         out.say("No account can take email now: it is accepted and waits. Add one, or enable a sandbox: ", tone="bad")
         out.say("  manage.py providers enable sandbox-a")
     out.document({"account": name, "deleted": True})
@@ -210,9 +213,9 @@ def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 
 def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    config = registry.unstored().get(options["name"]) or _with_options(_found(options["name"]))
+    config = registry.list_unstored().get(options["name"]) or _with_options(_found(options["name"]))
     name, is_sandbox = config.name, config.kind == "sandbox"
-    recipient = options["to"] or (trial.NOBODY if is_sandbox else "")
+    recipient = options["to"] or (test_send.PLACEHOLDER_ADDRESS if is_sandbox else "")
     if not recipient:
         raise CommandError("Say who gets the test email: --to you@example.com.", returncode=Exit.WRONG_USE)
     sender = options["sender"] or recipient
@@ -221,14 +224,16 @@ def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         out.document({"account": name, "sender": sender, "recipient": recipient})
         return None
     try:
-        [outcome] = trial.run([config], sender=sender, recipient=recipient, by=BY)
-    except trial.NotAllowed as refused:
+        [outcome] = test_send.run([config], sender=sender, recipient=recipient, by=BY)
+    except test_send.DeliveryTestNotAllowed as refused:
         raise CommandError(f"Nothing was sent. {refused}") from None
     is_accepted = isinstance(outcome, Accepted)
-    out.say(trial.words(name, outcome), tone="ok" if is_accepted else "bad")
-    if name in registry.unstored():
+    out.say(test_send.describe_outcome(name, outcome), tone="ok" if is_accepted else "bad")
+    if name in registry.list_unstored():
         out.say(f"The server does not have it yet. Store it: manage.py providers add {name}")
-    out.document({"account": name, "outcome": type(outcome).__name__.lower(), "words": trial.words(name, outcome)})
+    out.document(
+        {"account": name, "outcome": type(outcome).__name__.lower(), "words": test_send.describe_outcome(name, outcome)}
+    )
     return None if is_accepted else Exit.FAILED
 
 
@@ -237,7 +242,7 @@ def _with_options(candidate: Candidate) -> AccountConfig:
     if _lacks_options(candidate):
         raise CommandError(
             f"The options of '{name}' are in the server's environment, not in this terminal's. Set "
-            f"{environment.variable_of(name)} here as well, or test it on its page.",
+            f"{environment.get_variable(name)} here as well, or test it on its page.",
             returncode=Exit.WRONG_USE,
         )
     if not candidate.configured:
@@ -247,7 +252,7 @@ def _with_options(candidate: Candidate) -> AccountConfig:
 
 def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     """Encrypt stored options with the newest key; then older keys can be taken out of the settings."""
-    found = stored_options.encrypt_again(by=BY, dry_run=options["dry_run"])
+    found = secrets.encrypt_all_again(by=BY, dry_run=options["dry_run"])
     would = "Would encrypt" if options["dry_run"] else "Encrypted"
     out.say(f"{would} with the newest key: {', '.join(found.again) or 'none'}.")
     if found.current:
@@ -271,7 +276,7 @@ def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         return None
     if mode == BreakerMode.OPEN and not out.ask(question):
         return Exit.FAILED
-    circuit_breaker.force(name, mode, by=BY, why=options["why"])
+    breaker_store.force(name, mode, by=BY, why=options["why"])
     out.say(f"The breaker of {name}: {mode.label.lower()}.")
     if mode != BreakerMode.OPEN:
         _say_why_unused(out, name)
@@ -290,7 +295,7 @@ def _switch(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     if not enabled and not out.ask(f"No email will be given to {name} any more. Go on?"):
         return Exit.FAILED
     changed = account.enabled != enabled
-    registry.update(account, enabled=enabled, by=BY, why=options["why"])
+    registration.update(account, enabled=enabled, by=BY, why=options["why"])
     out.say(f"{name} is {'enabled' if enabled else 'disabled'}{'' if changed else ', as it was before'}.")
     if enabled:
         _say_what_still_stops(out, candidate)
@@ -309,16 +314,16 @@ def _say_what_still_stops(out: commands.Output, candidate: Candidate) -> None:
 
 
 def _say_why_unused(out: commands.Output, name: str) -> None:
-    if why := registry.why_unused(Account.objects.get(name=name)):
+    if why := registry.explain_unused(Account.objects.get(name=name)):
         out.say(f"It takes no email: {why}.", tone="waiting")
 
 
 def _found(name: str) -> Candidate:
-    candidates = registry.candidates()
+    candidates = registry.load_candidates()
     for candidate in candidates:
         if candidate.config.name == name:
             return candidate
-    if name in registry.unstored():
+    if name in registry.list_unstored():
         raise CommandError(
             f"'{name}' is known to this terminal only. Store it first: manage.py providers add {name}",
             returncode=Exit.WRONG_USE,

@@ -8,10 +8,10 @@ from django.core.management.base import CommandError, CommandParser
 from mercury.lib import commands, durations
 from mercury.lib.commands import Exit
 from mercury.lib.database import database_clock
-from providers import registry
+from providers.accounts import registry, sandboxes
+from providers.accounts.errors import AccountChangeNotAllowed
 from providers.models import Account
-from providers.registry import AccountFixed
-from providers.sandbox import faults, mailbox
+from providers.sandbox import failure_modes, mailbox
 
 COLUMNS = {"account": "Account", "fault": "Fault", "until": "Until (UTC)", "kept": "Mails kept"}
 
@@ -62,31 +62,31 @@ def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 
 def _row(account: Account) -> dict[str, object]:
-    fault = registry.fault_of(account)
+    fault = sandboxes.get_failure_mode(account)
     is_set = fault is not None and fault.until > database_clock.now()
     return {
         "account": account.name,
         "fault": str(fault) if is_set else "none",
         "until": f"{fault.until:%H:%M:%S}" if fault is not None and is_set else "",
         "until_at": fault.until if fault is not None and is_set else None,
-        "kept": mailbox.count(account.name),
+        "kept": mailbox.count_messages(account.name),
     }
 
 
 def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     account = _found(options["account"])
     try:
-        fault = faults.parse(options["fault"], until=database_clock.now() + options["how_long"])
+        fault = failure_modes.parse_failure(options["fault"], until=database_clock.now() + options["how_long"])
         if not options["dry_run"]:
-            registry.set_fault(account, fault)
-    except (ValueError, AccountFixed) as error:
+            sandboxes.set_failure_mode(account, fault)
+    except (ValueError, AccountChangeNotAllowed) as error:
         raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
     how_long = durations.words(options["how_long"].total_seconds())
     if options["dry_run"]:
         out.say(f"Would tell {account.name} for {how_long}: {fault}.")
     else:
         out.say(f"{account.name} is told for {how_long}: {fault}.")
-    if why := registry.why_unused(account):
+    if why := registry.explain_unused(account):
         out.say(f"No email will notice: {why}.", tone="waiting")
     out.document({"account": account.name, "fault": str(fault), "until": fault.until})
     return None
@@ -96,8 +96,8 @@ def _clear(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     accounts = [_found(options["account"])] if options["account"] else list(Account.objects.filter(kind="sandbox"))
     for account in accounts if not options["dry_run"] else ():
         try:
-            registry.set_fault(account, None)
-        except AccountFixed as error:
+            sandboxes.set_failure_mode(account, None)
+        except AccountChangeNotAllowed as error:
             raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
     names = [account.name for account in accounts]
     out.say(f"{'Would tell' if options['dry_run'] else 'Told'} to behave: {', '.join(names)}.")

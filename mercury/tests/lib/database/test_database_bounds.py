@@ -12,7 +12,7 @@ from mails.models import Duty
 from mercury.lib.database import database_bounds, database_errors
 from mercury.lib.database.bounded_postgresql import base as bounded_postgresql
 from mercury.lib.database.database_bounds import COMMAND, DISPATCH, Bounds, Waits
-from providers.tests.limits_of_this_process import no_descriptor_left
+from providers.tests.support.limits_of_this_process import no_descriptor_left
 
 full = pytest.mark.skipif(not settings.REDIS_URL, reason="PostgreSQL's")
 SOON = Bounds(lock=0.1, statement=0.2, silence=0.4)

@@ -19,7 +19,7 @@ from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.mail import printable
 from mercury.lib.rest.problems import Problem
-from providers import redaction
+from providers.transports import redaction
 
 ESCAPES = ["\x1b[2J", "\x9b2J", "\x07", "\r", "\x7f", "\u202e", "\u2066", "\u2028", "\ud800"]
 _JOINERS = "\u00ad\u200c\u200d"  # soft hyphen and joiners
@@ -56,7 +56,7 @@ def test_the_list_is_what_unicode_calls_controls_breaks_and_formats():
         commands.plain,
         sentences.clean,
         variables.shown,
-        redaction.cleaner([]),
+        redaction.build_cleaner([]),
     ],
 )
 def test_no_door_shows_such_a_mark(show, mark):

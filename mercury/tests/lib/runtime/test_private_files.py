@@ -53,7 +53,7 @@ def test_what_is_there_stays_as_it_is(tmp_path):
 def test_a_mailbox_is_its_owner_s_alone(settings, tmp_path):
     settings.MERCURY_DATA = tmp_path / "data"
 
-    mailbox.keep("olympus", b"Subject: x\n\nHi")
+    mailbox.store("olympus", b"Subject: x\n\nHi")
 
     found = list((tmp_path / "data").rglob("*"))
     assert len(found) == 6

@@ -1,0 +1,183 @@
+"""Accounts from the environment: one URL each, `PROVIDER_<NAME>=<kind>://…`, and the prototype's names."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from mercury.lib import rates, variables
+from providers import tls
+from providers.accounts.config import AccountConfig
+from providers.kinds.capabilities import KINDS
+from providers.kinds.options import OptionsInvalid, clean_options
+
+PREFIX = "PROVIDER_"
+PREFIXES = (PREFIX, "SENDGRID_", "MAILGUN_")  # no other variable means anything here
+
+
+def load_accounts() -> Mapping[str, AccountConfig]:
+    """The accounts of this process's environment. Raises ImproperlyConfigured."""
+    return _parse_cached(tuple(item for item in settings.MERCURY_ENVIRONMENT.items() if item[0].startswith(PREFIXES)))
+
+
+@lru_cache(maxsize=4)
+def _parse_cached(environ: tuple[tuple[str, str], ...]) -> Mapping[str, AccountConfig]:
+    return parse_accounts(dict(environ))
+
+
+def parse_accounts(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
+    """The accounts that the environment names, by their names; empty variables count as absent.
+
+    Raises ImproperlyConfigured, which names the variable, the fault and the cure, and never shows a value.
+    """
+    found: dict[str, tuple[str, AccountConfig]] = {}
+    sources = {
+        **{name: _from_url for name in sorted(environ) if name.startswith(PREFIX)},
+        "SENDGRID_API_KEY": _sendgrid_of_prototype,
+        "MAILGUN_API_KEY": _mailgun_of_prototype,
+    }
+    for variable, read in sources.items():
+        if not environ.get(variable, "").strip():
+            continue
+        config = read(variable, environ)
+        if config.name in found:
+            raise ImproperlyConfigured(
+                f"{variable} and {found[config.name][0]} both make an account '{config.name}'. Remove one of them."
+            )
+        found[config.name] = (variable, config)
+    return {name: config for name, (_, config) in found.items()}
+
+
+def get_variable(name: str) -> str:
+    """Return the variable that makes the account `name`."""
+    return PREFIX + name.upper().replace("-", "_")
+
+
+def parse_account(name: str, url: str) -> AccountConfig:
+    """Return the account that a variable with this URL would make. Raises ImproperlyConfigured."""
+    variable = get_variable(name)
+    return _from_url(variable, {variable: url})
+
+
+def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
+    name = variable.removeprefix(PREFIX).lower().replace("_", "-")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:
+        raise ImproperlyConfigured(f"{variable}: an account's name is made of letters, digits and single underscores.")
+    try:
+        url = urlsplit(environ[variable].strip())
+        port = url.port
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{variable}: not a URL. Write /, ?, #, @ and : in a password as %2F, %3F, %23, %40 and %3A."
+        ) from None
+    if url.scheme not in _SCHEMES:
+        raise ImproperlyConfigured(f"{variable}: unknown scheme '{url.scheme}'. Known: {', '.join(_SCHEMES)}.")
+    kind, options_of = _SCHEMES[url.scheme]
+    query = dict(parse_qsl(url.query, keep_blank_values=True))
+    common: dict[str, str] = {key: query.pop(key) for key in ("weight", "rate", "trust_500") if key in query}
+    options = options_of(variable, url, port, query) | query
+    if "ca_file" in options and KINDS[kind].option("ca"):
+        options["ca"] = _file(variable, options.pop("ca_file"))
+    return _account(variable, name, kind, options, common)
+
+
+def _file(variable: str, path: str) -> str:
+    """The text of a file that a variable names, since a URL is no place for certificates."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            return file.read(tls.MAX_CA + 1)
+    except (OSError, ValueError):
+        raise ImproperlyConfigured(
+            f"{variable}: ca_file: the file cannot be read as text. Name one with PEM certificates."
+        ) from None
+
+
+def _account(
+    variable: str, name: str, kind: str, options: Mapping[str, Any], common: Mapping[str, str]
+) -> AccountConfig:
+    weight = common.get("weight", "1")
+    if not (weight.isascii() and weight.isdigit() and int(weight) <= 10_000):
+        raise ImproperlyConfigured(f"{variable}: weight must be a whole number from 0 to 10000.")
+    try:
+        limit = rates.parse(common.get("rate", ""))
+        return AccountConfig(
+            name=name,
+            kind=kind,
+            options=clean_options(kind, options),
+            weight=int(weight),
+            rate=limit.per_second if limit else None,
+            trust_500=_switch("trust_500", common.get("trust_500") or "false"),
+        )
+    except (OptionsInvalid, ValueError) as error:
+        raise ImproperlyConfigured(f"{variable}: {error}") from None
+
+
+def _switch(name: str, text: str) -> bool:
+    try:
+        return variables.switch(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _key_and_region(variable: str, url: SplitResult, kind: str, query: dict[str, str]) -> dict[str, Any]:
+    """API key and address of an HTTP kind: the key stands where a password does."""
+    options: dict[str, Any] = {"api_key": unquote(url.password or url.username or "")}
+    region = query.pop("region", None)
+    if region is not None:
+        regions = KINDS[kind].regions
+        if region not in regions:
+            raise ImproperlyConfigured(f"{variable}: unknown region '{region}'. Known: {', '.join(regions)}.")
+        options["api_url"] = regions[region]
+    return options
+
+
+def _sendgrid(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return _key_and_region(variable, url, "sendgrid", query)
+
+
+def _mailgun(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return _key_and_region(variable, url, "mailgun", query) | {"sender_domain": url.hostname}
+
+
+def _smtp(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return {
+        "host": url.hostname,
+        "port": port,
+        "username": unquote(url.username or ""),
+        "password": unquote(url.password or ""),
+    }
+
+
+def _smtps(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return _smtp(variable, url, port, query) | {"security": "tls"}
+
+
+def _sandbox(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return {}
+
+
+_SCHEMES: dict[str, tuple[str, Callable[[str, SplitResult, int | None, dict[str, str]], dict[str, Any]]]] = {
+    "sendgrid": ("sendgrid", _sendgrid),
+    "mailgun": ("mailgun", _mailgun),
+    "smtp": ("smtp", _smtp),
+    "smtps": ("smtp", _smtps),
+    "sandbox": ("sandbox", _sandbox),
+}
+
+
+def _sendgrid_of_prototype(variable: str, environ: Mapping[str, str]) -> AccountConfig:
+    return _account(variable, "sendgrid", "sendgrid", {"api_key": environ[variable]}, {})
+
+
+def _mailgun_of_prototype(variable: str, environ: Mapping[str, str]) -> AccountConfig:
+    """The prototype's URL named the domain's message resource in full; anymail wants it up to the version."""
+    options = {"api_key": environ[variable], "sender_domain": environ.get("MAILGUN_DOMAIN_NAME", "")}
+    address = environ.get("MAILGUN_URL_API", "").strip()
+    if address:
+        options["api_url"] = re.sub(r"(/v\d+)/.*$", r"\1", address)
+    return _account(variable, "mailgun", "mailgun", options, {})

@@ -1,0 +1,132 @@
+"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from mercury.lib import encryption
+from providers import outbound_hosts
+from providers.accounts import environment, secrets
+from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
+from providers.kinds.capabilities import KINDS, ProviderKind, Transport
+from providers.kinds.options import OptionsInvalid, clean_options
+from providers.models import Account, AccountSource
+
+_DESTINATION = frozenset(
+    {"api_url", "host", "port", "security", "ca"}
+)  # options that say whom an account calls, and how
+
+
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOption:
+    """One option of an account as people may see it."""
+
+    name: str
+    label: str
+    secret: bool
+    value: str  # "set, ends …4fA" for a secret
+
+
+def get_options(account: Account) -> Mapping[str, Any] | None:
+    """The account's options with secrets in the clear; None if this process does not have them."""
+    if account.source == AccountSource.ENVIRONMENT:
+        config = environment.load_accounts().get(account.name)
+        return config.options if config else None
+    if not account.secret_options:
+        return {}
+    return secrets.read_options(account)
+
+
+def list_shown_options(account: Account) -> list[ShownOption]:
+    """The account's options as people may see them; secrets only as "set, ends …4fA"."""
+    kind = KINDS.get(account.kind)
+    options = get_options(account) or {}
+    if kind is None:
+        return []
+    return [
+        ShownOption(option.name, option.label, option.secret, _shown(options.get(option.name), secret=option.secret))
+        for option in kind.options
+    ]
+
+
+def encrypt_options(
+    kind: str, options: Mapping[str, Any], errors: dict[str, str], *, before: Mapping[str, Any] = _NO_OPTIONS
+) -> str:
+    """The options as the row holds them, in the places of those it had before.
+
+    Raises AccountInvalid with these errors and with those found already.
+    """
+    known = KINDS.get(kind)
+    if known is None:
+        raise AccountInvalid({**errors, "kind": f"Unknown kind. Known: {', '.join(KINDS)}."})
+    try:
+        values = clean_options(kind, {**before, **options})
+        _check_destination(known, values)
+        _check_secrets(known, values, given=options, before=before)
+    except OptionsInvalid as error:
+        errors = errors | {f"options.{name}": fault for name, fault in error.errors.items()}
+    if errors:
+        raise AccountInvalid(errors)
+    return encryption.encrypt(json.dumps(values))
+
+
+def _check_destination(kind: ProviderKind, values: Mapping[str, Any]) -> None:
+    """Raise OptionsInvalid if the account would call the house's own network. Asks DNS for hosts that are not known."""
+    if kind.transport is Transport.SANDBOX:
+        return
+    field = "host" if kind.transport is Transport.SMTP else "api_url"
+    if values[field] in kind.regions.values():
+        return
+    if field == "host" and outbound_hosts.is_secret_exposed(values, allowed=outbound_hosts.get_allowed_hosts()):
+        words = "Without TLS the password can be read on its way: choose starttls or tls."
+        raise OptionsInvalid({"security": f"{words} MERCURY_PRIVATE_HOSTS_ALLOWED lists exceptions."})
+    host = values[field] if field == "host" else outbound_hosts.extract_host(values[field])
+    if outbound_hosts.is_unencrypted(values[field]) and host not in outbound_hosts.get_allowed_hosts():
+        words = "It must begin with https://, or the key can be read on its way."
+        raise OptionsInvalid({field: f"{words} MERCURY_PRIVATE_HOSTS_ALLOWED lists exceptions."})
+    try:
+        outbound_hosts.check_host(host, allowed=outbound_hosts.get_allowed_hosts())
+    except outbound_hosts.HostNotAllowed as error:
+        raise OptionsInvalid({field: str(error)}) from None
+
+
+def _check_secrets(
+    kind: ProviderKind, values: Mapping[str, Any], *, given: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Raise OptionsInvalid if a stored secret would go elsewhere than where it was entered for.
+
+    The provider's own regions are one place. Both sides are compared as stored, so no other spelling slips through.
+    """
+    moved = [name for name in _DESTINATION if values.get(name) != before.get(name)]
+    if all(values.get(name) in kind.regions.values() for name in moved):
+        return
+    kept = [option.name for option in kind.options if option.secret and option.name not in given]
+    errors = {name: "The address that it is sent to changes: enter it again." for name in kept if before.get(name)}
+    if errors:
+        raise OptionsInvalid(errors)
+
+
+def find_new_options(account: Account, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the given options that change something. Raises AccountFixed if the account's cannot be changed here."""
+    shown = {option.name: option.value for option in list_shown_options(account)}
+    news = {name: value for name, value in given.items() if name not in shown or value != shown[name]}
+    if news and account.source != AccountSource.DATABASE:
+        raise AccountChangeNotAllowed(
+            f"The options of '{account.name}' come from the environment. Change its variable and restart Mercury."
+            if account.source == AccountSource.ENVIRONMENT
+            else f"'{account.name}' is a sandbox by default and has no options. Register an account of your own."
+        )
+    return news
+
+
+def _shown(value: Any, *, secret: bool) -> str:
+    if value in (None, ""):
+        return ""
+    if not secret:
+        return str(value)
+    return f"set, ends …{value[-3:]}" if len(value) >= 12 else "set"

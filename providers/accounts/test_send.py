@@ -1,0 +1,138 @@
+"""A test email straight through one account: no breaker is asked and nobody else tried.
+
+It keeps the rules that every email keeps: pauses, who may send as whom, and waits that a provider asked for. Who sent it
+and what came of it is recorded.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import make_msgid
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+
+from mercury.lib.audit import log as audit
+from mercury.lib.audit.models import Act
+from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
+from providers import history
+from providers.accounts.config import AccountConfig
+from providers.kinds.capabilities import KINDS, Transport
+from providers.models import Account, Breaker
+from providers.outcomes import Accepted, FailureClass, Outcome, Refused
+from providers.transports.sender import Sender
+
+PLACEHOLDER_ADDRESS = "somebody@example.com"  # from and to, where a sandbox gets the email and no address was given
+
+
+class DeliveryTestNotAllowed(Exception):
+    """The test breaks a rule that every email keeps. The text says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryTest:
+    """A test that somebody asks for. `person` is None on the command line, which may send as anybody."""
+
+    sender: str
+    recipient: str
+    person: Any
+    only_sandboxes: bool
+
+
+Rule = Callable[[DeliveryTest], str]
+rules: list[Rule] = []  # what knows of emails adds its own when the apps are ready; each returns why not, or nothing
+
+
+def run(configs: Sequence[AccountConfig], *, sender: str, recipient: str, by: str, person: Any = None) -> list[Outcome]:
+    """Check the rules, send one email through each account at the same time, and record who did it and what came of each.
+
+    Raises NotAllowed, then nothing was sent.
+    """
+    wanted = DeliveryTest(
+        sender=sender,
+        recipient=recipient,
+        person=person,
+        only_sandboxes=all(config.kind == "sandbox" for config in configs),
+    )
+    if faults := [fault for rule in rules if (fault := rule(wanted))]:
+        raise DeliveryTestNotAllowed(" ".join(faults))
+    waiting = _waits(configs)
+    called = [config for config in configs if config.name not in waiting]
+    outcomes: dict[str, Outcome] = dict(waiting)
+    try:
+        answers = send_all(called, sender=sender, recipient=recipient) if called else []
+        outcomes |= {config.name: outcome for config, outcome in zip(called, answers, strict=True)}
+    finally:
+        for config in configs:
+            _record(config.name, outcomes.get(config.name), recipient=recipient, by=by)
+    return [outcomes[config.name] for config in configs]
+
+
+def _waits(configs: Sequence[AccountConfig]) -> dict[str, Outcome]:
+    """The accounts whose provider asked for a wait that is not over."""
+    now = database_clock.now()
+    rows = Breaker.objects.filter(account__name__in=[config.name for config in configs], limited_until__gt=now)
+    return {
+        name: Refused(
+            FailureClass.RATE, "limited", f"Its provider asked for no call before {until:%H:%M:%S} UTC.", asked=False
+        )
+        for name, until in rows.values_list("account__name", "limited_until")
+    }
+
+
+def _record(name: str, outcome: Outcome | None, *, recipient: str, by: str) -> None:
+    came = describe_outcome(name, outcome) if outcome else "it broke off, and may have been sent."
+    what = f"test email to {recipient}: {came}"
+    account = Account.objects.filter(name=name).first()
+    if account is not None:
+        history.record(account, by=by, what=what, act=Act.TEST)
+    else:  # one that only the terminal knows
+        audit.record(Act.TEST, by=by, kind=history.AUDIT_KIND, name=name, detail=what)
+
+
+def send(config: AccountConfig, *, sender: str, recipient: str) -> Outcome:
+    """Call the provider once and return what came of it. Takes as long as `longest` says; opens no transaction."""
+    [outcome] = send_all([config], sender=sender, recipient=recipient)
+    return outcome
+
+
+def send_all(configs: Sequence[AccountConfig], *, sender: str, recipient: str) -> list[Outcome]:
+    """One mail through each of them, all at the same time, and what came of each. Takes as long as `send`."""
+    return event_loop.run(_send([(one, _message(one.name, sender=sender, recipient=recipient)) for one in configs]))
+
+
+def get_time_limit(configs: Sequence[AccountConfig]) -> float:
+    """Return the seconds that tests of these accounts take at most: over SMTP the reply to the final dot has its own."""
+    deadline = settings.MERCURY_SEND_TIMEOUT.total_seconds()
+    return 2 * deadline if any(KINDS[one.kind].transport is Transport.SMTP for one in configs) else deadline
+
+
+def describe_outcome(account: str, outcome: Outcome) -> str:
+    """What came of it, in a sentence."""
+    match outcome:
+        case Accepted():
+            name = f", under the name {outcome.provider_message_id}" if outcome.provider_message_id else ""
+            return f"{account} took it (status {outcome.status_code}{name})."
+        case Refused():
+            return f"{account} refused it: {FailureClass(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
+    return f"Nobody can tell whether {account} took it: {outcome.reason_code}: {outcome.reason}"
+
+
+async def _send(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:
+    deadline, connect_timeout = settings.MERCURY_SEND_TIMEOUT, settings.MERCURY_CONNECT_TIMEOUT
+    async with Sender(
+        deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), places=len(mails)
+    ) as sending:
+        return await asyncio.gather(*(sending.send(config, message) for config, message in mails))
+
+
+def _message(account: str, *, sender: str, recipient: str) -> EmailMessage:
+    return EmailMessage(
+        subject="Test mail from Mercury",
+        body=f"This mail tests the provider account {account}. If you can read it, the account works.",
+        from_email=sender,
+        to=[recipient],
+        headers={"Message-ID": make_msgid(domain=sender.rpartition("@")[2].strip("> ") or "mercury.invalid")},
+    )

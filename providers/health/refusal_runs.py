@@ -1,0 +1,114 @@
+"""Refusals in a row: from when on an account's refusals say more about the account than about the emails.
+
+An account that refuses several different emails for what looks like their own fault, and accepts none in between, is not
+judging messages: its domain is wrong, it is suspended, a filter is in the way. From then on its refusals count as the
+account's, until it accepts something. One row an account, shared by all machines, and written only when refusals happen.
+The arithmetic is pure: values and a `now` in, values out.
+"""
+
+import dataclasses
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F
+
+from providers import history
+from providers.models import Account, RefusalRun
+
+SEVERAL = 5  # different emails …
+MANY = 20  # … or so many where each was refused because of its mailbox, which is clear of one and odd of many
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The row as values. `began_at` to `reason` are of the last spell in which the account refused everything."""
+
+    account_id: int
+    version: int = 0
+    marks: str = ""  # of the emails refused since the last acceptance
+    first_at: dt.datetime | None = None  # when the first of them was refused
+    began_at: dt.datetime | None = None
+    noticed_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    reason: str = ""
+
+    @property
+    def is_systemic(self) -> bool:
+        """Return True if the account's refusals count as its own."""
+        return self.noticed_at is not None and self.ended_at is None
+
+    @classmethod
+    def of(cls, row: RefusalRun) -> "Run":
+        """Return the values of a loaded row."""
+        return cls(**{name: getattr(row, name) for name in _FIELDS})
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One email that the account refused for what looks like the email's fault."""
+
+    mark: str  # the same for emails to the same people
+    of_mailbox: bool  # each of its recipients was refused for good, by name
+    reason: str
+
+
+def hash_recipients(recipients: Iterable[str]) -> str:
+    """Return a short mark of who an email is for, that no address can be read from."""
+    return hashlib.sha256(" ".join(sorted(recipients)).lower().encode()).hexdigest()[:8]
+
+
+def refuse(run: Run, refusal: Refusal, now: dt.datetime) -> Run:
+    """Return the run after one more refusal."""
+    marks = run.marks.split()
+    if run.is_systemic or any(refusal.mark == mark[1:] for mark in marks):
+        return run
+    marks.append(f"{'m' if refusal.of_mailbox else 'x'}{refusal.mark}")
+    run = dataclasses.replace(run, marks=" ".join(marks), first_at=run.first_at or now)
+    if sum(mark[0] == "x" for mark in marks) < SEVERAL and len(marks) < MANY:
+        return run
+    return dataclasses.replace(run, began_at=run.first_at, noticed_at=now, ended_at=None, reason=refusal.reason[:200])
+
+
+def accept(run: Run, now: dt.datetime) -> Run:
+    """Return the run after the account accepted something: that is its end."""
+    if not run.marks and not run.is_systemic:
+        return run
+    return dataclasses.replace(run, marks="", first_at=None, ended_at=now if run.is_systemic else run.ended_at)
+
+
+def change(account_id: int, decide: Callable[[Run], Run], *, by: str) -> Run:
+    """Load the row, decide and write, again if another process was faster; with a line of history for a spell.
+
+    Returns what was written. Raises Account.DoesNotExist if the account is gone.
+    """
+    while True:
+        account = Account.objects.get(pk=account_id)
+        row = RefusalRun.objects.filter(account=account).first()
+        if row is None:
+            RefusalRun.objects.bulk_create([RefusalRun(account=account)], ignore_conflicts=True)
+            continue
+        before = Run.of(row)
+        after = decide(before)
+        changed = {name: getattr(after, name) for name in _FIELDS if getattr(after, name) != getattr(before, name)}
+        if not changed:
+            return before
+        with transaction.atomic():
+            rows = RefusalRun.objects.filter(account=account, version=before.version)
+            if rows.update(**changed, version=F("version") + 1) != 1:
+                continue
+            if after.is_systemic != before.is_systemic:
+                history.record(account, by=by, what=_describe(after))
+        return dataclasses.replace(after, version=before.version + 1)
+
+
+def _describe(run: Run) -> str:
+    """Return the line of history for the beginning or the end of a spell."""
+    if not run.is_systemic:
+        return "accepts email again"
+    return f"refuses every email, so its refusals count as its own: {run.reason}"[:200]

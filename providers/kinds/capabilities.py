@@ -1,0 +1,164 @@
+"""The kinds of provider: which options an account of each has, what it can and cannot do, who speaks to it.
+
+The one rule book for options: environment, API, admin and commands all clean them here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+
+class Transport(Enum):
+    """How an account is spoken to."""
+
+    HTTP = "http"  # payload by django-anymail, sent by aiohttp
+    SMTP = "smtp"
+    SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an account."""
+
+    name: str
+    label: str
+    help: str = ""
+    required: bool = False
+    secret: bool = False  # never shown again once stored
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    most: int | None = None  # of a whole number from 1
+    is_long: bool = False  # a text of several lines
+    is_extra: bool = False  # an account without it has no such key
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKind:
+    """What is known of one provider."""
+
+    key: str
+    label: str
+    transport: Transport
+    options: tuple[Option, ...]
+    backend: str  # dotted path of the class that knows what to say; empty for the sandbox
+    can: tuple[str, ...]  # for people, shown beside an account
+    cannot: tuple[str, ...]
+    regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url
+    max_recipients: int | None = None  # of one call
+    most_at_once: int | None = None  # calls of one account at once in one process, where the account does not say
+
+    def option(self, name: str) -> Option | None:
+        """The option of that name, if this kind has one."""
+        return next((option for option in self.options if option.name == name), None)
+
+
+_API_KEY = Option("api_key", "API key", required=True, secret=True)
+
+
+MAX_CONNECTIONS = Option(
+    "max_connections",
+    "Connections at most",
+    "Of all of Mercury's processes together, such as 3 for a mailbox of Exchange 365. Empty: learned from its refusals.",
+    most=10_000,
+)
+
+
+_PORT = Option("port", "Port", "Empty: 587 with STARTTLS, 465 with TLS, 25 without.", most=65535)
+
+
+_CA = Option(
+    "ca",
+    "Certificate authority",
+    "PEM certificates of your own authority. The server is checked against them alone. Empty: the public authorities.",
+    is_long=True,
+    is_extra=True,
+)
+
+
+KINDS: Mapping[str, ProviderKind] = MappingProxyType(
+    {
+        kind.key: kind
+        for kind in (
+            ProviderKind(
+                key="sendgrid",
+                label="SendGrid",
+                transport=Transport.HTTP,
+                options=(
+                    _API_KEY,
+                    Option(
+                        "api_url", "API address", "Another one for EU subusers.", default="https://api.sendgrid.com/v3/"
+                    ),
+                    MAX_CONNECTIONS,
+                    _CA,
+                ),
+                backend="providers.kinds.payloads.SendGridBackend",
+                can=("keeps the Message-ID", "reports delivery by webhook"),
+                cannot=(
+                    "answer for each recipient",
+                    "show in To whom another call serves",
+                    "send without subject or text (a blank goes out)",
+                ),
+                regions=MappingProxyType(
+                    {"us": "https://api.sendgrid.com/v3/", "eu": "https://api.eu.sendgrid.com/v3/"}
+                ),
+                max_recipients=1000,
+            ),
+            ProviderKind(
+                key="mailgun",
+                label="Mailgun",
+                transport=Transport.HTTP,
+                options=(
+                    _API_KEY,
+                    Option("sender_domain", "Sending domain", "Empty: the domain of the sender's address."),
+                    Option("api_url", "API address", "Another one for the EU.", default="https://api.mailgun.net/v3"),
+                    MAX_CONNECTIONS,
+                    _CA,
+                ),
+                backend="providers.kinds.payloads.MailgunBackend",
+                can=("keeps the Message-ID", "reports delivery by webhook"),
+                cannot=(
+                    "answer for each recipient",
+                    "show in To whom another call serves",
+                    "send without text (a blank goes out)",
+                ),
+                regions=MappingProxyType({"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}),
+                max_recipients=1000,
+            ),
+            ProviderKind(
+                key="smtp",
+                label="SMTP",
+                transport=Transport.SMTP,
+                options=(
+                    Option("host", "Host", required=True),
+                    _PORT,
+                    Option("username", "User name"),
+                    Option("password", "Password", secret=True),
+                    Option("security", "Security", default="starttls", choices=("starttls", "tls", "none")),
+                    MAX_CONNECTIONS,
+                    Option(
+                        "ehlo_name",
+                        "EHLO name",
+                        "Empty: MERCURY_EHLO_NAME, or this machine's full name.",
+                        is_extra=True,
+                    ),
+                    _CA,
+                ),
+                backend="providers.transports.smtp_session.SmtpSession",
+                can=("keeps the Message-ID", "sends the very bytes that Mercury shows", "answers for each recipient"),
+                cannot=("report delivery by webhook",),
+                most_at_once=32,
+            ),
+            ProviderKind(
+                key="sandbox",
+                label="Sandbox",
+                transport=Transport.SANDBOX,
+                options=(),
+                backend="",
+                can=("keeps every mail for you to read", "be slow, refuse, hang, flap or lose the answer when told so"),
+                cannot=("deliver anything to anyone",),
+            ),
+        )
+    }
+)

@@ -1,0 +1,179 @@
+"""Where Mercury may connect to. An operator may set addresses of providers, but not aim them at the house's own network.
+
+Asked twice: when an account is saved, and again with the addresses that a name has at the moment of connecting,
+so that a name which changes its mind (DNS rebinding) gains nothing.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from django.conf import settings
+from yarl import URL
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is given out so far; the rest wraps or is reserved
+
+
+class HostNotAllowed(OSError):
+    """The host is, or its name leads to, a private address that MERCURY_PRIVATE_HOSTS_ALLOWED does not list."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"'{host}' is or leads to a private address. If that is meant, add it to MERCURY_PRIVATE_HOSTS_ALLOWED."
+        )
+        self.host = host
+
+
+class SecretExposed(HostNotAllowed):
+    """The account's secret would go to the host without TLS, and MERCURY_PRIVATE_HOSTS_ALLOWED does not list the host."""
+
+    def __init__(self, host: str) -> None:
+        OSError.__init__(
+            self,
+            f"The account's secret would go to '{host}' without TLS. "
+            "Use TLS; or, if that is meant, add the host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
+        )
+        self.host = host
+
+
+def get_allowed_hosts() -> frozenset[str]:
+    """The private hosts that may be called all the same, by name or address."""
+    return frozenset(host.strip().lower() for host in settings.MERCURY_PRIVATE_HOSTS_ALLOWED)
+
+
+def is_public(address: str) -> bool:
+    """Whether the IP address belongs to the internet at large; also looks into addresses that wrap another."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        wrapped = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if wrapped is not None:
+            return is_public(str(wrapped))
+        if ip not in _IPV6_AT_LARGE:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+def check_addresses(host: str, addresses: Iterable[str], *, allowed: Collection[str]) -> None:
+    """Raise DestinationRefused if one of the addresses that `host` has now is private and the host is not allowed."""
+    if host.lower() in allowed:
+        return
+    if not all(is_public(address) for address in addresses):
+        raise HostNotAllowed(host)
+
+
+def check_literal(host: str, *, allowed: Collection[str]) -> None:
+    """Like `check_addresses` for a host that is an IP address itself; says nothing of names."""
+    if address := _literal(host):
+        check_addresses(host, [address], allowed=allowed)
+
+
+def _literal(host: str) -> str:
+    """The IP address that the host is, also in the short and octal spellings which no resolver is asked for; or nothing."""
+    bare = host.partition("%")[0]
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(bare))  # 127.1, 0177.0.0.1
+    except OSError:
+        return ""
+
+
+def check_host(host: str, *, allowed: Collection[str]) -> None:
+    """Raise DestinationRefused for a private host. Asks DNS; a name that is not known there passes for now."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return
+    check_addresses(host, [str(entry[4][0]) for entry in found], allowed=allowed)
+
+
+def extract_host(url: str) -> str:
+    """The host of a URL in lower case, without brackets, port and the dot that a full name may end with.
+
+    As aiohttp will call it: it takes digits of any script for ASCII ones, and then asks no resolver.
+    """
+    try:
+        host = URL(url).raw_host
+    except ValueError:  # aiohttp will not call it at all
+        host = urlsplit(url).hostname
+    return (host or "").removesuffix(".")
+
+
+def is_secret_exposed(options: Mapping[str, Any], *, allowed: Collection[str]) -> bool:
+    """Return True if these options of an account send its secret without TLS to a host that is not listed."""
+    if "api_url" in options:
+        return is_unencrypted(options["api_url"]) and extract_host(options["api_url"]) not in allowed
+    return bool(options["password"]) and options["security"] == "none" and options["host"].lower() not in allowed
+
+
+def check_secret(options: Mapping[str, Any], *, allowed: Collection[str]) -> None:
+    """Raise SecretExposed if these options would send the account's secret without TLS to a host that is not listed."""
+    if is_secret_exposed(options, allowed=allowed):
+        raise SecretExposed(extract_host(options["api_url"]) if "api_url" in options else options["host"])
+
+
+def is_unencrypted(url: str) -> bool:
+    """Whether what is sent to this URL goes unencrypted, however its scheme is written."""
+    return urlsplit(url).scheme == "http"
+
+
+class GuardedResolver(AbstractResolver):
+    """aiohttp's resolver, which refuses names that lead to private addresses. aiohttp caches what it answers."""
+
+    def __init__(self, allowed: Collection[str], *, patience: float | None = None) -> None:
+        """`patience`: seconds that the resolver has; None leaves it to the caller."""
+        self._patience = patience
+        self._resolver = ThreadedResolver()
+        self._allowed = allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of the host. Raises DestinationRefused, or the error of a resolver that does not answer."""
+        try:
+            async with asyncio.timeout(self._patience):
+                found = await self._resolver.resolve(host, port, family)
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.") from None
+        except RuntimeError:  # no thread to ask in
+            raise OSError(errno.ENOMEM, "This machine has no thread left.") from None
+        check_addresses(host, [entry["host"] for entry in found], allowed=self._allowed)
+        return found
+
+    async def close(self) -> None:
+        """Release what the resolver holds."""
+        await self._resolver.close()
+
+
+def resolve_host(address: tuple[str, int], *, allowed: Collection[str]) -> list[tuple[str, int]]:
+    """Return the addresses of a host and port. Raises DestinationRefused, or the resolver's error."""
+    host, port = address
+    found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    check_addresses(host, [entry[4][0] for entry in found], allowed=allowed)
+    return [entry[4][:2] for entry in found]
+
+
+def connect(targets: Sequence[tuple[str, int]], *, timeout: float) -> socket.socket:
+    """Return a TCP connection to the first of these addresses that answers, each tried for `timeout` seconds.
+
+    Raises the most telling error: that there is no route here for IPv6 matters only if IPv4 did not answer either.
+    """
+    failure: OSError | None = None
+    for target in targets:
+        try:
+            return socket.create_connection(target, timeout=timeout)
+        except OSError as error:
+            if failure is None or failure.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
+                failure = error
+    raise failure or OSError("The host's name has no address.")

@@ -1,0 +1,43 @@
+"""A test mail straight through one account."""
+
+import datetime as dt
+
+import pytest
+
+from providers.accounts import test_send
+from providers.accounts.config import AccountConfig
+from providers.outcomes import Accepted, FailureClass, Refused, Unknown
+from providers.tests.support.accounts import smtp
+from providers.tests.support.builders import opened
+
+OLYMPUS = AccountConfig("olympus", "sandbox")
+
+
+def test_the_test_mail_arrives():
+    outcome = test_send.send(OLYMPUS, sender="Zeus <zeus@olimpus.com>", recipient="hera@olimpus.com")
+
+    assert isinstance(outcome, Accepted)
+    read = opened("olympus", outcome.provider_message_id)
+    assert read["To"] == "hera@olimpus.com"
+    assert read["Message-ID"].endswith("@olimpus.com>")
+    assert "olympus" in read.get_content()
+
+
+def test_the_page_says_how_long_a_test_takes_at_most(settings):
+    settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=7)
+
+    assert test_send.get_time_limit([OLYMPUS]) == 7
+    assert test_send.get_time_limit([OLYMPUS, smtp(25)]) == 14
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Accepted("x1", 202), "olympus took it (status 202, under the name x1)."),
+        (Accepted("", 250), "olympus took it (status 250)."),
+        (Refused(FailureClass.RATE, "http-429", "slow down"), "olympus refused it: Rate limit, http-429: slow down"),
+        (Unknown("read-timeout", "No answer."), "Nobody can tell whether olympus took it: read-timeout: No answer."),
+    ],
+)
+def test_what_came_of_it_in_a_sentence(outcome, words):
+    assert test_send.describe_outcome("olympus", outcome) == words

@@ -1,0 +1,150 @@
+"""The one rule book for options."""
+
+import pytest
+from django.utils.module_loading import import_string
+
+from providers.kinds.capabilities import KINDS, Transport
+from providers.kinds.options import OptionsInvalid, clean_options
+from providers.tests.support import certificates
+
+
+def _pem(words):
+    return f"-----BEGIN CERTIFICATE-----\n{words}\n-----END CERTIFICATE-----"
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_each_kind_says_what_it_can_and_cannot(kind):
+    assert kind.label
+    assert kind.can
+    assert kind.cannot
+    assert kind.transport is Transport.SANDBOX or import_string(kind.backend)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_default_address_is_one_of_the_regions(kind):
+    default = kind.option("api_url")
+
+    assert default is None or default.default in kind.regions.values()
+
+
+def test_defaults_are_filled_in():
+    assert clean_options("sendgrid", {"api_key": " SG.key "}) == {
+        "api_key": "SG.key",
+        "api_url": "https://api.sendgrid.com/v3/",
+        "max_connections": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "field"),
+    [
+        ("sendgrid", {}, "api_key"),
+        ("sendgrid", {"api_key": ""}, "api_key"),
+        ("sendgrid", {"api_key": 3}, "api_key"),
+        ("sendgrid", {"api_key": "schlüssel"}, "api_key"),
+        ("sendgrid", {"api_key": "two\r\nlines"}, "api_key"),
+        ("sendgrid", {"api_key": "k" * 3000}, "api_key"),
+        ("sendgrid", {"api_key": "key", "password": "x"}, "password"),
+        ("sendgrid", {"api_key": "key", "api_url": "ftp://olimpus.com"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://zeus:pw@olimpus.com/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com/?to=x"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com:99999/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://[::1"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://a b/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://..x/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://x:0/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "http://localhost%00.x/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://olimpus.com../"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": f"https://{'x' * 64}.com/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": f"https://{'x.' * 150}com/"}, "api_url"),
+        ("sendgrid", {"api_key": "key", "api_url": "https://[fe80::1%25eth0]/"}, "api_url"),
+        ("mailgun", {"api_key": "key", "sender_domain": "mg.olimpus.com/../x"}, "sender_domain"),
+        ("mailgun", {"api_key": "key", "sender_domain": "a/../:b?"}, "sender_domain"),
+        ("smtp", {"host": "mail.olimpus.com/x"}, "host"),
+        ("smtp", {"host": "mail.olimpus.com:25"}, "host"),
+        ("smtp", {"host": "a b:@"}, "host"),
+        ("smtp", {"host": "fe80::1%eth0"}, "host"),
+        ("smtp", {"host": "..x"}, "host"),
+        ("smtp", {"host": "mail.olimpus.com", "port": 0}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "port": True}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "max_connections": 0}, "max_connections"),
+        ("smtp", {"host": "mail.olimpus.com", "max_connections": "many"}, "max_connections"),
+        ("sendgrid", {"api_key": "key", "max_connections": 10_001}, "max_connections"),
+        ("smtp", {"host": "mail.olimpus.com", "port": "٣"}, "port"),
+        ("smtp", {"host": "mail.olimpus.com", "security": "hope"}, "security"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "zeus"}, "password"),
+        ("smtp", {"host": "999.1.1.1"}, "host"),
+        ("smtp", {"host": "mail.olimpus.123"}, "host"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "jürgen", "password": "x"}, "username"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "zeus", "password": "schlüssel"}, "password"),
+        ("smtp", {"host": "mail.olimpus.com", "username": "zeus", "password": "two\nlines"}, "password"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "localhost"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "olympus"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "192.0.2.1"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ehlo_name": "[192.0.2.300]"}, "ehlo_name"),
+        ("smtp", {"host": "mail.olimpus.com", "ca": "trust me"}, "ca"),
+        ("sendgrid", {"api_key": "key", "ca": _pem("not base64!")}, "ca"),
+        ("mailgun", {"api_key": "key", "ca": _pem("AAAA")}, "ca"),
+        ("sandbox", {"fault": "hang"}, "fault"),
+    ],
+)
+def test_a_fault_names_its_option(kind, options, field):
+    with pytest.raises(OptionsInvalid) as caught:
+        clean_options(kind, options)
+
+    assert list(caught.value.errors) == [field]
+
+
+@pytest.mark.parametrize(
+    ("typed", "host"),
+    [("mail.olimpus.com.", "mail.olimpus.com"), ("bücher.example", "bücher.example"), ("2606:4700::1", "2606:4700::1")],
+)
+def test_a_host_is_a_name_or_an_address(typed, host):
+    assert clean_options("smtp", {"host": typed})["host"] == host
+
+
+@pytest.mark.parametrize("url", ["https://olimpus.com./v3", "https://olimpus.com:8443/v3", "https://[2606:4700::1]/"])
+def test_an_address_with_a_proper_host_is_taken(url):
+    assert clean_options("sendgrid", {"api_key": "key", "api_url": url})["api_url"] == url
+
+
+@pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
+def test_the_port_follows_the_security(security, port):
+    assert clean_options("smtp", {"host": "mail.olimpus.com", "security": security})["port"] == port
+
+
+def test_a_password_may_begin_and_end_with_blanks():
+    options = {"host": "mail.olimpus.com", "username": " zeus ", "password": " thunder "}
+
+    cleaned = clean_options("smtp", options)
+
+    assert (cleaned["username"], cleaned["password"]) == ("zeus", " thunder ")
+
+
+def test_a_sending_domain_is_kept_as_the_api_wants_it():
+    cleaned = clean_options("mailgun", {"api_key": "key", "sender_domain": "bücher.example"})
+
+    assert cleaned["sender_domain"] == "xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize("name", ["mail.olimpus.com", "[192.0.2.1]", "[IPv6:2001:db8::1]"])
+def test_a_name_for_ehlo_is_a_full_name_or_an_address(name):
+    assert clean_options("smtp", {"host": "mail.olimpus.com", "ehlo_name": name})["ehlo_name"] == name
+
+
+@pytest.mark.parametrize("around", ["{}", "My authority\r\n\r\n{}\r\n"])
+def test_an_authority_is_kept_as_its_certificates_alone(tmp_path, around):
+    ca, _ = certificates.with_authority(tmp_path)
+
+    cleaned = clean_options("smtp", {"host": "mail.olimpus.com", "ca": around.format(ca)})
+
+    assert cleaned["ca"] == ca.strip()
+
+
+def test_a_certificate_that_is_no_authority_is_refused(tmp_path):
+    certificates.with_authority(tmp_path)
+    server = (tmp_path / "server.pem").read_text()
+
+    with pytest.raises(OptionsInvalid, match="that of an authority"):
+        clean_options("smtp", {"host": "mail.olimpus.com", "ca": server})

@@ -1,0 +1,98 @@
+"""What SendGrid and Mailgun are told, as the local provider read it over real sockets."""
+
+import pytest
+
+from mercury.lib.runtime import event_loop
+from providers.kinds.payloads import MailgunBackend, SendGridBackend, parse_addresses
+from providers.outcomes import Accepted
+from providers.tests.support import accounts
+from providers.tests.support.local_provider import LocalProvider
+
+BOTH = [accounts.sendgrid, accounts.mailgun]
+
+
+def _taken(build, message):
+    async def scenario():
+        async with LocalProvider() as provider:
+            outcome = await accounts.send(build(provider), message)
+            assert isinstance(outcome, Accepted), outcome
+            return provider.taken[0]
+
+    return event_loop.run(scenario())
+
+
+@pytest.fixture(autouse=True)
+def _local_hosts(settings):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("build", BOTH)
+def test_the_identity_of_a_mail_goes_along(build):
+    taken = _taken(build, accounts.mail())
+
+    assert taken["message_id"] == f"<{accounts.MAIL_ID}@olimpus.com>"
+    assert taken["mail_id"] == accounts.MAIL_ID
+    assert taken["metadata"] == {"mercury_id": accounts.MAIL_ID}
+
+
+@pytest.mark.parametrize("build", BOTH)
+def test_text_in_any_language_arrives(build):
+    taken = _taken(build, accounts.mail(subject="Grüße ⚡", body="Χαῖρε,\nἭρα & <b> 100 %"))
+
+    assert (taken["subject"], taken["text"]) == ("Grüße ⚡", "Χαῖρε,\nἭρα & <b> 100 %")
+
+
+@pytest.mark.parametrize("build", BOTH)
+def test_several_recipients_are_one_call(build):
+    taken = _taken(build, accounts.mail(to=["hera@olimpus.com", "iris@olimpus.com"]))
+
+    assert taken["to"] == ["hera@olimpus.com", "iris@olimpus.com"]
+
+
+@pytest.mark.parametrize(("build", "subject"), [(accounts.sendgrid, " "), (accounts.mailgun, "")])
+def test_a_blank_stands_for_what_the_provider_demands(build, subject):
+    taken = _taken(build, accounts.mail(subject="", body=""))
+
+    assert (taken["subject"], taken["text"]) == (subject, " ")
+
+
+def test_attachments_are_not_lost_on_the_way():
+    message = accounts.mail()
+    message.attach("hello.txt", "Hi", "text/plain")
+
+    assert _taken(accounts.mailgun, message)["files"] == ["hello.txt"]
+
+
+@pytest.mark.parametrize("build", BOTH)
+def test_the_message_itself_is_not_changed(build):
+    message = accounts.mail(body="")
+
+    _taken(build, message)
+
+    assert (message.body, message.to) == ("", ["hera@olimpus.com"])
+
+
+@pytest.mark.parametrize(
+    ("given", "parsed"),
+    [
+        ("zeus@olimpus.com", [("", "zeus@olimpus.com")]),
+        ("Zeus <zeus@olimpus.com>", [("Zeus", "zeus@olimpus.com")]),
+        ('"King, Zeus" <zeus@olimpus.com>', [("King, Zeus", "zeus@olimpus.com")]),
+        ("zeus+o'neil@mail.olimpus.com", [("", "zeus+o'neil@mail.olimpus.com")]),
+        ('"a b"@olimpus.com', [("", '"a b"@olimpus.com')]),
+        ("zeus@ολυμπος.gr", [("", "zeus@ολυμπος.gr")]),
+    ],
+)
+def test_addresses_are_parsed_alike_with_and_without_the_short_cut(given, parsed):
+    assert [(one.display_name, one.addr_spec) for one in parse_addresses(given)] == parsed
+
+
+def test_global_settings_stand_in_for_nothing(settings):
+    settings.ANYMAIL = {"SEND_DEFAULTS": {"tags": ["global"]}, "MAILGUN_SENDER_DOMAIN": "global.example"}
+    settings.SENDGRID_API_KEY = settings.MAILGUN_API_KEY = "global"
+
+    sendgrid = SendGridBackend(api_key="own", api_url="https://api.sendgrid.com/v3/")
+    mailgun = MailgunBackend(api_key="own", api_url="https://api.mailgun.net/v3", sender_domain=None)
+
+    assert (sendgrid.api_key, mailgun.api_key, mailgun.sender_domain) == ("own", "own", None)
+    assert "o:tag" not in mailgun.build_message_payload(accounts.mail(), {}).data

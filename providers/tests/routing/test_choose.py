@@ -1,0 +1,185 @@
+"""The choice among accounts, and its reasons."""
+
+import datetime as dt
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from providers.accounts.config import AccountConfig
+from providers.accounts.registry import Candidate
+from providers.health.breaker import Snapshot
+from providers.models import BreakerMode, BreakerState
+from providers.routing.capacity import count_capacity
+from providers.routing.choose import choose as choose_account
+from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
+
+NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
+
+
+def account(name, *, weight=1, rate=None, enabled=True, configured=True, **breaker):
+    config = AccountConfig(name, "sandbox", {}, weight, rate)
+    return Candidate(hash(name), config, enabled, configured, Snapshot(account_id=1, **breaker))
+
+
+def choose(*candidates, draw=0.0, tried=(), bounds=NO_CONSTRAINT, in_flight=None, places=None, permits=None):
+    return choose_account(
+        candidates,
+        now=NOW,
+        draw=draw,
+        tried=tried,
+        bounds=bounds,
+        in_flight=in_flight or {},
+        places=places,
+        permits=permits or {},
+    )
+
+
+def note(choice, name):
+    return next(one.note for one in choice.considered if one.account == name)
+
+
+def test_the_draw_follows_the_weights():
+    accounts = [account("olympus", weight=3), account("hades", weight=1)]
+
+    drawn = Counter(choose(*accounts, draw=number / 100).candidate.config.name for number in range(100))
+
+    assert drawn == {"olympus": 75, "hades": 25}
+
+
+def test_the_choice_says_why():
+    choice = choose(account("olympus", weight=2), account("hades"), draw=0.5)
+
+    assert choice.why == "weighted draw among 2 eligible accounts"
+    assert note(choice, "olympus") == "chosen (drew 2 of 3)"
+    assert [one.eligible for one in choice.considered] == [True, True]
+    assert note(choice, "hades") == ""
+
+
+def test_the_only_eligible_account_is_called_so():
+    assert choose(account("olympus")).why == "the only eligible account"
+
+
+OPEN = {"state": BreakerState.OPEN, "open_until": NOW + dt.timedelta(seconds=26)}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "reason"),
+    [
+        (account("hades", enabled=False), "disabled"),
+        (account("hades", configured=False), "not in this process's environment"),
+        (account("hades", weight=0), "weight 0"),
+        (account("hades", **OPEN), "breaker open until 03:00:26"),
+        (account("hades", mode=BreakerMode.OPEN), "breaker forced open"),
+        (account("hades", limited_until=NOW + dt.timedelta(seconds=9)), "asked to wait until 03:00:09"),
+    ],
+)
+def test_who_is_left_out_and_why(left_out, reason):
+    choice = choose(left_out, account("olympus"), draw=0.99)
+
+    assert choice.candidate.config.name == "olympus"
+    assert note(choice, "hades") == reason
+
+
+def test_who_was_tried_in_this_round_is_left_out():
+    choice = choose(account("olympus"), account("hades"), tried=("hades",), draw=0.99)
+
+    assert choice.candidate.config.name == "olympus"
+    assert note(choice, "hades") == "already tried in this round"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reason"),
+    [
+        (RoutingConstraint(via="olympus"), "the mail is to go through olympus only"),
+        (RoutingConstraint(left_out=("hades",)), "already tried before it was sent anew"),
+    ],
+)
+def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(bounds, reason):
+    choice = choose(account("olympus", mode=BreakerMode.OPEN), account("hades", **OPEN), bounds=bounds)
+
+    assert (choice.candidate, choice.free_at) == (None, None)
+    assert note(choice, "hades") == reason
+    assert RoutingConstraint.of(bounds.as_blob()) == bounds
+
+
+def test_an_account_has_its_share_of_the_places():
+    choice = choose(account("hades"), account("olympus"), in_flight={"hades": 4}, places=4)
+
+    assert note(choice, "hades") == "all 4 places in use"
+
+
+def test_a_recovering_account_has_few_places():
+    choice = choose(account("hades", slots=2), account("olympus"), in_flight={"hades": 2})
+
+    assert note(choice, "hades") == "recovering, 2 calls at once; all in use"
+
+
+def test_a_rate_limit_that_is_reached():
+    choice = choose(account("hades", rate=14.0), account("olympus"), permits={"hades": 0})
+
+    assert note(choice, "hades") == "rate limit 14/s reached"
+
+
+def test_a_half_open_account_is_chosen_as_a_probe():
+    due = account("hades", state=BreakerState.OPEN, open_until=NOW)
+    choice = choose(due)
+
+    assert choice.probe
+    assert note(choice, "hades") == "chosen (drew 1 of 1): breaker half-open, probe free"
+
+
+def test_without_an_account_it_says_when_one_is_free():
+    later = replace(account("hades", **OPEN))
+    choice = choose(later, account("olympus", mode=BreakerMode.OPEN))
+
+    assert choice.candidate is None
+    assert choice.free_at == OPEN["open_until"]
+
+
+def test_nobody_waits_for_an_account_that_was_tried():
+    assert choose(account("hades", **OPEN), tried=("hades",)).free_at is None
+
+
+@pytest.mark.parametrize(
+    ("accounts", "capacity"),
+    [
+        ([account("olympus"), account("hades")], 8),
+        ([account("olympus"), account("hades", **OPEN)], 4),
+        ([account("olympus", **OPEN), account("hades", **OPEN)], 0),
+        ([account("olympus", state=BreakerState.OPEN, open_until=NOW)], 1),
+        ([account("olympus", slots=2)], 2),
+    ],
+)
+def test_capacity_is_what_could_be_handed_over_now(accounts, capacity):
+    found = count_capacity(accounts, now=NOW, in_flight={}, places=4, permits={})
+
+    assert found == capacity
+
+
+def smtp(name, *, max_connections=None, **breaker):
+    config = AccountConfig(name, "smtp", {"max_connections": max_connections})
+    return Candidate(hash(name), config, enabled=True, configured=True, breaker=Snapshot(account_id=1, **breaker))
+
+
+@pytest.mark.parametrize(
+    ("max_connections", "processes", "room"),
+    [(3, 1, 3), (3, 2, 1), (3, 8, 1), (100, 4, 25), (None, 1, 32), (None, 8, 32)],
+)
+def test_the_processes_share_an_accounts_connections(max_connections, processes, room):
+    hades = smtp("hades", max_connections=max_connections)
+
+    def routed(busy):
+        return choose_account([hades], now=NOW, draw=0, in_flight={"hades": busy}, permits={}, processes=processes)
+
+    assert count_capacity([hades], now=NOW, in_flight={}, places=None, permits={}, processes=processes) == room
+    assert routed(room - 1).candidate is hades
+    assert routed(room).candidate is None
+    assert note(routed(room), "hades") == f"all {room} connections in use"
+
+
+def test_a_learned_limit_counts_too():
+    hades = smtp("hades", max_connections=8, call_limit=3)
+
+    assert count_capacity([hades], now=NOW, in_flight={}, places=None, permits={}) == 3
+    assert note(choose(hades, in_flight={"hades": 3}), "hades") == "takes 3 calls at once; all in use"

@@ -1,0 +1,37 @@
+"""The tables of docs/providers.md, and outcomes in the words of their cells."""
+
+import re
+from pathlib import Path
+
+from providers.outcomes import Accepted, Outcome, Refused
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "providers.md"
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The body of the first table below the heading, cells as text."""
+    section = PAGE.read_text().split(f"### {heading}\n", 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def name(cell: str) -> str:
+    """The word in backticks."""
+    found = re.search(r"`([^`]+)`", cell)
+    assert found, cell
+    return found[1]
+
+
+def told(outcome: Outcome) -> str:
+    """An outcome as a cell tells it."""
+    if isinstance(outcome, Accepted):
+        refused = "".join(
+            ", one refused permanently" if refusal.permanent else ", one to retry" for refusal in outcome.refused
+        )
+        return f"Accepted {outcome.status_code}{refused}"
+    if isinstance(outcome, Refused):
+        wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
+        fewer = ", fewer concurrent requests" if outcome.at_capacity else ""
+        return f"Refused {outcome.fault} `{outcome.reason_code}`{wait}{fewer}"
+    wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
+    return f"Unknown `{outcome.reason_code}`{wait}"

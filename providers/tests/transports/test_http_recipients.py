@@ -1,0 +1,184 @@
+"""One recipient that an API finds fault with costs the others nothing; one person gets one copy."""
+
+import pytest
+
+from mercury.lib.runtime import event_loop
+from providers.kinds.payloads import MailgunBackend, SendGridBackend
+from providers.kinds.rejected_recipients import RejectedRecipients, find_named
+from providers.outcomes import Accepted, FailureClass, Refused, Unknown
+from providers.tests.support import accounts
+from providers.tests.support.local_provider import LocalProvider
+from providers.transports.http_recipients import group_spellings, send_to_all
+
+HERA, IRIS, BAD = "hera@olimpus.com", "iris@olimpus.com", "bad-@olimpus.com"
+TAKEN = Accepted("1", 202)
+WORDS = "'to' parameter is not a valid address. please check documentation"
+NOT_TAKEN = Refused(FailureClass.MESSAGE, "http-400", WORDS, 400)
+
+
+@pytest.fixture(autouse=True)
+def _local_hosts(settings):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+
+
+def sent(build, to, **changes):
+    """The outcome of a send to these, and what the provider took and was asked."""
+
+    async def scenario():
+        async with LocalProvider(**changes) as provider:
+            outcome = await accounts.send(build(provider), accounts.mail(to=to))
+            return (
+                outcome,
+                [address.strip() for mail in provider.taken for address in _split(mail["to"])],
+                provider.calls,
+            )
+
+    return event_loop.run(scenario())
+
+
+def _split(addresses):
+    return [one for text in addresses for one in text.split(",")]
+
+
+def told(outcome):
+    return {
+        one.address: "for good" if one.permanent else "further call" if one.next_call else "for now"
+        for one in outcome.refused
+    }
+
+
+@pytest.mark.parametrize("to", [[HERA, BAD], [BAD, HERA], [HERA, BAD, IRIS], [BAD, HERA, "worse-@olimpus.com"]])
+def test_sendgrid_names_the_bad_addresses_and_the_others_get_theirs_in_the_same_attempt(to):
+    outcome, taken, calls = sent(accounts.sendgrid, to)
+
+    assert isinstance(outcome, Accepted)
+    assert told(outcome) == dict.fromkeys((one for one in to if "-@" in one), "for good")
+    assert outcome.refused[0].reason == "Does not contain a valid address."
+    assert taken == [one for one in to if "-@" not in one]
+    assert calls == 2
+
+
+def test_mailgun_names_nobody_so_the_recipients_are_halved_until_it_is_found():
+    outcome, taken, calls = sent(accounts.mailgun, [BAD, HERA, IRIS])
+
+    assert isinstance(outcome, Accepted)
+    assert told(outcome) == {BAD: "for good"}
+    assert (sorted(taken), calls) == ([HERA, IRIS], 3)
+
+
+def test_whom_a_halved_call_left_out_goes_into_a_further_call():
+    outcome, taken, _ = sent(accounts.mailgun, [HERA, IRIS, "zeus@olimpus.com", BAD])
+
+    assert taken == [HERA, IRIS]
+    assert told(outcome) == {"zeus@olimpus.com": "further call", BAD: "further call"}
+
+
+@pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
+@pytest.mark.parametrize("to", [[BAD], [BAD, "worse-@olimpus.com"]])
+def test_if_all_are_bad_the_email_is_refused_for_good(build, to):
+    outcome, taken, _ = sent(build, to)
+
+    assert (outcome.fault, taken) == (FailureClass.MESSAGE, [])
+    assert told(outcome) == dict.fromkeys(to, "for good")
+
+
+@pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
+def test_spellings_of_one_address_get_one_copy(build):
+    outcome, taken, calls = sent(build, ["Hera@olimpus.com", HERA, IRIS, "hera@OLIMPUS.com"])
+
+    assert outcome.refused == ()
+    assert (taken, calls) == (["Hera@olimpus.com", IRIS], 1)
+
+
+def test_all_spellings_share_the_fate_of_their_copy():
+    outcome, _, _ = sent(accounts.sendgrid, [HERA, "Bad-@olimpus.com", BAD])
+
+    assert told(outcome) == {"Bad-@olimpus.com": "for good", BAD: "for good"}
+
+
+@pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
+def test_a_refusal_that_is_not_about_recipients_is_made_once(build):
+    outcome, _, calls = sent(build, [HERA, IRIS], answer="400")
+
+    assert (outcome.fault, calls) == (FailureClass.MESSAGE, 1)
+
+
+def test_no_call_is_made_without_time_for_it():
+    async def refuse(addresses):
+        return NOT_TAKEN, RejectedRecipients(words={}, some=True)
+
+    outcome = event_loop.run(send_to_all([HERA, IRIS], refuse, time_left=lambda: 0.0))
+
+    assert (outcome.fault, outcome.reason) == (FailureClass.RECIPIENT, WORDS)
+
+
+def test_an_unknown_outcome_says_whom_its_call_left_out():
+    answers = iter(
+        [
+            (NOT_TAKEN, RejectedRecipients(words={BAD: "no"})),
+            (Unknown("read-timeout", "No answer."), RejectedRecipients(words={})),
+        ]
+    )
+
+    async def send(addresses):
+        return next(answers)
+
+    outcome = event_loop.run(send_to_all([HERA, BAD], send, time_left=lambda: 1.0))
+
+    assert outcome.reason == f"No answer. This call was made without {BAD}."
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([{"field": "personalizations.0.to.1.email", "message": "no"}], RejectedRecipients(words={IRIS: "no"})),
+        (
+            [{"field": "personalizations.0.to", "message": f"not valid: {HERA}"}],
+            RejectedRecipients(words={HERA: f"not valid: {HERA}"}),
+        ),
+        ([{"field": "personalizations.0.to", "message": "no"}], RejectedRecipients(words={}, some=True)),
+        ([{"field": "personalizations.0.to.9.email", "message": "no"}], RejectedRecipients(words={}, some=True)),
+        (
+            [{"field": "personalizations.0.to.1.email", "message": "no"}, {"field": "subject", "message": "no"}],
+            RejectedRecipients(words={}),
+        ),
+        ([{"field": None, "message": "no"}], RejectedRecipients(words={})),
+        (["no"], RejectedRecipients(words={})),
+        ("no", RejectedRecipients(words={})),
+    ],
+)
+def test_whom_sendgrid_blames(errors, expected):
+    backend = SendGridBackend(api_key="x", api_url="https://olympus.test/v3/")
+
+    assert backend.blame({"errors": errors}, [HERA, IRIS]) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (WORDS, RejectedRecipients(words={}, some=True)),
+        (
+            f"to parameter is not a valid address: {IRIS}",
+            RejectedRecipients(words={IRIS: f"to parameter is not a valid address: {IRIS}"}, some=True),
+        ),
+        ("'from' parameter is not a valid address. please check documentation", RejectedRecipients(words={})),
+        ("Need at least one of 'text' or 'html'", RejectedRecipients(words={})),
+        (None, RejectedRecipients(words={})),
+    ],
+)
+def test_whom_mailgun_blames(message, expected):
+    backend = MailgunBackend(api_key="x", api_url="https://olympus.test/v3", sender_domain=None)
+
+    assert backend.blame({"message": message}, [HERA, IRIS]) == expected
+
+
+def test_an_address_is_named_only_as_a_whole():
+    assert find_named("bad: xhera@olimpus.com, hera@olimpus.com.au", [HERA]) == []
+    assert find_named("bad: <Hera@olimpus.com>.", [HERA]) == [HERA]
+
+
+def test_one_copy_each():
+    assert group_spellings(["a@x.com", "A@x.com", "b@x.com"]) == {
+        "a@x.com": ["a@x.com", "A@x.com"],
+        "b@x.com": ["b@x.com"],
+    }

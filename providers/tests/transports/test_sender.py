@@ -1,0 +1,97 @@
+"""The one door to the providers: it never raises, and never calls where it must not."""
+
+import asyncio
+
+import pytest
+
+from mercury.lib.runtime import event_loop
+from providers.accounts.config import AccountConfig
+from providers.outcomes import Accepted, Unknown
+from providers.sandbox import mailbox
+from providers.tests.support import accounts, tables
+from providers.tests.support.local_provider import LocalProvider
+from providers.transports.maildir import SandboxChannel
+from providers.transports.sender import Sender
+
+OLYMPUS = AccountConfig("olympus", "sandbox")
+
+
+@pytest.fixture(autouse=True)
+def _local_hosts(settings):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        AccountConfig("olympus", "pigeon"),
+        AccountConfig("olympus", "sendgrid"),
+        AccountConfig("olympus", "sendgrid", {"api_key": "key"}),
+        AccountConfig("olympus", "smtp", {"host": "127.0.0.1"}),
+    ],
+)
+def test_an_account_that_cannot_work_is_a_refusal(account):
+    assert tables.told(event_loop.run(accounts.send(account))) == "Refused account `account-unusable`"
+
+
+def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
+    async def stumble(self, message):
+        raise LookupError("thunderbolt")
+
+    monkeypatch.setattr(SandboxChannel, "send", stumble)
+
+    outcome = event_loop.run(accounts.send(OLYMPUS))
+
+    assert outcome == Unknown("internal-error", "Mercury failed while it sent: LookupError.")
+
+
+def test_cancellation_goes_through():
+    async def scenario():
+        async with LocalProvider(answer="hang") as provider, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+            call = asyncio.create_task(sender.send(accounts.sendgrid(provider), accounts.mail()))
+            await provider.called.wait()
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            return call.cancelled()
+
+    assert event_loop.run(scenario())
+
+
+def test_new_options_of_an_account_count_at_once():
+    async def scenario():
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+            wrong = await sender.send(accounts.sendgrid(provider, api_key="old"), accounts.mail())
+            right = await sender.send(accounts.sendgrid(provider), accounts.mail())
+            return wrong, right
+
+    wrong, right = event_loop.run(scenario())
+
+    assert tables.told(wrong) == "Refused account `http-401`"
+    assert isinstance(right, Accepted)
+
+
+def test_many_at_once_do_not_mix_up():
+    async def scenario():
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=50) as sender:
+            mails = [accounts.mail(subject=str(number)) for number in range(50)]
+            outcomes = await asyncio.gather(*(sender.send(accounts.mailgun(provider), mail) for mail in mails))
+            return outcomes, {taken["subject"] for taken in provider.taken}
+
+    outcomes, subjects = event_loop.run(scenario())
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert len({outcome.provider_message_id for outcome in outcomes}) == 50
+    assert subjects == {str(number) for number in range(50)}
+
+
+def test_an_account_never_shows_its_secrets_when_printed():
+    account = AccountConfig("olympus", "sendgrid", {"api_key": "thunderbolt"})
+
+    assert "thunderbolt" not in repr(account)
+
+
+def test_the_sandbox_takes_a_mail():
+    outcome = event_loop.run(accounts.send(OLYMPUS))
+
+    assert isinstance(outcome, Accepted)
+    assert [kept.key for kept in mailbox.list_messages("olympus")] == [outcome.provider_message_id]

@@ -1,0 +1,272 @@
+"""What an SMTP reply means: whose fault a refusal is, and whether it is for good. Pure.
+
+Three things decide: the enhanced status code (RFC 3463), the step of the conversation, and known words. An email ends
+at once only where a reply clearly speaks of this message, or of this mailbox for good. Everything else waits.
+`docs/providers.md` has real replies with what they become, and the tests read it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
+from providers.reply_words import (
+    ACCOUNT_TOPICS,
+    DEFAULT_WAIT,
+    HOURLY_WAIT,
+    MAX_WAIT,
+    Topic,
+    find_stated_wait,
+    find_topic,
+)
+
+
+class Phase(Enum):
+    """The step of the conversation that a reply answers."""
+
+    GREETING = "greeting"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    DOT = "dot"
+
+
+BEFORE_MAIL = frozenset({Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one reply means. MESSAGE at RCPT is that mailbox for good."""
+
+    fault: FailureClass
+    retry_after: float | None = None  # seconds, where the reply asks for a wait
+    at_capacity: bool = False  # the account takes no more calls at once; nothing else is wrong
+    next_call: bool = False  # at RCPT: this call has enough recipients; this one goes into a further call
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """A reply, read."""
+
+    code: int
+    phase: Phase
+    subject: int | None  # of the enhanced code, None without one
+    detail: int | None
+    topic: Topic | None
+    permanent: bool  # 5xx, unless the enhanced code says "4"
+
+    def is_about(self, subject: int, *details: int) -> bool:
+        """Return True if the enhanced code is of this subject, and one of these details where any are given."""
+        return self.subject == subject and (not details or self.detail in details)
+
+
+_ENHANCED = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
+_LOG_IN_CODES = frozenset({525, 530, 534, 535, 538})
+_MAILBOX_CODES = frozenset({550, 551, 553, 556})  # "no such mailbox", "not here", "no such name", "takes no email"
+_MAILBOX_TOPICS = frozenset({Topic.MAILBOX_BUSY, Topic.GREYLISTED, Topic.MAILBOX_FULL})
+_FULL = (2, 2)  # 5.2.2: the mailbox, whose "size limit" is not the message's
+_FLOOD = (7, 28, 500)  # X.7.28: too much email; Exchange's X.7.500: "server busy" for one sender
+_PASSING_TOPICS = frozenset({Topic.SYSTEM, Topic.LATER})  # over soon, whatever the code says
+_LOOP = (4, 6)  # 5.4.6: the message goes round in a circle
+
+
+def judge(code: int, text: str, phase: Phase, *, recipients: int = 1) -> Judgement:
+    """Return what a refusing reply means. `recipients`: how many the message has in this call."""
+    reply = _read(code, text, phase)
+    wait = find_stated_wait(text)
+    bounded = min(wait, MAX_WAIT) if wait else None
+    limit = _limit(reply, bounded)
+    if limit is not None:
+        return limit
+    if phase is Phase.RCPT and (reply.topic is Topic.MANY_RECIPIENTS or reply.is_about(5, 3)):
+        return Judgement(fault=FailureClass.RECIPIENT, next_call=True)
+    return Judgement(fault=_fault(reply, recipients), retry_after=bounded)
+
+
+def _read(code: int, text: str, phase: Phase) -> _Reply:
+    found = _ENHANCED.search(text)
+    return _Reply(
+        code=code,
+        phase=phase,
+        subject=int(found[2]) if found else None,
+        detail=int(found[3]) if found else None,
+        topic=find_topic(text),
+        permanent=code >= 500 and not (found and found[1] == "4"),
+    )
+
+
+def _limit(reply: _Reply, wait: float | None) -> Judgement | None:
+    """Return what a reply about a limit of rate or connections means, None if it is about something else."""
+    match reply.topic:
+        case Topic.CONNECTIONS:
+            return Judgement(fault=FailureClass.RATE, retry_after=wait, at_capacity=True)
+        case Topic.RATE:
+            return Judgement(fault=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
+        case Topic.HOURLY:
+            return Judgement(fault=FailureClass.RATE, retry_after=wait or HOURLY_WAIT)
+        case Topic.MANY_RECIPIENTS if reply.phase is not Phase.RCPT and not reply.permanent:
+            return Judgement(fault=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
+        case None | Topic.LATER if not reply.permanent and reply.is_about(*_FLOOD):
+            return Judgement(fault=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
+    return None
+
+
+def _fault(reply: _Reply, recipients: int) -> FailureClass:
+    if reply.phase in BEFORE_MAIL:
+        return _fault_before_mail(reply)
+    if reply.permanent:
+        return _fault_for_good(reply, recipients)
+    return _fault_for_now(reply)
+
+
+def _fault_before_mail(reply: _Reply) -> FailureClass:
+    """Return whose fault it is that the server did not let us begin. Never the message's: nobody has seen it."""
+    if not reply.permanent:
+        temporary = reply.phase is Phase.AUTH and reply.topic is Topic.AUTHENTICATION and not reply.is_about(7, 12)
+        return FailureClass.ACCOUNT if reply.topic in ACCOUNT_TOPICS and not temporary else FailureClass.PROVIDER
+    if reply.phase is not Phase.GREETING:
+        return FailureClass.ACCOUNT
+    ours = reply.topic in ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7) or reply.code == 521
+    return FailureClass.ACCOUNT if ours else FailureClass.PROVIDER
+
+
+def _fault_for_now(reply: _Reply) -> FailureClass:
+    """Return whose fault a 4xx is, from MAIL on."""
+    if reply.topic in ACCOUNT_TOPICS or reply.is_about(1, 7, 8):
+        return FailureClass.ACCOUNT
+    if reply.topic is Topic.GREYLISTED:
+        return FailureClass.RECIPIENT
+    if reply.code == 421 or reply.phase is Phase.MAIL:
+        return FailureClass.PROVIDER
+    if reply.topic in _MAILBOX_TOPICS or reply.is_about(2):
+        return FailureClass.RECIPIENT
+    if reply.phase is not Phase.RCPT or reply.topic is Topic.SYSTEM or reply.is_about(3):
+        return FailureClass.PROVIDER
+    return FailureClass.RECIPIENT
+
+
+def _fault_for_good(reply: _Reply, recipients: int) -> FailureClass:
+    """Return whose fault a 5xx is, from MAIL on."""
+    if reply.code in _LOG_IN_CODES or reply.is_about(1, 7, 8) or reply.topic is Topic.SENDER_REJECTED:
+        return FailureClass.ACCOUNT
+    if reply.phase is Phase.RCPT:
+        return _fault_of_mailbox(reply)
+    if _is_about_the_message(reply):
+        return FailureClass.MESSAGE
+    if reply.phase is Phase.MAIL:
+        return FailureClass.ACCOUNT
+    if reply.topic is Topic.MAILBOX_FULL or reply.is_about(2, 1, 2):
+        # Exchange says so of the mailbox that a message is submitted from.
+        return FailureClass.ACCOUNT if reply.code == 554 else FailureClass.RECIPIENT
+    if reply.topic in _MAILBOX_TOPICS:
+        return FailureClass.RECIPIENT
+    if reply.topic in ACCOUNT_TOPICS or reply.topic in _PASSING_TOPICS:
+        return FailureClass.ACCOUNT
+    if reply.topic in (Topic.NO_MAILBOX, Topic.MAILBOX_CLOSED, Topic.BAD_ADDRESS) or reply.is_about(1):
+        return FailureClass.MESSAGE if recipients == 1 else FailureClass.RECIPIENT  # of several it may mean any one
+    return FailureClass.ACCOUNT
+
+
+def _is_about_the_message(reply: _Reply) -> bool:
+    """Return True if a 5xx clearly speaks of this message: its size, its form or what it holds."""
+    if reply.is_about(*_FULL):
+        return False
+    if reply.topic is Topic.SIZE or reply.is_about(2, 3) or reply.is_about(3, 4):
+        return True
+    if reply.topic in ACCOUNT_TOPICS or reply.topic in _MAILBOX_TOPICS:
+        return False
+    if reply.is_about(6) or reply.is_about(*_LOOP):
+        return True
+    return reply.phase in (Phase.DATA, Phase.DOT) and reply.topic is Topic.CONTENT
+
+
+def _fault_of_mailbox(reply: _Reply) -> FailureClass:
+    """Return whose fault a 5xx at RCPT is; MESSAGE: that mailbox, for good."""
+    if reply.code in _MAILBOX_CODES and reply.is_about(1, 1, 2, 3, 4, 5, 6, 9, 10):
+        return FailureClass.MESSAGE
+    if reply.topic in ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7):
+        return FailureClass.ACCOUNT
+    if reply.topic in _MAILBOX_TOPICS:
+        return FailureClass.RECIPIENT
+    if reply.topic in (Topic.NO_MAILBOX, Topic.MAILBOX_CLOSED, Topic.BAD_ADDRESS) or _is_about_the_message(reply):
+        return FailureClass.MESSAGE
+    if reply.code in _MAILBOX_CODES and reply.topic in _PASSING_TOPICS:
+        return FailureClass.RECIPIENT
+    if reply.code in _MAILBOX_CODES and (reply.subject is None or reply.is_about(1, 0)):
+        return FailureClass.MESSAGE
+    if reply.is_about(1, 3):
+        return FailureClass.MESSAGE
+    if reply.is_about(2) or reply.is_about(4) or reply.code == 552:
+        return FailureClass.RECIPIENT
+    return FailureClass.PROVIDER if reply.topic is Topic.SYSTEM or reply.code == 503 else FailureClass.ACCOUNT
+
+
+def refuse(
+    code: int,
+    text: str,
+    phase: Phase,
+    *,
+    recipients: int = 1,
+    refused: tuple[RecipientRefusal, ...] = (),
+) -> Refused:
+    """Return the outcome of a call that ended with this reply. `text` is clean already; of a reply to AUTH none is kept.
+
+    `recipients`: how many the server had agreed to. `refused`: those that it had refused before.
+    """
+    judgement = judge(code, text, phase, recipients=recipients)
+    return Refused(
+        judgement.fault,
+        f"smtp-{code}",
+        _without_the_log_in(code, text) if phase is Phase.AUTH else text,
+        code,
+        judgement.retry_after,
+        refused,
+        at_capacity=judgement.at_capacity,
+    )
+
+
+def _without_the_log_in(code: int, text: str) -> str:
+    """Return a reply to AUTH without its words, for a server may repeat what it was sent in any spelling."""
+    enhanced = _ENHANCED.search(text)
+    return f"The server refused the log-in: {code}{f' {enhanced[0]}' if enhanced else ''}."
+
+
+def refuse_recipient(address: str, code: int, text: str) -> RecipientRefusal:
+    """Return what a reply to RCPT means for that recipient. `text` is clean already."""
+    judgement = judge(code, text, Phase.RCPT)
+    return RecipientRefusal(
+        address,
+        f"{code} {text}",
+        permanent=judgement.fault is FailureClass.MESSAGE,
+        fault=judgement.fault,
+        next_call=judgement.next_call,
+    )
+
+
+# Where all are refused, the first of these that occurs is the fault of the call. A reply about one mailbox, for now or
+# for good, proves that the server works, so its own trouble comes last.
+_WEIGHT = (FailureClass.ACCOUNT, FailureClass.RATE, FailureClass.RECIPIENT, FailureClass.PROVIDER, FailureClass.MESSAGE)
+
+
+def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
+    """Return the outcome of a call in which every recipient was refused. `replies`: address, code and clean text."""
+    judged = [(judge(code, text, Phase.RCPT), code, text) for _, code, text in replies]
+    decisive, code, text = min(judged, key=lambda one: _WEIGHT.index(one[0].fault))
+    fault = decisive.fault
+    if decisive.next_call:  # not even one fits: no limit of the call, but of what the account may send now
+        fault = FailureClass.RATE
+    elif fault is FailureClass.PROVIDER and any(one.fault is FailureClass.MESSAGE for one, _, _ in judged):
+        fault = FailureClass.RECIPIENT
+    wait = decisive.retry_after or (DEFAULT_WAIT if fault is FailureClass.RATE and not decisive.at_capacity else None)
+    refused = tuple(refuse_recipient(*reply) for reply in replies)
+    return Refused(fault, f"smtp-{code}", text, code, wait, refused, at_capacity=decisive.at_capacity)
+
+
+def accept(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:
+    """Return the outcome of a call whose message was accepted; most servers say under which name."""
+    queued = re.search(r"queued as ([\w.+@<>-]{1,255})", text, re.IGNORECASE)
+    return Accepted(queued[1] if queued else "", code, refused)
