@@ -140,6 +140,12 @@ def test_a_page_uses_the_words_of_the_glossary(path):
     assert re.findall(rf"\b(?:{private})\b", text, re.IGNORECASE) == []
 
 
+def test_the_page_of_architecture_names_packages_that_exist():
+    named = re.findall(r"`((?:mercury|mails|providers|chaos)/(?:\w+/)*(?:\w+\.py)?)`", page("docs/architecture.md"))
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_the_pictures_of_the_readme_are_there_and_small():
     pictures = re.findall(r'(?:src|srcset)="([^"]+)"', page("README.md"))
 
