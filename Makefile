@@ -1,5 +1,5 @@
 # `make run` and `make test` need Python 3.11 or later, and nothing else.
-# The same steps without make stand in README.md.
+# README.md lists the same steps without make.
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
@@ -11,14 +11,14 @@ MANAGE := $(VENV)/bin/python manage.py
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format requirements chromium chaos-tools clients
 
-help: ## Say what there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/installed ## Serve on 127.0.0.1:8000 (PORT=… for another); the first start makes a log-in and a key
+run: $(VENV)/installed ## Serve on 127.0.0.1:8000 (or PORT=…); the first start creates a user and a key
 	@$(MANAGE) setup --port $(PORT)
 	@exec $(VENV)/bin/gunicorn --bind 127.0.0.1:$(PORT) mercury.wsgi
 
-test: $(VENV)/installed-dev chromium chaos-tools clients ## Run all tests, embedded and against PostgreSQL and Redis (ARGS=… for manage.py test)
+test: $(VENV)/installed-dev chromium chaos-tools clients ## Run all tests, embedded and with PostgreSQL and Redis (ARGS=… for manage.py test)
 	@$(MANAGE) test $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
@@ -27,12 +27,12 @@ lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-format: $(VENV)/installed-dev ## Put the source into shape
+format: $(VENV)/installed-dev ## Format the source
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 
-# Extras stay in the second file, which is nobody's constraint: pip 23 takes a pin without its extra for no pin at all,
-# as soon as a newer release of that package is out.
+# Extras stay in the second file, which is never used as a constraint: pip 23 ignores a pin without its extra
+# when a newer release of that package is out.
 requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requirements*.in, with hashes
 	@set -e; compile="$(VENV)/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
 		--no-emit-find-links --allow-unsafe"; \
@@ -41,23 +41,23 @@ requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requiremen
 	$$compile --strip-extras --output-file requirements-clients.txt requirements-clients.in
 
 $(VENV)/installed: requirements.txt
-	@test -n "$(PYTHON)" || { echo "Mercury needs Python 3.11 or later, and found none." \
-		"Name yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Mercury needs Python 3.11 or later; none was found." \
+		"Specify yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Mercury needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot make virtual environments." \
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot create virtual environments." \
 		"On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	@echo "Installing what Mercury needs into $(VENV) (once; a minute or two)."
+	@echo "Installing the requirements of Mercury into $(VENV) (once; a minute or two)."
 	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
-	@echo "Installing what the tests need."
+	@echo "Installing the requirements of the tests."
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# The browser tests drive Debian's chromium. Where it is missing and cannot be installed, they are skipped (in CI they fail).
+# The browser tests use Debian's chromium. If it cannot be installed, they are skipped (in CI they fail).
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
 		as_root=$$(test "$$(id -u)" = 0 || echo sudo -n); \
@@ -81,12 +81,12 @@ chaos-tools:
 			echo "Two chaos tests need pgbouncer and libfaketime. To run them too: sudo apt-get install pgbouncer libfaketime"; \
 		fi; }
 
-# Clients are generated from the API's description with three tools, which get an environment of their own beside $(VENV).
-# Where they cannot be installed, their tests are skipped (in CI they fail).
+# Three tools generate clients from the OpenAPI schema; they have their own environment next to $(VENV).
+# If they cannot be installed, their tests are skipped (in CI they fail).
 CLIENTS := $(VENV)-clients
 clients: $(VENV)/installed
 	@test $(CLIENTS)/installed -nt requirements-clients.txt -a $(CLIENTS)/installed -nt mails/tests/clients/package-lock.json || { \
-		echo "Installing what the tests of generated clients need into $(CLIENTS) (once; a minute or two)."; \
+		echo "Installing the requirements of the client tests into $(CLIENTS) (once; a minute or two)."; \
 		$(VENV)/bin/python -m venv --clear $(CLIENTS) && \
 		$(CLIENTS)/bin/python -m pip --disable-pip-version-check -qq install --require-hashes -r requirements-clients.txt && \
 		mkdir -p $(CLIENTS)/typescript && \

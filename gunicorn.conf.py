@@ -1,7 +1,7 @@
-"""How the web process runs; gunicorn reads this file by itself.
+"""Configuration of the web process; gunicorn reads this file automatically.
 
-Without a database and Redis of its own, one process serves and drains. `wsgi.py` starts the drain after the fork, so the
-application must not be preloaded.
+In embedded mode one process serves and sends. `wsgi.py` starts the dispatcher after the fork, so the application must
+not be preloaded.
 """
 
 import os
@@ -18,18 +18,18 @@ def _whole(name: str, default: str, *, least: int, most: int) -> int:
 bind = f"{os.environ.get('HOST', '').strip() or '127.0.0.1'}:{_whole('PORT', '8000', least=0, most=65_535)}"
 workers = _whole("WEB_CONCURRENCY", "1", least=1, most=1000)
 threads = _whole("WEB_THREADS", "8", least=1, most=1000)
-worker_class = "mercury.web_worker.WebWorker"  # gunicorn's gthread, and a thread for /health/live
+worker_class = "mercury.web_worker.WebWorker"  # gunicorn's gthread with an additional thread for /health/live
 logger_class = "mercury.web_worker.ServerLog"
 preload_app = False
 timeout = 60
-graceful_timeout = 30  # seconds: more than a call's deadline + 5, so that a stop leaves no outcome unknown
+graceful_timeout = 30  # seconds: more than MERCURY_SEND_TIMEOUT + 5, so that a stop leaves no outcome unknown
 keepalive = 5
-control_socket_disable = True  # it would lie in the home folder, one for all servers of this machine
-accesslog = None  # Mercury logs its own events; an access log would repeat addresses in search words
+control_socket_disable = True  # it would be in the home folder, shared by all servers of this machine
+accesslog = None  # Mercury logs its own events; an access log would contain addresses from searches
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to serve with settings that cannot be read or cannot work, and to serve strangers with those of a laptop."""
+    """Refuse to start with invalid or contradicting settings, or with development settings that others can reach."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 (gunicorn sets the path after reading this)
 
@@ -45,14 +45,14 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let half of the threads wait long for the database, and no more; the others answer."""
+    """Let at most half of the threads wait long for the database, so that the others can answer."""
     from mercury.lib.database import database_bounds  # noqa: PLC0415
 
     database_bounds.waits.most = max(1, worker.cfg.threads // 2)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Let the calls under way end, while threads can still be started; at the interpreter's own exit they cannot."""
+    """Finish the requests in progress while threads can still start; at interpreter exit they cannot."""
     from mails.worker import resident_dispatcher  # noqa: PLC0415
 
     resident_dispatcher.stop()

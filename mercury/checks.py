@@ -1,6 +1,6 @@
-"""Mercury's own system checks: settings that are misspelt, that contradict each other, or that are not safe.
+"""Mercury's system checks: settings that are misspelled, contradict each other, or are not safe.
 
-`manage.py check` shows them, `check --deploy` those of a real installation too; each command waits for the former.
+`manage.py check` runs the basic ones, as does every command; `check --deploy` adds those for production.
 """
 
 import difflib
@@ -30,15 +30,15 @@ from providers import outbound_hosts
 from providers.accounts import environment
 from providers.kinds.capabilities import KINDS, Transport
 
-LEASE_MARGIN = timedelta(seconds=30)  # from the end of a call to the end of its lease
+LEASE_MARGIN = timedelta(seconds=30)  # from the end of a request to the end of its lease
 WORKER_SILENCE = timedelta(minutes=1)  # longer than a restart takes
 SANDBOXES = frozenset(key for key, kind in KINDS.items() if kind.transport is Transport.SANDBOX)
 ADD_ACCOUNT = "Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin."
-SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim is written with
+SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 
 
 def register_all() -> None:
-    """Tell Django of the checks below."""
+    """Register the checks below with Django."""
     for check in (names, values, database, accounts, beyond_loopback):
         register(check, CHECKS)
     for check in (
@@ -54,57 +54,57 @@ def register_all() -> None:
 
 
 def names(**_: Any) -> list[CheckMessage]:
-    """A name that begins like ours and that nobody reads."""
+    """Warn about names that begin with MERCURY_ and are not settings."""
     return [
-        Warning(f"{name} is not a setting of Mercury.", hint=_suggestion(name), id="mercury.W001")
+        Warning(f"{name} is not a setting of Mercury.", hint=_suggest(name), id="mercury.W001")
         for name in sorted(settings.MERCURY_ENVIRONMENT)
         if name.startswith("MERCURY_") and name not in settings.MERCURY_NAMES
     ]
 
 
 def values(**_: Any) -> list[CheckMessage]:
-    """Values that cannot work."""
+    """Report values that contradict each other."""
     found: list[CheckMessage] = []
     if settings.MERCURY_LEASE < settings.MERCURY_SEND_TIMEOUT + LEASE_MARGIN:
-        lease, deadline = (
+        lease, timeout = (
             durations.words(setting.total_seconds())
             for setting in (settings.MERCURY_LEASE, settings.MERCURY_SEND_TIMEOUT)
         )
         found.append(
             Error(
-                f"MERCURY_LEASE ({lease}) ends before a call may (MERCURY_SEND_TIMEOUT, {deadline}) and its result is stored: "
-                "another worker would send the mail again.",
-                hint="Make it at least MERCURY_SEND_TIMEOUT + 30 s.",
+                f"MERCURY_LEASE ({lease}) is too short for MERCURY_SEND_TIMEOUT ({timeout}): it may end before the result of a "
+                "request is stored, and another worker would send the email again.",
+                hint="Set it to at least MERCURY_SEND_TIMEOUT + 30 s.",
                 id="mercury.E001",
             )
         )
     if settings.MERCURY_CONNECT_TIMEOUT > settings.MERCURY_SEND_TIMEOUT:
-        connecting, deadline = (
+        connecting, timeout = (
             durations.words(setting.total_seconds())
             for setting in (settings.MERCURY_CONNECT_TIMEOUT, settings.MERCURY_SEND_TIMEOUT)
         )
         found.append(
             Error(
-                f"MERCURY_CONNECT_TIMEOUT ({connecting}) is longer than the whole call may take (MERCURY_SEND_TIMEOUT, {deadline}).",
-                hint="Make it MERCURY_SEND_TIMEOUT or less.",
+                f"MERCURY_CONNECT_TIMEOUT ({connecting}) is longer than MERCURY_SEND_TIMEOUT ({timeout}), the limit of the whole request.",
+                hint="Set it to MERCURY_SEND_TIMEOUT or less.",
                 id="mercury.E009",
             )
         )
     if settings.MERCURY_DELIVERY_GUARANTEE not in Policy.values:
         found.append(
             Error(
-                f"MERCURY_DELIVERY_GUARANTEE: '{settings.MERCURY_DELIVERY_GUARANTEE}' is no policy.",
+                f"MERCURY_DELIVERY_GUARANTEE: '{settings.MERCURY_DELIVERY_GUARANTEE}' is not a delivery guarantee.",
                 hint=f"Known: {', '.join(Policy.values)}.",
                 id="mercury.E002",
             )
         )
-    if fault := retention_limits.wrong(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION):
-        found.append(Error(fault, hint="MERCURY_BODY_RETENTION, MERCURY_MAIL_RETENTION.", id="mercury.E008"))
+    if error := retention_limits.find_error(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION):
+        found.append(Error(error, hint="MERCURY_BODY_RETENTION, MERCURY_MAIL_RETENTION.", id="mercury.E008"))
     return found
 
 
 def database(**_: Any) -> list[CheckMessage]:
-    """A database, or a driver of it, that Mercury would not work with."""
+    """Report a database or a driver that Mercury does not support."""
     if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < SQLITE_NEEDED:
         return [
             Error(
@@ -116,7 +116,7 @@ def database(**_: Any) -> list[CheckMessage]:
     if connection.vendor == "postgresql" and importlib.util.find_spec("psycopg") is not None:
         return [
             Warning(
-                "psycopg 3 is installed beside psycopg2: Django prefers it in silence, and Mercury is not tested with it.",
+                "psycopg 3 is installed together with psycopg2. Django prefers it, and Mercury is not tested with it.",
                 hint="pip uninstall psycopg",
                 id="mercury.W002",
             )
@@ -125,35 +125,35 @@ def database(**_: Any) -> list[CheckMessage]:
 
 
 def accounts(**_: Any) -> list[CheckMessage]:
-    """Provider accounts in the environment that cannot be read."""
+    """Report provider accounts in the environment that cannot be read."""
     try:
         environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured as error:
-        return [Error(str(error), hint="docs/providers.md shows how an account is written.", id="mercury.E005")]
+        return [Error(str(error), hint="docs/providers.md describes the URL of an account.", id="mercury.E005")]
     return []
 
 
 def beyond_loopback(**_: Any) -> list[CheckMessage]:
-    """Settings for a laptop on a machine that answers others."""
+    """Report development settings on a machine that others can reach."""
     others = [host for host in settings.ALLOWED_HOSTS if not _is_loopback(host)]
     return _unsafe(f"ALLOWED_HOSTS names {', '.join(others)}") if others else []
 
 
 def production(**_: Any) -> list[CheckMessage]:
-    """What a real installation must have set."""
+    """Report missing settings of a production installation."""
     found = [] if beyond_loopback() else _unsafe("This is checked as a deployment")
     if not settings.MERCURY_HTTPS:
         found.append(
             Warning(
-                "MERCURY_HTTPS is off: passwords and API keys travel in the clear.",
-                hint="Put a proxy with TLS in front, and set MERCURY_HTTPS=true.",
+                "MERCURY_HTTPS is off: passwords and API keys are sent unencrypted.",
+                hint="Use a TLS proxy in front of Mercury, and set MERCURY_HTTPS=true.",
                 id="mercury.W003",
             )
         )
     if settings.REDIS_URL and connection.vendor == "sqlite":
         found.append(
             Warning(
-                "SQLite with Redis: workers on other machines do not see the mails, those on this one wait for each other.",
+                "SQLite with Redis: workers on other machines cannot read the database, and workers on this one block each other.",
                 hint="Set DATABASE_URL to PostgreSQL, or leave REDIS_URL empty.",
                 id="mercury.W004",
             )
@@ -162,15 +162,15 @@ def production(**_: Any) -> list[CheckMessage]:
 
 
 def production_stores(**_: Any) -> list[CheckMessage]:
-    """A database or a Redis that does not answer, in the words of its driver, which tell no password."""
+    """Report a database or Redis that does not answer, with the driver's message, which contains no password."""
     found: list[CheckMessage] = []
     try:
         connection.ensure_connection()
     except DatabaseError as error:
         found.append(
             Warning(
-                f"The database does not answer: {_sentence(error)}",
-                hint="Start it, or correct DATABASE_URL. Without it no mail is taken, and none is sent.",
+                f"The database does not answer: {_join_lines(error)}",
+                hint="Start it, or correct DATABASE_URL. Without it Mercury cannot accept or send email.",
                 id="mercury.W009",
             )
         )
@@ -183,8 +183,8 @@ def production_stores(**_: Any) -> list[CheckMessage]:
     except RedisError as error:
         found.append(
             Warning(
-                f"Redis does not answer: {_sentence(error)}",
-                hint="Start it, or correct REDIS_URL. Without it mails are sent up to two seconds later.",
+                f"Redis does not answer: {_join_lines(error)}",
+                hint="Start it, or correct REDIS_URL. Without it email is sent up to two seconds later.",
                 id="mercury.W010",
             )
         )
@@ -192,14 +192,14 @@ def production_stores(**_: Any) -> list[CheckMessage]:
 
 
 def production_accounts(**_: Any) -> list[CheckMessage]:
-    """Accounts that deliver to nobody, alone or beside those that do."""
+    """Warn about sandbox accounts, and about missing or disabled accounts."""
     try:
-        known = _accounts()
+        known = _read_accounts()
     except ImproperlyConfigured:
-        return []  # `accounts` says so
-    drawn = {name: kind for name, (kind, is_drawn) in known.items() if is_drawn}
-    sandboxes = sorted(name for name, kind in drawn.items() if kind in SANDBOXES)
-    if not known and not _stand_ins_are_out_of_use():
+        return []  # `accounts` reports it
+    used = {name: kind for name, (kind, is_used) in known.items() if is_used}
+    sandboxes = sorted(name for name, kind in used.items() if kind in SANDBOXES)
+    if not known and not _are_default_sandboxes_unused():
         return [
             Warning(
                 "No provider account: the sandbox takes every mail, and nobody receives one.",
@@ -207,22 +207,20 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
                 id="mercury.W005",
             )
         ]
-    if not drawn:
+    if not used:
         return [
             Warning(
-                "Every provider account is disabled or has the weight 0: mails wait, and none is sent.",
+                "Every provider account is disabled or has the weight 0: email is queued, and none is sent.",
                 hint="Enable one: manage.py providers enable NAME." if known else ADD_ACCOUNT,
                 id="mercury.W006",
             )
         ]
     if sandboxes:
-        share = (
-            "every mail is" if len(sandboxes) == len(drawn) else "a mail that is drawn for them counts as sent, and is"
-        )
+        share = "all email goes to them" if len(sandboxes) == len(used) else "email that they get counts as sent"
         return [
             Warning(
-                f"Sandbox accounts are enabled ({', '.join(sandboxes)}): {share} delivered to nobody.",
-                hint="Take them out of the environment, or: manage.py providers disable NAME.",
+                f"Sandbox accounts are enabled ({', '.join(sandboxes)}): {share}, but is not delivered.",
+                hint="Remove them from the environment, or disable them: manage.py providers disable NAME.",
                 id="mercury.W007",
             )
         ]
@@ -230,34 +228,34 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
 
 
 def production_secrets(**_: Any) -> list[CheckMessage]:
-    """Stored secrets that still need an older key than the first."""
+    """Warn about stored secrets that are encrypted with an older key."""
     try:
         stored = apps.get_model("providers", "Account")._default_manager.exclude(secret_options="").order_by("name")
         old = [name for name, token in stored.values_list("name", "secret_options") if not encryption.is_current(token)]
     except DatabaseError:
-        return []  # `database` says so
+        return []  # `database` reports it
     if not old:
         return []
     return [
         Warning(
-            f"Stored secrets need an older encryption key than the first: {', '.join(old)}.",
-            hint="Encrypt them with it: manage.py providers encrypt.",
+            f"The stored secrets of these accounts are encrypted with an older key: {', '.join(old)}.",
+            hint="Encrypt them with the newest key: manage.py providers encrypt.",
             id="mercury.W011",
         )
     ]
 
 
 def production_destinations(**_: Any) -> list[CheckMessage]:
-    """Accounts of the environment whose secret would go out without TLS. No call is made for them."""
+    """Report accounts of the environment whose secret would be sent without TLS. Mercury makes no requests for them."""
     try:
         accounts_named = environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured:
-        return []  # `accounts` says so
+        return []  # `accounts` reports it
     allowed = outbound_hosts.get_allowed_hosts()
     return [
         Error(
-            f"The secret of account '{name}' would go out without TLS, so no email goes through it.",
-            hint="Use TLS; or, if that is meant, add its host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
+            f"The secret of account '{name}' would be sent without TLS, so the account is not used.",
+            hint="Use TLS. To allow it without TLS, add its host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
             id="mercury.E010",
         )
         for name, account in sorted(accounts_named.items())
@@ -266,7 +264,7 @@ def production_destinations(**_: Any) -> list[CheckMessage]:
 
 
 def production_workers(**_: Any) -> list[CheckMessage]:
-    """Full mode with nobody who sends. Silent where the database cannot be asked."""
+    """Warn about full mode without a worker. Return nothing if the database does not answer."""
     if not settings.REDIS_URL:
         return []
     worker = apps.get_model("mails", "Worker")
@@ -277,21 +275,21 @@ def production_workers(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "REDIS_URL is set, so workers send, and none has been seen for a minute: mails are taken and wait.",
-            hint="Start one: manage.py worker. Before the very first start this is as it should be.",
+            "REDIS_URL is set, so workers send, but no worker has been seen for a minute: email is queued, and none is sent.",
+            hint="Start one: manage.py worker. You can ignore this before the first start.",
             id="mercury.W008",
         )
     ]
 
 
 def production_files(**_: Any) -> list[CheckMessage]:
-    """Emails and secrets that everybody on this machine can read."""
+    """Warn about files with emails and secrets that every user of this machine can read."""
     names = [Path(settings.MERCURY_DATA)]
     if connection.vendor == "sqlite":
         names.append(Path(connection.settings_dict["NAME"]))
     return [
         Warning(
-            f"Everybody on this machine has access to {path}, where emails lie.",
+            f"Every user of this machine can read {path}, which contains emails.",
             hint=f"chmod {'700' if path.is_dir() else '600'} {path}",
             id="mercury.W012",
         )
@@ -301,9 +299,9 @@ def production_files(**_: Any) -> list[CheckMessage]:
 
 
 def refuse_start(addresses: Iterable[str] = ()) -> None:
-    """Raise ImproperlyConfigured, a line for each fault, where a setting cannot work or suits only a laptop.
+    """Raise ImproperlyConfigured, with a line per error, for contradicting settings or development settings in production.
 
-    `addresses` are those the server listens on, `host:port`. Called as the web process starts; commands have the checks.
+    `addresses` are those the server listens on, `host:port`. The web process calls this when it starts; commands run the checks.
     """
     unsafe = beyond_loopback()
     by_network = [address for address in addresses if not address.startswith(("unix:", "/"))]
@@ -319,15 +317,15 @@ def _unsafe(because: str) -> list[CheckMessage]:
     if settings.MERCURY_SECRET_IS_GENERATED:
         found.append(
             Error(
-                f"{because}, but SECRET_KEY is not set: the made one is for this machine alone.",
-                hint="Set SECRET_KEY to 50 random characters or more, the same for all processes.",
+                f"{because}, but SECRET_KEY is not set. The generated key is only for local use.",
+                hint="Set SECRET_KEY to at least 50 random characters, the same for all processes.",
                 id="mercury.E006",
             )
         )
     if settings.DEBUG:
         found.append(
             Error(
-                f"{because}, but DEBUG is on: it shows settings and code to anybody.",
+                f"{because}, but DEBUG is on. It shows settings and code to anyone.",
                 hint="Set DEBUG=false.",
                 id="mercury.E007",
             )
@@ -345,38 +343,38 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _suggestion(name: str) -> str:
+def _suggest(name: str) -> str:
     near = difflib.get_close_matches(name, settings.MERCURY_NAMES, n=1)
-    return f"Did you mean {near[0]}?" if near else "docs/settings.md lists them all."
+    return f"Did you mean {near[0]}?" if near else "docs/settings.md lists all settings."
 
 
-def _sentence(error: Exception) -> str:
+def _join_lines(error: Exception) -> str:
     return " ".join(plain(error).split())
 
 
-def _stand_ins_are_out_of_use() -> bool:
-    """Whether the sandboxes that stand in where no account was set up are there, and mails are drawn for none of them."""
+def _are_default_sandboxes_unused() -> bool:
+    """Return True if the default sandbox accounts exist, and none of them is used."""
     account = apps.get_model("providers", "Account")
     try:
-        stand_ins = list(account.objects.filter(source="default"))
+        defaults = list(account.objects.filter(source="default"))
     except DatabaseError:
         return False
-    return bool(stand_ins) and not any(row.enabled and row.weight > 0 for row in stand_ins)
+    return bool(defaults) and not any(row.enabled and row.weight > 0 for row in defaults)
 
 
-def _accounts() -> dict[str, tuple[str, bool]]:
-    """Kind, and whether mails are drawn for it, of each account that was set up; those of the database if it can be asked."""
+def _read_accounts() -> dict[str, tuple[str, bool]]:
+    """Return the kind of each configured account and if it is used. Includes the database if it answers."""
     found = {
-        name: (one.kind, one.weight > 0)
-        for name, one in environment.parse_accounts(settings.MERCURY_ENVIRONMENT).items()
+        name: (config.kind, config.weight > 0)
+        for name, config in environment.parse_accounts(settings.MERCURY_ENVIRONMENT).items()
     }
-    account = apps.get_model("providers", "Account")  # this module is imported before models can be
+    account = apps.get_model("providers", "Account")  # this module is imported before the models
     try:
         rows = list(account.objects.exclude(source="default"))
     except DatabaseError:
         return found  # nothing migrated yet, or no database
     for row in rows:
-        if row.source == "database" or row.name in found:  # not one whose variable is gone
+        if row.source == "database" or row.name in found:  # skip an account whose variable is gone
             kind = found[row.name][0] if row.name in found else row.kind
             found[row.name] = (kind, row.enabled and row.weight > 0)
     return found

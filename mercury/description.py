@@ -1,6 +1,6 @@
-"""The API's description (OpenAPI 3.1) at `/api/v1.0/schema`: built once for a process, before its first request.
+"""The OpenAPI 3.1 schema at `/api/v1.0/schema`. Each process builds it once, before its first request.
 
-To build it takes a second, and drf-spectacular is not made for two threads that do so at the same moment.
+Building it takes a second, and drf-spectacular is not thread-safe.
 """
 
 import threading
@@ -25,40 +25,40 @@ _building = threading.Lock()
 
 
 class Description(ApiView):
-    """The description of this API, for programs; `?format=json` or `Accept` choose JSON, else it is YAML."""
+    """Return the OpenAPI schema as YAML, or as JSON with `?format=json` or an `Accept` header."""
 
     permission_classes = [AllowAny]
     renderer_classes = _RENDERERS
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
-        """Return the description as it was built when the process started."""
+        """Return the schema that was built when the process started."""
         renderer = request.accepted_renderer
         headers = {"Content-Disposition": f'inline; filename="Mercury.{renderer.format}"'}
-        return HttpResponse(written(renderer.format), content_type=renderer.media_type, headers=headers)
+        return HttpResponse(render_schema(renderer.format), content_type=renderer.media_type, headers=headers)
 
 
-def written(form: str) -> bytes:
-    """Return the description as text in this format, `json` or `yaml`."""
+def render_schema(format_name: str) -> bytes:
+    """Return the schema in this format, `json` or `yaml`."""
     with _building:
-        return _written(form)
+        return _render(format_name)
 
 
 def build() -> None:
-    """Build the description in both formats, so that no request has to wait for it."""
-    for form in ("json", "yaml"):
-        written(form)
+    """Build the schema in both formats, so that no request has to wait for it."""
+    for format_name in ("json", "yaml"):
+        render_schema(format_name)
 
 
 @cache
-def _written(form: str) -> bytes:
-    renderer = next(kind for kind in _RENDERERS if kind.format == form)
-    text: bytes = renderer().render(_document())
+def _render(format_name: str) -> bytes:
+    renderer = next(kind for kind in _RENDERERS if kind.format == format_name)
+    text: bytes = renderer().render(_generate())
     return text
 
 
 @cache
-def _document() -> dict[str, object]:
+def _generate() -> dict[str, object]:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     found: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return found

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment here and nowhere else. `docs/settings.md` explains each."""
+"""All settings. They are read from the environment only here; `docs/settings.md` explains each."""
 
 import datetime as dt
 import os
@@ -16,35 +16,35 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 env = variables.Variables(os.environ)
-if "pytest" not in sys.modules:  # a test must not depend on whose machine it runs on
+if "pytest" not in sys.modules:  # tests must not depend on the settings of the machine
     env.faults += variables.read_file(BASE_DIR / ".env")
 
 
 def _make_data_folder(path: Path) -> bool:
-    """Make the data folder for its owner alone: emails and secrets lie there. False, and a fault, if that is not possible."""
+    """Create the data folder, readable only by its owner: it holds emails and secrets. Return False, and note an error, on failure."""
     try:
         private_files.make_folder(path)
     except OSError as error:
         env.faults.append(
-            f"MERCURY_DATA: the folder {variables.shown(str(path))} cannot be made ({error.strerror}). "
-            "Name a folder that can be written to, or set SECRET_KEY and DATABASE_URL."
+            f"MERCURY_DATA: cannot create the folder {variables.shown(str(path))} ({error.strerror}). "
+            "Use a writable folder, or set SECRET_KEY and DATABASE_URL."
         )
         return False
     return True
 
 
-def _made_secret(path: Path) -> str:
-    """A secret made once and kept in the data folder, so that a laptop needs no set-up."""
+def _generate_secret(path: Path) -> str:
+    """Return the secret in the data folder; generate it the first time, so that a laptop needs no setup."""
     try:
         if _make_data_folder(path.parent):
             _write_secret(path)
             return path.read_text().strip()
     except OSError as error:
         env.faults.append(
-            f"MERCURY_DATA: a made secret cannot be kept in {variables.shown(str(path.parent))} ({error.strerror}). "
-            "Name a folder that can be written to, or set SECRET_KEY."
+            f"MERCURY_DATA: cannot store the generated secret in {variables.shown(str(path.parent))} ({error.strerror}). "
+            "Use a writable folder, or set SECRET_KEY."
         )
-    return get_random_secret_key()  # for nobody: the faults end the start
+    return get_random_secret_key()  # never used: the error stops the start
 
 
 def _write_secret(path: Path) -> None:
@@ -53,18 +53,18 @@ def _write_secret(path: Path) -> None:
             path.chmod(0o600)
             file.write(get_random_secret_key())
     except FileExistsError:
-        pass  # another process was faster
+        pass  # another process created it first
 
 
-# The house
+# General
 
 MERCURY_DATA = env.read("MERCURY_DATA", variables.folder, str(BASE_DIR / "data"))
-MERCURY_ENVIRONMENT = dict(os.environ)  # what providers.environment reads accounts from
+MERCURY_ENVIRONMENT = dict(os.environ)  # providers.environment reads accounts from it
 DEBUG = env.read("DEBUG", switch, "false")
 TESTING = "pytest" in sys.modules
 _set_secret = env.read("SECRET_KEY", variables.secret)
 MERCURY_SECRET_IS_GENERATED = not _set_secret
-SECRET_KEY = _set_secret or _made_secret(MERCURY_DATA / "secret-key")
+SECRET_KEY = _set_secret or _generate_secret(MERCURY_DATA / "secret-key")
 ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
 CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
@@ -132,7 +132,7 @@ TEMPLATES = [
     }
 ]
 
-# The database: the truth
+# The database: the source of truth
 
 _database_url = env.read("DATABASE_URL", database_url) or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
 DATABASES = {"default": environ.Env.db_url_config(_database_url)}
@@ -141,20 +141,22 @@ if DATABASES["default"]["NAME"] == str(MERCURY_DATA / "mercury.sqlite3"):
     _make_data_folder(MERCURY_DATA)
 if "sqlite" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["ENGINE"] = "mercury.lib.database.fair_sqlite"
-    DATABASES["default"]["CONN_MAX_AGE"] = 60  # to open the file anew for each request costs a quarter of its time
+    DATABASES["default"]["CONN_MAX_AGE"] = 60  # opening the file for each request costs a quarter of its time
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
-    DATABASES["default"]["TEST"] = {"NAME": str(MERCURY_DATA / "test.sqlite3")}  # threads share a file, not a memory
+    DATABASES["default"]["TEST"] = {
+        "NAME": str(MERCURY_DATA / "test.sqlite3")
+    }  # threads can share a file, but not a database in memory
 else:
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         DATABASES["default"]["ENGINE"] = "mercury.lib.database.bounded_postgresql"
     DATABASES["default"] |= {
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "DISABLE_SERVER_SIDE_CURSORS": True,  # works through pgbouncer in transaction mode
+        "DISABLE_SERVER_SIDE_CURSORS": True,  # required by pgbouncer in transaction mode
         "OPTIONS": {
             "connect_timeout": 3,
             "keepalives_idle": 10,
@@ -167,13 +169,13 @@ else:
 
 MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", lasting("500ms", "60s"), "3s")
 
-# Redis: a hint, never the truth
+# Redis: wakes workers; holds no state
 
 REDIS_URL = env.read("REDIS_URL", redis_url)
-MERCURY_EMBEDDED = not REDIS_URL  # the web process drains by itself
+MERCURY_EMBEDDED = not REDIS_URL  # the web process dispatches
 MERCURY_REDIS_TIMEOUT = 0.25  # seconds
 RQ = {"WORKER_CLASS": "mails.worker.jobs.LaneWorker"}  # of a plain `rqworker`
-RQ_SHOW_ADMIN_LINK = False  # none of django-rq's pages: they read, clean and run what Redis names
+RQ_SHOW_ADMIN_LINK = False  # no pages of django-rq: they read, delete and run what Redis contains
 RQ_QUEUES = {
     lane: {
         "URL": REDIS_URL or "redis://127.0.0.1:6379/0",
@@ -205,7 +207,7 @@ MERCURY_PRIVATE_HOSTS_ALLOWED = env.read("MERCURY_PRIVATE_HOSTS_ALLOWED", many(v
 MERCURY_ENCRYPTION_KEYS = env.read("MERCURY_ENCRYPTION_KEYS", many(variables.fernet_key))
 MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1, 1_000_000), "1000")
 
-# Intake
+# Submission
 
 MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", sized("10kB", "100MB"), "10MB")
 MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", whole(1, 10_000), "50")
@@ -217,7 +219,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 MERCURY_BODY_RETENTION = env.read("MERCURY_BODY_RETENTION", lasting("1s", "36500d"), "30d")
 MERCURY_MAIL_RETENTION = env.read("MERCURY_MAIL_RETENTION", lasting("1s", "36500d"), "365d")
 
-# People and applications
+# Users and applications
 
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -233,11 +235,9 @@ LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = dt.timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "mercury.login.Limits"  # two wider limits besides
+AXES_HANDLER = "mercury.login.Limits"  # adds two wider limits
 AXES_CLIENT_IP_CALLABLE = "mercury.login.client_network"
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = (
-    False  # who is locked out waits ten minutes, whatever others try meanwhile
-)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout lasts ten minutes, whatever others try
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "mercury.views.locked_out"
 AXES_VERBOSE = False
@@ -261,7 +261,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Mercury",
-    "DESCRIPTION": "A gateway for transactional mail: hand it a mail, and ask at any time what happened to it and why.",
+    "DESCRIPTION": "A gateway for transactional email: submit an email, and check at any time what happened to it and why.",
     "VERSION": "1.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -291,7 +291,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG or TESTING
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
-# Security: on behind HTTPS, which MERCURY_HTTPS says
+# Security: on with MERCURY_HTTPS
 
 MERCURY_PROXIES = env.read("MERCURY_PROXIES", whole(0, 20), "0")
 MERCURY_HTTPS = env.read("MERCURY_HTTPS", switch, "false")
@@ -306,7 +306,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 
-# What `manage.py test` runs the full leg against
+# Servers of the full leg of `manage.py test`
 
 _TEST_DATABASE_URL = "postgres://postgres@127.0.0.1:5432/postgres"
 MERCURY_TEST_DATABASE_URL = env.read("MERCURY_TEST_DATABASE_URL", database_url, _TEST_DATABASE_URL)
@@ -319,7 +319,7 @@ LOG_FORMAT = env.read("LOG_FORMAT", one_of("console", "json"), "console")
 LOGGING_CONFIG = "mercury.observability.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
-# Exceptions told to others
+# Exception reports
 
 SENTRY_DSN = env.read("SENTRY_DSN", variables.dsn)
 
@@ -328,7 +328,7 @@ SENTRY_DSN = env.read("SENTRY_DSN", variables.dsn)
 METRICS_TOKEN = env.read("METRICS_TOKEN", variables.secret)
 METRICS_FROM = env.read("METRICS_FROM", many(variables.network))
 
-# The names read above; `check` warns of any other MERCURY_ name
+# The names read above; `check` warns about any other MERCURY_ name
 
 MERCURY_NAMES = frozenset(env.names)
 env.stop_on_faults()

@@ -1,4 +1,4 @@
-"""How long texts and mails may be kept, and how short. A leaf: the system checks ask it before any model is there."""
+"""Limits of the retention periods. A leaf: the system checks use it before the models are loaded."""
 
 import datetime as dt
 
@@ -9,19 +9,19 @@ SHORTEST = dt.timedelta(days=2)
 LONGEST = dt.timedelta(days=36_500)
 
 
-def wrong(bodies: dt.timedelta, mails: dt.timedelta) -> str:
-    """Why texts and mails cannot be removed at these ages, and what to do; empty if they can. Pure."""
-    texts_at, mails_at = durations.words(bodies.total_seconds()), durations.words(mails.total_seconds())
+def find_error(bodies: dt.timedelta, mails: dt.timedelta) -> str:
+    """Return what is wrong with these retention periods, and what to do; empty if they are valid."""
+    bodies_kept, mails_kept = durations.words(bodies.total_seconds()), durations.words(mails.total_seconds())
     if mails < SHORTEST:
         return (
-            f"Mails cannot be removed after {mails_at}: an Idempotency-Key leads to its mail for 24 hours. "
-            "Keep them for 2d or longer."
+            f"Emails cannot be deleted after {mails_kept}: an Idempotency-Key refers to its email for 24 hours. "
+            "Keep them for at least 2d."
         )
     if bodies > mails:
         return (
-            f"Texts cannot be kept for {texts_at} while their mails are removed after {mails_at}. "
-            "Keep the mails for as long as the texts, or longer."
+            f"Bodies cannot be kept for {bodies_kept} if their emails are deleted after {mails_kept}. "
+            "Keep emails at least as long as bodies."
         )
     if mails > LONGEST:
-        return f"Mails cannot be kept for {mails_at}: 36500d, a hundred years, is the longest."
+        return f"Emails cannot be kept for {mails_kept}: the maximum is 36500d (a hundred years)."
     return ""

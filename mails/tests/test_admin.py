@@ -256,7 +256,7 @@ def test_a_key_gets_a_rate_and_loses_it(operator):
 def test_what_is_no_rate_is_named_and_kept_as_typed(operator):
     page = operator.post(f"{KEYS}add/", {"name": "x", "scopes": ["mails:send"], "rate": "often"}).text
 
-    assert "A rate is a number and a unit: 14/s, 600/m, 1000/h or 50000/d." in page
+    assert "A rate is a number and a unit, such as 14/s, 600/m, 1000/h or 50000/d." in page
     assert 'value="often"' in page
     assert not ApiKey.objects.exists()
 

@@ -42,7 +42,11 @@ def test_a_key_with_a_rate_has_it_in_the_list():
 
 @pytest.mark.parametrize(
     ("rate", "words"),
-    [("fast", "A rate is a number and a unit: 14/s"), ("0.5/s", "counts whole mails"), ("1000000/d", "at most 100000")],
+    [
+        ("fast", "A rate is a number and a unit, such as 14/s"),
+        ("0.5/s", "counts whole mails"),
+        ("1000000/d", "at most 100000"),
+    ],
 )
 def test_what_is_no_rate_of_a_key_is_refused_with_how_to_write_one(rate, words):
     ran = run("apikey", "create", "shop", "--rate", rate)

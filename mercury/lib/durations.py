@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: 30s, 2m, 1h, 3d; 10MB. Read and written."""
+"""Parse and format durations and sizes: 30s, 2m, 1h, 3d; 10MB."""
 
 import datetime as dt
 import re
@@ -8,35 +8,35 @@ _BYTES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
 def parse(text: str) -> dt.timedelta:
-    """The duration that `text` names, such as `20s`, `1.5h` or `3d`.
+    """Parse a duration such as `20s`, `1.5h` or `3d`.
 
-    Raises ValueError, saying how to write one, if it is not a positive number with a unit.
+    Raises ValueError, with the correct format, if it is not a positive number with a unit.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text.strip())
     try:
         parsed = dt.timedelta(seconds=float(match[1]) * _SECONDS[match[2]] if match else 0)
     except OverflowError:
-        raise ValueError(f"'{text}' is longer than a calendar has days. Write a shorter duration.") from None
+        raise ValueError(f"'{text}' is too long. Use a shorter duration.") from None
     if not parsed:
         raise ValueError(f"'{text}' is not a duration. Write a number and a unit: 250ms, 30s, 2m, 1h or 3d.")
     return parsed
 
 
-LONGEST = dt.timedelta(days=36_500)  # a date so far from today can still be written
+LONGEST = dt.timedelta(days=36_500)  # a date this far from today is still valid
 
 
 def parse_bounded(text: str) -> dt.timedelta:
-    """The same, up to a hundred years. Raises ValueError."""
+    """Parse a duration of up to a hundred years. Raises ValueError."""
     parsed = parse(text)
     if parsed > LONGEST:
-        raise ValueError(f"'{text}' is too long. Write 36500d, a hundred years, or less.")
+        raise ValueError(f"'{text}' is too long. Use 36500d (a hundred years) or less.")
     return parsed
 
 
 def parse_size(text: str) -> int:
-    """The number of bytes that `text` names, such as `10MB` (1 MB is 1,000,000 bytes).
+    """Parse a size such as `10MB` (1 MB is 1,000,000 bytes) and return it in bytes.
 
-    Raises ValueError, saying how to write one, if it is not a positive number with a unit.
+    Raises ValueError, with the correct format, if it is not a positive number with a unit.
     """
     match = re.fullmatch(r"(\d+)\s*(|B|KB|MB|GB)", text.strip().upper())
     if match is None or int(match[1]) == 0:
@@ -45,7 +45,7 @@ def parse_size(text: str) -> int:
 
 
 def words(seconds: float) -> str:
-    """A duration in seconds for people: `0.3 ms`, `4 ms`, `1.13 s`, `3 min 4 s`, `2 h 5 min`, `4 d 2 h`."""
+    """Format a duration in seconds: `0.3 ms`, `4 ms`, `1.13 s`, `3 min 4 s`, `2 h 5 min`, `4 d 2 h`."""
     if seconds < 0.00095:
         return f"{seconds * 1000:.1g} ms"
     if seconds < 1:
@@ -65,7 +65,7 @@ def words(seconds: float) -> str:
 
 
 def size_words(size: int) -> str:
-    """A number of bytes for people: `312 B`, `6.1 kB`, `31.2 MB`."""
+    """Format a number of bytes: `312 B`, `6.1 kB`, `31.2 MB`."""
     if size < 1000:
         return f"{size} B"
     if size < 1000**2:

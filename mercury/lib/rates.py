@@ -1,9 +1,9 @@
-"""Rates as people write them: 14/s, 600/m, 1000/h, 50000/d. Of an account's calls, and of the mails that a key hands in."""
+"""Parse rate limits of accounts and API keys: 14/s, 600/m, 1000/h, 50000/d."""
 
 import re
 from typing import NamedTuple
 
-SLOWEST = 1 / 86_400  # a second: one a day; what is slower is no limit but a closed door
+SLOWEST = 1 / 86_400  # per second: one per day
 FASTEST = 100_000.0
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -17,26 +17,26 @@ class Rate(NamedTuple):
 
     @property
     def seconds(self) -> int:
-        """The length of the unit."""
+        """Return the length of the unit."""
         return _SECONDS[self.unit]
 
     @property
     def per_second(self) -> float:
-        """The same as a number a second."""
+        """Return the rate per second."""
         return self.number / self.seconds
 
 
 def parse(text: str) -> Rate | None:
-    """The rate that `text` names; a bare number is one a second, `none` or nothing is no limit.
+    """Parse a rate. A plain number is per second; `none` or an empty text is no limit.
 
-    Raises ValueError, saying how to write one.
+    Raises ValueError, with the correct format.
     """
     if text.strip().lower() in ("", "none"):
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([smhd]))?", text.strip())
     if match is None or float(match[1]) == 0:
-        raise ValueError("A rate is a number and a unit: 14/s, 600/m, 1000/h or 50000/d.")
+        raise ValueError("A rate is a number and a unit, such as 14/s, 600/m, 1000/h or 50000/d.")
     rate = Rate(float(match[1]), match[2] or "s")
     if not SLOWEST <= rate.per_second <= FASTEST:
-        raise ValueError("A rate is from one a day (1/d) to 100000 a second.")
+        raise ValueError("A rate must be between 1/d and 100000/s.")
     return rate

@@ -1,7 +1,7 @@
-"""Environment variables as values. Each kind of value is a function that takes the text or says how to write it.
+"""Parse environment variables. Each kind of value is a function that returns the value, or raises ValueError with the remedy.
 
-`settings.py` reads all of them and stops once, with every fault that was found. What a fault says of a value is fit for a
-log: of one that may hold a secret only what is wrong with it is told.
+`settings.py` reads all of them and reports all errors at once. Errors are safe to log: they do not show values that
+may contain a secret.
 """
 
 import base64
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Variables:
-    """Reads variables, and remembers their names and the faults found in them."""
+    """Read variables, and collect their names and errors."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.names: set[str] = set()
@@ -38,7 +38,7 @@ class Variables:
         self._variables = variables
 
     def read(self, name: str, kind: Callable[[str], T], default: str = "") -> T:
-        """The variable's value; that of `default` where it is not set or blank, and, with a fault more, if `kind` refuses it."""
+        """Return the variable's value, or `default` if it is not set or blank. If `kind` refuses it, note an error."""
         self.names.add(name)
         text = self._variables.get(name, "")
         try:
@@ -47,41 +47,41 @@ class Variables:
             self.faults.append(f"{name}: {error}")
         try:
             return kind(default)
-        except ValueError:  # the default cannot be read here either: there is nothing to go on with
+        except ValueError:  # the default is invalid here, too
             self.stop_on_faults()
             raise
 
     def stop_on_faults(self) -> None:
-        """Raise ImproperlyConfigured with a line for each fault, if there is one."""
+        """Raise ImproperlyConfigured with a line per error, if there are errors."""
         if self.faults:
             raise ImproperlyConfigured("\n".join(self.faults))
 
 
 def read_file(path: Path) -> list[str]:
-    """Put the values of a file such as `.env`, which need not be there, into the environment, and return the file's faults.
+    """Load a file such as `.env`, if it exists, into the environment, and return its errors.
 
-    What the environment has already wins. A line that cannot be read is named by its number: it may hold a secret.
+    Existing variables take precedence. An error names the number of a line, because its text may contain a secret.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
-        return [f"{path}: it cannot be read ({error.strerror}). Let Mercury read it, or take it away."]
+        return [f"{path}: cannot be read ({error.strerror}). Make it readable for Mercury, or remove it."]
     except UnicodeDecodeError:
-        return [f"{path}: it is not in UTF-8. Write it anew."]
+        return [f"{path}: is not UTF-8. Save it as UTF-8."]
     settings = [line for line in lines if _SETTING.match(line)]
-    environ.Env.read_env(io.StringIO("\n".join(settings)))  # it would pass over the others, and log them whole
+    environ.Env.read_env(io.StringIO("\n".join(settings)))  # it would skip the others, and log them in full
     return [
-        f"{path}, line {number}: it is no setting. "
-        "Write NAME=value on one line, without blanks before the name and the sign; a comment begins with #."
+        f"{path}, line {number}: is not a valid setting. "
+        "Write NAME=value on one line, without spaces before the name or the equals sign. Comments begin with #."
         for number, line in enumerate(lines, 1)
         if not _SETTING.match(line) and line.strip() and not line.lstrip().startswith("#")
     ]
 
 
 def switch(text: str) -> bool:
-    """A yes or no: true or false; also 1 and 0, yes and no, on and off."""
+    """Parse true or false; also 1 and 0, yes and no, on and off."""
     try:
         return _SWITCH[text.strip().lower()]
     except KeyError:
@@ -89,7 +89,7 @@ def switch(text: str) -> bool:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """A whole number from `least` to `most`."""
+    """Return a parser of whole numbers from `least` to `most`."""
 
     def kind(text: str) -> int:
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not least <= int(text) <= most:
@@ -100,99 +100,101 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def one_of(*known: str) -> Callable[[str], str]:
-    """One of these words, in capitals or not."""
+    """Return a parser of one of these words, in upper or lower case."""
 
     def kind(text: str) -> str:
         for word in known:
             if text.strip().lower() == word.lower():
                 return word
-        raise ValueError(f"{shown(text)} is not known. Write {', '.join(known[:-1])} or {known[-1]}.")
+        raise ValueError(f"{shown(text)} is not valid. Use {', '.join(known[:-1])} or {known[-1]}.")
 
     return kind
 
 
 def duration(text: str) -> dt.timedelta:
-    """A duration such as 30s, up to a hundred years."""
+    """Parse a duration such as 30s, up to a hundred years."""
     parsed = durations.parse(text)
     if parsed > durations.LONGEST:
-        raise ValueError(f"{shown(text)} is too long. Write 36500d, a hundred years, or less.")
+        raise ValueError(f"{shown(text)} is too long. Use 36500d (a hundred years) or less.")
     return parsed
 
 
 def lasting(least: str, most: str) -> Callable[[str], dt.timedelta]:
-    """A duration from `least` to `most`."""
+    """Return a parser of durations from `least` to `most`."""
 
     def kind(text: str) -> dt.timedelta:
         parsed = duration(text)
         if not durations.parse(least) <= parsed <= durations.parse(most):
-            raise ValueError(f"{shown(text)} is not from {least} to {most}.")
+            raise ValueError(f"{shown(text)} is not between {least} and {most}.")
         return parsed
 
     return kind
 
 
 def sized(least: str, most: str) -> Callable[[str], int]:
-    """A size such as 10MB, from `least` to `most`."""
+    """Return a parser of sizes such as 10MB, from `least` to `most`."""
 
     def kind(text: str) -> int:
         parsed = durations.parse_size(text)
         if not durations.parse_size(least) <= parsed <= durations.parse_size(most):
-            raise ValueError(f"{shown(text)} is not from {least} to {most}.")
+            raise ValueError(f"{shown(text)} is not between {least} and {most}.")
         return parsed
 
     return kind
 
 
 def many(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """Values separated by commas; blanks around them and empty ones do not count."""
+    """Return a parser of values separated by commas. Spaces and empty values are ignored."""
 
     def kinds(text: str) -> list[T]:
-        return [kind(one.strip()) for one in text.split(",") if one.strip()]
+        return [kind(value.strip()) for value in text.split(",") if value.strip()]
 
     return kinds
 
 
 def some(kind: Callable[[str], T], example: str) -> Callable[[str], list[T]]:
-    """Like `many`, but at least one."""
+    """Return a parser of at least one value, see `many`."""
 
     def kinds(text: str) -> list[T]:
         found = many(kind)(text)
         if not found:
-            raise ValueError(f"it is empty. Write values with commas, such as {example}, or take it out.")
+            raise ValueError(f"it is empty. Write values separated by commas, such as {example}, or remove it.")
         if len(found) > MOST_VALUES:
-            raise ValueError(f"it has {len(found)} values. Write {MOST_VALUES} at most.")
+            raise ValueError(f"it has {len(found)} values. Use at most {MOST_VALUES}.")
         return found
 
     return kinds
 
 
 def host(text: str) -> str:
-    """A host name or an address, as a URL would have it, but without scheme and port."""
+    """Parse a host name or an address, without scheme and port."""
     if not re.fullmatch(_HOST, text) and not _is_address(text):
-        raise ValueError(f"{shown(text)} is no host. Write it without scheme, port and path, such as mail.example.com.")
+        raise ValueError(
+            f"{shown(text)} is not a host name. Write it without scheme, port and path, such as mail.example.com."
+        )
     return text
 
 
 def ehlo_name(text: str) -> str:
-    """A name for EHLO: a full host name or an address literal; nothing leaves it to Mercury."""
+    """Parse a name for EHLO: a full host name or an address literal; empty lets Mercury choose."""
     if text and not ehlo.is_ehlo_name(text):
         raise ValueError(
-            f"{shown(text)} is no name for EHLO. Write this machine's full name, such as mail.example.com, or [192.0.2.1]."
+            f"{shown(text)} is not a valid EHLO name. Write the full name of this machine, such as mail.example.com, or [192.0.2.1]."
         )
     return text
 
 
 def served_host(text: str) -> str:
-    """A host that requests may be for: also `.example.com` for all below it, and `*` for any."""
+    """Parse a host that Mercury serves: also `.example.com` with its subdomains, or `*` for any."""
     if not re.fullmatch(rf"\*|\.?({_HOST})", text):
         raise ValueError(
-            f"{shown(text)} is no host. Write mail.example.com, or .example.com with all below it; no scheme, port or path."
+            f"{shown(text)} is not a host name. Write mail.example.com, or .example.com for all subdomains, without scheme, port or path."
         )
     return text
 
 
 def private_domains(text: str) -> list[str]:
-    """Domains that the public DNS does not have: `none`, or names such as local; `*` is any name, also without a dot."""
+    """Parse domains outside the public DNS: `none`, names such as local, or `*` for any name, also without a dot."""
     if text.strip().lower() == "none":
         return []
     return many(_private_domain)(text)
@@ -201,12 +203,14 @@ def private_domains(text: str) -> list[str]:
 def _private_domain(text: str) -> str:
     name = text.lower().strip(".")
     if name != "*" and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
-        raise ValueError(f"{shown(text)} is no domain. Write names such as local,intranet.example.com, or * for any.")
+        raise ValueError(
+            f"{shown(text)} is not a domain. Write names such as local,intranet.example.com, or * for any."
+        )
     return name
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """A network such as 10.0.0.0/8, or one address."""
+    """Parse a network such as 10.0.0.0/8, or one address."""
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
@@ -214,30 +218,30 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 def origin(text: str) -> str:
-    """Scheme and host, as a browser names where a form came from."""
+    """Parse an origin: scheme and host."""
     if not re.fullmatch(rf"https?://(\*\.)?({_HOST})(:[0-9]{{1,5}})?", text):
-        raise ValueError(f"{shown(text)} is no origin. Write scheme and host, such as https://mail.example.com.")
+        raise ValueError(f"{shown(text)} is not an origin. Write scheme and host, such as https://mail.example.com.")
     return text
 
 
 def base_url(text: str) -> str:
-    """An address that URLs begin with, without a slash at its end; or nothing."""
+    """Parse the base of URLs, and remove a trailing slash; may be empty."""
     text = text.strip().rstrip("/")
     if text and not re.fullmatch(rf"https?://({_HOST})(:[0-9]{{1,5}})?(/[^\s?#@]*)?", text):
-        raise ValueError(f"{shown(text)} is no address of a site. Write it such as https://mail.example.com.")
+        raise ValueError(f"{shown(text)} is not a site URL. Write it like https://mail.example.com.")
     return text
 
 
 def folder(text: str) -> Path:
-    """A folder, which need not be there yet."""
+    """Parse a folder, which need not exist yet."""
     path = Path(text).resolve()
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{shown(text)} is a file. Write the path of a folder.")
+        raise ValueError(f"{shown(text)} is a file. Use the path of a folder.")
     return path
 
 
 def database_url(text: str) -> str:
-    """The URL of a database of SQLite's or PostgreSQL's, or nothing. It is never shown."""
+    """Parse the URL of an SQLite or PostgreSQL database; may be empty. It is never shown."""
     write = "Write postgres://USER:PASSWORD@HOST:5432/NAME or sqlite:///PATH."
     text = text.strip()
     if not text:
@@ -248,15 +252,15 @@ def database_url(text: str) -> str:
         name = environ.Env.db_url_config(text)["NAME"]
     except ValueError:
         raise ValueError(
-            f"its host or port cannot be read. {write} In a password /, ?, #, @ and : are %2F, %3F, %23, %40 and %3A."
+            f"its host or port is invalid. {write} In a password, write /, ?, #, @ and : as %2F, %3F, %23, %40 and %3A."
         ) from None
     if name in ("", ":memory:"):
-        raise ValueError(f"it names no database. {write}")
+        raise ValueError(f"it has no database name. {write}")
     return text
 
 
 def redis_url(text: str) -> str:
-    """The URL of a Redis database, or nothing. It is never shown."""
+    """Parse the URL of a Redis database; may be empty. It is never shown."""
     write = "Write redis://HOST:6379/0, or rediss:// for TLS."
     text = text.strip()
     if not text:
@@ -267,46 +271,48 @@ def redis_url(text: str) -> str:
         parse_url(text)  # type: ignore[no-untyped-call]
         path = urlsplit(text).path
     except ValueError:
-        raise ValueError(f"its host, port or options cannot be read. {write}") from None
+        raise ValueError(f"its host, port or options are invalid. {write}") from None
     if not text.startswith("unix:") and not re.fullmatch(r"(/[0-9]*/?)?", path):
-        raise ValueError(f"a database of Redis is a number. {write}")
+        raise ValueError(f"the Redis database must be a number. {write}")
     return text
 
 
 def secret(text: str) -> str:
-    """Any text, but for the name of another variable and a comment, which would both be taken. It is never shown."""
+    """Parse any text. Refuse a reference to another variable and a comment, which would become part of the value. It is never shown."""
     if re.fullmatch(r"\$\{?\w+\}?", text):
-        raise ValueError("it is the name of another variable, and would be taken as it stands. Write the value itself.")
+        raise ValueError("it refers to another variable, but references are not resolved. Write the value itself.")
     if re.search(r"\s#|^#\s", text):
-        raise ValueError("it has a comment in it, which would be part of it. Give the comment a line of its own.")
+        raise ValueError(
+            "it contains a comment, which would become part of the value. Put the comment on its own line."
+        )
     return text
 
 
 def dsn(text: str) -> str:
-    """Where a Sentry takes events, or nothing. It is never shown: it holds a key."""
+    """Parse the DSN of a Sentry project; may be empty. It is never shown: it contains a key."""
     text = text.strip()
     if text and not re.fullmatch(
         rf"https?://[^\s/:@]+(?::[^\s/:@]+)?@({_HOST})(:[0-9]{{1,5}})?/([^\s?#]*/)?[0-9]+", text
     ):
-        raise ValueError("it is not the DSN of a Sentry project. Write it as Sentry shows it: https://KEY@HOST/NUMBER.")
+        raise ValueError("it is not a Sentry DSN. Copy it from Sentry: https://KEY@HOST/NUMBER.")
     return text
 
 
 def fernet_key(text: str) -> str:
-    """A key of 32 bytes in URL-safe base64. It is never shown."""
+    """Parse a key of 32 bytes in URL-safe base64. It is never shown."""
     try:
         length = len(base64.urlsafe_b64decode(text))
     except ValueError:
         length = 0
     if length != 32:
         raise ValueError(
-            "a key is not 32 bytes in URL-safe base64. Make one with: openssl rand -base64 32 | tr '+/' '-_'"
+            "a key is not 32 bytes in URL-safe base64. Generate one with: openssl rand -base64 32 | tr '+/' '-_'"
         )
     return text
 
 
 def shown(text: str) -> str:
-    """A value in quotes, fit for one line of a log: no password of a URL, no control characters, not without end."""
+    """Return a value in quotes, safe for one line of a log: shortened, without URL passwords and control characters."""
     text = re.sub(r"//[^/]*@", "//…@", text)
     return "'" + printable.replace_unprintable(text[:80], allowed="") + ("…'" if len(text) > 80 else "'")
 

@@ -131,10 +131,10 @@ def test_the_description_is_built_once_also_for_threads_that_ask_first_at_the_sa
     monkeypatch.setattr(
         description.SchemaGenerator, "get_schema", lambda self, **kwargs: built.append(1) or made(self, **kwargs)
     )
-    for kept in (description._written, description._document):
+    for kept in (description._render, description._generate):
         kept.cache_clear()
     texts = []
-    threads = [threading.Thread(target=lambda: texts.append(description.written("json"))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: texts.append(description.render_schema("json"))) for _ in range(4)]
 
     for thread in threads:
         thread.start()

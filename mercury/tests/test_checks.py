@@ -195,8 +195,8 @@ def test_a_sandbox_in_production_is_named(a_real_installation, olympus):
     [alone] = checks.production_accounts()
 
     assert [beside.id, alone.id] == ["mercury.W007", "mercury.W007"]
-    assert "(olympus): a mail that is drawn for them" in beside.msg
-    assert "(hades, olympus): every mail is" in alone.msg
+    assert "(olympus): email that they get counts as sent" in beside.msg
+    assert "(hades, olympus): all email goes to them" in alone.msg
 
 
 @pytest.mark.django_db

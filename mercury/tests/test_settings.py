@@ -116,12 +116,14 @@ def test_every_number_time_and_size_has_bounds():
     source = Path(settings.__file__).read_text()
     bounded = re.findall(r'"(MERCURY_[A-Z_]+)",\s*(?:some\()?(?:whole|lasting|sized)\(', source)
 
-    assert set(bounded) - {name for name, _ in OUT_OF_BOUNDS} == {"MERCURY_MAIL_RETENTION"}  # `keeping` bounds it
+    assert set(bounded) - {name for name, _ in OUT_OF_BOUNDS} == {
+        "MERCURY_MAIL_RETENTION"
+    }  # `retention_limits` bounds it
     assert re.findall(r"env\.read\([^)]*(?:, duration|, parse_size|, int|, float)\b", source) == []
 
 
 def test_a_secret_with_a_comment_in_it_is_told_once(read, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=r"^SECRET_KEY: it has a comment in it") as raised:
+    with pytest.raises(ImproperlyConfigured, match=r"^SECRET_KEY: it contains a comment") as raised:
         read(MERCURY_DATA=str(tmp_path), SECRET_KEY="thunder      # 50 random characters or more")
 
     assert len(str(raised.value).splitlines()) == 1
@@ -178,7 +180,7 @@ def test_the_web_server_s_own_settings_are_named_too(monkeypatch, name, value):
 def test_the_secret_is_made_once_in_a_folder_that_is_its_owner_s_alone(tmp_path):
     path = tmp_path / "olympus" / "data" / "secret-key"
 
-    first, second = settings._made_secret(path), settings._made_secret(path)
+    first, second = settings._generate_secret(path), settings._generate_secret(path)
 
     assert first == second
     assert len(first) == 50
@@ -188,6 +190,6 @@ def test_the_secret_is_made_once_in_a_folder_that_is_its_owner_s_alone(tmp_path)
 def test_a_folder_that_is_there_keeps_its_mode(tmp_path):
     tmp_path.chmod(0o750)
 
-    settings._made_secret(tmp_path / "secret-key")
+    settings._generate_secret(tmp_path / "secret-key")
 
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750

@@ -42,8 +42,8 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Show what will be deleted, ask, delete it, and show the result."""
         ages = (options["bodies"], options["mails"])
-        if fault := retention_limits.wrong(*ages):
-            raise CommandError(fault, returncode=Exit.WRONG_USE)
+        if error := retention_limits.find_error(*ages):
+            raise CommandError(error, returncode=Exit.WRONG_USE)
         expected = retention.outlook(*ages)
         if options["dry_run"] or not expected:
             _show(out, expected, dry_run=options["dry_run"])

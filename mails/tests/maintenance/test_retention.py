@@ -231,8 +231,8 @@ def test_nothing_goes_without_a_yes(olympus):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--bodies", "1d", "--mails", "1d"), "2d or longer"),
-        (("--bodies", "9d", "--mails", "8d"), "as long as the texts"),
+        (("--bodies", "1d", "--mails", "1d"), "at least 2d"),
+        (("--bodies", "9d", "--mails", "8d"), "as long as bodies"),
     ],
 )
 def test_ages_that_cannot_be_are_wrong_use(options, words):

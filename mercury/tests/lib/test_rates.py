@@ -29,11 +29,11 @@ def test_one_a_day_is_the_slowest_rate():
 
 @pytest.mark.parametrize("text", ["fast", "10/y", "10/", "/s", "-1/s", "0/s", "10/s, 600/m", "1e3/s"])
 def test_what_is_no_rate_is_refused_with_how_to_write_one(text):
-    with pytest.raises(ValueError, match="A rate is a number and a unit: 14/s, 600/m, 1000/h or 50000/d"):
+    with pytest.raises(ValueError, match="A rate is a number and a unit, such as 14/s, 600/m, 1000/h or 50000/d"):
         rates.parse(text)
 
 
 @pytest.mark.parametrize("text", ["0.9/d", f"0.{'0' * 320}1/s", "100001/s", "9" * 400])
 def test_a_rate_beyond_reason_is_refused_with_words(text):
-    with pytest.raises(ValueError, match="from one a day"):
+    with pytest.raises(ValueError, match="must be between 1/d and 100000/s"):
         rates.parse(text)

@@ -193,7 +193,7 @@ def test_a_line_that_is_no_setting_is_told_by_its_number_alone(environment, tmp_
 
     [fault] = variables.read_file(path)
 
-    assert fault.startswith(f"{path}, line 2: it is no setting. Write NAME=value")
+    assert fault.startswith(f"{path}, line 2: is not a valid setting. Write NAME=value")
     assert PASSWORD not in fault + caplog.text
     assert environment == {"STYX": "deep", "OLYMPUS": "high"}
 
@@ -201,8 +201,8 @@ def test_a_line_that_is_no_setting_is_told_by_its_number_alone(environment, tmp_
 def test_a_file_that_cannot_be_read_is_a_fault(environment, tmp_path):
     (tmp_path / "latin").write_bytes(b"OLYMPUS=h\xf6h\n")
 
-    assert "it cannot be read (Is a directory)" in variables.read_file(tmp_path)[0]
-    assert "it is not in UTF-8" in variables.read_file(tmp_path / "latin")[0]
+    assert "cannot be read (Is a directory)" in variables.read_file(tmp_path)[0]
+    assert "is not UTF-8" in variables.read_file(tmp_path / "latin")[0]
 
 
 def test_a_default_that_cannot_be_read_stops_with_the_name_too(tmp_path):
