@@ -146,6 +146,20 @@ def test_the_page_of_architecture_names_packages_that_exist():
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_the_page_of_operations_lists_each_metric_and_no_other():
+    source = page("mercury/observability/metrics.py")
+    counters = {f"{name}_total" for name in re.findall(r'CounterMetricFamily\(\s*"(mercury_\w+)"', source)}
+    others = set(
+        re.findall(
+            r'(?<!CounterMetricFamily\()"(mercury_\w+)"',
+            re.sub(r"CounterMetricFamily\(\s*", "CounterMetricFamily(", source),
+        )
+    )
+    [listed] = re.findall(r"^\| metric \|.*?\n\n", page("docs/operations.md"), re.MULTILINE | re.DOTALL)
+
+    assert set(re.findall(r"`(mercury_\w+)`", listed)) == counters | others
+
+
 def test_the_pictures_of_the_readme_are_there_and_small():
     pictures = re.findall(r'(?:src|srcset)="([^"]+)"', page("README.md"))
 
