@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import drain
-import house
+import instance
 import psycopg2
-from house import House
+from instance import Instance
 
 DRAINS = (1, 2, 4, 8)
 PLACES = 64
@@ -56,7 +56,7 @@ def drain_and_count(places: int) -> tuple[list[Claim], int]:
 
 
 class Watch(threading.Thread):
-    """Looks every 10 ms which sessions of the house are at work, and which of those wait for another's lock."""
+    """Looks every 10 ms which sessions of the instance are at work, and which of those wait for another's lock."""
 
     def __init__(self, database_url: str) -> None:
         super().__init__()
@@ -85,18 +85,20 @@ class Watch(threading.Thread):
 
 
 @contextmanager
-def build() -> Iterator[House]:
-    """A house on PostgreSQL without Redis: nobody has to be woken."""
+def build() -> Iterator[Instance]:
+    """A instance on PostgreSQL without Redis: nobody has to be woken."""
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
-        database_url = stack.enter_context(house.own_database())
-        built = House("full", data, stack.enter_context(house.running_sink()), database_url=database_url, redis_url="")
+        database_url = stack.enter_context(instance.own_database())
+        built = Instance(
+            "full", data, stack.enter_context(instance.running_sink()), database_url=database_url, redis_url=""
+        )
         built.manage("migrate", "--verbosity=0")
         yield built
 
 
-def measure(built: House, drains: int, mails: int) -> str:
+def measure(built: Instance, drains: int, mails: int) -> str:
     """The figures of so many drains."""
     built.provider.start_afresh(delay_ms=0)
     built.run(drain.fill, mails)
@@ -138,13 +140,13 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=4000, help="How many mails each backlog has.")
     parser.add_argument("--drains", type=int, action="append", help="Drains at once (repeatable).")
     options = parser.parse_args()
-    house.check_mails(parser, options.mails)
-    house.say_what(f"Contention, {PLACES} places a drain", options.mails)
+    instance.check_mails(parser, options.mails)
+    instance.say_what(f"Contention, {PLACES} places a drain", options.mails)
     try:
         with build() as built:
             for drains in options.drains or DRAINS:
                 print(measure(built, drains, options.mails), flush=True)
-    except house.ServiceMissing as missing:
+    except instance.ServiceMissing as missing:
         raise SystemExit(f"{missing}. Start it, please.") from missing
 
 

@@ -9,8 +9,8 @@ import datetime as dt
 import time
 from dataclasses import dataclass
 
-import house
-from house import CONTENT, WORDS, House
+import instance
+from instance import CONTENT, WORDS, Instance
 
 BATCH = 500  # mails stored at once when filling
 
@@ -83,7 +83,7 @@ def read_ledger() -> Ledger:
 def measure(leg: str, mails: int) -> None:
     """Print the figures of a leg, each from a database of its own."""
     for delay_ms, workers in ((0, 1), (200, 1), *(((0, 2), (200, 2)) if leg == "full" else ())):
-        with house.build(leg) as built:
+        with instance.build(leg) as built:
             built.provider.start_afresh(delay_ms=delay_ms)
             began = time.monotonic()
             start_up = _drain(built, 1)
@@ -103,13 +103,13 @@ def measure(leg: str, mails: int) -> None:
         )
 
 
-def _drain(built: House, workers: int) -> float:
+def _drain(built: Instance, workers: int) -> float:
     """Let workers send what is due; the seconds of CPU that they used."""
     processes = [built.start("manage.py", "worker", "--burst") for _ in range(workers)]
-    return sum(house.wait_for(process) for process in processes)
+    return sum(instance.wait_for(process) for process in processes)
 
 
-def _check(built: House, ledger: Ledger, mails: int) -> None:
+def _check(built: Instance, ledger: Ledger, mails: int) -> None:
     taken = built.provider.taken()
     different = len({mail["mail_id"] for mail in taken["mails"]})
     if not ledger.done == ledger.attempts == taken["count"] == different == mails:
@@ -120,4 +120,4 @@ def _check(built: House, ledger: Ledger, mails: int) -> None:
 
 
 if __name__ == "__main__":
-    house.main("Drain", measure, mails=10_000)
+    instance.main("Drain", measure, mails=10_000)

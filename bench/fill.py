@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from django.apps import apps
 from django.conf import settings
 from django.db import connection, transaction
-from house import CONTENT
+from instance import CONTENT
 
 from mails.lanes import Lane
 from mails.states import Actor, AttemptState, EventName, Policy, RecipientState, Source, Status

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import house
+import instance
 import intake
 import psycopg2
 import redis
-from house import House
+from instance import Instance
 
 from chaos import servers
 
@@ -53,9 +53,9 @@ class Asked:
 
 
 class Stores:
-    """The two servers, and the house that uses them."""
+    """The two servers, and the instance that uses them."""
 
-    def __init__(self, built: House, postgresql: servers.Postgresql, client: redis.Redis) -> None:
+    def __init__(self, built: Instance, postgresql: servers.Postgresql, client: redis.Redis) -> None:
         self.built = built
         self.name = urlsplit(built.environment["DATABASE_URL"]).path.removeprefix("/")
         self._server = postgresql
@@ -80,7 +80,7 @@ class Stores:
         )
 
     def sessions(self) -> int:
-        """Connections of clients to the house's database."""
+        """Connections of clients to the instance's database."""
         [(count,)] = self._outside("SELECT count(*) FROM pg_stat_activity WHERE datname = %s")
         return int(count)
 
@@ -89,7 +89,7 @@ class Stores:
         return len(self._redis.client_list()) - 1
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Ask the house's own database."""
+        """Ask the instance's own database."""
         return query(self.built.environment["DATABASE_URL"], sql, parameters)
 
     def _outside(self, sql: str) -> list[tuple[Any, ...]]:
@@ -107,7 +107,7 @@ def query(url: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[A
 
 @contextmanager
 def build() -> Iterator[Stores]:
-    """Servers and a house, migrated and empty; all of it is gone afterwards."""
+    """Servers and a instance, migrated and empty; all of it is gone afterwards."""
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
@@ -121,9 +121,9 @@ def build() -> Iterator[Stores]:
         server = servers.Redis(data)
         stack.callback(server.kill)
         client = stack.enter_context(closing(redis.Redis.from_url(server.url)))
-        provider = stack.enter_context(house.running_sink())
+        provider = stack.enter_context(instance.running_sink())
         url = urlsplit(postgresql.url)._replace(path="/mercury").geturl()
-        built = House("full", data, provider, database_url=url, redis_url=server.url)
+        built = Instance("full", data, provider, database_url=url, redis_url=server.url)
         stack.callback(built.stop)
         built.manage("migrate", "--verbosity=0")
         yield Stores(built, postgresql, client)
@@ -139,10 +139,10 @@ def prose(size: int = 2000) -> str:
 def measure_mails(stores: Stores, mails: int) -> int:
     """Take mails in and send them, alone and in groups; print what each was worth to the stores. How many there were."""
     built, total = stores.built, 0
-    key = built.run(house.make_key)
+    key = built.run(instance.make_key)
     turns = ((1, False, 1, mails // 8), (16, False, 16, mails), (16, True, 64, mails), (16, True, 256, mails))
     for clients, idempotent, places, count in turns:
-        with house.serving(built, processes=1) as (port, _):
+        with instance.serving(built, processes=1) as (port, _):
             intake.post(port, key, intake.WARM_UP, clients=clients, idempotent=idempotent, content=prose())
             drain(built, places)
             before = stores.asked()
@@ -176,15 +176,15 @@ def print_drain(stores: Stores, places: int, mails: int) -> None:
 def print_worker(stores: Stores, key: str, mails: int) -> None:
     """What a worker that lives on and a web process ask for while mails come in, and the worker's connections."""
     built = stores.built
-    with house.serving(built, processes=1) as (port, _):
+    with instance.serving(built, processes=1) as (port, _):
         connections = stores.redis_clients()
         worker = built.start_worker()
-        house.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
-        house.until(lambda: stores.redis_clients() > connections)
+        instance.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
+        instance.until(lambda: stores.redis_clients() > connections)
         built.provider.start_afresh(delay_ms=0)
         before = stores.asked()
         intake.post(port, key, mails, clients=16, idempotent=True, content=prose())
-        house.until(lambda: built.provider.count() == mails)
+        instance.until(lambda: built.provider.count() == mails)
         print(f"in and out at once, 16 clients          {stores.asked().line(before, mails)}", flush=True)
         sessions, connections = stores.sessions(), stores.redis_clients()
         worker.terminate()
@@ -230,9 +230,9 @@ def names(table: str) -> tuple[str, str]:
     return f"mails_{table}", f"mails_{table}\\_%" if table == "event" else ""
 
 
-def drain(built: House, places: int) -> None:
+def drain(built: Instance, places: int) -> None:
     """Let a worker send what is due."""
-    house.wait_for(built.start("manage.py", "worker", "--burst", f"--concurrency={places}"))
+    instance.wait_for(built.start("manage.py", "worker", "--burst", f"--concurrency={places}"))
 
 
 def main() -> None:
@@ -240,8 +240,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mails", type=int, default=2000, help="How many mails each figure is counted with.")
     options = parser.parse_args()
-    house.check_mails(parser, options.mails)
-    house.say_what("Footprint", options.mails)
+    instance.check_mails(parser, options.mails)
+    instance.say_what("Footprint", options.mails)
     try:
         with build() as stores:
             before = sizes(stores)

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import house
-from house import CONTENT, WORDS, House
+import instance
+from instance import CONTENT, WORDS, Instance
 
 WARM_UP = 20  # mails before the measurement
 PAUSE = (0.02, 0.2)  # seconds between two mails, from and to
@@ -22,14 +22,14 @@ PROCESSES = {"embedded": 1, "full": 2}
 
 def measure(leg: str, mails: int) -> None:
     """Print the figures of a leg."""
-    with house.build(leg) as built:
+    with instance.build(leg) as built:
         built.provider.start_afresh(delay_ms=0)
-        key = built.run(house.make_key)
-        with house.serving(built, processes=PROCESSES[leg]) as (port, _), _worker(built):
+        key = built.run(instance.make_key)
+        with instance.serving(built, processes=PROCESSES[leg]) as (port, _), _worker(built):
             _post(port, key, "warm-up", WARM_UP)
-            house.until(lambda: built.provider.count() == WARM_UP)
+            instance.until(lambda: built.provider.count() == WARM_UP)
             posted = _post(port, key, "mail", mails)
-            house.until(lambda: built.provider.count() == WARM_UP + mails)
+            instance.until(lambda: built.provider.count() == WARM_UP + mails)
         arrived = {mail["subject"]: mail["arrived_ns"] for mail in built.provider.taken()["mails"]}
     waits = [(arrived[subject] - answered) / 1e6 for subject, (_, answered) in posted.items()]
     posts = [(answered - began) / 1e6 for began, answered in posted.values()]
@@ -39,7 +39,7 @@ def measure(leg: str, mails: int) -> None:
 
 
 @contextmanager
-def _worker(built: House) -> Iterator[None]:
+def _worker(built: Instance) -> Iterator[None]:
     """A worker while the block runs, where the web process does not send by itself."""
     if built.leg == "embedded":
         yield
@@ -49,7 +49,7 @@ def _worker(built: House) -> Iterator[None]:
         yield
     finally:
         worker.terminate()
-        house.wait_for(worker)
+        instance.wait_for(worker)
 
 
 def _post(port: int, key: str, name: str, mails: int) -> dict[str, tuple[int, int]]:
@@ -80,4 +80,4 @@ def _spread(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    house.main("Idle", measure, mails=300)
+    instance.main("Idle", measure, mails=300)

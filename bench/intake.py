@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import house
+import instance
 import psycopg2
-from house import CONTENT, WORDS, House
+from instance import CONTENT, WORDS, Instance
 
 CLIENTS = 16
 WARM_UP = 160  # mails before the measurement, so that every thread has its connection
@@ -131,13 +131,13 @@ class Target:
 
 def measure(leg: str, mails: int) -> None:
     """Print the figures of a leg."""
-    with house.build(leg) as built, ExitStack() as stack:
-        key = built.run(house.make_key)
-        mercury = stack.enter_context(house.serving(built, processes=PROCESSES[leg]))
+    with instance.build(leg) as built, ExitStack() as stack:
+        key = built.run(instance.make_key)
+        mercury = stack.enter_context(instance.serving(built, processes=PROCESSES[leg]))
         targets = [Target("Mercury", *mercury), Target("Mercury, Idempotency-Key", *mercury, idempotent=True)]
         if leg == "full":
             built.environment["DJANGO_SETTINGS_MODULE"] = "bare_settings"
-            bare = stack.enter_context(house.serving(built, processes=PROCESSES[leg], application=BARE))
+            bare = stack.enter_context(instance.serving(built, processes=PROCESSES[leg], application=BARE))
             targets += [
                 Target("bare view, ORM", *bare, "/by-orm/"),
                 Target("bare view, one statement", *bare, "/by-statement/"),
@@ -155,11 +155,11 @@ def measure(leg: str, mails: int) -> None:
             print(target.line(min(alike, default=None)), flush=True)
 
 
-def _ask(built: House, target: Target, key: str, mails: int) -> None:
+def _ask(built: Instance, target: Target, key: str, mails: int) -> None:
     """Post so many mails, and add what they cost to the target's figures."""
     built.provider.start_afresh(delay_ms=0)
     cpu, store, own, began = (
-        house.cpu_of(house.family(target.arbiter)),
+        instance.cpu_of(instance.family(target.arbiter)),
         _store_cpu(built),
         time.process_time(),
         time.monotonic(),
@@ -169,11 +169,11 @@ def _ask(built: House, target: Target, key: str, mails: int) -> None:
     target.own_cpu += time.process_time() - own
     target.store_cpu += _store_cpu(built) - store
     if built.leg == "embedded":
-        house.until(lambda: built.provider.count() == mails)
-    target.cpu += house.cpu_of(house.family(target.arbiter)) - cpu
+        instance.until(lambda: built.provider.count() == mails)
+    target.cpu += instance.cpu_of(instance.family(target.arbiter)) - cpu
 
 
-def _store_cpu(built: House) -> float:
+def _store_cpu(built: Instance) -> float:
     """Seconds of CPU of the PostgreSQL processes that serve this run; 0 where they are not on this machine."""
     if built.leg == "embedded":
         return 0.0
@@ -182,7 +182,7 @@ def _store_cpu(built: House) -> float:
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         here = [pid for (pid,) in cursor.fetchall() if _is_postgres(pid)]
-    return house.cpu_of(here)
+    return instance.cpu_of(here)
 
 
 def _is_postgres(pid: int) -> bool:
@@ -191,4 +191,4 @@ def _is_postgres(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    house.main("Intake", measure, mails=4000)
+    instance.main("Intake", measure, mails=4000)

@@ -9,7 +9,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-import house
+import instance
 
 MAILS = 64  # mails of a group, as many as a drain closes at once
 NAMES = ("DEQUEUE", "READY TO SEND", "SEND", "DONE")
@@ -31,7 +31,7 @@ class Series:
 
 
 def measure(groups: int) -> dict[str, Series]:
-    """Write `groups` groups into each of four tables; runs inside the house."""
+    """Write `groups` groups into each of four tables; runs inside the instance."""
     import drain
     from django.db import connection
 
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Events, partitioned by month against a plain table")
     parser.add_argument("--groups", type=int, default=300, help="Groups written into each table.")
     options = parser.parse_args()
-    with house.build("full") as built:
+    with instance.build("full") as built:
         found = built.run(measure, options.groups)
     for words, series in found.items():
         plain, partitioned = (

@@ -21,11 +21,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import drain
-import house
+import instance
 import postfix
 import psycopg2
 import redis
-from house import CONTENT, ServiceMissing
+from instance import CONTENT, ServiceMissing
 
 LOOK = 0.02  # seconds between two looks at how far it is
 GRACE = 20.0  # seconds that a process has to end
@@ -101,7 +101,7 @@ class Processes:
         if process.pid not in self.ended:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if not pid:
-                return house.cpu_of_tree(process.pid)
+                return instance.cpu_of_tree(process.pid)
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 raise NotDone(f"a process ended with {process.returncode}")
@@ -127,10 +127,10 @@ def measure(contestant: Contestant, run: Run) -> Figures:
             _wait(lambda: ready.sent() > 0)
             before = ready.recorded()
             began, cpu = time.monotonic(), processes.cpu()
-            database, broker = house.database_cpu(), _redis_cpu()
+            database, broker = instance.database_cpu(), _redis_cpu()
             _wait(lambda: ready.recorded() >= run.mails)
             seconds, cpu = time.monotonic() - began, processes.cpu() - cpu
-            database, broker = house.database_cpu() - database, _redis_cpu() - broker
+            database, broker = instance.database_cpu() - database, _redis_cpu() - broker
         finally:
             processes.stop()
     mails = run.mails - before
@@ -146,7 +146,7 @@ def _wait(question: Callable[[], bool]) -> None:
 
 
 def _redis_cpu() -> float:
-    with closing(redis.Redis.from_url(house.REDIS_URL)) as client:
+    with closing(redis.Redis.from_url(instance.REDIS_URL)) as client:
         used = client.info("cpu")
         return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
@@ -156,7 +156,7 @@ def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
 
     @contextmanager
     def prepare(run: Run) -> Iterator[Ready]:
-        with house.build("full") as built, _counter(built.environment["DATABASE_URL"]) as count:
+        with instance.build("full") as built, _counter(built.environment["DATABASE_URL"]) as count:
             built.provider.start_afresh(delay_ms=run.delay_ms)
             built.run(drain.fill, run.mails)
             yield Ready(
@@ -174,7 +174,7 @@ def mail_server(run: Run) -> Iterator[Ready]:
     package = postfix.unpack(run.environments)
     with ExitStack() as stack:
         if run.delay_ms:
-            provider = stack.enter_context(house.running_sink())
+            provider = stack.enter_context(instance.running_sink())
             provider.start_afresh(delay_ms=run.delay_ms)
             sink, places = provider.smtp_port, 200
         else:
@@ -197,10 +197,10 @@ def outbox(
     @contextmanager
     def prepare(run: Run) -> Iterator[Ready]:
         with ExitStack() as stack:
-            provider = stack.enter_context(house.running_sink())
+            provider = stack.enter_context(instance.running_sink())
             provider.start_afresh(delay_ms=run.delay_ms)
-            database = stack.enter_context(house.own_database())
-            environment = _environment(provider, database, stack.enter_context(house.own_redis())) | settings
+            database = stack.enter_context(instance.own_database())
+            environment = _environment(provider, database, stack.enter_context(instance.own_redis())) | settings
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mercury-bench-")))
             python = _python(run.environments, kind)
             subprocess.run(
@@ -226,7 +226,7 @@ RECORDED = {
 }
 
 
-def _environment(provider: house.Provider, database: str, broker: str) -> dict[str, str]:
+def _environment(provider: instance.Provider, database: str, broker: str) -> dict[str, str]:
     url = urlsplit(database)
     django = {
         "ENGINE": "django.db.backends.postgresql",
@@ -330,7 +330,7 @@ def main() -> None:
     """Run the contest."""
     options = _options()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind then, either
-    house.say_what("Peers", options.mails)
+    instance.say_what("Peers", options.mails)
     results: dict[tuple[str, str, int], Figures] = {}
     with ExitStack() as stack:
         environments = options.environments or Path(
@@ -358,7 +358,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--latency", type=int, action="append", choices=(0, 200), help="Milliseconds (repeatable).")
     parser.add_argument("--environments", type=Path, help="Keep what is installed here, for the next run.")
     options = parser.parse_args()
-    house.check_mails(parser, options.mails)
+    instance.check_mails(parser, options.mails)
     if options.environments:
         options.environments = options.environments.resolve()
         options.environments.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import house
-from house import CONTENT, ServiceMissing
+import instance
+from instance import CONTENT, ServiceMissing
 
 OWNER, GROUP = "mail", "daemon"  # a user and a group that every Debian has; Postfix wants two different ones
 QUEUES = "active bounce corrupt defer deferred flush hold incoming private saved trace"
@@ -101,13 +101,13 @@ class Postfix:
         to = ["-f", "zeus@olimpus.com", "-t", "hera@olimpus.com", f"127.0.0.1:{self.port}"]
         source = [self.root / "usr/sbin/smtp-source", "-s", "20", "-l", str(len(CONTENT)), "-m", str(mails), *to]
         subprocess.run(source, env=self.environment, check=True)
-        house.until(lambda: self.logged(DEFERRED) == mails)
+        instance.until(lambda: self.logged(DEFERRED) == mails)
 
     def flush(self) -> None:
         """Open the way, and send all that was deferred."""
         self._configure(deferred="")
         self.master.send_signal(signal.SIGHUP)
-        house.until(lambda: self.logged(RELOADED) > 0)
+        instance.until(lambda: self.logged(RELOADED) > 0)
         postqueue = [self.root / "usr/sbin/postqueue", "-c", self.home / "conf", "-f"]
         result = subprocess.run(postqueue, env=self.environment, capture_output=True, check=False)
         if result.returncode:
@@ -147,10 +147,10 @@ def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
     for name in QUEUES.split():
         (home / "queue" / name).mkdir(mode=0o700)
         os.chown(home / "queue" / name, owner, -1)
-    postfix = Postfix(package, home, house.free_port(), sink, places)
+    postfix = Postfix(package, home, instance.free_port(), sink, places)
     postfix.start()
     try:
-        house.until(lambda: house.listens(postfix.port))
+        instance.until(lambda: instance.listens(postfix.port))
         yield postfix
     finally:
         postfix.master.terminate()
@@ -161,12 +161,12 @@ def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
 @contextmanager
 def running_sink(package: Path) -> Iterator[int]:
     """Postfix's own smtp-sink, which takes everything at once, while the block runs; its port."""
-    port = house.free_port()
+    port = instance.free_port()
     environment = {"LD_LIBRARY_PATH": str(package / "usr/lib/postfix")}
     command = [package / "usr/sbin/smtp-sink", "-u", OWNER, f"127.0.0.1:{port}", "1000"]
     process = subprocess.Popen(command, env=environment)
     try:
-        house.until(lambda: house.listens(port))
+        instance.until(lambda: instance.listens(port))
         yield port
     finally:
         process.terminate()

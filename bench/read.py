@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import fill
-import house
+import instance
 from django.http import HttpResponse
 
 MAILS = 1_000_000
@@ -23,9 +23,9 @@ TIMES = 5
 
 
 def measure(mails: int) -> None:
-    """Fill a house and print the times."""
-    with house.build("full") as built:
-        key = built.run(house.make_key)
+    """Fill a instance and print the times."""
+    with instance.build("full") as built:
+        key = built.run(instance.make_key)
         began = time.monotonic()
         built.run(fill_in, mails)
         print(f"filled within {time.monotonic() - began:.0f} s", flush=True)
@@ -116,7 +116,7 @@ def ask(key: str, mails: int) -> None:
 
     settings.METRICS_TOKEN = "bench"
     plain_names = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
-    settings.STORAGES = settings.STORAGES | plain_names  # nobody has collected them for this house
+    settings.STORAGES = settings.STORAGES | plain_names  # nobody has collected them for this instance
     ApiKey.objects.update(scopes=["mails:read", "stats:read"])
     api = Client(SERVER_NAME="127.0.0.1", HTTP_AUTHORIZATION=f"Bearer {key}", HTTP_ACCEPT="application/json")
     admin = Client(SERVER_NAME="127.0.0.1")
@@ -187,5 +187,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.mails < 10_000:
         parser.error("--mails: 10000 or more, please.")
-    house.say_what("Looking", options.mails)
+    instance.say_what("Looking", options.mails)
     measure(options.mails)

@@ -1,4 +1,4 @@
-"""Whether a mail costs the same in a large house: `python bench/rows.py [--mails N] [--rows N …]`.
+"""Whether a mail costs the same in a large instance: `python bench/rows.py [--mails N] [--rows N …]`.
 
 The same mails are taken in and sent in a PostgreSQL database that holds ten thousand old ones, and in one that holds a
 million with their seven million events. Give `--rows` once or more for other sizes.
@@ -8,43 +8,43 @@ import argparse
 import time
 
 import fill
-import house
+import instance
 import intake
-from house import House
+from instance import Instance
 
 ROWS = (10_000, 1_000_000)
 
 
 def measure(rows: int, mails: int) -> None:
     """Print what taking in and sending cost with so many old mails."""
-    with house.build("full") as built:
-        key = built.run(house.make_key)
+    with instance.build("full") as built:
+        key = built.run(instance.make_key)
         began = time.monotonic()
         built.run(fill.history, rows)
         built.run(fill.settle)
         print(f"{rows} old mails, filled in within {time.monotonic() - began:.0f} s", flush=True)
-        empty = house.wait_for(built.start("manage.py", "worker", "--burst"))
-        with house.serving(built, processes=intake.PROCESSES["full"]) as (port, web):
+        empty = instance.wait_for(built.start("manage.py", "worker", "--burst"))
+        with instance.serving(built, processes=intake.PROCESSES["full"]) as (port, web):
             intake.post(port, key, intake.WARM_UP, idempotent=True)
-            house.wait_for(built.start("manage.py", "worker", "--burst"))
+            instance.wait_for(built.start("manage.py", "worker", "--burst"))
             print(f"  taking in: {_take(port, web, key, mails)}", flush=True)
         print(f"  sending:   {_send(built, mails, empty)}", flush=True)
 
 
 def _take(port: int, web: int, key: str, mails: int) -> str:
-    processes = house.family(web)
-    cpu, database_cpu, began = house.cpu_of(processes), house.database_cpu(), time.monotonic()
+    processes = instance.family(web)
+    cpu, database_cpu, began = instance.cpu_of(processes), instance.database_cpu(), time.monotonic()
     intake.post(port, key, mails, idempotent=True)
     seconds = time.monotonic() - began
-    return _figures(mails, seconds, house.cpu_of(processes) - cpu, house.database_cpu() - database_cpu)
+    return _figures(mails, seconds, instance.cpu_of(processes) - cpu, instance.database_cpu() - database_cpu)
 
 
-def _send(built: House, mails: int, empty: float) -> str:
+def _send(built: Instance, mails: int, empty: float) -> str:
     """Send what was taken in; `empty`: seconds of CPU of a worker that has nothing to do."""
     built.provider.start_afresh(delay_ms=0)
-    database_cpu = house.database_cpu()
-    cpu = house.wait_for(built.start("manage.py", "worker", "--burst")) - empty
-    database_cpu = house.database_cpu() - database_cpu
+    database_cpu = instance.database_cpu()
+    cpu = instance.wait_for(built.start("manage.py", "worker", "--burst")) - empty
+    database_cpu = instance.database_cpu() - database_cpu
     taken = built.provider.taken()
     if taken["count"] != mails:
         raise SystemExit(f"Of {mails} mails the provider took {taken['count']}.")
@@ -65,12 +65,12 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=5000, help="How many mails each figure is measured with.")
     parser.add_argument("--rows", type=int, action="append", help="Old mails in the database (repeatable).")
     options = parser.parse_args()
-    house.check_mails(parser, options.mails)
-    house.say_what("Rows", options.mails)
+    instance.check_mails(parser, options.mails)
+    instance.say_what("Rows", options.mails)
     try:
         for rows in options.rows or ROWS:
             measure(rows, options.mails)
-    except house.ServiceMissing as missing:
+    except instance.ServiceMissing as missing:
         raise SystemExit(f"{missing}. Start it, please.") from missing
 
 

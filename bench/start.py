@@ -1,4 +1,4 @@
-"""How a worker starts into a full house: `python bench/start.py [--mails N] [--leg embedded|full|both]`.
+"""How a worker starts into a full instance: `python bench/start.py [--mails N] [--leg embedded|full|both]`.
 
 So many mails are due before the process starts. Counted from the start of `manage.py worker` to the moment the local
 provider has the head of the first request; the memory is the most that the process had while it sent all of them.
@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 
 import drain
-import house
-from house import WORDS, House
+import instance
+from instance import WORDS, Instance
 
 LOOK = 0.05  # seconds between two looks at the worker
 
 
 def measure(leg: str, mails: int) -> None:
     """Print the figures of a leg."""
-    with house.build(leg) as built:
+    with instance.build(leg) as built:
         built.provider.start_afresh(delay_ms=0)
         built.run(drain.fill, mails)
         began = time.monotonic_ns()
@@ -35,9 +35,9 @@ def measure(leg: str, mails: int) -> None:
     )
 
 
-def _first_arrival(built: House) -> int:
+def _first_arrival(built: Instance) -> int:
     """When the first mail came to the provider, by the monotonic clock in nanoseconds."""
-    house.until(lambda: built.provider.count() > 0)
+    instance.until(lambda: built.provider.count() > 0)
     arrived: int = built.provider.taken()["mails"][0]["arrived_ns"]
     return arrived
 
@@ -53,4 +53,4 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> int:
 
 
 if __name__ == "__main__":
-    house.main("Start", measure, mails=100_000, most=1_000_000)
+    instance.main("Start", measure, mails=100_000, most=1_000_000)

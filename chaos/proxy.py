@@ -7,7 +7,7 @@ import random
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-from mercury.tests.house import free_port, until
+from mercury.tests.instance import free_port, until
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # a simple query, as psycopg2 sends it
 READY = b"Z"  # ReadyForQuery: the answer to a query is complete

@@ -148,7 +148,7 @@ def on_record(database_url: str, subjects: str) -> dict[str, MailOnRecord]:
 
 def _seen(testbed: Testbed, mail_id: str) -> str:
     request = urllib.request.Request(
-        f"{testbed.house.url}/mails/{mail_id}", headers={"Authorization": f"Bearer {testbed.house.key}"}
+        f"{testbed.instance.url}/mails/{mail_id}", headers={"Authorization": f"Bearer {testbed.instance.key}"}
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:

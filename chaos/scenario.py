@@ -13,7 +13,7 @@ from chaos.clients import Clients, Order
 from chaos.database import query
 from chaos.records import Records
 from chaos.testbed import Testbed
-from mercury.tests.house import until
+from mercury.tests.instance import until
 
 AT_LEAST_ONCE, AT_MOST_ONCE = POLICIES = ("at-least-once", "at-most-once")
 FORGETFUL = 0.02  # of all requests the client hangs up before the answer, as clients do whose network breaks
@@ -58,7 +58,12 @@ class Run:
             forgetful = FORGETFUL_SHORT if self.short else FORGETFUL
         orders = [self.order(number) for number in range(mails or self.mails)]
         self.clients = Clients(
-            self.testbed.house.port, self.testbed.house.key, orders, threads=threads, rate=rate, forgetful=forgetful
+            self.testbed.instance.port,
+            self.testbed.instance.key,
+            orders,
+            threads=threads,
+            rate=rate,
+            forgetful=forgetful,
         )
         self.clients.start()
         try:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 
-from mercury.tests.house import free_port, until
+from mercury.tests.instance import free_port, until
 
 UNPRIVILEGED = "postgres"  # who runs PostgreSQL where we are root: it refuses to run as root itself
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from chaos.database import query
 from chaos.servers import Postgresql, Redis, SmallDisk
-from mercury.tests.house import ROOT, House, house, kill, until
+from mercury.tests.instance import ROOT, Instance, create_instance, kill, until
 from providers.tests.support.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
 
 LEGS = ("embedded", "full")
@@ -68,16 +68,16 @@ def _epoch_ns() -> int:
 
 
 class Testbed:
-    """One Mercury under fire. `house` is the installation; `workers` and `web` are its processes as they are now.
+    """One Mercury under fire. `instance` is the installation; `workers` and `web` are its processes as they are now.
 
     `database_url` is the database on a way that no fault lies on. `web_settings` and `worker_settings` are what the
-    processes started from now on get beyond the house's settings; the latter one for each worker.
+    processes started from now on get beyond the instance's settings; the latter one for each worker.
     """
 
     def __init__(
         self,
         leg: str,
-        built: House,
+        built: Instance,
         providers: Mapping[str, Provider],
         *,
         postgresql: Postgresql | None,
@@ -85,7 +85,7 @@ class Testbed:
         disk: SmallDisk | None,
     ) -> None:
         self.leg = leg
-        self.house = built
+        self.instance = built
         self.providers = providers
         self.postgresql = postgresql
         self.redis = redis
@@ -105,12 +105,12 @@ class Testbed:
     def start(self) -> None:
         """Start what the leg consists of: the web process, and two workers on the full leg."""
         if self.leg == "full":
-            self.workers = [self.house.start_worker(**settings) for settings in self.worker_settings]
-        self.web = self.house.start_web(**self.web_settings)
+            self.workers = [self.instance.start_worker(**settings) for settings in self.worker_settings]
+        self.web = self.instance.start_web(**self.web_settings)
 
     def await_dispatchers(self) -> float:
         """Wait until every process that sends has its heartbeat in the database; the seconds it took."""
-        return until(self.is_alive, 60, self.house.logs.read_text)
+        return until(self.is_alive, 60, self.instance.logs.read_text)
 
     def restart(self) -> None:
         """Kill all of it and start it afresh."""
@@ -125,13 +125,13 @@ class Testbed:
     @contextmanager
     def planted(self, *names: str) -> Iterator[None]:
         """Start all of it afresh with more plants, and once more without. Only for a testbed that has a plant already."""
-        before = self.house.environment["FAULTS_PLANT"]
-        self.house.environment["FAULTS_PLANT"] = ",".join((before, *names))
+        before = self.instance.environment["FAULTS_PLANT"]
+        self.instance.environment["FAULTS_PLANT"] = ",".join((before, *names))
         self.restart()
         try:
             yield
         finally:
-            self.house.environment["FAULTS_PLANT"] = before
+            self.instance.environment["FAULTS_PLANT"] = before
             self.restart()
 
     def kill_worker(self, number: int) -> None:
@@ -141,13 +141,13 @@ class Testbed:
 
     def start_worker(self, number: int) -> None:
         """Start a worker in the place of one that has ended."""
-        self.workers[number] = self.house.start_worker(**self.worker_settings[number])
+        self.workers[number] = self.instance.start_worker(**self.worker_settings[number])
 
     def kill_web(self) -> None:
         """SIGKILL to the web process and its children, and another one in its place, which answers on return."""
         assert self.web is not None
         kill(self.web)
-        self.web = self.house.start_web(**self.web_settings)
+        self.web = self.instance.start_web(**self.web_settings)
 
     def kill_all(self) -> None:
         """SIGKILL to web and workers at the same moment, and others in their places."""
@@ -185,7 +185,7 @@ class Testbed:
     def await_beat(self, process: subprocess.Popen[bytes]) -> float:
         """Wait for the next heartbeat of the process; the seconds it took."""
         before = self.beats(process)
-        return until(lambda: self.beats(process) > before, 60, self.house.logs.read_text)
+        return until(lambda: self.beats(process) > before, 60, self.instance.logs.read_text)
 
     def revive(self) -> int:
         """Start workers in the places of those that have ended, as a supervisor would; how many."""
@@ -234,7 +234,7 @@ def build_testbed(leg: str, *, plant: str = "", disk: int = 0, **settings: str) 
         data = folder / "data"
         data.mkdir()
         built = stack.enter_context(
-            house(
+            create_instance(
                 data,
                 full=leg == "full",
                 database_url=postgresql.url if postgresql else "",

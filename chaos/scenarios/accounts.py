@@ -55,7 +55,7 @@ def flapping(run: Run) -> None:
     olympus = run.testbed.providers["olympus"]
     run.testbed.behave(delay_ms=100)
     began = time.time_ns()
-    run.testbed.house.manage("providers", "breaker", "olympus", "auto")  # forgets the calls of a scenario before
+    run.testbed.instance.manage("providers", "breaker", "olympus", "auto")  # forgets the calls of a scenario before
     run.testbed.await_dispatchers()
     over = threading.Event()
 

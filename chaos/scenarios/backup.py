@@ -15,9 +15,9 @@ import psycopg2
 from chaos.scenario import Run, Scenario
 from chaos.servers import program
 from chaos.testbed import Testbed
-from mercury.tests.house import until
+from mercury.tests.instance import until
 
-SILENCE, SILENCE_IN_CI = 20.0, 3.0  # seconds that the restored house is watched for
+SILENCE, SILENCE_IN_CI = 20.0, 3.0  # seconds that the restored instance is watched for
 
 
 def restored(run: Run) -> None:
@@ -27,7 +27,7 @@ def restored(run: Run) -> None:
     testbed.behave(answer="503")
     with run.posting(forgetful=0.0):
         pass
-    copy = Path(testbed.house.environment["MERCURY_DATA"]).parent / "back-up"
+    copy = Path(testbed.instance.environment["MERCURY_DATA"]).parent / "back-up"
     _back_up(testbed, copy)
     testbed.behave(answer="ok")
     run.settle()
@@ -38,13 +38,13 @@ def restored(run: Run) -> None:
         testbed.start()
         testbed.await_dispatchers()
         run.figure("mails that wait in the back-up and were sent since", run.in_hand())
-        answer = testbed.house.post(subject=f"{run.subjects}new")
-        run.at_most("answers other than 202 while the house is held", int(answer.status_code != 202), 0)
+        answer = testbed.instance.post(subject=f"{run.subjects}new")
+        run.at_most("answers other than 202 while the instance is held", int(answer.status_code != 202), 0)
         time.sleep(SILENCE_IN_CI if run.short else SILENCE)
-        run.at_most("calls before the house is released", _taken(run) - taken, 0)
+        run.at_most("calls before the instance is released", _taken(run) - taken, 0)
         _cancel_what_was_sent(run)
-        testbed.house.manage("release", "--all", "--yes")
-        until(lambda: testbed.house.is_done(answer), 60, testbed.house.logs.read_text)
+        testbed.instance.manage("release", "--all", "--yes")
+        until(lambda: testbed.instance.is_done(answer), 60, testbed.instance.logs.read_text)
     run.settle()
     run.at_most("calls after it was released, the new mail's apart", _taken(run) - taken - 1, 0)
     run.at_most("mails taken twice", run.taken_twice, 0)
@@ -63,20 +63,20 @@ def _cancel_what_was_sent(run: Run) -> None:
         mail["id"]
         for state in ("queued", "waiting")
         for mail in map(
-            json.loads, run.testbed.house.manage("mails", "--json", "--limit=10000", f"--state={state}").splitlines()
+            json.loads, run.testbed.instance.manage("mails", "--json", "--limit=10000", f"--state={state}").splitlines()
         )
         if not mail["subject"].endswith("new")
     ]
-    run.testbed.house.manage("cancel", "--yes", "--note=sent before the restore", *waiting)
+    run.testbed.instance.manage("cancel", "--yes", "--note=sent before the restore", *waiting)
 
 
 @contextmanager
 def _starting_held(testbed: Testbed) -> Iterator[None]:
-    testbed.house.environment["MERCURY_START_PAUSED"] = "true"
+    testbed.instance.environment["MERCURY_START_PAUSED"] = "true"
     try:
         yield
     finally:
-        del testbed.house.environment["MERCURY_START_PAUSED"]
+        del testbed.instance.environment["MERCURY_START_PAUSED"]
 
 
 def _back_up(testbed: Testbed, copy: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from chaos.database import query
 from chaos.scenario import Run, Scenario
 from chaos.servers import library
-from mercury.tests.house import until
+from mercury.tests.instance import until
 
 RATE = 50.0  # mails a second
 DELAY = 300.0  # milliseconds that a provider takes
@@ -29,7 +29,7 @@ def one_worker(run: Run) -> None:
     skewed = [_worker_with_clock(run, "+1h")]
     with run.posting(rate=RATE, forgetful=0.0) as clients:
         run.until_posted(run.mails // 2)
-        until(lambda: _in_hands_of(run, skewed[0]) > 0, 60, testbed.house.logs.read_text)
+        until(lambda: _in_hands_of(run, skewed[0]) > 0, 60, testbed.instance.logs.read_text)
         with clients.silent():  # so that half of the mails are left for it, however long it takes to start
             skewed.append(_worker_with_clock(run, "-1h"))
     settled = run.settle()

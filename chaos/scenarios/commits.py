@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from chaos.proxy import Proxy
 from chaos.scenario import POLICIES, Run, Scenario
-from mercury.tests.house import kill
+from mercury.tests.instance import kill
 
 SHARE = 0.1  # of all COMMITs
 

@@ -5,7 +5,7 @@ import time
 from chaos.scenario import Run, Scenario
 from chaos.servers import ProgramMissing
 from chaos.testbed import Testbed
-from mercury.tests.house import until
+from mercury.tests.instance import until
 
 RATE = 50.0  # mails a second
 FULL, FULL_IN_CI = 60.0, 3.0  # seconds

@@ -13,7 +13,7 @@ import psycopg2
 from chaos.database import query
 from chaos.scenario import Run, Scenario
 from chaos.servers import Postgresql, library
-from mercury.tests.house import until
+from mercury.tests.instance import until
 
 RATE = 50.0  # mails a second
 DELAY = 300.0  # milliseconds that a provider takes
@@ -168,7 +168,7 @@ def _looking_after(run: Run) -> Iterator[None]:
     def keep_asking() -> None:
         while not over.wait(0.5):
             began = time.monotonic()
-            connection = http.client.HTTPConnection("127.0.0.1", run.testbed.house.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", run.testbed.instance.port, timeout=30)
             try:
                 connection.request("GET", "/health/live")
                 answered = connection.getresponse().status == 200
@@ -195,7 +195,7 @@ def _lock_one(run: Run, psql: Any) -> str:
         psql.execute(SENDING.replace("?", "%s") + " FOR UPDATE SKIP LOCKED", [f"{run.subjects}%"])
         return int(psql.rowcount) == 1
 
-    until(try_one, 60, run.testbed.house.logs.read_text)
+    until(try_one, 60, run.testbed.instance.logs.read_text)
     return str(psql.fetchone()[0])
 
 

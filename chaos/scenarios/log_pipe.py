@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from chaos.scenario import Run, Scenario
 from mercury.lib import durations
-from mercury.tests.house import House, kill
+from mercury.tests.instance import Instance, kill
 
 RATE = 50.0  # mails a second
 REFUSED = 0.1  # of the calls, each of which is a line of the log
@@ -27,7 +27,7 @@ def full(run: Run) -> None:
         settled = run.settle()
         exits = _stop(run)
     testbed.behave(mix={}, delay_ms=0)
-    deadline = durations.parse(testbed.house.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
+    deadline = durations.parse(testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
     run.at_most("settled after the last mail was handed in", settled, PATIENCE, "s")
     run.at_most("slowest exit after SIGTERM", max(exits), deadline + GRACE, "s")
     run.at_most("unknown outcomes", run.unknowns, 0)
@@ -50,7 +50,7 @@ def _full_pipe(run: Run) -> Iterator[None]:
     testbed = run.testbed
     reads, writes = os.pipe()
     try:
-        with _printing_to(testbed.house, writes):
+        with _printing_to(testbed.instance, writes):
             _replace(run, LOG_LEVEL="INFO")
         testbed.await_dispatchers()
         _fill(writes)
@@ -71,12 +71,12 @@ def _fill(writes: int) -> None:
 
 
 @contextmanager
-def _printing_to(house: House, output: int) -> Iterator[None]:
-    house.output = output
+def _printing_to(instance: Instance, output: int) -> Iterator[None]:
+    instance.output = output
     try:
         yield
     finally:
-        house.output = None
+        instance.output = None
 
 
 def _replace(run: Run, **settings: str) -> None:
@@ -85,9 +85,9 @@ def _replace(run: Run, **settings: str) -> None:
     for process in testbed.drains:
         kill(process)
     if testbed.leg == "full":
-        testbed.workers = [testbed.house.start_worker(**one, **settings) for one in testbed.worker_settings]
+        testbed.workers = [testbed.instance.start_worker(**one, **settings) for one in testbed.worker_settings]
     else:
-        testbed.web = testbed.house.start_web(**testbed.web_settings, **settings)
+        testbed.web = testbed.instance.start_web(**testbed.web_settings, **settings)
 
 
 SCENARIOS = [

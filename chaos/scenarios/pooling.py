@@ -44,7 +44,7 @@ def pgbouncer(run: Run) -> None:
 def _through_pgbouncer(testbed: Testbed) -> Iterator[None]:
     """Restart all of it with pgbouncer in between, and without at the end."""
     assert testbed.postgresql is not None
-    environment = testbed.house.environment
+    environment = testbed.instance.environment
     direct = environment["DATABASE_URL"]
     pool = Pgbouncer(testbed.postgresql, database_url=direct, sessions=SESSIONS)
     try:
@@ -79,9 +79,9 @@ def _sessions(testbed: Testbed) -> int:
 
 def _pages(testbed: Testbed) -> list[int]:
     """Log in as an operator; the statuses of some pages of the admin."""
-    testbed.house.environment |= {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    testbed.house.manage("createsuperuser", "--noinput", "--username=hermes", "--email=hermes@olimpus.com")
-    site = f"http://127.0.0.1:{testbed.house.port}/"
+    testbed.instance.environment |= {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    testbed.instance.manage("createsuperuser", "--noinput", "--username=hermes", "--email=hermes@olimpus.com")
+    site = f"http://127.0.0.1:{testbed.instance.port}/"
     with requests.Session() as browser:
         form = browser.get(f"{site}login/", timeout=30).text
         token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', form)

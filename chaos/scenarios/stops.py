@@ -22,7 +22,7 @@ def sigterm(run: Run) -> None:
             run.until_posted((number + 1) * run.mails // (stops + 1))
             took.append(_stop(run, number))
     run.settle()
-    deadline = durations.parse(run.testbed.house.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
+    deadline = durations.parse(run.testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
     run.figure("stops under load", stops)
     run.at_most("slowest exit", max(took), deadline + GRACE, "s")
     run.at_most("unknown outcomes", run.unknowns, 0)
@@ -39,7 +39,7 @@ def _stop(run: Run, number: int) -> float:
     if testbed.leg == "full":
         testbed.start_worker(number % len(testbed.drains))
     else:
-        testbed.web = testbed.house.start_web()
+        testbed.web = testbed.instance.start_web()
     return seconds
 
 

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from mercury.management.commands.migrate import LOCK, _lock_postgresql, _lock_sqlite
-from mercury.tests.house import ROOT, House, own_database
+from mercury.tests.instance import ROOT, Instance, own_database
 
 FULL = bool(settings.REDIS_URL)
 
@@ -38,11 +38,11 @@ def applied(url):
 
 def test_both_succeed_and_nothing_is_recorded_twice(tmp_path):
     with an_empty_database(tmp_path) as url:
-        house = House(tmp_path, database_url=url, redis_url="")
+        instance = Instance(tmp_path, database_url=url, redis_url="")
         both = [
             subprocess.Popen(
                 [sys.executable, "manage.py", "migrate"],
-                env=house.environment,
+                env=instance.environment,
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from mercury.tests.house import House, free_port, house, until
+from mercury.tests.instance import Instance, create_instance, free_port, until
 
 FULL = bool(settings.REDIS_URL)
 TWO_SANDBOXES = {"PROVIDER_OLYMPUS": "sandbox://", "PROVIDER_HADES": "sandbox://"}
@@ -26,9 +26,9 @@ def redis_of_this_process() -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Iterator[House]:
+def built(tmp_path_factory) -> Iterator[Instance]:
     """The leg under test, with its database and its key; nothing runs yet. To build it takes longer than most stories."""
-    with house(
+    with create_instance(
         tmp_path_factory.mktemp("mercury"),
         full=FULL,
         database_url=settings.MERCURY_TEST_DATABASE_URL,
@@ -41,7 +41,7 @@ def built(tmp_path_factory) -> Iterator[House]:
 
 
 @pytest.fixture
-def mercury(built) -> Iterator[House]:
+def mercury(built) -> Iterator[Instance]:
     """The web process alone, or with PostgreSQL, Redis and two workers: started afresh, with accounts that behave."""
     if FULL:
         redis.Redis.from_url(built.environment["REDIS_URL"]).flushdb()
@@ -132,7 +132,7 @@ def test_without_redis_mails_are_taken_and_sent(tmp_path):
         stdout=subprocess.DEVNULL,
     )
     try:
-        with house(
+        with create_instance(
             tmp_path,
             full=True,
             database_url=settings.MERCURY_TEST_DATABASE_URL,
@@ -168,7 +168,7 @@ CANARIES |= {"content": "canary body"}
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO"])
 def test_no_log_line_has_content_addresses_or_secrets_and_each_about_a_mail_has_its_id(tmp_path, level):
-    with house(
+    with create_instance(
         tmp_path,
         full=FULL,
         database_url=settings.MERCURY_TEST_DATABASE_URL,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mercury.tests.house import ROOT, free_port, kill, until
+from mercury.tests.instance import ROOT, free_port, kill, until
 
 pytestmark = pytest.mark.one_leg
 

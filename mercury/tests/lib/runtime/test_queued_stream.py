@@ -12,7 +12,7 @@ import pytest
 from mercury.lib.runtime import queued_stream
 from mercury.lib.runtime.queued_stream import QueuedStream
 from mercury.lib.runtime.stop_request import StopRequest
-from mercury.tests.house import ROOT, until
+from mercury.tests.instance import ROOT, until
 
 pytestmark = pytest.mark.one_leg
 

@@ -32,7 +32,7 @@ class ServiceMissing(Exception):
     """PostgreSQL or Redis is not there; the text says where it was looked for."""
 
 
-class House:
+class Instance:
     """One installation. `start` commands; everything that still runs is killed at the end."""
 
     def __init__(self, data: Path, *, database_url: str, redis_url: str, **environment: str) -> None:
@@ -64,7 +64,7 @@ class House:
         return done.stdout
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the house."""
+        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the instance."""
         with self.logs.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command],
@@ -124,7 +124,7 @@ class House:
         return self.mail(answer)["status"] == "done"
 
     def run(self, function: Callable[..., Answer], *arguments: object) -> Answer:
-        """Call a function in a new process with Django set up for this house, and return what it returns."""
+        """Call a function in a new process with Django set up for this instance, and return what it returns."""
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(_inside, self.environment, function, arguments).result()
 
@@ -135,19 +135,19 @@ class House:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process that `House.start` started with SIGKILL, and its children with it."""
+    """End a process that `Instance.start` started with SIGKILL, and its children with it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
 
 
 @contextmanager
-def house(
+def create_instance(
     data: Path, *, full: bool, database_url: str = "", redis_url: str = "", **environment: str
-) -> Iterator[House]:
+) -> Iterator[Instance]:
     """An installation with its tables and a key, embedded or `full`, taken down at the end."""
     with own_database(database_url) if full else nullcontext("") as own_url:
-        built = House(data, database_url=own_url, redis_url=redis_url if full else "", **environment)
+        built = Instance(data, database_url=own_url, redis_url=redis_url if full else "", **environment)
         try:
             built.manage("migrate", "--verbosity=0")
             built.make_key()

@@ -21,8 +21,8 @@ import redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no installed package
 
-from mercury.tests import house as installation
-from mercury.tests.house import ROOT, ServiceMissing, free_port, until
+from mercury.tests import instance as installation
+from mercury.tests.instance import ROOT, ServiceMissing, free_port, until
 
 LEGS = ("embedded", "full")
 WORDS = {"embedded": "embedded (SQLite)", "full": "full (PostgreSQL + Redis)"}
@@ -63,7 +63,7 @@ class Provider:
             return content
 
 
-class House(installation.House):
+class Instance(installation.Instance):
     """One Mercury to be measured, with one account at the sink."""
 
     def __init__(self, leg: str, data: Path, provider: Provider, *, database_url: str, redis_url: str) -> None:
@@ -80,15 +80,15 @@ class House(installation.House):
 
 
 @contextmanager
-def build(leg: str) -> Iterator[House]:
-    """A house for one run, migrated and empty; all of it is gone afterwards. Raises ServiceMissing."""
+def build(leg: str) -> Iterator[Instance]:
+    """A instance for one run, migrated and empty; all of it is gone afterwards. Raises ServiceMissing."""
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
         database_url = stack.enter_context(own_database()) if leg == "full" else ""
         redis_url = stack.enter_context(own_redis()) if leg == "full" else ""
         provider = stack.enter_context(running_sink())
-        built = House(leg, data, provider, database_url=database_url, redis_url=redis_url)
+        built = Instance(leg, data, provider, database_url=database_url, redis_url=redis_url)
         stack.callback(built.stop)
         built.manage("migrate", "--verbosity=0")
         yield built
@@ -128,9 +128,9 @@ def running_sink() -> Iterator[Provider]:
 
 @contextmanager
 def serving(
-    built: House, *, processes: int, application: Sequence[str] = ("mercury.wsgi",)
+    built: Instance, *, processes: int, application: Sequence[str] = ("mercury.wsgi",)
 ) -> Iterator[tuple[int, int]]:
-    """Serve this house with gunicorn while the block runs: the port, and the pid of the arbiter."""
+    """Serve this instance with gunicorn while the block runs: the port, and the pid of the arbiter."""
     port = free_port()
     built.environment.update(HOST="127.0.0.1", PORT=str(port), WEB_CONCURRENCY=str(processes))
     web = built.start("-m", "gunicorn", *application)
@@ -143,7 +143,7 @@ def serving(
 
 
 def make_key() -> str:
-    """A key of the house that is set up here, which may send as anybody."""
+    """A key of the instance that is set up here, which may send as anybody."""
     from mails.access import api_keys
 
     return api_keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
