@@ -149,7 +149,7 @@ class Clients:
             "recipient": order.recipient,
             "subject": order.subject,
             "content": "Hi",
-            "policy": order.policy,
+            "delivery_guarantee": order.policy,
         }
         began = time.monotonic()
         try:

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from mails.intake.accept import may_send_as
 from mails.message.addresses import extract_address
-from mails.submission import FieldError
+from mails.submission import FieldError, get_field
 
 SHOWN_AGAIN = 100_000  # characters of a field that a refused form repeats
 _FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of the form
@@ -18,10 +18,12 @@ _FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of th
 class SubmitForm(forms.Form):
     """From, To, Subject, Message; the hidden key makes a double submit harmless."""
 
-    sender = forms.CharField(label="From", required=False)
-    recipient = forms.CharField(label="To", required=False)
-    subject = forms.CharField(label="Subject", required=False)
-    content = forms.CharField(label="Message", required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10}))
+    sender = forms.CharField(label=get_field("sender").label, required=False)
+    recipient = forms.CharField(label=get_field("recipient").label, required=False)
+    subject = forms.CharField(label=get_field("subject").label, required=False)
+    content = forms.CharField(
+        label=get_field("content").label, required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10})
+    )
     idempotency_key = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, senders: list[str], **kwargs: Any) -> None:

@@ -1,12 +1,15 @@
-"""What a client hands in, and the one rule book that API, form and command share. Touches no database."""
+"""What a client submits: each field of an email, declared once for API, form, command line and docs. Touches no database."""
 
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.fields import empty
 
 from mails.lanes import Lane
 from mails.message import addresses
@@ -14,26 +17,20 @@ from mails.message.addresses import AddressInvalid
 from mails.states import Policy
 from mercury.lib.durations import size_words
 from mercury.lib.mail import encoded_words, name_address, printable
+from mercury.lib.rest.serializers import StrictSerializer
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
 MAX_IDEMPOTENCY_KEY = 255
-FIELDS = ("sender", "recipient", "recipients", "subject", "content", "policy", "lane")
 LANES = (Lane.BULK.value,)  # that a client may ask for; the others follow from what the mail carries
-IGNORED = frozenset({"id", "url", "events"})  # so that a mail read from the API can be posted again
 
 # Marks that reorder text (UAX #9): with them a subject or an address reads other than it is.
 _SURROGATE = re.compile("[\ud800-\udfff]")
-Out = TypeVar("Out")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')  # RFC 5322 §3.2.3: these need quotes in a display name
 _JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 _LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _END_OF_ISOLATE = "\u2069"
 _ISOLATES = "\u2066\u2067\u2068" + _END_OF_ISOLATE  # around a name or an amount whose direction is its own
-_UNBALANCED = (
-    "It contains an isolate (U+2066 to U+2068) without its end (U+2069), or an end without its begin: "
-    "what follows would be turned around. Write both, or none."
-)
 _SHOWN = 80  # characters of a client's text that an error repeats
 
 
@@ -72,36 +69,223 @@ class Submission:
         return _bytes(self.subject) + _bytes(self.text)
 
 
-class _Fault(Exception):
-    def __init__(self, code: str, detail: str) -> None:
-        self.code = code
-        self.detail = detail
+class SubmissionField(serializers.Field[Any, Any, Any, Any]):
+    """A field of a submission. Its rule judges whatever was sent; absent and null are the same."""
+
+    default_error_messages = {
+        "wrong_type": "It must be {wanted}, not {found}.",
+        "forbidden_character": "It contains the character {mark}, which may not stand in a header; remove it.",
+        "half_character": "It contains half of a surrogate pair, which is no character.",
+        "too_long": "It has {length} characters; at most {max_length} are possible.",
+    }
+
+    def __init__(self, *, required: bool = False, **options: Any) -> None:
+        super().__init__(required=required, allow_null=not required, **options)
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """Return the valid value. Raises ValidationError."""
+        return self.to_internal_value(None if data is empty else data)
+
+    def read_text(self, value: object, wanted: str = "text") -> str:
+        """Return the value as text; null is empty."""
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self.fail("wrong_type", wanted=wanted, found=_JSON_TYPES.get(type(value), "something else"))
+        if _SURROGATE.search(value):
+            raise _invalid("forbidden_character", self.error_messages["half_character"])
+        return value
+
+    def read_header(self, value: object, wanted: str = "text", *, allowed: str = "") -> str:
+        """Return text that ends up in a header: no character may end the line or turn the reading direction.
+
+        Nor as an encoded word (RFC 2047): it passes as it is, and the recipient's program reads it.
+        """
+        text = self.read_text(value, wanted)
+        if mark := printable.find_unprintable(text + _encoded_words(text), allowed=printable.INVISIBLE + allowed):
+            self.fail("forbidden_character", mark=printable.name_mark(mark))
+        return text.strip()
+
+
+class SenderField(SubmissionField, serializers.CharField):
+    """One address, with or without a display name."""
+
+    default_error_messages = {
+        "required": "Give the address that the email comes from.",
+        "several": "Give one address only; an email has one sender.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the sender, its address in normal form."""
+        text = self.read_header(data, "one address")
+        if not text:
+            self.fail("required")
+        if len(text) > MAX_SENDER:
+            self.fail("too_long", length=len(text), max_length=MAX_SENDER)
+        if found := name_address.split_name(text):
+            return _named(*found)
+        if len(addresses.split(text)) > 1:
+            self.fail("several")
+        return _address(text)
+
+
+@extend_schema_field(
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    component_name="Addresses",
+)
+class RecipientsField(SubmissionField):
+    """One or more addresses."""
+
+    default_error_messages = {
+        "required": "Give at least one address that the email goes to.",
+        "too_many": "{count} recipients; at most {most} are possible.",
+    }
+
+    def to_internal_value(self, data: Any) -> tuple[str, ...]:
+        """Return the addresses in normal form, each once."""
+        if isinstance(data, list):
+            parts = [self.read_header(item, "a list of addresses") for item in data]
+        else:
+            wanted = "an address, several separated by commas or spaces, or a list"
+            parts = addresses.split(self.read_header(data, wanted))
+        parts = list(dict.fromkeys(parts))
+        if not parts:
+            self.fail("required")
+        if len(parts) > settings.MERCURY_MAX_RECIPIENTS:
+            self.fail("too_many", count=len(parts), most=settings.MERCURY_MAX_RECIPIENTS)
+        try:
+            return tuple(dict.fromkeys(_address(part) for part in parts))
+        except ValidationError as invalid:
+            (detail,) = invalid.detail
+            hint = " Spaces and commas separate addresses." if isinstance(data, str) and len(parts) > 1 else ""
+            raise _invalid(detail.code, f"{detail}{hint}") from None
+
+
+class SubjectField(SubmissionField, serializers.CharField):
+    """Text of a header."""
+
+    default_error_messages = {
+        "unbalanced": "It contains an isolate (U+2066 to U+2068) without its end (U+2069), or an end without its begin: "
+        "what follows would be turned around. Write both, or none."
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the subject."""
+        text = self.read_header(data, allowed=printable.IMPLICIT_MARKS + _ISOLATES)
+        readings = [text, *_encoded_words(text).split(printable.REPLACEMENT)]  # each reading by itself
+        if not all(map(_isolates_are_balanced, readings)):
+            raise _invalid("forbidden_character", self.error_messages["unbalanced"])
+        if len(text) > MAX_SUBJECT:
+            self.fail("too_long", length=len(text), max_length=MAX_SUBJECT)
+        return text
+
+
+class ContentField(SubmissionField, serializers.CharField):
+    """A body, as plain text."""
+
+    default_error_messages = {
+        "nul": "It contains a NUL character; remove it.",
+        "too_large": "It has {size}; at most {most} fit.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the body."""
+        text = self.read_text(data)
+        if "\0" in text:
+            raise _invalid("forbidden_character", self.error_messages["nul"])
+        if (size := _bytes(text)) > settings.MERCURY_MAX_SIZE:
+            self.fail("too_large", size=size_words(size), most=size_words(settings.MERCURY_MAX_SIZE))
+        return text
+
+
+class WordField(SubmissionField, serializers.ChoiceField):
+    """One of a few words, or None for the default."""
+
+    default_error_messages = {"invalid": "'{shown}' is not possible. Write one of: {choices}; or leave the field out."}
+
+    def to_internal_value(self, data: Any) -> str | None:
+        """Return the word."""
+        if data is None:
+            return None
+        text = self.read_text(data)
+        if text not in self.choices:
+            self.fail("invalid", shown=_shown(text), choices=", ".join(self.choices))
+        return text
+
+
+class SubmissionSerializer(StrictSerializer):
+    """An email to be sent."""
+
+    sender = SenderField(
+        required=True,
+        label="From",
+        min_length=3,
+        max_length=MAX_SENDER,
+        help_text="One address, with or without a display name; at most 256 characters.",
+        style={"example": "mercury@olimpus.com"},
+    )
+    recipient = RecipientsField(
+        required=True,
+        label="To",
+        help_text="One address, several separated by commas or spaces, or a list; at most 50 (`MERCURY_MAX_RECIPIENTS`).",
+        style={"example": "zeus@olimpus.com"},
+    )
+    subject = SubjectField(
+        label="Subject",
+        max_length=MAX_SUBJECT,
+        help_text="At most 512 characters. No control characters.",
+        style={"example": "You made my day"},
+    )
+    content = ContentField(
+        label="Message",
+        help_text="The body, as plain text; a whole request has at most 10 MB (`MERCURY_MAX_SIZE`).",
+        style={"example": "Hi"},
+    )
+    delivery_guarantee = WordField(
+        choices=Policy.choices,
+        label="Delivery guarantee",
+        help_text="What follows an attempt with an unknown outcome. `at-least-once` sends one more copy, through another "
+        "account if one can take it; `at-most-once` holds the email. Default: `MERCURY_DELIVERY_GUARANTEE`.",
+    )
+    queue = WordField(
+        choices=LANES,
+        label="Queue",
+        help_text="`bulk`: a newsletter or other email to many, which delays no other email. Left out, Mercury chooses.",
+    )
+
+    aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient"}
+    ignored = ("id", "url", "events")  # so that an email read from the API can be posted again
+
+
+_serializer = SubmissionSerializer()  # one for the process: to make its fields costs more than to check an email
+FIELDS = _serializer.names
+
+
+def get_field(name: str) -> Any:
+    """Return the declaration of a field: label, help text, choices."""
+    return _serializer.fields[name]
 
 
 def parse(data: Mapping[str, object]) -> Submission:
     """Check a submission against every rule and return it.
 
-    Raises InvalidSubmission with all faults found, not only the first. An unknown field is a fault, so that a
+    Raises InvalidSubmission with all errors found, not only the first. An unknown field is an error, so that a
     misspelt one does not vanish in silence.
     """
-    errors = _unknown_fields(data)
-    sender = _checked("sender", _sender, data.get("sender"), errors)
-    recipients = _checked("recipient", _recipients, data, errors)
-    subject = _checked("subject", _subject, data.get("subject"), errors)
-    text = _checked("content", _text, data.get("content"), errors)
-    policy = _checked("policy", _policy, data.get("policy"), errors)
-    lane = _checked("lane", _lane, data.get("lane"), errors)
-    if (
-        errors
-        or sender is None
-        or recipients is None
-        or lane is None
-        or subject is None
-        or text is None
-        or policy is None
-    ):
-        raise InvalidSubmission(tuple(errors))
-    return Submission(sender, recipients, subject, text, policy, lane)
+    try:
+        values = _serializer.run_validation(data)
+    except ValidationError as invalid:
+        errors: Any = invalid.detail
+        found = (FieldError(name, detail.code, str(detail)) for name, details in errors.items() for detail in details)
+        raise InvalidSubmission(tuple(found)) from None
+    return Submission(
+        sender=values["sender"],
+        recipients=values["recipient"],
+        subject=values["subject"],
+        text=values["content"],
+        policy=Policy(values["delivery_guarantee"] or settings.MERCURY_DELIVERY_GUARANTEE),
+        lane=Lane(values["queue"] or Lane.TEXT),
+    )
 
 
 def legible(value: object, limit: int) -> str:
@@ -115,118 +299,8 @@ def _shown(value: object) -> str:
     return _LINES.sub("\ufffd", legible(value, _SHOWN))
 
 
-def _checked(field: str, rule: Callable[[Any], Out], value: object, errors: list[FieldError]) -> Out | None:
-    try:
-        return rule(value)
-    except _Fault as fault:
-        errors.append(FieldError(field, fault.code, fault.detail))
-        return None
-
-
-def _unknown_fields(data: Mapping[str, object]) -> list[FieldError]:
-    errors = []
-    for name in data:
-        if name in FIELDS or name in IGNORED:
-            continue
-        shown = _shown(name)
-        close = difflib.get_close_matches(shown, FIELDS, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else f" Known fields: {', '.join(FIELDS)}."
-        errors.append(FieldError(shown, "unknown_field", f"There is no field '{shown}'.{hint}"))
-        if len(errors) == 20:
-            break
-    return errors
-
-
-def _sender(value: object) -> str:
-    text = _header_text(value, "one address")
-    if not text:
-        raise _Fault("required", "Give the address that the mail comes from.")
-    if len(text) > MAX_SENDER:
-        raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SENDER} are possible.")
-    if found := name_address.split_name(text):
-        return _named(*found)
-    if len(addresses.split(text)) > 1:
-        raise _Fault("several", "Give one address only; a mail has one sender.")
-    return _address(text)
-
-
-def _recipients(data: Mapping[str, object]) -> tuple[str, ...]:
-    if data.get("recipient") is not None and data.get("recipients") is not None:
-        raise _Fault("ambiguous", "Give 'recipient' or 'recipients', not both: they are two names of one field.")
-    value = data.get("recipient") if data.get("recipient") is not None else data.get("recipients")
-    if isinstance(value, list):
-        parts = [_header_text(item, "a list of addresses") for item in value]
-    else:
-        parts = addresses.split(_header_text(value, "an address, several separated by commas or spaces, or a list"))
-    parts = list(dict.fromkeys(parts))
-    if not parts:
-        raise _Fault("required", "Give at least one address that the mail goes to.")
-    if len(parts) > settings.MERCURY_MAX_RECIPIENTS:
-        raise _Fault("too_many", f"{len(parts)} recipients; at most {settings.MERCURY_MAX_RECIPIENTS} are possible.")
-    try:
-        return tuple(dict.fromkeys(_address(part) for part in parts))
-    except _Fault as fault:
-        hint = " Spaces and commas separate addresses." if isinstance(value, str) and len(parts) > 1 else ""
-        raise _Fault(fault.code, f"{fault.detail}{hint}") from None
-
-
-def _subject(value: object) -> str:
-    text = _header_text(value, "text", allowed=printable.IMPLICIT_MARKS + _ISOLATES)
-    readings = [text, *_encoded_words(text).split(printable.REPLACEMENT)]  # each reading by itself
-    if not all(map(_isolates_are_balanced, readings)):
-        raise _Fault("forbidden_character", _UNBALANCED)
-    if len(text) > MAX_SUBJECT:
-        raise _Fault("too_long", f"It has {len(text)} characters; at most {MAX_SUBJECT} are possible.")
-    return text
-
-
-def _text(value: object) -> str:
-    text = _string(value, "text")
-    if "\0" in text:
-        raise _Fault("forbidden_character", "It contains a NUL character; take it out.")
-    if (size := _bytes(text)) > settings.MERCURY_MAX_SIZE:
-        raise _Fault("too_large", f"It has {size_words(size)}; at most {size_words(settings.MERCURY_MAX_SIZE)} fit.")
-    return text
-
-
-def _policy(value: object) -> Policy:
-    text = settings.MERCURY_DELIVERY_GUARANTEE if value is None else _string(value, "text")
-    if text not in Policy.values:
-        raise _Fault("invalid", f"'{_shown(text)}' is no policy. Known: {', '.join(Policy.values)}.")
-    return Policy(text)
-
-
-def _lane(value: object) -> Lane:
-    if value is None:
-        return Lane.TEXT
-    text = _string(value, "text")
-    if text not in LANES:
-        raise _Fault("invalid", f"'{_shown(text)}' is no lane to ask for. Leave the field out, or write '{LANES[0]}'.")
-    return Lane(text)
-
-
-def _string(value: object, wanted: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise _Fault("wrong_type", f"It must be {wanted}, not {_JSON_TYPES.get(type(value), 'something else')}.")
-    if _SURROGATE.search(value):
-        raise _Fault("forbidden_character", "It contains half of a surrogate pair, which is no character.")
-    return value
-
-
-def _header_text(value: object, wanted: str, *, allowed: str = "") -> str:
-    """Text that ends up in a header: no character there may end the line or turn the reading direction.
-
-    Nor as an encoded word (RFC 2047): it passes as it is, and the recipient's program reads it.
-    """
-    text = _string(value, wanted)
-    if mark := printable.find_unprintable(text + _encoded_words(text), allowed=printable.INVISIBLE + allowed):
-        raise _Fault(
-            "forbidden_character",
-            f"It contains the character {printable.name_mark(mark)}, which may not stand in a header; take it out.",
-        )
-    return text.strip()
+def _invalid(code: str, detail: str) -> ValidationError:
+    return ValidationError([ErrorDetail(detail, code)])
 
 
 def _isolates_are_balanced(text: str) -> bool:
@@ -249,7 +323,7 @@ def _named(name: str, address: str) -> str:
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif "@" in name or "," in name:
-        raise _Fault("several", "Give one address only; put a name with a comma or an @ into double quotes.")
+        raise _invalid("several", "Give one address only; put a name with a comma or an @ into double quotes.")
     checked = _address(address)
     if _SPECIALS.search(name):
         name = '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
@@ -260,7 +334,7 @@ def _address(text: str) -> str:
     try:
         return addresses.normal(text)
     except AddressInvalid as error:
-        raise _Fault("invalid_address", f"'{_shown(text)}' is not an e-mail address. {error}") from None
+        raise _invalid("invalid_address", f"'{_shown(text)}' is not an e-mail address. {error}") from None
 
 
 def _bytes(text: str) -> int:

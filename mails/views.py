@@ -111,7 +111,7 @@ def _form_page(
         "copied": copied,
         "may_send": bool(senders),
         "sandbox_only": _sandbox_only(),
-        "api_url": request.build_absolute_uri(reverse("api-mails")),
+        "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         "section": "submit",
     }
     return render(request, "mails/submit.html", context, status=status)

@@ -255,7 +255,7 @@ REST_FRAMEWORK = {
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "mails.api.negotiation.Negotiation",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "mercury.lib.rest.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "mercury.lib.rest.problems.handle",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -266,7 +266,8 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "PREPROCESSING_HOOKS": ["mercury.lib.rest.openapi.drop_aliases"],
-    "POSTPROCESSING_HOOKS": ["mercury.lib.rest.openapi.add_components", "mercury.lib.rest.openapi.require_bodies"],
+    "POSTPROCESSING_HOOKS": [],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

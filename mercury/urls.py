@@ -8,38 +8,24 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from mails import views as mail_views
 from mails.admin import steering
-from mails.api import stats as stats_api
-from mails.api import views as mail_api
+from mails.api.stats import StatsViewSet
+from mails.api.viewsets import EventViewSet, MailViewSet
 from mercury import views
-from mercury.description import Description
+from mercury.description import ApiRoot, Description
+from mercury.lib.rest.routers import Router
 from mercury.login import LogIn
 from mercury.observability import metrics
 from providers.admin import sandbox
-from providers.api import views as provider_api
+from providers.api.viewsets import AccountViewSet
 
-api = [
-    path("", views.ApiRoot.as_view(), name="api-root"),
-    path("mails/", mail_api.Mails.as_view(), name="api-mails"),
-    path("mails", mail_api.Mails.as_view()),  # a POST must not lose its body to a redirect
-    re_path(r"^mails/(?P<mail_id>[^/]+)/?$", mail_api.OneMail.as_view(), name="api-mail"),
-    *(
-        re_path(rf"^mails/(?P<mail_id>[^/]+)/{view.verb}/?$", view.as_view(), name=f"api-{view.verb}")
-        for view in (mail_api.Cancel, mail_api.Hold, mail_api.Release, mail_api.Reprocess, mail_api.Settle)
-    ),
-    path("mails/<str:mail_id>/events/", mail_api.Events.as_view(), name="api-events"),
-    path("mails/<str:mail_id>/events", mail_api.Events.as_view()),
-    re_path(r"^mails/(?P<mail_id>[^/]+)/events/(?P<event_id>[^/]+)/?$", mail_api.OneEvent.as_view(), name="api-event"),
-    path("dispatcher/providers/", provider_api.Accounts.as_view(), name="api-providers"),
-    path("dispatcher/providers", provider_api.Accounts.as_view()),
-    re_path(r"^dispatcher/providers/(?P<account_id>[^/]+)/?$", provider_api.OneAccount.as_view(), name="api-provider"),
-    path("stats/now", stats_api.Now.as_view(), name="api-stats-now"),
-    path("stats/lanes", stats_api.Lanes.as_view(), name="api-stats-lanes"),
-    path("stats/applications", stats_api.Applications.as_view(), name="api-stats-applications"),
-    path("stats/providers", stats_api.Providers.as_view(), name="api-stats-providers"),
-    path("stats/series", stats_api.Series.as_view(), name="api-stats-series"),
-    path("stats/breakers", stats_api.Breakers.as_view(), name="api-stats-breakers"),
-    path("schema", Description.as_view(), name="schema"),
-]
+router = Router()
+router.register("mails", MailViewSet, basename="api-mail")
+router.register("mails/(?P<mail_id>[^/]+)/events", EventViewSet, basename="api-event")
+router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
+router.register("stats", StatsViewSet, basename="api-stats")
+
+root = ApiRoot.as_view(router=router)
+api = [path("", root, name="api-root"), *router.urls, path("schema", Description.as_view(), name="schema")]
 
 details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail
 urlpatterns = [
@@ -55,7 +41,7 @@ urlpatterns = [
     path("login/", LogIn.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("api/v1.0/", include(api)),
-    path("api/v1.0", views.ApiRoot.as_view()),
+    path("api/v1.0", root),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
     path("health/live", views.live, name="health-live"),
     path("health/ready", views.ready, name="health-ready"),

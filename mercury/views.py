@@ -1,4 +1,4 @@
-"""The API's root, health, and the error pages: JSON for API clients, always, and a plain page for people."""
+"""Health, and the error pages: JSON for API clients, always, and a plain page for people."""
 
 import sys
 from typing import Any
@@ -11,93 +11,14 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.decorators.http import require_safe
-from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import AllowAny
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.reverse import reverse
 
 from mails import house, pauses
 from mails.reporting import system_status
 from mercury.lib.database import database_clock, database_errors
-from mercury.lib.rest import openapi, problems
+from mercury.lib.rest import problems
 from mercury.lib.rest.problems import Problem
-from mercury.lib.rest.resource import ApiView
 
 DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not look for as long as a call may take
-
-# What the API's root lists: what it does, the method, the name of the path, the parts of the path that vary.
-_ENDPOINTS = (
-    ("list the endpoints", "GET", "api-root", ()),
-    ("list mails", "GET", "api-mails", ()),
-    ("create a mail", "POST", "api-mails", ()),
-    ("read a mail", "GET", "api-mail", ("mail_id",)),
-    ("cancel a mail", "POST", "api-cancel", ("mail_id",)),
-    ("hold a mail", "POST", "api-hold", ("mail_id",)),
-    ("release a mail", "POST", "api-release", ("mail_id",)),
-    ("reprocess a mail", "POST", "api-reprocess", ("mail_id",)),
-    ("settle a mail", "POST", "api-settle", ("mail_id",)),
-    ("list the events of a mail", "GET", "api-events", ("mail_id",)),
-    ("append an event to a mail", "POST", "api-events", ("mail_id",)),
-    ("read an event", "GET", "api-event", ("mail_id", "event_id")),
-    ("list provider accounts", "GET", "api-providers", ()),
-    ("register a provider account", "POST", "api-providers", ()),
-    ("read a provider account", "GET", "api-provider", ("account_id",)),
-    ("update a provider account", "PUT", "api-provider", ("account_id",)),
-    ("remove a provider account", "DELETE", "api-provider", ("account_id",)),
-    ("read how the house stands now", "GET", "api-stats-now", ()),
-    ("read figures by lane", "GET", "api-stats-lanes", ()),
-    ("read figures by application", "GET", "api-stats-applications", ()),
-    ("read figures by provider account", "GET", "api-stats-providers", ()),
-    ("read figures as a series", "GET", "api-stats-series", ()),
-    ("read the history of breakers", "GET", "api-stats-breakers", ()),
-    ("describe the API (OpenAPI 3.1)", "GET", "schema", ()),
-)
-_ROOT = openapi.component(
-    "Root",
-    openapi.obj(
-        {
-            "versions": {
-                "type": "object",
-                "description": "The endpoints of each version.",
-                "additionalProperties": {
-                    "type": "object",
-                    "description": "What it does and the method in brackets: its URL, with braces where ids belong.",
-                    "additionalProperties": {"type": "string"},
-                },
-            }
-        }
-    ),
-)
-
-
-class ApiRoot(ApiView):
-    """The version of the API and its endpoints."""
-
-    permission_classes = [AllowAny]
-
-    @extend_schema(
-        operation_id="list_endpoints",
-        tags=["About"],
-        summary="List the endpoints",
-        auth=[],
-        parameters=[openapi.REQUEST_ID],
-        responses={200: OpenApiResponse(_ROOT, description="What there is, and where.")} | openapi.problems(),
-    )
-    def get(self, request: Request) -> Response:
-        """List what the API does, and where."""
-        endpoints = {
-            f"{what} [{method}]": _template_url(request, name, parts) for what, method, name, parts in _ENDPOINTS
-        }
-        return Response({"versions": {"v1.0": endpoints}})
-
-
-def _template_url(request: Request, name: str, parts: tuple[str, ...]) -> str:
-    """The absolute URL of a path, its varying parts in braces (a URI template, RFC 6570)."""
-    url = reverse(name, kwargs={part: f"__{part}__" for part in parts}, request=request)
-    for part in parts:
-        url = url.replace(f"__{part}__", f"{{{part}}}")
-    return url
 
 
 @require_safe

@@ -40,7 +40,7 @@ class Scope(TextChoices):
 
     MAILS_SEND = "mails:send", "Send mails"
     MAILS_READ = "mails:read", "Read its own mails and their events"
-    MAILS_STEER = "mails:steer", "Cancel, hold, release, reprocess and settle its own mails"
+    MAILS_MANAGE = "mails:manage", "Cancel, hold, release, reprocess and resolve its own emails"
     EVENTS_WRITE = "events:write", "Append events under names of its own"
     EVENTS_SYSTEM = "events:system", "Append events under the names of the sending model"
     PROVIDERS_READ = "providers:read", "Read provider accounts"

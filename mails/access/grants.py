@@ -11,7 +11,7 @@ from mails.models import ApiKey
 PERMISSIONS = {
     Scope.MAILS_SEND: (),  # see the senders
     Scope.MAILS_READ: ("mails.view_mail",),
-    Scope.MAILS_STEER: ("mails.change_mail",),
+    Scope.MAILS_MANAGE: ("mails.change_mail",),
     Scope.EVENTS_WRITE: ("mails.add_event",),
     Scope.EVENTS_SYSTEM: ("mails.add_event",),
     Scope.PROVIDERS_READ: ("providers.view_account",),

@@ -198,7 +198,7 @@ class ApiKeyAdmin(GuardedAdmin):
             "key_text": _taken_for_this_page(request, key) if request.method == "GET" else "",
             "key_state": _state(key) if key else None,
             "example_sender": _example_sender(key),
-            "api_url": request.build_absolute_uri(reverse("api-mails")),
+            "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }
         return super().changeform_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 

@@ -1,6 +1,9 @@
 """Applications sign in with `Authorization: Bearer mk_…`; people with their session (Django REST framework's class)."""
 
+from typing import Any
+
 from django.contrib.auth.models import AnonymousUser
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -15,7 +18,7 @@ class KeyAuthentication(BaseAuthentication):
     """Sets `request.auth` to the `ApiKey`. One query, see `keys.find`; without the header the next class has its say."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
-        """The key of the request, None where none was sent. Raises AuthenticationFailed (401) for a wrong one."""
+        """Return the key of the request, None if none was sent. Raises AuthenticationFailed (401) for a wrong one."""
         header = request.headers.get("Authorization")
         if header is None:
             return None
@@ -28,5 +31,16 @@ class KeyAuthentication(BaseAuthentication):
         return AnonymousUser(), key
 
     def authenticate_header(self, request: Request) -> str:
-        """The challenge of a 401 (RFC 6750 §3)."""
+        """Return the challenge of a 401 (RFC 6750 §3)."""
         return f'{_REALM}, error="invalid_token"' if "Authorization" in request.headers else _REALM
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """`Authorization: Bearer mk_…` in the API's description."""
+
+    target_class = KeyAuthentication
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the key as OpenAPI calls it."""
+        return {"type": "http", "scheme": "bearer", "description": "An API key: `mk_<prefix>_<secret>`."}

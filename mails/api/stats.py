@@ -1,102 +1,113 @@
-"""The figures of the house over the API: how it stands now, and what happened over a period."""
+"""The figures of this instance over the API: its status now, and what happened over a period."""
 
 import datetime as dt
 from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
-from mails.api import stats_schema
+from mails.api import stats_serializers as shown
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.statistics import Figures, PeriodTooLong
 from mails.states import Level
 from mercury.lib import durations
 from mercury.lib.database import database_clock
-from mercury.lib.json_values import plain
 from mercury.lib.rest.problems import Fault, Problem
-from mercury.lib.rest.resource import ApiView
+from mercury.lib.rest.resource import ApiViewSet
 
 DEFAULT_PERIOD = dt.timedelta(hours=1)
+_PERIOD = [
+    OpenApiParameter("since", str, description="An age such as `15m`, `1h`, `7d`, or ISO 8601. Default: `1h`."),
+    OpenApiParameter("until", str, description="The same. Default: now."),
+]
+_PER = OpenApiParameter(
+    "per", str, enum=list(statistics.LEVELS), description="The interval. Default: the finest that fits the period."
+)
 
 
-class _Stats(ApiView):
+class StatsViewSet(ApiViewSet):
+    """The figures of this instance."""
+
+    tag, noun = "Statistics", "stats"
     required_scopes = {"GET": Scope.STATS_READ}
+    query_parameters = {
+        "breakers": ("since", "until"),
+        **dict.fromkeys(("queues", "applications", "providers", "series"), ("since", "until", "per")),
+    }
+    pagination_class = None
 
+    @action(detail=False, serializer_class=shown.NowSerializer)
+    def now(self, request: Request) -> Response:
+        """Read the system status.
 
-class _OfPeriod(_Stats):
-    query_parameters = {"GET": ("since", "until", "per")}
-
-
-class Now(_Stats):
-    """How the house stands now."""
-
-    @stats_schema.now
-    def get(self, request: Request) -> Response:
-        """The state in one sentence, alerts, what waits, workers, accounts."""
+        The status in one sentence, alerts, what waits, workers, accounts.
+        """
         found = system_status.read()
         listed = alerts.of(found)
-        return Response({"verdict": alerts.verdict(found, listed), "alerts": plain(listed), **plain(found)})
+        return self._answer({"summary": alerts.verdict(found, listed), "alerts": listed, "situation": found})
 
+    @extend_schema(parameters=[*_PERIOD, _PER])
+    @action(detail=False, serializer_class=shown.QueueStatsSerializer)
+    def queues(self, request: Request) -> Response:
+        """Read figures by queue.
 
-class Lanes(_OfPeriod):
-    """What became of mails, by lane."""
-
-    @stats_schema.lanes
-    def get(self, request: Request) -> Response:
-        """Counts, rates and times of all mails, and of each lane."""
+        Counts, rates and times of all emails, and of each queue.
+        """
         figures = _figures(request)
-        return _told(figures, house=statistics.house(figures), lanes=statistics.lanes(figures))
+        return self._answer(
+            _period_of(figures) | {"total": statistics.house(figures), "queues": statistics.lanes(figures)}
+        )
 
+    @extend_schema(parameters=[*_PERIOD, _PER])
+    @action(detail=False, serializer_class=shown.ApplicationStatsSerializer)
+    def applications(self, request: Request) -> Response:
+        """Read figures by application.
 
-class Applications(_OfPeriod):
-    """What became of mails, by application."""
-
-    @stats_schema.applications
-    def get(self, request: Request) -> Response:
-        """Counts, rates and times of the mails of each application, the one that sent most first."""
+        Counts, rates and times of the emails of each application, the one that sent most first.
+        """
         figures = _figures(request)
-        return _told(figures, applications=statistics.applications(figures, statistics.application_names()))
+        listed = statistics.applications(figures, statistics.application_names())
+        return self._answer(_period_of(figures) | {"applications": listed})
 
+    @extend_schema(parameters=[*_PERIOD, _PER])
+    @action(detail=False, serializer_class=shown.ProviderStatsSerializer)
+    def providers(self, request: Request) -> Response:
+        """Read figures by provider account.
 
-class Providers(_OfPeriod):
-    """How the calls of provider accounts ended."""
-
-    @stats_schema.providers
-    def get(self, request: Request) -> Response:
-        """Calls, failures by kind, share of mail and latency of each account."""
+        Attempts, failures by class, share of email and latency of each account.
+        """
         figures = _figures(request)
-        return _told(figures, providers=statistics.providers(figures))
+        return self._answer(_period_of(figures) | {"providers": statistics.providers(figures)})
 
+    @extend_schema(parameters=[*_PERIOD, _PER])
+    @action(detail=False, serializer_class=shown.SeriesStatsSerializer)
+    def series(self, request: Request) -> Response:
+        """Read figures as a series.
 
-class Series(_OfPeriod):
-    """The period stretch by stretch, for charts."""
-
-    @stats_schema.series
-    def get(self, request: Request) -> Response:
-        """Arrivals, ends and times of each minute, ten minutes, hour or day."""
+        Arrivals, results and times of each minute, ten minutes, hour or day.
+        """
         figures = _figures(request)
-        return _told(figures, points=statistics.series(figures))
+        return self._answer(_period_of(figures) | {"points": statistics.series(figures)})
 
+    @extend_schema(parameters=_PERIOD)
+    @action(detail=False, serializer_class=shown.BreakerStatsSerializer)
+    def breakers(self, request: Request) -> Response:
+        """Read the history of breakers.
 
-class Breakers(_Stats):
-    """The history of provider accounts."""
-
-    query_parameters = {"GET": ("since", "until")}
-
-    @stats_schema.breakers
-    def get(self, request: Request) -> Response:
-        """What breakers did and people set, newest first, the last 200."""
+        What breakers did and people set, newest first, the last 200.
+        """
         since, until = _period(request)
-        changes = [
-            {"account": one.account_name, "at": one.created_at, "by": one.by, "what": one.what, "state": one.state}
-            for one in statistics.breaker_history(since, until)
-        ]
-        return Response(plain({"since": since, "until": until, "changes": changes}))
+        return self._answer({"since": since, "until": until, "changes": statistics.breaker_history(since, until)})
+
+    def _answer(self, figures: dict[str, Any]) -> Response:
+        return Response(self.get_serializer(figures).data)
 
 
-def _told(figures: Figures, **parts: Any) -> Response:
-    return Response(plain({"since": figures.since, "until": figures.until, "per": figures.level, **parts}))
+def _period_of(figures: Figures) -> dict[str, Any]:
+    return {"since": figures.since, "until": figures.until, "per": figures.level}
 
 
 def _figures(request: Request) -> Figures:

@@ -30,7 +30,7 @@ class KeyRate(BaseThrottle):
         key = request.auth
         if request.method in SAFE_METHODS or not isinstance(key, ApiKey) or not key.rate:
             return True
-        standing = rate_limits.take(key, mail=getattr(view, "takes_mails", False))
+        standing = rate_limits.take(key, mail=getattr(view, "is_intake", False))
         request.rate_headers = _headers(standing)  # type: ignore[attr-defined]  # Resource puts them on the answer
         if not standing.allowed:
             raise _too_many(standing)

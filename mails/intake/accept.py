@@ -224,7 +224,8 @@ def _keep_rejected(
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
     text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
     subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
-    policy, lane, created_at = data.get("policy"), data.get("lane"), database_clock.from_ns(received_at)
+    policy, lane = data.get("delivery_guarantee"), data.get("queue")
+    created_at = database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
         api_key=client.api_key,

@@ -17,7 +17,19 @@ _values = st.recursive(
 _mails = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
-        ("sender", "recipient", "recipients", "subject", "content", "policy", "lane", "id", "url", "events", "x"),
+        (
+            "sender",
+            "recipient",
+            "recipients",
+            "subject",
+            "content",
+            "delivery_guarantee",
+            "queue",
+            "id",
+            "url",
+            "events",
+            "x",
+        ),
         _values,
     ),
 ).map(lambda changes: HELLO | changes)

@@ -75,8 +75,8 @@ def test_a_body_that_cannot_be_read(zeus, body, status, code):
         ({"sender": "zeus@olimpus.com\r\nBcc: iris@olimpus.com"}, ["/sender"]),
         ({"recipient": "hera@olimpus.com\nBcc: iris@olimpus.com"}, ["/recipient"]),
         ({"content": {"text": "Hi"}}, ["/content"]),
-        ({"policy": "never"}, ["/policy"]),
-        ({"lane": "express"}, ["/lane"]),
+        ({"delivery_guarantee": "never"}, ["/delivery_guarantee"]),
+        ({"queue": "express"}, ["/queue"]),
         ({"subjet": "x"}, ["/subjet"]),
         ({"a/b~c": 1}, ["/a~1b~0c"]),
         ({"": 1}, ["/"]),
@@ -257,7 +257,7 @@ def test_blank_credentials_are_not_those_of_a_session(client):
     problem(client.get(MAILS, HTTP_AUTHORIZATION=""), 401, "wrong_scheme")
 
 
-@pytest.mark.parametrize("field", ["policy", "lane"])
+@pytest.mark.parametrize("field", ["delivery_guarantee", "queue"])
 def test_a_blank_choice_is_not_the_same_as_none(zeus, field):
     assert problem(zeus.post(MAILS, HELLO | {field: ""}), 400)["errors"][0]["pointer"] == f"/{field}"
     assert zeus.post(MAILS, HELLO | {field: None}).status_code == 202

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from mails.access.api_keys import SCOPES
-from mails.api import representation
+from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
 from mercury.lib.rest.filters import OPERATORS
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
@@ -26,6 +26,6 @@ def test_every_scope_code_and_operator_is_in_the_page(word):
     assert f"`{word}`" in PAGE
 
 
-@pytest.mark.parametrize("fields", [representation.MAIL_FIELDS, representation.EVENT_FIELDS])
+@pytest.mark.parametrize("fields", [MAIL_FIELDS, EVENT_FIELDS])
 def test_every_field_of_a_list_is_in_the_page(fields):
     assert [name for name in fields if f"`{name}`" not in PAGE] == []

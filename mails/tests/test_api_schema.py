@@ -35,7 +35,7 @@ def test_the_description_names_every_path_and_method(document):
         (f"{base}/mails/{{mail_id}}", "get"),
         *(
             (f"{base}/mails/{{mail_id}}/{verb}", "post")
-            for verb in ("cancel", "hold", "release", "reprocess", "settle")
+            for verb in ("cancel", "hold", "release", "reprocess", "resolve")
         ),
         (f"{base}/mails/{{mail_id}}/events/", "get"),
         (f"{base}/mails/{{mail_id}}/events/", "post"),
@@ -47,7 +47,7 @@ def test_the_description_names_every_path_and_method(document):
         (f"{base}/dispatcher/providers/{{account_id}}", "delete"),
         *(
             (f"{base}/stats/{name}", "get")
-            for name in ("now", "lanes", "applications", "providers", "series", "breakers")
+            for name in ("now", "queues", "applications", "providers", "series", "breakers")
         ),
     }
 

@@ -15,7 +15,7 @@ from mercury.lib.database import database_clock
 pytestmark = pytest.mark.django_db(transaction=True)
 
 STATS = "/api/v1.0/stats/"
-RESOURCES = ["now", "lanes", "applications", "providers", "series", "breakers"]
+RESOURCES = ["now", "queues", "applications", "providers", "series", "breakers"]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
 
     now = operator.get(STATS + "now").json()
 
-    assert now["verdict"].startswith("No worker is running")
+    assert now["summary"].startswith("No worker is running")
     assert now["alerts"][0]["code"] == "no_worker"
     assert now["waiting"][0] | {"oldest": 0} == {
         "lane": "text",
@@ -56,13 +56,13 @@ def test_sent_mails_are_told_by_lane_provider_application_and_minute(operator, o
     drain()
     rollups.fold(database_clock.now())
 
-    lanes = operator.get(STATS + "lanes").json()
-    [text] = lanes["lanes"]
+    queues = operator.get(STATS + "queues").json()
+    [text] = queues["queues"]
     [provider] = operator.get(STATS + "providers").json()["providers"]
     [application] = operator.get(STATS + "applications").json()["applications"]
     points = operator.get(STATS + "series?since=10m").json()["points"]
 
-    assert (text["name"], text["sent"], lanes["house"]["sent"]) == ("text", 3, 3)
+    assert (text["name"], text["sent"], queues["total"]["sent"]) == ("text", 3, 3)
     assert text["queue"]["p95"] > 0
     assert (provider["name"], provider["accepted"], provider["share"], provider["fastest"]) == ("olympus", 3, 1.0, True)
     assert (application["name"], application["sent"]) == ("people and commands", 3)
@@ -89,7 +89,7 @@ def test_breaker_history_has_what_people_set(operator, olympus):
     ],
 )
 def test_a_period_that_cannot_be_read_is_a_400_that_names_the_parameter(operator, query, parameter):
-    found = problem(operator.get(f"{STATS}lanes?{query}"), 400, "invalid_period")
+    found = problem(operator.get(f"{STATS}queues?{query}"), 400, "invalid_period")
 
     assert found["errors"][0]["parameter"] == parameter
 
@@ -108,8 +108,8 @@ def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
 
     drain()
 
-    assert "No worker is running for queue text" in waiting.json()["verdict"]
-    assert zeus.get(url).json()["verdict"].startswith("Taken by olympus ")
+    assert "No worker is running for queue text" in waiting.json()["summary"]
+    assert zeus.get(url).json()["summary"].startswith("Taken by olympus ")
 
 
 def test_a_paused_lane_is_told_by_its_figures_and_by_its_mails(operator, olympus):
@@ -121,11 +121,11 @@ def test_a_paused_lane_is_told_by_its_figures_and_by_its_mails(operator, olympus
     lane = operator.get(STATS + "now").json()["waiting"][0]
     [listed] = zeus.get(MAILS + "?expand=true").json()["mails"]
     assert (lane["paused_by"], lane["paused_note"]) == ("hermes", "wrong template")
-    assert zeus.get(url).json()["verdict"] == listed["verdict"]
-    assert "Queue text is paused since" in listed["verdict"]
+    assert zeus.get(url).json()["summary"] == listed["summary"]
+    assert "Queue text is paused since" in listed["summary"]
     pauses.lift(Lane.TEXT, by="user:hermes")
     drain()
-    assert "paused" not in zeus.get(url).json()["verdict"]
+    assert "paused" not in zeus.get(url).json()["summary"]
 
 
 def test_the_age_in_a_verdict_does_not_change_the_etag(olympus, monkeypatch):

@@ -68,21 +68,23 @@ def test_a_mail_whose_text_was_removed_is_shown_and_not_reprocessed(olympus):
 
     assert (found["state"], found["possible"]) == ("discarded", [])
     assert "its text was removed on 2026-01-02" in found["detail"]
-    assert (shown["content"], shown["text_removed"]) == ("", "2026-01-02T00:00:00.000000Z")
+    assert (shown["content"], shown["body_removed"]) == ("", "2026-01-02T00:00:00.000000Z")
 
 
 def test_an_unknown_outcome_must_be_settled(olympus):
     client = caller()
     olympus.lose_answer()
-    mail = Mail.objects.get(pk=client.post(MAILS, HELLO | {"policy": "at-most-once"}, format="json").json()["id"])
+    mail = Mail.objects.get(
+        pk=client.post(MAILS, HELLO | {"delivery_guarantee": "at-most-once"}, format="json").json()["id"]
+    )
     drain()
 
     found = problem(steer(client, mail, "reprocess"), 409, "not_possible")
-    answer = steer(client, mail, "settle", {"outcome": "sent", "note": "Hera has it"})
+    answer = steer(client, mail, "resolve", {"outcome": "sent", "note": "Hera has it"})
 
-    assert found["possible"] == ["settle", "cancel"]
+    assert found["possible"] == ["resolve", "cancel"]
     assert (answer.status_code, answer.json()["status"]) == (200, "done")
-    assert answer.json()["outcomes"][0]["state"] == "accepted"
+    assert answer.json()["recipients_detail"][0]["state"] == "accepted"
 
 
 def discarded(client, account):
@@ -128,7 +130,7 @@ def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
 
     answer = steer(client, mail, "cancel")
 
-    assert (answer.status_code, answer.json()["status"], answer.json()["wish"]) == (202, "sending", "cancel")
+    assert (answer.status_code, answer.json()["status"], answer.json()["pending_action"]) == (202, "sending", "cancel")
 
 
 @pytest.mark.parametrize(
@@ -138,8 +140,8 @@ def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
         ("cancel", {"note": 7}, "/note"),
         ("cancel", {"note": "x" * 501}, "/note"),
         ("cancel", {"note": "\u202e"}, "/note"),
-        ("settle", {}, "/outcome"),
-        ("settle", {"outcome": ["sent"]}, "/outcome"),
+        ("resolve", {}, "/outcome"),
+        ("resolve", {"outcome": ["sent"]}, "/outcome"),
         ("cancel", {"outcome": "sent"}, "/outcome"),
         ("cancel", {"via": "olympus"}, "/via"),
         ("reprocess", {"via": 7}, "/via"),
@@ -171,8 +173,8 @@ def test_it_takes_the_scope():
     mail = posted(caller("shop"))
     client = caller("other", scopes=["mails:send", "mails:read"])
 
-    assert "mails:steer" in problem(steer(client, mail, "cancel"), 403, "missing_scope")["detail"]
-    assert api_keys.Scope.MAILS_STEER in api_keys.SCOPES
+    assert "mails:manage" in problem(steer(client, mail, "cancel"), 403, "missing_scope")["detail"]
+    assert api_keys.Scope.MAILS_MANAGE in api_keys.SCOPES
 
 
 def test_a_person_steers_with_the_permission_to_change_mails():
@@ -186,7 +188,7 @@ def test_a_person_steers_with_the_permission_to_change_mails():
     assert mail.events.last().created_by == "user:hermes"
 
 
-@pytest.mark.parametrize("verb", ["cancel", "hold", "release", "reprocess", "settle"])
+@pytest.mark.parametrize("verb", ["cancel", "hold", "release", "reprocess", "resolve"])
 def test_reading_a_verb_is_a_405(verb):
     assert caller().get(f"{MAILS}{a_mail().pk}/{verb}").status_code == 405
 
@@ -194,7 +196,7 @@ def test_reading_a_verb_is_a_405(verb):
 def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
     client = caller()
     mail = posted(client)
-    monkeypatch.setattr(apply.orders.lifecycle, "record", lambda steps: set())
+    monkeypatch.setattr(apply.action_requests.writer, "record", lambda steps: set())
 
     assert "ask again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
 

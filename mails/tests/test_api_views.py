@@ -49,7 +49,7 @@ def test_a_key_that_is_still_running_is_a_409_that_says_when_to_come_back(zeus, 
     def running(*_, **__):
         raise IdempotencyKeyInUse("Still running.")
 
-    monkeypatch.setattr("mails.api.views.accept", running)
+    monkeypatch.setattr("mails.api.viewsets.accept", running)
 
     answer = zeus.post(MAILS, HELLO, **KEY)
 
@@ -84,9 +84,9 @@ def test_a_mail_shows_where_it_stands(zeus, olympus):
     assert before["next_attempt"] == before["created"]
     assert before["finished"] is None
     assert (waiting["status"], waiting["attempts"], waiting["provider"]) == ("waiting", 1, "olympus")
-    assert waiting["fault"] == "provider"
+    assert waiting["failure_class"] == "provider"
     assert waiting["next_attempt"] > before["next_attempt"]
-    assert waiting["outcomes"] == [{"address": HERA, "state": "pending", "reason": ""}]
+    assert waiting["recipients_detail"] == [{"email": HERA, "state": "pending", "reason": ""}]
     assert waiting["created"].endswith("Z")
     assert waiting["created_at"] % 1000 == 0
 
@@ -100,7 +100,7 @@ def test_a_mail_whose_body_was_removed_shows_an_empty_one(zeus):
 
 @pytest.mark.parametrize("which", ["mail", "event", "mails", "events", "providers", "provider"])
 def test_a_resource_that_has_not_changed_is_a_304(zeus, olympus, which):
-    mail, accounts = zeus.post(MAILS, HELLO).json(), reverse("api-providers")
+    mail, accounts = zeus.post(MAILS, HELLO).json(), reverse("api-provider-list")
     urls = {
         "mail": mail["url"],
         "event": zeus.get(mail["events"]).json()["events"][0],
@@ -146,7 +146,7 @@ def test_a_mail_whose_lane_was_paused_has_another_etag_until_it_is_resumed(zeus)
     pauses.lift(Lane.TEXT, by="hermes")
 
     assert paused.status_code == 200
-    assert "Queue text is paused" in paused.json()["verdict"]
+    assert "Queue text is paused" in paused.json()["summary"]
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 304
 
 
@@ -156,11 +156,11 @@ def test_a_mail_has_another_etag_while_the_house_is_held_and_says_so_alone_and_i
 
     house.place(by="user:hermes")
     held = zeus.get(url, HTTP_IF_NONE_MATCH=before)
-    listed = zeus.get(f"{MAILS}?expand=true").json()["mails"][0]["verdict"]
+    listed = zeus.get(f"{MAILS}?expand=true").json()["mails"][0]["summary"]
     house.lift(by="user:hermes")
 
     assert held.status_code == 200
-    assert held.json()["verdict"] == listed
+    assert held.json()["summary"] == listed
     assert re.search(r"Sending is paused since .* UTC by hermes: nothing is sent until somebody resumes it\.", listed)
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 304
 
@@ -225,7 +225,7 @@ def test_a_database_that_is_away_is_a_503(zeus, monkeypatch):
     def away(*_, **__):
         raise OperationalError("could not connect to secret-host")
 
-    monkeypatch.setattr("mails.api.views.accept", away)
+    monkeypatch.setattr("mails.api.viewsets.accept", away)
 
     answer = zeus.post(MAILS, HELLO)
 

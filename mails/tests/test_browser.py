@@ -495,7 +495,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     sent = a_mail()
     drained_beside()
     olympus.lose_answer()
-    unknown = a_mail(policy="at-most-once")
+    unknown = a_mail(delivery_guarantee="at-most-once")
     drained_beside()
     given_up = a_mail()
     Mail.objects.filter(pk=given_up.pk).update(status="discarded", next_attempt_at=None)

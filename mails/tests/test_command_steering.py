@@ -210,7 +210,7 @@ def test_one_account_and_those_not_tried_yet_do_not_go_together(olympus):
 def test_an_unknown_outcome_is_settled(olympus, hades):
     olympus.lose_answer()
     hades.disable()
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     drain()
 
     left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["skipped_because"]

@@ -127,4 +127,4 @@ def test_what_is_required_of_a_new_account_is_what_its_kind_asks_for(client):
     assert schemas["SMTPOptions"]["required"] == ["host"]
     assert "options" in schemas["NewSMTPAccount"]["required"]
     assert "options" not in schemas["NewSandboxAccount"]["required"]
-    assert schemas["SettleMail"]["required"] == ["outcome"]
+    assert schemas["ResolveMail"]["required"] == ["outcome"]

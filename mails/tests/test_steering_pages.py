@@ -95,7 +95,7 @@ def test_a_call_under_way_is_named(operator, olympus):
 def test_an_unknown_outcome_has_three_ways_out(operator, olympus, hades):
     olympus.lose_answer()
     hades.disable()
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     drain()
 
     text = operator.get(page_of(mail)).content.decode()

@@ -189,10 +189,10 @@ def test_page_api_and_command_say_the_same(olympus, worker):
 
     staff = browser_of(hermes())
     page = staff.get(reverse("admin:mails_mail_change", args=[mail.pk])).text
-    api = staff.get(reverse("api-mail", args=[mail.pk]), headers={"Accept": "application/json"}).json()
+    api = staff.get(reverse("api-mail-detail", args=[mail.pk]), headers={"Accept": "application/json"}).json()
 
     assert said in page
-    assert said in api["verdict"]
+    assert said in api["summary"]
     assert api["obstacles"] == [{"account": "olympus", "reason": "disabled, until somebody enables it", "until": None}]
     assert said in run("mail", str(mail.pk)).out
 

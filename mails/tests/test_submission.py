@@ -87,10 +87,10 @@ def test_a_sender_may_carry_a_name(sender):
         ("content", "nul\0", "forbidden_character"),
         ("content", "\udfff", "forbidden_character"),
         ("content", True, "wrong_type"),
-        ("policy", "twice", "invalid"),
-        ("lane", "text", "invalid"),
-        ("lane", "express", "invalid"),
-        ("lane", ["bulk"], "wrong_type"),
+        ("delivery_guarantee", "twice", "invalid"),
+        ("queue", "text", "invalid"),
+        ("queue", "express", "invalid"),
+        ("queue", ["bulk"], "wrong_type"),
         ("subjet", "misspelt", "unknown_field"),
     ],
 )
@@ -129,14 +129,14 @@ def test_subject_and_content_may_be_absent_or_null():
     assert (wanted.subject, wanted.text) == ("", "")
 
 
-@pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"lane": None}, "text"), ({"lane": "bulk"}, "bulk")])
-def test_a_mail_is_bulk_where_that_is_asked_for(asked, lane):
-    assert parse({**HELLO, **asked}).lane == lane
+@pytest.mark.parametrize(("asked", "queue"), [({}, "text"), ({"queue": None}, "text"), ({"queue": "bulk"}, "bulk")])
+def test_a_mail_is_bulk_where_that_is_asked_for(asked, queue):
+    assert parse({**HELLO, **asked}).lane == queue
 
 
 def test_what_cannot_be_asked_for_is_told_with_what_can():
-    with pytest.raises(InvalidSubmission, match=r"'text' is no lane to ask for\. Leave the field out, or write 'bulk'"):
-        parse({**HELLO, "lane": "text"})
+    with pytest.raises(InvalidSubmission, match=r"'text' is not possible\. Write one of: bulk; or leave the field out"):
+        parse({**HELLO, "queue": "text"})
 
 
 def test_the_size_is_bounded(settings):

@@ -93,7 +93,7 @@ class MercuryAdminSite(admin.AdminSite):
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
             "sandbox_only": all(one.standing.kind == "sandbox" for one in shown.accounts if one.standing.enabled),
-            "api_url": request.build_absolute_uri(reverse("api-mails")),
+            "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }
         return super().index(request, {**context, **(extra_context or {})})
 

@@ -121,7 +121,7 @@ def _api() -> Iterator[Row]:
     yield _row(
         "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `settle`",
         "POST",
-        holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_STEER),
+        holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE),
         *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "settle")),
     )
     yield _row(

@@ -34,7 +34,7 @@ def urls(zeus, olympus):
         f"{base}/dispatcher/providers/": LISTS,
         f"{base}/dispatcher/providers/{olympus.account.pk}": [],
         f"{base}/stats/now": [],
-        **{f"{base}/stats/{name}": PERIOD for name in ("lanes", "applications", "providers", "series")},
+        **{f"{base}/stats/{name}": PERIOD for name in ("queues", "applications", "providers", "series")},
         f"{base}/stats/breakers": PERIOD[:2],
         f"{base}/schema": [],
     }
@@ -86,7 +86,11 @@ def test_the_parameters_that_are_described_are_those_that_are_known(zeus, urls):
 
 
 def test_every_view_of_the_api_checks_its_query():
-    views = [pattern.callback.view_class for pattern in api if isinstance(pattern, URLPattern)]
+    views = [
+        getattr(pattern.callback, "cls", None) or pattern.callback.view_class
+        for pattern in api
+        if isinstance(pattern, URLPattern)
+    ]
 
     assert all(hasattr(view, "query_parameters") for view in views)
 
@@ -96,12 +100,12 @@ def test_a_value_that_a_field_cannot_hold_is_a_400_with_those_it_can(zeus, olymp
     assert "done" in found["allowed"]["status"]
     assert "done" in found["message"]
 
-    for name, value in (("lane", "fast"), ("policy", "never"), ("fault", "mine")):
+    for name, value in (("queue", "fast"), ("delivery_guarantee", "never"), ("failure_class", "mine")):
         assert name in problem(zeus.get(MAILS, {"filter": f"{name},in,{value}"}), 400, "invalid_filter")["allowed"]
     for name, value in (("kind", "pigeon"), ("source", "cloud")):
         answer = zeus.get("/api/v1.0/dispatcher/providers/", {"filter": f"{name},ne,{value}"})
         assert name in problem(answer, 400, "invalid_filter")["allowed"]
-    assert zeus.get(MAILS, {"filter": "fault,eq,;status,eq,queued"}).status_code == 200
+    assert zeus.get(MAILS, {"filter": "failure_class,eq,;status,eq,queued"}).status_code == 200
 
 
 def test_a_list_that_is_sorted_down_is_the_exact_reverse_of_the_same_sorted_up(zeus):

@@ -10,7 +10,7 @@ from mails import stops, submission, timeline
 from mails.intake.accept import Client, IntakeError, accept
 from mails.management import foreground, terminal
 from mails.models import Mail
-from mails.states import Policy, Source, Status
+from mails.states import Source, Status
 from mails.submission import InvalidSubmission
 from mercury.lib import commands
 from mercury.lib.commands import Exit
@@ -29,21 +29,12 @@ class Command(commands.MercuryCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="Sender.")
-        parser.add_argument(
-            "--to", dest="recipients", required=True, action="append", metavar="ADDRESS", help="Recipient, repeatable."
-        )
-        parser.add_argument("--subject", default="", help="Default: empty.")
-        parser.add_argument(
-            "--text", metavar="FILE", help="File with the body; - reads standard input. Default: empty."
-        )
-        parser.add_argument(
-            "--guarantee",
-            choices=Policy.values,
-            help="What happens if a provider does not confirm: at-least-once may send a duplicate, at-most-once holds the "
-            "email. Default: MERCURY_DELIVERY_GUARANTEE.",
-        )
-        parser.add_argument("--queue", choices=submission.LANES, help="bulk: low priority, never delays other email.")
+        _add(parser, "--from", "sender", required=True, metavar="ADDRESS")
+        _add(parser, "--to", "recipient", required=True, action="append", metavar="ADDRESS", more="Repeatable.")
+        _add(parser, "--subject", "subject", default="", more="Default: empty.")
+        _add(parser, "--text", "content", metavar="FILE", more="A file; - reads standard input. Default: empty.")
+        _add(parser, "--guarantee", "delivery_guarantee")
+        _add(parser, "--queue", "queue")
         parser.add_argument("--key", help="Idempotency key: the same key within 24 hours returns the same email.")
         parser.add_argument(
             "--wait",
@@ -56,13 +47,11 @@ class Command(commands.MercuryCommand):
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Submit the email, and with --wait follow it."""
-        data = {key: options[key] for key in ("sender", "recipients", "subject")} | {
-            "content": _read_text(options["text"])
-        }
-        choices = {"policy": options["guarantee"], "lane": options["queue"]}
-        data |= {field: value for field, value in choices.items() if value}
+        data = {name: options[name] for name in ("sender", "recipient", "subject")}
+        data["content"] = _read_text(options["content"])
+        data |= {name: options[name] for name in ("delivery_guarantee", "queue") if options[name]}
         if options["dry_run"]:
-            out.say(f"Would submit an email from {data['sender']} to {', '.join(data['recipients'])}.")
+            out.say(f"Would submit an email from {data['sender']} to {', '.join(data['recipient'])}.")
             out.document(data)
             return None
         mail = _submit(data, options["key"])
@@ -71,6 +60,14 @@ class Command(commands.MercuryCommand):
         code = _follow(out, mail, options["wait"].total_seconds()) if options["wait"] else None
         out.document(terminal.mail_as_json(mail))
         return code
+
+
+def _add(parser: CommandParser, option: str, name: str, more: str = "", **settings: Any) -> None:
+    """Add the option for a field of a submission, with the words and choices of its declaration."""
+    field = submission.get_field(name)
+    words = str(field.help_text).replace("`", "")
+    choices = {"choices": list(field.choices)} if hasattr(field, "choices") else {}
+    parser.add_argument(option, dest=name, help=f"{words} {more}".strip(), **choices, **settings)
 
 
 def _read_text(name: str | None) -> str:

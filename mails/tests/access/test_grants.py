@@ -68,7 +68,7 @@ def test_who_makes_keys_gives_an_ordinary_one_the_senders_they_have():
 
 
 @pytest.mark.parametrize(
-    "scope", [Scope.MAILS_STEER, Scope.EVENTS_SYSTEM, Scope.PROVIDERS_READ, Scope.PROVIDERS_WRITE, Scope.STATS_READ]
+    "scope", [Scope.MAILS_MANAGE, Scope.EVENTS_SYSTEM, Scope.PROVIDERS_READ, Scope.PROVIDERS_WRITE, Scope.STATS_READ]
 )
 def test_a_scope_is_granted_by_who_has_its_permission(scope):
     base = ("view_apikey", "add_apikey", "change_apikey")

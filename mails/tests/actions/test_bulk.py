@@ -99,7 +99,7 @@ def test_an_unknown_outcome_stays_out_even_if_it_is_ticked():
 def unknown(account, **changes):
     """A mail that `account` may have sent, and that must not be sent twice."""
     account.lose_answer()
-    mail = a_mail(policy="at-most-once", **changes)
+    mail = a_mail(delivery_guarantee="at-most-once", **changes)
     drain()
     return reloaded(mail)
 
@@ -130,7 +130,7 @@ def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status
 @pytest.mark.parametrize("action", [Action.SENT, Action.NOT_SENT])
 @pytest.mark.parametrize("ticked", [False, True])
 def test_an_outcome_that_became_unknown_after_the_question_is_not_settled(action, ticked, olympus):
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     order = asked(action, [mail.pk] if ticked else None)
     olympus.lose_answer()
     drain()

@@ -15,13 +15,13 @@ const email: Submission = {
 };
 const header = { "Idempotency-Key": "typescript-1" };
 
-// What the types refuse: an email from nobody, a field that there is not, and a settlement that does not say what happened.
+// What the types refuse: an email from nobody, a field that there is not, and a resolution that does not say what happened.
 // @ts-expect-error
 const fromNobody: Submission = { recipient: "hera@olimpus.com" };
 // @ts-expect-error
 const misspelt: Submission = { sender: "zeus@olimpus.com", subjet: "Hi" };
 // @ts-expect-error
-const settled: components["schemas"]["SettleMail"] = {};
+const settled: components["schemas"]["ResolveMail"] = {};
 // @ts-expect-error
 const relay: components["schemas"]["NewSMTPAccount"] = { name: "relay", kind: "smtp", options: { port: 25 } };
 

@@ -95,7 +95,7 @@ def test_during_an_outage_nothing_is_claimed(olympus):
 def test_a_lost_answer_is_held_and_not_sent_again_at_most_once(olympus, hades):
     olympus.lose_answer()
     hades.disable()
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
 
     drain()
 

@@ -66,7 +66,7 @@ def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, setti
 
 def test_a_stop_leaves_what_waits_for_its_reply_unknown(server, settings):
     settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=2)
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
 
     async def scenario():
         async with server:

@@ -93,7 +93,7 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(policy=st.sampled_from(["at-least-once", "at-most-once"]), two=st.booleans())
     def post(self, policy, two):
-        self.mails.append(a_mail(recipient=[HERA, IRIS] if two else HERA, policy=policy).pk)
+        self.mails.append(a_mail(recipient=[HERA, IRIS] if two else HERA, delivery_guarantee=policy).pk)
 
     @rule(which=st.integers(0, 1), free=st.integers(1, 4))
     def claim_and_send(self, which, free):

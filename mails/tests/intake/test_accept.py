@@ -43,7 +43,7 @@ def test_a_mail_is_stored_with_text_recipients_and_first_events():
     assert stored.expires_at - stored.created_at == dt.timedelta(days=3)
 
 
-@pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"lane": "bulk"}, "bulk")])
+@pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"queue": "bulk"}, "bulk")])
 def test_the_lane_is_woken_after_the_commit(asked, lane, monkeypatch, django_capture_on_commit_callbacks):
     woken = []
     monkeypatch.setattr(wake, "wake_workers", woken.append)
@@ -159,15 +159,15 @@ def test_the_same_key_and_another_body_are_refused():
 
 
 def test_a_lane_that_is_asked_for_is_part_of_what_a_key_stands_for():
-    accept({**HELLO, "lane": "bulk"}, client=COMMAND, idempotency_key="news-1")
+    accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1")
 
     with pytest.raises(IdempotencyKeyReused):
         accept(HELLO, client=COMMAND, idempotency_key="news-1")
-    assert accept({**HELLO, "lane": "bulk"}, client=COMMAND, idempotency_key="news-1").replayed
+    assert accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1").replayed
 
 
 def test_a_body_without_a_lane_hashes_as_before_there_was_one():
-    accept({**HELLO, "policy": "at-least-once", "lane": None}, client=COMMAND, idempotency_key="reset-1")
+    accept({**HELLO, "delivery_guarantee": "at-least-once", "queue": None}, client=COMMAND, idempotency_key="reset-1")
 
     assert IdempotencyKey.objects.get().body_hash == "bab6f6bedd31cd39bd966af62321fb2afef861e47dc6e05637b5b9dcea9410ba"
 
@@ -192,7 +192,7 @@ def test_a_key_is_forgotten_after_a_day():
 def test_a_rejected_mail_shows_the_lane_that_it_would_have_had():
     for lane in ("bulk", "express"):
         with pytest.raises(InvalidSubmission):
-            a_mail(API, recipient="nobody", lane=lane)
+            a_mail(API, recipient="nobody", queue=lane)
 
     assert sorted(Mail.objects.values_list("lane", flat=True)) == ["bulk", "text"]
 
@@ -201,9 +201,9 @@ def test_a_rejected_mail_shows_the_lane_that_it_would_have_had():
     ("asked", "shown"),
     [
         ({}, "at-most-once"),
-        ({"policy": "at-least-once"}, "at-least-once"),
-        ({"policy": "perhaps"}, "at-most-once"),
-        ({"policy": ["at-least-once"]}, "at-most-once"),
+        ({"delivery_guarantee": "at-least-once"}, "at-least-once"),
+        ({"delivery_guarantee": "perhaps"}, "at-most-once"),
+        ({"delivery_guarantee": ["at-least-once"]}, "at-most-once"),
     ],
 )
 def test_a_rejected_mail_shows_the_policy_that_it_would_have_had(asked, shown, settings):

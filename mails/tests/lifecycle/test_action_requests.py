@@ -133,7 +133,7 @@ def test_what_is_asked_during_a_call_is_done_when_it_is_closed(action, outcome, 
 
 @pytest.mark.parametrize("action", [Action.CANCEL, Action.HOLD])
 def test_an_unknown_outcome_at_most_once_stays_one_when_it_was_to_be_held(action, olympus):
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     handed = Handed()
 
     ask(mail, action)
@@ -348,7 +348,7 @@ def unknown(olympus, hades):
     """A mail that olympus may have sent, and that must not be sent twice."""
     olympus.lose_answer()
     hades.disable()
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     drain()
     hades.enable()
     olympus.behave()
@@ -382,7 +382,7 @@ def test_an_unknown_outcome_that_was_not_sent_goes_to_the_next_account(unknown, 
 
 
 def test_a_late_answer_settles_a_mail_that_is_held_for_it(olympus):
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     handed = Handed()
     sweeper.sweep()
     assert reloaded(mail).reason_code == HoldReason.UNKNOWN

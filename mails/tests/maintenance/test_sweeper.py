@@ -92,7 +92,7 @@ def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(
 
 
 def test_a_call_without_an_end_is_held_at_most_once(olympus):
-    mail = a_mail(policy="at-most-once")
+    mail = a_mail(delivery_guarantee="at-most-once")
     sending_by_a_lost_worker()
 
     assert sweeper.sweep() == {"held: outcome unknown": 1}

@@ -117,7 +117,7 @@ def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
 
 
 def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus):
-    a_mail(policy="at-most-once")
+    a_mail(delivery_guarantee="at-most-once")
     sending_by_a_lost_worker()
 
     sweeper.sweep()

@@ -18,6 +18,8 @@ from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import F, OrderBy
 from django.db.models.functions import Collate
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.request import Request
 
 from mercury.lib.rest.problems import Fault, Problem
 
@@ -58,6 +60,29 @@ class Sieve:
 
 
 Fields = Mapping[str, Sieve]
+
+
+class GrammarFilter(BaseFilterBackend):
+    """Narrow and order a list by the grammar of this module, over the view's `filter_fields`, by default its `ordering`."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Row], view: Any) -> QuerySet[Row]:
+        """Return the rows that `filter` and `sort` ask for. Raises Problem (400)."""
+        query = request.query_params
+        clauses = {"filter_by": query.get("filter", ""), "sort_by": query.get("sort", "")}
+        return apply(queryset, view.filter_fields, **clauses, default=view.ordering)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Return both parameters for the API's description."""
+        named = ", ".join(f"`{name}` ({field.kind.value})" for name, field in view.filter_fields.items())
+        meanings = {
+            "filter": "`FIELD,OP,VALUE[,VALUE…]`, several joined by `;` all hold. Operators: `eq ne lt le gt ge in like` "
+            f"(`like` for text only). `\\,` and `\\;` are the characters themselves. Fields: {named}.",
+            "sort": "`FIELD[,asc|desc]`, several joined by `;`. The fields of `filter`.",
+        }
+        return [
+            {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
+            for name, meaning in meanings.items()
+        ]
 
 
 def apply(rows: QuerySet[Row], fields: Fields, *, filter_by: str, sort_by: str, default: str) -> QuerySet[Row]:

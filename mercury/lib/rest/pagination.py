@@ -5,12 +5,15 @@ Pages are numbered, which costs a count of the whole list for each; or, where a 
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.db.models import Model, QuerySet
+from rest_framework import serializers
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from mercury.lib.rest import filters
 from mercury.lib.rest.problems import Fault, Problem
@@ -22,15 +25,60 @@ _NUMBER = re.compile(r"[0-9]{1,4000}", re.ASCII)
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 Row = TypeVar("Row", bound=Model)
+_CURSOR = (
+    "Pages by key, in the list's own order: empty for the first, then as `next_url` has it. Costs the same at any depth and "
+    "counts nothing. Not together with `page` or `sort`."
+)
+_BY_CURSOR = "Null if the page was asked for by `cursor`."
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
-    """One page of a list. `rows` is a query set, not yet run, so that the caller may choose its columns."""
+class MetaSerializer(serializers.Serializer[Any]):
+    """The place of a page in its list."""
 
-    rows: QuerySet[Row]
-    expand: bool
+    page = serializers.IntegerField(allow_null=True, min_value=1, help_text=f"This page, counted from 1. {_BY_CURSOR}")
+    per_page = serializers.IntegerField(min_value=1, max_value=PER_PAGE, help_text="Items of a full page.")
+    total = serializers.IntegerField(allow_null=True, min_value=0, help_text=f"Items of all pages. {_BY_CURSOR}")
+    pages = serializers.IntegerField(
+        allow_null=True, min_value=0, help_text=f"Pages; 0 for an empty list. {_BY_CURSOR}"
+    )
+    first_url = serializers.URLField(help_text="The first page.")
+    last_url = serializers.URLField(allow_null=True, help_text=f"The last page. {_BY_CURSOR}")
+    prev_url = serializers.URLField(allow_null=True, help_text="The page before; null on page 1 and with `cursor`.")
+    next_url = serializers.URLField(allow_null=True, help_text="The page after; null on the last.")
+
+
+class Pages(BasePagination):
+    """Numbered pages, or pages by key with `cursor=`. A subclass names the key of its list in `results_key`."""
+
+    results_key = "results"
+    expand = False
     meta: dict[str, Any]
+
+    def paginate_queryset(  # type: ignore[override]  # a query set, so that the view may choose its columns
+        self, queryset: QuerySet[Row], request: Request, view: Any = None
+    ) -> QuerySet[Row]:
+        """Return the rows of the page, not yet read. One query: the count, or with `cursor` the keys.
+
+        Raises Problem: 400 for what cannot be read, 404 for a page beyond the last.
+        """
+        query = request.query_params
+        per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
+        self.expand = _flag(query.get("expand", "false"))
+        if "cursor" in query:
+            return self._by_key(request, queryset, view, per_page)
+        number = _number(query.get("page", "1"), "page")
+        total = queryset.count()
+        pages = math.ceil(total / per_page)
+        if number > max(1, pages):
+            raise Problem(404, "no_such_page", f"There is no such page; the last one is page {pages}.")
+        self.meta = {"page": number, "per_page": per_page, "total": total, "pages": pages}
+        self.meta |= _urls(request, number, pages)
+        first = (number - 1) * per_page
+        return queryset[first : first + per_page]
+
+    def get_paginated_response(self, data: Sequence[Any]) -> Response:
+        """Return these items as the answer."""
+        return Response({self.results_key: data, "meta": self.meta}, headers={"Link": self.link})
 
     @property
     def link(self) -> str:
@@ -38,46 +86,44 @@ class Page(Generic[Row]):
         urls = ((name, self.meta[f"{name}_url"]) for name in ("first", "prev", "next", "last"))
         return ", ".join(f'<{url}>; rel="{name}"' for name, url in urls if url)
 
+    def get_results(self, data: Any) -> Any:
+        """Return the items of an answer."""
+        return data[self.results_key]
 
-def paginate(request: Request, rows: QuerySet[Row], fields: filters.Fields, *, default: str) -> Page[Row]:
-    """The page that the query string asks for, of `rows` narrowed and ordered as it says. One query: the count.
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer's schema: URLs, or with `expand` whole objects."""
+        item = {"anyOf": [{"type": "string", "format": "uri", "description": "Its URL."}, schema["items"]]}
+        properties = {
+            self.results_key: {"type": "array", "items": item},
+            "meta": {"$ref": "#/components/schemas/Meta"},
+        }
+        return {"type": "object", "properties": properties, "required": list(properties)}
 
-    `default` is the order where none is asked for, a unique column. With a `cursor` the page follows the row of that
-    key, costs the same at any depth and counts nothing. Raises Problem: 400 for what cannot be read, 404 for a page
-    beyond the last.
-    """
-    query = request.query_params
-    if "cursor" in query:
-        return _by_key(request, rows, fields, default)
-    number = _number(query.get("page", "1"), "page")
-    per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
-    expand = _flag(query.get("expand", "false"))
-    rows = filters.apply(
-        rows, fields, filter_by=query.get("filter", ""), sort_by=query.get("sort", ""), default=default
-    )
-    total = rows.count()
-    pages = math.ceil(total / per_page)
-    if number > max(1, pages):
-        raise Problem(404, "no_such_page", f"There is no such page; the last one is page {pages}.")
-    meta = {"page": number, "per_page": per_page, "total": total, "pages": pages}
-    first = (number - 1) * per_page
-    return Page(rows[first : first + per_page], expand, meta | _urls(request, number, pages))
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Return the parameters of a page for the API's description."""
+        number = {"type": "integer", "minimum": 1}
+        meanings: dict[str, tuple[dict[str, Any], str]] = {
+            "page": (number, "Counted from 1; beyond the last it is a 404."),
+            "per_page": (number, f"At most {PER_PAGE}, which is the default; more is cut."),
+            "cursor": ({"type": "string"}, _CURSOR),
+            "expand": ({"type": "boolean"}, "Whole objects instead of URLs."),
+        }
+        return [
+            {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}
+            for name, (schema, meaning) in meanings.items()
+        ]
 
-
-def _by_key(request: Request, rows: QuerySet[Row], fields: filters.Fields, default: str) -> Page[Row]:
-    query = request.query_params
-    if "page" in query or query.get("sort"):
-        raise _problem("cursor", "It follows the list's own order: leave out 'page' and 'sort'.")
-    per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
-    expand = _flag(query.get("expand", "false"))
-    rows = filters.apply(rows, fields, filter_by=query.get("filter", ""), sort_by="", default=default)
-    if query["cursor"]:
-        rows = filters.beyond(rows, fields, query["cursor"], order=default)
-    keys = list(rows.values_list(default.removeprefix("-"), flat=True)[: per_page + 1])
-    following = _url(request, "cursor", keys[per_page - 1]) if len(keys) > per_page else None
-    unknown = dict.fromkeys(("page", "total", "pages", "last_url", "prev_url"))
-    urls = {"first_url": _url(request, "cursor", ""), "next_url": following}
-    return Page(rows[:per_page], expand, {**unknown, "per_page": per_page, **urls})
+    def _by_key(self, request: Request, rows: QuerySet[Row], view: Any, per_page: int) -> QuerySet[Row]:
+        query = request.query_params
+        if "page" in query or query.get("sort"):
+            raise _problem("cursor", "It follows the list's own order: leave out 'page' and 'sort'.")
+        if query["cursor"]:
+            rows = filters.beyond(rows, view.filter_fields, query["cursor"], order=view.ordering)
+        keys = list(rows.values_list(view.ordering.removeprefix("-"), flat=True)[: per_page + 1])
+        following = _url(request, "cursor", keys[per_page - 1]) if len(keys) > per_page else None
+        unknown = dict.fromkeys(("page", "total", "pages", "last_url", "prev_url"))
+        self.meta = {**unknown, "per_page": per_page, "first_url": _url(request, "cursor", ""), "next_url": following}
+        return rows[:per_page]
 
 
 def _urls(request: Request, number: int, pages: int) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import Error
 from django.http import Http404, HttpRequest, JsonResponse
-from rest_framework import exceptions
+from rest_framework import exceptions, serializers
 from rest_framework.exceptions import APIException, ErrorDetail
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
@@ -78,6 +78,40 @@ class Problem(APIException):
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
+
+
+class FaultSerializer(serializers.Serializer[Any]):
+    """One error of a request."""
+
+    pointer = serializers.CharField(help_text="JSON pointer (RFC 6901) into the body; empty where it is not one field.")
+    detail = serializers.CharField(help_text="What is wrong, and what to do.")
+    code = serializers.CharField(help_text="Stable and short, for programs.")
+    parameter = serializers.CharField(required=False, help_text="The query parameter that is wrong.")
+    header = serializers.CharField(required=False, help_text="The header that is wrong.")
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457, with the `error` and `message` of the prototype."""
+
+    type = serializers.RegexField("^urn:problem:mercury:", help_text="`urn:problem:mercury:` and a stable code.")
+    title = serializers.CharField(help_text="The status in words.")
+    status = serializers.IntegerField(min_value=400, max_value=599, help_text="The status code.")
+    detail = serializers.CharField(help_text="What is wrong, for people.")
+    errors = FaultSerializer(many=True, help_text="Each error.")  # type: ignore[assignment]  # its own name here
+    error = serializers.CharField(help_text="The status in words, for clients of the prototype.")
+    message = serializers.CharField(help_text="Fields and errors in one text, for clients of the prototype.")
+    request_id = serializers.CharField(help_text="The id of this request in the server's logs.")
+    mail = serializers.URLField(required=False, help_text="The email that failed validation; it is kept here.")
+    state = serializers.CharField(required=False, help_text="On 409 for an action: the status of the email.")
+    possible = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="On 409 for an action: the actions that are possible."
+    )
+    allowed = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="On an invalid query string: fields with their operators, values of a field, or under `parameters` the "
+        "names of all parameters.",
+    )
 
 
 def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
@@ -150,7 +184,7 @@ def _as_problem(exc: Exception) -> Problem | None:
         case PermissionDenied():
             return _as_problem(exceptions.PermissionDenied(*exc.args))
         case exceptions.ValidationError():
-            faults = _flattened(exc.detail, "")
+            faults = flatten(exc.detail)
             return Problem(400, "invalid", _summary(len(faults)), errors=faults)
         case APIException():
             return _from_framework(exc)
@@ -163,7 +197,7 @@ def _from_framework(exc: APIException) -> Problem:
         headers["WWW-Authenticate"] = challenge
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(max(1, int(wait)))
-    detail = _CURES.get(type(exc)) or " ".join(fault.detail for fault in _flattened(exc.detail, ""))
+    detail = _CURES.get(type(exc)) or " ".join(fault.detail for fault in flatten(exc.detail))
     code = getattr(exc.detail, "code", None) or exc.default_code
     return Problem(exc.status_code, str(code), detail, headers=headers)
 
@@ -172,15 +206,15 @@ def _summary(count: int) -> str:
     return "The request has a fault." if count == 1 else f"The request has {count} faults."
 
 
-def _flattened(detail: Any, place: str) -> list[Fault]:
-    """The nested faults of a serializer, each with its pointer."""
+def flatten(detail: Any, place: str = "") -> list[Fault]:
+    """Return the nested errors of a serializer, each with its pointer."""
     if isinstance(detail, dict):
         found = []
         for key, inner in detail.items():
-            found += _flattened(inner, place if key == "non_field_errors" else place + pointer(str(key)))
+            found += flatten(inner, place if key == "non_field_errors" else place + pointer(str(key)))
         return found
     if isinstance(detail, list):
         steps = (f"{place}/{index}" if isinstance(inner, dict) else place for index, inner in enumerate(detail))
-        return [fault for step, inner in zip(steps, detail, strict=True) for fault in _flattened(inner, step)]
+        return [fault for step, inner in zip(steps, detail, strict=True) for fault in flatten(inner, step)]
     code = detail.code if isinstance(detail, ErrorDetail) and detail.code else "invalid"
     return [Fault(str(detail), code, place)]

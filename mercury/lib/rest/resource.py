@@ -1,16 +1,25 @@
-"""What every view of the API shares: query parameters that are known, and answers that no cache keeps."""
+"""What every view of the API shares: known query parameters, answers that no cache keeps, one serializer an action."""
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+from django.http import HttpResponseBase
+from django.utils.cache import get_conditional_response
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
 
 from mercury.lib.mail import printable
+from mercury.lib.rest.filters import Fields, GrammarFilter
+from mercury.lib.rest.pagination import PARAMETERS
 from mercury.lib.rest.problems import Fault, Problem
 
 FORMAT = "format"  # of the answer, as Django REST framework reads it: json, or api for the browsable page
@@ -22,28 +31,85 @@ _MAX_FAULTS = 20
 class ApiView(APIView):
     """A view that refuses query parameters it does not know, so that a misspelt one does not vanish in silence."""
 
-    query_parameters: Mapping[str, tuple[str, ...]] = {}  # by method
+    query_parameters: Mapping[str, tuple[str, ...]] = {}  # by action; a list knows those of its pages
 
     def check_throttles(self, request: Request) -> None:
         """Check the query string of a request whose sender may make it, then its rate."""
-        method = "GET" if request.method == "HEAD" else str(request.method)
-        if hasattr(self, method.lower()):  # else it goes on, to be a 405
-            check_query(request, self.query_parameters.get(method, ()))
+        if hasattr(self, str(request.method).lower()):  # else it goes on, to be a 405
+            action = getattr(self, "action", "")
+            check_query(request, PARAMETERS if action == "list" else self.query_parameters.get(action, ()))
         super().check_throttles(request)
 
 
-@method_decorator(conditional_page, name="dispatch")
-class Resource(ApiView):
-    """Answers are for this client only, have an ETag, are asked for anew, and say what is left of the key's rate."""
+class ApiViewSet(ApiView, GenericViewSet[Any]):
+    """A view set with one serializer an action.
 
-    takes_mails = False  # whether its POST is a mail; it counts as one that came in, then, if the rate refuses it
+    The first line of an action's docstring names it in the API's root and description, the rest describes it there.
+    """
+
+    tag: ClassVar[str]
+    noun: ClassVar[str]  # of its operations' ids: list_mails, read_mail
+    verbs: ClassVar[Mapping[str, str]] = {}  # of these ids, where an action's own name is not the verb
+    serializer_classes: ClassVar[
+        Mapping[str, type[BaseSerializer[Any]]]
+    ] = {}  # by action, of requests; else `serializer_class`
+    refusals: ClassVar[
+        Mapping[str, Sequence[int]]
+    ] = {}  # by action: error statuses that not every action of its kind has
+    required_scopes: Mapping[str, str] = {}  # by method
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        """Return the serializer of the action's requests, or of its answers where it takes no body."""
+        return self.serializer_classes.get(self.action or "") or super().get_serializer_class()
+
+
+def summary_of(view: type, action: str) -> tuple[str, str]:
+    """Return the first line of an action's docstring, without its full stop, and the rest as one paragraph."""
+    first, _, rest = inspect.cleandoc(getattr(view, action).__doc__ or "").partition("\n")
+    return first.rstrip("."), " ".join(rest.split())
+
+
+@method_decorator(conditional_page, name="dispatch")
+class ResourceViewSet(ApiViewSet):
+    """A view set whose answers are for this client only, have an ETag, are revalidated, and state what is left of the key's rate."""
+
+    filter_backends = [GrammarFilter]
+    filter_fields: ClassVar[Fields]
+    ordering: ClassVar[str]  # a unique column: the list's own order
+    is_intake = False  # True: the request submits an email, and counts as one if the rate refuses it
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return a page of URLs, or with `expand` of whole objects."""
+        rows = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        if self.paginator.expand:  # type: ignore[union-attr]  # Pages
+            return self.get_paginated_response(self.represent(rows))
+        return self.get_paginated_response([self.url_of(pk) for pk in rows.values_list("pk", flat=True)])  # type: ignore[union-attr]
+
+    def represent(self, rows: Any) -> Sequence[Any]:
+        """Return the rows as whole objects."""
+        return self.get_serializer(rows, many=True).data
+
+    def url_of(self, pk: Any) -> str:
+        """Return the URL of one item of the list."""
+        raise NotImplementedError
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Keep every cache from showing a resource as it was before a write, and tell the rate, whatever the answer is."""
+        """Keep caches from showing a resource as it was before a write; add the key's rate to every answer."""
         for name, value in getattr(request, "rate_headers", {}).items():
             response[name] = value
         response["Cache-Control"] = "private, no-cache"
         return super().finalize_response(request, response, *args, **kwargs)
+
+    def answer(self, body: dict[str, Any], *, volatile: str = "", also: object = None) -> HttpResponseBase:
+        """Return one resource with its ETag, or 304 to a client that has it; the browsable page is made each time.
+
+        The field `volatile` is left out of the ETag, for it may state an age; `also` goes into it, if the body lacks it.
+        """
+        if self.request.accepted_renderer.format != "json":
+            return Response(body)
+        etag = hashlib.sha256(json.dumps({**body, volatile: "", "also": also}).encode()).hexdigest()[:32]
+        response = Response(body, headers={"ETag": f'"{etag}"'})
+        return get_conditional_response(self.request._request, etag=f'"{etag}"', response=response) or response
 
 
 def check_query(request: Request, known: tuple[str, ...]) -> None:

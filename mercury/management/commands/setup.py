@@ -24,7 +24,7 @@ OPERATOR = "mercury"
 SCOPES = (
     Scope.MAILS_SEND,
     Scope.MAILS_READ,
-    Scope.MAILS_STEER,
+    Scope.MAILS_MANAGE,
     Scope.EVENTS_WRITE,
     Scope.PROVIDERS_READ,
     Scope.STATS_READ,

@@ -3,17 +3,28 @@ from django.contrib.auth.models import User
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from mercury.lib.rest.filters import Kind, Sieve
-from mercury.lib.rest.pagination import PER_PAGE, paginate
+from mercury.lib.rest.filters import GrammarFilter, Kind, Sieve
+from mercury.lib.rest.pagination import PER_PAGE, Pages
 from mercury.lib.rest.problems import Problem
 
 pytestmark = pytest.mark.django_db
 FIELDS = {"id": Sieve("id", Kind.INTEGER), "name": Sieve("username")}
 
 
-def page(query="", path="/gods/"):
+class Gods:
+    """As much of a view as a page needs."""
+
+    filter_fields = FIELDS
+    ordering = "id"
+
+
+def page(query="", path="/gods/", view=Gods):
     request = Request(APIRequestFactory().get(f"{path}?{query}", HTTP_HOST="localhost"))
-    return paginate(request, User.objects.all(), FIELDS, default="id")
+    pages = Pages()
+    pages.rows = pages.paginate_queryset(
+        GrammarFilter().filter_queryset(request, User.objects.all(), view), request, view
+    )
+    return pages
 
 
 @pytest.fixture
@@ -120,11 +131,11 @@ def test_pages_by_key_visit_every_row_once_whatever_comes_before(gods):
 
 
 def test_pages_by_key_go_down_where_the_list_does(gods):
-    request = Request(APIRequestFactory().get("/gods/?cursor=&per_page=2", HTTP_HOST="localhost"))
-    first = paginate(request, User.objects.all(), FIELDS, default="-username")
-    query = first.meta["next_url"].partition("?")[2]
-    request = Request(APIRequestFactory().get(f"/gods/?{query}", HTTP_HOST="localhost"))
-    second = paginate(request, User.objects.all(), FIELDS, default="-username")
+    class Reversed(Gods):
+        ordering = "-username"
+
+    first = page("cursor=&per_page=2", view=Reversed)
+    second = page(first.meta["next_url"].partition("?")[2], view=Reversed)
 
     assert [user.username for user in [*first.rows, *second.rows]] == ["god44", "god43", "god42", "god41"]
 

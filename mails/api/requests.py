@@ -1,0 +1,198 @@
+"""What a client sends: an event to append, and actions on an email. Each field is declared once, with its rule."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from rest_framework.exceptions import ValidationError
+
+from mails.actions.apply import MAX_NOTE
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
+from mails.sentences import clean
+from mails.states import SETTLING, Action, EventName
+from mercury.lib.durations import size_words
+from mercury.lib.mail import printable
+from mercury.lib.rest.serializers import StrictBooleanField, StrictCharField, StrictChoiceField, StrictSerializer
+
+MAX_EVENT = 64  # characters of an event's name, CONTRACT v1.0
+MAX_BLOB = 64 * 1024  # bytes of UTF-8
+
+
+class EventNameField(StrictCharField):
+    """The name of a client's event."""
+
+    default_error_messages = {
+        "required": "Give the event's name.",
+        "invalid": "The name must be text.",
+        "length": f"The name has {{length}} characters; 1 to {MAX_EVENT} are possible.",
+        "control": "The name contains a control character; remove it.",
+        "space": "The name begins or ends with a space; remove it.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the name."""
+        if data is None:
+            self.fail("required")
+        name = super().to_internal_value(data)
+        if not 1 <= len(name) <= MAX_EVENT:
+            raise _invalid(self.error_messages["length"].format(length=len(name)))
+        if printable.find_unprintable(name):
+            raise _invalid(self.error_messages["control"])
+        if name != name.strip():
+            raise _invalid(self.error_messages["space"])
+        return name
+
+
+class BlobField(StrictCharField):
+    """What an event says beside its name, as text."""
+
+    default_error_messages = {
+        "invalid": 'The blob must be text; write JSON as text, for example "{{\\"status_code\\": 202}}".',
+        "too_long": f"The blob has {{size}}; at most {size_words(MAX_BLOB)} fit.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the blob."""
+        blob = super().to_internal_value(data)
+        if len(blob.encode()) > MAX_BLOB:
+            raise _invalid(self.error_messages["too_long"].format(size=size_words(len(blob.encode()))))
+        return blob
+
+
+class NewEventSerializer(StrictSerializer):
+    """An event to append. Only `event` is needed; the server fills in the rest."""
+
+    event = EventNameField(min_length=1, max_length=MAX_EVENT, help_text="Its name.", style={"example": "READ BY HERA"})
+    blob = BlobField(
+        max_length=MAX_BLOB, required=False, allow_null=True, help_text="More about it.", style={"example": ""}
+    )
+
+    ignored = ("created", "created_at", "created_by", "id", "mail", "mail_id", "url")
+    problem = ("invalid_event", "The event was not recorded; see errors.")
+
+
+class NoteField(StrictCharField):
+    """The reason that an event keeps."""
+
+    default_error_messages = {
+        "invalid": "The reason must be text.",
+        "too_long": f"The reason has {{length}} characters; at most {MAX_NOTE} fit.",
+        "control": "The reason contains a control character; remove it.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the reason."""
+        note = super().to_internal_value(data)
+        if len(note) > MAX_NOTE:
+            raise _invalid(self.error_messages["too_long"].format(length=len(note)))
+        if clean(note) != note:
+            raise _invalid(self.error_messages["control"])
+        return note.strip()
+
+
+class AccountNameField(StrictCharField):
+    """The name of an account."""
+
+    default_error_messages = {"invalid": f"The account's name must be text of 1 to {MAX_NAME} characters."}
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the name."""
+        name = super().to_internal_value(data)
+        if not 0 < len(name) <= MAX_NAME or clean(name) != name:
+            self.fail("invalid")
+        return name
+
+
+class ActionSerializer(StrictSerializer):
+    """What an action on an email takes: a reason."""
+
+    action: ClassVar[Action | None] = None
+    note = NoteField(
+        max_length=MAX_NOTE,
+        required=False,
+        allow_null=True,
+        help_text="Why; kept in the event.",
+        style={"example": "Hera asked for it."},
+    )
+
+    problem = ("invalid_action", "Nothing was done; see errors.")
+
+    @property
+    def wanted(self) -> Action:
+        """Return the action that the valid request asks for."""
+        return self.action or Action(self.validated_data["outcome"])
+
+    @property
+    def how(self) -> How:
+        """Return the accounts through which the email is sent again."""
+        return EVERY_ACCOUNT
+
+
+class CancelMailSerializer(ActionSerializer):
+    """A request to cancel."""
+
+    action = Action.CANCEL
+
+
+class HoldMailSerializer(ActionSerializer):
+    """A request to hold."""
+
+    action = Action.HOLD
+
+
+class ReleaseMailSerializer(ActionSerializer):
+    """A request to release."""
+
+    action = Action.RELEASE
+
+
+class ReprocessMailSerializer(ActionSerializer):
+    """A request to reprocess, through all accounts or some."""
+
+    action = Action.REPROCESS
+    via = AccountNameField(
+        min_length=1, max_length=MAX_NAME, required=False, allow_null=True, help_text="Only through this account."
+    )
+    not_tried = StrictBooleanField(
+        required=False,
+        allow_null=True,
+        help_text="Only through accounts that have no attempt of this email on record. Not together with `via`.",
+        error_messages={"invalid": "Write true or false."},
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the values. Raises ValidationError if both name accounts."""
+        if attrs.get("via") and attrs.get("not_tried"):
+            detail = "Name one account, or ask for those not tried yet; not both."
+            raise ValidationError({"not_tried": [detail]}, "invalid")
+        return attrs
+
+    @property
+    def how(self) -> How:
+        """Return the accounts through which the email is sent again."""
+        return How(not_tried=bool(self.validated_data.get("not_tried")), via=self.validated_data.get("via") or "")
+
+
+class ResolveMailSerializer(ActionSerializer):
+    """A request to resolve an unknown outcome."""
+
+    outcome = StrictChoiceField(
+        choices=[action.value for action in SETTLING],
+        help_text="What happened.",
+        style={"example": Action.SENT.value},
+        error_messages=dict.fromkeys(("required", "invalid"), "Say what happened: 'sent' or 'not-sent'."),
+    )
+
+
+def names_of(possible: Iterable[Action]) -> list[str]:
+    """Return the actions as paths name them; to retry at once is for operators."""
+    offered = [action for action in possible if action != Action.RETRY]
+    return list(dict.fromkeys("resolve" if action in SETTLING else str(action) for action in offered))
+
+
+def is_system_event(name: str) -> bool:
+    """Return True for a name of the sending model or of Mercury's own, which needs the scope `events:system`."""
+    return name in EventName.values
+
+
+def _invalid(detail: str) -> ValidationError:
+    return ValidationError([detail], "invalid")

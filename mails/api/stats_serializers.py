@@ -1,0 +1,361 @@
+"""The figures of this instance as answers show them."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from mails.reporting import statistics
+from mails.reporting.account_alerts import Alert
+from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
+from mails.reporting.statistics import MailFigures, Point, ProviderFigures, Spread
+from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
+from mercury.lib.json_values import plain
+from mercury.lib.rest.serializers import DataclassSerializer
+
+
+class SpreadSerializer(DataclassSerializer):
+    """Durations in seconds."""
+
+    class Meta:
+        dataclass = Spread
+        help_texts = {
+            "count": "How many durations.",
+            "mean": "Seconds, exact.",
+            "p50": "Seconds; percentiles are at most 9.1 % off.",
+            "p95": "Seconds.",
+            "p99": "Seconds.",
+        }
+
+
+class MailFiguresSerializer(DataclassSerializer):
+    """Emails of a queue, of an application, or of all."""
+
+    class Meta:
+        dataclass = MailFigures
+        help_texts = {
+            "name": "The queue or the application.",
+            "arrived": "Emails accepted in the period.",
+            "rejected": "Emails that failed validation.",
+            "arrived_per_minute": "Arrival rate over the period.",
+            "sent": "Emails that a provider accepted, after a failover too.",
+            "failover": "Emails that were sent after an earlier attempt had failed.",
+            "discarded": "Emails that no account accepted.",
+            "expired": "Emails that expired.",
+            "cancelled": "Cancelled emails.",
+            "held": "Emails that were held.",
+            "queue": "Accepted to first handed to a provider.",
+            "processing": "Accepted to the final status.",
+            "acceptance": "Accepted by Mercury to accepted by a provider.",
+        }
+
+
+class ProviderFiguresSerializer(DataclassSerializer):
+    """Attempts of one account."""
+
+    class Meta:
+        dataclass = ProviderFigures
+        help_texts = {
+            "name": "The account.",
+            "calls": "Attempts that ended.",
+            "accepted": "Attempts that it accepted.",
+            "refused": "Attempts that it refused, by failure class: message, account, recipient, rate, provider, local.",
+            "unknown": "Attempts with an unknown outcome.",
+            "failure_rate": "Share of the attempts that failed because of the account or the provider, or are unknown.",
+            "sent": "Emails that it accepted.",
+            "share": "Its share of all emails that were sent.",
+            "latency": "Of the attempts that it accepted.",
+            "fastest": "Whether its median is the smallest.",
+        }
+
+
+class PointSerializer(DataclassSerializer):
+    """One interval of the period."""
+
+    class Meta:
+        dataclass = Point
+        help_texts = {
+            "start": "When the interval began.",
+            "arrived": "Emails accepted.",
+            "done": "Emails that were sent at the first attempt.",
+            "failover": "Emails that were sent after an earlier attempt had failed.",
+            "discarded": "Emails that no account accepted.",
+            "expired": "Emails that expired.",
+            "held": "Emails that were held.",
+            "unknown": "Attempts with an unknown outcome.",
+            "queue": "Accepted to first handed to a provider.",
+            "acceptance": "Accepted by Mercury to accepted by a provider.",
+            "latency": "Of accepted attempts, by account.",
+        }
+
+
+class AlertSerializer(DataclassSerializer):
+    """Something that needs attention."""
+
+    class Meta:
+        dataclass = Alert
+        help_texts = {
+            "code": "Stable and short, for programs.",
+            "tone": "`bad` for what stops or loses time, `waiting` for what to look at.",
+            "about": "The queue or the account; empty for the instance.",
+            "sentence": "What is wrong.",
+            "cure": "What to do; empty if the cause that is listed first has it.",
+            "since": "Since when; null where that is not known.",
+            "emails": "The query of the list of emails that it is about, such as `state=discarded&age=24h`; empty for none.",
+        }
+
+
+class WaitingSerializer(DataclassSerializer):
+    """What waits in a queue."""
+
+    class Meta:
+        dataclass = Waiting
+        help_texts = {
+            "lane": "The queue.",
+            "due": "Emails that could be sent now; at most 100,000 are counted.",
+            "oldest": "Seconds that the oldest of them has been due.",
+            "later": "Emails in back-off.",
+            "next_at": "When the first of these is due.",
+            "last_at": "When the last of these is due.",
+            "paused_at": "Since when the queue is paused; null while it runs.",
+            "paused_by": "Who paused it; empty while it runs.",
+            "paused_note": "Why; empty if no reason was given.",
+        }
+
+
+class HeldMailsSerializer(DataclassSerializer):
+    """Held emails, by reason."""
+
+    class Meta:
+        dataclass = Held
+        help_texts = {
+            "unknown": "Their outcome is not known.",
+            "poison": "Two workers died during their attempts.",
+            "operator": "Held by a person.",
+        }
+
+
+class WorkerSerializer(DataclassSerializer):
+    """A process that sends."""
+
+    class Meta:
+        dataclass = Working
+        help_texts = {
+            "id": "Host, process and a random part.",
+            "alive": "Its last heartbeat is at most 15 s old.",
+            "lanes": "The queues it serves.",
+            "places": "Attempts it may make at once.",
+            "in_flight": "Attempts in progress.",
+            "closed": "Attempts that ended since it started.",
+            "done": "Emails that it sent since it started.",
+            "started_at": "When it started.",
+            "seen_at": "Its last heartbeat; one comes every 2.5 s.",
+            "drained_at": "When it last looked for due emails.",
+        }
+
+
+class AccountNowSerializer(DataclassSerializer):
+    """A provider account now."""
+
+    class Meta:
+        dataclass = Standing
+        help_texts = {
+            "id": "Its number, as in `/dispatcher/providers/{id}`.",
+            "name": "The account.",
+            "kind": "The provider.",
+            "enabled": "Whether it is used.",
+            "configured": "Whether this process has its options.",
+            "weight": "Its share of the draw.",
+            "rate": "Attempts a second, at most.",
+            "state": "What its breaker lets through.",
+            "mode": "Who decides about the breaker.",
+            "words": "The same in words.",
+            "open_until": "When the next probe comes.",
+            "limited_until": "The provider asked to wait until then.",
+            "last_fault": "Its last fault, in words.",
+            "last_fault_at": "When that was.",
+            "told": "The failure mode of a sandbox, such as `refuse=503`; empty if there is none.",
+            "told_until": "Until when.",
+            "since": "When its breaker opened or was forced, or it was disabled; null where neither is so.",
+            "by": "Who forced or disabled it.",
+            "changed_at": "When its breaker or settings last changed.",
+            "refuses": "Whether it refuses every email, so that its refusals count as its own.",
+            "refused_since": "When that began, now or the last time; null where that is not lately.",
+            "refused_because": "Its words.",
+            "refused_emails": "Emails that it discarded before that was noticed, and that nobody has sent again; at most 10,000.",
+        }
+
+
+class CauseSerializer(DataclassSerializer):
+    """A reason of setbacks."""
+
+    class Meta:
+        dataclass = Cause
+        help_texts = {
+            "account": "The account of the last attempt; empty if there was none.",
+            "reason": "The reason code.",
+            "emails": "How many emails, of the newest thousand.",
+        }
+
+
+class SetbackSerializer(DataclassSerializer):
+    """Emails that ended without being sent."""
+
+    class Meta:
+        dataclass = Setback
+        help_texts = {
+            "emails": "How many; at most 100,000.",
+            "recent": "Of them, those that ended in the last 15 minutes; at most 1,000.",
+            "since": "When the first of the newest thousand ended.",
+            "last": "When the last one ended.",
+            "causes": "Why, the most frequent first.",
+        }
+
+
+class TroubleSerializer(DataclassSerializer):
+    """Refusals of one account that somebody has to act on."""
+
+    class Meta:
+        dataclass = Trouble
+        help_texts = {
+            "account": "The account.",
+            "fault": "`account`, or `local` for this machine.",
+            "calls": "Attempts that failed so in the last 15 minutes.",
+            "since": "The minute of the first.",
+            "last": "The minute of the last.",
+            "accepted_since": "Attempts that the account accepted in later minutes.",
+        }
+
+
+class SetbacksSerializer(DataclassSerializer):
+    """What went wrong lately."""
+
+    class Meta:
+        dataclass = Setbacks
+        help_texts = {
+            "discarded": "Emails accepted in the last 24 hours that are discarded now.",
+            "rejected": "Emails of the last 24 hours that failed validation.",
+            "sent": "Emails sent in the last 24 hours.",
+            "arrived": "Emails accepted in the last 24 hours.",
+            "troubles": "Refusals of the last 15 minutes that somebody has to act on.",
+        }
+
+
+class SituationSerializer(DataclassSerializer):
+    """The system status."""
+
+    class Meta:
+        dataclass = Situation
+        help_texts = {
+            "at": "The moment.",
+            "waiting": "What waits, by queue.",
+            "in_hand": "Emails that a worker has claimed.",
+            "house_held_by": "Who paused all sending; null while it is not paused.",
+            "oldest_unsent": "Age in seconds of the oldest email that is due or in back-off.",
+            "held": "Held emails, by reason.",
+            "expired": "Emails that expired in the last 24 hours and were not reprocessed; counted up to 100,000.",
+            "workers": "Processes that send.",
+            "accounts": "Provider accounts.",
+            "recent": "Attempts of the last 15 minutes, by account.",
+            "redis": "`answers`, `away` or `not used`.",
+            "disk_free": "Share of the disk that holds the data folder.",
+            "disk_free_bytes": "The same in bytes.",
+            "counted_until": "Arrivals are counted until then.",
+            "house_held_at": "Since when all sending is paused.",
+            "expired_since": "When the first of the expired emails expired.",
+            "setbacks": "What went wrong lately.",
+        }
+
+
+class NowSerializer(SituationSerializer):
+    """The system status, in one sentence and in figures."""
+
+    summary = serializers.CharField(help_text="The status in one sentence.")
+    alerts = AlertSerializer(many=True, help_text="Causes before their symptoms.")
+
+    class Meta(SituationSerializer.Meta):
+        pass
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return sentence, alerts and figures."""
+        parts: dict[str, Any] = plain({name: instance[name] for name in ("summary", "alerts")})
+        return parts | super().to_representation(instance["situation"])
+
+
+class PlainSerializer(serializers.Serializer[Any]):
+    """Show values of our own as JSON values."""
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return the values."""
+        found: dict[str, Any] = plain(instance)
+        return found
+
+
+class PeriodSerializer(PlainSerializer):
+    """A period."""
+
+    since = serializers.DateTimeField(help_text="Begin of the first interval.")
+    until = serializers.DateTimeField(help_text="End of the period.")
+
+
+class IntervalsSerializer(PeriodSerializer):
+    """A period in intervals."""
+
+    per = serializers.ChoiceField(choices=list(statistics.LEVELS), help_text="The interval.")
+
+
+class QueueStatsSerializer(IntervalsSerializer):
+    """Figures of all emails and of each queue."""
+
+    total = MailFiguresSerializer(help_text="All emails.")
+    queues = MailFiguresSerializer(many=True)
+
+
+class ApplicationStatsSerializer(IntervalsSerializer):
+    """Figures of each application."""
+
+    applications = MailFiguresSerializer(many=True)
+
+
+class ProviderStatsSerializer(IntervalsSerializer):
+    """Figures of each account."""
+
+    providers = ProviderFiguresSerializer(many=True)
+
+
+class SeriesStatsSerializer(IntervalsSerializer):
+    """The period interval by interval."""
+
+    points = PointSerializer(many=True)
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    """A change of an account's breaker or settings."""
+
+    account = serializers.CharField(help_text="The account.")
+    at = serializers.DateTimeField(help_text="When.")
+    by = serializers.CharField(help_text="Who: `Dispatcher`, or a person.")
+    what = serializers.CharField(help_text="In words.")
+    state = serializers.CharField(
+        help_text="What its breaker lets through from then on; empty where that did not change."
+    )
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return the change."""
+        return {
+            "account": instance.account_name,
+            "at": plain(instance.created_at),
+            "by": instance.by,
+            "what": instance.what,
+            "state": instance.state,
+        }
+
+
+class BreakerStatsSerializer(PeriodSerializer):
+    """The history of breakers."""
+
+    changes = ChangeSerializer(many=True)
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return the period and its changes."""
+        changes = [ChangeSerializer().to_representation(change) for change in instance["changes"]]
+        return super().to_representation({**instance, "changes": changes})

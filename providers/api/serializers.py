@@ -1,0 +1,213 @@
+"""Provider accounts as answers show them, without their secrets, and as clients register and change them.
+
+A field's declaration gives its type, its bounds and its words; the registry holds the bounds, for every door.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from django.urls import reverse
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from mercury.lib import rates
+from mercury.lib.database import database_clock
+from mercury.lib.rest import filters
+from mercury.lib.rest.filters import Kind, Sieve
+from mercury.lib.rest.problems import Problem
+from mercury.lib.rest.serializers import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictDictField,
+    StrictIntegerField,
+    StrictNumberField,
+    StrictSerializer,
+)
+from providers.accounts.options import list_shown_options
+from providers.accounts.registry import Candidate
+from providers.health.breaker import describe_breaker
+from providers.kinds.capabilities import KINDS, ProviderKind
+from providers.models import Account, AccountSource, BreakerMode, BreakerState
+
+FIELDS: filters.Fields = {
+    "id": Sieve("id", Kind.INTEGER),
+    "name": Sieve("name"),
+    "kind": Sieve("kind", values=tuple(KINDS)),
+    "source": Sieve("source", values=AccountSource.values),
+    "weight": Sieve("weight", Kind.INTEGER),
+}
+_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": ["string", "integer", "null"]}})
+class OptionsField(StrictDictField):
+    """The options of an account."""
+
+
+class NameField(StrictCharField, serializers.RegexField):
+    """The name of an account."""
+
+
+class BreakerSerializer(serializers.Serializer[Any]):
+    """The circuit breaker of an account."""
+
+    mode = serializers.ChoiceField(choices=BreakerMode.values, help_text="Who decides.")
+    state = serializers.ChoiceField(choices=BreakerState.values, help_text="What it lets through.")
+    says = serializers.CharField(help_text='In words: "1 fault of 5", "probe in 26 s".')
+
+
+class AccountFields(serializers.Serializer[Any]):
+    """What a client may set of an account."""
+
+    options = OptionsField(
+        required=False,
+        help_text='The account\'s options, by its kind. Secrets are never shown, only as "set, ends …4fA".',
+    )
+    weight = StrictIntegerField(
+        required=False,
+        min_value=0,
+        max_value=10_000,
+        help_text="Share of the weighted draw; an account with 0 is never selected.",
+        style={"example": 2},
+    )
+    rate = StrictNumberField(
+        required=False,
+        allow_null=True,
+        min_value=rates.SLOWEST,
+        max_value=rates.FASTEST,
+        help_text="Requests a second; null is no limit.",
+        style={"example": 14},
+    )
+    trust_500 = StrictBooleanField(
+        required=False, help_text="A 500 of this provider means that it did not accept the email."
+    )
+    enabled = StrictBooleanField(required=False, help_text="False: it is never selected.")
+
+
+class ProviderAccountSerializer(AccountFields):
+    """An account and its health."""
+
+    id = serializers.IntegerField(help_text="The account's id.")
+    url = serializers.URLField(help_text="The account itself.")
+    name = serializers.CharField(help_text="Its name, as events have it.")
+    kind = serializers.ChoiceField(choices=list(KINDS), help_text="The provider.")
+    source = serializers.ChoiceField(choices=AccountSource.values, help_text="Where its options come from.")
+    configured = serializers.BooleanField(help_text="False: this process lacks its options.")
+    in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
+    breaker = BreakerSerializer()
+    created = serializers.DateTimeField(help_text="When it was first seen.")
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the fields; an answer has them all."""
+        fields = super().get_fields()
+        for field in fields.values():
+            field.required = True
+        return fields
+
+    def to_representation(self, instance: tuple[Account, Candidate]) -> dict[str, Any]:
+        """Return the account, given its row and what the registry knows of it."""
+        row, candidate = instance
+        return {
+            "id": row.pk,
+            "url": account_url(self.context["request"], row.pk),
+            "name": row.name,
+            "kind": row.kind,
+            "source": row.source,
+            "options": {option.name: option.value for option in list_shown_options(row)},
+            "weight": row.weight,
+            "rate": row.rate,
+            "trust_500": row.trust_500,
+            "enabled": row.enabled,
+            "configured": candidate.configured,
+            "in_use": candidate.enabled and candidate.configured,
+            "breaker": {
+                "mode": candidate.breaker.mode,
+                "state": candidate.breaker.state,
+                "says": describe_breaker(candidate.breaker, database_clock.now()),
+            },
+            "created": f"{row.created_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+        }
+
+
+class WrittenAccountSerializer(StrictSerializer, AccountFields):
+    """An account as a client sends it; what an answer showed may be sent back."""
+
+    ignored = ("breaker", "configured", "created", "id", "in_use", "source", "url")
+    problem = ("invalid_account", "The account was not stored; see errors.")
+
+    def refuse(self, errors: Mapping[str, str]) -> Problem:
+        """Return the answer to what the registry refuses; a key names a field, or `options.NAME`."""
+        found = [(field.partition("."), detail) for field, detail in errors.items()]
+        return self.refusal({name: {inner: [detail]} if dot else [detail] for (name, dot, inner), detail in found})
+
+
+class ChangedProviderAccountSerializer(WrittenAccountSerializer):
+    """Changes of an account. What is left out stays as it is."""
+
+    name = StrictCharField(required=False, help_text="An account keeps its name: send it as it is, or not at all.")
+    kind = StrictCharField(required=False, help_text="An account keeps its kind: send it as it is, or not at all.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the changes. Raises ValidationError for a new identity: events name an account, options belong to its kind."""
+        account: Account = self.context["account"]
+        errors = {
+            field: serializers.ErrorDetail(
+                f"An account keeps its {field}: '{getattr(account, field)}'. Register another one.", "fixed"
+            )
+            for field in ("name", "kind")
+            if attrs.pop(field, getattr(account, field)) != getattr(account, field)
+        }
+        if errors:
+            raise serializers.ValidationError({field: [detail] for field, detail in errors.items()})
+        return attrs
+
+
+class NewProviderAccountSerializer(WrittenAccountSerializer):
+    """A new account."""
+
+    name = NameField(
+        regex=_NAME,
+        max_length=64,
+        help_text="Lower case letters, digits and single dashes.",
+        style={"example": "mailgun-eu"},
+    )
+    kind = StrictCharField(help_text="The provider.")
+
+
+def describe_kind(kind: ProviderKind) -> type[NewProviderAccountSerializer]:
+    """Return the serializer of a new account of one kind, for the API's description."""
+    name = "".join(filter(str.isalnum, kind.label))
+    options = {option.name: _describe_option(option) for option in kind.options}
+    needed = any(option.required for option in kind.options)
+    described = type(
+        f"{name}OptionsSerializer", (StrictSerializer,), {**options, "__doc__": f"Options of {kind.label}."}
+    )
+    fields = {
+        "kind": serializers.ChoiceField(choices=[kind.key], help_text="The provider."),
+        "options": described(required=needed),
+        "__doc__": f"A new account of {kind.label}.",
+    }
+    return type(f"New{name}AccountSerializer", (NewProviderAccountSerializer,), fields)
+
+
+def _describe_option(option: Any) -> serializers.Field[Any, Any, Any, Any]:
+    words = f"{option.label}. {option.help}".strip() + (" Never shown again." if option.secret else "")
+    if option.most is not None:
+        return serializers.IntegerField(required=option.required, min_value=1, max_value=option.most, help_text=words)
+    if option.choices:
+        return serializers.ChoiceField(required=option.required, choices=list(option.choices), help_text=words)
+    return serializers.CharField(required=option.required, help_text=words)
+
+
+ANY_NEW_ACCOUNT = PolymorphicProxySerializer(
+    component_name="NewProviderAccount",
+    serializers={key: describe_kind(kind) for key, kind in KINDS.items()},
+    resource_type_field_name="kind",
+)
+
+
+def account_url(request: Request, account_id: int) -> str:
+    """Return the absolute URL of an account, on the host that was asked."""
+    return request.build_absolute_uri(reverse("api-provider-detail", kwargs={"account_id": account_id}))
