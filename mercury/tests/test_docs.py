@@ -167,6 +167,23 @@ def test_the_pictures_of_the_readme_are_there_and_small():
     assert [name for name in pictures if (ROOT / name).stat().st_size > 150_000] == []
 
 
+def test_every_link_to_a_section_leads_to_one():
+    sections = {
+        path.name: {
+            re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+        }
+        for path in PAGES
+    }
+    links = [
+        (path.name, target or path.name, section)
+        for path in PAGES
+        for target, section in re.findall(r"\]\((?:docs/)?([\w.-]*)#([\w-]+)\)", path.read_text())
+    ]
+
+    assert [link for link in links if link[2] not in sections[link[1]]] == []
+
+
 def test_the_table_of_the_scaling_page_is_what_its_command_prints():
     [(command, shown)] = re.findall(
         r"^\$ python (bench/scaling\.py .*)\n((?:.+\n)+?)```", page("docs/scaling.md"), re.MULTILINE
