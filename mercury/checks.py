@@ -141,7 +141,7 @@ def beyond_loopback(**_: Any) -> list[CheckMessage]:
 
 def production(**_: Any) -> list[CheckMessage]:
     """Report missing settings of a production installation."""
-    found = [] if beyond_loopback() else _unsafe("This is checked as a deployment")
+    found = [] if beyond_loopback() else _unsafe("This is a production check")
     if not settings.MERCURY_HTTPS:
         found.append(
             Warning(
@@ -202,7 +202,7 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
     if not known and not _are_default_sandboxes_unused():
         return [
             Warning(
-                "No provider account: the sandbox takes every mail, and nobody receives one.",
+                "No provider account: all email goes to the sandbox, and nothing is delivered.",
                 hint=ADD_ACCOUNT,
                 id="mercury.W005",
             )

@@ -1,4 +1,4 @@
-"""`manage.py providers`: the accounts that email leaves through."""
+"""`manage.py providers`: list and control provider accounts."""
 
 import sys
 from typing import Any
@@ -25,65 +25,68 @@ COLUMNS = {
     "source": "From",
     "state": "State",
     "breaker": "Breaker",
-    "says": "",
+    "says": "Status",
     "weight": "Weight",
     "rate": "Rate",
 }
-TONES = {"in use": "ok", "closed": "ok", "half-open": "waiting", "open": "bad", "disabled": "waiting"}
+TONES = {"active": "ok", "closed": "ok", "half-open": "waiting", "open": "bad", "disabled": "waiting"}
 NONE_STORED = (
-    "No account is stored yet. A server or worker stores those of its environment when it starts, or two sandboxes "
-    "where it has none. One from here: manage.py providers add NAME URL"
+    "No accounts yet. A server or worker stores the accounts of its environment when it starts, or two sandbox accounts "
+    "if there are none. To add one here: manage.py providers add NAME URL"
 )
 
 
 class Command(commands.MercuryCommand):
-    """List, test, add and remove accounts, force their breakers, enable and disable them."""
+    """List and control provider accounts."""
 
-    help = (
-        "Provider accounts: what each does now, and changes to them. A PROVIDER_ variable of this terminal stores "
-        "nothing; `add` does."
-    )
+    help = "List and control provider accounts. A PROVIDER_ variable in this terminal does not store an account; use `add`."
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the words and their options."""
+        """Declare the subcommands and their options."""
         words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-        commands.subcommand(words, "list", "Show all accounts with their breakers.")
+        commands.subcommand(words, "list", "List all accounts with their breakers.")
 
-        add = commands.subcommand(words, "add", "Store an account, its options encrypted.", makes_changes=True)
-        add.add_argument("name", help="A name of your own, such as mailgun-eu.")
+        add = commands.subcommand(words, "add", "Add an account; its options are stored encrypted.", makes_changes=True)
+        add.add_argument("name", help="A name of your choice, such as mailgun-eu.")
         add.add_argument(
             "url",
             nargs="?",
-            help="As in a PROVIDER_ variable; - reads it from standard input. Default: this terminal's variable of "
-            "that name, which keeps the key out of the list of processes.",
+            help="URL as in a PROVIDER_ variable; - reads it from standard input. Default: the variable of this name in "
+            "this terminal, which keeps the key out of process lists.",
         )
 
-        remove = commands.subcommand(words, "remove", "Delete an account; its history stays.", makes_changes=True)
-        remove.add_argument("name", help="The account, as `list` shows it.")
+        remove = commands.subcommand(words, "remove", "Delete an account; its history is kept.", makes_changes=True)
+        remove.add_argument("name", help="Account name, as shown by `list`.")
 
-        test = commands.subcommand(words, "test", "Send a test email straight through one account.", makes_changes=True)
-        test.add_argument("name", help="The account, as `list` shows it.")
-        test.add_argument("--to", metavar="ADDRESS", help="Who gets it; a sandbox needs none.")
-        test.add_argument("--from", dest="sender", metavar="ADDRESS", help="Who sends it. Default: the same address.")
+        test = commands.subcommand(words, "test", "Send a test email through one account.", makes_changes=True)
+        test.add_argument("name", help="Account name, as shown by `list`.")
+        test.add_argument("--to", metavar="ADDRESS", help="Recipient (optional for sandbox accounts).")
+        test.add_argument("--from", dest="sender", metavar="ADDRESS", help="Sender. Default: the recipient.")
 
         commands.subcommand(words, "encrypt", "Encrypt stored options with the newest key.", makes_changes=True)
 
-        breaker = commands.subcommand(words, "breaker", "Force a breaker, or let it decide.", makes_changes=True)
-        breaker.add_argument("name", help="The account, as `list` shows it.")
-        breaker.add_argument("mode", choices=BreakerMode.values, help="open: no calls; closed: all; auto: as it finds.")
-        breaker.add_argument("--why", default="", metavar="TEXT", help="For the account's history.")
+        breaker = commands.subcommand(
+            words, "breaker", "Force a breaker open or closed, or set it to automatic.", makes_changes=True
+        )
+        breaker.add_argument("name", help="Account name, as shown by `list`.")
+        breaker.add_argument(
+            "mode",
+            choices=BreakerMode.values,
+            help="open: no requests; closed: all requests; auto: opens and closes automatically.",
+        )
+        breaker.add_argument("--why", default="", metavar="TEXT", help="Reason, for the account's history.")
 
         for word, text in {
-            "enable": "Let an account be chosen again.",
-            "disable": "Choose an account no more.",
+            "enable": "Enable an account.",
+            "disable": "Disable an account.",
         }.items():
             switch = commands.subcommand(words, word, text, makes_changes=True)
-            switch.add_argument("name", help="The account, as `list` shows it.")
-            switch.add_argument("--why", default="", metavar="TEXT", help="For the account's history.")
+            switch.add_argument("name", help="Account name, as shown by `list`.")
+            switch.add_argument("--why", default="", metavar="TEXT", help="Reason, for the account's history.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Do what the word says."""
+        """Run the subcommand."""
         words = {
             "list": _list,
             "add": _add,
@@ -91,8 +94,8 @@ class Command(commands.MercuryCommand):
             "test": _test,
             "encrypt": _encrypt,
             "breaker": _breaker,
-            "enable": _switch,
-            "disable": _switch,
+            "enable": _set_enabled,
+            "disable": _set_enabled,
         }
         try:
             return words[options["word"]](out, options)
@@ -101,19 +104,19 @@ class Command(commands.MercuryCommand):
 
 
 def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    rows = [_row(candidate) for candidate in registry.load_candidates()]
-    rows += [_unstored_row(config) for config in registry.list_unstored().values()]
+    rows = [_build_row(candidate) for candidate in registry.load_candidates()]
+    rows += [_build_unstored_row(config) for config in registry.list_unstored().values()]
     out.rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
 
 
-def _row(candidate: Candidate) -> dict[str, object]:
+def _build_row(candidate: Candidate) -> dict[str, object]:
     config, breaker = candidate.config, candidate.breaker
     return {
         "name": config.name,
         "kind": config.kind,
         "source": candidate.source,
-        "state": _state(candidate),
+        "state": _describe_state(candidate),
         "breaker": str(breaker.state if breaker.mode == BreakerMode.AUTO else breaker.mode),
         "says": describe_breaker(breaker, database_clock.now()),
         "weight": config.weight,
@@ -121,23 +124,23 @@ def _row(candidate: Candidate) -> dict[str, object]:
     }
 
 
-def _unstored_row(config: AccountConfig) -> dict[str, object]:
+def _build_unstored_row(config: AccountConfig) -> dict[str, object]:
     return {
         "name": config.name,
         "kind": config.kind,
         "source": "this terminal",
         "state": "not stored",
         "breaker": "",
-        "says": f"the server does not have it; store it: providers add {config.name}",
+        "says": f"known only in this terminal; to store it: providers add {config.name}",
         "weight": config.weight,
         "rate": f"{config.rate:g}/s" if config.rate else "",
     }
 
 
-def _state(candidate: Candidate) -> str:
+def _describe_state(candidate: Candidate) -> str:
     if not candidate.configured or _lacks_options(candidate):
-        return "not configured here"
-    return "in use" if candidate.enabled else "disabled"
+        return "missing credentials"
+    return "active" if candidate.enabled else "disabled"
 
 
 def _lacks_options(candidate: Candidate) -> bool:
@@ -147,9 +150,9 @@ def _lacks_options(candidate: Candidate) -> bool:
 
 def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     name = options["name"]
-    config = _typed(name, options["url"])
+    config = _read_account(name, options["url"])
     if options["dry_run"]:
-        out.say(f"Would add {name}, an account of kind {config.kind}.")
+        out.say(f"Would add {name} ({config.kind}).")
         out.document({"account": name, "kind": config.kind})
         return None
     had_only_sandboxes = not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
@@ -162,25 +165,25 @@ def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         trust_500=config.trust_500,
         by=BY,
     )
-    more = " The default sandboxes are out of use from now on." if had_only_sandboxes else ""
-    out.say(f"{name} is added and takes email from now on.{more}", tone="ok")
-    out.say(f"See whether it works: manage.py providers test {name}{_to(config.kind)}")
+    more = " The default sandbox accounts are no longer used." if had_only_sandboxes else ""
+    out.say(f"{name} is added and active.{more}", tone="ok")
+    out.say(f"Test it: manage.py providers test {name}{_name_recipient_option(config.kind)}")
     out.document({"account": account.name, "kind": config.kind, "enabled": account.enabled})
     return None
 
 
-def _to(kind: str) -> str:
+def _name_recipient_option(kind: str) -> str:
     return "" if kind == "sandbox" else " --to you@example.com"
 
 
-def _typed(name: str, url: str | None) -> AccountConfig:
-    """The account as it was typed: a URL, one from standard input, or this terminal's variable."""
+def _read_account(name: str, url: str | None) -> AccountConfig:
+    """Read the account from a URL, from standard input, or from the variable in this terminal."""
     if url is None:
         config = environment.load_accounts().get(name)
         if config is None:
             variable = environment.get_variable(name)
             raise CommandError(
-                f"Give its URL, or set {variable} in this terminal. docs/providers.md lists the URLs.",
+                f"Specify its URL, or set {variable} in this terminal. docs/providers.md lists the URLs.",
                 returncode=Exit.WRONG_USE,
             )
         return config
@@ -188,36 +191,36 @@ def _typed(name: str, url: str | None) -> AccountConfig:
 
 
 def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    account = Account.objects.get(pk=_found(options["name"]).id)
+    account = Account.objects.get(pk=_find(options["name"]).id)
     name, variable = account.name, environment.get_variable(account.name)
     from_environment = account.source == AccountSource.ENVIRONMENT
     comes_back = (
-        f" A server or worker that still has {variable} stores it again at once: unset the variable and restart first."
+        f" Servers and workers that still have {variable} will add it again: unset the variable and restart them first."
         if from_environment
         else ""
     )
     registration.check_removable(account)
     if options["dry_run"]:
-        out.say(f"Would delete {name} with its breaker.{comes_back}")
+        out.say(f"Would delete {name} and its breaker.{comes_back}")
         out.document({"account": name})
         return None
-    if not out.ask(f"Delete {name} with its breaker? Its history, emails and events keep its name.{comes_back}"):
+    if not out.ask(f"Delete {name} and its breaker? Its history, emails and events keep its name.{comes_back}"):
         return Exit.FAILED
     registration.remove(account)
     out.say(f"{name} is deleted.{comes_back}", tone="ok")
     if not any(candidate.usable for candidate in registry.load_candidates()):
-        out.say("No account can take email now: it is accepted and waits. Add one, or enable a sandbox: ", tone="bad")
+        out.say("No account is available: email is queued. Add an account, or enable a sandbox account: ", tone="bad")
         out.say("  manage.py providers enable sandbox-a")
     out.document({"account": name, "deleted": True})
     return None
 
 
 def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    config = registry.list_unstored().get(options["name"]) or _with_options(_found(options["name"]))
+    config = registry.list_unstored().get(options["name"]) or _require_options(_find(options["name"]))
     name, is_sandbox = config.name, config.kind == "sandbox"
     recipient = options["to"] or (test_send.PLACEHOLDER_ADDRESS if is_sandbox else "")
     if not recipient:
-        raise CommandError("Say who gets the test email: --to you@example.com.", returncode=Exit.WRONG_USE)
+        raise CommandError("Specify the recipient of the test email: --to you@example.com.", returncode=Exit.WRONG_USE)
     sender = options["sender"] or recipient
     if options["dry_run"]:
         out.say(f"Would send a test email to {recipient} through {name}.")
@@ -230,37 +233,39 @@ def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     is_accepted = isinstance(outcome, Accepted)
     out.say(test_send.describe_outcome(name, outcome), tone="ok" if is_accepted else "bad")
     if name in registry.list_unstored():
-        out.say(f"The server does not have it yet. Store it: manage.py providers add {name}")
+        out.say(f"It is not stored yet. To store it: manage.py providers add {name}")
     out.document(
         {"account": name, "outcome": type(outcome).__name__.lower(), "words": test_send.describe_outcome(name, outcome)}
     )
     return None if is_accepted else Exit.FAILED
 
 
-def _with_options(candidate: Candidate) -> AccountConfig:
+def _require_options(candidate: Candidate) -> AccountConfig:
     name = candidate.config.name
     if _lacks_options(candidate):
         raise CommandError(
-            f"The options of '{name}' are in the server's environment, not in this terminal's. Set "
-            f"{environment.get_variable(name)} here as well, or test it on its page.",
+            f"The credentials of '{name}' are in the server's environment, but not in this terminal. Set "
+            f"{environment.get_variable(name)} here too, or test the account on its page.",
             returncode=Exit.WRONG_USE,
         )
     if not candidate.configured:
-        raise CommandError(f"The options of '{name}' cannot be read: MERCURY_ENCRYPTION_KEYS lacks their key.")
+        raise CommandError(
+            f"The credentials of '{name}' cannot be decrypted: their key is missing in MERCURY_ENCRYPTION_KEYS."
+        )
     return candidate.config
 
 
 def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    """Encrypt stored options with the newest key; then older keys can be taken out of the settings."""
+    """Encrypt stored options with the newest key, so that older keys can be removed from the settings."""
     found = secrets.encrypt_all_again(by=BY, dry_run=options["dry_run"])
     would = "Would encrypt" if options["dry_run"] else "Encrypted"
     out.say(f"{would} with the newest key: {', '.join(found.again) or 'none'}.")
     if found.current:
-        out.say(f"Encrypted with it before: {', '.join(found.current)}.")
+        out.say(f"Already encrypted with it: {', '.join(found.current)}.")
     if found.unreadable:
         out.say(
-            f"Not readable with any key that is here: {', '.join(found.unreadable)}. Add their key to "
-            "MERCURY_ENCRYPTION_KEYS and repeat, or enter their options again.",
+            f"Not readable with any configured key: {', '.join(found.unreadable)}. Add their key to "
+            "MERCURY_ENCRYPTION_KEYS and repeat, or enter their credentials again.",
             tone="bad",
         )
     out.document({"encrypted": found.again, "current": found.current, "unreadable": found.unreadable})
@@ -268,65 +273,68 @@ def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 
 def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    name, mode = _found(options["name"]).config.name, BreakerMode(options["mode"])
-    question = f"Nothing will leave by {name} until its breaker is set back to auto. Go on?"
+    name, mode = _find(options["name"]).config.name, BreakerMode(options["mode"])
+    question = f"No email will be sent through {name} until its breaker is set to auto. Continue?"
     if options["dry_run"]:
-        out.say(f"Would set the breaker of {name}: {mode.label.lower()}.")
+        out.say(f"Would set the breaker of {name} to {mode.value}.")
         out.document({"account": name, "breaker": mode.value})
         return None
     if mode == BreakerMode.OPEN and not out.ask(question):
         return Exit.FAILED
     breaker_store.force(name, mode, by=BY, why=options["why"])
-    out.say(f"The breaker of {name}: {mode.label.lower()}.")
+    out.say(f"The breaker of {name} is set to {mode.value}.")
     if mode != BreakerMode.OPEN:
-        _say_why_unused(out, name)
+        _warn_if_unused(out, name)
     out.document({"account": name, "breaker": mode.value})
     return None
 
 
-def _switch(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    candidate, enabled = _found(options["name"]), options["word"] == "enable"
+def _set_enabled(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    candidate, enabled = _find(options["name"]), options["word"] == "enable"
     name = candidate.config.name
     account = Account.objects.get(pk=candidate.id)
     if options["dry_run"]:
         out.say(f"Would {options['word']} {name}.")
         out.document({"account": name, "enabled": enabled})
         return None
-    if not enabled and not out.ask(f"No email will be given to {name} any more. Go on?"):
+    if not enabled and not out.ask(f"{name} will receive no more email. Continue?"):
         return Exit.FAILED
     changed = account.enabled != enabled
     registration.update(account, enabled=enabled, by=BY, why=options["why"])
-    out.say(f"{name} is {'enabled' if enabled else 'disabled'}{'' if changed else ', as it was before'}.")
+    out.say(f"{name} is {'enabled' if enabled else 'disabled'}{'' if changed else ' already'}.")
     if enabled:
-        _say_what_still_stops(out, candidate)
+        _warn_if_stopped(out, candidate)
     out.document({"account": name, "enabled": enabled, "changed": changed})
     return None
 
 
-def _say_what_still_stops(out: commands.Output, candidate: Candidate) -> None:
-    """Tell why an account that is enabled still takes nothing."""
+def _warn_if_stopped(out: commands.Output, candidate: Candidate) -> None:
+    """Explain why an enabled account still accepts no email."""
     name = candidate.config.name
     if not candidate.configured:
-        out.say(f"The options of {name} cannot be read, so no email goes there.", tone="bad")
+        out.say(f"The credentials of {name} cannot be read, so it is not used.", tone="bad")
     if candidate.breaker.mode == BreakerMode.OPEN:
-        out.say(f"It takes no email: its breaker is forced open. manage.py providers breaker {name} auto", tone="bad")
-    _say_why_unused(out, name)
+        out.say(
+            f"It accepts no email: its breaker is forced open. To change it: manage.py providers breaker {name} auto",
+            tone="bad",
+        )
+    _warn_if_unused(out, name)
 
 
-def _say_why_unused(out: commands.Output, name: str) -> None:
+def _warn_if_unused(out: commands.Output, name: str) -> None:
     if why := registry.explain_unused(Account.objects.get(name=name)):
-        out.say(f"It takes no email: {why}.", tone="waiting")
+        out.say(f"It accepts no email: {why}.", tone="waiting")
 
 
-def _found(name: str) -> Candidate:
+def _find(name: str) -> Candidate:
     candidates = registry.load_candidates()
     for candidate in candidates:
         if candidate.config.name == name:
             return candidate
     if name in registry.list_unstored():
         raise CommandError(
-            f"'{name}' is known to this terminal only. Store it first: manage.py providers add {name}",
+            f"'{name}' is known only in this terminal. Store it first: manage.py providers add {name}",
             returncode=Exit.WRONG_USE,
         )
     known = ", ".join(candidate.config.name for candidate in candidates) or "none"
-    raise CommandError(f"There is no account '{name}'. Known: {known}.", returncode=Exit.WRONG_USE)
+    raise CommandError(f"No account '{name}'. Known: {known}.", returncode=Exit.WRONG_USE)

@@ -1,4 +1,4 @@
-"""`manage.py sandbox`: tell a sandbox account to fail, so that a failover can be watched."""
+"""`manage.py sandbox`: simulate failures of sandbox accounts, to watch a failover."""
 
 import datetime as dt
 from typing import Any
@@ -13,24 +13,28 @@ from providers.accounts.errors import AccountChangeNotAllowed
 from providers.models import Account
 from providers.sandbox import failure_modes, mailbox
 
-COLUMNS = {"account": "Account", "fault": "Fault", "until": "Until (UTC)", "kept": "Mails kept"}
+COLUMNS = {"account": "Account", "fault": "Failure mode", "until": "Until (UTC)", "kept": "Captured emails"}
 
 
 class Command(commands.MercuryCommand):
-    """Show, set and clear the faults of sandbox accounts."""
+    """List, set and clear the failure modes of sandbox accounts."""
 
-    help = "The sandbox: show what its accounts are told to do, make one fail, or make it well again."
+    help = "Simulate failures of sandbox accounts: list, set or clear their failure modes."
     makes_changes = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the words and their options."""
+        """Declare the subcommands and their options."""
         words = parser.add_subparsers(dest="word", metavar="WORD")
-        commands.subcommand(words, "list", "Show the sandbox accounts, their faults and mailboxes. The default.")
+        commands.subcommand(words, "list", "List sandbox accounts with failure mode and mailbox. Default.")
 
-        setter = commands.subcommand(words, "set", "Make an account fail for a while.", makes_changes=True)
-        setter.add_argument("account", help="A sandbox account.")
+        setter = commands.subcommand(
+            words, "set", "Set the failure mode of an account for some time.", makes_changes=True
+        )
+        setter.add_argument("account", help="Sandbox account.")
         setter.add_argument(
-            "fault", help="slow=3, refuse=503, hang, lose (takes the mail, loses the answer) or flap=10."
+            "fault",
+            help="slow=3 (accepts after 3 s), refuse=503, hang, lose (accepts, but the answer is lost) or "
+            "flap=10 (alternates between healthy and 503 every 10 s).",
         )
         setter.add_argument(
             "--for",
@@ -38,14 +42,16 @@ class Command(commands.MercuryCommand):
             type=commands.duration,
             default=dt.timedelta(minutes=1),
             metavar="1m",
-            help="When it is well again by itself. Default: one minute.",
+            help="Duration; then it ends automatically (default: 1m).",
         )
 
-        clear = commands.subcommand(words, "clear", "Make an account, or all of them, well again.", makes_changes=True)
-        clear.add_argument("account", nargs="?", help="A sandbox account. Default: all.")
+        clear = commands.subcommand(
+            words, "clear", "Clear the failure mode of one account, or of all.", makes_changes=True
+        )
+        clear.add_argument("account", nargs="?", help="Sandbox account. Default: all.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
-        """Do what the word says."""
+        """Run the subcommand."""
         if options["word"] == "set" and not options["dry_run"]:
             registry.sync()
         words = {"set": _set, "clear": _clear, "list": _list, None: _list}
@@ -54,14 +60,14 @@ class Command(commands.MercuryCommand):
 
 def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     out.rows(
-        [_row(account) for account in Account.objects.filter(kind="sandbox")],
+        [_build_row(account) for account in Account.objects.filter(kind="sandbox")],
         columns=COLUMNS,
-        empty="There is no sandbox account. Add one: manage.py providers add try sandbox://",
+        empty="No sandbox accounts. Add one: manage.py providers add try sandbox://",
     )
     return None
 
 
-def _row(account: Account) -> dict[str, object]:
+def _build_row(account: Account) -> dict[str, object]:
     fault = sandboxes.get_failure_mode(account)
     is_set = fault is not None and fault.until > database_clock.now()
     return {
@@ -74,7 +80,7 @@ def _row(account: Account) -> dict[str, object]:
 
 
 def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    account = _found(options["account"])
+    account = _find(options["account"])
     try:
         fault = failure_modes.parse_failure(options["fault"], until=database_clock.now() + options["how_long"])
         if not options["dry_run"]:
@@ -83,31 +89,31 @@ def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
     how_long = durations.words(options["how_long"].total_seconds())
     if options["dry_run"]:
-        out.say(f"Would tell {account.name} for {how_long}: {fault}.")
+        out.say(f"Would simulate {fault} on {account.name} for {how_long}.")
     else:
-        out.say(f"{account.name} is told for {how_long}: {fault}.")
+        out.say(f"{account.name} simulates {fault} for {how_long}.")
     if why := registry.explain_unused(account):
-        out.say(f"No email will notice: {why}.", tone="waiting")
+        out.say(f"No email will be affected: {why}.", tone="waiting")
     out.document({"account": account.name, "fault": str(fault), "until": fault.until})
     return None
 
 
 def _clear(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    accounts = [_found(options["account"])] if options["account"] else list(Account.objects.filter(kind="sandbox"))
+    accounts = [_find(options["account"])] if options["account"] else list(Account.objects.filter(kind="sandbox"))
     for account in accounts if not options["dry_run"] else ():
         try:
             sandboxes.set_failure_mode(account, None)
         except AccountChangeNotAllowed as error:
             raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
     names = [account.name for account in accounts]
-    out.say(f"{'Would tell' if options['dry_run'] else 'Told'} to behave: {', '.join(names)}.")
+    out.say(f"{'Would clear' if options['dry_run'] else 'Cleared'} the failure mode of {', '.join(names)}.")
     out.document({"accounts": names})
     return None
 
 
-def _found(name: str) -> Account:
+def _find(name: str) -> Account:
     account = Account.objects.filter(name=name).first()
     if account is None:
         known = ", ".join(Account.objects.filter(kind="sandbox").values_list("name", flat=True))
-        raise CommandError(f"There is no account '{name}'. Sandboxes: {known}.", returncode=Exit.WRONG_USE)
+        raise CommandError(f"No account '{name}'. Sandbox accounts: {known}.", returncode=Exit.WRONG_USE)
     return account

@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(settings, olympus)
 
     assert answer.code == 3
     assert "Encrypted with the newest key: olympus." in answer.out
-    assert "Not readable with any key that is here: hades. Add their key" in answer.out
+    assert "Not readable with any configured key: hades. Add their key" in answer.out
 
 
 def test_a_change_made_meanwhile_wins(settings, olympus, monkeypatch):

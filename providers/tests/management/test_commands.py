@@ -42,7 +42,7 @@ def test_the_list_shows_each_account_and_its_breaker():
     code, text = _run("providers", "list")
 
     assert code == 0
-    for words in ("sandbox-a", "sandbox-b", "default", "in use", "closed", "no faults"):
+    for words in ("sandbox-a", "sandbox-b", "default", "active", "closed", "no faults"):
         assert words in text
 
 
@@ -52,7 +52,7 @@ def test_the_list_as_json_is_one_account_a_line():
     rows = _json("providers", "list")
 
     assert [(row["name"], row["state"], row["rate"]) for row in rows] == [
-        ("olympus", "in use", "0.5/s"),
+        ("olympus", "active", "0.5/s"),
     ] + ([(row["name"], "disabled", "") for row in rows[1:]])
     assert "thunderbolt" not in json.dumps(rows)
 
@@ -62,7 +62,7 @@ def test_an_account_that_lacks_its_variable_is_said_so(settings):
     registry.load_candidates()
     settings.MERCURY_ENVIRONMENT = {}
 
-    assert "not configured here" in _run("providers", "list")[1]
+    assert "missing credentials" in _run("providers", "list")[1]
 
 
 def test_a_test_mail_goes_straight_through():
@@ -97,7 +97,7 @@ def test_a_test_through_a_real_account_needs_an_address():
 
     code, text = _run("providers", "test", "olympus")
 
-    assert (code, text) == (2, "Say who gets the test email: --to you@example.com.")
+    assert (code, text) == (2, "Specify the recipient of the test email: --to you@example.com.")
 
 
 def test_a_breaker_is_forced_and_given_back():
@@ -126,7 +126,7 @@ def test_what_stops_mail_asks_first(words):
     code, text = _run("providers", *words)
 
     assert code == 2
-    assert "repeat with --yes" in text
+    assert "use --yes to confirm" in text
     assert Account.objects.get(name="sandbox-a").enabled
     assert Breaker.objects.get(account__name="sandbox-a").mode == "auto"
 
@@ -159,12 +159,12 @@ def test_an_unknown_account_is_wrong_use_and_names_the_known(words):
     code, text = _run(*words)
 
     assert code == 2
-    assert "There is no account 'nobody'" in text
+    assert "No account 'nobody'" in text
     assert "sandbox-a" in text
 
 
 def test_a_fault_is_set_shown_and_cleared():
-    assert _run("sandbox", "set", "sandbox-a", "slow=3", "--for", "5m")[1] == "sandbox-a is told for 5 min: slow=3.\n"
+    assert _run("sandbox", "set", "sandbox-a", "slow=3", "--for", "5m")[1] == "sandbox-a simulates slow=3 for 5 min.\n"
     assert [(row["account"], row["fault"]) for row in _json("sandbox", "list")] == [
         ("sandbox-a", "slow=3"),
         ("sandbox-b", "none"),
@@ -208,8 +208,8 @@ def test_a_real_account_cannot_be_told_to_fail():
 def test_a_dry_run_of_the_sandbox_changes_nothing():
     _run("sandbox", "set", "sandbox-a", "hang")
 
-    assert _run("sandbox", "set", "sandbox-a", "lose", "--dry-run")[1].startswith("Would tell sandbox-a")
-    assert _run("sandbox", "clear", "--dry-run")[1].startswith("Would tell to behave")
+    assert _run("sandbox", "set", "sandbox-a", "lose", "--dry-run")[1].startswith("Would simulate lose on sandbox-a")
+    assert _run("sandbox", "clear", "--dry-run")[1].startswith("Would clear the failure mode of")
     assert FailureMode.objects.get().kind == "hang"
 
 
@@ -248,8 +248,8 @@ def test_an_account_of_this_terminal_alone_is_shown_as_not_stored(settings):
 
     assert (row["source"], row["state"]) == ("this terminal", "not stored")
     code, text = _run("providers", "enable", "hades")
-    assert (code, text) == (2, "'hades' is known to this terminal only. Store it first: manage.py providers add hades")
-    assert "Store it: manage.py providers add hades" in _run("providers", "test", "hades")[1]
+    assert (code, text) == (2, "'hades' is known only in this terminal. Store it first: manage.py providers add hades")
+    assert "To store it: manage.py providers add hades" in _run("providers", "test", "hades")[1]
 
 
 def test_an_account_is_added_from_this_terminals_variable_and_removed_again(settings):
@@ -258,7 +258,7 @@ def test_an_account_is_added_from_this_terminals_variable_and_removed_again(sett
     code, text = _run("providers", "add", "hades")
 
     assert code == 0
-    assert "The default sandboxes are out of use from now on." in text
+    assert "The default sandbox accounts are no longer used." in text
     stored = Account.objects.get(name="hades")
     assert (stored.source, stored.weight) == ("database", 3)
     assert get_options(stored)["api_key"] == "SG.thunderbolt"
@@ -269,7 +269,7 @@ def test_an_account_is_added_from_this_terminals_variable_and_removed_again(sett
 
     assert code == 0
     assert not Account.objects.filter(name="hades").exists()
-    assert "No account can take email now" in text
+    assert "No account is available: email is queued." in text
     assert _run("providers", "enable", "sandbox-a")[0] == 0
     assert [one.config.name for one in registry.load_candidates() if one.enabled] == ["sandbox-a"]
 
@@ -277,7 +277,7 @@ def test_an_account_is_added_from_this_terminals_variable_and_removed_again(sett
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("hades",), "Give its URL, or set PROVIDER_HADES in this terminal."),
+        (("hades",), "Specify its URL, or set PROVIDER_HADES in this terminal."),
         (("hades", "pigeon://x"), "unknown scheme 'pigeon'"),
         (("hades", "sendgrid://"), "PROVIDER_HADES"),
         (("sandbox-a", "sandbox:"), "'sandbox-a' is taken"),
@@ -317,7 +317,7 @@ def test_what_still_stops_an_enabled_account_is_said():
 
     _, text = _run("providers", "enable", "olympus")
 
-    assert "olympus is enabled, as it was before." in text
+    assert "olympus is enabled already." in text
     assert "its breaker is forced open" in text
     assert "olympus has the weight 0" in text
 
@@ -328,7 +328,7 @@ def test_a_removed_account_of_the_environment_is_said_to_come_back(settings):
 
     _, text = _run("providers", "remove", "hades", "--yes")
 
-    assert "hades is deleted. A server or worker that still has PROVIDER_HADES stores it again at once" in text
+    assert "hades is deleted. Servers and workers that still have PROVIDER_HADES will add it again" in text
     assert not Account.objects.filter(name="hades").exists()
     assert "hades" in [one.config.name for one in registry.load_candidates()]  # this process serves, with the variable
 
