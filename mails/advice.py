@@ -22,7 +22,7 @@ class Advice:
     may_copy: bool  # whether sending a corrected copy is the next step
 
 
-def of(
+def advise(
     mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt], recipients: Sequence[Recipient]
 ) -> Advice | None:
     """Return the advice for an email that ended unsent, or was sent to some recipients only; None for any other."""

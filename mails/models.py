@@ -285,56 +285,35 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
-class HouseHold(models.Model):
-    """A hold of the whole house: while one is not released, nothing is handed to a provider."""
+class Pause(models.Model):
+    """Pause of one queue, or of all sending where the queue is blank. Until it is resumed, none of its emails is sent.
+
+    Rows are kept: who paused what, when and why, and who resumed it.
+    """
 
     id = models.BigAutoField(primary_key=True)
-    held_at = models.DateTimeField()
-    held_by = models.CharField(max_length=128)
-    note = models.TextField(blank=True)
-    at_start = models.BooleanField(default=False, help_text="Placed because of MERCURY_START_PAUSED.")
-    released_at = models.DateTimeField(null=True)
-    released_by = models.CharField(max_length=128, blank=True)
-
-    class Meta:
-        verbose_name = "hold of the house"
-        verbose_name_plural = "holds of the house"
-
-    def __str__(self) -> str:
-        return f"held by {self.held_by}"
-
-    @property
-    def who(self) -> str:
-        """Who holds it, as people are told."""
-        return _named(self.held_by)
-
-
-class LanePause(models.Model):
-    """A pause of one lane: while it is not resumed, none of the lane's mails is handed to a provider."""
-
-    id = models.BigAutoField(primary_key=True)
-    lane = models.CharField(max_length=16, choices=Lane.choices)
+    queue = models.CharField(max_length=16, choices=Lane.choices, blank=True, help_text="Blank: all sending.")
     paused_at = models.DateTimeField()
     paused_by = models.CharField(max_length=128)
     note = models.TextField(blank=True)
+    at_start = models.BooleanField(default=False, help_text="Made because of MERCURY_START_PAUSED.")
     resumed_at = models.DateTimeField(null=True)
     resumed_by = models.CharField(max_length=128, blank=True)
 
     class Meta:
-        verbose_name = "pause of a lane"
-        verbose_name_plural = "pauses of lanes"
+        verbose_name = "pause"
         constraints = [
             models.UniqueConstraint(
-                fields=("lane",), condition=Q(resumed_at__isnull=True), name="one_standing_pause_per_lane"
+                fields=("queue",), condition=Q(resumed_at__isnull=True), name="one_active_pause_per_queue"
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.lane} paused by {self.paused_by}"
+        return f"{self.queue or 'all sending'} paused by {self.paused_by}"
 
     @property
     def who(self) -> str:
-        """Who paused it, as people are told."""
+        """Name who paused it, for people."""
         return _named(self.paused_by)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 from django.db.models.functions import Left
 
-from mails import advice, stops
+from mails import advice
 from mails.advice import Advice
 from mails.models import Attempt, Content, Event, Mail, Recipient
+from mails.obstacles import NO_OBSTACLES, Obstacles, find_obstacles
 from mails.sentences import HELD_WORDS, Blob, Entry, Passing, age_words, clean, clock, tell
 from mails.states import DUE, DUPLICATE, FINAL, LEASED, Action, AttemptState, EventName, HoldReason, Status
-from mails.stops import NO_STOP, Stop
 from mercury.lib import durations
 from mercury.lib.mail.preview import TEXT_SHOWN
 
@@ -106,7 +106,7 @@ class Story:
     event_count: int  # events told
     left_out: bool  # older events exist that were not told
     due_in: float | None  # seconds until the next round, where one is due
-    stop: Stop  # what keeps the mail while it is on its way
+    obstacles: Obstacles  # what keeps the mail while it is on its way
     advice: Advice | None = None  # why it was not sent, and what to do
 
     @property
@@ -143,15 +143,15 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
     for event in events:
         event.blob = event.beginning  # type: ignore[attr-defined]
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
-    stop = stops.over(mail)
+    obstacles = find_obstacles(mail)
     recipients = list(Recipient.objects.filter(mail=mail).order_by("id"))
     return Story(
         mail=mail,
         badge=badge(mail),
-        verdict=verdict(mail, now, stop),
+        verdict=verdict(mail, now, obstacles),
         facts=facts(mail, events, attempts, now, usual=usual),
         spans=spans(mail, events, attempts, now),
-        entries=entries(mail, events, now, stop),
+        entries=entries(mail, events, now, obstacles),
         recipients=recipients,
         attempts=attempts,
         text=_beginning(mail),
@@ -159,8 +159,8 @@ def story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usua
         event_count=len(events),
         left_out=left_out,
         due_in=_due_in(mail, now),
-        stop=stop,
-        advice=advice.of(mail, events, attempts, recipients),
+        obstacles=obstacles,
+        advice=advice.advise(mail, events, attempts, recipients),
     )
 
 
@@ -170,11 +170,11 @@ def _beginning(mail: Mail) -> str:
     return found.values_list("beginning", flat=True).first() or ""
 
 
-def has_news(mail: Mail, *, after: int, status: str, stop: str) -> bool:
-    """Whether something happened to `mail` since its event `after`, its state and the mark of its `stop` were shown."""
+def has_news(mail: Mail, *, after: int, status: str, obstacles: str) -> bool:
+    """Return True if something happened to `mail` since its event `after`, its state and the mark of its `obstacles`."""
     if status != mail.status or Event.objects.of(mail.pk).filter(id__gt=after).exists():
         return True
-    return stop != stops.over(mail).mark
+    return obstacles != find_obstacles(mail).mark
 
 
 # The state in words
@@ -222,19 +222,19 @@ def _held_badge(reason: str) -> Badge:
     return Badge(word, "unknown", "question", meaning)
 
 
-def verdict(mail: Mail, now: dt.datetime, stop: Stop = NO_STOP) -> str:
+def verdict(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES) -> str:
     """Where the mail stands, and why, in one sentence; one more for each thing that keeps it while it is on its way."""
     on_its_way = mail.status in {*DUE, *LEASED}
-    return " ".join([f"{_standing(mail, now, stop)}{_doubt(mail)}", *(stop.words if on_its_way else [])])
+    return " ".join([f"{_standing(mail, now, obstacles)}{_doubt(mail)}", *(obstacles.sentences if on_its_way else [])])
 
 
-def _standing(mail: Mail, now: dt.datetime, stop: Stop) -> str:
+def _standing(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
     provider = clean(mail.provider)
     took = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
     reason = clean(mail.reason_code)
     match mail.status:
         case Status.QUEUED:
-            return "Stored." if stop.words else f"Stored; waits for a worker in queue {mail.lane}."
+            return "Stored." if obstacles.sentences else f"Stored; waits for a worker in queue {mail.lane}."
         case Status.SENDING:
             wish = _WISHES.get(Blob(mail.wish).text("action"), "")
             return f"Handed to {provider or 'a provider'}, which has not answered yet.{wish}"
@@ -425,7 +425,7 @@ def _attempt_answer(attempt: Attempt) -> str:
 # The timeline
 
 
-def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop = NO_STOP) -> list[Entry]:
+def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES) -> list[Entry]:
     """One entry an event, in their order, and a last one for what is under way. `events` starts with the first."""
     start = _start(mail, events)
     told: list[Entry] = []
@@ -446,7 +446,7 @@ def entries(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop = 
             entry = replace(entry, new_round=f"Round {round_now:.0f}")
             round_before = round_now
         told.append(entry)
-    under_way = _under_way(mail, events, now, stop)
+    under_way = _under_way(mail, events, now, obstacles)
     return [*told, under_way] if under_way else told
 
 
@@ -462,11 +462,11 @@ def _offset(event: Event, start: float) -> float:
     return max(0.0, event.created_at / 1e9 - start)
 
 
-def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop) -> Entry | None:
+def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, obstacles: Obstacles) -> Entry | None:
     """What the mail waits for, or None at the end of its life."""
     match mail.status:
         case Status.QUEUED:
-            return Entry(_awaited(stop), parts=(_awaited_why(mail, stop),), icon="clock")
+            return Entry(_awaited(obstacles), parts=(_awaited_why(mail, obstacles),), icon="clock")
         case Status.SENDING:
             return _answer_awaited(mail, events, now)
         case Status.WAITING:
@@ -486,18 +486,18 @@ def _under_way(mail: Mail, events: Sequence[Event], now: dt.datetime, stop: Stop
             return None
 
 
-def _awaited(stop: Stop) -> str:
-    if stop.hold:
+def _awaited(obstacles: Obstacles) -> str:
+    if obstacles.sending_pause:
         return "Waiting until sending is resumed"
-    if stop.pause:
+    if obstacles.queue_pause:
         return "Waiting until the queue is resumed"
-    return "Waiting for an account" if stop.obstacles else "Waiting for a worker"
+    return "Waiting for an account" if obstacles.accounts else "Waiting for a worker"
 
 
-def _awaited_why(mail: Mail, stop: Stop) -> str:
-    if stop.hold or stop.pause or not stop.words:
+def _awaited_why(mail: Mail, obstacles: Obstacles) -> str:
+    if obstacles.sending_pause or obstacles.queue_pause or not obstacles.sentences:
         return f"Queue {mail.lane}"
-    return " ".join(stop.words)
+    return " ".join(obstacles.sentences)
 
 
 def _answer_awaited(mail: Mail, events: Sequence[Event], now: dt.datetime) -> Entry:

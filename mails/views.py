@@ -199,7 +199,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @never_cache
 @require_safe
 def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """News of a mail for whoever has seen its events up to `after`, its state as `status` and what kept it as `stop`.
+    """News of a mail for whoever has seen its events up to `after`, its state as `status` and what kept it as `obstacles`.
 
     204 if there is none. Otherwise the new steps and what replaces badge, figures and poller; at the end of the mail's
     life the answer carries no poller.
@@ -210,8 +210,8 @@ def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     mail = _visible(request, mail_id)
     after = request.GET.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-    status, stop = request.GET.get("status", ""), request.GET.get("stop", "")
-    if not timeline.has_news(mail, after=seen, status=status, stop=stop):
+    status, obstacles = request.GET.get("status", ""), request.GET.get("obstacles", "")
+    if not timeline.has_news(mail, after=seen, status=status, obstacles=obstacles):
         return HttpResponse(status=204)
     story = _story(mail)
     news = [entry for entry in story.entries if entry.under_way or (entry.id or 0) > seen]

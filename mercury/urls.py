@@ -54,8 +54,8 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),
     path("admin/sandbox/<slug:account>/<str:key>/message.eml", admin.site.admin_view(sandbox.message_source)),
     path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
-    path("admin/lanes/<str:name>/<str:verb>/", admin.site.admin_view(steering.lane_view), name="lane"),
-    path("admin/house/<str:verb>/", admin.site.admin_view(steering.house_view), name="house"),
+    path("admin/sending/<str:verb>/", admin.site.admin_view(steering.sending_view), name="sending"),
+    path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(steering.queue_view), name="queue"),
     # Django's "view on site" meets an id that is none with an error; nothing uses it.
     path("admin/r/<path:rest>", views.nowhere),
     path("admin/", admin.site.urls),

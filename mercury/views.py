@@ -12,7 +12,7 @@ from django.template import TemplateDoesNotExist, loader
 from django.views.decorators.csrf import requires_csrf_token
 from django.views.decorators.http import require_safe
 
-from mails import house, pauses
+from mails import pauses
 from mails.reporting import system_status
 from mercury.lib.database import database_clock, database_errors
 from mercury.lib.rest import problems
@@ -65,13 +65,11 @@ def workers(request: HttpRequest) -> HttpResponse:
 
 
 def _sending() -> str:
-    hold = house.hold()
-    if hold:
-        return f"held since {hold.held_at:%Y-%m-%dT%H:%M:%SZ}; manage.py release --all"
-    paused = ", ".join(
-        f"{lane} since {pause.paused_at:%Y-%m-%dT%H:%M:%SZ}" for lane, pause in pauses.standing().items()
-    )
-    return f"but for paused lanes: {paused}; manage.py lanes resume NAME" if paused else "ok"
+    active = pauses.load_active()
+    if active.all_sending:
+        return f"paused since {active.all_sending.paused_at:%Y-%m-%dT%H:%M:%SZ}; manage.py resume --all"
+    paused = ", ".join(f"{queue} since {pause.paused_at:%Y-%m-%dT%H:%M:%SZ}" for queue, pause in active.queues.items())
+    return f"paused queues: {paused}; manage.py resume --queue NAME" if paused else "ok"
 
 
 class _Migrations:

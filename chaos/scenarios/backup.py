@@ -20,8 +20,8 @@ from mercury.tests.instance import until
 SILENCE, SILENCE_IN_CI = 20.0, 3.0  # seconds that the restored instance is watched for
 
 
-def restored(run: Run) -> None:
-    """Back up while mails wait, send them, restore, start held, cancel what was sent, release."""
+def restore_old_backup(run: Run) -> None:
+    """Back up while emails wait, send them, restore, start paused, cancel what was sent, resume."""
     testbed = run.testbed
     testbed.await_dispatchers()
     testbed.behave(answer="503")
@@ -34,19 +34,19 @@ def restored(run: Run) -> None:
     taken = _taken(run)
     testbed.kill()
     _restore(testbed, copy)
-    with _starting_held(testbed):
+    with _starting_paused(testbed):
         testbed.start()
         testbed.await_dispatchers()
         run.figure("mails that wait in the back-up and were sent since", run.in_hand())
         answer = testbed.instance.post(subject=f"{run.subjects}new")
-        run.at_most("answers other than 202 while the instance is held", int(answer.status_code != 202), 0)
+        run.at_most("answers other than 202 while sending is paused", int(answer.status_code != 202), 0)
         time.sleep(SILENCE_IN_CI if run.short else SILENCE)
-        run.at_most("calls before the instance is released", _taken(run) - taken, 0)
+        run.at_most("calls before sending is resumed", _taken(run) - taken, 0)
         _cancel_what_was_sent(run)
-        testbed.instance.manage("release", "--all", "--yes")
+        testbed.instance.manage("resume", "--all", "--yes")
         until(lambda: testbed.instance.is_done(answer), 60, testbed.instance.logs.read_text)
     run.settle()
-    run.at_most("calls after it was released, the new mail's apart", _taken(run) - taken - 1, 0)
+    run.at_most("calls after sending was resumed, the new email's apart", _taken(run) - taken - 1, 0)
     run.at_most("mails taken twice", run.taken_twice, 0)
     cancelled = sum(mail.status == "cancelled" for mail in run.records.mails.values())
     run.at_least("mails on record as cancelled, with who and why", cancelled, run.mails)
@@ -71,7 +71,7 @@ def _cancel_what_was_sent(run: Run) -> None:
 
 
 @contextmanager
-def _starting_held(testbed: Testbed) -> Iterator[None]:
+def _starting_paused(testbed: Testbed) -> Iterator[None]:
     testbed.instance.environment["MERCURY_START_PAUSED"] = "true"
     try:
         yield
@@ -108,7 +108,7 @@ SCENARIOS = [
     Scenario(
         "old-backup",
         "an old back-up is restored, and nothing leaves unseen",
-        restored,
+        restore_old_backup,
         500,
         40,
         legs=("embedded", "full"),

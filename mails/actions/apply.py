@@ -1,4 +1,4 @@
-"""What may be done with mails in flight: cancel, hold, release, reprocess, settle; one, many, a lane, or the whole house.
+"""Actions on emails: cancel, hold, release, reprocess, resolve; one or many. Pause and resume of a queue and of all sending.
 
 The doors (API, admin, pages, commands) call these. What an order comes to is `orders`' business.
 """
@@ -12,7 +12,7 @@ from itertools import islice
 
 from django.db import transaction
 
-from mails import house, pauses
+from mails import pauses
 from mails.actions import bulk, selection
 from mails.actions.selection import where
 from mails.dispatch import wake
@@ -20,6 +20,7 @@ from mails.lanes import Lane
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, Carried, How, Order
 from mails.models import BulkOrder, Mail
+from mails.pauses import ALL_QUEUES, ActivePauses
 from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
@@ -322,12 +323,11 @@ def _with_fresh(mails: Iterator[Mail], how: How) -> Iterator[tuple[Mail, frozens
 
 @dataclass(frozen=True, slots=True)
 class _Outlook:
-    """Which accounts take mail now, of how many, whether the house is held, and which lanes are paused."""
+    """Accounts that can take email now, of how many, and the pauses that are active."""
 
     healthy: Sequence[Candidate]
     accounts: int
-    held: bool
-    paused: Collection[str]
+    pauses: ActivePauses
     how: How = EVERY_ACCOUNT
 
     def among(self, how: How, fresh: Collection[str]) -> "_Outlook":
@@ -350,10 +350,10 @@ class _Outlook:
 
     def words(self, lane: str) -> str:
         """What this comes to for a mail of this lane, in a sentence."""
-        if self.held:
+        if self.pauses.all_sending:
             return "Sending is paused: it waits until sending is resumed."
-        if lane in self.paused:
-            return f"Lane {lane} is paused: it waits until the lane is resumed."
+        if self.pauses.get(lane):
+            return f"Queue {lane} is paused: it waits until the queue is resumed."
         if not self.healthy:
             return f"It waits: {self.share} now."
         return f"{self.share} now."
@@ -363,7 +363,7 @@ def _outlook() -> _Outlook:
     usable = [one for one in registry.load_candidates() if one.usable]
     now = database_clock.now()
     healthy = [one for one in usable if check_permission(one.breaker, now).allowed]
-    return _Outlook(healthy, len(usable), house.hold() is not None, pauses.standing().keys())
+    return _Outlook(healthy, len(usable), pauses.load_active())
 
 
 def _named(accounts: Collection[str]) -> str:
@@ -379,10 +379,10 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[s
         return "ends as sent; nothing leaves", "ok"
     if action not in _MADE_DUE:
         return PAST[action], "ok"
-    if outlook.held:
+    if outlook.pauses.all_sending:
         return "waits until sending is resumed", "waiting"
-    if mail.lane in outlook.paused:
-        return f"waits until lane {mail.lane} is resumed", "waiting"
+    if outlook.pauses.get(mail.lane):
+        return f"waits until queue {mail.lane} is resumed", "waiting"
     if not outlook.healthy:
         return f"waits: {outlook.share} now", "waiting"
     return _forecast_of_a_call(mail, action, outlook.share, fresh)
@@ -401,61 +401,45 @@ def _forecast_of_a_call(mail: Mail, action: Action, words: str, fresh: Collectio
     return f"likely to go out: {words}", "ok"
 
 
-def hold_house(*, by: str, note: str = "") -> bool:
-    """Hand nothing to a provider from now on, on any machine; False if it was so before.
+def pause_sending(queue: str = ALL_QUEUES, *, by: str, note: str = "") -> bool:
+    """Pause this queue, or all sending, on every machine; return False if it was paused before.
 
-    Mails are taken as ever, and wait; calls under way end as they would have, and are not followed by another.
+    Its emails are accepted as usual, and wait. Requests in progress finish, and no other follows them.
     """
-    return house.place(by=by, note=note)
+    return pauses.pause(queue, by=by, note=note)
 
 
-def waiting() -> str:
-    """How many mails a release of the house lets go, in a sentence."""
-    return _that_wait(Mail.objects.filter(status__in=DUE))
+def resume_sending(queue: str = ALL_QUEUES, *, by: str) -> bool:
+    """Resume this queue, or all sending, and wake its workers; return False if it was not paused."""
+    resumed = pauses.resume(queue, by=by)
+    if resumed:
+        _wake([queue] if queue else Lane.values)
+    return resumed
 
 
-def release_house(*, by: str) -> bool:
-    """Let mails go out again; False if they did before."""
-    lifted = house.lift(by=by)
-    if lifted:
-        _wake(Lane.values)
-    return lifted
+def describe_pause(queue: str = ALL_QUEUES) -> str:
+    """Say how many emails a pause makes wait, and how many requests it lets finish."""
+    waiting = search.counted(_due_in(queue), COUNTED_AT_MOST)
+    requests = _mails_of(queue).filter(status__in=LEASED).count()
+    emails = "email queued (it will wait)" if waiting == "1" else "emails queued (they will wait)"
+    running = "request in progress (it will finish)" if requests == 1 else "requests in progress (they will finish)"
+    return f"{waiting} {emails}; {requests:,} {running}."
 
 
-def pause_lane(lane: Lane, *, by: str, note: str = "") -> bool:
-    """Hand nothing of this lane to a provider from now on, on any machine; False if it was so before.
-
-    Its mails are taken as ever, and wait; calls under way end as they would have, and are not followed by another.
-    """
-    return pauses.place(lane, by=by, note=note)
-
-
-def kept_by(lane: Lane) -> str:
-    """How many mails a pause of the lane keeps, and how many calls it lets end, in a sentence."""
-    waiting = search.counted(Mail.objects.filter(status__in=DUE, lane=lane), COUNTED_AT_MOST)
-    calls = Mail.objects.filter(status__in=LEASED, lane=lane).count()
-    return (
-        f"{waiting} {'mail waits in it, and stays' if waiting == '1' else 'mails wait in it, and stay'}; "
-        f"{calls:,} {'call is under way, and ends' if calls == 1 else 'calls are under way, and end'}."
-    )
+def describe_resumption(queue: str = ALL_QUEUES) -> str:
+    """Say how many emails a resumption lets go."""
+    waiting = search.counted(_due_in(queue), COUNTED_AT_MOST)
+    if waiting == "0":
+        return "No emails are queued."
+    return f"{waiting} queued {'email' if waiting == '1' else 'emails'} will be sent when due."
 
 
-def let_go_by(lane: Lane) -> str:
-    """How many mails a resumption of the lane lets go, in a sentence."""
-    return _that_wait(Mail.objects.filter(status__in=DUE, lane=lane))
+def _mails_of(queue: str) -> MailQuerySet:
+    return Mail.objects.filter(lane=queue) if queue else Mail.objects.all()
 
 
-def resume_lane(lane: Lane, *, by: str) -> bool:
-    """Let the lane's mails go out again; False if they did before."""
-    lifted = pauses.lift(lane, by=by)
-    if lifted:
-        _wake([lane])
-    return lifted
-
-
-def _that_wait(mails: MailQuerySet) -> str:
-    count = search.counted(mails, COUNTED_AT_MOST)
-    return f"{count} {'mail waits, and goes' if count == '1' else 'mails wait, and go'} out when due."
+def _due_in(queue: str) -> MailQuerySet:
+    return _mails_of(queue).filter(status__in=DUE)
 
 
 def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:

@@ -1,4 +1,4 @@
-"""Actions for operators, each with a page that says first what it will do: for one mail, for a lane, and for the whole house."""
+"""Actions for operators, each with a page that says first what it will do: for one email, for a queue, and for all sending."""
 
 import uuid
 from typing import Any
@@ -10,14 +10,14 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from mails import house, pauses
+from mails import pauses
 from mails.actions import apply
 from mails.actions.apply import MAX_NOTE, CannotBeUsed, Gone, NotPossible
 from mails.admin import choice
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, Order
 from mails.models import Mail
-from mails.pauses import UnknownLane
+from mails.pauses import ALL_QUEUES, QueueNotFound
 from mails.sentences import clean
 from mails.states import Action
 
@@ -88,83 +88,76 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     return _confirm(request, context)
 
 
-def house_view(request: HttpRequest, verb: str) -> HttpResponse:
-    """Hold or release the whole house: say what that means, then do it."""
+def sending_view(request: HttpRequest, verb: str) -> HttpResponse:
+    """Pause or resume all sending: say what that means and for how many emails, then do it."""
     check_permission(request)
-    if verb not in {"hold", "release"}:
-        raise Http404("The house can be held and released.")
-    reason, fault = note(request)
-    if request.method == "POST" and not fault:
-        if verb == "hold":
-            changed, words = apply.hold_house(by=by(request), note=reason), "Sending is paused."
-        else:
-            changed, words = apply.release_house(by=by(request)), "Sending is resumed: emails go out."
-        messages.success(request, words if changed else "It was so before.")
-        return redirect("admin:index")
-    holding = {
-        "title": "Pause all sending?",
-        "sentences": [
-            "From now on nothing is handed to a provider, on any machine, until somebody resumes sending.",
-            "Emails are accepted as usual, and wait. Calls in progress end, and no other follows them.",
-        ],
-        "button": "Pause all sending",
-        "fields": [_NOTE | {"note": "Kept, with your name.", "value": reason}],
-    }
-    hold = house.hold()
-    since = (
-        f"Paused since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}. {hold.note}" if hold else "It is not paused."
-    )
-    releasing = {
-        "title": "Resume sending?",
-        "sentences": [since.strip(), apply.waiting()],
-        "button": "Resume sending",
-    }
-    context = (holding if verb == "hold" else releasing) | {"errors": [fault] if fault else []}
-    return _confirm(request, context | {"back": reverse("admin:index"), "trail": []})
+    return _pause_or_resume(request, ALL_QUEUES, verb)
 
 
-def lane_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
-    """Pause or resume a lane: say what that means and for how many mails, then do it."""
+def queue_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
+    """Pause or resume a queue: say what that means and for how many emails, then do it."""
     check_permission(request)
     try:
-        lane = pauses.lane(name)
-    except UnknownLane as unknown:
+        queue = pauses.find_queue(name)
+    except QueueNotFound as unknown:
         messages.warning(request, str(unknown))
         return redirect("admin:index")
+    return _pause_or_resume(request, queue, verb)
+
+
+def _pause_or_resume(request: HttpRequest, queue: str, verb: str) -> HttpResponse:
     if verb not in {"pause", "resume"}:
-        raise Http404("A lane can be paused and resumed.")
+        raise Http404("Only pause and resume are possible here.")
     reason, fault = note(request)
     if request.method == "POST" and not fault:
-        if verb == "pause":
-            changed = apply.pause_lane(lane, by=by(request), note=reason)
-            words = f"Lane {lane} is paused. {apply.kept_by(lane)}"
-        else:
-            changed, words = apply.resume_lane(lane, by=by(request)), f"Lane {lane} is resumed: its mails go out."
-        messages.success(request, words if changed else "It was so before.")
+        messages.success(request, _pause(request, queue, reason) if verb == "pause" else _resume(request, queue))
         return redirect("admin:index")
-    pausing = {
-        "title": f"Pause lane {lane}?",
-        "sentences": [
-            f"From now on no mail of lane {lane} is handed to a provider, on any machine, until somebody resumes it.",
-            "Other lanes go on. New mails are taken as ever, and wait. Calls under way end, and no other follows them.",
-            apply.kept_by(lane),
-        ],
-        "button": f"Pause lane {lane}",
+    context = _pause_page(queue, reason) if verb == "pause" else _resume_page(queue)
+    context |= {"errors": [fault] if fault else [], "back": reverse("admin:index"), "trail": []}
+    return _confirm(request, context)
+
+
+def _pause(request: HttpRequest, queue: str, reason: str) -> str:
+    """Pause it, and return what happened in words."""
+    paused = apply.pause_sending(queue, by=by(request), note=reason)
+    what = _named(queue)
+    return f"{what} is paused. {apply.describe_pause(queue)}" if paused else f"{what} was already paused."
+
+
+def _resume(request: HttpRequest, queue: str) -> str:
+    """Resume it, and return what happened in words."""
+    resumed = apply.resume_sending(queue, by=by(request))
+    return f"{_named(queue)} is resumed." if resumed else f"{_named(queue)} was not paused."
+
+
+def _pause_page(queue: str, reason: str) -> dict[str, Any]:
+    scope = f"No email of queue {queue} is sent, on any machine, until somebody resumes it. Other queues go on."
+    sentences = [
+        scope if queue else "No email is sent, on any machine, until somebody resumes sending.",
+        "New emails are still accepted and stored. Requests in progress will finish.",
+    ]
+    what = f"queue {queue}" if queue else "all sending"
+    return {
+        "title": f"Pause {what}?",
+        "sentences": [*sentences, apply.describe_pause(queue)],
+        "button": f"Pause {what}",
         "fields": [_NOTE | {"note": "Kept, and shown on the overview with your name.", "value": reason}],
     }
-    pause = pauses.standing().get(lane)
-    since = (
-        f"Paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {clean(pause.note)}"
-        if pause
-        else "It is not paused."
-    )
-    resuming = {
-        "title": f"Resume lane {lane}?",
-        "sentences": [since.strip(), apply.let_go_by(lane)],
-        "button": f"Resume lane {lane}",
+
+
+def _resume_page(queue: str) -> dict[str, Any]:
+    pause = pauses.load_active().get(queue)
+    since = f"Paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {clean(pause.note)}" if pause else ""
+    what = f"queue {queue}" if queue else "sending"
+    return {
+        "title": f"Resume {what}?",
+        "sentences": [since.strip() or f"{_named(queue)} is not paused.", apply.describe_resumption(queue)],
+        "button": f"Resume {what}",
     }
-    context = (pausing if verb == "pause" else resuming) | {"errors": [fault] if fault else []}
-    return _confirm(request, context | {"back": reverse("admin:index"), "trail": []})
+
+
+def _named(queue: str) -> str:
+    return f"Queue {queue}" if queue else "Sending"
 
 
 def _confirm(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:

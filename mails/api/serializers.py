@@ -19,8 +19,8 @@ from mails.api.fields import from_nanoseconds, iso, to_nanoseconds
 from mails.lanes import Lane
 from mails.lifecycle.action_requests import Order
 from mails.models import Event, Mail
+from mails.obstacles import Obstacles
 from mails.states import Action, Policy, RecipientState, Status
-from mails.stops import Stop
 
 
 class AcceptedMailSerializer(serializers.Serializer[Mail]):
@@ -135,17 +135,17 @@ class MailSerializer(MailStateSerializer, AcceptedMailSerializer):
     recipients_detail = RecipientSerializer(many=True, help_text="Each recipient and its outcome.")
 
     def to_representation(self, instance: Mail) -> dict[str, Any]:
-        """Return the email under the `stop` of the context; without a `content` there, its own. One query: the recipients."""
-        stop: Stop = self.context["stop"]
+        """Return the email with the `obstacles` of the context; without a `content` there, its own. One query: the recipients."""
+        obstacles: Obstacles = self.context["obstacles"]
         context = self.context if "content" in self.context else {**self.context, "content": _content_of(instance)}
         return {
             **AcceptedMailSerializer(context=context).to_representation(instance),
             **MailStateSerializer(context=context).to_representation(instance),
             "content_left_out": context["content"] is None,
-            "summary": timeline.verdict(instance, timezone.now(), stop),
+            "summary": timeline.verdict(instance, timezone.now(), obstacles),
             "obstacles": [
                 {"account": obstacle.account, "reason": obstacle.reason, "until": iso(obstacle.until)}
-                for obstacle in stop.obstacles
+                for obstacle in obstacles.accounts
             ],
             "recipients_detail": [
                 {"email": recipient.address, "state": recipient.state, "reason": recipient.reason}

@@ -116,8 +116,8 @@ class WaitingSerializer(DataclassSerializer):
             "later": "Emails in back-off.",
             "next_at": "When the first of these is due.",
             "last_at": "When the last of these is due.",
-            "paused_at": "Since when the queue is paused; null while it runs.",
-            "paused_by": "Who paused it; empty while it runs.",
+            "paused_at": "Since when the queue is paused; null while it is running.",
+            "paused_by": "Who paused it; empty while it is running.",
             "paused_note": "Why; empty if no reason was given.",
         }
 
@@ -249,7 +249,7 @@ class SituationSerializer(DataclassSerializer):
             "at": "The moment.",
             "waiting": "What waits, by queue.",
             "in_hand": "Emails that a worker has claimed.",
-            "house_held_by": "Who paused all sending; null while it is not paused.",
+            "sending_paused_by": "Who paused all sending; null while it is not paused.",
             "oldest_unsent": "Age in seconds of the oldest email that is due or in back-off.",
             "held": "Held emails, by reason.",
             "expired": "Emails that expired in the last 24 hours and were not reprocessed; counted up to 100,000.",
@@ -260,7 +260,7 @@ class SituationSerializer(DataclassSerializer):
             "disk_free": "Share of the disk that holds the data folder.",
             "disk_free_bytes": "The same in bytes.",
             "counted_until": "Arrivals are counted until then.",
-            "house_held_at": "Since when all sending is paused.",
+            "sending_paused_at": "Since when all sending is paused.",
             "expired_since": "When the first of the expired emails expired.",
             "setbacks": "What went wrong lately.",
         }

@@ -14,7 +14,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mails import stops
 from mails.access.api_keys import Scope
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed, Gone, NoAccountLeft, NotPossible
@@ -42,9 +41,9 @@ from mails.intake.accept import (
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import Order
 from mails.models import ApiKey, Content, Event, Mail
+from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
 from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
-from mails.stops import NO_STOP, Surroundings
 from mails.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.openapi import header
@@ -117,9 +116,11 @@ class MailViewSet(_OfMails):
         """Return whole emails. Five queries, however many emails, and LISTED_TEXT bytes of text at most."""
         mails = list(rows.prefetch_related("recipients"))
         texts = _read_texts(mails, LISTED_TEXT)
-        around = Surroundings.read() if any(mail.status in {*DUE, *LEASED} for mail in mails) else None
+        conditions = SendingConditions.load() if any(mail.status in {*DUE, *LEASED} for mail in mails) else None
         return [
-            self._represent(mail, around.over(mail) if around else NO_STOP, content=texts.get(mail.pk))
+            self._represent(
+                mail, conditions.find_obstacles(mail) if conditions else NO_OBSTACLES, content=texts.get(mail.pk)
+            )
             for mail in mails
         ]
 
@@ -149,8 +150,8 @@ class MailViewSet(_OfMails):
         """Read a mail."""
         mail = _find(self.visible().prefetch_related("recipients"), mail_id)
         large_bodies.hold(request, mail.size)
-        stop = stops.over(mail)
-        return self.answer(self._represent(mail, stop), volatile="summary", also=stop.mark)
+        obstacles = find_obstacles(mail)
+        return self.answer(self._represent(mail, obstacles), volatile="summary", also=obstacles.mark)
 
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.CancelMailSerializer)
@@ -203,8 +204,8 @@ class MailViewSet(_OfMails):
         """Return the URL of an email."""
         return mail_url(self.request, pk)
 
-    def _represent(self, mail: Mail, stop: stops.Stop, **context: Any) -> dict[str, Any]:
-        context |= {"request": self.request, "stop": stop}
+    def _represent(self, mail: Mail, obstacles: Obstacles, **context: Any) -> dict[str, Any]:
+        context |= {"request": self.request, "obstacles": obstacles}
         return MailSerializer(context=context).to_representation(mail)
 
     def _act(self, request: Request, mail_id: str) -> Response:
@@ -227,7 +228,7 @@ class MailViewSet(_OfMails):
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):
             large_bodies.hold(request, acted.mail.size)
-            body = self._represent(acted.mail, stops.over(acted.mail))
+            body = self._represent(acted.mail, find_obstacles(acted.mail))
         else:
             body = MailStateSerializer(context={"request": request}).to_representation(acted.mail)
         return Response(body, status=202 if acted.wished else 200)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection, transaction
 
-from mails.lifecycle.sql import HOUSE_IS_OPEN, PAUSED_LANES
+from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
 from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
@@ -87,7 +87,7 @@ def due(
 ) -> list[MailInHand]:
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
-    None while the house is held, and none of a paused lane. Mails that another drain has locked are passed over, not
+    None while all sending is paused, and none of a paused queue. Mails that another drain has locked are passed over, not
     waited for. Those that workers died with so often that they are handed over apart come first, at most so many
     `suspects`. `fit_for_probe`: only those whose last failure was not one mailbox's.
 
@@ -102,8 +102,8 @@ def due(
         in_lane = f"""
             SELECT * FROM (
                 SELECT size, {", ".join(_READ)} FROM mails_mail
-                WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_LANES} AND next_attempt_at <= %s
-                    AND claims {which} {LAST_CHANCE} AND {HOUSE_IS_OPEN} {fit}
+                WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
+                    AND claims {which} {LAST_CHANCE} AND {SENDING_NOT_PAUSED} {fit}
                 ORDER BY next_attempt_at LIMIT %s {lock}
             ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
         in_lanes = " UNION ALL ".join([in_lane] * len(lanes))

@@ -22,7 +22,7 @@ import structlog
 from django.conf import settings
 from django.db import Error, connection
 
-from mails import house, pauses
+from mails import pauses
 from mails.dispatch import claim, local_trouble, transitions
 from mails.dispatch.account_pool import Board, Outrun, Turn
 from mails.dispatch.claim import MailInHand
@@ -309,14 +309,14 @@ class Drain:
     async def _first_heartbeat(self) -> None:
         """Nothing is claimed before the heartbeat's row exists: without it, others would take the mails over.
 
-        Nor before the house is held, where `MERCURY_START_PAUSED` asks for that.
+        Nor before all sending is paused, where `MERCURY_START_PAUSED` asks for that.
         """
-        while not self._stopping and not (await self._hold_house() and await self._heartbeat()):
+        while not self._stopping and not (await self._pause_at_start() and await self._heartbeat()):
             await self._pause(DATABASE_PAUSE)
 
-    async def _hold_house(self) -> bool:
+    async def _pause_at_start(self) -> bool:
         try:
-            await self._taking.run(house.hold_at_start)
+            await self._taking.run(pauses.pause_at_start)
         except Error as error:
             log.warning("start_failed", error=kind(error))
             return False
@@ -593,7 +593,7 @@ class Drain:
         return self._onward(answer, turn, now, now_ns, first=False) if isinstance(answer, Draft) else answer
 
     def _reconsider(self, lost: Sequence[Result], now_ns: int) -> tuple[list[Plan], set[uuid.UUID]]:
-        """Take up what somebody asked for during a call, or a hold of the house, or a pause of the lane.
+        """Take up what somebody asked for during a call, or a pause of its queue or of all sending.
 
         Returns the plans that were carried out, and the emails left where the database failed: the group's other steps
         are committed by then, so their calls must be made. A query only where a step was lost; a wish that changes
@@ -669,16 +669,15 @@ class Drain:
             log.warning("unstorable_not_held", error=kind(error))
 
     def _hold_those_without_a_reason(self, lost: Sequence[Plan], now_ns: int) -> None:
-        """The house may have been held, their lane paused, or their account changed since it was asked for them."""
+        """All sending or their queue may have been paused, or their account changed, since it was asked for them."""
         reason = "Mercury could not store what was about to happen to it."
         changed = _changed_accounts(lost)
         lost = [plan for plan in lost if plan.call is None or _choice_of(plan.call) not in changed]
-        since = database_clock.from_ns(now_ns)
-        if not lost or house.stood(since=since):
+        if not lost:
             self._lost.clear()
             return
-        kept_back = pauses.kept_back([plan.step.mail_id for plan in lost], since=since)
-        broken = [plan.draft.mail for plan in lost if plan.step.mail_id not in kept_back]
+        paused = pauses.find_paused([plan.step.mail_id for plan in lost], since=database_clock.from_ns(now_ns))
+        broken = [plan.draft.mail for plan in lost if plan.step.mail_id not in paused]
         again = [mail for mail in broken if mail.id in self._lost]
         writer.record_each([transitions.poisoned(mail, reason, now_ns=now_ns).step for mail in again])
         self._lost = {mail.id for mail in broken} - {mail.id for mail in again}

@@ -325,7 +325,7 @@ def expired(draft: Draft, *, now_ns: int) -> Plan:
 def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
     """What follows an answer after all, when `answered` was not the last word.
 
-    Either something was asked for during the call (`wish`), or the house was held or the lane paused before the mail
+    Either something was asked for during the call (`wish`), or all sending or its queue was paused before the mail
     could be handed on.
     """
     answer = answered(result, now_ns=now_ns)

@@ -1,6 +1,6 @@
 """The rules of emails that a test email keeps too; `providers`, which knows nothing of emails, asks them."""
 
-from mails import house, pauses, submission
+from mails import pauses, submission
 from mails.access import grants
 from mails.lanes import Lane
 from mails.message import addresses
@@ -16,9 +16,10 @@ def apply() -> None:
 
 def refuse_paused(wanted: DeliveryTest) -> str:
     """While sending is paused nothing is handed to a provider, and a test is short text."""
-    if hold := house.hold():
-        return f"Sending is paused since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}: release it first."
-    if pause := pauses.standing().get(Lane.TEXT):
+    active = pauses.load_active()
+    if pause := active.all_sending:
+        return f"Sending is paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}: resume it first."
+    if pause := active.get(Lane.TEXT):
         since = f"{pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
         return f"Queue {Lane.TEXT} is paused since {since}: resume it first."
     return ""

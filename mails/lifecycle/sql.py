@@ -19,8 +19,8 @@ Rows = Sequence[Mapping[str, Any]]
 Statement = tuple[str, Rows]  # and the rows that it reads; it is not run without any
 
 # Evaluated once a statement, not once a row.
-HOUSE_IS_OPEN = "NOT EXISTS (SELECT 1 FROM mails_household WHERE released_at IS NULL)"
-PAUSED_LANES = "(SELECT lane FROM mails_lanepause WHERE resumed_at IS NULL)"
+SENDING_NOT_PAUSED = "NOT EXISTS (SELECT 1 FROM mails_pause WHERE queue = '' AND resumed_at IS NULL)"
+PAUSED_QUEUES = "(SELECT queue FROM mails_pause WHERE resumed_at IS NULL)"
 
 MAIL_COLUMNS = columns_of(
     Mail,
@@ -71,7 +71,7 @@ MOVE_MAILS = """
         AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))
         AND mails_mail.wish = r.wish
         AND (r.status <> '{sending}' OR (
-            {house_is_open} AND mails_mail.lane NOT IN {paused_lanes}
+            {sending_not_paused} AND mails_mail.lane NOT IN {paused_queues}
             AND (r.account_version IS NULL OR EXISTS (
                 SELECT 1 FROM serving WHERE serving.name = r.provider AND serving.updated_at = r.account_version
             ))
@@ -132,8 +132,8 @@ def move_mails(serving_accounts: str) -> str:
         changes=_assign(STATE_COLUMNS),
         latest=LATEST[connection.vendor],
         rows=recordset.source("r", STEP_COLUMNS),
-        house_is_open=HOUSE_IS_OPEN,
-        paused_lanes=PAUSED_LANES,
+        sending_not_paused=SENDING_NOT_PAUSED,
+        paused_queues=PAUSED_QUEUES,
         sending=Status.SENDING,
         queued=Status.QUEUED,
     )

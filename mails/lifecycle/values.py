@@ -118,8 +118,8 @@ class Step:
     """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
 
     The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
-    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while the house is held
-    or the mail's lane is paused, none to SENDING through an account that was changed, disabled or deleted since it was
+    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while all sending
+    or the email's queue is paused, none to SENDING through an account that was changed, disabled or deleted since it was
     chosen, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
     """
 

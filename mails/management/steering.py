@@ -79,20 +79,6 @@ def _exit_code(tally: Tally, *, named: bool) -> Exit | None:
     return Exit.PARTLY_DONE if tally.done or tally.wished or tally.already else Exit.FAILED
 
 
-def add_house(parser: CommandParser, words: str) -> None:
-    """Declare --all, which means the whole house and not its mails one by one."""
-    parser.add_argument("--all", action="store_true", help=words)
-
-
-def is_for_the_house(options: dict[str, Any]) -> bool:
-    """Whether --all was given. Raises CommandError if mails were named beside it."""
-    if options["all"] and (options["ids"] or any(options.get(name) for name in FILTERS)):
-        raise CommandError(
-            "--all means the whole house: leave out ids and filters, or --all.", returncode=Exit.WRONG_USE
-        )
-    return bool(options["all"])
-
-
 def _included(options: dict[str, Any]) -> tuple[Also, ...]:
     """Return the kinds of emails to include that a command skips by default."""
     if options["ids"] or options.get("reason"):

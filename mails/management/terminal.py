@@ -7,9 +7,9 @@ from collections.abc import Collection
 from django.conf import settings
 from django.urls import reverse
 
-from mails import house, pauses, timeline
+from mails import pauses, timeline
 from mails.lanes import Lane
-from mails.models import Event, Mail
+from mails.models import Event, Mail, Pause
 from mails.sentences import Entry
 from mercury.lib import durations
 from mercury.lib.commands import Output
@@ -25,17 +25,24 @@ def page_url(path: str) -> str:
     return str(settings.MERCURY_BASE_URL) + path
 
 
-def show_hold(out: Output, *, lanes: Collection[str] = Lane.values) -> bool:
-    """A warning line while all sending is paused, and one for each of the lanes that is paused; whether there was one."""
-    hold = house.hold()
-    if hold is not None:
-        since = f"since {hold.held_at:%Y-%m-%d %H:%M} UTC by {hold.who}"
-        out.say(f"Sending is paused {since}: nothing is sent until manage.py release --all.", tone="waiting")
-    paused = {lane: pause for lane, pause in pauses.standing().items() if lane in lanes}
-    for lane, pause in paused.items():
-        since = f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
-        out.say(f"Queue {lane} is paused {since}: its emails wait for manage.py lanes resume {lane}.", tone="waiting")
-    return hold is not None or bool(paused)
+def show_pauses(out: Output, *, queues: Collection[str] = Lane.values) -> bool:
+    """Print a warning line for each active pause, of all sending and of these queues; return True if there is one."""
+    active = pauses.load_active()
+    paused = {queue: pause for queue, pause in active.queues.items() if queue in queues}
+    if active.all_sending:
+        since = pause_words(active.all_sending)
+        out.say(f"Sending is paused {since}: nothing is sent until manage.py resume --all.", tone="waiting")
+    for queue, pause in paused.items():
+        since = pause_words(pause)
+        out.say(
+            f"Queue {queue} is paused {since}: its emails wait for manage.py resume --queue {queue}.", tone="waiting"
+        )
+    return active.all_sending is not None or bool(paused)
+
+
+def pause_words(pause: Pause) -> str:
+    """Return since when it is active and who made it."""
+    return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
 
 
 def mail_as_json(mail: Mail) -> dict[str, object]:

@@ -27,7 +27,7 @@ ENOUGH = 5  # emails in 15 minutes, before their share means anything
 # Causes first. What comes later in this list is often only the symptom of what comes earlier.
 ORDER = (
     "disk_nearly_full",
-    "house_held",
+    "sending_paused",
     "no_worker",
     "no_account",
     "local_trouble",
@@ -36,7 +36,7 @@ ORDER = (
     "systemic_refusals",
     "account_refuses",
     "silent_failover",
-    "lane_paused",
+    "queue_paused",
     "redis_away",
     "oldest_waiting",
     "discarded",
@@ -61,7 +61,7 @@ class _Blocked:
 
 def of(situation: Situation) -> list[Alert]:
     """All alerts: what stops or loses email first, and each cause before its symptoms."""
-    causes = [*_house(situation), *_workers(situation), *account_alerts.of(situation), *_machines(situation)]
+    causes = [*_global_pause(situation), *_workers(situation), *account_alerts.of(situation), *_machines(situation)]
     blocked = _blocked(situation)
     found = [
         *causes,
@@ -91,29 +91,29 @@ def verdict(situation: Situation, alerts: list[Alert]) -> str:
 
 
 def _blocked(situation: Situation) -> _Blocked:
-    if situation.house_held_by is not None:
-        return _Blocked("house_held")
+    if situation.sending_paused_by is not None:
+        return _Blocked("sending_paused")
     if not situation.alive:
         return _Blocked("no_worker")
     return _Blocked() if account_alerts.ready(situation) else _Blocked("no_account")
 
 
 _SEE_CAUSE = {
-    "house_held": "They leave when sending is resumed.",
+    "sending_paused": "They leave when sending is resumed.",
     "no_worker": "They leave when a worker runs.",
     "no_account": "More workers would not help: no account can take email.",
 }
 
 
-def _house(situation: Situation) -> Iterable[Alert]:
-    if situation.house_held_by is not None:
+def _global_pause(situation: Situation) -> Iterable[Alert]:
+    if situation.sending_paused_by is not None:
         yield Alert(
-            "house_held",
+            "sending_paused",
             "bad",
             "",
-            f"Sending is paused by {situation.house_held_by}: emails are accepted and kept, and nothing is sent.",
-            "Look at what waits (manage.py mails --state queued), then: manage.py release --all",
-            since=situation.house_held_at,
+            f"Sending is paused by {situation.sending_paused_by}: emails are accepted and kept, and nothing is sent.",
+            "Look at what waits (manage.py mails --state queued), then: manage.py resume --all",
+            since=situation.sending_paused_at,
             emails="state=queued",
         )
 
@@ -147,12 +147,12 @@ def _lane(lane: Waiting, blocked: _Blocked) -> Iterable[Alert]:
         waits = lane.due + lane.later
         why = f" (“{lane.paused_note}”)" if lane.paused_note else ""
         yield Alert(
-            "lane_paused",
+            "queue_paused",
             "bad",
             lane.lane,
             f"Queue {lane.lane} is paused by {lane.paused_by}{why}: "
             f"{waits:,} {'email waits' if waits == 1 else 'emails wait'}.",
-            f"When they may leave, resume it on the overview, or: manage.py lanes resume {lane.lane}",
+            f"Resume it when ready, on the overview, or: manage.py resume --queue {lane.lane}",
             since=lane.paused_at,
             emails=emails,
         )
@@ -160,7 +160,7 @@ def _lane(lane: Waiting, blocked: _Blocked) -> Iterable[Alert]:
         are_due = f"{lane.due:,} {'email is' if lane.due == 1 else 'emails are'} due"
         yield Alert(
             "oldest_waiting",
-            "waiting" if blocked.by == "house_held" else "bad",
+            "waiting" if blocked.by == "sending_paused" else "bad",
             lane.lane,
             f"In queue {lane.lane} {are_due}, the oldest for {words(lane.oldest)}.",
             _SEE_CAUSE.get(blocked.by)

@@ -13,10 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
-from mails import house, pauses
+from mails import pauses
 from mails.dispatch import wake
 from mails.lanes import Lane
-from mails.models import LanePause, Mail, Worker
+from mails.models import Mail, Pause, Worker
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
 from mails.reporting.recent_failures import RECENT, Setbacks
 from mails.reporting.statistics import ProviderFigures
@@ -44,7 +44,7 @@ class Waiting:
     later: int  # mails in back-off
     next_at: dt.datetime | None  # when the first of these is due …
     last_at: dt.datetime | None  # … and the last
-    paused_at: dt.datetime | None = None  # since when nothing of the lane is sent; None while it runs
+    paused_at: dt.datetime | None = None  # since when the queue is paused; None while it is running
     paused_by: str = ""
     paused_note: str = ""  # why
 
@@ -121,7 +121,7 @@ class Situation:
     at: dt.datetime
     waiting: Sequence[Waiting]
     in_hand: int  # mails that a worker has at the moment
-    house_held_by: str | None  # who paused all sending; None while it is not
+    sending_paused_by: str | None  # who paused all sending; None while it is not paused
     oldest_unsent: float | None  # seconds since the oldest mail came in that is due or in back-off
     held: Held
     expired: int  # mails whose time was over in the last 24 hours, and that nobody has sent anew; at most 100,000
@@ -132,7 +132,7 @@ class Situation:
     disk_free: float  # share of the disk that holds the data folder
     disk_free_bytes: int
     counted_until: dt.datetime | None  # arrivals are counted until then
-    house_held_at: dt.datetime | None = None
+    sending_paused_at: dt.datetime | None = None
     expired_since: dt.datetime | None = None  # when the first of the expired emails expired
     setbacks: Setbacks = recent_failures.NOTHING
 
@@ -151,15 +151,15 @@ def read(now: dt.datetime | None = None) -> Situation:
     """The situation now. Some twenty short queries, a question to Redis of at most 0.25 s, and one to the disk."""
     now = now or database_clock.now()
     disk = _disk()
-    hold, paused = house.hold(), pauses.standing()
+    paused = pauses.load_active()
     recent = statistics.load(now - RECENT, now, Level.MINUTE)
     changes, gone = last_changes(), expired(now)
     candidates = registry.load_candidates()
     return Situation(
         at=now,
-        waiting=[waiting(lane, now, paused.get(lane)) for lane in Lane.values],
+        waiting=[waiting(lane, now, paused.queues.get(lane)) for lane in Lane.values],
         in_hand=Mail.objects.filter(status__in=LEASED).count(),
-        house_held_by=hold.who if hold else None,
+        sending_paused_by=paused.all_sending.who if paused.all_sending else None,
         oldest_unsent=_oldest_unsent(now),
         held=held(),
         expired=gone["count"],
@@ -170,13 +170,13 @@ def read(now: dt.datetime | None = None) -> Situation:
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
         counted_until=rollups.counted_until(),
-        house_held_at=hold.held_at if hold else None,
+        sending_paused_at=paused.all_sending.paused_at if paused.all_sending else None,
         expired_since=gone["first"],
         setbacks=recent_failures.read(now, recent),
     )
 
 
-def waiting(lane: str, now: dt.datetime, pause: LanePause | None = None) -> Waiting:
+def waiting(lane: str, now: dt.datetime, pause: Pause | None = None) -> Waiting:
     """What waits in a lane, on which this pause stands: two questions of the index `mail_due`."""
     mails = Mail.objects.filter(lane=lane, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
     due = mails.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].aggregate(

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import house, pauses, sentences, timeline
+from mails import pauses, sentences, timeline
 from mails.lifecycle import action_requests
 from mails.message import mime
 from mails.models import Mail
@@ -78,27 +78,27 @@ def favicon(tone: str) -> str:
 
 @register.inclusion_tag("_paused.html", takes_context=True)
 def paused(context: Context) -> dict[str, Any]:
-    """What is paused, for those who are signed in: all sending, or some queues. Two queries."""
+    """What is paused, for those who are signed in: all sending, or some queues. One query."""
     user = getattr(context.get("request"), "user", None)
     if user is None or not user.is_authenticated:
         return {}
-    hold = house.hold()
+    active = pauses.load_active()
     return {
-        "hold": hold,
-        "queues": () if hold else list(pauses.standing().values()),
+        "pause": active.all_sending,
+        "queues": () if active.all_sending else list(active.queues.values()),
         "may_change": user.is_staff and user.has_perm("mails.change_mail"),
     }
 
 
 @register.inclusion_tag("mails/_warnings.html", takes_context=True)
 def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
-    """Above everything else: the house is held, or the outcome is unknown, with the ways out."""
+    """Above everything else: all sending is paused, or the outcome is unknown, with the ways out."""
     evidence = mail.status == Status.HELD and mail.doubtful
     waits = mail.status not in FINAL and mail.status != Status.HELD
     return {
         "mail": mail,
         "oob": oob,
-        "hold": house.hold() if waits else None,
+        "pause": pauses.load_active().all_sending if waits else None,
         "evidence": evidence,
         "ways": [one for one in _buttons(context, mail) if one.action in _WAYS_OUT] if evidence else [],
         "message_id": mime.message_id(mail.pk, mail.sender) if evidence else "",

@@ -71,11 +71,11 @@ def test_a_sent_email_names_the_addresses_that_were_refused(olympus):
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD, Status.CANCELLED])
 def test_an_email_that_is_on_its_way_or_cancelled_needs_no_advice(status):
-    assert timeline.advice.of(Mail(status=status), [], [], []) is None
+    assert timeline.advice.advise(Mail(status=status), [], [], []) is None
 
 
 def test_an_expired_email_may_be_sent_again():
-    advice = timeline.advice.of(Mail(status=Status.EXPIRED), [], [], [])
+    advice = timeline.advice.advise(Mail(status=Status.EXPIRED), [], [], [])
 
     assert advice.may_copy
     assert "Send it again if it still matters" in advice.next_step

@@ -112,18 +112,18 @@ def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
     assert zeus.get(url).json()["summary"].startswith("Taken by olympus ")
 
 
-def test_a_paused_lane_is_told_by_its_figures_and_by_its_mails(operator, olympus):
+def test_a_paused_queue_is_shown_by_its_figures_and_by_its_emails(operator, olympus):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
 
-    pauses.place(Lane.TEXT, by="user:hermes", note="wrong template")
+    pauses.pause(Lane.TEXT, by="user:hermes", note="wrong template")
 
     lane = operator.get(STATS + "now").json()["waiting"][0]
     [listed] = zeus.get(MAILS + "?expand=true").json()["mails"]
     assert (lane["paused_by"], lane["paused_note"]) == ("hermes", "wrong template")
     assert zeus.get(url).json()["summary"] == listed["summary"]
     assert "Queue text is paused since" in listed["summary"]
-    pauses.lift(Lane.TEXT, by="user:hermes")
+    pauses.resume(Lane.TEXT, by="user:hermes")
     drain()
     assert "paused" not in zeus.get(url).json()["summary"]
 
@@ -132,7 +132,7 @@ def test_the_age_in_a_verdict_does_not_change_the_etag(olympus, monkeypatch):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     first = zeus.get(url)
-    monkeypatch.setattr("mails.timeline.verdict", lambda mail, now, stop: "Stored 5 min ago.")
+    monkeypatch.setattr("mails.timeline.verdict", lambda mail, now, obstacles: "Stored 5 min ago.")
 
     assert zeus.get(url, headers={"If-None-Match": first["ETag"]}).status_code == 304
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from mails import house
+from mails import pauses
 from mails.access import api_keys
 from mails.actions import bulk
 from mails.lifecycle.action_requests import Order
@@ -672,7 +672,7 @@ def test_a_phone_keeps_the_axis_of_a_chart_in_view(visitor, olympus):
 @of_the_browser
 @pytest.mark.parametrize("url", ["/", "/mails/", "/admin/mails/mail/", "/admin/providers/account/", "/admin/sandbox/"])
 def test_every_page_says_that_sending_is_paused(visitor, url):
-    house.place(by="user:hermes")
+    pauses.pause(by="user:hermes")
 
     page = visitor.sign_in(hermes(), url)
 

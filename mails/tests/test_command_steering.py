@@ -2,7 +2,6 @@
 
 import pytest
 
-from mails import house, pauses
 from mails.maintenance import sweeper
 from mails.models import Mail
 from mails.states import Status
@@ -78,7 +77,6 @@ def test_some_of_the_named_are_left_out(olympus):
         (["resolve", "--sent"], "Specify email ids."),
         (["cancel", "x"], "'x' is not an email id"),
         (["cancel", "01a20ddb-a8b6-7014-87f0-beb4a547e404"], "No email with id"),
-        (["hold", "--all", "--state", "queued"], "--all means the whole house"),
         (["reprocess", "--state", "discarded", "--via", "charon"], "No account 'charon' can be used"),
         (["cancel", "--state", "queued", "--note", "\x1b"], "--note"),
     ],
@@ -222,44 +220,6 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     assert left_out == {"the outcome is unknown: settle it first": 1}
     assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
     assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
-
-
-def test_the_house_is_held_and_released(olympus):
-    mail = a_mail()
-
-    assert run("hold", "--all", "--dry-run").code == Exit.DONE
-    assert house.hold() is None
-    assert run("hold", "--all", "--note", "wrong template", "--yes", "--json").document["house"] == "held"
-    assert run("hold", "--all", "--yes", "--json").document == {"house": "held", "changed": False}
-    assert drain() == 0
-    assert "Sending is paused since" in run("mails").out
-    assert "Sending is paused since" in run("mail", str(mail.pk)).out
-    ran = run("release", "--all", "--yes")
-
-    assert "wrong template" in ran.out
-    assert "1 mail waits, and goes out when due." in ran.out
-    assert run("release", "--all", "--yes", "--json").document == {"house": "open", "changed": False}
-    assert drain() == 1
-    assert "house" not in run("mails").out
-
-
-@pytest.mark.parametrize(
-    ("words", "forecast"),
-    [(["hold", "--all"], "Once sending is paused, "), (["lanes", "pause", "text"], "Once lane text is paused, ")],
-)
-def test_what_nobody_says_yes_to_does_not_read_as_done(words, forecast):
-    ran = run(*words)
-
-    assert ran.code == Exit.WRONG_USE
-    assert ran.out.startswith(forecast)
-    assert (house.hold(), pauses.standing()) == (None, {})
-
-
-def test_who_holds_the_house_is_told_as_a_person():
-    house.place(by="user:hermes", note="wrong template")
-
-    assert "UTC by hermes. wrong template" in run("release", "--all", "--dry-run").out
-    assert "UTC by hermes: nothing is sent" in run("mails").out
 
 
 def test_a_large_number_goes_in_groups(monkeypatch):

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import house, pauses
+from mails import pauses
 from mails.intake.accept import Client
 from mails.lifecycle import action_requests
 from mails.maintenance import retention
@@ -116,9 +116,9 @@ def test_who_may_only_look_is_offered_nothing(olympus):
 
     assert offered(browser_of(user), mail) == []
     assert browser_of(user).post(action(mail, "cancel")).status_code == 403
-    assert browser_of(user).post(reverse("house", args=["hold"])).status_code == 403
-    assert browser_of(user).post(reverse("lane", args=["text", "pause"])).status_code == 403
-    assert reverse("lane", args=["text", "pause"]) not in browser_of(user).get(reverse("admin:index")).content.decode()
+    assert browser_of(user).post(reverse("sending", args=["pause"])).status_code == 403
+    assert browser_of(user).post(reverse("queue", args=["text", "pause"])).status_code == 403
+    assert reverse("queue", args=["text", "pause"]) not in browser_of(user).get(reverse("admin:index")).content.decode()
     assert reloaded(mail).status == Status.QUEUED
 
 
@@ -157,40 +157,40 @@ def test_the_news_of_a_mail_replace_its_actions(operator, olympus):
     assert action(mail, "cancel") not in operator.get(path).content.decode()
 
 
-def test_the_house_is_held_and_released_from_the_overview(operator, olympus):
+def test_sending_is_paused_and_resumed_from_the_overview(operator, olympus):
     mail = a_mail()
-    hold, release = reverse("house", args=["hold"]), reverse("house", args=["release"])
+    pause, resume = reverse("sending", args=["pause"]), reverse("sending", args=["resume"])
 
-    assert hold in operator.get(reverse("admin:index")).content.decode()
-    assert "nothing is handed to a provider" in operator.get(hold).content.decode()
-    assert house.hold() is None
-    operator.post(hold, {"note": "wrong template"})
+    assert pause in operator.get(reverse("admin:index")).content.decode()
+    assert "No email is sent, on any machine, until somebody resumes sending." in operator.get(pause).content.decode()
+    assert pauses.load_active().all_sending is None
+    operator.post(pause, {"note": "wrong template"})
 
     overview = operator.get(reverse("admin:index")).content.decode()
     assert "Sending is paused by hermes" in overview
     assert "wrong template" in overview
     assert "Sending is paused." in operator.get(page_of(mail)).content.decode()
     assert drain() == 0
-    asked = operator.get(release).content.decode()
-    assert "1 mail waits, and goes out when due." in asked
+    asked = operator.get(resume).content.decode()
+    assert "1 queued email will be sent when due." in asked
     assert "UTC by hermes. wrong template" in asked
-    operator.post(release)
+    operator.post(resume)
     assert drain() == 1
-    assert operator.get(reverse("house", args=["sell"])).status_code == 404
+    assert operator.get(reverse("sending", args=["sell"])).status_code == 404
 
 
-def test_a_lane_is_paused_and_resumed_from_the_overview(operator, olympus):
+def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     mail = a_mail()
-    pause, resume = reverse("lane", args=["text", "pause"]), reverse("lane", args=["text", "resume"])
+    pause, resume = reverse("queue", args=["text", "pause"]), reverse("queue", args=["text", "resume"])
 
     assert pause in operator.get(reverse("admin:index")).content.decode()
     asked = operator.get(pause).content.decode()
-    assert "no mail of lane text is handed to a provider" in asked
-    assert "1 mail waits in it, and stays; 0 calls are under way, and end." in asked
-    assert pauses.standing() == {}
+    assert "No email of queue text is sent" in asked
+    assert "1 email queued (it will wait); 0 requests in progress (they will finish)." in asked
+    assert not pauses.load_active()
     told = operator.post(pause, {"note": "wrong template"}, follow=True).content.decode()
 
-    assert "Lane text is paused. 1 mail waits in it" in told
+    assert "Queue text is paused. 1 email queued (it will wait)" in told
     assert "by hermes (“wrong template”): 1 email waits." in told
     assert told.count(resume) == 2  # in the alert, and in the table
     assert pause not in told
@@ -200,23 +200,24 @@ def test_a_lane_is_paused_and_resumed_from_the_overview(operator, olympus):
     assert drain() == 0
     asked = operator.get(resume).content.decode()
     assert "by hermes. wrong template" in asked
-    assert "1 mail waits, and goes out when due." in asked
-    assert "Lane text is resumed" in operator.post(resume, follow=True).content.decode()
-    assert "It was so before." in operator.post(resume, follow=True).content.decode()
+    assert "1 queued email will be sent when due." in asked
+    assert "Queue text is resumed." in operator.post(resume, follow=True).content.decode()
+    assert "Queue text was not paused." in operator.post(resume, follow=True).content.decode()
     assert drain() == 1
 
 
-def test_a_lane_that_does_not_exist_is_named_with_those_that_do(operator):
-    told = operator.get(reverse("lane", args=["parcel", "pause"]), follow=True).content.decode()
+def test_a_queue_that_does_not_exist_is_named_with_those_that_do(operator):
+    told = operator.get(reverse("queue", args=["parcel", "pause"]), follow=True).content.decode()
 
-    assert "There is no lane &#x27;parcel&#x27;. Known: text, html, attachment, bulk." in told
-    assert operator.get(reverse("lane", args=["text", "sell"])).status_code == 404
+    assert "There is no queue &#x27;parcel&#x27;. Known: text, html, attachment, bulk." in told
+    assert operator.get(reverse("queue", args=["text", "sell"])).status_code == 404
 
 
 def test_a_reason_too_long_pauses_nothing(operator):
-    answer = operator.post(reverse("lane", args=["text", "pause"]), {"note": "x" * 501})
+    answer = operator.post(reverse("queue", args=["text", "pause"]), {"note": "x" * 501})
 
-    assert (answer.status_code, pauses.standing()) == (400, {})
+    assert answer.status_code == 400
+    assert not pauses.load_active()
 
 
 @pytest.mark.parametrize("door", ["api", "admin", "own page"])

@@ -14,10 +14,11 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import house, pauses, stops
+from mails import pauses
 from mails.intake.accept import Client
 from mails.lanes import Lane
-from mails.models import Content, Event, HouseHold, LanePause, Mail
+from mails.models import Content, Event, Mail, Pause
+from mails.obstacles import find_obstacles
 from mails.states import Source, Status
 from mails.submission import InvalidSubmission
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
@@ -260,19 +261,19 @@ def test_no_news_is_204(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
 
-    response = timeline_of(browser_of(hermes()), mail, after=last, status="queued", stop=stops.over(mail).mark)
+    response = timeline_of(browser_of(hermes()), mail, after=last, status="queued", obstacles=find_obstacles(mail).mark)
 
     assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_news_costs_seven_queries_beside_the_login(olympus, django_assert_num_queries):
+def test_no_news_costs_six_queries_beside_the_login(olympus, django_assert_num_queries):
     mail = a_mail()
-    stop = stops.over(mail).mark
+    obstacles = find_obstacles(mail).mark
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
 
-    with django_assert_num_queries(9):
-        timeline_of(browser, mail, after=last, status="queued", stop=stop)
+    with django_assert_num_queries(8):
+        timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
 
 def test_news_carry_the_new_steps_only_and_the_next_poller():
@@ -297,36 +298,36 @@ def test_a_pause_of_its_lane_is_news_and_so_is_its_end(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
-    pauses.place(Lane.TEXT, by="user:hermes")
-    stop = f"lane-{LanePause.objects.get().pk}"
+    pauses.pause(Lane.TEXT, by="user:hermes")
+    obstacles = f"pause-{Pause.objects.get().pk}"
 
     told = timeline_of(browser, mail, after=last, status="queued")
-    again = timeline_of(browser, mail, after=last, status="queued", stop=stop)
-    pauses.lift(Lane.TEXT, by="user:hermes")
-    ended = timeline_of(browser, mail, after=last, status="queued", stop=stop)
+    again = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
+    pauses.resume(Lane.TEXT, by="user:hermes")
+    ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
     assert "Queue text is paused" in told.text
-    assert f"&amp;stop={stop}" in told.text
+    assert f"&amp;obstacles={obstacles}" in told.text
     assert again.status_code == 204
     assert ended.status_code == 200
     assert "paused" not in ended.text
 
 
-def test_a_hold_of_the_house_is_news_and_so_is_its_end(olympus):
+def test_a_pause_of_all_sending_is_news_and_so_is_its_end(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
-    house.place(by="user:hermes")
-    stop = f"house-{HouseHold.objects.get().pk}"
+    pauses.pause(by="user:hermes")
+    obstacles = f"pause-{Pause.objects.get().pk}"
 
     told = timeline_of(browser, mail, after=last, status="queued")
-    again = timeline_of(browser, mail, after=last, status="queued", stop=stop)
-    house.lift(by="user:hermes")
-    ended = timeline_of(browser, mail, after=last, status="queued", stop=stop)
+    again = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
+    pauses.resume(by="user:hermes")
+    ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
     assert "nothing is sent until somebody resumes it" in told.text
     assert "Waiting until sending is resumed" in told.text
-    assert f"&amp;stop={stop}" in told.text
+    assert f"&amp;obstacles={obstacles}" in told.text
     assert again.status_code == 204
     assert ended.status_code == 200
     assert "Sending is paused" not in ended.text

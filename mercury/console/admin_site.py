@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
-from mails import house
+from mails import pauses
 from mails.dispatch import wake
 from mails.models import ApiKey, Mail, Worker
 from mails.states import Status
@@ -88,7 +88,7 @@ class MercuryAdminSite(admin.AdminSite):
         context = {
             "overview": shown,
             "periods": [(key, words) for key, (words, _) in dashboard.PERIODS.items()],
-            "held": house.hold(),
+            "pause": pauses.load_active().all_sending,
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
@@ -103,7 +103,9 @@ class MercuryAdminSite(admin.AdminSite):
         fresh = dashboard.read(_period(request))
         if request.GET.get("seen") == fresh.digest:
             return HttpResponse(status=204)
-        return TemplateResponse(request, "admin/_figures.html", {"overview": fresh, "held": house.hold()})
+        return TemplateResponse(
+            request, "admin/_figures.html", {"overview": fresh, "pause": pauses.load_active().all_sending}
+        )
 
     def queues(self, request: HttpRequest) -> HttpResponse:
         """Where mail is drained: the processes, and with Redis the wake-ups that wait for them."""

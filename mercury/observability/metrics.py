@@ -163,7 +163,7 @@ def gauges(found: Situation) -> Iterable[Metric]:
     yield _gauge("mercury_worker_places", "Calls that they may make at once.", sum(one.places for one in alive))
     yield _gauge("mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(one.in_flight for one in alive))
     yield _gauge("mercury_last_drain_age_seconds", "Since a living worker looked for due mails.", found.drained)
-    yield _gauge("mercury_house_held", "1 while everything is held back.", found.house_held_by is not None)
+    yield _gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
     redis = None if found.redis == "not used" else found.redis == "answers"
     yield _gauge("mercury_redis_up", "1 if Redis answers; absent where it is not used.", redis)
     yield _gauge("mercury_disk_free_ratio", "Free share of the data folder's disk.", found.disk_free)
@@ -177,7 +177,7 @@ def _waiting(found: Situation) -> Iterable[Metric]:
     later = {one.lane: one.later for one in found.waiting}
     yield _labelled("mercury_back_off_mails", "Mails that are due later.", "lane", later)
     paused = {one.lane: one.paused_at is not None for one in found.waiting}
-    yield _labelled("mercury_lane_paused", "1 while nothing of the lane is sent.", "lane", paused)
+    yield _labelled("mercury_queue_paused", "1 while the queue is paused.", "lane", paused)
 
 
 def _breakers(found: Situation) -> Metric:

@@ -69,7 +69,7 @@ class World:
         """An address of this route that leads somewhere."""
         event = str(Event.objects.filter(mail=mail)[0].pk)
         values = {**self.values, "mail_id": str(mail.pk), "event_id": event}
-        values |= {"verb": "pause"} if route.startswith("admin/lanes/") else {}
+        values |= {"verb": "pause"} if route.startswith(("admin/sending/", "admin/queues/")) else {}
         values |= {"name": "force-open"} if "/action/" in route and "account" in route else {}
         for label, pk in self.objects.items():
             if route.startswith(f"admin/{label}/"):

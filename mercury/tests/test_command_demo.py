@@ -82,8 +82,8 @@ def test_a_dry_run_sends_nothing():
 
 def test_mails_of_a_paused_lane_are_open_for_its_pause(monkeypatch):
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
-    pauses.place(Lane.TEXT, by="zeus", note="wrong template")
-    pauses.place(Lane.HTML, by="zeus")
+    pauses.pause(Lane.TEXT, by="zeus", note="wrong template")
+    pauses.pause(Lane.HTML, by="zeus")
 
     ran = run("demo", "--mails", "2")
 

@@ -126,7 +126,7 @@ call_command("send", "--from=zeus@olimpus.com", "--to=hera@olimpus.com", "--subj
 mail = Mail.objects.get()
 assert mail.content.text == "Gr\\xfc\\xdfe\\n", ascii(mail.content.text)
 for words in (
-    ["mails"], ["mail", str(mail.pk)], ["mail", str(mail.pk), "--events"], ["stats"], ["providers", "list"], ["lanes"],
+    ["mails"], ["mail", str(mail.pk)], ["mail", str(mail.pk), "--events"], ["stats"], ["providers", "list"], ["queues"],
     ["demo", "--dry-run"], ["cancel", str(mail.pk), "--dry-run"], ["sandbox"], ["apikey", "list"],
     *([name, "--help"] for name in sys.argv[1:]),
 ):

@@ -11,8 +11,9 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.actions import apply
 from mails.lanes import Lane
+from mails.lifecycle.action_requests import Order
 from mails.models import Mail
-from mails.states import Actor
+from mails.states import Action, Actor
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
 from providers.accounts import registration, registry
@@ -31,8 +32,7 @@ EXAMPLES = {
     ("demo",): ["--failover"],
     ("dispatch",): ["--once"],
     ("hold",): [MAIL],
-    ("lanes", "pause"): ["text"],
-    ("lanes", "resume"): ["bulk"],
+    ("pause",): ["--queue", "text"],
     ("providers", "add"): ["hades", "sandbox:"],
     ("providers", "breaker"): ["sandbox-a", "open"],
     ("providers", "disable"): ["sandbox-a"],
@@ -40,8 +40,9 @@ EXAMPLES = {
     ("providers", "encrypt"): [],
     ("providers", "remove"): ["olympus"],
     ("providers", "test"): ["sandbox-a"],
-    ("release",): ["--all"],
+    ("release",): [MAIL],
     ("reprocess",): ["--state", "waiting"],
+    ("resume",): ["--queue", "bulk"],
     ("retention",): [],
     ("sandbox", "clear"): [],
     ("sandbox", "set"): ["sandbox-a", "refuse=503"],
@@ -93,9 +94,9 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("providers", "remove"):
         registration.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
-        apply.hold_house(by=Actor.COMMAND)
-    if form == ("lanes", "resume"):
-        apply.pause_lane(Lane.BULK, by=Actor.COMMAND)
+        apply.act(mail.pk, Order(Action.HOLD, Actor.COMMAND))
+    if form == ("resume",):
+        apply.pause_sending(Lane.BULK, by=Actor.COMMAND)
     before = everything()
 
     ran = run(*form, *(word.replace(PREFIX, key.prefix).replace(MAIL, str(mail.pk)) for word in EXAMPLES[form]),

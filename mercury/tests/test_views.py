@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 
-from mails import house, pauses
+from mails import pauses
 from mails.lanes import Lane
 from mails.models import Worker
 from mercury import views
@@ -33,22 +33,22 @@ def test_ready_when_the_database_answers_and_every_migration_is_applied():
         assert answer.json() == {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}, "sending": "ok"}
 
 
-def test_a_held_house_is_ready_and_says_that_it_sends_nothing(client, db):
-    house.place(by="hermes")
+def test_an_instance_is_ready_while_sending_is_paused_and_says_so(client, db):
+    pauses.pause(by="hermes")
 
     answer = client.get("/health/ready")
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-    assert answer.json()["sending"].startswith("held since 20")
+    assert answer.json()["sending"].startswith("paused since 20")
 
 
-def test_a_house_with_a_paused_lane_is_ready_and_says_which(client, db):
-    pauses.place(Lane.BULK, by="hermes")
+def test_an_instance_with_a_paused_queue_is_ready_and_says_which(client, db):
+    pauses.pause(Lane.BULK, by="hermes")
 
     answer = client.get("/health/ready")
 
     assert answer.status_code == 200
-    assert answer.json()["sending"].startswith("but for paused lanes: bulk since 20")
+    assert answer.json()["sending"].startswith("paused queues: bulk since 20")
 
 
 def test_not_ready_without_a_database(monkeypatch):

@@ -45,7 +45,7 @@ class Command(commands.MercuryCommand):
                 empty="No events.",
             )
         else:
-            terminal.show_hold(out)
+            terminal.show_pauses(out)
             story = timeline.story(mail, timezone.now())
             terminal.show_story(out, story, reasons=True)
             out.document({**terminal.mail_as_json(mail), "verdict": story.verdict, "events": _list_events(mail)})

@@ -58,7 +58,7 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Find the emails and show them."""
         now = timezone.now()
-        terminal.show_hold(out)
+        terminal.show_pauses(out)
         try:
             found = _find(options)[: options["limit"]]
         except search.UnknownSearchWord as error:

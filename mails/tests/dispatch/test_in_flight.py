@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mails import house, pauses
+from mails import pauses
 from mails.actions import apply
 from mails.actions.apply import NotPossible
 from mails.dispatch import account_pool
@@ -85,8 +85,8 @@ class InFlight(RuleBasedStateMachine):
 
     def teardown(self):
         Account.objects.update(enabled=True)
-        house.lift(by="test")
-        pauses.lift(Lane.TEXT, by="test")
+        pauses.resume(by="test")
+        pauses.resume(Lane.TEXT, by="test")
         freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "wish": ""}
         Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
         Worker.objects.all().delete()
@@ -146,14 +146,14 @@ class InFlight(RuleBasedStateMachine):
         Mail.objects.filter(pk=self.mails[pick % len(self.mails)]).update(expires_at=past)
         sweeper.sweep()
 
-    @rule(held=st.booleans())
-    def hold_or_release_the_house(self, held):
-        (apply.hold_house if held else apply.release_house)(by="hermes")
+    @rule(paused=st.booleans())
+    def pause_or_resume_all_sending(self, paused):
+        (apply.pause_sending if paused else apply.resume_sending)(by="hermes")
         self.note_attempts()
 
     @rule(paused=st.booleans())
-    def pause_or_resume_the_lane(self, paused):
-        (apply.pause_lane if paused else apply.resume_lane)(Lane.TEXT, by="hermes")
+    def pause_or_resume_the_queue(self, paused):
+        (apply.pause_sending if paused else apply.resume_sending)(Lane.TEXT, by="hermes")
         self.note_attempts()
 
     @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())
@@ -165,7 +165,7 @@ class InFlight(RuleBasedStateMachine):
 
     def note_attempts(self):
         """While nothing may leave, no mail may get another attempt."""
-        if house.hold() is None and not pauses.standing():
+        if not pauses.load_active():
             self.attempts_when_held = None
         elif self.attempts_when_held is None:
             self.attempts_when_held = dict(Mail.objects.filter(pk__in=self.mails).values_list("pk", "attempt_count"))

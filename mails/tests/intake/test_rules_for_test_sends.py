@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from mails import house, pauses
+from mails import pauses
 from mails.lanes import Lane
 from mails.models import SenderPermission
 from mails.tests.commandline import run
@@ -65,9 +65,9 @@ def test_a_test_by_page_and_command_is_recorded_with_who_and_what_came_of_it(rel
 @pytest.mark.parametrize("stop", ["instance", "queue"])
 def test_while_sending_is_paused_no_test_is_sent(relay, stop):
     if stop == "instance":
-        house.place(by="user:hera")
+        pauses.pause(by="user:hera")
     else:
-        pauses.place(Lane.TEXT, by="user:hera")
+        pauses.pause(Lane.TEXT, by="user:hera")
 
     page = browser_of(hermes()).post(f"/admin/providers/account/{relay.pk}/test/", ADDRESSES)
     all_page = browser_of(User.objects.get()).post("/admin/providers/account/test/", ADDRESSES)

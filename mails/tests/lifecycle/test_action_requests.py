@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mails import house
+from mails import pauses
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed, NoAccountLeft, NotPossible
 from mails.dispatch import claim, transitions
@@ -15,7 +15,7 @@ from mails.dispatch.transitions import Result
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import How, Order
 from mails.maintenance import sweeper
-from mails.models import HouseHold, Mail
+from mails.models import Mail, Pause
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
 from mercury.lib.database import database_clock
@@ -463,62 +463,62 @@ def first_account(mail):
     return mail.attempts.order_by("number").first().account
 
 
-# The house
+# The pause of all sending
 
 
-def test_while_the_house_is_held_mails_are_taken_and_nothing_is_sent(olympus):
-    assert apply.hold_house(by="hermes", note="restore")
+def test_while_sending_is_paused_emails_are_accepted_and_nothing_is_sent(olympus):
+    assert apply.pause_sending(by="hermes", note="restore")
     mail = a_mail()
 
     assert drain() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
-    assert not apply.hold_house(by="hermes")
+    assert not apply.pause_sending(by="hermes")
 
-    assert apply.release_house(by="hermes")
-    assert not apply.release_house(by="hermes")
+    assert apply.resume_sending(by="hermes")
+    assert not apply.resume_sending(by="hermes")
     assert drain() == 1
 
 
-def test_a_mail_found_before_the_house_was_held_stays_where_it_is(olympus, monkeypatch):
+def test_an_email_found_before_sending_was_paused_stays_where_it_is(olympus, monkeypatch):
     mail = a_mail()
     due = claim.due
 
-    def then_hold(*arguments, **options):
+    def then_pause(*arguments, **options):
         found = due(*arguments, **options)
-        house.place(by="hermes")
+        pauses.pause(by="hermes")
         return found
 
-    monkeypatch.setattr(claim, "due", then_hold)
+    monkeypatch.setattr(claim, "due", then_pause)
 
     assert Handed().calls == []
 
     assert (reloaded(mail).status, mail.attempts.count()) == (Status.QUEUED, 0)
 
 
-def test_a_mail_refused_while_the_house_is_held_is_not_handed_on(olympus, hades):
+def test_an_email_refused_while_sending_is_paused_is_not_handed_on(olympus, hades):
     mail = a_mail()
     handed = Handed()
-    house.place(by="hermes")
+    pauses.pause(by="hermes")
 
     handed.answer(REFUSED)
 
     assert (handed.calls, reloaded(mail).status) == ([], Status.QUEUED)
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
-    house.lift(by="hermes")
+    pauses.resume(by="hermes")
     assert drain() == 1
     assert mail.attempts.count() == 2
 
 
-def test_a_house_told_to_start_held_sends_nothing_until_it_is_released(olympus, settings):
+def test_an_instance_that_starts_paused_sends_nothing_until_it_is_resumed(olympus, settings):
     settings.MERCURY_START_PAUSED = True
     mail = a_mail()
 
     assert drain() == 0
     assert drain() == 0
-    assert house.hold().at_start
+    assert pauses.load_active().all_sending.at_start
 
-    apply.release_house(by="command line")
-    HouseHold.objects.update(released_at=database_clock.now() - dt.timedelta(days=1))
+    apply.resume_sending(by="command line")
+    Pause.objects.update(resumed_at=database_clock.now() - dt.timedelta(days=1))
     sweeper.sweep_if_leader("w")
     sweeper.sweep_if_leader("w")  # it lives, so the next start is a restart
 
@@ -526,17 +526,17 @@ def test_a_house_told_to_start_held_sends_nothing_until_it_is_released(olympus, 
     assert reloaded(mail).status == Status.DONE
 
 
-def test_a_restored_house_is_held_again(olympus, settings):
+def test_a_restored_instance_is_paused_again(olympus, settings):
     settings.MERCURY_START_PAUSED = True
-    house.hold_at_start()
-    house.lift(by="command line")
-    house.hold_at_start()
-    assert house.hold() is None
-    HouseHold.objects.update(released_at=database_clock.now() - dt.timedelta(days=1))
+    pauses.pause_at_start()
+    pauses.resume(by="command line")
+    pauses.pause_at_start()
+    assert pauses.load_active().all_sending is None
+    Pause.objects.update(resumed_at=database_clock.now() - dt.timedelta(days=1))
 
-    house.hold_at_start()
+    pauses.pause_at_start()
 
-    assert house.hold() is not None
+    assert pauses.load_active().all_sending is not None
 
 
 def test_a_drain_in_its_loop_holds_what_it_was_asked_to(olympus, hades):

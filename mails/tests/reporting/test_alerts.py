@@ -66,7 +66,7 @@ WELL = Situation(
     at=NOON,
     waiting=[Waiting("text", 0, None, 0, None, None)],
     in_hand=0,
-    house_held_by=None,
+    sending_paused_by=None,
     oldest_unsent=None,
     held=Held(0, 0, 0),
     expired=0,
@@ -80,12 +80,12 @@ WELL = Situation(
 )
 
 CASES = [
-    ({"house_held_by": "hermes"}, "house_held", ""),
+    ({"sending_paused_by": "hermes"}, "sending_paused", ""),
     ({"workers": []}, "no_worker", ""),
     ({"workers": [replace(WORKER, alive=False, seen_at=NOON - dt.timedelta(minutes=3))]}, "no_worker", ""),
     ({"counted_until": NOON - dt.timedelta(minutes=4)}, "figures_late", ""),
     ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None)]}, "oldest_waiting", "bulk"),
-    ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None, NOON, "hermes")]}, "lane_paused", "bulk"),
+    ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None, NOON, "hermes")]}, "queue_paused", "bulk"),
     ({"oldest_unsent": 1000.0}, "oldest_unsent", ""),
     ({"accounts": [account("olympus", enabled=False)]}, "no_account", ""),
     ({"accounts": [account("olympus", configured=False)]}, "account_unusable", "olympus"),
@@ -154,7 +154,7 @@ def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
     assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails wait."
     assert alert.since == NOON
     assert alert.emails == "state=queued&lane=bulk"
-    assert alert.cure.endswith("manage.py lanes resume bulk")
+    assert alert.cure.endswith("manage.py resume --queue bulk")
 
 
 def test_a_well_instance_has_no_alert_and_says_so():
@@ -270,7 +270,7 @@ def test_an_account_forced_open_is_bad_where_no_other_is_ready():
     assert listed[0].sentence == "The breaker of olympus is forced open by hermes: it takes no email."
 
 
-@pytest.mark.parametrize("changes", [{"workers": []}, {"house_held_by": "hermes"}])
+@pytest.mark.parametrize("changes", [{"workers": []}, {"sending_paused_by": "hermes"}])
 def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
     listed = alerts.of(replace(WELL, waiting=[Waiting("text", 7, 600.0, 0, None, None)], **changes))
 

@@ -39,12 +39,12 @@ def test_a_lane_tells_its_depth_its_oldest_and_its_back_off(olympus):
 
 
 def test_a_lane_tells_its_pause():
-    pauses.place(Lane.BULK, by="user:hermes", note="wrong template")
+    pauses.pause(Lane.BULK, by="user:hermes", note="wrong template")
 
     text, _, _, bulk = system_status.read().waiting
 
     assert (bulk.paused_by, bulk.paused_note) == ("hermes", "wrong template")
-    assert (bulk.paused_at, text.paused_at) == (pauses.standing()["bulk"].paused_at, None)
+    assert (bulk.paused_at, text.paused_at) == (pauses.load_active().queues["bulk"].paused_at, None)
 
 
 def test_a_depth_is_counted_up_to_a_bound(olympus, monkeypatch):

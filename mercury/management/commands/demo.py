@@ -171,7 +171,7 @@ def _explain_open(out: commands.Output, mails: Sequence[Mail]) -> None:
         Mail.objects.filter(pk__in=[mail.pk for mail in mails]).exclude(status__in=foreground.ENDED).order_by("id")
     )
     out.say(f"{len(pending)} emails are still pending.", tone="waiting")
-    if not pending or terminal.show_hold(out, lanes={mail.lane for mail in pending}):
+    if not pending or terminal.show_pauses(out, queues={mail.lane for mail in pending}):
         return
     if not settings.MERCURY_EMBEDDED and not foreground.is_dispatcher_running():
         out.say("No worker is running. Start one: manage.py worker", tone="waiting")

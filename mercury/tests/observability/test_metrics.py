@@ -114,9 +114,9 @@ def test_what_waits_and_who_works_are_gauges(scrape, olympus):
 
 
 def test_a_paused_lane_is_a_gauge(scrape, olympus):
-    pauses.place(Lane.BULK, by="hermes")
+    pauses.pause(Lane.BULK, by="hermes")
 
-    found = samples(scrape()["mercury_lane_paused"])
+    found = samples(scrape()["mercury_queue_paused"])
 
     assert (found["bulk",], found["text",]) == (1, 0)
 

@@ -1,15 +1,16 @@
 """Why an email that is on its way does not leave now: one answer for page, API and command."""
 
 import datetime as dt
+import re
 
 import pytest
 from django.urls import reverse
 
-from mails import house, pauses, stops, timeline
+from mails import pauses, timeline
 from mails.lanes import Lane
 from mails.models import Mail, Worker
+from mails.obstacles import NO_OBSTACLES, SendingConditions, find_obstacles
 from mails.states import SILENCE, Status
-from mails.stops import NO_STOP
 from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
@@ -31,39 +32,38 @@ def worker():
 
 
 def obstacles(mail):
-    return [(one.account, one.reason) for one in stops.over(mail).obstacles]
+    return [(one.account, one.reason) for one in find_obstacles(mail).accounts]
 
 
 def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both(olympus):
     mail = a_mail()
-    house.place(by="user:hermes")
-    pauses.place(Lane.TEXT, by="user:hermes")
+    pauses.pause(by="user:hermes")
+    pauses.pause(Lane.TEXT, by="user:hermes")
 
-    stop = stops.over(mail)
-    told = timeline.verdict(mail, NOW, stop)
+    found = find_obstacles(mail)
+    told = timeline.verdict(mail, NOW, found)
 
     assert told.index("Sending is paused since") < told.index("Queue text is paused since")
     assert " by hermes: nothing is sent until somebody resumes it. Queue" in told
-    assert stop.mark.startswith("house-")
-    assert ".lane-" in stop.mark
+    assert re.match(r"pause-\d+\.pause-\d+$", found.mark)
 
 
 def test_a_pause_of_another_queue_does_not_stop_it(olympus, worker):
-    pauses.place(Lane.BULK, by="user:hermes")
+    pauses.pause(Lane.BULK, by="user:hermes")
 
-    assert stops.over(a_mail()) == NO_STOP
+    assert find_obstacles(a_mail()) == NO_OBSTACLES
 
 
 def test_an_email_that_is_not_on_its_way_is_stopped_by_nothing_and_costs_no_query(django_assert_num_queries):
     mail = a_mail()
     Mail.objects.filter(pk=mail.pk).update(status=Status.CANCELLED, finished_at=NOW)
-    house.place(by="user:hermes")
+    pauses.pause(by="user:hermes")
     ended = reloaded(mail)
 
     with django_assert_num_queries(0):
-        stop = stops.over(ended)
+        found = find_obstacles(ended)
 
-    assert stop == NO_STOP
+    assert found == NO_OBSTACLES
 
 
 def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus, hades, worker):
@@ -71,18 +71,18 @@ def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus
     Breaker.objects.update(state=BreakerState.OPEN, open_until=until)
     mail = a_mail()
 
-    stop = stops.over(mail)
+    found = find_obstacles(mail)
 
-    assert [(one.account, one.reason, one.until) for one in stop.obstacles] == [
+    assert [(one.account, one.reason, one.until) for one in found.accounts] == [
         ("hades", "breaker open", until),
         ("olympus", "breaker open", until),
     ]
-    [told] = stop.words
+    [told] = found.sentences
     assert told.startswith(
         f"No account can take this email now: hades (breaker open until {until:%H:%M:%S} UTC), olympus"
     )
     assert told.endswith(f"The first can take it at {until:%H:%M:%S} UTC.")
-    assert "worker" not in timeline.verdict(mail, NOW, stop)
+    assert "worker" not in timeline.verdict(mail, NOW, found)
 
 
 def forced_open(account):
@@ -115,14 +115,14 @@ def test_what_only_an_operator_can_change_is_said_so(olympus, worker, strike, re
     mail = a_mail()
 
     assert obstacles(mail) == [("olympus", reason)]
-    assert stops.over(mail).words[0].endswith("It waits until an operator changes that.")
+    assert find_obstacles(mail).sentences[0].endswith("It waits until an operator changes that.")
 
 
 def test_an_account_that_asked_for_a_pause_is_told_with_its_end(olympus, worker):
     until = database_clock.now() + dt.timedelta(minutes=3)
     Breaker.objects.update(limited_until=until)
 
-    [obstacle] = stops.over(a_mail()).obstacles
+    [obstacle] = find_obstacles(a_mail()).accounts
 
     assert (obstacle.reason, obstacle.until) == ("asked to wait", until)
 
@@ -149,9 +149,9 @@ def test_without_any_account_that_is_said(settings, worker):
     mail = a_mail()
     Account.objects.all().delete()
 
-    with_none = stops.Surroundings(now=NOW, workers=[worker]).over(mail)
+    with_none = SendingConditions(now=NOW, workers=[worker]).find_obstacles(mail)
 
-    assert "No account can take this email now: none (no provider account exists)." in with_none.words[0]
+    assert "No account can take this email now: none (no provider account exists)." in with_none.sentences[0]
 
 
 def test_default_sandboxes_out_of_use_are_not_named(worker):
@@ -166,20 +166,20 @@ def test_where_an_account_is_ready_the_worker_is_why(olympus, hades):
     forced_open(hades)
     mail = a_mail()
 
-    assert stops.over(mail).words == ["No worker is running for queue text: start one (manage.py worker)."]
-    assert timeline.entries(mail, [], NOW, stops.over(mail))[-1].title == "Waiting for a worker"
+    assert find_obstacles(mail).sentences == ["No worker is running for queue text: start one (manage.py worker)."]
+    assert timeline.entries(mail, [], NOW, find_obstacles(mail))[-1].title == "Waiting for a worker"
 
 
 def test_a_worker_of_another_queue_a_silent_one_and_a_full_one_do_not_count(olympus, worker):
     mail = a_mail()
-    assert stops.over(mail) == NO_STOP
+    assert find_obstacles(mail) == NO_OBSTACLES
 
     Worker.objects.update(in_flight=4)
-    assert stops.over(mail).worker.startswith("All 4 slots of the workers are in use")
+    assert find_obstacles(mail).worker.startswith("All 4 slots of the workers are in use")
     Worker.objects.update(in_flight=0, lanes=["bulk"])
-    assert stops.over(mail).worker.startswith("No worker is running for queue text")
+    assert find_obstacles(mail).worker.startswith("No worker is running for queue text")
     Worker.objects.update(lanes=["text"], seen_at=database_clock.now() - 2 * SILENCE)
-    assert stops.over(mail).worker.startswith("No worker is running for queue text")
+    assert find_obstacles(mail).worker.startswith("No worker is running for queue text")
 
 
 def test_page_api_and_command_say_the_same(olympus, worker):
@@ -199,9 +199,9 @@ def test_page_api_and_command_say_the_same(olympus, worker):
 
 def test_a_live_page_gets_news_when_another_thing_keeps_it(olympus, worker):
     mail = a_mail()
-    before = stops.over(mail).mark
+    before = find_obstacles(mail).mark
     disabled(olympus.account)
 
     assert before == ""
-    assert timeline.has_news(mail, after=10**9, status=mail.status, stop=before)
-    assert not timeline.has_news(mail, after=10**9, status=mail.status, stop=stops.over(mail).mark)
+    assert timeline.has_news(mail, after=10**9, status=mail.status, obstacles=before)
+    assert not timeline.has_news(mail, after=10**9, status=mail.status, obstacles=find_obstacles(mail).mark)

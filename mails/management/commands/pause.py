@@ -1,0 +1,48 @@
+"""`manage.py pause`: stop sending from one queue, or all sending."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from mails import pauses
+from mails.actions import apply
+from mails.management import pausing, steering, terminal
+from mails.states import Actor
+from mercury.lib import commands
+from mercury.lib.commands import Exit, Output
+
+
+class Command(commands.MercuryCommand):
+    """Pause a queue, or all sending."""
+
+    help = (
+        "Pause one queue, or all sending. Emails are accepted and queued as usual; none is sent, on any machine, until "
+        "`resume`. `queues` shows what is paused."
+    )
+    makes_changes = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        pausing.add_scope(parser)
+        parser.add_argument("--note", default="", metavar="WHY", help="Why; shown wherever the pause is.")
+
+    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+        """Say what follows, ask, and pause."""
+        queue, note = pausing.read_scope(options, "pause"), steering.read_note(options)
+        name = pausing.name_scope(queue)
+        pause = pauses.load_active().get(queue)
+        if pause is not None:
+            out.say(f"{name} is already paused, {terminal.pause_words(pause)}. {pause.note}".rstrip())
+            pausing.show_document(out, queue, paused=True, changed=False)
+            return None
+        what = f"sending from queue {queue}" if queue else "all sending"
+        out.say(f"A pause stops {what}. New emails are still accepted and stored. Requests in progress will finish.")
+        out.say(apply.describe_pause(queue))
+        if options["dry_run"] or not out.ask(f"Pause {f'queue {queue}' if queue else 'all sending'}?"):
+            pausing.show_document(out, queue, paused=False, changed=False)
+            return None if options["dry_run"] else Exit.FAILED
+        paused = apply.pause_sending(queue, by=Actor.COMMAND, note=note)
+        words = f"{name} is paused." if paused else f"{name} was just paused by someone else."
+        out.say(f"{words} To resume: manage.py resume {pausing.name_option(queue)}", tone="waiting")
+        pausing.show_document(out, queue, paused=True, changed=paused)
+        return None

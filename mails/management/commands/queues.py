@@ -1,0 +1,67 @@
+"""`manage.py queues`: what waits in each queue, and whether it is paused."""
+
+from typing import Any
+
+from django.db.models import Count
+
+from mails import pauses
+from mails.lanes import Lane
+from mails.management import terminal
+from mails.models import Mail, Pause
+from mails.reporting import system_status
+from mails.reporting.system_status import Waiting
+from mails.states import LEASED
+from mercury.lib import commands, durations
+from mercury.lib.commands import Exit, Output
+from mercury.lib.database import database_clock
+
+COLUMNS = {
+    "queue": "Queue",
+    "state": "State",
+    "waiting": "Waiting",
+    "oldest": "Oldest",
+    "deferred": "Deferred",
+    "in_progress": "In progress",
+    "paused_at": "Paused (UTC)",
+    "paused_by": "By",
+    "paused_note": "Why",
+}
+TONES = {"running": "ok", "paused": "bad"}
+
+
+class Command(commands.MercuryCommand):
+    """List the queues."""
+
+    help = "List the queues: what waits in each and since when, what is in progress, and whether it is paused."
+
+    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+        """Print one row for each queue."""
+        now, active = database_clock.now(), pauses.load_active()
+        in_progress = dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("lane").annotate(Count("pk")))
+        terminal.show_pauses(out, queues=())
+        rows = [
+            _row(
+                system_status.waiting(queue, now),
+                in_progress=in_progress.get(queue, 0),
+                pause=active.get(queue) or active.all_sending,
+                as_json=out.as_json,
+            )
+            for queue in Lane.values
+        ]
+        out.rows(rows, columns=COLUMNS, empty="No queue.", tones=TONES)
+        return None
+
+
+def _row(waiting: Waiting, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
+    oldest = waiting.oldest if as_json or waiting.oldest is None else durations.words(waiting.oldest)
+    return {
+        "queue": waiting.lane,
+        "state": "paused" if pause else "running",
+        "waiting": waiting.due,
+        "oldest": oldest,
+        "deferred": waiting.later,
+        "in_progress": in_progress,
+        "paused_at": pause.paused_at if pause else None,
+        "paused_by": pause.who if pause else "",
+        "paused_note": pause.note if pause else "",
+    }

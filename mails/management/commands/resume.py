@@ -1,0 +1,45 @@
+"""`manage.py resume`: let a paused queue, or all sending, go on."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from mails import pauses
+from mails.actions import apply
+from mails.management import pausing, terminal
+from mails.states import Actor
+from mercury.lib import commands
+from mercury.lib.commands import Exit, Output
+
+
+class Command(commands.MercuryCommand):
+    """Resume a queue, or all sending."""
+
+    help = (
+        "Resume one queue, or all sending, after `pause` or MERCURY_START_PAUSED. Queues that were paused by name stay "
+        "paused, and so do emails that are held one by one."
+    )
+    makes_changes = True
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        pausing.add_scope(parser)
+
+    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+        """Say what follows, ask, and resume."""
+        queue = pausing.read_scope(options, "resume")
+        name = pausing.name_scope(queue)
+        pause = pauses.load_active().get(queue)
+        if pause is None:
+            out.say(f"{name} is not paused.")
+            pausing.show_document(out, queue, paused=False, changed=False)
+            return None
+        out.say(f"Paused {terminal.pause_words(pause)}. {pause.note}".rstrip())
+        out.say(apply.describe_resumption(queue))
+        if options["dry_run"] or not out.ask(f"Resume {f'queue {queue}' if queue else 'all sending'}?"):
+            pausing.show_document(out, queue, paused=True, changed=False)
+            return None if options["dry_run"] else Exit.FAILED
+        resumed = apply.resume_sending(queue, by=Actor.COMMAND)
+        out.say(f"{name} is resumed." if resumed else f"{name} was just resumed by someone else.", tone="ok")
+        pausing.show_document(out, queue, paused=False, changed=resumed)
+        return None

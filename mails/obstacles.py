@@ -1,0 +1,188 @@
+"""Obstacles: why an email that is on its way does not leave now. Sending is paused, no account can take it, or no worker runs.
+
+One answer for pages, API and commands: `find_obstacles` for one email, `SendingConditions` for many.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from django.db.models import Count
+
+from mails import pauses
+from mails.models import Mail, Pause, Worker
+from mails.pauses import ActivePauses
+from mails.sentences import clock
+from mails.states import DUE, LEASED, SILENCE
+from mercury.lib.database import database_clock
+from providers.accounts import registry
+from providers.accounts.registry import Candidate
+from providers.health import rate_limit
+from providers.models import AccountSource
+from providers.routing.choose import choose
+from providers.routing.rules import NO_CONSTRAINT, Evaluated, RoutingConstraint
+
+NAMED_AT_MOST = 8  # accounts in a sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountObstacle:
+    """One account that cannot take the email now. `until`: when it can, where time alone decides that."""
+
+    account: str
+    reason: str
+    until: dt.datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """Return account, reason and end: `olympus (breaker open until 10:14:03 UTC)`."""
+        return f"{self.account} ({self.reason}{f' until {_when(self.until)}' if self.until else ''})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacles:
+    """Everything that keeps an email from leaving now; each part is empty where it does not."""
+
+    sending_pause: Pause | None = None
+    queue_pause: Pause | None = None
+    accounts: tuple[AccountObstacle, ...] = ()  # every account, where none can take it
+    worker: str = ""  # why no worker takes it, in a sentence
+
+    @property
+    def mark(self) -> str:
+        """Return a short text that differs when something else keeps the email; empty where nothing does."""
+        pauses = [f"pause-{pause.pk}" for pause in (self.sending_pause, self.queue_pause) if pause]
+        others = [*(obstacle.words for obstacle in self.accounts), self.worker]
+        digest = hashlib.sha256("\n".join(others).encode()).hexdigest()[:12] if any(others) else ""
+        return ".".join(filter(None, (*pauses, digest)))
+
+    @property
+    def sentences(self) -> list[str]:
+        """Return a sentence for each obstacle."""
+        sentences = []
+        if self.sending_pause:
+            since = _since(self.sending_pause)
+            sentences.append(f"Sending is paused {since}: nothing is sent until somebody resumes it.")
+        if self.queue_pause:
+            since = _since(self.queue_pause)
+            sentences.append(f"Queue {self.queue_pause.queue} is paused {since}: its emails wait until it is resumed.")
+        return [*sentences, *self.account_sentences, *([self.worker] if self.worker else [])]
+
+    @property
+    def account_sentences(self) -> list[str]:
+        """Return a sentence with the accounts that cannot take the email, and when the first of them can."""
+        if not self.accounts:
+            return []
+        named = ", ".join(obstacle.words for obstacle in self.accounts[:NAMED_AT_MOST])
+        more = len(self.accounts) - NAMED_AT_MOST
+        first = min((obstacle.until for obstacle in self.accounts if obstacle.until), default=None)
+        then = f"The first can take it at {_when(first)}." if first else "It waits until an operator changes that."
+        return [f"No account can take this email now: {named}{f' and {more} more' if more > 0 else ''}. {then}"]
+
+
+NO_OBSTACLES = Obstacles()
+NO_ACCOUNT = AccountObstacle(account="none", reason="no provider account exists")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendingConditions:
+    """Everything outside an email that decides whether it can leave now, loaded once for all emails of a list."""
+
+    now: dt.datetime
+    pauses: ActivePauses = field(default_factory=ActivePauses)
+    candidates: Sequence[Candidate] = ()
+    in_flight: Mapping[str, int] = field(default_factory=dict)  # provider calls by account
+    workers: Sequence[Worker] = ()  # those alive
+
+    @classmethod
+    def load(cls) -> SendingConditions:
+        """Load them: four queries, each by an index or of a small table."""
+        now = database_clock.now()
+        calls = Mail.objects.filter(status__in=LEASED).order_by().values_list("provider").annotate(Count("pk"))
+        return cls(
+            now=now,
+            pauses=pauses.load_active(),
+            candidates=registry.load_candidates(),
+            in_flight=dict(calls),
+            workers=list(Worker.objects.filter(seen_at__gte=now - SILENCE)),
+        )
+
+    def find_obstacles(self, mail: Mail) -> Obstacles:
+        """Return what keeps this email; nothing for one that is not on its way, or that a provider has right now."""
+        if mail.status not in {*DUE, *LEASED}:
+            return NO_OBSTACLES
+        paused = Obstacles(sending_pause=self.pauses.all_sending, queue_pause=self.pauses.get(mail.lane))
+        if mail.status in LEASED:
+            return paused
+        is_paused = paused != NO_OBSTACLES
+        return replace(
+            paused, accounts=self._account_obstacles(mail), worker="" if is_paused else self._worker_obstacle(mail)
+        )
+
+    def _account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
+        bounds = RoutingConstraint.of(mail.bounds) if mail.bounds else NO_CONSTRAINT
+        permits = {
+            candidate.config.name: rate_limit.count_available(
+                candidate.breaker.next_call_at, candidate.config.rate, self.now
+            )
+            for candidate in self.candidates
+            if candidate.config.rate
+        }
+        choice = choose(
+            self.candidates,
+            now=self.now,
+            draw=0.0,
+            tried=mail.tried if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
+            bounds=bounds,
+            in_flight=self.in_flight,
+            permits=permits,
+        )
+        if choice.candidate is not None:
+            return ()
+        hidden = _out_of_use(self.candidates)
+        shown = [_obstacle_of(account, self.now) for account in choice.considered if account.account not in hidden]
+        soonest_first = sorted(shown, key=lambda obstacle: (obstacle.until is None, obstacle.until or self.now))
+        return tuple(soonest_first) or (NO_ACCOUNT,)
+
+    def _worker_obstacle(self, mail: Mail) -> str:
+        workers = [worker for worker in self.workers if mail.lane in worker.lanes]
+        if not workers:
+            return f"No worker is running for queue {mail.lane}: start one (manage.py worker)."
+        if all(worker.places and worker.in_flight >= worker.places for worker in workers):
+            slots = sum(worker.places for worker in workers)
+            return f"All {slots:,} slots of the workers are in use: it leaves when a provider answers."
+        return ""
+
+
+def find_obstacles(mail: Mail) -> Obstacles:
+    """Return what keeps this email; no query for one that is not on its way."""
+    return SendingConditions.load().find_obstacles(mail) if mail.status in {*DUE, *LEASED} else NO_OBSTACLES
+
+
+def _since(pause: Pause) -> str:
+    return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
+
+
+def _out_of_use(candidates: Sequence[Candidate]) -> set[str]:
+    """Return the default sandboxes, if there are other accounts: then nobody expects email to go there."""
+    default = {candidate.config.name for candidate in candidates if candidate.source == AccountSource.DEFAULT}
+    return default if len(default) < len(candidates) else set()
+
+
+def _obstacle_of(account: Evaluated, now: dt.datetime) -> AccountObstacle:
+    lasts = account.until is not None and (account.until - now).total_seconds() > 2
+    if lasts:
+        return AccountObstacle(
+            account=account.account, reason=account.note.partition(" until ")[0], until=account.until
+        )
+    reason = f"{account.note}, {account.remedy}" if account.remedy else account.note
+    return AccountObstacle(account=account.account, reason=reason)
+
+
+def _when(moment: dt.datetime) -> str:
+    """Return a time of day, with its date where that is not today."""
+    today = database_clock.now().date()
+    return clock(moment) if moment.date() == today else f"{moment:%Y-%m-%d} {clock(moment)}"
