@@ -86,7 +86,7 @@ class Watch(threading.Thread):
 
 @contextmanager
 def build() -> Iterator[Instance]:
-    """A instance on PostgreSQL without Redis: nobody has to be woken."""
+    """Build an instance on PostgreSQL without Redis, so that no worker has to be woken."""
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
@@ -99,7 +99,7 @@ def build() -> Iterator[Instance]:
 
 
 def measure(built: Instance, drains: int, mails: int) -> str:
-    """The figures of so many drains."""
+    """Return the figures of this many dispatchers."""
     built.provider.start_afresh(delay_ms=0)
     built.run(drain.fill, mails)
     url = built.environment["DATABASE_URL"]

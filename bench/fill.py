@@ -138,7 +138,7 @@ def _insert_keys(api_key: int | None) -> None:
 
 
 def _insert_events() -> None:
-    """The seven events of a mail's life, each with what the product writes into it."""
+    """Insert the seven events of each email, each with what the product writes into it."""
     by = f"{SERVICE} || ':' || attempt"
     considered = [
         {"account": name, "weight": 1, "eligible": True, "chosen": False, "note": ""} for name in ("olympus", "hades")

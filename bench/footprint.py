@@ -39,7 +39,7 @@ class Asked:
     commands: dict[str, int]
 
     def line(self, before: "Asked", mails: int) -> str:
-        """What came since, for each mail."""
+        """Return what was added since, per email."""
         commands = {name: count - before.commands.get(name, 0) for name, count in self.commands.items()}
         most = sorted(((count, name) for name, count in commands.items() if count), reverse=True)
         words = ", ".join(f"{name} {count / mails:.2f}" for count, name in most[:3]) or "none"
@@ -80,12 +80,12 @@ class Stores:
         )
 
     def sessions(self) -> int:
-        """Connections of clients to the instance's database."""
+        """Count the connections of clients to the instance's database."""
         [(count,)] = self._outside("SELECT count(*) FROM pg_stat_activity WHERE datname = %s")
         return int(count)
 
     def redis_clients(self) -> int:
-        """Connections to Redis, without this one."""
+        """Count the connections to Redis, without this one."""
         return len(self._redis.client_list()) - 1
 
     def ask(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -174,7 +174,7 @@ def print_drain(stores: Stores, places: int, mails: int) -> None:
 
 
 def print_worker(stores: Stores, key: str, mails: int) -> None:
-    """What a worker that lives on and a web process ask for while mails come in, and the worker's connections."""
+    """Print what a long-running worker and a web process ask for while emails arrive, and the worker's connections."""
     built = stores.built
     with instance.serving(built, processes=1) as (port, _):
         connections = stores.redis_clients()
@@ -226,7 +226,7 @@ def sizes(stores: Stores) -> dict[str, tuple[int, int]]:
 
 
 def names(table: str) -> tuple[str, str]:
-    """What `PARTS` asks for."""
+    """Return the names that `PARTS` asks for."""
     return f"mails_{table}", f"mails_{table}\\_%" if table == "event" else ""
 
 

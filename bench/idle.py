@@ -40,7 +40,7 @@ def measure(leg: str, mails: int) -> None:
 
 @contextmanager
 def _worker(built: Instance) -> Iterator[None]:
-    """A worker while the block runs, where the web process does not send by itself."""
+    """Run a worker while the block runs, where the web process does not send by itself."""
     if built.leg == "embedded":
         yield
         return

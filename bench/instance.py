@@ -81,7 +81,7 @@ class Instance(installation.Instance):
 
 @contextmanager
 def build(leg: str) -> Iterator[Instance]:
-    """A instance for one run, migrated and empty; all of it is gone afterwards. Raises ServiceMissing."""
+    """Build an instance for one run, migrated and empty, and remove it afterwards. Raises ServiceMissing."""
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
@@ -95,13 +95,13 @@ def build(leg: str) -> Iterator[Instance]:
 
 
 def own_database() -> AbstractContextManager[str]:
-    """The URL of an empty database while the block runs. Raises ServiceMissing."""
+    """Give the URL of an empty database while the block runs. Raises ServiceMissing."""
     return installation.own_database(DATABASE_URL)
 
 
 @contextmanager
 def own_redis() -> Iterator[str]:
-    """The URL of an empty Redis database while the block runs. Raises ServiceMissing."""
+    """Give the URL of an empty Redis database while the block runs. Raises ServiceMissing."""
     url = urlunsplit(urlsplit(REDIS_URL)._replace(path=f"/{REDIS_NUMBER}"))
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=3)
@@ -115,7 +115,7 @@ def own_redis() -> Iterator[str]:
 
 @contextmanager
 def running_sink() -> Iterator[Provider]:
-    """A provider that only takes, while the block runs."""
+    """Run a provider that accepts everything while the block runs."""
     process = subprocess.Popen([sys.executable, ROOT / "bench" / "sink.py"], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -143,7 +143,7 @@ def serving(
 
 
 def make_key() -> str:
-    """A key of the instance that is set up here, which may send as anybody."""
+    """Make an API key of the instance that is set up here; it may send as anybody."""
     from mails.access import api_keys
 
     return api_keys.create("bench", scopes=["mails:send"], senders=["*"])[1]
@@ -161,7 +161,7 @@ def cpu_of(pids: Sequence[int]) -> float:
 
 
 def family(pid: int) -> list[int]:
-    """A process and its children."""
+    """Return the ids of a process and its children."""
     return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
@@ -207,7 +207,7 @@ def check_mails(parser: argparse.ArgumentParser, mails: int, *, most: int = REME
 
 
 def say_what(title: str, mails: int) -> None:
-    """The first line of a benchmark: what is measured, and on what kind of machine."""
+    """Print the first line of a benchmark: what is measured, and on what kind of machine."""
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     print(
         f"{title}, {mails} mails of {len(CONTENT)} bytes; {os.cpu_count()} cores, load at the start {load}", flush=True
@@ -215,7 +215,7 @@ def say_what(title: str, mails: int) -> None:
 
 
 def main(title: str, measure: Callable[[str, int], None], *, mails: int, most: int = REMEMBERED) -> None:
-    """The command line of a benchmark: `measure(leg, mails)` for each leg that was asked for."""
+    """Run the command line of a benchmark: `measure(leg, mails)` for each leg that was asked for."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--mails", type=int, default=mails, help="How many mails each figure is measured with.")
     parser.add_argument("--leg", choices=(*LEGS, "both"), default="both")

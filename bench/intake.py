@@ -117,7 +117,7 @@ class Target:
     own_cpu: float = 0.0
 
     def line(self, bare: float | None) -> str:
-        """The figures. `bare`: the CPU of a mail in the cheapest bare view that stores the same rows."""
+        """Return the figures as a line. `bare`: the CPU per email of the cheapest bare view that stores the same rows."""
         mails, latencies = len(self.latencies), sorted(self.latencies)
         p50, p95, p99 = (latencies[min(mails - 1, mails * part // 100)] * 1000 for part in (50, 95, 99))
         web = self.cpu / mails * 1000

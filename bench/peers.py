@@ -192,7 +192,7 @@ def mail_server(run: Run) -> Iterator[Ready]:
 def outbox(
     kind: str, *arguments: str, processes: int = 1, **settings: str
 ) -> Callable[[Run], AbstractContextManager[Ready]]:
-    """The application of `outbox/` with one kind of task; `arguments` start its workers."""
+    """Measure the application of `outbox/` with one kind of task; `arguments` start its workers."""
 
     @contextmanager
     def prepare(run: Run) -> Iterator[Ready]:
@@ -264,7 +264,7 @@ def _counter(database: str) -> Iterator[Callable[[str], int]]:
 
 
 def _python(environments: Path, name: str) -> Path:
-    """The interpreter of this peer's environment; made at the first question. Raises ServiceMissing."""
+    """Return the interpreter of this peer's environment, which the first call makes. Raises ServiceMissing."""
     folder = environments / name
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():

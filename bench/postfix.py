@@ -136,7 +136,7 @@ class Postfix:
 
 @contextmanager
 def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
-    """A Postfix with an empty queue while the block runs."""
+    """Run a Postfix with an empty queue while the block runs."""
     home = Path(tempfile.mkdtemp(prefix="mercury-bench-postfix-"))
     home.chmod(0o755)
     owner = pwd.getpwnam(OWNER).pw_uid

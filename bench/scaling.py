@@ -55,7 +55,7 @@ class Need:
 
 
 def need(rate: float, costs: Costs) -> Need:
-    """The need of so many mails a second. Pure."""
+    """Return what this many emails per second need. Pure."""
     web = _whole(rate * costs.web_ms / 1000 / costs.busy)
     calls = rate * costs.call_ms / 1000  # Little's law
     workers = max(_whole(rate * costs.worker_ms / 1000 / costs.busy), _whole(calls / costs.places / costs.busy))
@@ -73,7 +73,7 @@ def need(rate: float, costs: Costs) -> Need:
 
 
 def capacity(costs: Costs) -> str:
-    """What one of each carries."""
+    """Return what one of each can carry."""
     return (
         f"One web process: {1000 / costs.web_ms * costs.busy:.0f} mails/s."
         f" One worker: {min(1000 / costs.worker_ms, costs.places * 1000 / costs.call_ms) * costs.busy:.0f}."

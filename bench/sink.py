@@ -37,7 +37,7 @@ class Sink:
         self.bodies.append((arrived_ns, body))
 
     def mails(self) -> list[dict[str, Any]]:
-        """The mails that came by HTTP, read now."""
+        """Return the emails that arrived over HTTP, read now."""
         return [{"arrived_ns": arrived_ns, **_read(body)} for arrived_ns, body in self.bodies]
 
 

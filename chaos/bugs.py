@@ -74,7 +74,7 @@ class Planter(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec that the other finders have, with a loader that patches."""
+        """Return the spec of the other finders, with a loader that patches."""
         patches = self._patches.get(fullname)
         if patches is None:
             return None
@@ -92,7 +92,7 @@ class Planter(MetaPathFinder):
 
 
 def _attempt_after_call(writer: Any) -> None:
-    """The attempt and its events are kept in memory until the call has ended."""
+    """Keep the attempt and its events in memory until the request has ended."""
     record, sql = writer.record, writer.sql
     kept: dict[Any, Any] = {}
 
@@ -153,7 +153,7 @@ def _never_taken_up(sweep: Any) -> None:
 
 
 def _queue_in_memory(intake: Any) -> None:
-    """A mail is acknowledged at once and stored within a second, by a thread."""
+    """Acknowledge an email at once, and store it within a second, in a thread."""
     from mails import submission
     from mercury.lib.database import database_clock
 

@@ -175,7 +175,7 @@ class Clients:
 
 
 def _status(answer: http.client.HTTPResponse) -> str:
-    """The status, with what is missing in an error that asks for patience."""
+    """Return the status, with what is missing in an error that asks the client to wait."""
     if answer.status != 503:
         return str(answer.status)
     lacks = [

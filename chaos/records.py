@@ -51,7 +51,7 @@ class MailOnRecord:
     attempts: tuple[Attempt, ...]
 
     def first(self, event: str) -> Event:
-        """The first event of this name; there must be one."""
+        """Return the first event of this name; there must be one."""
         return next(one for one in self.events if one.name == event)
 
     def count(self, event: str) -> int:
@@ -105,7 +105,7 @@ def read(testbed: Testbed, told: Sequence[Told], *, subjects: str, sample: int) 
 
 
 def on_record(database_url: str, subjects: str) -> dict[str, MailOnRecord]:
-    """The mails whose subjects begin like this, with their events and attempts."""
+    """Return the emails whose subjects begin like this, with their events and attempts."""
     ours = "(SELECT id FROM mails_mail WHERE subject LIKE ?)"
     like = f"{subjects}%"
     events: dict[str, list[Event]] = defaultdict(list)
@@ -160,12 +160,12 @@ def _seen(testbed: Testbed, mail_id: str) -> str:
 
 
 def _id(value: Any) -> str:
-    """A UUID as the API writes it; SQLite holds it as 32 hexadecimal digits."""
+    """Return a UUID as the API writes it; SQLite holds it as 32 hexadecimal digits."""
     text = str(value).replace("-", "")
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def moment_ns(value: Any) -> int:
-    """A moment as a database returned it, in nanoseconds since the Unix epoch."""
+    """Return a moment of a database in nanoseconds since the Unix epoch."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1_000_000) * 1000

@@ -25,7 +25,7 @@ PATIENCE_WITH_BUGS = 30.0  # seconds to settle: some bugs never do
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     known = scenarios.find()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", nargs="?", help="One of --list, all, or bugs.")
@@ -78,7 +78,7 @@ def _mails_of(scenario: Scenario, options: argparse.Namespace) -> int:
 
 
 def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, Any]:
-    """What the testbed is built with."""
+    """Return the settings that the testbed is built with."""
     plants = filter(None, (scenario.plant, plant, "hurry" if short else ""))
     return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants), "disk": scenario.disk}
 

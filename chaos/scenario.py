@@ -74,7 +74,7 @@ class Run:
             self.clients.stop()
 
     def order(self, number: int) -> Order:
-        """The mail of this number."""
+        """Return the submission of this number."""
         return Order(f"{self.subjects}{number}", f"{self.subjects}{number}", self.policy)
 
     def until_posted(self, number: int) -> None:
@@ -152,20 +152,20 @@ class Run:
         return sum(len(takings) > 1 for takings in self.records.taken_by_mail.values())
 
     def at_most(self, name: str, figure: float, bound: float, unit: str = "") -> None:
-        """A goal: the figure must not be above the bound."""
+        """Record a goal: the figure must not be above the bound."""
         self.goals.append(Goal(name, _told(figure, unit), f"at most {_told(bound, unit)}", holds=figure <= bound))
 
     def at_least(self, name: str, figure: float, bound: float, unit: str = "") -> None:
-        """A goal: the figure must not be below the bound."""
+        """Record a goal: the figure must not be below the bound."""
         self.goals.append(Goal(name, _told(figure, unit), f"at least {_told(bound, unit)}", holds=figure >= bound))
 
     def figure(self, name: str, figure: float, unit: str = "") -> None:
-        """A figure that no goal goes with."""
+        """Record a figure without a goal."""
         self.goals.append(Goal(name, _told(figure, unit)))
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that `part` (of 100) of all values do not exceed; 0 where there is none."""
+    """Return the smallest value that `part` (of 100) of all values do not exceed; 0 if there are none."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * part / 100) - 1)] if ordered else 0.0
 

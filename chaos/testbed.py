@@ -44,7 +44,7 @@ class Provider:
         self._ask("POST", "/behave", how)
 
     def taken(self) -> list[dict[str, Any]]:
-        """The mails it took, each with `mail_id`, `subject` and `arrived_ns`, nanoseconds since the Unix epoch."""
+        """Return the emails it accepted, each with `mail_id`, `subject` and `arrived_ns`, nanoseconds since the Unix epoch."""
         mails, since = self._ask("GET", "/taken")["mails"], _epoch_ns()
         return [mail | {"arrived_ns": mail["arrived_ns"] + since} for mail in mails]
 
@@ -60,7 +60,7 @@ class Provider:
 
 
 def _epoch_ns() -> int:
-    """What the monotonic clock, by which a provider notes times, lacks to the time since the Unix epoch.
+    """Return the difference of the time since the Unix epoch and the monotonic clock, by which a provider notes times.
 
     The most of ten: whoever is interrupted between the two looks finds too little.
     """
@@ -196,12 +196,12 @@ class Testbed:
 
 
 def _pid(worker: str) -> str:
-    """The process of a worker's name, which is host:pid:random."""
+    """Return the process id in a worker's name, which is host:pid:random."""
     return worker.split(":")[1]
 
 
 def _family(process: subprocess.Popen[bytes]) -> set[str]:
-    """A running process and its children."""
+    """Return the ids of a running process and its children."""
     return {str(process.pid), *Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
 
 

@@ -23,7 +23,7 @@ DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not l
 
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """The process answers. No I/O."""
+    """Answer that the process is alive. No I/O."""
     return JsonResponse({"status": "ok"})
 
 
@@ -105,7 +105,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def nowhere(request: HttpRequest, rest: str) -> HttpResponse:
-    """An address of Django's that Mercury does without."""
+    """Answer 404 for an address of Django's that Mercury does not use."""
     raise Http404
 
 
@@ -117,7 +117,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 @requires_csrf_token
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form without the token that belongs to it."""
+    """Answer a form without its CSRF token."""
     detail = "The form was too old, or was sent from another site. Go back, reload the page and send it again."
     return _page(request, Problem(403, "csrf_failed", detail))
 
@@ -136,7 +136,7 @@ def locked_out(request: HttpRequest, _answer: HttpResponse | None, _credentials:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """What nobody foresaw. Touches no database, for that may be the very fault; then it is a 503."""
+    """Answer an unexpected error. Uses no database, since that may be the cause; then the answer is a 503."""
     if database_errors.is_not_now(sys.exc_info()[1]):
         return store_unavailable(request)
     detail = "Something went wrong here. It was logged under the request id; sent mails are not affected."
@@ -144,17 +144,17 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def store_unavailable(request: HttpRequest) -> HttpResponse:
-    """The database is away: try again in a moment. Touches no database."""
+    """Answer 503 while the database is unavailable. Uses no database."""
     return _page(request, problems.store_unavailable())
 
 
 def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """What a page could not do, as the API would say it."""
+    """Show a problem of a page in the words of the API."""
     return _page(request, problem, template={"busy": "busy.html", "too_large": "400.html"}.get(problem.code, ""))
 
 
 def _page(request: HttpRequest, problem: Problem, *, template: str = "") -> HttpResponse:
-    """The problem as JSON or as a page. The page is rendered without the request, so that it asks for no user."""
+    """Return the problem as JSON or as a page. The page is rendered without the request, so that it loads no user."""
     if problems.wants_json(request):
         return problems.answer(request, problem)
     context: dict[str, Any] = {

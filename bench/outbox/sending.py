@@ -28,7 +28,7 @@ def deliver(mail_id: int) -> None:
 
 
 def _connection() -> BaseEmailBackend | None:
-    """The thread's own connection to the provider, or none: then each mail opens one."""
+    """Return the thread's own connection to the provider, or None: then each email opens one."""
     if not settings.REUSE:
         return None
     if not hasattr(_kept, "connection"):

@@ -12,7 +12,7 @@ SHARE = 0.1  # of all COMMITs
 
 
 def on_web(run: Run) -> None:
-    """The web process loses answers: clients get a 503, and repeat with the same key."""
+    """Let the web process lose answers: clients get a 503, and repeat with the same key."""
     with _proxy(run, web=True) as proxy:
         _strike(run, proxy)
     answers = run.clients.answers.statuses if run.clients else {}
@@ -20,7 +20,7 @@ def on_web(run: Run) -> None:
 
 
 def on_worker(run: Run) -> None:
-    """The workers lose answers: of claims, of attempts about to be made, of results."""
+    """Let the workers lose answers: of claims, of attempts about to be made, of results."""
     with _proxy(run, web=False) as proxy:
         _strike(run, proxy)
     run.at_most("unknown outcomes", run.unknowns, 0)

@@ -16,7 +16,7 @@ def workers(run: Run) -> None:
 
 
 def web(run: Run) -> None:
-    """The web process is killed while clients wait for its answers; embedded it is the one that sends, too."""
+    """Kill the web process while clients wait for its answers; in embedded mode it also sends."""
     lost = 1 if run.testbed.leg == "embedded" else 0
     _strike(run, kills=max(2, run.mails // 100), kill=lambda _: run.testbed.kill_web(), lost=lost)
 

@@ -18,7 +18,7 @@ FULL = b"x" * 4096
 
 
 def full(run: Run) -> None:
-    """The processes that send write to a pipe that is full, and are told to stop at the end."""
+    """Let the sending processes write to a full pipe, and stop them at the end."""
     testbed = run.testbed
     testbed.behave(mix={"503": REFUSED}, delay_ms=50)
     with _full_pipe(run):
@@ -46,7 +46,7 @@ def _stop(run: Run) -> list[float]:
 
 @contextmanager
 def _full_pipe(run: Run) -> Iterator[None]:
-    """Processes that send, with a log that nobody reads; others in their places at the end."""
+    """Run sending processes with a log that nobody reads, and replace them at the end."""
     testbed = run.testbed
     reads, writes = os.pipe()
     try:

@@ -40,7 +40,7 @@ def _strike(run: Run, *, strike: Callable[[Redis], object], mend: Callable[[Redi
 
 
 def _nothing(redis: Redis) -> None:
-    """A fault that needs no mending."""
+    """Do nothing: this failure needs no repair."""
 
 
 def _scenario(name: str, about: str, strike: Callable[[Redis], object], mend: Callable[[Redis], object]) -> Scenario:

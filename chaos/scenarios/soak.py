@@ -111,14 +111,14 @@ def _fewest(samples: list[Sample], name: str) -> float:
 
 
 def _processes(run: Run) -> list[tuple[str, int]]:
-    """The process that serves, and the worker that is never killed."""
+    """Return the process that serves, and the worker that is never killed."""
     assert run.testbed.web is not None
     [serving] = Path(f"/proc/{run.testbed.web.pid}/task/{run.testbed.web.pid}/children").read_text().split()
     return [("web", int(serving)), ("worker", run.testbed.workers[0].pid)]
 
 
 def _cooled(pid: int, most: int) -> int:
-    """The sockets of a process, once there are no more than so many or half a minute is over."""
+    """Return the number of sockets of a process, once there are at most `most` or half a minute is over."""
     until = time.monotonic() + COOLED_WITHIN
     while (held := _held(pid)[2]) > most and time.monotonic() < until:
         time.sleep(1.0)
@@ -126,7 +126,7 @@ def _cooled(pid: int, most: int) -> int:
 
 
 def _strike(run: Run, ended: threading.Event) -> None:
-    """A kill, an account that refuses, one that hangs, answers lost: in turn, until it is over."""
+    """Kill a worker, let an account refuse, let one hang, lose answers: in turn, until the run is over."""
     olympus, hades = run.testbed.providers["olympus"], run.testbed.providers["hades"]
     pause = STRIKES_EVERY if not run.short else 1.0
     run.testbed.behave(delay_ms=50, mix={"reset-after": LOST, "hang": HANGING})

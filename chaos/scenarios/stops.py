@@ -12,7 +12,7 @@ GRACE = 5.0  # seconds that a stop may take beyond the deadline of a call
 
 
 def sigterm(run: Run) -> None:
-    """The processes that send are stopped in turn while mails come in; each is replaced by a new one."""
+    """Stop the sending processes in turn while emails arrive, and replace each by a new one."""
     run.testbed.behave(delay_ms=500)
     run.testbed.await_dispatchers()
     stops = max(2, run.mails // 100)
@@ -44,7 +44,7 @@ def _stop(run: Run, number: int) -> float:
 
 
 def frozen(run: Run) -> None:
-    """A worker stands still with calls under way while the other one goes on, and continues.
+    """Freeze a worker with requests in progress while the other one goes on, then let it continue.
 
     One spell is longer than its lease; the others outlast its heartbeats only, so that its calls still end well.
     """

@@ -97,7 +97,7 @@ def lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
 
 
 def log_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
-    """The same with a logarithmic axis; for values above 0."""
+    """Return the same with a logarithmic axis, for values above 0."""
     count = max((len(values) for values in series.values()), default=0)
     rungs = ladder(value for values in series.values() for value in values if value is not None)
     columns, y = _columns(count), _log_y(rungs, HEIGHT, TOP)
@@ -122,7 +122,7 @@ def log_columns(values: Sequence[tuple[str, float | None]], places: int) -> Char
 
 
 def spark(values: Sequence[float | None]) -> Spark:
-    """A small line of these values; a missing one counts as 0."""
+    """Return a small line of these values; a missing value counts as 0."""
     known = [value or 0.0 for value in values]
     top = max(known, default=0.0) or 1.0
     step = SPARK_WIDTH / max(1, len(known) - 1)
@@ -141,7 +141,7 @@ def whole_ticks(highest: float) -> list[int]:
 
 
 def nice(highest: float) -> float:
-    """A round number at or above `highest`: 1, 2, 2.5 or 5 times a power of ten; 1 for as good as nothing."""
+    """Return a round number at or above `highest`: 1, 2, 2.5 or 5 times a power of ten; 1 if it is almost 0."""
     if highest < 1e-12:
         return 1.0
     power = 1.0

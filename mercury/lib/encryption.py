@@ -15,12 +15,12 @@ class DecryptionFailed(Exception):
 
 
 def encrypt(text: str) -> str:
-    """The text under the newest key, as ASCII. The same text gives another result each time."""
+    """Return the text encrypted with the newest key, as ASCII. The same text gives another result each time."""
     return _cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS), settings.SECRET_KEY).encrypt(text.encode()).decode()
 
 
 def decrypt(token: str) -> str:
-    """What `encrypt` was given. Any of the keys will do. Raises DecryptionFailed, which says how to mend it."""
+    """Return the text that `encrypt` was given; any of the keys decrypts it. Raises DecryptionFailed, which says what to do."""
     cipher = _cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS), settings.SECRET_KEY)
     try:
         return cipher.decrypt(token.encode()).decode()
@@ -48,7 +48,7 @@ def is_current(token: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _cipher(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
-    """The keys as they are given, newest first; the one that comes from SECRET_KEY is last and reads what it wrote.
+    """Return the cipher of these keys, newest first; the key from SECRET_KEY is last and reads what it wrote.
 
     So keys can be set for the first time while secrets are stored.
     """

@@ -88,9 +88,9 @@ class ReadOnly:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A record of what was done."""
+        """Return False: it is a record of what was done."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A record of what was done."""
+        """Return False: it is a record of what was done."""
         return False

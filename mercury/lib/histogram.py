@@ -15,7 +15,7 @@ Buckets = Mapping[str, int]  # the number of a bucket, as JSON writes it -> how 
 
 
 def bucket(seconds: float) -> int:
-    """The number of the bucket that a duration falls into; 0 holds all below 1 ms."""
+    """Return the number of the bucket that a duration falls into; 0 holds all below 1 ms."""
     milliseconds = seconds * 1000
     return 0 if milliseconds < 1 else 1 + math.floor(math.log2(milliseconds) * PER_OCTAVE)
 
@@ -28,12 +28,12 @@ def bounds(number: int) -> tuple[float, float]:
 
 
 def percentile(buckets: Buckets, share: float) -> float | None:
-    """The duration in seconds that `share` (above 0, at most 1) of all do not exceed; None if there are none."""
+    """Return the duration in seconds that `share` (above 0, at most 1) of all do not exceed; None if there are none."""
     return percentiles(buckets, (share,))[0]
 
 
 def percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]:
-    """The same for several shares, which grow.
+    """Return the same for several shares, in ascending order.
 
     Interpolated within its bucket, as if the durations in it lay evenly.
     """

@@ -10,7 +10,7 @@ DIGITS = 6  # behind the point: durations are in seconds, so to the microsecond
 
 
 def plain(value: Any) -> Any:
-    """The value as `json.dumps` takes it."""
+    """Return the value as `json.dumps` accepts it."""
     match value:
         case dt.datetime():
             return f"{value.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -13,7 +13,7 @@ POLICY = (
 
 
 def content_security_policy(get_response: GetResponse) -> GetResponse:
-    """The strict policy on every answer, unless the view has set one of its own."""
+    """Set the strict policy on every response, unless the view has set one of its own."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)

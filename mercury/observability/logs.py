@@ -84,7 +84,7 @@ def configure(config: dict[str, Any]) -> None:
 
 
 def discreet(_logger: Any, _method: str, record: Record) -> Record:
-    """The record without what is nobody's business."""
+    """Mask private fields, secrets and addresses in the record."""
     for name, value in list(record.items()):
         if isinstance(value, int | float | None):
             continue

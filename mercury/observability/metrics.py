@@ -37,7 +37,7 @@ Totals = list[tuple[CounterKey, CounterSum]]
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The metrics, for whoever has METRICS_TOKEN or asks from METRICS_FROM; nobody else is told anything."""
+    """Serve the metrics to requests with METRICS_TOKEN or from METRICS_FROM; refuse all others."""
     if not may_read(request):
         detail = "Send 'Authorization: Bearer …' with METRICS_TOKEN, or ask from a network that METRICS_FROM names."
         return problems.answer(request, Problem(403, "metrics_forbidden", detail))
@@ -47,7 +47,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def may_read(request: HttpRequest) -> bool:
-    """By token, compared in constant time, or by the client's address; an address that a proxy hides is none."""
+    """Return True if the token (compared in constant time) or the client's address allows it; an address behind a proxy does not count."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     wanted = settings.METRICS_TOKEN
     if wanted and scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), wanted.encode()):
@@ -63,10 +63,10 @@ def may_read(request: HttpRequest) -> bool:
 
 
 class _House(Collector):
-    """Asked once a scrape."""
+    """Collects all metrics at each scrape."""
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, in some twenty short queries."""
+        """Yield all metrics, in some twenty short queries."""
         totals = statistics.totals()
         yield from counters(totals)
         yield throttled(totals)
@@ -75,7 +75,7 @@ class _House(Collector):
 
 
 def counters(totals: Totals) -> Iterable[Metric]:
-    """What was counted since the beginning."""
+    """Return the counters of all time."""
     mails = CounterMetricFamily(
         "mercury_mails", "Mails by what became of them; held ones may end later.", labels=("outcome", "lane")
     )
@@ -98,7 +98,7 @@ def counters(totals: Totals) -> Iterable[Metric]:
 
 
 def throttled(totals: Totals) -> Metric:
-    """Mails refused for the rates of keys, by the application's name. One query."""
+    """Count the emails refused by key rate limits, by the application's name. One query."""
     family = CounterMetricFamily(
         "mercury_mails_throttled", "Mails refused for the rate of the key; counted 5 s late.", labels=("application",)
     )
@@ -121,7 +121,7 @@ _CALL_ENDS = (
 
 
 def durations(totals: Totals) -> Iterable[Metric]:
-    """How long it took, since the beginning."""
+    """Return the histograms of all time."""
     return (
         _histogram(
             HistogramMetricFamily(
@@ -148,7 +148,7 @@ def durations(totals: Totals) -> Iterable[Metric]:
 
 
 def gauges(found: Situation) -> Iterable[Metric]:
-    """How the house stands now."""
+    """Yield the current values."""
     alive = found.alive
     yield from _waiting(found)
     yield _breakers(found)
@@ -205,7 +205,7 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> 
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:
-    """A gauge without labels; without a sample where there is no value."""
+    """Return a gauge without labels; without a sample if there is no value."""
     family = GaugeMetricFamily(name, text)
     if value is not None:
         family.add_metric((), float(value))

@@ -25,7 +25,7 @@ _OF_FRAME = (
 
 
 def start(dsn: str) -> None:
-    """Tell of exceptions from now on: of those that end the process, and of those that are logged as errors.
+    """Report exceptions from now on: those that end the process, and those that are logged as errors.
 
     Sends from a thread of its own; a Sentry that is away costs nothing but its events, and at the end two seconds.
     """
@@ -45,10 +45,10 @@ def start(dsn: str) -> None:
 
 
 class Logged(logging.Handler):
-    """Takes exceptions out of the log: Django's of requests, the drain's of mails."""
+    """Reports logged exceptions: those of requests, and those of the dispatcher."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell of the record's exception, with the fields that say where it belongs; a record without one is nothing."""
+        """Report the record's exception, with the fields that say where it belongs; ignore a record without one."""
         fields = record.msg if isinstance(record.msg, dict) else {}
         found = record.exc_info or fields.get("exc_info")
         if found is True:
@@ -61,7 +61,7 @@ class Logged(logging.Handler):
 
 
 def discreet(event: Event, _hint: Hint) -> Event:
-    """The event with nothing in it but what is known to be fit for others. Pure."""
+    """Keep only the fields of the event that are safe to share. Pure."""
     exceptions = event.get("exception", {}).get("values", [])
     return _only(_OF_EVENT, event) | {"exception": {"values": [_exception(one) for one in exceptions]}}  # type: ignore[return-value]
 

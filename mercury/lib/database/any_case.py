@@ -48,7 +48,7 @@ class AnyCaseLike(_InAnyCase, Lookup):
     lookup_name = "any_case_like"
 
     def get_prep_lookup(self) -> str:
-        """The client's pattern with each escape made good: a stray backslash is an error to PostgreSQL."""
+        """Return the client's pattern with valid escapes: PostgreSQL refuses a stray backslash."""
         pattern, characters = "", iter(str(self.rhs))
         for character in characters:
             if character == "\\":

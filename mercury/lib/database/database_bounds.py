@@ -138,7 +138,7 @@ class Waits:
         return wait
 
     def finish(self, wait: Wait) -> None:
-        """The answer is there, or will never be."""
+        """End the wait: the answer has arrived, or never will."""
         with self._lock:  # so that nobody closes a connection that has just been given another task
             self._waiting.discard(wait)
         self._work.waited += time.monotonic() - wait.began

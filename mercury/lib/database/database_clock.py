@@ -51,13 +51,13 @@ def now_ns() -> int:
 
 
 def now() -> dt.datetime:
-    """The same moment as an aware datetime in UTC."""
+    """Return the same moment as an aware datetime in UTC."""
     return from_ns(now_ns())
 
 
 @lru_cache(maxsize=64)  # a group of mails shares its moment
 def from_ns(nanoseconds: int) -> dt.datetime:
-    """An aware datetime in UTC for nanoseconds since the Unix epoch, cut to microseconds."""
+    """Return an aware datetime in UTC for nanoseconds since the Unix epoch, cut to microseconds."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return dt.datetime.fromtimestamp(seconds, dt.UTC).replace(microsecond=rest // 1000)
 
@@ -101,7 +101,7 @@ def _read() -> _Reading:
 
 
 def _look() -> _Reading:
-    """The database's clock by its quickest answer of a few: it was read at some time between question and answer.
+    """Read the database's clock a few times and keep the quickest answer: it was read at some time between query and answer.
 
     So the error is half of that time at most (Cristian's algorithm, 1989). A busy process may be given the processor
     for the answer a tenth of a second after it has come.

@@ -42,7 +42,7 @@ def _kind_of(field: "models.Field[Any, Any]") -> str:
 
 
 def source(alias: str, columns: Mapping[str, str]) -> str:
-    """The FROM item that reads one `%s` parameter, made by `encode`, as rows named `alias` with these columns."""
+    """Return the FROM item that reads one `%s` parameter, made by `encode`, as rows named `alias` with these columns."""
     if connection.vendor == "postgresql":
         described = ", ".join(f"{name} {_POSTGRESQL[kind]}" for name, kind in columns.items())
         return f"json_to_recordset(%s::json) AS {alias}({described})"
@@ -51,12 +51,12 @@ def source(alias: str, columns: Mapping[str, str]) -> str:
 
 
 def encode(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows as the one parameter that `source` reads. UUIDs, and datetimes in UTC, are taken as they are."""
+    """Return the rows as the one parameter that `source` reads. UUIDs, and datetimes in UTC, are accepted as they are."""
     return orjson.dumps(list(rows)).decode()
 
 
 def _as_django_stores(name: str, kind: str) -> str:
-    """A value out of the JSON as Django's SQLite backend would have stored it."""
+    """Return the expression that turns a JSON value into what Django's SQLite backend stores."""
     value = f"json_extract(value, '$.{name}')"
     if kind == "uuid":
         return f"replace({value}, '-', '')"
@@ -66,21 +66,21 @@ def _as_django_stores(name: str, kind: str) -> str:
 
 
 def time_text(moment: dt.datetime) -> str:
-    """An aware datetime as Django's SQLite backend stores it, which PostgreSQL reads too (its sessions are in UTC)."""
+    """Return an aware datetime as Django's SQLite backend stores it, which PostgreSQL reads too (its sessions are in UTC)."""
     return str(moment.astimezone(dt.UTC).replace(tzinfo=None))
 
 
 def as_uuid(value: uuid.UUID | str) -> uuid.UUID:
-    """A UUID column as a statement of our own returns it: PostgreSQL gives a UUID, SQLite its hex text."""
+    """Return the UUID of a column that a raw statement returned: PostgreSQL gives a UUID, SQLite its hex text."""
     return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 def as_time(value: dt.datetime | str) -> dt.datetime:
-    """A time column as a statement of our own returns it, aware and in UTC."""
+    """Return the time of a column that a raw statement returned, aware and in UTC."""
     moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
 def as_json(value: Any) -> Any:
-    """A JSON column as a statement of our own returns it: text on both databases."""
+    """Return the value of a JSON column that a raw statement returned: text on both databases."""
     return json.loads(value) if isinstance(value, str) else value

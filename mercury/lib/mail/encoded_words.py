@@ -44,7 +44,7 @@ def all_readings(text: str) -> str:
 
 
 def _runs(text: str) -> Iterator[list[_Word]]:
-    """The encoded words, those of one character set together that only blanks part."""
+    """Return the encoded words in runs of one character set that only blanks separate."""
     run: list[_Word] = []
     for word in map(_word, _WORD.finditer(text)):
         is_neighbour = bool(run) and not text[run[-1].end : word.start].strip()

@@ -56,7 +56,7 @@ class Harmless:
 
 
 def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Harmless:
-    """The HTML with nothing left that runs, sends or leads away by itself.
+    """Return the HTML without anything that runs, sends or redirects by itself.
 
     `pictures`: data: URLs of the pictures that the mail carries, by Content-ID. Links stay readable and open nothing: the
     frame allows no new window. Remote images keep their address only with `remote_images`.
@@ -94,7 +94,7 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Har
 
 
 def response(harmless: Harmless, *, remote_images: bool) -> HttpResponse:
-    """The answer for the frame. It may be framed by our own pages only, and says nothing to anybody of where it stood."""
+    """Return the response for the frame. Only Mercury's own pages may frame it, and it sends no referrer."""
     answer = HttpResponse(_PAGE.format(harmless.text))
     answer["Content-Security-Policy"] = POLICY_WITH_REMOTE_IMAGES if remote_images else POLICY
     answer["X-Frame-Options"] = "SAMEORIGIN"

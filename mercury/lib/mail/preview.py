@@ -69,17 +69,17 @@ class Preview:
         return self.harmless(remote_images=False).remote_images
 
     def file(self, number: int) -> File | None:
-        """The file with that number."""
+        """Return the file with this number."""
         return next((file for file in self.files if file.number == number), None)
 
     def harmless(self, *, remote_images: bool) -> Harmless:
-        """The HTML as it may be shown in the frame."""
+        """Return the HTML as it may be shown in the frame."""
         pictures = {file.content_id: _data_url(file) for file in self.files if _is_shown_inside(file)}
         return html_cleaning.clean(self.html, pictures=pictures, remote_images=remote_images)
 
 
 def read(source: bytes) -> Preview:
-    """The mail that these bytes are. What cannot be read is left out; the source is always there."""
+    """Parse an email. Parts that cannot be read are left out; the source is always available."""
     try:
         message = email.message_from_bytes(source, policy=email.policy.compat32)
         parts = list(_leaves(message))
@@ -103,17 +103,17 @@ def decoded(header: object) -> str:
 
 
 def html_response(preview: Preview, *, remote_images: bool) -> HttpResponse:
-    """The HTML for the frame."""
+    """Return the HTML for the frame."""
     return html_cleaning.response(preview.harmless(remote_images=remote_images), remote_images=remote_images)
 
 
 def file_response(file: File) -> HttpResponse:
-    """A file to be kept, never to be shown, whatever it says that it is."""
+    """Return a file as a download, never to be shown, whatever type it claims."""
     return _download(file.content, file.name, "application/octet-stream")
 
 
 def source_response(source: bytes, name: str) -> HttpResponse:
-    """The whole mail to be kept; any mail program opens it."""
+    """Return the whole email as a download that any mail program opens."""
     return _download(source, f"{name}.eml", "message/rfc822")
 
 
@@ -125,7 +125,7 @@ def _download(content: bytes, name: str, kind: str) -> HttpResponse:
 
 
 def _leaves(message: Message) -> Iterator[Message]:
-    """The parts that hold something, in their order. A forwarded mail is one part."""
+    """Return the parts with content, in their order. A forwarded email is one part."""
     waiting = [message]
     while waiting:
         part = waiting.pop()
@@ -149,7 +149,7 @@ def _content(part: Message) -> bytes:
 
 
 def _text(part: Message) -> str:
-    """The part's text, with line ends as a page has them."""
+    """Return the part's text, with the line ends of a page."""
     content = _content(part)
     charset = part.get_content_charset("utf-8")
     try:
