@@ -73,7 +73,7 @@ def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
     settings.MERCURY_ENVIRONMENT = {}
     database_clock.forget()
     wake.forget_redis()
-    rate_limits.forget()
+    rate_limits.reset()
     structlog.contextvars.clear_contextvars()
 
 

@@ -13,7 +13,7 @@ from rest_framework.fields import empty
 
 from mails.lanes import Lane
 from mails.message import addresses
-from mails.message.addresses import AddressInvalid
+from mails.message.addresses import InvalidAddress
 from mails.states import Policy
 from mercury.lib.durations import size_words
 from mercury.lib.mail import encoded_words, name_address, printable
@@ -124,7 +124,7 @@ class SenderField(SubmissionField, serializers.CharField):
             self.fail("too_long", length=len(text), max_length=MAX_SENDER)
         if found := name_address.split_name(text):
             return _named(*found)
-        if len(addresses.split(text)) > 1:
+        if len(addresses.split_addresses(text)) > 1:
             self.fail("several")
         return _address(text)
 
@@ -147,7 +147,7 @@ class RecipientsField(SubmissionField):
             parts = [self.read_header(item, "a list of addresses") for item in data]
         else:
             wanted = "an address, several separated by commas or spaces, or a list"
-            parts = addresses.split(self.read_header(data, wanted))
+            parts = addresses.split_addresses(self.read_header(data, wanted))
         parts = list(dict.fromkeys(parts))
         if not parts:
             self.fail("required")
@@ -332,8 +332,8 @@ def _named(name: str, address: str) -> str:
 
 def _address(text: str) -> str:
     try:
-        return addresses.normal(text)
-    except AddressInvalid as error:
+        return addresses.normalize(text)
+    except InvalidAddress as error:
         raise _invalid("invalid_address", f"'{_shown(text)}' is not an e-mail address. {error}") from None
 
 

@@ -75,14 +75,14 @@ def _copied(request: HttpRequest) -> Mail | None:
         mail = _visible(request, uuid.UUID(wanted))
     except ValueError:
         raise Http404("There is no such mail, or it is not yours.") from None
-    if why := mime.why_no_copy(mail):
+    if why := mime.explain_not_copyable(mail):
         messages.warning(request, why)
         return None
     return mail
 
 
 def _draft(mail: Mail) -> dict[str, str]:
-    text = mime.whole_text(mail)
+    text = mime.read_body(mail)
     return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": text}
 
 
@@ -157,9 +157,9 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     mail = _visible(request, mail_id)
     story = _story(mail, everything=request.GET.get("events") == "all")
     context = {
-        "message_id": mime.message_id(mail.pk, mail.sender),
+        "message_id": mime.make_message_id(mail.pk, mail.sender),
         "story": story,
-        "preview": mime.shown(mail, recipients=story.addresses, text=story.text),
+        "preview": mime.build_preview(mail, recipients=story.addresses, text=story.text),
         "images_on": request.GET.get("images") == "on",
         "section": "mails",
     }
@@ -259,7 +259,7 @@ def _story(mail: Mail, *, everything: bool = False) -> timeline.Story:
 
 def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
     story = timeline.story(_visible(request, mail_id), timezone.now())
-    return mime.shown(story.mail, recipients=story.addresses, text=story.text)
+    return mime.build_preview(story.mail, recipients=story.addresses, text=story.text)
 
 
 def _source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
@@ -267,7 +267,7 @@ def _source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
     mail = _visible(request, mail_id)
     large_bodies.hold(request, mail.size)
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
-    return mime.source(mail, recipients=recipients, text=mime.whole_text(mail))
+    return mime.render_source(mail, recipients=recipients, text=mime.read_body(mail))
 
 
 def _visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:

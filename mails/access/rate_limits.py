@@ -1,7 +1,7 @@
-"""How often a key has written of late (mails, events, actions), and whether it may once more.
+"""Rate limits of API keys, for everything they write: emails, events and actions.
 
-Counted in a moving window, exactly: in no stretch of the window's length does more than the rate pass. With Redis all
-web processes share the count; without it, or while it is away, each process counts by itself.
+A moving window counts exactly: within no interval of its length do more requests pass than the rate allows. With Redis all
+web processes share the count; without it, or while it is down, each process counts alone.
 """
 
 import collections
@@ -30,113 +30,119 @@ from mercury.lib import rates
 
 log = structlog.get_logger(__name__)
 
-WRITE_SECONDS = 5.0  # refused mails are added to the figures so long after the first of them, all in one row a key
+WRITE_SECONDS = 5.0  # refused emails are added to the counters this long after the first, in one row per key
 
 _lock = threading.Lock()
-_refused: collections.Counter[int] = collections.Counter()  # by the key's number, since they were last written
+_refused: collections.Counter[int] = collections.Counter()  # by the key's id, since they were last written
 _writer: threading.Thread | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a key with a rate may do after the write that it was asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitStatus:
+    """The rate limit of a key after one write."""
 
     allowed: bool  # this write
-    quota: int  # writes …
-    window: int  # … in so many seconds
-    left: int  # writes that it may do now
-    seconds: int  # whole ones, rounded up, until it may do one more than that
+    quota: int  # writes allowed per window
+    window: int  # seconds
+    remaining: int  # writes allowed right now
+    reset_after: int  # whole seconds, rounded up, until `remaining` grows by one
 
 
-class _Count(NamedTuple):
+class _WindowCount(NamedTuple):
     allowed: bool
-    left: int
-    grows_at: float
+    remaining: int
+    resets_at: float
 
 
-def take(key: ApiKey, *, mail: bool = True) -> Standing:
-    """Count a write of the key, and say whether it may. A refused one uses nothing up; of mails the figures tell it.
+def count_write(key: ApiKey, *, mail: bool = True) -> RateLimitStatus:
+    """Count a write of the key and return its rate limit. A refused write uses nothing up; refused emails are counted.
 
-    Two round trips to Redis, or none. A Redis that fails costs those who are waiting for it 0.25 s, and nobody after them.
+    Two round trips to Redis, or none. When Redis fails, only the requests that are waiting for it lose 0.25 s.
     """
     rate = rates.parse(key.rate)
-    assert rate is not None  # noqa: S101 (a key without a rate is not asked about)
+    assert rate is not None  # noqa: S101 (the caller skips keys without a rate)
     limit = RateLimitItemPerSecond(int(rate.number), rate.seconds, namespace="rate")
-    count = _counted(limit, key.prefix)
+    count = _count_write(limit, key.prefix)
     if not count.allowed:
-        _note_refused(key, rate.seconds, mail=mail)
-    seconds = min(max(math.ceil(count.grows_at - time.time()), 1), rate.seconds)
-    return Standing(count.allowed, limit.amount, rate.seconds, count.left, seconds)
+        _record_refused(key, rate.seconds, mail=mail)
+    reset_after = min(max(math.ceil(count.resets_at - time.time()), 1), rate.seconds)
+    return RateLimitStatus(
+        allowed=count.allowed,
+        quota=limit.amount,
+        window=rate.seconds,
+        remaining=count.remaining,
+        reset_after=reset_after,
+    )
 
 
-def _counted(limit: RateLimitItemPerSecond, name: str) -> _Count:
-    """By the key's prefix: a rotated key begins anew, and two houses that share a Redis do not mix their keys."""
-    shared = wake.ask_redis(lambda redis: _hit_there(redis, limit, name))
-    return shared or _hit_here(limit, name)
+def _count_write(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
+    """Count by the key's prefix: a rotated key starts at zero, and two installations that share a Redis stay apart."""
+    shared = wake.ask_redis(lambda redis: _hit_in_redis(redis, limit, name))
+    return shared or _hit_in_memory(limit, name)
 
 
-def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str) -> _Count:
+def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
     allowed = limiter.hit(limit, name)
     window = limiter.get_window_stats(limit, name)
-    return _Count(allowed, window.remaining if allowed else 0, window.reset_time)
+    return _WindowCount(allowed, window.remaining if allowed else 0, window.reset_time)
 
 
-def _hit_there(redis: Redis, limit: RateLimitItemPerSecond, name: str) -> _Count | None:
-    """In Redis; None by one that answers and does not let us: it is no Redis that is away."""
+def _hit_in_redis(redis: Redis, limit: RateLimitItemPerSecond, name: str) -> _WindowCount | None:
+    """Count in Redis. Returns None if Redis answers and refuses the command, for it is not down then."""
     try:
-        return _hit(_in_redis(redis), limit, name)
+        return _hit(_make_redis_limiter(redis), limit, name)
     except (OutOfMemoryError, ReadOnlyError):
         raise
     except ResponseError as error:
-        _tell_refused(str(error)[:100])
+        _log_not_shared(str(error)[:100])
         return None
 
 
 @lru_cache(maxsize=8)
-def _tell_refused(words: str) -> None:
-    """Once a process for each fault."""
-    log.warning("rates_not_shared", error=words)
+def _log_not_shared(words: str) -> None:
+    """Log once per process and error that the count is not shared."""
+    log.warning("rate_limit_sharing_failed", error=words)
 
 
-def _hit_here(limit: RateLimitItemPerSecond, name: str) -> _Count:
-    """In this process's memory, one at a time: the library's memory is not made for threads that meet."""
+def _hit_in_memory(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
+    """Count in this process's memory, one thread at a time: the library's storage is not thread-safe."""
     with _lock:
-        limiter = _in_memory()
+        limiter = _make_memory_limiter()
         count = _hit(limiter, limit, name)
-        if count.grows_at <= time.time() + limit.get_expiry():
+        if count.resets_at <= time.time() + limit.get_expiry():
             return count
         limiter.clear(limit, name)  # the clock was set back: what was counted lies ahead
         return _hit(limiter, limit, name)
 
 
 @lru_cache(maxsize=1)
-def _in_redis(redis: Redis) -> MovingWindowRateLimiter:
-    """Over the connections of `redis`, with their time-outs."""
+def _make_redis_limiter(redis: Redis) -> MovingWindowRateLimiter:
+    """Return a limiter that uses the connections of `redis` and their time-outs."""
     storage = RedisStorage(settings.REDIS_URL, connection_pool=redis.connection_pool, key_prefix="mercury")
     return MovingWindowRateLimiter(storage)
 
 
 @lru_cache(maxsize=1)
-def _in_memory() -> MovingWindowRateLimiter:
+def _make_memory_limiter() -> MovingWindowRateLimiter:
     return MovingWindowRateLimiter(MemoryStorage())
 
 
-def _note_refused(key: ApiKey, seconds: int, *, mail: bool) -> None:
-    """One log line a window and process; and a mail more in the figures, which a thread of its own writes a little later."""
+def _record_refused(key: ApiKey, seconds: int, *, mail: bool) -> None:
+    """Log a refused write once per window and process; count a refused email, which a thread writes a little later."""
     global _writer
-    told = RateLimitItemPerSecond(1, seconds, namespace="rate-told")
-    if _hit_here(told, key.prefix).allowed:
-        log.warning("key_over_its_rate", key=key.prefix, rate=key.rate)
+    log_limit = RateLimitItemPerSecond(1, seconds, namespace="rate-logged")
+    if _hit_in_memory(log_limit, key.prefix).allowed:
+        log.warning("rate_limit_exceeded", key=key.prefix, rate=key.rate)
     if not mail:
         return
     with _lock:
         _refused[key.pk] += 1
         if _writer is None:
-            _writer = threading.Thread(target=_write_soon, name="mercury-refused", daemon=True)
+            _writer = threading.Thread(target=_write_refused_later, name="mercury-refused", daemon=True)
             _writer.start()
 
 
-def _write_soon() -> None:
+def _write_refused_later() -> None:
     threading.Event().wait(WRITE_SECONDS)
     if _writer is threading.current_thread():
         try:
@@ -146,9 +152,9 @@ def _write_soon() -> None:
 
 
 def write_refused() -> None:
-    """Add to the figures how many mails were refused. What the database does not take now is written with the next ones.
+    """Add the refused emails to the counters. If the database refuses, they are written with the next ones.
 
-    A process that ends takes the last few seconds' with it.
+    A process that ends loses the last few seconds.
     """
     global _writer
     with _lock:
@@ -160,16 +166,16 @@ def write_refused() -> None:
             {CounterKey(Counted.ARRIVAL, application=pk, outcome="throttled"): refused[pk] for pk in refused}
         )
     except Error as error:
-        log.warning("refused_mails_not_counted", error=type(error).__name__)
+        log.warning("refused_count_write_failed", error=type(error).__name__)
         with _lock:
             _refused.update(refused)
 
 
-def forget() -> None:
-    """Begin anew in this process: nothing was counted, and nothing is to be written."""
+def reset() -> None:
+    """Reset the counts of this process, for tests."""
     global _writer
     with _lock:
         _writer = None
-        _in_memory.cache_clear()
-        _tell_refused.cache_clear()
+        _make_memory_limiter.cache_clear()
+        _log_not_shared.cache_clear()
         _refused.clear()

@@ -44,7 +44,7 @@ class SendersField(forms.CharField):
         super().validate(value)
         for sender in value:
             try:
-                api_keys.written_sender(sender)
+                api_keys.normalize_sender(sender)
             except ValueError as error:
                 raise forms.ValidationError(str(error)) from error
 
@@ -55,7 +55,7 @@ class RateField(forms.CharField):
     def clean(self, value: Any) -> str:
         """As a key keeps it; what is no rate is said with how to write one."""
         try:
-            return api_keys.written_rate(super().clean(value))
+            return api_keys.normalize_rate(super().clean(value))
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
@@ -93,7 +93,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
     def clean_name(self) -> str:
         """No mark that drives a terminal or turns text around."""
         try:
-            return api_keys.written_name(self.cleaned_data["name"])
+            return api_keys.normalize_name(self.cleaned_data["name"])
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
@@ -103,9 +103,9 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         wanted = {"scopes": data.get("scopes", []), "senders": data.get("senders", [])}
         if self.instance.pk:
             before = ApiKey.objects.get(pk=self.instance.pk)
-            missing = grants.missing_for_change(self.person, before, **wanted)
+            missing = grants.find_missing_for_change(self.person, before, **wanted)
         else:
-            missing = grants.missing_for_new(self.person, **wanted)
+            missing = grants.find_missing_for_new_key(self.person, **wanted)
         if missing:
             raise forms.ValidationError(_refusal("You cannot grant what you lack", missing))
         return data
@@ -224,7 +224,7 @@ class ApiKeyAdmin(GuardedAdmin):
     def rotate_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """Give a key a new text; the old one works for a while."""
         key = self._key(request, key_id)
-        if missing := grants.missing_for_text(request.user, key):
+        if missing := grants.find_missing_for_rotation(request.user, key):
             raise PermissionDenied(_refusal("With its text you could do more than you may", missing))
         if request.method == "POST":
             hours = request.POST.get("overlap", "")

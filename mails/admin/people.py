@@ -32,10 +32,10 @@ class SenderPermissionForm(forms.ModelForm):  # type: ignore[type-arg]  # not ge
         if "address" not in self.changed_data:
             return address
         try:
-            api_keys.written_sender(address)
+            api_keys.normalize_sender(address)
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
-        if grants.uncovered_senders(self.person, [address]):
+        if grants.find_uncovered_senders(self.person, [address]):
             raise forms.ValidationError(
                 f"You cannot grant what you lack: you may not send as {address} yourself. Ask a superuser."
             )
@@ -120,7 +120,7 @@ def _is_above(obj: Any, person: Any) -> bool:
     if obj is None or person.is_superuser:
         return False
     if isinstance(obj, User):
-        if obj.is_superuser or grants.uncovered_senders(person, grants.senders_of(obj)):
+        if obj.is_superuser or grants.find_uncovered_senders(person, grants.list_senders(obj)):
             return True
         held_by_obj = Permission.objects.filter(Q(user=obj) | Q(group__user=obj))
     else:

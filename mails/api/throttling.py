@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from mails.access import rate_limits
-from mails.access.rate_limits import Standing
+from mails.access.rate_limits import RateLimitStatus
 from mails.models import ApiKey
 from mercury.lib import durations
 from mercury.lib.rest.problems import Problem
@@ -30,25 +30,25 @@ class KeyRate(BaseThrottle):
         key = request.auth
         if request.method in SAFE_METHODS or not isinstance(key, ApiKey) or not key.rate:
             return True
-        standing = rate_limits.take(key, mail=getattr(view, "is_intake", False))
+        standing = rate_limits.count_write(key, mail=getattr(view, "is_intake", False))
         request.rate_headers = _headers(standing)  # type: ignore[attr-defined]  # Resource puts them on the answer
         if not standing.allowed:
             raise _too_many(standing)
         return True
 
 
-def _headers(standing: Standing) -> Mapping[str, str]:
+def _headers(standing: RateLimitStatus) -> Mapping[str, str]:
     return {
         "RateLimit-Policy": f'"key";q={standing.quota};w={standing.window}',
-        "RateLimit": f'"key";r={standing.left};t={standing.seconds}',
+        "RateLimit": f'"key";r={standing.remaining};t={standing.reset_after}',
     }
 
 
-def _too_many(standing: Standing) -> Problem:
+def _too_many(standing: RateLimitStatus) -> Problem:
     times = "once" if standing.quota == 1 else f"{standing.quota} times"
     detail = (
         f"This key may write {times} in {durations.words(standing.window)}, mails, events and actions together; "
-        f"this request was not carried out. Send it again in {standing.seconds} s. "
+        f"this request was not carried out. Send it again in {standing.reset_after} s. "
         "If the application needs more, an operator can raise the key's rate."
     )
-    return Problem(429, "throttled", detail, headers={"Retry-After": str(standing.seconds)})
+    return Problem(429, "throttled", detail, headers={"Retry-After": str(standing.reset_after)})

@@ -448,7 +448,7 @@ class Drain:
             return transitions.NOT_CALLED
         to = [one.address for one in mail.open_recipients]
         try:
-            built = mime.build(
+            built = mime.build_message(
                 mail.id,
                 sender=mail.sender,
                 recipients=to,

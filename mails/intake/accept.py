@@ -93,7 +93,7 @@ class Client:
         """Addresses it may send as; `@example.com` stands for a domain, `*` for any address."""
         if self.api_key is not None:
             return list(self.api_key.senders)
-        return ["*"] if self.user is None else grants.senders_of(self.user)
+        return ["*"] if self.user is None else grants.list_senders(self.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def may_send_as(address: str, allowed: list[str]) -> bool:
     """Whether one of the allowed senders covers this address; domains compare without case."""
     local, _, domain = address.rpartition("@")
     wanted = {"*", f"@{domain.lower()}", f"{local}@{domain.lower()}"}
-    return any(addresses.normal_entry(entry) in wanted for entry in allowed)
+    return any(addresses.normalize_entry(entry) in wanted for entry in allowed)
 
 
 def _check_key(key: str) -> None:

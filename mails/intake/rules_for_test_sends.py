@@ -40,6 +40,6 @@ def refuse_sender(wanted: DeliveryTest) -> str:
     if wanted.person is None or wanted.only_sandboxes:
         return ""
     sender = addresses.extract_address(wanted.sender)
-    if grants.uncovered_senders(wanted.person, [sender]):
+    if grants.find_uncovered_senders(wanted.person, [sender]):
         return f"You may not send as {sender}. A superuser allows more: Users in the admin, Sender permissions."
     return ""

@@ -1,4 +1,4 @@
-"""A stored mail as the message that a provider is handed. The same mail gives the same bytes at every send."""
+"""Build the message that a provider gets from a stored email. The same email gives the same bytes at every send."""
 
 import datetime as dt
 import uuid
@@ -15,16 +15,16 @@ from mercury.lib.mail.preview import Preview
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 
-COPIED = 100_000  # bytes of subject and text that a form is filled in with
+MAX_COPY_SIZE = 100_000  # bytes of subject and body that a form is filled in with
 
 
-def message_id(mail_id: uuid.UUID, sender: str) -> str:
-    """The Message-ID (RFC 5322 §3.6.4) of every send of this mail, so that a reader's program can know a double."""
+def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
+    """Return the Message-ID (RFC 5322 §3.6.4) of every send of this email, so that mail programs can detect a duplicate."""
     domain = extract_address(sender).rpartition("@")[2] or "mercury.invalid"
     return f"<{mail_id}@{domain}>"
 
 
-def build(
+def build_message(
     mail_id: uuid.UUID,
     *,
     sender: str,
@@ -34,7 +34,7 @@ def build(
     text: str,
     accepted_at: dt.datetime,
 ) -> OutgoingEmail:
-    """Return the message for one call. `recipients`: those that are still open; `shown_to`: all that `To` names."""
+    """Build the message for one attempt. `recipients` are those still pending, `shown_to` all that `To` names."""
     message = OutgoingEmail(
         shown_to=shown_to,
         subject=subject,
@@ -43,7 +43,7 @@ def build(
         to=list(recipients),
         headers={
             "Date": format_datetime(accepted_at),
-            "Message-ID": message_id(mail_id, sender),
+            "Message-ID": make_message_id(mail_id, sender),
             "X-Mercury-ID": str(mail_id),
         },
     )
@@ -52,14 +52,14 @@ def build(
     return message
 
 
-def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
-    """Return the mail as providers are handed it. Empty for one that never became a message or has no text any more.
+def render_source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
+    """Return the email as providers get it, as bytes. Empty if it was rejected, or if retention removed its body.
 
-    It never became one if it was refused; its text goes by retention. `recipients`: all of them.
+    `recipients`: all of them.
     """
     if mail.status == Status.REJECTED or mail.text_removed_at:
         return b""
-    built = build(
+    built = build_message(
         mail.pk,
         sender=mail.sender,
         recipients=recipients,
@@ -74,24 +74,24 @@ def source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
         return b""
 
 
-def whole_text(mail: Mail) -> str:
-    """Return the stored text; up to MERCURY_MAX_SIZE bytes."""
+def read_body(mail: Mail) -> str:
+    """Return the stored body, up to MERCURY_MAX_SIZE bytes."""
     return Content.objects.filter(mail=mail).values_list("text", flat=True).first() or ""
 
 
-def why_no_copy(mail: Mail) -> str:
-    """Why the mail's text cannot go into a new mail, in a sentence; empty if it can."""
+def explain_not_copyable(mail: Mail) -> str:
+    """Return the reason why the email cannot be copied into a new one, as a sentence; empty if it can."""
     if mail.status not in (Status.DONE, Status.DISCARDED, Status.EXPIRED):
-        return "Only an email that has ended is copied; this one has not, or was rejected or cancelled."
+        return "Only an email that was sent, discarded or expired can be copied."
     if mail.text_removed_at:
-        return f"A copy cannot be sent: the text of the mail was removed on {mail.text_removed_at:%Y-%m-%d}."
-    if mail.size > COPIED:
-        return f"It is longer than the {size_words(COPIED)} that a form is filled in with; send it again with the API."
+        return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
+    if mail.size > MAX_COPY_SIZE:
+        return f"This email is larger than {size_words(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
     return ""
 
 
-def shown(mail: Mail, *, recipients: Sequence[str], text: str) -> Preview:
-    """The mail as a page shows it, in parts, made of the beginning of its text."""
-    as_sent = source(mail, recipients=recipients, text=text[: preview.TEXT_SHOWN])
-    found = preview.read(as_sent) if as_sent else Preview(b"", text=text[: preview.TEXT_SHOWN])
-    return replace(found, goes_on=len(text) > preview.TEXT_SHOWN)
+def build_preview(mail: Mail, *, recipients: Sequence[str], text: str) -> Preview:
+    """Return the preview of the email for a page, made from the beginning of its body."""
+    raw = render_source(mail, recipients=recipients, text=text[: preview.TEXT_SHOWN])
+    parsed = preview.read(raw) if raw else Preview(b"", text=text[: preview.TEXT_SHOWN])
+    return replace(parsed, goes_on=len(text) > preview.TEXT_SHOWN)

@@ -101,7 +101,7 @@ def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, An
         "pause": pauses.load_active().all_sending if waits else None,
         "evidence": evidence,
         "ways": [one for one in _buttons(context, mail) if one.action in _WAYS_OUT] if evidence else [],
-        "message_id": mime.message_id(mail.pk, mail.sender) if evidence else "",
+        "message_id": mime.make_message_id(mail.pk, mail.sender) if evidence else "",
     }
 
 
@@ -110,7 +110,7 @@ def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any
     """What the reader may do with the mail now, each leading to a page that says first what it will do."""
     buttons = _buttons(context, mail)
     takes_back = bool(mail.wish) and any(one.action == Action.RELEASE for one in buttons)
-    no_copy = mime.why_no_copy(mail) if mail.status == Status.DONE else ""
+    no_copy = mime.explain_not_copyable(mail) if mail.status == Status.DONE else ""
     copy = f"{reverse('submit')}?copy={mail.pk}" if mail.status == Status.DONE and not no_copy else ""
     return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "takes_back": takes_back}
 

@@ -223,7 +223,7 @@ def test_a_key_is_shown_once_with_a_curl_line(operator):
 def test_a_sender_that_is_no_address_is_named(operator, senders):
     page = operator.post(f"{KEYS}add/", {"name": "x", "scopes": ["mails:send"], "senders": senders}).text
 
-    assert "is not an address" in page
+    assert "is not a valid email address" in page
     assert not ApiKey.objects.exists()
 
 

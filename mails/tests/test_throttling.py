@@ -67,7 +67,7 @@ def test_a_repeated_idempotency_key_counts_and_a_refused_one_is_not_used_up():
     zeus.post(MAILS, HELLO, **order)
     again = zeus.post(MAILS, HELLO, **order)
     refused = zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY="order-18")
-    rate_limits.forget()
+    rate_limits.reset()
     zeus.key.rate = ""
     zeus.key.save()
     later = zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY="order-18")
@@ -124,7 +124,7 @@ def test_only_a_mail_beyond_the_rate_counts_as_one_that_came_in(monkeypatch):
 
 def test_a_key_without_a_rate_costs_nothing(monkeypatch, settings):
     settings.REDIS_URL = ""
-    monkeypatch.setattr(rate_limits, "take", None)
+    monkeypatch.setattr(rate_limits, "count_write", None)
     zeus = caller()
 
     answer = zeus.post(MAILS, HELLO)

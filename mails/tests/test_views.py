@@ -172,7 +172,7 @@ def test_a_mail_whose_text_was_removed_is_not_copied_and_says_why(olympus):
         (browser_of(hermes()), f"/admin/mails/mail/{mail.pk}/change/"),
     ):
         page = browser.get(url).text
-        assert "A copy cannot be sent: the text of the mail was removed on 2026-11-01." in page
+        assert "This email cannot be copied: its body was removed on 2026-11-01." in page
         assert "?copy=" not in page
     form = browser_of(user).get(f"/?copy={mail.pk}").text
     assert "the text of the mail was removed on 2026-11-01" in form
@@ -407,7 +407,7 @@ def test_html_and_files_of_a_message_are_shown_where_it_has_some(monkeypatch):
     built.set_content("Hi")
     built.add_alternative("<p onclick='x'>Hi</p>", subtype="html")
     built.add_attachment(b"thunder", maintype="application", subtype="pdf", filename="bolt.pdf")
-    monkeypatch.setattr("mails.message.mime.source", lambda *_mail, **_parts: built.as_bytes())
+    monkeypatch.setattr("mails.message.mime.render_source", lambda *_mail, **_parts: built.as_bytes())
     browser = browser_of(hermes())
 
     page, html = browser.get(f"/mails/{mail.pk}").text, browser.get(f"/mails/{mail.pk}/html")

@@ -105,8 +105,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     SenderPermission.objects.create(user=owner, address=ZEUS)
     # Who is answered is looked at here, not what is shown: to draw the pages takes most of the time.
     monkeypatch.setattr("django.template.backends.django.Template.render", lambda *_, **__: "")
-    monkeypatch.setattr("mails.message.mime.source", lambda *_, **__: _message().as_bytes())
-    monkeypatch.setattr("mails.message.mime.shown", lambda *_, **__: preview.read(_message().as_bytes()))
+    monkeypatch.setattr("mails.message.mime.render_source", lambda *_, **__: _message().as_bytes())
+    monkeypatch.setattr("mails.message.mime.build_preview", lambda *_, **__: preview.read(_message().as_bytes()))
     key, text = api_keys.create("shop", scopes=[], senders=[ZEUS])
     till, _text = api_keys.create("till", scopes=["mails:read"], senders=[])
     _other, other_text = api_keys.create("other", scopes=api_keys.SCOPES, senders=["*"])

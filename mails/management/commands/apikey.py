@@ -129,7 +129,7 @@ def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 
 def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     key = _find(options["prefix"])
-    if why := api_keys.why_not_rotated(key):
+    if why := api_keys.explain_not_rotatable(key):
         raise CommandError(why)
     if options["dry_run"]:
         out.say(f"Would rotate '{key.name}' ({key.prefix}).")
@@ -152,21 +152,21 @@ def _show(out: commands.Output, key: ApiKey, text: str) -> None:
 
 def _parse_name(text: str) -> str:
     try:
-        return api_keys.written_name(commands.filled(text))
+        return api_keys.normalize_name(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parse_sender(text: str) -> str:
     try:
-        return api_keys.written_sender(text)
+        return api_keys.normalize_sender(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parse_rate(text: str) -> str:
     try:
-        return api_keys.written_rate(commands.filled(text))
+        return api_keys.normalize_rate(commands.filled(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

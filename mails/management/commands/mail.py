@@ -68,4 +68,4 @@ def _list_events(mail: Mail) -> list[dict[str, object]]:
 
 def _build_source(mail: Mail) -> bytes:
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
-    return mime.source(mail, recipients=recipients, text=mime.whole_text(mail))
+    return mime.render_source(mail, recipients=recipients, text=mime.read_body(mail))

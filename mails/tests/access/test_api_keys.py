@@ -148,7 +148,7 @@ def test_a_key_works_where_its_use_cannot_be_noted(client):
 
     assert answer.status_code == 200
     assert ApiKey.objects.get().last_used_at is None
-    assert [line["key"] for line in lines if line["event"] == "key_use_not_noted"] == [key.prefix]
+    assert [line["key"] for line in lines if line["event"] == "key_use_record_failed"] == [key.prefix]
 
 
 @pytest.mark.django_db(transaction=True)

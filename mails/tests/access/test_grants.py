@@ -53,7 +53,7 @@ def person_form(user: User, **changes):
     ],
 )
 def test_an_address_is_granted_by_who_may_send_as_it(held, wanted, uncovered):
-    assert grants.uncovered_senders(argus(senders=held), wanted) == uncovered
+    assert grants.find_uncovered_senders(argus(senders=held), wanted) == uncovered
 
 
 def test_who_makes_keys_gives_an_ordinary_one_the_senders_they_have():
@@ -79,7 +79,7 @@ def test_a_scope_is_granted_by_who_has_its_permission(scope):
 
     for url in (f"{KEYS}add/", f"{KEYS}{key.pk}/change/"):
         form = {"name": "new", "scopes": [scope], "senders": ""}
-        assert f"the scope {scope} takes the permission" in lacking.post(url, form).text
+        assert f"the scope {scope} requires the permission" in lacking.post(url, form).text
         assert having.post(url, form).status_code == 302
 
 
@@ -90,7 +90,7 @@ def test_adding_to_a_key_the_right_to_read_takes_the_right_to_read():
     refused = browser.post(f"{KEYS}{key.pk}/change/", KEY_FORM | {"senders": "*"})
     narrowed = browser.post(f"{KEYS}{key.pk}/change/", KEY_FORM | {"scopes": ["mails:send"], "senders": ""})
 
-    assert "the scope mails:read takes the permission mails.view_mail" in refused.text
+    assert "the scope mails:read requires the permission mails.view_mail" in refused.text
     assert narrowed.status_code == 302  # what it had was not theirs to give, and is theirs to take away
     assert ApiKey.objects.get().senders == []
 
@@ -193,7 +193,7 @@ def test_who_makes_people_allows_only_the_addresses_they_have():
 
     assert "you may not send as * yourself" in refused.text
     assert given.status_code == 302
-    assert grants.senders_of(hera) == ["hera@olimpus.com"]
+    assert grants.list_senders(hera) == ["hera@olimpus.com"]
 
 
 @pytest.mark.parametrize("above", ["superuser", "permission", "group", "sender"])
@@ -289,5 +289,5 @@ def test_the_audit_log_outlives_who_acted():
 def test_an_expired_key_is_not_taken_for_a_new_one():
     key, _text = api_keys.create("shop", scopes=["mails:send"], senders=["*"], expires_at=timezone.now())
 
-    assert grants.missing_for_change(argus(), key, scopes=["mails:send"], senders=["*"]) == []
-    assert grants.missing_for_text(argus(name="b"), key) == ["you may not send as * yourself"]
+    assert grants.find_missing_for_change(argus(), key, scopes=["mails:send"], senders=["*"]) == []
+    assert grants.find_missing_for_rotation(argus(name="b"), key) == ["you may not send as * yourself"]

@@ -44,30 +44,30 @@ def test_so_many_pass_and_the_next_is_told_when_to_come_back(at_noon, a_key):
 
     found = []
     for _ in range(4):
-        found.append(rate_limits.take(key))
+        found.append(rate_limits.count_write(key))
         at_noon.now += 1
 
     assert [one.allowed for one in found] == [True, True, True, False]
-    assert [one.left for one in found] == [2, 1, 0, 0]
-    assert [one.seconds for one in found] == [60, 59, 58, 57]
+    assert [one.remaining for one in found] == [2, 1, 0, 0]
+    assert [one.reset_after for one in found] == [60, 59, 58, 57]
     assert {(one.quota, one.window) for one in found} == {(3, 60)}
 
 
 def test_seconds_to_wait_are_rounded_up_and_at_least_one(at_noon, a_key):
     key = a_key("1/s")
-    rate_limits.take(key)
+    rate_limits.count_write(key)
 
     at_noon.now += 0.999
 
-    refused = rate_limits.take(key)
-    assert (refused.allowed, refused.seconds) == (False, 1)
+    refused = rate_limits.count_write(key)
+    assert (refused.allowed, refused.reset_after) == (False, 1)
 
 
 def test_no_stretch_of_the_windows_length_has_more_than_the_rate(at_noon, a_key):
     key, passed = a_key("10/m"), []
     for _ in range(1000):
         at_noon.now += 0.7
-        if rate_limits.take(key).allowed:
+        if rate_limits.count_write(key).allowed:
             passed.append(at_noon.now)
 
     assert all(later - earlier > 60 for earlier, later in zip(passed, passed[10:], strict=False))
@@ -76,31 +76,31 @@ def test_no_stretch_of_the_windows_length_has_more_than_the_rate(at_noon, a_key)
 
 def test_a_refused_mail_uses_nothing_up(at_noon, a_key):
     key = a_key("1/m")
-    rate_limits.take(key)
+    rate_limits.count_write(key)
     for _ in range(59):
         at_noon.now += 1
-        assert not rate_limits.take(key).allowed
+        assert not rate_limits.count_write(key).allowed
 
     at_noon.now += 1.1
 
-    assert rate_limits.take(key).allowed
+    assert rate_limits.count_write(key).allowed
 
 
 def test_a_clock_that_is_set_back_locks_nobody_out(at_noon, a_key):
     key = a_key("2/s")
     for _ in range(3):
-        rate_limits.take(key)
+        rate_limits.count_write(key)
 
     at_noon.now -= 3600
 
-    assert [rate_limits.take(key).allowed for _ in range(3)] == [True, True, False]
+    assert [rate_limits.count_write(key).allowed for _ in range(3)] == [True, True, False]
 
 
 def test_keys_are_counted_apart_and_a_changed_rate_begins_anew(a_key):
-    assert [rate_limits.take(a_key("1/m")).allowed for _ in range(2)] == [True, False]
+    assert [rate_limits.count_write(a_key("1/m")).allowed for _ in range(2)] == [True, False]
 
-    assert rate_limits.take(a_key("1/m", prefix=secrets.token_hex(4))).allowed
-    assert rate_limits.take(a_key("2/m")).allowed
+    assert rate_limits.count_write(a_key("1/m", prefix=secrets.token_hex(4))).allowed
+    assert rate_limits.count_write(a_key("2/m")).allowed
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def warnings(monkeypatch):
 def at_once(key, times):
     """So many at once, by threads that meet."""
     with ThreadPoolExecutor(POOL) as pool:
-        return list(pool.map(rate_limits.take, [key] * times))
+        return list(pool.map(rate_limits.count_write, [key] * times))
 
 
 def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
@@ -124,7 +124,7 @@ def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
     found = at_once(a_key("50/m"), 400)
 
     assert sum(one.allowed for one in found) == 50
-    assert min(one.left for one in found) == 0
+    assert min(one.remaining for one in found) == 0
 
 
 def test_exactly_the_rate_passes_also_in_the_memory_that_stands_in_for_redis(settings, a_key):
@@ -147,16 +147,16 @@ def redis(settings, monkeypatch):
 
 
 def test_processes_share_the_count_in_redis(redis, a_key):
-    first = [rate_limits.take(a_key("2/m")).allowed for _ in range(2)]
+    first = [rate_limits.count_write(a_key("2/m")).allowed for _ in range(2)]
 
-    rate_limits.forget()  # another process
+    rate_limits.reset()  # another process
 
     assert first == [True, True]
-    assert not rate_limits.take(a_key("2/m")).allowed
+    assert not rate_limits.count_write(a_key("2/m")).allowed
 
 
 def test_what_is_counted_in_redis_goes_by_itself(redis, a_key):
-    rate_limits.take(a_key("2/m"))
+    rate_limits.count_write(a_key("2/m"))
 
     [name] = redis.keys()
     assert name.decode() == f"mercury:rate/{a_key().prefix}/2/60/second"
@@ -171,14 +171,16 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
         asked.append(name)
         raise RedisError("OOM command not allowed when used memory > 'maxmemory'")
 
-    monkeypatch.setattr(rate_limits, "_in_redis", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of)))
+    monkeypatch.setattr(
+        rate_limits, "_make_redis_limiter", lambda redis: SimpleNamespace(hit=lambda *of: refuse(redis, *of))
+    )
 
-    found = [rate_limits.take(a_key("2/m")).allowed for _ in range(4)]
+    found = [rate_limits.count_write(a_key("2/m")).allowed for _ in range(4)]
     wake.wake_workers("text")
 
     assert found == [True, True, False, False]
     assert asked == [a_key().prefix]
-    assert [event for event, _fields in warnings] == ["redis_away", "key_over_its_rate"]
+    assert [event for event, _fields in warnings] == ["redis_away", "rate_limit_exceeded"]
     assert redis.keys() == []  # and who wakes lanes knows it too
 
 
@@ -188,7 +190,7 @@ def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
         wake.forget_redis()
         began = time.monotonic()
         for _ in range(50):
-            rate_limits.take(a_key())
+            rate_limits.count_write(a_key())
             wake.wake_workers("text")
         took = time.monotonic() - began
     wake.forget_redis()
@@ -196,21 +198,21 @@ def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
     assert took < 0.25 + 0.5
 
 
-def test_a_key_over_its_rate_is_logged_once_a_window(at_noon, warnings, a_key):
+def test_a_rate_limit_exceeded_is_logged_once_a_window(at_noon, warnings, a_key):
     for _ in range(5):
-        rate_limits.take(a_key("1/m"))
+        rate_limits.count_write(a_key("1/m"))
     at_noon.now += 61
     for _ in range(5):
-        rate_limits.take(a_key("1/m"))
+        rate_limits.count_write(a_key("1/m"))
 
-    assert warnings == [("key_over_its_rate", {"key": a_key().prefix, "rate": "1/m"})] * 2
+    assert warnings == [("rate_limit_exceeded", {"key": a_key().prefix, "rate": "1/m"})] * 2
 
 
 @pytest.mark.django_db
 def test_refused_mails_are_added_to_the_figures_in_one_row_a_key(a_key):
     key, _text = api_keys.create("zeus", scopes=[], senders=[], rate="1/m")
     for _ in range(5):
-        rate_limits.take(key)
+        rate_limits.count_write(key)
 
     rate_limits.write_refused()
     rate_limits.write_refused()
@@ -223,12 +225,12 @@ def test_refused_mails_are_added_to_the_figures_in_one_row_a_key(a_key):
 def test_what_the_database_did_not_take_is_written_with_the_next(monkeypatch):
     key, _text = api_keys.create("zeus", scopes=[], senders=[], rate="1/m")
     for _ in range(3):
-        rate_limits.take(key)
+        rate_limits.count_write(key)
 
     with monkeypatch.context() as away:
         away.setattr(rate_limits.counters, "append_counts", lambda counts: (_ for _ in ()).throw(DatabaseError("away")))
         rate_limits.write_refused()
-    rate_limits.take(key)
+    rate_limits.count_write(key)
     rate_limits.write_refused()
 
     assert Rollup.objects.get().count == 3
@@ -238,9 +240,9 @@ def test_what_the_database_did_not_take_is_written_with_the_next(monkeypatch):
 def test_the_figures_are_written_by_themselves(monkeypatch):
     monkeypatch.setattr(rate_limits, "WRITE_SECONDS", 0.01)
     key, _text = api_keys.create("zeus", scopes=[], senders=[], rate="1/m")
-    rate_limits.take(key)
+    rate_limits.count_write(key)
 
-    rate_limits.take(key)
+    rate_limits.count_write(key)
     if (writer := rate_limits._writer) is not None:
         writer.join(10)
 
@@ -254,12 +256,12 @@ def test_a_redis_that_refuses_to_count_is_not_taken_for_one_that_is_away(a_key, 
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(wake, "connect", fakeredis.FakeStrictRedis)
     monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
-    monkeypatch.setattr(rate_limits, "_in_redis", refuse)
+    monkeypatch.setattr(rate_limits, "_make_redis_limiter", refuse)
     key = a_key("2/m")
 
     with capture_logs() as logged:
-        found = [rate_limits.take(key).allowed for _ in range(3)]
+        found = [rate_limits.count_write(key).allowed for _ in range(3)]
 
     assert found == [True, True, False]
-    assert [line["event"] for line in logged] == ["rates_not_shared", "key_over_its_rate"]
+    assert [line["event"] for line in logged] == ["rate_limit_sharing_failed", "rate_limit_exceeded"]
     assert wake._watch is None

@@ -363,14 +363,14 @@ def test_a_claim_that_the_database_refuses_is_taken_mail_by_mail(olympus):
 
 def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monkeypatch):
     good, bad = a_mail(subject="good"), a_mail(subject="bad")
-    build = mime.build
+    build = mime.build_message
 
     def picky(mail_id, **more):
         if mail_id == bad.pk:
             raise RuntimeError("no such charset")
         return build(mail_id, **more)
 
-    monkeypatch.setattr(mime, "build", picky)
+    monkeypatch.setattr(mime, "build_message", picky)
 
     drain()
 
@@ -378,7 +378,7 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
     assert (reloaded(bad).tried, reloaded(bad).reason_code) == ([], HoldReason.POISON)
     assert "called nobody" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_failures == 0
-    monkeypatch.setattr(mime, "build", build)
+    monkeypatch.setattr(mime, "build_message", build)
     apply.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
     assert drain() == 1
 

@@ -195,7 +195,7 @@ def test_a_message_that_this_machine_cannot_make_is_no_poison(error, olympus, mo
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(mime, "build", build)
+        patched.setattr(mime, "build_message", build)
         drain()
     assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "local")
     Mail.objects.update(next_attempt_at=database_clock.now())

@@ -7,7 +7,7 @@ import pytest
 from mails import submission
 from mails.access import api_keys
 from mails.message import addresses
-from mails.message.addresses import AddressInvalid
+from mails.message.addresses import InvalidAddress
 from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO
 
@@ -47,8 +47,8 @@ LONG_LABEL = "z" * 63
     ],
 )
 def test_an_address_is_brought_into_its_normal_form_which_is_its_own(text, normal):
-    assert addresses.normal(text) == normal
-    assert addresses.normal(normal) == normal
+    assert addresses.normalize(text) == normal
+    assert addresses.normalize(normal) == normal
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_an_address_is_brought_into_its_normal_form_which_is_its_own(text, norma
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(AddressInvalid):
-        addresses.normal(text)
+    with pytest.raises(InvalidAddress):
+        addresses.normalize(text)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_private_domains_are_a_setting(settings, private, taken, refused):
     ],
 )
 def test_blanks_and_commas_separate_outside_of_quotes(text, parts):
-    assert addresses.split(text) == parts
+    assert addresses.split_addresses(text) == parts
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_quote_without_end_is_read_in_the_memory_of_its_text(inside):
     text = '"' + inside * 500_000
     tracemalloc.start()
     try:
-        addresses.split(text)
+        addresses.split_addresses(text)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -189,10 +189,10 @@ def test_a_name_takes_no_marks_of_direction():
     "text", ["*", "@olimpus.com", "@localhost", "@a.test", '"john doe"@olimpus.com', "zeus@printer.local"]
 )
 def test_a_key_may_send_as_what_an_email_may_come_from(text):
-    assert api_keys.written_sender(text) == text
+    assert api_keys.normalize_sender(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "@", "olimpus.com", "@olimpus", "a@b@olimpus.com", "zeus@mailhost", "@.com"])
 def test_a_key_may_not_send_as_anything_else(text):
-    with pytest.raises(ValueError, match="is not an address"):
-        api_keys.written_sender(text)
+    with pytest.raises(ValueError, match="is not a valid email address"):
+        api_keys.normalize_sender(text)
