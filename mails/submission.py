@@ -221,19 +221,22 @@ class SubmissionSerializer(StrictSerializer):
         label="From",
         min_length=3,
         max_length=MAX_SENDER,
-        help_text="One address, with or without a display name; at most 256 characters.",
+        help_text="One address, with or without a display name, at most 256 characters.",
         style={"example": "mercury@olimpus.com"},
     )
     recipient = RecipientsField(
         required=True,
         label="To",
-        help_text="One address, several separated by commas or spaces, or a list; at most 50 (`MERCURY_MAX_RECIPIENTS`).",
+        help_text="One address, several separated by spaces or commas, or a list; at most 50 (`MERCURY_MAX_RECIPIENTS`). "
+        'The part before the @ may be in quotes: `"john doe"@olimpus.com`; a domain may be private '
+        "(`MERCURY_PRIVATE_DOMAINS`).",
         style={"example": "zeus@olimpus.com"},
     )
     subject = SubjectField(
         label="Subject",
         max_length=MAX_SUBJECT,
-        help_text="At most 512 characters. No control characters.",
+        help_text="At most 512 characters; blanks around it are removed. No control characters and no marks that reverse the "
+        "text after them, also not as encoded words (RFC 2047); LRM, RLM, ALM and closed isolates are allowed.",
         style={"example": "You made my day"},
     )
     content = ContentField(
@@ -244,13 +247,15 @@ class SubmissionSerializer(StrictSerializer):
     delivery_guarantee = WordField(
         choices=Policy.choices,
         label="Delivery guarantee",
-        help_text="What follows an attempt with an unknown outcome. `at-least-once` sends one more copy, through another "
-        "account if one can take it; `at-most-once` holds the email. Default: `MERCURY_DELIVERY_GUARANTEE`.",
+        help_text="What follows an unknown outcome: `at-least-once` sends one more copy, through another account if possible, "
+        "and holds the email after a second unknown outcome; `at-most-once` holds it after the first. Default: "
+        "`MERCURY_DELIVERY_GUARANTEE`.",
     )
     queue = WordField(
         choices=LANES,
         label="Queue",
-        help_text="`bulk`: a newsletter or other email to many, which delays no other email. Left out, Mercury chooses.",
+        help_text="`bulk` for bulk mail such as newsletters: it does not delay other email, can have workers of its own, and "
+        "an operator can pause it alone. No other value is allowed: the other queues follow from the message.",
     )
 
     aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient"}

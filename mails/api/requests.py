@@ -61,9 +61,9 @@ class BlobField(StrictCharField):
 class NewEventSerializer(StrictSerializer):
     """An event to append. Only `event` is needed; the server fills in the rest."""
 
-    event = EventNameField(min_length=1, max_length=MAX_EVENT, help_text="Its name.", style={"example": "READ BY HERA"})
+    event = EventNameField(min_length=1, max_length=MAX_EVENT, help_text="Its name, 1 to 64 characters.", style={"example": "READ BY HERA"})
     blob = BlobField(
-        max_length=MAX_BLOB, required=False, allow_null=True, help_text="More about it.", style={"example": ""}
+        max_length=MAX_BLOB, required=False, allow_null=True, help_text="Text of at most 64 kB, usually JSON.", style={"example": ""}
     )
 
     ignored = ("created", "created_at", "created_by", "id", "mail", "mail_id", "url")
@@ -110,7 +110,7 @@ class ActionSerializer(StrictSerializer):
         max_length=MAX_NOTE,
         required=False,
         allow_null=True,
-        help_text="Why; kept in the event.",
+        help_text="The reason, up to 500 characters; the event keeps it.",
         style={"example": "Hera asked for it."},
     )
 

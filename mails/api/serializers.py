@@ -28,11 +28,11 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
 
     id = serializers.UUIDField(help_text="A UUID of version 7; treat it as opaque.")
     url = serializers.URLField(help_text="The email itself.")
-    events = serializers.URLField(help_text="Its events.")
+    events = serializers.URLField(help_text="The list of its events.")
     sender = serializers.CharField(help_text="The address it comes from.")
     recipient = serializers.CharField(help_text="The addresses it goes to, separated by commas.")
     recipients = serializers.CharField(help_text="The same text under its other name.")
-    subject = serializers.CharField(help_text="May be empty.")
+    subject = serializers.CharField(help_text="The subject; may be empty.")
     content = serializers.CharField(help_text="The body, as plain text.")
     created = serializers.DateTimeField(help_text="When it was accepted.")
     created_at = serializers.IntegerField(help_text="The same in nanoseconds since the Unix epoch.")
@@ -105,10 +105,10 @@ class MailStateSerializer(serializers.Serializer[Mail]):
 
 
 class ObstacleSerializer(serializers.Serializer[Any]):
-    """An account that cannot take the email now."""
+    """An account that cannot accept the email now."""
 
     account = serializers.CharField(help_text="The account's name.")
-    reason = serializers.CharField(help_text="Why it cannot take the email now; for people.")
+    reason = serializers.CharField(help_text="Why it cannot accept the email now; for people.")
     until = serializers.DateTimeField(allow_null=True, help_text="When it can, if only time is needed.")
 
 
@@ -120,7 +120,7 @@ class RecipientSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(help_text="The provider's words, if it refused.")
 
 
-class MailSerializer(MailStateSerializer, AcceptedMailSerializer):
+class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     """An email and its state."""
 
     content = serializers.CharField(
@@ -131,7 +131,7 @@ class MailSerializer(MailStateSerializer, AcceptedMailSerializer):
         help_text="This page of a list holds one megabyte of bodies without it; the email's `url` has it whole."
     )
     summary = serializers.CharField(help_text="Status and reason in one sentence, for people.")
-    obstacles = ObstacleSerializer(many=True, help_text="While no account can take it: each account, and why not.")
+    obstacles = ObstacleSerializer(many=True, help_text="While no account can accept it: each account, and why not.")
     recipients_detail = RecipientSerializer(many=True, help_text="Each recipient and its outcome.")
 
     def to_representation(self, instance: Mail) -> dict[str, Any]:

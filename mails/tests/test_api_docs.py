@@ -7,6 +7,10 @@ from django.conf import settings
 
 from mails.access.api_keys import SCOPES
 from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
+from mails.api.requests import NewEventSerializer, ReprocessMailSerializer
+from mails.api.serializers import EventSerializer, MailSerializer
+from mails.submission import SubmissionSerializer
+from mails.tests.tables import answer_table, filter_row, request_table
 from mercury.lib.rest.filters import OPERATORS
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
@@ -26,6 +30,16 @@ def test_every_scope_code_and_operator_is_in_the_page(word):
     assert f"`{word}`" in PAGE
 
 
-@pytest.mark.parametrize("fields", [MAIL_FIELDS, EVENT_FIELDS])
-def test_every_field_of_a_list_is_in_the_page(fields):
-    assert [name for name in fields if f"`{name}`" not in PAGE] == []
+@pytest.mark.parametrize("serializer", [SubmissionSerializer, NewEventSerializer, ReprocessMailSerializer])
+def test_the_fields_of_a_request_are_in_the_page_as_they_are_declared(serializer):
+    assert request_table(serializer) in PAGE
+
+
+@pytest.mark.parametrize("serializer", [MailSerializer, EventSerializer])
+def test_the_fields_of_an_answer_are_in_the_page_as_they_are_declared(serializer):
+    assert answer_table(serializer) in PAGE
+
+
+@pytest.mark.parametrize(("name", "fields"), [("emails", MAIL_FIELDS), ("events", EVENT_FIELDS)])
+def test_every_field_of_a_list_is_in_the_page(name, fields):
+    assert filter_row(name, fields) in PAGE
