@@ -8,8 +8,9 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from mails import views as mail_views
 from mails.admin import steering
-from mails.api.stats import StatsViewSet
-from mails.api.viewsets import EventViewSet, MailViewSet
+from mails.api.viewsets.events import EventViewSet
+from mails.api.viewsets.mails import MailViewSet
+from mails.api.viewsets.stats import StatsViewSet
 from mercury import views
 from mercury.description import ApiRoot, Description
 from mercury.lib.rest.routers import Router

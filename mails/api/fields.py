@@ -32,7 +32,7 @@ EVENT_FIELDS: filters.Fields = {
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def iso(moment: dt.datetime | None) -> str | None:
+def format_time(moment: dt.datetime | None) -> str | None:
     """Return a time as ISO 8601 in UTC, microseconds always written: `2026-11-24T13:00:00.000000Z`."""
     return f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z" if moment else None
 

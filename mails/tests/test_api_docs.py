@@ -7,8 +7,9 @@ from django.conf import settings
 
 from mails.access.api_keys import SCOPES
 from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
-from mails.api.requests import NewEventSerializer, ReprocessMailSerializer
-from mails.api.serializers import EventSerializer, MailSerializer
+from mails.api.serializers.events import EventSerializer
+from mails.api.serializers.mails import MailSerializer
+from mails.api.serializers.requests import NewEventSerializer, ReprocessMailSerializer
 from mails.submission import SubmissionSerializer
 from mails.tests.tables import answer_table, filter_row, request_table
 from mercury.lib.rest.filters import OPERATORS

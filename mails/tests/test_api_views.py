@@ -49,7 +49,7 @@ def test_a_key_that_is_still_running_is_a_409_that_says_when_to_come_back(zeus, 
     def running(*_, **__):
         raise IdempotencyKeyInUse("Still running.")
 
-    monkeypatch.setattr("mails.api.viewsets.accept", running)
+    monkeypatch.setattr("mails.api.viewsets.mails.accept", running)
 
     answer = zeus.post(MAILS, HELLO, **KEY)
 
@@ -225,7 +225,7 @@ def test_a_database_that_is_away_is_a_503(zeus, monkeypatch):
     def away(*_, **__):
         raise OperationalError("could not connect to secret-host")
 
-    monkeypatch.setattr("mails.api.viewsets.accept", away)
+    monkeypatch.setattr("mails.api.viewsets.mails.accept", away)
 
     answer = zeus.post(MAILS, HELLO)
 

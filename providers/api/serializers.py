@@ -111,7 +111,7 @@ class ProviderAccountSerializer(AccountFields):
         row, candidate = instance
         return {
             "id": row.pk,
-            "url": account_url(self.context["request"], row.pk),
+            "url": build_account_url(self.context["request"], row.pk),
             "name": row.name,
             "kind": row.kind,
             "source": row.source,
@@ -208,6 +208,6 @@ ANY_NEW_ACCOUNT = PolymorphicProxySerializer(
 )
 
 
-def account_url(request: Request, account_id: int) -> str:
+def build_account_url(request: Request, account_id: int) -> str:
     """Return the absolute URL of an account, on the host that was asked."""
     return request.build_absolute_uri(reverse("api-provider-detail", kwargs={"account_id": account_id}))

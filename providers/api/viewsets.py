@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mercury.lib.rest.openapi import header
+from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pages
 from mercury.lib.rest.problems import Problem
 from mercury.lib.rest.resource import ResourceViewSet
@@ -22,7 +22,7 @@ from providers.api.serializers import (
     ChangedProviderAccountSerializer,
     NewProviderAccountSerializer,
     ProviderAccountSerializer,
-    account_url,
+    build_account_url,
 )
 from providers.models import Account
 
@@ -79,7 +79,7 @@ class AccountViewSet(ResourceViewSet):
     @extend_schema(
         request=ANY_NEW_ACCOUNT,
         responses={201: ProviderAccountSerializer},
-        parameters=[header("Location", "The account's URL.", on=[201])],
+        parameters=[describe_header("Location", "The account's URL.", on=[201])],
     )
     def create(self, request: Request) -> Response:
         """Register a provider account.
@@ -133,9 +133,9 @@ class AccountViewSet(ResourceViewSet):
             raise Problem(409, "account_fixed", str(error)) from None
         return Response(status=204)
 
-    def url_of(self, pk: int) -> str:
+    def build_url(self, pk: int) -> str:
         """Return the URL of an account."""
-        return account_url(self.request, pk)
+        return build_account_url(self.request, pk)
 
     def _show(self, account: Account) -> dict[str, Any]:
         candidate = next((candidate for candidate in registry.load_candidates() if candidate.id == account.pk), None)

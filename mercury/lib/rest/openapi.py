@@ -14,7 +14,7 @@ from rest_framework.permissions import SAFE_METHODS
 
 from mercury.lib.rest.pagination import MetaSerializer
 from mercury.lib.rest.problems import CONTENT_TYPE, ProblemSerializer
-from mercury.lib.rest.resource import ResourceViewSet, summary_of
+from mercury.lib.rest.resource import ResourceViewSet, read_summary
 from mercury.lib.rest.serializers import StrictSerializer
 
 Schema = dict[str, Any]
@@ -37,26 +37,28 @@ _MEANINGS = {
 }
 
 
-def header(name: str, description: str, on: bool | list[int] = False) -> OpenApiParameter:
+def describe_header(name: str, description: str, on: bool | list[int] = False) -> OpenApiParameter:
     """Return a header: of requests, or of the answers with these statuses (True: of all)."""
     return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=on)
 
 
-_REQUEST_ID = header(
+_REQUEST_ID = describe_header(
     "X-Request-ID",
     "The id of the request in the server's logs: the client's own, if it sent one of 1–64 letters, digits, dots, dashes and "
     "underscores.",
     on=True,
 )
 _OF_READS = [
-    header("If-None-Match", "An `ETag`; the answer is 304 if nothing has changed."),
-    header("ETag", "Changes when the answer does.", on=[200]),
+    describe_header("If-None-Match", "An `ETag`; the answer is 304 if nothing has changed."),
+    describe_header("ETag", "Changes when the answer does.", on=[200]),
 ]
-_OF_LISTS = [header("Link", "The first, previous, next and last page (RFC 8288).", on=[200])]
+_OF_LISTS = [describe_header("Link", "The first, previous, next and last page (RFC 8288).", on=[200])]
 _OF_WRITES = [
-    header("RateLimit-Policy", 'The rate of the key, if it has one: `"key";q=600;w=60`, writes and seconds.', on=True),
-    header("RateLimit", 'What is left of it, and seconds until that grows: `"key";r=597;t=59`.', on=True),
-    header("Retry-After", "Seconds to wait before the request is sent again.", on=[429]),
+    describe_header(
+        "RateLimit-Policy", 'The rate of the key, if it has one: `"key";q=600;w=60`, writes and seconds.', on=True
+    ),
+    describe_header("RateLimit", 'What is left of it, and seconds until that grows: `"key";r=597;t=59`.', on=True),
+    describe_header("Retry-After", "Seconds to wait before the request is sent again.", on=[429]),
 ]
 
 
@@ -87,10 +89,10 @@ class AutoSchema(openapi.AutoSchema):
         return f"{verb}_{self.view.noun}{'s' if self.action == 'list' else ''}"
 
     def get_summary(self) -> str:  # noqa: D102
-        return summary_of(type(self.view), self.action)[0]
+        return read_summary(type(self.view), self.action)[0]
 
     def get_description(self) -> str:  # noqa: D102
-        return summary_of(type(self.view), self.action)[1]
+        return read_summary(type(self.view), self.action)[1]
 
     def get_override_parameters(self) -> list[Any]:  # noqa: D102
         found = [_REQUEST_ID]

@@ -63,7 +63,7 @@ class ApiViewSet(ApiView, GenericViewSet[Any]):
         return self.serializer_classes.get(self.action or "") or super().get_serializer_class()
 
 
-def summary_of(view: type, action: str) -> tuple[str, str]:
+def read_summary(view: type, action: str) -> tuple[str, str]:
     """Return the first line of an action's docstring, without its full stop, and the rest as one paragraph."""
     first, _, rest = inspect.cleandoc(getattr(view, action).__doc__ or "").partition("\n")
     return first.rstrip("."), " ".join(rest.split())
@@ -83,13 +83,13 @@ class ResourceViewSet(ApiViewSet):
         rows = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         if self.paginator.expand:  # type: ignore[union-attr]  # Pages
             return self.get_paginated_response(self.represent(rows))
-        return self.get_paginated_response([self.url_of(pk) for pk in rows.values_list("pk", flat=True)])  # type: ignore[union-attr]
+        return self.get_paginated_response([self.build_url(pk) for pk in rows.values_list("pk", flat=True)])  # type: ignore[union-attr]
 
     def represent(self, rows: Any) -> Sequence[Any]:
         """Return the rows as whole objects."""
         return self.get_serializer(rows, many=True).data
 
-    def url_of(self, pk: Any) -> str:
+    def build_url(self, pk: Any) -> str:
         """Return the URL of one item of the list."""
         raise NotImplementedError
 
@@ -100,7 +100,7 @@ class ResourceViewSet(ApiViewSet):
         response["Cache-Control"] = "private, no-cache"
         return super().finalize_response(request, response, *args, **kwargs)
 
-    def answer(self, body: dict[str, Any], *, volatile: str = "", also: object = None) -> HttpResponseBase:
+    def respond(self, body: dict[str, Any], *, volatile: str = "", also: object = None) -> HttpResponseBase:
         """Return one resource with its ETag, or 304 to a client that has it; the browsable page is made each time.
 
         The field `volatile` is left out of the ETag, for it may state an age; `also` goes into it, if the body lacks it.

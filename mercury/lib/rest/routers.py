@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
 
-from mercury.lib.rest.resource import summary_of
+from mercury.lib.rest.resource import read_summary
 
 _MANY = {"get": "list", "post": "create"}
 _ONE = {"get": "retrieve", "put": "update", "delete": "destroy"}
@@ -35,4 +35,4 @@ class Router(SimpleRouter):
                 path = _GROUP.sub(r"{\1}", pattern.strip("^$").removesuffix("/?"))
                 mapping: dict[str, Any] = self.get_method_map(viewset, route.mapping)
                 for method, action in mapping.items():
-                    yield summary_of(viewset, action)[0], method.upper(), path
+                    yield read_summary(viewset, action)[0], method.upper(), path

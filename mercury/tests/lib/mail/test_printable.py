@@ -8,7 +8,7 @@ import pytest
 
 from mails import sentences, submission
 from mails.access import api_keys
-from mails.api.requests import NewEventSerializer
+from mails.api.serializers.requests import NewEventSerializer
 from mails.models import ApiKey
 from mails.submission import InvalidSubmission
 from mails.tests.callers import HELLO

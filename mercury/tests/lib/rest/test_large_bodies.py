@@ -12,7 +12,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from mails.api.requests import MAX_BLOB
+from mails.api.serializers.requests import MAX_BLOB
 from mails.models import Mail
 from mails.tests.callers import HELLO, MAILS, caller, problem, send_raw
 from mails.tests.people import browser_of, hermes, zeus
@@ -243,7 +243,7 @@ def test_what_a_request_held_is_free_again_whatever_became_of_it(monkeypatch):
     zeus_.post(MAILS, HELLO | {"content": large})
     zeus_.post(MAILS, {"content": large})
     person.post("/", {"content": large})
-    monkeypatch.setattr("mails.api.viewsets._accept", lambda request: 1 / 0)
+    monkeypatch.setattr("mails.api.viewsets.mails._accept", lambda request: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         zeus_.post(MAILS, HELLO | {"content": large})
 

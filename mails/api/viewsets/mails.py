@@ -1,11 +1,9 @@
 """Emails and their events. Each action translates, calls one function, and translates back."""
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import structlog
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponseBase
@@ -17,18 +15,17 @@ from rest_framework.response import Response
 from mails.access.api_keys import Scope
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed, Gone, NoAccountLeft, NotPossible
-from mails.api import requests
-from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
-from mails.api.permissions import has_scope, may_write_to
-from mails.api.serializers import (
+from mails.api.fields import MAIL_FIELDS
+from mails.api.permissions import has_scope
+from mails.api.serializers import requests
+from mails.api.serializers.mails import (
     AcceptedMailSerializer,
-    EventSerializer,
     MailSerializer,
     MailStateSerializer,
     ManagedMailSerializer,
-    event_url,
-    mail_url,
+    build_mail_url,
 )
+from mails.api.viewsets.base import OwnMailsViewSet, find_mail, get_key, recorded_by
 from mails.intake.accept import (
     Client,
     IdempotencyKeyInUse,
@@ -38,22 +35,18 @@ from mails.intake.accept import (
     SenderNotAllowed,
     accept,
 )
-from mails.lifecycle import writer
 from mails.lifecycle.action_requests import Order
-from mails.models import ApiKey, Content, Event, Mail
+from mails.models import Content, Mail
 from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
 from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
 from mails.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
 from mercury.lib.rest import large_bodies
-from mercury.lib.rest.openapi import header
+from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pages
 from mercury.lib.rest.problems import Fault, Problem, pointer
-from mercury.lib.rest.resource import ResourceViewSet
 
 LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_EVENT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 _MANAGE = {"POST": Scope.MAILS_MANAGE}
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -69,23 +62,7 @@ class MailPages(Pages):
     results_key = "mails"
 
 
-class EventPages(Pages):
-    """Pages of events."""
-
-    results_key = "events"
-
-
-class _OfMails(ResourceViewSet):
-    """Emails that this client may see."""
-
-    lookup_value_regex = "[^/]+"
-
-    def visible(self) -> MailQuerySet:
-        """Return them."""
-        return Mail.objects.visible_to(api_key=_key(self.request), user=self.request.user)
-
-
-class MailViewSet(_OfMails):
+class MailViewSet(OwnMailsViewSet):
     """Emails of this client, newest first; new ones are submitted here."""
 
     tag, noun = "Mails", "mail"
@@ -106,7 +83,7 @@ class MailViewSet(_OfMails):
 
     def get_queryset(self) -> MailQuerySet:
         """Return the emails that this client may see."""
-        return self.visible()
+        return self.list_visible()
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List mails."""
@@ -128,9 +105,9 @@ class MailViewSet(_OfMails):
         responses={202: AcceptedMailSerializer},
         parameters=[
             _IDEMPOTENCY_KEY,
-            header("Location", "The email's URL.", on=[202]),
-            header("MailId", "The email's id.", on=[202]),
-            header("Idempotency-Replayed", "`true` if this is the first answer again.", on=[202]),
+            describe_header("Location", "The email's URL.", on=[202]),
+            describe_header("MailId", "The email's id.", on=[202]),
+            describe_header("Idempotency-Replayed", "`true` if this is the first answer again.", on=[202]),
         ],
     )
     def create(self, request: Request) -> Response:
@@ -148,10 +125,10 @@ class MailViewSet(_OfMails):
 
     def retrieve(self, request: Request, mail_id: str) -> HttpResponseBase:
         """Read a mail."""
-        mail = _find(self.visible().prefetch_related("recipients"), mail_id)
+        mail = find_mail(self.list_visible().prefetch_related("recipients"), mail_id)
         large_bodies.hold(request, mail.size)
         obstacles = find_obstacles(mail)
-        return self.answer(self._represent(mail, obstacles), volatile="summary", also=obstacles.mark)
+        return self.respond(self._represent(mail, obstacles), volatile="summary", also=obstacles.mark)
 
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.CancelMailSerializer)
@@ -200,9 +177,9 @@ class MailViewSet(_OfMails):
         """
         return self._act(request, mail_id)
 
-    def url_of(self, pk: uuid.UUID) -> str:
+    def build_url(self, pk: uuid.UUID) -> str:
         """Return the URL of an email."""
-        return mail_url(self.request, pk)
+        return build_mail_url(self.request, pk)
 
     def _represent(self, mail: Mail, obstacles: Obstacles, **context: Any) -> dict[str, Any]:
         context |= {"request": self.request, "obstacles": obstacles}
@@ -210,11 +187,11 @@ class MailViewSet(_OfMails):
 
     def _act(self, request: Request, mail_id: str) -> Response:
         """Carry out the action. 200 if it is done (or was before), 202 if it waits for an attempt to end, 409 if it is too late."""
-        mail = _find(self.visible().only("id"), mail_id)
+        mail = find_mail(self.list_visible().only("id"), mail_id)
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
-        order = Order(serializer.wanted, _recorded_by(request), note, how=serializer.how)
+        order = Order(serializer.wanted, recorded_by(request), note, how=serializer.how)
         try:
             acted = apply.act(mail.pk, order)
         except Gone:
@@ -223,7 +200,7 @@ class MailViewSet(_OfMails):
             detail = f"No account '{unusable.account}' can be used: there is none of this name, or it takes no email."
             raise serializer.refusal({"via": [detail]}) from None
         except NotPossible as too_late:
-            extra = {"state": too_late.mail.status, "possible": requests.names_of(too_late.possible)}
+            extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.possible)}
             code = "no_account_left" if isinstance(too_late, NoAccountLeft) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):
@@ -234,87 +211,16 @@ class MailViewSet(_OfMails):
         return Response(body, status=202 if acted.wished else 200)
 
 
-class EventViewSet(_OfMails):
-    """Events of an email, in order; clients may append their own."""
-
-    tag, noun = "Events", "event"
-    verbs = {"create": "append"}
-    queryset = Event.objects.none()
-    lookup_url_kwarg = "event_id"
-    serializer_class = EventSerializer
-    serializer_classes = {"create": requests.NewEventSerializer}
-    pagination_class = EventPages
-    filter_fields = EVENT_FIELDS
-    ordering = "id"
-    required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.EVENTS_WRITE}
-    refusals = {"create": (409,)}
-
-    def get_queryset(self) -> QuerySet[Event]:
-        """Return the events of the email in the path."""
-        return Event.objects.of(_find(self.visible().only("id"), self.kwargs["mail_id"]).pk)
-
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """List the events of a mail."""
-        return super().list(request, *args, **kwargs)
-
-    @extend_schema(responses={201: EventSerializer}, parameters=[header("Location", "The event's URL.", on=[201])])
-    def create(self, request: Request, mail_id: str) -> Response:
-        """Append an event to a mail.
-
-        Only `event` is needed. An appended event never moves the email; the names of the sending model and of Mercury's
-        own need the scope `events:system`. An email has room for 1,000 of them and a million characters of blobs: 409
-        `too_many_events` beyond.
-        """
-        mail = _find(self.visible(), mail_id)
-        if not may_write_to(mail, request.user, request.auth):
-            detail = (
-                "You may read this email. To append events to emails of others needs the permission 'mails.add_event'."
-            )
-            raise Problem(403, "permission_denied", detail)
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        name, blob = serializer.validated_data["event"], serializer.validated_data.get("blob") or ""
-        if requests.is_system_event(name) and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
-            detail = f"'{name}' is a name of Mercury's own: it needs the scope '{Scope.EVENTS_SYSTEM}'."
-            raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
-        try:
-            event = writer.append_client_event(mail, event=name, blob=blob, by=_recorded_by(request))
-        except writer.TooManyEvents:
-            detail = (
-                f"Clients may append {writer.CLIENT_EVENTS:,} events to one email, with blobs of "
-                f"{writer.CLIENT_BLOBS:,} characters in all. This one was not recorded."
-            )
-            raise Problem(409, "too_many_events", detail) from None
-        body = self._represent(event)
-        return Response(body, status=201, headers={"Location": body["url"]})
-
-    def retrieve(self, request: Request, mail_id: str, event_id: str) -> HttpResponseBase:
-        """Read an event."""
-        if not _UUID.fullmatch(mail_id) or not _EVENT_ID.fullmatch(event_id):
-            raise Http404
-        event = Event.objects.of(uuid.UUID(mail_id)).filter(pk=int(event_id), mail__in=self.visible()).first()
-        if event is None:
-            raise Http404
-        return self.answer(self._represent(event))
-
-    def url_of(self, pk: int) -> str:
-        """Return the URL of an event."""
-        return event_url(self.request, self.kwargs["mail_id"], pk)
-
-    def _represent(self, event: Event) -> dict[str, Any]:
-        return EventSerializer(context={"request": self.request}).to_representation(event)
-
-
 def _accept(request: Request) -> Receipt:
     """Submit the request's email, and translate intake's refusals into HTTP."""
     key = request.headers.get("Idempotency-Key")  # blank is another thing than none
     user = request.user if isinstance(request.user, User) else None
-    client = Client(source=Source.API, api_key=_key(request), user=user)
+    client = Client(source=Source.API, api_key=get_key(request), user=user)
     try:
         return accept(_body(request), client=client, idempotency_key=key)
     except InvalidSubmission as invalid:
         faults = [Fault(error.detail, error.code, pointer(error.field)) for error in invalid.errors]
-        extra = {"mail": mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
+        extra = {"mail": build_mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
         detail = "The email was not accepted; see errors. It is kept as rejected."
         raise Problem(400, "invalid_mail", detail, errors=faults, extra=extra) from None
     except SenderNotAllowed as refused:
@@ -331,25 +237,6 @@ def _accept(request: Request) -> Receipt:
 
 def _body(request: Request) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], request.data)  # StrictJSONParser gives nothing else
-
-
-def _key(request: Request) -> ApiKey | None:
-    return request.auth if isinstance(request.auth, ApiKey) else None
-
-
-def _recorded_by(request: Request) -> str:
-    """Return who asks, as `created_by` names them; no actor of Mercury's own has a name of this form."""
-    key = _key(request)
-    return f"key:{key.name}" if key else f"user:{request.user.get_username()}"[:128]
-
-
-def _find(rows: QuerySet[Mail], mail_id: str) -> Mail:
-    """Return the email of this id among `rows`. A malformed id, an unknown one and somebody else's are all the same 404."""
-    mail = rows.filter(pk=uuid.UUID(mail_id)).first() if _UUID.fullmatch(mail_id) else None
-    if mail is None:
-        raise Http404
-    structlog.contextvars.bind_contextvars(mail=str(mail.pk))  # in every log line of the rest of this request
-    return mail
 
 
 def _read_texts(mails: Sequence[Mail], limit: int) -> dict[uuid.UUID, str]:

@@ -61,9 +61,15 @@ class BlobField(StrictCharField):
 class NewEventSerializer(StrictSerializer):
     """An event to append. Only `event` is needed; the server fills in the rest."""
 
-    event = EventNameField(min_length=1, max_length=MAX_EVENT, help_text="Its name, 1 to 64 characters.", style={"example": "READ BY HERA"})
+    event = EventNameField(
+        min_length=1, max_length=MAX_EVENT, help_text="Its name, 1 to 64 characters.", style={"example": "READ BY HERA"}
+    )
     blob = BlobField(
-        max_length=MAX_BLOB, required=False, allow_null=True, help_text="Text of at most 64 kB, usually JSON.", style={"example": ""}
+        max_length=MAX_BLOB,
+        required=False,
+        allow_null=True,
+        help_text="Text of at most 64 kB, usually JSON.",
+        style={"example": ""},
     )
 
     ignored = ("created", "created_at", "created_by", "id", "mail", "mail_id", "url")
@@ -183,7 +189,7 @@ class ResolveMailSerializer(ActionSerializer):
     )
 
 
-def names_of(possible: Iterable[Action]) -> list[str]:
+def list_action_names(possible: Iterable[Action]) -> list[str]:
     """Return the actions as paths name them; to retry at once is for operators."""
     offered = [action for action in possible if action != Action.RETRY]
     return list(dict.fromkeys("resolve" if action in SETTLING else str(action) for action in offered))

@@ -1,4 +1,4 @@
-"""Emails and events as answers show them.
+"""Emails as answers show them.
 
 Answers are made by plain functions, with no query of their own: `to_representation` costs microseconds. A field's
 declaration gives its type, its bounds and its words to the API's description and to docs/api.md.
@@ -15,10 +15,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from mails import timeline
-from mails.api.fields import from_nanoseconds, iso, to_nanoseconds
+from mails.api.fields import format_time, to_nanoseconds
 from mails.lanes import Lane
 from mails.lifecycle.action_requests import Order
-from mails.models import Event, Mail
+from mails.models import Mail
 from mails.obstacles import Obstacles
 from mails.states import Action, Policy, RecipientState, Status
 
@@ -43,7 +43,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
 
     def to_representation(self, instance: Mail) -> dict[str, Any]:
         """Return the email with the `content` of the context."""
-        url = mail_url(self.context["request"], instance.pk)
+        url = build_mail_url(self.context["request"], instance.pk)
         return {
             "id": str(instance.pk),
             "url": url,
@@ -53,7 +53,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
             "recipients": instance.recipient,
             "subject": instance.subject,
             "content": self.context["content"],
-            "created": iso(instance.created_at),
+            "created": format_time(instance.created_at),
             "created_at": to_nanoseconds(instance.created_at),
             "queue": instance.lane,
             "delivery_guarantee": instance.policy,
@@ -89,7 +89,7 @@ class MailStateSerializer(serializers.Serializer[Mail]):
         """Return the state."""
         return {
             "id": str(instance.pk),
-            "url": mail_url(self.context["request"], instance.pk),
+            "url": build_mail_url(self.context["request"], instance.pk),
             "status": instance.status,
             "provider": instance.provider,
             "attempts": instance.attempt_count,
@@ -97,10 +97,10 @@ class MailStateSerializer(serializers.Serializer[Mail]):
             "reason_code": instance.reason_code,
             "possible_duplicate": instance.doubtful,
             "pending_action": Order.parse(instance.wish).action if instance.wish else None,
-            "next_attempt": iso(instance.next_attempt_at),
-            "expires": iso(instance.expires_at),
-            "finished": iso(instance.finished_at),
-            "body_removed": iso(instance.text_removed_at),
+            "next_attempt": format_time(instance.next_attempt_at),
+            "expires": format_time(instance.expires_at),
+            "finished": format_time(instance.finished_at),
+            "body_removed": format_time(instance.text_removed_at),
         }
 
 
@@ -144,7 +144,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
             "content_left_out": context["content"] is None,
             "summary": timeline.verdict(instance, timezone.now(), obstacles),
             "obstacles": [
-                {"account": obstacle.account, "reason": obstacle.reason, "until": iso(obstacle.until)}
+                {"account": obstacle.account, "reason": obstacle.reason, "until": format_time(obstacle.until)}
                 for obstacle in obstacles.accounts
             ],
             "recipients_detail": [
@@ -165,48 +165,9 @@ class ManagedMailSerializer(MailSerializer):
         return fields
 
 
-class EventSerializer(serializers.Serializer[Event]):
-    """An event of an email."""
-
-    id = serializers.IntegerField(help_text="Grows with each event.")
-    url = serializers.URLField(help_text="The event itself.")
-    mail_id = serializers.UUIDField(help_text="The id of the email.")
-    mail = serializers.URLField(help_text="The email.")
-    event = serializers.CharField(
-        help_text="Its name, of the sending model (`NEW`, `SEND`, `DONE` …) or a client's own."
-    )
-    created_at = serializers.IntegerField(help_text="Nanoseconds since the Unix epoch.")
-    created = serializers.DateTimeField(help_text="The same, to the microsecond.")
-    created_by = serializers.CharField(
-        help_text="Who recorded it: `Mail Service`, `Dispatcher`, an account's attempt, `key:…`."
-    )
-    blob = serializers.CharField(help_text="More about it, usually JSON as text.")
-
-    def to_representation(self, instance: Event) -> dict[str, Any]:
-        """Return the event."""
-        request, mail_id = self.context["request"], str(instance.mail_id)
-        return {
-            "id": instance.pk,
-            "url": event_url(request, mail_id, instance.pk),
-            "mail_id": mail_id,
-            "mail": mail_url(request, mail_id),
-            "event": instance.event,
-            "created_at": instance.created_at,
-            "created": iso(from_nanoseconds(instance.created_at)),
-            "created_by": instance.created_by,
-            "blob": instance.blob,
-        }
-
-
-def mail_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
+def build_mail_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
     """Return the absolute URL of an email, on the host that was asked."""
     return request.build_absolute_uri(reverse("api-mail-detail", kwargs={"mail_id": str(mail_id)}))
-
-
-def event_url(request: Request | HttpRequest, mail_id: uuid.UUID | str, event_id: int) -> str:
-    """Return the absolute URL of one event."""
-    kwargs = {"mail_id": str(mail_id), "event_id": event_id}
-    return request.build_absolute_uri(reverse("api-event-detail", kwargs=kwargs))
 
 
 def _content_of(mail: Mail) -> str:

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
-from mails.api import stats_serializers as shown
+from mails.api.serializers import stats as shown
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.statistics import Figures, PeriodTooLong
 from mails.states import Level
@@ -47,7 +47,7 @@ class StatsViewSet(ApiViewSet):
         """
         found = system_status.read()
         listed = alerts.of(found)
-        return self._answer({"summary": alerts.verdict(found, listed), "alerts": listed, "situation": found})
+        return self._respond({"summary": alerts.verdict(found, listed), "alerts": listed, "situation": found})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
     @action(detail=False, serializer_class=shown.QueueStatsSerializer)
@@ -57,8 +57,8 @@ class StatsViewSet(ApiViewSet):
         Counts, rates and times of all emails, and of each queue.
         """
         figures = _figures(request)
-        return self._answer(
-            _period_of(figures) | {"total": statistics.house(figures), "queues": statistics.lanes(figures)}
+        return self._respond(
+            _show_period(figures) | {"total": statistics.house(figures), "queues": statistics.lanes(figures)}
         )
 
     @extend_schema(parameters=[*_PERIOD, _PER])
@@ -70,7 +70,7 @@ class StatsViewSet(ApiViewSet):
         """
         figures = _figures(request)
         listed = statistics.applications(figures, statistics.application_names())
-        return self._answer(_period_of(figures) | {"applications": listed})
+        return self._respond(_show_period(figures) | {"applications": listed})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
     @action(detail=False, serializer_class=shown.ProviderStatsSerializer)
@@ -80,7 +80,7 @@ class StatsViewSet(ApiViewSet):
         Attempts, failures by class, share of email and latency of each account.
         """
         figures = _figures(request)
-        return self._answer(_period_of(figures) | {"providers": statistics.providers(figures)})
+        return self._respond(_show_period(figures) | {"providers": statistics.providers(figures)})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
     @action(detail=False, serializer_class=shown.SeriesStatsSerializer)
@@ -90,7 +90,7 @@ class StatsViewSet(ApiViewSet):
         Arrivals, results and times of each minute, ten minutes, hour or day.
         """
         figures = _figures(request)
-        return self._answer(_period_of(figures) | {"points": statistics.series(figures)})
+        return self._respond(_show_period(figures) | {"points": statistics.series(figures)})
 
     @extend_schema(parameters=_PERIOD)
     @action(detail=False, serializer_class=shown.BreakerStatsSerializer)
@@ -100,13 +100,13 @@ class StatsViewSet(ApiViewSet):
         What breakers did and people set, newest first, the last 200.
         """
         since, until = _period(request)
-        return self._answer({"since": since, "until": until, "changes": statistics.breaker_history(since, until)})
+        return self._respond({"since": since, "until": until, "changes": statistics.breaker_history(since, until)})
 
-    def _answer(self, figures: dict[str, Any]) -> Response:
+    def _respond(self, figures: dict[str, Any]) -> Response:
         return Response(self.get_serializer(figures).data)
 
 
-def _period_of(figures: Figures) -> dict[str, Any]:
+def _show_period(figures: Figures) -> dict[str, Any]:
     return {"since": figures.since, "until": figures.until, "per": figures.level}
 
 

@@ -1,0 +1,45 @@
+"""What the view sets of emails and of their events share: who asks, and which emails they may see."""
+
+import re
+import uuid
+
+import structlog
+from django.db.models import QuerySet
+from django.http import Http404
+from rest_framework.request import Request
+
+from mails.models import ApiKey, Mail
+from mails.querysets import MailQuerySet
+from mercury.lib.rest.resource import ResourceViewSet
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+class OwnMailsViewSet(ResourceViewSet):
+    """A view set over the emails that the client may see."""
+
+    lookup_value_regex = "[^/]+"
+
+    def list_visible(self) -> MailQuerySet:
+        """Return these emails."""
+        return Mail.objects.visible_to(api_key=get_key(self.request), user=self.request.user)
+
+
+def get_key(request: Request) -> ApiKey | None:
+    """Return the API key of the request; None for a signed-in person."""
+    return request.auth if isinstance(request.auth, ApiKey) else None
+
+
+def recorded_by(request: Request) -> str:
+    """Return who asks, as `created_by` names them; no actor of Mercury's own has a name of this form."""
+    key = get_key(request)
+    return f"key:{key.name}" if key else f"user:{request.user.get_username()}"[:128]
+
+
+def find_mail(rows: QuerySet[Mail], mail_id: str) -> Mail:
+    """Return the email of this id among `rows`. A malformed id, an unknown one and somebody else's are all the same 404."""
+    mail = rows.filter(pk=uuid.UUID(mail_id)).first() if UUID.fullmatch(mail_id) else None
+    if mail is None:
+        raise Http404
+    structlog.contextvars.bind_contextvars(mail=str(mail.pk))  # in every log line of the rest of this request
+    return mail
