@@ -143,7 +143,7 @@ class SendingConditions:
         if choice.candidate is not None:
             return ()
         hidden = _out_of_use(self.candidates)
-        shown = [_obstacle_of(account, self.now) for account in choice.considered if account.account not in hidden]
+        shown = [_obstacle_of(account, self.now) for account in choice.evaluated if account.account not in hidden]
         soonest_first = sorted(shown, key=lambda obstacle: (obstacle.until is None, obstacle.until or self.now))
         return tuple(soonest_first) or (NO_ACCOUNT,)
 

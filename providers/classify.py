@@ -1,4 +1,4 @@
-"""What an HTTP answer or a broken call means: it becomes an Outcome. Pure. `smtp_replies` does so for SMTP.
+"""Turn an HTTP answer or a failed request into an Outcome. Pure; `transports.smtp_replies` does so for SMTP.
 
 `docs/providers.md` has the whole table, and the tests read it.
 """
@@ -24,14 +24,14 @@ from providers.reply_words import (
     find_topic,
 )
 
-# Not the email but the account is at fault: key, payment, permission, address of the API. So are those that find fault
-# with our way of asking: no other message would fare better, and an operator has to look.
+# About the account, not the email: key, payment, permission, address of the API. Statuses that complain about the form of
+# our request are here too: every other message would get the same, and an operator has to look.
 _ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451})
 _PASSING_STATUSES = frozenset({409, 421, 423, 425})  # 4xx that say "not now"
 _RATE_TOPICS = frozenset({Topic.RATE, Topic.HOURLY, Topic.CONNECTIONS})
 _EPOCH = 1e9  # more seconds than this are a moment since 1970, as some providers write it
 
-# What this machine lacks. Says nothing of any account: EHOSTUNREACH is not here, for it may be the other machine that is off.
+# Errors of this machine, which say nothing about an account. EHOSTUNREACH is missing: the other machine may be off.
 LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
     errno.EMFILE: ("no-descriptors", "This process has no file descriptor left."),
     errno.ENFILE: ("no-descriptors", "This machine has no file descriptor left."),
@@ -45,7 +45,7 @@ LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
     errno.EPERM: ("not-permitted", "This machine does not permit the connection."),
     errno.EACCES: ("not-permitted", "This machine does not permit the connection."),
 }
-# Reason codes of trouble that may also be one host's: its zone, the way to its network, a rule of our firewall for it.
+# Reason codes of local errors that may concern one host only: its DNS zone, a route, a firewall rule.
 MAY_BE_ONE_HOST = frozenset({"resolver", "no-network", "not-permitted"})
 # The resolver could not answer. That a name does not exist is an answer.
 _RESOLVER_ERRORS = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM})
@@ -61,24 +61,24 @@ def judge_status(
     is_documented: bool = True,
     now: dt.datetime,
 ) -> Refused | Unknown:
-    """Return what a status means that does not say "accepted".
+    """Return the outcome of a status other than "accepted".
 
-    `reason` is clean already. `is_documented`: it came in the document that this provider puts its errors into. Only
-    then does a 400 or 422 speak of the message; otherwise something between may have answered. A wait that the answer
-    asks for is kept whatever the status (RFC 9110 §10.2.3).
+    `reason` is redacted already. `is_documented`: it came in the document that this provider uses for errors. Only then
+    is a 400 or 422 about the message; otherwise a proxy may have answered. A requested wait counts for any status
+    (RFC 9110 §10.2.3).
     """
     code, asked = f"http-{status}", find_wait(retry_after, reason, now=now)
-    fault = _fault(status, reason, trust_500=trust_500, is_documented=is_documented)
-    if fault is None:
+    failure = _classify_status(status, reason, trust_500=trust_500, is_documented=is_documented)
+    if failure is None:
         return Unknown(code, reason, status, asked)
-    at_capacity = fault is FailureClass.RATE and asked is None and find_topic(reason) is Topic.CONNECTIONS
-    if fault is FailureClass.RATE and not at_capacity:
+    at_capacity = failure is FailureClass.RATE and asked is None and find_topic(reason) is Topic.CONNECTIONS
+    if failure is FailureClass.RATE and not at_capacity:
         asked = asked or (HOURLY_WAIT if find_topic(reason) is Topic.HOURLY else DEFAULT_WAIT)
-    return Refused(fault, code, reason, status, asked, at_capacity=at_capacity)
+    return Refused(failure, code, reason, status, asked, at_capacity=at_capacity)
 
 
-def _fault(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> FailureClass | None:
-    """Return whose fault a status is, None if the message may have been sent."""
+def _classify_status(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> FailureClass | None:
+    """Return the failure class of a status, None if the message may have been sent."""
     if status == 429:
         return FailureClass.RATE
     if 300 <= status < 400 or status == 503 or status in _PASSING_STATUSES or (status == 500 and trust_500):
@@ -121,10 +121,10 @@ def _seconds(text: str, now: dt.datetime) -> float | None:
 
 
 def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], str]) -> Refused | Unknown:
-    """Return what a broken call means: everything up to the TLS handshake is surely not sent, the rest is unknown."""
+    """Return the outcome of a failed request: up to the TLS handshake surely not sent, after it unknown."""
     match error:
-        case aiohttp.ClientConnectorDNSError(os_error=HostNotAllowed() as refused):
-            return refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(refused))
+        case aiohttp.ClientConnectorDNSError(os_error=HostNotAllowed() as cause):
+            return refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(cause))
         case aiohttp.ClientConnectorDNSError():
             return judge_connect_error(error.os_error, host=error.host)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
@@ -143,7 +143,7 @@ def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], s
 
 
 def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
-    """Return why there is no connection, one reason code each."""
+    """Return the refusal for a connection that could not be made, with a reason code for each cause."""
     local = find_local_error(error)
     if local is not None:
         return local
@@ -169,7 +169,7 @@ def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
 
 
 def find_local_error(error: BaseException) -> Refused | None:
-    """Return the refusal for an error of this machine, None for an error that the other side may have caused."""
+    """Return the refusal for an error of this machine, None for an error that the provider may have caused."""
     match error:
         case MemoryError():
             return refuse_uncalled(FailureClass.LOCAL, *LOCAL_ERRORS[errno.ENOMEM])
@@ -185,10 +185,10 @@ def find_local_error(error: BaseException) -> Refused | None:
 
 
 def refuse_without_thread() -> Refused:
-    """Return the refusal for a call that no thread could be started for."""
+    """Return the refusal for an attempt for which no thread could be started."""
     return refuse_uncalled(FailureClass.LOCAL, "no-threads", "This machine could not start one more thread.")
 
 
-def refuse_uncalled(fault: FailureClass, reason_code: str, reason: str) -> Refused:
-    """The provider was not reached, or not asked: surely not sent."""
-    return Refused(fault, reason_code, reason, asked=False)
+def refuse_uncalled(failure_class: FailureClass, reason_code: str, reason: str) -> Refused:
+    """Return the refusal for an email that was not handed to the provider: surely not sent."""
+    return Refused(failure_class, reason_code, reason, asked=False)

@@ -1,6 +1,6 @@
-"""The history of accounts: what breakers did, and what people did, who are also in the audit log.
+"""The history of accounts: changes of breakers, and of people, which the audit log has too.
 
-Lines keep the account's name, so they outlive the account; a new account of the same name begins with none of them.
+Lines keep the account's name and survive it; a new account of the same name starts without them.
 """
 
 import datetime as dt
@@ -34,5 +34,5 @@ def get_deleted_at(name: str) -> dt.datetime | None:
 
 
 def add_note(what: str, why: str) -> str:
-    """A line of history with what the person wrote who did it, as long as a line may be."""
+    """Return a line of history with the person's note, cut to the length of a line."""
     return f"{what}, “{why[: 196 - len(what)]}”" if why and len(what) < 196 else what[:200]

@@ -96,7 +96,7 @@ class Board:
                 self._callable(now),
                 now=now,
                 in_flight=self._in_flight,
-                places=self._share(),
+                slots=self._share(),
                 permits=self._granted,
                 processes=self._processes,
             )
@@ -109,7 +109,7 @@ class Board:
                 self._callable(now),
                 now=now,
                 in_flight=self._in_flight,
-                places=self._share(),
+                slots=self._share(),
                 permits=self._granted,
                 processes=self._processes,
             )
@@ -117,7 +117,7 @@ class Board:
     def next_chance(self, now: dt.datetime) -> float:
         """Seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
         with self.lock:
-            considered = self.choose((), now, first=True).considered
+            considered = self.choose((), now, first=True).evaluated
         waits = [(one.until - now).total_seconds() for one in considered if one.until]
         return min(max(min(waits, default=2.0), 0.02), 2.0)
 
@@ -221,7 +221,7 @@ class Board:
             tried=tried,
             bounds=bounds,
             in_flight=self._in_flight,
-            places=self._share() if first else None,
+            slots=self._share() if first else None,
             permits=self._granted,
             probes=probes,
             processes=self._processes,
@@ -357,7 +357,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
     return Observation(
         epoch=epoch,
         answered=len(results) - len(faults),
-        faults=len(faults),
+        failures=len(faults),
         last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
         at_once=(taken or in_flight) if full else in_flight + len(results),

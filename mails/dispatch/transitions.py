@@ -213,7 +213,7 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
         "why": choice.why,
         "attempt": number,
         "round": draft.state.round,
-        "considered": choice.considered_as_blob(),
+        "considered": choice.evaluated_as_blob(),
     }
     to = [one.address for one in draft.mail.open_recipients]
     send: dict[str, Any] = {"to": to, "service": account.name, "attempt": number, "deadline_s": terms.deadline}
@@ -263,7 +263,7 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
             postponed = {
                 "until": _iso(due),
                 "info": f"No account can take it now; looked at again in {words(seconds)}.",
-                "considered": choice.considered_as_blob(),
+                "considered": choice.evaluated_as_blob(),
             }
             retry = (_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
             event = EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, postponed)

@@ -141,7 +141,7 @@ def test_an_account_that_the_email_itself_excludes_is_told(olympus, hades, worke
 
     assert obstacles(reloaded(mail)) == [
         ("hades", "breaker forced open, until somebody sets it back to automatic"),
-        ("olympus", "the mail is to go through hades only"),
+        ("olympus", "the email may use hades only"),
     ]
 
 

@@ -10,17 +10,17 @@ class AccountConfig:
     """An account with its secrets in the clear; never log it, never put it into an event.
 
     `options` depend on the kind: `api_key`, `api_url`, `sender_domain` for the HTTP kinds; `host`, `port`,
-    `username`, `password`, `security` for SMTP; `max_connections` for both; `fault` (a sandbox.faults.FaultSetting) for the sandbox.
+    `username`, `password`, `security` for SMTP; `max_connections` for both; `fault` (a sandbox.failure_modes.SimulatedFailure) for the sandbox.
     """
 
     name: str
-    kind: str  # a key of capabilities.KINDS: "sendgrid", "mailgun", "smtp", "sandbox"
+    kind: str  # a key of kinds.capabilities.KINDS: "sendgrid", "mailgun", "smtp", "sandbox"
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     weight: int = 1  # share of the weighted draw; 0 is never drawn
     rate: float | None = None  # calls a second, None = no limit
-    trust_500: bool = False  # True: this provider's 500 is known to mean "not taken"
+    trust_500: bool = False  # True: this provider's 500 is known to mean "not sent"
 
     @property
     def max_connections(self) -> int | None:
-        """Return the bound that the operator set on its connections, of all processes together."""
+        """Return the largest number of connections that the operator allows all processes together; None for no limit."""
         return self.options.get("max_connections")

@@ -17,11 +17,14 @@ from providers.kinds.capabilities import KINDS
 from providers.kinds.options import OptionsInvalid, clean_options
 
 PREFIX = "PROVIDER_"
-PREFIXES = (PREFIX, "SENDGRID_", "MAILGUN_")  # no other variable means anything here
+PREFIXES = (PREFIX, "SENDGRID_", "MAILGUN_")  # of all variables that are read here
 
 
 def load_accounts() -> Mapping[str, AccountConfig]:
-    """The accounts of this process's environment. Raises ImproperlyConfigured."""
+    """Return the accounts that the environment of this process names. Raises ImproperlyConfigured.
+
+    An unchanged environment is parsed once.
+    """
     return _parse_cached(tuple(item for item in settings.MERCURY_ENVIRONMENT.items() if item[0].startswith(PREFIXES)))
 
 
@@ -31,15 +34,15 @@ def _parse_cached(environ: tuple[tuple[str, str], ...]) -> Mapping[str, AccountC
 
 
 def parse_accounts(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
-    """The accounts that the environment names, by their names; empty variables count as absent.
+    """Return the accounts that the environment names, by name; empty variables count as absent.
 
-    Raises ImproperlyConfigured, which names the variable, the fault and the cure, and never shows a value.
+    Raises ImproperlyConfigured. Its text names the variable, the problem and the remedy, and never shows a value.
     """
     found: dict[str, tuple[str, AccountConfig]] = {}
     sources = {
-        **{name: _from_url for name in sorted(environ) if name.startswith(PREFIX)},
-        "SENDGRID_API_KEY": _sendgrid_of_prototype,
-        "MAILGUN_API_KEY": _mailgun_of_prototype,
+        **{name: _read_url for name in sorted(environ) if name.startswith(PREFIX)},
+        "SENDGRID_API_KEY": _read_prototype_sendgrid,
+        "MAILGUN_API_KEY": _read_prototype_mailgun,
     }
     for variable, read in sources.items():
         if not environ.get(variable, "").strip():
@@ -61,10 +64,10 @@ def get_variable(name: str) -> str:
 def parse_account(name: str, url: str) -> AccountConfig:
     """Return the account that a variable with this URL would make. Raises ImproperlyConfigured."""
     variable = get_variable(name)
-    return _from_url(variable, {variable: url})
+    return _read_url(variable, {variable: url})
 
 
-def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
+def _read_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     name = variable.removeprefix(PREFIX).lower().replace("_", "-")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:
         raise ImproperlyConfigured(f"{variable}: an account's name is made of letters, digits and single underscores.")
@@ -81,13 +84,13 @@ def _from_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     common: dict[str, str] = {key: query.pop(key) for key in ("weight", "rate", "trust_500") if key in query}
     options = options_of(variable, url, port, query) | query
-    if "ca_file" in options and KINDS[kind].option("ca"):
-        options["ca"] = _file(variable, options.pop("ca_file"))
-    return _account(variable, name, kind, options, common)
+    if "ca_file" in options and KINDS[kind].find_option("ca"):
+        options["ca"] = _read_file(variable, options.pop("ca_file"))
+    return _build_account(variable, name, kind, options, common)
 
 
-def _file(variable: str, path: str) -> str:
-    """The text of a file that a variable names, since a URL is no place for certificates."""
+def _read_file(variable: str, path: str) -> str:
+    """Return the text of a file that a variable names: certificates are too long for a URL."""
     try:
         with Path(path).open(encoding="utf-8") as file:
             return file.read(tls.MAX_CA + 1)
@@ -97,7 +100,7 @@ def _file(variable: str, path: str) -> str:
         ) from None
 
 
-def _account(
+def _build_account(
     variable: str, name: str, kind: str, options: Mapping[str, Any], common: Mapping[str, str]
 ) -> AccountConfig:
     weight = common.get("weight", "1")
@@ -111,21 +114,21 @@ def _account(
             options=clean_options(kind, options),
             weight=int(weight),
             rate=limit.per_second if limit else None,
-            trust_500=_switch("trust_500", common.get("trust_500") or "false"),
+            trust_500=_read_switch("trust_500", common.get("trust_500") or "false"),
         )
     except (OptionsInvalid, ValueError) as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
 
 
-def _switch(name: str, text: str) -> bool:
+def _read_switch(name: str, text: str) -> bool:
     try:
         return variables.switch(text)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _key_and_region(variable: str, url: SplitResult, kind: str, query: dict[str, str]) -> dict[str, Any]:
-    """API key and address of an HTTP kind: the key stands where a password does."""
+def _read_key_and_region(variable: str, url: SplitResult, kind: str, query: dict[str, str]) -> dict[str, Any]:
+    """Return API key and address of an HTTP kind. The key is in the place of the URL's password."""
     options: dict[str, Any] = {"api_key": unquote(url.password or url.username or "")}
     region = query.pop("region", None)
     if region is not None:
@@ -136,15 +139,15 @@ def _key_and_region(variable: str, url: SplitResult, kind: str, query: dict[str,
     return options
 
 
-def _sendgrid(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return _key_and_region(variable, url, "sendgrid", query)
+def _read_sendgrid(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return _read_key_and_region(variable, url, "sendgrid", query)
 
 
-def _mailgun(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return _key_and_region(variable, url, "mailgun", query) | {"sender_domain": url.hostname}
+def _read_mailgun(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return _read_key_and_region(variable, url, "mailgun", query) | {"sender_domain": url.hostname}
 
 
-def _smtp(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+def _read_smtp(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
     return {
         "host": url.hostname,
         "port": port,
@@ -153,31 +156,31 @@ def _smtp(variable: str, url: SplitResult, port: int | None, query: dict[str, st
     }
 
 
-def _smtps(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return _smtp(variable, url, port, query) | {"security": "tls"}
+def _read_smtps(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+    return _read_smtp(variable, url, port, query) | {"security": "tls"}
 
 
-def _sandbox(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
+def _read_sandbox(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
     return {}
 
 
 _SCHEMES: dict[str, tuple[str, Callable[[str, SplitResult, int | None, dict[str, str]], dict[str, Any]]]] = {
-    "sendgrid": ("sendgrid", _sendgrid),
-    "mailgun": ("mailgun", _mailgun),
-    "smtp": ("smtp", _smtp),
-    "smtps": ("smtp", _smtps),
-    "sandbox": ("sandbox", _sandbox),
+    "sendgrid": ("sendgrid", _read_sendgrid),
+    "mailgun": ("mailgun", _read_mailgun),
+    "smtp": ("smtp", _read_smtp),
+    "smtps": ("smtp", _read_smtps),
+    "sandbox": ("sandbox", _read_sandbox),
 }
 
 
-def _sendgrid_of_prototype(variable: str, environ: Mapping[str, str]) -> AccountConfig:
-    return _account(variable, "sendgrid", "sendgrid", {"api_key": environ[variable]}, {})
+def _read_prototype_sendgrid(variable: str, environ: Mapping[str, str]) -> AccountConfig:
+    return _build_account(variable, "sendgrid", "sendgrid", {"api_key": environ[variable]}, {})
 
 
-def _mailgun_of_prototype(variable: str, environ: Mapping[str, str]) -> AccountConfig:
-    """The prototype's URL named the domain's message resource in full; anymail wants it up to the version."""
+def _read_prototype_mailgun(variable: str, environ: Mapping[str, str]) -> AccountConfig:
+    """Return the account that the prototype's variables name. Its URL ended with the resource, anymail's with the version."""
     options = {"api_key": environ[variable], "sender_domain": environ.get("MAILGUN_DOMAIN_NAME", "")}
     address = environ.get("MAILGUN_URL_API", "").strip()
     if address:
         options["api_url"] = re.sub(r"(/v\d+)/.*$", r"\1", address)
-    return _account(variable, "mailgun", "mailgun", options, {})
+    return _build_account(variable, "mailgun", "mailgun", options, {})

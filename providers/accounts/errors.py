@@ -1,19 +1,24 @@
-"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+"""Errors of accounts.
+
+AccountError
+├── AccountInvalid            the values make no account
+└── AccountChangeNotAllowed   this account cannot be changed in this way
+"""
 
 from collections.abc import Mapping
 
 
 class AccountError(Exception):
-    """Tree: RegistryError > AccountInvalid, AccountFixed."""
+    """An account cannot be made or changed as asked."""
 
 
 class AccountInvalid(AccountError):
-    """What was given makes no account; `errors` says for each field what is wrong. Options are `options.<name>`."""
+    """The values make no account. `errors` says for each field what is wrong; an option is `options.<name>`."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
-        super().__init__(" ".join(f"{field}: {fault}" for field, fault in errors.items()))
+        super().__init__(" ".join(f"{field}: {problem}" for field, problem in errors.items()))
         self.errors = dict(errors)
 
 
 class AccountChangeNotAllowed(AccountError):
-    """The account is not made here, so this cannot be changed here; the text says where it can."""
+    """This account cannot be changed here. The text says why, and where it can."""

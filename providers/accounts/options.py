@@ -1,4 +1,4 @@
-"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+"""The options of an account: read them with secrets, show them without, check and encrypt new ones."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from providers.models import Account, AccountSource
 
 _DESTINATION = frozenset(
     {"api_url", "host", "port", "security", "ca"}
-)  # options that say whom an account calls, and how
+)  # they decide where an account connects to, and how
 
 
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -33,7 +33,7 @@ class ShownOption:
 
 
 def get_options(account: Account) -> Mapping[str, Any] | None:
-    """The account's options with secrets in the clear; None if this process does not have them."""
+    """Return the account's options with secrets in the clear; None if this process does not have them."""
     if account.source == AccountSource.ENVIRONMENT:
         config = environment.load_accounts().get(account.name)
         return config.options if config else None
@@ -43,13 +43,13 @@ def get_options(account: Account) -> Mapping[str, Any] | None:
 
 
 def list_shown_options(account: Account) -> list[ShownOption]:
-    """The account's options as people may see them; secrets only as "set, ends …4fA"."""
+    """Return the account's options as people may see them; a secret only as "set, ends …4fA"."""
     kind = KINDS.get(account.kind)
     options = get_options(account) or {}
     if kind is None:
         return []
     return [
-        ShownOption(option.name, option.label, option.secret, _shown(options.get(option.name), secret=option.secret))
+        ShownOption(option.name, option.label, option.secret, _show(options.get(option.name), secret=option.secret))
         for option in kind.options
     ]
 
@@ -57,9 +57,9 @@ def list_shown_options(account: Account) -> list[ShownOption]:
 def encrypt_options(
     kind: str, options: Mapping[str, Any], errors: dict[str, str], *, before: Mapping[str, Any] = _NO_OPTIONS
 ) -> str:
-    """The options as the row holds them, in the places of those it had before.
+    """Return the options encrypted, as the row stores them; what is not given stays as it was `before`.
 
-    Raises AccountInvalid with these errors and with those found already.
+    Raises AccountInvalid with the errors found here, and with `errors` found before.
     """
     known = KINDS.get(kind)
     if known is None:
@@ -69,14 +69,14 @@ def encrypt_options(
         _check_destination(known, values)
         _check_secrets(known, values, given=options, before=before)
     except OptionsInvalid as error:
-        errors = errors | {f"options.{name}": fault for name, fault in error.errors.items()}
+        errors = errors | {f"options.{name}": problem for name, problem in error.errors.items()}
     if errors:
         raise AccountInvalid(errors)
     return encryption.encrypt(json.dumps(values))
 
 
 def _check_destination(kind: ProviderKind, values: Mapping[str, Any]) -> None:
-    """Raise OptionsInvalid if the account would call the house's own network. Asks DNS for hosts that are not known."""
+    """Raise OptionsInvalid if the account would connect to a private network, or send a secret unencrypted. Asks DNS."""
     if kind.transport is Transport.SANDBOX:
         return
     field = "host" if kind.transport is Transport.SMTP else "api_url"
@@ -98,9 +98,9 @@ def _check_destination(kind: ProviderKind, values: Mapping[str, Any]) -> None:
 def _check_secrets(
     kind: ProviderKind, values: Mapping[str, Any], *, given: Mapping[str, Any], before: Mapping[str, Any]
 ) -> None:
-    """Raise OptionsInvalid if a stored secret would go elsewhere than where it was entered for.
+    """Raise OptionsInvalid if a stored secret would be sent to another host than the one it was entered for.
 
-    The provider's own regions are one place. Both sides are compared as stored, so no other spelling slips through.
+    The provider's own regions count as one host. Values are compared as stored, so that another spelling changes nothing.
     """
     moved = [name for name in _DESTINATION if values.get(name) != before.get(name)]
     if all(values.get(name) in kind.regions.values() for name in moved):
@@ -111,20 +111,20 @@ def _check_secrets(
         raise OptionsInvalid(errors)
 
 
-def find_new_options(account: Account, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the given options that change something. Raises AccountFixed if the account's cannot be changed here."""
+def find_new_options(account: Account, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that change something. Raises AccountChangeNotAllowed if they come from the environment."""
     shown = {option.name: option.value for option in list_shown_options(account)}
-    news = {name: value for name, value in given.items() if name not in shown or value != shown[name]}
-    if news and account.source != AccountSource.DATABASE:
+    new = {name: value for name, value in options.items() if name not in shown or value != shown[name]}
+    if new and account.source != AccountSource.DATABASE:
         raise AccountChangeNotAllowed(
             f"The options of '{account.name}' come from the environment. Change its variable and restart Mercury."
             if account.source == AccountSource.ENVIRONMENT
-            else f"'{account.name}' is a sandbox by default and has no options. Register an account of your own."
+            else f"'{account.name}' is a default sandbox and has no options. Register an account of your own."
         )
-    return news
+    return new
 
 
-def _shown(value: Any, *, secret: bool) -> str:
+def _show(value: Any, *, secret: bool) -> str:
     if value in (None, ""):
         return ""
     if not secret:

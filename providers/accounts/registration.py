@@ -1,4 +1,4 @@
-"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+"""Register, change and remove accounts, each with a line of history."""
 
 import re
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ def register(
 ) -> Account:
     """Store a new account, its options encrypted, with a closed breaker and a line of history.
 
-    Raises AccountInvalid naming each field at fault.
+    Raises AccountInvalid, which names each invalid field.
     """
-    errors = _faults_of_name(name) | _faults_of_numbers(weight, rate)
+    errors = _check_name(name) | _check_numbers(weight, rate)
     stored = encrypt_options(kind, options, errors)
     try:
         with transaction.atomic():
@@ -50,7 +50,7 @@ def register(
                 enabled=enabled,
             )
             Breaker.objects.create(account=account)
-            history.record(account, by=by, what=_told_registered(name), act=Act.REGISTER)
+            history.record(account, by=by, what=_describe_registration(name), act=Act.REGISTER)
             mark_sandboxes_changed()
     except IntegrityError:
         raise AccountInvalid({"name": f"An account '{name}' exists already. Choose another name."}) from None
@@ -69,14 +69,14 @@ def update(
     no_rate: bool = False,
     why: str = "",
 ) -> Account:
-    """Change what is given, with a line of history that ends with `why`; `no_rate` takes the limit away.
+    """Change the given fields, with a line of history that ends with `why`; `no_rate` removes the rate limit.
 
-    Options that are not named stay as they are, so does a secret given as `shown_options` shows it. Raises
-    AccountInvalid naming each field at fault, AccountFixed for options of an account that is not made here, and for
-    enabling a default sandbox that other accounts keep out of use.
+    Options that are not named stay as they are, and so does a secret given as `list_shown_options` shows it. Raises
+    AccountInvalid, which names each invalid field; AccountChangeNotAllowed for options that come from the environment,
+    and for enabling a default sandbox while other accounts exist.
     """
-    given: dict[str, Any] = {"weight": weight, "rate": rate, "trust_500": trust_500, "enabled": enabled}
-    changed = {field: value for field, value in given.items() if value not in (None, getattr(account, field))}
+    wanted: dict[str, Any] = {"weight": weight, "rate": rate, "trust_500": trust_500, "enabled": enabled}
+    changed = {field: value for field, value in wanted.items() if value not in (None, getattr(account, field))}
     if no_rate and account.rate is not None:
         changed["rate"] = None
     if changed.get("enabled") and not is_used(account):
@@ -84,43 +84,43 @@ def update(
             f"'{account.name}' is a default sandbox: it is used only while no other account exists, so enabling it "
             "changes nothing. Add a sandbox account of your own to use one together with the others."
         )
-    errors = _faults_of_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
-    words = [_words_of(field, getattr(account, field), value) for field, value in changed.items()]
+    errors = _check_numbers(changed.get("weight", account.weight), changed.get("rate", account.rate))
+    changes = [_describe_change(field, getattr(account, field), value) for field, value in changed.items()]
     new_options = find_new_options(account, options or {})
     if new_options:
         changed["secret_options"] = encrypt_options(
             account.kind, new_options, errors, before=get_options(account) or {}
         )
-        words.append("new options")
+        changes.append("new options")
     elif errors:
         raise AccountInvalid(errors)
     if not changed:
         return account
     with transaction.atomic():
         Account.objects.filter(pk=account.pk).update(**changed, updated_at=timezone.now())
-        history.record(account, by=by, what=history.add_note(", ".join(words), why), act=Act.CHANGE)
+        history.record(account, by=by, what=history.add_note(", ".join(changes), why), act=Act.CHANGE)
     account.refresh_from_db()
     return account
 
 
 def check_removable(account: Account) -> None:
-    """Raise AccountFixed for an account that would come back by itself."""
+    """Raise AccountChangeNotAllowed for an account that Mercury would make again."""
     if account.source == AccountSource.ENVIRONMENT and account.name in load_accounts() and not process.is_terminal():
         raise AccountChangeNotAllowed(
-            f"'{account.name}' comes from the environment. Remove its variable, restart Mercury, and delete it then; "
-            "or disable it, which works at once."
+            f"'{account.name}' comes from the environment. Remove its variable, restart Mercury, and delete it then. "
+            "Or disable it, which works at once."
         )
     if account.source == AccountSource.DEFAULT:
         raise AccountChangeNotAllowed(
-            f"'{account.name}' is there because no other account is. Register one: it stops being used."
+            f"'{account.name}' exists because no other account does. Register one, and it is no longer used."
         )
 
 
 def remove(account: Account, *, by: str = audit.COMMAND_LINE) -> None:
-    """Delete an account with its breaker. Its history stays, and mails and events keep its name.
+    """Delete an account with its breaker. Its history stays, and emails and events keep its name.
 
-    After the last account of one's own, the default sandboxes stay off until a person enables them: they would take
-    mails that were meant to go out. Raises AccountFixed as `check_removable` does.
+    After the last account that was registered, the default sandboxes stay off until a person enables them: they would
+    accept email that was meant to be delivered. Raises AccountChangeNotAllowed as `check_removable` does.
     """
     check_removable(account)
     with transaction.atomic():
@@ -131,7 +131,7 @@ def remove(account: Account, *, by: str = audit.COMMAND_LINE) -> None:
             Account.objects.filter(source=AccountSource.DEFAULT).update(enabled=False, updated_at=timezone.now())
 
 
-def _faults_of_name(name: str) -> dict[str, str]:
+def _check_name(name: str) -> dict[str, str]:
     if not _NAME.fullmatch(name) or len(name) > 64:
         return {"name": "A name has at most 64 lower case letters, digits and single dashes, such as mailgun-eu."}
     if name in DEFAULT_SANDBOXES or (name in load_accounts() and not process.is_terminal()):
@@ -139,34 +139,34 @@ def _faults_of_name(name: str) -> dict[str, str]:
     return {}
 
 
-def _faults_of_numbers(weight: int, rate: float | None) -> dict[str, str]:
+def _check_numbers(weight: int, rate: float | None) -> dict[str, str]:
     errors = {}
     if not 0 <= weight <= 10_000:
-        errors["weight"] = "A weight is a whole number from 0 (never drawn) to 10000."
+        errors["weight"] = "A weight is a whole number from 0 (no email) to 10000."
     if rate is not None and not rates.SLOWEST <= rate <= rates.FASTEST:
         errors["rate"] = f"A rate is calls a second, from one a day to {rates.FASTEST:.0f}; null is no limit."
     return errors
 
 
-def _words_of(field: str, before: Any, after: Any) -> str:
-    """A change of one field as the history tells it."""
+def _describe_change(field: str, before: Any, after: Any) -> str:
+    """Return the words for a changed field in the history."""
     match field:
         case "enabled":
             return "enabled" if after else "disabled"
         case "trust_500":
-            return "its 500s mean “not taken”" if after else "its 500s leave the outcome unknown"
+            return "HTTP 500 means “not sent”" if after else "HTTP 500 leaves the outcome unknown"
         case "rate":
-            return f"limit {_rate(before)} → {_rate(after)}"
+            return f"limit {_describe_rate(before)} → {_describe_rate(after)}"
         case _:
             return f"{field} {before} → {after}"
 
 
-def _rate(rate: float | None) -> str:
+def _describe_rate(rate: float | None) -> str:
     return "none" if rate is None else f"{rate:g} /s"
 
 
-def _told_registered(name: str) -> str:
-    """The first line of a history; it says so if another account had the name, for emails have only that."""
+def _describe_registration(name: str) -> str:
+    """Return the first line of a history. It mentions an earlier account of this name: emails record the name alone."""
     before = history.get_deleted_at(name)
     again = f"; another account of this name was deleted on {before:%Y-%m-%d %H:%M} UTC" if before else ""
     return f"registered{again}"

@@ -1,4 +1,4 @@
-"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+"""The accounts of this installation, from the environment and the database, as values for the sending side."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -35,39 +35,39 @@ class Candidate:
     configured: bool  # False: this process lacks its options (environment variable gone, key lost)
     breaker: Snapshot
     source: str = AccountSource.DATABASE
-    refusals: Run | None = None  # in a row; None where it never refused an email for its own sake
-    version: dt.datetime | None = None  # of the account's row: another one after each change that a person makes
+    refusals: Run | None = None  # in a row; None if it never refused an email because of its content
+    version: dt.datetime | None = None  # of the account's row: changes with each edit
 
     @property
     def usable(self) -> bool:
-        """Whether mails may go through it at all, however it stands right now."""
+        """Return True if email may go through it at all, whatever its breaker says now."""
         return self.enabled and self.configured and self.config.weight > 0
 
 
 def load_candidates() -> list[Candidate]:
-    """Every account with its breaker, by name. One query, unless accounts are missing and have to be made first.
+    """Return every account with its breaker, by name. One query, unless accounts are missing and have to be made first.
 
-    In a terminal's command nothing is made: it reads what is stored.
+    A command in a terminal makes none: it reads what is stored.
     """
-    rows = _rows()
-    if not process.is_terminal() and (not rows or _outdated(rows)):
+    rows = _load_rows()
+    if not process.is_terminal() and (not rows or _is_outdated(rows)):
         sync()
-        rows = _rows()
+        rows = _load_rows()
     real_exists = any(row.source != AccountSource.DEFAULT for row in rows)
     secrets.forget_others(rows)
-    return [_candidate(row, real_exists=real_exists) for row in rows]
+    return [_build_candidate(row, real_exists=real_exists) for row in rows]
 
 
 def sync() -> None:
-    """Make the rows of accounts from the environment, and two sandboxes where no account exists at all.
+    """Create the rows of accounts from the environment, and two sandboxes if there is no account at all.
 
     Safe to repeat and to run in several processes at once. An account keeps the weight, rate and state that people
-    gave it; only its kind follows the environment. A name that is taken by an account of the database stays with it.
-    The variables of a terminal are not the instance's: there only the sandboxes and missing breakers are made.
+    set; only its kind follows the environment. An account of the database keeps its name.
+    A terminal's variables are not the server's: a command creates only the sandboxes and missing breakers.
     """
     present = {row.name: row for row in Account.objects.all()}
     follows: Mapping[str, AccountConfig] = {} if process.is_terminal() else load_accounts()
-    wanted = [_row_of(config) for name, config in follows.items() if name not in present]
+    wanted = [_build_row(config) for name, config in follows.items() if name not in present]
     if not present and not wanted:
         wanted = build_default_sandboxes()
     if wanted:
@@ -84,8 +84,8 @@ def sync() -> None:
                     kind=config.kind, source=AccountSource.ENVIRONMENT, updated_at=timezone.now()
                 )
                 mark_sandboxes_changed()
-    lacking = Account.objects.filter(breaker__isnull=True).values_list("pk", flat=True)
-    Breaker.objects.bulk_create([Breaker(account_id=pk) for pk in lacking], ignore_conflicts=True)
+    without_breaker = Account.objects.filter(breaker__isnull=True).values_list("pk", flat=True)
+    Breaker.objects.bulk_create([Breaker(account_id=pk) for pk in without_breaker], ignore_conflicts=True)
 
 
 def list_unstored() -> dict[str, AccountConfig]:
@@ -97,7 +97,7 @@ def list_unstored() -> dict[str, AccountConfig]:
 
 
 def is_used(account: Account) -> bool:
-    """False for a default sandbox once another account exists."""
+    """Return False for a default sandbox once another account exists."""
     return account.source != AccountSource.DEFAULT or not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
 
 
@@ -111,30 +111,30 @@ def explain_unused(account: Account) -> str:
 
 
 def mark_sandboxes_changed() -> None:
-    """Make the version that workers chose a default sandbox in void, in the transaction that takes it out of service."""
+    """Void the version in which workers selected a default sandbox, in the transaction that puts it out of use."""
     Account.objects.filter(source=AccountSource.DEFAULT).update(updated_at=timezone.now())
 
 
-def _rows() -> list[Account]:
+def _load_rows() -> list[Account]:
     return list(Account.objects.select_related("breaker", "failure_mode", "refusal_run").order_by("name"))
 
 
-def _outdated(rows: Iterable[Account]) -> bool:
-    """Whether a row lacks, lacks its breaker, or is not what the environment says it is."""
-    found = {row.name: row for row in rows}
-    return any(not hasattr(row, "breaker") for row in found.values()) or any(
-        name not in found or _differs(found[name], config) for name, config in load_accounts().items()
+def _is_outdated(rows: Iterable[Account]) -> bool:
+    """Return True if a row is missing, lacks its breaker, or differs from the environment."""
+    stored = {row.name: row for row in rows}
+    return any(not hasattr(row, "breaker") for row in stored.values()) or any(
+        name not in stored or _differs(stored[name], config) for name, config in load_accounts().items()
     )
 
 
 def _differs(row: Account, config: AccountConfig) -> bool:
-    """Whether the row has to follow the environment. One of the database keeps its name; a default sandbox gives way."""
+    """Return True if the row has to follow the environment. An account of the database stays; a default sandbox yields."""
     if row.source == AccountSource.DATABASE:
         return False
     return row.source == AccountSource.DEFAULT or row.kind != config.kind
 
 
-def _candidate(row: Account, *, real_exists: bool) -> Candidate:
+def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
     options = get_options(row)
     config = AccountConfig(row.name, row.kind, options or {}, row.weight, row.rate, row.trust_500)
     if hasattr(row, "failure_mode"):
@@ -156,7 +156,7 @@ def _may_be_elsewhere(row: Account) -> bool:
     return process.is_terminal() and row.source == AccountSource.ENVIRONMENT
 
 
-def _row_of(config: AccountConfig) -> Account:
+def _build_row(config: AccountConfig) -> Account:
     return Account(
         name=config.name,
         kind=config.kind,

@@ -1,4 +1,4 @@
-"""The accounts that this house has, from the environment and from the database, as plain values for the sending side."""
+"""Simulated failures of sandbox accounts."""
 
 from django.db import transaction
 
@@ -10,22 +10,24 @@ from providers.models import Account, FailureMode
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
 
-def set_failure_mode(account: Account, fault: SimulatedFailure | None, *, by: str = audit.COMMAND_LINE) -> None:
-    """Make a sandbox account misbehave, or behave again. Raises AccountFixed for an account of another kind."""
+def set_failure_mode(account: Account, failure: SimulatedFailure | None, *, by: str = audit.COMMAND_LINE) -> None:
+    """Let a sandbox account simulate a failure; None ends it. Raises AccountChangeNotAllowed for another kind of account."""
     if account.kind != "sandbox":
-        raise AccountChangeNotAllowed(f"'{account.name}' is no sandbox: only a sandbox account can be told to fail.")
+        raise AccountChangeNotAllowed(
+            f"'{account.name}' is not a sandbox: only a sandbox account can simulate a failure."
+        )
     with transaction.atomic():
-        if fault is None:
+        if failure is None:
             FailureMode.objects.filter(account=account).delete()
         else:
-            values = {"kind": fault.kind, "value": fault.value, "until": fault.until}
+            values = {"kind": failure.kind, "value": failure.value, "until": failure.until}
             FailureMode.objects.update_or_create(account=account, defaults=values)
-        what = f"told to fail: {fault}" if fault else "told to behave again"
+        what = f"simulates a failure: {failure}" if failure else "simulated failure cleared"
         history.record(account, by=by, what=what, act=Act.CHANGE)
 
 
 def get_failure_mode(account: Account) -> SimulatedFailure | None:
-    """How the sandbox account misbehaves, if it was told to; also when that is over."""
+    """Return the failure that the sandbox account simulates, also one that has ended; None if there is none."""
     row = FailureMode.objects.filter(account=account).first()
     return to_simulated_failure(row) if row else None
 

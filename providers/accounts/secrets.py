@@ -1,4 +1,4 @@
-"""The options of accounts as the database keeps them: one encrypted text, read once for each state of a row."""
+"""The encrypted options of accounts in the database: one ciphertext each, decrypted once for each state of a row."""
 
 import datetime as dt
 import json
@@ -21,11 +21,11 @@ _cache: dict[int, tuple[dt.datetime, Mapping[str, Any] | None]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptionResult:
-    """Names of accounts by what became of their options."""
+    """Names of accounts by the result for their options."""
 
-    again: list[str]  # encrypted with the newest key now
-    current: list[str]  # were already
-    unreadable: list[str]  # their key is not here
+    encrypted: list[str]  # with the newest key, now
+    current: list[str]  # already encrypted with it
+    unreadable: list[str]  # their key is missing
 
 
 def read_options(account: Account) -> Mapping[str, Any] | None:
@@ -51,9 +51,9 @@ def forget_others(rows: Iterable[Account]) -> None:
 def encrypt_all_again(*, by: str, dry_run: bool = False) -> EncryptionResult:
     """Encrypt all stored options with the newest key, each in a transaction of its own.
 
-    Options that change meanwhile are left to that change, which writes with the newest key too. Repeating it does no harm.
+    Options that somebody changes at the same time are left alone: the change uses the newest key too. Safe to repeat.
     """
-    found = EncryptionResult(again=[], current=[], unreadable=[])
+    found = EncryptionResult(encrypted=[], current=[], unreadable=[])
     for row in Account.objects.exclude(secret_options="").order_by("name"):
         if encryption.is_current(row.secret_options):
             found.current.append(row.name)
@@ -64,7 +64,7 @@ def encrypt_all_again(*, by: str, dry_run: bool = False) -> EncryptionResult:
             found.unreadable.append(row.name)
             continue
         if dry_run or _store(row, token, by=by):
-            found.again.append(row.name)
+            found.encrypted.append(row.name)
     return found
 
 

@@ -1,7 +1,7 @@
-"""A test email straight through one account: no breaker is asked and nobody else tried.
+"""A test email through one account, past its breaker and without failover.
 
-It keeps the rules that every email keeps: pauses, who may send as whom, and waits that a provider asked for. Who sent it
-and what came of it is recorded.
+It keeps the rules of every email: pauses, allowed senders, and waits that a provider asked for. Who sent it and its result
+are recorded.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from providers.models import Account, Breaker
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused
 from providers.transports.sender import Sender
 
-PLACEHOLDER_ADDRESS = "somebody@example.com"  # from and to, where a sandbox gets the email and no address was given
+PLACEHOLDER_ADDRESS = "somebody@example.com"  # sender and recipient for a sandbox, if no address is given
 
 
 class DeliveryTestNotAllowed(Exception):
-    """The test breaks a rule that every email keeps. The text says which, and what to do."""
+    """The test email breaks a rule of every email. The text says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryTest:
-    """A test that somebody asks for. `person` is None on the command line, which may send as anybody."""
+    """A requested test email. `person` is None on the command line, which may use any sender."""
 
     sender: str
     recipient: str
@@ -42,23 +42,25 @@ class DeliveryTest:
 
 
 Rule = Callable[[DeliveryTest], str]
-rules: list[Rule] = []  # what knows of emails adds its own when the apps are ready; each returns why not, or nothing
+rules: list[
+    Rule
+] = []  # `mails` adds its own when the apps are ready; each returns why the test is not allowed, or nothing
 
 
 def run(configs: Sequence[AccountConfig], *, sender: str, recipient: str, by: str, person: Any = None) -> list[Outcome]:
-    """Check the rules, send one email through each account at the same time, and record who did it and what came of each.
+    """Check the rules, send one email through each account at the same time, and record who did it and each result.
 
-    Raises NotAllowed, then nothing was sent.
+    Raises DeliveryTestNotAllowed; then nothing was sent.
     """
-    wanted = DeliveryTest(
+    test = DeliveryTest(
         sender=sender,
         recipient=recipient,
         person=person,
         only_sandboxes=all(config.kind == "sandbox" for config in configs),
     )
-    if faults := [fault for rule in rules if (fault := rule(wanted))]:
-        raise DeliveryTestNotAllowed(" ".join(faults))
-    waiting = _waits(configs)
+    if reasons := [reason for rule in rules if (reason := rule(test))]:
+        raise DeliveryTestNotAllowed(" ".join(reasons))
+    waiting = _find_waits(configs)
     called = [config for config in configs if config.name not in waiting]
     outcomes: dict[str, Outcome] = dict(waiting)
     try:
@@ -70,57 +72,60 @@ def run(configs: Sequence[AccountConfig], *, sender: str, recipient: str, by: st
     return [outcomes[config.name] for config in configs]
 
 
-def _waits(configs: Sequence[AccountConfig]) -> dict[str, Outcome]:
-    """The accounts whose provider asked for a wait that is not over."""
+def _find_waits(configs: Sequence[AccountConfig]) -> dict[str, Outcome]:
+    """Return a refusal for each account whose provider asked for a wait that is not over."""
     now = database_clock.now()
     rows = Breaker.objects.filter(account__name__in=[config.name for config in configs], limited_until__gt=now)
     return {
         name: Refused(
-            FailureClass.RATE, "limited", f"Its provider asked for no call before {until:%H:%M:%S} UTC.", asked=False
+            FailureClass.RATE, "limited", f"Its provider asked for no request before {until:%H:%M:%S} UTC.", asked=False
         )
         for name, until in rows.values_list("account__name", "limited_until")
     }
 
 
 def _record(name: str, outcome: Outcome | None, *, recipient: str, by: str) -> None:
-    came = describe_outcome(name, outcome) if outcome else "it broke off, and may have been sent."
-    what = f"test email to {recipient}: {came}"
+    result = describe_outcome(name, outcome) if outcome else "interrupted, it may have been sent."
+    what = f"test email to {recipient}: {result}"
     account = Account.objects.filter(name=name).first()
     if account is not None:
         history.record(account, by=by, what=what, act=Act.TEST)
-    else:  # one that only the terminal knows
+    else:  # an account that only this terminal's environment names
         audit.record(Act.TEST, by=by, kind=history.AUDIT_KIND, name=name, detail=what)
 
 
 def send(config: AccountConfig, *, sender: str, recipient: str) -> Outcome:
-    """Call the provider once and return what came of it. Takes as long as `longest` says; opens no transaction."""
+    """Call the provider once and return the outcome. Takes up to `get_time_limit`; opens no transaction."""
     [outcome] = send_all([config], sender=sender, recipient=recipient)
     return outcome
 
 
 def send_all(configs: Sequence[AccountConfig], *, sender: str, recipient: str) -> list[Outcome]:
-    """One mail through each of them, all at the same time, and what came of each. Takes as long as `send`."""
-    return event_loop.run(_send([(one, _message(one.name, sender=sender, recipient=recipient)) for one in configs]))
+    """Send one email through each account, all at the same time, and return their outcomes. Takes as long as `send`."""
+    return event_loop.run(
+        _send_each([(config, _build_message(config.name, sender=sender, recipient=recipient)) for config in configs])
+    )
 
 
 def get_time_limit(configs: Sequence[AccountConfig]) -> float:
-    """Return the seconds that tests of these accounts take at most: over SMTP the reply to the final dot has its own."""
+    """Return the seconds that tests of these accounts take at most. The final reply of SMTP has time of its own."""
     deadline = settings.MERCURY_SEND_TIMEOUT.total_seconds()
-    return 2 * deadline if any(KINDS[one.kind].transport is Transport.SMTP for one in configs) else deadline
+    has_smtp = any(KINDS[config.kind].transport is Transport.SMTP for config in configs)
+    return 2 * deadline if has_smtp else deadline
 
 
 def describe_outcome(account: str, outcome: Outcome) -> str:
-    """What came of it, in a sentence."""
+    """Return the outcome as a sentence."""
     match outcome:
         case Accepted():
-            name = f", under the name {outcome.provider_message_id}" if outcome.provider_message_id else ""
-            return f"{account} took it (status {outcome.status_code}{name})."
+            name = f", id {outcome.provider_message_id}" if outcome.provider_message_id else ""
+            return f"{account} accepted it ({outcome.status_code}{name})."
         case Refused():
             return f"{account} refused it: {FailureClass(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
-    return f"Nobody can tell whether {account} took it: {outcome.reason_code}: {outcome.reason}"
+    return f"{account} did not confirm it; it may have been sent: {outcome.reason_code}: {outcome.reason}"
 
 
-async def _send(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:
+async def _send_each(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:
     deadline, connect_timeout = settings.MERCURY_SEND_TIMEOUT, settings.MERCURY_CONNECT_TIMEOUT
     async with Sender(
         deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), places=len(mails)
@@ -128,10 +133,10 @@ async def _send(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Out
         return await asyncio.gather(*(sending.send(config, message) for config, message in mails))
 
 
-def _message(account: str, *, sender: str, recipient: str) -> EmailMessage:
+def _build_message(account: str, *, sender: str, recipient: str) -> EmailMessage:
     return EmailMessage(
-        subject="Test mail from Mercury",
-        body=f"This mail tests the provider account {account}. If you can read it, the account works.",
+        subject="Test email from Mercury",
+        body=f"This email tests the provider account {account}. If you can read it, the account works.",
         from_email=sender,
         to=[recipient],
         headers={"Message-ID": make_msgid(domain=sender.rpartition("@")[2].strip("> ") or "mercury.invalid")},

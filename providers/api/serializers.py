@@ -55,7 +55,7 @@ class BreakerSerializer(serializers.Serializer[Any]):
 
     mode = serializers.ChoiceField(choices=BreakerMode.values, help_text="Who decides.")
     state = serializers.ChoiceField(choices=BreakerState.values, help_text="What it lets through.")
-    says = serializers.CharField(help_text='In words: "1 fault of 5", "probe in 26 s".')
+    says = serializers.CharField(help_text='In words: "1 failure of 5", "probe in 26 s".')
 
 
 class AccountFields(serializers.Serializer[Any]):

@@ -1,7 +1,4 @@
-"""The circuit breaker of an account: when it opens, who may probe, how it recovers. One row, shared by all machines.
-
-The arithmetic is pure: values and a `now` in, values out. `save` writes what it decided, if nobody was faster.
-"""
+"""The row of an account's breaker, shared by all machines. A write wins only if nobody else was faster."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,9 +15,9 @@ from providers.models import Account, Breaker, BreakerMode, BreakerState
 
 
 def save(before: Snapshot, after: Snapshot, *, by: str, with_history: bool = True) -> bool:
-    """Write what was decided; False if another process was faster.
+    """Write the decision and return True; return False if another process was faster.
 
-    With a line of history if the state changed, unless the caller writes a better one.
+    Adds a line of history if the state changed, unless the caller writes a better one.
     """
     changed = {name: getattr(after, name) for name in FIELDS if getattr(after, name) != getattr(before, name)}
     if not changed:
@@ -31,14 +28,14 @@ def save(before: Snapshot, after: Snapshot, *, by: str, with_history: bool = Tru
             return False
         if with_history and after.state != before.state and after.state != BreakerState.HALF_OPEN:
             account = Account.objects.get(pk=before.account_id)
-            history.record(account, by=by, what=_told(before, after), state=after.state)
+            history.record(account, by=by, what=_describe_change(before, after), state=after.state)
     return True
 
 
 def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str, with_history: bool = True) -> Snapshot:
-    """Load the row, decide, and write; again if another process was faster. Returns what was written.
+    """Load the row, decide, write, and return what was written; start again if another process was faster.
 
-    Raises Breaker.DoesNotExist if the account is gone. Each turn that loses means that another one won, so the loop ends.
+    Raises Breaker.DoesNotExist if the account is gone. The loop ends: each lost try means that another process won.
     """
     while True:
         before = Snapshot.of(Breaker.objects.get(account_id=account_id))
@@ -48,21 +45,20 @@ def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str, 
 
 
 def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> None:
-    """Open or close a breaker by hand, or give it back to its arithmetic (`AUTO`), with a line of history.
+    """Force a breaker open or closed, or set it back to automatic, with a line of history.
 
-    Raises Account.DoesNotExist. Results of calls already under way no longer count.
+    Raises Account.DoesNotExist. Results of calls in progress no longer count.
     """
     account = Account.objects.get(name=account_name)
 
-    def forced(breaker: Snapshot) -> Snapshot:
-        fresh = close(breaker)
+    def decide(breaker: Snapshot) -> Snapshot:
         return dataclasses.replace(
-            fresh, mode=mode, trips=0, slots=None, limited_until=None, call_limit=None, call_limit_until=None
+            close(breaker), mode=mode, trips=0, slots=None, limited_until=None, call_limit=None, call_limit_until=None
         )
 
     with transaction.atomic():
-        change(account.pk, forced, by=by, with_history=False)
-        # Whoever chose the account before this is committed chooses again. After the breaker: claims lock in that order.
+        change(account.pk, decide, by=by, with_history=False)
+        # Workers that selected the account before this commit select again. Breaker first: claims lock in that order.
         Account.objects.filter(pk=account.pk).update(updated_at=timezone.now())
         words = BreakerMode(mode).label.lower() if mode != BreakerMode.AUTO else "back to automatic"
         state = BreakerState.OPEN if mode == BreakerMode.OPEN else BreakerState.CLOSED
@@ -70,28 +66,28 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
 
 
 def request_probe(account_name: str, *, by: str) -> None:
-    """Let an open breaker be probed with the next mail, with a line of history; nothing if it is not open.
+    """Let the next email probe an open breaker, with a line of history. Changes nothing if it is not open.
 
     Raises Account.DoesNotExist.
     """
     account = Account.objects.get(name=account_name)
     now = database_clock.now()
 
-    def due(breaker: Snapshot) -> Snapshot:
+    def decide(breaker: Snapshot) -> Snapshot:
         if breaker.mode != BreakerMode.AUTO or breaker.state != BreakerState.OPEN:
             return breaker
         return dataclasses.replace(breaker, open_until=now)
 
     with transaction.atomic():
-        change(account.pk, due, by=by)
-        history.record(account, by=by, what="probe asked for", act=Act.CHANGE)
+        change(account.pk, decide, by=by)
+        history.record(account, by=by, what="probe requested", act=Act.CHANGE)
 
 
-def _told(before: Snapshot, after: Snapshot) -> str:
+def _describe_change(before: Snapshot, after: Snapshot) -> str:
     if after.state == BreakerState.CLOSED:
         return "probe answered, closed again" if before.state == BreakerState.HALF_OPEN else "closed"
     if before.state == BreakerState.HALF_OPEN:
         return f"probe failed, open again: {after.last_fault}"[:200]
     if before.slots is not None:
         return f"failed while recovering, open again: {after.last_fault}"[:200]
-    return f"{after.window_failures} faults in {after.window_calls} calls: {after.last_fault}"[:200]
+    return f"{after.window_failures} failures in {after.window_calls} calls: {after.last_fault}"[:200]

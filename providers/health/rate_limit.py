@@ -8,7 +8,7 @@ BURST = 1.0  # seconds' worth of calls that may go out at once
 
 
 def count_available(next_call_at: dt.datetime | None, rate: float, now: dt.datetime) -> int:
-    """How many calls may begin now. `rate`: calls a second; at least one burst call fits, however slow the rate."""
+    """Return how many calls may begin now. `rate`: calls a second. However slow it is, a burst of one call is allowed."""
     depth = max(BURST * rate, 1.0)
     if next_call_at is None or next_call_at <= now:
         return int(depth)
@@ -16,6 +16,6 @@ def count_available(next_call_at: dt.datetime | None, rate: float, now: dt.datet
 
 
 def reserve(next_call_at: dt.datetime | None, rate: float, now: dt.datetime, calls: int) -> dt.datetime:
-    """The time to store after `calls` calls were granted."""
+    """Return the time to store after `calls` calls were granted."""
     start = next_call_at if next_call_at and next_call_at > now else now
     return start + dt.timedelta(seconds=calls / max(rate, SLOWEST))

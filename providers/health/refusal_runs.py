@@ -1,9 +1,8 @@
-"""Refusals in a row: from when on an account's refusals say more about the account than about the emails.
+"""Refusals in a row: when the refusals of an account are about the account, not about the emails.
 
-An account that refuses several different emails for what looks like their own fault, and accepts none in between, is not
-judging messages: its domain is wrong, it is suspended, a filter is in the way. From then on its refusals count as the
-account's, until it accepts something. One row an account, shared by all machines, and written only when refusals happen.
-The arithmetic is pure: values and a `now` in, values out.
+An account may refuse several different emails because of their content, and accept none in between. Then it does not
+judge messages: its domain is wrong, it is suspended, or a filter blocks it. From then on its refusals count as account
+failures, until it accepts an email. One row an account, shared by all machines, written only when emails are refused.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ from providers import history
 from providers.models import Account, RefusalRun
 
 SEVERAL = 5  # different emails …
-MANY = 20  # … or so many where each was refused because of its mailbox, which is clear of one and odd of many
+MANY = 20  # … or this many if each was refused because of its mailbox: plausible for one, not for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Run:
 
     @property
     def is_systemic(self) -> bool:
-        """Return True if the account's refusals count as its own."""
+        """Return True if the account's refusals count as account failures."""
         return self.noticed_at is not None and self.ended_at is None
 
     @classmethod
@@ -51,7 +50,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Run))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One email that the account refused for what looks like the email's fault."""
+    """One email that the account refused because of its content or its recipients."""
 
     mark: str  # the same for emails to the same people
     of_mailbox: bool  # each of its recipients was refused for good, by name
@@ -59,7 +58,7 @@ class Refusal:
 
 
 def hash_recipients(recipients: Iterable[str]) -> str:
-    """Return a short mark of who an email is for, that no address can be read from."""
+    """Return a short hash of an email's recipients, from which no address can be read."""
     return hashlib.sha256(" ".join(sorted(recipients)).lower().encode()).hexdigest()[:8]
 
 
@@ -76,16 +75,16 @@ def refuse(run: Run, refusal: Refusal, now: dt.datetime) -> Run:
 
 
 def accept(run: Run, now: dt.datetime) -> Run:
-    """Return the run after the account accepted something: that is its end."""
+    """Return the run after the account accepted an email, which ends it."""
     if not run.marks and not run.is_systemic:
         return run
     return dataclasses.replace(run, marks="", first_at=None, ended_at=now if run.is_systemic else run.ended_at)
 
 
 def change(account_id: int, decide: Callable[[Run], Run], *, by: str) -> Run:
-    """Load the row, decide and write, again if another process was faster; with a line of history for a spell.
+    """Load the row, decide, write, and return what was written; start again if another process was faster.
 
-    Returns what was written. Raises Account.DoesNotExist if the account is gone.
+    Adds a line of history where a spell begins or ends. Raises Account.DoesNotExist if the account is gone.
     """
     while True:
         account = Account.objects.get(pk=account_id)
@@ -111,4 +110,4 @@ def _describe(run: Run) -> str:
     """Return the line of history for the beginning or the end of a spell."""
     if not run.is_systemic:
         return "accepts email again"
-    return f"refuses every email, so its refusals count as its own: {run.reason}"[:200]
+    return f"refuses every email, so its refusals count as account failures: {run.reason}"[:200]

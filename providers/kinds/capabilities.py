@@ -1,7 +1,4 @@
-"""The kinds of provider: which options an account of each has, what it can and cannot do, who speaks to it.
-
-The one rule book for options: environment, API, admin and commands all clean them here.
-"""
+"""The kinds of provider: the options of an account, what it can and cannot do, and how it is spoken to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +8,7 @@ from typing import Any
 
 
 class Transport(Enum):
-    """How an account is spoken to."""
+    """The protocol of an account."""
 
     HTTP = "http"  # payload by django-anymail, sent by aiohttp
     SMTP = "smtp"
@@ -29,28 +26,28 @@ class Option:
     secret: bool = False  # never shown again once stored
     default: Any = None
     choices: tuple[str, ...] = ()
-    most: int | None = None  # of a whole number from 1
-    is_long: bool = False  # a text of several lines
-    is_extra: bool = False  # an account without it has no such key
+    most: int | None = None  # the largest value, for a whole number from 1
+    is_long: bool = False  # several lines
+    is_extra: bool = False  # left out of the stored options if it has no value
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """What is known of one provider."""
+    """What Mercury knows of one provider."""
 
     key: str
     label: str
     transport: Transport
     options: tuple[Option, ...]
-    backend: str  # dotted path of the class that knows what to say; empty for the sandbox
-    can: tuple[str, ...]  # for people, shown beside an account
+    backend: str  # dotted path of the class that builds its requests; empty for the sandbox
+    can: tuple[str, ...]  # for people, shown with an account
     cannot: tuple[str, ...]
     regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url
     max_recipients: int | None = None  # of one call
-    most_at_once: int | None = None  # calls of one account at once in one process, where the account does not say
+    most_at_once: int | None = None  # concurrent calls of one account in one process, unless the account sets a limit
 
-    def option(self, name: str) -> Option | None:
-        """The option of that name, if this kind has one."""
+    def find_option(self, name: str) -> Option | None:
+        """Return the option of this name, None if the kind has none."""
         return next((option for option in self.options if option.name == name), None)
 
 
@@ -59,8 +56,8 @@ _API_KEY = Option("api_key", "API key", required=True, secret=True)
 
 MAX_CONNECTIONS = Option(
     "max_connections",
-    "Connections at most",
-    "Of all of Mercury's processes together, such as 3 for a mailbox of Exchange 365. Empty: learned from its refusals.",
+    "Maximum connections",
+    "For all processes of Mercury together, such as 3 for a mailbox of Exchange 365. Empty: learned from refusals.",
     most=10_000,
 )
 
@@ -97,8 +94,8 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 can=("keeps the Message-ID", "reports delivery by webhook"),
                 cannot=(
                     "answer for each recipient",
-                    "show in To whom another call serves",
-                    "send without subject or text (a blank goes out)",
+                    "show recipients of another call in To",
+                    "send an empty subject or body (a space is sent)",
                 ),
                 regions=MappingProxyType(
                     {"us": "https://api.sendgrid.com/v3/", "eu": "https://api.eu.sendgrid.com/v3/"}
@@ -120,8 +117,8 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 can=("keeps the Message-ID", "reports delivery by webhook"),
                 cannot=(
                     "answer for each recipient",
-                    "show in To whom another call serves",
-                    "send without text (a blank goes out)",
+                    "show recipients of another call in To",
+                    "send an empty body (a space is sent)",
                 ),
                 regions=MappingProxyType({"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}),
                 max_recipients=1000,
@@ -146,7 +143,11 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                     _CA,
                 ),
                 backend="providers.transports.smtp_session.SmtpSession",
-                can=("keeps the Message-ID", "sends the very bytes that Mercury shows", "answers for each recipient"),
+                can=(
+                    "keeps the Message-ID",
+                    "sends exactly the bytes that Mercury shows",
+                    "answers for each recipient",
+                ),
                 cannot=("report delivery by webhook",),
                 most_at_once=32,
             ),
@@ -156,8 +157,11 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 transport=Transport.SANDBOX,
                 options=(),
                 backend="",
-                can=("keeps every mail for you to read", "be slow, refuse, hang, flap or lose the answer when told so"),
-                cannot=("deliver anything to anyone",),
+                can=(
+                    "keeps every email for you to read",
+                    "simulates slow, refused, hanging, flapping and lost answers",
+                ),
+                cannot=("deliver email",),
             ),
         )
     }

@@ -1,7 +1,4 @@
-"""The kinds of provider: which options an account of each has, what it can and cannot do, who speaks to it.
-
-The one rule book for options: environment, API, admin and commands all clean them here.
-"""
+"""Check the options of an account. Environment, API, admin and commands all use these rules."""
 
 import ipaddress
 import re
@@ -18,10 +15,10 @@ from providers.kinds.capabilities import KINDS, Option, Transport
 
 
 class OptionsInvalid(Exception):
-    """Options that no account of this kind can work with; `errors` says for each option what is wrong."""
+    """The options make no account of this kind. `errors` says for each option what is wrong."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
-        super().__init__(" ".join(f"{name}: {fault}" for name, fault in errors.items()))
+        super().__init__(" ".join(f"{name}: {problem}" for name, problem in errors.items()))
         self.errors = dict(errors)
 
 
@@ -35,21 +32,21 @@ _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 def clean_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in full, with defaults, as `sending` wants them.
+    """Return all options with defaults, as the transports need them.
 
-    Raises OptionsInvalid, naming each option at fault, also for an option that the kind does not have. Whether the
-    host may be called at all is asked of `destinations`.
+    Raises OptionsInvalid, which names each invalid option, also one that the kind does not have. Does not check whether
+    the host may be called: `outbound_hosts` does.
     """
     known = KINDS[kind]
     errors = {
         name: f"{known.label} has no such option. Known: {', '.join(o.name for o in known.options) or 'none'}."
         for name in options
-        if known.option(name) is None
+        if known.find_option(name) is None
     }
     values: dict[str, Any] = {}
     for option in known.options:
         try:
-            value = _cleaned_value(option, options.get(option.name))
+            value = _clean_value(option, options.get(option.name))
         except ValueError as error:
             errors[option.name] = str(error)
             continue
@@ -64,18 +61,18 @@ def clean_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _cleaned_value(option: Option, value: Any) -> Any:
-    """The value as stored, or ValueError with a sentence that does not repeat the value."""
+def _clean_value(option: Option, value: Any) -> Any:
+    """Return the value as stored. Raises ValueError with a sentence that does not repeat the value."""
     if value is None or value == "":
         if option.required:
             raise ValueError("It must be given.")
         return option.default
     if option.most is not None:
-        return _cleaned_number(value, option.most)
+        return _clean_number(value, option.most)
     if not isinstance(value, str):
-        raise ValueError("It must be a text.")
+        raise ValueError("It must be a string.")
     if option.is_long:
-        return _cleaned_ca(value)
+        return _clean_ca(value)
     if option.name != "password":  # which may begin or end with a blank
         value = value.strip()
     if not value.isprintable() or len(value) > 2048:
@@ -88,8 +85,8 @@ def _cleaned_value(option: Option, value: Any) -> Any:
     return clean(value) if clean else value
 
 
-def _cleaned_ca(value: str) -> str:
-    """Return the certificates of a PEM text, without what stands around them."""
+def _clean_ca(value: str) -> str:
+    """Return the certificates of a PEM text, without the text around them."""
     if len(value) > tls.MAX_CA:
         raise ValueError(f"It must have at most {tls.MAX_CA} characters.")
     certificates = "\n".join(_CERTIFICATE.findall(value.replace("\r\n", "\n")))
@@ -99,18 +96,18 @@ def _cleaned_ca(value: str) -> str:
     return certificates
 
 
-def _cleaned_ehlo_name(value: str) -> str:
+def _clean_ehlo_name(value: str) -> str:
     if not ehlo.is_ehlo_name(value):
         raise ValueError("It must be a full host name such as mail.example.com, or an address such as [192.0.2.1].")
     return value
 
 
-def _cleaned_sender_domain(value: str) -> str:
-    """The domain in its IDNA form: it becomes a part of the API's path."""
-    return URL.build(scheme="https", host=_cleaned_host(value)).raw_host or value
+def _clean_sender_domain(value: str) -> str:
+    """Return the domain in its IDNA form, for the path of the API."""
+    return URL.build(scheme="https", host=_clean_host(value)).raw_host or value
 
 
-def _cleaned_host(value: str) -> str:
+def _clean_host(value: str) -> str:
     host = value.removesuffix(".")
     if not _is_host(host):
         raise ValueError("It must be a bare host name.")
@@ -118,7 +115,7 @@ def _cleaned_host(value: str) -> str:
 
 
 def _is_host(text: str) -> bool:
-    """Whether it is a host name (RFC 1123 §2.1, or an international one) or an IP address."""
+    """Return True for a host name (RFC 1123 §2.1, or an international one) or an IP address."""
     if ":" in text:
         return _is_ipv6(text)
     if text.rpartition(".")[2].isdigit():  # no top-level domain is a number
@@ -134,20 +131,20 @@ def _is_ipv4(text: str) -> bool:
 
 
 def _is_ipv6(text: str) -> bool:
-    """Whether it is an IPv6 address without a zone: zones name interfaces of this machine."""
+    """Return True for an IPv6 address without a zone: zones name interfaces of this machine."""
     try:
         return ipaddress.IPv6Address(text).scope_id is None
     except ValueError:
         return False
 
 
-def _cleaned_number(value: Any, most: int) -> int:
+def _clean_number(value: Any, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", str(value)) or not 0 < int(value) <= most:
         raise ValueError(f"It must be a number from 1 to {most}.")
     return int(value)
 
 
-def _cleaned_url(value: str) -> str:
+def _clean_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -164,9 +161,9 @@ def _cleaned_url(value: str) -> str:
 
 _CLEANERS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
-        "api_url": _cleaned_url,
-        "host": _cleaned_host,
-        "sender_domain": _cleaned_sender_domain,
-        "ehlo_name": _cleaned_ehlo_name,
+        "api_url": _clean_url,
+        "host": _clean_host,
+        "sender_domain": _clean_sender_domain,
+        "ehlo_name": _clean_ehlo_name,
     }
 )

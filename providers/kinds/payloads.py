@@ -1,6 +1,6 @@
-"""What SendGrid and Mailgun want to be told, by django-anymail, with the quirks that it leaves to us.
+"""The requests of SendGrid and Mailgun, built by django-anymail, with the quirks that it leaves to us.
 
-anymail builds the payload and reads the answer; it never opens a connection here (`over_http` does).
+anymail builds the payload and reads the answer; `transports.http` opens the connection.
 """
 
 import re
@@ -38,10 +38,10 @@ _PLAIN = re.compile(
 )
 
 
-def parse_addresses(given: str | Sequence[str]) -> list[EmailAddress]:
-    """The parsed addresses. Plain ones, which is nearly all, do without the parser: a third of a payload's cost."""
+def parse_addresses(texts: str | Sequence[str]) -> list[EmailAddress]:
+    """Return the parsed addresses. Plain ones skip the parser, which is a third of a payload's cost."""
     found: list[EmailAddress] = []
-    for address in (given,) if isinstance(given, str) else given:
+    for address in (texts,) if isinstance(texts, str) else texts:
         plain = _PLAIN.fullmatch(address)
         if plain:
             found.append(EmailAddress(username=plain[1], domain=plain[2]))
@@ -54,7 +54,7 @@ _MESSAGE_ATTRS = tuple(
     (name, combine, parse_addresses if convert is parse_address_list else convert)
     for name, combine, convert in BasePayload.base_message_attrs
 )
-_ALWAYS = frozenset({"subject", "body", *BasePayload.batch_attrs})  # a blank stands in; anymail asks for these
+_ALWAYS = frozenset({"subject", "body", *BasePayload.batch_attrs})  # a space replaces an empty one; anymail needs these
 _join = lru_cache(maxsize=1024)(urljoin)
 
 
@@ -62,37 +62,37 @@ class _Lean(RequestsPayload):  # type: ignore[misc]
     """anymail's payload, without the work for what a message does not have: half of its cost."""
 
     def __init__(self, message: Any, defaults: Mapping[str, Any], backend: Any, **options: Any) -> None:
-        self.base_message_attrs = _filled(message, _MESSAGE_ATTRS)
-        self.anymail_message_attrs = _filled(message, BasePayload.anymail_message_attrs)
+        self.base_message_attrs = _select_filled(message, _MESSAGE_ATTRS)
+        self.anymail_message_attrs = _select_filled(message, BasePayload.anymail_message_attrs)
         super().__init__(message, defaults, backend, **options)
 
     def get_request_params(self, api_url: str) -> dict[str, Any]:
-        """What anymail would hand to requests."""
+        """Return the arguments that anymail would pass to `requests`."""
         params: dict[str, Any] = super().get_request_params(_join(api_url, super().get_api_endpoint()))
         return params
 
     def get_api_endpoint(self) -> None:
-        """Nothing: it is joined to the URL already, once for all mails."""
+        """Return nothing: `get_request_params` joins it to the URL, once for all emails."""
 
     def serialize_json(self, data: Any) -> bytes:
-        """The document as UTF-8. Raises TypeError for what JSON cannot hold."""
+        """Return the document as UTF-8. Raises TypeError for a value that JSON cannot hold."""
         return orjson.dumps(data, default=self._json_default)
 
 
-def _filled(message: Any, attrs: Sequence[tuple[str, Any, Any]]) -> tuple[tuple[str, Any, Any], ...]:
-    """Those attributes that hold something in this message."""
-    return tuple(one for one in attrs if one[0] in _ALWAYS or getattr(message, one[0], None))
+def _select_filled(message: Any, attrs: Sequence[tuple[str, Any, Any]]) -> tuple[tuple[str, Any, Any], ...]:
+    """Return the attributes that have a value in this message."""
+    return tuple(attr for attr in attrs if attr[0] in _ALWAYS or getattr(message, attr[0], None))
 
 
 class SendGridPayload(_Lean, sendgrid.SendGridPayload):  # type: ignore[misc]
-    """SendGrid refuses a mail without subject or text, where others take it: a blank stands in."""
+    """SendGrid's payload. SendGrid refuses an empty subject or body, others do not: a space replaces it."""
 
     def set_subject(self, subject: str) -> None:
-        """The subject, or a blank."""
+        """Set the subject, or a space."""
         super().set_subject(subject or " ")
 
     def set_text_body(self, body: str) -> None:
-        """The text, or a blank."""
+        """Set the text, or a space."""
         super().set_text_body(body or " ")
 
 
@@ -115,12 +115,12 @@ class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
             )
 
     def build_message_payload(self, message: Any, defaults: Mapping[str, Any]) -> SendGridPayload:
-        """The payload of one mail."""
+        """Return the payload of one email."""
         return SendGridPayload(message, defaults, self)
 
-    def blame(self, document: Any, recipients: Sequence[str]) -> RejectedRecipients:
-        """Return whom a refusal is about: fields such as `personalizations.0.to.1.email`, if it has no other."""
-        words: dict[str, str] = {}
+    def find_rejected(self, document: Any, recipients: Sequence[str]) -> RejectedRecipients:
+        """Return the recipients that a refusal names, if all its fields are such as `personalizations.0.to.1.email`."""
+        reasons: dict[str, str] = {}
         errors = document.get("errors") if isinstance(document, dict) else None
         for error in errors if isinstance(errors, list) else []:
             field, text = (
@@ -133,20 +133,20 @@ class SendGridBackend(sendgrid.EmailBackend):  # type: ignore[misc]
             if found[1] is not None and int(found[1]) < len(recipients):
                 named = [recipients[int(found[1])]]
             if not named:
-                return RejectedRecipients(words={}, some=True)
-            words |= dict.fromkeys(named, text)
-        return RejectedRecipients(words=words)
+                return RejectedRecipients(reasons={}, has_unnamed=True)
+            reasons |= dict.fromkeys(named, text)
+        return RejectedRecipients(reasons=reasons)
 
-    def name_given(self, answer: Any, payload: Any, message: Any) -> str | None:
-        """SendGrid's name of the mail, or None if a 202 has a body, which none of SendGrid's own has."""
+    def read_message_id(self, answer: Any, payload: Any, message: Any) -> str | None:
+        """Return SendGrid's id of the email, None for a 202 with a body: SendGrid's own have none."""
         return None if answer.text.strip() else answer.headers.get("X-Message-Id", "")
 
 
 class MailgunPayload(_Lean, mailgun.MailgunPayload):  # type: ignore[misc]
-    """Mailgun refuses a mail without text: a blank stands in."""
+    """Mailgun's payload. Mailgun refuses an empty body: a space replaces it."""
 
     def set_text_body(self, body: str) -> None:
-        """The text, or a blank."""
+        """Set the text, or a space."""
         super().set_text_body(body or " ")
 
 
@@ -159,18 +159,18 @@ class MailgunBackend(mailgun.EmailBackend):  # type: ignore[misc]
         super().__init__(api_key=api_key, api_url=api_url, sender_domain=sender_domain, **_NO_GLOBAL_FALLBACK)
 
     def build_message_payload(self, message: Any, defaults: Mapping[str, Any]) -> MailgunPayload:
-        """The payload of one mail."""
+        """Return the payload of one email."""
         return MailgunPayload(message, defaults, self)
 
-    def blame(self, document: Any, recipients: Sequence[str]) -> RejectedRecipients:
-        """Return whom a refusal is about. Mailgun says that 'to' is not valid, and names the address sometimes."""
+    def find_rejected(self, document: Any, recipients: Sequence[str]) -> RejectedRecipients:
+        """Return the recipients that a refusal is about. Mailgun says that 'to' is not valid, and sometimes which address."""
         text = document.get("message") if isinstance(document, dict) else None
         if not isinstance(text, str) or not _MAILGUN_RECIPIENT.search(text):
             return NONE_REJECTED
-        return RejectedRecipients(words=dict.fromkeys(find_named(text, recipients), text), some=True)
+        return RejectedRecipients(reasons=dict.fromkeys(find_named(text, recipients), text), has_unnamed=True)
 
-    def name_given(self, answer: Any, payload: Any, message: Any) -> str | None:
-        """Mailgun's name of the mail, or None if anymail does not know a 200 by its body."""
+    def read_message_id(self, answer: Any, payload: Any, message: Any) -> str | None:
+        """Return Mailgun's id of the email, None for a 200 with a body that anymail does not know."""
         try:
             self.raise_for_status(answer, payload, message)
             statuses = self.parse_recipient_status(answer, payload, message)

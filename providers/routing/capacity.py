@@ -1,4 +1,4 @@
-"""Which account a mail goes to, and why the others were left out. Pure: values in, a choice with its reasons out."""
+"""How much email the accounts can accept now. Pure."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -12,19 +12,19 @@ def count_capacity(
     *,
     now: dt.datetime,
     in_flight: Mapping[str, int],
-    places: int | None,
+    slots: int | None,
     permits: Mapping[str, int],
     processes: int = 1,
 ) -> int:
-    """How many mails could be handed to accounts right now; nobody claims more than this."""
+    """Return how many emails the accounts can accept right now; the dispatcher claims no more."""
     total = 0
     for candidate in candidates:
-        permission, verdict = evaluate(candidate, now, (), NO_CONSTRAINT, in_flight, places, permits, processes)
-        if not verdict.eligible:
+        permission, evaluated = evaluate(candidate, now, (), NO_CONSTRAINT, in_flight, slots, permits, processes)
+        if not evaluated.eligible:
             continue
         name = candidate.config.name
         connections = get_max_connections(candidate.config, processes)
-        bounds = [bound for bound in (places, permission.slots, connections) if bound is not None]
-        room = min(bounds) - in_flight.get(name, 0) if bounds else 1_000_000
+        limits = [limit for limit in (slots, permission.slots, connections) if limit is not None]
+        room = min(limits) - in_flight.get(name, 0) if limits else 1_000_000
         total += min(room, permits.get(name, room))
     return total

@@ -1,4 +1,4 @@
-"""Which account a mail goes to, and why the others were left out. Pure: values in, a choice with its reasons out."""
+"""Choose the account for an email, and record why the others were left out. Pure."""
 
 import datetime as dt
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -9,40 +9,40 @@ from providers.accounts.registry import Candidate
 from providers.health.breaker import Permission
 from providers.routing.rules import NO_CONSTRAINT, Evaluated, RoutingConstraint, evaluate
 
-PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe, before it is looked at again
+PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The outcome of a choice: an account or none, and what was considered."""
+    """A choice: an account or none, and every account that was evaluated."""
 
     candidate: Candidate | None
     why: str
-    considered: tuple[Evaluated, ...]
+    evaluated: tuple[Evaluated, ...]
     probe: bool = False
 
     @property
     def epoch(self) -> int:
-        """The epoch of the account's breaker that the call's result will count in; a probe begins a new one."""
+        """Return the breaker's epoch in which the result of the call counts; a probe begins a new one."""
         return self.candidate.breaker.epoch + self.probe if self.candidate else 0
 
     @property
     def free_at(self) -> dt.datetime | None:
-        """When the first of the untried accounts may be asked again; None if no waiting helps."""
-        return min((one.until for one in self.considered if one.until and not one.tried), default=None)
+        """Return when the first of the untried accounts may be evaluated again; None if waiting does not help."""
+        return min((account.until for account in self.evaluated if account.until and not account.tried), default=None)
 
-    def considered_as_blob(self) -> list[dict[str, Any]]:
-        """What was considered, for an event's blob."""
-        chosen = self.candidate.config.name if self.candidate else None
+    def evaluated_as_blob(self) -> list[dict[str, Any]]:
+        """Return the evaluated accounts for an event's blob."""
+        selected = self.candidate.config.name if self.candidate else None
         return [
             {
-                "account": one.account,
-                "weight": one.weight,
-                "eligible": one.eligible,
-                "chosen": one.account == chosen,
-                "note": one.note,
+                "account": account.account,
+                "weight": account.weight,
+                "eligible": account.eligible,
+                "chosen": account.account == selected,
+                "note": account.note,
             }
-            for one in self.considered
+            for account in self.evaluated
         ]
 
 
@@ -54,34 +54,34 @@ def choose(
     tried: Container[str] = (),
     bounds: RoutingConstraint = NO_CONSTRAINT,
     in_flight: Mapping[str, int],
-    places: int | None = None,
+    slots: int | None = None,
     permits: Mapping[str, int],
     probes: bool = True,
     processes: int = 1,
 ) -> Choice:
     """Choose an account by a weighted draw among those that may be called now.
 
-    `draw`: in [0, 1). `in_flight`: calls under way, by account. `places`: at most so many of them for one account.
-    `permits`: calls that a rate limit grants now, by account; an account that is missing there has no limit.
+    `draw`: in [0, 1). `in_flight`: calls in progress, by account. `slots`: the most of them for one account.
+    `permits`: calls that a rate limit grants now, by account; an account that is not in it has no limit.
     `probes`: whether this email may be a breaker's one probe. `processes`: how many share an account's connections.
     """
-    considered, eligible = [], []
+    evaluated, eligible = [], []
     for candidate in candidates:
-        permission, verdict = evaluate(candidate, now, tried, bounds, in_flight, places, permits, processes)
-        if verdict.eligible and permission.probe and not probes:
+        permission, result = evaluate(candidate, now, tried, bounds, in_flight, slots, permits, processes)
+        if result.eligible and permission.probe and not probes:
             note = "its probe is kept for an email that was not refused because of one mailbox"
-            verdict = replace(verdict, eligible=False, note=note, until=now + PROBE_KEPT)
-        considered.append(verdict)
-        if verdict.eligible:
+            result = replace(result, eligible=False, note=note, until=now + PROBE_KEPT)
+        evaluated.append(result)
+        if result.eligible:
             eligible.append((candidate, permission))
     if not eligible:
-        return Choice(None, "no account may be called now", tuple(considered))
-    candidate, permission, number, total = _drawn(eligible, draw)
-    considered = [_mark(one, candidate, number, total) for one in considered]
+        return Choice(None, "no account may be called now", tuple(evaluated))
+    candidate, permission, number, total = _draw(eligible, draw)
+    evaluated = [_mark_drawn(account, candidate, number, total) for account in evaluated]
     why = (
         "the only eligible account" if len(eligible) == 1 else f"weighted draw among {len(eligible)} eligible accounts"
     )
-    return Choice(candidate, why, tuple(considered), permission.probe)
+    return Choice(candidate, why, tuple(evaluated), permission.probe)
 
 
 def has_only_probes(
@@ -89,19 +89,19 @@ def has_only_probes(
     *,
     now: dt.datetime,
     in_flight: Mapping[str, int],
-    places: int | None,
+    slots: int | None,
     permits: Mapping[str, int],
     processes: int = 1,
 ) -> bool:
-    """Return True if some account may be called now, and each of them for a breaker's probe alone."""
-    weighed = (
-        evaluate(candidate, now, (), NO_CONSTRAINT, in_flight, places, permits, processes) for candidate in candidates
+    """Return True if at least one account may be called now, and each of those for a breaker's probe only."""
+    results = (
+        evaluate(candidate, now, (), NO_CONSTRAINT, in_flight, slots, permits, processes) for candidate in candidates
     )
-    eligible = [permission for permission, verdict in weighed if verdict.eligible]
+    eligible = [permission for permission, result in results if result.eligible]
     return bool(eligible) and all(permission.probe for permission in eligible)
 
 
-def _drawn(eligible: Sequence[tuple[Candidate, Permission]], draw: float) -> tuple[Candidate, Permission, int, int]:
+def _draw(eligible: Sequence[tuple[Candidate, Permission]], draw: float) -> tuple[Candidate, Permission, int, int]:
     total = sum(candidate.config.weight for candidate, _ in eligible)
     number = min(int(draw * total), total - 1)
     passed = 0
@@ -112,9 +112,9 @@ def _drawn(eligible: Sequence[tuple[Candidate, Permission]], draw: float) -> tup
     raise AssertionError("the draw is below the total")
 
 
-def _mark(one: Evaluated, chosen: Candidate, number: int, total: int) -> Evaluated:
-    """The draw's result beside the account that it fell on."""
-    if one.account != chosen.config.name:
-        return one
-    drawn = f"chosen (drew {number} of {total})"
-    return replace(one, note=f"{drawn}: {one.note}" if one.note else drawn)
+def _mark_drawn(account: Evaluated, drawn: Candidate, number: int, total: int) -> Evaluated:
+    """Return the account, with the result of the draw if it was drawn."""
+    if account.account != drawn.config.name:
+        return account
+    note = f"chosen (drew {number} of {total})"
+    return replace(account, note=f"{note}: {account.note}" if account.note else note)

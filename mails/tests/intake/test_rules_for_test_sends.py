@@ -54,7 +54,7 @@ def test_a_test_by_page_and_command_is_recorded_with_who_and_what_came_of_it(rel
     assert "Accepted" in page.text
     assert command.code == 0
     kept = AuditEntry.objects.filter(act=Act.TEST).order_by("id")
-    words = "test email to hera@olimpus.com: relay took it (status 250, under the name x1)."
+    words = "test email to hera@olimpus.com: relay accepted it (250, id x1)."
     assert list(kept.values_list("by", "name", "detail")) == [
         ("user:hermes", "relay", words),
         ("command line", "relay", words),
@@ -107,7 +107,7 @@ def test_a_wait_that_the_provider_asked_for_is_kept(relay):
 
     page = browser_of(hermes()).post(f"/admin/providers/account/{relay.pk}/test/", ADDRESSES)
 
-    assert "asked for no call before" in page.text
+    assert "asked for no request before" in page.text
     assert relay.sent == []
 
 

@@ -239,7 +239,7 @@ def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, h
     assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "left_out": ["olympus"]}
     assert drain() == 1
     assert accounts_of(mail) == ["olympus", "hades"]
-    assert considered(mail)["olympus"] == "already tried before it was sent anew"
+    assert considered(mail)["olympus"] == "already tried before it was sent again"
     assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
 
 

@@ -29,7 +29,7 @@ def account(name, **changes):
         rate=None,
         state=BreakerState.CLOSED,
         mode=BreakerMode.AUTO,
-        words="no faults",
+        words="no recent errors",
         open_until=None,
         limited_until=None,
         last_fault="",

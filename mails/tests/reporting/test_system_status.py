@@ -93,7 +93,7 @@ def test_an_account_tells_its_breaker(olympus, hades):
 
     found = {one.name: one for one in system_status.read().accounts}
 
-    assert (found["olympus"].state, found["olympus"].words) == (BreakerState.CLOSED, "no faults")
+    assert (found["olympus"].state, found["olympus"].words) == (BreakerState.CLOSED, "no recent errors")
     assert (found["hades"].mode, found["hades"].words) == (BreakerMode.OPEN, "Forced open")
 
 

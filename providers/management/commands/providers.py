@@ -259,7 +259,7 @@ def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     """Encrypt stored options with the newest key, so that older keys can be removed from the settings."""
     found = secrets.encrypt_all_again(by=BY, dry_run=options["dry_run"])
     would = "Would encrypt" if options["dry_run"] else "Encrypted"
-    out.say(f"{would} with the newest key: {', '.join(found.again) or 'none'}.")
+    out.say(f"{would} with the newest key: {', '.join(found.encrypted) or 'none'}.")
     if found.current:
         out.say(f"Already encrypted with it: {', '.join(found.current)}.")
     if found.unreadable:
@@ -268,7 +268,7 @@ def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
             "MERCURY_ENCRYPTION_KEYS and repeat, or enter their credentials again.",
             tone="bad",
         )
-    out.document({"encrypted": found.again, "current": found.current, "unreadable": found.unreadable})
+    out.document({"encrypted": found.encrypted, "current": found.current, "unreadable": found.unreadable})
     return Exit.PARTLY_DONE if found.unreadable else None
 
 

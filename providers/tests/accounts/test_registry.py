@@ -315,7 +315,7 @@ def test_a_default_sandbox_has_no_options_and_stays():
 
 
 def test_only_a_sandbox_can_be_told_to_fail():
-    with pytest.raises(AccountChangeNotAllowed, match="no sandbox"):
+    with pytest.raises(AccountChangeNotAllowed, match="not a sandbox"):
         sandboxes.set_failure_mode(_olympus(), None)
 
 

@@ -73,5 +73,5 @@ def test_a_change_made_meanwhile_wins(settings, olympus, monkeypatch):
 
     monkeypatch.setattr("mercury.lib.encryption.encrypt_again", meanwhile)
 
-    assert secrets.encrypt_all_again(by="zeus").again == []
+    assert secrets.encrypt_all_again(by="zeus").encrypted == []
     assert get_options(Account.objects.get())["api_key"] == "SG.another"

@@ -33,10 +33,13 @@ def test_the_page_says_how_long_a_test_takes_at_most(settings):
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        (Accepted("x1", 202), "olympus took it (status 202, under the name x1)."),
-        (Accepted("", 250), "olympus took it (status 250)."),
+        (Accepted("x1", 202), "olympus accepted it (202, id x1)."),
+        (Accepted("", 250), "olympus accepted it (250)."),
         (Refused(FailureClass.RATE, "http-429", "slow down"), "olympus refused it: Rate limit, http-429: slow down"),
-        (Unknown("read-timeout", "No answer."), "Nobody can tell whether olympus took it: read-timeout: No answer."),
+        (
+            Unknown("read-timeout", "No answer."),
+            "olympus did not confirm it; it may have been sent: read-timeout: No answer.",
+        ),
     ],
 )
 def test_what_came_of_it_in_a_sentence(outcome, words):

@@ -50,7 +50,7 @@ def test_the_list_shows_each_account_with_its_breaker(operator, olympus, hades):
     page = operator.get(ACCOUNTS).text
 
     assert "olympus" in page
-    assert "no faults" in page
+    assert "no recent errors" in page
 
 
 def test_without_any_account_the_sandbox_is_there(operator):
@@ -199,7 +199,7 @@ def test_a_test_mail_tells_what_the_account_answered(operator, olympus):
     refused = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", addresses).text
 
     assert "Accepted" in accepted
-    assert mailbox.list_messages("olympus")[0].subject == "Test mail from Mercury"
+    assert mailbox.list_messages("olympus")[0].subject == "Test email from Mercury"
     assert "http-503" in refused
 
 

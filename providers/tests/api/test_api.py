@@ -55,7 +55,7 @@ def test_an_account_is_registered_and_never_shows_its_secret(operator):
         "ca": "",
     }
     assert (body["weight"], body["rate"], body["enabled"], body["in_use"]) == (2, 14, True, True)
-    assert body["breaker"] == {"mode": "auto", "state": "closed", "says": "no faults"}
+    assert body["breaker"] == {"mode": "auto", "state": "closed", "says": "no recent errors"}
     for text in (answer.content, operator.get(body["url"]).content, operator.get(f"{URL}?expand=true").content):
         assert KEY.encode() not in text
     assert BreakerChange.objects.get().by == "user:zeus"

@@ -29,7 +29,7 @@ HALF_OPEN = replace(OPEN, state=BreakerState.HALF_OPEN, epoch=2, probe_until=NOW
 
 
 def faults(number, epoch=0, answered=0):
-    return Observation(epoch=epoch, faults=number, answered=answered, last_fault="503 Service Unavailable")
+    return Observation(epoch=epoch, failures=number, answered=answered, last_fault="503 Service Unavailable")
 
 
 def test_good_calls_change_nothing():
@@ -107,7 +107,7 @@ def test_an_account_that_fails_now_and_then_recovers_nevertheless():
     breaker = observe(HALF_OPEN, Observation(epoch=2, answered=1), NOW)
 
     while breaker.slots is not None:
-        breaker = observe(breaker, Observation(epoch=breaker.epoch, answered=4, faults=1, last_fault="503"), NOW)
+        breaker = observe(breaker, Observation(epoch=breaker.epoch, answered=4, failures=1, last_fault="503"), NOW)
 
     assert (breaker.state, breaker.window_calls, breaker.window_failures) == (BreakerState.CLOSED, 0, 0)
 
@@ -148,12 +148,12 @@ def test_a_rate_limit_is_no_fault():
 @pytest.mark.parametrize(
     ("breaker", "words"),
     [
-        (CLOSED, "no faults"),
-        (replace(CLOSED, window_started_at=NOW, window_failures=1), "1 fault of 5"),
-        (replace(CLOSED, window_started_at=NOW, window_failures=3), "3 faults of 5"),
+        (CLOSED, "no recent errors"),
+        (replace(CLOSED, window_started_at=NOW, window_failures=1), "1 failure of 5"),
+        (replace(CLOSED, window_started_at=NOW, window_failures=3), "3 failures of 5"),
         (OPEN, "probe in 10 s"),
-        (replace(OPEN, open_until=NOW), "probe with the next mail"),
-        (HALF_OPEN, "one probe under way"),
+        (replace(OPEN, open_until=NOW), "probe with the next email"),
+        (HALF_OPEN, "one probe in progress"),
         (replace(CLOSED, slots=4), "recovering, 4 calls at once"),
         (replace(CLOSED, mode=BreakerMode.OPEN), "Forced open"),
     ],
@@ -173,7 +173,7 @@ def test_of_two_writers_one_wins():
 
     assert Breaker.objects.get(account=account).state == BreakerState.OPEN
     [change] = BreakerChange.objects.filter(account=account, by="one")
-    assert change.what == "5 faults in 5 calls: 503 Service Unavailable"
+    assert change.what == "5 failures in 5 calls: 503 Service Unavailable"
 
 
 @pytest.mark.django_db
@@ -209,7 +209,7 @@ def test_a_refusal_of_one_more_call_teaches_how_many_the_account_takes():
 
     assert (learned.state, learned.window_failures, learned.limited_until) == (BreakerState.CLOSED, 0, None)
     assert check_permission(learned, NOW).slots == 3
-    assert describe_breaker(learned, NOW) == "takes 3 calls at once"
+    assert describe_breaker(learned, NOW) == "accepts 3 calls at once"
 
 
 def test_more_refusals_of_one_burst_only_lower_the_limit():

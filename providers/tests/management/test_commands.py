@@ -42,7 +42,7 @@ def test_the_list_shows_each_account_and_its_breaker():
     code, text = _run("providers", "list")
 
     assert code == 0
-    for words in ("sandbox-a", "sandbox-b", "default", "active", "closed", "no faults"):
+    for words in ("sandbox-a", "sandbox-b", "default", "active", "closed", "no recent errors"):
         assert words in text
 
 
@@ -69,9 +69,9 @@ def test_a_test_mail_goes_straight_through():
     code, text = _run("providers", "test", "sandbox-a", "--to", "hera@olimpus.com", "--from", "zeus@olimpus.com")
 
     assert code == 0
-    assert "sandbox-a took it" in text
+    assert "sandbox-a accepted it" in text
     (kept,) = mailbox.list_messages("sandbox-a")
-    assert (kept.sender, kept.to, kept.subject) == ("zeus@olimpus.com", "hera@olimpus.com", "Test mail from Mercury")
+    assert (kept.sender, kept.to, kept.subject) == ("zeus@olimpus.com", "hera@olimpus.com", "Test email from Mercury")
 
 
 def test_a_test_that_is_refused_fails_and_says_why():
@@ -89,7 +89,7 @@ def test_a_test_whose_outcome_nobody_knows_says_so():
     (document,) = _json("providers", "test", "sandbox-a")
 
     assert document["outcome"] == "unknown"
-    assert document["words"].startswith("Nobody can tell whether sandbox-a took it")
+    assert document["words"].startswith("sandbox-a did not confirm it; it may have been sent")
 
 
 def test_a_test_through_a_real_account_needs_an_address():
@@ -201,7 +201,7 @@ def test_a_real_account_cannot_be_told_to_fail():
 
     assert _run("sandbox", "set", "olympus", "hang") == (
         2,
-        "'olympus' is no sandbox: only a sandbox account can be told to fail.",
+        "'olympus' is not a sandbox: only a sandbox account can simulate a failure.",
     )
 
 
@@ -344,4 +344,4 @@ def test_a_default_sandbox_is_not_removed_and_a_dry_run_says_so():
         code, text = _run("providers", "remove", "sandbox-a", *options)
 
         assert code == 2
-        assert "is there because no other account is" in text
+        assert "exists because no other account does" in text

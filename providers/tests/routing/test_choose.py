@@ -22,7 +22,7 @@ def account(name, *, weight=1, rate=None, enabled=True, configured=True, **break
     return Candidate(hash(name), config, enabled, configured, Snapshot(account_id=1, **breaker))
 
 
-def choose(*candidates, draw=0.0, tried=(), bounds=NO_CONSTRAINT, in_flight=None, places=None, permits=None):
+def choose(*candidates, draw=0.0, tried=(), bounds=NO_CONSTRAINT, in_flight=None, slots=None, permits=None):
     return choose_account(
         candidates,
         now=NOW,
@@ -30,13 +30,13 @@ def choose(*candidates, draw=0.0, tried=(), bounds=NO_CONSTRAINT, in_flight=None
         tried=tried,
         bounds=bounds,
         in_flight=in_flight or {},
-        places=places,
+        slots=slots,
         permits=permits or {},
     )
 
 
 def note(choice, name):
-    return next(one.note for one in choice.considered if one.account == name)
+    return next(one.note for one in choice.evaluated if one.account == name)
 
 
 def test_the_draw_follows_the_weights():
@@ -52,7 +52,7 @@ def test_the_choice_says_why():
 
     assert choice.why == "weighted draw among 2 eligible accounts"
     assert note(choice, "olympus") == "chosen (drew 2 of 3)"
-    assert [one.eligible for one in choice.considered] == [True, True]
+    assert [one.eligible for one in choice.evaluated] == [True, True]
     assert note(choice, "hades") == ""
 
 
@@ -91,8 +91,8 @@ def test_who_was_tried_in_this_round_is_left_out():
 @pytest.mark.parametrize(
     ("bounds", "reason"),
     [
-        (RoutingConstraint(via="olympus"), "the mail is to go through olympus only"),
-        (RoutingConstraint(left_out=("hades",)), "already tried before it was sent anew"),
+        (RoutingConstraint(via="olympus"), "the email may use olympus only"),
+        (RoutingConstraint(left_out=("hades",)), "already tried before it was sent again"),
     ],
 )
 def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(bounds, reason):
@@ -104,9 +104,9 @@ def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(boun
 
 
 def test_an_account_has_its_share_of_the_places():
-    choice = choose(account("hades"), account("olympus"), in_flight={"hades": 4}, places=4)
+    choice = choose(account("hades"), account("olympus"), in_flight={"hades": 4}, slots=4)
 
-    assert note(choice, "hades") == "all 4 places in use"
+    assert note(choice, "hades") == "all 4 slots in use"
 
 
 def test_a_recovering_account_has_few_places():
@@ -152,7 +152,7 @@ def test_nobody_waits_for_an_account_that_was_tried():
     ],
 )
 def test_capacity_is_what_could_be_handed_over_now(accounts, capacity):
-    found = count_capacity(accounts, now=NOW, in_flight={}, places=4, permits={})
+    found = count_capacity(accounts, now=NOW, in_flight={}, slots=4, permits={})
 
     assert found == capacity
 
@@ -172,7 +172,7 @@ def test_the_processes_share_an_accounts_connections(max_connections, processes,
     def routed(busy):
         return choose_account([hades], now=NOW, draw=0, in_flight={"hades": busy}, permits={}, processes=processes)
 
-    assert count_capacity([hades], now=NOW, in_flight={}, places=None, permits={}, processes=processes) == room
+    assert count_capacity([hades], now=NOW, in_flight={}, slots=None, permits={}, processes=processes) == room
     assert routed(room - 1).candidate is hades
     assert routed(room).candidate is None
     assert note(routed(room), "hades") == f"all {room} connections in use"
@@ -181,5 +181,5 @@ def test_the_processes_share_an_accounts_connections(max_connections, processes,
 def test_a_learned_limit_counts_too():
     hades = smtp("hades", max_connections=8, call_limit=3)
 
-    assert count_capacity([hades], now=NOW, in_flight={}, places=None, permits={}) == 3
-    assert note(choose(hades, in_flight={"hades": 3}), "hades") == "takes 3 calls at once; all in use"
+    assert count_capacity([hades], now=NOW, in_flight={}, slots=None, permits={}) == 3
+    assert note(choose(hades, in_flight={"hades": 3}), "hades") == "accepts 3 calls at once; all in use"
