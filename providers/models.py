@@ -7,9 +7,9 @@ from django.db.models import Q
 class AccountSource(models.TextChoices):
     """Where an account's options come from."""
 
-    ENVIRONMENT = "environment", "Environment"  # options stay in the environment; weight may be changed here
+    ENVIRONMENT = "environment", "Environment"  # options stay in the environment; weight may be changed in the admin
     DATABASE = "database", "Admin or API"  # options are stored here, encrypted
-    DEFAULT = "default", "Sandbox by default"  # made because no other account exists
+    DEFAULT = "default", "Sandbox by default"  # created because no other account exists
 
 
 class Account(models.Model):
@@ -21,10 +21,10 @@ class Account(models.Model):
     secret_options = models.TextField(
         blank=True, editable=False
     )  # JSON, encrypted by mercury.lib.encryption, see stored_options
-    weight = models.PositiveSmallIntegerField(default=1, help_text="Share of the weighted draw.")
-    rate = models.FloatField(null=True, blank=True, help_text="Calls a second; empty = no limit.")
+    weight = models.PositiveSmallIntegerField(default=1, help_text="Relative share of traffic (0 = none).")
+    rate = models.FloatField(null=True, blank=True, help_text="Requests per second; empty = no limit.")
     trust_500 = models.BooleanField(
-        default=False, help_text='This provider\'s 500 is known to mean "not taken".', verbose_name="trust its 500s"
+        default=False, help_text="On HTTP 500: treat the email as not sent.", verbose_name="treat HTTP 500 as not sent"
     )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -39,7 +39,7 @@ class Account(models.Model):
 
 
 class BreakerMode(models.TextChoices):
-    """Who decides about a breaker."""
+    """Who controls a breaker."""
 
     AUTO = "auto", "Automatic"
     OPEN = "open", "Forced open"
@@ -47,7 +47,7 @@ class BreakerMode(models.TextChoices):
 
 
 class BreakerState(models.TextChoices):
-    """What the breaker lets through."""
+    """The calls that a breaker allows."""
 
     CLOSED = "closed", "Closed"  # everything
     OPEN = "open", "Open"  # nothing
@@ -55,7 +55,7 @@ class BreakerState(models.TextChoices):
 
 
 class Breaker(models.Model):
-    """What every machine knows of an account's health. Changed by conditional UPDATE on `version` only."""
+    """Health of an account, shared by all machines. Changed by conditional UPDATE on `version` only."""
 
     account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="breaker")
     version = models.BigIntegerField(default=0)
@@ -68,13 +68,13 @@ class Breaker(models.Model):
     trips = models.PositiveSmallIntegerField(default=0, help_text="Openings in a row; each doubles the wait.")
     opened_at = models.DateTimeField(null=True)
     open_until = models.DateTimeField(null=True)
-    probe_until = models.DateTimeField(null=True, help_text="Lease of the one probe under way.")
-    slots = models.PositiveIntegerField(null=True, help_text="Calls at once while recovering; null = no bound.")
+    probe_until = models.DateTimeField(null=True, help_text="Lease of the one probe in progress.")
+    slots = models.PositiveIntegerField(null=True, help_text="Concurrent calls while recovering; null = no limit.")
     limited_until = models.DateTimeField(null=True, help_text="The provider asked to wait until then.")
     call_limit = models.PositiveIntegerField(
-        null=True, help_text="Calls at once of one process, learned from refusals; null = no refusal yet."
+        null=True, help_text="Concurrent calls of one process, learned from refusals; null = no refusal yet."
     )
-    call_limit_until = models.DateTimeField(null=True, help_text="The learned limit is not raised before.")
+    call_limit_until = models.DateTimeField(null=True, help_text="The learned limit is not raised before this time.")
     next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next call is free (GCRA).")
     last_fault = models.CharField(max_length=200, blank=True)
     last_fault_at = models.DateTimeField(null=True)
@@ -90,14 +90,14 @@ class Breaker(models.Model):
 
 
 class BreakerChange(models.Model):
-    """History of an account: what its breaker did, and what people set."""
+    """One line of an account's history: a change of its breaker or by a person."""
 
     id = models.BigAutoField(primary_key=True)
     account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="changes")
     account_name = models.CharField(
         max_length=64,
         db_default="",  # a process of the version before writes no name, while two versions run
-        help_text="Its name, also after it was deleted.",
+        help_text="The account's name, also after it was deleted.",
     )
     created_at = models.DateTimeField()
     by = models.CharField(max_length=128)
@@ -115,12 +115,12 @@ class BreakerChange(models.Model):
 
     @property
     def who(self) -> str:
-        """Who did it, as people are told: a person by the name alone."""
+        """Return who did it, for people: a person by the name alone."""
         return self.by.removeprefix("user:")
 
 
 class RefusalRun(models.Model):
-    """Refusals of an account in a row; see `refusals`. Changed by conditional UPDATE on `version` only."""
+    """Refusals of an account in a row; see `health.refusal_runs`. Changed by conditional UPDATE on `version` only."""
 
     account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="refusal_run")
     version = models.BigIntegerField(default=0)
@@ -136,7 +136,7 @@ class RefusalRun(models.Model):
 
 
 class FailureMode(models.Model):
-    """How a sandbox account misbehaves, and until when."""
+    """The failure that a sandbox account simulates, and until when."""
 
     account = models.OneToOneField(Account, primary_key=True, on_delete=models.CASCADE, related_name="failure_mode")
     kind = models.CharField(max_length=16, help_text="slow, refuse, hang, lose or flap")

@@ -1,7 +1,7 @@
-"""Where Mercury may connect to. An operator may set addresses of providers, but not aim them at the house's own network.
+"""The hosts that Mercury may connect to. Operators may set addresses of providers, but not of the private network.
 
-Asked twice: when an account is saved, and again with the addresses that a name has at the moment of connecting,
-so that a name which changes its mind (DNS rebinding) gains nothing.
+Checked twice: when an account is saved, and with the addresses that a name has at the moment of connecting. So a name that
+changes its addresses later (DNS rebinding) gains nothing.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from django.conf import settings
 from yarl import URL
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is given out so far; the rest wraps or is reserved
+_IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is assigned so far; the rest wraps or is reserved
 
 
 class HostNotAllowed(OSError):
-    """The host is, or its name leads to, a private address that MERCURY_PRIVATE_HOSTS_ALLOWED does not list."""
+    """The host is, or resolves to, a private address that MERCURY_PRIVATE_HOSTS_ALLOWED does not list."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -44,12 +44,12 @@ class SecretExposed(HostNotAllowed):
 
 
 def get_allowed_hosts() -> frozenset[str]:
-    """The private hosts that may be called all the same, by name or address."""
+    """Return the private hosts that may be called, by name or address."""
     return frozenset(host.strip().lower() for host in settings.MERCURY_PRIVATE_HOSTS_ALLOWED)
 
 
 def is_public(address: str) -> bool:
-    """Whether the IP address belongs to the internet at large; also looks into addresses that wrap another."""
+    """Return True if the IP address is public; also looks into addresses that wrap another."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         wrapped = ip.ipv4_mapped or ip.sixtofour
@@ -71,13 +71,13 @@ def check_addresses(host: str, addresses: Iterable[str], *, allowed: Collection[
 
 
 def check_literal(host: str, *, allowed: Collection[str]) -> None:
-    """Like `check_addresses` for a host that is an IP address itself; says nothing of names."""
-    if address := _literal(host):
+    """Raise HostNotAllowed if the host is a private IP address itself; accepts every name."""
+    if address := _parse_literal(host):
         check_addresses(host, [address], allowed=allowed)
 
 
-def _literal(host: str) -> str:
-    """The IP address that the host is, also in the short and octal spellings which no resolver is asked for; or nothing."""
+def _parse_literal(host: str) -> str:
+    """Return the IP address that the host is, also in short and octal spellings, which need no resolver; else nothing."""
     bare = host.partition("%")[0]
     try:
         return str(ipaddress.ip_address(bare))
@@ -99,9 +99,9 @@ def check_host(host: str, *, allowed: Collection[str]) -> None:
 
 
 def extract_host(url: str) -> str:
-    """The host of a URL in lower case, without brackets, port and the dot that a full name may end with.
+    """Return the host of a URL in lower case, without brackets, port and final dot.
 
-    As aiohttp will call it: it takes digits of any script for ASCII ones, and then asks no resolver.
+    The result is what aiohttp connects to: it reads digits of any script as ASCII, and then needs no resolver.
     """
     try:
         host = URL(url).raw_host
@@ -124,7 +124,7 @@ def check_secret(options: Mapping[str, Any], *, allowed: Collection[str]) -> Non
 
 
 def is_unencrypted(url: str) -> bool:
-    """Whether what is sent to this URL goes unencrypted, however its scheme is written."""
+    """Return True if requests to this URL are not encrypted, however its scheme is written."""
     return urlsplit(url).scheme == "http"
 
 
@@ -152,7 +152,7 @@ class GuardedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Release what the resolver holds."""
+        """Close the resolver."""
         await self._resolver.close()
 
 
@@ -167,7 +167,7 @@ def resolve_host(address: tuple[str, int], *, allowed: Collection[str]) -> list[
 def connect(targets: Sequence[tuple[str, int]], *, timeout: float) -> socket.socket:
     """Return a TCP connection to the first of these addresses that answers, each tried for `timeout` seconds.
 
-    Raises the most telling error: that there is no route here for IPv6 matters only if IPv4 did not answer either.
+    Raises the most useful error: a missing route for IPv6 matters only if IPv4 did not answer either.
     """
     failure: OSError | None = None
     for target in targets:

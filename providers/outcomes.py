@@ -1,4 +1,4 @@
-"""What a call of a provider can come to. `sending.send` returns one of these, and nothing else."""
+"""The outcomes of one attempt. `transports.sender.Sender.send` returns one of these, and nothing else."""
 
 from dataclasses import dataclass, field
 
@@ -6,32 +6,32 @@ from django.db.models import TextChoices
 
 
 class FailureClass(TextChoices):
-    """Whose fault a refusal is. Only PROVIDER faults open a breaker, and only MESSAGE faults end an email at once."""
+    """What a refusal is about. Only PROVIDER failures open a breaker, and only MESSAGE failures end an email at once."""
 
-    MESSAGE = "message", "Fault of the message"  # bad recipient, unsupported option: nobody would take it
-    ACCOUNT = "account", "Fault of the account"  # 401, 402, 403, quota: another account may take it
-    RECIPIENT = "recipient", "One mailbox, for now"  # full, greylisted: the server is well, and so is the email
-    RATE = "rate", "Rate limit"  # 429: the same account will take it later
+    MESSAGE = "message", "Fault of the message"  # bad recipient, unsupported option: no account would accept it
+    ACCOUNT = "account", "Fault of the account"  # 401, 402, 403, quota: another account may accept it
+    RECIPIENT = "recipient", "One mailbox, for now"  # full, greylisted: server and email are fine
+    RATE = "rate", "Rate limit"  # 429: the same account will accept it later
     PROVIDER = "provider", "Fault of the provider"  # 5xx, network
-    LOCAL = "local", "Trouble of this machine"  # no descriptors, no memory, no network: says nothing of any account
+    LOCAL = "local", "Trouble of this machine"  # no descriptors, no memory, no network: not about any account
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientRefusal:
-    """One recipient that the provider would not take while it took others."""
+    """One recipient that the provider refused while it accepted others."""
 
     address: str
-    reason: str  # cleaned and cut, safe to store
+    reason: str  # redacted and cut, safe to store
     permanent: bool  # False: try this one again, with another account
-    fault: FailureClass = FailureClass.RECIPIENT  # MESSAGE where it is permanent
-    next_call: bool = False  # nothing is wrong with it: this call had enough recipients, it goes into a further call
+    fault: FailureClass = FailureClass.RECIPIENT  # MESSAGE if it is permanent
+    next_call: bool = False  # it is fine, but this call had enough recipients: it goes into a further call
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider documents this answer as "taken", in status and body."""
+    """The provider documents this answer as accepted, in status and body."""
 
-    provider_message_id: str  # empty where the provider gives none
+    provider_message_id: str  # empty if the provider gives none
     status_code: int  # HTTP status or SMTP reply code
     refused: tuple[RecipientRefusal, ...] = ()
 
@@ -42,23 +42,23 @@ class Refused:
 
     fault: FailureClass
     reason_code: str  # stable and short, for grouping: "http-503", "connect-timeout", "smtp-550"
-    reason: str  # for people: the provider's words, cleaned and cut to 2 KB
+    reason: str  # for people: the provider's words, redacted and cut to 2 KB
     status_code: int | None = None
-    retry_after: float | None = None  # seconds, where the provider asks for a wait, whatever its answer
-    refused: tuple[RecipientRefusal, ...] = field(default=())  # where each recipient got an answer of its own
-    asked: bool = True  # False: it never came to a call, so it says nothing of the provider's health
-    at_capacity: bool = False  # the account takes no more calls at once; nothing else is wrong
-    calls_at_once: int = 0  # with at_capacity: the connections that it had taken by then, 0 where that is not known
+    retry_after: float | None = None  # seconds, if the provider asks for a wait
+    refused: tuple[RecipientRefusal, ...] = field(default=())  # if each recipient got its own answer
+    asked: bool = True  # False: no call was made, so it is not about the provider's health
+    at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
+    calls_at_once: int = 0  # with at_capacity: its connections at that time, 0 if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """May have been sent, may not: read time-out, connection lost after the request went out, 500."""
+    """It may have been sent or not: read timeout, connection lost after the request, 500."""
 
     reason_code: str
     reason: str
     status_code: int | None = None
-    retry_after: float | None = None  # seconds, where the provider asks for a wait
+    retry_after: float | None = None  # seconds, if the provider asks for a wait
 
 
 Outcome = Accepted | Refused | Unknown

@@ -1,19 +1,19 @@
-"""What a provider's words are about: a limit, the log-in, the sender, one mailbox, the message. Pure.
+"""Find what a provider's words are about: a limit, the log-in, the sender, one mailbox, the message. Pure.
 
-Providers give one code to many things, so the words decide where the code does not. The first topic in the list that
-matches counts: what asks to wait comes before what would end an email.
+Providers use one code for many things, so the words decide if the code does not. The first topic that matches counts:
+those that ask to wait come before those that end an email.
 """
 
 import re
 from enum import Enum
 
 MAX_WAIT = 15 * 60.0  # seconds; a provider that asks for more is called again after that
-DEFAULT_WAIT = 30.0  # seconds, where a limit does not say how long
+DEFAULT_WAIT = 30.0  # seconds, if a limit does not say how long
 HOURLY_WAIT = MAX_WAIT  # a limit per hour is not over in half a minute
 
 
 class Topic(Enum):
-    """What a refusal is about."""
+    """The subject of a refusal."""
 
     SENDER_REJECTED = "the sender's address was rejected"
     MAILBOX_BUSY = "one mailbox gets too much email now"
@@ -41,7 +41,7 @@ class Topic(Enum):
     LATER = "that it may go better later"
 
 
-# What an operator sees to: no other message would fare better with this account.
+# About the account: an operator has to act, and every other message would get the same.
 ACCOUNT_TOPICS = frozenset(
     {
         Topic.SENDER_REJECTED,
@@ -57,7 +57,7 @@ ACCOUNT_TOPICS = frozenset(
 )
 
 
-def _pattern(*alternatives: str) -> re.Pattern[str]:
+def _compile(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{alternative})" for alternative in alternatives), re.IGNORECASE)
 
 
@@ -70,13 +70,13 @@ _LIMIT = r"(?:limit|quota|exceed|allowance|maximum|too many)"
 # In this order: the first one that matches counts.
 _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     # Servers say it at RCPT, and go on about an unknown user: the sender, not the recipient.
-    (Topic.SENDER_REJECTED, _pattern(r"sender (?:address )?(?:rejected|denied|refused|unknown|invalid)|sender verif")),
-    (Topic.MAILBOX_BUSY, _pattern(r"receiving e?-?mail (?:too quickly|at a rate)")),
-    (Topic.GREYLISTED, _pattern(r"gr[ea]y[- ]?list", r"deferred for (?:first|initial) contact")),
-    (Topic.QUOTA, _pattern(rf"{_LONG}[^.]{{0,60}}{_LIMIT}", rf"{_LIMIT}[^.]{{0,60}}{_LONG}", r"\bcredits?\b")),
+    (Topic.SENDER_REJECTED, _compile(r"sender (?:address )?(?:rejected|denied|refused|unknown|invalid)|sender verif")),
+    (Topic.MAILBOX_BUSY, _compile(r"receiving e?-?mail (?:too quickly|at a rate)")),
+    (Topic.GREYLISTED, _compile(r"gr[ea]y[- ]?list", r"deferred for (?:first|initial) contact")),
+    (Topic.QUOTA, _compile(rf"{_LONG}[^.]{{0,60}}{_LIMIT}", rf"{_LIMIT}[^.]{{0,60}}{_LONG}", r"\bcredits?\b")),
     (
         Topic.MAILBOX_FULL,
-        _pattern(
+        _compile(
             r"\bover ?quota\b",
             r"\b(?:mailbox|inbox|storage) (?:size|limit|exceeds|has exceeded)\b",
             rf"{_BOX}[^.]{{0,40}}\b(?:full|quota|exceeded storage)",
@@ -86,7 +86,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.QUOTA,
-        _pattern(
+        _compile(
             r"(?:sending|messaging|submission) (?:limits?|quota)",
             r"quota (?:is )?exceeded",
             r"exceeded (?:your|the|its) [\w ]{0,20}(?:limits|quota)",
@@ -94,13 +94,13 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.HOURLY,
-        _pattern(
+        _compile(
             rf"{_LIMIT}[^.]{{0,60}}\b(?:per|an|each|this) hour", rf"\bhourly\b[^.]{{0,60}}{_LIMIT}", r"emails per hour"
         ),
     ),
     (
         Topic.MANY_RECIPIENTS,
-        _pattern(
+        _compile(
             r"(?:too )?many recipients",
             r"recipients? (?:limit|count)",
             r"(?:maximum|number of|limit of|exceed\w*)[^.]{0,20}recipients",
@@ -111,7 +111,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.RATE,
-        _pattern(
+        _compile(
             r"\brate[- ]?limit",
             r"\brate\b[^.]{0,40}\bexceed",
             r"\bexceed\w*\b[^.]{0,60}\brates?\b",
@@ -128,14 +128,14 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.CONNECTIONS,
-        _pattern(
+        _compile(
             rf"{_MANY}[^.]{{0,40}}\b(?:connections?|sessions?|requests|thread)\b",
             rf"\b(?:connections?|sessions?|thread)\b[^.]{{0,40}}{_MANY}",
         ),
     ),
     (
         Topic.HELO,
-        _pattern(
+        _compile(
             r"\b(?:helo|ehlo)\b[^.]{0,60}\b(?:reject\w*|invalid|need|not|denied|bad|fail\w*|mismatch|unknown|forged)",
             r"\b(?:reject\w*|invalid|bad|denied|forged|fix|wrong)\b[^.]{0,40}\b(?:helo|ehlo)\b",
             r"fully[- ]qualified (?:host|domain)",
@@ -143,7 +143,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.BAD_ADDRESS,
-        _pattern(
+        _compile(
             r"malformed address",
             r"(?:bad|invalid) (?:recipient|destination|mailbox)? ?address syntax",
             r"not a valid rfc ?-?\d{3,4} address",
@@ -152,7 +152,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.NO_MAILBOX,
-        _pattern(
+        _compile(
             r"\b(?:user|mailbox|recipient|recipient address|addressee|alias|person|email account|account that you tried to reach)\b"
             r"[^.]{0,50}\b(?:unknown|not (?:found|exist|known|here)|does(?:n['’]?t| not) exist|invalid|unavailable)",
             r"\b(?:unknown|no such|non-?existent|invalid) (?:virtual |local )?(?:user|mailbox|recipient|addressee|alias|person|account)",
@@ -163,10 +163,10 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
             r"find the recipient domain",
         ),
     ),
-    (Topic.MAILBOX_CLOSED, _pattern(rf"(?:user|mailbox|recipient|tried to reach)\b[^.]{{0,40}}\b{_GONE}")),
+    (Topic.MAILBOX_CLOSED, _compile(rf"(?:user|mailbox|recipient|tried to reach)\b[^.]{{0,40}}\b{_GONE}")),
     (
         Topic.SUSPENDED,
-        _pattern(
+        _compile(
             r"suspend",
             r"sending (?:is )?paused",
             r"\b(?:account|domain|sending|service|user)\b[^.]{0,40}\b(?:disabled|deactivated|inactive|blocked|not active|expired)",
@@ -176,7 +176,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.AUTHENTICATION,
-        _pattern(
+        _compile(
             r"authentica",
             r"smtp auth",
             r"\blog(?:ged)?[- ]?(?:in|on)\b",
@@ -187,7 +187,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.RELAY,
-        _pattern(
+        _compile(
             r"\brelay(?:ing|ed)?\b",
             r"rcpthosts",
             r"not (?:one of )?(?:our|my) (?:local )?(?:domains?|users?)",
@@ -196,7 +196,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.IDENTITY,
-        _pattern(
+        _compile(
             r"(?:not|un)[- ]?verified|verified (?:sender|domain|identity)|identit(?:y|ies)",
             r"not owned",
             r"send ?as\b|sendas|on behalf",
@@ -206,7 +206,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.REPUTATION,
-        _pattern(
+        _compile(
             r"(?:black|block|deny) ?-?list",
             r"\b(?:rbl|dnsbl|spamhaus|barracuda|spamcop|sorbs)\b",
             r"reputation",
@@ -220,7 +220,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.SIZE,
-        _pattern(
+        _compile(
             r"\b(?:message|mail|e-?mail|content|header|size)\b[^.]{0,30}\btoo (?:large|big|long)",
             r"\btoo (?:large|big|long)\b[^.]{0,30}\b(?:message|mail|header)",
             r"\b(?:size|length)\b[^.]{0,40}\b(?:exceed|limit|maximum)",
@@ -229,7 +229,7 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.CONTENT,
-        _pattern(
+        _compile(
             r"virus|malware|infected|phish",
             r"\battachments?\b|executable|file type|banned file",
             r"\bcontent\b[^.]{0,40}\b(?:reject\w*|block\w*|denied|not allowed|unacceptable|security)",
@@ -243,11 +243,11 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.SENDER,
-        _pattern(r"\bsender\b|\bfrom address\b|mail from\b|envelope[- ]from|return[- ]path|\bfrom (?:header|domain)"),
+        _compile(r"\bsender\b|\bfrom address\b|mail from\b|envelope[- ]from|return[- ]path|\bfrom (?:header|domain)"),
     ),
     (
         Topic.SYSTEM,
-        _pattern(
+        _compile(
             r"\b(?:system|internal|local) (?:error|problem|storage|resources?|trouble)",
             r"insufficient (?:system|disk|storage)|disk (?:is )?full",
             r"lookup (?:failure|failed)|database|configuration error|server error",
@@ -255,19 +255,19 @@ _TOPICS: tuple[tuple[Topic, re.Pattern[str]], ...] = (
     ),
     (
         Topic.POLICY,
-        _pattern(
+        _compile(
             r"polic(?:y|ies)|prohibit|denied|not (?:allowed|permitted|authori[sz]ed|accepted)|unauthori[sz]ed|permission|blocked|banned|whitelist"
         ),
     ),
     (
         Topic.LATER,
-        _pattern(
+        _compile(
             r"\btemporar(?:ily|y (?:fail|error|problem|issue))", r"\b(?:try|retry|come back)\b[^.]{0,20}\blater\b"
         ),
     ),
 )
 
-# What would be mistaken for words: addresses, links, and names and addresses of hosts.
+# Not words of the sentence: addresses, links, and names and addresses of hosts.
 _NAMES = re.compile(r"https?://\S+|<[^<>\s]*>|\S+@\S+|\[[^\]\s]*\]|\b[\w-]+(?:\.[\w-]+){2,}\b")
 _WAIT = re.compile(
     r"(?:try|retry|wait|again|after|back|available)\b[^.]{0,30}?\b(\d{1,9}) ?(seconds?|secs?|s|minutes?|mins?|m|hours?|h)\b",
@@ -276,9 +276,9 @@ _WAIT = re.compile(
 
 
 def find_topic(text: str) -> Topic | None:
-    """Return what the words are about, None if they name nothing that is known."""
+    """Return the topic of the words, None if they match none."""
     words = " ".join(_NAMES.sub(" ", text).split())
-    return next((found for found, pattern in _TOPICS if pattern.search(words)), None)
+    return next((topic for topic, pattern in _TOPICS if pattern.search(words)), None)
 
 
 def find_stated_wait(text: str) -> float | None:

@@ -1,14 +1,14 @@
-"""TLS towards providers: checked against the public authorities, or against one of the operator's own."""
+"""TLS to providers, with the public certificate authorities or one of the operator's own."""
 
 import ssl
 from functools import lru_cache
 
-MAX_CA = 64 * 1024  # characters; a bundle of all public authorities has more, and is not what the option is for
+MAX_CA = 64 * 1024  # characters; a bundle of all public authorities is longer; the option is not for it
 
 
 @lru_cache(maxsize=64)
 def build_client_context(ca: str = "") -> ssl.SSLContext:
-    """Return the context for an account. `ca`: PEM certificates, trusted instead of the public ones; raises ValueError."""
+    """Return the TLS context for an account. `ca`: PEM certificates, trusted instead of the public ones; raises ValueError."""
     try:
         context = ssl.create_default_context(cadata=ca or None)
     except ssl.SSLError:

@@ -1,4 +1,4 @@
-"""How a sandbox account can be told to misbehave. Pure: what to do is decided from values and the time."""
+"""The failures that a sandbox account can simulate. Pure: values and the time in, behaviour out."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class FailureKind(TextChoices):
 
 
 MEANINGS = {
-    FailureKind.SLOW: "takes the mail after so many seconds",
-    FailureKind.REFUSE: "answers with this status and takes nothing",
-    FailureKind.HANG: "never answers, takes nothing",
-    FailureKind.LOSE: "takes the mail, and the connection breaks before the answer",
-    FailureKind.FLAP: "well and refusing (503) in turn, so many seconds each",
+    FailureKind.SLOW: "accepts after N seconds",
+    FailureKind.REFUSE: "answers with this status and accepts nothing",
+    FailureKind.HANG: "never answers and accepts nothing",
+    FailureKind.LOSE: "accepts, but the reply is lost",
+    FailureKind.FLAP: "alternates between healthy and 503 every N seconds",
 }
 
 _DEFAULTS = {FailureKind.SLOW: 3.0, FailureKind.REFUSE: 503.0, FailureKind.FLAP: 10.0}
@@ -29,14 +29,14 @@ _DEFAULTS = {FailureKind.SLOW: 3.0, FailureKind.REFUSE: 503.0, FailureKind.FLAP:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedFailure:
-    """One fault of one account, with its end."""
+    """A failure that one account simulates, and its end."""
 
     kind: FailureKind
     value: float  # slow, flap: seconds; refuse: status code; otherwise 0
     until: dt.datetime
 
-    def acts(self, now: dt.datetime) -> bool:
-        """Whether the account misbehaves at that time."""
+    def is_active(self, now: dt.datetime) -> bool:
+        """Return True if the account fails at that time."""
         if now >= self.until:
             return False
         return self.kind is not FailureKind.FLAP or int(now.timestamp() / self.value) % 2 == 1
@@ -46,24 +46,26 @@ class SimulatedFailure:
 
 
 def parse_failure(text: str, *, until: dt.datetime) -> SimulatedFailure:
-    """The fault that `slow=3`, `refuse=503`, `hang`, `lose` or `flap=10` names.
+    """Return the failure that `slow=3`, `refuse=503`, `hang`, `lose` or `flap=10` names.
 
-    Raises ValueError, saying what may be written.
+    Raises ValueError; its text lists the valid forms.
     """
     name, _, value = text.strip().partition("=")
     if name not in FailureKind.values:
-        raise ValueError(f"'{text}' is not a fault. Known: slow=SECONDS, refuse=STATUS, hang, lose, flap=SECONDS.")
+        raise ValueError(
+            f"'{text}' is not a failure mode. Known: slow=SECONDS, refuse=STATUS, hang, lose, flap=SECONDS."
+        )
     kind = FailureKind(name)
     if kind not in _DEFAULTS:
         if value:
-            raise ValueError(f"'{name}' takes no value.")
+            raise ValueError(f"'{name}' has no value.")
         return SimulatedFailure(kind, 0.0, until)
     try:
         number = float(value) if value else _DEFAULTS[kind]
     except ValueError:
-        raise ValueError(f"'{name}' takes a number, such as {name}={_DEFAULTS[kind]:g}.") from None
+        raise ValueError(f"'{name}' needs a number, such as {name}={_DEFAULTS[kind]:g}.") from None
     if kind is FailureKind.REFUSE and number not in range(300, 600):
-        raise ValueError("'refuse' takes a status from 300 to 599.")
+        raise ValueError("'refuse' needs a status from 300 to 599.")
     if not 0 < number <= 3600:
-        raise ValueError(f"'{name}' takes a number above 0 and at most 3600.")
+        raise ValueError(f"'{name}' needs a number above 0 and at most 3600.")
     return SimulatedFailure(kind, number, until)

@@ -1,4 +1,4 @@
-"""What the sandbox took, as Maildirs in the data folder, so that any mail reader opens them. Bounded."""
+"""The emails that sandboxes captured, as Maildirs in the data folder, so that any mail reader opens them. Bounded."""
 
 import datetime as dt
 import email
@@ -20,17 +20,17 @@ from mercury.lib.runtime import private_files
 
 _written = itertools.count()
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"
-_HEADERS_READ = 64 * 1024  # bytes of a mail's beginning
-_PRUNE_EVERY = 20  # counting the folder at each mail would cost more than writing the mail
+_HEADERS_READ = 64 * 1024  # bytes of an email's beginning
+_PRUNE_EVERY = 20  # counting the folder for each email would cost more than writing it
 
 
 class KeptMailNotFound(Exception):
-    """The mailbox holds no mail with that key (any more)."""
+    """The mailbox has no email with that key, or no longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptMail:
-    """One mail in a mailbox, as a list shows it."""
+    """One email in a mailbox, as a list shows it."""
 
     key: str
     received_at: dt.datetime
@@ -38,17 +38,17 @@ class KeptMail:
     sender: str
     to: str
     subject: str
-    mail_id: str  # X-Mercury-ID, empty where it is none of Mercury's ids
+    mail_id: str  # X-Mercury-ID, empty if it is not one of Mercury's ids
 
-    def fits(self, words: Iterable[str]) -> bool:
-        """Whether each word, in lower case, is somewhere in its addresses, its subject or the id of its mail."""
+    def matches(self, words: Iterable[str]) -> bool:
+        """Return True if each word, in lower case, is in its addresses, its subject or its Mercury id."""
         shown = f"{self.to}\n{self.sender}\n{self.subject}\n{self.mail_id}".lower()
         return all(word in shown for word in words)
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxPage:
-    """One page of a mailbox, newest first. `newer` and `older` are where the neighbouring pages begin, empty at the ends."""
+    """One page of a mailbox, newest first. `newer` and `older` are the keys at which the neighbouring pages begin, empty at the ends."""
 
     mails: list[KeptMail]
     newer: str
@@ -56,21 +56,21 @@ class MailboxPage:
 
 
 def get_folder(account: str) -> Path:
-    """Where the account's Maildir lies."""
+    """Return the folder of the account's Maildir."""
     if not re.fullmatch(r"[a-z0-9-]+", account):
-        raise ValueError(f"'{account}' is not the name of an account.")
+        raise ValueError(f"'{account}' is not an account name.")
     return Path(settings.MERCURY_DATA) / "sandbox" / account
 
 
 def store(account: str, content: bytes) -> str:
-    """Write a mail and return its key. Once this returns, `messages` shows it.
+    """Write an email and return its key. Once this returns, `list_messages` shows it.
 
-    Every so often the oldest beyond MERCURY_SANDBOX_KEEP are removed; a few more than that may exist in between.
+    The oldest beyond MERCURY_SANDBOX_KEEP are removed every 20 emails, so that a few more may exist in between.
     """
     count = next(_written)
     key = f"{time.time_ns()}.P{os.getpid()}Q{count}.{_HOST}"
     home = get_folder(account)
-    if not (home / "new").is_dir():  # the last one made: other threads and processes may be making them too
+    if not (home / "new").is_dir():  # the one created last: other threads and processes may be creating them too
         for part in ("tmp", "cur", "new"):
             private_files.make_folder(home / part)
     private_files.write(home / "tmp" / key, content)
@@ -81,82 +81,88 @@ def store(account: str, content: bytes) -> str:
 
 
 def list_messages(account: str, *, limit: int = 100) -> list[KeptMail]:
-    """The newest mails, newest first. Reads the headers of at most `limit` files."""
+    """Return the newest emails, newest first. Reads the headers of at most `limit` files."""
     return load_page(account, size=limit).mails
 
 
 def load_page(account: str, *, words: str = "", before: str = "", after: str = "", size: int = 50) -> MailboxPage:
-    """The mails that `words` fit, older than the one with the key `before`, or newer than `after`; else the newest.
+    """Return the emails that match `words`: older than the key `before`, newer than `after`, or the newest.
 
-    Reads the headers of as many files as it takes to fill the page: of all of them where few mails fit.
+    Reads headers until the page is full: those of all files if few match.
     """
-    paths, wanted = _newest_first(account), words.lower().split()
+    paths, wanted = _list_newest_first(account), words.lower().split()
     if after:
-        found = list(itertools.islice(_fitting((one for one in paths[::-1] if _key(one) > after), wanted), size + 1))
+        found = list(
+            itertools.islice(
+                _load_matching((path for path in paths[::-1] if _read_key(path) > after), wanted), size + 1
+            )
+        )
         mails = found[:size][::-1]
         return MailboxPage(mails, mails[0].key if len(found) > size else "", mails[-1].key if mails else "")
     found = list(
-        itertools.islice(_fitting((one for one in paths if not before or _key(one) < before), wanted), size + 1)
+        itertools.islice(
+            _load_matching((path for path in paths if not before or _read_key(path) < before), wanted), size + 1
+        )
     )
     mails = found[:size]
     return MailboxPage(mails, mails[0].key if before and mails else "", mails[-1].key if len(found) > size else "")
 
 
-def _fitting(paths: Iterable[Path], words: list[str]) -> Iterator[KeptMail]:
+def _load_matching(paths: Iterable[Path], words: list[str]) -> Iterator[KeptMail]:
     for path in paths:
         try:
-            mail = _summary(path)
+            mail = _load_summary(path)
         except FileNotFoundError:  # pruned, or moved by a mail reader, since the folder was listed
             continue
-        if mail.fits(words):
+        if mail.matches(words):
             yield mail
 
 
 def count_messages(account: str) -> int:
-    """How many mails the mailbox holds."""
-    return len(_newest_first(account))
+    """Return how many emails the mailbox has."""
+    return len(_list_newest_first(account))
 
 
 def read_source(account: str, key: str) -> bytes:
-    """One mail as it was taken. Raises NoSuchMail."""
+    """Return the bytes of one email. Raises KeptMailNotFound."""
     try:
-        return _path(account, key).read_bytes()
+        return _find_path(account, key).read_bytes()
     except FileNotFoundError:
-        raise _missing(account, key) from None
+        raise _build_not_found(account, key) from None
 
 
 def get_size(account: str, key: str) -> int:
-    """Return the bytes of one mail. Raises NoSuchMail."""
+    """Return the size of one email in bytes. Raises KeptMailNotFound."""
     try:
-        return _path(account, key).stat().st_size
+        return _find_path(account, key).stat().st_size
     except FileNotFoundError:
-        raise _missing(account, key) from None
+        raise _build_not_found(account, key) from None
 
 
-def _path(account: str, key: str) -> Path:
-    path = next((path for path in _newest_first(account) if _key(path) == key), None)
+def _find_path(account: str, key: str) -> Path:
+    path = next((path for path in _list_newest_first(account) if _read_key(path) == key), None)
     if path is None:
-        raise _missing(account, key)
+        raise _build_not_found(account, key)
     return path
 
 
-def _missing(account: str, key: str) -> KeptMailNotFound:
-    return KeptMailNotFound(f"The sandbox '{account}' holds no mail '{key}'. It keeps the newest only.")
+def _build_not_found(account: str, key: str) -> KeptMailNotFound:
+    return KeptMailNotFound(f"The sandbox '{account}' has no email '{key}'. It keeps only the newest.")
 
 
 def clear(account: str) -> int:
-    """Remove every mail of the account and return how many there were."""
-    paths = _newest_first(account)
+    """Remove every email of the account and return their number."""
+    paths = _list_newest_first(account)
     _remove(paths)
     return len(paths)
 
 
 def prune(account: str) -> None:
-    """Remove the oldest mails beyond MERCURY_SANDBOX_KEEP."""
-    _remove(_newest_first(account)[settings.MERCURY_SANDBOX_KEEP :])
+    """Remove the oldest emails beyond MERCURY_SANDBOX_KEEP."""
+    _remove(_list_newest_first(account)[settings.MERCURY_SANDBOX_KEEP :])
 
 
-def _newest_first(account: str) -> list[Path]:
+def _list_newest_first(account: str) -> list[Path]:
     home = get_folder(account)
     paths = [path for part in ("new", "cur") if (home / part).is_dir() for path in (home / part).iterdir()]
     return sorted(paths, key=lambda path: path.name, reverse=True)
@@ -167,19 +173,19 @@ def _remove(paths: list[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _key(path: Path) -> str:
-    """The file's name without the flags that a mail reader adds when it moves a mail to `cur`."""
+def _read_key(path: Path) -> str:
+    """Return the file's name without the flags that a mail reader adds when it moves the file to `cur`."""
     return path.name.partition(":")[0]
 
 
-def _summary(path: Path) -> KeptMail:
+def _load_summary(path: Path) -> KeptMail:
     with path.open("rb") as file:
         headers = email.message_from_bytes(file.read(_HEADERS_READ), policy=email.policy.compat32)
     stamp = path.name.partition(".")[0]
-    ours = re.fullmatch(r"[0-9]{19}", stamp)  # nanoseconds; other programs put mails here too
+    is_ours = re.fullmatch(r"[0-9]{19}", stamp)  # nanoseconds; other programs may put emails here too
     return KeptMail(
-        key=_key(path),
-        received_at=dt.datetime.fromtimestamp(int(stamp) / 1e9 if ours else path.stat().st_mtime, dt.UTC),
+        key=_read_key(path),
+        received_at=dt.datetime.fromtimestamp(int(stamp) / 1e9 if is_ours else path.stat().st_mtime, dt.UTC),
         size=path.stat().st_size,
         sender=preview.decoded(headers.get("From", "")),
         to=preview.decoded(headers.get("To", "")),
@@ -189,7 +195,7 @@ def _summary(path: Path) -> KeptMail:
 
 
 def parse_mail_id(text: str) -> str:
-    """The id that X-Mercury-ID names; empty if it names none."""
+    """Return the id in X-Mercury-ID; empty if it is not an id."""
     try:
         return str(uuid.UUID(text))
     except ValueError:

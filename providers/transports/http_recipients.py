@@ -1,7 +1,7 @@
-"""Recipients of one email at a provider that judges them together: who is at fault gets none, the others get theirs.
+"""Send one email to many recipients at a provider that refuses a whole call because of one address.
 
-An API refuses a whole call because of one address. Such a refusal is surely not sent, so the call is made again without
-that recipient, within the same attempt. Where the answer does not name it, the recipients are halved until it is found.
+Such a refusal is surely not sent. So the call is repeated without that recipient, within the same attempt. If the answer does
+not name it, the recipients are halved until it is found.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,17 +10,17 @@ from dataclasses import replace
 from providers.kinds.rejected_recipients import RejectedRecipients
 from providers.outcomes import Accepted, FailureClass, Outcome, RecipientRefusal, Refused, Unknown
 
-MOST_CALLS = 32  # of one attempt: enough to find one address among thousands
+MOST_CALLS = 32  # of one attempt; enough to find one address among thousands
 
 
-NEXT_CALL = "This call was made without it."
+NEXT_CALL = "This request was made without it."
 
 
 Send = Callable[[Sequence[str]], Awaitable[tuple[Outcome, RejectedRecipients]]]
 
 
 def group_spellings(addresses: Sequence[str]) -> dict[str, list[str]]:
-    """Return the addresses that get a copy, each with all its spellings. Upper and lower case make no difference.
+    """Return the addresses that get a copy, each with all its spellings. Case makes no difference.
 
     SendGrid refuses a call with two spellings of one address, and Mailgun would deliver two copies.
     """
@@ -31,33 +31,33 @@ def group_spellings(addresses: Sequence[str]) -> dict[str, list[str]]:
 
 
 async def send_to_all(addresses: Sequence[str], send: Send, *, time_left: Callable[[], float]) -> Outcome:
-    """Send to these addresses, without those that the provider finds fault with, and return what came of it.
+    """Send to these addresses, without those that the provider rejects, and return the outcome.
 
-    `send`: one call, to some of them. `time_left`: seconds that another call would have.
+    `send`: makes one call to some of them. `time_left`: seconds left for another call.
     """
     copies = group_spellings(addresses)
-    asked, left_out, words = list(copies), list[str](), dict[str, str]()
+    asked, left_out, reasons = list(copies), list[str](), dict[str, str]()
     calls = 0
     while True:
         calls += 1
-        outcome, blame = await send(asked)
-        if not isinstance(outcome, Refused) or not (blame.words or blame.some):
-            return _with_recipients(outcome, copies, words, left_out)
-        words |= blame.words or ({asked[0]: outcome.reason} if len(asked) == 1 else {})
-        if not blame.words and len(asked) > 1:
+        outcome, rejected = await send(asked)
+        if not isinstance(outcome, Refused) or not (rejected.reasons or rejected.has_unnamed):
+            return _add_recipients(outcome, copies, reasons, left_out)
+        reasons |= rejected.reasons or ({asked[0]: outcome.reason} if len(asked) == 1 else {})
+        if not rejected.reasons and len(asked) > 1:
             half = len(asked) // 2
             asked, left_out = asked[:half], asked[half:] + left_out
-        asked = [address for address in asked if address not in words]
+        asked = [address for address in asked if address not in reasons]
         if not asked:
             asked, left_out = left_out, []
         if not asked:
-            return _all_refused(outcome, copies, words)
+            return _refuse_all(outcome, copies, reasons)
         if calls == MOST_CALLS or time_left() <= 0:
-            return replace(outcome, fault=FailureClass.RECIPIENT, refused=_refusals(copies, words))
+            return replace(outcome, fault=FailureClass.RECIPIENT, refused=_build_refusals(copies, reasons))
 
 
-def _with_recipients(
-    outcome: Outcome, copies: Mapping[str, Sequence[str]], words: Mapping[str, str], left_out: Sequence[str]
+def _add_recipients(
+    outcome: Outcome, copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str], left_out: Sequence[str]
 ) -> Outcome:
     match outcome:
         case Accepted():
@@ -66,20 +66,20 @@ def _with_recipients(
                 for address in left_out
                 for spelling in copies[address]
             )
-            return replace(outcome, refused=_refusals(copies, words) + waiting)
-        case Unknown() if words or left_out:
-            without = ", ".join([*words, *left_out])
-            return replace(outcome, reason=f"{outcome.reason} This call was made without {without}."[:2048])
+            return replace(outcome, refused=_build_refusals(copies, reasons) + waiting)
+        case Unknown() if reasons or left_out:
+            without = ", ".join([*reasons, *left_out])
+            return replace(outcome, reason=f"{outcome.reason} This request was made without {without}."[:2048])
     return outcome
 
 
-def _refusals(copies: Mapping[str, Sequence[str]], words: Mapping[str, str]) -> tuple[RecipientRefusal, ...]:
+def _build_refusals(copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str]) -> tuple[RecipientRefusal, ...]:
     return tuple(
         RecipientRefusal(spelling, why, permanent=True, fault=FailureClass.MESSAGE)
-        for address, why in words.items()
+        for address, why in reasons.items()
         for spelling in copies[address]
     )
 
 
-def _all_refused(outcome: Refused, copies: Mapping[str, Sequence[str]], words: Mapping[str, str]) -> Refused:
-    return replace(outcome, fault=FailureClass.MESSAGE, refused=_refusals(copies, words))
+def _refuse_all(outcome: Refused, copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str]) -> Refused:
+    return replace(outcome, fault=FailureClass.MESSAGE, refused=_build_refusals(copies, reasons))

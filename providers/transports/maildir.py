@@ -1,4 +1,4 @@
-"""Sending to the sandbox: the mail goes into a Maildir, or fails in the way that the account was told to fail in."""
+"""Send to the sandbox: write the email into a Maildir, or simulate a failure."""
 
 import asyncio
 import datetime as dt
@@ -29,54 +29,56 @@ class SandboxChannel:
     ) -> None:
         self._name = account.name
         self._deadline = deadline
-        self._fault: SimulatedFailure | None = account.options.get("fault")
+        self._failure: SimulatedFailure | None = account.options.get("fault")
         self._pool = pool
         self._now = now
 
     async def send(self, message: EmailMessage) -> Outcome:
-        """Keep the mail, or do what the fault says. Ends within the deadline."""
-        fault = self._fault
-        if fault is None or not fault.acts(self._now()):
-            return await self._keep(message)
-        match fault.kind:
+        """Store the email, or simulate the failure. Ends within the deadline."""
+        failure = self._failure
+        if failure is None or not failure.is_active(self._now()):
+            return await self._store(message)
+        match failure.kind:
             case FailureKind.REFUSE:
-                return self._refuse(int(fault.value))
+                return self._refuse(int(failure.value))
             case FailureKind.FLAP:
                 return self._refuse(503)
             case FailureKind.LOSE:
-                await self._keep(message)
-                return Unknown("connection-lost", "The sandbox took the mail and was told to lose its answer.")
-            case FailureKind.SLOW if fault.value < self._deadline:
-                await asyncio.sleep(fault.value)
-                return await self._keep(message)
+                await self._store(message)
+                return Unknown("connection-lost", "Simulated lost reply.")
+            case FailureKind.SLOW if failure.value < self._deadline:
+                await asyncio.sleep(failure.value)
+                return await self._store(message)
         await asyncio.sleep(self._deadline)
-        return Unknown("read-timeout", f"The sandbox was told to be too slow: no answer within {self._deadline:g} s.")
+        return Unknown("read-timeout", f"Simulated slowness: no answer within {self._deadline:g} s.")
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Close nothing: nothing is open."""
 
     def _refuse(self, status: int) -> Outcome:
-        return classify.judge_status(status, f"The sandbox was told to answer {status}.", now=self._now())
+        return classify.judge_status(status, f"Simulated {status}.", now=self._now())
 
-    async def _keep(self, message: EmailMessage) -> Outcome:
+    async def _store(self, message: EmailMessage) -> Outcome:
         try:
             content = mime.build_content(message)
         except (ValueError, TypeError, LookupError) as error:
-            return classify.refuse_uncalled(FailureClass.MESSAGE, "unsupported", f"The mail cannot be written: {error}")
-        given_up = threading.Event()
+            return classify.refuse_uncalled(
+                FailureClass.MESSAGE, "unsupported", f"The email cannot be written: {error}"
+            )
+        is_abandoned = threading.Event()
 
-        def keep() -> str:
-            return "" if given_up.is_set() else mailbox.store(self._name, content)
+        def store() -> str:
+            return "" if is_abandoned.is_set() else mailbox.store(self._name, content)
 
         try:
-            writing = asyncio.get_running_loop().run_in_executor(self._pool, keep)
-        except RuntimeError:  # the pool keeps the work all the same, for a thread that it has already
-            given_up.set()
+            writing = asyncio.get_running_loop().run_in_executor(self._pool, store)
+        except RuntimeError:  # the pool keeps the work, for a thread that it already has
+            is_abandoned.set()
             return classify.refuse_without_thread()
         try:
             return Accepted(await asyncio.wait_for(writing, self._deadline), 250)
-        except TimeoutError:  # all threads may be busy; whether this one still writes it nobody can tell
-            return Unknown("read-timeout", "The mailbox did not take the mail within the deadline.")
+        except TimeoutError:  # all threads may be busy; this one may still write it
+            return Unknown("read-timeout", "The mailbox did not store the email within the deadline.")
         except OSError as error:
             words = f"The mailbox cannot be written: {error.strerror}"
             return classify.refuse_uncalled(FailureClass.LOCAL, "mailbox-unwritable", words)

@@ -1,7 +1,7 @@
-"""An email as bytes (RFC 5322, RFC 2045): the same for every attempt and server, and for whoever looks at it.
+"""An email as bytes (RFC 5322, RFC 2045): the same for every attempt and server, and for people who look at it.
 
-All of it is ASCII in lines of at most 998 octets, so that no server has to offer 8BITMIME, nothing on the way has to
-change the bytes, and a signature made over them holds. They can be written to a terminal as they are.
+All of it is ASCII in lines of at most 998 octets. So no server needs 8BITMIME, nothing on the way changes the bytes, and a
+signature over them stays valid. They can be written to a terminal as they are.
 """
 
 import binascii
@@ -31,21 +31,21 @@ class OutgoingEmail(EmailMessage):
 
 
 def build_content(message: EmailMessage) -> bytes:
-    """Return the message as it goes out. Raises ValueError and its like for what cannot be written."""
+    """Return the message as it is sent. Raises ValueError, TypeError or LookupError if it cannot be written."""
     skeleton = copy(message)
-    skeleton.body = ""  # Django would split it where no line ends
+    skeleton.body = ""  # Django would also split it at characters that end no line
     if isinstance(message, OutgoingEmail):
         skeleton.extra_headers = {**message.extra_headers, "To": ", ".join(message.shown_to)}
     built = cast(Message, skeleton.message())
     text = next(part for part in built.walk() if not part.is_multipart())
-    encoding, payload = _encoded(str(message.body))
+    encoding, payload = _encode_body(str(message.body))
     del text["Content-Transfer-Encoding"]
     text["Content-Transfer-Encoding"] = encoding
     text.set_payload(payload.decode("ascii"))
     return _LINE_END.sub(b"\r\n", built.as_bytes())
 
 
-def _encoded(text: str) -> tuple[str, bytes]:
+def _encode_body(text: str) -> tuple[str, bytes]:
     """Return the name of a transfer encoding, and the text in it, with a line end at its end."""
     content = _LINE_END.sub(b"\r\n", text.encode())
     if not content.endswith(b"\r\n"):

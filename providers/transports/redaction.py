@@ -1,8 +1,8 @@
-"""A provider's words made safe to store and show: without our secrets in any spelling, without control marks, and short.
+"""Make a provider's words safe to store and show: without our secrets in any spelling, without control characters, and short.
 
-One filter for all transports. A provider may repeat what it was sent as it was sent or as its own program wrote it: in
-base64 with the user's name before it, percent-encoded in a URL, escaped in JSON or HTML, in hexadecimal digits. Replies to
-the log-in are not kept at all (`smtp_replies`).
+One filter for all transports. A provider may repeat a secret as it was sent or as its own program wrote it: in base64 with
+the user's name before it, percent-encoded in a URL, escaped in JSON or HTML, in hexadecimal digits. Replies to the log-in
+are not kept at all (`smtp_replies`).
 """
 
 import base64
@@ -19,34 +19,34 @@ _CUT_OFF = 6  # characters at the end of the words that may be the beginning of 
 _MARK = "[secret]"
 _ENTITIES = {chr(code): name for code, name in html.entities.codepoint2name.items()} | {"'": "apos"}
 _IN_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=%")
-# What follows these words is a secret, also one that is not ours. It has a digit or a sign, so that it is no word.
+# What follows these words is a secret, perhaps not ours. It has a digit or a sign, so it is not a word.
 _CREDENTIALS = re.compile(r"\b(?:bearer|basic)[ :=]+(?=[\w.~+/=-]*[\d=+/])[\w.~+/=-]{8,}", re.IGNORECASE)
 
 
 def build_cleaner(secrets: Collection[str]) -> Callable[[str], str]:
-    """Return a function that makes a provider's words safe to store, as far as these secrets are concerned."""
+    """Return a function that removes these secrets from a provider's words and makes them safe to store."""
     known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
-    spelled = [re.compile(_in_any_spelling(secret), re.IGNORECASE) for secret in known]
+    spelled = [re.compile(_build_pattern(secret), re.IGNORECASE) for secret in known]
 
     def clean(text: str) -> str:
         safe = text[:_LOOKED_AT]
         for pattern in spelled:
-            safe = _without(pattern, safe)
-        safe = _without_cut_off_secret(_CREDENTIALS.sub(_MARK, safe), known)
+            safe = _remove(pattern, safe)
+        safe = _remove_cut_off_secret(_CREDENTIALS.sub(_MARK, safe), known)
         plain = " ".join(printable.replace_unprintable(safe, by=" ", allowed="").split())
         return plain.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore")
 
     return clean
 
 
-def _in_any_spelling(secret: str) -> str:
+def _build_pattern(secret: str) -> str:
     """Return a pattern for the secret, plain or escaped, in base64 and in hexadecimal digits."""
     octets = secret.encode()
-    encoded = "|".join(_escaped(core) for core in sorted(_base64_cores(octets)))
-    return f"{_escaped(secret)}|{octets.hex()}|(?P<base64>{encoded})"
+    encoded = "|".join(_build_escaped_pattern(core) for core in sorted(_encode_base64_cores(octets)))
+    return f"{_build_escaped_pattern(secret)}|{octets.hex()}|(?P<base64>{encoded})"
 
 
-def _without(pattern: re.Pattern[str], text: str) -> str:
+def _remove(pattern: re.Pattern[str], text: str) -> str:
     """Return the text without what the pattern finds; of base64 the whole goes, for its ends hold parts of the secret."""
     parts, end = list[str](), 0
     for found in pattern.finditer(text):
@@ -62,22 +62,25 @@ def _without(pattern: re.Pattern[str], text: str) -> str:
     return "".join([*parts, text[end:]])
 
 
-def _escaped(text: str) -> str:
+def _build_escaped_pattern(text: str) -> str:
     """Return a pattern for the text with each character as it is, or escaped for a URL, for JSON or for HTML.
 
-    Backslashes are taken in runs and never given back, so that a long row of them costs no more than any other text.
+    Runs of backslashes match possessively, so that a long row of them costs no more than any other text.
     """
     parts = re.findall(r"\\+|.", text, re.DOTALL)
-    return "".join(_row(len(part)) if part[0] == "\\" else f"(?:{'|'.join(_spellings(part))})" for part in parts)
+    return "".join(
+        _build_backslash_pattern(len(part)) if part[0] == "\\" else f"(?:{'|'.join(_list_spellings(part))})"
+        for part in parts
+    )
 
 
-def _row(length: int) -> str:
-    """Return a pattern for so many backslashes in a row."""
-    one = r"%(?:25)*5c|\\{1,7}+(?:u005c|x5c)|&(?:amp;)*#(?:0*92|x0*5c);"
-    return rf"(?:\\{{{length},{8 * length}}}+|(?:{one}){{{length}}})"
+def _build_backslash_pattern(length: int) -> str:
+    """Return a pattern for `length` backslashes in a row."""
+    backslash = r"%(?:25)*5c|\\{1,7}+(?:u005c|x5c)|&(?:amp;)*#(?:0*92|x0*5c);"
+    return rf"(?:\\{{{length},{8 * length}}}+|(?:{backslash}){{{length}}})"
 
 
-def _spellings(character: str) -> Iterator[str]:
+def _list_spellings(character: str) -> Iterator[str]:
     code = ord(character)
     yield re.escape(character)
     yield "".join(f"%(?:25)*{octet:02x}" for octet in character.encode())
@@ -94,7 +97,7 @@ def _spellings(character: str) -> Iterator[str]:
         yield "-" if character == "+" else "_"  # base64 for URLs
 
 
-def _base64_cores(octets: bytes) -> set[str]:
+def _encode_base64_cores(octets: bytes) -> set[str]:
     """Return the base64 of the octets at each of the three offsets, without the characters that neighbours have a part in."""
     cores = set()
     for offset in range(3):
@@ -104,7 +107,7 @@ def _base64_cores(octets: bytes) -> set[str]:
     return cores
 
 
-def _without_cut_off_secret(text: str, secrets: Collection[str]) -> str:
+def _remove_cut_off_secret(text: str, secrets: Collection[str]) -> str:
     """Return the text without the beginning of a secret at its end, where an answer was cut off."""
     for secret in secrets:
         for length in range(min(len(secret) - 1, len(text)), _CUT_OFF - 1, -1):

@@ -1,6 +1,6 @@
-"""Hand one mail to one account and say what came of it. The only place of the send path where errors become values.
+"""Send one email through one account and return the outcome. The only place of the send path where errors become values.
 
-Knows no database. Who speaks to a provider is a channel: `over_http`, `over_smtp`, `over_sandbox`, one per account.
+Knows no database. A channel speaks to the provider: `http`, `smtp` or `maildir`, one for each account.
 """
 
 import time
@@ -27,29 +27,29 @@ MAX_THREADS = 32  # of one SMTP account, and of all sandboxes; most SMTP servers
 
 
 class Channel(Protocol):
-    """What `Sender` wants of whoever speaks to one account."""
+    """The way to send through one account."""
 
     async def send(self, message: EmailMessage) -> Outcome:
-        """Call the provider once, within the deadline, and over SMTP the time after the final dot."""
+        """Send once, within the deadline; over SMTP the final reply has time of its own."""
 
     def close(self) -> None:
-        """Let go of what is held open. May block for a moment."""
+        """Close all connections. May block for a moment."""
 
 
 class Sender:
-    """Sends on one event loop, over one HTTP session and threads of each SMTP account; `async with` opens and closes all."""
+    """Sends on one event loop, over one HTTP session and threads of each SMTP account. `async with` opens and closes all."""
 
     def __init__(
         self, *, deadline: float, connect_timeout: float, places: int, final_reply: float | None = None
     ) -> None:
-        """`final_reply`: seconds that an SMTP server has to answer the end of an email; without it, the deadline's."""
+        """Set the limits. `final_reply`: seconds for an SMTP server to answer the end of an email; default: `deadline`."""
         self._deadline = deadline
         self._final_reply = deadline if final_reply is None else final_reply
         self._latest = float("inf")
         self._connect_timeout = connect_timeout
         self._places = max(1, places)
         self._channels: dict[str, tuple[AccountConfig, Channel]] = {}
-        self._smtp: WeakSet[SmtpChannel] = WeakSet()  # also those that were replaced, while calls of theirs go on
+        self._smtp: WeakSet[SmtpChannel] = WeakSet()  # also replaced ones, while their calls end
 
     async def __aenter__(self) -> "Sender":
         self._pool = ThreadPoolExecutor(min(self._places, MAX_THREADS), thread_name_prefix="sandbox")
@@ -68,13 +68,13 @@ class Sender:
         await self._session.close()
 
     async def send(self, account: AccountConfig, message: EmailMessage) -> Outcome:
-        """Call the account's provider once with this mail, for all of its recipients.
+        """Send this email once through the account, to all of its recipients.
 
-        Never raises but for cancellation; ends within the deadline, and over SMTP the time after the final dot. The mail
-        is not changed.
+        Raises nothing but a cancellation; ends within the deadline, and over SMTP the time after the final dot. Does not
+        change the email.
         """
         try:
-            channel = self._channel(account)
+            channel = self._get_channel(account)
         except outbound_hosts.HostNotAllowed as error:
             return classify.refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(error))
         except Exception as error:  # noqa: BLE001  whatever is wrong with the options, nothing was called
@@ -85,28 +85,28 @@ class Sender:
         try:
             return await channel.send(message)
         except Exception as error:  # noqa: BLE001  the call may have gone out
-            # Its text may hold secrets or the mail, its type and place do not.
-            log.warning("sending_failed", account=account.name, error=type(error).__name__, place=_place(error))
-            return Unknown("internal-error", f"Mercury failed while it sent: {type(error).__name__}.")
+            # Its text may contain secrets or the email, its type and place do not.
+            log.warning("sending_failed", account=account.name, error=type(error).__name__, place=_find_place(error))
+            return Unknown("internal-error", f"Mercury failed while sending: {type(error).__name__}.")
 
     def end_calls_within(self, seconds: float) -> None:
-        """End every call within so many seconds, also one that may wait longer for the reply to its final dot."""
+        """End every call within `seconds`, also one that waits for the reply to its final dot."""
         self._latest = time.monotonic() + seconds
         for channel in list(self._smtp):
             channel.end_calls_by(self._latest)
 
-    def _channel(self, account: AccountConfig) -> Channel:
-        """The account's channel; a new one if its options have changed."""
+    def _get_channel(self, account: AccountConfig) -> Channel:
+        """Return the account's channel; open a new one if its options have changed."""
         known = self._channels.get(account.name)
         if known is not None:
             if known[0] is account or known[0] == account:
                 return known[1]
             self._pool.submit(known[1].close)
-        channel = self._opened(account)
+        channel = self._open_channel(account)
         self._channels[account.name] = (account, channel)
         return channel
 
-    def _opened(self, account: AccountConfig) -> Channel:
+    def _open_channel(self, account: AccountConfig) -> Channel:
         match KINDS[account.kind].transport:
             case Transport.HTTP:
                 return http.HttpChannel(account, session=self._session)
@@ -125,8 +125,8 @@ class Sender:
                 return SandboxChannel(account, pool=self._pool, deadline=self._deadline)
 
 
-def _place(error: BaseException) -> str:
-    """File and line where the error came from."""
+def _find_place(error: BaseException) -> str:
+    """Return file and line of the error."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -1,7 +1,7 @@
-"""One SMTP connection that keeps in step: a reply counts only for the command that it belongs to.
+"""One SMTP connection in step with its server: a reply counts only for the command that it answers.
 
-smtplib takes the next line for the answer, whoever it was meant for. Here input that nobody asked for ends the
-connection before the next command goes out, and each command knows the codes that can answer it.
+smtplib accepts the next line as the answer, whatever it answers. Here unexpected input ends the connection before the next
+command is sent, and each command knows the codes that can answer it.
 """
 
 import binascii
@@ -35,7 +35,7 @@ _ADDRESS = re.compile(r'(?:[^\s"<>@(),:;\\\[\]]+|"(?:[^"\\]|\\.)*")@(?:[^\s<>@\[
 
 
 class OutOfStep(smtplib.SMTPException):
-    """The server answered what was not asked, or what is no answer to the command."""
+    """The server answered without a command, or with a code that cannot answer it."""
 
 
 class Reply(NamedTuple):
@@ -46,7 +46,7 @@ class Reply(NamedTuple):
 
 
 class Replies:
-    """What a server says on one socket, reply by reply."""
+    """The replies of a server on one socket."""
 
     def __init__(self, sock: socket.socket, time_left: Callable[[], float]) -> None:
         self._sock = sock
@@ -54,10 +54,10 @@ class Replies:
         self._buffer = bytearray()
 
     def read(self) -> Reply:
-        """Return the next reply, of at most 64 KB. Raises OutOfStep for what is no reply."""
+        """Return the next reply, of at most 64 KB. Raises OutOfStep for anything else."""
         code, words, size = b"", [], 0
         while True:
-            line = self._line()
+            line = self._read_line()
             size += len(line)
             found = _REPLY_LINE.fullmatch(line.rstrip(b"\r\n"))
             if size > MAX_REPLY:
@@ -69,8 +69,8 @@ class Replies:
             if found[2] != b"-":
                 return Reply(int(code), b"\n".join(words))
 
-    def surplus(self) -> bytes:
-        """Return what has arrived that nobody has asked for yet. Raises SMTPServerDisconnected if the server hung up."""
+    def read_surplus(self) -> bytes:
+        """Return input that no command asked for. Raises SMTPServerDisconnected if the server hung up."""
         patience = self._sock.gettimeout()
         self._sock.settimeout(0)
         try:
@@ -86,10 +86,10 @@ class Replies:
         return bytes(self._buffer)
 
     def close(self) -> None:
-        """Forget what has arrived. The socket belongs to the connection."""
+        """Forget the input. The socket belongs to the connection."""
         self._buffer.clear()
 
-    def _line(self) -> bytes:
+    def _read_line(self) -> bytes:
         while (end := self._buffer.find(b"\n") + 1) == 0:
             if len(self._buffer) > MAX_REPLY:
                 raise OutOfStep("the reply is over 64 KB")
@@ -107,20 +107,20 @@ class Replies:
 
 
 class Connection(smtplib.SMTP):
-    """A connection that keeps to its call's deadline, in step with the server, and to public addresses."""
+    """A connection that keeps its delivery's deadline, stays in step, and connects to allowed hosts only."""
 
     def __init__(
         self,
         host: str,
         port: int,
         *,
-        call: SmtpDelivery,
+        delivery: SmtpDelivery,
         name: Callable[[str], str],
         connect_timeout: float,
         context: ssl.SSLContext | None,
     ) -> None:
-        """Connect and read the greeting. `name`: what EHLO says of us at this address; `context`: for TLS from the start."""
-        self._call = call
+        """Connect and read the greeting. `name`: returns our EHLO name for a local address. `context`: for implicit TLS."""
+        self._delivery = delivery
         self._connect_timeout = connect_timeout
         self._context = context
         self._handle: socket.socket | None = None
@@ -130,14 +130,14 @@ class Connection(smtplib.SMTP):
             self.close()
             raise
         if self.sock is not None:
-            with call.looking_up():
+            with delivery.mark_lookup():
                 self.local_hostname = name(str(self.sock.getsockname()[0]))
 
-    def serve(self, call: SmtpDelivery) -> None:
-        """Serve this call from now on. Raises OutOfStep or SMTPServerDisconnected if the server spoke meanwhile."""
-        self._call = call
+    def serve(self, delivery: SmtpDelivery) -> None:
+        """Serve this delivery from now on. Raises OutOfStep or SMTPServerDisconnected if the server spoke since the last."""
+        self._delivery = delivery
         if self._handle is not None:
-            call.uses(self._handle)
+            delivery.remember_socket(self._handle)
         self.expect_silence()
 
     def mail_from(self, address: str) -> Reply:
@@ -155,10 +155,10 @@ class Connection(smtplib.SMTP):
             return started
         if not msg.endswith(b"\r\n"):
             msg += b"\r\n"
-        self._call.uploads(len(msg))
+        self._delivery.extend_for(len(msg))
         self.send(re.sub(rb"(?m)^\.", b"..", msg))
         self.expect_silence()
-        self._call.pass_dot()
+        self._delivery.pass_dot()
         self.send(b".\r\n")
         return self.getreply()
 
@@ -167,9 +167,9 @@ class Connection(smtplib.SMTP):
         return self._ask("RSET", 250)
 
     def expect_silence(self) -> None:
-        """Raise OutOfStep if something has arrived that nobody asked for; SMTPResponseException if it is a 421."""
-        replies = self._replies()
-        surplus = replies.surplus() if replies is not None else b""
+        """Raise OutOfStep if unexpected input has arrived; SMTPResponseException if it is a 421."""
+        replies = self._get_replies()
+        surplus = replies.read_surplus() if replies is not None else b""
         if not surplus:
             return
         if surplus.startswith(b"421"):  # a server that closes may say so at any time (RFC 5321 §3.8)
@@ -178,15 +178,15 @@ class Connection(smtplib.SMTP):
         words = surplus[:80].decode("ascii", "replace").split("\n")[0].strip()
         raise OutOfStep(f"a reply that belongs to no command: {words}")
 
-    def surplus(self) -> bytes:
-        """Return what has arrived that nobody asked for; nothing if the server hung up."""
-        replies = self._replies()
+    def read_surplus(self) -> bytes:
+        """Return input that no command asked for; nothing if the server hung up."""
+        replies = self._get_replies()
         try:
-            return replies.surplus() if replies is not None else b""
+            return replies.read_surplus() if replies is not None else b""
         except OSError:
             return b""
 
-    # What follows replaces parts of smtplib.
+    # The methods below replace parts of smtplib.
 
     def docmd(self, cmd: str, args: str = "") -> Reply:
         """Send a command and read its reply. Nothing may follow the reply to STARTTLS before TLS begins."""
@@ -197,15 +197,15 @@ class Connection(smtplib.SMTP):
         return reply
 
     def ehlo(self, name: str = "") -> Reply:
-        """Say who we are. Raises SMTPHeloError for what neither grants nor refuses that."""
-        return _greeted(*super().ehlo(name))
+        """Send EHLO. Raises SMTPHeloError for a reply that neither accepts nor refuses it."""
+        return _check_greeting(*super().ehlo(name))
 
     def helo(self, name: str = "") -> Reply:
-        """Say who we are to a server that knows no EHLO."""
-        return _greeted(*super().helo(name))
+        """Send HELO, for a server without EHLO."""
+        return _check_greeting(*super().helo(name))
 
     def auth(self, mechanism: str, authobject: Any, *, initial_response_ok: bool = True) -> Reply:
-        """Log in. Nothing but 235 says that we are; smtplib would believe a 503 as well."""
+        """Log in. Only 235 means success; smtplib would accept a 503 too."""
         try:
             code, text = super().auth(mechanism, authobject, initial_response_ok=initial_response_ok)
         except binascii.Error:
@@ -215,23 +215,23 @@ class Connection(smtplib.SMTP):
         return Reply(code, text)
 
     def putcmd(self, cmd: str, args: str = "") -> None:
-        """Send a command, if the server waits for one. What AUTH sends after its first line begins no step."""
+        """Send a command, if the server waits for one. The later lines of AUTH begin no new step."""
         self.expect_silence()
         verb = cmd.partition(" ")[0].lower()
-        self._call.phase = _PHASES.get(verb, self._call.phase)
+        self._delivery.phase = _PHASES.get(verb, self._delivery.phase)
         super().putcmd(cmd, args)
 
     def send(self, s: Any) -> None:
         """Send within the time that is left."""
-        left = self._call.remaining()
+        left = self._delivery.require_time()
         if self.sock is not None:
             self.sock.settimeout(left)
         super().send(s)
 
     def getreply(self) -> Reply:
         """Read one reply within the time that is left."""
-        self._call.remaining()
-        replies = self._replies()
+        self._delivery.require_time()
+        replies = self._get_replies()
         if replies is None:
             raise smtplib.SMTPServerDisconnected("not connected")
         return replies.read()
@@ -244,42 +244,42 @@ class Connection(smtplib.SMTP):
             self._handle = None
 
     def _ask(self, command: str, *codes: int) -> Reply:
-        """Send a command; return its reply, or raise OutOfStep for one that can neither grant nor refuse it."""
+        """Send a command; return its reply, or raise OutOfStep for a code that can neither accept nor refuse it."""
         reply = self.docmd(command)
         if reply.code < 400 and reply.code not in codes:
             verb = command.partition(":")[0]
             raise OutOfStep(f"{reply.code} instead of {codes[0]} to {verb}")
         return reply
 
-    def _replies(self) -> Replies | None:
-        """Return the reader of the present socket: STARTTLS changes it, and forgets what came before."""
+    def _get_replies(self) -> Replies | None:
+        """Return the reader of the present socket. STARTTLS replaces it, and discards earlier input."""
         if self.file is None and self.sock is not None:
-            self.file = Replies(self.sock, self._call_time)
+            self.file = Replies(self.sock, self._get_time_left)
         return self.file if isinstance(self.file, Replies) else None
 
-    def _call_time(self) -> float:
-        return self._call.remaining()
+    def _get_time_left(self) -> float:
+        return self._delivery.require_time()
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        """Connect; with TLS from the start if there is a context for it."""
-        with self._call.looking_up():
+        """Connect, with implicit TLS if there is a context for it."""
+        with self._delivery.mark_lookup():
             targets = outbound_hosts.resolve_host((host, port), allowed=outbound_hosts.get_allowed_hosts())
         sock = outbound_hosts.connect(targets, timeout=self._connect_timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the final dot is a small write of its own
-        self._handle = sock.dup()  # TLS takes the socket itself away; this one still shuts it down
-        self._call.uses(self._handle)
-        sock.settimeout(self._call.remaining())
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the final dot is a small separate write
+        self._handle = sock.dup()  # TLS replaces the socket; this handle can still shut it down
+        self._delivery.remember_socket(self._handle)
+        sock.settimeout(self._delivery.require_time())
         return self._context.wrap_socket(sock, server_hostname=host) if self._context is not None else sock
 
 
-def _greeted(code: int, text: bytes) -> Reply:
+def _check_greeting(code: int, text: bytes) -> Reply:
     if code != 250 and (code < 400 or code == 421):
         raise smtplib.SMTPHeloError(code, text)
     return Reply(code, text)
 
 
 def wire_address(text: str) -> str:
-    """Return the address of `Name <address>` as SMTP commands carry it. Raises ValueError if it is none.
+    """Return the address of `Name <address>` as SMTP commands carry it. Raises ValueError if it is not one.
 
     The domain goes out in ASCII. Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) on the whole way.
     """
@@ -291,5 +291,5 @@ def wire_address(text: str) -> str:
     if not address.isascii():
         raise ValueError("an address has letters beyond ASCII before the @")
     if not address.isprintable() or not _ADDRESS.fullmatch(address):
-        raise ValueError("an address is no word of the protocol")
+        raise ValueError("an address is not valid in SMTP")
     return address

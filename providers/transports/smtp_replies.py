@@ -1,8 +1,8 @@
-"""What an SMTP reply means: whose fault a refusal is, and whether it is for good. Pure.
+"""Judge SMTP replies: the failure class of a refusal, and whether it is permanent. Pure.
 
-Three things decide: the enhanced status code (RFC 3463), the step of the conversation, and known words. An email ends
-at once only where a reply clearly speaks of this message, or of this mailbox for good. Everything else waits.
-`docs/providers.md` has real replies with what they become, and the tests read it.
+Three things decide: the enhanced status code (RFC 3463), the step of the session, and known words. An email ends at once
+only if a reply is clearly about this message, or about this mailbox permanently. Everything else is retried.
+`docs/providers.md` has real replies with their results, and the tests read it.
 """
 
 import re
@@ -23,7 +23,7 @@ from providers.reply_words import (
 
 
 class Phase(Enum):
-    """The step of the conversation that a reply answers."""
+    """The step of the session that a reply answers."""
 
     GREETING = "greeting"
     EHLO = "EHLO"
@@ -40,17 +40,17 @@ BEFORE_MAIL = frozenset({Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What one reply means. MESSAGE at RCPT is that mailbox for good."""
+    """The meaning of one reply. MESSAGE at RCPT: this mailbox, permanently."""
 
     fault: FailureClass
-    retry_after: float | None = None  # seconds, where the reply asks for a wait
-    at_capacity: bool = False  # the account takes no more calls at once; nothing else is wrong
-    next_call: bool = False  # at RCPT: this call has enough recipients; this one goes into a further call
+    retry_after: float | None = None  # seconds, if the reply asks for a wait
+    at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
+    next_call: bool = False  # at RCPT: the call has enough recipients; this one goes into a further call
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """A reply, read."""
+    """A parsed reply."""
 
     code: int
     phase: Phase
@@ -75,19 +75,19 @@ _LOOP = (4, 6)  # 5.4.6: the message goes round in a circle
 
 
 def judge(code: int, text: str, phase: Phase, *, recipients: int = 1) -> Judgement:
-    """Return what a refusing reply means. `recipients`: how many the message has in this call."""
-    reply = _read(code, text, phase)
+    """Return the meaning of a refusing reply. `recipients`: of the message in this call."""
+    reply = _parse(code, text, phase)
     wait = find_stated_wait(text)
     bounded = min(wait, MAX_WAIT) if wait else None
-    limit = _limit(reply, bounded)
+    limit = _judge_limit(reply, bounded)
     if limit is not None:
         return limit
     if phase is Phase.RCPT and (reply.topic is Topic.MANY_RECIPIENTS or reply.is_about(5, 3)):
         return Judgement(fault=FailureClass.RECIPIENT, next_call=True)
-    return Judgement(fault=_fault(reply, recipients), retry_after=bounded)
+    return Judgement(fault=_judge_class(reply, recipients), retry_after=bounded)
 
 
-def _read(code: int, text: str, phase: Phase) -> _Reply:
+def _parse(code: int, text: str, phase: Phase) -> _Reply:
     found = _ENHANCED.search(text)
     return _Reply(
         code=code,
@@ -99,8 +99,8 @@ def _read(code: int, text: str, phase: Phase) -> _Reply:
     )
 
 
-def _limit(reply: _Reply, wait: float | None) -> Judgement | None:
-    """Return what a reply about a limit of rate or connections means, None if it is about something else."""
+def _judge_limit(reply: _Reply, wait: float | None) -> Judgement | None:
+    """Return the meaning of a reply about a limit of rate or connections, None if it is about something else."""
     match reply.topic:
         case Topic.CONNECTIONS:
             return Judgement(fault=FailureClass.RATE, retry_after=wait, at_capacity=True)
@@ -115,16 +115,16 @@ def _limit(reply: _Reply, wait: float | None) -> Judgement | None:
     return None
 
 
-def _fault(reply: _Reply, recipients: int) -> FailureClass:
+def _judge_class(reply: _Reply, recipients: int) -> FailureClass:
     if reply.phase in BEFORE_MAIL:
-        return _fault_before_mail(reply)
+        return _judge_before_mail(reply)
     if reply.permanent:
-        return _fault_for_good(reply, recipients)
-    return _fault_for_now(reply)
+        return _judge_permanent(reply, recipients)
+    return _judge_temporary(reply)
 
 
-def _fault_before_mail(reply: _Reply) -> FailureClass:
-    """Return whose fault it is that the server did not let us begin. Never the message's: nobody has seen it."""
+def _judge_before_mail(reply: _Reply) -> FailureClass:
+    """Return the class of a refusal before MAIL. Never MESSAGE: the server has not seen it."""
     if not reply.permanent:
         temporary = reply.phase is Phase.AUTH and reply.topic is Topic.AUTHENTICATION and not reply.is_about(7, 12)
         return FailureClass.ACCOUNT if reply.topic in ACCOUNT_TOPICS and not temporary else FailureClass.PROVIDER
@@ -134,8 +134,8 @@ def _fault_before_mail(reply: _Reply) -> FailureClass:
     return FailureClass.ACCOUNT if ours else FailureClass.PROVIDER
 
 
-def _fault_for_now(reply: _Reply) -> FailureClass:
-    """Return whose fault a 4xx is, from MAIL on."""
+def _judge_temporary(reply: _Reply) -> FailureClass:
+    """Return the class of a 4xx, from MAIL on."""
     if reply.topic in ACCOUNT_TOPICS or reply.is_about(1, 7, 8):
         return FailureClass.ACCOUNT
     if reply.topic is Topic.GREYLISTED:
@@ -149,30 +149,30 @@ def _fault_for_now(reply: _Reply) -> FailureClass:
     return FailureClass.RECIPIENT
 
 
-def _fault_for_good(reply: _Reply, recipients: int) -> FailureClass:
-    """Return whose fault a 5xx is, from MAIL on."""
+def _judge_permanent(reply: _Reply, recipients: int) -> FailureClass:
+    """Return the class of a 5xx, from MAIL on."""
     if reply.code in _LOG_IN_CODES or reply.is_about(1, 7, 8) or reply.topic is Topic.SENDER_REJECTED:
         return FailureClass.ACCOUNT
     if reply.phase is Phase.RCPT:
-        return _fault_of_mailbox(reply)
+        return _judge_mailbox(reply)
     if _is_about_the_message(reply):
         return FailureClass.MESSAGE
     if reply.phase is Phase.MAIL:
         return FailureClass.ACCOUNT
     if reply.topic is Topic.MAILBOX_FULL or reply.is_about(2, 1, 2):
-        # Exchange says so of the mailbox that a message is submitted from.
+        # Exchange means the mailbox that submits the message.
         return FailureClass.ACCOUNT if reply.code == 554 else FailureClass.RECIPIENT
     if reply.topic in _MAILBOX_TOPICS:
         return FailureClass.RECIPIENT
     if reply.topic in ACCOUNT_TOPICS or reply.topic in _PASSING_TOPICS:
         return FailureClass.ACCOUNT
     if reply.topic in (Topic.NO_MAILBOX, Topic.MAILBOX_CLOSED, Topic.BAD_ADDRESS) or reply.is_about(1):
-        return FailureClass.MESSAGE if recipients == 1 else FailureClass.RECIPIENT  # of several it may mean any one
+        return FailureClass.MESSAGE if recipients == 1 else FailureClass.RECIPIENT  # of several it may mean any
     return FailureClass.ACCOUNT
 
 
 def _is_about_the_message(reply: _Reply) -> bool:
-    """Return True if a 5xx clearly speaks of this message: its size, its form or what it holds."""
+    """Return True if a 5xx is clearly about this message: its size, form or content."""
     if reply.is_about(*_FULL):
         return False
     if reply.topic is Topic.SIZE or reply.is_about(2, 3) or reply.is_about(3, 4):
@@ -184,8 +184,8 @@ def _is_about_the_message(reply: _Reply) -> bool:
     return reply.phase in (Phase.DATA, Phase.DOT) and reply.topic is Topic.CONTENT
 
 
-def _fault_of_mailbox(reply: _Reply) -> FailureClass:
-    """Return whose fault a 5xx at RCPT is; MESSAGE: that mailbox, for good."""
+def _judge_mailbox(reply: _Reply) -> FailureClass:
+    """Return the class of a 5xx at RCPT; MESSAGE: this mailbox, permanently."""
     if reply.code in _MAILBOX_CODES and reply.is_about(1, 1, 2, 3, 4, 5, 6, 9, 10):
         return FailureClass.MESSAGE
     if reply.topic in ACCOUNT_TOPICS or reply.topic is Topic.POLICY or reply.is_about(7):
@@ -213,15 +213,15 @@ def refuse(
     recipients: int = 1,
     refused: tuple[RecipientRefusal, ...] = (),
 ) -> Refused:
-    """Return the outcome of a call that ended with this reply. `text` is clean already; of a reply to AUTH none is kept.
+    """Return the outcome of a call that ended with this reply. `text` is redacted; of a reply to AUTH none is kept.
 
-    `recipients`: how many the server had agreed to. `refused`: those that it had refused before.
+    `recipients`: how many the server had accepted. `refused`: those that it had refused before.
     """
     judgement = judge(code, text, phase, recipients=recipients)
     return Refused(
         judgement.fault,
         f"smtp-{code}",
-        _without_the_log_in(code, text) if phase is Phase.AUTH else text,
+        _describe_log_in_refusal(code, text) if phase is Phase.AUTH else text,
         code,
         judgement.retry_after,
         refused,
@@ -229,14 +229,14 @@ def refuse(
     )
 
 
-def _without_the_log_in(code: int, text: str) -> str:
-    """Return a reply to AUTH without its words, for a server may repeat what it was sent in any spelling."""
+def _describe_log_in_refusal(code: int, text: str) -> str:
+    """Return a reply to AUTH without its words: a server may repeat the password in any spelling."""
     enhanced = _ENHANCED.search(text)
     return f"The server refused the log-in: {code}{f' {enhanced[0]}' if enhanced else ''}."
 
 
 def refuse_recipient(address: str, code: int, text: str) -> RecipientRefusal:
-    """Return what a reply to RCPT means for that recipient. `text` is clean already."""
+    """Return the meaning of a reply to RCPT for the recipient. `text` is redacted."""
     judgement = judge(code, text, Phase.RCPT)
     return RecipientRefusal(
         address,
@@ -247,19 +247,19 @@ def refuse_recipient(address: str, code: int, text: str) -> RecipientRefusal:
     )
 
 
-# Where all are refused, the first of these that occurs is the fault of the call. A reply about one mailbox, for now or
-# for good, proves that the server works, so its own trouble comes last.
+# If all recipients are refused, the first of these classes that occurs is that of the call. A reply about one mailbox proves
+# that the server works, so PROVIDER comes late.
 _WEIGHT = (FailureClass.ACCOUNT, FailureClass.RATE, FailureClass.RECIPIENT, FailureClass.PROVIDER, FailureClass.MESSAGE)
 
 
 def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
-    """Return the outcome of a call in which every recipient was refused. `replies`: address, code and clean text."""
+    """Return the outcome of a call in which every recipient was refused. `replies`: address, code and redacted text."""
     judged = [(judge(code, text, Phase.RCPT), code, text) for _, code, text in replies]
-    decisive, code, text = min(judged, key=lambda one: _WEIGHT.index(one[0].fault))
+    decisive, code, text = min(judged, key=lambda reply: _WEIGHT.index(reply[0].fault))
     fault = decisive.fault
-    if decisive.next_call:  # not even one fits: no limit of the call, but of what the account may send now
+    if decisive.next_call:  # not even one is accepted: a limit of the account, not of the call
         fault = FailureClass.RATE
-    elif fault is FailureClass.PROVIDER and any(one.fault is FailureClass.MESSAGE for one, _, _ in judged):
+    elif fault is FailureClass.PROVIDER and any(judgement.fault is FailureClass.MESSAGE for judgement, _, _ in judged):
         fault = FailureClass.RECIPIENT
     wait = decisive.retry_after or (DEFAULT_WAIT if fault is FailureClass.RATE and not decisive.at_capacity else None)
     refused = tuple(refuse_recipient(*reply) for reply in replies)
@@ -267,6 +267,6 @@ def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
 
 
 def accept(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:
-    """Return the outcome of a call whose message was accepted; most servers say under which name."""
+    """Return the outcome of an accepted message, with the id that most servers give it."""
     queued = re.search(r"queued as ([\w.+@<>-]{1,255})", text, re.IGNORECASE)
     return Accepted(queued[1] if queued else "", code, refused)

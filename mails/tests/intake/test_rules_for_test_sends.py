@@ -117,4 +117,4 @@ def test_a_test_that_breaks_off_is_recorded_too(relay, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         test_send.run([registry.load_candidates()[0].config], by="command line", **ADDRESSES)
 
-    assert "it broke off, and may have been sent" in AuditEntry.objects.get(act=Act.TEST).detail
+    assert "interrupted, it may have been sent" in AuditEntry.objects.get(act=Act.TEST).detail

@@ -22,7 +22,7 @@ def test_each_kind_says_what_it_can_and_cannot(kind):
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_default_address_is_one_of_the_regions(kind):
-    default = kind.option("api_url")
+    default = kind.find_option("api_url")
 
     assert default is None or default.default in kind.regions.values()
 

@@ -211,7 +211,7 @@ def test_a_mail_that_cannot_be_told_is_never_called():
 def test_words_are_taken_from_json_of_any_shape(body, words):
     answer = http.Answer(400, "http://olympus.test/", {}, body)
 
-    assert http._messages(answer) == words
+    assert http._read_messages(answer) == words
 
 
 def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):

@@ -105,7 +105,7 @@ def test_a_refusal_that_is_not_about_recipients_is_made_once(build):
 
 def test_no_call_is_made_without_time_for_it():
     async def refuse(addresses):
-        return NOT_TAKEN, RejectedRecipients(words={}, some=True)
+        return NOT_TAKEN, RejectedRecipients(reasons={}, has_unnamed=True)
 
     outcome = event_loop.run(send_to_all([HERA, IRIS], refuse, time_left=lambda: 0.0))
 
@@ -115,8 +115,8 @@ def test_no_call_is_made_without_time_for_it():
 def test_an_unknown_outcome_says_whom_its_call_left_out():
     answers = iter(
         [
-            (NOT_TAKEN, RejectedRecipients(words={BAD: "no"})),
-            (Unknown("read-timeout", "No answer."), RejectedRecipients(words={})),
+            (NOT_TAKEN, RejectedRecipients(reasons={BAD: "no"})),
+            (Unknown("read-timeout", "No answer."), RejectedRecipients(reasons={})),
         ]
     )
 
@@ -125,51 +125,54 @@ def test_an_unknown_outcome_says_whom_its_call_left_out():
 
     outcome = event_loop.run(send_to_all([HERA, BAD], send, time_left=lambda: 1.0))
 
-    assert outcome.reason == f"No answer. This call was made without {BAD}."
+    assert outcome.reason == f"No answer. This request was made without {BAD}."
 
 
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
-        ([{"field": "personalizations.0.to.1.email", "message": "no"}], RejectedRecipients(words={IRIS: "no"})),
+        ([{"field": "personalizations.0.to.1.email", "message": "no"}], RejectedRecipients(reasons={IRIS: "no"})),
         (
             [{"field": "personalizations.0.to", "message": f"not valid: {HERA}"}],
-            RejectedRecipients(words={HERA: f"not valid: {HERA}"}),
+            RejectedRecipients(reasons={HERA: f"not valid: {HERA}"}),
         ),
-        ([{"field": "personalizations.0.to", "message": "no"}], RejectedRecipients(words={}, some=True)),
-        ([{"field": "personalizations.0.to.9.email", "message": "no"}], RejectedRecipients(words={}, some=True)),
+        ([{"field": "personalizations.0.to", "message": "no"}], RejectedRecipients(reasons={}, has_unnamed=True)),
+        (
+            [{"field": "personalizations.0.to.9.email", "message": "no"}],
+            RejectedRecipients(reasons={}, has_unnamed=True),
+        ),
         (
             [{"field": "personalizations.0.to.1.email", "message": "no"}, {"field": "subject", "message": "no"}],
-            RejectedRecipients(words={}),
+            RejectedRecipients(reasons={}),
         ),
-        ([{"field": None, "message": "no"}], RejectedRecipients(words={})),
-        (["no"], RejectedRecipients(words={})),
-        ("no", RejectedRecipients(words={})),
+        ([{"field": None, "message": "no"}], RejectedRecipients(reasons={})),
+        (["no"], RejectedRecipients(reasons={})),
+        ("no", RejectedRecipients(reasons={})),
     ],
 )
 def test_whom_sendgrid_blames(errors, expected):
     backend = SendGridBackend(api_key="x", api_url="https://olympus.test/v3/")
 
-    assert backend.blame({"errors": errors}, [HERA, IRIS]) == expected
+    assert backend.find_rejected({"errors": errors}, [HERA, IRIS]) == expected
 
 
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (WORDS, RejectedRecipients(words={}, some=True)),
+        (WORDS, RejectedRecipients(reasons={}, has_unnamed=True)),
         (
             f"to parameter is not a valid address: {IRIS}",
-            RejectedRecipients(words={IRIS: f"to parameter is not a valid address: {IRIS}"}, some=True),
+            RejectedRecipients(reasons={IRIS: f"to parameter is not a valid address: {IRIS}"}, has_unnamed=True),
         ),
-        ("'from' parameter is not a valid address. please check documentation", RejectedRecipients(words={})),
-        ("Need at least one of 'text' or 'html'", RejectedRecipients(words={})),
-        (None, RejectedRecipients(words={})),
+        ("'from' parameter is not a valid address. please check documentation", RejectedRecipients(reasons={})),
+        ("Need at least one of 'text' or 'html'", RejectedRecipients(reasons={})),
+        (None, RejectedRecipients(reasons={})),
     ],
 )
 def test_whom_mailgun_blames(message, expected):
     backend = MailgunBackend(api_key="x", api_url="https://olympus.test/v3", sender_domain=None)
 
-    assert backend.blame({"message": message}, [HERA, IRIS]) == expected
+    assert backend.find_rejected({"message": message}, [HERA, IRIS]) == expected
 
 
 def test_an_address_is_named_only_as_a_whole():

@@ -357,7 +357,7 @@ def test_a_connection_that_the_others_can_do_without_is_closed(monkeypatch):
             await asyncio.gather(*(sender.send(account, accounts.mail()) for _ in range(3)))
             monkeypatch.setattr(smtp, "SURPLUS", 0.0)
             await sender.send(account, accounts.mail())
-            return sender._channels["hades"][1]._connected()
+            return sender._channels["hades"][1]._count_connections()
 
     assert event_loop.run(scenario()) == 0
 

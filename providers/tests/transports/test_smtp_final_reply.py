@@ -112,22 +112,22 @@ def test_an_account_that_waits_for_replies_keeps_no_other_waiting():
 
 def test_a_large_email_has_more_time_to_be_uploaded():
     call = SmtpDelivery(10)
-    before = call.seconds_left()
+    before = call.count_seconds_left()
 
-    call.uploads(10 * SLOWEST_UPLOAD)
+    call.extend_for(10 * SLOWEST_UPLOAD)
 
-    assert call.seconds_left() == pytest.approx(before + 10, abs=1)
+    assert call.count_seconds_left() == pytest.approx(before + 10, abs=1)
 
 
 def test_the_dot_begins_a_time_of_its_own_that_a_stop_still_ends():
     call = SmtpDelivery(10, final_reply=600)
 
     call.pass_dot()
-    after_the_dot = call.seconds_left()
+    after_the_dot = call.count_seconds_left()
     call.end_by(time.monotonic() + 20)
 
     assert after_the_dot == pytest.approx(600, abs=1)
-    assert call.seconds_left() == pytest.approx(20, abs=1)
+    assert call.count_seconds_left() == pytest.approx(20, abs=1)
 
 
 def test_a_call_that_no_thread_could_be_started_for_is_not_made_by_another_thread_later():
