@@ -42,7 +42,7 @@ def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
 
     outcome = event_loop.run(accounts.send(OLYMPUS))
 
-    assert outcome == Unknown("internal-error", "Mercury failed while it sent: LookupError.")
+    assert outcome == Unknown("internal-error", "Mercury failed while sending: LookupError.")
 
 
 def test_cancellation_goes_through():
