@@ -1,4 +1,4 @@
-"""The form that hands in a mail. It has no rules of its own: intake's rule book judges what it is given."""
+"""The form that submits an email. It has no rules of its own: intake validates what is typed."""
 
 import uuid
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from mails.intake.accept import may_send_as
 from mails.message.addresses import extract_address
 from mails.submission import FieldError, get_field
 
-SHOWN_AGAIN = 100_000  # characters of a field that a refused form repeats
-_FIELD_OF = {"recipients": "recipient"}  # names of the rule book -> names of the form
+LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
+_FIELD_OF = {"recipients": "recipient"}  # field of the submission -> field of the form
 
 
 class SubmitForm(forms.Form):
-    """From, To, Subject, Message; the hidden key makes a double submit harmless."""
+    """From, To, Subject, Message, and a hidden idempotency key that makes a double submit harmless."""
 
     sender = forms.CharField(label=get_field("sender").label, required=False)
     recipient = forms.CharField(label=get_field("recipient").label, required=False)
@@ -32,7 +32,7 @@ class SubmitForm(forms.Form):
         self.any_sender = any(sender == "*" or sender.startswith("@") for sender in senders)
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
         given = str((self.data if self.is_bound else self.initial).get("sender") or "")
-        given = "" if len(given) > SHOWN_AGAIN else given  # the rule book refuses it, `with_new_key` says so
+        given = "" if len(given) > LONGEST_REPEATED else given  # the rule book refuses it, `with_new_key` says so
         self.refused_sender = "" if not given or may_send_as(extract_address(given), senders) else given
         if not self.any_sender:
             choices = list(self.known_senders)
@@ -42,7 +42,7 @@ class SubmitForm(forms.Form):
             self.fields["sender"].widget = forms.Select(choices=[(sender, sender) for sender in choices])
         self.fields["sender"].help_text = self._sender_help(senders)
         limit = settings.MERCURY_MAX_RECIPIENTS
-        self.fields["recipient"].help_text = f"Several addresses: separate them with commas or spaces. Up to {limit}."
+        self.fields["recipient"].help_text = f"Separate several addresses with commas or spaces. Up to {limit}."
         for name in ("sender", "recipient"):
             self.fields[name].widget.attrs |= {"autocomplete": "email", "spellcheck": "false"}
         self.fields["sender"].widget.attrs |= {"autocomplete": "off", "list": "senders"} if self.any_sender else {}
@@ -50,18 +50,18 @@ class SubmitForm(forms.Form):
             self.fields[name].widget.attrs |= {"data-mirrored": "", "aria-describedby": f"id_{name}_note"}
 
     def submission(self) -> dict[str, object]:
-        """What intake is given. Browsers end lines with CR LF; a mail is stored with LF."""
+        """Return the submission. Browsers end lines with CR LF; the body is stored with LF."""
         text = self.cleaned_data["content"].replace("\r\n", "\n")
         names = ("sender", "recipient", "subject")
         return {name: self.cleaned_data[name] for name in names} | {"content": text}
 
     @property
     def key(self) -> str | None:
-        """The idempotency key; None where the form was posted without the field, which is another thing than blank."""
+        """The idempotency key; None if the form was posted without the field, which differs from a blank one."""
         return str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
 
-    def show(self, errors: Iterable[FieldError]) -> None:
-        """Put what intake found beside the fields."""
+    def show_errors(self, errors: Iterable[FieldError]) -> None:
+        """Show the errors of intake next to their fields."""
         for error in errors:
             name = _FIELD_OF.get(error.field, error.field)
             self.add_error(name if name in self.fields else None, error.detail)
@@ -73,7 +73,7 @@ class SubmitForm(forms.Form):
         """
         shown = dict(self.data.items()) | {"idempotency_key": str(uuid.uuid4())}
         for name in self.fields:
-            if len(str(shown.get(name, ""))) > SHOWN_AGAIN:
+            if len(str(shown.get(name, ""))) > LONGEST_REPEATED:
                 shown[name] = ""
                 self.add_error(name, "It is too long to be shown again; paste it once more.")
         self.data = shown
@@ -83,11 +83,11 @@ class SubmitForm(forms.Form):
         if "*" in senders:
             return "You may send as any address."
         domains = [sender for sender in senders if sender.startswith("@")]
-        return f"You may send as any address at {', '.join(domains)}." if domains else "Addresses that you may send as."
+        return f"You may send as any address at {', '.join(domains)}." if domains else "Your allowed sender addresses."
 
     @property
-    def faults(self) -> list[tuple[str, str, str]]:
-        """What the summary lists: id of the field, its label, the first sentence of the fault; all of it without field."""
+    def error_list(self) -> list[tuple[str, str, str]]:
+        """The summary's lines: id of the field, its label, the first sentence of the error; the whole error if it has no field."""
         listed: list[tuple[str, str, str]] = []
         for name, errors in self.errors.items():
             if name not in self.fields:

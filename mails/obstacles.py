@@ -15,9 +15,9 @@ from django.db.models import Count
 from mails import pauses
 from mails.models import Mail, Pause, Worker
 from mails.pauses import ActivePauses
-from mails.sentences import clock
 from mails.states import DUE, LEASED, SILENCE
 from mercury.lib.database import database_clock
+from mercury.lib.durations import format_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health import rate_limit
@@ -185,4 +185,4 @@ def _obstacle_of(account: Evaluated, now: dt.datetime) -> AccountObstacle:
 def _when(moment: dt.datetime) -> str:
     """Return a time of day, with its date where that is not today."""
     today = database_clock.now().date()
-    return clock(moment) if moment.date() == today else f"{moment:%Y-%m-%d} {clock(moment)}"
+    return format_clock(moment) if moment.date() == today else f"{moment:%Y-%m-%d} {format_clock(moment)}"

@@ -15,7 +15,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
-from mails import timeline
 from mails.actions import apply
 from mails.actions.apply import Gone, NotPossible
 from mails.forms import SubmitForm
@@ -32,11 +31,12 @@ from mails.lifecycle.action_requests import Order
 from mails.message import mime
 from mails.models import Mail
 from mails.reporting import search, statistics
-from mails.sentences import clean
 from mails.states import Action, Source
 from mails.submission import InvalidSubmission
+from mails.timeline.story import Story, has_news, read_story
 from mercury.lib.mail import preview
 from mercury.lib.mail.preview import Preview
+from mercury.lib.mail.printable import replace_unprintable
 from mercury.lib.rest import large_bodies
 from providers.accounts import registry
 
@@ -47,77 +47,77 @@ MAILS_A_PAGE = 50
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def submit(request: HttpRequest) -> HttpResponse:
-    """The form, empty or filled in from the mail that `copy` names. What is sent is a new mail in any case.
+    """Show the form, empty or filled from the email that `copy` names, and submit it as a new email.
 
-    A mail that is taken leads to its live page; what is wrong is named and what was typed is kept.
+    An accepted email leads to its live page; errors are named and the input is kept.
     """
     client = Client(source=Source.FORM, user=cast(User, request.user))
     senders = client.allowed_senders()
     if request.method != "POST":
-        copied = _copied(request)
-        draft = _draft(copied) if copied else {}
+        copied = _find_copied(request)
+        draft = _make_draft(copied) if copied else {}
         form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4()), **draft})
-        return _form_page(request, form, senders, copied=copied)
+        return _render_form(request, form, senders, copied=copied)
     form = SubmitForm(request.POST, senders=senders)
-    mail = _accepted(form, client) if form.is_valid() else None
+    mail = _accept(form, client) if form.is_valid() else None
     if mail is None:
-        return _form_page(request, form.with_new_key(), senders, status=400)
-    messages.success(request, "It is stored, and this page shows each step until its end.", extra_tags="accepted")
+        return _render_form(request, form.with_new_key(), senders, status=400)
+    messages.success(request, "You can close this page; bookmark it to check the status.", extra_tags="accepted")
     return redirect("mail", mail_id=mail.pk)
 
 
-def _copied(request: HttpRequest) -> Mail | None:
-    """The mail that the form is to be filled in from; None, with a word, if it cannot be."""
+def _find_copied(request: HttpRequest) -> Mail | None:
+    """Return the email to fill the form from; None, with a message, if it cannot be copied."""
     wanted = request.GET.get("copy")
     if wanted is None:
         return None
     try:
-        mail = _visible(request, uuid.UUID(wanted))
+        mail = _get_visible(request, uuid.UUID(wanted))
     except ValueError:
-        raise Http404("There is no such mail, or it is not yours.") from None
+        raise Http404("No such email, or you do not have access.") from None
     if why := mime.explain_not_copyable(mail):
         messages.warning(request, why)
         return None
     return mail
 
 
-def _draft(mail: Mail) -> dict[str, str]:
+def _make_draft(mail: Mail) -> dict[str, str]:
     text = mime.read_body(mail)
     return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": text}
 
 
-def _accepted(form: SubmitForm, client: Client) -> Mail | None:
-    """Hand the mail in; None if it was refused, and the form says why."""
+def _accept(form: SubmitForm, client: Client) -> Mail | None:
+    """Submit the email; return None if it was rejected, and the form shows why."""
     try:
         return accept(form.submission(), client=client, idempotency_key=form.key).mail
     except InvalidSubmission as invalid:
-        form.show(invalid.errors)
+        form.show_errors(invalid.errors)
     except SenderNotAllowed as error:
         form.add_error("sender", str(error))
     except IdempotencyKeyInUse:
-        form.add_error(None, "This form is being sent already. Look into “My mails” before you send it again.")
+        form.add_error(None, "Already being sent; check My emails before you send it again.")
     except InvalidIdempotencyKey:
-        form.add_error(None, "This form has lost the mark that keeps it from being sent twice. Press Send again.")
+        form.add_error(None, "The form lost its protection against sending twice. Press Send again.")
     except IntakeError:
-        form.add_error(None, "This form was sent before with another text. Press Send to send this text as a new mail.")
+        form.add_error(None, "Already sent with different content. Press Send to send it as a new email.")
     return None
 
 
-def _form_page(
+def _render_form(
     request: HttpRequest, form: SubmitForm, senders: list[str], *, copied: Mail | None = None, status: int = 200
 ) -> HttpResponse:
     context = {
         "form": form,
         "copied": copied,
         "may_send": bool(senders),
-        "sandbox_only": _sandbox_only(),
+        "sandbox_only": _is_sandbox_only(),
         "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         "section": "submit",
     }
     return render(request, "mails/submit.html", context, status=status)
 
 
-def _sandbox_only() -> bool:
+def _is_sandbox_only() -> bool:
     usable = [account for account in registry.load_candidates() if account.enabled and account.configured]
     return all(account.config.kind == "sandbox" for account in usable)
 
@@ -126,7 +126,7 @@ def _sandbox_only() -> bool:
 @login_required
 @require_safe
 def mail_list(request: HttpRequest) -> HttpResponse:
-    """The person's own mails, newest first."""
+    """Show the user's own emails, newest first."""
     own = Mail.objects.filter(user=cast(User, request.user))
     state, words = request.GET.get("state", ""), request.GET.get("q", "").strip()
     found = own.filter(search.STATES[state][1]) if state in search.STATES else own
@@ -153,9 +153,9 @@ def mail_list(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """Everything about one mail; follows it while it moves."""
-    mail = _visible(request, mail_id)
-    story = _story(mail, everything=request.GET.get("events") == "all")
+    """Show everything about one email, and follow it while it changes."""
+    mail = _get_visible(request, mail_id)
+    story = _read_story(mail, everything=request.GET.get("events") == "all")
     context = {
         "message_id": mime.make_message_id(mail.pk, mail.sender),
         "story": story,
@@ -170,10 +170,10 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """Say what cancelling a mail of one's own will come to; do it when that was confirmed."""
+    """Show the effect of cancelling one of the user's emails; cancel it after confirmation."""
     mail = Mail.objects.filter(user=cast(User, request.user), pk=mail_id).first()
     if mail is None:
-        raise Http404("There is no such mail, or it is not yours.")
+        raise Http404("No such email, or you do not have access.")
     if request.method == "POST":
         order = Order(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
         try:
@@ -184,12 +184,12 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
             messages.warning(request, str(too_late))
         return redirect("mail", mail_id=mail.pk)
     if Action.CANCEL not in action_requests.possible(mail):
-        messages.warning(request, "This mail cannot be cancelled any more.")
+        messages.warning(request, "This email can no longer be cancelled.")
         return redirect("mail", mail_id=mail.pk)
     context = {
-        "title": "Cancel this mail?",
-        "sentences": [clean(mail.subject or "(no subject)"), *apply.prospect(mail, Action.CANCEL)],
-        "button": "Cancel the mail",
+        "title": "Cancel this email?",
+        "sentences": [replace_unprintable(mail.subject or "(no subject)"), *apply.prospect(mail, Action.CANCEL)],
+        "button": "Cancel the email",
         "back": reverse("mail", args=[mail.pk]),
         "section": "mails",
     }
@@ -199,21 +199,21 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @never_cache
 @require_safe
 def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """News of a mail for whoever has seen its events up to `after`, its state as `status` and what kept it as `obstacles`.
+    """Return what changed since the page showed the events up to `after`, the state `status` and the `obstacles`.
 
-    204 if there is none. Otherwise the new steps and what replaces badge, figures and poller; at the end of the mail's
-    life the answer carries no poller.
+    204 if nothing did. Otherwise the new steps and what replaces badge, figures and poller; a final email gets no
+    poller.
     """
     if not request.user.is_authenticated:
         page = reverse("mail", args=[mail_id])
         return HttpResponseClientRedirect(redirect_to_login(page).url)
-    mail = _visible(request, mail_id)
+    mail = _get_visible(request, mail_id)
     after = request.GET.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
     status, obstacles = request.GET.get("status", ""), request.GET.get("obstacles", "")
-    if not timeline.has_news(mail, after=seen, status=status, obstacles=obstacles):
+    if not has_news(mail, after=seen, status=status, obstacles=obstacles):
         return HttpResponse(status=204)
-    story = _story(mail)
+    story = _read_story(mail)
     news = [entry for entry in story.entries if entry.under_way or (entry.id or 0) > seen]
     context = {"story": story, "news": news, "reasons_open": "reasons" in request.GET}
     return render(request, "mails/_news.html", context)
@@ -223,10 +223,10 @@ def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @login_required
 @require_safe
 def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """The HTML of a mail for the frame, cleaned; remote images only with `?images=on`."""
-    shown = _shown(request, mail_id)
+    """Return the cleaned HTML of an email for the frame; remote images only with `?images=on`."""
+    shown = _read_preview(request, mail_id)
     if not shown.html:
-        raise Http404("This mail has no HTML.")
+        raise Http404("This email has no HTML.")
     return preview.html_response(shown, remote_images=request.GET.get("images") == "on")
 
 
@@ -234,10 +234,10 @@ def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @login_required
 @require_safe
 def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """A mail as providers are handed it, to be kept."""
-    source = _source(request, mail_id)
+    """Return the message as providers get it, as a download."""
+    source = _read_source(request, mail_id)
     if not source:
-        raise Http404("This mail was refused before it became a message, or its text was removed.")
+        raise Http404("This email was rejected before a message was built, or its body was removed.")
     return preview.source_response(source, str(mail_id))
 
 
@@ -245,35 +245,35 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @login_required
 @require_safe
 def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
-    """One file of a mail, to be kept."""
-    file = preview.read(_source(request, mail_id)).file(number)
+    """Return one file of an email as a download."""
+    file = preview.read(_read_source(request, mail_id)).file(number)
     if file is None:
-        raise Http404("This mail has no such file.")
+        raise Http404("This email has no such file.")
     return preview.file_response(file)
 
 
-def _story(mail: Mail, *, everything: bool = False) -> timeline.Story:
+def _read_story(mail: Mail, *, everything: bool = False) -> Story:
     now = timezone.now()
-    return timeline.story(mail, now, everything=everything, usual=statistics.usual(mail.lane, now))
+    return read_story(mail, now, everything=everything, usual=statistics.usual(mail.lane, now))
 
 
-def _shown(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
-    story = timeline.story(_visible(request, mail_id), timezone.now())
+def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
+    story = read_story(_get_visible(request, mail_id), timezone.now())
     return mime.build_preview(story.mail, recipients=story.addresses, text=story.text)
 
 
-def _source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
-    """Return the whole message; large ones one after the other, for each takes many times its size while it is made."""
-    mail = _visible(request, mail_id)
+def _read_source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
+    """Return the whole message; large ones one at a time, because building one needs many times its size in memory."""
+    mail = _get_visible(request, mail_id)
     large_bodies.hold(request, mail.size)
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
     return mime.render_source(mail, recipients=recipients, text=mime.read_body(mail))
 
 
-def _visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:
-    """The mail, if this person may see it; unknown and not theirs give the same 404."""
+def _get_visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:
+    """Return the email if the user may see it; an unknown id and another user's email give the same 404."""
     mails = Mail.objects.visible_to(api_key=None, user=request.user).select_related("api_key", "user")
     mail = mails.filter(pk=mail_id).first()
     if mail is None:
-        raise Http404("There is no such mail, or it is not yours.")
+        raise Http404("No such email, or you do not have access.")
     return mail

@@ -1,4 +1,4 @@
-"""The operators' door to mails, keys and people. Mails and events are read here, never edited."""
+"""Admin pages for emails, API keys and users. Emails and events are shown here, never edited."""
 
 from mails.admin import api_keys, bulk, events, mails, people
 

@@ -1,4 +1,4 @@
-"""API keys for operators: make one (its text is shown once), narrow it, rotate it, revoke it."""
+"""API keys for operators: create (the key is shown once), change, rotate, revoke."""
 
 import datetime as dt
 from typing import Any
@@ -21,7 +21,7 @@ from mercury.lib import encryption
 from mercury.lib.audit import log as audit
 from mercury.lib.guarded_admin import GuardedAdmin
 
-OVERLAPS = (("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "none: the old key ends at once"))
+OVERLAPS = (("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "not at all: the old key stops working now"))
 _SESSION_KEY = "key-to-show-once"
 
 
@@ -31,16 +31,16 @@ class SendersField(forms.CharField):
     widget = forms.Textarea
 
     def prepare_value(self, value: Any) -> Any:
-        """A list as lines."""
+        """Return a list as lines."""
         return "\n".join(value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> Any:
-        """Lines as a list, each address once."""
+        """Return lines as a list, each address once."""
         lines = str(value or "").replace(",", "\n").split()
         return list(dict.fromkeys(lines))
 
     def validate(self, value: Any) -> None:
-        """Each is an address, `@` and a domain, or `*`."""
+        """Check that each is an address, `@` and a domain, or `*`."""
         super().validate(value)
         for sender in value:
             try:
@@ -50,10 +50,10 @@ class SendersField(forms.CharField):
 
 
 class RateField(forms.CharField):
-    """How many mails a key may hand in, as people write it."""
+    """The rate limit of a key, as people write it."""
 
     def clean(self, value: Any) -> str:
-        """As a key keeps it; what is no rate is said with how to write one."""
+        """Return the rate as a key stores it; an invalid one gets an error that says how to write it."""
         try:
             return api_keys.normalize_rate(super().clean(value))
         except ValueError as error:
@@ -67,31 +67,31 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         choices=Scope.choices,
         widget=forms.CheckboxSelectMultiple,
         initial=[Scope.MAILS_SEND, Scope.MAILS_READ],
-        help_text="What the key may do.",
+        help_text="What requests with this key may do.",
     )
     senders = SendersField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 4}),
-        help_text="Addresses it may send as, one a line; @example.com for a domain, * for any. Empty: it cannot send.",
+        help_text="Allowed senders, one per line; @example.com for a domain, * for any. Empty: it cannot send.",
     )
     rate = RateField(
         required=False,
-        help_text="How many mails it may hand in, such as 10/s, 600/m, 1000/h or 50000/d. Empty: no limit.",
+        help_text="Rate limit, such as 10/s, 600/m, 1000/h or 50000/d. Empty: no limit.",
     )
     expires_at = forms.DateTimeField(
         required=False,
         widget=forms.DateTimeInput(format="%Y-%m-%dT%H:%M", attrs={"type": "datetime-local"}),
-        help_text="UTC. Empty: it does not expire.",
+        help_text="UTC. Empty: never.",
     )
 
-    person: Any = None  # who fills it in; set on a subclass for each request
+    person: Any = None  # the signed-in user; set on a subclass for each request
 
     class Meta:
         model = ApiKey
         fields = ("name", "scopes", "senders", "rate", "expires_at")
 
     def clean_name(self) -> str:
-        """No mark that drives a terminal or turns text around."""
+        """Refuse marks that control a terminal or change the writing direction."""
         try:
             return api_keys.normalize_name(self.cleaned_data["name"])
         except ValueError as error:
@@ -107,13 +107,13 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         else:
             missing = grants.find_missing_for_new_key(self.person, **wanted)
         if missing:
-            raise forms.ValidationError(_refusal("You cannot grant what you lack", missing))
+            raise forms.ValidationError(_refusal("You cannot grant what you do not have", missing))
         return data
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(GuardedAdmin):
-    """Keys by name. A key is never deleted, for its mails name it; it is revoked."""
+    """API keys by name. A key is revoked, never deleted, because its emails refer to it."""
 
     form = ApiKeyForm
     audits_itself = True
@@ -123,39 +123,39 @@ class ApiKeyAdmin(GuardedAdmin):
     change_form_template = "admin/mails/apikey/change_form.html"
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        """Revoking is what ends a key."""
+        """Return False: a key is revoked instead."""
         return False
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> SafeString:
-        """Revoked, expired, never used, or in use."""
+        """Return the badge: revoked, expired, never used or active."""
         return SafeString(render_to_string("_tone_badge.html", _state(key)))
 
     @admin.display(description="scopes")
     def may(self, key: ApiKey) -> str:
-        """What it may do."""
-        return ", ".join(key.scopes) or "nothing"
+        """Return its scopes."""
+        return ", ".join(key.scopes) or "none"
 
     @admin.display(description="senders")
     def sends_as(self, key: ApiKey) -> str:
-        """The addresses it may send as."""
-        return ", ".join(key.senders) or "nobody"
+        """Return its allowed senders."""
+        return ", ".join(key.senders) or "none"
 
     @admin.display(description="rate")
     def limit(self, key: ApiKey) -> str:
-        """How many mails it may hand in."""
+        """Return its rate limit."""
         return key.rate or "no limit"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Django's list, under Mercury's name for it."""
-        return super().changelist_view(request, {"title": "Keys", **(extra_context or {})})
+        """Show Django's list under Mercury's title."""
+        return super().changelist_view(request, {"title": "API keys", **(extra_context or {})})
 
     def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
-        """The form, which knows who fills it in."""
+        """Return the form with the signed-in user."""
         return type("ApiKeyForm", (super().get_form(request, obj, change, **kwargs),), {"person": request.user})
 
     def get_urls(self) -> list[URLPattern]:
-        """Django's pages, and revoke and rotate."""
+        """Return Django's pages, and those that revoke and rotate."""
         wrap = self.admin_site.admin_view
         ours = [
             path("<int:key_id>/revoke/", wrap(self.revoke_view), name="mails_apikey_revoke"),
@@ -164,7 +164,7 @@ class ApiKeyAdmin(GuardedAdmin):
         return [*ours, *super().get_urls()]
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        """A new key is made by `keys`, which alone knows its text; the text waits, encrypted, for the next page."""
+        """Save a changed key, or create one and keep it, encrypted, for the next page to show."""
         if change:
             api_keys.update(obj, by=audit.person(request))
             return
@@ -181,7 +181,7 @@ class ApiKeyAdmin(GuardedAdmin):
         _keep_for_next_page(request, made, text)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        """On to the page that shows the key once."""
+        """Redirect to the page that shows the new key once."""
         return HttpResponseRedirect(reverse("admin:mails_apikey_change", args=[obj.pk]))
 
     def changeform_view(
@@ -191,11 +191,11 @@ class ApiKeyAdmin(GuardedAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The form; below a key that was just made, its text and a curl line that works."""
+        """Show the form; for a key that was just created, also the key and a curl command that works."""
         key = ApiKey.objects.filter(pk=object_id).first() if object_id and object_id.isdecimal() else None
         shown = {
             "key": key,
-            "key_text": _taken_for_this_page(request, key) if request.method == "GET" else "",
+            "key_text": _pop_shown_once(request, key) if request.method == "GET" else "",
             "key_state": _state(key) if key else None,
             "example_sender": _example_sender(key),
             "api_url": request.build_absolute_uri(reverse("api-mail-list")),
@@ -203,29 +203,29 @@ class ApiKeyAdmin(GuardedAdmin):
         return super().changeform_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     def revoke_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
-        """End a key, after saying what that means."""
+        """Revoke a key after confirmation."""
         key = self._key(request, key_id)
         if request.method == "POST":
             done = api_keys.revoke(key, by=audit.person(request))
-            words = f"The key {key} was revoked." if done else f"The key {key} had been revoked before."
+            words = f"The key {key} was revoked." if done else f"The key {key} was already revoked."
             messages.success(request, words)
             return redirect("admin:mails_apikey_changelist")
         return self._confirm(
             request,
             key,
-            title=f"Revoke the key {key.name}?",
+            title=f"Revoke API key {key.name}?",
             sentences=[
-                "Requests with it are refused (401) from now on. This cannot be undone.",
-                f"Its mails stay, and go on: {_used_words(key)}",
+                "Requests with this key will get 401. This cannot be undone.",
+                f"Existing emails are not affected. {_describe_use(key)}",
             ],
             button="Revoke the key",
         )
 
     def rotate_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
-        """Give a key a new text; the old one works for a while."""
+        """Replace a key by a new one; the old one stays valid for the chosen time."""
         key = self._key(request, key_id)
         if missing := grants.find_missing_for_rotation(request.user, key):
-            raise PermissionDenied(_refusal("With its text you could do more than you may", missing))
+            raise PermissionDenied(_refusal("The new key would let you do more than you are allowed to", missing))
         if request.method == "POST":
             hours = request.POST.get("overlap", "")
             if hours not in dict(OVERLAPS):
@@ -236,15 +236,15 @@ class ApiKeyAdmin(GuardedAdmin):
                 messages.error(request, str(error))
                 return redirect("admin:mails_apikey_changelist")
             _keep_for_next_page(request, made, text)
-            messages.success(request, f"The key {key.name} has a new text.")
+            messages.success(request, f"API key {key.name} was rotated.")
             return redirect("admin:mails_apikey_change", made.pk)
         return self._confirm(
             request,
             key,
-            title=f"Rotate the key {key.name}?",
+            title=f"Rotate API key {key.name}?",
             sentences=[
-                "It gets a new text, which the next page shows once. Its name, mails, scopes and senders stay.",
-                f"The old text goes on working for as long as you say: {_used_words(key)}",
+                "A new key is created and shown once on the next page. Name, emails, scopes and senders do not change.",
+                f"The old key stays valid for the time you choose. {_describe_use(key)}",
             ],
             button="Rotate the key",
             choices=OVERLAPS,
@@ -255,7 +255,7 @@ class ApiKeyAdmin(GuardedAdmin):
             raise PermissionDenied
         key = ApiKey.objects.filter(pk=key_id, revoked_at__isnull=True).first()
         if key is None:
-            raise Http404("There is no such key, or it was revoked.")
+            raise Http404("No such API key, or it was revoked.")
         return key
 
     def _confirm(
@@ -272,12 +272,12 @@ class ApiKeyAdmin(GuardedAdmin):
             **self.admin_site.each_context(request),
             "title": title,
             "trail": [
-                ("Keys", reverse("admin:mails_apikey_changelist")),
+                ("API keys", reverse("admin:mails_apikey_changelist")),
                 (key.name, reverse("admin:mails_apikey_change", args=[key.pk])),
             ],
             "sentences": sentences,
             "button": button,
-            "choices_label": "The old text works for",
+            "choices_label": "Keep the old key valid for",
             "choices_name": "overlap",
             "choices": choices,
             "back": reverse("admin:mails_apikey_change", args=[key.pk]),
@@ -297,15 +297,15 @@ def _state(key: ApiKey) -> dict[str, str]:
         return {"word": "Expired", "tone": "bad", "icon": "cross"}
     if key.last_used_at is None:
         return {"word": "Never used", "tone": "waiting", "icon": "clock"}
-    return {"word": "In use", "tone": "ok", "icon": "tick"}
+    return {"word": "Active", "tone": "ok", "icon": "tick"}
 
 
-def _used_words(key: ApiKey) -> str:
-    return f"last used {key.last_used_at:%d %b %Y %H:%M} UTC." if key.last_used_at else "it was never used."
+def _describe_use(key: ApiKey) -> str:
+    return f"Last used {key.last_used_at:%d %b %Y %H:%M} UTC." if key.last_used_at else "It was never used."
 
 
 def _example_sender(key: ApiKey | None) -> str:
-    """An address that the key may send as, for a line that works when pasted."""
+    """Return an allowed sender of the key, so that the pasted command works."""
     senders = key.senders if key else []
     first = next((sender for sender in senders if not sender.startswith(("@", "*"))), "")
     domain = next((sender for sender in senders if sender.startswith("@")), "@example.com")
@@ -316,8 +316,8 @@ def _keep_for_next_page(request: HttpRequest, key: ApiKey, text: str) -> None:
     request.session[_SESSION_KEY] = {"key": key.pk, "text": encryption.encrypt(text)}
 
 
-def _taken_for_this_page(request: HttpRequest, key: ApiKey | None) -> str:
-    """The text of the key that was just made; taken out, so that a reload does not show it again."""
+def _pop_shown_once(request: HttpRequest, key: ApiKey | None) -> str:
+    """Return the key that was just created, and forget it, so that a reload does not show it again."""
     kept = request.session.get(_SESSION_KEY)
     if key is None or not kept or kept["key"] != key.pk:
         return ""

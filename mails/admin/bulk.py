@@ -1,4 +1,4 @@
-"""Orders for many mails: a page that says first what will be done to how many and why, and one that shows how far it is."""
+"""Bulk actions: a page that first shows what will happen to how many emails and why, and one that shows the progress."""
 
 import datetime as dt
 import uuid
@@ -21,36 +21,36 @@ from mails.states import SETTLING, Action, Also
 from mercury.lib.database import database_clock
 from mercury.lib.guarded_admin import GuardedAdmin
 
-LOOKED_AT = 10_000  # mails that the page looks at before it asks; the others are judged as they come up
-AT_ONCE = 500  # mails that are done before the answer
-SECONDS = 10.0  # after that the rest is left to the background
+LOOKED_AT = 10_000  # emails that the page checks before it asks; the others are checked when they are processed
+AT_ONCE = 500  # emails that are processed before the response
+SECONDS = 10.0  # after that the rest runs in the background
 OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *SETTLING)
-_WHAT_IT_MEANS = {
-    Action.RETRY: "Their next round begins at once. Each goes on as it stands.",
-    Action.REPROCESS: "Each keeps its id, Message-ID and history; it begins again, with the time of a new mail, {how}.",
-    Action.HOLD: "Each stays here until it is released, or its time is over.",
-    Action.RELEASE: "Each is due at once.",
-    Action.CANCEL: "They are not sent any more. This cannot be undone.",
-    Action.SENT: "Each ends as sent by its account, and nothing leaves. This cannot be undone: ask the account first.",
-    Action.NOT_SENT: "Each is queued at once, and goes to another account first. Ask its account before: what that has "
-    "after all arrives twice.",
+_EFFECTS = {
+    Action.RETRY: "Their next attempt starts now; nothing else changes.",
+    Action.REPROCESS: "Each keeps its id, Message-ID and history and starts over with a fresh expiry time, {how}.",
+    Action.HOLD: "Each stays on hold until it is released or expires.",
+    Action.RELEASE: "Each is ready to be sent now.",
+    Action.CANCEL: "They will not be sent. This cannot be undone.",
+    Action.SENT: "They will be marked as sent; nothing is sent. This cannot be undone, so check with the provider first.",
+    Action.NOT_SENT: "Each is queued now and goes to another account first. Check with the provider first, or the recipient "
+    "may get it twice.",
 }
 
 
 def bulk_view(request: HttpRequest) -> HttpResponse:
-    """Say what the action will come to for the mails that are ticked, or for all that match; do it when confirmed."""
+    """Show the effect of an action on the selected emails, or on all that match; start it after confirmation."""
     steering.check_mail_permission(request)
     action = _action(request.GET.get("action", ""))
-    selected = choice.selected(request.GET)
-    back = choice.back(request.GET)
-    if not selected and not choice.is_all(request.GET):
-        messages.warning(request, "No mail is ticked. Tick some, or choose all that match.")
+    selected = choice.read_selection(request.GET)
+    back = choice.link_back(request.GET)
+    if not selected and not choice.is_everything(request.GET):
+        messages.warning(request, "No email is selected. Select some, or apply the action to all.")
         return redirect(back)
-    anew = action == Action.REPROCESS
-    if anew and (elsewhere := choice.look_again(request)):
-        return elsewhere
-    how = choice.how(request.GET) if anew else EVERY_ACCOUNT
-    at, also = _as_seen(request), _also(request)
+    restarts = action == Action.REPROCESS
+    if restarts and (forecast := choice.redirect_to_forecast(request)):
+        return forecast
+    how = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
+    at, also = _read_shown_at(request), _read_also(request)
     try:
         survey = apply.survey(action, bulk.chosen(action, selected, at), how=how, also=also, look_at=LOOKED_AT)
     except search.UnknownSearchWord as unknown:
@@ -58,81 +58,81 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         return redirect(back)
     except CannotBeUsed as wrong:
         messages.error(request, str(wrong))
-        return redirect(choice.every_account(request))
-    note, fault = steering.note(request)
-    words = choice.words(request.GET)
-    if request.method == "POST" and not fault and (survey.eligible or survey.more):
+        return redirect(choice.link_to_every_account(request))
+    note, error = steering.read_note(request)
+    words = choice.describe_selection(request.GET)
+    if request.method == "POST" and not error and (survey.eligible or survey.more):
         total = None if survey.more else len(survey.eligible) + survey.left_out.total()
-        order = Order(action, steering.by(request), note, how=how)
+        order = Order(action, steering.name_actor(request), note, how=how)
         asked = bulk.ask(order, selected, at=at, words=words, also=also, total=total)
         if not survey.more and len(survey.eligible) <= AT_ONCE:
             apply.begin(asked, seconds=SECONDS)
         return redirect("admin:mails_bulkorder_change", asked.pk)
-    button = _button(action, survey)
+    button = _label_button(action, survey)
     context = {
         **admin.site.each_context(request),
-        "title": f"{button}?" if survey.eligible else f"{action.label}: no mail can be taken",
+        "title": f"{button}?" if survey.eligible else f"{action.label}: no eligible email",
         "action": action,
         "words": words,
-        "meaning": _WHAT_IT_MEANS[action].format(how=how.words),
-        "how": choice.how_field(how, len(survey.eligible)) if anew else None,
+        "meaning": _EFFECTS[action].format(how=how.words),
+        "how": choice.make_constraint_field(how, len(survey.eligible)) if restarts else None,
         "survey": survey,
-        "left_out": [_left_out(request, why, count) for why, count in survey.left_out.most_common()],
-        "taken_along": [(one.label, _without(request, one)) for one in also],
+        "skipped": [_describe_skipped(request, why, count) for why, count in survey.left_out.most_common()],
+        "included": [(kind.label, _exclude(request, kind)) for kind in also],
         "button": button,
         "looked_at": LOOKED_AT,
         "in_background": survey.more or len(survey.eligible) > AT_ONCE,
         "at": at.isoformat(),
         "note": note,
         "max_note": apply.MAX_NOTE,
-        "errors": [fault] if fault else [],
+        "errors": [error] if error else [],
         "back": back,
     }
-    return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if fault else 200)
+    return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if error else 200)
 
 
-def _also(request: HttpRequest) -> list[Also]:
-    """Return what is taken along: what was asked for, and the refusals of a spell, where those were chosen."""
+def _read_also(request: HttpRequest) -> list[Also]:
+    """Return which uncertain or rejected emails are included: those asked for, and systemic refusals if selected."""
     asked = request.GET.getlist("also")
-    in_doubt = systemic_refusals.includes_rejected(request.GET.get("q", ""))
-    return [one for one in Also if one in asked or (one == Also.REFUSED and in_doubt)]
+    includes_rejected = systemic_refusals.includes_rejected(request.GET.get("q", ""))
+    return [kind for kind in Also if kind in asked or (kind == Also.REFUSED and includes_rejected)]
 
 
 @admin.register(BulkOrder)
 class BulkOrderAdmin(GuardedAdmin):
-    """What was asked of many mails: who, why, and what became of it."""
+    """Bulk actions: who started them, why, and their results."""
 
     list_display = ("__str__", "who", "asked_at", "result", "finished_at")
     list_per_page = 50
 
     def has_view_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
-        """Whoever may look at mails."""
+        """Return True for users who may view emails."""
         return bool(request.user.has_perm("mails.view_mail"))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """They come from the list of mails."""
+        """Return False: bulk actions start from the list of emails."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
-        """A record of what was done."""
+        """Return False: bulk actions are kept as a record."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
-        """A record of what was done."""
+        """Return False: bulk actions are kept as a record."""
         return False
 
-    @admin.display(description="asked by", ordering="asked_by")
+    @admin.display(description="started by", ordering="asked_by")
     def who(self, asked: BulkOrder) -> str:
-        """Who asked."""
+        """Return who started it."""
         return asked.who
 
-    @admin.display(description="so far")
+    @admin.display(description="result")
     def result(self, asked: BulkOrder) -> str:
-        """What was done."""
+        """Return what was done so far."""
         return bulk.sentence(asked)
 
     def get_urls(self) -> list[URLPattern]:
-        """Django's pages, what the live page asks for, and the way to stop."""
+        """Return Django's pages, the live update, and the page that stops it."""
         return [
             path("<uuid:bulk_id>/news/", self.admin_site.admin_view(self.news), name="mails_bulkorder_news"),
             path("<uuid:bulk_id>/stop/", self.admin_site.admin_view(stop_view), name="mails_bulkorder_stop"),
@@ -142,56 +142,53 @@ class BulkOrderAdmin(GuardedAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """How far it is; live while it goes on."""
+        """Show the progress; live while it is running."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
             asked = get_object_or_404(BulkOrder, pk=uuid.UUID(object_id))
         except ValueError:
-            raise Http404("There is no such order.") from None
-        context = {**self.admin_site.each_context(request), **_progress(asked), "title": str(asked)}
+            raise Http404("No such bulk action.") from None
+        context = {**self.admin_site.each_context(request), **_describe_progress(asked), "title": str(asked)}
         return TemplateResponse(request, "admin/mails/bulkorder/change_form.html", context)
 
     def news(self, request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
-        """How far it is now, for the page that shows it; 204 if that is as far as it was."""
+        """Return the progress for the live page; 204 if it did not change."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = get_object_or_404(BulkOrder, pk=bulk_id)
         if asked.finished_at is None and request.GET.get("turns") == str(asked.turns):
             return HttpResponse(status=204)
-        return render(request, "admin/mails/bulkorder/_news.html", _progress(asked))
+        return render(request, "admin/mails/bulkorder/_news.html", _describe_progress(asked))
 
 
 def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
-    """Do no more of an order; what was done stays done."""
+    """Stop a bulk action; completed items are not undone."""
     steering.check_mail_permission(request)
-    if request.method == "POST" and not bulk.stop(bulk_id, by=steering.by(request)):
-        messages.warning(request, "It was finished before.")
+    if request.method == "POST" and not bulk.stop(bulk_id, by=steering.name_actor(request)):
+        messages.warning(request, "It has already finished.")
     return redirect("admin:mails_bulkorder_change", bulk_id)
 
 
-def _progress(asked: BulkOrder) -> dict[str, Any]:
+def _describe_progress(asked: BulkOrder) -> dict[str, Any]:
     return {
         "asked": asked,
         "sentence": bulk.sentence(asked),
-        "left_out": sorted(asked.left_out.items(), key=lambda one: -one[1]),
+        "left_out": sorted(asked.left_out.items(), key=lambda item: -item[1]),
         "how": How.parse(asked.how).words if asked.action == Action.REPROCESS else "",
-        "also": [Also(one).label for one in asked.also],
+        "also": [Also(kind).label for kind in asked.also],
         "list_query": asked.query,
     }
 
 
 def _action(name: str) -> Action:
     if name not in OFFERED:
-        raise Http404("There is no such action for many mails.")
+        raise Http404("No such bulk action.")
     return Action(name)
 
 
-def _as_seen(request: HttpRequest) -> dt.datetime:
-    """The moment the page was made that is confirmed, by the database's clock, as calls are dated.
-
-    What came in later was not counted, and is not meant.
-    """
+def _read_shown_at(request: HttpRequest) -> dt.datetime:
+    """Return when the confirmed page was shown, by the database's clock; email received later is excluded."""
     now = database_clock.now()
     try:
         seen = dt.datetime.fromisoformat(request.POST.get("at", ""))
@@ -200,43 +197,45 @@ def _as_seen(request: HttpRequest) -> dt.datetime:
     return min(seen if seen.tzinfo else seen.replace(tzinfo=dt.UTC), now)
 
 
-def offered() -> list[tuple[str, str]]:
-    """The actions that a list offers, with their words."""
-    return [(one.value, f"Settle: {one.label.lower()}" if one in SETTLING else one.label) for one in OFFERED]
+_LABELS = {Action.SENT: "Mark as sent", Action.NOT_SENT: "Mark as not sent and retry"}
 
 
-def _button(action: Action, survey: apply.Survey) -> str:
-    """What the order is, and for how many: `Cancel 3 mails`, `Settle 3 mails as sent`."""
+def list_offered() -> list[tuple[str, str]]:
+    """Return the actions that a list offers, with their labels."""
+    return [(action.value, _LABELS.get(action, action.label)) for action in OFFERED]
+
+
+def _label_button(action: Action, survey: apply.Survey) -> str:
+    """Return the action and its count: `Cancel 3 emails`."""
     count = len(survey.eligible)
-    mails = f"{'more than ' if survey.more else ''}{count:,} mail{'' if count == 1 and not survey.more else 's'}"
+    mails = f"{'more than ' if survey.more else ''}{count:,} email{'' if count == 1 and not survey.more else 's'}"
     return selection.order_words(action, mails)
 
 
-def _left_out(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
-    """Why some are left out, how many, and the ways to take them along or to settle them first."""
-    cures, tone = [], "neutral"
-    for one in Also:
-        if why == one.label:
-            cures, tone = [("Take them along", _with(request, one))], "unknown" if one == Also.DOUBTFUL else "bad"
+def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
+    """Return why some are skipped, how many, and the ways to include or to resolve them."""
+    remedies, tone = [], "neutral"
+    for kind in Also:
+        if why == kind.label:
+            tone = "unknown" if kind == Also.DOUBTFUL else "bad"
+            remedies = [("Include them", _include(request, kind))]
     if why == selection.NONE_LEFT:
-        cures = [("Send them anew through all accounts", choice.every_account(request))]
+        remedies = [("Try all accounts again", choice.link_to_every_account(request))]
     if why == selection.NEEDS_EVIDENCE:
-        looked_at = f"{reverse('admin:mails_mail_changelist')}?state=unknown"
-        sent, not_sent = (choice.instead(request, one) for one in SETTLING)
-        cures, tone = (
-            [("They were sent", sent), ("They were not sent", not_sent), ("Look at them", looked_at)],
-            "unknown",
-        )
-    return {"why": why, "count": count, "cures": cures, "tone": tone}
+        held = f"{reverse('admin:mails_mail_changelist')}?state=unknown"
+        sent, not_sent = (choice.link_to_action(request, action) for action in SETTLING)
+        remedies = [("Mark as sent", sent), ("Mark as not sent", not_sent), ("Show them", held)]
+        tone = "unknown"
+    return {"why": why, "count": count, "remedies": remedies, "tone": tone}
 
 
-def _with(request: HttpRequest, also: Also) -> str:
+def _include(request: HttpRequest, also: Also) -> str:
     query = request.GET.copy()
     query.appendlist("also", also)
     return f"?{query.urlencode()}"
 
 
-def _without(request: HttpRequest, also: Also) -> str:
+def _exclude(request: HttpRequest, also: Also) -> str:
     query = request.GET.copy()
-    query.setlist("also", [one for one in query.getlist("also") if one != also])
+    query.setlist("also", [kind for kind in query.getlist("also") if kind != also])
     return f"?{query.urlencode()}"

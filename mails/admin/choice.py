@@ -1,4 +1,4 @@
-"""Which mails of the list a person has chosen, and through which accounts they are sent anew; as its URLs say it."""
+"""The selected emails of the list and the accounts to reprocess them with, as the URL holds them."""
 
 import uuid
 from typing import Any
@@ -14,68 +14,68 @@ from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import ApiKey
 from mails.reporting import search
 from mails.reporting.search import Filter
-from mails.sentences import clean
 from mails.states import Action
+from mercury.lib.mail.printable import replace_unprintable
 
-TICKED_AT_MOST = 500
+SELECTED_AT_MOST = 500
 
 
-def is_all(query: QueryDict) -> bool:
-    """Whether all that match are meant."""
+def is_everything(query: QueryDict) -> bool:
+    """Return True if all that match are selected."""
     return query.get("scope") == "all"
 
 
-def selected(query: QueryDict) -> Filter | list[uuid.UUID]:
-    """The filter of the list, or the ids that are ticked; what is no id counts as not ticked."""
-    if is_all(query):
+def read_selection(query: QueryDict) -> Filter | list[uuid.UUID]:
+    """Return the filter of the list, or the selected ids; anything else than an id is ignored."""
+    if is_everything(query):
         return Filter.of(query)
-    found = (_uuid(text) for text in query.getlist("mail")[:TICKED_AT_MOST])
-    return [one for one in found if one is not None]
+    ids = (_parse_uuid(text) for text in query.getlist("mail")[:SELECTED_AT_MOST])
+    return [mail_id for mail_id in ids if mail_id is not None]
 
 
-def back(query: QueryDict) -> str:
-    """The list that this was chosen from."""
+def link_back(query: QueryDict) -> str:
+    """Return the URL of the list that the selection was made in."""
     return f"{reverse('admin:mails_mail_changelist')}?{Filter.of(query).as_query()}".rstrip("?")
 
 
-def words(query: QueryDict) -> str:
-    """What was chosen, for people."""
-    if not is_all(query):
-        return "the mails that were ticked"
+def describe_selection(query: QueryDict) -> str:
+    """Return the selection in words."""
+    if not is_everything(query):
+        return "selected emails"
     chosen = Filter.of(query)
     parts = [
         search.STATES[chosen.state][0] if chosen.state in search.STATES else chosen.state,
         f"account {chosen.account}" if chosen.account else "",
-        f"lane {dict(Lane.choices).get(chosen.lane, chosen.lane)}" if chosen.lane else "",
-        f"application {_application(chosen.app)}" if chosen.app else "",
+        f"queue {dict(Lane.choices).get(chosen.lane, chosen.lane)}" if chosen.lane else "",
+        f"application {_name_application(chosen.app)}" if chosen.app else "",
         search.AGES[chosen.age][0].lower() if chosen.age in search.AGES else chosen.age,
         f"“{chosen.q}”" if chosen.q else "",
     ]
-    return clean(", ".join(filter(None, parts))) or "all mails"
+    return replace_unprintable(", ".join(filter(None, parts))) or "all emails"
 
 
-def how(query: QueryDict) -> How:
-    """Through which accounts; what is none of the choices counts as all."""
+def read_constraint(query: QueryDict) -> How:
+    """Return which accounts to use; all if the URL names no valid choice."""
     match query.get("how"):
         case "not-tried":
             return How(not_tried=True)
         case "via":
-            return How(via=clean(query.get("via", "")))
+            return How(via=replace_unprintable(query.get("via", "")))
     return EVERY_ACCOUNT
 
 
-def how_field(shown: How, mails: int) -> dict[str, Any]:
-    """What the choice of accounts on a page shows, for so many mails."""
+def make_constraint_field(shown: How, mails: int) -> dict[str, Any]:
+    """Return what the choice of accounts on a page shows, for this number of emails."""
     return {"shown": shown, "accounts": apply.usable(), "pace": apply.pace(mails, shown) if mails else ""}
 
 
-def every_account(request: HttpRequest) -> str:
-    """The same page, for all accounts."""
-    return _for(request, EVERY_ACCOUNT)
+def link_to_every_account(request: HttpRequest) -> str:
+    """Return the URL of this page for all accounts."""
+    return _link_to_accounts(request, EVERY_ACCOUNT)
 
 
-def instead(request: HttpRequest, action: Action) -> str:
-    """The page of another action for the same mails."""
+def link_to_action(request: HttpRequest, action: Action) -> str:
+    """Return the URL of another action's page for the same emails."""
     query = request.GET.copy()
     for name in ("also", "how", "via"):
         query.pop(name, None)
@@ -83,45 +83,45 @@ def instead(request: HttpRequest, action: Action) -> str:
     return f"{request.path}?{query.urlencode()}"
 
 
-def look_again(request: HttpRequest) -> HttpResponse | None:
-    """The way to the forecast for the choice that was posted; None where the page was made for that choice.
+def redirect_to_forecast(request: HttpRequest) -> HttpResponse | None:
+    """Redirect to the forecast for the posted choice of accounts; None if the page already shows it.
 
-    So nothing is done that was not said first, with or without scripts. The reason that was typed goes along.
+    So nothing happens that was not shown first, with or without scripts. The typed reason is kept.
     """
     if request.method != "POST" or "how" not in request.POST:
         return None
-    posted, looks = how(request.POST), "look" in request.POST
+    posted, looks = read_constraint(request.POST), "look" in request.POST
     if request.POST["how"] == "via" and not posted.via:
-        messages.error(request, "Nothing was done: choose the account to go through.")
-        return redirect(_for(request, how(request.GET)))
-    if posted == how(request.GET) and not looks:
+        messages.error(request, "Nothing was changed: select the account to use.")
+        return redirect(_link_to_accounts(request, read_constraint(request.GET)))
+    if posted == read_constraint(request.GET) and not looks:
         return None
     if not looks:
         messages.warning(
-            request, f"Nothing was done yet: the choice was changed. This is its forecast, {posted.words}."
+            request, f"Nothing was changed yet: you selected other accounts. This is the new forecast, {posted.words}."
         )
-    return redirect(_for(request, posted))
+    return redirect(_link_to_accounts(request, posted))
 
 
-def _for(request: HttpRequest, how: How) -> str:
+def _link_to_accounts(request: HttpRequest, constraint: How) -> str:
     query = request.GET.copy()
     for name in ("how", "via", "note"):
         query.pop(name, None)
     if typed := request.POST.get("note", request.GET.get("note", ""))[: apply.MAX_NOTE]:
         query["note"] = typed
-    if how.via:
-        query["how"], query["via"] = "via", how.via
-    elif how.not_tried:
+    if constraint.via:
+        query["how"], query["via"] = "via", constraint.via
+    elif constraint.not_tried:
         query["how"] = "not-tried"
     return f"{request.path}?{query.urlencode()}".rstrip("?")
 
 
-def _application(app: str) -> str:
+def _name_application(app: str) -> str:
     number = app.isascii() and app.isdigit() and len(app) < 19
     return (ApiKey.objects.filter(pk=int(app)).values_list("name", flat=True).first() if number else None) or app
 
 
-def _uuid(text: str) -> uuid.UUID | None:
+def _parse_uuid(text: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The list of mails as CSV: what stands in the list, mail by mail, without any text of a mail."""
+"""The list of emails as CSV: the columns of the list, without bodies."""
 
 import csv
 import io
@@ -18,12 +18,12 @@ from mails.models import Mail
 from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
-from mails.sentences import clean
 from mails.states import DUPLICATE
+from mercury.lib.mail.printable import replace_unprintable
 
 log = structlog.get_logger(__name__)
 
-CHUNK = 1000  # mails read at once; no cursor and no transaction stays open while a client is slow
+CHUNK = 1000  # emails read at a time; no cursor and no transaction stays open while a client is slow
 COLUMNS = (
     "id",
     "accepted",
@@ -48,19 +48,19 @@ _ON_ONE_LINE = str.maketrans("\t\n", "  ")
 
 
 def export_view(request: HttpRequest) -> HttpResponseBase:
-    """The mails that are ticked, or all that match, newest first; sent as they are read."""
+    """Stream the selected emails, or all that match, newest first."""
     if not request.user.has_perm("mails.view_mail"):
         raise PermissionDenied
-    selected = choice.selected(request.GET)
+    selected = choice.read_selection(request.GET)
     try:
-        mails = _mails(selected)
+        mails = _select_mails(selected)
     except search.UnknownSearchWord as unknown:
         messages.error(request, str(unknown))
-        return redirect(choice.back(request.GET))
+        return redirect(choice.link_back(request.GET))
     now = timezone.now()
     log.info("mails_exported", by=request.user.get_username())
     return StreamingHttpResponse(
-        _lines(mails),
+        _write_lines(mails),
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="mails-{now:%Y-%m-%d-%H%M}.csv"',
@@ -69,30 +69,30 @@ def export_view(request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def safe(cell: str) -> str:
-    """The cell so that no spreadsheet takes it, or a piece of it, for a formula: an apostrophe in front keeps it text.
+def escape_formula(cell: str) -> str:
+    """Return the cell so that no spreadsheet runs it, or a part of it, as a formula: a leading apostrophe keeps it text.
 
-    It stays on its line and reads the way it is written, as on the pages.
+    Line breaks become spaces and unprintable marks are replaced, as on the pages.
     """
-    return _FORMULA.sub(r"\1\2'", clean(cell).translate(_ON_ONE_LINE))
+    return _FORMULA.sub(r"\1\2'", replace_unprintable(cell).translate(_ON_ONE_LINE))
 
 
-def _mails(selected: Filter | list[uuid.UUID]) -> MailQuerySet:
+def _select_mails(selected: Filter | list[uuid.UUID]) -> MailQuerySet:
     if isinstance(selected, Filter):
         return selected.narrow(Mail.objects.all(), timezone.now())
     return Mail.objects.filter(pk__in=selected)
 
 
-def _lines(mails: MailQuerySet) -> Iterator[str]:
-    yield _csv([COLUMNS])
+def _write_lines(mails: MailQuerySet) -> Iterator[str]:
+    yield _format_csv([COLUMNS])
     page = list(mails.select_related("api_key", "user").order_by("-pk")[:CHUNK])
     while page:
-        yield _csv(tuple(map(safe, _cells(mail))) for mail in page)
+        yield _format_csv(tuple(map(escape_formula, _list_cells(mail))) for mail in page)
         older = mails.filter(pk__lt=page[-1].pk)
         page = list(older.select_related("api_key", "user").order_by("-pk")[:CHUNK]) if len(page) == CHUNK else []
 
 
-def _cells(mail: Mail) -> tuple[str, ...]:
+def _list_cells(mail: Mail) -> tuple[str, ...]:
     application = mail.api_key.name if mail.api_key else mail.user.get_username() if mail.user else mail.source
     return (
         str(mail.pk),
@@ -111,7 +111,7 @@ def _cells(mail: Mail) -> tuple[str, ...]:
     )
 
 
-def _csv(rows: Iterable[tuple[str, ...]]) -> str:
+def _format_csv(rows: Iterable[tuple[str, ...]]) -> str:
     written = io.StringIO()
     csv.writer(written).writerows(rows)
     return written.getvalue()

@@ -1,4 +1,4 @@
-"""Actions for operators, each with a page that says first what it will do: for one email, for a queue, and for all sending."""
+"""Actions of operators on one email, on a queue, and on all sending. Each page first shows what the action will do."""
 
 import uuid
 from typing import Any
@@ -18,84 +18,84 @@ from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, Order
 from mails.models import Mail
 from mails.pauses import ALL_QUEUES, QueueNotFound
-from mails.sentences import clean
 from mails.states import Action
+from mercury.lib.mail.printable import replace_unprintable
 
 _WORDS = {
-    Action.CANCEL: ("Cancel this mail?", "Cancel the mail"),
-    Action.HOLD: ("Hold this mail?", "Hold the mail"),
-    Action.RELEASE: ("Release this mail?", "Release the mail"),
-    Action.RETRY: ("Try this mail now?", "Retry now"),
-    Action.REPROCESS: ("Send this mail anew?", "Reprocess the mail"),
-    Action.SENT: ("It was sent?", "It was sent: close as Sent"),
-    Action.NOT_SENT: ("It was not sent?", "It was not sent: try the next provider"),
+    Action.CANCEL: ("Cancel this email?", "Cancel the email"),
+    Action.HOLD: ("Hold this email?", "Hold the email"),
+    Action.RELEASE: ("Release this email?", "Release the email"),
+    Action.RETRY: ("Retry this email now?", "Retry now"),
+    Action.REPROCESS: ("Reprocess this email?", "Reprocess the email"),
+    Action.SENT: ("Mark as sent?", "Mark as sent"),
+    Action.NOT_SENT: ("Mark as not sent?", "Mark as not sent and retry"),
 }
 _NOTE = {
     "name": "note",
-    "label": "Why",
+    "label": "Reason",
     "optional": True,
     "value": "",
-    "note": "Kept in the mail's timeline, with your name.",
+    "note": "Recorded with your name in the email's timeline.",
     "length": MAX_NOTE,
 }
 
 
 def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResponse:
-    """Say what the action will come to for this mail; do it when that was confirmed, and say what happened."""
+    """Show the effect of an action on this email; run it after confirmation, and show the result."""
     check_mail_permission(request)
     mail = get_object_or_404(Mail, pk=mail_id)
-    action = _action(verb)
+    action = _parse_action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
     if action not in action_requests.possible(mail):
         messages.warning(request, str(NotPossible(mail, action, action_requests.possible(mail))))
         return page
-    anew = action == Action.REPROCESS
-    if anew and (elsewhere := choice.look_again(request)):
-        return elsewhere
-    how = choice.how(request.GET) if anew else EVERY_ACCOUNT
+    restarts = action == Action.REPROCESS
+    if restarts and (forecast := choice.redirect_to_forecast(request)):
+        return forecast
+    how = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     try:
         apply.check(how)
     except CannotBeUsed as wrong:
         messages.error(request, str(wrong))
-        return redirect(choice.every_account(request))
-    reason, fault = note(request)
-    if request.method == "POST" and not fault:
+        return redirect(choice.link_to_every_account(request))
+    reason, error = read_note(request)
+    if request.method == "POST" and not error:
         try:
-            acted = apply.act(mail.pk, Order(action, by(request), reason, how=how))
+            result = apply.act(mail.pk, Order(action, name_actor(request), reason, how=how))
         except Gone as gone:
             raise Http404(str(gone)) from None
         except (NotPossible, CannotBeUsed) as too_late:
             messages.warning(request, str(too_late))
         else:
-            messages.success(request, acted.words(action))
+            messages.success(request, result.words(action))
         return page
     title, button = _WORDS[action]
     possible = apply.is_possible(mail, action, how)
-    subject = clean(mail.subject or "(no subject)")
+    subject = replace_unprintable(mail.subject or "(no subject)")
     context = {
         "title": title,
         "trail": [
-            ("Mails", reverse("admin:mails_mail_changelist")),
+            ("Emails", reverse("admin:mails_mail_changelist")),
             (subject, reverse("admin:mails_mail_change", args=[mail.pk])),
         ],
-        "sentences": [f"“{subject}” to {clean(mail.recipient)}.", *apply.prospect(mail, action, how)],
+        "sentences": [f"“{subject}” to {replace_unprintable(mail.recipient)}.", *apply.prospect(mail, action, how)],
         "button": button if possible else "",
-        "how": choice.how_field(how, int(possible)) if anew else None,
+        "how": choice.make_constraint_field(how, int(possible)) if restarts else None,
         "fields": [_NOTE | {"value": reason}] if possible else [],
-        "errors": [fault] if fault else [],
+        "errors": [error] if error else [],
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }
     return _confirm(request, context)
 
 
 def sending_view(request: HttpRequest, verb: str) -> HttpResponse:
-    """Pause or resume all sending: say what that means and for how many emails, then do it."""
+    """Pause or resume all sending: show the effect, then do it after confirmation."""
     check_permission(request)
     return _pause_or_resume(request, ALL_QUEUES, verb)
 
 
 def queue_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
-    """Pause or resume a queue: say what that means and for how many emails, then do it."""
+    """Pause or resume a queue: show the effect, then do it after confirmation."""
     check_permission(request)
     try:
         queue = pauses.find_queue(name)
@@ -108,55 +108,59 @@ def queue_view(request: HttpRequest, name: str, verb: str) -> HttpResponse:
 def _pause_or_resume(request: HttpRequest, queue: str, verb: str) -> HttpResponse:
     if verb not in {"pause", "resume"}:
         raise Http404("Only pause and resume are possible here.")
-    reason, fault = note(request)
-    if request.method == "POST" and not fault:
+    reason, error = read_note(request)
+    if request.method == "POST" and not error:
         messages.success(request, _pause(request, queue, reason) if verb == "pause" else _resume(request, queue))
         return redirect("admin:index")
-    context = _pause_page(queue, reason) if verb == "pause" else _resume_page(queue)
-    context |= {"errors": [fault] if fault else [], "back": reverse("admin:index"), "trail": []}
+    context = _describe_pause_page(queue, reason) if verb == "pause" else _describe_resume_page(queue)
+    context |= {"errors": [error] if error else [], "back": reverse("admin:index"), "trail": []}
     return _confirm(request, context)
 
 
 def _pause(request: HttpRequest, queue: str, reason: str) -> str:
     """Pause it, and return what happened in words."""
-    paused = apply.pause_sending(queue, by=by(request), note=reason)
-    what = _named(queue)
+    paused = apply.pause_sending(queue, by=name_actor(request), note=reason)
+    what = _name_scope(queue)
     return f"{what} is paused. {apply.describe_pause(queue)}" if paused else f"{what} was already paused."
 
 
 def _resume(request: HttpRequest, queue: str) -> str:
     """Resume it, and return what happened in words."""
-    resumed = apply.resume_sending(queue, by=by(request))
-    return f"{_named(queue)} is resumed." if resumed else f"{_named(queue)} was not paused."
+    resumed = apply.resume_sending(queue, by=name_actor(request))
+    return f"{_name_scope(queue)} has resumed." if resumed else f"{_name_scope(queue)} was not paused."
 
 
-def _pause_page(queue: str, reason: str) -> dict[str, Any]:
-    scope = f"No email of queue {queue} is sent, on any machine, until somebody resumes it. Other queues go on."
+def _describe_pause_page(queue: str, reason: str) -> dict[str, Any]:
+    scope = f"No email of queue {queue} is sent, on any machine, until someone resumes it. Other queues continue."
     sentences = [
-        scope if queue else "No email is sent, on any machine, until somebody resumes sending.",
-        "New emails are still accepted and stored. Requests in progress will finish.",
+        scope if queue else "No email is sent, on any machine, until someone resumes sending.",
+        "New emails are still accepted and queued. Requests in progress finish; no new ones start.",
     ]
     what = f"queue {queue}" if queue else "all sending"
     return {
         "title": f"Pause {what}?",
         "sentences": [*sentences, apply.describe_pause(queue)],
         "button": f"Pause {what}",
-        "fields": [_NOTE | {"note": "Kept, and shown on the overview with your name.", "value": reason}],
+        "fields": [_NOTE | {"note": "Recorded with your name and shown on the overview.", "value": reason}],
     }
 
 
-def _resume_page(queue: str) -> dict[str, Any]:
+def _describe_resume_page(queue: str) -> dict[str, Any]:
     pause = pauses.load_active().get(queue)
-    since = f"Paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {clean(pause.note)}" if pause else ""
+    since = (
+        f"Paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}. {replace_unprintable(pause.note)}"
+        if pause
+        else ""
+    )
     what = f"queue {queue}" if queue else "sending"
     return {
         "title": f"Resume {what}?",
-        "sentences": [since.strip() or f"{_named(queue)} is not paused.", apply.describe_resumption(queue)],
+        "sentences": [since.strip() or f"{_name_scope(queue)} is not paused.", apply.describe_resumption(queue)],
         "button": f"Resume {what}",
     }
 
 
-def _named(queue: str) -> str:
+def _name_scope(queue: str) -> str:
     return f"Queue {queue}" if queue else "Sending"
 
 
@@ -168,33 +172,33 @@ def _confirm(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
 
 
 def check_permission(request: HttpRequest) -> None:
-    """Raise PermissionDenied unless the person may change mails, which includes to stop all of them."""
+    """Raise PermissionDenied unless the user may change emails, which includes pausing all sending."""
     if not request.user.has_perm("mails.change_mail"):
         raise PermissionDenied
 
 
 def check_mail_permission(request: HttpRequest) -> None:
-    """The same for pages that show the mails which they are about: who uses one may look at mails too."""
+    """Raise PermissionDenied unless the user may change and view emails, for pages that show the emails too."""
     check_permission(request)
     if not request.user.has_perm("mails.view_mail"):
         raise PermissionDenied
 
 
-def _action(verb: str) -> Action:
+def _parse_action(verb: str) -> Action:
     try:
         return Action(verb)
     except ValueError:
-        raise Http404("There is no such action.") from None
+        raise Http404("No such action.") from None
 
 
-def note(request: HttpRequest) -> tuple[str, str]:
-    """The reason that was typed, here or before the choice was changed, and what is wrong with it."""
+def read_note(request: HttpRequest) -> tuple[str, str]:
+    """Return the typed reason, here or before the accounts were changed, and the error in it."""
     typed = (request.POST if request.method == "POST" else request.GET).get("note", "").strip()
-    if len(typed) > MAX_NOTE or clean(typed) != typed:
-        return clean(typed)[:MAX_NOTE], f"Why: at most {MAX_NOTE} characters, none of them a control character."
+    if len(typed) > MAX_NOTE or replace_unprintable(typed) != typed:
+        return replace_unprintable(typed)[:MAX_NOTE], f"Reason: at most {MAX_NOTE} characters, no control characters."
     return typed, ""
 
 
-def by(request: HttpRequest) -> str:
-    """Who asks, as events and orders keep it."""
+def name_actor(request: HttpRequest) -> str:
+    """Return the user as events and action requests record it."""
     return f"user:{request.user.get_username()}"[:128]

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.utils import timezone
 
-from mails import timeline
 from mails.management import terminal
 from mails.models import Event, Mail, Worker
 from mails.states import FINAL, Status
+from mails.timeline.entries import list_entries
 from mails.worker import resident_dispatcher
 from mercury.lib.commands import Output
 
@@ -51,7 +51,7 @@ def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
         nonlocal shown
         mail.refresh_from_db()  # before its events: a finished email then has all of them
         events = list(Event.objects.of(mail.pk).order_by("id"))
-        for entry in timeline.entries(mail, events, timezone.now()):
+        for entry in list_entries(mail, events, timezone.now()):
             if entry.id is not None and entry.id > shown:
                 terminal.show_entry(out, entry, reasons=True)
                 shown = entry.id

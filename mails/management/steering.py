@@ -13,10 +13,10 @@ from mails.lifecycle.action_requests import Order
 from mails.models import Mail, first_id
 from mails.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
-from mails.sentences import clean
 from mails.states import Action, Actor, Also
 from mercury.lib import commands
 from mercury.lib.commands import Exit
+from mercury.lib.mail.printable import replace_unprintable
 
 FILTERS = ("state", "reason", "provider", "since", "refusals_of")
 INCLUDE = {Also.DOUBTFUL.label: "--include-uncertain", Also.REFUSED.label: "--include-rejected"}
@@ -134,7 +134,7 @@ def _parse_ids(texts: Iterable[str]) -> list[uuid.UUID]:
 def read_note(options: dict[str, Any]) -> str:
     """Return the --note. Raises CommandError if it is too long or contains control characters."""
     note: str = options["note"].strip()
-    if len(note) > apply.MAX_NOTE or clean(note) != note:
+    if len(note) > apply.MAX_NOTE or replace_unprintable(note) != note:
         raise CommandError(
             f"--note: use at most {apply.MAX_NOTE} characters, without control characters.", returncode=2
         )

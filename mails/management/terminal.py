@@ -7,10 +7,12 @@ from collections.abc import Collection
 from django.conf import settings
 from django.urls import reverse
 
-from mails import pauses, timeline
+from mails import pauses
 from mails.lanes import Lane
 from mails.models import Event, Mail, Pause
-from mails.sentences import Entry
+from mails.timeline.entry import Entry
+from mails.timeline.story import Story
+from mails.timeline.summary import choose_badge
 from mercury.lib import durations
 from mercury.lib.commands import Output
 
@@ -74,7 +76,7 @@ def mail_as_json(mail: Mail) -> dict[str, object]:
 
 def mail_as_row(mail: Mail, now: dt.datetime) -> dict[str, object]:
     """Return an email as a row: its JSON and the words that the table shows."""
-    badge = timeline.badge(mail)
+    badge = choose_badge(mail)
     took = mail.finished_at and durations.words((mail.finished_at - mail.created_at).total_seconds())
     return {
         **mail_as_json(mail),
@@ -96,12 +98,12 @@ def event_as_json(event: Event) -> dict[str, object]:
     }
 
 
-def show_story(out: Output, story: timeline.Story, *, reasons: bool = False) -> None:
+def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
     """Show an email: its status, its fields and its timeline."""
     mail = story.mail
     out.say(f"{story.badge.word}. {story.verdict}", tone=story.badge.tone)
     if story.advice:
-        for error in story.advice.faults:
+        for error in story.advice.errors:
             out.say(f"  {error}")
         out.say(f"  → {story.advice.next_step}")
     out.say()

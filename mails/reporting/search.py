@@ -16,8 +16,8 @@ from django.db.models import Exists, OuterRef, Q
 from mails.models import Mail, Recipient, first_id, moment_of
 from mails.querysets import MailQuerySet
 from mails.reporting import systemic_refusals
-from mails.sentences import clean
 from mails.states import LEASED, HoldReason, Source, Status
+from mercury.lib.mail.printable import replace_unprintable
 
 # What a list may be narrowed to, in the order people read it: name -> (words, condition).
 STATES: dict[str, tuple[str, Q]] = {
@@ -59,7 +59,7 @@ def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
 
     Raises UnknownSearchWord, naming what it knows.
     """
-    if clean(text) != text:
+    if replace_unprintable(text) != text:
         raise UnknownSearchWord("The search has a character that no mail can have, such as NUL. Type the words anew.")
     words = text.split()
     if len(words) > MOST_WORDS:
@@ -184,7 +184,7 @@ class Filter:
     def narrow(self, mails: MailQuerySet, now: dt.datetime) -> MailQuerySet:
         """The mails of `mails` that fit; none if a value cannot be one. Raises UnknownSearchWord."""
         values = (self.state, self.account, self.lane, self.app, self.age)
-        if any(clean(value) != value for value in values):
+        if any(replace_unprintable(value) != value for value in values):
             return mails.none()
         for value, condition in zip(values, (_state, _account, _lane, _app), strict=False):
             if value:

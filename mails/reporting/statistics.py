@@ -17,7 +17,7 @@ from mails.counters import CounterKey, CounterSum
 from mails.models import ApiKey, Rollup
 from mails.reporting import rollups
 from mails.states import AttemptState, Counted, Ending, Level
-from mails.timeline import Usual
+from mails.timeline.facts import Usual
 from mercury.lib import histogram
 from providers.models import BreakerChange
 from providers.outcomes import FailureClass

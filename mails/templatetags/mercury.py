@@ -1,4 +1,4 @@
-"""What the templates need: icons, badges, times and durations in words, and the bars of where the time went."""
+"""Template tags for icons, badges, times and durations in words, and the bars of where the time went."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -13,14 +13,18 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mails import pauses, sentences, timeline
+from mails import pauses
 from mails.lifecycle import action_requests
 from mails.message import mime
 from mails.models import Mail
-from mails.sentences import Entry, Passing, age_words, clean
 from mails.states import FINAL, Action, Status
-from mails.timeline import Span
+from mails.timeline.entry import Entry, Passing
+from mails.timeline.event_payload import EventPayload
+from mails.timeline.facts import Span
+from mails.timeline.summary import Badge, choose_badge
 from mercury.lib import durations
+from mercury.lib.durations import format_age
+from mercury.lib.mail.printable import replace_unprintable
 
 register = template.Library()
 
@@ -50,7 +54,7 @@ _NICE_STEPS = (
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """An icon of the sprite; always beside a word, so hidden from screen readers."""
+    """Return an icon of the sprite, hidden from screen readers because a word is always next to it."""
     return format_html(
         '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
         static("mercury/icons.svg"),
@@ -60,25 +64,25 @@ def icon(name: str) -> SafeString:
 
 @register.inclusion_tag("mails/_badge.html")
 def badge(mail: Mail, size: str = "") -> dict[str, Any]:
-    """The state of a mail."""
-    return {"badge": timeline.badge(mail), "size": size}
+    """Render the badge of an email's state."""
+    return {"badge": choose_badge(mail), "size": size}
 
 
 @register.simple_tag
-def badge_of(mail: Mail) -> timeline.Badge:
-    """The state of a mail as values."""
-    return timeline.badge(mail)
+def badge_of(mail: Mail) -> Badge:
+    """Return the badge of an email's state."""
+    return choose_badge(mail)
 
 
 @register.simple_tag
 def favicon(tone: str) -> str:
-    """The address of the icon that a browser's tab shows for a state of this tone."""
+    """Return the URL of the icon that a browser tab shows for a state of this tone."""
     return static(f"mercury/favicon-{tone}.svg")
 
 
 @register.inclusion_tag("_paused.html", takes_context=True)
 def paused(context: Context) -> dict[str, Any]:
-    """What is paused, for those who are signed in: all sending, or some queues. One query."""
+    """Render what is paused, for signed-in users: all sending, or some queues. One query."""
     user = getattr(context.get("request"), "user", None)
     if user is None or not user.is_authenticated:
         return {}
@@ -92,32 +96,34 @@ def paused(context: Context) -> dict[str, Any]:
 
 @register.inclusion_tag("mails/_warnings.html", takes_context=True)
 def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
-    """Above everything else: all sending is paused, or the outcome is unknown, with the ways out."""
-    evidence = mail.status == Status.HELD and mail.doubtful
+    """Render the warnings on top of an email's page: sending is paused, or the outcome is unknown and how to resolve it."""
+    unconfirmed = mail.status == Status.HELD and mail.doubtful
     waits = mail.status not in FINAL and mail.status != Status.HELD
     return {
         "mail": mail,
         "oob": oob,
         "pause": pauses.load_active().all_sending if waits else None,
-        "evidence": evidence,
-        "ways": [one for one in _buttons(context, mail) if one.action in _WAYS_OUT] if evidence else [],
-        "message_id": mime.make_message_id(mail.pk, mail.sender) if evidence else "",
+        "unconfirmed": unconfirmed,
+        "ways": [button for button in _list_buttons(context, mail) if button.action in _WAYS_OUT]
+        if unconfirmed
+        else [],
+        "message_id": mime.make_message_id(mail.pk, mail.sender) if unconfirmed else "",
     }
 
 
 @register.inclusion_tag("mails/_actions.html", takes_context=True)
 def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
-    """What the reader may do with the mail now, each leading to a page that says first what it will do."""
-    buttons = _buttons(context, mail)
-    takes_back = bool(mail.wish) and any(one.action == Action.RELEASE for one in buttons)
+    """Render the actions possible now; each leads to a page that first says what it will do."""
+    buttons = _list_buttons(context, mail)
+    may_withdraw = bool(mail.wish) and any(button.action == Action.RELEASE for button in buttons)
     no_copy = mime.explain_not_copyable(mail) if mail.status == Status.DONE else ""
     copy = f"{reverse('submit')}?copy={mail.pk}" if mail.status == Status.DONE and not no_copy else ""
-    return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "takes_back": takes_back}
+    return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "may_withdraw": may_withdraw}
 
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """Leads to an action's page."""
+    """A link to the page of an action."""
 
     action: Action
     label: str
@@ -126,18 +132,22 @@ class Button:
 
 _WAYS_OUT = (Action.SENT, Action.NOT_SENT, Action.CANCEL)
 _LABELS = {
-    Action.SENT: "It was sent: close as Sent",
-    Action.NOT_SENT: "It was not sent: try the next provider",
+    Action.SENT: "Mark as sent",
+    Action.NOT_SENT: "Mark as not sent and retry",
 }
 
 
-def _buttons(context: Context, mail: Mail) -> list[Button]:
-    """In the admin all that is possible, for those who may change mails; on a person's own page to cancel it."""
-    user, wish = context["request"].user, sentences.Blob(mail.wish).text("action")
-    possible = [one for one in action_requests.possible(mail) if one != wish]
+def _list_buttons(context: Context, mail: Mail) -> list[Button]:
+    """Return every possible action in the admin, for users who may change emails; on a user's own page only Cancel."""
+    user, pending = context["request"].user, EventPayload(mail.wish).get_text("action")
+    possible = [action for action in action_requests.possible(mail) if action != pending]
     if context.get("reasons_open") and user.has_perm("mails.change_mail"):
-        names = {one: reverse("admin:mails_mail_action", args=[mail.pk, one]) for one in possible}
-        return [Button(one, _LABELS.get(one, one.label), url) for one, url in names.items()]
+        return [
+            Button(
+                action, _LABELS.get(action, action.label), reverse("admin:mails_mail_action", args=[mail.pk, action])
+            )
+            for action in possible
+        ]
     if Action.CANCEL in possible and not context.get("reasons_open") and mail.user_id == user.pk:
         return [Button(Action.CANCEL, Action.CANCEL.label, reverse("mail-cancel", args=[mail.pk]))]
     return []
@@ -145,39 +155,46 @@ def _buttons(context: Context, mail: Mail) -> list[Button]:
 
 @register.simple_tag
 def moment(value: dt.datetime | None, style: str = "full") -> SafeString | str:
-    """A point in time with its zone; milliseconds in the title. `style`: full, day (without the year) or clock."""
+    """Return a time with its zone; milliseconds in the title. `style`: full, day (without the year) or clock."""
     if value is None:
         return "–"
     utc = value.astimezone(dt.UTC)
     formats = {"clock": "%H:%M:%S", "day": f"{utc.day} %b, %H:%M:%S", "full": f"{utc.day} %b %Y, %H:%M:%S"}
     words = utc.strftime(formats[style])
     return format_html(
-        '<time datetime="{}" title="{}" data-moment="{}">{} UTC</time>', _iso(utc), _exact(utc), style, words
+        '<time datetime="{}" title="{}" data-moment="{}">{} UTC</time>',
+        _format_iso(utc),
+        _format_exact(utc),
+        style,
+        words,
     )
 
 
 @register.simple_tag
 def age(value: dt.datetime | None) -> SafeString | str:
-    """How long ago something was; the exact time in the title."""
+    """Return an age; the exact time in the title."""
     if value is None:
         return "never"
     utc = value.astimezone(dt.UTC)
-    words = age_words(max(0.0, (timezone.now() - value).total_seconds()))
-    return format_html('<time datetime="{}" title="{}" data-age>{}</time>', _iso(utc), _exact(utc), words)
+    words = format_age(max(0.0, (timezone.now() - value).total_seconds()))
+    return format_html('<time datetime="{}" title="{}" data-age>{}</time>', _format_iso(utc), _format_exact(utc), words)
 
 
 @register.simple_tag
 def offset(entry: Entry) -> SafeString:
-    """How long after the mail came in a step happened; the exact time in the title."""
+    """Return the time from submission to a step; the exact time in the title."""
     utc = (entry.at or timezone.now()).astimezone(dt.UTC)
     return format_html(
-        '<time class="offset" datetime="{}" title="{}">{}</time>', _iso(utc), _exact(utc), entry.offset_words
+        '<time class="offset" datetime="{}" title="{}">{}</time>',
+        _format_iso(utc),
+        _format_exact(utc),
+        entry.offset_words,
     )
 
 
 @register.simple_tag
 def passing(words: str) -> SafeString | str:
-    """Words of a sentence; a duration that goes on is counted on by the page."""
+    """Return words of a sentence; the page keeps counting a duration that goes on."""
     if not isinstance(words, Passing):
         return words
     return format_html('<span data-passing="{}">{}</span>', f"{words.seconds:.3f}", words)
@@ -185,37 +202,37 @@ def passing(words: str) -> SafeString | str:
 
 @register.filter
 def seconds(value: float | None) -> str:
-    """Seconds in words."""
+    """Return seconds in words."""
     return "–" if value is None else durations.words(value)
 
 
 @register.filter
 def milliseconds(value: float | None) -> str:
-    """Milliseconds in words."""
+    """Return milliseconds in words."""
     return "–" if value is None else durations.words(value / 1000)
 
 
 @register.filter
 def size(value: int) -> str:
-    """Bytes in words."""
+    """Return bytes in words."""
     return durations.size_words(value)
 
 
 @register.filter
 def printable(value: object) -> str:
-    """Text without control characters and marks that turn the writing direction."""
-    return clean(str(value))
+    """Return text without control characters and marks that change the writing direction."""
+    return replace_unprintable(str(value))
 
 
 @register.filter
 def full_stop(text: str) -> str:
-    """The text as a sentence: with a full stop, unless it ends with a mark of its own."""
+    """Return the text with a full stop, unless it already ends a sentence."""
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 @register.filter
 def took(mail: Mail) -> str:
-    """How long a mail took from its acceptance to its end."""
+    """Return the time from submission to the end of an email."""
     if mail.finished_at is None or mail.status == "rejected":
         return "–"
     return durations.words(max(0.0, (mail.finished_at - mail.created_at).total_seconds()))
@@ -223,7 +240,7 @@ def took(mail: Mail) -> str:
 
 @register.inclusion_tag("mails/_spans.html")
 def spans(found: Sequence[Span]) -> dict[str, Any]:
-    """Where the time went, as bars over one axis."""
+    """Render where the time went, as bars over one axis."""
     end = max((span.start + span.length for span in found), default=0.0) or 0.001
     step = next((nice for nice in _NICE_STEPS if end / nice <= 5), end)
     ticks = [index * step for index in range(int(end / step) + 1)]
@@ -239,21 +256,21 @@ def spans(found: Sequence[Span]) -> dict[str, Any]:
             }
             for span in found
         ],
-        "ticks": [{"x": f"{tick * scale:.2f}%", "words": _tick_words(tick)} for tick in ticks],
+        "ticks": [{"x": f"{tick * scale:.2f}%", "words": _format_tick(tick)} for tick in ticks],
         "sentence": "; ".join(f"{span.label} {span.words}" for span in found),
     }
 
 
-def _tick_words(seconds: float) -> str:
-    """A mark of the axis: exact also between two minutes or two hours."""
+def _format_tick(seconds: float) -> str:
+    """Return the label of a tick, exact also between two minutes or two hours."""
     if seconds < 60:
         return durations.words(seconds) if seconds else "0"
     return f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
 
 
-def _iso(value: dt.datetime) -> str:
+def _format_iso(value: dt.datetime) -> str:
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _exact(value: dt.datetime) -> str:
+def _format_exact(value: dt.datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d} UTC"

@@ -65,7 +65,7 @@ def test_there_is_one_log_in_page(client):
 def test_who_may_not_see_the_admin_is_told_so():
     page = browser_of(zeus()).get("/admin/", follow=True).text
 
-    assert "You are signed in as <strong>zeus</strong>, who may not see that page" in page
+    assert "You are signed in as <strong>zeus</strong>, which does not have access to this page" in page
 
 
 def test_the_list_filters_by_state_account_lane_application_and_age(operator):
@@ -95,13 +95,13 @@ def test_an_empty_list_lists_the_filters_to_take_away(operator):
 
     page = operator.get(MAILS, {"lane": "bulk", "state": "done"}).text
 
-    assert "No mail matches" in page
-    assert "lane: Bulk" in page
+    assert "No email matches" in page
+    assert "queue: Bulk" in page
 
 
 def test_a_house_without_mail_shows_the_first_steps(operator):
-    assert "No mail has come in yet" in operator.get(MAILS).text
-    assert "Nothing has been sent yet. Three steps" in operator.get("/admin/").text
+    assert "No emails yet" in operator.get(MAILS).text
+    assert "No email sent yet. Three steps" in operator.get("/admin/").text
 
 
 def test_the_list_asks_the_same_number_of_questions_however_many_mails_there_are(
@@ -135,8 +135,8 @@ def test_the_page_of_a_mail_has_reasons_open_attempts_headers_and_events(operato
 
     assert f"&lt;{mail.pk}@olimpus.com&gt;" in page
     assert "X-Mercury-ID" in page
-    assert "Details as recorded" in page
-    assert "No provider was called yet." in page
+    assert "Raw event" in page
+    assert "No request was made yet." in page
 
 
 @pytest.mark.django_db(transaction=True)
@@ -148,7 +148,7 @@ def test_the_reasons_of_each_choice_are_open(olympus, hades):
     page = browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
 
     assert '<details class="why" open>' in page
-    assert "left out: " in page
+    assert "skipped: " in page
 
 
 def test_a_mail_leads_to_its_neighbours_in_the_list_it_was_found_in(operator):
@@ -269,7 +269,7 @@ def test_revoking_asks_first(operator):
     usable = api_keys.find(text)
     operator.post(url)
 
-    assert "Requests with it are refused" in asked.text
+    assert "Requests with this key will get 401" in asked.text
     assert usable == key
     assert api_keys.find(text) is None
     assert "Revoked" in operator.get(KEYS).text
@@ -347,17 +347,17 @@ def test_a_search_that_stopped_says_so_and_leads_on(operator, monkeypatch):
     a_mail(subject="Welcome")
 
     page = operator.get(MAILS + "?q=subject:voice").text
-    further = re.search(r'href="([^"]+)">Look further back', page)[1].replace("&amp;", "&")
+    further = re.search(r'href="([^"]+)">Search older', page)[1].replace("&amp;", "&")
 
-    assert "No mail matches so far" in page
-    assert "The search looked at 1 mails, back to" in page
+    assert "No email matches so far" in page
+    assert "The search covered 1 emails, back to" in page
     assert "Invoice" in operator.get(MAILS + further).text
 
 
 def test_queues_without_redis_say_who_drains(operator, settings):
     settings.MERCURY_EMBEDDED = True
 
-    assert "Mail drains in the web process." in operator.get("/admin/queues/").text
+    assert "Email is dispatched in the web process." in operator.get("/admin/queues/").text
 
 
 def test_an_unknown_outcome_is_said_on_the_overview(operator, olympus):
@@ -391,9 +391,9 @@ def test_the_overview_has_figures_charts_and_the_table_behind_each(operator, oly
 def test_the_overview_of_a_house_in_which_nothing_happened_has_zeros_and_no_blanks(operator, olympus):
     page = operator.get("/admin/?period=7d").text
 
-    assert page.count("Nothing happened in the last 7 days.") == 3
-    assert "No call failed." in page
-    assert "No mail is held, discarded or expired." in page
+    assert page.count("No data for the last 7 days.") == 3
+    assert "No request failed." in page
+    assert "No email is on hold, discarded or expired." in page
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from mails import timeline
 from mails.intake.accept import Client, accept
 from mails.models import Mail, Recipient
 from mails.states import RecipientState, Source, Status
@@ -10,13 +9,15 @@ from mails.submission import InvalidSubmission
 from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, zeus
+from mails.timeline.advice import advise
+from mails.timeline.story import read_story
 from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def advice_for(mail):
-    return timeline.story(reloaded(mail), database_clock.now()).advice
+    return read_story(reloaded(mail), database_clock.now()).advice
 
 
 def test_an_email_that_the_provider_refused_says_its_answer_and_offers_a_corrected_copy(olympus):
@@ -26,9 +27,9 @@ def test_an_email_that_the_provider_refused_says_its_answer_and_offers_a_correct
     drain()
     advice = advice_for(mail)
 
-    assert advice.title.startswith("Not sent: the provider refused this email itself")
-    assert advice.faults[0].startswith("olympus: it answered “")
-    assert "http-400" in advice.faults[0]
+    assert advice.title.startswith("Not sent: the provider rejected the message itself")
+    assert advice.errors[0].startswith("olympus: replied “")
+    assert "http-400" in advice.errors[0]
     page = browser_of(user).get(f"/mails/{mail.pk}").text
     assert advice.next_step in page
     assert f"/?copy={mail.pk}" in page
@@ -44,7 +45,7 @@ def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus)
 
     advice = advice_for(mail)
 
-    assert advice.title == "Not sent: no account could be asked."
+    assert advice.title == "Not sent: no account was available."
     assert not advice.may_copy
 
 
@@ -55,7 +56,7 @@ def test_a_rejected_email_names_each_fault_and_who_corrects_it():
 
     advice = advice_for(mail)
 
-    assert advice.faults[0].startswith("sender: ")
+    assert advice.errors[0].startswith("sender: ")
     assert "has to correct this and send the email again" in advice.next_step
 
 
@@ -66,16 +67,16 @@ def test_a_sent_email_names_the_addresses_that_were_refused(olympus):
 
     Recipient.objects.filter(mail=mail, address=IRIS).update(state=RecipientState.REFUSED, reason="550 no such user")
 
-    assert advice_for(mail).faults == [f"{IRIS}: 550 no such user"]
+    assert advice_for(mail).errors == [f"{IRIS}: 550 no such user"]
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD, Status.CANCELLED])
 def test_an_email_that_is_on_its_way_or_cancelled_needs_no_advice(status):
-    assert timeline.advice.advise(Mail(status=status), [], [], []) is None
+    assert advise(Mail(status=status), [], [], []) is None
 
 
 def test_an_expired_email_may_be_sent_again():
-    advice = timeline.advice.advise(Mail(status=Status.EXPIRED), [], [], [])
+    advice = advise(Mail(status=Status.EXPIRED), [], [], [])
 
     assert advice.may_copy
     assert "Send it again if it still matters" in advice.next_step

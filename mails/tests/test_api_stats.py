@@ -109,7 +109,7 @@ def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
     drain()
 
     assert "No worker is running for queue text" in waiting.json()["summary"]
-    assert zeus.get(url).json()["summary"].startswith("Taken by olympus ")
+    assert zeus.get(url).json()["summary"].startswith("Accepted by olympus ")
 
 
 def test_a_paused_queue_is_shown_by_its_figures_and_by_its_emails(operator, olympus):
@@ -132,7 +132,7 @@ def test_the_age_in_a_verdict_does_not_change_the_etag(olympus, monkeypatch):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     first = zeus.get(url)
-    monkeypatch.setattr("mails.timeline.verdict", lambda mail, now, obstacles: "Stored 5 min ago.")
+    monkeypatch.setattr("mails.api.serializers.summarize", lambda mail, now, obstacles: "Stored 5 min ago.")
 
     assert zeus.get(url, headers={"If-None-Match": first["ETag"]}).status_code == 304
 

@@ -143,7 +143,7 @@ def test_a_failover_is_watched_live(visitor, olympus, hades, monkeypatch):
     draining.join()
 
     expect(page.locator("#state")).to_have_text("Sent", timeout=20 * SECONDS)
-    expect(page.locator("#verdict")).to_contain_text("Taken by olympus")
+    expect(page.locator("#verdict")).to_contain_text("Accepted by olympus")
     expect(page.locator("#recipients")).to_contain_text("taken by a provider")
     expect(page.locator("#where-the-time-went")).to_contain_text("hades: 503")
     expect(page.locator("#poller")).to_have_count(0)
@@ -269,24 +269,24 @@ def test_mails_are_reprocessed_in_bulk(visitor):
     page.get_by_role("checkbox", name="Tick Invoice 1").check()
     expect(page.get_by_text("1 of 3 ticked")).to_be_visible()
     page.get_by_role("button", name="For ticked mails").click()
-    expect(page.locator("h1")).to_have_text("Reprocess 1 mail?")
-    page.get_by_role("link", name="Back, change nothing").click()
-    page.get_by_role("checkbox", name="Tick this page").check()
+    expect(page.locator("h1")).to_have_text("Reprocess 1 email?")
+    page.get_by_role("link", name="Go back").click()
+    page.get_by_role("checkbox", name="Select this page").check()
     expect(page.get_by_text("3 of 3 ticked")).to_be_visible()
     page.get_by_role("button", name="For all 3 that match").click()
     expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts take mail")
-    page.get_by_role("radio", name="All accounts anew").focus()
+    page.get_by_role("radio", name="Try all accounts again").focus()
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("radio", name="Only accounts not tried yet")).to_be_checked()
-    page.get_by_role("button", name="Reprocess 3 mails").click()
-    expect(page.get_by_text("Nothing was done yet: the choice was changed.")).to_be_visible()
+    page.get_by_role("button", name="Reprocess 3 emails").click()
+    expect(page.get_by_text("Nothing was changed yet: you selected other accounts.")).to_be_visible()
     expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts not tried yet")
     page.fill("#id_note", "olympus is back")
-    page.get_by_role("button", name="Reprocess 3 mails").click()
+    page.get_by_role("button", name="Reprocess 3 emails").click()
 
     expect(page.get_by_text("3 queued, 0 left out.")).to_be_visible()
     expect(page.get_by_text("“olympus is back”")).to_be_visible()
-    expect(page.get_by_text("They begin again only through accounts not tried yet.")).to_be_visible()
+    expect(page.get_by_text("They start over, only through accounts not tried yet.")).to_be_visible()
     assert set(Mail.objects.values_list("status", flat=True)) == {"queued"}
 
 
@@ -296,8 +296,8 @@ def test_a_bulk_order_in_the_background_is_watched_live(visitor, monkeypatch):
     a_mail()
     page = visitor.sign_in(hermes(), "/admin/mails/mail/bulk/?action=hold&scope=all")
 
-    page.get_by_role("button", name="Hold 2 mails").click()
-    expect(page.get_by_text("0 of 2 mails looked at")).to_be_visible()
+    page.get_by_role("button", name="Hold 2 emails").click()
+    expect(page.get_by_text("0 of 2 emails processed")).to_be_visible()
     expect(page.locator("#live-words")).to_contain_text("Live")
     working = threading.Thread(target=bulk.turn)
     working.start()
@@ -313,7 +313,7 @@ def test_errors_lead_to_their_fields_and_keep_what_was_typed(visitor):
 
     write(page, recipient="hera@olimpus", content="Precious words")
 
-    expect(page).to_have_title("Error: Send a mail · Mercury")
+    expect(page).to_have_title("Error: Send an email · Mercury")
     summary = page.get_by_role("alert")
     expect(summary).to_be_focused()
     summary.get_by_role("link").click()

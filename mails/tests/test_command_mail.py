@@ -19,8 +19,8 @@ def test_a_mail_is_shown_with_its_verdict_its_timeline_and_the_reasons(olympus, 
 
     assert ran.code == 0
     assert ran.out.startswith("Deferred. ")
-    assert "READY TO SEND  Chose olympus" in ran.out
-    assert "left out" in ran.out
+    assert "READY TO SEND  Selected olympus" in ran.out
+    assert "skipped" in ran.out
 
 
 def test_without_a_base_url_the_page_is_named_by_its_path(settings):

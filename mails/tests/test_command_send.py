@@ -105,7 +105,7 @@ def test_waiting_drains_by_itself_and_shows_the_timeline(olympus):
     mail = Mail.objects.get()
     shown = [name for name in event_names(mail) if name in ran.out]
     assert shown == ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND", "DONE"]
-    assert "Sent. Taken by olympus" in ran.out
+    assert "Sent. Accepted by olympus" in ran.out
 
 
 def test_waiting_ends_with_1_when_nobody_takes_it(olympus):

@@ -50,9 +50,9 @@ def test_faults_are_listed_with_the_field_and_the_first_sentence():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show([FieldError("recipients", "invalid", "'hera' is not an address. Write it in full.")])
+    form.show_errors([FieldError("recipients", "invalid", "'hera' is not an address. Write it in full.")])
 
-    assert form.faults == [("id_recipient", "To", "'hera' is not an address")]
+    assert form.error_list == [("id_recipient", "To", "'hera' is not an address")]
     assert form["recipient"].errors == ["'hera' is not an address. Write it in full."]
 
 
@@ -60,9 +60,9 @@ def test_a_fault_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show([FieldError("policy", "invalid", "There is no such policy.")])
+    form.show_errors([FieldError("policy", "invalid", "There is no such policy.")])
 
-    assert form.faults == [("", "", "There is no such policy.")]
+    assert form.error_list == [("", "", "There is no such policy.")]
 
 
 def test_what_is_corrected_is_another_mail():

@@ -6,7 +6,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from mails import pauses, timeline
+from mails import pauses
 from mails.lanes import Lane
 from mails.models import Mail, Worker
 from mails.obstacles import NO_OBSTACLES, SendingConditions, find_obstacles
@@ -14,6 +14,9 @@ from mails.states import SILENCE, Status
 from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
+from mails.timeline.entries import list_entries
+from mails.timeline.story import has_news
+from mails.timeline.summary import summarize
 from mercury.lib.database import database_clock
 from providers.accounts import registration, registry
 from providers.health import breaker_store
@@ -41,7 +44,7 @@ def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both
     pauses.pause(Lane.TEXT, by="user:hermes")
 
     found = find_obstacles(mail)
-    told = timeline.verdict(mail, NOW, found)
+    told = summarize(mail, NOW, found)
 
     assert told.index("Sending is paused since") < told.index("Queue text is paused since")
     assert " by hermes: nothing is sent until somebody resumes it. Queue" in told
@@ -82,7 +85,7 @@ def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus
         f"No account can take this email now: hades (breaker open until {until:%H:%M:%S} UTC), olympus"
     )
     assert told.endswith(f"The first can take it at {until:%H:%M:%S} UTC.")
-    assert "worker" not in timeline.verdict(mail, NOW, found)
+    assert "worker" not in summarize(mail, NOW, found)
 
 
 def forced_open(account):
@@ -167,7 +170,7 @@ def test_where_an_account_is_ready_the_worker_is_why(olympus, hades):
     mail = a_mail()
 
     assert find_obstacles(mail).sentences == ["No worker is running for queue text: start one (manage.py worker)."]
-    assert timeline.entries(mail, [], NOW, find_obstacles(mail))[-1].title == "Waiting for a worker"
+    assert list_entries(mail, [], NOW, find_obstacles(mail))[-1].title == "Waiting for a worker"
 
 
 def test_a_worker_of_another_queue_a_silent_one_and_a_full_one_do_not_count(olympus, worker):
@@ -203,5 +206,5 @@ def test_a_live_page_gets_news_when_another_thing_keeps_it(olympus, worker):
     disabled(olympus.account)
 
     assert before == ""
-    assert timeline.has_news(mail, after=10**9, status=mail.status, obstacles=before)
-    assert not timeline.has_news(mail, after=10**9, status=mail.status, obstacles=find_obstacles(mail).mark)
+    assert has_news(mail, after=10**9, status=mail.status, obstacles=before)
+    assert not has_news(mail, after=10**9, status=mail.status, obstacles=find_obstacles(mail).mark)

@@ -76,7 +76,7 @@ def test_a_reason_that_cannot_be_kept_does_nothing(operator):
     answer = operator.post(action(mail, "cancel"), {"note": "x" * 501})
 
     assert answer.status_code == 400
-    assert "Nothing was done" in answer.content.decode()
+    assert "Nothing was changed" in answer.content.decode()
     assert reloaded(mail).status == Status.QUEUED
 
 
@@ -137,7 +137,7 @@ def test_a_person_cancels_a_mail_of_their_own(olympus):
     url = reverse("mail-cancel", args=[own.pk])
 
     assert url in text
-    assert "Cancel this mail?" in browser.get(url).content.decode()
+    assert "Cancel this email?" in browser.get(url).content.decode()
     assert reloaded(own).status == Status.QUEUED
     done = browser.post(url, follow=True).content.decode()
     assert "The mail is cancelled." in done
@@ -196,7 +196,7 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     assert pause not in told
     page = operator.get(page_of(mail)).content.decode()
     assert "Queue text is paused since" in page
-    assert "Waiting until the queue is resumed" in page
+    assert "Waiting: queue text is paused" in page
     assert drain() == 0
     asked = operator.get(resume).content.decode()
     assert "by hermes. wrong template" in asked
@@ -282,9 +282,12 @@ def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, gi
 
     assert looked.redirect_chain == [(f"{url}?how=not-tried", 302)]
     assert "but hades did not see it yet, and may take it" in looked.text
-    assert "Nothing was done yet" not in looked.text
+    assert "Nothing was changed yet" not in looked.text
     assert changed.redirect_chain == [(f"{url}?how=via&via=hades", 302)]
-    assert "Nothing was done yet: the choice was changed. This is its forecast, through hades only." in changed.text
+    assert (
+        "Nothing was changed yet: you selected other accounts. This is the new forecast, through hades only."
+        in changed.text
+    )
     assert "<option selected>hades</option>" in changed.text
     assert reloaded(given_up).status == Status.DISCARDED
 
@@ -307,7 +310,7 @@ def test_a_choice_without_an_account_does_nothing(operator, given_up):
     unnamed = operator.post(url, {"how": "via", "via": ""}, follow=True)
     unknown = operator.get(f"{url}?how=via&via=charon", follow=True)
 
-    assert "choose the account to go through" in unnamed.text
+    assert "select the account to use" in unnamed.text
     assert "No account &#x27;charon&#x27; can be used." in unknown.text
     assert unknown.redirect_chain == [(url, 302)]
     assert reloaded(given_up).status == Status.DISCARDED
@@ -322,6 +325,6 @@ def test_where_no_account_is_left_nothing_can_be_confirmed(operator, given_up, h
 
     assert "the mail was tried with olympus" in page
     assert "Reprocess the mail</button>" not in page
-    assert "Show its forecast" in page
+    assert "Update forecast" in page
     assert "the mail was tried with olympus" in told
     assert reloaded(given_up).status == Status.DISCARDED

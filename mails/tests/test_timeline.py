@@ -9,12 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mails import timeline
 from mails.models import Attempt, Event, Mail, uuid7
-from mails.sentences import Entry, Passing, Strong, age_words, offset_words
 from mails.states import EventName, HoldReason, Status
 from mails.tests.builders import a_mail, drain, reloaded
-from mails.timeline import Usual
+from mails.timeline import story as stories
+from mails.timeline.entries import group_by_round, list_entries
+from mails.timeline.entry import Entry, Passing, Strong
+from mails.timeline.facts import Usual, list_facts, list_spans
+from mails.timeline.reply_text import describe_reason
+from mails.timeline.story import read_story
+from mails.timeline.summary import choose_badge, summarize
+from mercury.lib.durations import format_age, format_offset
 
 NOW = dt.datetime(2026, 11, 24, 10, 14, 5, tzinfo=dt.UTC)
 CAME_IN = NOW - dt.timedelta(seconds=2)
@@ -37,36 +42,34 @@ def event(name: str, blob: object = "", *, after_ms: int = 0, number: int = 1) -
     return Event(id=number, created_at=at, created_by="Dispatcher", event=name, blob=text)
 
 
-def told(name: str, blob: object = "", status: str = Status.DONE) -> Entry:
-    return timeline.entries(mail_in(status), [event(name, blob)], NOW)[0]
+def describe(name: str, blob: object = "", status: str = Status.DONE) -> Entry:
+    return list_entries(mail_in(status), [event(name, blob)], NOW)[0]
 
 
 def test_a_received_mail_names_application_key_and_size():
-    entry = told("NEW", {"source": "api", "application": "accounts", "key": "7qd0x1yz", "size": 6100})
+    entry = describe("NEW", {"source": "api", "application": "accounts", "key": "7qd0x1yz", "size": 6100})
 
     assert entry.title == "Received"
-    assert entry.sentence == "From application accounts by REST, key 7qd0x1yz…, 6.1 kB"
+    assert entry.sentence == "Submitted by application accounts via the API, key 7qd0x1yz…, 6.1 kB"
     assert [part for part in entry.parts if isinstance(part, Strong)] == ["accounts", "7qd0x1yz…"]
 
 
 def test_a_refusal_says_the_answer_whose_fault_it_is_and_that_nothing_was_sent():
     blob = {"service": "olympus", "status_code": 503, "latency_ms": 812, "fault": "provider", "reason_code": "http-503"}
 
-    entry = told("FAILURE", blob)
+    entry = describe("FAILURE", blob)
 
     assert entry.title == "Refused by olympus"
-    assert entry.sentence == (
-        "503 Service Unavailable after 812 ms. Provider fault, surely not sent: safe to try elsewhere."
-    )
+    assert entry.sentence == ("503 Service Unavailable after 812 ms. Provider error; definitely not sent.")
     assert entry.tone == "bad"
 
 
 def test_an_unknown_outcome_says_that_the_mail_may_have_been_sent():
     blob = {"service": "olympus", "reason_code": "read-timeout", "reason": "", "latency_ms": 10000}
 
-    entry = told("UNKNOWN", blob, Status.HELD)
+    entry = describe("UNKNOWN", blob, Status.HELD)
 
-    assert entry.title == "No answer from olympus"
+    assert entry.title == "No reply from olympus"
     assert "may have been sent" in entry.sentence
     assert entry.sentence.startswith("Read timeout after 10 s")
 
@@ -77,68 +80,72 @@ def test_a_choice_lists_every_account_with_the_reason():
         {"account": "hades", "weight": 1, "eligible": False, "chosen": False, "note": "breaker open until 10:15:02"},
     ]
 
-    entry = told("READY TO SEND", {"service": "olympus", "why": "the only eligible account", "considered": considered})
+    entry = describe(
+        "READY TO SEND", {"service": "olympus", "why": "the only eligible account", "considered": considered}
+    )
 
-    assert entry.title == "Chose olympus"
+    assert entry.title == "Selected olympus"
     assert entry.sentence == "The only eligible account"
     assert [item.note for item in entry.considered] == [
-        "eligible: chosen (drew 2 of 3)",
-        "left out: breaker open until 10:15:02",
+        "chosen (drew 2 of 3)",
+        "skipped: breaker open until 10:15:02",
     ]
 
 
 def test_retry_at_once_and_retry_later_read_differently():
-    at_once = told("RETRY", {"service": "olympus", "when": "at once"})
-    later = told(
+    at_once = describe("RETRY", {"service": "olympus", "when": "at once"})
+    later = describe(
         "RETRY", {"service": "olympus", "when": "later", "next_attempt_at": "2026-11-24T10:14:35+00:00", "wait_s": 30}
     )
 
-    assert (at_once.title, at_once.sentence) == ("Next provider at once", "olympus is out for this round")
-    assert later.title == "Deferred"
-    assert "next try at 10:14:35 UTC, after 30 s" in later.sentence
+    assert (at_once.title, at_once.sentence) == ("Trying the next provider", "olympus was already tried in this round")
+    assert later.title == "Retry scheduled"
+    assert "next attempt at 10:14:35 UTC, in 30 s" in later.sentence
 
 
 def test_done_names_who_was_refused_and_a_possible_double():
     refused = [{"address": "iris@olimpus.com", "reason": "no such user"}]
 
-    entry = told("DONE", {"service": "hades", "status_code": 202, "refused": refused, "possibly_twice": True})
+    entry = describe("DONE", {"service": "hades", "status_code": 202, "refused": refused, "possibly_twice": True})
 
     assert "iris@olimpus.com (no such user)" in entry.sentence
-    assert "twice" in entry.sentence
+    assert "Possible duplicate: an earlier attempt got no reply." in entry.sentence
 
 
 def test_a_mail_that_is_settled_as_sent_does_not_read_as_an_answer_of_the_provider():
-    settled = told("SETTLED", {"outcome": "sent", "note": "in the log"})
-    done = told("DONE", {"service": "hades", "accepted": ["hera@olimpus.com"], "refused": [], "possibly_twice": False})
+    settled = describe("SETTLED", {"outcome": "sent", "note": "in the log"})
+    done = describe(
+        "DONE", {"service": "hades", "accepted": ["hera@olimpus.com"], "refused": [], "possibly_twice": False}
+    )
 
-    assert settled.title == "Settled as sent"
-    assert settled.sentence == "It ends as sent; nothing leaves any more. Why: “in the log”"
-    assert (done.title, done.sentence) == ("Closed as sent", "Sent by hades.")
+    assert settled.title == "Resolved as sent"
+    assert settled.sentence == "It is marked as sent; nothing more is sent. Reason: “in the log”"
+    assert (done.title, done.sentence) == ("Closed as sent", "Sent through hades.")
 
 
 def test_an_answer_without_a_status_code_is_the_providers_all_the_same():
-    entry = told("DONE", {"service": "hades", "status_code": None, "attempt": 1, "latency_ms": 5})
+    entry = describe("DONE", {"service": "hades", "status_code": None, "attempt": 1, "latency_ms": 5})
 
-    assert (entry.title, entry.sentence) == ("Accepted by hades", "Taken after 5 ms.")
+    assert (entry.title, entry.sentence) == ("Accepted by hades", "Accepted after 5 ms.")
 
 
 def test_bad_request_names_each_field():
     errors = [{"field": "recipient", "code": "required", "detail": "Give at least one address."}]
 
-    entry = told("BAD REQUEST", {"errors": errors}, Status.REJECTED)
+    entry = describe("BAD REQUEST", {"errors": errors}, Status.REJECTED)
 
-    assert entry.sentence == "recipient: Give at least one address. It was never queued."
+    assert entry.sentence == "recipient: Give at least one address. It was not queued."
 
 
 def test_every_name_of_the_model_has_words():
     for name in EventName.values:
-        assert told(name, {}).title
+        assert describe(name, {}).title
 
 
 def test_offsets_count_from_the_first_event():
     events = [event("NEW"), event("ACCEPTED", {}, after_ms=4, number=2), event("DEQUEUE", {}, after_ms=1132, number=3)]
 
-    offsets = [entry.offset_words for entry in timeline.entries(mail_in(Status.DONE), events, NOW)]
+    offsets = [entry.offset_words for entry in list_entries(mail_in(Status.DONE), events, NOW)]
 
     assert offsets == ["0 ms", "4 ms", "1.132 s"]
 
@@ -150,7 +157,7 @@ def test_a_new_round_is_announced_once():
         event("DEQUEUE", {"round": 2}, number=3),
     ]
 
-    rounds = [entry.new_round for entry in timeline.entries(mail_in(Status.DONE), events, NOW)]
+    rounds = [entry.new_round for entry in list_entries(mail_in(Status.DONE), events, NOW)]
 
     assert rounds == ["Round 1", "", "Round 2"]
 
@@ -165,9 +172,9 @@ def test_earlier_rounds_fold_and_say_what_came_of_them():
         event("DONE", {"service": "hades"}, number=6),
     ]
 
-    rounds = timeline.rounds(timeline.entries(mail_in(Status.DONE), events, NOW))
+    rounds = group_by_round(list_entries(mail_in(Status.DONE), events, NOW))
 
-    assert [(one.folded, [entry.id for entry in one.entries]) for one in rounds] == [
+    assert [(group.folded, [entry.id for entry in group.entries]) for group in rounds] == [
         (False, [1]),
         (True, [2, 3, 4]),
         (False, [5, 6]),
@@ -176,23 +183,23 @@ def test_earlier_rounds_fold_and_say_what_came_of_them():
 
 
 def test_a_mail_without_events_has_no_rounds():
-    assert timeline.rounds([]) == []
+    assert group_by_round([]) == []
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "title"),
     [
         (Status.QUEUED, "", "Waiting for a worker"),
-        (Status.SENDING, "", "Waiting for olympus to answer"),
+        (Status.SENDING, "", "Waiting for olympus to reply"),
         (Status.WAITING, "", "Deferred"),
-        (Status.HELD, HoldReason.UNKNOWN, "Waiting for evidence"),
+        (Status.HELD, HoldReason.UNKNOWN, "Waiting for confirmation"),
         (Status.HELD, HoldReason.POISON, "Waiting for an operator"),
     ],
 )
 def test_a_mail_in_flight_ends_with_what_it_waits_for(status, reason, title):
     mail = mail_in(status, provider="olympus", reason_code=reason)
 
-    last = timeline.entries(mail, [event("NEW")], NOW)[-1]
+    last = list_entries(mail, [event("NEW")], NOW)[-1]
 
     assert (last.title, last.under_way, last.offset_words) == (title, True, "now")
 
@@ -200,7 +207,7 @@ def test_a_mail_in_flight_ends_with_what_it_waits_for(status, reason, title):
 def test_an_answer_that_is_awaited_shows_how_much_of_its_time_is_over():
     mail = mail_in(Status.SENDING, provider="olympus")
 
-    last = timeline.entries(mail, [event("SEND", {"deadline_s": 10}, after_ms=1500)], NOW)[-1]
+    last = list_entries(mail, [event("SEND", {"deadline_s": 10}, after_ms=1500)], NOW)[-1]
 
     assert last.sentence == "500 ms of 10 s"
     assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [pytest.approx(0.5)]
@@ -210,9 +217,9 @@ def test_an_answer_that_an_smtp_server_takes_its_time_for_shows_that_time():
     mail = mail_in(Status.SENDING, provider="olympus")
     send = event("SEND", {"deadline_s": 0.2, "final_reply_s": 600}, after_ms=1500)
 
-    handed_over, last = timeline.entries(mail, [send], NOW)[-2:]
+    handed_over, last = list_entries(mail, [send], NOW)[-2:]
 
-    assert "time limit 200 ms, and 10 min for the reply to its end" in handed_over.sentence
+    assert "timeout 200 ms, plus 10 min for the final reply" in handed_over.sentence
     assert last.sentence == "500 ms of 10 min"
 
 
@@ -220,25 +227,25 @@ def test_a_mail_that_waits_counts_down_to_its_round():
     soon = NOW + dt.timedelta(seconds=30)
     mail = mail_in(Status.WAITING, next_attempt_at=soon, round=2, expires_at=NOW + dt.timedelta(days=3))
 
-    last = timeline.entries(mail, [event("NEW")], NOW)[-1]
+    last = list_entries(mail, [event("NEW")], NOW)[-1]
 
-    assert (last.title, last.sentence) == ("Deferred, next try at 10:14:35 UTC", "In 30 s")
-    assert timeline.verdict(mail, NOW).startswith("Deferred, next try at 10:14:35 UTC. No account could take it")
+    assert (last.title, last.sentence) == ("Deferred, next attempt at 10:14:35 UTC", "In 30 s")
+    assert summarize(mail, NOW).startswith("Deferred, next attempt at 10:14:35 UTC. No account can accept it now")
     mail.expires_at = soon
-    assert timeline.entries(mail, [event("NEW")], NOW)[-1].title == "Deferred, expires at 10:14:35 UTC"
+    assert list_entries(mail, [event("NEW")], NOW)[-1].title == "Deferred, expires at 10:14:35 UTC"
     assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [-30]
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED])
 def test_a_final_mail_waits_for_nothing(status):
-    assert not any(entry.under_way for entry in timeline.entries(mail_in(status), [event("NEW")], NOW))
+    assert not any(entry.under_way for entry in list_entries(mail_in(status), [event("NEW")], NOW))
 
 
 def test_a_clients_event_is_told_under_its_own_name():
-    entry = told("INVOICE PRINTED", "on paper")
+    entry = describe("INVOICE PRINTED", "on paper")
 
     assert entry.title == "INVOICE PRINTED"
-    assert entry.sentence == "Noted by Dispatcher."
+    assert entry.sentence == "Added by Dispatcher."
     assert entry.blob == "on paper"
 
 
@@ -289,7 +296,7 @@ KEYS = st.sampled_from(
 def test_no_blob_of_a_client_breaks_the_page(name, blob):
     mail = mail_in(Status.SENDING)
 
-    for entry in timeline.entries(mail, [event(name, json.dumps(blob))], NOW):
+    for entry in list_entries(mail, [event(name, json.dumps(blob))], NOW):
         assert "\x1b" not in entry.title + entry.sentence + entry.blob
 
 
@@ -297,7 +304,7 @@ def test_no_blob_of_a_client_breaks_the_page(name, blob):
     "blob", ["{" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"size": NaN}', "[1]", "null", "\x1b[2J{"]
 )
 def test_hostile_text_is_shown_without_harm(blob):
-    entry = told("NEW", blob)
+    entry = describe("NEW", blob)
 
     assert entry.title == "Received"
     assert "\x1b" not in entry.blob
@@ -308,47 +315,47 @@ def test_facts_are_five_figures():
     attempts = [Attempt(number=1, account="olympus", state="refused", latency_ms=812, opened_at=CAME_IN)]
     mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
 
-    facts = timeline.facts(mail, [event("DEQUEUE", {"waited_ms": 313})], attempts, NOW)
+    facts = list_facts(mail, [event("DEQUEUE", {"waited_ms": 313})], attempts, NOW)
 
     assert [(fact.label, fact.value) for fact in facts] == [
         ("Accepted", "2 s ago"),
-        ("Waited in queue", "313 ms"),
-        ("At providers", "812 ms"),
+        ("Queue time", "313 ms"),
+        ("Provider time", "812 ms"),
         ("Attempts", "1"),
-        ("Accepted to sent", "2 s"),
+        ("Time to send", "2 s"),
     ]
 
 
 def test_facts_name_what_is_usual_in_the_lane():
     mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
 
-    facts = timeline.facts(mail, [], [], NOW, usual=Usual(wait=0.28, acceptance=0.71))
+    facts = list_facts(mail, [], [], NOW, usual=Usual(wait=0.28, acceptance=0.71))
 
     assert [fact.note for fact in facts if "median" in fact.note] == [
-        "lane text, median 280 ms",
-        "lane median 710 ms",
+        "queue text, median 280 ms",
+        "queue median 710 ms",
     ]
 
 
 def growing(mail: Mail, events: list[Event], attempts: list[Attempt]) -> list[str]:
-    facts = timeline.facts(mail, events, attempts, NOW)
+    facts = list_facts(mail, events, attempts, NOW)
     return [fact.label for fact in facts if isinstance(fact.value, Passing)]
 
 
 def test_figures_that_go_on_say_so():
     calling = Attempt(number=1, account="olympus", state="open", opened_at=CAME_IN)
 
-    assert growing(mail_in(Status.QUEUED), [event("NEW")], []) == ["Waited in queue", "So far"]
-    assert growing(mail_in(Status.SENDING, attempt_count=1), [event("NEW")], [calling]) == ["At providers", "So far"]
+    assert growing(mail_in(Status.QUEUED), [event("NEW")], []) == ["Queue time", "Elapsed"]
+    assert growing(mail_in(Status.SENDING, attempt_count=1), [event("NEW")], [calling]) == ["Provider time", "Elapsed"]
     assert growing(mail_in(Status.DONE, finished_at=NOW), [event("NEW")], []) == []
 
 
 def test_a_held_mail_says_for_how_long():
     events = [event("NEW"), event("HELD", after_ms=500, number=2)]
 
-    fact = timeline.facts(mail_in(Status.HELD), events, [], NOW)[-1]
+    fact = list_facts(mail_in(Status.HELD), events, [], NOW)[-1]
 
-    assert (fact.label, fact.value, fact.note) == ("Held for", "1.5 s", "2 s since it was accepted")
+    assert (fact.label, fact.value, fact.note) == ("On hold for", "1.5 s", "2 s since submission")
 
 
 def test_spans_say_where_the_time_went():
@@ -358,7 +365,7 @@ def test_spans_say_where_the_time_went():
     ]
     events = [event("NEW"), event("ACCEPTED", after_ms=4, number=2), event("DEQUEUE", {}, after_ms=317, number=3)]
 
-    spans = timeline.spans(mail_in(Status.DONE), events, attempts, NOW)
+    spans = list_spans(mail_in(Status.DONE), events, attempts, NOW)
 
     assert [(span.label, span.words) for span in spans] == [
         ("Validate and store", "4 ms"),
@@ -370,13 +377,13 @@ def test_spans_say_where_the_time_went():
 def test_each_state_has_a_badge_and_a_verdict():
     for status in Status.values:
         mail = mail_in(status, next_attempt_at=NOW, reason_code="http-503", provider="olympus")
-        assert timeline.badge(mail).word
-        assert timeline.verdict(mail, NOW).endswith(".")
+        assert choose_badge(mail).word
+        assert summarize(mail, NOW).endswith(".")
 
 
 def test_a_doubtful_mail_is_sent_possibly_twice():
-    assert timeline.badge(mail_in(Status.DONE, doubtful=True)).word == "Sent, possibly twice"
-    assert timeline.verdict(mail_in(Status.DONE, doubtful=True), NOW).count("an earlier attempt gave no answer") == 1
+    assert choose_badge(mail_in(Status.DONE, doubtful=True)).word == "Sent, possible duplicate"
+    assert summarize(mail_in(Status.DONE, doubtful=True), NOW).count("an earlier attempt got no reply") == 1
 
 
 @pytest.mark.parametrize(
@@ -386,15 +393,23 @@ def test_a_doubtful_mail_is_sent_possibly_twice():
 def test_a_doubtful_mail_that_is_not_sent_may_have_arrived_already(status):
     mail = mail_in(status, doubtful=True, next_attempt_at=NOW, reason_code="connection-lost")
 
-    assert timeline.verdict(mail, NOW).count("It may have arrived already: an earlier attempt gave no answer.") == 1
-    assert timeline.badge(mail).help.endswith(" An earlier attempt's outcome is unknown: it may have arrived.")
+    assert summarize(mail, NOW).count("It may have arrived already: an earlier attempt got no reply.") == 1
+    assert choose_badge(mail).help.endswith(" The outcome of an earlier attempt is unknown: it may have arrived.")
 
 
 def test_a_mail_held_for_its_unknown_outcome_says_so_once():
     mail = mail_in(Status.HELD, doubtful=True, reason_code=HoldReason.UNKNOWN)
 
-    assert timeline.verdict(mail, NOW) == "It may have been sent and must not be sent twice."
-    assert timeline.badge(mail).help == "It may have been sent and must not be sent twice."
+    assert summarize(mail, NOW) == "It may have been sent and must not be sent twice."
+    assert choose_badge(mail).help == "It may have been sent and must not be sent twice."
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("http-400", "400 Bad Request"), ("http-799", "799"), ("smtp-550", "SMTP 550"), ("dns", "dns"), ("", "")],
+)
+def test_a_reason_code_reads_as_the_reply(code, words):
+    assert describe_reason(code) == words
 
 
 @pytest.mark.parametrize(
@@ -402,11 +417,11 @@ def test_a_mail_held_for_its_unknown_outcome_says_so_once():
     [(0.2, "now"), (12, "12 s ago"), (200, "3 min ago"), (7300, "2 h ago"), (90_000, "1 d ago")],
 )
 def test_ages_in_words(seconds, words):
-    assert age_words(seconds) == words
+    assert format_age(seconds) == words
 
 
 def test_offsets_in_words():
-    assert [offset_words(seconds) for seconds in (0, 0.318, 1.132, 200)] == ["0 ms", "318 ms", "1.132 s", "3 min 20 s"]
+    assert [format_offset(seconds) for seconds in (0, 0.318, 1.132, 200)] == ["0 ms", "318 ms", "1.132 s", "3 min 20 s"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -414,10 +429,10 @@ def test_the_story_of_a_sent_mail_is_complete(olympus):
     mail = a_mail()
     drain("text")
 
-    story = timeline.story(reloaded(mail), dt.datetime.now(dt.UTC))
+    story = read_story(reloaded(mail), dt.datetime.now(dt.UTC))
 
     assert story.is_final
-    assert story.verdict.startswith("Taken by olympus")
+    assert story.verdict.startswith("Accepted by olympus")
     assert [entry.event for entry in story.entries][:3] == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert story.entries[-1].title == "Accepted by olympus"
     assert story.text == "Hi"
@@ -429,13 +444,13 @@ def test_the_story_of_a_mail_with_very_many_events_is_bounded(olympus, django_as
     Event.objects.bulk_create(
         [
             Event(mail=mail, created_at=time.time_ns(), created_by="key", event="NOTE")
-            for _ in range(timeline.EVENTS_SHOWN + 10)
+            for _ in range(stories.EVENTS_SHOWN + 10)
         ]
     )
 
     with django_assert_num_queries(10):
-        story = timeline.story(mail, NOW)
+        story = read_story(mail, NOW)
 
     assert story.left_out
-    assert story.event_count == timeline.EVENTS_SHOWN + 1
+    assert story.event_count == stories.EVENTS_SHOWN + 1
     assert story.entries[0].event == "NEW"

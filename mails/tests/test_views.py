@@ -54,7 +54,7 @@ def test_too_many_tries_are_locked_out(client):
         response = client.post("/login/", form, headers={"Accept": "text/html"})
 
     assert (response.status_code, response.headers["Retry-After"]) == (429, "600")
-    assert "Too many tries" in response.text
+    assert "Too many attempts" in response.text
 
 
 @pytest.mark.parametrize("field", ["sender", "recipient", "subject", "content", "idempotency_key"])
@@ -74,8 +74,8 @@ def test_a_mail_from_the_form_is_stored_and_shown():
     mail = Mail.objects.get()
     assert (mail.source, str(mail.user), mail.status) == (Source.FORM, "zeus", Status.QUEUED)
     assert response.redirect_chain == [(f"/mails/{mail.pk}", 302)]
-    assert "Mail accepted." in response.text
-    assert "Mail accepted." not in browser.get(f"/mails/{mail.pk}").text
+    assert "Accepted." in response.text
+    assert "Accepted." not in browser.get(f"/mails/{mail.pk}").text
 
 
 def test_a_double_submit_is_one_mail():
@@ -94,7 +94,7 @@ def test_the_same_form_with_another_text_asks_before_it_sends():
     response = browser.post("/", {**FORM, "content": "Other"})
 
     assert response.status_code == 400
-    assert "Press Send to send this text as a new mail" in response.text
+    assert "Press Send to send it as a new email" in response.text
     assert "k-1" not in response.text
 
 
@@ -102,7 +102,7 @@ def test_errors_are_named_and_what_was_typed_is_kept():
     response = browser_of(zeus()).post("/", {**FORM, "recipient": "hera@olimpus", "content": "Precious <words>"})
 
     assert response.status_code == 400
-    assert "<title>Error: Send a mail" in response.text
+    assert "<title>Error: Send an email" in response.text
     assert '<a href="#id_recipient">To: ' in response.text
     assert "Precious &lt;words&gt;" in response.text
     assert 'value="hera@olimpus"' in response.text
@@ -132,7 +132,7 @@ def test_a_copy_is_a_new_mail_that_nothing_sends_before_the_person_does(olympus)
     form = browser.get(f"/?copy={mail.pk}")
 
     assert f"/?copy={mail.pk}" in page
-    assert "It becomes a new mail, with an id and a Message-ID of its own." in form.text
+    assert "It is sent as a new email with a new id and Message-ID." in form.text
     assert (reloaded(mail).status, Mail.objects.count()) == (Status.DONE, 1)
     typed = {one.name: one.value() for one in form.context["form"]}
     browser.post("/", typed)
@@ -153,7 +153,7 @@ def test_a_copy_holds_to_the_addresses_that_the_person_may_send_as(olympus):
     user.user_permissions.add(Permission.objects.get(codename="view_mail"))
     browser = browser_of(user)
 
-    assert "you may not send as that address" in browser.get(f"/?copy={theirs.pk}").text
+    assert "which you are not allowed to use" in browser.get(f"/?copy={theirs.pk}").text
     assert f"Zeus &lt;{ZEUS}&gt;" in browser.get(f"/?copy={named.pk}").text
     answer = browser.post("/", {**FORM, "sender": HERA})
     assert answer.status_code == 400
@@ -197,7 +197,7 @@ def test_who_may_send_as_nobody_is_told_what_to_do():
     user = zeus()
     user.sender_permissions.all().delete()
 
-    assert "You may not send as any address yet" in browser_of(user).get("/").text
+    assert "You have no allowed sender address" in browser_of(user).get("/").text
 
 
 def test_the_sandbox_box_shows_only_while_no_provider_is_configured(settings):
@@ -225,7 +225,7 @@ def test_the_list_shows_ones_own_mails_only():
 def test_an_empty_list_says_what_to_do():
     browser = browser_of(zeus())
 
-    assert "You have not sent a mail yet" in browser.get("/mails/").text
+    assert "You have not sent an email yet" in browser.get("/mails/").text
 
 
 def test_the_list_narrows_by_state_and_words():
@@ -234,7 +234,7 @@ def test_the_list_narrows_by_state_and_words():
     a_mail(Client(Source.FORM, user=user), subject="Mine")
 
     assert "Mine" in browser.get("/mails/?state=queued&q=to:hera").text
-    assert "No mail matches" in browser.get("/mails/?state=done").text
+    assert "No email matches" in browser.get("/mails/?state=done").text
     assert "is not a word of search" in browser.get("/mails/?q=colour:red").text
 
 
@@ -326,7 +326,7 @@ def test_a_pause_of_all_sending_is_news_and_so_is_its_end(olympus):
     ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
     assert "nothing is sent until somebody resumes it" in told.text
-    assert "Waiting until sending is resumed" in told.text
+    assert "Waiting: sending is paused" in told.text
     assert f"&amp;obstacles={obstacles}" in told.text
     assert again.status_code == 204
     assert ended.status_code == 200
@@ -442,7 +442,7 @@ def test_a_rejected_mail_shows_its_text_and_is_no_message():
     page = browser.get(f"/mails/{mail.pk}").text
 
     assert "Precious words" in page
-    assert "refused before it became a message" in page
+    assert "rejected before a message was built" in page
     assert "#message-source" not in page
     assert browser.get(f"/mails/{mail.pk}/message.eml").status_code == 404
 

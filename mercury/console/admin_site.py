@@ -1,4 +1,4 @@
-"""Mercury's admin site: its navigation, its log-in, and the overview that opens with how things stand."""
+"""Mercury's admin site: its navigation, its login, and the overview, which opens with the system status."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from mails.states import Status
 from mercury.console import dashboard
 from providers.models import Breaker, BreakerMode, BreakerState
 
-LOOKED_BACK_AT_MOST = 1000  # mails
+LOOKED_BACK_AT_MOST = 1000  # emails
 WORKER_SEEN_WITHIN = dt.timedelta(seconds=30)
-FIGURES = "mails.view_rollup"  # the right to see the figures of the house, as the API asks it for its statistics
+FIGURES = "mails.view_rollup"  # the permission to view statistics, which the API checks for its statistics too
 
 
 @dataclass(frozen=True, slots=True)
 class NavItem:
-    """One entry of the navigation."""
+    """One item of the navigation."""
 
     label: str
     url: str
@@ -36,14 +36,14 @@ class NavItem:
     count: int = 0
 
 
-# Label, name of the page, beginning of the paths that belong to it, permission it needs.
+# Label, name of the page, prefix of its paths, required permission.
 _NAVIGATION = (
     ("Overview", "admin:index", "", FIGURES),
-    ("Mails", "admin:mails_mail_changelist", "mails/mail/", "mails.view_mail"),
+    ("Emails", "admin:mails_mail_changelist", "mails/mail/", "mails.view_mail"),
     ("Providers", "admin:providers_account_changelist", "providers/", "providers.view_account"),
     ("Queues", "admin:queues", "queues/", FIGURES),
     ("Sandbox", "sandbox", "sandbox/", "providers.view_account"),
-    ("Keys", "admin:mails_apikey_changelist", "mails/apikey/", "mails.view_apikey"),
+    ("API keys", "admin:mails_apikey_changelist", "mails/apikey/", "mails.view_apikey"),
     ("More", "admin:more", "", ""),
 )
 
@@ -58,11 +58,11 @@ class MercuryAdminSite(admin.AdminSite):
     enable_nav_sidebar = False
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """There is one log-in page for everybody; it leads back to where the person wanted to go."""
+        """Redirect to the login page for all users, and from there back to the requested page."""
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Django's pages, and ours."""
+        """Return Django's pages, and Mercury's own."""
         ours: list[URLPattern | URLResolver] = [
             path("figures/", self.admin_view(self.figures), name="figures"),
             path("queues/", self.admin_view(self.queues), name="queues"),
@@ -71,20 +71,20 @@ class MercuryAdminSite(admin.AdminSite):
         return [*ours, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What every page needs: the navigation, with the number of open breakers."""
+        """Return the context of every page: the navigation, with the number of open breakers."""
         context = super().each_context(request)
-        return {**context, "nav": _navigation(request) if self.has_permission(request) else []}
+        return {**context, "nav": _make_navigation(request) if self.has_permission(request) else []}
 
     def index(  # type: ignore[override]  # the stubs know no index that leads elsewhere
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The overview: the state in a sentence, figures, charts, accounts, failures, lanes, and the first steps.
+        """Show the overview: status in a sentence, figures, charts, accounts, failures, queues, and the first steps.
 
-        Who may not see the figures of the house is led to what they may see.
+        Redirect users without the permission for statistics to the pages they may see.
         """
         if not request.user.has_perm(FIGURES):
             return redirect("admin:more")
-        shown = dashboard.read(_period(request))
+        shown = dashboard.read(_read_period(request))
         context = {
             "overview": shown,
             "periods": [(key, words) for key, (words, _) in dashboard.PERIODS.items()],
@@ -92,15 +92,15 @@ class MercuryAdminSite(admin.AdminSite):
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
-            "sandbox_only": all(one.standing.kind == "sandbox" for one in shown.accounts if one.standing.enabled),
+            "sandbox_only": all(row.standing.kind == "sandbox" for row in shown.accounts if row.standing.enabled),
             "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }
         return super().index(request, {**context, **(extra_context or {})})
 
     def figures(self, request: HttpRequest) -> HttpResponse:
-        """The overview's figures for its poller: 204 while they are what the page shows."""
-        _check_right(request)
-        fresh = dashboard.read(_period(request))
+        """Return the overview's figures for its poller; 204 if they did not change."""
+        _check_permission(request)
+        fresh = dashboard.read(_read_period(request))
         if request.GET.get("seen") == fresh.digest:
             return HttpResponse(status=204)
         return TemplateResponse(
@@ -108,63 +108,63 @@ class MercuryAdminSite(admin.AdminSite):
         )
 
     def queues(self, request: HttpRequest) -> HttpResponse:
-        """Where mail is drained: the processes, and with Redis the wake-ups that wait for them."""
-        _check_right(request)
+        """Show the workers and, with Redis, the pending wake-ups."""
+        _check_permission(request)
         context = {
             **self.each_context(request),
             "title": "Queues",
             "embedded": settings.MERCURY_EMBEDDED,
             "wake_ups": wake.count_wake_ups(),
-            "drains": _who_drains(timezone.now()),
+            "worker_summary": _describe_workers(timezone.now()),
             "workers": Worker.objects.order_by("-seen_at")[:50],
         }
         return TemplateResponse(request, "admin/queues.html", context)
 
     def more(self, request: HttpRequest) -> HttpResponse:
-        """Everything else that the admin holds."""
+        """Show all other pages of the admin."""
         context = {**self.each_context(request), "title": "More", "app_list": self.get_app_list(request)}
         return TemplateResponse(request, "admin/more.html", context)
 
 
-def _check_right(request: HttpRequest) -> None:
+def _check_permission(request: HttpRequest) -> None:
     if not request.user.has_perm(FIGURES):
-        raise PermissionDenied("You may not see the figures of the house.")
+        raise PermissionDenied("You do not have permission to view statistics.")
 
 
-def _navigation(request: HttpRequest) -> list[NavItem]:
+def _make_navigation(request: HttpRequest) -> list[NavItem]:
     here = request.path.removeprefix(reverse("admin:index"))
     shown = [row for row in _NAVIGATION if not row[3] or request.user.has_perm(row[3])]
     owner = next((label for label, _name, start, _perm in shown if start and here.startswith(start)), "")
     current = owner or ("More" if here else "Overview")
-    open_breakers = _open_breakers()
+    open_breakers = _count_open_breakers()
     return [
         NavItem(label, reverse(name), label == current, open_breakers if label == "Providers" else 0)
         for label, name, _start, _perm in shown
     ]
 
 
-def _open_breakers() -> int:
+def _count_open_breakers() -> int:
     forced_open = Breaker.objects.filter(mode=BreakerMode.OPEN, account__enabled=True)
     opened = Breaker.objects.filter(mode=BreakerMode.AUTO, account__enabled=True).exclude(state=BreakerState.CLOSED)
     return forced_open.count() + opened.count()
 
 
-def _period(request: HttpRequest) -> str:
-    """The period that the URL names; the last hour where it names none that is known."""
+def _read_period(request: HttpRequest) -> str:
+    """Return the period in the URL, the last hour if there is none or it is unknown."""
     wanted = request.GET.get("period", "")
     return wanted if wanted in dashboard.PERIODS else "1h"
 
 
 def _has_failover() -> bool:
-    """Whether one of the last mails was sent after an account had failed at it."""
+    """Return True if one of the last emails was sent after an account had failed."""
     sent = Mail.objects.filter(status=Status.DONE).order_by("-pk").values_list("tried", "round")
     return any(tried or number > 1 for tried, number in sent[:LOOKED_BACK_AT_MOST])
 
 
-def _who_drains(now: dt.datetime) -> str:
+def _describe_workers(now: dt.datetime) -> str:
     seen = Worker.objects.filter(seen_at__gte=now - WORKER_SEEN_WITHIN).count()
     if seen:
-        return f"{seen} process{'es' if seen > 1 else ''} drain{'' if seen > 1 else 's'} mail."
+        return f"{seen} worker{'s are' if seen > 1 else ' is'} running."
     if settings.MERCURY_EMBEDDED:
-        return "No process has drained mail in the last half minute. In embedded mode the web server does it."
-    return "No worker was seen in the last half minute. Start one: python manage.py worker"
+        return "No worker seen in the last 30 s. In embedded mode the web process is the worker."
+    return "No worker seen in the last 30 s. Start one: python manage.py worker"

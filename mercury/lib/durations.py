@@ -71,3 +71,26 @@ def size_words(size: int) -> str:
     if size < 1000**2:
         return f"{size / 1000:.1f} kB"
     return f"{size / 1000**2:.1f} MB"
+
+
+def format_offset(seconds: float) -> str:
+    """Return a distance on a timeline: `318 ms`, `1.132 s`, `3 min 4 s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.3f} s" if seconds < 60 else words(seconds)
+
+
+def format_age(seconds: float) -> str:
+    """Return an age: `now`, `12 s ago`, `3 min ago`, `2 d ago`."""
+    if seconds < 1:
+        return "now"
+    if seconds < 60:
+        return f"{seconds:.0f} s ago"
+    if seconds < 86_400:
+        return f"{int(seconds // 60)} min ago" if seconds < 3600 else f"{int(seconds // 3600)} h ago"
+    return f"{int(seconds // 86_400)} d ago"
+
+
+def format_clock(moment: dt.datetime) -> str:
+    """Return a time of day with its zone: `10:14:03 UTC`."""
+    return f"{moment.astimezone(dt.UTC):%H:%M:%S} UTC"

@@ -96,7 +96,7 @@ class Instance:
             return False
 
     def make_key(self) -> None:
-        """Make an API key that may do everything as anyone, and use it from now on."""
+        """Create an API key that may do everything as anyone, and use it from now on."""
         scopes = ("mails:send", "mails:read", "events:write", "providers:read", "providers:write")
         options = [f"--scope={scope}" for scope in scopes]
         made = json.loads(self.manage("apikey", "create", "stories", "--sender=*", "--json", *options))

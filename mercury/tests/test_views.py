@@ -137,7 +137,7 @@ def test_an_error_page_without_its_template_is_plain_words(settings):
     page = views.server_error(RequestFactory().get("/", **PAGES))
 
     assert page.status_code == 500
-    assert b"Something went wrong here" in page.content
+    assert b"Unexpected error" in page.content
 
 
 @pytest.mark.django_db

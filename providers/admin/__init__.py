@@ -1,4 +1,4 @@
-"""The operators' door to provider accounts, their breakers, and the sandbox."""
+"""Admin pages of provider accounts, their breakers, and the sandbox."""
 
 from providers.admin import accounts, history
 

@@ -1,4 +1,4 @@
-"""The form of an account. Its fields come from the kind's options; `registry` judges what is typed."""
+"""The form of an account. Its fields are the kind's options; `registry` validates the values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,15 +15,17 @@ _OPTION = "option_"
 
 
 class AccountForm(forms.Form):
-    """Name, options of the kind, weight, limit, and what its 500s mean."""
+    """Name, options of the kind, weight, rate limit, and how to treat HTTP 500."""
 
     name = forms.CharField(max_length=64, help_text="Lower case letters, digits and dashes, such as mailgun-eu.")
-    weight = forms.IntegerField(initial=1, help_text="Its share of the weighted draw. 0 is never drawn.")
-    rate = forms.FloatField(required=False, label="Limit", help_text="Calls a second. Empty: no limit.")
+    weight = forms.IntegerField(initial=1, help_text="Relative share of traffic (0 = none).")
+    rate = forms.FloatField(required=False, label="Limit", help_text="Requests per second. Empty: no limit.")
     trust_500 = forms.BooleanField(
-        required=False, label="Trust its 500s", help_text="Its answer 500 is known to mean “not taken”."
+        required=False,
+        label="Treat HTTP 500 as not sent",
+        help_text="Only if the provider documents that an HTTP 500 means the email was not accepted.",
     )
-    enabled = forms.BooleanField(required=False, initial=True, help_text="A disabled account gets no mail.")
+    enabled = forms.BooleanField(required=False, initial=True, help_text="A disabled account gets no email.")
 
     def __init__(self, *args: Any, kind: str, account: Account | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,17 +38,19 @@ class AccountForm(forms.Form):
         if account is None or account.source == AccountSource.DATABASE:
             shown = {option.name: option.value for option in list_shown_options(account)} if account else {}
             for option in KINDS[kind].options:
-                self.fields[_OPTION + option.name] = _field(option, shown.get(option.name, ""), new=account is None)
+                self.fields[_OPTION + option.name] = _make_field(
+                    option, shown.get(option.name, ""), new=account is None
+                )
         self.fields.update(rest)
 
     def save(self, *, by: str) -> Account | None:
-        """Store what was typed; None if `registry` finds fault with it, and the form says with what."""
+        """Store the account; return None if `registry` rejects it, and the form shows why."""
         try:
             return self._update(self.account, by) if self.account else self._register(by)
-        except AccountInvalid as invalid:
-            self._show(invalid.errors)
-        except AccountChangeNotAllowed as fixed:
-            self.add_error(None, str(fixed))
+        except AccountInvalid as error:
+            self._show_errors(error.errors)
+        except AccountChangeNotAllowed as error:
+            self.add_error(None, str(error))
         return None
 
     def _register(self, by: str) -> Account:
@@ -54,7 +58,7 @@ class AccountForm(forms.Form):
         return registration.register(
             data["name"],
             self.kind,
-            self._options(),
+            self._read_options(),
             weight=data["weight"],
             rate=data["rate"],
             trust_500=data["trust_500"],
@@ -67,7 +71,7 @@ class AccountForm(forms.Form):
         return registration.update(
             account,
             by=by,
-            options=self._options(),
+            options=self._read_options(),
             weight=data["weight"],
             rate=data["rate"],
             trust_500=data["trust_500"],
@@ -75,28 +79,28 @@ class AccountForm(forms.Form):
             no_rate=data["rate"] is None,
         )
 
-    def _options(self) -> dict[str, Any]:
-        """The options as typed. A secret left empty stays as it is; without its user name a password goes too."""
+    def _read_options(self) -> dict[str, Any]:
+        """Return the typed options. An empty secret is not changed; a password is removed with its user name."""
         options = {}
         for option in KINDS[self.kind].options:
             if _OPTION + option.name not in self.fields:
                 continue
             value = self.cleaned_data[_OPTION + option.name]
             if option.is_long:
-                value = value.replace("\r\n", "\n")  # as it is stored, so that what nobody changed is no change
+                value = value.replace("\r\n", "\n")  # as stored, so that an unchanged value counts as unchanged
             dropped = option.name == "password" and not self.cleaned_data.get(f"{_OPTION}username")
             if value or not option.secret or self.account is None or dropped:
                 options[option.name] = value
         return options
 
-    def _show(self, errors: Mapping[str, str]) -> None:
-        for name, fault in errors.items():
+    def _show_errors(self, errors: Mapping[str, str]) -> None:
+        for name, error in errors.items():
             field = name.replace("options.", _OPTION)
-            self.add_error(field if field in self.fields else None, fault)
+            self.add_error(field if field in self.fields else None, error)
 
     @property
-    def faults(self) -> list[tuple[str, str, str]]:
-        """What the summary lists: id of the field, its label, the fault."""
+    def error_list(self) -> list[tuple[str, str, str]]:
+        """The summary's lines: id of the field, its label, the error."""
         return [
             (str(self[name].id_for_label), str(self.fields[name].label or name.capitalize()), str(error))
             if name in self.fields
@@ -106,13 +110,13 @@ class AccountForm(forms.Form):
         ]
 
 
-def _field(option: Option, shown: str, *, new: bool) -> forms.Field:
+def _make_field(option: Option, shown: str, *, new: bool) -> forms.Field:
     if option.choices:
         initial = shown or option.default
         return forms.ChoiceField(label=option.label, choices=[(c, c) for c in option.choices], initial=initial)
     default = str(option.default or "")
     if option.secret:
-        note = option.help if new else f"{shown or 'Not set'}. Leave it empty to keep it."
+        note = option.help if new else f"{shown or 'Not set'}. Leave empty to keep it."
         widget: forms.Widget = forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"})
         keeps_blanks = option.name == "password"
         return forms.CharField(

@@ -1,4 +1,4 @@
-"""The history of all accounts, also of those that were deleted: to be read, never to be edited."""
+"""The history of all accounts, deleted ones included: shown, never edited."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from providers.models import BreakerChange
 
 @admin.register(BreakerChange)
 class HistoryAdmin(ReadOnly, GuardedAdmin):
-    """What breakers did and people set, by the account's name."""
+    """Changes of breakers and settings, by account name."""
 
     list_display = ("created_at", "account_name", "what", "who")
     list_filter = ("account_name",)
@@ -20,10 +20,10 @@ class HistoryAdmin(ReadOnly, GuardedAdmin):
     show_full_result_count = False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As the account's page, which shows the same lines."""
+        """Return True for users who may view accounts, whose pages show the same lines."""
         return bool(request.user.has_perm("providers.view_account"))
 
     @admin.display(description="by", ordering="by")
     def who(self, change: BreakerChange) -> str:
-        """Who did it."""
+        """Return who changed it."""
         return change.who

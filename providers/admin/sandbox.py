@@ -1,4 +1,4 @@
-"""The sandbox for operators: what its accounts took, as a mailbox, and the panel that makes them misbehave."""
+"""The sandbox for operators: captured email as a mailbox, and the panel that simulates faults."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from providers.sandbox import failure_modes, mailbox
 from providers.sandbox.failure_modes import SimulatedFailure
 
 MAILS_A_PAGE = 50
-READ = "mails.view_mail"  # what a sandbox took is email like any other
+READ = "mails.view_mail"  # captured email is as private as any other
 _DURATIONS = (("1m", "1 minute"), ("5m", "5 minutes"), ("30m", "30 minutes"), ("1h", "1 hour"))
 _KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in failure_modes.MEANINGS.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What was typed into the fault panel of an account, and what is wrong with it."""
+    """The input of an account's fault panel, and the error in it."""
 
     account: str
     kind: str
@@ -44,25 +44,25 @@ class Typed:
 
 @require_safe
 def inbox(request: HttpRequest) -> HttpResponse:
-    """The mails of one sandbox account, newest first, and the fault panel of each."""
-    _check(request, "providers.view_account")
-    return _inbox(request, request.GET.get("account", ""))
+    """Show the emails of one sandbox account, newest first, and the fault panel of each account."""
+    _check_permissions(request, "providers.view_account")
+    return _show_inbox(request, request.GET.get("account", ""))
 
 
-def _inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpResponse:
+def _show_inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpResponse:
     accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
     if not accounts:
         registry.load_candidates()
         accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
-    shown = next((one for one in accounts if one.name == name), accounts[0] if accounts else None)
+    shown = next((account for account in accounts if account.name == name), accounts[0] if accounts else None)
     may_read = request.user.has_perm(READ)
     now, words = timezone.now(), request.GET.get("q", "").strip()
     before, after = request.GET.get("before", ""), request.GET.get("after", "")
     context = {
         "title": "Sandbox",
-        "boxes": [_box(account, now, typed) for account in accounts],
+        "boxes": [_describe_mailbox(account, now, typed) for account in accounts],
         "shown": shown,
-        "page": mailbox.load_page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
+        "page": mailbox.load_render(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
         if shown and may_read
         else None,
         "may_read": may_read,
@@ -72,13 +72,13 @@ def _inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpR
         "error": typed.error if typed else "",
         "may_change": request.user.has_perm("providers.change_account"),
     }
-    return _page(request, "admin/sandbox/inbox.html", context, status=400 if typed else 200)
+    return _render(request, "admin/sandbox/inbox.html", context, status=400 if typed else 200)
 
 
 @require_safe
 def message(request: HttpRequest, account: str, key: str) -> HttpResponse:
-    """One mail as the sandbox took it: HTML, text, headers, source, files."""
-    shown = _read(request, account, key)
+    """Show one captured email: HTML, text, headers, source, files."""
+    shown = _read_message(request, account, key)
     headers = {name.lower(): value for name, value in reversed(shown.headers)}
     context = {
         "title": headers.get("subject") or "(no subject)",
@@ -88,36 +88,36 @@ def message(request: HttpRequest, account: str, key: str) -> HttpResponse:
         "images_on": request.GET.get("images") == "on",
         "mail_id": mailbox.parse_mail_id(headers.get("x-mercury-id", "")),
     }
-    return _page(request, "admin/sandbox/message.html", context)
+    return _render(request, "admin/sandbox/message.html", context)
 
 
 @require_safe
 def message_html(request: HttpRequest, account: str, key: str) -> HttpResponse:
-    """The HTML of one mail for the frame, cleaned; remote images only with `?images=on`."""
-    shown = _read(request, account, key)
+    """Return the cleaned HTML of one email for the frame; remote images only with `?images=on`."""
+    shown = _read_message(request, account, key)
     if not shown.html:
-        raise Http404("This mail has no HTML.")
+        raise Http404("This email has no HTML.")
     return preview.html_response(shown, remote_images=request.GET.get("images") == "on")
 
 
 @require_safe
 def message_source(request: HttpRequest, account: str, key: str) -> HttpResponse:
-    """One mail as it was taken, to be kept."""
-    return preview.source_response(_read(request, account, key).source, key)
+    """Return one captured email as a download."""
+    return preview.source_response(_read_message(request, account, key).source, key)
 
 
 @require_safe
 def message_file(request: HttpRequest, account: str, key: str, number: int) -> HttpResponse:
-    """One file of a mail, to be kept."""
-    file = _read(request, account, key).file(number)
+    """Return one file of an email as a download."""
+    file = _read_message(request, account, key).file(number)
     if file is None:
-        raise Http404("This mail has no such file.")
+        raise Http404("This email has no such file.")
     return preview.file_response(file)
 
 
-def _read(request: HttpRequest, account: str, key: str) -> Preview:
-    _check(request, "providers.view_account", READ)
-    _account(account)
+def _read_message(request: HttpRequest, account: str, key: str) -> Preview:
+    _check_permissions(request, "providers.view_account", READ)
+    _get_account(account)
     try:
         large_bodies.hold(request, mailbox.get_size(account, key))
         return preview.read(mailbox.read_source(account, key))
@@ -127,36 +127,36 @@ def _read(request: HttpRequest, account: str, key: str) -> Preview:
 
 @require_http_methods(["POST"])
 def set_fault(request: HttpRequest, account: str) -> HttpResponse:
-    """Make the account misbehave until a time, or behave again. What cannot be read is named, and what was typed is kept."""
-    _check(request, "providers.change_account")
-    row = _account(account)
+    """Simulate a fault on the account for some time, or clear it; an invalid input is named and kept."""
+    _check_permissions(request, "providers.change_account")
+    row = _get_account(account)
     if not request.POST.get("kind"):
         sandboxes.set_failure_mode(row, None, by=audit.person(request))
-        messages.success(request, f"The sandbox {account} behaves again.")
+        messages.success(request, f"Fault cleared on {account}.")
         return redirect(f"{reverse('sandbox')}?account={account}")
     kind, value, duration = (request.POST.get(name, "").strip() for name in ("kind", "value", "for"))
     try:
-        fault = _fault(kind, value, duration)
+        fault = _parse_fault(kind, value, duration)
     except ValueError as error:
-        return _inbox(request, account, Typed(account, kind, value, duration, str(error)))
+        return _show_inbox(request, account, Typed(account, kind, value, duration, str(error)))
     sandboxes.set_failure_mode(row, fault, by=audit.person(request))
-    messages.success(request, f"The sandbox {account} is told {fault} until {fault.until:%H:%M:%S} UTC.")
+    messages.success(request, f"{account}: simulating “{fault}” until {fault.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
 
 
-def _fault(kind: str, value: str, duration: str) -> SimulatedFailure:
+def _parse_fault(kind: str, value: str, duration: str) -> SimulatedFailure:
     until = timezone.now() + min(durations.parse(duration), dt.timedelta(days=1))
     return failure_modes.parse_failure(f"{kind}={value}" if value else kind, until=until)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def clear(request: HttpRequest, account: str) -> HttpResponse:
-    """Empty the account's mailbox, after saying how many mails that are."""
-    _check(request, "providers.change_account")
-    row = _account(account)
+    """Empty the account's mailbox after confirmation, which shows the number of emails."""
+    _check_permissions(request, "providers.change_account")
+    row = _get_account(account)
     back = f"{reverse('sandbox')}?account={account}"
     if request.method == "POST":
-        removed = _mails(mailbox.clear(account))
+        removed = _count_emails(mailbox.clear(account))
         history.record(row, by=audit.person(request), what=f"mailbox emptied: {removed}", act=Act.DELETE)
         messages.success(request, f"Removed from {account}: {removed}.")
         return redirect(back)
@@ -164,42 +164,42 @@ def clear(request: HttpRequest, account: str) -> HttpResponse:
         "title": f"Empty the mailbox of {account}?",
         "trail": [("Sandbox", reverse("sandbox"))],
         "sentences": [
-            f"The sandbox's mailbox holds {_mails(mailbox.count_messages(account))}; they are removed. This cannot be undone.",
-            "Mercury's own record of each mail and its timeline stay.",
+            f"The mailbox contains {_count_emails(mailbox.count_messages(account))}; all are removed. This cannot be undone.",
+            "Mercury keeps its own record and timeline of each email.",
         ],
         "button": "Empty the mailbox",
         "back": back,
     }
-    return _page(request, "admin/confirm.html", context)
+    return _render(request, "admin/confirm.html", context)
 
 
-def _mails(count: int) -> str:
-    return "1 mail" if count == 1 else f"{count} mails"
+def _count_emails(count: int) -> str:
+    return "1 email" if count == 1 else f"{count} emails"
 
 
-def _box(account: Account, now: dt.datetime, typed: Typed | None) -> dict[str, Any]:
+def _describe_mailbox(account: Account, now: dt.datetime, typed: Typed | None) -> dict[str, Any]:
     fault = sandboxes.get_failure_mode(account)
-    acting = fault is not None and fault.until > now
+    is_active = fault is not None and fault.until > now
     return {
         "account": account,
         "count": mailbox.count_messages(account.name),
-        "fault": fault if acting else None,
+        "fault": fault if is_active else None,
         "used": registry.is_used(account) and account.enabled,
         "typed": typed if typed and typed.account == account.name else None,
     }
 
 
-def _account(name: str) -> Account:
+def _get_account(name: str) -> Account:
     account = Account.objects.filter(name=name, kind="sandbox").first()
     if account is None:
-        raise Http404("There is no such sandbox account.")
+        raise Http404("No such sandbox account.")
     return account
 
 
-def _check(request: HttpRequest, *permissions: str) -> None:
+def _check_permissions(request: HttpRequest, *permissions: str) -> None:
     if not request.user.has_perms(permissions):
         raise PermissionDenied
 
 
-def _page(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+def _render(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
     return TemplateResponse(request, template, {**admin.site.each_context(request), **context}, status=status)

@@ -14,13 +14,13 @@ from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from mails import timeline
 from mails.api.fields import format_time, to_nanoseconds
 from mails.lanes import Lane
 from mails.lifecycle.action_requests import Order
 from mails.models import Mail
 from mails.obstacles import Obstacles
 from mails.states import Action, Policy, RecipientState, Status
+from mails.timeline.summary import summarize
 
 
 class AcceptedMailSerializer(serializers.Serializer[Mail]):
@@ -142,7 +142,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
             **AcceptedMailSerializer(context=context).to_representation(instance),
             **MailStateSerializer(context=context).to_representation(instance),
             "content_left_out": context["content"] is None,
-            "summary": timeline.verdict(instance, timezone.now(), obstacles),
+            "summary": summarize(instance, timezone.now(), obstacles),
             "obstacles": [
                 {"account": obstacle.account, "reason": obstacle.reason, "until": format_time(obstacle.until)}
                 for obstacle in obstacles.accounts

@@ -7,10 +7,10 @@ from rest_framework.exceptions import ValidationError
 
 from mails.actions.apply import MAX_NOTE
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
-from mails.sentences import clean
 from mails.states import SETTLING, Action, EventName
 from mercury.lib.durations import size_words
 from mercury.lib.mail import printable
+from mercury.lib.mail.printable import replace_unprintable
 from mercury.lib.rest.serializers import StrictBooleanField, StrictCharField, StrictChoiceField, StrictSerializer
 
 MAX_EVENT = 64  # characters of an event's name, CONTRACT v1.0
@@ -90,7 +90,7 @@ class NoteField(StrictCharField):
         note = super().to_internal_value(data)
         if len(note) > MAX_NOTE:
             raise _invalid(self.error_messages["too_long"].format(length=len(note)))
-        if clean(note) != note:
+        if replace_unprintable(note) != note:
             raise _invalid(self.error_messages["control"])
         return note.strip()
 
@@ -103,7 +103,7 @@ class AccountNameField(StrictCharField):
     def to_internal_value(self, data: Any) -> str:
         """Return the name."""
         name = super().to_internal_value(data)
-        if not 0 < len(name) <= MAX_NAME or clean(name) != name:
+        if not 0 < len(name) <= MAX_NAME or replace_unprintable(name) != name:
             self.fail("invalid")
         return name
 

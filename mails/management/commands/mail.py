@@ -6,10 +6,10 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import timeline
 from mails.management import terminal
 from mails.message import mime
 from mails.models import Event, Mail
+from mails.timeline.story import read_story
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
@@ -46,7 +46,7 @@ class Command(commands.MercuryCommand):
             )
         else:
             terminal.show_pauses(out)
-            story = timeline.story(mail, timezone.now())
+            story = read_story(mail, timezone.now())
             terminal.show_story(out, story, reasons=True)
             out.document({**terminal.mail_as_json(mail), "verdict": story.verdict, "events": _list_events(mail)})
         return None

@@ -6,13 +6,14 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import submission, timeline
+from mails import submission
 from mails.intake.accept import Client, IntakeError, accept
 from mails.management import foreground, terminal
 from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
 from mails.submission import InvalidSubmission
+from mails.timeline.summary import choose_badge, summarize
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 
@@ -94,9 +95,9 @@ def _follow(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
     out.say()
     with foreground.dispatch([mail.lane]):
         foreground.follow(out, mail, seconds=seconds)
-    badge = timeline.badge(mail)
+    badge = choose_badge(mail)
     out.say()
-    out.say(f"{badge.word}. {timeline.verdict(mail, timezone.now(), find_obstacles(mail))}", tone=badge.tone)
+    out.say(f"{badge.word}. {summarize(mail, timezone.now(), find_obstacles(mail))}", tone=badge.tone)
     if mail.status == Status.DONE:
         return None
     return Exit.FAILED if mail.status in foreground.ENDED - {Status.HELD} else Exit.WAITED_IN_VAIN

@@ -214,7 +214,7 @@ def test_waiting_mails_are_due_at_once_and_go_on_as_they_stand(olympus):
     done(asked(Action.RETRY))
 
     assert (reloaded(mail).status, reloaded(mail).round) == (Status.QUEUED, 3)
-    assert "To be tried now" in browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
+    assert "Retry requested" in browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
     assert drain() == 1
 
 
@@ -238,15 +238,15 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
 
     page = operator.get(url).text
 
-    assert "Reprocess 2 mails?" in page
+    assert "Reprocess 2 emails?" in page
     assert "Discarded: http-503" in page
     assert "1 of 1 accounts take mail" in page
-    assert "<strong>1 left out:</strong> it may have been sent already." in page
+    assert "<strong>1 skipped:</strong> it may have been sent already." in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
-    assert "Reprocess 3 mails?" in operator.get(f"{url}&also=doubtful").text
+    assert "Reprocess 3 emails?" in operator.get(f"{url}&also=doubtful").text
     told = operator.post(url, {"note": "Mended"}, follow=True).text
     assert "2 queued, 1 left out." in told
-    assert "Asked by hermes " in told
+    assert "Started by hermes " in told
     assert "Mended" in told
     assert "poller" not in told
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
@@ -272,8 +272,8 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
     assert there == f"{url}&how=not-tried"
     assert "may go out: hades did not see it yet" in looked.text
     assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text
-    assert "Reprocess: no mail can be taken" in operator.get(url).text
-    assert "They begin again only through accounts not tried yet." in told
+    assert "Reprocess: no eligible email" in operator.get(url).text
+    assert "They start over, only through accounts not tried yet." in told
     assert "2 queued, 0 left out." in told
     assert drain() == 2
     assert len(hades.inbox()) == 2
@@ -293,7 +293,7 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
     page = operator.get(url).text
     order = done(asked(how=How(not_tried=True)))
 
-    assert "<strong>1 left out:</strong> every account that can be used was tried before: none is left." in page
+    assert "<strong>1 skipped:</strong> every account that can be used was tried before: none is left." in page
     assert "1 of 1 accounts not tried yet take mail" in page
     assert order.left_out == {"every account that can be used was tried before: none is left": 1}
     assert (reloaded(tried_by_all).status, reloaded(untried).status) == (Status.DISCARDED, Status.QUEUED)
@@ -307,7 +307,7 @@ def test_an_order_in_the_background_keeps_its_choice_of_accounts(operator, olymp
     told = operator.post(url, {"how": "via", "via": "hades"}, follow=True).text
     bulk.turn()
 
-    assert "They begin again through hades only." in told
+    assert "They start over, through hades only." in told
     assert [reloaded(mail).bounds for mail in mails] == [{"via": "hades"}] * 2
     assert drain() == 2
     assert len(hades.inbox()) == 2
@@ -328,10 +328,10 @@ def test_the_page_says_whom_to_ask_before_it_settles_anything(operator, olympus)
 
     sent, not_sent = operator.get(f"{url}&action=sent").text, operator.get(f"{url}&action=not-sent").text
 
-    assert "Settle 2 mails as sent?" in sent
+    assert "Settle 2 emails as sent?" in sent
     assert "Held: outcome-unknown, last handed to olympus" in sent
     assert "ends as sent; nothing leaves" in sent
-    assert "Settle 2 mails as not sent?" in not_sent
+    assert "Settle 2 emails as not sent?" in not_sent
     assert "goes out, twice if olympus has it after all; 1 of 1 accounts take mail" in not_sent
     assert {reloaded(mail).status for mail in mails} == {Status.HELD}
     told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
@@ -349,7 +349,7 @@ def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus
     for verb in ("sent", "not-sent"):
         there = f"{MAILS}bulk/{query}&action={verb}"
         assert there.replace("&", "&amp;") in page
-        assert "Settle 1 mail as" in operator.get(there).text
+        assert "Settle 1 email as" in operator.get(there).text
     assert f"{MAILS}?state=unknown" in operator.get("/admin/").text
     assert 'value="sent" selected' in operator.get(f"{MAILS}?state=unknown").text
     assert 'value="reprocess" selected' in operator.get(MAILS).text
@@ -361,7 +361,7 @@ def test_nothing_ticked_leads_back_with_a_word(operator):
     answer = operator.post(f"{MAILS}bulk/?action=cancel&lane=text", follow=True)
 
     assert answer.redirect_chain == [(f"{MAILS}?lane=text", 302)]
-    assert "No mail is ticked." in answer.text
+    assert "No email is selected." in answer.text
     assert reloaded(mail).status == Status.QUEUED
 
 
@@ -371,8 +371,8 @@ def test_what_cannot_be_taken_says_why(operator, olympus):
 
     page = operator.get(f"{MAILS}bulk/?action=cancel&mail={mail.pk}").text
 
-    assert "Cancel: no mail can be taken" in page
-    assert "<strong>1 left out:</strong> sent." in page
+    assert "Cancel: no eligible email" in page
+    assert "<strong>1 skipped:</strong> sent." in page
     assert 'button class="button primary' not in page
 
 
@@ -386,8 +386,8 @@ def test_many_mails_are_done_in_the_background_with_progress(operator, olympus, 
     order = BulkOrder.objects.get()
     news = reverse("admin:mails_bulkorder_news", args=[order.pk])
 
-    assert "done in the background" in asking
-    assert "0 of 2 mails looked at" in told
+    assert "runs in the background" in asking
+    assert "0 of 2 emails processed" in told
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert operator.get(f"{news}?turns=0").status_code == 204
     assert bulk.turn()
@@ -402,7 +402,7 @@ def test_very_many_mails_are_not_all_looked_at_before_the_question(operator, oly
         discarded()
     url = f"{MAILS}bulk/?action=reprocess&scope=all"
 
-    assert "Reprocess more than 1 mails?" in operator.get(url).text
+    assert "Reprocess more than 1 emails?" in operator.get(url).text
     operator.post(url)
 
     assert done(BulkOrder.objects.get()).done == 3

@@ -205,7 +205,7 @@ def test_a_page_reprocesses_them_in_one_go(admin_client, olympus):
 
     page = admin_client.get(f"{reverse('admin:mails_mail_bulk')}?{query}")
 
-    assert "Reprocess 4 mails" in page.content.decode()
+    assert "Reprocess 4 emails" in page.content.decode()
 
 
 def test_the_alert_leads_in_one_click_to_reprocessing_what_was_discarded(olympus):
@@ -215,7 +215,7 @@ def test_the_alert_leads_in_one_click_to_reprocessing_what_was_discarded(olympus
     operator = browser_of(hermes())
 
     page = operator.get("/admin/").text
-    [link] = re.findall(r'href="([^"]*)">Reprocess what it discarded…', page)
+    [link] = re.findall(r'href="([^"]*)">Reprocess discarded emails…', page)
     link = html.unescape(link)
     asked = operator.get(link)
     operator.post(link)

@@ -10,8 +10,8 @@ from mails.reporting import alerts
 from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
 from mails.reporting.statistics import ProviderFigures, Spread
 from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
-from mails.sentences import HELD_WORDS
 from mails.states import HoldReason
+from mails.timeline.action_text import HELD_WORDS
 from providers.models import BreakerMode, BreakerState
 
 NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
@@ -134,7 +134,7 @@ def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it(
 
     assert POISON_CLAIMS == 2
     assert "two workers died with it" in alert.sentence
-    assert HELD_WORDS[HoldReason.POISON][1] == "Two workers died while they had it."
+    assert HELD_WORDS[HoldReason.POISON][1] == "Two workers crashed while they processed it."
 
 
 @pytest.mark.parametrize(("changes", "code", "about"), CASES)

@@ -10,7 +10,7 @@ from mails.reporting import rollups, statistics
 from mails.reporting.statistics import PeriodTooLong
 from mails.states import AttemptState, Counted, Ending, Level
 from mails.tests.builders import a_mail
-from mails.timeline import Usual
+from mails.timeline.facts import Usual
 from mercury.lib.database import database_clock
 from providers.health import breaker_store
 from providers.models import BreakerMode

@@ -11,12 +11,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 from django.utils import timezone
 
-from mails import timeline
 from mails.intake.accept import Client, accept
 from mails.lanes import Lane
 from mails.management import foreground, terminal
 from mails.models import Attempt, Mail
 from mails.states import AttemptState, Source, Status
+from mails.timeline.story import read_story
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 from providers.accounts import registry, sandboxes
@@ -159,7 +159,7 @@ def _show_result(out: commands.Output, figures: list[dict[str, object]], mails: 
         out.say()
         out.say(f"Timeline of one of them, {longest.subject} ({longest.pk}):")
         out.say()
-        for entry in timeline.story(longest, timezone.now()).entries:
+        for entry in read_story(longest, timezone.now()).entries:
             terminal.show_entry(out, entry, reasons=True)
     out.say()
     out.say(f"Overview: {terminal.page_url(reverse('admin:index'))}")

@@ -63,7 +63,7 @@ def test_an_account_without_calls_says_so_in_words(operator, olympus):
 
     assert "no call in 24 hours" in page
     assert "No mail has gone here yet." in page
-    assert "It accepted no call in the last 24 hours." in page
+    assert "No request was accepted in the last 24 hours." in page
     assert "no call was accepted" in page
     assert "<svg class=" not in page.split('id="last-calls-title"')[1].split("history-title")[0]
 
@@ -192,7 +192,7 @@ def test_where_all_mails_went_on_the_banner_leads_to_the_calls(operator, olympus
 
     page = page_of(operator, olympus)
 
-    assert '<a href="#last-calls-table">Show its last calls</a>' in page
+    assert '<a href="#last-calls-table">Show its last requests</a>' in page
     assert 'id="last-calls-table"' in page
 
 

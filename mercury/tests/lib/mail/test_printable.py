@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from mails import sentences, submission
+from mails import submission
 from mails.access import api_keys
 from mails.api.serializers.requests import NewEventSerializer
 from mails.models import ApiKey
@@ -54,7 +54,6 @@ def test_the_list_is_what_unicode_calls_controls_breaks_and_formats():
     [
         printable.replace_unprintable,
         commands.plain,
-        sentences.clean,
         variables.shown,
         redaction.build_cleaner([]),
     ],

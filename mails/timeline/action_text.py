@@ -1,0 +1,86 @@
+"""What people and applications asked of an email, as titles and sentences."""
+
+from __future__ import annotations
+
+from mails.models import Mail
+from mails.states import Action, HoldReason
+from mails.timeline.entry import Entry
+from mails.timeline.event_payload import EventPayload, shorten
+
+HELD_WORDS = {
+    HoldReason.UNKNOWN.value: ("On hold: unconfirmed", "It may have been sent and must not be sent twice."),
+    HoldReason.POISON.value: ("Quarantined", "Two workers crashed while they processed it."),
+    HoldReason.OPERATOR.value: ("On hold", "It is not sent until it is released."),
+}
+
+
+def describe_held(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe why an email is on hold."""
+    title, meaning = HELD_WORDS.get(payload.get_text("reason"), HELD_WORDS[HoldReason.OPERATOR.value])
+    info = payload.get_text("info")
+    return Entry(title, parts=(info or meaning, *_quote_note(payload)), tone="unknown", icon="question")
+
+
+def describe_released(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe the release of an email, or a retry at once."""
+    title = "Retry requested" if payload.get_text("action") == Action.RETRY else "Released"
+    return Entry(title, parts=("It is ready to be sent now.", *_quote_note(payload)), tone="active", icon="again")
+
+
+def describe_reprocess(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe that an email starts over."""
+    sentence = f"It starts over, {describe_constraint(payload) or 'with all accounts'}."
+    return Entry("Queued for reprocessing", parts=(sentence, *_quote_note(payload)), tone="active", icon="again")
+
+
+def describe_cancelled(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe a cancelled email."""
+    sentence = "It will not be sent."
+    if payload.is_true("possibly_sent"):
+        sentence = "It will not be sent again, but an earlier attempt got no reply: it may have been sent."
+    return Entry("Cancelled", parts=(sentence, *_quote_note(payload)), icon="cross")
+
+
+def describe_resolved(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe how an unknown outcome was resolved."""
+    if payload.get_text("outcome") == Action.SENT:
+        sentence = "It is marked as sent; nothing more is sent."
+        return Entry("Resolved as sent", parts=(sentence, *_quote_note(payload)), tone="ok", icon="tick")
+    sentence = "It is safe to send it through another account."
+    return Entry("Resolved as not sent", parts=(sentence, *_quote_note(payload)), tone="waiting", icon="again")
+
+
+def describe_requested(mail: Mail, payload: EventPayload) -> Entry:
+    """Describe an action that waits for the request in progress."""
+    title, sentence = _REQUEST_WORDS.get(payload.get_text("action"), ("Action requested", ""))
+    return Entry(title, parts=(sentence, *_quote_note(payload)), tone="waiting", icon="clock")
+
+
+_REQUEST_WORDS = {
+    Action.CANCEL.value: (
+        "Cancel requested",
+        "A request to the provider is in progress. The email is cancelled unless the provider accepts it.",
+    ),
+    Action.HOLD.value: (
+        "Hold requested",
+        "A request to the provider is in progress. The email is held unless the provider accepts it.",
+    ),
+    Action.RELEASE.value: ("Request withdrawn", "The email continues as if nothing had been requested."),
+    Action.SENT.value: (
+        "An earlier attempt was accepted",
+        "A request to the provider is in progress. No other follows it.",
+    ),
+}
+
+
+def describe_constraint(payload: EventPayload) -> str:
+    """Return which accounts the email may use; empty where it may use all."""
+    if via := payload.get_text("via"):
+        return f"only through {via}"
+    excluded = payload.get_strings("left_out")
+    return f"only accounts not tried yet (without {', '.join(excluded)})" if excluded else ""
+
+
+def _quote_note(payload: EventPayload) -> list[str]:
+    note = payload.get_text("note")
+    return [f" Reason: “{shorten(note, 500)}”"] if note else []

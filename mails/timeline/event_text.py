@@ -1,0 +1,288 @@
+"""One event of an email as a title and a sentence.
+
+Each function describes one kind of event; `describe_event` picks it by the event's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mails.models import Event, Mail
+from mails.states import Action, EventName, Source
+from mails.timeline import action_text
+from mails.timeline.entry import Entry, EvaluatedAccount, Strong
+from mails.timeline.event_payload import EventPayload, shorten
+from mails.timeline.reply_text import describe_latency, describe_reply
+from mercury.lib import durations
+from mercury.lib.durations import format_clock
+from mercury.lib.mail.printable import replace_unprintable
+from providers.outcomes import FailureClass
+
+
+def describe_event(mail: Mail, event: Event, payload: EventPayload) -> Entry:
+    """Return the event as a step of the timeline: title, sentence, tone and icon, for any name and payload."""
+    describe = _DESCRIBERS.get(event.event)
+    if describe is not None:
+        return describe(mail, payload)
+    if event.event in EventName.values:
+        return _describe_report(EventName(event.event), payload)
+    author = Strong(replace_unprintable(event.created_by))
+    return Entry(replace_unprintable(event.event), parts=("Added by ", author, "."))
+
+
+# Intake
+
+
+def _describe_new(mail: Mail, payload: EventPayload) -> Entry:
+    application = payload.get_text("application")
+    before, after = {
+        Source.API: ("Submitted by application ", " via the API"),
+        Source.FORM: ("Submitted by ", " via the web form"),
+        Source.COMMAND: ("Submitted on the ", ""),
+    }.get(Source(mail.source), ("Submitted by ", ""))
+    parts: list[str] = [before, Strong(application or "an unknown client"), after]
+    if key := payload.get_text("key"):
+        parts += [", key ", Strong(f"{key}…")]
+    size = payload.get_number("size")
+    parts.append(f", {durations.size_words(int(size if size is not None else mail.size))}")
+    return Entry("Received", parts=tuple(parts), icon="inbox")
+
+
+def _describe_bad_request(mail: Mail, payload: EventPayload) -> Entry:
+    errors = [f"{error.get_text('field')}: {error.get_text('detail')}" for error in payload.get_objects("errors")]
+    sentence = " ".join(errors) or "It failed validation."
+    return Entry("Failed validation", parts=(sentence, " It was not queued."), tone="bad", icon="ban")
+
+
+def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
+    count = int(payload.get_number("recipients") or 1)
+    recipients = "1 recipient" if count == 1 else f"{count} recipients"
+    answered = ". Answered 202." if mail.source == Source.API else "."
+    parts = (f"{recipients}, queue ", Strong(payload.get_text("lane") or mail.lane), answered)
+    return Entry("Valid and stored", parts=parts, tone="ok", icon="tick")
+
+
+def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
+    queue = payload.get_text("lane") or mail.lane
+    return Entry("Queued", parts=(f"Waiting for a worker in queue {queue}",), icon="lines")
+
+
+# Dispatch
+
+
+def _describe_dequeue(mail: Mail, payload: EventPayload) -> Entry:
+    parts: list[str] = []
+    if (waited := payload.get_number("waited_ms")) is not None:
+        parts += ["Waited ", Strong(durations.words(waited / 1000)), ". "]
+    if worker := payload.get_text("worker"):
+        parts += ["Worker ", Strong(worker)]
+    if until := payload.get_time("lease_until"):
+        parts.append(f"{', c' if worker else 'C'}laimed until {format_clock(until)}")
+    return Entry("Claimed by a worker", parts=tuple(parts), tone="active", icon="clock")
+
+
+def _describe_ready_to_send(mail: Mail, payload: EventPayload) -> Entry:
+    accounts = _read_accounts(payload)
+    service = payload.get_text("service")
+    eligible = sum(account.eligible for account in accounts)
+    why = payload.get_text("why")
+    sentence = why[:1].upper() + why[1:] or f"Weighted random choice among {eligible} eligible accounts"
+    title = f"Selected {service or 'a provider'}"
+    return Entry(title, parts=(sentence,), tone="active", icon="choose", considered=accounts)
+
+
+def _read_accounts(payload: EventPayload) -> tuple[EvaluatedAccount, ...]:
+    return tuple(_read_account(account) for account in payload.get_objects("considered"))
+
+
+def _read_account(account: EventPayload) -> EvaluatedAccount:
+    selected, eligible = account.is_true("chosen"), account.is_true("eligible")
+    note = account.get_text("note")
+    if selected:
+        words = note or "selected"
+    elif eligible:
+        words = f"eligible: {note}" if note else "eligible"
+    else:
+        words = f"skipped: {note or 'no reason recorded'}"
+    weight = account.get_number("weight")
+    return EvaluatedAccount(
+        account=account.get_text("account") or "?",
+        weight="" if weight is None else f"{weight:g}",
+        note=words,
+        eligible=eligible or selected,
+        chosen=selected,
+    )
+
+
+def _describe_send(mail: Mail, payload: EventPayload) -> Entry:
+    words = []
+    if (attempt := payload.get_number("attempt")) is not None:
+        words.append(f"Attempt {attempt:.0f}")
+    if (timeout := payload.get_number("deadline_s")) is not None:
+        final = payload.get_number("final_reply_s")
+        more = f", plus {durations.words(final)} for the final reply" if final is not None else ""
+        words.append(f"timeout {durations.words(timeout)}{more}")
+    recipients = payload.get_strings("to")
+    if len(recipients) > 1:
+        words.append(f"{len(recipients)} recipients in one request")
+    title = f"Request sent to {payload.get_text('service') or 'the provider'}"
+    return Entry(title, parts=(", ".join(words),), tone="active", icon="plane")
+
+
+def _describe_done(mail: Mail, payload: EventPayload) -> Entry:
+    service = payload.get_text("service") or "the provider"
+    code = payload.get_number("status_code")
+    if code is None and payload.get_number("attempt") is None:  # no request ended here: resolved, or the rest given up
+        title, parts = "Closed as sent", ["Sent through ", Strong(service), "."]
+    else:
+        reply = Strong("Accepted" if code is None else f"{code:.0f}")
+        title, parts = f"Accepted by {service}", [reply, *describe_latency(payload), "."]
+    if message_id := payload.get_text("provider_message_id"):
+        parts += [" Provider’s message id: ", Strong(message_id), "."]
+    if refused := payload.get_objects("refused"):
+        named = "; ".join(f"{item.get_text('address')} ({item.get_text('reason')})" for item in refused[:10])
+        parts += [" Refused: ", Strong(named), "."]
+    if too_late := _TOO_LATE.get(payload.get_object("too_late").get_text("action")):
+        parts.append(too_late)
+    if payload.is_true("possibly_twice"):
+        parts.append(" Possible duplicate: an earlier attempt got no reply.")
+    return Entry(title, parts=tuple(parts), tone="ok", icon="tick")
+
+
+_TOO_LATE = {
+    Action.CANCEL.value: " Too late to cancel it.",
+    Action.HOLD.value: " Too late to hold it.",
+}
+
+
+def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
+    reply = Strong(describe_reply(payload))
+    parts: list[str] = [reply, *describe_latency(payload), ". ", _FAILURE_WORDS.get(payload.get_text("fault"), "")]
+    if reason := payload.get_text("reason"):
+        parts.append(f" The reply: “{shorten(reason, 300)}”")
+    if (wait := payload.get_number("retry_after")) is not None:
+        parts.append(f" It asks to wait {durations.words(wait)}.")
+    title = f"Refused by {payload.get_text('service') or 'the provider'}"
+    return Entry(title, parts=tuple(parts), tone="bad", icon="cross")
+
+
+_FAILURE_WORDS = {
+    FailureClass.MESSAGE.value: "Message rejected; definitely not sent.",
+    FailureClass.ACCOUNT.value: "Account problem; definitely not sent. Another account may accept it.",
+    FailureClass.RECIPIENT.value: "The recipient's mailbox is temporarily unavailable; definitely not sent. It is retried later.",
+    FailureClass.RATE.value: "Rate limit; definitely not sent. Another account may accept it now.",
+    FailureClass.PROVIDER.value: "Provider error; definitely not sent.",
+    FailureClass.LOCAL.value: "Error on Mercury's own machine; definitely not sent. The account is not the cause.",
+}
+
+
+def _describe_unknown(mail: Mail, payload: EventPayload) -> Entry:
+    service = payload.get_text("service") or "the provider"
+    code = payload.get_text("reason_code")
+    no_reply = "timeout" in code or "time-out" in code or "lost" in code
+    sent = [". The request went out, so the email ", Strong("may have been sent"), "."]
+    parts: list[str] = [describe_reply(payload), *describe_latency(payload), *sent]
+    if (reason := payload.get_text("reason")) and reason != code:
+        parts.append(f" {shorten(reason, 300).rstrip('.')}.")
+    if payload.get_text("policy") or payload.get_text("next"):
+        guarantee, next_step = payload.get_text("policy") or mail.policy, payload.get_text("next")
+        parts += [" Delivery guarantee ", Strong(guarantee), f": {next_step}." if next_step else "."]
+    title = f"No reply from {service}" if no_reply else f"Outcome unknown at {service}"
+    return Entry(title, parts=tuple(parts), tone="unknown", icon="question")
+
+
+def _describe_retry(mail: Mail, payload: EventPayload) -> Entry:
+    service = payload.get_text("service")
+    if payload.get_text("when") != "later":
+        sentence = f"{service} was already tried in this round" if service else "Another account is tried next"
+        return Entry("Trying the next provider", parts=(sentence,), tone="waiting", icon="again")
+    at, wait = payload.get_time("next_attempt_at"), payload.get_number("wait_s")
+    sentence = "No account is available now"
+    if at:
+        sentence += f"; next attempt at {format_clock(at)}"
+    if wait is not None:
+        sentence += f", in {durations.words(wait)}"
+    return Entry("Retry scheduled", parts=(sentence,), tone="waiting", icon="again")
+
+
+def _describe_postponed(mail: Mail, payload: EventPayload) -> Entry:
+    until = payload.get_time("until")
+    sentence = f"No account is available before {format_clock(until)}" if until else "No account is available now"
+    info = payload.get_text("info")
+    return Entry(
+        "Postponed",
+        parts=(sentence, f": {info}" if info else "", ". This does not count as an attempt."),
+        tone="waiting",
+        icon="clock",
+        considered=_read_accounts(payload),
+    )
+
+
+def _describe_late_result(mail: Mail, payload: EventPayload) -> Entry:
+    service = payload.get_text("service") or "a provider"
+    outcome = payload.get_text("outcome") or "no outcome"
+    sentence = f"A worker whose claim had expired reports: {outcome}, {describe_reply(payload)}."
+    return Entry(f"Late response from {service}", parts=(sentence,), tone="unknown", icon="note")
+
+
+def _describe_duplicate(mail: Mail, payload: EventPayload) -> Entry:
+    parts = (Strong(payload.get_text("service") or "Another account"), " accepted it too, so it was sent twice.")
+    return Entry("Sent twice", parts=parts, tone="unknown", icon="question")
+
+
+# The end without a delivery
+
+
+def _describe_discarded(mail: Mail, payload: EventPayload) -> Entry:
+    parts = [payload.get_text("info") or "No account accepted it."]
+    if tried := payload.get_strings("tried"):
+        parts += [" Tried: ", Strong(", ".join(tried)), "."]
+    if constraint := action_text.describe_constraint(payload):
+        parts.append(f" It was restricted: {constraint}.")
+    return Entry("Discarded", parts=tuple(parts), tone="bad", icon="cross")
+
+
+def _describe_expired(mail: Mail, payload: EventPayload) -> Entry:
+    sentence = payload.get_text("info") or "It expired before any account accepted it."
+    return Entry("Expired", parts=(sentence,), icon="cross")
+
+
+# Reports
+
+
+def _describe_report(name: EventName, payload: EventPayload) -> Entry:
+    """Describe an event without a sentence of its own, such as a provider's report."""
+    words = [text for key in ("info", "note", "reason", "by", "service") if (text := payload.get_text(key))]
+    return Entry(name.label, parts=(". ".join(words),), tone=_REPORT_TONES.get(name, "neutral"), icon="note")
+
+
+_REPORT_TONES = {
+    EventName.DELIVERED: "ok",
+    EventName.BOUNCED: "bad",
+    EventName.COMPLAINED: "bad",
+    EventName.DEFERRED: "waiting",
+}
+_DESCRIBERS: dict[str, Callable[[Mail, EventPayload], Entry]] = {
+    EventName.NEW: _describe_new,
+    EventName.BAD_REQUEST: _describe_bad_request,
+    EventName.ACCEPTED: _describe_accepted,
+    EventName.ENQUEUE: _describe_enqueue,
+    EventName.DEQUEUE: _describe_dequeue,
+    EventName.READY_TO_SEND: _describe_ready_to_send,
+    EventName.SEND: _describe_send,
+    EventName.DONE: _describe_done,
+    EventName.FAILURE: _describe_failure,
+    EventName.RETRY: _describe_retry,
+    EventName.DISCARDED: _describe_discarded,
+    EventName.UNKNOWN: _describe_unknown,
+    EventName.HELD: action_text.describe_held,
+    EventName.RELEASED: action_text.describe_released,
+    EventName.REPROCESS: action_text.describe_reprocess,
+    EventName.CANCELLED: action_text.describe_cancelled,
+    EventName.SETTLED: action_text.describe_resolved,
+    EventName.ASKED: action_text.describe_requested,
+    EventName.DUPLICATE: _describe_duplicate,
+    EventName.POSTPONED: _describe_postponed,
+    EventName.EXPIRED: _describe_expired,
+    EventName.LATE_RESULT: _describe_late_result,
+}

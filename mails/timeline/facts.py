@@ -1,0 +1,202 @@
+"""The five figures of an email, and where its time went."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mails.models import Attempt, Event, Mail
+from mails.states import FINAL, AttemptState, EventName, Status
+from mails.timeline.entry import Passing
+from mails.timeline.event_payload import EventPayload
+from mails.timeline.summary import choose_badge
+from mercury.lib import durations
+from mercury.lib.durations import format_age, format_clock
+
+SPANS_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure with its name and a note below it. `at` is set where the figure is a point in time."""
+
+    label: str
+    value: str
+    note: str = ""
+    at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What an email is compared with: medians of its queue over the last hour, in seconds; None where there are none."""
+
+    wait: float | None = None  # from submission to the first request
+    acceptance: float | None = None  # from submission to a provider's acceptance
+
+
+UNKNOWN_USUAL = Usual()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A period in an email's life, in seconds since submission."""
+
+    label: str
+    start: float
+    length: float
+    tone: str
+    goes_on: bool = False
+
+    @property
+    def words(self) -> str:
+        """Its length for people."""
+        return durations.words(self.length)
+
+
+def list_facts(
+    mail: Mail,
+    events: Sequence[Event],
+    attempts: Sequence[Attempt],
+    now: dt.datetime,
+    *,
+    usual: Usual = UNKNOWN_USUAL,
+) -> list[Fact]:
+    """Return five figures: submission, queue time, provider time, attempts, and the total or elapsed time."""
+    provider_time = sum(_measure_attempt(attempt, now) for attempt in attempts)
+    is_waiting = mail.status == Status.QUEUED and not mail.attempt_count
+    is_calling = any(attempt.state == AttemptState.OPEN for attempt in attempts)
+    median = f", median {durations.words(usual.wait)}" if usual.wait is not None else ""
+    return [
+        Fact(
+            "Received" if mail.status == Status.REJECTED else "Accepted",
+            format_age((now - mail.created_at).total_seconds()),
+            format_clock(mail.created_at),
+            mail.created_at,
+        ),
+        Fact(
+            "Queue time",
+            _format_duration(_measure_queue_time(mail, events, now), goes_on=is_waiting),
+            f"queue {mail.lane}{median}",
+        ),
+        Fact("Provider time", _format_duration(provider_time, goes_on=is_calling), _note_attempts(mail, attempts)),
+        Fact("Attempts", str(len(attempts)), f"round {mail.round}"),
+        _choose_total(mail, events, now, usual),
+    ]
+
+
+def _format_duration(seconds: float, *, goes_on: bool) -> str:
+    return Passing.of(seconds) if goes_on else durations.words(seconds)
+
+
+def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: Usual) -> Fact:
+    seconds = max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds())
+    words = durations.words(seconds)
+    match mail.status:
+        case Status.DONE:
+            median = f"queue median {durations.words(usual.acceptance)}" if usual.acceptance is not None else ""
+            return Fact("Time to send", words, median)
+        case Status.REJECTED:
+            return Fact("Response time", words)
+        case Status.DISCARDED | Status.EXPIRED | Status.CANCELLED:
+            return Fact("Total time", words, choose_badge(mail).word.lower())
+        case Status.HELD:
+            holds = [event.created_at / 1e9 for event in events if event.event == EventName.HELD]
+            held_for = now.timestamp() - holds[-1] if holds else seconds
+            return Fact("On hold for", Passing.of(max(0.0, held_for)), f"{words} since submission")
+        case _:
+            return Fact("Elapsed", Passing.of(seconds))
+
+
+def _note_attempts(mail: Mail, attempts: Sequence[Attempt]) -> str:
+    if not attempts:
+        return "no request" if mail.status in FINAL else "no request yet"
+    if len(attempts) == 1 and attempts[0].state == AttemptState.ACCEPTED:
+        return attempts[0].account
+    words = []
+    for attempt in attempts[-3:]:
+        latency = f"{durations.words(attempt.latency_ms / 1000)} " if attempt.latency_ms is not None else ""
+        outcome = "" if attempt.state == AttemptState.ACCEPTED else _OUTCOME_WORDS[AttemptState(attempt.state)]
+        words.append(f"{latency}{outcome}".strip())
+    return ("… + " if len(attempts) > 3 else "") + " + ".join(words)
+
+
+_OUTCOME_WORDS = {
+    AttemptState.OPEN: "no reply yet",
+    AttemptState.ACCEPTED: "accepted",
+    AttemptState.REFUSED: "refused",
+    AttemptState.UNKNOWN: "unknown",
+}
+
+
+def _measure_queue_time(mail: Mail, events: Sequence[Event], now: dt.datetime) -> float:
+    claims = [EventPayload(event.blob) for event in events if event.event == EventName.DEQUEUE]
+    waits = [claim.get_number("waited_ms") or 0.0 for claim in claims]
+    if waits or mail.status in FINAL or mail.attempt_count:
+        return max(0.0, sum(waits) / 1000)
+    return max(0.0, (now - mail.created_at).total_seconds())
+
+
+def _measure_attempt(attempt: Attempt, now: dt.datetime) -> float:
+    if attempt.latency_ms is not None:
+        return attempt.latency_ms / 1000
+    return max(0.0, ((attempt.closed_at or now) - attempt.opened_at).total_seconds())
+
+
+def list_spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt], now: dt.datetime) -> list[Span]:
+    """Return where the time went: storing, waiting in the queue, and each request."""
+    start = find_start(mail, events)
+    spans: list[Span] = []
+    stored: float | None = None
+    waited_from = 0.0
+    for event in events:
+        offset = measure_offset(event, start)
+        if event.event == EventName.ACCEPTED and stored is None:
+            stored = waited_from = offset
+            spans.append(Span("Validate and store", 0.0, offset, "neutral"))
+        elif event.event == EventName.DEQUEUE:
+            spans.append(Span(f"Queue ({mail.lane})", waited_from, max(0.0, offset - waited_from), "waiting"))
+        elif event.event in _BACK_IN_THE_QUEUE:
+            waited_from = offset
+    spans += [_make_attempt_span(attempt, start, now) for attempt in attempts]
+    if mail.status in (Status.QUEUED, Status.WAITING) and events:
+        length = max(0.0, now.timestamp() - start - waited_from)
+        spans.append(Span("Waiting now", waited_from, length, "waiting", goes_on=True))
+    return sorted(spans, key=lambda span: span.start)[:SPANS_SHOWN]
+
+
+def find_start(mail: Mail, events: Sequence[Event]) -> float:
+    """Return when the email was submitted, in seconds since 1970."""
+    return min(mail.created_at.timestamp(), events[0].created_at / 1e9) if events else mail.created_at.timestamp()
+
+
+def measure_offset(event: Event, start: float) -> float:
+    """Return the seconds from `start` to the event."""
+    return max(0.0, event.created_at / 1e9 - start)
+
+
+def _make_attempt_span(attempt: Attempt, start: float, now: dt.datetime) -> Span:
+    return Span(
+        f"{attempt.account}: {_describe_outcome(attempt)}",
+        max(0.0, attempt.opened_at.timestamp() - start),
+        _measure_attempt(attempt, now),
+        _ATTEMPT_TONES[AttemptState(attempt.state)],
+        goes_on=attempt.state == AttemptState.OPEN,
+    )
+
+
+def _describe_outcome(attempt: Attempt) -> str:
+    if attempt.state == AttemptState.OPEN:
+        return _OUTCOME_WORDS[AttemptState.OPEN]
+    if attempt.status_code:
+        return str(attempt.status_code)
+    return attempt.reason_code or _OUTCOME_WORDS[AttemptState(attempt.state)]
+
+
+_BACK_IN_THE_QUEUE = frozenset({EventName.RETRY, EventName.POSTPONED, EventName.RELEASED, EventName.REPROCESS})
+_ATTEMPT_TONES = {
+    AttemptState.OPEN: "active",
+    AttemptState.ACCEPTED: "ok",
+    AttemptState.REFUSED: "bad",
+    AttemptState.UNKNOWN: "unknown",
+}

@@ -1,0 +1,112 @@
+"""All that a page or a command shows of one email, read from the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.db.models.functions import Left
+
+from mails.models import Attempt, Content, Event, Mail, Recipient
+from mails.obstacles import Obstacles, find_obstacles
+from mails.states import FINAL
+from mails.timeline.advice import Advice, advise
+from mails.timeline.entries import Round, group_by_round, list_entries, measure_wait
+from mails.timeline.entry import Entry
+from mails.timeline.facts import UNKNOWN_USUAL, Fact, Span, Usual, list_facts, list_spans
+from mails.timeline.summary import Badge, choose_badge, summarize
+from mercury.lib.mail.preview import TEXT_SHOWN
+
+EVENTS_SHOWN = 200  # a page shows the first event and the last 200, unless asked for all
+EVENTS_AT_MOST = 5000
+BLOB_READ = 16_384  # characters; Mercury's own blobs are shorter, a client's may be longer
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that a page or a command shows of one email."""
+
+    mail: Mail
+    badge: Badge
+    verdict: str
+    facts: list[Fact]
+    spans: list[Span]
+    entries: list[Entry]
+    recipients: list[Recipient]
+    attempts: list[Attempt]
+    text: str  # the beginning of the body
+    cursor: int  # id of the last event shown
+    event_count: int  # events shown
+    left_out: bool  # older events exist that are not shown
+    due_in: float | None  # seconds until the next attempt, where one is due
+    obstacles: Obstacles  # what blocks the email while it is in progress
+    advice: Advice | None = None  # why it was not sent, and what to do
+
+    @property
+    def is_final(self) -> bool:
+        """True if nothing more is expected to happen."""
+        return self.mail.status in FINAL
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The entries by round."""
+        return group_by_round(self.entries)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The recipients' addresses."""
+        return [recipient.address for recipient in self.recipients]
+
+
+def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
+    """Read the rows of `mail` (ten queries at most, each by an index) and describe it; `usual` is what it is compared with.
+
+    Shows the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
+    """
+    events, left_out = _read_events(mail, EVENTS_AT_MOST if everything else EVENTS_SHOWN)
+    attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
+    obstacles = find_obstacles(mail)
+    recipients = list(Recipient.objects.filter(mail=mail).order_by("id"))
+    return Story(
+        mail=mail,
+        badge=choose_badge(mail),
+        verdict=summarize(mail, now, obstacles),
+        facts=list_facts(mail, events, attempts, now, usual=usual),
+        spans=list_spans(mail, events, attempts, now),
+        entries=list_entries(mail, events, now, obstacles),
+        recipients=recipients,
+        attempts=attempts,
+        text=_read_beginning(mail),
+        cursor=events[-1].id if events else 0,
+        event_count=len(events),
+        left_out=left_out,
+        due_in=measure_wait(mail, now),
+        obstacles=obstacles,
+        advice=advise(mail, events, attempts, recipients),
+    )
+
+
+def _read_events(mail: Mail, limit: int) -> tuple[list[Event], bool]:
+    """Return the first event and the last `limit`, and whether there are others."""
+    events_of_mail = Event.objects.of(mail.pk).defer("blob").annotate(beginning=Left("blob", BLOB_READ))
+    newest = list(events_of_mail.order_by("-id")[: limit + 1])
+    left_out = len(newest) > limit
+    events = newest[::-1]
+    if left_out:
+        events = [*events_of_mail.order_by("id")[:1], *events[1:]]
+    for event in events:
+        event.blob = event.beginning  # type: ignore[attr-defined]
+    return events, left_out
+
+
+def _read_beginning(mail: Mail) -> str:
+    """Return as much of the body as a page shows, and one character more if there is more."""
+    contents = Content.objects.filter(mail=mail).annotate(beginning=Left("text", TEXT_SHOWN + 1))
+    return contents.values_list("beginning", flat=True).first() or ""
+
+
+def has_news(mail: Mail, *, after: int, status: str, obstacles: str) -> bool:
+    """Return True if `mail` changed since its event `after`, its state and the mark of its `obstacles` were shown."""
+    if status != mail.status or Event.objects.of(mail.pk).filter(id__gt=after).exists():
+        return True
+    return obstacles != find_obstacles(mail).mark

@@ -1,0 +1,146 @@
+"""Where an email stands: its badge, and one sentence that says why."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+from mails.models import Mail
+from mails.obstacles import NO_OBSTACLES, Obstacles
+from mails.states import DUE, DUPLICATE, LEASED, Action, HoldReason, Status
+from mails.timeline.action_text import HELD_WORDS
+from mails.timeline.event_payload import EventPayload
+from mails.timeline.reply_text import describe_reason
+from mercury.lib import durations
+from mercury.lib.durations import format_clock
+from mercury.lib.mail.printable import replace_unprintable
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A state as an icon and a word; `help` is its meaning in one sentence."""
+
+    word: str
+    tone: str
+    icon: str
+    help: str
+
+
+def choose_badge(mail: Mail) -> Badge:
+    """Return the badge of the email's state."""
+    badge = _choose_plain_badge(mail)
+    if not _may_have_arrived(mail):
+        return badge
+    return replace(badge, help=f"{badge.help} The outcome of an earlier attempt is unknown: it may have arrived.")
+
+
+def _choose_plain_badge(mail: Mail) -> Badge:
+    match mail.status:
+        case Status.QUEUED:
+            return Badge("Queued", "neutral", "clock", "Stored, waiting to be sent.")
+        case Status.SENDING:
+            return Badge("Sending", "active", "plane", "A worker is sending it; no provider has replied yet.")
+        case Status.WAITING:
+            return Badge("Deferred", "waiting", "again", "No account is available now. It is retried until it expires.")
+        case Status.HELD:
+            return _choose_held_badge(mail.reason_code)
+        case Status.DONE:
+            return _choose_sent_badge(mail)
+        case Status.DISCARDED:
+            return Badge("Discarded", "bad", "cross", "No account accepted it.")
+        case Status.EXPIRED:
+            return Badge("Expired", "neutral", "cross", "Expired before any account accepted it.")
+        case Status.CANCELLED:
+            return Badge("Cancelled", "neutral", "cross", "Cancelled by a person or through the API.")
+        case _:
+            return Badge("Rejected", "bad", "ban", "It failed validation and was never queued.")
+
+
+def _choose_held_badge(reason: str) -> Badge:
+    word = {HoldReason.UNKNOWN.value: "Outcome unknown", HoldReason.POISON.value: "Quarantined"}.get(reason, "Held")
+    meaning = HELD_WORDS.get(reason, HELD_WORDS[HoldReason.OPERATOR.value])[1]
+    return Badge(word, "unknown", "question", meaning)
+
+
+def _choose_sent_badge(mail: Mail) -> Badge:
+    if mail.reason_code == DUPLICATE:
+        return Badge("Sent twice", "unknown", "question", "Two providers accepted it, as a late response showed.")
+    if mail.doubtful:
+        help_text = "A provider accepted it. The outcome of an earlier attempt is unknown: it may have arrived twice."
+        return Badge("Sent, possible duplicate", "ok", "tick", help_text)
+    return Badge("Sent", "ok", "tick", "A provider accepted it.")
+
+
+def summarize(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES) -> str:
+    """Return where the email stands and why, in one sentence; and one more for each thing that blocks it now."""
+    in_progress = mail.status in {*DUE, *LEASED}
+    sentences = [
+        f"{_describe_state(mail, now, obstacles)}{_describe_doubt(mail)}",
+        *(obstacles.sentences if in_progress else []),
+    ]
+    return " ".join(sentences)
+
+
+def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
+    provider = replace_unprintable(mail.provider)
+    duration = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
+    reason = describe_reason(replace_unprintable(mail.reason_code))
+    match mail.status:
+        case Status.QUEUED:
+            return "Stored." if obstacles.sentences else f"Stored; waiting for a worker in queue {mail.lane}."
+        case Status.SENDING:
+            return f"Sent to {provider or 'a provider'}, waiting for a reply.{_describe_pending_action(mail)}"
+        case Status.WAITING:
+            error = f" (last error: {reason})" if reason else ""
+            return f"{describe_next_attempt(mail)}. No account can accept it now{error}."
+        case Status.HELD:
+            return _choose_plain_badge(mail).help + (f" Last attempt: {provider}." if provider else "")
+        case Status.DONE:
+            return f"Accepted by {provider or 'a provider'} {duration} after submission."
+        case Status.DISCARDED:
+            return f"No account accepted it ({reason or 'no reason recorded'}). Gave up after {duration}."
+        case Status.EXPIRED:
+            return f"Expired after {duration}: no account accepted it in time."
+        case Status.CANCELLED:
+            return f"Cancelled {duration} after submission."
+        case _:
+            return "Rejected: it failed validation and was never queued."
+
+
+def describe_next_attempt(mail: Mail) -> str:
+    """Return when the next attempt begins, or when the email expires if that is earlier."""
+    at = mail.next_attempt_at
+    if at is None:
+        return "Deferred"
+    if at >= mail.expires_at:
+        return f"Deferred, expires at {format_clock(at)}"
+    return f"Deferred, next attempt at {format_clock(at)}"
+
+
+def _describe_pending_action(mail: Mail) -> str:
+    provider = replace_unprintable(mail.provider) or "the provider"
+    match EventPayload(mail.wish).get_text("action"):
+        case Action.CANCEL.value:
+            return f" It will be cancelled unless {provider} accepts it."
+        case Action.HOLD.value:
+            return f" It will be held unless {provider} accepts it."
+        case Action.SENT.value:
+            return " An earlier attempt was accepted, so no other follows."
+        case _:
+            return ""
+
+
+def _describe_doubt(mail: Mail) -> str:
+    if mail.reason_code == DUPLICATE:
+        return " Another account accepted it too: it was sent twice."
+    if mail.doubtful and mail.status == Status.DONE:
+        return " Possible duplicate: an earlier attempt got no reply."
+    return " It may have arrived already: an earlier attempt got no reply." if _may_have_arrived(mail) else ""
+
+
+def _may_have_arrived(mail: Mail) -> bool:
+    """Return True if an email that is not sent may have arrived, and its state alone does not say so."""
+    state_says_it = mail.status == Status.DONE or (
+        mail.status == Status.HELD and mail.reason_code == HoldReason.UNKNOWN
+    )
+    return mail.doubtful and not state_says_it
