@@ -201,7 +201,7 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     asked = operator.get(resume).content.decode()
     assert "by hermes. wrong template" in asked
     assert "1 queued email will be sent when due." in asked
-    assert "Queue text is resumed." in operator.post(resume, follow=True).content.decode()
+    assert "Queue text has resumed." in operator.post(resume, follow=True).content.decode()
     assert "Queue text was not paused." in operator.post(resume, follow=True).content.decode()
     assert drain() == 1
 

@@ -62,7 +62,7 @@ def _show_inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> 
         "title": "Sandbox",
         "boxes": [_describe_mailbox(account, now, typed) for account in accounts],
         "shown": shown,
-        "page": mailbox.load_render(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
+        "page": mailbox.load_page(shown.name, words=words, before=before, after=after, size=MAILS_A_PAGE)
         if shown and may_read
         else None,
         "may_read": may_read,
