@@ -162,7 +162,7 @@ def test_sending_is_paused_and_resumed_from_the_overview(operator, olympus):
     pause, resume = reverse("sending", args=["pause"]), reverse("sending", args=["resume"])
 
     assert pause in operator.get(reverse("admin:index")).content.decode()
-    assert "No email is sent, on any machine, until somebody resumes sending." in operator.get(pause).content.decode()
+    assert "No email is sent, on any machine, until someone resumes sending." in operator.get(pause).content.decode()
     assert pauses.load_active().all_sending is None
     operator.post(pause, {"note": "wrong template"})
 

@@ -448,7 +448,7 @@ def test_the_story_of_a_mail_with_very_many_events_is_bounded(olympus, django_as
         ]
     )
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(9):
         story = read_story(mail, NOW)
 
     assert story.left_out

@@ -59,7 +59,7 @@ class Story:
 
 
 def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
-    """Read the rows of `mail` (ten queries at most, each by an index) and describe it; `usual` is what it is compared with.
+    """Read the rows of `mail` (nine queries, each by an index) and describe it; `usual` is what it is compared with.
 
     Shows the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
