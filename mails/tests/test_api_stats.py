@@ -132,7 +132,7 @@ def test_the_age_in_a_verdict_does_not_change_the_etag(olympus, monkeypatch):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     first = zeus.get(url)
-    monkeypatch.setattr("mails.api.serializers.summarize", lambda mail, now, obstacles: "Stored 5 min ago.")
+    monkeypatch.setattr("mails.api.serializers.mails.summarize", lambda mail, now, obstacles: "Stored 5 min ago.")
 
     assert zeus.get(url, headers={"If-None-Match": first["ETag"]}).status_code == 304
 
