@@ -38,7 +38,7 @@ class Aftermath:
 
 
 def without_workers(rate: int, outage: int, capacity: float, draw: random.Random) -> Aftermath:
-    """Mails come at random; nobody sends for `outage` seconds, then `capacity` mails a second leave, oldest first."""
+    """Simulate emails that arrive at random; nothing is sent for `outage` seconds, then `capacity` mails a second leave, oldest first."""
     waiting: deque[float] = deque()  # when each came in
     now, next_at, allowance = 0.0, draw.expovariate(rate), 0.0
     backlog = late = 0
@@ -70,7 +70,7 @@ class Rounds:
 
 
 def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
-    """Mails come for the length of the outage; each is asked for again when its back-off is over."""
+    """Simulate emails that arrive during the outage; each is retried when its back-off is over."""
     due = [(came / rate, 1, came / rate) for came in range(rate * outage)]
     heapq.heapify(due)
     found, seconds = Rounds(), Counter[int]()
@@ -101,7 +101,7 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
 
 
 def print_rounds(rate: int, words: str, outage: int, seed: int) -> None:
-    """One line."""
+    """Print one line."""
     found = through_rounds(rate, outage, random.Random(seed))
     sent = sorted(at - outage for at in found.sent_at)
     mails = rate * outage

@@ -112,16 +112,16 @@ def measure(built: Instance, drains: int, mails: int) -> str:
     taken = built.provider.count()
     if taken != mails or sum(done for _, done in results) != mails:
         raise SystemExit(f"Of {mails} mails the provider took {taken}.")
-    claims = sorted((one for listed, _ in results for one in listed), key=lambda one: one.at)
-    last = max(number for number, one in enumerate(claims) if one.got)
+    claims = sorted((claim for listed, _ in results for claim in listed), key=lambda claim: claim.at)
+    last = max(number for number, claim in enumerate(claims) if claim.got)
     full = claims[:last]  # what came after found the backlog empty
-    short = [one for one in full if one.got < one.asked]
-    mails_before = sum(one.got for one in full[: full.index(short[0])]) if short else mails
-    worked = sum(any(one.got for one in listed) for listed, _ in results)
+    short = [claim for claim in full if claim.got < claim.asked]
+    mails_before = sum(claim.got for claim in full[: full.index(short[0])]) if short else mails
+    worked = sum(any(claim.got for claim in listed) for listed, _ in results)
     when = f" (the first after {mails_before / mails:.0%} of the backlog)" if short else ""
     return (
         f"{drains} drain{'s' * (drains > 1):1} ({worked} got mails): {len(full):4} claims, asked for"
-        f" {sum(one.asked for one in full) / max(1, len(full)):4.1f}, got {sum(one.got for one in full) / max(1, len(full)):4.1f};"
+        f" {sum(claim.asked for claim in full) / max(1, len(full)):4.1f}, got {sum(claim.got for claim in full) / max(1, len(full)):4.1f};"
         f" {len(short) / max(1, len(full)):4.0%} smaller than asked for{when};"
         f" {watch.waiting / max(1, watch.active):5.1%} of the looks at a busy session found it waiting for a lock;"
         f" {_deadlocks(url) - deadlocks} deadlocks"

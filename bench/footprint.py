@@ -74,7 +74,7 @@ class Stores:
             "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, wal_fpi FROM pg_stat_wal",
         )
         stats: dict[str, Any] = self._redis.info("commandstats")
-        commands = {name.removeprefix("cmdstat_"): int(one["calls"]) for name, one in stats.items()}
+        commands = {name.removeprefix("cmdstat_"): int(figures["calls"]) for name, figures in stats.items()}
         return Asked(
             statements, checks, log, images, {name: count for name, count in commands.items() if name != "info"}
         )
@@ -97,7 +97,7 @@ class Stores:
 
 
 def query(url: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """One statement over a connection of its own, outside any transaction; its rows, if it has any."""
+    """Run one statement over its own connection, outside any transaction, and return its rows, if any."""
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:

@@ -42,12 +42,12 @@ class Provider:
     smtp_port: int
 
     def count(self) -> int:
-        """How many mails it took."""
+        """Return the number of emails it accepted."""
         count: int = json.loads(self._ask("GET", "/count"))["count"]
         return count
 
     def taken(self) -> dict[str, Any]:
-        """How many mails it took, and which (it remembers the last 10,000)."""
+        """Return how many emails it accepted, and which (it remembers the last 10,000)."""
         answer: dict[str, Any] = json.loads(self._ask("GET", "/taken"))
         return answer
 
@@ -150,7 +150,7 @@ def make_key() -> str:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody answers there."""
+    """Return True if something listens on this port."""
     with closing(socket.socket()) as trial:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 

@@ -83,7 +83,7 @@ def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: 
 
 
 def _answer(connection: socket.socket) -> bytes:
-    """One answer, head and body."""
+    """Read one answer, head and body."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += _more(connection)
@@ -151,7 +151,11 @@ def measure(leg: str, mails: int) -> None:
                     target.store_cpu = target.own_cpu = 0.0
         print(f"{WORDS[leg]}, {CLIENTS} clients" + (", CPU with sending" if leg == "embedded" else ""))
         for target in targets:
-            alike = (one.cpu / len(one.latencies) * 1000 for one in targets[2:] if one.idempotent == target.idempotent)
+            alike = (
+                other.cpu / len(other.latencies) * 1000
+                for other in targets[2:]
+                if other.idempotent == target.idempotent
+            )
             print(target.line(min(alike, default=None)), flush=True)
 
 

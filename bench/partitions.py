@@ -26,7 +26,7 @@ class Series:
     partitioned: list[float] = field(default_factory=list)
 
     def ratio(self) -> float:
-        """How much longer a group takes in the partitioned table: the median of neighbours."""
+        """Return how much longer a group takes in the partitioned table: the median of neighbours."""
         return statistics.median(after / before for before, after in zip(self.plain, self.partitioned, strict=True))
 
 

@@ -323,7 +323,7 @@ CONTESTANTS = (
     Contestant("Dramatiq, 2 x 8 threads", "dramatiq", outbox("dramatiq", *DRAMATIQ, "8", **REUSE), (0,), 0.3),
     Contestant("Dramatiq, 2 x 40 threads", "dramatiq", outbox("dramatiq", *DRAMATIQ, "40", **REUSE), (200,), 0.3),
 )
-NAMES = tuple(dict.fromkeys(one.family for one in CONTESTANTS))
+NAMES = tuple(dict.fromkeys(contestant.family for contestant in CONTESTANTS))
 
 
 def main() -> None:
@@ -338,16 +338,16 @@ def main() -> None:
         )
         environments.chmod(0o755)  # Postfix's processes are not all root
         for delay_ms in options.latency or (0, 200):
-            for one in CONTESTANTS:
-                if delay_ms not in one.latencies or (options.only and one.family not in options.only):
+            for contestant in CONTESTANTS:
+                if delay_ms not in contestant.latencies or (options.only and contestant.family not in options.only):
                     continue
-                run = Run(max(1, round(options.mails * one.share)), delay_ms, environments)
+                run = Run(max(1, round(options.mails * contestant.share)), delay_ms, environments)
                 try:
-                    figures = results[one.name, one.family, delay_ms] = measure(one, run)
+                    figures = results[contestant.name, contestant.family, delay_ms] = measure(contestant, run)
                 except (ServiceMissing, NotDone) as fault:
-                    print(f"{one.name:40} provider {delay_ms:3} ms: no figure, {fault}.", flush=True)
+                    print(f"{contestant.name:40} provider {delay_ms:3} ms: no figure, {fault}.", flush=True)
                     continue
-                print(_line(one, run, figures), flush=True)
+                print(_line(contestant, run, figures), flush=True)
             _print_ratios(results, delay_ms)
 
 
@@ -365,15 +365,15 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _line(one: Contestant, run: Run, figures: Figures) -> str:
+def _line(contestant: Contestant, run: Run, figures: Figures) -> str:
     return (
-        f"{one.name:40} provider {run.delay_ms:3} ms, {run.mails:5} mails: {figures.rate:6.0f} mails/s,"
+        f"{contestant.name:40} provider {run.delay_ms:3} ms, {run.mails:5} mails: {figures.rate:6.0f} mails/s,"
         f" {figures.cpu_ms:5.2f} ms of CPU a mail ({figures.database_ms:.2f} in PostgreSQL, {figures.redis_ms:.2f} in Redis)"
     )
 
 
 def _print_ratios(results: dict[tuple[str, str, int], Figures], delay_ms: int) -> None:
-    """How many times as fast Mercury is, by one worker and by two, as the best of each family."""
+    """Print how many times as fast Mercury is, with one worker and with two, as the best of each family."""
     best: dict[str, float] = {}
     for (name, family, latency), figures in results.items():
         if latency == delay_ms:

@@ -114,18 +114,18 @@ class Postfix:
             raise SystemExit(f"Postfix cannot flush its queue: {result.stderr.decode().strip()}")
 
     def logged(self, words: bytes) -> int:
-        """How many lines of the log say one of WORDS so far. Reads only what is new."""
+        """Return how many lines of the log contain one of WORDS so far. Reads only new lines."""
         with (self.home / "log").open("rb") as log:
             log.seek(self.read)
             whole, _, _ = log.read().rpartition(b"\n")
         self.read += len(whole)
-        for one in WORDS:
-            self.lines[one] += whole.count(one)
+        for word in WORDS:
+            self.lines[word] += whole.count(word)
         return self.lines[words]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its programs need to find each other."""
+        """Return the variables that its programs need to find each other."""
         libraries = str(self.root / "usr/lib/postfix")
         return {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": libraries, "MAIL_CONFIG": str(self.home / "conf")}
 

@@ -33,7 +33,7 @@ def measure(mails: int) -> None:
 
 
 def fill_in(mails: int) -> None:
-    """Mails that are done, some that are not, and roll-ups as a month of such traffic would have left them."""
+    """Insert emails that are done, some that are not, and roll-ups of a month of such traffic."""
     from django.db import connection
 
     from mails.models import ApiKey
@@ -124,7 +124,10 @@ def ask(key: str, mails: int) -> None:
     scraper = Client(SERVER_NAME="127.0.0.1", HTTP_AUTHORIZATION="Bearer bench")
     ids = list(Mail.objects.filter(status="done").order_by("id").values_list("id", flat=True)[mails // 2 :][:1])
     mail, deep = ids[0], mails // 2 // 20
-    accounts = {one.config.name: f"/admin/providers/account/{one.id}/change/" for one in registry.load_candidates()}
+    accounts = {
+        candidate.config.name: f"/admin/providers/account/{candidate.id}/change/"
+        for candidate in registry.load_candidates()
+    }
     listing, pages, figures = "/api/v1.0/mails/", "/admin/mails/mail/", "/api/v1.0/stats/"
     for name, client, path in (
         ("stats: now, with alerts", api, f"{figures}now"),

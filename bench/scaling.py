@@ -83,7 +83,7 @@ def capacity(costs: Costs) -> str:
 
 
 def table(rates: list[float], costs: Costs) -> str:
-    """One line a rate."""
+    """Return one line per rate."""
     head = (
         " mails/s  mails/day    web  workers  calls at once  cores of PostgreSQL  databases  connections"
         "  WAL MB/s  disk GB/day  GB/month"

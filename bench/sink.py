@@ -44,7 +44,7 @@ class Sink:
 def _read(body: bytes) -> dict[str, Any]:
     mail = json.loads(body)
     headers = {name.lower(): value for name, value in mail.get("headers", {}).items()}
-    to = [one["email"] for one in mail["personalizations"][0]["to"]]
+    to = [recipient["email"] for recipient in mail["personalizations"][0]["to"]]
     return {"mail_id": headers.get("x-mercury-id"), "to": to, "subject": mail["subject"]}
 
 

@@ -36,7 +36,7 @@ def measure(leg: str, mails: int) -> None:
 
 
 def _first_arrival(built: Instance) -> int:
-    """When the first mail came to the provider, by the monotonic clock in nanoseconds."""
+    """Return when the first email reached the provider, by the monotonic clock in nanoseconds."""
     instance.until(lambda: built.provider.count() > 0)
     arrived: int = built.provider.taken()["mails"][0]["arrived_ns"]
     return arrived

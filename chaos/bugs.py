@@ -113,7 +113,7 @@ def _attempt_after_call(writer: Any) -> None:
 
 
 def _no_fence(writer: Any) -> None:
-    """Every step wins, whatever has become of the mail."""
+    """Let every step win, whatever has happened to the email."""
     from django.db.backends.signals import connection_created
 
     def unfenced(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:

@@ -55,12 +55,12 @@ class Answers:
 
     @property
     def statuses(self) -> Counter[str]:
-        """How often each came."""
-        return Counter(one.status for one in self.each)
+        """Return how often each status was answered."""
+        return Counter(answer.status for answer in self.each)
 
     def between(self, began: float, ended: float) -> list[Answer]:
-        """Those to requests that began in this time of the monotonic clock."""
-        return [one for one in self.each if began <= one.asked < ended]
+        """Return the answers to requests that began in this time of the monotonic clock."""
+        return [answer for answer in self.each if began <= answer.asked < ended]
 
 
 class Clients:
@@ -106,7 +106,7 @@ class Clients:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Nothing new is handed in while the block runs, and nothing is made up for afterwards."""
+        """Submit nothing new while the block runs, and do not catch up afterwards."""
         self._going.clear()
         began = time.monotonic()
         try:

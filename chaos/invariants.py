@@ -10,9 +10,9 @@ FINAL = {"done", "discarded", "expired", "cancelled", "held"}
 
 def _none_missing(records: Records) -> list[str]:
     return [
-        f"{one.order.subject} was acknowledged with {one.status} as {one.mail_id}, and is not there"
-        for one in records.told
-        if one.status == 202 and (one.mail_id not in records.mails or records.seen.get(one.mail_id) == "")
+        f"{answer.order.subject} was acknowledged with {answer.status} as {answer.mail_id}, and is not there"
+        for answer in records.told
+        if answer.status == 202 and (answer.mail_id not in records.mails or records.seen.get(answer.mail_id) == "")
     ]
 
 
@@ -42,7 +42,7 @@ def _doubt_first(records: Records) -> list[str]:
 
 
 def _doubts_before(mail: MailOnRecord, taking: Taking) -> int:
-    """How many unknown outcomes were on record before the send that this taking belongs to."""
+    """Return how many unknown outcomes were on record before the attempt that this delivery belongs to."""
     sends = [event.id for event in mail.events if event.name == "SEND" and event.at_ns <= taking.at_ns]
     return sum(event.name == "UNKNOWN" and event.id < max(sends, default=0) for event in mail.events)
 
@@ -67,9 +67,9 @@ def _one_mail(records: Records) -> list[str]:
     by_subject: dict[str, set[str]] = defaultdict(set)
     for mail in records.mails.values():
         by_subject[mail.subject].add(mail.id)
-    for one in records.told:
-        if one.mail_id:
-            by_subject[one.order.subject].add(one.mail_id)
+    for answer in records.told:
+        if answer.mail_id:
+            by_subject[answer.order.subject].add(answer.mail_id)
     return [f"{subject} led to {len(ids)} mails" for subject, ids in by_subject.items() if len(ids) > 1]
 
 

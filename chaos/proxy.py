@@ -29,7 +29,7 @@ class Proxy:
 
     @property
     def lost(self) -> int:
-        """How many answers were lost so far."""
+        """Return how many answers were lost so far."""
         return self._lost.value
 
     def lose(self, share: float) -> None:

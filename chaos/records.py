@@ -50,13 +50,13 @@ class MailOnRecord:
     events: tuple[Event, ...]
     attempts: tuple[Attempt, ...]
 
-    def first(self, event: str) -> Event:
+    def first(self, name: str) -> Event:
         """Return the first event of this name; there must be one."""
-        return next(one for one in self.events if one.name == event)
+        return next(event for event in self.events if event.name == name)
 
-    def count(self, event: str) -> int:
-        """How many events have this name."""
-        return sum(one.name == event for one in self.events)
+    def count(self, name: str) -> int:
+        """Return how many events have this name."""
+        return sum(event.name == name for event in self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ class Records:
 
     @property
     def taken_by_mail(self) -> dict[str, list[Taking]]:
-        """What was taken of each mail, in the order of time."""
+        """Return the deliveries of each email, in the order of time."""
         found: dict[str, list[Taking]] = defaultdict(list)
-        for one in sorted(self.taken, key=lambda taking: taking.at_ns):
-            found[one.mail_id].append(one)
+        for taking in sorted(self.taken, key=lambda taking: taking.at_ns):
+            found[taking.mail_id].append(taking)
         return found
 
 
@@ -99,7 +99,7 @@ def read(testbed: Testbed, told: Sequence[Told], *, subjects: str, sample: int) 
         if mail["subject"].startswith(subjects)
     ]
     mails = on_record(testbed.database_url, subjects)
-    known = [one.mail_id for one in told if one.mail_id]
+    known = [answer.mail_id for answer in told if answer.mail_id]
     asked = known[:: max(1, len(known) // sample)]
     return Records(list(told), mails, taken, {mail_id: _seen(testbed, mail_id) for mail_id in asked})
 

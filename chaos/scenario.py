@@ -100,7 +100,7 @@ class Run:
         return time.monotonic() - began
 
     def in_hand(self) -> int:
-        """How many of the run's mails are due or leased."""
+        """Return how many of the run's emails are due or leased."""
         sql = (
             "SELECT count(*) FROM mails_mail WHERE subject LIKE ?"
             " AND status IN ('queued', 'waiting', 'claimed', 'sending')"
@@ -109,7 +109,7 @@ class Run:
 
     @cached_property
     def records(self) -> Records:
-        """The three records, read once: ask after everything has settled."""
+        """Return the three records, read once: call this after all emails have ended."""
         assert self.clients is not None
         sample = SAMPLE_IN_CI if self.short else SAMPLE
         return records.read(self.testbed, self.clients.told, subjects=self.subjects, sample=sample)
@@ -127,7 +127,7 @@ class Run:
 
     def first_call_after(self, moment: int) -> float:
         """Seconds from this moment (nanoseconds since the Unix epoch) to the first call that a provider took since."""
-        arrived = [one.at_ns for one in self.records.taken if one.at_ns >= moment]
+        arrived = [taking.at_ns for taking in self.records.taken if taking.at_ns >= moment]
         return (min(arrived) - moment) / 1e9 if arrived else math.inf
 
     @property
@@ -148,7 +148,7 @@ class Run:
 
     @property
     def taken_twice(self) -> int:
-        """Mails that providers took more than once."""
+        """Return the number of emails that providers accepted more than once."""
         return sum(len(takings) > 1 for takings in self.records.taken_by_mail.values())
 
     def at_most(self, name: str, figure: float, bound: float, unit: str = "") -> None:

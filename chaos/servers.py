@@ -33,7 +33,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def answers(self) -> bool:
-        """Whether it does its work now."""
+        """Return True if it works now."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -106,7 +106,7 @@ class Postgresql(Server):
         self.start()
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Return True if it accepts connections."""
         return _takes_connections(self.url)
 
     def freeze(self) -> None:
@@ -165,7 +165,7 @@ class Redis(Server):
         super().start()
 
     def answers(self) -> bool:
-        """Whether it says PONG."""
+        """Return True if it answers PONG."""
         try:
             with self._client() as client:
                 return bool(client.ping())
@@ -213,7 +213,7 @@ class Pgbouncer(Server):
         self.start()
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Return True if it accepts connections."""
         return _takes_connections(self.url)
 
 
@@ -273,7 +273,7 @@ def _lives(pid: int) -> bool:
 
 
 def library(name: str) -> str:
-    """Where a library of libfaketime is. Raises ProgramMissing."""
+    """Return the path of a library of libfaketime. Raises ProgramMissing."""
     found = sorted(Path("/usr/lib").glob(f"*/faketime/{name}"))
     if not found:
         raise ProgramMissing(f"{name} is not installed. On Debian: apt-get install libfaketime")
@@ -281,7 +281,7 @@ def library(name: str) -> str:
 
 
 def program(name: str) -> str:
-    """Where a program is, also where Debian hides PostgreSQL's. Raises ProgramMissing."""
+    """Return the path of a program, also where Debian keeps PostgreSQL's. Raises ProgramMissing."""
     hidden = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     found = shutil.which(name) or (str(hidden[-1]) if hidden else None)
     if found is None:

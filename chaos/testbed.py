@@ -49,7 +49,7 @@ class Provider:
         return [mail | {"arrived_ns": mail["arrived_ns"] + since} for mail in mails]
 
     def calls(self) -> list[tuple[int, int]]:
-        """When each call began and ended, in nanoseconds since the Unix epoch."""
+        """Return when each request began and ended, in nanoseconds since the Unix epoch."""
         calls, since = self._ask("GET", "/calls")["calls"], _epoch_ns()
         return [(began + since, ended + since) for began, ended in calls]
 
@@ -99,7 +99,7 @@ class Testbed:
 
     @property
     def drains(self) -> list[subprocess.Popen[bytes]]:
-        """The processes that send: the workers, or embedded the web process."""
+        """Return the sending processes: the workers, or the web process in embedded mode."""
         return self.workers if self.leg == "full" else [self.web] if self.web else []
 
     def start(self) -> None:
@@ -164,18 +164,18 @@ class Testbed:
             provider.behave(**how)
 
     def is_alive(self) -> bool:
-        """Whether the drains have their heartbeats in the database."""
+        """Return True if the dispatchers have their heartbeats in the database."""
         return all(self.beats(process) for process in self.drains)
 
     def beats(self, process: subprocess.Popen[bytes]) -> str:
-        """When the process, or a child of it, had its last heartbeat; "" before the first."""
+        """Return when the process, or a child of it, had its last heartbeat; "" before the first."""
         with suppress(FileNotFoundError):
             rows = query(self.database_url, "SELECT id, seen_at FROM mails_worker")
             return max((str(seen) for name, seen in rows if _pid(name) in _family(process)), default="")
         return ""
 
     def held_by_the_dead(self) -> int:
-        """How many mails are on record as in the hand of a process that has ended."""
+        """Return how many emails are leased by a process that has ended."""
         with suppress(FileNotFoundError):
             alive = set().union(*map(_family, self.drains))
             rows = query(self.database_url, "SELECT worker FROM mails_mail WHERE status = 'sending'")

@@ -32,7 +32,7 @@ class AuditAdmin(ReadOnly, GuardedAdmin):
 
     @admin.display(description="by", ordering="by")
     def who(self, entry: AuditEntry) -> str:
-        """Who did it."""
+        """Return the name of the person who did it."""
         return entry.who
 
 

@@ -105,5 +105,5 @@ def _is_known(request: HttpRequest, name: str) -> bool:
 
 
 def _mark(user: Any) -> list[Any]:
-    """What a browser keeps of who signed in; a new password ends it."""
+    """Return what a browser keeps of who signed in; a new password ends it."""
     return [user.pk, user.get_session_auth_hash()[:16]]

@@ -29,7 +29,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:
-    """Mails can be taken: the database answers and its tables are those of this version. Else 503.
+    """Answer 200 if email can be accepted: the database answers and its tables are those of this version. Else 503.
 
     A held house is ready, for it takes mails; `sending` says that it is held, or which lanes are paused.
     """
@@ -55,9 +55,9 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def workers(request: HttpRequest) -> HttpResponse:
-    """Mails are being sent: a living worker has looked for due mails within the last minute. Else 503."""
+    """Answer 200 if email is being sent: a living worker has looked for due email within the last minute. Else 503."""
     now = database_clock.now()
-    alive = [one for one in system_status.workers(now) if one.alive]
+    alive = [worker for worker in system_status.workers(now) if worker.alive]
     age = system_status.drain_age(alive, now)
     fine = age is not None and age <= DRAINED_WITHIN
     answer = {"status": "ok" if fine else "unavailable", "workers": len(alive), "last_drain_seconds": age}
@@ -79,7 +79,7 @@ class _Migrations:
 
     @classmethod
     def missing(cls) -> int:
-        """How many migrations are not applied. Always asks the database something, so that it proves it is there."""
+        """Return how many migrations are not applied. Always queries the database, which proves that it answers."""
         if cls.applied:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")

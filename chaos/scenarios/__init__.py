@@ -7,6 +7,6 @@ from chaos.scenario import Scenario
 
 
 def find() -> dict[str, Scenario]:
-    """Every scenario by its name, in the order of modules and lists."""
+    """Return all scenarios by name, in the order of modules and lists."""
     modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     return {scenario.name: scenario for module in modules for scenario in module.SCENARIOS}

@@ -50,7 +50,7 @@ def _p95(run: Run, mails: Sequence[MailOnRecord]) -> float:
 
 
 def flapping(run: Run) -> None:
-    """One account refuses everything, and is well again, every few seconds."""
+    """Let one account refuse everything, and recover, every few seconds."""
     spell = 1.5 if run.short else 4.0
     olympus = run.testbed.providers["olympus"]
     run.testbed.behave(delay_ms=100)
@@ -82,7 +82,7 @@ def flapping(run: Run) -> None:
 
 
 def _probes(run: Run, calls: Sequence[tuple[int, int]], *, since: int) -> list[list[tuple[int, int]]]:
-    """For each time that the account's breaker was open or half-open: when its calls began and ended.
+    """Return for each time that the account's breaker was open or half-open when its requests began and ended.
 
     By the provider's own list of calls: a call that a closed breaker let through reaches it after the change was
     written, while Mercury dates it by the beginning of its claim, which may lie before.

@@ -54,11 +54,11 @@ def restore_old_backup(run: Run) -> None:
 
 def _taken(run: Run) -> int:
     providers = run.testbed.providers.values()
-    return sum(mail["subject"].startswith(run.subjects) for one in providers for mail in one.taken())
+    return sum(mail["subject"].startswith(run.subjects) for provider in providers for mail in provider.taken())
 
 
 def _cancel_what_was_sent(run: Run) -> None:
-    """As an operator does it who has the providers' lists: all that wait but the new one, which came after the back-up."""
+    """Cancel all emails that wait but the new one, as an operator with the providers' lists does."""
     waiting = [
         mail["id"]
         for state in ("queued", "waiting")

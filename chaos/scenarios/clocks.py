@@ -20,7 +20,7 @@ SETTLED = 30.0  # seconds
 
 
 def one_worker(run: Run) -> None:
-    """One of two workers is an hour ahead for the first half of the mails, and an hour behind for the second."""
+    """Run one of two workers an hour ahead for the first half of the emails, and an hour behind for the second."""
     testbed = run.testbed
     testbed.behave(mix={"503": REFUSED}, delay_ms=DELAY)
     testbed.worker_settings[1] = {"MERCURY_MAX_CONCURRENCY": "4"}  # too few for all, so that the other one is needed

@@ -11,7 +11,7 @@ RECOVERY = 15.0  # seconds
 
 
 def workers(run: Run) -> None:
-    """One worker after the other is killed."""
+    """Kill one worker after the other."""
     _strike(run, kills=max(2, run.mails // 100), kill=lambda number: run.testbed.kill_worker(number % 2), lost=1)
 
 

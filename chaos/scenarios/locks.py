@@ -28,7 +28,7 @@ SENDING = "SELECT id FROM mails_mail WHERE status = 'sending' AND subject LIKE ?
 
 
 def row_locked(run: Run) -> None:
-    """Somebody's `SELECT … FOR UPDATE` holds one email, whose call is under way, for longer than its lease."""
+    """Lock the row of one email with an attempt in progress, with another session's `SELECT … FOR UPDATE`, for longer than its lease."""
     run.testbed.behave(delay_ms=DELAY)
     run.testbed.await_dispatchers()
     seconds = LOCKED_IN_CI if run.short else LOCKED
@@ -53,7 +53,7 @@ def row_locked(run: Run) -> None:
 
 
 def table_locked(run: Run) -> None:
-    """Somebody's `LOCK TABLE` holds the table of emails."""
+    """Lock the table of emails with another session's `LOCK TABLE`."""
 
     def lock(stack: ExitStack) -> None:
         stack.enter_context(_psql(run)).execute("LOCK TABLE mails_mail")
@@ -62,7 +62,7 @@ def table_locked(run: Run) -> None:
 
 
 def read_only(run: Run) -> None:
-    """Every transaction may only read, as after a failover to a standby."""
+    """Make every transaction read-only, as after a failover to a standby."""
 
     def forbid(stack: ExitStack) -> None:
         _postgresql(run).be_read_only("on")
@@ -72,7 +72,7 @@ def read_only(run: Run) -> None:
 
 
 def stopped(run: Run) -> None:
-    """All of PostgreSQL's processes stand still; the kernel still takes connections, and answers for them."""
+    """Stop all of PostgreSQL's processes; the kernel still accepts connections for them."""
 
     def freeze(stack: ExitStack) -> None:
         _postgresql(run).freeze()
@@ -148,7 +148,7 @@ def _strike(run: Run, strike: Callable[[ExitStack], None], *, again: float = SEN
     statuses = clients.answers.statuses
     run.figure("answers 503, each a problem document with Retry-After", statuses["503"])
     run.at_most("answers other than 202 and 503", len(clients.answers.each) - statuses["202"] - statuses["503"], 0)
-    run.at_most("slowest answer", max(one.seconds for one in clients.answers.each), ANSWERED, "s")
+    run.at_most("slowest answer", max(answer.seconds for answer in clients.answers.each), ANSWERED, "s")
     run.at_most("sending again after", run.first_call_after(back), again, "s")
     run.figure("settled after the last mail was handed in", settled, "s")
     _nothing_unknown(run)
@@ -201,7 +201,7 @@ def _lock_one(run: Run, psql: Any) -> str:
 
 @contextmanager
 def _psql(run: Run) -> Iterator[Any]:
-    """Somebody's session: a cursor in a transaction, which is undone at the end."""
+    """Open another session: a cursor in a transaction that is rolled back at the end."""
     with closing(psycopg2.connect(run.testbed.database_url)) as connection, connection.cursor() as cursor:
         yield cursor
 

@@ -85,7 +85,7 @@ def _replace(run: Run, **settings: str) -> None:
     for process in testbed.drains:
         kill(process)
     if testbed.leg == "full":
-        testbed.workers = [testbed.instance.start_worker(**one, **settings) for one in testbed.worker_settings]
+        testbed.workers = [testbed.instance.start_worker(**options, **settings) for options in testbed.worker_settings]
     else:
         testbed.web = testbed.instance.start_web(**testbed.web_settings, **settings)
 

@@ -5,17 +5,17 @@ from chaos.scenario import Run, Scenario
 
 
 def poison(run: Run) -> None:
-    """One mail among many kills two workers; a supervisor replaces them."""
+    """Let one email among many kill two workers; a supervisor replaces them."""
     run.testbed.behave(delay_ms=50)
     run.testbed.await_dispatchers()
     middle = run.mails // 2
     usual = run.order
 
-    def order(number: int) -> Order:
-        one = usual(number)
-        return Order(one.key, f"{one.subject}-poison", one.policy) if number == middle else one
+    def order_with_poison(number: int) -> Order:
+        order = usual(number)
+        return Order(order.key, f"{order.subject}-poison", order.policy) if number == middle else order
 
-    run.order = order  # type: ignore[method-assign]
+    run.order = order_with_poison  # type: ignore[method-assign]
     dead = 0
 
     def supervise() -> None:

@@ -20,7 +20,7 @@ ROWS_AT_INTAKE = 4
 
 
 def all_down(run: Run) -> None:
-    """Every call is answered 503, from before the first mail until minutes after the last one."""
+    """Answer every request with 503, from before the first email until minutes after the last one."""
     testbed = run.testbed
     testbed.await_dispatchers()
     calls_before = {name: len(provider.calls()) for name, provider in testbed.providers.items()}
@@ -48,7 +48,7 @@ def all_down(run: Run) -> None:
 
 
 def _probes(testbed: Testbed, account: str, began: list[int], down: int) -> list[int]:
-    """When calls began that were made while the account's breaker was open."""
+    """Return when requests began that were made while the account's breaker was open."""
     sql = (
         "SELECT change.created_at FROM providers_breakerchange AS change JOIN providers_account AS account"
         " ON account.id = change.account_id WHERE account.name = ? AND change.state = 'open' ORDER BY change.id"

@@ -31,7 +31,7 @@ def _strike(run: Run, *, strike: Callable[[Redis], object], mend: Callable[[Redi
     calm = percentile(run.waits(ended=struck_ns), 50)
     run.figure("the fault lasted", mended - struck, "s")
     run.at_most("answers other than 202", len(clients.answers.each) - clients.answers.statuses["202"], 0)
-    p99 = 1000 * percentile([one.seconds for one in posts], 99)
+    p99 = 1000 * percentile([answer.seconds for answer in posts], 99)
     run.at_most("p99 of POST meanwhile", p99, POST_IN_CI if run.short else POST, "ms")
     extra = max(run.waits(struck_ns, mended_ns), default=0.0) - calm
     run.at_most("longest extra wait for the first call", extra, EXTRA_WAIT, "s")

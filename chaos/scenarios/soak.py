@@ -99,15 +99,15 @@ def soak(run: Run) -> None:
     for name, pid in _processes(run):
         most = before[name] + LEFT_OVER[name]
         run.at_most(f"{name}: sockets when all is sent", _cooled(pid, most), most)
-    run.at_most("transactions idle for over a second", max(one.idle_in_transaction for one in samples), 0)
+    run.at_most("transactions idle for over a second", max(sample.idle_in_transaction for sample in samples), 0)
 
 
 def _of(samples: list[Sample], name: str) -> float:
-    return float(median(getattr(one, name) for one in samples))
+    return float(median(getattr(sample, name) for sample in samples))
 
 
 def _fewest(samples: list[Sample], name: str) -> float:
-    return float(min(getattr(one, name) for one in samples))
+    return float(min(getattr(sample, name) for sample in samples))
 
 
 def _processes(run: Run) -> list[tuple[str, int]]:
@@ -179,8 +179,8 @@ def _target(link: Path) -> str:
 
 def _print(samples: list[Sample]) -> None:
     print("       " + " ".join(f"{heading:>9}" for heading in HEADINGS))
-    for one in samples:
-        print("       " + " ".join(f"{getattr(one, name):>9}" for name in Sample.__slots__))
+    for sample in samples:
+        print("       " + " ".join(f"{getattr(sample, name):>9}" for name in Sample.__slots__))
 
 
 SCENARIOS = [

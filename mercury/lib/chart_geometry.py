@@ -67,7 +67,7 @@ class Spark:
 
 
 def stacked(series: Mapping[str, Sequence[float]]) -> Chart:
-    """One column a stretch, its parts upon each other in the order of `series`. All series have the same length.
+    """Return one column per stretch, its parts stacked in the order of `series`. All series have the same length.
 
     They are counts, so that the axis has whole numbers only.
     """
@@ -88,7 +88,7 @@ def stacked(series: Mapping[str, Sequence[float]]) -> Chart:
 
 
 def lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
-    """One line a series. All series have the same length; None is a stretch without a value."""
+    """Return one line per series. All series have the same length; None is a stretch without a value."""
     count = max((len(values) for values in series.values()), default=0)
     top = nice(max((value for values in series.values() for value in values if value is not None), default=0.0))
     columns = _columns(count)
@@ -106,7 +106,7 @@ def log_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
 
 
 def log_columns(values: Sequence[tuple[str, float | None]], places: int) -> Chart:
-    """One column a value of a series, the last at the right, with a logarithmic axis. `places`: so many have room.
+    """Return one column per value of a series, the last at the right, with a logarithmic axis. `places`: how many fit.
 
     What has no value is as low as a column can be.
     """

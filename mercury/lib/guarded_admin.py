@@ -32,7 +32,7 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
 
     def _declared_lookups(self, request: HttpRequest) -> set[str]:
         dates = {f"{self.date_hierarchy}__{part}" for part in _DATE_PARTS} if self.date_hierarchy else set()
-        return dates.union(*(self._parameters(one, request) for one in self.get_list_filter(request)))
+        return dates.union(*(self._parameters(declared, request) for declared in self.get_list_filter(request)))
 
     def _parameters(self, declared: Any, request: HttpRequest) -> Iterable[str]:
         if isinstance(declared, type) and issubclass(declared, admin.SimpleListFilter):

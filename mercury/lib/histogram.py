@@ -21,7 +21,7 @@ def bucket(seconds: float) -> int:
 
 
 def bounds(number: int) -> tuple[float, float]:
-    """Where a bucket begins and ends, in seconds."""
+    """Return where a bucket begins and ends, in seconds."""
     if number == 0:
         return 0.0, 0.001
     return 2 ** ((number - 1) / PER_OCTAVE) / 1000, 2 ** (number / PER_OCTAVE) / 1000
@@ -54,6 +54,6 @@ def percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]
 
 
 def at_most(buckets: Buckets, octaves: Iterable[int]) -> list[int]:
-    """How many durations are below 2^octave ms, for each octave: exact, for each octave begins a bucket."""
+    """Return how many durations are below 2^octave ms, for each octave: exact, since a bucket begins at each octave."""
     numbered = [(int(number), inside) for number, inside in buckets.items()]
     return [sum(inside for number, inside in numbered if number <= octave * PER_OCTAVE) for octave in octaves]

@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
         case str() | int() | None:
             return value
         case Mapping():
-            return {str(plain(key)): plain(one) for key, one in value.items()}
+            return {str(plain(key)): plain(item) for key, item in value.items()}
         case Sequence():
-            return [plain(one) for one in value]
+            return [plain(item) for item in value]
     return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

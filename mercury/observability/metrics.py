@@ -102,7 +102,7 @@ def throttled(totals: Totals) -> Metric:
     family = CounterMetricFamily(
         "mercury_mails_throttled", "Mails refused for the rate of the key; counted 5 s late.", labels=("application",)
     )
-    counted = {key.application: one.count for key, one in totals if key.outcome == "throttled"}
+    counted = {key.application: counter.count for key, counter in totals if key.outcome == "throttled"}
     refused: dict[str, int] = defaultdict(int)
     keys = ApiKey.objects.filter(~Q(rate="") | Q(pk__in=counted))
     for number, name in keys.values_list("pk", "name"):
@@ -141,7 +141,11 @@ def durations(totals: Totals) -> Iterable[Metric]:
             HistogramMetricFamily(
                 "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("lane",)
             ),
-            _summed([one for one in totals if one[0].outcome in statistics.SENT], Counted.END, lambda key: (key.lane,)),
+            _summed(
+                [counter for counter in totals if counter[0].outcome in statistics.SENT],
+                Counted.END,
+                lambda key: (key.lane,),
+            ),
             WAIT_OCTAVES,
         ),
     )
@@ -155,13 +159,15 @@ def gauges(found: Situation) -> Iterable[Metric]:
     yield _alerts(found)
     held = {"unknown": found.held.unknown, "poison": found.held.poison, "operator": found.held.operator}
     yield _labelled("mercury_held_mails", "Held mails.", "reason", held)
-    enabled = {one.name: one.enabled for one in found.accounts}
+    enabled = {account.name: account.enabled for account in found.accounts}
     yield _labelled("mercury_provider_enabled", "1 where the account is used.", "provider", enabled)
     yield _gauge("mercury_mails_in_hand", "Mails that a worker has.", found.in_hand)
     yield _gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
     yield _gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
-    yield _gauge("mercury_worker_places", "Calls that they may make at once.", sum(one.places for one in alive))
-    yield _gauge("mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(one.in_flight for one in alive))
+    yield _gauge("mercury_worker_places", "Calls that they may make at once.", sum(worker.places for worker in alive))
+    yield _gauge(
+        "mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(worker.in_flight for worker in alive)
+    )
     yield _gauge("mercury_last_drain_age_seconds", "Since a living worker looked for due mails.", found.drained)
     yield _gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
     redis = None if found.redis == "not used" else found.redis == "answers"
@@ -170,13 +176,13 @@ def gauges(found: Situation) -> Iterable[Metric]:
 
 
 def _waiting(found: Situation) -> Iterable[Metric]:
-    due = {one.lane: one.due for one in found.waiting}
+    due = {queue.lane: queue.due for queue in found.waiting}
     yield _labelled("mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "lane", due)
-    oldest = {one.lane: one.oldest or 0.0 for one in found.waiting}
+    oldest = {queue.lane: queue.oldest or 0.0 for queue in found.waiting}
     yield _labelled("mercury_queue_age_seconds", "How long the oldest of them has been due.", "lane", oldest)
-    later = {one.lane: one.later for one in found.waiting}
+    later = {queue.lane: queue.later for queue in found.waiting}
     yield _labelled("mercury_back_off_mails", "Mails that are due later.", "lane", later)
-    paused = {one.lane: one.paused_at is not None for one in found.waiting}
+    paused = {queue.lane: queue.paused_at is not None for queue in found.waiting}
     yield _labelled("mercury_queue_paused", "1 while the queue is paused.", "lane", paused)
 
 
@@ -184,9 +190,9 @@ def _breakers(found: Situation) -> Metric:
     family = GaugeMetricFamily(
         "mercury_breaker_state", "1 for the state that the breaker is in.", labels=("provider", "state")
     )
-    for one in found.accounts:
+    for account in found.accounts:
         for state in BreakerState:
-            family.add_metric((one.name, state.value), float(one.effective == state))
+            family.add_metric((account.name, state.value), float(account.effective == state))
     return family
 
 
@@ -216,18 +222,18 @@ def _summed(
     totals: Totals, kind: Counted, labels: Callable[[CounterKey], tuple[str, ...]]
 ) -> dict[tuple[str, ...], CounterSum]:
     found: dict[tuple[str, ...], CounterSum] = defaultdict(CounterSum)
-    for key, one in totals:
+    for key, counter in totals:
         if key.kind == kind:
-            found[labels(key)].add(one.count, one.total_us, one.buckets)
+            found[labels(key)].add(counter.count, counter.total_us, counter.buckets)
     return found
 
 
 def _histogram(
     family: HistogramMetricFamily, sums: Mapping[tuple[str, ...], CounterSum], octaves: Sequence[int]
 ) -> HistogramMetricFamily:
-    for labels, one in sorted(sums.items()):
-        counts = histogram.at_most(one.buckets, octaves)
+    for labels, counter in sorted(sums.items()):
+        counts = histogram.at_most(counter.buckets, octaves)
         buckets = [(str(2**octave / 1000), float(count)) for octave, count in zip(octaves, counts, strict=True)]
-        buckets.append(("+Inf", float(sum(one.buckets.values()))))
-        family.add_metric(labels, buckets, one.total_us / 1_000_000)
+        buckets.append(("+Inf", float(sum(counter.buckets.values()))))
+        family.add_metric(labels, buckets, counter.total_us / 1_000_000)
     return family

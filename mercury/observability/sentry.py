@@ -63,7 +63,7 @@ class Logged(logging.Handler):
 def discreet(event: Event, _hint: Hint) -> Event:
     """Keep only the fields of the event that are safe to share. Pure."""
     exceptions = event.get("exception", {}).get("values", [])
-    return _only(_OF_EVENT, event) | {"exception": {"values": [_exception(one) for one in exceptions]}}  # type: ignore[return-value]
+    return _only(_OF_EVENT, event) | {"exception": {"values": [_exception(exception) for exception in exceptions]}}  # type: ignore[return-value]
 
 
 def _exception(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,5 +38,5 @@ class AuditEntry(models.Model):
 
     @property
     def who(self) -> str:
-        """Who did it, as people are told: a person by the name alone."""
+        """Return the name of who did it, for people: a person by the name alone."""
         return self.by.removeprefix("user:")

@@ -100,7 +100,7 @@ class Waits:
 
     @property
     def bounds(self) -> Bounds:
-        """The bounds of what this thread does."""
+        """Return the bounds of what this thread does."""
         return self._work.bounds or self.default
 
     @property
@@ -158,7 +158,7 @@ class Waits:
         if self.most is None:
             return False
         with self._lock:
-            return sum(one.is_request and now - one.began > CROWDED_AFTER for one in self._waiting) >= self.most
+            return sum(wait.is_request and now - wait.began > CROWDED_AFTER for wait in self._waiting) >= self.most
 
     def _keep_watch(self) -> None:
         if self._watch is None or self._pid != os.getpid():  # a child of this process has no threads of its parent
@@ -176,17 +176,17 @@ class Waits:
     def look(self, now: float) -> None:
         """End the waits whose time is over, and those that are too many."""
         with self._lock:
-            waiting = sorted(self._waiting, key=lambda one: one.began)
+            waiting = sorted(self._waiting, key=lambda wait: wait.began)
             if not waiting:
                 self._somebody.clear()
                 return
-            long = [one for one in waiting if one.is_request and now - one.began > CROWDED_AFTER]
+            long = [wait for wait in waiting if wait.is_request and now - wait.began > CROWDED_AFTER]
             surplus = set() if self.most is None else set(long[self.most :])
-            for one in waiting:
-                if now >= one.until:
-                    one.give_up(f"The database did not answer within {now - one.began:.1f} s.")
-                elif one in surplus:
-                    one.give_up("The database is slow, and enough requests wait for it already.")
+            for wait in waiting:
+                if now >= wait.until:
+                    wait.give_up(f"The database did not answer within {now - wait.began:.1f} s.")
+                elif wait in surplus:
+                    wait.give_up("The database is slow, and enough requests wait for it already.")
 
 
 waits = Waits()

@@ -55,17 +55,17 @@ class Preview:
 
     @property
     def source_shown(self) -> str:
-        """The beginning of the source as text."""
+        """Return the beginning of the source as text."""
         return self.source[:SOURCE_SHOWN].decode("utf-8", "replace")
 
     @property
     def is_cut(self) -> bool:
-        """Whether the source goes on behind what is shown."""
+        """Return True if the source is longer than what is shown."""
         return self.goes_on or len(self.source) > SOURCE_SHOWN
 
     @property
     def remote_images(self) -> int:
-        """How many images the HTML wants to be fetched from elsewhere."""
+        """Return how many remote images the HTML has."""
         return self.harmless(remote_images=False).remote_images
 
     def file(self, number: int) -> File | None:
@@ -145,7 +145,11 @@ def _content(part: Message) -> bytes:
     if isinstance(payload, bytes):
         return payload
     inner = part.get_payload()
-    return b"\n".join(one.as_bytes() for one in inner if isinstance(one, Message)) if isinstance(inner, list) else b""
+    return (
+        b"\n".join(message.as_bytes() for message in inner if isinstance(message, Message))
+        if isinstance(inner, list)
+        else b""
+    )
 
 
 def _text(part: Message) -> str:
@@ -176,5 +180,5 @@ def _data_url(file: File) -> str:
 
 
 def _sane(text: str) -> str:
-    """Without lone surrogates, which no answer could be encoded with."""
+    """Return the text without lone surrogates, which no response can encode."""
     return text.encode("utf-8", "replace").decode()
