@@ -23,7 +23,7 @@ class RecipientRefusal:
     address: str
     reason: str  # redacted and cut, safe to store
     permanent: bool  # False: try this one again, with another account
-    fault: FailureClass = FailureClass.RECIPIENT  # MESSAGE if it is permanent
+    failure_class: FailureClass = FailureClass.RECIPIENT  # MESSAGE if it is permanent
     next_call: bool = False  # it is fine, but this call had enough recipients: it goes into a further call
 
 
@@ -40,7 +40,7 @@ class Accepted:
 class Refused:
     """Surely not sent."""
 
-    fault: FailureClass
+    failure_class: FailureClass
     reason_code: str  # stable and short, for grouping: "http-503", "connect-timeout", "smtp-550"
     reason: str  # for people: the provider's words, redacted and cut to 2 KB
     status_code: int | None = None

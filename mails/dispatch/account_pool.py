@@ -331,7 +331,7 @@ def _after_all(run: Run, results: Sequence[Result], now: dt.datetime) -> Run:
 def _refusal(result: Result) -> Refusal | None:
     """Return the refusal, if the account was asked and it looks like the email's fault."""
     outcome = result.outcome
-    if not isinstance(outcome, Refused) or outcome.fault != FailureClass.MESSAGE or not outcome.asked:
+    if not isinstance(outcome, Refused) or outcome.failure_class != FailureClass.MESSAGE or not outcome.asked:
         return None
     return Refusal(
         mark=refusal_runs.hash_recipients(one.address for one in result.call.mail.open_recipients),
@@ -344,7 +344,9 @@ def _as_the_accounts(result: Result) -> Result:
     outcome = result.outcome
     assert isinstance(outcome, Refused)  # noqa: S101 (the caller looked)
     reason = f"{outcome.reason} (This account refuses every email, so that counts as its own fault.)"
-    return dataclasses.replace(result, outcome=dataclasses.replace(outcome, fault=FailureClass.ACCOUNT, reason=reason))
+    return dataclasses.replace(
+        result, outcome=dataclasses.replace(outcome, failure_class=FailureClass.ACCOUNT, reason=reason)
+    )
 
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
@@ -368,7 +370,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
 def _wait_of_account(outcome: Outcome) -> float | None:
     """Return the seconds that the account shall rest: what was said of one mailbox or one message does not count."""
     match outcome:
-        case Accepted() | Refused(fault=FailureClass.RECIPIENT | FailureClass.MESSAGE):
+        case Accepted() | Refused(failure_class=FailureClass.RECIPIENT | FailureClass.MESSAGE):
             return None
     return outcome.retry_after
 
@@ -378,4 +380,4 @@ def _says_nothing(result: Result) -> bool:
     outcome = result.outcome
     if not isinstance(outcome, Refused):
         return False
-    return outcome.fault == FailureClass.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))
+    return outcome.failure_class == FailureClass.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))

@@ -416,9 +416,9 @@ class Drain:
             self._returned.append(time.monotonic())
 
     def _note_trouble(self, outcome: Outcome) -> None:
-        if not isinstance(outcome, Refused) or outcome.fault not in (FailureClass.LOCAL, FailureClass.RATE):
+        if not isinstance(outcome, Refused) or outcome.failure_class not in (FailureClass.LOCAL, FailureClass.RATE):
             self._trouble.pass_by()
-        elif outcome.fault == FailureClass.LOCAL and self._trouble.meet(
+        elif outcome.failure_class == FailureClass.LOCAL and self._trouble.meet(
             outcome.reason,
             under_way=self._in_flight,
             now=time.monotonic(),
@@ -786,7 +786,7 @@ def _log_failures(results: Sequence[Result]) -> None:
     for result in results:
         mail, account = str(result.call.mail.id), result.call.account.name
         match result.outcome:
-            case Refused(fault=fault, reason_code=reason_code):
+            case Refused(failure_class=fault, reason_code=reason_code):
                 log.info("attempt_refused", mail=mail, account=account, fault=fault, reason_code=reason_code)
             case Unknown(reason_code=reason_code):
                 log.warning("attempt_unknown", mail=mail, account=account, reason_code=reason_code)

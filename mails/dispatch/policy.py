@@ -79,7 +79,7 @@ def next_step(outcome: Outcome, policy: Policy, *, doubtful: bool) -> NextStep:
     match outcome:
         case Accepted(refused=refused):
             return _after_some_were_refused([one for one in refused if not one.permanent])
-        case Refused(fault=fault, reason=reason):
+        case Refused(failure_class=fault, reason=reason):
             return GoOn(fault, reason)
         case Unknown(reason=reason):
             return (
@@ -104,7 +104,10 @@ def _after_some_were_refused(refused: Sequence[RecipientRefusal]) -> NextStep:
 
 def fault_of(refused: Sequence[RecipientRefusal]) -> FailureClass:
     """Return whose fault it is that these recipients were refused for now: one mailbox's, unless one reply says more."""
-    return next((one.fault for one in refused if one.fault != FailureClass.RECIPIENT), FailureClass.RECIPIENT)
+    return next(
+        (refusal.failure_class for refusal in refused if refusal.failure_class != FailureClass.RECIPIENT),
+        FailureClass.RECIPIENT,
+    )
 
 
 def when_no_account_is_left(
@@ -162,4 +165,6 @@ def may_not_be_repeated(policy: str, *, doubtful: bool) -> bool:
 
 def is_providers_fault(outcome: Outcome) -> bool:
     """Whether the outcome counts towards the account's breaker."""
-    return isinstance(outcome, Unknown) or (isinstance(outcome, Refused) and outcome.fault == FailureClass.PROVIDER)
+    return isinstance(outcome, Unknown) or (
+        isinstance(outcome, Refused) and outcome.failure_class == FailureClass.PROVIDER
+    )

@@ -163,7 +163,7 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
 
 def _asked_wait(outcome: Outcome) -> float:
     """Return the seconds that the answer asked this email to wait. What it asked of the account, the account board keeps."""
-    if isinstance(outcome, Refused) and outcome.fault is FailureClass.RECIPIENT:
+    if isinstance(outcome, Refused) and outcome.failure_class is FailureClass.RECIPIENT:
         return outcome.retry_after or 0.0
     return 0.0
 
@@ -175,7 +175,7 @@ def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
 
 def _was_kept_from(outcome: Outcome) -> TypeGuard[Refused]:
     """Return True if trouble of this machine kept it from the call: nobody has refused anything."""
-    return isinstance(outcome, Refused) and outcome.fault == FailureClass.LOCAL
+    return isinstance(outcome, Refused) and outcome.failure_class == FailureClass.LOCAL
 
 
 def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
@@ -288,7 +288,9 @@ def not_begun(plan: Plan, *, now_ns: int) -> Step:
     opened, state = plan.call.attempt, plan.call.mail.state
     now = database_clock.from_ns(now_ns)
     reason = "The database did not confirm that it was recorded, so the provider was not called."
-    closed = AttemptClosed(opened.id, AttemptState.REFUSED, now, 0, NOT_CALLED.fault, NOT_CALLED.reason_code, reason)
+    closed = AttemptClosed(
+        opened.id, AttemptState.REFUSED, now, 0, NOT_CALLED.failure_class, NOT_CALLED.reason_code, reason
+    )
     before = plan.draft.state._replace(attempt_count=state.attempt_count)
     retry = {"service": opened.account, "exception": reason, "when": "at once", "round": before.round}
     return Step(

@@ -10,7 +10,7 @@ class AccountConfig:
     """An account with its secrets in the clear; never log it, never put it into an event.
 
     `options` depend on the kind: `api_key`, `api_url`, `sender_domain` for the HTTP kinds; `host`, `port`,
-    `username`, `password`, `security` for SMTP; `max_connections` for both; `fault` (a sandbox.failure_modes.SimulatedFailure) for the sandbox.
+    `username`, `password`, `security` for SMTP; `max_connections` for both; `failure_mode` (a sandbox.failure_modes.SimulatedFailure) for the sandbox.
     """
 
     name: str

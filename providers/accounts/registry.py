@@ -138,7 +138,7 @@ def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
     options = get_options(row)
     config = AccountConfig(row.name, row.kind, options or {}, row.weight, row.rate, row.trust_500)
     if hasattr(row, "failure_mode"):
-        config = replace(config, options={**config.options, "fault": to_simulated_failure(row.failure_mode)})
+        config = replace(config, options={**config.options, "failure_mode": to_simulated_failure(row.failure_mode)})
     return Candidate(
         id=row.pk,
         config=config,

@@ -121,7 +121,7 @@ def describe_outcome(account: str, outcome: Outcome) -> str:
             name = f", id {outcome.provider_message_id}" if outcome.provider_message_id else ""
             return f"{account} accepted it ({outcome.status_code}{name})."
         case Refused():
-            return f"{account} refused it: {FailureClass(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
+            return f"{account} refused it: {FailureClass(outcome.failure_class).label}, {outcome.reason_code}: {outcome.reason}"
     return f"{account} did not confirm it; it may have been sent: {outcome.reason_code}: {outcome.reason}"
 
 

@@ -429,7 +429,7 @@ def _describe_outcome(account: str, outcome: Outcome) -> dict[str, str]:
             words = f"{account} accepted it ({outcome.status_code}).{message_id}"
             return {"tone": "ok", "icon": "tick", "word": "Accepted", "words": words}
         case Refused():
-            words = f"{account}: {FailureClass(outcome.fault).label}, {outcome.reason_code}: {outcome.reason}"
+            words = f"{account}: {FailureClass(outcome.failure_class).label}, {outcome.reason_code}: {outcome.reason}"
             return {"tone": "bad", "icon": "cross", "word": "Refused", "words": words}
         case Unknown():
             words = f"{account} did not confirm; it may have been sent. {outcome.reason_code}: {outcome.reason}"

@@ -38,7 +38,7 @@ def test_whose_fault_it_is(fault, statuses):
     for status in statuses:
         outcome = classify.judge_status(status, "", now=NOW)
         assert isinstance(outcome, Refused)
-        assert outcome.fault is fault
+        assert outcome.failure_class is fault
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_400_ends_an_email_only_where_its_words_are_about_nothing_else(words, 
     outcome = classify.judge_status(400, words, now=NOW)
 
     assert isinstance(outcome, Refused)
-    assert outcome.fault is fault
+    assert outcome.failure_class is fault
 
 
 def test_only_the_500_can_be_trusted():
@@ -115,8 +115,8 @@ def test_an_answer_that_does_not_ask_to_wait_sets_none(status):
 
 
 def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_fault():
-    assert classify.judge_status(400, "", is_documented=False, now=NOW).fault is FailureClass.ACCOUNT
-    assert classify.judge_status(413, "", is_documented=False, now=NOW).fault is FailureClass.MESSAGE
+    assert classify.judge_status(400, "", is_documented=False, now=NOW).failure_class is FailureClass.ACCOUNT
+    assert classify.judge_status(413, "", is_documented=False, now=NOW).failure_class is FailureClass.MESSAGE
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_this_machine_lacks_is_nobodys_fault(number, code):
             else classify.judge_connect_error(error)
         )
 
-        assert (outcome.fault, outcome.reason_code, outcome.asked) == (FailureClass.LOCAL, code, False)
+        assert (outcome.failure_class, outcome.reason_code, outcome.asked) == (FailureClass.LOCAL, code, False)
 
 
 def test_the_docs_list_each_trouble_of_this_machine():
@@ -161,9 +161,9 @@ def wrapped(error):
 
 @pytest.mark.parametrize("number", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM])
 def test_a_resolver_that_does_not_answer_is_nobodys_fault(number):
-    assert classify.judge_connect_error(socket.gaierror(number, "no")).fault is FailureClass.LOCAL
+    assert classify.judge_connect_error(socket.gaierror(number, "no")).failure_class is FailureClass.LOCAL
 
 
 def test_a_name_that_does_not_exist_and_a_host_that_is_off_are_the_providers():
     for error in (socket.gaierror(socket.EAI_NONAME, "no"), OSError(errno.EHOSTUNREACH, "no"), OSError("several")):
-        assert classify.judge_connect_error(error).fault is FailureClass.PROVIDER
+        assert classify.judge_connect_error(error).failure_class is FailureClass.PROVIDER

@@ -129,7 +129,7 @@ class HttpChannel:
         except (aiohttp.ClientError, OSError) as error:
             return classify.judge_failure(error, self._clean), NONE_REJECTED
         outcome = self._judge(answer, payload, message)
-        if not isinstance(outcome, Refused) or outcome.fault is not FailureClass.MESSAGE:
+        if not isinstance(outcome, Refused) or outcome.failure_class is not FailureClass.MESSAGE:
             return outcome, NONE_REJECTED
         return outcome, self._find_rejected(answer, message.to)
 

@@ -53,7 +53,7 @@ async def send_to_all(addresses: Sequence[str], send: Send, *, time_left: Callab
         if not asked:
             return _refuse_all(outcome, copies, reasons)
         if calls == MOST_CALLS or time_left() <= 0:
-            return replace(outcome, fault=FailureClass.RECIPIENT, refused=_build_refusals(copies, reasons))
+            return replace(outcome, failure_class=FailureClass.RECIPIENT, refused=_build_refusals(copies, reasons))
 
 
 def _add_recipients(
@@ -75,11 +75,11 @@ def _add_recipients(
 
 def _build_refusals(copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str]) -> tuple[RecipientRefusal, ...]:
     return tuple(
-        RecipientRefusal(spelling, why, permanent=True, fault=FailureClass.MESSAGE)
+        RecipientRefusal(spelling, why, permanent=True, failure_class=FailureClass.MESSAGE)
         for address, why in reasons.items()
         for spelling in copies[address]
     )
 
 
 def _refuse_all(outcome: Refused, copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str]) -> Refused:
-    return replace(outcome, fault=FailureClass.MESSAGE, refused=_build_refusals(copies, reasons))
+    return replace(outcome, failure_class=FailureClass.MESSAGE, refused=_build_refusals(copies, reasons))

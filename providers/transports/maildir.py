@@ -29,7 +29,7 @@ class SandboxChannel:
     ) -> None:
         self._name = account.name
         self._deadline = deadline
-        self._failure: SimulatedFailure | None = account.options.get("fault")
+        self._failure: SimulatedFailure | None = account.options.get("failure_mode")
         self._pool = pool
         self._now = now
 

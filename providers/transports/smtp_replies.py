@@ -42,7 +42,7 @@ BEFORE_MAIL = frozenset({Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH}
 class Judgement:
     """The meaning of one reply. MESSAGE at RCPT: this mailbox, permanently."""
 
-    fault: FailureClass
+    failure_class: FailureClass
     retry_after: float | None = None  # seconds, if the reply asks for a wait
     at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
     next_call: bool = False  # at RCPT: the call has enough recipients; this one goes into a further call
@@ -83,8 +83,8 @@ def judge(code: int, text: str, phase: Phase, *, recipients: int = 1) -> Judgeme
     if limit is not None:
         return limit
     if phase is Phase.RCPT and (reply.topic is Topic.MANY_RECIPIENTS or reply.is_about(5, 3)):
-        return Judgement(fault=FailureClass.RECIPIENT, next_call=True)
-    return Judgement(fault=_judge_class(reply, recipients), retry_after=bounded)
+        return Judgement(failure_class=FailureClass.RECIPIENT, next_call=True)
+    return Judgement(failure_class=_judge_class(reply, recipients), retry_after=bounded)
 
 
 def _parse(code: int, text: str, phase: Phase) -> _Reply:
@@ -103,15 +103,15 @@ def _judge_limit(reply: _Reply, wait: float | None) -> Judgement | None:
     """Return the meaning of a reply about a limit of rate or connections, None if it is about something else."""
     match reply.topic:
         case Topic.CONNECTIONS:
-            return Judgement(fault=FailureClass.RATE, retry_after=wait, at_capacity=True)
+            return Judgement(failure_class=FailureClass.RATE, retry_after=wait, at_capacity=True)
         case Topic.RATE:
-            return Judgement(fault=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
+            return Judgement(failure_class=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
         case Topic.HOURLY:
-            return Judgement(fault=FailureClass.RATE, retry_after=wait or HOURLY_WAIT)
+            return Judgement(failure_class=FailureClass.RATE, retry_after=wait or HOURLY_WAIT)
         case Topic.MANY_RECIPIENTS if reply.phase is not Phase.RCPT and not reply.permanent:
-            return Judgement(fault=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
+            return Judgement(failure_class=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
         case None | Topic.LATER if not reply.permanent and reply.is_about(*_FLOOD):
-            return Judgement(fault=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
+            return Judgement(failure_class=FailureClass.RATE, retry_after=wait or DEFAULT_WAIT)
     return None
 
 
@@ -219,7 +219,7 @@ def refuse(
     """
     judgement = judge(code, text, phase, recipients=recipients)
     return Refused(
-        judgement.fault,
+        judgement.failure_class,
         f"smtp-{code}",
         _describe_log_in_refusal(code, text) if phase is Phase.AUTH else text,
         code,
@@ -241,8 +241,8 @@ def refuse_recipient(address: str, code: int, text: str) -> RecipientRefusal:
     return RecipientRefusal(
         address,
         f"{code} {text}",
-        permanent=judgement.fault is FailureClass.MESSAGE,
-        fault=judgement.fault,
+        permanent=judgement.failure_class is FailureClass.MESSAGE,
+        failure_class=judgement.failure_class,
         next_call=judgement.next_call,
     )
 
@@ -255,15 +255,19 @@ _WEIGHT = (FailureClass.ACCOUNT, FailureClass.RATE, FailureClass.RECIPIENT, Fail
 def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
     """Return the outcome of a call in which every recipient was refused. `replies`: address, code and redacted text."""
     judged = [(judge(code, text, Phase.RCPT), code, text) for _, code, text in replies]
-    decisive, code, text = min(judged, key=lambda reply: _WEIGHT.index(reply[0].fault))
-    fault = decisive.fault
+    decisive, code, text = min(judged, key=lambda reply: _WEIGHT.index(reply[0].failure_class))
+    failure_class = decisive.failure_class
     if decisive.next_call:  # not even one is accepted: a limit of the account, not of the call
-        fault = FailureClass.RATE
-    elif fault is FailureClass.PROVIDER and any(judgement.fault is FailureClass.MESSAGE for judgement, _, _ in judged):
-        fault = FailureClass.RECIPIENT
-    wait = decisive.retry_after or (DEFAULT_WAIT if fault is FailureClass.RATE and not decisive.at_capacity else None)
+        failure_class = FailureClass.RATE
+    elif failure_class is FailureClass.PROVIDER and any(
+        judgement.failure_class is FailureClass.MESSAGE for judgement, _, _ in judged
+    ):
+        failure_class = FailureClass.RECIPIENT
+    wait = decisive.retry_after or (
+        DEFAULT_WAIT if failure_class is FailureClass.RATE and not decisive.at_capacity else None
+    )
     refused = tuple(refuse_recipient(*reply) for reply in replies)
-    return Refused(fault, f"smtp-{code}", text, code, wait, refused, at_capacity=decisive.at_capacity)
+    return Refused(failure_class, f"smtp-{code}", text, code, wait, refused, at_capacity=decisive.at_capacity)
 
 
 def accept(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:

@@ -62,7 +62,7 @@ DAY = 86_400.0
 )
 def test_after_a_call_that_some_recipients_are_left_from(refused, step):
     left_over = tuple(
-        RecipientRefusal(f"{number}@b.co", reason, permanent=False, fault=fault, next_call=next_call)
+        RecipientRefusal(f"{number}@b.co", reason, permanent=False, failure_class=fault, next_call=next_call)
         for number, (reason, fault, next_call) in enumerate(refused)
     )
 

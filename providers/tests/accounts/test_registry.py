@@ -326,10 +326,10 @@ def test_a_fault_reaches_the_sending_side_and_goes_again():
 
     sandboxes.set_failure_mode(sandbox, fault)
 
-    assert _by_name()["sandbox-a"].config.options["fault"] == fault
+    assert _by_name()["sandbox-a"].config.options["failure_mode"] == fault
     assert sandboxes.get_failure_mode(sandbox) == fault
     sandboxes.set_failure_mode(sandbox, None)
-    assert "fault" not in _by_name()["sandbox-a"].config.options
+    assert "failure_mode" not in _by_name()["sandbox-a"].config.options
     assert sandboxes.get_failure_mode(sandbox) is None
 
 

@@ -25,7 +25,7 @@ LATER = NOW + dt.timedelta(minutes=1)
 def _send(fault=None, *, now=NOW, deadline=0.05, message=None):
     async def scenario():
         with ThreadPoolExecutor(1) as pool:
-            account = AccountConfig("olympus", "sandbox", {"fault": fault})
+            account = AccountConfig("olympus", "sandbox", {"failure_mode": fault})
             return await SandboxChannel(account, pool=pool, deadline=deadline, now=lambda: now).send(
                 message or accounts.mail()
             )

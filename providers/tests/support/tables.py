@@ -32,6 +32,6 @@ def told(outcome: Outcome) -> str:
     if isinstance(outcome, Refused):
         wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
         fewer = ", fewer concurrent requests" if outcome.at_capacity else ""
-        return f"Refused {outcome.fault} `{outcome.reason_code}`{wait}{fewer}"
+        return f"Refused {outcome.failure_class} `{outcome.reason_code}`{wait}{fewer}"
     wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
     return f"Unknown `{outcome.reason_code}`{wait}"

@@ -78,7 +78,7 @@ def test_whom_a_halved_call_left_out_goes_into_a_further_call():
 def test_if_all_are_bad_the_email_is_refused_for_good(build, to):
     outcome, taken, _ = sent(build, to)
 
-    assert (outcome.fault, taken) == (FailureClass.MESSAGE, [])
+    assert (outcome.failure_class, taken) == (FailureClass.MESSAGE, [])
     assert told(outcome) == dict.fromkeys(to, "for good")
 
 
@@ -100,7 +100,7 @@ def test_all_spellings_share_the_fate_of_their_copy():
 def test_a_refusal_that_is_not_about_recipients_is_made_once(build):
     outcome, _, calls = sent(build, [HERA, IRIS], answer="400")
 
-    assert (outcome.fault, calls) == (FailureClass.MESSAGE, 1)
+    assert (outcome.failure_class, calls) == (FailureClass.MESSAGE, 1)
 
 
 def test_no_call_is_made_without_time_for_it():
@@ -109,7 +109,7 @@ def test_no_call_is_made_without_time_for_it():
 
     outcome = event_loop.run(send_to_all([HERA, IRIS], refuse, time_left=lambda: 0.0))
 
-    assert (outcome.fault, outcome.reason) == (FailureClass.RECIPIENT, WORDS)
+    assert (outcome.failure_class, outcome.reason) == (FailureClass.RECIPIENT, WORDS)
 
 
 def test_an_unknown_outcome_says_whom_its_call_left_out():

@@ -106,7 +106,7 @@ def test_an_account_that_waits_for_replies_keeps_no_other_waiting():
     assert isinstance(outcome, Accepted)
     assert len(surplus) == MAX_THREADS
     # They found no free connection: the server has not been asked, so it is not to blame.
-    assert all(isinstance(one, Refused) and one.fault is FailureClass.RATE and not one.asked for one in surplus)
+    assert all(isinstance(one, Refused) and one.failure_class is FailureClass.RATE and not one.asked for one in surplus)
     assert sum(isinstance(one, Accepted) for one in all_of_them) == MAX_THREADS
 
 
@@ -146,6 +146,6 @@ def test_a_call_that_no_thread_could_be_started_for_is_not_made_by_another_threa
     refused, last, server = event_loop.run(scenario())
 
     assert isinstance(refused, Refused)
-    assert (refused.fault, refused.reason_code) == (FailureClass.LOCAL, "no-threads")
+    assert (refused.failure_class, refused.reason_code) == (FailureClass.LOCAL, "no-threads")
     assert isinstance(last, Accepted)
     assert len(server.taken) == 2  # the first and the last

@@ -14,9 +14,9 @@ def described(judgement: Judgement) -> str:
     if judgement.next_call:
         return "further request"
     if judgement.at_capacity:
-        return f"{judgement.fault}, fewer connections"
+        return f"{judgement.failure_class}, fewer connections"
     wait = f" {judgement.retry_after:.0f} s" if judgement.retry_after is not None else ""
-    return f"{judgement.fault}{wait}"
+    return f"{judgement.failure_class}{wait}"
 
 
 @pytest.mark.parametrize(("_who", "step", "reply", "expected"), tables.rows("SMTP replies"))
@@ -54,12 +54,12 @@ def test_a_reply_about_anything_else_than_the_mailbox_never_ends_it(code, words)
 @pytest.mark.parametrize("phase", [Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH])
 @pytest.mark.parametrize("text", ["", "5.6.0 content rejected", "5.3.4 message too large", "5.1.1 user unknown"])
 def test_what_comes_before_the_message_is_never_its_fault(phase, text):
-    assert judge(550, text, phase).fault is not FailureClass.MESSAGE
+    assert judge(550, text, phase).failure_class is not FailureClass.MESSAGE
 
 
 def test_a_mailbox_named_after_the_dot_ends_an_email_only_if_it_is_the_only_one():
-    assert judge(550, "5.1.1 User unknown", Phase.DOT, recipients=1).fault is FailureClass.MESSAGE
-    assert judge(550, "5.1.1 User unknown", Phase.DOT, recipients=2).fault is FailureClass.RECIPIENT
+    assert judge(550, "5.1.1 User unknown", Phase.DOT, recipients=1).failure_class is FailureClass.MESSAGE
+    assert judge(550, "5.1.1 User unknown", Phase.DOT, recipients=2).failure_class is FailureClass.RECIPIENT
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_mailbox_named_after_the_dot_ends_an_email_only_if_it_is_the_only_one(
 def test_when_all_are_refused_one_fault_decides(replies, fault):
     outcome = refuse_all([(f"{number}@olimpus.com", *reply) for number, reply in enumerate(replies)])
 
-    assert outcome.fault is fault
+    assert outcome.failure_class is fault
     assert outcome.asked
     assert len(outcome.refused) == len(replies)
 
@@ -94,7 +94,7 @@ def test_a_recipient_beyond_the_limit_of_a_call_is_neither_refused_for_good_nor_
 def test_the_words_of_a_refused_log_in_are_judged_and_not_kept():
     outcome = refuse(451, "4.7.0 Authentication failed for AGp1cAB0aHVuZGVy: Maximum credits exceeded", Phase.AUTH)
 
-    assert outcome.fault is FailureClass.ACCOUNT
+    assert outcome.failure_class is FailureClass.ACCOUNT
     assert outcome.reason == "The server refused the log-in: 451 4.7.0."
     assert refuse(535, "no", Phase.AUTH).reason == "The server refused the log-in: 535."
 
