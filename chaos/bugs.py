@@ -201,8 +201,8 @@ def _quick_heartbeat(drain: Any) -> None:
     drain.HEARTBEAT, drain.HEARTBEAT_TRUST = 0.5, 2.0
 
 
-def _short_wait(circuit_breaker: Any) -> None:
-    circuit_breaker.FIRST_WAIT = dt.timedelta(seconds=1)
+def _short_wait(breaker: Any) -> None:
+    breaker.FIRST_WAIT = dt.timedelta(seconds=1)
 
 
 def _sleep_by_waiting(settings: Any) -> None:

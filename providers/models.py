@@ -20,7 +20,7 @@ class Account(models.Model):
     source = models.CharField(max_length=16, choices=AccountSource.choices, default=AccountSource.DATABASE)
     secret_options = models.TextField(
         blank=True, editable=False
-    )  # JSON, encrypted by mercury.lib.encryption, see stored_options
+    )  # JSON, encrypted by mercury.lib.encryption, see accounts.secrets
     weight = models.PositiveSmallIntegerField(default=1, help_text="Relative share of traffic (0 = none).")
     rate = models.FloatField(null=True, blank=True, help_text="Requests per second; empty = no limit.")
     trust_500 = models.BooleanField(

@@ -1,4 +1,4 @@
-"""What answers mean, beyond the lines of the table in docs/providers.md that `test_over_http` calls for."""
+"""What answers mean, beyond the lines of the table in docs/providers.md that `transports.test_http` calls for."""
 
 import datetime as dt
 import errno
