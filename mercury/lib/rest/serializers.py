@@ -11,7 +11,7 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
-from rest_framework.fields import empty
+from rest_framework.fields import SkipField, empty
 
 from mercury.lib.json_values import plain
 from mercury.lib.mail import printable
@@ -40,17 +40,21 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the valid values. Raises ValidationError with all errors: unknown fields first, then field by field."""
-        errors = self._find_unknown(data)
+        errors: dict[str, Any] = self._find_unknown(data)
         for alias, name in self.aliases.items():
             if data.get(alias) is not None:
                 if data.get(name) is not None:
                     detail = f"Give '{name}' or '{alias}', not both: they are two names of one field."
                     errors[name] = [ErrorDetail(detail, "ambiguous")]
                 data = {**data, name: data[alias]}
-        try:
-            values: dict[str, Any] = super().to_internal_value(data)
-        except ValidationError as invalid:
-            raise ValidationError(_merge(errors, invalid)) from None
+        values = {}
+        for name, field in self.fields.items():
+            try:
+                values[name] = field.run_validation(data.get(name, empty))
+            except ValidationError as invalid:
+                errors.setdefault(name, invalid.detail)
+            except SkipField:
+                pass
         if errors:
             raise ValidationError(errors)
         return values
@@ -79,11 +83,6 @@ class StrictSerializer(serializers.Serializer[Any]):
             if len(errors) == _MAX_UNKNOWN:
                 break
         return errors
-
-
-def _merge(errors: dict[str, list[ErrorDetail]], invalid: ValidationError) -> dict[str, Any]:
-    found: Any = invalid.detail
-    return {**errors, **{name: detail for name, detail in found.items() if name not in errors}}
 
 
 class StrictField(serializers.Field[Any, Any, Any, Any]):
