@@ -104,51 +104,54 @@ def _pages() -> Iterator[Row]:
 
 
 def _api() -> Iterator[Row]:
-    mails, events = f"{API}mails", f"{API}mails/<str:mail_id>/events"
-    accounts = f"{API}dispatcher/providers"
+    mails, events, accounts = f"{API}^mails", f"{API}{A_MAIL}/events", f"{API}^dispatcher/providers"
     yield _row("`/api/v1.0/`, its OpenAPI document", "GET", ANYBODY, API, "api/v1.0", f"{API}schema")
-    yield _row("API: `mails/`", "GET", Who(signed_in=True, scope=Scope.MAILS_READ), mails, f"{mails}/")
-    yield _row("API: `mails/`", "POST", Who(signed_in=True, scope=Scope.MAILS_SEND), mails, f"{mails}/")
+    yield _row("API: `mails/`", "GET", Who(signed_in=True, scope=Scope.MAILS_READ), f"{mails}$", f"{mails}/$")
+    yield _row("API: `mails/`", "POST", Who(signed_in=True, scope=Scope.MAILS_SEND), f"{mails}$", f"{mails}/$")
     yield _row(
         "API: `mails/…`, its events",
         "GET",
         holding("mails.view_mail", scope=Scope.MAILS_READ, owner=True),
         f"{API}{A_MAIL}/?$",
-        events,
-        f"{events}/",
+        f"{events}$",
+        f"{events}/$",
         f"{API}{A_MAIL}{AN_EVENT}",
     )
     yield _row(
-        "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `settle`",
+        "API: `mails/…/cancel`, `hold`, `release`, `reprocess`, `resolve`",
         "POST",
         holding("mails.view_mail+mails.change_mail", scope=Scope.MAILS_MANAGE),
-        *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "settle")),
+        *(f"{API}{A_MAIL}/{verb}/?$" for verb in ("cancel", "hold", "release", "reprocess", "resolve")),
     )
     yield _row(
         "API: `mails/…/events/`",
         "POST",
         holding("mails.view_mail+mails.add_event", scope=Scope.EVENTS_WRITE, owner=True),
-        events,
-        f"{events}/",
+        f"{events}$",
+        f"{events}/$",
     )
     yield _row(
         "API: `dispatcher/providers/`, one",
         "GET",
         holding("providers.view_account", scope=Scope.PROVIDERS_READ),
-        accounts,
-        f"{accounts}/",
+        f"{accounts}$",
+        f"{accounts}/$",
         f"{API}{AN_ACCOUNT}",
     )
     write = Scope.PROVIDERS_WRITE
     yield _row(
-        "API: `dispatcher/providers/`", "POST", holding("providers.add_account", scope=write), accounts, f"{accounts}/"
+        "API: `dispatcher/providers/`",
+        "POST",
+        holding("providers.add_account", scope=write),
+        f"{accounts}$",
+        f"{accounts}/$",
     )
     for method, right in {"PUT": "change", "DELETE": "delete"}.items():
         who = holding(f"providers.{right}_account", scope=write)
         yield _row("API: `dispatcher/providers/…`", method, who, f"{API}{AN_ACCOUNT}")
-    figures = ("now", "lanes", "applications", "providers", "series", "breakers")
+    figures = ("now", "queues", "applications", "providers", "series", "breakers")
     who = holding("mails.view_rollup", scope=Scope.STATS_READ)
-    yield _row("API: `stats/…`", "GET", who, *(f"{API}stats/{name}" for name in figures))
+    yield _row("API: `stats/…`", "GET", who, *(f"{API}^stats/{name}$" for name in figures))
 
 
 def _admin() -> Iterator[Row]:
