@@ -53,7 +53,7 @@ def configure(config: dict[str, Any]) -> None:
                         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                         structlog.processors.StackInfoRenderer(),
                         structlog.processors.format_exc_info,
-                        discreet,
+                        mask_private_fields,
                         renderer,
                     ],
                 }
@@ -83,15 +83,15 @@ def configure(config: dict[str, Any]) -> None:
     )
 
 
-def discreet(_logger: Any, _method: str, record: Record) -> Record:
+def mask_private_fields(_logger: Any, _method: str, record: Record) -> Record:
     """Mask private fields, secrets and addresses in the record."""
     for name, value in list(record.items()):
         if isinstance(value, int | float | None):
             continue
-        record[name] = "[left out]" if name in _PRIVATE_FIELDS else _masked(replace_unprintable(str(value)))
+        record[name] = "[left out]" if name in _PRIVATE_FIELDS else _mask_text(replace_unprintable(str(value)))
     return record
 
 
-def _masked(text: str) -> str:
+def _mask_text(text: str) -> str:
     text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[left out]", text)
     return _ADDRESS.sub("[address]", text)

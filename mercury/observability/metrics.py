@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: counters and durations from the roll-ups, gauges from the situation.
+"""`/metrics` for Prometheus: counters and durations from the roll-ups, gauges from the system status.
 
 Everything is read from the database at each scrape, so that any web process gives the same answer. Counters are sums of
 all time, which neither folding nor retention lowers.
@@ -42,7 +42,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         detail = "Send 'Authorization: Bearer …' with METRICS_TOKEN, or ask from a network that METRICS_FROM names."
         return problems.answer(request, Problem(403, "metrics_forbidden", detail))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_House())
+    registry.register(_MetricsCollector())
     return HttpResponse(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -62,19 +62,19 @@ def may_read(request: HttpRequest) -> bool:
     return any(client in network for network in settings.METRICS_FROM)
 
 
-class _House(Collector):
+class _MetricsCollector(Collector):
     """Collects all metrics at each scrape."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, in some twenty short queries."""
         totals = statistics.totals()
-        yield from counters(totals)
-        yield throttled(totals)
-        yield from durations(totals)
-        yield from gauges(system_status.read())
+        yield from build_counters(totals)
+        yield build_throttled(totals)
+        yield from build_durations(totals)
+        yield from build_gauges(system_status.read())
 
 
-def counters(totals: Totals) -> Iterable[Metric]:
+def build_counters(totals: Totals) -> Iterable[Metric]:
     """Return the counters of all time."""
     mails = CounterMetricFamily(
         "mercury_mails", "Mails by what became of them; held ones may end later.", labels=("outcome", "lane")
@@ -83,21 +83,21 @@ def counters(totals: Totals) -> Iterable[Metric]:
     calls = CounterMetricFamily(
         "mercury_calls", "Calls of providers by how they ended.", labels=("provider", "outcome", "fault")
     )
-    ended = _summed(totals, Counted.END, lambda key: (key.outcome, key.lane))
-    accepted = _summed(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.lane))
+    ended = _sum_by(totals, Counted.END, lambda key: (key.outcome, key.lane))
+    accepted = _sum_by(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.lane))
     for lane in Lane.values:
         for outcome in Ending.values:
             mails.add_metric((outcome, lane), ended[outcome, lane].count)
         mails.add_metric(("rejected", lane), accepted["rejected", lane].count)
         arrived.add_metric((lane,), accepted["accepted", lane].count)
-    called = _summed(totals, Counted.CALL, lambda key: (key.account, key.outcome, key.fault))
+    called = _sum_by(totals, Counted.CALL, lambda key: (key.account, key.outcome, key.fault))
     for account in sorted({key.account for key, _ in totals if key.kind == Counted.CALL}):
         for outcome, fault in _CALL_ENDS:
             calls.add_metric((account, outcome, fault), called[account, outcome, fault].count)
     return (mails, arrived, calls)
 
 
-def throttled(totals: Totals) -> Metric:
+def build_throttled(totals: Totals) -> Metric:
     """Count the emails refused by key rate limits, by the application's name. One query."""
     family = CounterMetricFamily(
         "mercury_mails_throttled", "Mails refused for the rate of the key; counted 5 s late.", labels=("application",)
@@ -120,28 +120,28 @@ _CALL_ENDS = (
 )
 
 
-def durations(totals: Totals) -> Iterable[Metric]:
+def build_durations(totals: Totals) -> Iterable[Metric]:
     """Return the histograms of all time."""
     return (
-        _histogram(
+        _fill_histogram(
             HistogramMetricFamily(
                 "mercury_send_duration_seconds", "Calls of providers, however they ended.", labels=("provider",)
             ),
-            _summed(totals, Counted.CALL, lambda key: (key.account,)),
+            _sum_by(totals, Counted.CALL, lambda key: (key.account,)),
             CALL_OCTAVES,
         ),
-        _histogram(
+        _fill_histogram(
             HistogramMetricFamily(
                 "mercury_queue_duration_seconds", "Accepted to first handed to a provider.", labels=("lane",)
             ),
-            _summed(totals, Counted.FIRST_SEND, lambda key: (key.lane,)),
+            _sum_by(totals, Counted.FIRST_SEND, lambda key: (key.lane,)),
             WAIT_OCTAVES,
         ),
-        _histogram(
+        _fill_histogram(
             HistogramMetricFamily(
                 "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("lane",)
             ),
-            _summed(
+            _sum_by(
                 [counter for counter in totals if counter[0].outcome in statistics.SENT],
                 Counted.END,
                 lambda key: (key.lane,),
@@ -151,42 +151,48 @@ def durations(totals: Totals) -> Iterable[Metric]:
     )
 
 
-def gauges(found: Situation) -> Iterable[Metric]:
+def build_gauges(found: Situation) -> Iterable[Metric]:
     """Yield the current values."""
     alive = found.alive
-    yield from _waiting(found)
-    yield _breakers(found)
-    yield _alerts(found)
+    yield from _build_queue_gauges(found)
+    yield _build_breaker_gauges(found)
+    yield _build_alert_gauges(found)
     held = {"unknown": found.held.unknown, "poison": found.held.poison, "operator": found.held.operator}
-    yield _labelled("mercury_held_mails", "Held mails.", "reason", held)
+    yield _build_labelled_gauge("mercury_held_mails", "Held mails.", "reason", held)
     enabled = {account.name: account.enabled for account in found.accounts}
-    yield _labelled("mercury_provider_enabled", "1 where the account is used.", "provider", enabled)
-    yield _gauge("mercury_mails_in_hand", "Mails that a worker has.", found.in_hand)
-    yield _gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
-    yield _gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
-    yield _gauge("mercury_worker_places", "Calls that they may make at once.", sum(worker.places for worker in alive))
-    yield _gauge(
+    yield _build_labelled_gauge("mercury_provider_enabled", "1 where the account is used.", "provider", enabled)
+    yield _build_gauge("mercury_mails_in_hand", "Emails in progress.", found.in_hand)
+    yield _build_gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
+    yield _build_gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
+    yield _build_gauge(
+        "mercury_worker_places", "Calls that they may make at once.", sum(worker.places for worker in alive)
+    )
+    yield _build_gauge(
         "mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(worker.in_flight for worker in alive)
     )
-    yield _gauge("mercury_last_drain_age_seconds", "Since a living worker looked for due mails.", found.drained)
-    yield _gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
+    yield _build_gauge("mercury_last_drain_age_seconds", "Since a living worker looked for due mails.", found.drained)
+    yield _build_gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
     redis = None if found.redis == "not used" else found.redis == "answers"
-    yield _gauge("mercury_redis_up", "1 if Redis answers; absent where it is not used.", redis)
-    yield _gauge("mercury_disk_free_ratio", "Free share of the data folder's disk.", found.disk_free)
+    yield _build_gauge("mercury_redis_up", "1 if Redis answers; absent where it is not used.", redis)
+    yield _build_gauge("mercury_disk_free_ratio", "Free share of the data folder's disk.", found.disk_free)
 
 
-def _waiting(found: Situation) -> Iterable[Metric]:
+def _build_queue_gauges(found: Situation) -> Iterable[Metric]:
     due = {queue.lane: queue.due for queue in found.waiting}
-    yield _labelled("mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "lane", due)
+    yield _build_labelled_gauge(
+        "mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "lane", due
+    )
     oldest = {queue.lane: queue.oldest or 0.0 for queue in found.waiting}
-    yield _labelled("mercury_queue_age_seconds", "How long the oldest of them has been due.", "lane", oldest)
+    yield _build_labelled_gauge(
+        "mercury_queue_age_seconds", "How long the oldest of them has been due.", "lane", oldest
+    )
     later = {queue.lane: queue.later for queue in found.waiting}
-    yield _labelled("mercury_back_off_mails", "Mails that are due later.", "lane", later)
+    yield _build_labelled_gauge("mercury_back_off_mails", "Mails that are due later.", "lane", later)
     paused = {queue.lane: queue.paused_at is not None for queue in found.waiting}
-    yield _labelled("mercury_queue_paused", "1 while the queue is paused.", "lane", paused)
+    yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "lane", paused)
 
 
-def _breakers(found: Situation) -> Metric:
+def _build_breaker_gauges(found: Situation) -> Metric:
     family = GaugeMetricFamily(
         "mercury_breaker_state", "1 for the state that the breaker is in.", labels=("provider", "state")
     )
@@ -196,21 +202,21 @@ def _breakers(found: Situation) -> Metric:
     return family
 
 
-def _alerts(found: Situation) -> Metric:
+def _build_alert_gauges(found: Situation) -> Metric:
     family = GaugeMetricFamily("mercury_alert", "1 for each alert; see docs/operations.md.", labels=("code", "about"))
     for alert in alerts.of(found):
         family.add_metric((alert.code, alert.about), 1)
     return family
 
 
-def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+def _build_labelled_gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), float(value))
     return family
 
 
-def _gauge(name: str, text: str, value: float | None) -> Metric:
+def _build_gauge(name: str, text: str, value: float | None) -> Metric:
     """Return a gauge without labels; without a sample if there is no value."""
     family = GaugeMetricFamily(name, text)
     if value is not None:
@@ -218,7 +224,7 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     return family
 
 
-def _summed(
+def _sum_by(
     totals: Totals, kind: Counted, labels: Callable[[CounterKey], tuple[str, ...]]
 ) -> dict[tuple[str, ...], CounterSum]:
     found: dict[tuple[str, ...], CounterSum] = defaultdict(CounterSum)
@@ -228,7 +234,7 @@ def _summed(
     return found
 
 
-def _histogram(
+def _fill_histogram(
     family: HistogramMetricFamily, sums: Mapping[tuple[str, ...], CounterSum], octaves: Sequence[int]
 ) -> HistogramMetricFamily:
     for labels, counter in sorted(sums.items()):

@@ -33,18 +33,18 @@ def start(dsn: str) -> None:
         dsn=dsn,
         default_integrations=False,  # they gather requests, arguments and statements
         auto_enabling_integrations=False,
-        integrations=[ExcepthookIntegration(), AtexitIntegration(callback=_silent), DedupeIntegration()],
-        before_send=discreet,
+        integrations=[ExcepthookIntegration(), AtexitIntegration(callback=_say_nothing), DedupeIntegration()],
+        before_send=strip_event,
         ignore_errors=[KeyboardInterrupt],
         include_local_variables=False,
         max_request_body_size="never",
         max_breadcrumbs=0,
         auto_session_tracking=False,
     )
-    logging.getLogger().addHandler(Logged(level=logging.ERROR))
+    logging.getLogger().addHandler(SentryHandler(level=logging.ERROR))
 
 
-class Logged(logging.Handler):
+class SentryHandler(logging.Handler):
     """Reports logged exceptions: those of requests, and those of the dispatcher."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -60,23 +60,25 @@ class Logged(logging.Handler):
                 scope.capture_exception(found)
 
 
-def discreet(event: Event, _hint: Hint) -> Event:
+def strip_event(event: Event, _hint: Hint) -> Event:
     """Keep only the fields of the event that are safe to share. Pure."""
     exceptions = event.get("exception", {}).get("values", [])
-    return _only(_OF_EVENT, event) | {"exception": {"values": [_exception(exception) for exception in exceptions]}}  # type: ignore[return-value]
+    return _keep(_OF_EVENT, event) | {
+        "exception": {"values": [_strip_exception(exception) for exception in exceptions]}
+    }  # type: ignore[return-value]
 
 
-def _exception(found: Mapping[str, Any]) -> dict[str, Any]:
+def _strip_exception(found: Mapping[str, Any]) -> dict[str, Any]:
     frames = (found.get("stacktrace") or {}).get("frames", [])
-    return _only(("type", "module"), found) | {
+    return _keep(("type", "module"), found) | {
         "value": LEFT_OUT,
-        "stacktrace": {"frames": [_only(_OF_FRAME, frame) for frame in frames]},
+        "stacktrace": {"frames": [_keep(_OF_FRAME, frame) for frame in frames]},
     }
 
 
-def _only(names: tuple[str, ...], found: Mapping[str, Any]) -> dict[str, Any]:
+def _keep(names: tuple[str, ...], found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in names if name in found}
 
 
-def _silent(_pending: int, _timeout: float) -> None:
+def _say_nothing(_pending: int, _timeout: float) -> None:
     """Say nothing while the last events are sent: a command's output is its own."""

@@ -80,7 +80,7 @@ def test_no_address_subject_body_or_secret_is_logged(lines):
 
 
 def test_at_debug_nothing_more_is_shown():
-    shown = logs.discreet(
+    shown = logs.mask_private_fields(
         None, "", {"level": "debug", "event": "to hera@olimpus.com", "key": "mk_abcdefgh_" + "s" * 43}
     )
 

@@ -95,7 +95,7 @@ def test_a_name_that_was_stored_before_reaches_no_terminal():
 
     assert all(not printable.find_unprintable(answer.out + answer.error, allowed="\n") for answer in answers)
     assert answers[1].document["name"] == "a\x1b[2J\u202eb"
-    assert "Nobody is there to answer" in answers[2].error
+    assert "Not running interactively" in answers[2].error
 
 
 @pytest.mark.django_db
