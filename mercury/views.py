@@ -95,13 +95,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     match exception:
         case DisallowedHost():
             detail = (
-                "This server does not answer to the host name you asked for. Its operator lists them in ALLOWED_HOSTS."
+                "This server is not configured for the requested host name. An operator sets them in ALLOWED_HOSTS."
             )
             return _page(request, Problem(400, "wrong_host", detail))
         case RequestDataTooBig():
             detail = f"The request is larger than {settings.MERCURY_MAX_SIZE} bytes, the limit."
             return _page(request, Problem(413, "too_large", detail), template="400.html")
-    return _page(request, Problem(400, "bad_request", "The request cannot be understood."))
+    return _page(request, Problem(400, "bad_request", "The request is invalid."))
 
 
 def nowhere(request: HttpRequest, rest: str) -> HttpResponse:
@@ -112,26 +112,26 @@ def nowhere(request: HttpRequest, rest: str) -> HttpResponse:
 @requires_csrf_token
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Signed in, but not allowed."""
-    return _page(request, Problem(403, "permission_denied", str(exception) or "You are not allowed to do this."))
+    return _page(request, Problem(403, "permission_denied", str(exception) or "You do not have permission for this."))
 
 
 @requires_csrf_token
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer a form without its CSRF token."""
-    detail = "The form was too old, or was sent from another site. Go back, reload the page and send it again."
+    detail = "The form has expired or came from another site. Go back, reload the page and send it again."
     return _page(request, Problem(403, "csrf_failed", detail))
 
 
 @requires_csrf_token
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """No such page, or not yours: the two look alike."""
-    return _page(request, Problem(404, "not_found", "There is nothing at this address, or it is not yours."))
+    return _page(request, Problem(404, "not_found", "This page does not exist, or you do not have access."))
 
 
 def locked_out(request: HttpRequest, _answer: HttpResponse | None, _credentials: dict[str, str] | None) -> HttpResponse:
     """Too many failed log-ins with this name from this address: what django-axes answers with."""
     wait = round(settings.AXES_COOLOFF_TIME.total_seconds())
-    detail = "There were too many failed sign-ins from here."
+    detail = "Too many failed sign-in attempts."
     return _page(request, Problem(429, "throttled", detail, headers={"Retry-After": str(wait)}))
 
 
@@ -139,7 +139,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Answer an unexpected error. Uses no database, since that may be the cause; then the answer is a 503."""
     if database_errors.is_not_now(sys.exc_info()[1]):
         return store_unavailable(request)
-    detail = "Something went wrong here. It was logged under the request id; sent mails are not affected."
+    detail = "Unexpected error; it has been logged with the request id. Accepted emails are not affected."
     return _page(request, Problem(500, "server_error", detail))
 
 

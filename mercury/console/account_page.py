@@ -30,15 +30,15 @@ RECENT = dt.timedelta(minutes=5)
 SLACK = dt.timedelta(minutes=1)  # between the clocks of two machines
 COUNTED_AT_MOST = 5000  # mails; more are told as so many and more
 _KINDS = {
-    FailureClass.MESSAGE: "for the mail's sake",
-    FailureClass.ACCOUNT: "for the account's",
-    FailureClass.RECIPIENT: "by one mailbox for now",
-    FailureClass.RATE: "for its rate",
-    FailureClass.PROVIDER: "by a fault of the provider",
-    FailureClass.LOCAL: "by trouble of this machine",
+    FailureClass.MESSAGE: "because of the message",
+    FailureClass.ACCOUNT: "because of the account",
+    FailureClass.RECIPIENT: "by one mailbox",
+    FailureClass.RATE: "by a rate limit",
+    FailureClass.PROVIDER: "by a provider error",
+    FailureClass.LOCAL: "by an error of this machine",
 }
 # State of a list -> what its link says after the number.
-_NOT_SENT = {"waiting": "waiting to be retried", "unknown": "held, outcome unknown", "discarded": "discarded"}
+_NOT_SENT = {"waiting": "waiting to retry", "unknown": "held, outcome unknown", "discarded": "discarded"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ def _own(figures: Figures) -> ProviderFigures | None:
 
 def _accepted(mine: ProviderFigures | None) -> Fact:
     if mine is None or not mine.calls:
-        return Fact("Accepted, 24 h", "0", "no call in 24 hours")
+        return Fact("Accepted, 24 h", "0", "no request in 24 hours")
     rounded = min(mine.success, 99.9) if mine.failure_rate else 100.0
-    return Fact("Accepted, 24 h", f"{mine.accepted:,}", f"of {mine.calls:,} calls; success {rounded:.3g} %")
+    return Fact("Accepted, 24 h", f"{mine.accepted:,}", f"of {mine.calls:,} requests; success {rounded:.3g} %")
 
 
 def _refused(mine: ProviderFigures | None, recent: ProviderFigures | None) -> Fact:
@@ -162,13 +162,13 @@ def _unknown(name: str, mine: ProviderFigures | None) -> Fact:
     if held:
         words = _mails(held, "+" if held == COUNTED_AT_MOST else "")
         return Fact("Outcome unknown", f"{count:,}", f"{words} held", _list(name, "unknown"))
-    return Fact("Outcome unknown", f"{count:,}", "none waits for evidence")
+    return Fact("Outcome unknown", f"{count:,}", "none unconfirmed")
 
 
 def _times(mine: ProviderFigures | None) -> Fact:
     spread = mine.latency if mine else Spread(0, None, None, None, None)
     if spread.p50 is None or spread.p95 is None or spread.p99 is None:
-        return Fact("p50 / p95 / p99", "–", "no call was accepted")
+        return Fact("p50 / p95 / p99", "–", "no request was accepted")
     return Fact(
         "p50 / p95 / p99",
         durations.words(spread.p50),
@@ -182,7 +182,7 @@ def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.dateti
         return Fact("Limit", limit, f"it asked to wait until {breaker.limited_until:%H:%M:%S} UTC")
     made = _made(figures)
     if not made:
-        return Fact("Limit", limit, "no use of it")
+        return Fact("Limit", limit, "not used")
     most = max(made, key=lambda start: (made[start], start))
     rate = made[most] / rollups.LENGTHS[figures.level].total_seconds()
     return Fact("Limit", limit, f"peak {rate:.2g} /s, 10 min from {most:%H:%M} UTC")
@@ -194,7 +194,7 @@ def _in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> Fact:
     if breaker.slots is not None:
         note = f"recovering, {breaker.slots} at once"
     else:
-        note = f"of {places:,} place{'' if places == 1 else 's'}" if places else "no worker is seen"
+        note = f"of {places:,} slot{'' if places == 1 else 's'}" if places else "no worker is seen"
     return Fact("In flight", f"{under_way:,}", note)
 
 
@@ -225,9 +225,9 @@ def _last_calls(found: Last) -> LastCalls:
     told = [_call(one, bar.x + bar.width / 2, bar.y) for one, bar in zip(found.calls, chart.bars, strict=True)]
     some = range(0, len(told), max(1, recent_attempts.SHOWN // 6))
     return LastCalls(
-        title=f"Last {recent_attempts.SHOWN if len(told) in (0, recent_attempts.SHOWN) else len(told)} calls"
+        title=f"Last {recent_attempts.SHOWN if len(told) in (0, recent_attempts.SHOWN) else len(told)} requests"
         if len(told) != 1
-        else "Last call",
+        else "Last request",
         chart=chart,
         calls=told,
         sentence=_sentence(found),
@@ -255,16 +255,16 @@ def _took(milliseconds: int | None) -> str:
 def _sentence(found: Last) -> str:
     if not found.calls:
         return (
-            f"None of the last {recent_attempts.REACH:,} calls of all accounts was made here."
+            f"None of the last {recent_attempts.REACH:,} requests of all accounts was made here."
             if found.stopped
-            else "No mail has gone here yet."
+            else "No email was sent here yet."
         )
     by_state = Counter(one.state for one in found.calls)
     told = ", ".join(f"{by_state[state]} {look.words}" for state, look in OUTCOMES.items() if by_state[state])
-    whole = f"The last {len(found.calls)} calls" if len(found.calls) > 1 else "The last call"
+    whole = f"The last {len(found.calls)} requests" if len(found.calls) > 1 else "The last request"
     if found.stopped:
-        whole += f", those among the last {recent_attempts.REACH:,} of all accounts"
-    return f"{whole}: {told}. The height is the time to answer."
+        whole += f", of the last {recent_attempts.REACH:,} of all accounts"
+    return f"{whole}: {told}. The height is the response time."
 
 
 def _picture(name: str, points: Sequence[Point]) -> Picture:
@@ -276,9 +276,9 @@ def _picture(name: str, points: Sequence[Point]) -> Picture:
     }
     return picture(
         "times",
-        "Time to answer",
+        "Response time",
         "last 24 hours",
-        "How long the calls took that it accepted: half of them, 95 of 100, and 99 of 100 at most so long.",
+        "Response time of accepted requests: median, 95th and 99th percentile.",
         chart_geometry.log_lines(series),
         [Legend("p50", "p50", "ok"), Legend("p95", "p95", "active"), Legend("p99", "p99", "waiting")],
         points,
@@ -312,4 +312,4 @@ def _list(name: str, state: str, **more: str) -> str:
 
 
 def _mails(count: int, more: str = "") -> str:
-    return f"{count:,}{more} mail{'' if count == 1 and not more else 's'}"
+    return f"{count:,}{more} email{'' if count == 1 and not more else 's'}"

@@ -227,7 +227,7 @@ def _tiles(
             chart_geometry.spark([one.queue.p95 for one in points]),
         ),
         Tile(
-            "Accepted to sent, p95",
+            "Time to send (p95)",
             *_figure(sent.p95),
             f"median {durations.words(sent.p50)}; of {sent.count:,} sent in the {period.words}"
             if sent.p50 is not None
@@ -240,7 +240,7 @@ def _tiles(
             "Outcome unknown",
             f"{unknown:,}",
             "emails held",
-            "now, until somebody says what happened" if unknown else "none waits for confirmation",
+            "now, until someone confirms what happened" if unknown else "none waits for confirmation",
             "unknown" if unknown else "neutral",
             f"{mails}?state=unknown",
             chart_geometry.spark([one.unknown for one in points]),
@@ -289,7 +289,7 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
             "queue",
             "Time in the queue",
             period,
-            "Time from acceptance to the first call of a provider: half of the emails waited p50 at most, 95 of 100 p95.",
+            "Time from acceptance to the first attempt: median (p50) and p95.",
             chart_geometry.lines(queue),
             [Legend("p50", "p50", "ok"), Legend("p95", "p95", "waiting")],
             points,
@@ -298,9 +298,9 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
         ),
         picture(
             "latency",
-            "Answers of the providers, p95",
+            "Provider response time (p95)",
             period,
-            "95 of 100 calls that a provider accepted were answered within this time.",
+            "95 % of accepted requests were answered within this time.",
             chart_geometry.lines(latency),
             [Legend(name, name, _TONES[number % len(_TONES)]) for number, name in enumerate(names)],
             points,

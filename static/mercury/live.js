@@ -33,7 +33,7 @@
     if (!poller()) return;
     const button = document.getElementById("live-pause");
     button.hidden = false;
-    button.textContent = state.paused ? "Go on" : "Pause";
+    button.textContent = state.paused ? "Resume" : "Pause";
     if (state.lost) say("Connection lost, retrying", "bad");
     else if (state.paused || document.hidden) say("Paused", "neutral");
     else say(`Live · every ${Math.round(wait() / 1000)} s`, "ok");

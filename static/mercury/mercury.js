@@ -10,7 +10,7 @@
       await navigator.clipboard.writeText(source.trim());
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Select it and copy";
+      button.textContent = "Select and copy";
     }
     setTimeout(() => { button.textContent = before; }, 2000);
   }

@@ -1,4 +1,4 @@
-// Ticks all rows of a page at once, and says how many are ticked. Each box works without this.
+// Selects all rows of a page at once, and says how many are selected. Each box works without this.
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.querySelector("[data-ticks]");
@@ -7,7 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function show() {
     const ticked = boxes.filter((box) => box.checked).length;
-    form.querySelector("[data-ticked]").textContent = ticked ? `${ticked} of ${boxes.length} ticked` : "";
+    form.querySelector("[data-ticked]").textContent = ticked ? `${ticked} of ${boxes.length} selected` : "";
     all.checked = ticked === boxes.length;
     all.indeterminate = ticked > 0 && !all.checked;
   }

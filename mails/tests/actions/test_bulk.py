@@ -439,7 +439,7 @@ def test_who_may_only_look_exports_and_does_nothing():
     mail, browser = a_mail(), browser_of(user)
     order = asked(Action.CANCEL)
 
-    assert "For ticked mails" not in browser.get(MAILS).text
+    assert "Apply to selected" not in browser.get(MAILS).text
     assert browser.post(f"{MAILS}bulk/?action=cancel&scope=all").status_code == 403
     assert browser.post(reverse("admin:mails_bulkorder_stop", args=[order.pk])).status_code == 403
     assert browser.get(reverse("admin:mails_bulkorder_change", args=[order.pk])).status_code == 200

@@ -61,10 +61,10 @@ def called(account: str, mail: Mail, *, at: dt.datetime = NOON) -> Attempt:
 def test_an_account_without_calls_says_so_in_words(operator, olympus):
     page = page_of(operator, olympus)
 
-    assert "no call in 24 hours" in page
-    assert "No mail has gone here yet." in page
+    assert "no request in 24 hours" in page
+    assert "No email was sent here yet." in page
     assert "No request was accepted in the last 24 hours." in page
-    assert "no call was accepted" in page
+    assert "no request was accepted" in page
     assert "<svg class=" not in page.split('id="last-calls-title"')[1].split("history-title")[0]
 
 
@@ -80,20 +80,20 @@ def test_six_facts_tell_of_the_last_day(olympus, hades):
 
     found = facts(olympus)
 
-    assert found["Accepted, 24 h"] == ("1,998", "of 2,001 calls; success 99.9 %")
+    assert found["Accepted, 24 h"] == ("1,998", "of 2,001 requests; success 99.9 %")
     assert found["Refused"] == ("2", "2 in the last 5 min")
-    assert found["Outcome unknown"] == ("1", "none waits for evidence")
+    assert found["Outcome unknown"] == ("1", "none unconfirmed")
     assert re.fullmatch(r"1[6-9]\d ms|20\d ms", found["p50 / p95 / p99"][0])
     assert found["Limit"] == ("none", "peak 3.3 /s, 10 min from 09:00 UTC")
-    assert found["In flight"] == ("1", "of 32 places")
+    assert found["In flight"] == ("1", "of 32 slots")
 
 
 def test_refusals_of_earlier_are_told_by_their_kind(olympus):
     count("refused", fault="message", times=3, at=NOON - HOUR)
 
-    assert facts(olympus)["Refused"] == ("3", "all for the mail's sake")
+    assert facts(olympus)["Refused"] == ("3", "all because of the message")
     count("refused", fault="rate", times=2, at=NOON - HOUR)
-    assert facts(olympus)["Refused"] == ("5", "3 for the mail's sake, 2 for its rate")
+    assert facts(olympus)["Refused"] == ("5", "3 because of the message, 2 for its rate")
 
 
 def test_a_limit_tells_when_it_said_429(olympus):
@@ -112,7 +112,7 @@ def test_held_mails_of_the_account_are_a_click_away(operator, olympus):
 
     page = page_of(operator, olympus)
 
-    assert '<a href="/admin/mails/mail/?account=olympus&amp;state=unknown">1 mail held</a>' in page
+    assert '<a href="/admin/mails/mail/?account=olympus&amp;state=unknown">1 email held</a>' in page
 
 
 @pytest.mark.django_db(transaction=True)
@@ -125,7 +125,7 @@ def test_the_last_calls_are_drawn_told_and_listed(operator, olympus):
 
     page = page_of(operator, olympus)
 
-    assert "The last 2 calls: 1 accepted, 1 refused." in page
+    assert "The last 2 requests: 1 accepted, 1 refused." in page
     assert re.search(r'<g class="tone-bad"><title>[^<]+ UTC: refused after [^<]+ ms, http-503</title><rect', page)
     assert f'<a href="/admin/mails/mail/{sent.pk}/change/">Invoice &lt;b&gt;</a>' in page
     assert page.count("As a table") == 2
@@ -154,7 +154,7 @@ def test_the_last_calls_of_an_account_that_rests_are_found_behind_those_of_other
     read = account_page.read(olympus.account, Snapshot.of(olympus.breaker), NOON)
 
     assert [call.took for call in read.last.calls] == ["187 ms"]
-    assert read.last.sentence == "The last call: 1 accepted. The height is the time to answer."
+    assert read.last.sentence == "The last request: 1 accepted. The height is the response time."
 
 
 def test_a_search_for_calls_that_stopped_says_so(olympus, hades, monkeypatch):
@@ -168,8 +168,8 @@ def test_a_search_for_calls_that_stopped_says_so(olympus, hades, monkeypatch):
 
     one = account_page.read(olympus.account, Snapshot.of(olympus.breaker), NOON).last
 
-    assert none.sentence == "None of the last 2 calls of all accounts was made here."
-    assert "The last call, those among the last 2 of all accounts: 1 accepted." in one.sentence
+    assert none.sentence == "None of the last 2 requests of all accounts was made here."
+    assert "The last request, of the last 2 of all accounts: 1 accepted." in one.sentence
 
 
 def test_the_banner_of_an_open_breaker_leads_to_the_mails_that_wait(operator, olympus):
@@ -182,7 +182,7 @@ def test_the_banner_of_an_open_breaker_leads_to_the_mails_that_wait(operator, ol
     [(url, words)] = re.findall(r'<a href="([^"]+)">(Show the [^<]+)</a>', page)
     listed = operator.get(url.replace("&amp;", "&")).text
 
-    assert words == "Show the 2 mails waiting to be retried"
+    assert words == "Show the 2 emails waiting to retry"
     assert listed.count('class="subject"') == 2
 
 
@@ -205,8 +205,8 @@ def test_numbers_that_were_not_counted_to_the_end_say_so(operator, olympus, monk
 
     page = page_of(operator, olympus)
 
-    assert "Show the 2+ mails held, outcome unknown" in page
-    assert ">2+ mails held</a>" in page
+    assert "Show the 2+ emails held, outcome unknown" in page
+    assert ">2+ emails held</a>" in page
 
 
 @pytest.mark.django_db(transaction=True)
