@@ -175,7 +175,7 @@ def test_a_mail_whose_text_was_removed_is_not_copied_and_says_why(olympus):
         assert "This email cannot be copied: its body was removed on 2026-11-01." in page
         assert "?copy=" not in page
     form = browser_of(user).get(f"/?copy={mail.pk}").text
-    assert "the text of the mail was removed on 2026-11-01" in form
+    assert "its body was removed on 2026-11-01" in form
     assert "It becomes a new mail" not in form
 
 
@@ -186,7 +186,7 @@ def test_only_a_sent_mail_that_the_person_may_see_is_copied():
 
     form = browser.get(f"/?copy={queued.pk}").text
 
-    assert "Only an email that has ended is copied" in form
+    assert "Only an email that was sent, discarded or expired can be copied" in form
     assert "Not yet" not in form
     assert "?copy=" not in browser.get(f"/mails/{queued.pk}").text
     for unknown in (other.pk, uuid.uuid4(), "zeus", "%00", ""):

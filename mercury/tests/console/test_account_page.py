@@ -93,7 +93,7 @@ def test_refusals_of_earlier_are_told_by_their_kind(olympus):
 
     assert facts(olympus)["Refused"] == ("3", "all because of the message")
     count("refused", fault="rate", times=2, at=NOON - HOUR)
-    assert facts(olympus)["Refused"] == ("5", "3 because of the message, 2 for its rate")
+    assert facts(olympus)["Refused"] == ("5", "3 because of the message, 2 by a rate limit")
 
 
 def test_a_limit_tells_when_it_said_429(olympus):
@@ -218,7 +218,7 @@ def test_who_may_not_see_mails_sees_no_subject_and_no_link_to_one(olympus):
 
     page = page_of(browser_of(watcher), olympus)
 
-    assert "Last call" in page
+    assert "Last request" in page
     assert "Invoice" not in page
     assert "/admin/mails/mail/" not in page.replace("mails/mail/?account=olympus", "")
 
@@ -236,4 +236,4 @@ def test_the_page_asks_the_same_number_of_questions_however_many_calls_there_are
     with django_assert_num_queries(len(few)):
         page = page_of(operator, olympus)
 
-    assert "The last 60 calls: 60 accepted." in page
+    assert "The last 60 requests: 60 accepted." in page
