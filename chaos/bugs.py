@@ -154,7 +154,7 @@ def _never_taken_up(sweep: Any) -> None:
 
 def _queue_in_memory(intake: Any) -> None:
     """Acknowledge an email at once, and store it within a second, in a thread."""
-    from mails import submission
+    from mails.intake import submission
     from mercury.lib.database import database_clock
 
     waiting: queue.Queue[Any] = queue.Queue()

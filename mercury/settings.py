@@ -244,11 +244,11 @@ AXES_VERBOSE = False
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "mails.api.authentication.KeyAuthentication",
+        "mails.access.authentication.KeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["mails.api.permissions.HasScope"],
-    "DEFAULT_THROTTLE_CLASSES": ["mails.api.throttling.KeyRate"],
+    "DEFAULT_PERMISSION_CLASSES": ["mails.access.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["mails.access.throttles.KeyRate"],
     "DEFAULT_PARSER_CLASSES": ["mails.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",

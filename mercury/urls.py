@@ -6,11 +6,11 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from mails import views as mail_views
 from mails.admin import steering
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
+from mails.web import views as mail_views
 from mercury import views
 from mercury.description import ApiRoot, Description
 from mercury.lib.rest.routers import Router

@@ -12,16 +12,16 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DataError, IntegrityError, connection, transaction
 
-from mails import submission
 from mails.access import grants
 from mails.dispatch import wake
+from mails.intake import submission
+from mails.intake.submission import FieldError, InvalidSubmission, Submission
 from mails.lanes import Lane
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.states import IDEMPOTENCY_KEYS_KEPT, Actor, EventName, Policy, Source, Status
-from mails.submission import FieldError, InvalidSubmission, Submission
 from mercury.lib.database import database_clock
 from mercury.lib.database.group_commit import GroupCommit
 

@@ -1,10 +1,11 @@
 """The rules of emails that a test email keeps too; `providers`, which knows nothing of emails, asks them."""
 
-from mails import pauses, submission
+from mails import pauses
 from mails.access import grants
+from mails.intake import submission
+from mails.intake.submission import InvalidSubmission
 from mails.lanes import Lane
 from mails.message import addresses
-from mails.submission import InvalidSubmission
 from providers.accounts import test_send
 from providers.accounts.test_send import DeliveryTest
 

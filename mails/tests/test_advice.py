@@ -3,9 +3,9 @@
 import pytest
 
 from mails.intake.accept import Client, accept
+from mails.intake.submission import InvalidSubmission
 from mails.models import Mail, Recipient
 from mails.states import RecipientState, Source, Status
-from mails.submission import InvalidSubmission
 from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, zeus

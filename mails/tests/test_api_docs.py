@@ -10,7 +10,7 @@ from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
 from mails.api.serializers.events import EventSerializer
 from mails.api.serializers.mails import MailSerializer
 from mails.api.serializers.requests import NewEventSerializer, ReprocessMailSerializer
-from mails.submission import SubmissionSerializer
+from mails.intake.submission import SubmissionSerializer
 from mails.tests.tables import answer_table, filter_row, request_table
 from mercury.lib.rest.filters import OPERATORS
 

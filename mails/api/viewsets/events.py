@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
+from mails.access.permissions import has_scope, may_write_to
 from mails.api.fields import EVENT_FIELDS
-from mails.api.permissions import has_scope, may_write_to
 from mails.api.serializers import requests
 from mails.api.serializers.events import EventSerializer, build_event_url
 from mails.api.viewsets.base import UUID, OwnMailsViewSet, find_mail, recorded_by

@@ -13,10 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
+from mails.access.permissions import has_scope
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed, Gone, NoAccountLeft, NotPossible
 from mails.api.fields import MAIL_FIELDS
-from mails.api.permissions import has_scope
 from mails.api.serializers import requests
 from mails.api.serializers.mails import (
     AcceptedMailSerializer,
@@ -35,12 +35,12 @@ from mails.intake.accept import (
     SenderNotAllowed,
     accept,
 )
+from mails.intake.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
 from mails.lifecycle.action_requests import Order
 from mails.models import Content, Mail
 from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
 from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
-from mails.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.openapi import describe_header
 from mercury.lib.rest.pagination import Pages

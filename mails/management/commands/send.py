@@ -6,13 +6,13 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails import submission
+from mails.intake import submission
 from mails.intake.accept import Client, IntakeError, accept
+from mails.intake.submission import InvalidSubmission
 from mails.management import foreground, terminal
 from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
-from mails.submission import InvalidSubmission
 from mails.timeline.summary import choose_badge, summarize
 from mercury.lib import commands
 from mercury.lib.commands import Exit

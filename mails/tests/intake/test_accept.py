@@ -21,10 +21,10 @@ from mails.intake.accept import (
     accept,
     may_send_as,
 )
+from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import writer
 from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
-from mails.submission import InvalidSubmission
 from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, event_names
 
 API = Client(Source.API)

@@ -4,11 +4,11 @@ import tracemalloc
 
 import pytest
 
-from mails import submission
 from mails.access import api_keys
+from mails.intake import submission
+from mails.intake.submission import InvalidSubmission
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
-from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO
 
 LONG_LOCAL = "z" * 64

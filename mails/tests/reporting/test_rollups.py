@@ -14,13 +14,13 @@ from mails.counters import CounterKey, Counters
 from mails.dispatch.dispatcher import Drain
 from mails.dispatch.transitions import NO_PLACE, NOT_CALLED, Result
 from mails.intake.accept import Client, accept
+from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
 from mails.maintenance import sweeper
 from mails.models import Duty, Mail, Rollup, first_id
 from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
-from mails.submission import InvalidSubmission
 from mails.tests.builders import HELLO, a_mail, drain
 from mails.tests.maintenance.test_sweeper import sending_by_a_lost_worker
 from mercury.lib.database import database_clock

@@ -6,11 +6,11 @@ import unicodedata
 
 import pytest
 
-from mails import submission
 from mails.access import api_keys
 from mails.api.serializers.requests import NewEventSerializer
+from mails.intake import submission
+from mails.intake.submission import InvalidSubmission
 from mails.models import ApiKey
-from mails.submission import InvalidSubmission
 from mails.tests.callers import HELLO
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mails import submission
+from mails.intake import submission
+from mails.intake.submission import InvalidSubmission, parse
 from mails.message import addresses
-from mails.submission import InvalidSubmission, parse
 from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
 
 

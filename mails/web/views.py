@@ -17,7 +17,6 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from mails.actions import apply
 from mails.actions.apply import Gone, NotPossible
-from mails.forms import SubmitForm
 from mails.intake.accept import (
     Client,
     IdempotencyKeyInUse,
@@ -26,14 +25,15 @@ from mails.intake.accept import (
     SenderNotAllowed,
     accept,
 )
+from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import Order
 from mails.message import mime
 from mails.models import Mail
 from mails.reporting import search, statistics
 from mails.states import Action, Source
-from mails.submission import InvalidSubmission
 from mails.timeline.story import Story, has_news, read_story
+from mails.web.forms import SubmitForm
 from mercury.lib.mail import preview
 from mercury.lib.mail.preview import Preview
 from mercury.lib.mail.printable import replace_unprintable

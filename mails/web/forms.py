@@ -8,8 +8,8 @@ from django import forms
 from django.conf import settings
 
 from mails.intake.accept import may_send_as
+from mails.intake.submission import FieldError, get_field
 from mails.message.addresses import extract_address
-from mails.submission import FieldError, get_field
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
 _FIELD_OF = {"recipients": "recipient"}  # field of the submission -> field of the form

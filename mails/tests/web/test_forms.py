@@ -1,7 +1,7 @@
 """The submit form: which sender it offers, and how it shows what intake found."""
 
-from mails.forms import SubmitForm
-from mails.submission import FieldError
+from mails.intake.submission import FieldError
+from mails.web.forms import SubmitForm
 
 TYPED = {
     "sender": "zeus@olimpus.com",

@@ -16,11 +16,11 @@ from django.utils import timezone
 
 from mails import pauses
 from mails.intake.accept import Client
+from mails.intake.submission import InvalidSubmission
 from mails.lanes import Lane
 from mails.models import Content, Event, Mail, Pause
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
-from mails.submission import InvalidSubmission
 from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
 from mails.tests.people import browser_of, hermes, zeus
 
