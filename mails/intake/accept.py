@@ -47,9 +47,9 @@ class SenderNotAllowed(IntakeError):
     """The client may not send as this address."""
 
     def __init__(self, sender: str, allowed: list[str]) -> None:
-        may = f"It may send as: {', '.join(allowed)}." if allowed else "It may send as nobody yet."
+        senders = f"Allowed senders: {', '.join(allowed)}." if allowed else "It has no allowed senders yet."
         super().__init__(
-            f"This client may not send as {sender}. {may} An operator allows more in the admin: Keys for an application, Users for a person."
+            f"Not allowed to send as {sender}. {senders} An administrator can add senders in the admin: Keys for an application, Users for a person."
         )
         self.sender = sender
         self.allowed = allowed
@@ -137,9 +137,9 @@ def may_send_as(address: str, allowed: list[str]) -> bool:
 
 def _check_key(key: str) -> None:
     if len(key) > submission.MAX_IDEMPOTENCY_KEY or not _PRINTABLE.fullmatch(key):
-        what = "It is blank" if not key.strip() else "It cannot be a key"
+        what = "blank" if not key.strip() else "invalid"
         raise InvalidIdempotencyKey(
-            f"Idempotency-Key: {what}. Write 1 to {submission.MAX_IDEMPOTENCY_KEY} printable ASCII characters, or leave it out."
+            f"Idempotency-Key: It is {what}. Use 1 to {submission.MAX_IDEMPOTENCY_KEY} printable ASCII characters, or omit it."
         )
 
 
@@ -260,7 +260,7 @@ def _under_a_used_key(new: NewMail) -> Receipt:
         if earlier is not None:
             return Receipt(earlier, replayed=True)
         if not all(_store([new])):
-            raise IdempotencyKeyInUse("A request with this Idempotency-Key is still running. Repeat it in a second.")
+            raise IdempotencyKeyInUse("A request with this Idempotency-Key is still running. Retry in a second.")
         _wake([new])
     return Receipt(new.mail, replayed=False)
 
@@ -274,7 +274,9 @@ def _earlier(key: IdempotencyKey) -> Mail | None:
         row.delete()
         return None
     if row.body_hash != key.body_hash:
-        raise IdempotencyKeyReused("This Idempotency-Key came with another body before. Use a new key for a new mail.")
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was already used with a different body. Use a new key for a new email."
+        )
     return row.mail
 
 

@@ -116,7 +116,7 @@ def test_who_may_send_as_whom(allowed, address, may):
 def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():
     key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
-    with pytest.raises(SenderNotAllowed, match="may not send as zeus@olimpus"):
+    with pytest.raises(SenderNotAllowed, match="Not allowed to send as zeus@olimpus"):
         accept(HELLO, client=Client(Source.API, api_key=key))
 
     assert not Mail.objects.exists()

@@ -113,7 +113,7 @@ def test_an_address_that_is_not_allowed_is_refused_at_its_field():
     response = browser_of(zeus()).post("/", {**FORM, "sender": HERA})
 
     assert response.status_code == 400
-    assert "may not send as" in response.text
+    assert "Not allowed to send as" in response.text
 
 
 def a_sent_mail(user, **changes):

@@ -30,7 +30,7 @@ _MEANINGS = {
     409: "It is in use at this moment, or its state does not allow it.",
     413: "The body is larger than the limit.",
     415: "The body is not declared as JSON.",
-    422: "The Idempotency-Key came with another body before.",
+    422: "The Idempotency-Key was already used with a different body.",
     429: "The key has reached its rate; repeat after `Retry-After` seconds.",
     503: "The database does not answer, or too many large emails are in progress; repeat after `Retry-After` seconds, with "
     "the same Idempotency-Key.",
