@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 MOST_BYTES = 150_000
-EMAILS_A_MINUTE = (9, 14, 11, 17, 12)  # before the failure, so that the charts have a shape
+EMAILS_A_MINUTE = (11, 17, 12)  # before the failure, so that the charts have a shape
 EMAILS_DURING = 16
 RECIPIENTS = ("hera", "apollo", "artemis", "athena", "hermes", "iris")
 SUBJECTS = ("Your order is on its way", "Reset your password", "Your invoice", "Welcome to Olympus", "You made my day")
@@ -141,7 +141,7 @@ def main() -> None:
             for emails in EMAILS_A_MINUTE:
                 for number in range(emails):
                     submit(url, key, number)
-                    time.sleep(50 / emails)
+                    time.sleep(45 / emails)
             manage(environment, "sandbox", "set", "sandbox-a", "refuse=503", "--for", "10m")
             mail_ids = [submit(url, key, number) for number in range(EMAILS_DURING)]
             mail_id = find_failover(url, key, mail_ids)
