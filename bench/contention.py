@@ -38,20 +38,20 @@ class Claim:
 def drain_and_count(places: int) -> tuple[list[Claim], int]:
     """Send what is due, in this process; its claims, and how many mails a provider took."""
     from mails.dispatch import claim
-    from mails.dispatch.dispatcher import Drain
+    from mails.dispatch.dispatcher import Dispatcher
     from mails.lanes import Lane
     from mercury.lib.runtime import event_loop
 
     claims: list[Claim] = []
-    due = claim.due
+    due = claim.select_due
 
     def counted(lanes: Any, *, limit: int, **more: Any) -> Any:
         found = due(lanes, limit=limit, **more)
         claims.append(Claim(time.monotonic(), limit, len(found)))
         return found
 
-    claim.due = counted
-    done = event_loop.run(Drain(list(Lane.values), places=places).run(until_idle=True))
+    claim.select_due = counted
+    done = event_loop.run(Dispatcher(list(Lane.values), places=places).run(until_idle=True))
     return claims, done
 
 

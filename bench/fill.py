@@ -193,7 +193,7 @@ def _insert_events() -> None:
                 "latency_ms": "latency_ms",
                 "accepted": f"json_build_array({RECIPIENT})",
                 "refused": "'[]'::json",
-                "possibly_twice": "false",
+                "possible_duplicate": "false",
             },
         ),
     ]

@@ -179,7 +179,7 @@ def print_worker(stores: Stores, key: str, mails: int) -> None:
     with instance.serving(built, processes=1) as (port, _):
         connections = stores.redis_clients()
         worker = built.start_worker()
-        instance.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE drained_at IS NOT NULL") != [])
+        instance.until(lambda: stores.ask("SELECT 1 FROM mails_worker WHERE polled_at IS NOT NULL") != [])
         instance.until(lambda: stores.redis_clients() > connections)
         built.provider.start_afresh(delay_ms=0)
         before = stores.asked()

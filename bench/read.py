@@ -58,13 +58,13 @@ def fill_in(mails: int) -> None:
 
 def _fill_rollups(mails: int) -> None:
     """Roll-ups of every level, each stretch with what a day's traffic would have put into it."""
-    from mails.models import Duty, Rollup
+    from mails.models import PeriodicTask, Rollup
     from mails.reporting import rollups
     from mails.states import Level
     from mercury.lib.database import database_clock
 
     now, draw = database_clock.now(), random.Random(1)
-    Duty.objects.create(name=rollups.TASK, done_until=now)
+    PeriodicTask.objects.create(name=rollups.TASK, done_until=now)
     rows = []
     for level, length in rollups.LENGTHS.items():
         kept = min(rollups.KEPT[level], dt.timedelta(days=DAYS))

@@ -126,7 +126,7 @@ def _no_fence(writer: Any) -> None:
 
 
 def _always_held(claim: Any) -> None:
-    claim.is_held = lambda *_, **__: True
+    claim.is_leased = lambda *_, **__: True
 
 
 def _lost_answer_refused(sending: Any) -> None:
@@ -149,7 +149,7 @@ def _key_ignored(intake: Any) -> None:
 
 
 def _never_taken_up(sweep: Any) -> None:
-    sweep.lost_mails = lambda now: []
+    sweep.find_lost = lambda now: []
 
 
 def _queue_in_memory(intake: Any) -> None:
@@ -197,8 +197,8 @@ def _short_silence(states: Any) -> None:
     states.SILENCE = dt.timedelta(seconds=3)
 
 
-def _quick_heartbeat(drain: Any) -> None:
-    drain.HEARTBEAT, drain.HEARTBEAT_TRUST = 0.5, 2.0
+def _quick_heartbeat(heartbeat: Any) -> None:
+    heartbeat.HEARTBEAT, heartbeat.HEARTBEAT_TRUST = 0.5, 2.0
 
 
 def _short_wait(breaker: Any) -> None:
@@ -226,7 +226,7 @@ PLANTS: dict[str, dict[str, Patch]] = {
     # For the short versions in CI: the same code with shorter silences.
     "hurry": {
         "mails.states": _short_silence,
-        "mails.dispatch.dispatcher": _quick_heartbeat,
+        "mails.dispatch.heartbeat": _quick_heartbeat,
         "providers.health.breaker": _short_wait,
     },
 }

@@ -94,7 +94,7 @@ def _two_copies(records: Records) -> list[str]:
     return found
 
 
-_ANOTHER_COPY = ("SETTLED", "RELEASED", "REPROCESS")  # a person, or evidence, lets it go out once more
+_ANOTHER_COPY = ("RESOLVED", "RELEASED", "REPROCESS")  # a person, or evidence, lets it go out once more
 
 LAWS: dict[str, Callable[[Records], list[str]]] = {
     "no acknowledged mail is missing": _none_missing,

@@ -98,7 +98,7 @@ class Testbed:
         self.worker_settings: list[dict[str, str]] = [{}, {}]
 
     @property
-    def drains(self) -> list[subprocess.Popen[bytes]]:
+    def dispatchers(self) -> list[subprocess.Popen[bytes]]:
         """Return the sending processes: the workers, or the web process in embedded mode."""
         return self.workers if self.leg == "full" else [self.web] if self.web else []
 
@@ -165,7 +165,7 @@ class Testbed:
 
     def is_alive(self) -> bool:
         """Return True if the dispatchers have their heartbeats in the database."""
-        return all(self.beats(process) for process in self.drains)
+        return all(self.beats(process) for process in self.dispatchers)
 
     def beats(self, process: subprocess.Popen[bytes]) -> str:
         """Return when the process, or a child of it, had its last heartbeat; "" before the first."""
@@ -177,7 +177,7 @@ class Testbed:
     def held_by_the_dead(self) -> int:
         """Return how many emails are leased by a process that has ended."""
         with suppress(FileNotFoundError):
-            alive = set().union(*map(_family, self.drains))
+            alive = set().union(*map(_family, self.dispatchers))
             rows = query(self.database_url, "SELECT worker FROM mails_mail WHERE status = 'sending'")
             return sum(_pid(worker) not in alive for (worker,) in rows)
         return 1  # a process ended while we looked

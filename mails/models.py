@@ -12,8 +12,8 @@ from mails.lanes import Lane
 from mails.querysets import EventQuerySet, MailQuerySet
 from mails.states import (
     DUE,
-    LAST_CHANCE,
     LEASED,
+    QUARANTINE_CLAIMS,
     Action,
     AttemptState,
     Counted,
@@ -128,12 +128,14 @@ class Mail(models.Model):
     tried = models.JSONField(default=list, help_text="Accounts that refused it in this round.")
     faults = models.JSONField(default=list, help_text="Kinds of fault seen in this round.")
     attempt_count = models.PositiveSmallIntegerField(default=0)
-    doubtful = models.BooleanField(default=False, help_text="An attempt's outcome is unknown: it may be sent twice.")
+    possible_duplicate = models.BooleanField(
+        default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
+    )
     fault = models.CharField(max_length=16, blank=True, help_text="Kind of the last fault.")
     reason_code = models.CharField(max_length=64, blank=True)
     provider = models.CharField(max_length=64, blank=True, help_text="The account that had it last.")
 
-    lease = models.UUIDField(null=True, help_text="Token of the drain that holds it.")
+    lease = models.UUIDField(null=True, help_text="Token of the dispatcher that holds it.")
     lease_expires_at = models.DateTimeField(null=True)
     last_event_at = models.BigIntegerField(
         null=True, help_text="When its last event was, in nanoseconds: a clock that goes back dates none before it."
@@ -143,7 +145,7 @@ class Mail(models.Model):
         null=True, help_text="The accounts it may go through, where it was sent anew through some."
     )
     claims = models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed.")
-    wish = models.TextField(
+    pending_action = models.TextField(
         default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
     )
     text_removed_at = models.DateTimeField(null=True, editable=False, help_text="When retention removed its text.")
@@ -166,8 +168,8 @@ class Mail(models.Model):
             models.Index(fields=("lane", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
             models.Index(
                 fields=("lane", "next_attempt_at"),
-                condition=Q(status__in=DUE, claims__gte=LAST_CHANCE),
-                name="mail_last_chance",
+                condition=Q(status__in=DUE, claims__gte=QUARANTINE_CLAIMS),
+                name="mail_quarantined",
             ),
             models.Index(fields=("lease_expires_at",), condition=Q(status__in=LEASED), name="mail_leased"),
             models.Index(fields=("expires_at",), condition=Q(status__in=DUE), name="mail_expiring"),
@@ -338,7 +340,7 @@ class BulkOrder(models.Model):
     reached = models.UUIDField(null=True, help_text="The last mail that was looked at.")
     seen = models.PositiveIntegerField(default=0, help_text="Mails looked at.")
     done = models.PositiveIntegerField(default=0)
-    wished = models.PositiveIntegerField(default=0, help_text="Done when the call under way is closed.")
+    requested = models.PositiveIntegerField(default=0, help_text="Done when the call under way is closed.")
     changed = models.PositiveIntegerField(default=0, help_text="Moved on meanwhile.")
     left_out = models.JSONField(default=dict, help_text="Why -> how many.")
     finished_at = models.DateTimeField(null=True)
@@ -363,17 +365,17 @@ class BulkOrder(models.Model):
 
 
 class Worker(models.Model):
-    """A process that drains. Its heartbeat tells others when to take over what it holds."""
+    """A process that dispatches. Its heartbeat tells others when to take over what it holds."""
 
     id = models.CharField(primary_key=True, max_length=96, help_text="host:pid:random")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
     lanes = models.JSONField(default=list)
-    places = models.PositiveIntegerField(default=0, help_text="Calls under way at most.")
+    concurrency = models.PositiveIntegerField(default=0, help_text="Calls under way at most.")
     in_flight = models.PositiveIntegerField(default=0, help_text="Calls under way.")
     closed = models.PositiveBigIntegerField(default=0, help_text="Calls that came back since it started.")
     done = models.PositiveBigIntegerField(default=0, help_text="Mails that a provider took since it started.")
-    drained_at = models.DateTimeField(null=True, help_text="When it last looked for due mails.")
+    polled_at = models.DateTimeField(null=True, help_text="When it last looked for due mails.")
     trouble = models.CharField(
         max_length=200, default="", db_default="", blank=True, help_text="What its machine lacked in the last minute."
     )
@@ -387,16 +389,13 @@ class Worker(models.Model):
         return self.id
 
 
-class Duty(models.Model):
+class PeriodicTask(models.Model):
     """A periodic task of the whole house; whichever process holds the row's lease does it."""
 
     name = models.CharField(primary_key=True, max_length=32)
-    holder = models.CharField(max_length=96, blank=True)
+    leader = models.CharField(max_length=96, blank=True)
     expires_at = models.DateTimeField(null=True)
     done_until = models.DateTimeField(null=True, help_text="How far it has come, where it follows the time.")
-
-    class Meta:
-        verbose_name_plural = "duties"
 
     def __str__(self) -> str:
         return self.name

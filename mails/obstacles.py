@@ -151,8 +151,8 @@ class SendingConditions:
         workers = [worker for worker in self.workers if mail.lane in worker.lanes]
         if not workers:
             return f"No worker is running for queue {mail.lane}: start one (manage.py worker)."
-        if all(worker.places and worker.in_flight >= worker.places for worker in workers):
-            slots = sum(worker.places for worker in workers)
+        if all(worker.concurrency and worker.in_flight >= worker.concurrency for worker in workers):
+            slots = sum(worker.concurrency for worker in workers)
             return f"All {slots:,} slots of the workers are in use: it leaves when a provider answers."
         return ""
 

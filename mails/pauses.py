@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from mails.lanes import Lane
-from mails.models import Duty, Mail, Pause
+from mails.models import Mail, Pause, PeriodicTask
 from mercury.lib.database import database_clock
 
 log = structlog.get_logger(__name__)
@@ -97,7 +97,7 @@ def pause_at_start() -> None:
         return
     since = database_clock.now() - ALIVE
     resumed = Pause.objects.filter(queue=ALL_QUEUES, at_start=True, resumed_at__isnull=False)
-    alive = Duty.objects.filter(expires_at__gt=since).exists() or resumed.filter(resumed_at__gt=since).exists()
+    alive = PeriodicTask.objects.filter(expires_at__gt=since).exists() or resumed.filter(resumed_at__gt=since).exists()
     if alive and resumed.exists():
         log.info("start_pause_skipped", setting=START)
         return

@@ -30,7 +30,9 @@ class HoldReason(TextChoices):
 NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
 DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
 
-LAST_CHANCE = 1  # workers that died with a mail; the drain hands it over apart then, and a second one makes it poison
+QUARANTINE_CLAIMS = (
+    1  # workers that died with a mail; the dispatcher hands it over apart then, and a second one makes it poison
+)
 
 SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for this long is considered dead
 IDEMPOTENCY_KEYS_KEPT = dt.timedelta(hours=24)
@@ -86,7 +88,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 class Action(TextChoices):
-    """What may be asked of a mail in flight. SENT and NOT_SENT settle an unknown outcome."""
+    """What may be asked of a mail in flight. SENT and NOT_SENT resolve an unknown outcome."""
 
     CANCEL = "cancel", "Cancel"
     HOLD = "hold", "Hold"
@@ -97,13 +99,13 @@ class Action(TextChoices):
     NOT_SENT = "not-sent", "It was not sent"
 
 
-SETTLING = (Action.SENT, Action.NOT_SENT)
+RESOLVING = (Action.SENT, Action.NOT_SENT)
 
 
 class Also(TextChoices):
     """Mails that an order for many leaves out unless they are asked for."""
 
-    DOUBTFUL = "doubtful", "it may have been sent already"
+    UNCERTAIN = "uncertain", "it may have been sent already"
     REFUSED = "refused", "will be refused again: a fault of the mail itself"
 
 
@@ -117,7 +119,7 @@ class Policy(TextChoices):
 class RecipientState(TextChoices):
     """What became of one recipient of a mail."""
 
-    PENDING = "pending", "Not settled yet"
+    PENDING = "pending", "Not resolved yet"
     ACCEPTED = "accepted", "Taken by a provider"
     REFUSED = "refused", "Refused for good"
 
@@ -153,9 +155,9 @@ class EventName(TextChoices):
     REPROCESS = "REPROCESS", "Reprocess"
     CANCELLED = "CANCELLED", "Cancelled"
     EXPIRED = "EXPIRED", "Expired"
-    SETTLED = "SETTLED", "Settled"
+    RESOLVED = "RESOLVED", "Resolved"
     LATE_RESULT = "LATE RESULT", "Late result"
-    ASKED = "ASKED", "Asked for"
+    REQUESTED = "REQUESTED", "Requested"
     DUPLICATE = "DUPLICATE", "Sent twice"
 
     DELIVERED = "DELIVERED", "Delivered"
@@ -171,7 +173,7 @@ class Actor(TextChoices):
     """Who records an event. A provider's own result is recorded by `<account>:<attempt id>`."""
 
     MAIL_SERVICE = "Mail Service", "Mail Service"  # intake
-    DISPATCHER = "Dispatcher", "Dispatcher"  # the drain
+    DISPATCHER = "Dispatcher", "Dispatcher"  # the dispatcher
     SWEEPER = "Sweeper", "Sweeper"  # takes up what a lost worker left
     COMMAND = "command line", "Command line"  # an operator at a terminal
 
@@ -194,7 +196,7 @@ class Counted(TextChoices):
 
 
 class Ending(TextChoices):
-    """How a mail left the drain, as the roll-ups count it."""
+    """How a mail left the dispatcher, as the roll-ups count it."""
 
     DONE = "done", "Sent"
     FAILOVER = "failover", "Sent after an earlier attempt had failed"

@@ -18,7 +18,7 @@ from mercury.lib.database import database_clock, database_errors
 from mercury.lib.rest import problems
 from mercury.lib.rest.problems import Problem
 
-DRAINED_WITHIN = 60.0  # seconds; a worker whose places are all taken does not look for as long as a call may take
+POLLED_WITHIN = 60.0  # seconds; a worker whose slots are all taken does not look for as long as a call may take
 
 
 @require_safe
@@ -59,7 +59,7 @@ def workers(request: HttpRequest) -> HttpResponse:
     now = database_clock.now()
     alive = [worker for worker in system_status.workers(now) if worker.alive]
     age = system_status.drain_age(alive, now)
-    fine = age is not None and age <= DRAINED_WITHIN
+    fine = age is not None and age <= POLLED_WITHIN
     answer = {"status": "ok" if fine else "unavailable", "workers": len(alive), "last_drain_seconds": age}
     return JsonResponse(answer, status=200 if fine else 503)
 

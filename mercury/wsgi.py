@@ -1,4 +1,4 @@
-"""The web process. In embedded mode it drains too, in a thread started here, that is after gunicorn's fork."""
+"""The web process. In embedded mode it dispatches too, in a thread started here, that is after gunicorn's fork."""
 
 import os
 

@@ -36,9 +36,9 @@ def full(run: Run) -> None:
 
 def _stop(run: Run) -> list[float]:
     began, took = time.monotonic(), []
-    for process in run.testbed.drains:
+    for process in run.testbed.dispatchers:
         process.send_signal(signal.SIGTERM)
-    for process in run.testbed.drains:
+    for process in run.testbed.dispatchers:
         process.wait(120)
         took.append(time.monotonic() - began)
     return took
@@ -82,7 +82,7 @@ def _printing_to(instance: Instance, output: int) -> Iterator[None]:
 def _replace(run: Run, **settings: str) -> None:
     """Kill the processes that send, and start others in their places."""
     testbed = run.testbed
-    for process in testbed.drains:
+    for process in testbed.dispatchers:
         kill(process)
     if testbed.leg == "full":
         testbed.workers = [testbed.instance.start_worker(**options, **settings) for options in testbed.worker_settings]

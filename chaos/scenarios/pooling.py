@@ -21,7 +21,7 @@ PASSWORD = "a long word for operators"
 
 
 def pgbouncer(run: Run) -> None:
-    """Intake, drain, sweeper, API and admin, with a worker killed and some calls refused on the way."""
+    """Intake, dispatch, sweeper, API and admin, with a worker killed and some calls refused on the way."""
     testbed = run.testbed
     with _through_pgbouncer(testbed):
         testbed.behave(mix={"503": REFUSED}, delay_ms=20)

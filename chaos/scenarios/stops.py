@@ -31,13 +31,13 @@ def sigterm(run: Run) -> None:
 
 def _stop(run: Run, number: int) -> float:
     testbed = run.testbed
-    process = testbed.drains[number % len(testbed.drains)]
+    process = testbed.dispatchers[number % len(testbed.dispatchers)]
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.wait(120)
     seconds = time.monotonic() - began
     if testbed.leg == "full":
-        testbed.start_worker(number % len(testbed.drains))
+        testbed.start_worker(number % len(testbed.dispatchers))
     else:
         testbed.web = testbed.instance.start_web()
     return seconds

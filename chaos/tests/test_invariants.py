@@ -95,7 +95,7 @@ def test_two_doubts_do_not_allow_a_third_copy_by_itself():
         Event(6, "SEND", 60, "hades"),
         Event(7, "DONE", 70, "hades"),
     )
-    settled = (*doubted[:5], Event(8, "SETTLED", 55, "hermes"), *doubted[5:])
+    settled = (*doubted[:5], Event(8, "RESOLVED", 55, "hermes"), *doubted[5:])
 
     assert broken(taken=THRICE, mails=(replace(MAIL, events=doubted),)) == [9]
     assert broken(taken=THRICE, mails=(replace(MAIL, events=settled),)) == []

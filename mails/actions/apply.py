@@ -18,12 +18,12 @@ from mails.actions.selection import where
 from mails.dispatch import wake
 from mails.lanes import Lane
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, Carried, How, Order
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, ActionResult, How
 from mails.models import BulkOrder, Mail
 from mails.pauses import ALL_QUEUES, ActivePauses
 from mails.querysets import MailQuerySet
 from mails.reporting import search
-from mails.states import DUE, LEASED, SETTLING, Action, Also, Status
+from mails.states import DUE, LEASED, RESOLVING, Action, Also, Status
 from mercury.lib import durations
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -41,8 +41,8 @@ PAST = {
     Action.RELEASE: "released",
     Action.REPROCESS: "sent anew",
     Action.RETRY: "tried at once",
-    Action.SENT: "settled",
-    Action.NOT_SENT: "settled",
+    Action.SENT: "resolved",
+    Action.NOT_SENT: "resolved",
 }
 
 
@@ -74,7 +74,7 @@ class NoAccountLeft(NotPossible):
 
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...]) -> None:
         super().__init__(mail, action, possible)
-        self.tried = sorted(action_requests.on_record([mail.pk])[mail.pk])
+        self.tried = sorted(action_requests.list_tried_accounts([mail.pk])[mail.pk])
 
     def __str__(self) -> str:
         return (
@@ -85,18 +85,18 @@ class NoAccountLeft(NotPossible):
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """What became of an order for one mail. `wished`: a call is under way, and it is done when that is closed."""
+    """What became of an order for one mail. `requested`: a call is under way, and it is done when that is closed."""
 
     mail: Mail
-    wished: bool
+    requested: bool
     changed: bool  # False: it was so before
     how: How = EVERY_ACCOUNT
 
     def words(self, action: Action) -> str:
         """What happened, in one sentence."""
-        if self.wished and action == Action.RELEASE:
+        if self.requested and action == Action.RELEASE:
             return "What was asked for during the call is taken back."
-        if self.wished:
+        if self.requested:
             return (
                 f"{self.mail.provider} is being called, which cannot be stopped. Unless it takes the mail, "
                 f"the mail is {PAST[action]} as soon as the call is closed."
@@ -109,26 +109,26 @@ class Acted:
             Action.RELEASE: "The mail is released and due at once.",
             Action.REPROCESS: f"The mail is queued, and begins again {self.how.words}.",
             Action.RETRY: "The mail is due at once, instead of at its next round's time.",
-            Action.SENT: "The mail is settled as sent.",
-            Action.NOT_SENT: "The mail is settled as not sent, and queued for the next account.",
+            Action.SENT: "The mail is resolved as sent.",
+            Action.NOT_SENT: "The mail is resolved as not sent, and queued for the next account.",
         }[action]
 
 
 def usable() -> list[str]:
     """The accounts that a mail may be sent through, by name."""
-    return sorted(action_requests.usable())
+    return sorted(action_requests.list_usable_accounts())
 
 
 def check(how: How) -> None:
     """Raise CannotBeUsed if mails are to go through one account, and that takes none."""
-    if how.via and how.via not in (known := action_requests.usable()):
+    if how.via and how.via not in (known := action_requests.list_usable_accounts()):
         raise CannotBeUsed(how.via, known)
 
 
 def is_possible(mail: Mail, action: Action, how: How) -> bool:
     """Whether it may be asked of the mail as it stands, and an account is left for it."""
-    left = not how.not_tried or bool(action_requests.fresh(how, [mail.pk])[mail.pk])
-    return action in action_requests.possible(mail) and left
+    left = not how.not_tried or bool(action_requests.find_untried(how, [mail.pk])[mail.pk])
+    return action in action_requests.list_actions(mail) and left
 
 
 def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
@@ -141,7 +141,7 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
             f"{provider} is being called, which cannot be stopped.",
             f"If it takes the mail, the mail is sent. If not, the mail is {PAST[action]} when the call is closed.",
         ]
-    doubt = ["An earlier attempt gave no answer, so it may have been sent already."] if mail.doubtful else []
+    doubt = ["An earlier attempt gave no answer, so it may have been sent already."] if mail.possible_duplicate else []
     match action:
         case Action.CANCEL:
             return ["The mail is not sent any more. This cannot be undone: to send it after all, post it anew.", *doubt]
@@ -172,9 +172,9 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
 
 
 def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
-    fresh = action_requests.fresh(how, [mail.pk])[mail.pk]
+    fresh = action_requests.find_untried(how, [mail.pk])[mail.pk]
     if how.not_tried and not fresh:
-        return [str(NoAccountLeft(mail, Action.REPROCESS, action_requests.possible(mail)))]
+        return [str(NoAccountLeft(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
     again = "It was refused for its own sake, so it is likely to be refused again."
     if fresh:
         again = f"It was refused for its own sake, but {_named(fresh)} did not see it yet, and may take it."
@@ -186,21 +186,27 @@ def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
     ]
 
 
-def act(mail_id: uuid.UUID, order: Order) -> Acted:
-    """Carry the order out on one mail, or leave it as a wish where a call is under way.
+def act(mail_id: uuid.UUID, action_request: ActionRequest) -> Acted:
+    """Carry the order out on one mail, or leave it as a pending action where a call is under way.
 
     Raises NotPossible, CannotBeUsed, Gone. Repeating an order that was carried out changes nothing and raises nothing.
     """
-    check(order.how)
-    carried = _given(order, [mail_id])
+    check(action_request.how)
+    carried = _given(action_request, [mail_id])
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None:
         raise Gone(f"There is no mail {mail_id} any more: it was old enough to be removed.")
-    if carried.impossible and order.how.not_tried and order.action in action_requests.possible(mail):
-        raise NoAccountLeft(mail, order.action, action_requests.possible(mail))
+    if (
+        carried.impossible
+        and action_request.how.not_tried
+        and action_request.action in action_requests.list_actions(mail)
+    ):
+        raise NoAccountLeft(mail, action_request.action, action_requests.list_actions(mail))
     if carried.impossible or carried.changed:
-        raise NotPossible(mail, order.action, action_requests.possible(mail), moving=bool(carried.changed))
-    return Acted(mail, wished=mail_id in carried.wished, changed=mail_id not in carried.already, how=order.how)
+        raise NotPossible(mail, action_request.action, action_requests.list_actions(mail), moving=bool(carried.changed))
+    return Acted(
+        mail, requested=mail_id in carried.requested, changed=mail_id not in carried.already, how=action_request.how
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +238,7 @@ class Tally:
     """What an order did to a number of mails."""
 
     done: int = 0
-    wished: int = 0  # a call is under way; done when it is closed
+    requested: int = 0  # a call is under way; done when it is closed
     left_out: int = 0
     already: int = 0  # of those left out: it was so before
     changed: int = 0  # moved on between survey and order, so that it is not possible any more
@@ -286,13 +292,15 @@ def pace(mails: int, how: How) -> str:
     return f"{words}: {a_second:g} a second, so about {durations.words(mails / a_second)} if no other mail goes out."
 
 
-def act_on(mail_ids: Sequence[uuid.UUID], order: Order, *, on_progress: Callable[[int], None] | None = None) -> Tally:
+def act_on(
+    mail_ids: Sequence[uuid.UUID], action_request: ActionRequest, *, on_progress: Callable[[int], None] | None = None
+) -> Tally:
     """Carry the order out on these mails, 500 in a transaction. A mail that has moved on is counted, not an error."""
     tally = Tally()
     for start in range(0, len(mail_ids), BATCH):
-        carried = _given(order, mail_ids[start : start + BATCH])
+        carried = _given(action_request, mail_ids[start : start + BATCH])
         tally.done += len(carried.done)
-        tally.wished += len(carried.wished)
+        tally.requested += len(carried.requested)
         tally.left_out += len(carried.already)
         tally.already += len(carried.already)
         tally.changed += len(carried.impossible) + len(carried.changed)
@@ -308,16 +316,16 @@ def begin(asked: BulkOrder, *, seconds: float) -> None:
 
 
 def _cause(mail: Mail, action: Action) -> str:
-    """Where it stands and why; where it is to be settled also whom to ask."""
+    """Where it stands and why; where it is to be resolved also whom to ask."""
     reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
-    asked = f", last handed to {mail.provider}" if action in SETTLING and mail.provider else ""
+    asked = f", last handed to {mail.provider}" if action in RESOLVING and mail.provider else ""
     return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"
 
 
 def _with_fresh(mails: Iterator[Mail], how: How) -> Iterator[tuple[Mail, frozenset[str]]]:
     """Each mail with what `orders.fresh` says for it, asked for by the batch."""
     while batch := list(islice(mails, BATCH)):
-        fresh = action_requests.fresh(how, [mail.pk for mail in batch])
+        fresh = action_requests.find_untried(how, [mail.pk for mail in batch])
         yield from ((mail, fresh[mail.pk]) for mail in batch)
 
 
@@ -396,7 +404,7 @@ def _forecast_of_a_call(mail: Mail, action: Action, words: str, fresh: Collectio
         return f"may go out: {_named(fresh)} did not see it yet", "waiting"
     if mail.fault == FailureClass.MESSAGE:
         return "likely to be refused again: a fault of the mail itself", "bad"
-    if mail.doubtful and action == Action.REPROCESS:
+    if mail.possible_duplicate and action == Action.REPROCESS:
         return f"may arrive twice; {words}", "unknown"
     return f"likely to go out: {words}", "ok"
 
@@ -442,9 +450,9 @@ def _due_in(queue: str) -> MailQuerySet:
     return _mails_of(queue).filter(status__in=DUE)
 
 
-def _given(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
-    carried = action_requests.give(order, mail_ids)
-    if order.action in _MADE_DUE and carried.done:
+def _given(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
+    carried = action_requests.carry_out_on(action_request, mail_ids)
+    if action_request.action in _MADE_DUE and carried.done:
         _wake(Mail.objects.filter(pk__in=carried.done).values_list("lane", flat=True).distinct())
     return carried
 

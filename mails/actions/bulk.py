@@ -16,27 +16,27 @@ from django.http import QueryDict
 
 from mails.actions import selection
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import How, Order
+from mails.lifecycle.action_requests import ActionRequest, How
 from mails.models import Attempt, BulkOrder, Mail, first_id
 from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
-from mails.states import SETTLING, Action, Also
+from mails.states import RESOLVING, Action, Also
 from mercury.lib.database import database_clock
 
 TASK = "bulk-orders"
 BATCH = 250  # mails in one transaction
-SECONDS_A_TURN = 0.5  # the drain's database thread waits for a turn
+SECONDS_A_TURN = 0.5  # the dispatcher's database thread waits for a turn
 
 
 def chosen(action: Action, selected: Filter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
     """The mails that are ticked, or that fit the filter, stand where the order may be possible, and had come in by `at`.
 
-    What became of a call that was closed after `at` was not asked, so a mail with such a call is not settled by the
+    What became of a call that was closed after `at` was not asked, so a mail with such a call is not resolved by the
     answer. Raises UnknownSearchWord.
     """
     mails = _fitting(action, selected, at) if isinstance(selected, Filter) else Mail.objects.filter(pk__in=selected)
-    if action in SETTLING:
+    if action in RESOLVING:
         return mails.exclude(Exists(Attempt.objects.filter(mail=OuterRef("pk"), closed_at__gt=at)))
     return mails
 
@@ -47,7 +47,7 @@ def _fitting(action: Action, selected: Filter, at: dt.datetime) -> MailQuerySet:
 
 
 def ask(
-    order: Order,
+    action_request: ActionRequest,
     selected: Filter | Sequence[uuid.UUID],
     *,
     at: dt.datetime,
@@ -57,15 +57,15 @@ def ask(
 ) -> BulkOrder:
     """Keep the order; whoever has the duty begins within seconds. `words` say what was chosen, for people."""
     return BulkOrder.objects.create(
-        action=order.action,
-        asked_by=order.by,
+        action=action_request.action,
+        asked_by=action_request.by,
         asked_at=at,
-        note=order.note,
+        note=action_request.note,
         words=words,
         query=selected.as_query() if isinstance(selected, Filter) else "",
         ticked=None if isinstance(selected, Filter) else [str(mail_id) for mail_id in selected],
         also=list(also),
-        how=order.how.as_text(),
+        how=action_request.how.as_text(),
         total=total,
     )
 
@@ -97,7 +97,7 @@ def sentence(bulk: BulkOrder) -> str:
     """What was done so far."""
     left_out = sum(bulk.left_out.values())
     return selection.told(
-        Action(bulk.action), done=bulk.done, wished=bulk.wished, changed=bulk.changed, left_out=left_out
+        Action(bulk.action), done=bulk.done, requested=bulk.requested, changed=bulk.changed, left_out=left_out
     )
 
 
@@ -109,10 +109,10 @@ def _step(bulk: BulkOrder) -> None:
         return
     action, how = Action(bulk.action), How.parse(bulk.how)
     mails = list(_next(bulk, action))
-    fresh = action_requests.fresh(how, [mail.pk for mail in mails])
+    fresh = action_requests.find_untried(how, [mail.pk for mail in mails])
     why = {mail.pk: selection.why_not(mail, action, also=bulk.also, how=how, fresh=fresh[mail.pk]) for mail in mails}
-    order = Order(action, bulk.asked_by, bulk.note, how=how)
-    carried = action_requests.give(order, [mail_id for mail_id in why if not why[mail_id]])
+    action_request = ActionRequest(action, bulk.asked_by, bulk.note, how=how)
+    carried = action_requests.carry_out_on(action_request, [mail_id for mail_id in why if not why[mail_id]])
     left_out = Counter(bulk.left_out) + Counter(filter(None, why.values()))
     if carried.already:
         left_out["it was so before"] += len(carried.already)
@@ -120,7 +120,7 @@ def _step(bulk: BulkOrder) -> None:
         reached=mails[-1].pk if mails else bulk.reached,
         seen=F("seen") + len(mails),
         done=F("done") + len(carried.done),
-        wished=F("wished") + len(carried.wished),
+        requested=F("requested") + len(carried.requested),
         changed=F("changed") + len(carried.impossible | carried.changed),
         left_out=dict(left_out),
         finished_at=None if len(mails) == BATCH else database_clock.now(),

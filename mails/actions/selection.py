@@ -18,17 +18,28 @@ _REACH = {
     Action.SENT: {Status.HELD},
     Action.NOT_SENT: {Status.HELD},
 }
-_READ = ("id", "status", "lane", "reason_code", "fault", "policy", "doubtful", "wish", "text_removed_at", "provider")
+_READ = (
+    "id",
+    "status",
+    "lane",
+    "reason_code",
+    "fault",
+    "policy",
+    "possible_duplicate",
+    "pending_action",
+    "text_removed_at",
+    "provider",
+)
 _DONE = {
     Action.CANCEL: "cancelled",
     Action.HOLD: "held",
     Action.RELEASE: "released",
     Action.REPROCESS: "queued",
     Action.RETRY: "due at once",
-    Action.SENT: "settled",
+    Action.SENT: "resolved",
     Action.NOT_SENT: "queued",
 }
-NEEDS_EVIDENCE = "the outcome is unknown: settle it first"
+NEEDS_EVIDENCE = "the outcome is unknown: resolve it first"
 NONE_LEFT = "every account that can be used was tried before: none is left"
 
 
@@ -56,16 +67,16 @@ def why_not(
     """
     if is_already(mail, action):
         return f"already {where(mail)}"
-    if action not in action_requests.possible(mail):
-        if mail.status == Status.HELD and action_requests.needs_evidence(mail):
+    if action not in action_requests.list_actions(mail):
+        if mail.status == Status.HELD and action_requests.needs_confirmation(mail):
             return NEEDS_EVIDENCE
         return where(mail)
     if action != Action.REPROCESS:
         return ""
     if how.not_tried and not fresh:
         return NONE_LEFT
-    if mail.doubtful and Also.DOUBTFUL not in also:
-        return str(Also.DOUBTFUL.label)
+    if mail.possible_duplicate and Also.UNCERTAIN not in also:
+        return str(Also.UNCERTAIN.label)
     if mail.fault == FailureClass.MESSAGE and not fresh and Also.REFUSED not in also:
         return str(Also.REFUSED.label)
     return ""
@@ -89,20 +100,20 @@ def where(mail: Mail) -> str:
 
 
 def order_words(action: Action, mails: str) -> str:
-    """An order for so many mails, as a question and a button say it: `Cancel 3 mails`, `Settle 1 mail as sent`."""
+    """An order for so many mails, as a question and a button say it: `Cancel 3 mails`, `Resolve 1 mail as sent`."""
     match action:
         case Action.SENT:
-            return f"Settle {mails} as sent"
+            return f"Resolve {mails} as sent"
         case Action.NOT_SENT:
-            return f"Settle {mails} as not sent"
+            return f"Resolve {mails} as not sent"
     return f"{action.label} {mails}"
 
 
-def told(action: Action, *, done: int, wished: int, changed: int, left_out: int) -> str:
+def told(action: Action, *, done: int, requested: int, changed: int, left_out: int) -> str:
     """What an order did to a number of mails, in one sentence."""
     words = [f"{done:,} {_DONE[action]}"]
-    if wished:
-        words.append(f"{wished:,} as soon as the call under way is closed")
+    if requested:
+        words.append(f"{requested:,} as soon as the call under way is closed")
     if changed:
         words.append(f"{changed:,} moved on meanwhile")
     return ", ".join([*words, f"{left_out:,} left out"]) + "."

@@ -14,17 +14,17 @@ from django.urls import URLPattern, path, reverse
 from mails.actions import apply, bulk, selection
 from mails.actions.apply import CannotBeUsed
 from mails.admin import choice, steering
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, How
 from mails.models import BulkOrder
 from mails.reporting import search, systemic_refusals
-from mails.states import SETTLING, Action, Also
+from mails.states import RESOLVING, Action, Also
 from mercury.lib.database import database_clock
 from mercury.lib.guarded_admin import GuardedAdmin
 
 LOOKED_AT = 10_000  # emails that the page checks before it asks; the others are checked when they are processed
 AT_ONCE = 500  # emails that are processed before the response
 SECONDS = 10.0  # after that the rest runs in the background
-OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *SETTLING)
+OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *RESOLVING)
 _EFFECTS = {
     Action.RETRY: "Their next attempt starts now; nothing else changes.",
     Action.REPROCESS: "Each keeps its id, Message-ID and history and starts over with a fresh expiry time, {how}.",
@@ -63,8 +63,8 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     words = choice.describe_selection(request.GET)
     if request.method == "POST" and not error and (survey.eligible or survey.more):
         total = None if survey.more else len(survey.eligible) + survey.left_out.total()
-        order = Order(action, steering.name_actor(request), note, how=how)
-        asked = bulk.ask(order, selected, at=at, words=words, also=also, total=total)
+        action_request = ActionRequest(action, steering.name_actor(request), note, how=how)
+        asked = bulk.ask(action_request, selected, at=at, words=words, also=also, total=total)
         if not survey.more and len(survey.eligible) <= AT_ONCE:
             apply.begin(asked, seconds=SECONDS)
         return redirect("admin:mails_bulkorder_change", asked.pk)
@@ -217,13 +217,13 @@ def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, A
     remedies, tone = [], "neutral"
     for kind in Also:
         if why == kind.label:
-            tone = "unknown" if kind == Also.DOUBTFUL else "bad"
+            tone = "unknown" if kind == Also.UNCERTAIN else "bad"
             remedies = [("Include them", _include(request, kind))]
     if why == selection.NONE_LEFT:
         remedies = [("Try all accounts again", choice.link_to_every_account(request))]
     if why == selection.NEEDS_EVIDENCE:
         held = f"{reverse('admin:mails_mail_changelist')}?state=unknown"
-        sent, not_sent = (choice.link_to_action(request, action) for action in SETTLING)
+        sent, not_sent = (choice.link_to_action(request, action) for action in RESOLVING)
         remedies = [("Mark as sent", sent), ("Mark as not sent", not_sent), ("Show them", held)]
         tone = "unknown"
     return {"why": why, "count": count, "remedies": remedies, "tone": tone}

@@ -37,7 +37,7 @@ COLUMNS = (
     "application",
     "tries",
     "ended",
-    "possibly_twice",
+    "possible_duplicate",
 )
 # Where a cell may begin, also for a spreadsheet whose language separates cells by semicolons, and what makes it a formula,
 # in the wide letters of East Asian keyboards too.
@@ -107,7 +107,7 @@ def _list_cells(mail: Mail) -> tuple[str, ...]:
         application,
         str(mail.attempt_count),
         mail.finished_at.isoformat(timespec="milliseconds") if mail.finished_at else "",
-        "yes" if mail.doubtful or mail.reason_code == DUPLICATE else "no",
+        "yes" if mail.possible_duplicate or mail.reason_code == DUPLICATE else "no",
     )
 
 

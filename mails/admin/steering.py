@@ -15,7 +15,7 @@ from mails.actions import apply
 from mails.actions.apply import MAX_NOTE, CannotBeUsed, Gone, NotPossible
 from mails.admin import choice
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, Order
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
 from mails.models import Mail
 from mails.pauses import ALL_QUEUES, QueueNotFound
 from mails.states import Action
@@ -46,8 +46,8 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     mail = get_object_or_404(Mail, pk=mail_id)
     action = _parse_action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
-    if action not in action_requests.possible(mail):
-        messages.warning(request, str(NotPossible(mail, action, action_requests.possible(mail))))
+    if action not in action_requests.list_actions(mail):
+        messages.warning(request, str(NotPossible(mail, action, action_requests.list_actions(mail))))
         return page
     restarts = action == Action.REPROCESS
     if restarts and (forecast := choice.redirect_to_forecast(request)):
@@ -61,7 +61,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     reason, error = read_note(request)
     if request.method == "POST" and not error:
         try:
-            result = apply.act(mail.pk, Order(action, name_actor(request), reason, how=how))
+            result = apply.act(mail.pk, ActionRequest(action, name_actor(request), reason, how=how))
         except Gone as gone:
             raise Http404(str(gone)) from None
         except (NotPossible, CannotBeUsed) as too_late:

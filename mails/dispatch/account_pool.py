@@ -1,6 +1,6 @@
-"""The accounts as one drain sees them: their breakers, its own calls under way, the calls that rate limits grant it.
+"""The accounts as one dispatcher sees them: their breakers, its own calls under way, the calls that rate limits grant it.
 
-Read afresh ten times a second at most. What it takes (the one probe, calls of a rate limit) it takes by conditional
+Read again ten times a second at most. What it reserves (the one probe, calls of a rate limit) it reserves by conditional
 UPDATE in the transaction of the steps that need it, so that all machines together keep to it.
 """
 
@@ -22,6 +22,7 @@ from mails.dispatch import policy
 from mails.dispatch.transitions import Call, Result
 from mails.models import Worker
 from mails.states import SILENCE, Actor
+from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store, rate_limit, refusal_runs
@@ -38,16 +39,16 @@ log = structlog.get_logger(__name__)
 FRESH = 0.1  # seconds that what was read of the accounts is used for
 
 
-class Outrun(Exception):
-    """Another drain changed an account's breaker first: the turn has to be planned again."""
+class BreakerChanged(Exception):
+    """Another dispatcher changed an account's breaker first: the pass has to be planned again."""
 
 
-class Board:
-    """Used by the threads of one drain. While one chooses, the others wait; while it writes, they need not."""
+class AccountPool:
+    """Used by the threads of one dispatcher. While one chooses, the others wait; while it writes, they need not."""
 
-    def __init__(self, *, places: int, probe_lease: dt.timedelta) -> None:
+    def __init__(self, *, concurrency: int, probe_lease: dt.timedelta) -> None:
         self.lock = threading.RLock()
-        self._places = places
+        self._concurrency = concurrency
         self._probe_lease = probe_lease
         self.candidates: list[Candidate] = []
         self._read_at = float("-inf")  # monotonic clock
@@ -58,22 +59,22 @@ class Board:
         self._processes = 1  # that share the connections of an account
 
     @contextmanager
-    def turn(self, now: dt.datetime) -> Iterator["Turn"]:
-        """One turn of the drain: accounts and breakers are read, and what was begun is undone if the turn fails."""
+    def select(self, now_ns: int) -> Iterator["Selection"]:
+        """Begin a selection of accounts: read them and their breakers; undo what was begun if the pass fails."""
         self.lock.acquire()
-        turn = Turn(self, now)
+        selection = Selection(self, now_ns)
         try:
-            self._refresh(now)
-            yield turn
+            self._refresh(selection.now)
+            yield selection
         except Exception:
-            self.undo(turn.begun)
+            self.undo(selection.begun)
             raise
         finally:
-            turn.let_others_choose()
+            selection.let_others_choose()
 
     def undo(self, calls: Iterable[Call]) -> None:
-        """These calls will not be made, and what was taken for them may not have been taken: read all afresh."""
-        self.never_began(calls)
+        """Forget calls that will not be made; what was reserved for them may not be reserved: read all again."""
+        self._forget(calls)
         self._read_at = float("-inf")
 
     def _refresh(self, now: dt.datetime) -> None:
@@ -89,7 +90,7 @@ class Board:
                 )
 
     def capacity(self, now: dt.datetime) -> int:
-        """How many mails could be handed over now."""
+        """Return how many emails could be handed over now."""
         with self.lock:
             self._refresh(now)
             return count_capacity(
@@ -101,7 +102,7 @@ class Board:
                 processes=self._processes,
             )
 
-    def only_probes(self, now: dt.datetime) -> bool:
+    def has_only_probes(self, now: dt.datetime) -> bool:
         """Return True if what may be called now are probes alone."""
         with self.lock:
             self._refresh(now)
@@ -115,34 +116,33 @@ class Board:
             )
 
     def next_chance(self, now: dt.datetime) -> float:
-        """Seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
+        """Return the seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
         with self.lock:
             considered = self.choose((), now, first=True).evaluated
         waits = [(one.until - now).total_seconds() for one in considered if one.until]
         return min(max(min(waits, default=2.0), 0.02), 2.0)
 
-    def began(self, call: Call) -> None:
-        """A call is about to be made, if its turn is committed."""
+    def note_begun(self, call: Call) -> None:
+        """Note a call that is made as soon as its pass is committed."""
         with self.lock:
             self._under_way[call.attempt.id] = call.account.name
             self._in_flight[call.account.name] += 1
 
-    def never_began(self, calls: Iterable[Call]) -> None:
-        """These calls will not be made."""
+    def _forget(self, calls: Iterable[Call]) -> None:
         with self.lock:
             for call in calls:
                 self._end(call)
 
-    def ended(self, results: Iterable[Result]) -> None:
-        """Calls came back. Saying so twice changes nothing."""
-        self.never_began(result.call for result in results)
+    def note_ended(self, results: Iterable[Result]) -> None:
+        """Note calls that came back. Doing so twice changes nothing."""
+        self._forget(result.call for result in results)
 
     def _end(self, call: Call) -> None:
         if self._under_way.pop(call.attempt.id, None):
             self._in_flight[call.account.name] -= 1
 
     def observe(self, results: Sequence[Result], now: dt.datetime) -> None:
-        """Tell the breakers what a group of calls came to; an account that gave no news costs no write."""
+        """Update the breakers with the outcomes of a group of calls; an account without news costs no write."""
         groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
         for result in results:
             groups[result.call.account.name, result.call.epoch].append(result)
@@ -165,7 +165,7 @@ class Board:
         try:
             self.replace(candidate, breaker_store.change(candidate.id, after, by=Actor.DISPATCHER))
         except Breaker.DoesNotExist:
-            log.info("account_removed_meanwhile", account=candidate.config.name)
+            log.info("account_removed", account=candidate.config.name)
 
     def _observe_refusals(self, results: Sequence[Result], now: dt.datetime) -> None:
         """Note refusals in a row and their end; an account that refused nothing costs no write."""
@@ -176,7 +176,7 @@ class Board:
             try:
                 run = refusal_runs.change(candidate.id, partial(_after_all, results=mine, now=now), by=Actor.DISPATCHER)
             except Account.DoesNotExist:
-                log.info("account_removed_meanwhile", account=candidate.config.name)
+                log.info("account_removed", account=candidate.config.name)
                 continue
             self.candidates = [
                 dataclasses.replace(one, refusals=run) if one.id == candidate.id else one for one in self.candidates
@@ -196,9 +196,9 @@ class Board:
         return dataclasses.replace(candidate, breaker=dataclasses.replace(candidate.breaker, limited_until=until))
 
     def _share(self) -> int | None:
-        """At most half of the places for one account, so that one that hangs cannot starve the rest."""
+        """Return at most half of the slots for one account, so that one that hangs cannot starve the rest."""
         usable = [one for one in self.candidates if one.enabled and one.configured]
-        return max(1, self._places // 2) if len(usable) > 1 else None
+        return max(1, self._concurrency // 2) if len(usable) > 1 else None
 
     def choose(
         self,
@@ -212,7 +212,7 @@ class Board:
         """Choose an account for a mail that these have refused, and that may go only through some.
 
         A mail that already holds a place may use it with any account; only the `first` choice is bound to an
-        account's share of the places.
+        account's share of the slots.
         """
         return choose(
             self._callable(now),
@@ -227,8 +227,8 @@ class Board:
             processes=self._processes,
         )
 
-    def note(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
-        """The probe and the rate limit's call that a choice needs."""
+    def reserve(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:
+        """Reserve the probe and the rate limit's call that a choice needs; the pass writes that down."""
         breaker, config = candidate.breaker, candidate.config
         if probe:
             breaker = begin_probe(breaker, now, self._probe_lease)
@@ -240,31 +240,32 @@ class Board:
         self.replace(candidate, breaker)
 
     def replace(self, candidate: Candidate, breaker: Snapshot) -> None:
-        """The account's breaker stands like this now."""
+        """Replace what is known of the account's breaker."""
         fresh = dataclasses.replace(candidate, breaker=breaker)
         self.candidates = [fresh if one.id == candidate.id else one for one in self.candidates]
 
 
-class Turn:
-    """What one turn of a drain chooses, and what it has to take for that."""
+class Selection:
+    """The accounts that one pass selects, and what it has to reserve for that."""
 
-    def __init__(self, board: Board, now: dt.datetime) -> None:
+    def __init__(self, pool: AccountPool, now_ns: int) -> None:
+        self.now_ns = now_ns
+        self.now = database_clock.from_ns(now_ns)
         self.begun: list[Call] = []
         self.probes_for_all = False  # also for emails whose last failure was one mailbox's: no other can probe
         self._chooses = True
-        self._board = board
-        self._now = now
-        self._before: dict[int, Snapshot] = {}  # breakers from which it takes something, as they were
+        self._pool = pool
+        self._before: dict[int, Snapshot] = {}  # breakers from which it reserves something, as they were
 
     def choose(
         self, tried: Sequence[str], *, first: bool, bounds: RoutingConstraint = NO_CONSTRAINT, probes: bool = True
     ) -> Choice:
-        """Choose an account as `Board.choose` does, and note what `taking` has to take for it."""
-        choice = self._board.choose(tried, self._now, first=first, bounds=bounds, probes=probes)
+        """Choose an account as `AccountPool.choose` does, and note what `reserve` has to write for it."""
+        choice = self._pool.choose(tried, self.now, first=first, bounds=bounds, probes=probes)
         candidate = choice.candidate
         if candidate is not None and (choice.probe or candidate.config.rate):
             self._before.setdefault(candidate.id, candidate.breaker)
-            self._board.note(candidate, self._now, probe=choice.probe)
+            self._pool.reserve(candidate, self.now, probe=choice.probe)
         return choice
 
     def judge(self, results: Sequence[Result]) -> list[Result]:
@@ -272,47 +273,47 @@ class Turn:
 
         Each acceptance and refusal counts for those behind it, so that a group ends no more emails than single calls do.
         """
-        runs = {one.config.name: _run_of(one) for one in self._board.candidates}
+        runs = {one.config.name: _run_of(one) for one in self._pool.candidates}
         judged = []
         for result in results:
             name = result.call.account.name
             if name in runs:
-                runs[name] = _after_all(runs[name], [result], self._now)
+                runs[name] = _after_all(runs[name], [result], self.now)
                 if runs[name].is_systemic and _refusal(result) is not None:
                     result = _as_the_accounts(result)
             judged.append(result)
         return judged
 
-    def began(self, call: Call) -> None:
-        """A call is about to be made, if the turn is committed."""
-        self._board.began(call)
+    def note_begun(self, call: Call) -> None:
+        """Note a call that is made as soon as the pass is committed."""
+        self._pool.note_begun(call)
         self.begun.append(call)
 
     @contextmanager
-    def taking(self) -> Iterator[None]:
-        """Take what the choices need, and do what is inside, in one transaction. The turn has chosen. Raises Outrun.
+    def reserve(self) -> Iterator[None]:
+        """Write what the choices need, and do what is inside, in one transaction. Nothing is chosen any more.
 
-        Costs nothing where no account has a rate limit or a probe to be taken. Breakers are written in the order of
-        their accounts, so that two drains wait for each other but never in a circle.
+        Raises BreakerChanged. Costs nothing where no account has a rate limit or needs a probe. Breakers are written in the order of
+        their accounts, so that two dispatchers wait for each other but never in a circle.
         """
         if not self._before:
             self.let_others_choose()
             yield
             return
-        taken = [one for one in self._board.candidates if one.id in self._before]
+        reserved = [one for one in self._pool.candidates if one.id in self._before]
         with transaction.atomic():
-            for one in sorted(taken, key=lambda one: one.id):
+            for one in sorted(reserved, key=lambda one: one.id):
                 if not breaker_store.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
-                    raise Outrun
+                    raise BreakerChanged
             yield
-        for one in taken:
-            self._board.replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
+        for one in reserved:
+            self._pool.replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
 
     def let_others_choose(self) -> None:
-        """This turn has chosen all that it wanted."""
+        """Let the other thread choose: this pass has chosen all that it wanted."""
         if self._chooses:
             self._chooses = False
-            self._board.lock.release()
+            self._pool.lock.release()
 
 
 def _run_of(candidate: Candidate) -> Run:
@@ -354,7 +355,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
     faults = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
     waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
     full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
-    taken = max((outcome.calls_at_once for outcome in full), default=0)
+    most = max((outcome.calls_at_once for outcome in full), default=0)
     last = faults[-1] if faults else None
     return Observation(
         epoch=epoch,
@@ -362,7 +363,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
         failures=len(faults),
         last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
-        at_once=(taken or in_flight) if full else in_flight + len(results),
+        at_once=(most or in_flight) if full else in_flight + len(results),
         at_capacity=bool(full),
     )
 
@@ -376,7 +377,7 @@ def _wait_of_account(outcome: Outcome) -> float | None:
 
 
 def _says_nothing(result: Result) -> bool:
-    """Whether the call came to an end on our side, so that it is no news of the provider, good or bad."""
+    """Return True if the call ended on our side, so that it is no news of the provider, good or bad."""
     outcome = result.outcome
     if not isinstance(outcome, Refused):
         return False

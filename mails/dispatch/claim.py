@@ -1,4 +1,4 @@
-"""Find a batch of due mails for one drain, locked until it has said what happens to them."""
+"""Find a batch of due mails for one dispatcher, locked until it has said what happens to them."""
 
 import datetime as dt
 import uuid
@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
-from mails.states import LAST_CHANCE, AttemptState, Policy, RecipientState, Status
+from mails.states import QUARANTINE_CLAIMS, AttemptState, Policy, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_json, as_time, as_uuid
 from providers.outcomes import FailureClass
@@ -23,7 +23,7 @@ MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a w
 _READ = ("id", "sender", "subject", "policy", "created_at", "expires_at", "bounds", *STATE_COLUMNS)
 
 
-class RecipientInHand(NamedTuple):
+class ClaimedRecipient(NamedTuple):
     """One recipient of a mail in hand."""
 
     id: int
@@ -32,8 +32,8 @@ class RecipientInHand(NamedTuple):
     reason: str = ""
 
 
-class MailInHand(NamedTuple):
-    """A mail as a drain sees it, with what it takes to send it."""
+class ClaimedMail(NamedTuple):
+    """A mail as a dispatcher sees it, with what it takes to send it."""
 
     id: uuid.UUID
     sender: str
@@ -43,19 +43,19 @@ class MailInHand(NamedTuple):
     created_at: dt.datetime
     due_at: dt.datetime  # since when it has waited
     expires_at: dt.datetime
-    recipients: tuple[RecipientInHand, ...]
+    recipients: tuple[ClaimedRecipient, ...]
     state: MailState
     bounds: RoutingConstraint = NO_CONSTRAINT
     unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
         """Without what the mail says, which is nothing for a log."""
-        return f"MailInHand({self.id})"
+        return f"ClaimedMail({self.id})"
 
     @property
-    def is_suspect(self) -> bool:
+    def is_quarantined(self) -> bool:
         """Whether workers died with it so often that it is handed over apart from others: it may be why."""
-        return self.state.claims >= LAST_CHANCE
+        return self.state.claims >= QUARANTINE_CLAIMS
 
     @property
     def is_about_mailbox(self) -> bool:
@@ -63,17 +63,17 @@ class MailInHand(NamedTuple):
         return self.state.fault == FailureClass.RECIPIENT
 
     @property
-    def open_recipients(self) -> tuple[RecipientInHand, ...]:
+    def open_recipients(self) -> tuple[ClaimedRecipient, ...]:
         """Those that no provider has taken or refused for good."""
         return tuple(one for one in self.recipients if one.state == RecipientState.PENDING)
 
 
 @contextmanager
-def turn() -> Iterator[None]:
+def lock_claims() -> Iterator[None]:
     """Around `due` and the `lifecycle.record` that moves what it found.
 
-    PostgreSQL: one transaction, whose row locks keep other drains off. SQLite: none, since its one lock would stop all
-    writers while a drain thinks; there a mail that another process took meanwhile fails its fence.
+    PostgreSQL: one transaction, whose row locks keep other dispatchers off. SQLite: none, since its one lock would stop all
+    writers while a dispatcher thinks; there a mail that another process took meanwhile fails its fence.
     """
     if connection.vendor == "postgresql":
         with transaction.atomic():
@@ -82,14 +82,14 @@ def turn() -> Iterator[None]:
         yield
 
 
-def due(
-    lanes: Sequence[str], *, limit: int, now: dt.datetime, suspects: int = 0, fit_for_probe: bool = False
-) -> list[MailInHand]:
+def select_due(
+    lanes: Sequence[str], *, limit: int, now: dt.datetime, quarantined: int = 0, fit_for_probe: bool = False
+) -> list[ClaimedMail]:
     """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
 
-    None while all sending is paused, and none of a paused queue. Mails that another drain has locked are passed over, not
+    None while all sending is paused, and none of a paused queue. Mails that another dispatcher has locked are passed over, not
     waited for. Those that workers died with so often that they are handed over apart come first, at most so many
-    `suspects`. `fit_for_probe`: only those whose last failure was not one mailbox's.
+    `quarantined`. `fit_for_probe`: only those whose last failure was not one mailbox's.
 
     Each lane is read in the order of its index: one condition over all of them would sort whatever waits, at each look.
     One statement for everything: a busy process gets the processor back milliseconds after an answer is there, whatever
@@ -103,16 +103,16 @@ def due(
             SELECT * FROM (
                 SELECT size, {", ".join(_READ)} FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
-                    AND claims {which} {LAST_CHANCE} AND {SENDING_NOT_PAUSED} {fit}
+                    AND claims {which} {QUARANTINE_CLAIMS} AND {SENDING_NOT_PAUSED} {fit}
                 ORDER BY next_attempt_at LIMIT %s {lock}
             ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
         in_lanes = " UNION ALL ".join([in_lane] * len(lanes))
         return f"SELECT * FROM (SELECT * FROM ({in_lanes}) AS due_in_lanes ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
 
     def asked(most: int) -> list[Any]:
-        return [*chain.from_iterable((lane, lane, _time(now), most) for lane in lanes), most]
+        return [*chain.from_iterable((lane, lane, _encode_time(now), most) for lane in lanes), most]
 
-    order = f"claims >= {LAST_CHANCE} DESC, next_attempt_at"
+    order = f"claims >= {QUARANTINE_CLAIMS} DESC, next_attempt_at"
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -121,17 +121,17 @@ def due(
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
-            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text, {_recipients_of("added.id")},
+            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text, {_select_recipients("added.id")},
                 {_UNANSWERED_BY}
             FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
             WHERE before < %s ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
-            [*asked(suspects), *asked(limit), limit, MOST_BYTES],
+            [*asked(quarantined), *asked(limit), limit, MOST_BYTES],
         )
-        return [_loaded(*row) for row in cursor.fetchall()]
+        return [_load(*row) for row in cursor.fetchall()]
 
 
-def unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
+def find_unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
     """Return those of these emails of whose rows (its own, its open attempt's, its recipients') nobody holds a lock now.
 
     Waits for none of them. On SQLite nobody can lock a row.
@@ -156,28 +156,28 @@ def unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
     return free - {mail_id for number, mail_id in recipients.items() if number not in free_recipients}
 
 
-def is_held(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
+def is_leased(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
     """Whether the mail is held under this lease, and will be until then."""
     return Mail.objects.filter(id=mail_id, lease=token, lease_expires_at__gte=until).exists()
 
 
-def wishes(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
+def read_pending_actions(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
     """Of these mails, those whose call is still this attempt, under its lease, each with what was asked for meanwhile."""
     rows = Mail.objects.filter(id__in=list(attempts), status=Status.SENDING)
     return {
-        mail_id: wish
-        for mail_id, lease, number, wish in rows.values_list("id", "lease", "attempt_count", "wish")
+        mail_id: pending_action
+        for mail_id, lease, number, pending_action in rows.values_list("id", "lease", "attempt_count", "pending_action")
         if (lease, number) == (attempts[mail_id].lease, attempts[mail_id].number)
     }
 
 
-_UNANSWERED_BY = f"""CASE WHEN added.doubtful THEN (
+_UNANSWERED_BY = f"""CASE WHEN added.possible_duplicate THEN (
     SELECT account FROM mails_attempt WHERE mail_id = added.id AND state = '{AttemptState.UNKNOWN}'
     ORDER BY number DESC LIMIT 1
 ) END"""  # noqa: S608 (a constant of ours)
 
 
-def _recipients_of(mail_id: str) -> str:
+def _select_recipients(mail_id: str) -> str:
     """The expression that gathers a mail's recipients as one JSON text, in their order."""
     if connection.vendor == "postgresql":
         listed = "json_agg(json_build_array(id, address, state, reason) ORDER BY id)::text FROM mails_recipient"
@@ -186,10 +186,10 @@ def _recipients_of(mail_id: str) -> str:
     return f"(SELECT json_group_array(json_array(id, address, state, reason)) FROM {ordered})"  # noqa: S608
 
 
-def _loaded(*row: Any) -> MailInHand:
+def _load(*row: Any) -> ClaimedMail:
     *values, text, recipients, unanswered_by = row
     mail = dict(zip(_READ, values, strict=True))
-    return MailInHand(
+    return ClaimedMail(
         id=as_uuid(mail["id"]),
         sender=mail["sender"],
         subject=mail["subject"],
@@ -199,7 +199,7 @@ def _loaded(*row: Any) -> MailInHand:
         due_at=as_time(mail["next_attempt_at"]),
         expires_at=as_time(mail["expires_at"]),
         recipients=tuple(
-            RecipientInHand(pk, address, RecipientState(state), reason)
+            ClaimedRecipient(pk, address, RecipientState(state), reason)
             for pk, address, state, reason in orjson.loads(recipients or "[]")
         ),
         state=state_of(mail),
@@ -208,5 +208,5 @@ def _loaded(*row: Any) -> MailInHand:
     )
 
 
-def _time(moment: dt.datetime) -> Any:
+def _encode_time(moment: dt.datetime) -> Any:
     return moment if connection.vendor == "postgresql" else recordset.time_text(moment)

@@ -5,9 +5,10 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db import Error, close_old_connections, connections
+from django.db import Error, close_old_connections, connection, connections
 
 from mercury.lib.database import database_bounds
 from mercury.lib.database.database_bounds import Bounds
@@ -18,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class DatabaseThread:
-    """Does one piece of work after the other."""
+    """A thread that does one piece of work after the other."""
 
     def __init__(self, name: str, bounds: Bounds = database_bounds.DISPATCH) -> None:
         self._bounds = bounds
@@ -26,7 +27,7 @@ class DatabaseThread:
         self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
 
     async def run(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        """Do it over a connection that is not known to be broken; deadlocks are tried three times. Raises what it raises."""
+        """Do the work over a connection that is not known to be broken; deadlocks are tried three times. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work, *arguments)
 
     async def end(self) -> None:
@@ -53,3 +54,26 @@ class DatabaseThread:
                 self._answered_at = time.monotonic()
                 return answer
         raise AssertionError("the last try returns or raises")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threads:
+    """The database threads of one dispatcher."""
+
+    claim: DatabaseThread  # also beats
+    record: DatabaseThread
+    maintenance: DatabaseThread  # for what lasts long, and must not keep heartbeats and claims waiting
+
+    @classmethod
+    def start(cls) -> "Threads":
+        """Return three threads; on SQLite, which has one writer at a time, one for everything."""
+        claim = DatabaseThread("mercury-claim")
+        if connection.vendor != "postgresql":
+            return cls(claim=claim, record=claim, maintenance=claim)
+        maintenance = DatabaseThread("mercury-maintenance", database_bounds.MAINTENANCE)
+        return cls(claim=claim, record=DatabaseThread("mercury-record"), maintenance=maintenance)
+
+    async def end(self) -> None:
+        """Close the connections and the threads."""
+        for thread in {self.claim, self.record, self.maintenance}:
+            await thread.end()

@@ -23,7 +23,7 @@ def outcome_of(error: OSError | MemoryError) -> Refused:
 class LocalTrouble:
     """Used in the event loop of one dispatcher. All times are of the monotonic clock."""
 
-    places: int  # calls at once in good times
+    concurrency: int  # calls at once in good times
     reason: str = ""  # of the last trouble, for operators
     limit: int | None = None  # calls at once while there is trouble
     wait: float = FIRST_WAIT  # seconds before what was not sent is due again
@@ -49,7 +49,7 @@ class LocalTrouble:
             return False
         nothing_went_out = self.limit is not None and not self._good
         self.wait = min(self.wait * 2, LONGEST_WAIT) if nothing_went_out else FIRST_WAIT
-        self.limit = self._threshold = max(1, min(self.limit or self.places, max(under_way, 1)) // 2)
+        self.limit = self._threshold = max(1, min(self.limit or self.concurrency, max(under_way, 1)) // 2)
         self._good, self._claims_from = 0, now + self.wait
         return True
 
@@ -61,7 +61,7 @@ class LocalTrouble:
         self._good += 1
         if self.limit < self._threshold or self._good % self.limit == 0:
             self.limit += 1
-        if self.limit >= self.places:
+        if self.limit >= self.concurrency:
             self.limit, self.wait = None, FIRST_WAIT
 
     def _others_go_out(self, now: float) -> bool:
@@ -75,7 +75,7 @@ class LocalTrouble:
 
     def calls_at_once(self) -> int:
         """Return how many calls may be under way."""
-        return self.places if self.limit is None else self.limit
+        return self.concurrency if self.limit is None else self.limit
 
     def seconds_until_claims(self, now: float) -> float:
         """Return how long the worker claims nothing."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from mails.states import LAST_CHANCE, Policy
+from mails.states import QUARANTINE_CLAIMS, Policy
 from providers.outcomes import Accepted, FailureClass, Outcome, RecipientRefusal, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
@@ -18,12 +18,12 @@ JITTER = 0.2  # of a back-off, up or down, so that mails that failed together do
 LAST_TRY = 60.0  # seconds before an email expires: time enough for one more call
 MANY_ATTEMPTS = 1000  # calls of one email: from then on it is tried …
 RARELY = 3600.0  # … once an hour at most, however short the back-off is, so that its timeline stays readable
-POISON_CLAIMS = LAST_CHANCE + 1  # hand-overs that ended without a close
+POISON_CLAIMS = QUARANTINE_CLAIMS + 1  # hand-overs that ended without a close
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every recipient is settled, and at least one was taken."""
+    """Every recipient is resolved, and at least one was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Discard:
     info: str
 
 
-def next_step(outcome: Outcome, policy: Policy, *, doubtful: bool) -> NextStep:
-    """Return what to do with an email after a call. `doubtful`: an earlier call's outcome is unknown, too.
+def next_step(outcome: Outcome, policy: Policy, *, possible_duplicate: bool) -> NextStep:
+    """Return what to do with an email after a call. `possible_duplicate`: an earlier call's outcome is unknown, too.
 
     Under at-least-once the first unknown outcome goes on as a fault of the provider: that is one more copy at most. A
     second one holds the email, as the first one does under at-most-once: whoever answers so late would take copies for ever.
@@ -83,7 +83,9 @@ def next_step(outcome: Outcome, policy: Policy, *, doubtful: bool) -> NextStep:
             return GoOn(fault, reason)
         case Unknown(reason=reason):
             return (
-                Hold(reason) if may_not_be_repeated(policy, doubtful=doubtful) else GoOn(FailureClass.PROVIDER, reason)
+                Hold(reason)
+                if may_not_be_repeated(policy, possible_duplicate=possible_duplicate)
+                else GoOn(FailureClass.PROVIDER, reason)
             )
         case never:
             assert_never(never)
@@ -158,9 +160,9 @@ def _before_the_end(wait: float, time_left: float) -> float:
     return last if last >= LAST_TRY else time_left
 
 
-def may_not_be_repeated(policy: str, *, doubtful: bool) -> bool:
+def may_not_be_repeated(policy: str, *, possible_duplicate: bool) -> bool:
     """Return True if an email whose last outcome is unknown must not be sent once more by itself."""
-    return doubtful or policy == Policy.AT_MOST_ONCE
+    return possible_duplicate or policy == Policy.AT_MOST_ONCE
 
 
 def is_providers_fault(outcome: Outcome) -> bool:

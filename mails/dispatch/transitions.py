@@ -1,4 +1,4 @@
-"""Decisions as steps: which events, attempt and state a choice or an outcome becomes. Pure: the drain hands in the time."""
+"""Decisions as steps: which events, attempt and state a choice or an outcome becomes. Pure: the dispatcher hands in the time."""
 
 import datetime as dt
 import uuid
@@ -8,10 +8,18 @@ from functools import lru_cache
 from typing import Any, TypeGuard, assert_never
 
 from mails.dispatch import policy
-from mails.dispatch.claim import MailInHand
+from mails.dispatch.claim import ClaimedMail
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import Evidence, Order, who_got_it
-from mails.lifecycle.values import AttemptClosed, AttemptOpened, EventDraft, MailState, RecipientSettled, Step, at_rest
+from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_recipients
+from mails.lifecycle.values import (
+    AttemptClosed,
+    AttemptOpened,
+    EventDraft,
+    MailState,
+    RecipientOutcome,
+    Step,
+    release_lease,
+)
 from mails.models import uuid7
 from mails.states import NEVER_CALLED, Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
@@ -27,7 +35,7 @@ NOT_CALLED = Refused(
     reason="This worker could not be sure of its lease any more, so it did not call the provider.",
     asked=False,
 )
-NO_PLACE = replace(
+NO_SLOT = replace(
     NOT_CALLED,
     reason="This worker had no free place for one more call, so it gave the mail back and called nobody.",
 )
@@ -40,7 +48,7 @@ NOT_BUILT = replace(
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for every step of a drain: settings, as values."""
+    """What holds for every step of a dispatcher: settings, as values."""
 
     worker: str  # whose steps they are
     deadline: float  # seconds, of one call; over SMTP, until the final dot
@@ -53,7 +61,7 @@ class Terms:
 class Call:
     """A call to be made, its attempt committed."""
 
-    mail: MailInHand
+    mail: ClaimedMail
     account: AccountConfig
     attempt: AttemptOpened
     epoch: int  # of the account's breaker
@@ -78,11 +86,11 @@ class Result:
 class Draft:
     """A step in the making: what has happened to the mail so far in this turn."""
 
-    mail: MailInHand  # with the recipients as they are by now, and the state that the step starts from
+    mail: ClaimedMail  # with the recipients as they are by now, and the state that the step starts from
     state: MailState
     events: tuple[EventDraft, ...] = ()
     closed: AttemptClosed | None = None
-    recipients: tuple[RecipientSettled, ...] = ()
+    recipients: tuple[RecipientOutcome, ...] = ()
     exception: str = ""  # why the last account did not take it
     asked_wait: float = 0.0  # seconds that the last answer asked this email to wait
     in_company: bool = False  # handed over beside others that workers died with: one more death accuses none of them
@@ -111,8 +119,8 @@ class Plan:
     call: Call | None = None
 
 
-def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, in_company: bool) -> Draft:
-    """A due mail that this drain takes into its hands, under this lease. `in_company`: see Draft."""
+def dequeue(mail: ClaimedMail, *, lease: uuid.UUID, terms: Terms, now_ns: int, in_company: bool) -> Draft:
+    """A due mail that this dispatch takes into its hands, under this lease. `in_company`: see Draft."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
     state = mail.state._replace(lease=lease, lease_expires_at=now + terms.lease, worker=terms.worker)
@@ -126,27 +134,27 @@ def dequeued(mail: MailInHand, *, lease: uuid.UUID, terms: Terms, now_ns: int, i
     return Draft(mail, state, (event,), in_company=in_company)
 
 
-def answered(result: Result, *, now_ns: int) -> Draft | Plan:
+def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
     """A call came back: the whole plan where that decides, else the draft of a mail that goes on."""
-    draft = _closed(result, now_ns)
+    draft = _close(result, now_ns)
     if result.outcome is NOT_BUILT:
-        return _held_as_poison(draft, NOT_BUILT.reason, now_ns)
-    if _not_made(result.outcome):
+        return _hold_as_poison(draft, NOT_BUILT.reason, now_ns)
+    if _is_not_made(result.outcome):
         # No account has refused it, so it has nothing to wait for.
-        return handed_back(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
-    if _was_kept_from(result.outcome):
+        return requeue(replace(draft, exception=result.outcome.reason), now_ns=now_ns)
+    if _is_kept_from(result.outcome):
         return put_off(replace(draft, exception=result.outcome.reason), result.put_off, now_ns=now_ns)
     if isinstance(result.outcome, Refused) and result.outcome.at_capacity:
         # The account was not asked about this email. It goes to any account as soon as one has room.
         return put_off(replace(draft, exception=result.outcome.reason), 0.0, now_ns=now_ns)
     before = result.call.mail.state
-    match policy.next_step(result.outcome, draft.mail.policy, doubtful=before.doubtful):
+    match policy.next_step(result.outcome, draft.mail.policy, possible_duplicate=before.possible_duplicate):
         case policy.Done():
-            return Plan(_done(draft, result, now_ns), draft)
+            return Plan(_end(draft, result, now_ns), draft)
         case policy.Hold(reason):
-            times = " by two calls" if before.doubtful else ""
+            times = " by two calls" if before.possible_duplicate else ""
             blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
-            after = at_rest(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
+            after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
             return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
         case policy.Again(reason):
             return replace(draft, exception=reason)
@@ -156,24 +164,24 @@ def answered(result: Result, *, now_ns: int) -> Draft | Plan:
                 faults=tuple(sorted({*draft.state.faults, fault})),
                 fault=fault,
             )
-            return replace(draft, state=state, exception=reason, asked_wait=_asked_wait(result.outcome))
+            return replace(draft, state=state, exception=reason, asked_wait=_read_wait(result.outcome))
         case never:
             assert_never(never)
 
 
-def _asked_wait(outcome: Outcome) -> float:
+def _read_wait(outcome: Outcome) -> float:
     """Return the seconds that the answer asked this email to wait. What it asked of the account, the account board keeps."""
     if isinstance(outcome, Refused) and outcome.failure_class is FailureClass.RECIPIENT:
         return outcome.retry_after or 0.0
     return 0.0
 
 
-def _not_made(outcome: Outcome) -> TypeGuard[Refused]:
+def _is_not_made(outcome: Outcome) -> TypeGuard[Refused]:
     """Whether the call never began, for this worker's own reasons."""
-    return outcome is NOT_CALLED or outcome is NO_PLACE or outcome is NOT_BUILT
+    return outcome is NOT_CALLED or outcome is NO_SLOT or outcome is NOT_BUILT
 
 
-def _was_kept_from(outcome: Outcome) -> TypeGuard[Refused]:
+def _is_kept_from(outcome: Outcome) -> TypeGuard[Refused]:
     """Return True if trouble of this machine kept it from the call: nobody has refused anything."""
     return isinstance(outcome, Refused) and outcome.failure_class == FailureClass.LOCAL
 
@@ -187,14 +195,14 @@ def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
     time_left = (draft.mail.expires_at - now).total_seconds()
     seconds = policy.space_out(seconds, attempts=draft.state.attempt_count, time_left=time_left)
     if not seconds:
-        return handed_back(draft, now_ns=now_ns)
+        return requeue(draft, now_ns=now_ns)
     due = now + dt.timedelta(seconds=seconds)
-    after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
+    after = release_lease(draft.state, Status.WAITING, next_attempt_at=due)
     blob = {"when": "later", "next_attempt_at": _iso(due), "round": after.round, "wait_s": round(seconds, 1)}
-    return Plan(draft.finish(after, _retry(draft, now_ns, blob)), draft)
+    return Plan(draft.finish(after, _draft_retry(draft, now_ns, blob)), draft)
 
 
-def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
+def hand_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
     """The mail goes to the chosen account: the attempt is opened, and the call follows the commit."""
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
     assert draft.state.lease is not None  # noqa: S101 (it is in hand)
@@ -224,13 +232,13 @@ def handed_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> P
         EventDraft(EventName.SEND, f"{account.name}:{attempt.id}", now_ns, send),
     ]
     if draft.exception:
-        events.insert(0, _retry(draft, now_ns, {"when": "at once", "round": draft.state.round}))
+        events.insert(0, _draft_retry(draft, now_ns, {"when": "at once", "round": draft.state.round}))
     mail = draft.mail._replace(state=after)
     call = Call(mail, account, attempt, choice.epoch)
     return Plan(draft.finish(after, *events, opened=attempt), draft, call)
 
 
-def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter: float) -> Plan:
+def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter: float) -> Plan:
     """No account can be asked now: the mail waits, or is discarded. `jitter`: drawn from [-1, 1]."""
     now = database_clock.from_ns(now_ns)
     free_at = choice.free_at
@@ -246,10 +254,10 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
     )
     match follows:
         case policy.Discard(info):
-            return Plan(_discarded(draft, info, now_ns), draft)
+            return Plan(_discard(draft, info, now_ns), draft)
         case policy.Wait(seconds, new_round, afresh):
             due = now + dt.timedelta(seconds=seconds)
-            after = at_rest(draft.state, Status.WAITING, next_attempt_at=due)
+            after = release_lease(draft.state, Status.WAITING, next_attempt_at=due)
             if afresh:
                 after = after._replace(round=after.round + new_round, tried=(), faults=())
             if new_round:
@@ -259,27 +267,27 @@ def left_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter
                     "round": after.round,
                     "wait_s": round(seconds, 1),
                 }
-                return Plan(draft.finish(after, _retry(draft, now_ns, blob)), draft)
+                return Plan(draft.finish(after, _draft_retry(draft, now_ns, blob)), draft)
             postponed = {
                 "until": _iso(due),
                 "info": f"No account can take it now; looked at again in {words(seconds)}.",
                 "considered": choice.evaluated_as_blob(),
             }
-            retry = (_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
+            retry = (_draft_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
             event = EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, postponed)
             return Plan(draft.finish(after, *retry, event), draft)
         case never:
             assert_never(never)
 
 
-def handed_back(draft: Draft, *, now_ns: int) -> Plan:
+def requeue(draft: Draft, *, now_ns: int) -> Plan:
     """This process cannot go on with it: the mail is due at once, for whoever asks next."""
-    after = at_rest(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
-    retry = (_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
+    after = release_lease(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
+    retry = (_draft_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
     return Plan(draft.finish(after, *retry), draft)
 
 
-def not_begun(plan: Plan, *, now_ns: int) -> Step:
+def undo_hand_over(plan: Plan, *, now_ns: int) -> Step:
     """Undo a hand-over whose commit was not confirmed, and whose call was therefore not made; the mail is due at once.
 
     Its fence is the state that the hand-over leads to: if the commit did not happen, this step does not either.
@@ -297,58 +305,65 @@ def not_begun(plan: Plan, *, now_ns: int) -> Step:
         plan.call.mail.id,
         state.status,
         state.lease,
-        at_rest(before, Status.QUEUED, next_attempt_at=now),
+        release_lease(before, Status.QUEUED, next_attempt_at=now),
         (EventDraft(EventName.RETRY, Actor.DISPATCHER, now_ns, retry),),
         closed,
         attempts=state.attempt_count,
     )
 
 
-def poisoned(mail: MailInHand, reason: str, *, now_ns: int) -> Plan:
+def hold_as_poison(mail: ClaimedMail, reason: str, *, now_ns: int) -> Plan:
     """A due mail that cannot be worked on at all: held, so that it does not come back at once and for ever."""
-    return _held_as_poison(Draft(mail, mail.state), reason, now_ns)
+    return _hold_as_poison(Draft(mail, mail.state), reason, now_ns)
 
 
-def _held_as_poison(draft: Draft, reason: str, now_ns: int) -> Plan:
+def _hold_as_poison(draft: Draft, reason: str, now_ns: int) -> Plan:
     event = EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, {"reason": HoldReason.POISON, "info": reason})
-    return Plan(draft.finish(at_rest(draft.state, Status.HELD, reason_code=HoldReason.POISON), event), draft)
+    return Plan(draft.finish(release_lease(draft.state, Status.HELD, reason_code=HoldReason.POISON), event), draft)
 
 
-def expired(draft: Draft, *, now_ns: int) -> Plan:
+def expire(draft: Draft, *, now_ns: int) -> Plan:
     """The mail's time was over before an account took it; done for those recipients that were taken before."""
-    partly = _done_in_part(draft, "Its time was over.", now_ns)
+    partly = _end_in_part(draft, "Its time was over.", now_ns)
     if partly is not None:
         return Plan(partly, draft)
     event = EventDraft(EventName.EXPIRED, Actor.DISPATCHER, now_ns, {"info": "Its time was over."})
-    after = at_rest(draft.state, Status.EXPIRED, reason_code="expired", finished_at=database_clock.from_ns(now_ns))
+    after = release_lease(
+        draft.state, Status.EXPIRED, reason_code="expired", finished_at=database_clock.from_ns(now_ns)
+    )
     return Plan(draft.finish(after, event), draft)
 
 
-def reconsidered(result: Result, wish: str, *, now_ns: int) -> Plan:
+def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
     """What follows an answer after all, when `answered` was not the last word.
 
-    Either something was asked for during the call (`wish`), or all sending or its queue was paused before the mail
+    Either something was asked for during the call (`pending_action`), or all sending or its queue was paused before the mail
     could be handed on.
     """
-    answer = answered(result, now_ns=now_ns)
-    if not wish:
-        return answer if isinstance(answer, Plan) else handed_back(answer, now_ns=now_ns)
-    order = Order.parse(wish)
+    answer = close_call(result, now_ns=now_ns)
+    if not pending_action:
+        return answer if isinstance(answer, Plan) else requeue(answer, now_ns=now_ns)
+    action_request = ActionRequest.parse(pending_action)
     if isinstance(answer, Plan):
         status = answer.step.after.status
         if status == Status.DONE:
-            return replace(answer, step=replace(action_requests.too_late(order, answer.step), wish=wish))
-        if status == Status.HELD and order.action == Action.HOLD:  # and for a stronger reason
-            return replace(answer, step=replace(answer.step, wish=wish))
+            return replace(
+                answer,
+                step=replace(action_requests.note_too_late(action_request, answer.step), pending_action=pending_action),
+            )
+        if status == Status.HELD and action_request.action == Action.HOLD:  # and for a stronger reason
+            return replace(answer, step=replace(answer.step, pending_action=pending_action))
     draft = answer if isinstance(answer, Draft) else answer.draft
-    upshot = action_requests.upshot(order, draft.state, draft.mail.recipients, policy=draft.mail.policy, now_ns=now_ns)
-    step = replace(draft, recipients=draft.recipients + upshot.recipients).finish(upshot.after, *upshot.events)
-    return Plan(replace(step, wish=wish), draft)
+    effect = action_requests.compute_effect(
+        action_request, draft.state, draft.mail.recipients, policy=draft.mail.policy, now_ns=now_ns
+    )
+    step = replace(draft, recipients=draft.recipients + effect.recipients).finish(effect.after, *effect.events)
+    return Plan(replace(step, pending_action=pending_action), draft)
 
 
-def late(result: Result, *, now_ns: int) -> tuple[uuid.UUID, AttemptClosed, EventDraft]:
-    """What a drain that lost its lease learned: evidence for `lifecycle.record_late`."""
-    closed = _attempt_closed(result, now_ns)
+def describe_late(result: Result, *, now_ns: int) -> tuple[uuid.UUID, AttemptClosed, EventDraft]:
+    """What a dispatcher that lost its lease learned: evidence for `lifecycle.record_late`."""
+    closed = _close_attempt(result, now_ns)
     blob = {
         "service": result.call.account.name,
         "attempt": result.call.attempt.number,
@@ -359,35 +374,38 @@ def late(result: Result, *, now_ns: int) -> tuple[uuid.UUID, AttemptClosed, Even
     return result.call.mail.id, closed, EventDraft(EventName.LATE_RESULT, result.actor, now_ns, blob)
 
 
-def evidence(result: Result) -> Evidence | None:
+def confirm(result: Result) -> Confirmation | None:
     """What a late answer proves: that everybody got the mail. None for an answer that proves less."""
     if isinstance(result.outcome, Accepted) and not result.outcome.refused:
-        return Evidence(result.call.mail.id, result.call.account.name, result.call.attempt.number)
+        return Confirmation(result.call.mail.id, result.call.account.name, result.call.attempt.number)
     return None
 
 
-def _closed(result: Result, now_ns: int) -> Draft:
+def _close(result: Result, now_ns: int) -> Draft:
     mail, outcome = result.call.mail, result.outcome
-    settled = _settled(mail, outcome)
+    settled = _find_outcomes(mail, outcome)
     now_known = {one.id: one for one in settled}
     recipients = tuple(
         one._replace(state=now_known[one.id].state, reason=now_known[one.id].reason) if one.id in now_known else one
         for one in mail.recipients
     )
-    closed = _attempt_closed(result, now_ns)
+    closed = _close_attempt(result, now_ns)
     state = mail.state._replace(claims=0, reason_code=closed.reason_code, fault=closed.fault)
     events: tuple[EventDraft, ...] = ()
     match outcome:
         case Refused():
-            events = (EventDraft(EventName.FAILURE, result.actor, now_ns, _failure(result, closed)),)
+            events = (EventDraft(EventName.FAILURE, result.actor, now_ns, _describe_failure(result, closed)),)
         case Unknown():
-            state = state._replace(doubtful=True)
-            held = policy.may_not_be_repeated(mail.policy, doubtful=mail.state.doubtful)
-            blob = _failure(result, closed) | {"policy": mail.policy, "next": "held" if held else "next account"}
+            state = state._replace(possible_duplicate=True)
+            held = policy.may_not_be_repeated(mail.policy, possible_duplicate=mail.state.possible_duplicate)
+            blob = _describe_failure(result, closed) | {
+                "policy": mail.policy,
+                "next": "held" if held else "next account",
+            }
             del blob["fault"]
             events = (EventDraft(EventName.UNKNOWN, result.actor, now_ns, blob),)
         case Accepted(refused=refused) if any(not one.permanent for one in refused):
-            blob = _failure(result, closed) | {
+            blob = _describe_failure(result, closed) | {
                 "fault": policy.fault_of([one for one in refused if not one.permanent]),
                 "reason": "taken for some recipients; the others are tried again",
                 "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
@@ -396,11 +414,11 @@ def _closed(result: Result, now_ns: int) -> Draft:
     return Draft(mail._replace(recipients=recipients), state, events, closed, settled)
 
 
-def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
+def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
     closed_at, outcome = database_clock.from_ns(now_ns), result.outcome
     latency = round(result.latency * 1000)
     attempt = result.call.attempt.id
-    account = "" if _not_made(outcome) else result.call.account.name  # no call to count
+    account = "" if _is_not_made(outcome) else result.call.account.name  # no call to count
     match outcome:
         case Accepted(provider_message_id, status_code):
             return AttemptClosed(
@@ -432,8 +450,8 @@ def _attempt_closed(result: Result, now_ns: int) -> AttemptClosed:
             assert_never(never)
 
 
-def _settled(mail: MailInHand, outcome: Outcome) -> tuple[RecipientSettled, ...]:
-    """The recipients that this outcome settles: all but the refused by an acceptance; nobody by anything else."""
+def _find_outcomes(mail: ClaimedMail, outcome: Outcome) -> tuple[RecipientOutcome, ...]:
+    """The recipients that this outcome resolves: all but the refused by an acceptance; nobody by anything else."""
     if not isinstance(outcome, Accepted):
         return ()
     refused = {one.address: one for one in outcome.refused}
@@ -441,13 +459,13 @@ def _settled(mail: MailInHand, outcome: Outcome) -> tuple[RecipientSettled, ...]
     for one in mail.open_recipients:
         answer = refused.get(one.address)
         if answer is None:
-            settled.append(RecipientSettled(one.id, RecipientState.ACCEPTED))
+            settled.append(RecipientOutcome(one.id, RecipientState.ACCEPTED))
         elif answer.permanent:
-            settled.append(RecipientSettled(one.id, RecipientState.REFUSED, answer.reason))
+            settled.append(RecipientOutcome(one.id, RecipientState.REFUSED, answer.reason))
     return tuple(settled)
 
 
-def _done(draft: Draft, result: Result, now_ns: int) -> Step:
+def _end(draft: Draft, result: Result, now_ns: int) -> Step:
     closed = draft.closed
     assert closed is not None  # noqa: S101 (the draft came from `_closed`)
     blob = {
@@ -456,18 +474,18 @@ def _done(draft: Draft, result: Result, now_ns: int) -> Step:
         "attempt": result.call.attempt.number,
         "provider_message_id": closed.provider_message_id,
         "latency_ms": closed.latency_ms,
-        **who_got_it(draft.mail.recipients),
-        "possibly_twice": draft.state.doubtful,
+        **list_recipients(draft.mail.recipients),
+        "possible_duplicate": draft.state.possible_duplicate,
     }
     finished_at = database_clock.from_ns(now_ns)
-    after = at_rest(draft.state, Status.DONE, finished_at=finished_at, fault="", reason_code="")
+    after = release_lease(draft.state, Status.DONE, finished_at=finished_at, fault="", reason_code="")
     return draft.finish(after, EventDraft(EventName.DONE, result.actor, now_ns, blob))
 
 
-def _discarded(draft: Draft, info: str, now_ns: int) -> Step:
+def _discard(draft: Draft, info: str, now_ns: int) -> Step:
     """The end of a mail that no account would take; done for those recipients that were taken before."""
     reason = draft.exception or info
-    partly = _done_in_part(draft, reason, now_ns)
+    partly = _end_in_part(draft, reason, now_ns)
     if partly is not None:
         return partly
     blob = {
@@ -477,11 +495,11 @@ def _discarded(draft: Draft, info: str, now_ns: int) -> Step:
         "rounds": draft.state.round,
         **draft.mail.bounds.as_blob(),
     }
-    after = at_rest(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
-    return _given_up(draft, reason).finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
+    after = release_lease(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
+    return _give_up(draft, reason).finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
 
 
-def _done_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
+def _end_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
     """The end of a mail of which some recipients were taken and the others are given up; None if nobody was taken."""
     if not any(one.state == RecipientState.ACCEPTED for one in draft.mail.recipients):
         return None
@@ -489,18 +507,22 @@ def _done_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
         one._replace(state=RecipientState.REFUSED, reason=reason) if one.state == RecipientState.PENDING else one
         for one in draft.mail.recipients
     ]
-    blob = {"service": draft.state.provider, **who_got_it(recipients), "possibly_twice": draft.state.doubtful}
-    after = at_rest(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
-    return _given_up(draft, reason).finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
+    blob = {
+        "service": draft.state.provider,
+        **list_recipients(recipients),
+        "possible_duplicate": draft.state.possible_duplicate,
+    }
+    after = release_lease(draft.state, Status.DONE, finished_at=database_clock.from_ns(now_ns))
+    return _give_up(draft, reason).finish(after, EventDraft(EventName.DONE, Actor.DISPATCHER, now_ns, blob))
 
 
-def _given_up(draft: Draft, reason: str) -> Draft:
+def _give_up(draft: Draft, reason: str) -> Draft:
     """The draft with the recipients that are still open refused for good."""
-    settled = tuple(RecipientSettled(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
+    settled = tuple(RecipientOutcome(one.id, RecipientState.REFUSED, reason) for one in draft.mail.open_recipients)
     return replace(draft, recipients=draft.recipients + settled)
 
 
-def _failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
+def _describe_failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
     blob = {
         "service": result.call.account.name,
         "attempt": result.call.attempt.number,
@@ -515,7 +537,7 @@ def _failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
     return blob
 
 
-def _retry(draft: Draft, now_ns: int, blob: dict[str, Any]) -> EventDraft:
+def _draft_retry(draft: Draft, now_ns: int, blob: dict[str, Any]) -> EventDraft:
     told = {"service": draft.state.provider, "exception": draft.exception} | blob
     return EventDraft(EventName.RETRY, Actor.DISPATCHER, now_ns, told)
 

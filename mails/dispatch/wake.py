@@ -23,7 +23,7 @@ from mails.lanes import Lane
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-JOB = "mails.worker.jobs.drain_lane"  # by its name: the worker imports this module, not the other way round
+JOB = "mails.worker.jobs.dispatch_lane"  # by its name: the worker imports this module, not the other way round
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag is set
 FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
 SILENT_SECONDS = 2.0  # … doubled from look to look, up to this

@@ -1,7 +1,7 @@
 """Orders: what is asked of a mail in flight, by a person, an application or evidence that came late.
 
-An order is carried out at once where nobody holds the mail. During a call it is stored as a wish, and carried out when
-the call is closed. `upshot` alone says what it comes to, so that drain, sweeper and doors all say the same.
+An order is carried out at once where nobody holds the mail. During a call it is stored as a pending action, and carried out when
+the call is closed. `upshot` alone says what it comes to, so that dispatch, sweeper and doors all say the same.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 
 from mails.lifecycle import writer
-from mails.lifecycle.values import EventDraft, MailState, RecipientSettled, Step, at_rest, standing
+from mails.lifecycle.values import EventDraft, MailState, RecipientOutcome, Step, read_state, release_lease
 from mails.models import Attempt, Mail
 from mails.states import DUPLICATE, NEVER_CALLED, Action, EventName, HoldReason, Policy, RecipientState, Status
 from mercury.lib.database import database_clock
@@ -72,7 +72,7 @@ EVERY_ACCOUNT = How()
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ActionRequest:
     """Something asked of a mail. `by`: who asked, as `created_by` says it. `how`: for a mail that is sent anew."""
 
     action: Action
@@ -82,12 +82,12 @@ class Order:
     how: How = EVERY_ACCOUNT
 
     def as_text(self) -> str:
-        """The order as `Mail.wish` keeps it."""
+        """The order as `Mail.pending_action` keeps it."""
         told = {"action": self.action, "by": self.by, "note": self.note, "service": self.service}
         return json.dumps({name: value for name, value in told.items() if value}, ensure_ascii=False)
 
     @classmethod
-    def parse(cls, text: str) -> "Order":
+    def parse(cls, text: str) -> "ActionRequest":
         """The order that `as_text` wrote."""
         told = json.loads(text)
         return cls(Action(told["action"]), told["by"], told.get("note", ""), told.get("service", ""))
@@ -98,7 +98,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Confirmation:
     """An account's answer that came late: it took this mail, at the attempt of this number."""
 
     mail_id: uuid.UUID
@@ -107,7 +107,7 @@ class Evidence:
 
 
 class WithOutcome(Protocol):
-    """A recipient, whether it was read by the drain or as a row."""
+    """A recipient, whether it was read by the dispatcher or as a row."""
 
     @property
     def id(self) -> int: ...  # noqa: D102
@@ -123,26 +123,26 @@ class WithOutcome(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Upshot:
-    """What an order comes to: the state that follows, the events that say so, and recipients that it settles."""
+class Effect:
+    """What an order comes to: the state that follows, the events that say so, and recipients that it resolves."""
 
     after: MailState
     events: tuple[EventDraft, ...]
-    recipients: tuple[RecipientSettled, ...] = ()
+    recipients: tuple[RecipientOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class ActionResult:
     """What became of an order, mail by mail."""
 
     done: set[uuid.UUID] = field(default_factory=set)
-    wished: set[uuid.UUID] = field(default_factory=set)  # a call is under way; done when it is closed
+    requested: set[uuid.UUID] = field(default_factory=set)  # a call is under way; done when it is closed
     already: set[uuid.UUID] = field(default_factory=set)  # it was so before
     impossible: set[uuid.UUID] = field(default_factory=set)
     changed: set[uuid.UUID] = field(default_factory=set)  # the mail moved on while the order was given
 
 
-def possible(mail: Mail) -> tuple[Action, ...]:
+def list_actions(mail: Mail) -> tuple[Action, ...]:
     """What may be asked of the mail as it stands. Pure."""
     match mail.status:
         case Status.QUEUED:
@@ -150,34 +150,38 @@ def possible(mail: Mail) -> tuple[Action, ...]:
         case Status.WAITING:
             return (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.CANCEL)
         case Status.SENDING:
-            return _during_a_call(mail.wish)
+            return _list_during_call(mail.pending_action)
         case Status.HELD:
-            settle = (Action.SENT, Action.NOT_SENT) if mail.doubtful else ()
-            onward = () if needs_evidence(mail) else (Action.RELEASE, Action.REPROCESS)
-            return (*settle, *onward, Action.CANCEL)
+            resolve = (Action.SENT, Action.NOT_SENT) if mail.possible_duplicate else ()
+            onward = () if needs_confirmation(mail) else (Action.RELEASE, Action.REPROCESS)
+            return (*resolve, *onward, Action.CANCEL)
         case Status.DISCARDED | Status.EXPIRED:
             return () if mail.text_removed_at else (Action.REPROCESS,)
     return ()
 
 
-def _during_a_call(wish: str) -> tuple[Action, ...]:
-    if not wish:
+def _list_during_call(pending_action: str) -> tuple[Action, ...]:
+    if not pending_action:
         return (Action.HOLD, Action.CANCEL)
-    return () if Order.parse(wish).action == Action.SENT else (Action.RELEASE, Action.HOLD, Action.CANCEL)
+    return (
+        ()
+        if ActionRequest.parse(pending_action).action == Action.SENT
+        else (Action.RELEASE, Action.HOLD, Action.CANCEL)
+    )
 
 
-def needs_evidence(mail: Mail) -> bool:
+def needs_confirmation(mail: Mail) -> bool:
     """Whether the mail is held, may have been sent, and must not be sent twice: only evidence moves it on."""
-    unknown = mail.reason_code == HoldReason.UNKNOWN or (mail.doubtful and mail.policy == Policy.AT_MOST_ONCE)
+    unknown = mail.reason_code == HoldReason.UNKNOWN or (mail.possible_duplicate and mail.policy == Policy.AT_MOST_ONCE)
     return mail.status == Status.HELD and unknown
 
 
-def usable() -> frozenset[str]:
+def list_usable_accounts() -> frozenset[str]:
     """The accounts that mails may go through, however they stand right now."""
     return frozenset(one.config.name for one in registry.load_candidates() if one.usable)
 
 
-def on_record(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, set[str]]:
+def list_tried_accounts(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, set[str]]:
     """The accounts with an attempt on record that they heard of, by mail. One query."""
     found: dict[uuid.UUID, set[str]] = {mail_id: set() for mail_id in mail_ids}
     attempts = Attempt.objects.filter(mail__in=mail_ids).exclude(reason_code=NEVER_CALLED).order_by()
@@ -186,70 +190,79 @@ def on_record(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, set[str]]:
     return found
 
 
-def fresh(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, frozenset[str]]:
+def find_untried(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, frozenset[str]]:
     """What `How.fresh` says, by mail. Two queries, none where all accounts are meant."""
     if how == EVERY_ACCOUNT:
         return dict.fromkeys(mail_ids, frozenset())
-    can_be_used = usable()
-    return {mail_id: how.fresh(accounts, can_be_used) for mail_id, accounts in on_record(mail_ids).items()}
+    can_be_used = list_usable_accounts()
+    return {mail_id: how.fresh(accounts, can_be_used) for mail_id, accounts in list_tried_accounts(mail_ids).items()}
 
 
-def upshot(
-    order: Order,
+def compute_effect(
+    action_request: ActionRequest,
     state: MailState,
     recipients: Iterable[WithOutcome],
     *,
     policy: str,
     now_ns: int,
     bounds: RoutingConstraint = NO_CONSTRAINT,
-) -> Upshot:
+) -> Effect:
     """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before.
 
     `bounds`: what its `how` comes to for this mail.
     """
     now = database_clock.from_ns(now_ns)
     listed = list(recipients)
-    match order.action:
+    match action_request.action:
         case Action.CANCEL:
-            return _cancelled(order, state, listed, now_ns)
+            return _cancel(action_request, state, listed, now_ns)
         case Action.HOLD:
             kept = state.reason_code if state.reason_code == HoldReason.UNKNOWN else HoldReason.OPERATOR
-            event = EventDraft(EventName.HELD, order.by, now_ns, order.blob(reason=HoldReason.OPERATOR))
-            return Upshot(at_rest(state, Status.HELD, reason_code=kept), (event,))
+            event = EventDraft(
+                EventName.HELD, action_request.by, now_ns, action_request.blob(reason=HoldReason.OPERATOR)
+            )
+            return Effect(release_lease(state, Status.HELD, reason_code=kept), (event,))
         case Action.RELEASE:
-            event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob())
-            return Upshot(_queued(state, now, reason_code=""), (event,))
+            event = EventDraft(EventName.RELEASED, action_request.by, now_ns, action_request.blob())
+            return Effect(_requeue(state, now, reason_code=""), (event,))
         case Action.RETRY:
-            event = EventDraft(EventName.RELEASED, order.by, now_ns, order.blob(action=Action.RETRY))
-            return Upshot(_queued(state, now), (event,))
+            event = EventDraft(EventName.RELEASED, action_request.by, now_ns, action_request.blob(action=Action.RETRY))
+            return Effect(_requeue(state, now), (event,))
         case Action.REPROCESS:
-            return _reprocessed(order, state, listed, now_ns, bounds)
+            return _reprocess(action_request, state, listed, now_ns, bounds)
         case Action.SENT:
-            return _sent(order, state, listed, policy, now_ns)
+            return _end_as_sent(action_request, state, listed, policy, now_ns)
         case Action.NOT_SENT:
-            tried = (order.service or state.provider,)
+            tried = (action_request.service or state.provider,)
             anew = {
                 "round": 1,
                 "tried": tried,
                 "faults": (str(FailureClass.PROVIDER),),
-                "doubtful": False,
+                "possible_duplicate": False,
                 "reason_code": "",
             }
-            event = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.NOT_SENT))
-            return Upshot(_queued(state, now, **anew), (event,))
+            event = EventDraft(
+                EventName.RESOLVED, action_request.by, now_ns, action_request.blob(outcome=Action.NOT_SENT)
+            )
+            return Effect(_requeue(state, now, **anew), (event,))
 
 
-def too_late(order: Order, step: Step) -> Step:
+def note_too_late(action_request: ActionRequest, step: Step) -> Step:
     """The step of a mail that was sent after all, with the fate of what was asked for during the call."""
     *before, done = step.events
-    if order.action == Action.SENT:  # an earlier attempt's late answer: now two were accepted
-        twice = EventDraft(EventName.DUPLICATE, order.by, done.at_ns, {"service": order.service, "info": order.note})
+    if action_request.action == Action.SENT:  # an earlier attempt's late answer: now two were accepted
+        twice = EventDraft(
+            EventName.DUPLICATE,
+            action_request.by,
+            done.at_ns,
+            {"service": action_request.service, "info": action_request.note},
+        )
         return replace(step, after=step.after._replace(reason_code=DUPLICATE), events=(*before, twice, done))
-    blob = dict(done.blob) | {"too_late": {"action": order.action, "by": order.by}}
+    blob = dict(done.blob) | {"too_late": {"action": action_request.action, "by": action_request.by}}
     return replace(step, events=(*before, done._replace(blob=blob)))
 
 
-def who_got_it(recipients: Iterable[WithOutcome]) -> dict[str, Any]:
+def list_recipients(recipients: Iterable[WithOutcome]) -> dict[str, Any]:
     """The recipients that were taken and those that were refused, as DONE tells them."""
     listed = list(recipients)
     return {
@@ -260,14 +273,14 @@ def who_got_it(recipients: Iterable[WithOutcome]) -> dict[str, Any]:
     }
 
 
-def give(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
+def carry_out_on(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
     """Carry the order out on these mails; those that move on meanwhile are read again, up to five times."""
-    total, left = Carried(), set(mail_ids)
+    total, left = ActionResult(), set(mail_ids)
     for _ in range(_TRIES):
         found = list(Mail.objects.filter(pk__in=left).prefetch_related("recipients"))
-        carried = carry_out(order, found)
+        carried = carry_out(action_request, found)
         total.done.update(carried.done)
-        total.wished.update(carried.wished)
+        total.requested.update(carried.requested)
         total.already.update(carried.already)
         total.impossible.update(carried.impossible)
         left = carried.changed
@@ -277,62 +290,66 @@ def give(order: Order, mail_ids: Iterable[uuid.UUID]) -> Carried:
     return total
 
 
-def weigh(evidence: Iterable[Evidence]) -> None:
-    """Settle what late answers prove: a mail that waits or is held was sent; one that is done was sent twice."""
+def apply_confirmations(evidence: Iterable[Confirmation]) -> None:
+    """Resolve what late answers prove: a mail that waits or is held was sent; one that is done was sent twice."""
     by_account: dict[str, dict[uuid.UUID, int]] = defaultdict(dict)
     for one in evidence:
         by_account[one.account][one.mail_id] = one.number
     for account, numbers in by_account.items():
-        carried = give(Order(Action.SENT, account, note=_LATE, service=account), numbers)
+        carried = carry_out_on(ActionRequest(Action.SENT, account, note=_LATE, service=account), numbers)
         writer.mark_duplicates(
             {mail_id: numbers[mail_id] for mail_id in carried.already},
             EventDraft(EventName.DUPLICATE, account, database_clock.now_ns(), {"service": account, "info": _LATE}),
         )
 
 
-def carry_out(order: Order, mails: Sequence[Mail]) -> Carried:
+def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionResult:
     """Carry the order out on these mails as they were read; recipients are best prefetched. One transaction.
 
     What moved on meanwhile is left alone and counted as changed: read it again, and ask again. A mail that was tried
     with every usable account cannot be sent anew through those not tried yet.
     """
-    bounds = _bounds(order.how, [mail.pk for mail in mails])
+    bounds = _constrain(action_request.how, [mail.pk for mail in mails])
     now_ns = database_clock.now_ns()
-    carried = Carried()
+    carried = ActionResult()
     steps: list[Step] = []
     calling: set[uuid.UUID] = set()
     for mail in mails:
-        if mail.status in ALREADY.get(order.action, ()) or (mail.wish and mail.wish == order.as_text()):
+        if mail.status in ALREADY.get(action_request.action, ()) or (
+            mail.pending_action and mail.pending_action == action_request.as_text()
+        ):
             carried.already.add(mail.pk)
-        elif not (mail.status in _UNSETTLED if order.service else order.action in possible(mail)):
+        elif not (mail.status in _UNSETTLED if action_request.service else action_request.action in list_actions(mail)):
             carried.impossible.add(mail.pk)
         elif mail.status == Status.SENDING:
             calling.add(mail.pk)
         elif mail.pk not in bounds:
             carried.impossible.add(mail.pk)
         else:
-            steps.append(_step(order, mail, now_ns, bounds[mail.pk]))
+            steps.append(_build_step(action_request, mail, now_ns, bounds[mail.pk]))
     with transaction.atomic():
         carried.done.update(writer.record(steps))
-        if order.action in (Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT):
-            writer.extend_expiry(carried.done, _time_enough(order, now_ns))
-        for one in set(bounds.values()) if order.action == Action.REPROCESS else ():
+        if action_request.action in (Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT):
+            writer.extend_expiry(carried.done, _extend_to(action_request, now_ns))
+        for one in set(bounds.values()) if action_request.action == Action.REPROCESS else ():
             writer.constrain_routing([mail_id for mail_id in carried.done if bounds[mail_id] == one], one)
-        carried.wished.update(_wish(order, calling, now_ns) if calling else ())
-    carried.changed.update({step.mail_id for step in steps} - carried.done, calling - carried.wished)
+        carried.requested.update(_request(action_request, calling, now_ns) if calling else ())
+    carried.changed.update({step.mail_id for step in steps} - carried.done, calling - carried.requested)
     return carried
 
 
-def _bounds(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, RoutingConstraint]:
+def _constrain(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, RoutingConstraint]:
     """What the choice comes to for each mail; those are missing that no account is left for."""
     if not how.not_tried:
         return dict.fromkeys(mail_ids, how.bounds(()))
-    can_be_used, tried = usable(), on_record(mail_ids)
+    can_be_used, tried = list_usable_accounts(), list_tried_accounts(mail_ids)
     return {mail_id: how.bounds(tried[mail_id]) for mail_id in mail_ids if how.fresh(tried[mail_id], can_be_used)}
 
 
-def _step(order: Order, mail: Mail, now_ns: int, bounds: RoutingConstraint) -> Step:
-    to = upshot(order, standing(mail), mail.recipients.all(), policy=mail.policy, now_ns=now_ns, bounds=bounds)
+def _build_step(action_request: ActionRequest, mail: Mail, now_ns: int, bounds: RoutingConstraint) -> Step:
+    to = compute_effect(
+        action_request, read_state(mail), mail.recipients.all(), policy=mail.policy, now_ns=now_ns, bounds=bounds
+    )
     return Step(
         mail_id=mail.pk,
         before=Status(mail.status),
@@ -344,83 +361,95 @@ def _step(order: Order, mail: Mail, now_ns: int, bounds: RoutingConstraint) -> S
     )
 
 
-def _wish(order: Order, mail_ids: set[uuid.UUID], now_ns: int) -> set[uuid.UUID]:
-    text = "" if order.action == Action.RELEASE else order.as_text()
-    event = EventDraft(EventName.ASKED, order.by, now_ns, order.blob(action=order.action))
+def _request(action_request: ActionRequest, mail_ids: set[uuid.UUID], now_ns: int) -> set[uuid.UUID]:
+    text = "" if action_request.action == Action.RELEASE else action_request.as_text()
+    event = EventDraft(
+        EventName.REQUESTED, action_request.by, now_ns, action_request.blob(action=action_request.action)
+    )
     return writer.request_action(mail_ids, text, event)
 
 
-def _time_enough(order: Order, now_ns: int) -> dt.datetime:
+def _extend_to(action_request: ActionRequest, now_ns: int) -> dt.datetime:
     """A mail sent anew has as long as a new one. One that is only released keeps its time, unless that is over."""
     now = database_clock.from_ns(now_ns)
-    return now + (settings.MERCURY_EXPIRY if order.action == Action.REPROCESS else min(_GRACE, settings.MERCURY_EXPIRY))
+    return now + (
+        settings.MERCURY_EXPIRY if action_request.action == Action.REPROCESS else min(_GRACE, settings.MERCURY_EXPIRY)
+    )
 
 
 _GRACE = dt.timedelta(hours=1)
 
 
-def _queued(state: MailState, now: dt.datetime, **changes: Any) -> MailState:
-    return at_rest(state, Status.QUEUED, next_attempt_at=now, finished_at=None, claims=0, **changes)
+def _requeue(state: MailState, now: dt.datetime, **changes: Any) -> MailState:
+    return release_lease(state, Status.QUEUED, next_attempt_at=now, finished_at=None, claims=0, **changes)
 
 
-def _cancelled(order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Upshot:
+def _cancel(action_request: ActionRequest, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Effect:
     """The end; for a mail that some recipients' providers took, only the others' end."""
     now = database_clock.from_ns(now_ns)
     if not any(one.state == RecipientState.ACCEPTED for one in recipients):
-        blob = order.blob(**{"possibly_sent": True} if state.doubtful else {})
-        after = at_rest(state, Status.CANCELLED, finished_at=now, reason_code="cancelled")
-        return Upshot(after, (EventDraft(EventName.CANCELLED, order.by, now_ns, blob),))
-    reason = f"Cancelled: {order.note}" if order.note else "Cancelled."
-    return _done(order, state, recipients, RecipientState.REFUSED, reason, now_ns)
+        blob = action_request.blob(**{"possibly_sent": True} if state.possible_duplicate else {})
+        after = release_lease(state, Status.CANCELLED, finished_at=now, reason_code="cancelled")
+        return Effect(after, (EventDraft(EventName.CANCELLED, action_request.by, now_ns, blob),))
+    reason = f"Cancelled: {action_request.note}" if action_request.note else "Cancelled."
+    return _end(action_request, state, recipients, RecipientState.REFUSED, reason, now_ns)
 
 
-def _sent(order: Order, state: MailState, recipients: Sequence[WithOutcome], policy: str, now_ns: int) -> Upshot:
+def _end_as_sent(
+    action_request: ActionRequest, state: MailState, recipients: Sequence[WithOutcome], policy: str, now_ns: int
+) -> Effect:
     """It was sent after all: all who were waited for have got it.
 
     At most once, the unknown outcome that it is held for is the only one; else it is held for a second one.
     """
     the_only_one = state.reason_code == HoldReason.UNKNOWN and policy == Policy.AT_MOST_ONCE
-    twice = state.doubtful and state.attempt_count > 1 and not the_only_one
-    settled = EventDraft(EventName.SETTLED, order.by, now_ns, order.blob(outcome=Action.SENT))
-    done = _done(order, state._replace(doubtful=twice), recipients, RecipientState.ACCEPTED, "", now_ns)
+    twice = state.possible_duplicate and state.attempt_count > 1 and not the_only_one
+    settled = EventDraft(EventName.RESOLVED, action_request.by, now_ns, action_request.blob(outcome=Action.SENT))
+    done = _end(
+        action_request, state._replace(possible_duplicate=twice), recipients, RecipientState.ACCEPTED, "", now_ns
+    )
     return replace(done, events=(settled, *done.events))
 
 
-def _done(
-    order: Order,
+def _end(
+    action_request: ActionRequest,
     state: MailState,
     recipients: Sequence[WithOutcome],
     others: RecipientState,
     reason: str,
     now_ns: int,
-) -> Upshot:
+) -> Effect:
     settled = {
-        one.id: RecipientSettled(one.id, others, reason) for one in recipients if one.state == RecipientState.PENDING
+        one.id: RecipientOutcome(one.id, others, reason) for one in recipients if one.state == RecipientState.PENDING
     }
-    told = [_Told(one, settled.get(one.id)) for one in recipients]
-    service = order.service or state.provider
-    blob = {"service": service, **who_got_it(told), "possibly_twice": state.doubtful}
-    after = at_rest(
+    told = [_RecipientThen(one, settled.get(one.id)) for one in recipients]
+    service = action_request.service or state.provider
+    blob = {"service": service, **list_recipients(told), "possible_duplicate": state.possible_duplicate}
+    after = release_lease(
         state, Status.DONE, finished_at=database_clock.from_ns(now_ns), fault="", reason_code="", provider=service
     )
-    return Upshot(after, (EventDraft(EventName.DONE, order.by, now_ns, blob),), tuple(settled.values()))
+    return Effect(after, (EventDraft(EventName.DONE, action_request.by, now_ns, blob),), tuple(settled.values()))
 
 
-class _Told:
-    """A recipient as it is once it is settled."""
+class _RecipientThen:
+    """A recipient as it is once it is resolved."""
 
-    def __init__(self, one: WithOutcome, settled: RecipientSettled | None) -> None:
+    def __init__(self, one: WithOutcome, settled: RecipientOutcome | None) -> None:
         self.id, self.address = one.id, one.address
         self.state, self.reason = (settled.state, settled.reason) if settled else (one.state, one.reason)
 
 
-def _reprocessed(
-    order: Order, state: MailState, recipients: Sequence[WithOutcome], now_ns: int, bounds: RoutingConstraint
-) -> Upshot:
+def _reprocess(
+    action_request: ActionRequest,
+    state: MailState,
+    recipients: Sequence[WithOutcome],
+    now_ns: int,
+    bounds: RoutingConstraint,
+) -> Effect:
     """From the start; recipients that were given up are open again, those taken stay taken."""
     anew = {"round": 1, "tried": (), "faults": (), "fault": "", "reason_code": ""}
     given_up = [one for one in recipients if one.state == RecipientState.REFUSED and state.status == Status.DISCARDED]
-    reopened = [RecipientSettled(one.id, RecipientState.PENDING) for one in given_up]
-    blob = order.blob(before=state.status, **bounds.as_blob())
-    event = EventDraft(EventName.REPROCESS, order.by, now_ns, blob)
-    return Upshot(_queued(state, database_clock.from_ns(now_ns), **anew), (event,), tuple(reopened))
+    reopened = [RecipientOutcome(one.id, RecipientState.PENDING) for one in given_up]
+    blob = action_request.blob(before=state.status, **bounds.as_blob())
+    event = EventDraft(EventName.REPROCESS, action_request.by, now_ns, blob)
+    return Effect(_requeue(state, database_clock.from_ns(now_ns), **anew), (event,), tuple(reopened))

@@ -49,7 +49,7 @@ CLOSED_COLUMNS = columns_of(
 )
 OUTCOME_COLUMNS = columns_of(Recipient, ("id", "state", "reason"))
 STEP_COLUMNS = (
-    {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "wish": "text"}
+    {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "pending_action": "text"}
     | STATE_COLUMNS
     | {"account_version": "time", "at": "int"}
 )
@@ -65,11 +65,11 @@ SERVING_ACCOUNTS = """
 # or QUEUED without a body. Its events are dated no earlier than the email's last one.
 MOVE_MAILS = """
     WITH serving AS MATERIALIZED ({serving_accounts})
-    UPDATE mails_mail SET {changes}, last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), r.at), wish = ''
+    UPDATE mails_mail SET {changes}, last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), r.at), pending_action = ''
     FROM {rows}
     WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts
         AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))
-        AND mails_mail.wish = r.wish
+        AND mails_mail.pending_action = r.pending_action
         AND (r.status <> '{sending}' OR (
             {sending_not_paused} AND mails_mail.lane NOT IN {paused_queues}
             AND (r.account_version IS NULL OR EXISTS (
@@ -82,7 +82,7 @@ MOVE_MAILS = """
 
 # What somebody asks for during a call waits with the email for the end of the call.
 REQUEST_ACTION = """
-    UPDATE mails_mail SET wish = %s, last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), %s)
+    UPDATE mails_mail SET pending_action = %s, last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), %s)
     FROM {rows}
     WHERE mails_mail.id = r.id AND mails_mail.status = '{sending}'
     RETURNING mails_mail.id, mails_mail.last_event_at

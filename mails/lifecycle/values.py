@@ -39,7 +39,7 @@ class MailState(NamedTuple):
     tried: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     attempt_count: int = 0
-    doubtful: bool = False
+    possible_duplicate: bool = False
     fault: str = ""
     reason_code: str = ""
     provider: str = ""
@@ -62,18 +62,18 @@ def state_of(row: Mapping[str, Any]) -> MailState:
             "status": Status(row["status"]),
             "tried": tuple(as_json(row["tried"])),
             "faults": tuple(as_json(row["faults"])),
-            "doubtful": bool(row["doubtful"]),
+            "possible_duplicate": bool(row["possible_duplicate"]),
             "lease": as_uuid(row["lease"]) if row["lease"] else None,
         }
     )
 
 
-def standing(mail: Mail) -> MailState:
+def read_state(mail: Mail) -> MailState:
     """The state of a mail that was read."""
     return state_of({name: getattr(mail, name) for name in STATE_COLUMNS})
 
 
-def at_rest(state: MailState, status: Status, **changes: Any) -> MailState:
+def release_lease(state: MailState, status: Status, **changes: Any) -> MailState:
     """The state of a mail that is in nobody's hand. What workers died with stays counted until a call is closed."""
     freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
     return state._replace(status=status, **freed | changes)
@@ -105,7 +105,7 @@ class AttemptClosed(NamedTuple):
     account: str = ""  # whose call it was, to be counted; empty where it was counted before, or never made
 
 
-class RecipientSettled(NamedTuple):
+class RecipientOutcome(NamedTuple):
     """What became of one recipient."""
 
     id: int
@@ -118,7 +118,7 @@ class Step:
     """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
 
     The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
-    So is the wish: what somebody asked for meanwhile is not overlooked. No step to SENDING while all sending
+    So is the pending action: what somebody asked for meanwhile is not overlooked. No step to SENDING while all sending
     or the email's queue is paused, none to SENDING through an account that was changed, disabled or deleted since it was
     chosen, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
     """
@@ -130,9 +130,11 @@ class Step:
     events: tuple[EventDraft, ...] = ()
     closed: AttemptClosed | None = None
     opened: AttemptOpened | None = None
-    recipients: tuple[RecipientSettled, ...] = ()
+    recipients: tuple[RecipientOutcome, ...] = ()
     attempts: int = 0
-    wish: str = ""  # as `Mail.wish` has it; a step that does not know of it is not taken, one that does uses it up
+    pending_action: str = (
+        ""  # as `Mail.pending_action` has it; a step that does not know of it is not taken, one that does uses it up
+    )
 
     def check(self) -> None:
         """Raise IllegalTransition if `after` may not follow `before`, or a lease and the state do not agree."""

@@ -248,7 +248,7 @@ def _step_row(step: Step) -> dict[str, Any]:
         "before": step.before,
         "fence": step.fence,
         "attempts": step.attempts,
-        "wish": step.wish,
+        "pending_action": step.pending_action,
         "account_version": step.opened.account_version if step.opened else None,
         "at": _last_moment(step.events),
     } | _row(step.after, STATE_COLUMNS)

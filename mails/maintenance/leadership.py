@@ -4,7 +4,7 @@ import datetime as dt
 
 from django.db.models import Q
 
-from mails.models import Duty
+from mails.models import PeriodicTask
 from mails.states import SILENCE
 from mercury.lib.database import database_clock
 
@@ -16,10 +16,10 @@ def acquire(name: str, worker: str) -> bool:
     now = database_clock.now()
     # A lease that ends later than any may began before the clock went back.
     over = Q(expires_at__lt=now) | Q(expires_at__isnull=True) | Q(expires_at__gt=now + 2 * LEASE)
-    free = Q(holder=worker) | over
-    leads = Duty.objects.filter(free, name=name).update(holder=worker, expires_at=now + LEASE)
-    if not leads and not Duty.objects.filter(name=name).exists():
-        Duty.objects.bulk_create([Duty(name=name)], ignore_conflicts=True)
+    free = Q(leader=worker) | over
+    leads = PeriodicTask.objects.filter(free, name=name).update(leader=worker, expires_at=now + LEASE)
+    if not leads and not PeriodicTask.objects.filter(name=name).exists():
+        PeriodicTask.objects.bulk_create([PeriodicTask(name=name)], ignore_conflicts=True)
     return bool(leads)
 
 
@@ -29,4 +29,4 @@ def begin_run(name: str, worker: str, *, every: dt.timedelta) -> bool:
         return False
     now = database_clock.now()
     due = Q(done_until__isnull=True) | Q(done_until__lt=now - every) | Q(done_until__gt=now + LEASE)
-    return bool(Duty.objects.filter(due, name=name, holder=worker).update(done_until=now))
+    return bool(PeriodicTask.objects.filter(due, name=name, leader=worker).update(done_until=now))

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 TASK = "event-months"
 EVERY = dt.timedelta(hours=1)
 AHEAD = 3  # months that are ready beyond the present one
-LOCK_WAIT = "2s"  # a longer one would queue the drains' inserts behind it
+LOCK_WAIT = "2s"  # a longer one would queue the dispatchers' inserts behind it
 _NAME = re.compile(r"mails_event_(\d{4})_(\d{2})")
 _COLUMNS = "id, mail_id, created_at, created_by, event, blob"
 

@@ -13,8 +13,8 @@ from django.db.models import Q
 
 from mails.dispatch import claim, policy
 from mails.lifecycle import action_requests, writer
-from mails.lifecycle.action_requests import Order
-from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, standing
+from mails.lifecycle.action_requests import ActionRequest
+from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, read_state
 from mails.maintenance import leadership
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
 from mails.querysets import MailQuerySet
@@ -83,9 +83,9 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
     now_ns = database_clock.now_ns()
     now = database_clock.from_ns(now_ns)
     if dry_run:
-        return Counter(what for what, _ in _all_steps(now, now_ns))
-    with claim.turn():
-        steps = {step.mail_id: (what, step) for what, step in _all_steps(now, now_ns)}
+        return Counter(what for what, _ in _find_steps(now, now_ns))
+    with claim.lock_claims():
+        steps = {step.mail_id: (what, step) for what, step in _find_steps(now, now_ns)}
         if time.monotonic() > until:
             log.warning("sweep_abandoned", emails=len(steps))
             return Counter()
@@ -106,7 +106,7 @@ def bring_forward() -> int:
     return Mail.objects.filter(status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
 
 
-def lost_mails(now: dt.datetime) -> list[Lost]:
+def find_lost(now: dt.datetime) -> list[Lost]:
     """Mails in the hand of a worker that is silent or whose lease is over, at most 500, oldest lease first.
 
     Not those that a living worker keeps beyond their leases, since their results wait or their calls last.
@@ -115,7 +115,7 @@ def lost_mails(now: dt.datetime) -> list[Lost]:
     alive = dict(Worker.objects.filter(seen_at__range=seen).values_list("id", "leases_kept"))
     over = Q(lease_expires_at__lt=now) & ~Q(pk__in=list(chain.from_iterable(filter(None, alive.values()))))
     mails = list(
-        _unlocked(Mail.objects.filter(status__in=LEASED).filter(over | ~Q(worker__in=alive)))
+        _lock_free(Mail.objects.filter(status__in=LEASED).filter(over | ~Q(worker__in=alive)))
         .prefetch_related("recipients")
         .order_by("lease_expires_at")[:BATCH]
     )
@@ -124,41 +124,41 @@ def lost_mails(now: dt.datetime) -> list[Lost]:
     return [Lost(mail, attempts.get(mail.pk)) for mail in mails]
 
 
-def _unlocked(mails: MailQuerySet) -> MailQuerySet:
+def _lock_free(mails: MailQuerySet) -> MailQuerySet:
     """Lock them where that is possible, and pass over what others have locked: one such must not stop the rest."""
     if connection.in_atomic_block and connection.features.has_select_for_update_skip_locked:
         return mails.select_for_update(skip_locked=True, of=("self",), no_key=True)
     return mails
 
 
-def _all_steps(now: dt.datetime, now_ns: int) -> Iterable[tuple[str, Step]]:
-    for lost in lost_mails(now):
-        yield _taken_up(lost, now, now_ns)
-    # A mail that some recipients' providers took is no case for this: the drain ends it as done in part.
+def _find_steps(now: dt.datetime, now_ns: int) -> Iterable[tuple[str, Step]]:
+    for lost in find_lost(now):
+        yield _recover(lost, now, now_ns)
+    # A mail that some recipients' providers took is no case for this: the dispatcher ends it as done in part.
     over = Mail.objects.filter(status__in=DUE, expires_at__lte=now)
-    over = _unlocked(over.exclude(recipients__state=RecipientState.ACCEPTED))
+    over = _lock_free(over.exclude(recipients__state=RecipientState.ACCEPTED))
     for mail in over.order_by("expires_at")[:BATCH]:
-        yield "expired", _expired(mail, now, now_ns)
+        yield "expired", _expire(mail, now, now_ns)
 
 
-def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
+def _recover(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     mail, attempt = lost.mail, lost.attempt
     events: list[EventDraft] = []
     closed = None
-    state = standing(mail)._replace(lease=None, lease_expires_at=None, worker="")
+    state = read_state(mail)._replace(lease=None, lease_expires_at=None, worker="")
     if attempt is not None:
-        held = policy.may_not_be_repeated(mail.policy, doubtful=mail.doubtful)
-        closed, unknown = _unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
+        held = policy.may_not_be_repeated(mail.policy, possible_duplicate=mail.possible_duplicate)
+        closed, unknown = _close_as_unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
         events.append(unknown)
         tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, FailureClass.PROVIDER}))
-        state = state._replace(doubtful=True, tried=tried, faults=faults, reason_code=closed.reason_code)
-    if mail.wish:
-        return _asked_for(mail, state, events, closed, now_ns)
+        state = state._replace(possible_duplicate=True, tried=tried, faults=faults, reason_code=closed.reason_code)
+    if mail.pending_action:
+        return _apply_pending(mail, state, events, closed, now_ns)
     if mail.claims >= policy.POISON_CLAIMS:
         info = f"{mail.claims} workers died while they held it."
         return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
-    if attempt is not None and policy.may_not_be_repeated(mail.policy, doubtful=mail.doubtful):
-        times = " by two calls" if mail.doubtful else ""
+    if attempt is not None and policy.may_not_be_repeated(mail.policy, possible_duplicate=mail.possible_duplicate):
+        times = " by two calls" if mail.possible_duplicate else ""
         info = f"It may have been sent{times}: the worker was lost during the call."
         return "held: outcome unknown", _hold(mail, state, HoldReason.UNKNOWN, info, events, closed, now_ns)
     exception = "The worker was lost during the call." if attempt else "The worker was lost before any call."
@@ -171,20 +171,22 @@ def _taken_up(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     events.append(EventDraft(EventName.RETRY, Actor.SWEEPER, now_ns, blob | {"round": state.round}))
     what = "queued again: outcome unknown" if attempt else "queued again: not sent"
     after = state._replace(status=Status.QUEUED, next_attempt_at=now)
-    return what, _step(mail, after, tuple(events), closed)
+    return what, _build_step(mail, after, tuple(events), closed)
 
 
-def _asked_for(
+def _apply_pending(
     mail: Mail, state: MailState, events: list[EventDraft], closed: AttemptClosed | None, now_ns: int
 ) -> tuple[str, Step]:
     """What somebody asked for during the call that was lost."""
-    order = Order.parse(mail.wish)
-    upshot = action_requests.upshot(order, state, mail.recipients.all(), policy=mail.policy, now_ns=now_ns)
-    step = _step(mail, upshot.after, (*events, *upshot.events), closed)
-    return f"{upshot.after.status}: asked for", replace(step, recipients=upshot.recipients)
+    action_request = ActionRequest.parse(mail.pending_action)
+    effect = action_requests.compute_effect(
+        action_request, state, mail.recipients.all(), policy=mail.policy, now_ns=now_ns
+    )
+    step = _build_step(mail, effect.after, (*events, *effect.events), closed)
+    return f"{effect.after.status}: asked for", replace(step, recipients=effect.recipients)
 
 
-def _unknown(
+def _close_as_unknown(
     attempt: Attempt, now: dt.datetime, now_ns: int, *, held: bool, policy_name: str
 ) -> tuple[AttemptClosed, EventDraft]:
     reason = "The worker was lost between the call and its end."
@@ -213,15 +215,21 @@ def _hold(
 ) -> Step:
     held = EventDraft(EventName.HELD, Actor.SWEEPER, now_ns, {"reason": reason, "info": info})
     after = state._replace(status=Status.HELD, next_attempt_at=None, reason_code=reason)
-    return _step(mail, after, (*events, held), closed)
+    return _build_step(mail, after, (*events, held), closed)
 
 
-def _expired(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
+def _expire(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
     event = EventDraft(EventName.EXPIRED, Actor.SWEEPER, now_ns, {"info": "Its time was over."})
-    after = standing(mail)._replace(status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired")
-    return _step(mail, after, (event,))
+    after = read_state(mail)._replace(
+        status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired"
+    )
+    return _build_step(mail, after, (event,))
 
 
-def _step(mail: Mail, after: MailState, events: tuple[EventDraft, ...], closed: AttemptClosed | None = None) -> Step:
+def _build_step(
+    mail: Mail, after: MailState, events: tuple[EventDraft, ...], closed: AttemptClosed | None = None
+) -> Step:
     status, attempts = Status(mail.status), mail.attempt_count
-    return Step(mail.pk, status, mail.lease, after, events, closed, attempts=attempts, wish=mail.wish)
+    return Step(
+        mail.pk, status, mail.lease, after, events, closed, attempts=attempts, pending_action=mail.pending_action
+    )

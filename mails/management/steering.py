@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from mails.actions import apply, selection
 from mails.actions.apply import Survey, Tally
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
@@ -19,7 +19,7 @@ from mercury.lib.commands import Exit
 from mercury.lib.mail.printable import replace_unprintable
 
 FILTERS = ("state", "reason", "provider", "since", "refusals_of")
-INCLUDE = {Also.DOUBTFUL.label: "--include-uncertain", Also.REFUSED.label: "--include-rejected"}
+INCLUDE = {Also.UNCERTAIN.label: "--include-uncertain", Also.REFUSED.label: "--include-rejected"}
 
 
 class SteeringCommand(commands.MercuryCommand):
@@ -44,30 +44,32 @@ class SteeringCommand(commands.MercuryCommand):
                 "--limit", type=commands.whole(1, 1_000_000), metavar="N", help="At most N, oldest first."
             )
 
-    def order(self, options: dict[str, Any]) -> Order:
+    def action_request(self, options: dict[str, Any]) -> ActionRequest:
         """Return the action request."""
-        return Order(self.action, Actor.COMMAND, read_note(options))
+        return ActionRequest(self.action, Actor.COMMAND, read_note(options))
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Show a preview, ask, act, and show the result."""
-        order = self.order(options)
+        action_request = self.action_request(options)
         named = bool(options["ids"])
-        mails = _select(order.action, options)
-        survey = apply.survey(order.action, mails, how=order.how, also=_included(options), limit=options.get("limit"))
-        _announce(out, survey, order)
+        mails = _select(action_request.action, options)
+        survey = apply.survey(
+            action_request.action, mails, how=action_request.how, also=_included(options), limit=options.get("limit")
+        )
+        _announce(out, survey, action_request)
         if not survey.eligible or options["dry_run"]:
             tally = Tally(left_out=survey.left_out.total(), already=survey.already)
-            out.document(_document(order, survey, tally, dry_run=options["dry_run"]))
+            out.document(_document(action_request, survey, tally, dry_run=options["dry_run"]))
             return None if survey.eligible else _exit_code(tally, named=named)
-        if not out.ask(f"{selection.order_words(order.action, commands.count_emails(len(survey.eligible)))}?"):
+        if not out.ask(f"{selection.order_words(action_request.action, commands.count_emails(len(survey.eligible)))}?"):
             out.say("Nothing was changed.")
             return Exit.FAILED
-        with out.progress(order.action.label, total=len(survey.eligible)) as bar:
-            tally = apply.act_on(survey.eligible, order, on_progress=bar.show)
+        with out.progress(action_request.action.label, total=len(survey.eligible)) as bar:
+            tally = apply.act_on(survey.eligible, action_request, on_progress=bar.show)
         tally.left_out += survey.left_out.total()
         tally.already += survey.already
-        out.say(_describe_result(order.action, tally), tone="ok")
-        out.document(_document(order, survey, tally, dry_run=False))
+        out.say(_describe_result(action_request.action, tally), tone="ok")
+        out.document(_document(action_request, survey, tally, dry_run=False))
         return _exit_code(tally, named=named)
 
 
@@ -76,7 +78,7 @@ def _exit_code(tally: Tally, *, named: bool) -> Exit | None:
     missed = tally.changed + (tally.left_out - tally.already if named else 0)
     if not missed:
         return None
-    return Exit.PARTLY_DONE if tally.done or tally.wished or tally.already else Exit.FAILED
+    return Exit.PARTLY_DONE if tally.done or tally.requested or tally.already else Exit.FAILED
 
 
 def _included(options: dict[str, Any]) -> tuple[Also, ...]:
@@ -85,7 +87,7 @@ def _included(options: dict[str, Any]) -> tuple[Also, ...]:
         return tuple(Also)
     rejected = options.get("include_rejected") or options.get("refusals_of")
     return (
-        *((Also.DOUBTFUL,) if options.get("include_uncertain") else ()),
+        *((Also.UNCERTAIN,) if options.get("include_uncertain") else ()),
         *((Also.REFUSED,) if rejected else ()),
     )
 
@@ -141,16 +143,20 @@ def read_note(options: dict[str, Any]) -> str:
     return note
 
 
-def _announce(out: commands.Output, survey: Survey, order: Order) -> None:
+def _announce(out: commands.Output, survey: Survey, action_request: ActionRequest) -> None:
     if not out.as_json:
         out.rows(
             [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
-            columns={"cause": "Current state", "mails": "Emails", "forecast": f"{order.action.label}: forecast"},
+            columns={
+                "cause": "Current state",
+                "mails": "Emails",
+                "forecast": f"{action_request.action.label}: forecast",
+            },
             tones={cause.forecast: cause.tone for cause in survey.causes},
             empty=_explain_none(survey),
         )
-    if survey.eligible and order.action == Action.REPROCESS:
-        out.say(f"They start over {order.how.words}, {apply.pace(len(survey.eligible), order.how)}")
+    if survey.eligible and action_request.action == Action.REPROCESS:
+        out.say(f"They start over {action_request.how.words}, {apply.pace(len(survey.eligible), action_request.how)}")
     for why, count in survey.left_out.most_common():
         remedy = f" Use {INCLUDE[why]} to include {'it' if count == 1 else 'them'}." if why in INCLUDE else ""
         out.say(f"{count} skipped: {why}.{remedy}", tone="waiting")
@@ -164,19 +170,21 @@ def _explain_none(survey: Survey) -> str:
 
 
 def _describe_result(action: Action, tally: Tally) -> str:
-    return selection.told(action, done=tally.done, wished=tally.wished, changed=tally.changed, left_out=tally.left_out)
+    return selection.told(
+        action, done=tally.done, requested=tally.requested, changed=tally.changed, left_out=tally.left_out
+    )
 
 
-def _document(order: Order, survey: Survey, tally: Tally, *, dry_run: bool) -> dict[str, object]:
+def _document(action_request: ActionRequest, survey: Survey, tally: Tally, *, dry_run: bool) -> dict[str, object]:
     return {
-        "action": order.action,
-        **({"how": order.how.as_text() or "all"} if order.action == Action.REPROCESS else {}),
+        "action": action_request.action,
+        **({"how": action_request.how.as_text() or "all"} if action_request.action == Action.REPROCESS else {}),
         "dry_run": dry_run,
         "eligible": len(survey.eligible),
         "causes": [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
         "skipped_because": dict(survey.left_out),
         "done": tally.done,
-        "pending": tally.wished,
+        "pending": tally.requested,
         "skipped": tally.left_out,
         "already": tally.already,
         "changed": tally.changed,

@@ -1,6 +1,6 @@
 """The figures of the house, added up as they come in. `lifecycle` writes them with the results; `stats` reads them.
 
-Each group of results appends a few fresh rows, so that no drain waits for another. A duty adds fresh rows to those of
+Each group of results appends a few fresh rows, so that no dispatch waits for another. A duty adds fresh rows to those of
 their minute, hour, day …, some seconds later. Rows of one key may be many: their sum is what counts, and every
 replacement of rows keeps it, so two processes that fold at once disturb nothing.
 """
@@ -15,7 +15,7 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncMinute
 
 from mails.counters import COLUMNS, CounterKey, CounterSum, build_row
-from mails.models import Duty, Mail, Rollup, first_id, moment_of
+from mails.models import Mail, PeriodicTask, Rollup, first_id, moment_of
 from mails.states import Counted, Level, Status
 from mercury.lib.database import database_clock
 
@@ -64,7 +64,7 @@ def count_arrivals(now: dt.datetime) -> None:
         done_until = counted_until()
         begin = done_until or now - ARRIVALS_BEFORE
         until = min(now - ARRIVALS_LAG, _next_arrival(begin, now) + ARRIVALS_AT_ONCE)
-        if until > begin and Duty.objects.filter(name=TASK, done_until=done_until).update(done_until=until):
+        if until > begin and PeriodicTask.objects.filter(name=TASK, done_until=done_until).update(done_until=until):
             Rollup.objects.bulk_create([Rollup(**row) for row in _arrived(begin, until)])
 
 
@@ -105,7 +105,7 @@ def fold(now: dt.datetime) -> int:
 
 def counted_until() -> dt.datetime | None:
     """Return until when arrivals are counted; None before the first count."""
-    return Duty.objects.filter(name=TASK).values_list("done_until", flat=True).first()
+    return PeriodicTask.objects.filter(name=TASK).values_list("done_until", flat=True).first()
 
 
 def arrived(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:

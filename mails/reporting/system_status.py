@@ -65,18 +65,18 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """A process that drains, by its last heartbeat."""
+    """A process that dispatches, by its last heartbeat."""
 
     id: str
     alive: bool  # heard of within 15 s
     lanes: Sequence[str]
-    places: int
+    concurrency: int
     in_flight: int
     closed: int
     done: int
     started_at: dt.datetime
     seen_at: dt.datetime
-    drained_at: dt.datetime | None
+    polled_at: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +217,13 @@ def workers(now: dt.datetime) -> list[Working]:
             id=row.id,
             alive=row.seen_at >= now - SILENCE,
             lanes=row.lanes,
-            places=row.places,
+            concurrency=row.concurrency,
             in_flight=row.in_flight,
             closed=row.closed,
             done=row.done,
             started_at=row.started_at,
             seen_at=row.seen_at,
-            drained_at=row.drained_at,
+            polled_at=row.polled_at,
         )
         for row in rows
     ]
@@ -232,7 +232,7 @@ def workers(now: dt.datetime) -> list[Working]:
 
 def drain_age(alive: Sequence[Working], now: dt.datetime) -> float | None:
     """Seconds since one of these workers last looked for due mails; None if none ever did."""
-    looks = [one.drained_at for one in alive if one.drained_at]
+    looks = [one.polled_at for one in alive if one.polled_at]
     return max(0.0, (now - max(looks)).total_seconds()) if looks else None
 
 

@@ -97,7 +97,7 @@ def paused(context: Context) -> dict[str, Any]:
 @register.inclusion_tag("mails/_warnings.html", takes_context=True)
 def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
     """Render the warnings on top of an email's page: sending is paused, or the outcome is unknown and how to resolve it."""
-    unconfirmed = mail.status == Status.HELD and mail.doubtful
+    unconfirmed = mail.status == Status.HELD and mail.possible_duplicate
     waits = mail.status not in FINAL and mail.status != Status.HELD
     return {
         "mail": mail,
@@ -115,7 +115,7 @@ def warnings(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, An
 def actions(context: Context, mail: Mail, *, oob: bool = False) -> dict[str, Any]:
     """Render the actions possible now; each leads to a page that first says what it will do."""
     buttons = _list_buttons(context, mail)
-    may_withdraw = bool(mail.wish) and any(button.action == Action.RELEASE for button in buttons)
+    may_withdraw = bool(mail.pending_action) and any(button.action == Action.RELEASE for button in buttons)
     no_copy = mime.explain_not_copyable(mail) if mail.status == Status.DONE else ""
     copy = f"{reverse('submit')}?copy={mail.pk}" if mail.status == Status.DONE and not no_copy else ""
     return {"buttons": buttons, "copy": copy, "no_copy": no_copy, "oob": oob, "may_withdraw": may_withdraw}
@@ -139,8 +139,8 @@ _LABELS = {
 
 def _list_buttons(context: Context, mail: Mail) -> list[Button]:
     """Return every possible action in the admin, for users who may change emails; on a user's own page only Cancel."""
-    user, pending = context["request"].user, EventPayload(mail.wish).get_text("action")
-    possible = [action for action in action_requests.possible(mail) if action != pending]
+    user, pending = context["request"].user, EventPayload(mail.pending_action).get_text("action")
+    possible = [action for action in action_requests.list_actions(mail) if action != pending]
     if context.get("reasons_open") and user.has_perm("mails.change_mail"):
         return [
             Button(

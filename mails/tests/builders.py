@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.intake.accept import Client, accept
 from mails.models import Mail
 from mails.states import Source
@@ -21,9 +21,9 @@ def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:
     return accept({**HELLO, **changes}, client=client).mail
 
 
-def drain(*lanes: str, places: int = 8) -> int:
-    """Drain these lanes until nothing is due; returns how many mails were done."""
-    return event_loop.run(Drain(lanes or ("text",), places=places).run(until_idle=True))
+def dispatch(*lanes: str, concurrency: int = 8) -> int:
+    """Dispatch these lanes until nothing is due; returns how many mails were done."""
+    return event_loop.run(Dispatcher(lanes or ("text",), concurrency=concurrency).run(until_idle=True))
 
 
 def reloaded(mail: Mail) -> Mail:

@@ -16,7 +16,7 @@ from mails.intake.accept import Client
 from mails.models import ApiKey, Event, Mail, Worker
 from mails.reporting import search
 from mails.states import Source
-from mails.tests.builders import IRIS, a_mail, drain
+from mails.tests.builders import IRIS, a_mail, dispatch
 from mails.tests.people import browser_of, hermes, zeus
 from providers.health import breaker_store
 from providers.models import Breaker, BreakerMode
@@ -143,7 +143,7 @@ def test_the_page_of_a_mail_has_reasons_open_attempts_headers_and_events(operato
 def test_the_reasons_of_each_choice_are_open(olympus, hades):
     hades.disable()
     mail = a_mail()
-    drain("text")
+    dispatch("text")
 
     page = browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
 
@@ -372,7 +372,7 @@ def test_the_overview_has_figures_charts_and_the_table_behind_each(operator, oly
     olympus.refuse(503)
     for number in range(8):
         a_mail(subject=f"mail {number}")
-    drain()
+    dispatch()
 
     page = operator.get("/admin/").text
 
@@ -405,7 +405,7 @@ def test_the_overviews_poller_is_told_when_nothing_changed(operator, olympus):
     breaker_store.force("olympus", BreakerMode.CLOSED, by="hermes")
     assert "Automatic<span" in operator.get(poll).text
     a_mail()
-    drain()
+    dispatch()
     changed = operator.get(poll)
 
     assert changed.status_code == 200
@@ -421,7 +421,7 @@ def test_an_open_breaker_can_be_told_to_probe_now(operator, olympus):
 
     operator.post(probe)
     a_mail()
-    drain()
+    dispatch()
 
     assert olympus.breaker.state == "closed"
 

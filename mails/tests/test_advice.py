@@ -6,7 +6,7 @@ from mails.intake.accept import Client, accept
 from mails.intake.submission import InvalidSubmission
 from mails.models import Mail, Recipient
 from mails.states import RecipientState, Source, Status
-from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
+from mails.tests.builders import HERA, IRIS, a_mail, dispatch, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, zeus
 from mails.timeline.advice import advise
@@ -24,7 +24,7 @@ def test_an_email_that_the_provider_refused_says_its_answer_and_offers_a_correct
     olympus.refuse(400)
     user = zeus()
     mail = a_mail(Client(Source.FORM, user=user))
-    drain()
+    dispatch()
     advice = advice_for(mail)
 
     assert advice.title.startswith("Not sent: the provider rejected the message itself")
@@ -62,7 +62,7 @@ def test_a_rejected_email_names_each_fault_and_who_corrects_it():
 
 def test_a_sent_email_names_the_addresses_that_were_refused(olympus):
     mail = a_mail(recipient=f"{HERA}, {IRIS}")
-    drain()
+    dispatch()
     assert advice_for(mail) is None
 
     Recipient.objects.filter(mail=mail, address=IRIS).update(state=RecipientState.REFUSED, reason="550 no such user")

@@ -8,7 +8,7 @@ import pytest
 from mails.lifecycle import writer
 from mails.models import Event, Mail
 from mails.states import EventName, Status
-from mails.tests.builders import drain
+from mails.tests.builders import dispatch
 from mails.tests.callers import HELLO, HERA, MAILS, ZEUS, caller, problem
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ def sent(client, **changes):
     return answer
 
 
-@pytest.mark.django_db(transaction=True)  # the drain has a connection of its own
+@pytest.mark.django_db(transaction=True)  # the dispatcher has a connection of its own
 def test_the_worked_example(zeus, olympus):
     zeus.key.senders = ["mercury@olimpus.com"]
     zeus.key.save()
@@ -39,7 +39,7 @@ def test_the_worked_example(zeus, olympus):
     }
 
     answer = zeus.post(MAILS, mail, HTTP_HOST=HOST)
-    drain()
+    dispatch()
 
     assert answer.status_code == 202
     assert re.fullmatch(rf"http://{HOST}/api/v1\.0/mails/[0-9a-f-]{{36}}", answer["Location"])

@@ -8,7 +8,7 @@ from mails.access.api_keys import Scope
 from mails.lanes import Lane
 from mails.models import Worker
 from mails.reporting import rollups
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mails.tests.callers import MAILS, caller, problem
 from mercury.lib.database import database_clock
 
@@ -53,7 +53,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
 def test_sent_mails_are_told_by_lane_provider_application_and_minute(operator, olympus):
     for number in range(3):
         a_mail(subject=f"mail {number}")
-    drain()
+    dispatch()
     rollups.fold(database_clock.now())
 
     queues = operator.get(STATS + "queues").json()
@@ -106,7 +106,7 @@ def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     waiting = zeus.get(url)
 
-    drain()
+    dispatch()
 
     assert "No worker is running for queue text" in waiting.json()["summary"]
     assert zeus.get(url).json()["summary"].startswith("Accepted by olympus ")
@@ -124,7 +124,7 @@ def test_a_paused_queue_is_shown_by_its_figures_and_by_its_emails(operator, olym
     assert zeus.get(url).json()["summary"] == listed["summary"]
     assert "Queue text is paused since" in listed["summary"]
     pauses.resume(Lane.TEXT, by="user:hermes")
-    drain()
+    dispatch()
     assert "paused" not in zeus.get(url).json()["summary"]
 
 
@@ -142,7 +142,7 @@ def test_an_answer_is_as_described(resource, operator, client, olympus, hades):
     olympus.refuse(503)
     for number in range(5):
         a_mail(subject=f"mail {number}")
-    drain()
+    dispatch()
     Worker.objects.create(id="one", started_at=database_clock.now(), seen_at=database_clock.now())
     document = client.get("/api/v1.0/schema?format=json").json()
     described = document["paths"][STATS + resource]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

@@ -6,10 +6,10 @@ import pytest
 
 from mails.access import api_keys
 from mails.actions import apply
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
 from mails.states import Action, Status
-from mails.tests.builders import a_mail, drain, event_names
+from mails.tests.builders import a_mail, dispatch, event_names
 from mails.tests.callers import HELLO, MAILS, caller, problem
 from mails.tests.people import browser_of, hermes, zeus
 
@@ -48,7 +48,7 @@ def test_a_body_is_not_needed(olympus):
 def test_too_late_names_the_state_and_what_is_possible(olympus):
     client = caller()
     mail = posted(client)
-    drain()
+    dispatch()
 
     found = problem(steer(client, mail, "hold"), 409, "not_possible")
 
@@ -77,7 +77,7 @@ def test_an_unknown_outcome_must_be_settled(olympus):
     mail = Mail.objects.get(
         pk=client.post(MAILS, HELLO | {"delivery_guarantee": "at-most-once"}, format="json").json()["id"]
     )
-    drain()
+    dispatch()
 
     found = problem(steer(client, mail, "reprocess"), 409, "not_possible")
     answer = steer(client, mail, "resolve", {"outcome": "sent", "note": "Hera has it"})
@@ -90,7 +90,7 @@ def test_an_unknown_outcome_must_be_settled(olympus):
 def discarded(client, account):
     account.refuse(400)
     mail = posted(client)
-    drain()
+    dispatch()
     account.behave()
     return mail
 
@@ -105,7 +105,7 @@ def test_a_client_sends_a_mail_anew_through_some_accounts(body, olympus, hades):
     answer = steer(client, mail, "reprocess", body)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "queued")
-    assert drain() == 1
+    assert dispatch() == 1
     assert client.get(f"{MAILS}{mail.pk}").json()["provider"] == "hades"
     assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
 
@@ -202,6 +202,6 @@ def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
 
 
 def test_an_order_reads_as_it_was_written():
-    order = Order(Action.CANCEL, "key:shop", "Hera has moved")
+    action_request = ActionRequest(Action.CANCEL, "key:shop", "Hera has moved")
 
-    assert Order.parse(order.as_text()) == order
+    assert ActionRequest.parse(action_request.as_text()) == action_request

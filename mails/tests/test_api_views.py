@@ -10,11 +10,11 @@ from mails import pauses
 from mails.intake.accept import IdempotencyKeyInUse
 from mails.lanes import Lane
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
-from mails.tests.builders import drain
+from mails.tests.builders import dispatch
 from mails.tests.callers import HELLO, HERA, MAILS, ZEUS, Caller, caller, problem
 
 pytestmark = pytest.mark.django_db
-drains = pytest.mark.django_db(transaction=True)  # the drain has a connection of its own
+dispatchers = pytest.mark.django_db(transaction=True)  # the dispatcher has a connection of its own
 KEY = {"HTTP_IDEMPOTENCY_KEY": "order-17"}
 
 
@@ -23,10 +23,10 @@ def zeus():
     return caller()
 
 
-@drains
+@dispatchers
 def test_the_same_idempotency_key_gives_the_same_answer_byte_for_byte(zeus, olympus):
     first = zeus.post(MAILS, HELLO, **KEY)
-    drain()
+    dispatch()
 
     again = zeus.post(MAILS, HELLO, **KEY)
 
@@ -72,12 +72,12 @@ def test_a_malformed_idempotency_key_is_a_400(zeus, key):
     assert not Mail.objects.exists()
 
 
-@drains
+@dispatchers
 def test_a_mail_shows_where_it_stands(zeus, olympus):
     olympus.refuse(503)
     url = zeus.post(MAILS, HELLO).json()["url"]
     before = zeus.get(url).json()
-    drain()
+    dispatch()
     waiting = zeus.get(url).json()
 
     assert (before["status"], before["attempts"], before["provider"]) == ("queued", 0, "")
@@ -128,11 +128,11 @@ def test_a_list_that_has_grown_has_another_etag(zeus):
     assert zeus.get(MAILS, HTTP_IF_NONE_MATCH=before).status_code == 200
 
 
-@drains
+@dispatchers
 def test_a_mail_that_moved_has_another_etag(zeus, olympus):
     url = zeus.post(MAILS, HELLO).json()["url"]
     before = zeus.get(url)["ETag"]
-    drain()
+    dispatch()
 
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 200
 

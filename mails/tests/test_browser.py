@@ -18,12 +18,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from mails import pauses
 from mails.access import api_keys
 from mails.actions import bulk
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import Action
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mails.tests.people import PASSWORD, browser_of, hermes, zeus
 from mercury.lib.mail import html_cleaning
 from mercury.lib.mail.html_cleaning import Harmless
@@ -80,8 +80,8 @@ def visitor(chromium, live_server, olympus) -> Iterator[Visitor]:
 
 
 def drained_beside() -> None:
-    """Drain in a thread: this one has playwright's event loop."""
-    thread = threading.Thread(target=drain, args=("text",))
+    """Dispatch in a thread: this one has playwright's event loop."""
+    thread = threading.Thread(target=dispatch, args=("text",))
     thread.start()
     thread.join()
 
@@ -131,8 +131,8 @@ def test_a_failover_is_watched_live(visitor, olympus, hades, monkeypatch):
     steps = page.locator("#timeline > li")
     expect(steps.last).to_contain_text("Waiting for a worker")
 
-    draining = threading.Thread(target=drain, args=("text",))
-    draining.start()
+    dispatching = threading.Thread(target=dispatch, args=("text",))
+    dispatching.start()
     expect(steps.last).to_contain_text("Waiting for olympus to answer", timeout=20 * SECONDS)
     expect(page.locator("#state")).to_have_text("Sending")
     expect(page.get_by_text("Refused by hades")).to_be_visible()
@@ -140,7 +140,7 @@ def test_a_failover_is_watched_live(visitor, olympus, hades, monkeypatch):
     expect(page.locator("#attempts tbody tr")).to_have_count(2)
     page.locator("#decisions").uncheck()
     expect(page.locator("details.why[open]")).to_have_count(0)
-    draining.join()
+    dispatching.join()
 
     expect(page.locator("#state")).to_have_text("Sent", timeout=20 * SECONDS)
     expect(page.locator("#verdict")).to_contain_text("Accepted by olympus")
@@ -500,7 +500,9 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     given_up = a_mail()
     Mail.objects.filter(pk=given_up.pk).update(status="discarded", next_attempt_at=None)
     queued = a_mail()
-    order = bulk.ask(Order(Action.HOLD, "user:hermes", "why"), Filter(), at=queued.created_at, words="all mails")
+    action_request = bulk.ask(
+        ActionRequest(Action.HOLD, "user:hermes", "why"), Filter(), at=queued.created_at, words="all mails"
+    )
     account = f"/admin/providers/account/{olympus.account.pk}"
     with_html = hostile("https://evil.example")
     return [
@@ -521,7 +523,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
         f"/admin/mails/mail/bulk/?action=reprocess&mail={unknown.pk}",
         "/admin/mails/mail/bulk/?action=not-sent&scope=all&state=unknown",
         f"/admin/mails/mail/{given_up.pk}/action/reprocess/?how=not-tried",
-        f"/admin/mails/bulkorder/{order.pk}/change/",
+        f"/admin/mails/bulkorder/{action_request.pk}/change/",
         "/admin/mails/bulkorder/",
         f"/admin/mails/mail/{sent.pk}/change/",
         f"/admin/mails/mail/{unknown.pk}/change/",

@@ -3,7 +3,7 @@ import email
 import pytest
 
 from mails.message import mime
-from mails.tests.builders import HERA, ZEUS, a_mail, drain, event_names
+from mails.tests.builders import HERA, ZEUS, a_mail, dispatch, event_names
 from mails.tests.commandline import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -13,7 +13,7 @@ def test_a_mail_is_shown_with_its_verdict_its_timeline_and_the_reasons(olympus, 
     olympus.refuse(503)
     hades.refuse(503)
     mail = a_mail()
-    drain()
+    dispatch()
 
     ran = run("mail", str(mail.pk))
 
@@ -33,7 +33,7 @@ def test_without_a_base_url_the_page_is_named_by_its_path(settings):
 
 def test_json_is_one_document_with_the_events(olympus):
     mail = a_mail()
-    drain()
+    dispatch()
 
     document = run("mail", str(mail.pk), "--json").document
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mails.tests.builders import IRIS, a_mail, drain
+from mails.tests.builders import IRIS, a_mail, dispatch
 from mails.tests.commandline import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -23,7 +23,7 @@ def test_the_newest_come_first_up_to_the_limit():
 
 def test_the_table_shows_the_state_in_words(olympus):
     mail = a_mail()
-    drain()
+    dispatch()
 
     table = run("mails").out
 
@@ -34,7 +34,7 @@ def test_the_table_shows_the_state_in_words(olympus):
 
 def test_mails_are_narrowed_by_state_recipient_and_provider(olympus):
     a_mail(subject="sent")
-    drain()
+    dispatch()
     a_mail(subject="queued", recipient=IRIS)
 
     assert subjects("--state", "done") == ["sent"]

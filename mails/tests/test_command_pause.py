@@ -3,7 +3,7 @@
 import pytest
 
 from mails import pauses
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mails.tests.commandline import run
 from mercury.lib.commands import Exit
 
@@ -14,7 +14,7 @@ def test_a_queue_is_paused_and_resumed(olympus):
     mail = a_mail()
 
     ran = run("pause", "--queue", "text", "--note", "wrong template", "--yes")
-    assert (ran.code, drain()) == (Exit.DONE, 0)
+    assert (ran.code, dispatch()) == (Exit.DONE, 0)
     assert "1 email queued (it will wait)" in ran.out
     assert "Queue text is paused. To resume: manage.py resume --queue text" in ran.out
     assert "Queue text is paused since" in run("mail", str(mail.pk)).out
@@ -24,7 +24,7 @@ def test_a_queue_is_paused_and_resumed(olympus):
     assert "by command line. wrong template" in ran.out
     assert "1 queued email will be sent when due." in ran.out
     assert "Queue text is resumed." in ran.out
-    assert drain() == 1
+    assert dispatch() == 1
     assert "paused" not in run("mails").out
 
 
@@ -35,7 +35,7 @@ def test_all_sending_is_paused_and_resumed(olympus):
     assert not pauses.load_active()
     ran = run("pause", "--all", "--note", "wrong template", "--yes")
     assert "Sending is paused. To resume: manage.py resume --all" in ran.out
-    assert drain() == 0
+    assert dispatch() == 0
     assert "Sending is paused since" in run("mails").out
     assert "Sending is paused since" in run("mail", str(mail.pk)).out
     ran = run("resume", "--all", "--yes")
@@ -43,7 +43,7 @@ def test_all_sending_is_paused_and_resumed(olympus):
     assert "wrong template" in ran.out
     assert "1 queued email will be sent when due." in ran.out
     assert "Sending is resumed." in ran.out
-    assert drain() == 1
+    assert dispatch() == 1
     assert "paused" not in run("mails").out
 
 
@@ -54,7 +54,7 @@ def test_resuming_all_sending_leaves_a_queue_paused_that_was_paused_by_name(olym
 
     assert run("resume", "--all", "--yes").code == Exit.DONE
 
-    assert drain() == 0
+    assert dispatch() == 0
     assert pauses.load_active().queues.keys() == {"text"}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mails.tests.commandline import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def some_sent(olympus):
     for number in range(3):
         a_mail(subject=f"mail {number}")
-    drain()
+    dispatch()
 
 
 def test_it_begins_with_the_state_and_its_cure(olympus):

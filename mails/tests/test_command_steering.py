@@ -5,7 +5,7 @@ import pytest
 from mails.maintenance import sweeper
 from mails.models import Mail
 from mails.states import Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.commandline import run
 from mercury.lib.commands import Exit
 from mercury.lib.database import database_clock
@@ -54,7 +54,7 @@ def test_filters_choose_and_a_limit_bounds(olympus):
 
 def test_a_sent_mail_is_left_out_with_its_reason(olympus):
     mail = a_mail()
-    drain()
+    dispatch()
 
     ran = run("cancel", str(mail.pk), "--yes")
 
@@ -64,7 +64,7 @@ def test_a_sent_mail_is_left_out_with_its_reason(olympus):
 
 def test_some_of_the_named_are_left_out(olympus):
     sent = a_mail()
-    drain()
+    dispatch()
     waiting = a_mail()
 
     assert run("cancel", str(sent.pk), str(waiting.pk), "--yes").code == Exit.PARTLY_DONE
@@ -91,7 +91,7 @@ def test_wrong_use_is_named(words, said, olympus):
 def discarded(account, status, **changes):
     account.refuse(status)
     mail = a_mail(**changes)
-    drain()
+    dispatch()
     assert reloaded(mail).status == Status.DISCARDED
     return mail
 
@@ -99,7 +99,7 @@ def discarded(account, status, **changes):
 def expired(account, status, **changes):
     account.refuse(status)
     mail = a_mail(**changes)
-    drain()
+    dispatch()
     Mail.objects.filter(pk=mail.pk).update(expires_at=database_clock.now())
     sweeper.sweep()
     assert reloaded(mail).status == Status.EXPIRED
@@ -128,8 +128,8 @@ def test_reprocess_leaves_out_what_may_have_been_sent_unless_it_is_named(olympus
     olympus.lose_answer()
     hades.disable()
     mail = a_mail()
-    drain()
-    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.WAITING, True)
+    dispatch()
+    assert (reloaded(mail).status, reloaded(mail).possible_duplicate) == (Status.WAITING, True)
 
     ran = run("reprocess", "--state", "waiting", "--yes", "--json")
 
@@ -142,7 +142,7 @@ def test_reprocess_includes_what_an_option_names(olympus, hades):
     wrong = discarded(olympus, 400)
     olympus.lose_answer()
     uncertain = a_mail()
-    drain()
+    dispatch()
 
     included = [
         run("reprocess", "--since", "1h", *options, "--dry-run", "--json").document["eligible"]
@@ -169,7 +169,7 @@ def test_reprocess_via_one_account(olympus, hades):
     assert "likely to go out: hades takes mail" in ran.out
     assert "They start over through hades only, as fast as the accounts' limits allow." in ran.out
     assert '"via": "hades"' in mail.events.last().blob
-    assert drain() == 1
+    assert dispatch() == 1
     assert len(hades.inbox()) == 1
 
 
@@ -185,7 +185,7 @@ def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
     assert (looked["how"], looked["eligible"]) == ("not-tried", 1)
     assert looked["causes"][0]["forecast"] == "may go out: hades did not see it yet"
     assert "They start over only through accounts not tried yet, as fast" in ran.out
-    assert drain() == 1
+    assert dispatch() == 1
     assert len(hades.inbox()) == 1
     assert '"left_out": ["olympus"]' in mail.events.get(event="REPROCESS").blob
 
@@ -209,17 +209,17 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     olympus.lose_answer()
     hades.disable()
     mail = a_mail(delivery_guarantee="at-most-once")
-    drain()
+    dispatch()
 
     left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["skipped_because"]
     asked = [run("resolve", str(mail.pk), outcome).error for outcome in ("--sent", "--not-sent")]
     ran = run("resolve", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
 
-    assert "Settle 1 email as sent?" in asked[0]
-    assert "Settle 1 email as not sent?" in asked[1]
-    assert left_out == {"the outcome is unknown: settle it first": 1}
+    assert "Resolve 1 email as sent?" in asked[0]
+    assert "Resolve 1 email as not sent?" in asked[1]
+    assert left_out == {"the outcome is unknown: resolve it first": 1}
     assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
-    assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
+    assert event_names(mail)[-2:] == ["RESOLVED", "DONE"]
 
 
 def test_a_large_number_goes_in_groups(monkeypatch):
@@ -255,7 +255,7 @@ def test_beside_one_that_is_held_already_the_other_is_held():
 
 def test_beside_one_that_is_held_already_a_sent_one_is_missed(olympus):
     sent = a_mail()
-    drain()
+    dispatch()
     held = a_mail()
     run("hold", str(held.pk), "--yes")
 

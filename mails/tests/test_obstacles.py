@@ -31,7 +31,7 @@ NOW = dt.datetime(2026, 11, 24, 10, 0, tzinfo=dt.UTC)
 def worker():
     """A worker that is alive and has a free slot."""
     now = database_clock.now()
-    return Worker.objects.create(id="one", started_at=now, seen_at=now, lanes=["text"], places=4)
+    return Worker.objects.create(id="one", started_at=now, seen_at=now, lanes=["text"], concurrency=4)
 
 
 def obstacles(mail):

@@ -6,15 +6,15 @@ from django.db import IntegrityError
 from mails import pauses
 from mails.actions import apply
 from mails.dispatch import claim, wake
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.lanes import Lane
 from mails.lifecycle import writer
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, Pause
 from mails.pauses import ALL_QUEUES, QueueNotFound
 from mails.states import Action, Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from providers.outcomes import Accepted, FailureClass, Refused
 
@@ -30,20 +30,20 @@ def in_lane(lane):
     return mail
 
 
-def answer(drain, calls, outcome):
-    return drain._close([Result(call, outcome, 0.1) for call in calls]).calls
+def answer(dispatch, calls, outcome):
+    return dispatch.recorder.record([Result(call, outcome, 0.1) for call in calls]).calls
 
 
 def test_emails_of_a_paused_queue_are_accepted_and_leave_when_it_is_resumed(olympus):
     assert apply.pause_sending(Lane.TEXT, by="user:hermes", note="wrong template")
     mail = a_mail()
 
-    assert drain() == 0
+    assert dispatch() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert olympus.inbox() == []
 
     assert apply.resume_sending(Lane.TEXT, by="user:hermes")
-    assert drain() == 1
+    assert dispatch() == 1
     assert reloaded(mail).status == Status.DONE
 
 
@@ -51,7 +51,7 @@ def test_other_queues_go_on(olympus):
     stays, goes = in_lane("bulk"), in_lane("html")
     apply.pause_sending(Lane.BULK, by="hermes")
 
-    assert drain("bulk", "html", "text") == 1
+    assert dispatch("bulk", "html", "text") == 1
 
     assert [reloaded(mail).status for mail in (stays, goes)] == [Status.QUEUED, Status.DONE]
 
@@ -84,16 +84,16 @@ def test_resuming_a_queue_wakes_its_workers(monkeypatch):
 
 def test_an_email_found_before_the_queue_was_paused_stays_where_it_is(olympus, monkeypatch):
     mail = a_mail()
-    due = claim.due
+    due = claim.select_due
 
     def then_pause(*arguments, **options):
         found = due(*arguments, **options)
         pauses.pause(Lane.TEXT, by="hermes")
         return found
 
-    monkeypatch.setattr(claim, "due", then_pause)
+    monkeypatch.setattr(claim, "select_due", then_pause)
 
-    assert Drain(["text"], places=8)._take(8).calls == []
+    assert Dispatcher(["text"], concurrency=8).claimer.claim(8).calls == []
 
     assert (reloaded(mail).status, mail.attempts.count()) == (Status.QUEUED, 0)
 
@@ -111,27 +111,27 @@ def test_an_email_that_a_short_pause_kept_back_is_not_quarantined(queue, olympus
 
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record", in_between)
-        assert Drain(["text"], places=8)._take(8).calls == []
+        assert Dispatcher(["text"], concurrency=8).claimer.claim(8).calls == []
 
     assert reloaded(mail).status == Status.QUEUED
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 def test_a_call_in_progress_ends_and_is_recorded(olympus):
     mail = a_mail()
-    drain = Drain(["text"], places=8)
-    calls = drain._take(8).calls
+    dispatch = Dispatcher(["text"], concurrency=8)
+    calls = dispatch.claimer.claim(8).calls
     pauses.pause(Lane.TEXT, by="hermes")
 
-    answer(drain, calls, ACCEPTED)
+    answer(dispatch, calls, ACCEPTED)
 
     assert (reloaded(mail).status, event_names(mail)[-1]) == (Status.DONE, "DONE")
 
 
 def test_an_email_refused_while_its_queue_is_paused_waits_for_the_next_account(olympus, hades):
     mail = a_mail()
-    running = Drain(["text"], places=8)
-    calls = running._take(8).calls
+    running = Dispatcher(["text"], concurrency=8)
+    calls = running.claimer.claim(8).calls
     pauses.pause(Lane.TEXT, by="hermes")
 
     assert answer(running, calls, REFUSED) == []
@@ -139,7 +139,7 @@ def test_an_email_refused_while_its_queue_is_paused_waits_for_the_next_account(o
     assert reloaded(mail).status == Status.QUEUED
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
     pauses.resume(Lane.TEXT, by="hermes")
-    assert drain() == 1
+    assert dispatch() == 1
     assert mail.attempts.count() == 2
 
 
@@ -148,14 +148,14 @@ def test_a_mail_at_its_last_chance_waits_too(olympus):
     Mail.objects.filter(pk=mail.pk).update(claims=1)
     pauses.pause(Lane.TEXT, by="hermes")
 
-    assert drain() == 0
+    assert dispatch() == 0
 
     assert reloaded(mail).status == Status.QUEUED
 
 
 def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
     mail = a_mail()
-    apply.act(mail.pk, Order(Action.HOLD, "hermes"))
+    apply.act(mail.pk, ActionRequest(Action.HOLD, "hermes"))
     pauses.pause(Lane.TEXT, by="hermes")
     held = reloaded(mail)
 
@@ -171,7 +171,7 @@ def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
         == "0 emails queued (they will wait); 0 requests in progress (they will finish)."
     )
     a_mail(subject="first")
-    Drain(["text"], places=8)._take(8)
+    Dispatcher(["text"], concurrency=8).claimer.claim(8)
     a_mail(subject="second")
 
     assert apply.describe_pause(Lane.TEXT) == "1 email queued (it will wait); 1 request in progress (it will finish)."

@@ -13,7 +13,7 @@ from mails.lifecycle import action_requests
 from mails.maintenance import retention
 from mails.models import Mail
 from mails.states import Action, Source, Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.callers import caller
 from mails.tests.lifecycle.test_action_requests import Handed
 from mails.tests.people import browser_of, hermes, zeus
@@ -43,7 +43,7 @@ def test_only_what_is_possible_now_is_offered(operator, olympus):
     mail = a_mail()
 
     assert offered(operator, mail) == ["cancel", "hold"]
-    drain()
+    dispatch()
     assert offered(operator, mail) == []
     assert f'href="/?copy={mail.pk}"' in operator.get(page_of(mail)).text
 
@@ -63,7 +63,7 @@ def test_an_action_says_first_what_it_will_do_and_then_what_happened(operator):
 
 def test_too_late_leads_back_with_the_reason(operator, olympus):
     mail = a_mail()
-    drain()
+    dispatch()
 
     for answer in (operator.get(action(mail, "hold"), follow=True), operator.post(action(mail, "hold"), follow=True)):
         assert answer.redirect_chain == [(page_of(mail), 302)]
@@ -96,14 +96,14 @@ def test_an_unknown_outcome_has_three_ways_out(operator, olympus, hades):
     olympus.lose_answer()
     hades.disable()
     mail = a_mail(delivery_guarantee="at-most-once")
-    drain()
+    dispatch()
 
     text = operator.get(page_of(mail)).content.decode()
 
     assert "It may have been sent." in text
     assert offered(operator, mail) == ["cancel", "sent", "not-sent"]
     operator.post(action(mail, "sent"), {"note": "it has the Message-ID"})
-    assert event_names(mail)[-2:] == ["SETTLED", "DONE"]
+    assert event_names(mail)[-2:] == ["RESOLVED", "DONE"]
     assert "It may have been sent." not in operator.get(page_of(mail)).content.decode()
 
 
@@ -153,7 +153,7 @@ def test_the_news_of_a_mail_replace_its_actions(operator, olympus):
     path = reverse("mail-timeline", args=[mail.pk]) + "?after=0&status=queued&reasons"
 
     assert action(mail, "cancel") in operator.get(path).content.decode()
-    drain()
+    dispatch()
     assert action(mail, "cancel") not in operator.get(path).content.decode()
 
 
@@ -170,12 +170,12 @@ def test_sending_is_paused_and_resumed_from_the_overview(operator, olympus):
     assert "Sending is paused by hermes" in overview
     assert "wrong template" in overview
     assert "Sending is paused." in operator.get(page_of(mail)).content.decode()
-    assert drain() == 0
+    assert dispatch() == 0
     asked = operator.get(resume).content.decode()
     assert "1 queued email will be sent when due." in asked
     assert "UTC by hermes. wrong template" in asked
     operator.post(resume)
-    assert drain() == 1
+    assert dispatch() == 1
     assert operator.get(reverse("sending", args=["sell"])).status_code == 404
 
 
@@ -197,13 +197,13 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     page = operator.get(page_of(mail)).content.decode()
     assert "Queue text is paused since" in page
     assert "Waiting: queue text is paused" in page
-    assert drain() == 0
+    assert dispatch() == 0
     asked = operator.get(resume).content.decode()
     assert "by hermes. wrong template" in asked
     assert "1 queued email will be sent when due." in asked
     assert "Queue text has resumed." in operator.post(resume, follow=True).content.decode()
     assert "Queue text was not paused." in operator.post(resume, follow=True).content.decode()
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 def test_a_queue_that_does_not_exist_is_named_with_those_that_do(operator):
@@ -224,14 +224,14 @@ def test_a_reason_too_long_pauses_nothing(operator):
 def test_a_mail_that_is_removed_while_it_is_acted_on_is_not_found(door, operator, olympus, monkeypatch):
     person, program = zeus(), caller("shop")
     mail = a_mail(client=Client(source=Source.FORM, user=person))
-    give, long_ago = action_requests.give, timezone.now() - dt.timedelta(days=1)
+    give, long_ago = action_requests.carry_out_on, timezone.now() - dt.timedelta(days=1)
     Mail.objects.update(status="discarded", next_attempt_at=None, finished_at=long_ago, api_key=program.key)
 
     def removed_first(*arguments):
         list(retention.run(dt.timedelta(0), dt.timedelta(0)))
         return give(*arguments)
 
-    monkeypatch.setattr(action_requests, "give", removed_first)
+    monkeypatch.setattr(action_requests, "carry_out_on", removed_first)
 
     answer = {
         "api": lambda: program.post(f"/api/v1.0/mails/{mail.pk}/reprocess"),
@@ -248,7 +248,7 @@ def given_up(olympus, hades):
     olympus.refuse(400)
     hades.disable()
     mail = a_mail()
-    drain()
+    dispatch()
     hades.enable()
     olympus.behave()
     return mail
@@ -271,7 +271,7 @@ def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted,
     assert words.removeprefix("begins again ").rstrip(".") in page
     assert f"The mail is queued, and {words}" in told
     assert "Mended" in told
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, given_up, hades):

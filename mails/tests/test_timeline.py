@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mails.models import Attempt, Event, Mail, uuid7
 from mails.states import EventName, HoldReason, Status
-from mails.tests.builders import a_mail, drain, reloaded
+from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.timeline import story as stories
 from mails.timeline.entries import group_by_round, list_entries
 from mails.timeline.entry import Entry, Passing, Strong
@@ -106,16 +106,16 @@ def test_retry_at_once_and_retry_later_read_differently():
 def test_done_names_who_was_refused_and_a_possible_double():
     refused = [{"address": "iris@olimpus.com", "reason": "no such user"}]
 
-    entry = describe("DONE", {"service": "hades", "status_code": 202, "refused": refused, "possibly_twice": True})
+    entry = describe("DONE", {"service": "hades", "status_code": 202, "refused": refused, "possible_duplicate": True})
 
     assert "iris@olimpus.com (no such user)" in entry.sentence
     assert "Possible duplicate: an earlier attempt got no reply." in entry.sentence
 
 
 def test_a_mail_that_is_settled_as_sent_does_not_read_as_an_answer_of_the_provider():
-    settled = describe("SETTLED", {"outcome": "sent", "note": "in the log"})
+    settled = describe("RESOLVED", {"outcome": "sent", "note": "in the log"})
     done = describe(
-        "DONE", {"service": "hades", "accepted": ["hera@olimpus.com"], "refused": [], "possibly_twice": False}
+        "DONE", {"service": "hades", "accepted": ["hera@olimpus.com"], "refused": [], "possible_duplicate": False}
     )
 
     assert settled.title == "Resolved as sent"
@@ -382,8 +382,8 @@ def test_each_state_has_a_badge_and_a_verdict():
 
 
 def test_a_doubtful_mail_is_sent_possibly_twice():
-    assert choose_badge(mail_in(Status.DONE, doubtful=True)).word == "Sent, possible duplicate"
-    assert summarize(mail_in(Status.DONE, doubtful=True), NOW).count("an earlier attempt got no reply") == 1
+    assert choose_badge(mail_in(Status.DONE, possible_duplicate=True)).word == "Sent, possible duplicate"
+    assert summarize(mail_in(Status.DONE, possible_duplicate=True), NOW).count("an earlier attempt got no reply") == 1
 
 
 @pytest.mark.parametrize(
@@ -391,14 +391,14 @@ def test_a_doubtful_mail_is_sent_possibly_twice():
     [Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED],
 )
 def test_a_doubtful_mail_that_is_not_sent_may_have_arrived_already(status):
-    mail = mail_in(status, doubtful=True, next_attempt_at=NOW, reason_code="connection-lost")
+    mail = mail_in(status, possible_duplicate=True, next_attempt_at=NOW, reason_code="connection-lost")
 
     assert summarize(mail, NOW).count("It may have arrived already: an earlier attempt got no reply.") == 1
     assert choose_badge(mail).help.endswith(" The outcome of an earlier attempt is unknown: it may have arrived.")
 
 
 def test_a_mail_held_for_its_unknown_outcome_says_so_once():
-    mail = mail_in(Status.HELD, doubtful=True, reason_code=HoldReason.UNKNOWN)
+    mail = mail_in(Status.HELD, possible_duplicate=True, reason_code=HoldReason.UNKNOWN)
 
     assert summarize(mail, NOW) == "It may have been sent and must not be sent twice."
     assert choose_badge(mail).help == "It may have been sent and must not be sent twice."
@@ -427,7 +427,7 @@ def test_offsets_in_words():
 @pytest.mark.django_db(transaction=True)
 def test_the_story_of_a_sent_mail_is_complete(olympus):
     mail = a_mail()
-    drain("text")
+    dispatch("text")
 
     story = read_story(reloaded(mail), dt.datetime.now(dt.UTC))
 

@@ -144,7 +144,7 @@ def _describe_done(mail: Mail, payload: EventPayload) -> Entry:
         parts += [" Refused: ", Strong(named), "."]
     if too_late := _TOO_LATE.get(payload.get_object("too_late").get_text("action")):
         parts.append(too_late)
-    if payload.is_true("possibly_twice"):
+    if payload.is_true("possible_duplicate"):
         parts.append(" Possible duplicate: an earlier attempt got no reply.")
     return Entry(title, parts=tuple(parts), tone="ok", icon="tick")
 
@@ -279,8 +279,8 @@ _DESCRIBERS: dict[str, Callable[[Mail, EventPayload], Entry]] = {
     EventName.RELEASED: action_text.describe_released,
     EventName.REPROCESS: action_text.describe_reprocess,
     EventName.CANCELLED: action_text.describe_cancelled,
-    EventName.SETTLED: action_text.describe_resolved,
-    EventName.ASKED: action_text.describe_requested,
+    EventName.RESOLVED: action_text.describe_resolved,
+    EventName.REQUESTED: action_text.describe_requested,
     EventName.DUPLICATE: _describe_duplicate,
     EventName.POSTPONED: _describe_postponed,
     EventName.EXPIRED: _describe_expired,

@@ -65,7 +65,7 @@ def _choose_held_badge(reason: str) -> Badge:
 def _choose_sent_badge(mail: Mail) -> Badge:
     if mail.reason_code == DUPLICATE:
         return Badge("Sent twice", "unknown", "question", "Two providers accepted it, as a late response showed.")
-    if mail.doubtful:
+    if mail.possible_duplicate:
         help_text = "A provider accepted it. The outcome of an earlier attempt is unknown: it may have arrived twice."
         return Badge("Sent, possible duplicate", "ok", "tick", help_text)
     return Badge("Sent", "ok", "tick", "A provider accepted it.")
@@ -119,7 +119,7 @@ def describe_next_attempt(mail: Mail) -> str:
 
 def _describe_pending_action(mail: Mail) -> str:
     provider = replace_unprintable(mail.provider) or "the provider"
-    match EventPayload(mail.wish).get_text("action"):
+    match EventPayload(mail.pending_action).get_text("action"):
         case Action.CANCEL.value:
             return f" It will be cancelled unless {provider} accepts it."
         case Action.HOLD.value:
@@ -133,7 +133,7 @@ def _describe_pending_action(mail: Mail) -> str:
 def _describe_doubt(mail: Mail) -> str:
     if mail.reason_code == DUPLICATE:
         return " Another account accepted it too: it was sent twice."
-    if mail.doubtful and mail.status == Status.DONE:
+    if mail.possible_duplicate and mail.status == Status.DONE:
         return " Possible duplicate: an earlier attempt got no reply."
     return " It may have arrived already: an earlier attempt got no reply." if _may_have_arrived(mail) else ""
 
@@ -143,4 +143,4 @@ def _may_have_arrived(mail: Mail) -> bool:
     state_says_it = mail.status == Status.DONE or (
         mail.status == Status.HELD and mail.reason_code == HoldReason.UNKNOWN
     )
-    return mail.doubtful and not state_says_it
+    return mail.possible_duplicate and not state_says_it

@@ -27,7 +27,7 @@ from mails.intake.accept import (
 )
 from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mime
 from mails.models import Mail
 from mails.reporting import search, statistics
@@ -175,15 +175,15 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     if mail is None:
         raise Http404("No such email, or you do not have access.")
     if request.method == "POST":
-        order = Order(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
+        action_request = ActionRequest(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
         try:
-            messages.success(request, apply.act(mail.pk, order).words(Action.CANCEL))
+            messages.success(request, apply.act(mail.pk, action_request).words(Action.CANCEL))
         except Gone as gone:
             raise Http404(str(gone)) from None
         except NotPossible as too_late:
             messages.warning(request, str(too_late))
         return redirect("mail", mail_id=mail.pk)
-    if Action.CANCEL not in action_requests.possible(mail):
+    if Action.CANCEL not in action_requests.list_actions(mail):
         messages.warning(request, "This email can no longer be cancelled.")
         return redirect("mail", mail_id=mail.pk)
     context = {

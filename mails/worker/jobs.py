@@ -1,7 +1,7 @@
 """Waking a lane through RQ, and the worker that answers.
 
 The queue is a hint. A job is an entry in a lane's list and nothing else; if all of Redis is lost, mails are sent two seconds
-later, because every drain also looks into the database by itself.
+later, because every dispatcher also looks into the database by itself.
 """
 
 import signal
@@ -23,7 +23,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from mails.dispatch import wake
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.lanes import Lane
 from mails.worker import resident_dispatcher
 from mercury.lib.runtime import event_loop
@@ -33,31 +33,31 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
-JOB_SECONDS = 60  # a drain inside a job ends after this, so that a worker on several lanes serves them all
+JOB_SECONDS = 60  # a dispatcher inside a job ends after this, so that a worker on several lanes serves them all
 
-_job_drain: Drain | None = None  # that of the job which this process runs, where it has no resident one
-_told_to_stop = False  # whether a signal has asked this process to stop, perhaps before the job had its drain
+_job_dispatcher: Dispatcher | None = None  # that of the job which this process runs, where it has no resident one
+_told_to_stop = False  # whether a signal has asked this process to stop, perhaps before the job had its dispatch
 
 
-def drain_lane(lane: str) -> None:
-    """The job: wake this process's drain, or drain here where there is none (a plain `rqworker`)."""
+def dispatch_lane(lane: str) -> None:
+    """The job: wake this process's dispatcher, or dispatch here where there is none (a plain `rqworker`)."""
     try:
         wake.connect().delete(wake.flag_key(lane))
     except RedisError as error:
         log.warning("redis_away", error=type(error).__name__)
     if not wake.wake_local():
-        _drain_here(Lane(lane))
+        _dispatch_here(Lane(lane))
 
 
-def _drain_here(lane: Lane) -> None:
-    global _job_drain
-    _job_drain = Drain([lane])
+def _dispatch_here(lane: Lane) -> None:
+    global _job_dispatcher
+    _job_dispatcher = Dispatcher([lane])
     if _told_to_stop:
-        _job_drain.stop()
+        _job_dispatcher.stop()
     try:
-        event_loop.run(_job_drain.run(until_idle=True, at_most=JOB_SECONDS))
+        event_loop.run(_job_dispatcher.run(until_idle=True, at_most=JOB_SECONDS))
     finally:
-        _job_drain = None
+        _job_dispatcher = None
 
 
 class LaneWorker(SimpleWorker):
@@ -113,7 +113,7 @@ class LaneWorker(SimpleWorker):
     def _answer_one(self, *, wait: bool) -> bool:
         """Answer the next wake-up; return False if there is none, or none within WAIT_SECONDS.
 
-        The drain is woken before Redis is asked for anything more.
+        The dispatcher is woken before Redis is asked for anything more.
         """
         popped = self._wait() if wait else self._take()
         if popped is None:
@@ -121,7 +121,7 @@ class LaneWorker(SimpleWorker):
         queue, job_id = popped
         wake.wake_local()
         self.connection.delete(Job.redis_job_namespace_prefix.encode() + job_id)
-        drain_lane(queue.name)
+        dispatch_lane(queue.name)
         return True
 
     def _wait(self) -> tuple[Queue, bytes] | None:
@@ -159,8 +159,8 @@ class LaneWorker(SimpleWorker):
         global _told_to_stop
         _told_to_stop = True
         resident_dispatcher.ask_to_stop()
-        if _job_drain is not None:
-            _job_drain.stop()
+        if _job_dispatcher is not None:
+            _job_dispatcher.stop()
         if self.stopping is not None:
             self.stopping.set()
 
@@ -178,7 +178,7 @@ def work(lanes: Sequence[str], *, stopping: StopRequest | threading.Event) -> No
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            # Of a wake-up that a killed worker took; the drain looks by itself now.
+            # Of a wake-up that a killed worker took; the dispatcher looks by itself now.
             connection.delete(*map(wake.flag_key, lanes))
             if away:
                 log.info("redis_back")

@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 
 from mails.dispatch import wake
-from mails.dispatch.dispatcher import Drain, Progress
+from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.lanes import Lane
 from mails.maintenance import scheduler
 from mercury.lib.runtime import event_loop
@@ -49,14 +49,14 @@ class ResidentDispatcher:
         self,
         lanes: Sequence[str],
         *,
-        places: int | None = None,
+        concurrency: int | None = None,
         each_minute: Callable[[Progress], None] | None = None,
     ) -> None:
         self._lanes = lanes
-        self._places = places
+        self._concurrency = concurrency
         self._each_minute = each_minute
         self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
-        self._dispatcher: Drain | None = None
+        self._dispatcher: Dispatcher | None = None
         self._thread = threading.Thread(target=self._run, name="mercury-dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -93,7 +93,7 @@ class ResidentDispatcher:
                 log.exception("dispatcher_failed")
                 time.sleep(RESTART_AFTER)
 
-    def _new_dispatcher(self) -> Drain:
+    def _new_dispatcher(self) -> Dispatcher:
         """Return a dispatcher that runs the periodic tasks with each heartbeat, and reports each minute."""
         minutes = MinuteReport(self._each_minute, now=time.monotonic()) if self._each_minute else None
 
@@ -102,7 +102,7 @@ class ResidentDispatcher:
             if minutes:
                 scheduler.run_safely("minute", lambda: minutes.update(dispatcher.progress, now=time.monotonic()))
 
-        dispatcher = Drain(self._lanes, places=self._places, on_heartbeat=maintain)
+        dispatcher = Dispatcher(self._lanes, concurrency=self._concurrency, on_heartbeat=maintain)
         return dispatcher
 
 
@@ -110,11 +110,11 @@ _resident: ResidentDispatcher | None = None
 
 
 def start(
-    lanes: Sequence[str], *, places: int | None = None, each_minute: Callable[[Progress], None] | None = None
+    lanes: Sequence[str], *, concurrency: int | None = None, each_minute: Callable[[Progress], None] | None = None
 ) -> ResidentDispatcher:
     """Start this process's resident dispatcher. It ends with the process, after the calls in progress."""
     global _resident
-    _resident = ResidentDispatcher(lanes, places=places, each_minute=each_minute)
+    _resident = ResidentDispatcher(lanes, concurrency=concurrency, each_minute=each_minute)
     _resident.start()
     wake.register_local(_resident.wake)
     atexit.register(stop)

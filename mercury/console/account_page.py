@@ -190,11 +190,11 @@ def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.dateti
 
 def _in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> Fact:
     under_way = recent_attempts.under_way(name)
-    places = sum(one.places for one in system_status.workers(now) if one.alive)
+    concurrency = sum(one.concurrency for one in system_status.workers(now) if one.alive)
     if breaker.slots is not None:
         note = f"recovering, {breaker.slots} at once"
     else:
-        note = f"of {places:,} slot{'' if places == 1 else 's'}" if places else "no worker is seen"
+        note = f"of {concurrency:,} slot{'' if concurrency == 1 else 's'}" if concurrency else "no worker is seen"
     return Fact("In flight", f"{under_way:,}", note)
 
 

@@ -165,7 +165,7 @@ def build_gauges(found: Situation) -> Iterable[Metric]:
     yield _build_gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
     yield _build_gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
     yield _build_gauge(
-        "mercury_worker_places", "Calls that they may make at once.", sum(worker.places for worker in alive)
+        "mercury_worker_concurrency", "Calls that they may make at once.", sum(worker.concurrency for worker in alive)
     )
     yield _build_gauge(
         "mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(worker.in_flight for worker in alive)

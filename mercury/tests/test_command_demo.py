@@ -105,7 +105,7 @@ def test_mails_that_wait_while_somebody_sends_are_open_for_a_cause_of_their_own(
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
     settings.MERCURY_EMBEDDED = False
     now = timezone.now()
-    Worker.objects.create(id="hermes", seen_at=now, started_at=now, lanes=["text"], places=1)
+    Worker.objects.create(id="hermes", seen_at=now, started_at=now, lanes=["text"], concurrency=1)
 
     ran = run("demo", "--mails", "1")
 

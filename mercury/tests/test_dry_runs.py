@@ -11,7 +11,7 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.actions import apply
 from mails.lanes import Lane
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.states import Action, Actor
 from mails.tests.builders import HERA, ZEUS, a_mail
@@ -94,7 +94,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("providers", "remove"):
         registration.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
-        apply.act(mail.pk, Order(Action.HOLD, Actor.COMMAND))
+        apply.act(mail.pk, ActionRequest(Action.HOLD, Actor.COMMAND))
     if form == ("resume",):
         apply.pause_sending(Lane.BULK, by=Actor.COMMAND)
     before = everything()

@@ -145,7 +145,7 @@ def test_workers_are_well_while_one_drains_and_unavailable_without_one(client):
     assert client.get("/health/workers").status_code == 503
 
     now = database_clock.now()
-    Worker.objects.create(id="one", started_at=now, seen_at=now, drained_at=now)
+    Worker.objects.create(id="one", started_at=now, seen_at=now, polled_at=now)
     answer = client.get("/health/workers")
 
     assert (answer.status_code, answer.json()["workers"]) == (200, 1)
@@ -155,7 +155,7 @@ def test_workers_are_well_while_one_drains_and_unavailable_without_one(client):
 @pytest.mark.django_db
 def test_a_worker_that_beats_and_does_not_drain_is_not_well(client):
     now = database_clock.now()
-    Worker.objects.create(id="one", started_at=now, seen_at=now, drained_at=now - dt.timedelta(seconds=61))
+    Worker.objects.create(id="one", started_at=now, seen_at=now, polled_at=now - dt.timedelta(seconds=61))
 
     answer = client.get("/health/workers")
 

@@ -128,7 +128,7 @@ def describe_outcome(account: str, outcome: Outcome) -> str:
 async def _send_each(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:
     deadline, connect_timeout = settings.MERCURY_SEND_TIMEOUT, settings.MERCURY_CONNECT_TIMEOUT
     async with Sender(
-        deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), places=len(mails)
+        deadline=deadline.total_seconds(), connect_timeout=connect_timeout.total_seconds(), concurrency=len(mails)
     ) as sending:
         return await asyncio.gather(*(sending.send(config, message) for config, message in mails))
 

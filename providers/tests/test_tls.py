@@ -23,7 +23,7 @@ def test_starttls_log_in_and_a_kept_connection_work_with_a_private_authority(tmp
     async def scenario():
         async with (
             ScriptedServer(tls=context) as server,
-            Sender(deadline=5, connect_timeout=1, places=1) as sender,
+            Sender(deadline=5, connect_timeout=1, concurrency=1) as sender,
         ):
             account = accounts.smtp(server.port, security="starttls", ca=ca, **LOGIN)
             return [await sender.send(account, accounts.mail()) for _ in range(2)], server
@@ -42,7 +42,7 @@ def test_surplus_replies_are_found_behind_tls_too(tmp_path, between):
     async def scenario():
         async with (
             ScriptedServer(tls=context) as server,
-            Sender(deadline=5, connect_timeout=1, places=1) as sender,
+            Sender(deadline=5, connect_timeout=1, concurrency=1) as sender,
         ):
             account = accounts.smtp(server.port, security="starttls", ca=ca)
             first = await sender.send(account, accounts.mail())

@@ -40,19 +40,19 @@ class Sender:
     """Sends on one event loop, over one HTTP session and threads of each SMTP account. `async with` opens and closes all."""
 
     def __init__(
-        self, *, deadline: float, connect_timeout: float, places: int, final_reply: float | None = None
+        self, *, deadline: float, connect_timeout: float, concurrency: int, final_reply: float | None = None
     ) -> None:
         """Set the limits. `final_reply`: seconds for an SMTP server to answer the end of an email; default: `deadline`."""
         self._deadline = deadline
         self._final_reply = deadline if final_reply is None else final_reply
         self._latest = float("inf")
         self._connect_timeout = connect_timeout
-        self._places = max(1, places)
+        self._concurrency = max(1, concurrency)
         self._channels: dict[str, tuple[AccountConfig, Channel]] = {}
         self._smtp: WeakSet[SmtpChannel] = WeakSet()  # also replaced ones, while their calls end
 
     async def __aenter__(self) -> "Sender":
-        self._pool = ThreadPoolExecutor(min(self._places, MAX_THREADS), thread_name_prefix="sandbox")
+        self._pool = ThreadPoolExecutor(min(self._concurrency, MAX_THREADS), thread_name_prefix="sandbox")
         self._session: aiohttp.ClientSession = http.open_session(
             deadline=self._deadline, connect_timeout=self._connect_timeout
         )
@@ -113,7 +113,7 @@ class Sender:
             case Transport.SMTP:
                 channel = SmtpChannel(
                     account,
-                    threads=min(self._places, max(MAX_THREADS, account.max_connections or 0)),
+                    threads=min(self._concurrency, max(MAX_THREADS, account.max_connections or 0)),
                     deadline=self._deadline,
                     final_reply=self._final_reply,
                     connect_timeout=self._connect_timeout,

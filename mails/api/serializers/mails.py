@@ -16,7 +16,7 @@ from rest_framework.request import Request
 
 from mails.api.fields import format_time, to_nanoseconds
 from mails.lanes import Lane
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.obstacles import Obstacles
 from mails.states import Action, Policy, RecipientState, Status
@@ -95,8 +95,8 @@ class MailStateSerializer(serializers.Serializer[Mail]):
             "attempts": instance.attempt_count,
             "failure_class": instance.fault,
             "reason_code": instance.reason_code,
-            "possible_duplicate": instance.doubtful,
-            "pending_action": Order.parse(instance.wish).action if instance.wish else None,
+            "possible_duplicate": instance.possible_duplicate,
+            "pending_action": ActionRequest.parse(instance.pending_action).action if instance.pending_action else None,
             "next_attempt": format_time(instance.next_attempt_at),
             "expires": format_time(instance.expires_at),
             "finished": format_time(instance.finished_at),

@@ -7,7 +7,7 @@ from rest_framework.exceptions import ValidationError
 
 from mails.actions.apply import MAX_NOTE
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
-from mails.states import SETTLING, Action, EventName
+from mails.states import RESOLVING, Action, EventName
 from mercury.lib.durations import size_words
 from mercury.lib.mail import printable
 from mercury.lib.mail.printable import replace_unprintable
@@ -182,7 +182,7 @@ class ResolveMailSerializer(ActionSerializer):
     """A request to resolve an unknown outcome."""
 
     outcome = StrictChoiceField(
-        choices=[action.value for action in SETTLING],
+        choices=[action.value for action in RESOLVING],
         help_text="What happened.",
         style={"example": Action.SENT.value},
         error_messages=dict.fromkeys(("required", "invalid"), "Say what happened: 'sent' or 'not-sent'."),
@@ -192,7 +192,7 @@ class ResolveMailSerializer(ActionSerializer):
 def list_action_names(possible: Iterable[Action]) -> list[str]:
     """Return the actions as paths name them; to retry at once is for operators."""
     offered = [action for action in possible if action != Action.RETRY]
-    return list(dict.fromkeys("resolve" if action in SETTLING else str(action) for action in offered))
+    return list(dict.fromkeys("resolve" if action in RESOLVING else str(action) for action in offered))
 
 
 def is_system_event(name: str) -> bool:

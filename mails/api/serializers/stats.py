@@ -143,13 +143,13 @@ class WorkerSerializer(DataclassSerializer):
             "id": "Host, process and a random part.",
             "alive": "Its last heartbeat is at most 15 s old.",
             "lanes": "The queues it serves.",
-            "places": "Attempts it may make at once.",
+            "concurrency": "Attempts it may make at once.",
             "in_flight": "Attempts in progress.",
             "closed": "Attempts that ended since it started.",
             "done": "Emails that it sent since it started.",
             "started_at": "When it started.",
             "seen_at": "Its last heartbeat; one comes every 2.5 s.",
-            "drained_at": "When it last looked for due emails.",
+            "polled_at": "When it last looked for due emails.",
         }
 
 

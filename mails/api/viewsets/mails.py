@@ -36,7 +36,7 @@ from mails.intake.accept import (
     accept,
 )
 from mails.intake.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
 from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
 from mails.querysets import MailQuerySet
@@ -191,9 +191,9 @@ class MailViewSet(OwnMailsViewSet):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
-        order = Order(serializer.wanted, recorded_by(request), note, how=serializer.how)
+        action_request = ActionRequest(serializer.wanted, recorded_by(request), note, how=serializer.how)
         try:
-            acted = apply.act(mail.pk, order)
+            acted = apply.act(mail.pk, action_request)
         except Gone:
             raise Http404 from None
         except CannotBeUsed as unusable:  # the names of the others may not be this key's to see
@@ -208,7 +208,7 @@ class MailViewSet(OwnMailsViewSet):
             body = self._represent(acted.mail, find_obstacles(acted.mail))
         else:
             body = MailStateSerializer(context={"request": request}).to_representation(acted.mail)
-        return Response(body, status=202 if acted.wished else 200)
+        return Response(body, status=202 if acted.requested else 200)
 
 
 def _accept(request: Request) -> Receipt:

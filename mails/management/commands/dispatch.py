@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from mails.dispatch.dispatcher import Drain, Progress
+from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.lanes import Lane
 from mails.models import Mail
 from mercury.lib import commands
@@ -77,7 +77,7 @@ def _dispatch(queues: list[str], bar: Bar, *, concurrency: int | None, once: boo
         note = f"{progress.in_flight} in flight, {rate:.0f} sent/s, {due} waiting"
         bar.show(progress.done, total=max(progress.done, progress.done + due), note=note)
 
-    dispatcher = Drain(queues, places=concurrency, on_progress=show, on_heartbeat=count)
+    dispatcher = Dispatcher(queues, concurrency=concurrency, on_progress=show, on_heartbeat=count)
     before = {number: signal.signal(number, lambda *_: dispatcher.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return event_loop.run(dispatcher.run(until_idle=once))

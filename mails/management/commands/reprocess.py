@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed
-from mails.lifecycle.action_requests import How, Order
+from mails.lifecycle.action_requests import ActionRequest, How
 from mails.management.steering import SteeringCommand
 from mails.states import Action
 from mercury.lib.commands import Exit
@@ -44,11 +44,11 @@ class Command(SteeringCommand):
             "--not-tried", action="store_true", help="Use only accounts that have no recorded attempt for the email."
         )
 
-    def order(self, options: dict[str, Any]) -> Order:
+    def action_request(self, options: dict[str, Any]) -> ActionRequest:
         """Return the action request, with the accounts to use."""
         how = How(not_tried=options["not_tried"], via=options["via"] or "")
         try:
             apply.check(how)
         except CannotBeUsed as wrong:
             raise CommandError(str(wrong), returncode=Exit.WRONG_USE) from None
-        return replace(super().order(options), how=how)
+        return replace(super().action_request(options), how=how)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.management.steering import SteeringCommand
 from mails.states import Action
 
@@ -29,6 +29,6 @@ class Command(SteeringCommand):
             "--not-sent", action="store_true", help="The provider never received it: try the next account."
         )
 
-    def order(self, options: dict[str, Any]) -> Order:
+    def action_request(self, options: dict[str, Any]) -> ActionRequest:
         """Return the action request for the outcome."""
-        return replace(super().order(options), action=Action.SENT if options["sent"] else Action.NOT_SENT)
+        return replace(super().action_request(options), action=Action.SENT if options["sent"] else Action.NOT_SENT)

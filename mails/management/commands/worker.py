@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from mails.dispatch import wake
-from mails.dispatch.dispatcher import Drain, Progress
+from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.lanes import Lane
 from mails.worker import jobs, resident_dispatcher
 from mercury.lib import commands
@@ -54,7 +54,7 @@ class Command(commands.MercuryCommand):
             )
         event_loop.settle_memory()
         if options["burst"]:
-            sent = event_loop.run(Drain(queues, places=options["concurrency"]).run(until_idle=True))
+            sent = event_loop.run(Dispatcher(queues, concurrency=options["concurrency"]).run(until_idle=True))
             out.say(f"{sent} sent, no email is due.")
             out.document({"queues": queues, "sent": sent})
             return None
@@ -74,7 +74,9 @@ def _serve(queues: list[str], concurrency: int | None) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log.info("worker_started", queues=" ".join(queues), redis=bool(settings.REDIS_URL))
-    resident_dispatcher.start(queues, places=concurrency, each_minute=lambda progress: _log_minute(queues, progress))
+    resident_dispatcher.start(
+        queues, concurrency=concurrency, each_minute=lambda progress: _log_minute(queues, progress)
+    )
     began = time.monotonic()
     if settings.REDIS_URL:
         jobs.work(queues, stopping=stopping)

@@ -14,12 +14,12 @@ from django.utils import timezone
 from mails.actions import bulk
 from mails.admin import export
 from mails.dispatch import wake
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, How, Order
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, How
 from mails.maintenance import scheduler
 from mails.models import BulkOrder, Mail
 from mails.reporting.search import Filter
 from mails.states import Action, HoldReason, Status
-from mails.tests.builders import IRIS, a_mail, drain, event_names, reloaded
+from mails.tests.builders import IRIS, a_mail, dispatch, event_names, reloaded
 from mails.tests.people import browser_of, hermes, zeus
 from mercury.lib.database import database_clock
 from providers.outcomes import FailureClass
@@ -47,7 +47,7 @@ def discarded(**changes):
 
 
 def asked(action=Action.REPROCESS, selected=None, how=EVERY_ACCOUNT, **more):
-    order = Order(action, "user:hermes", "mended", how=how)
+    order = ActionRequest(action, "user:hermes", "mended", how=how)
     return bulk.ask(order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more)
 
 
@@ -62,7 +62,7 @@ def exported(answer):
 def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monkeypatch):
     monkeypatch.setattr(bulk, "BATCH", 2)
     mails = [discarded() for _ in range(5)]
-    doubtful, refused = discarded(doubtful=True), discarded(fault=FailureClass.MESSAGE)
+    possible_duplicate, refused = discarded(possible_duplicate=True), discarded(fault=FailureClass.MESSAGE)
     queued = a_mail()
 
     order = done(asked())
@@ -73,26 +73,26 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
         "will be refused again: a fault of the mail itself": 1,
     }
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
-    assert {reloaded(mail).status for mail in (doubtful, refused)} == {Status.DISCARDED}
+    assert {reloaded(mail).status for mail in (possible_duplicate, refused)} == {Status.DISCARDED}
     assert event_names(queued).count("REPROCESS") == 0
     assert mails[0].events.last().created_by == "user:hermes"
     assert bulk.sentence(order) == "5 queued, 2 left out."
 
 
 def test_what_is_asked_for_is_taken_along():
-    discarded(doubtful=True)
+    discarded(possible_duplicate=True)
     discarded(fault=FailureClass.MESSAGE)
 
-    assert done(asked(also=["doubtful"])).done == 1
+    assert done(asked(also=["uncertain"])).done == 1
     assert done(asked(also=["refused"])).done == 1
 
 
 def test_an_unknown_outcome_stays_out_even_if_it_is_ticked():
-    mail = discarded(status=Status.HELD, reason_code=HoldReason.UNKNOWN, doubtful=True)
+    mail = discarded(status=Status.HELD, reason_code=HoldReason.UNKNOWN, possible_duplicate=True)
 
-    order = done(asked(selected=[mail.pk], also=["doubtful", "refused"]))
+    order = done(asked(selected=[mail.pk], also=["uncertain", "refused"]))
 
-    assert (order.done, order.left_out) == (0, {"the outcome is unknown: settle it first": 1})
+    assert (order.done, order.left_out) == (0, {"the outcome is unknown: resolve it first": 1})
     assert reloaded(mail).status == Status.HELD
 
 
@@ -100,15 +100,15 @@ def unknown(account, **changes):
     """A mail that `account` may have sent, and that must not be sent twice."""
     account.lose_answer()
     mail = a_mail(delivery_guarantee="at-most-once", **changes)
-    drain()
+    dispatch()
     return reloaded(mail)
 
 
 @pytest.mark.parametrize(
     ("action", "status", "events", "told"),
     [
-        (Action.SENT, Status.DONE, ["SETTLED", "DONE"], "2 settled, 1 left out."),
-        (Action.NOT_SENT, Status.QUEUED, ["SETTLED"], "2 queued, 1 left out."),
+        (Action.SENT, Status.DONE, ["RESOLVED", "DONE"], "2 resolved, 1 left out."),
+        (Action.NOT_SENT, Status.QUEUED, ["RESOLVED"], "2 queued, 1 left out."),
     ],
 )
 def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status, events, told, olympus):
@@ -123,7 +123,7 @@ def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status
     assert {reloaded(mail).status for mail in mails} == {status}
     for mail in mails:
         assert event_names(mail)[-len(events) :] == events
-        assert mail.events.get(event="SETTLED").created_by == "user:hermes"
+        assert mail.events.get(event="RESOLVED").created_by == "user:hermes"
     assert reloaded(held).status == Status.HELD
 
 
@@ -133,7 +133,7 @@ def test_an_outcome_that_became_unknown_after_the_question_is_not_settled(action
     mail = a_mail(delivery_guarantee="at-most-once")
     order = asked(action, [mail.pk] if ticked else None)
     olympus.lose_answer()
-    drain()
+    dispatch()
 
     assert done(order).done == 0
     assert reloaded(mail).reason_code == HoldReason.UNKNOWN
@@ -209,13 +209,13 @@ def test_waiting_mails_are_due_at_once_and_go_on_as_they_stand(olympus):
     mail = a_mail()
     in_an_hour = timezone.now() + dt.timedelta(hours=1)
     Mail.objects.update(status=Status.WAITING, next_attempt_at=in_an_hour, round=3)
-    assert drain() == 0
+    assert dispatch() == 0
 
     done(asked(Action.RETRY))
 
     assert (reloaded(mail).status, reloaded(mail).round) == (Status.QUEUED, 3)
     assert "Retry requested" in browser_of(hermes()).get(f"{MAILS}{mail.pk}/change/").text
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 @pytest.mark.parametrize("action", [Action.HOLD, Action.CANCEL])
@@ -233,7 +233,7 @@ def test_mails_are_held_released_and_cancelled(action):
 
 def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(operator, olympus):
     mails = [discarded(), discarded()]
-    discarded(doubtful=True)
+    discarded(possible_duplicate=True)
     url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded"
 
     page = operator.get(url).text
@@ -243,7 +243,7 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "1 of 1 accounts take mail" in page
     assert "<strong>1 skipped:</strong> it may have been sent already." in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
-    assert "Reprocess 3 emails?" in operator.get(f"{url}&also=doubtful").text
+    assert "Reprocess 3 emails?" in operator.get(f"{url}&also=uncertain").text
     told = operator.post(url, {"note": "Mended"}, follow=True).text
     assert "2 queued, 1 left out." in told
     assert "Started by hermes " in told
@@ -259,7 +259,7 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
     hades.disable()
     mails = [a_mail(), a_mail()]
     olympus.refuse(400)
-    drain()
+    dispatch()
     hades.enable()
     url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded"
 
@@ -275,7 +275,7 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
     assert "Reprocess: no eligible email" in operator.get(url).text
     assert "They start over, only through accounts not tried yet." in told
     assert "2 queued, 0 left out." in told
-    assert drain() == 2
+    assert dispatch() == 2
     assert len(hades.inbox()) == 2
     assert {mail.events.get(event="REPROCESS").created_by for mail in mails} == {"user:hermes"}
 
@@ -284,7 +284,7 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
     hades.disable()
     tried_by_all = a_mail()
     olympus.refuse(400)
-    drain()
+    dispatch()
     hades.enable()
     untried = discarded()
     hades.disable()
@@ -309,7 +309,7 @@ def test_an_order_in_the_background_keeps_its_choice_of_accounts(operator, olymp
 
     assert "They start over, through hades only." in told
     assert [reloaded(mail).bounds for mail in mails] == [{"via": "hades"}] * 2
-    assert drain() == 2
+    assert dispatch() == 2
     assert len(hades.inbox()) == 2
 
 
@@ -328,14 +328,14 @@ def test_the_page_says_whom_to_ask_before_it_settles_anything(operator, olympus)
 
     sent, not_sent = operator.get(f"{url}&action=sent").text, operator.get(f"{url}&action=not-sent").text
 
-    assert "Settle 2 emails as sent?" in sent
+    assert "Resolve 2 emails as sent?" in sent
     assert "Held: outcome-unknown, last handed to olympus" in sent
     assert "ends as sent; nothing leaves" in sent
-    assert "Settle 2 emails as not sent?" in not_sent
+    assert "Resolve 2 emails as not sent?" in not_sent
     assert "goes out, twice if olympus has it after all; 1 of 1 accounts take mail" in not_sent
     assert {reloaded(mail).status for mail in mails} == {Status.HELD}
     told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
-    assert "2 settled, 0 left out." in told
+    assert "2 resolved, 0 left out." in told
     assert "In its log" in told
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
 
@@ -344,12 +344,12 @@ def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus
     mail = unknown(olympus)
     query = f"?scope=ticked&mail={mail.pk}"
 
-    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&how=not-tried&also=doubtful").text
+    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&how=not-tried&also=uncertain").text
 
     for verb in ("sent", "not-sent"):
         there = f"{MAILS}bulk/{query}&action={verb}"
         assert there.replace("&", "&amp;") in page
-        assert "Settle 1 email as" in operator.get(there).text
+        assert "Resolve 1 email as" in operator.get(there).text
     assert f"{MAILS}?state=unknown" in operator.get("/admin/").text
     assert 'value="sent" selected' in operator.get(f"{MAILS}?state=unknown").text
     assert 'value="reprocess" selected' in operator.get(MAILS).text
@@ -367,7 +367,7 @@ def test_nothing_ticked_leads_back_with_a_word(operator):
 
 def test_what_cannot_be_taken_says_why(operator, olympus):
     mail = a_mail()
-    drain()
+    dispatch()
 
     page = operator.get(f"{MAILS}bulk/?action=cancel&mail={mail.pk}").text
 

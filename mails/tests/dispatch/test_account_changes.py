@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.lifecycle import writer
 from mails.models import Attempt, Mail
 from mails.states import Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from providers.accounts import registration
 from providers.health import breaker_store
 from providers.models import Account, BreakerMode
@@ -72,14 +72,14 @@ def test_an_account_serves_nobody_once_its_change_is_committed(change, olympus, 
     disable(hades)
     mail = a_mail()
     before_the_commit(monkeypatch, "record", partial(change, olympus))
-    runner = Drain(["text"], places=8)
+    runner = Dispatcher(["text"], concurrency=8)
 
-    first = runner._take(8)
+    first = runner.claimer.claim(8)
 
     assert (first.calls, first.more, first.look_again < 1) == ([], False, True)
     assert (reloaded(mail).status, event_names(mail)[-1]) == (Status.QUEUED, "ENQUEUE")
     hades.enable()
-    [call] = runner._take(8).calls
+    [call] = runner.claimer.claim(8).calls
     assert call.account.name == "hades"
     assert set(Attempt.objects.values_list("account", flat=True)) == {"hades"}
 
@@ -87,36 +87,36 @@ def test_an_account_serves_nobody_once_its_change_is_committed(change, olympus, 
 def test_new_options_count_at_once(olympus, monkeypatch):
     a_mail()
     before_the_commit(monkeypatch, "record", lambda: registration.update(olympus.account, weight=7, by="hermes"))
-    runner = Drain(["text"], places=8)
+    runner = Dispatcher(["text"], concurrency=8)
 
-    assert runner._take(8).calls == []
+    assert runner.claimer.claim(8).calls == []
 
-    [call] = runner._take(8).calls
+    [call] = runner.claimer.claim(8).calls
     assert call.account.weight == 7
 
 
 def test_sandboxes_leave_service_with_the_first_account_of_ones_own(monkeypatch):
     mail = a_mail()
     before_the_commit(monkeypatch, "record", lambda: sandbox_account("olympus"))
-    runner = Drain(["text"], places=8)
+    runner = Dispatcher(["text"], concurrency=8)
 
-    assert runner._take(8).calls == []
+    assert runner.claimer.claim(8).calls == []
 
-    [call] = runner._take(8).calls
+    [call] = runner.claimer.claim(8).calls
     assert call.account.name == "olympus"
     assert [attempt.account for attempt in mail.attempts.all()] == ["olympus"]
 
 
 def test_a_refused_mail_is_not_handed_on_to_an_account_that_was_disabled_meanwhile(olympus, hades, monkeypatch):
-    runner = Drain(["text"], places=8)
+    runner = Dispatcher(["text"], concurrency=8)
     disable(hades)
     mail = a_mail()
-    [call] = runner._take(8).calls
+    [call] = runner.claimer.claim(8).calls
     hades.enable()
-    runner._board.undo([])
+    runner.pool.undo([])
     before_the_commit(monkeypatch, "record_each", partial(disable, hades))
 
-    assert runner._close([Result(call, DOWN, 0.1)]).calls == []
+    assert runner.recorder.record([Result(call, DOWN, 0.1)]).calls == []
 
     assert reloaded(mail).status == Status.QUEUED
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
@@ -125,16 +125,16 @@ def test_a_refused_mail_is_not_handed_on_to_an_account_that_was_disabled_meanwhi
 
 def test_many_changes_in_a_row_hold_no_mail_as_poison(olympus, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=8)
+    runner = Dispatcher(["text"], concurrency=8)
     for weight in range(2, 6):
         with monkeypatch.context() as patched:
             before_the_commit(
                 patched, "record", partial(registration.update, olympus.account, weight=weight, by="hermes")
             )
-            assert runner._take(8).calls == []
+            assert runner.claimer.claim(8).calls == []
 
     assert reloaded(mail).status == Status.QUEUED
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
@@ -158,7 +158,7 @@ def test_a_change_waits_for_hand_overs_that_are_being_committed(olympus, monkeyp
     disabling = threading.Thread(target=work)
     monkeypatch.setattr(writer, "record", recorded_but_not_committed)
 
-    assert len(Drain(["text"], places=8)._take(8).calls) == 1
+    assert len(Dispatcher(["text"], concurrency=8).claimer.claim(8).calls) == 1
 
     disabling.join(10)
     assert order == [("disabled meanwhile", False), "disabled"]
@@ -180,9 +180,9 @@ def test_a_row_that_somebody_has_locked_keeps_only_its_own_account_from_serving(
     holding = threading.Thread(target=work)
     holding.start()
     locked.wait(10)
-    runner = Drain(["text"], places=16)
+    runner = Dispatcher(["text"], concurrency=16)
     for _ in range(12):
-        runner._take(16)
+        runner.claimer.claim(16)
     assert set(Attempt.objects.values_list("account", flat=True)) == {"hades"}
     done.set()
     holding.join(10)

@@ -12,9 +12,9 @@ from mercury.lib.database import database_clock
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def found(lanes, limit, suspects=0):
-    with claim.turn():
-        due = claim.due(lanes, limit=limit, now=database_clock.now(), suspects=suspects)
+def found(lanes, limit, quarantined=0):
+    with claim.lock_claims():
+        due = claim.select_due(lanes, limit=limit, now=database_clock.now(), quarantined=quarantined)
     return [mail.subject for mail in due]
 
 
@@ -31,8 +31,8 @@ def test_suspects_come_first_but_only_so_many():
         Mail.objects.filter(pk=a_mail(subject=f"mail {number}").pk).update(claims=1 if number in {1, 3} else 0)
 
     assert found(["text"], 10) == ["mail 0", "mail 2"]
-    assert found(["text"], 10, suspects=1) == ["mail 1", "mail 0", "mail 2"]
-    assert found(["text"], 2, suspects=2) == ["mail 1", "mail 3"]
+    assert found(["text"], 10, quarantined=1) == ["mail 1", "mail 0", "mail 2"]
+    assert found(["text"], 2, quarantined=2) == ["mail 1", "mail 3"]
 
 
 def test_recipients_come_in_their_order_with_what_became_of_them():
@@ -40,8 +40,8 @@ def test_recipients_come_in_their_order_with_what_became_of_them():
     mail.recipients.create(address="ares@olympus.gr", state=RecipientState.REFUSED, reason='"no" \\ 550')
     mail.recipients.create(address="hera@olympus.gr", state=RecipientState.PENDING)
 
-    with claim.turn():
-        (in_hand,) = claim.due(["text"], limit=5, now=database_clock.now())
+    with claim.lock_claims():
+        (in_hand,) = claim.select_due(["text"], limit=5, now=database_clock.now())
 
     assert [one.reason for one in in_hand.recipients[1:]] == ['"no" \\ 550', ""]
     assert list(in_hand.recipients) == sorted(in_hand.recipients)
@@ -60,10 +60,10 @@ def test_a_backlog_is_read_in_the_order_of_an_index():
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")  # what it would do if there were many mails
         with connection.execute_wrapper(listen):
-            claim.due(["text", "html"], limit=5, now=database_clock.now(), suspects=2)
+            claim.select_due(["text", "html"], limit=5, now=database_clock.now(), quarantined=2)
         ((sql, params),) = asked
         cursor.execute(("EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN ") + sql, params)
         plan = "\n".join(str(row) for row in cursor.fetchall())
 
-    assert plan.count("mail_last_chance") == 2, plan
+    assert plan.count("mail_quarantined") == 2, plan
     assert plan.count("mail_due") == 2, plan

@@ -6,12 +6,12 @@ import pytest
 
 from mails.actions import apply
 from mails.lifecycle import writer
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import EventDraft
 from mails.maintenance import leadership, sweeper
-from mails.models import Duty, Mail, Worker
+from mails.models import Mail, PeriodicTask, Worker
 from mails.states import SILENCE, Action, Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.dispatch.test_locked_rows import sent_by
 from mercury.lib.database import database_clock
 
@@ -50,14 +50,14 @@ def later(monkeypatch):
 def test_a_worker_that_lives_is_not_considered_dead_right_after_a_jump(olympus, jump, monkeypatch, by):
     a_mail()
     worker = sent_by("alive")
-    worker._beat()
+    worker.heartbeat.write()
     jump(by)
 
     assert not sweeper.sweep_if_leader("judge")
     assert Mail.objects.get().status == Status.SENDING
 
     later(monkeypatch)
-    worker._beat()  # by the new clock; and it keeps the lease that the new clock says is over
+    worker.heartbeat.write()  # by the new clock; and it keeps the lease that the new clock says is over
     assert not sweeper.sweep_if_leader("judge")
     assert Mail.objects.get().status == Status.SENDING
 
@@ -65,7 +65,7 @@ def test_a_worker_that_lives_is_not_considered_dead_right_after_a_jump(olympus, 
 @pytest.mark.parametrize("by", [HOUR, -HOUR])
 def test_a_worker_that_is_dead_is_recovered_from_after_a_jump(olympus, jump, monkeypatch, by):
     a_mail()
-    sent_by("dead")._beat()
+    sent_by("dead").heartbeat.write()
     jump(by)
     sweeper.sweep_if_leader("judge")
     later(monkeypatch)
@@ -78,10 +78,10 @@ def test_what_was_queued_before_the_clock_went_back_is_due_at_once(olympus, jump
     mail = a_mail()
     jump(-HOUR)
     database_clock.look()
-    assert drain() == 0
+    assert dispatch() == 0
 
     assert sweeper.sweep_if_leader("judge")
-    assert drain() == 1
+    assert dispatch() == 1
     moments = list(mail.events.order_by("id").values_list("created_at", flat=True))
     assert moments == sorted(moments)
     assert event_names(mail)[-1] == "DONE"
@@ -94,7 +94,7 @@ def test_no_door_dates_an_event_before_the_last_one(olympus, jump):
     [call] = sent_by("busy")._in_hand.values()
     jump(-HOUR)
     database_clock.look()
-    apply.act(mail.pk, Order(Action.HOLD, "hermes"))
+    apply.act(mail.pk, ActionRequest(Action.HOLD, "hermes"))
     writer.append_client_event(reloaded(mail), event="READ", blob="", by="key:shop")
     now_ns = database_clock.now_ns()
     writer.record_late([(mail.pk, None, EventDraft("LATE RESULT", "worker", now_ns))])
@@ -109,7 +109,7 @@ def test_an_email_of_the_version_before_is_written_on(olympus):
     mail = a_mail()
     Mail.objects.update(last_event_at=None)
 
-    assert drain() == 1
+    assert dispatch() == 1
     assert reloaded(mail).last_event_at == mail.events.last().created_at
 
 
@@ -119,12 +119,12 @@ def test_a_periodic_task_waits_for_no_clock_that_went_back(jump):
     database_clock.look()
 
     assert leadership.begin_run("sweep", "second", every=HOUR)
-    assert Duty.objects.get().holder == "second"
+    assert PeriodicTask.objects.get().leader == "second"
 
 
 def test_a_worker_dated_in_the_future_is_dead(olympus):
     a_mail()
-    sent_by("dead")._beat()
+    sent_by("dead").heartbeat.write()
     Worker.objects.update(seen_at=database_clock.now() + 2 * SILENCE)
 
     assert sweeper.sweep() == {"queued again: outcome unknown": 1}

@@ -6,13 +6,14 @@ from django.db import OperationalError
 
 from mails.actions import apply
 from mails.dispatch import claim
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.claimer import Claimer
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.lifecycle import writer
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Attempt
 from mails.states import Action, AttemptState, Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from providers.accounts import registration
 from providers.outcomes import FailureClass, Refused
 from providers.transports.sender import Sender
@@ -53,12 +54,12 @@ def test_a_claim_that_is_committed_is_carried_out_though_the_search_for_what_was
     good, lost = a_mail(subject="good"), a_mail(subject="lost")
     never_recorded(monkeypatch, lost)
     failing_once(monkeypatch, writer, "is_serving")
-    runner = Drain(["text"], places=8)
+    runner = Dispatcher(["text"], concurrency=8)
 
-    [call] = runner._take(8).calls
+    [call] = runner.claimer.claim(8).calls
 
     assert (call.mail.id, reloaded(good).status) == (good.pk, Status.SENDING)
-    assert runner._board._in_flight["olympus"] == 1
+    assert runner.pool._in_flight["olympus"] == 1
     assert reloaded(lost).status == Status.QUEUED
 
 
@@ -77,30 +78,30 @@ def test_an_account_that_changed_is_looked_at_once_however_many_emails_it_was_ch
     monkeypatch.setattr(writer, "record", record_too_late)
     monkeypatch.setattr(writer, "is_serving", serving)
 
-    assert Drain(["text"], places=8)._take(8).calls == []
+    assert Dispatcher(["text"], concurrency=8).claimer.claim(8).calls == []
 
     assert asked == ["olympus"]
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
 
 
 def test_calls_of_a_committed_group_are_made_though_what_was_asked_for_cannot_be_read(olympus, hades, monkeypatch):
-    refused, wished = a_mail(subject="refused"), a_mail(subject="wished")
-    runner = Drain(["text"], places=8)
-    results = [Result(call, DOWN, 0.1) for call in runner._take(8).calls]
-    apply.act(wished.pk, Order(Action.HOLD, "hermes"))
-    failing_once(monkeypatch, claim, "wishes")
+    refused, requested = a_mail(subject="refused"), a_mail(subject="requested")
+    runner = Dispatcher(["text"], concurrency=8)
+    results = [Result(call, DOWN, 0.1) for call in runner.claimer.claim(8).calls]
+    apply.act(requested.pk, ActionRequest(Action.HOLD, "hermes"))
+    failing_once(monkeypatch, claim, "read_pending_actions")
 
-    closed = runner._close(results)
+    closed = runner.recorder.record(results)
 
     assert [call.mail.id for call in closed.calls] == [refused.pk]
-    assert [result.call.mail.id for result in closed.unwritten] == [wished.pk]
-    assert runner._late == []
-    assert runner._close(closed.unwritten).unwritten == []
-    assert reloaded(wished).status == Status.HELD
+    assert [result.call.mail.id for result in closed.unwritten] == [requested.pk]
+    assert runner.recorder._late == []
+    assert runner.recorder.record(closed.unwritten).unwritten == []
+    assert reloaded(requested).status == Status.HELD
 
 
 def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(olympus, hades, monkeypatch):
-    refused, wished = a_mail(subject="refused"), a_mail(subject="wished")
+    refused, requested = a_mail(subject="refused"), a_mail(subject="requested")
     send, asked = Sender.send, []
 
     async def refuse_the_first_two(self, account, message):
@@ -109,20 +110,20 @@ def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(oly
         asked.append(account.name)
         return DOWN
 
-    take = Drain._take
+    claim_some = Claimer.claim
 
-    def take_and_ask(self, free):
-        taken = take(self, free)
-        if taken.calls:
-            apply.act(wished.pk, Order(Action.HOLD, "hermes"))
-        return taken
+    def claim_and_ask(self, free):
+        claimed = claim_some(self, free)
+        if claimed.calls:
+            apply.act(requested.pk, ActionRequest(Action.HOLD, "hermes"))
+        return claimed
 
     monkeypatch.setattr(Sender, "send", refuse_the_first_two)
-    monkeypatch.setattr(Drain, "_take", take_and_ask)
-    failing_once(monkeypatch, claim, "wishes")
+    monkeypatch.setattr(Claimer, "claim", claim_and_ask)
+    failing_once(monkeypatch, claim, "read_pending_actions")
 
-    assert drain() == 1
+    assert dispatch() == 1
 
-    assert (reloaded(refused).status, reloaded(wished).status) == (Status.DONE, Status.HELD)
-    assert event_names(wished)[-1] == "HELD"
+    assert (reloaded(refused).status, reloaded(requested).status) == (Status.DONE, Status.HELD)
+    assert event_names(requested)[-1] == "HELD"
     assert not Attempt.objects.filter(state__in=[AttemptState.OPEN, AttemptState.UNKNOWN]).exists()

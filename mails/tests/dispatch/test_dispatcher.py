@@ -1,4 +1,4 @@
-"""The drain on real rows, with sandbox accounts that behave or do not."""
+"""The dispatcher on real rows, with sandbox accounts that behave or do not."""
 
 import asyncio
 import datetime as dt
@@ -11,15 +11,17 @@ from django.db import DataError, OperationalError, connection
 
 from mails.actions import apply
 from mails.dispatch import claim, transitions
-from mails.dispatch.dispatcher import Drain, Progress
-from mails.dispatch.transitions import NO_PLACE, NOT_CALLED, Result
+from mails.dispatch.claimer import Claimer
+from mails.dispatch.dispatcher import Dispatcher, Progress
+from mails.dispatch.heartbeat import Heartbeat
+from mails.dispatch.transitions import NO_SLOT, NOT_CALLED, Result
 from mails.lifecycle import writer
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.maintenance import sweeper
 from mails.message import mime
 from mails.models import Attempt, Mail, Worker
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
-from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
+from mails.tests.builders import HERA, IRIS, a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 from providers.health import breaker_store
@@ -33,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_mail_goes_out_and_every_step_is_recorded(olympus):
     mail = a_mail()
 
-    assert drain() == 1
+    assert dispatch() == 1
 
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND", "DONE"]
     sent = reloaded(mail)
@@ -47,7 +49,7 @@ def test_a_refused_mail_goes_to_the_other_account_at_once(olympus, hades):
     olympus.refuse(503)
     mails = [a_mail(subject=f"mail {number}") for number in range(12)]
 
-    assert drain() == 12
+    assert dispatch() == 12
 
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
     assert len(hades.inbox()) == 12
@@ -61,7 +63,7 @@ def test_progress_is_told_as_calls_begin_and_as_their_results_are_written(olympu
         a_mail(subject=f"mail {number}")
     told = []
 
-    event_loop.run(Drain(["text"], places=8, on_progress=told.append).run(until_idle=True))
+    event_loop.run(Dispatcher(["text"], concurrency=8, on_progress=told.append).run(until_idle=True))
 
     assert told[0] == Progress(in_flight=3, closed=0, done=0)
     assert told[-1] == Progress(in_flight=0, closed=3, done=3)
@@ -72,7 +74,7 @@ def test_five_faults_open_the_breaker_and_the_others_pass_it_by(olympus, hades):
     for number in range(40):
         a_mail(subject=f"mail {number}")
 
-    drain(places=4)
+    dispatch(concurrency=4)
 
     assert olympus.breaker.state == BreakerState.OPEN
     assert Attempt.objects.filter(account="olympus").count() < 20
@@ -84,7 +86,7 @@ def test_during_an_outage_nothing_is_claimed(olympus):
     for number in range(20):
         a_mail(subject=f"mail {number}")
 
-    drain(places=5)
+    dispatch(concurrency=5)
 
     touched = Mail.objects.exclude(attempt_count=0).count()
     assert olympus.breaker.state == BreakerState.OPEN
@@ -97,10 +99,10 @@ def test_a_lost_answer_is_held_and_not_sent_again_at_most_once(olympus, hades):
     hades.disable()
     mail = a_mail(delivery_guarantee="at-most-once")
 
-    drain()
+    dispatch()
 
     held = reloaded(mail)
-    assert (held.status, held.reason_code, held.doubtful) == (Status.HELD, HoldReason.UNKNOWN, True)
+    assert (held.status, held.reason_code, held.possible_duplicate) == (Status.HELD, HoldReason.UNKNOWN, True)
     assert event_names(mail)[-2:] == ["UNKNOWN", "HELD"]
     assert len(olympus.inbox()) == 1
     assert hades.inbox() == []
@@ -110,25 +112,25 @@ def test_a_lost_answer_goes_on_to_the_next_account_at_least_once(olympus, hades)
     olympus.lose_answer()
     mails = [a_mail(subject=f"mail {number}") for number in range(8)]
 
-    drain()
+    dispatch()
 
-    doubtful = [mail for mail in mails if reloaded(mail).doubtful]
-    assert doubtful
+    possible_duplicate = [mail for mail in mails if reloaded(mail).possible_duplicate]
+    assert possible_duplicate
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
-    assert '"possibly_twice": true' in doubtful[0].events.get(event="DONE").blob
+    assert '"possible_duplicate": true' in possible_duplicate[0].events.get(event="DONE").blob
 
 
 def send_again(mail):
     """What happens at the next try, some time later."""
     Mail.objects.update(next_attempt_at=database_clock.now())
-    drain()
+    dispatch()
     return reloaded(mail).status
 
 
 def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mail_is_held(olympus):
     olympus.lose_answer()
     mail = a_mail()
-    drain()
+    dispatch()
 
     assert send_again(mail) == Status.HELD
     assert send_again(mail) == Status.HELD
@@ -137,17 +139,17 @@ def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mai
     assert (held.reason_code, len(olympus.inbox())) == (HoldReason.UNKNOWN, 2)
     assert event_names(mail)[-3:] == ["SEND", "UNKNOWN", "HELD"]
     assert '"next": "held"' in mail.events.filter(event="UNKNOWN").last().blob
-    apply.act(mail.pk, Order(Action.SENT, "hermes"))
-    assert '"possibly_twice": true' in mail.events.get(event="DONE").blob
+    apply.act(mail.pk, ActionRequest(Action.SENT, "hermes"))
+    assert '"possible_duplicate": true' in mail.events.get(event="DONE").blob
 
 
 def test_what_is_settled_as_not_sent_may_be_unknown_once_more(olympus):
     olympus.lose_answer()
     mail = a_mail()
-    drain()
+    dispatch()
     assert send_again(mail) == Status.HELD
 
-    apply.act(mail.pk, Order(Action.NOT_SENT, "hermes"))
+    apply.act(mail.pk, ActionRequest(Action.NOT_SENT, "hermes"))
 
     assert reloaded(mail).tried == ["olympus"]
     assert [send_again(mail) for _ in range(3)] == [Status.WAITING, Status.WAITING, Status.HELD]
@@ -158,7 +160,7 @@ def test_the_second_copy_goes_to_another_account_if_one_can_take_it(olympus, had
     hades.disable()
     olympus.lose_answer()
     mails = [a_mail(subject=f"mail {number}") for number in range(6)]
-    drain()
+    dispatch()
     olympus.behave()
     hades.enable()
 
@@ -174,12 +176,12 @@ def test_an_answer_that_is_missing_and_then_refusals_are_tried_on_until_the_mail
     olympus.lose_answer()
     hades.refuse(503)
     mail = a_mail()
-    drain()
+    dispatch()
     olympus.refuse(503)
 
     assert [send_again(mail) for _ in range(8)] == [Status.WAITING] * 8
 
-    assert reloaded(mail).doubtful
+    assert reloaded(mail).possible_duplicate
     assert len(olympus.inbox()) <= 1
 
 
@@ -187,7 +189,7 @@ def test_when_all_refuse_the_mail_waits_for_the_next_round(olympus):
     olympus.refuse(503)
     mail = a_mail()
 
-    drain()
+    dispatch()
 
     waiting = reloaded(mail)
     assert (waiting.status, waiting.round, waiting.tried) == (Status.WAITING, 2, [])
@@ -201,7 +203,7 @@ def test_a_deferred_mail_is_tried_again_at_growing_intervals_until_it_expires(ol
     mail = a_mail()
     waits = []
     for _ in range(12):
-        drain()
+        dispatch()
         waiting = reloaded(mail)
         assert (waiting.status, event_names(mail)[-1]) == (Status.WAITING, "RETRY")
         waits.append((waiting.next_attempt_at - database_clock.now()).total_seconds())
@@ -211,7 +213,7 @@ def test_a_deferred_mail_is_tried_again_at_growing_intervals_until_it_expires(ol
     assert waits[-1] > 5000
     assert sorted(waits[:5]) == waits[:5]
     Mail.objects.update(expires_at=database_clock.now())
-    drain()
+    dispatch()
     assert (reloaded(mail).status, event_names(mail)[-1]) == (Status.EXPIRED, "EXPIRED")
 
 
@@ -220,7 +222,7 @@ def test_the_last_try_comes_just_before_the_mail_expires(olympus):
     mail = a_mail()
     Mail.objects.update(expires_at=database_clock.now() + dt.timedelta(seconds=125), round=9)
 
-    drain()
+    dispatch()
 
     left = reloaded(mail).expires_at - reloaded(mail).next_attempt_at
     assert 59 <= left.total_seconds() <= 61
@@ -231,7 +233,7 @@ def test_a_mail_that_every_account_refuses_for_its_own_sake_is_discarded_at_once
     hades.refuse(400)
     mail = a_mail()
 
-    drain()
+    dispatch()
 
     assert reloaded(mail).status == Status.DISCARDED
     assert reloaded(mail).fault == "message"
@@ -242,7 +244,7 @@ def test_a_mail_past_its_time_expires_instead_of_being_sent(olympus, settings):
     settings.MERCURY_EXPIRY = dt.timedelta(microseconds=1)
     mail = a_mail()
 
-    drain()
+    dispatch()
 
     assert reloaded(mail).status == Status.EXPIRED
     assert olympus.inbox() == []
@@ -252,7 +254,7 @@ def test_without_any_usable_account_nothing_is_claimed(olympus):
     olympus.disable()
     mail = a_mail()
 
-    drain()
+    dispatch()
 
     assert reloaded(mail).status == Status.QUEUED
 
@@ -269,7 +271,7 @@ def test_a_provider_that_takes_some_recipients_is_asked_again_for_none_of_them(o
     monkeypatch.setattr(Sender, "send", send)
     mail = a_mail(recipient=f"{HERA}, {IRIS}")
 
-    drain()
+    dispatch()
 
     assert [to for _, to in asked] == [[HERA, IRIS], [IRIS]]
     assert asked[0][0] != asked[1][0]
@@ -285,7 +287,7 @@ def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(oly
     monkeypatch.setattr(Sender, "send", send)
     mail = a_mail(recipient=f"{HERA}, {IRIS}")
 
-    drain()
+    dispatch()
 
     assert reloaded(mail).status == Status.DONE
     assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
@@ -302,7 +304,7 @@ def test_a_rate_limit_leaves_the_account_alone_without_opening_its_breaker(olymp
     for number in range(20):
         a_mail(subject=f"mail {number}")
 
-    assert drain(places=4) == 20
+    assert dispatch(concurrency=4) == 20
 
     breaker = olympus.breaker
     assert breaker.state == BreakerState.CLOSED
@@ -318,10 +320,10 @@ def test_a_drain_that_lost_its_lease_leaves_its_result_as_evidence(olympus, monk
 
     monkeypatch.setattr(Sender, "send", send)
 
-    drain()
+    dispatch()
 
     assert reloaded(mail).status == Status.SENDING
-    assert event_names(mail)[-2:] == ["LATE RESULT", "ASKED"]  # no other call follows the one under way
+    assert event_names(mail)[-2:] == ["LATE RESULT", "REQUESTED"]  # no other call follows the one under way
     assert mail.attempts.get().state == AttemptState.ACCEPTED
 
 
@@ -340,7 +342,7 @@ def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkey
 
     monkeypatch.setattr(writer, "record", picky)
 
-    drain()
+    dispatch()
 
     assert reloaded(good).status == Status.DONE
     assert (reloaded(bad).status, reloaded(bad).reason_code) == (Status.HELD, HoldReason.POISON)
@@ -351,12 +353,12 @@ def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkey
 def test_a_claim_that_the_database_refuses_is_taken_mail_by_mail(olympus):
     good, bad = a_mail(subject="good"), a_mail(subject="bad")
     Mail.objects.filter(pk=bad.pk).update(attempt_count=32767)  # the most that the column holds
-    runner = Drain(["text"], places=4)
+    runner = Dispatcher(["text"], concurrency=4)
 
-    [call] = runner._take(4).calls
-    assert runner._take(4).calls == []  # what was refused once may have a cause that passes
+    [call] = runner.claimer.claim(4).calls
+    assert runner.claimer.claim(4).calls == []  # what was refused once may have a cause that passes
 
-    assert runner._unconfirmed_takes == []  # what was refused was surely not committed
+    assert runner.claimer.planner.unconfirmed == []  # what was refused was surely not committed
     assert (call.mail.id, reloaded(good).status, reloaded(bad).status) == (good.pk, Status.SENDING, Status.HELD)
     assert good.attempts.count() == 1
 
@@ -372,37 +374,37 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
 
     monkeypatch.setattr(mime, "build_message", picky)
 
-    drain()
+    dispatch()
 
     assert (reloaded(good).status, reloaded(bad).status) == (Status.DONE, Status.HELD)
     assert (reloaded(bad).tried, reloaded(bad).reason_code) == ([], HoldReason.POISON)
     assert "called nobody" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_failures == 0
     monkeypatch.setattr(mime, "build_message", build)
-    apply.act(bad.pk, Order(Action.RELEASE, "user:hermes"))
-    assert drain() == 1
+    apply.act(bad.pk, ActionRequest(Action.RELEASE, "user:hermes"))
+    assert dispatch() == 1
 
 
 def test_what_a_mail_says_is_not_shown_where_the_drain_writes_about_it(olympus):
     a_mail(subject="You made my day")
-    [call] = Drain(["text"], places=1)._take(1).calls
+    [call] = Dispatcher(["text"], concurrency=1).claimer.claim(1).calls
 
     assert "You made my day" not in f"{call!r}"
 
 
 def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(olympus, monkeypatch):
     mail = a_mail()
-    open_the_attempt = Drain._take
+    open_the_attempt = Claimer.claim
 
-    def take_and_freeze(self, free):
-        taken = open_the_attempt(self, free)
-        self._trusted_until = 0.0
+    def claim_and_freeze(self, free):
+        claimed = open_the_attempt(self, free)
         _take_over(mail.pk)
-        return taken
+        return claimed
 
-    monkeypatch.setattr(Drain, "_take", take_and_freeze)
+    monkeypatch.setattr(Claimer, "claim", claim_and_freeze)
+    monkeypatch.setattr(Heartbeat, "_is_trusted", lambda self: False)
 
-    drain()
+    dispatch()
 
     assert olympus.inbox() == []
     assert mail.attempts.get().reason_code == "not-called"
@@ -410,24 +412,24 @@ def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(ol
 
 def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olympus):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
-    [call] = runner._take(4).calls
+    runner = Dispatcher(["text"], concurrency=4)
+    [call] = runner.claimer.claim(4).calls
 
-    assert runner._close([Result(call, NOT_CALLED, 0.0)]).calls == []
+    assert runner.recorder.record([Result(call, NOT_CALLED, 0.0)]).calls == []
 
     after = reloaded(mail)
-    assert (after.status, after.tried, after.faults, after.doubtful) == (Status.QUEUED, [], [], False)
+    assert (after.status, after.tried, after.faults, after.possible_duplicate) == (Status.QUEUED, [], [], False)
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olympus, monkeypatch):
     for number in range(10):
         a_mail(subject=f"mail {number}")
-    runner = Drain(["text"], places=8)
-    runner._trusted_until = math.inf
-    assert runner._soon_free() == 0
-    calls = runner._take(10).calls
+    runner = Dispatcher(["text"], concurrency=8)
+    runner.heartbeat._trusted_until = math.inf
+    assert runner.caller.count_soon_free() == 0
+    calls = runner.claimer.claim(10).calls
     at_once, most = set(), []
 
     async def send(self, account, message):
@@ -440,63 +442,63 @@ def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olym
     monkeypatch.setattr(Sender, "send", send)
 
     async def make_them():
-        async with Sender(deadline=1.0, connect_timeout=1.0, places=8) as runner._sender:
-            return await asyncio.gather(*map(runner._result, calls))
+        async with Sender(deadline=1.0, connect_timeout=1.0, concurrency=8) as runner.caller.sender:
+            return await asyncio.gather(*map(runner.caller._make, calls))
 
     results = event_loop.run(make_them())
 
     assert max(most) == 8
     assert {result.outcome for result in results} == {Accepted("1", 202)}
-    assert runner._soon_free() == 2  # a quarter of the places at most
+    assert runner.caller.count_soon_free() == 2  # a quarter of the slots at most
 
 
 def test_a_mail_taken_ahead_whose_place_does_not_come_free_is_given_back(olympus, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=1)
-    [call] = runner._take(1).calls
-    monkeypatch.setattr("mails.dispatch.dispatcher.PATIENCE", 0.001)
+    runner = Dispatcher(["text"], concurrency=1)
+    [call] = runner.claimer.claim(1).calls
+    monkeypatch.setattr("mails.dispatch.calls.PATIENCE", 0.001)
 
     async def wait():
-        async with runner._semaphore:
-            return await runner._result(call)
+        async with runner.caller._slots:
+            return await runner.caller._make(call)
 
-    assert runner._close([event_loop.run(wait())]).calls == []
+    assert runner.recorder.record([event_loop.run(wait())]).calls == []
 
     assert (reloaded(mail).status, reloaded(mail).tried) == (Status.QUEUED, [])
     assert "gave the mail back" in mail.attempts.get().reason
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
     first, second = a_mail(subject="first"), a_mail(subject="second")
-    runner = Drain(["text"], places=1)
-    calls = runner._take(2).calls
+    runner = Dispatcher(["text"], concurrency=1)
+    calls = runner.claimer.claim(2).calls
     told = []
 
     async def stop_before_the_place_is_free():
-        async with runner._semaphore:
-            waiting = asyncio.create_task(runner._result(calls[1]))
+        async with runner.caller._slots:
+            waiting = asyncio.create_task(runner.caller._make(calls[1]))
             await asyncio.sleep(0)
-            runner._under_way = 2
-            told.append(runner._doings(database_clock.now())["in_flight"])
+            runner.caller.expected = 2
+            told.append(runner._describe(database_clock.now())["in_flight"])
             runner.stop()
         return await waiting
 
     results = [Result(calls[0], Accepted("1", 202), 0.1), event_loop.run(stop_before_the_place_is_free())]
-    runner._close(results)
+    runner.recorder.record(results)
 
     assert [reloaded(mail).status for mail in (first, second)] == [Status.DONE, Status.QUEUED]
     assert told == [1]  # calls under way, and not the mails that wait
-    assert not runner._semaphore.locked()
+    assert not runner.caller._slots.locked()
 
 
 def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
-    [call] = runner._take(4).calls
-    apply.act(mail.pk, Order(Action.HOLD, by="minos"))
+    runner = Dispatcher(["text"], concurrency=4)
+    [call] = runner.claimer.claim(4).calls
+    apply.act(mail.pk, ActionRequest(Action.HOLD, by="minos"))
 
-    runner._close([Result(call, NOT_CALLED, 0.0)])
+    runner.recorder.record([Result(call, NOT_CALLED, 0.0)])
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.OPERATOR)
 
@@ -504,9 +506,9 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
 def test_two_drains_share_a_lane_without_sharing_a_mail(olympus):
     for number in range(30):
         a_mail(subject=f"mail {number}")
-    one, two = Drain(["text"], places=20), Drain(["text"], places=20)
+    one, two = Dispatcher(["text"], concurrency=20), Dispatcher(["text"], concurrency=20)
 
-    first, second = one._take(20).calls, two._take(20).calls
+    first, second = one.claimer.claim(20).calls, two.claimer.claim(20).calls
 
     assert len(first) == 20
     assert len(second) == 10
@@ -517,17 +519,17 @@ def test_a_batch_is_bounded_in_bytes_but_never_empty(olympus, monkeypatch):
     mails = [a_mail(subject=f"mail {number}", content="x" * 100) for number in range(3)]
     now = database_clock.now()
     monkeypatch.setattr(claim, "MOST_BYTES", 1)
-    with claim.turn():
-        assert [mail.id for mail in claim.due(["text"], limit=10, now=now)] == [mails[0].pk]
+    with claim.lock_claims():
+        assert [mail.id for mail in claim.select_due(["text"], limit=10, now=now)] == [mails[0].pk]
     monkeypatch.setattr(claim, "MOST_BYTES", 110)
 
-    with claim.turn():
-        assert [mail.id for mail in claim.due(["text"], limit=10, now=now)] == [mails[0].pk, mails[1].pk]
+    with claim.lock_claims():
+        assert [mail.id for mail in claim.select_due(["text"], limit=10, now=now)] == [mails[0].pk, mails[1].pk]
 
 
 def test_mails_that_a_worker_died_with_are_handed_over_one_at_a_time(olympus, monkeypatch):
     for number in range(3):
-        a_mail(subject=f"suspect {number}")
+        a_mail(subject=f"quarantined email {number}")
     Mail.objects.update(claims=1)
     for number in range(5):
         a_mail(subject=f"other {number}")
@@ -536,37 +538,37 @@ def test_mails_that_a_worker_died_with_are_handed_over_one_at_a_time(olympus, mo
     async def send(self, account, message):
         nonlocal most
         at_once.add(message.subject)
-        most = max(most, sum(subject.startswith("suspect") for subject in at_once))
+        most = max(most, sum(subject.startswith("quarantined email") for subject in at_once))
         await asyncio.sleep(0)
         at_once.discard(message.subject)
         return Accepted("1", 202)
 
     monkeypatch.setattr(Sender, "send", send)
 
-    assert drain() == 8
+    assert dispatch() == 8
 
     assert most == 1
     assert set(Mail.objects.values_list("claims", flat=True)) == {0}
 
 
 def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olympus, monkeypatch):
-    monkeypatch.setattr("mails.dispatch.dispatcher.ALONE", 8)
+    monkeypatch.setattr("mails.dispatch.claimer.ALONE", 8)
     for number in range(40):
-        a_mail(subject=f"suspect {number}")
+        a_mail(subject=f"quarantined email {number}")
     Mail.objects.update(claims=1)
     at_once, most, handed = set(), [], set()
 
     async def send(self, account, message):
         at_once.add(message.subject)
         most.append(len(at_once))
-        number = int(message.subject.removeprefix("suspect "))
+        number = int(message.subject.removeprefix("quarantined email "))
         handed.add((number < 16, await asyncio.to_thread(lambda: Mail.objects.get(subject=message.subject).claims)))
         at_once.discard(message.subject)
         return Accepted("1", 202)
 
     monkeypatch.setattr(Sender, "send", send)
 
-    assert drain() == 40
+    assert dispatch() == 40
 
     assert max(most[:16]) == 1
     assert 2 <= max(most) <= 5
@@ -577,11 +579,11 @@ def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olymp
 
 def test_suspects_that_no_account_is_left_for_do_not_keep_each_other_waiting(olympus):
     for number in range(3):
-        a_mail(subject=f"suspect {number}")
+        a_mail(subject=f"quarantined email {number}")
     Mail.objects.update(claims=1, tried=["olympus"], faults=["provider"])
-    runner = Drain(["text"], places=4)
+    runner = Dispatcher(["text"], concurrency=4)
 
-    assert [runner._take(4).more for _ in range(4)] == [True, True, True, False]
+    assert [runner.claimer.claim(4).more for _ in range(4)] == [True, True, True, False]
 
     assert set(Mail.objects.values_list("status", "claims")) == {(Status.WAITING, 1)}
 
@@ -591,7 +593,7 @@ def test_a_mail_refused_by_all_is_not_counted_as_one_that_workers_die_with(olymp
     Mail.objects.update(claims=1)
     olympus.refuse(503)
 
-    drain()
+    dispatch()
 
     assert (reloaded(mail).status, reloaded(mail).claims) == (Status.WAITING, 0)
 
@@ -600,7 +602,7 @@ def test_waiting_without_a_call_does_not_clear_a_mail_of_suspicion(olympus):
     mail = a_mail()
     Mail.objects.update(claims=1, tried=["olympus"], faults=["provider"])
 
-    drain()
+    dispatch()
 
     assert (reloaded(mail).status, reloaded(mail).claims) == (Status.WAITING, 1)
 
@@ -608,14 +610,14 @@ def test_waiting_without_a_call_does_not_clear_a_mail_of_suspicion(olympus):
 def test_a_drain_says_goodbye(olympus):
     a_mail()
 
-    drain()
+    dispatch()
 
     assert not Worker.objects.exists()
 
 
 def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeypatch):
     first, second = a_mail(subject="first"), a_mail(subject="second")
-    runner = Drain(["text"], places=1)
+    runner = Dispatcher(["text"], concurrency=1)
 
     async def send(self, account, message):
         runner.stop()
@@ -631,7 +633,7 @@ def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeyp
 
 def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(olympus, hades, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
+    runner = Dispatcher(["text"], concurrency=4)
 
     async def send(self, account, message):
         runner.stop()
@@ -647,16 +649,16 @@ def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(oly
 
 def test_a_mail_that_cannot_be_planned_is_held_and_stops_nobody(olympus, monkeypatch):
     bad, good = a_mail(subject="bad"), a_mail(subject="good")
-    dequeued = transitions.dequeued
+    dequeued = transitions.dequeue
 
     def picky(mail, **options):
         if mail.id == bad.pk:
             raise ValueError("a bug")
         return dequeued(mail, **options)
 
-    monkeypatch.setattr(transitions, "dequeued", picky)
+    monkeypatch.setattr(transitions, "dequeue", picky)
 
-    assert drain() == 1
+    assert dispatch() == 1
 
     assert reloaded(good).status == Status.DONE
     assert (reloaded(bad).status, reloaded(bad).reason_code) == (Status.HELD, HoldReason.POISON)
@@ -675,7 +677,7 @@ def lost_after(function):
 
 def test_a_hand_over_that_was_not_committed_leaves_no_trace(olympus, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
+    runner = Dispatcher(["text"], concurrency=4)
 
     def lost_before(steps):
         raise OperationalError("the connection is gone")
@@ -683,18 +685,18 @@ def test_a_hand_over_that_was_not_committed_leaves_no_trace(olympus, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record", lost_before)
         with pytest.raises(OperationalError):
-            runner._take(4)
+            runner.claimer.claim(4)
     assert reloaded(mail).status == Status.QUEUED
 
-    [call] = runner._take(4).calls
+    [call] = runner.claimer.claim(4).calls
 
     assert (call.mail.id, call.attempt.number) == (mail.pk, 1)
 
 
 def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doubt(olympus, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
-    turn = claim.turn
+    runner = Dispatcher(["text"], concurrency=4)
+    turn = claim.lock_claims
 
     @contextmanager
     def turn_without_an_answer():
@@ -703,30 +705,30 @@ def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doub
         raise OperationalError("the connection is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(claim, "turn", turn_without_an_answer)
+        patched.setattr(claim, "lock_claims", turn_without_an_answer)
         with pytest.raises(OperationalError):
-            runner._take(4)
+            runner.claimer.claim(4)
     assert reloaded(mail).status == Status.SENDING
 
-    [call] = runner._take(4).calls
+    [call] = runner.claimer.claim(4).calls
 
     assert (call.mail.id, call.attempt.number) == (mail.pk, 2)
-    assert not reloaded(mail).doubtful
+    assert not reloaded(mail).possible_duplicate
     assert [one.reason_code for one in mail.attempts.all()] == ["not-called", ""]
     assert event_names(mail)[3:] == ["DEQUEUE", "READY TO SEND", "SEND", "RETRY", "DEQUEUE", "READY TO SEND", "SEND"]
 
 
 def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
-    [call] = runner._take(4).calls
+    runner = Dispatcher(["text"], concurrency=4)
+    [call] = runner.claimer.claim(4).calls
     result = Result(call, Accepted("1", 202), 0.1)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
-            runner._close([result])
+            runner.recorder.record([result])
 
-    runner._close([result])
+    runner.recorder.record([result])
 
     assert reloaded(mail).status == Status.DONE
     assert event_names(mail)[-2:] == ["SEND", "DONE"]
@@ -734,18 +736,18 @@ def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monke
 
 def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olympus, hades, monkeypatch):
     mail = a_mail()
-    runner = Drain(["text"], places=4)
-    [call] = runner._take(4).calls
+    runner = Dispatcher(["text"], concurrency=4)
+    [call] = runner.claimer.claim(4).calls
     result = Result(call, Refused(FailureClass.PROVIDER, "http-503", "503", 503), 0.1)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
-            runner._close([result])
+            runner.recorder.record([result])
 
-    assert runner._close([result]).calls == []
-    assert drain() == 1
+    assert runner.recorder.record([result]).calls == []
+    assert dispatch() == 1
 
-    assert not reloaded(mail).doubtful
+    assert not reloaded(mail).possible_duplicate
     assert [one.reason_code for one in mail.attempts.all()] == ["http-503", "not-called", ""]
 
 
@@ -758,7 +760,7 @@ def test_a_good_probe_closes_the_breaker_and_the_others_follow(olympus):
     due_for_a_probe()
     mails = [a_mail(subject=f"mail {number}") for number in range(5)]
 
-    assert drain() == 5
+    assert dispatch() == 5
 
     assert olympus.breaker.state == BreakerState.CLOSED
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
@@ -769,7 +771,7 @@ def test_a_failed_probe_opens_the_breaker_for_longer(olympus):
     olympus.refuse(503)
     mails = [a_mail(subject=f"mail {number}") for number in range(5)]
 
-    drain()
+    dispatch()
 
     assert (olympus.breaker.state, olympus.breaker.trips) == (BreakerState.OPEN, 2)
     assert sorted(reloaded(mail).attempt_count for mail in mails) == [0, 0, 0, 0, 1]
@@ -784,7 +786,7 @@ def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypat
 
     monkeypatch.setattr(Sender, "send", send)
 
-    drain()
+    dispatch()
 
     assert olympus.breaker.state == BreakerState.HALF_OPEN
 
@@ -792,13 +794,13 @@ def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypat
 def test_a_probe_that_finds_no_place_leaves_it_to_the_next_mail(olympus):
     due_for_a_probe()
     a_mail()
-    runner = Drain(["text"], places=4)
-    [call] = runner._take(4).calls
+    runner = Dispatcher(["text"], concurrency=4)
+    [call] = runner.claimer.claim(4).calls
 
-    runner._close([Result(call, NO_PLACE, 0.0)])
+    runner.recorder.record([Result(call, NO_SLOT, 0.0)])
 
     assert olympus.breaker.state == BreakerState.HALF_OPEN
-    assert drain() == 1
+    assert dispatch() == 1
     assert olympus.breaker.state == BreakerState.CLOSED
 
 
@@ -811,7 +813,7 @@ def test_a_fault_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus
     monkeypatch.setattr(Sender, "send", broken)
 
     with pytest.raises(ExceptionGroup):
-        drain()
+        dispatch()
 
     assert reloaded(mail).status == Status.SENDING
     assert sweeper.sweep() == {"queued again: outcome unknown": 1}

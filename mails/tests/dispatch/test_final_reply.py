@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.maintenance import sweeper
 from mails.models import Mail
 from mails.states import Status
@@ -32,10 +32,10 @@ def server(settings):
 def test_a_call_that_outlasts_its_lease_stays_with_its_worker(olympus, settings):
     settings.MERCURY_LEASE = dt.timedelta(seconds=10)
     mail, lost = a_mail(), a_mail()
-    runner = Drain(["text"], places=4)
-    calls = {call.mail.id: call for call in runner._take(4).calls}
+    runner = Dispatcher(["text"], concurrency=4)
+    calls = {call.mail.id: call for call in runner.claimer.claim(4).calls}
     runner._in_hand = {mail.pk: calls[mail.pk]}
-    runner._beat()
+    runner.heartbeat.write()
 
     Mail.objects.update(lease_expires_at=database_clock.now() - dt.timedelta(minutes=9))
     sweeper.sweep()
@@ -50,11 +50,11 @@ def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, setti
 
     async def scenario():
         async with server:
-            draining = asyncio.create_task(Drain(["text"], places=4).run(until_idle=True))
+            dispatching = asyncio.create_task(Dispatcher(["text"], concurrency=4).run(until_idle=True))
             await server.content_arrived()
-            early, _ = await asyncio.wait({draining}, timeout=3)
+            early, _ = await asyncio.wait({dispatching}, timeout=3)
             server.answers_the_dot.set()
-            return early, await draining
+            return early, await dispatching
 
     early, done = event_loop.run(scenario())
 
@@ -70,11 +70,11 @@ def test_a_stop_leaves_what_waits_for_its_reply_unknown(server, settings):
 
     async def scenario():
         async with server:
-            runner = Drain(["text"], places=4)
-            draining = asyncio.create_task(runner.run())
+            runner = Dispatcher(["text"], concurrency=4)
+            dispatching = asyncio.create_task(runner.run())
             await server.content_arrived()
             runner.stop()
-            return await asyncio.wait_for(draining, 20)
+            return await asyncio.wait_for(dispatching, 20)
 
     assert event_loop.run(scenario()) == 0
 

@@ -1,7 +1,7 @@
 """A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
 
-Two drains take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
-settle; the house is held, the lane paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+Two dispatchers take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
+resolve; the house is held, the lane paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
 """
 
 import datetime as dt
@@ -18,11 +18,11 @@ from mails import pauses
 from mails.actions import apply
 from mails.actions.apply import NotPossible
 from mails.dispatch import account_pool
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.lanes import Lane
 from mails.lifecycle import action_requests, writer
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
@@ -62,22 +62,22 @@ AGREES = {
     EventName.HELD: {Status.HELD},
     EventName.RELEASED: {Status.QUEUED},
     EventName.REPROCESS: {Status.QUEUED},
-    EventName.SETTLED: {Status.QUEUED},
+    EventName.RESOLVED: {Status.QUEUED},
 }
 STOPS = {EventName.CANCELLED, EventName.HELD, "ASKED cancel", "ASKED hold", "ASKED sent"}
-GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.SETTLED, "ASKED release"}
+GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.RESOLVED, "ASKED release"}
 
 
 class InFlight(RuleBasedStateMachine):
-    """Mails, two drains, and whoever has a hand in."""
+    """Mails, two dispatchers, and whoever has a hand in."""
 
     steps = 0
 
     def __init__(self):
         super().__init__()
-        self.drains = [Drain(["text"], places=8) for _ in range(2)]
-        for one in self.drains:
-            one._beat()
+        self.dispatchers = [Dispatcher(["text"], concurrency=8) for _ in range(2)]
+        for one in self.dispatchers:
+            one.heartbeat.write()
         self.mails, self.calls = [], []
         self.seen = {}  # mail -> its state and events after the last step
         self.attempts_when_held = None
@@ -87,7 +87,7 @@ class InFlight(RuleBasedStateMachine):
         Account.objects.update(enabled=True)
         pauses.resume(by="test")
         pauses.resume(Lane.TEXT, by="test")
-        freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "wish": ""}
+        freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "pending_action": ""}
         Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
         Worker.objects.all().delete()
 
@@ -97,14 +97,16 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), free=st.integers(1, 4))
     def claim_and_send(self, which, free):
-        self.calls += [(self.drains[which], call) for call in self.drains[which]._take(free).calls]
+        self.calls += [(self.dispatchers[which], call) for call in self.dispatchers[which].claimer.claim(free).calls]
 
     @precondition(lambda self: self.calls)
     @rule(pick=st.integers(0, 999), outcome=st.sampled_from(OUTCOMES))
     def close(self, pick, outcome):
         """An answer; late if the lease was lost meanwhile."""
-        drain, call = self.calls.pop(pick % len(self.calls))
-        self.calls += [(drain, then) for then in drain._close([Result(call, outcome, 0.01, put_off=600)]).calls]
+        dispatch, call = self.calls.pop(pick % len(self.calls))
+        self.calls += [
+            (dispatch, then) for then in dispatch.recorder.record([Result(call, outcome, 0.01, put_off=600)]).calls
+        ]
 
     @precondition(lambda self: self.calls)
     @rule(pick=st.integers(0, 999))
@@ -121,12 +123,12 @@ class InFlight(RuleBasedStateMachine):
         before = Mail.objects.get(pk=mail_id)
         already = before.status in action_requests.ALREADY.get(action, ())
         try:
-            apply.act(mail_id, Order(action, "hermes"))
+            apply.act(mail_id, ActionRequest(action, "hermes"))
         except NotPossible:
-            assert action not in action_requests.possible(before)
+            assert action not in action_requests.list_actions(before)
             assert not already
         else:
-            assert already or action in action_requests.possible(before)
+            assert already or action in action_requests.list_actions(before)
 
     @precondition(lambda self: self.mails)
     @rule(pick=st.integers(0, 999), name=st.sampled_from(REPORTS))
@@ -200,7 +202,7 @@ def reachable(status):
 
 def named(name, blob):
     """The event's name; for what was asked during a call also what that was."""
-    return f"{name} {json.loads(blob)['action']}" if name == EventName.ASKED else name
+    return f"{name} {json.loads(blob)['action']}" if name == EventName.REQUESTED else name
 
 
 def check_words(mail, names):
@@ -216,7 +218,7 @@ def check_words(mail, names):
     assert EventName.SEND not in names[names.index(EventName.CANCELLED) :] if EventName.CANCELLED in names else True
     if mail.status == Status.DONE:
         taken = any(one.state == AttemptState.ACCEPTED for one in mail.attempts.all())
-        assert taken or EventName.SETTLED in names, f"done without an attempt: {names}"
+        assert taken or EventName.RESOLVED in names, f"done without an attempt: {names}"
         assert all(one.state != RecipientState.PENDING for one in mail.recipients.all())
 
 
@@ -227,7 +229,7 @@ def check_copies(mail, names):
     for name in names:
         if name == EventName.UNKNOWN:
             unknown += 1
-        elif name == EventName.SETTLED:
+        elif name == EventName.RESOLVED:
             unknown = 0
         elif name in {EventName.RELEASED, EventName.REPROCESS}:  # a person lets it go out all the same
             unknown = min(unknown, allowed)
@@ -242,7 +244,7 @@ def check_attempts(mail):
     if mail.status == Status.SENDING:
         assert [(one.number, one.lease) for one in still_open] == [(mail.attempt_count, mail.lease)]
     else:
-        assert (still_open, mail.lease, mail.wish) == ([], None, "")
+        assert (still_open, mail.lease, mail.pending_action) == ([], None, "")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 from django.db import connection
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.models import Attempt
 from mails.states import AttemptState, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, event_names, reloaded
@@ -25,14 +25,14 @@ def _local_hosts(settings):
     settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
-def sent_through(*, places=32, **limits):
+def sent_through(*, concurrency=32, **limits):
     """Send all that is due through an SMTP server with these limits, and return the server."""
     options = {"max_connections": limits.pop("max_connections", None)}
 
     async def scenario():
         async with SmallSmtpServer(**limits) as server:
             await asyncio.to_thread(register, server.port, options)
-            await Drain(["text"], places=places).run(until_idle=True)
+            await Dispatcher(["text"], concurrency=concurrency).run(until_idle=True)
             return server
 
     return event_loop.run(scenario())

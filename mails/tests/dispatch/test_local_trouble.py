@@ -5,13 +5,13 @@ import errno
 
 import pytest
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.local_trouble import LocalTrouble, outcome_of
 from mails.dispatch.transitions import Result
 from mails.message import mime
 from mails.models import Mail, Rollup, Worker
 from mails.states import AttemptState, Counted, Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 from providers import classify
@@ -24,7 +24,7 @@ FULL = Refused(FailureClass.RATE, "smtp-421", "Too many connections.", 421, at_c
 
 
 def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
-    trouble = LocalTrouble(places=256)
+    trouble = LocalTrouble(concurrency=256)
 
     assert trouble.meet("no descriptors", under_way=100, now=0.0)
     assert not trouble.meet("no descriptors", under_way=99, now=0.5)
@@ -33,7 +33,7 @@ def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
 
 
 def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound():
-    trouble, now, waits = LocalTrouble(places=8), 0.0, []
+    trouble, now, waits = LocalTrouble(concurrency=8), 0.0, []
     for _ in range(8):
         trouble.meet("no resolver", under_way=1, now=now)
         waits.append(trouble.wait)
@@ -44,7 +44,7 @@ def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound(
 
 
 def test_good_calls_bring_the_places_back_fast_at_first_and_then_one_a_row():
-    trouble = LocalTrouble(places=16)
+    trouble = LocalTrouble(concurrency=16)
     trouble.meet("no descriptors", under_way=16, now=0.0)
     trouble.meet("no descriptors", under_way=8, now=10.0)
     assert trouble.calls_at_once() == 4
@@ -58,7 +58,7 @@ def test_good_calls_bring_the_places_back_fast_at_first_and_then_one_a_row():
 
 
 def test_a_good_call_between_two_bursts_keeps_the_wait_short():
-    trouble = LocalTrouble(places=16)
+    trouble = LocalTrouble(concurrency=16)
     trouble.meet("no descriptors", under_way=16, now=0.0)
     trouble.pass_by()
     trouble.meet("no descriptors", under_way=8, now=2.0)
@@ -67,7 +67,7 @@ def test_a_good_call_between_two_bursts_keeps_the_wait_short():
 
 
 def test_one_host_that_cannot_be_reached_slows_nobody_while_others_are():
-    trouble = LocalTrouble(places=16)
+    trouble = LocalTrouble(concurrency=16)
     for second in range(5):
         trouble.pass_by()
         assert trouble.meet("no resolver", under_way=8, now=second + 0.1, may_be_one_host=True) == (second == 0)
@@ -77,7 +77,7 @@ def test_one_host_that_cannot_be_reached_slows_nobody_while_others_are():
 
 
 def test_a_resolver_that_answers_for_nobody_slows_the_worker_within_a_second():
-    fresh, running = LocalTrouble(places=16), LocalTrouble(places=16)
+    fresh, running = LocalTrouble(concurrency=16), LocalTrouble(concurrency=16)
     running.pass_by()
 
     assert fresh.meet("no resolver", under_way=8, now=0.0, may_be_one_host=True)
@@ -94,12 +94,12 @@ def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympu
     most = []
 
     async def send(self, account, message):
-        most.append(runner._trouble.calls_at_once())
+        most.append(runner.trouble.calls_at_once())
         return Accepted("1", 250) if account.name == "olympus" else classify.judge_connect_error(classify.NO_RESOLVER)
 
     monkeypatch.setattr(Sender, "send", send)
-    runner = Drain(["text"], places=8)
-    runner._trouble.pass_by()  # it has been at work
+    runner = Dispatcher(["text"], concurrency=8)
+    runner.trouble.pass_by()  # it has been at work
 
     done = event_loop.run(runner.run(until_idle=True))
 
@@ -108,7 +108,7 @@ def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympu
 
 
 def test_operators_see_it_for_a_minute():
-    trouble = LocalTrouble(places=16)
+    trouble = LocalTrouble(concurrency=16)
     trouble.meet("no descriptors", under_way=16, now=0.0)
 
     assert (trouble.shown(59.0), trouble.shown(61.0)) == ("no descriptors", "")
@@ -123,7 +123,7 @@ def test_it_counts_against_no_account_and_the_mail_is_due_again_soon(olympus, mo
 
     monkeypatch.setattr(Sender, "send", send)
 
-    drain(places=8)
+    dispatch(concurrency=8)
 
     assert (olympus.breaker.state, olympus.breaker.window_failures) == (BreakerState.CLOSED, 0)
     assert set(Rollup.objects.filter(kind=Counted.CALL).values_list("fault", flat=True)) == {"local"}
@@ -140,16 +140,16 @@ def test_it_counts_against_no_account_and_the_mail_is_due_again_soon(olympus, mo
 def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
     for number in range(8):
         a_mail(subject=f"mail {number}")
-    runner = Drain(["text"], places=8)
-    calls = runner._take(8).calls
-    runner._under_way = len(calls)
+    runner = Dispatcher(["text"], concurrency=8)
+    calls = runner.claimer.claim(8).calls
+    runner.caller.expected = len(calls)
 
-    runner._note_trouble(NO_DESCRIPTORS)
-    runner._beat()
+    runner.caller._note_trouble(NO_DESCRIPTORS)
+    runner.heartbeat.write()
 
     assert "Too many open files" in Worker.objects.get(id=runner.worker).trouble
-    assert runner._free_places() == 0
-    assert runner._close([Result(calls[0], NO_DESCRIPTORS, 0.1, put_off=4.0)]).calls == []
+    assert runner._count_free_slots() == 0
+    assert runner.recorder.record([Result(calls[0], NO_DESCRIPTORS, 0.1, put_off=4.0)]).calls == []
     [put_off] = Mail.objects.filter(status=Status.WAITING)
     assert put_off.next_attempt_at > database_clock.now() + dt.timedelta(seconds=3)
 
@@ -160,10 +160,10 @@ def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
 def test_an_email_that_no_call_is_made_of_for_long_is_tried_rarely(olympus, outcome, attempts, rarely):
     mail = a_mail()
     Mail.objects.update(attempt_count=attempts)
-    runner = Drain(["text"], places=8)
-    [call] = runner._take(8).calls
+    runner = Dispatcher(["text"], concurrency=8)
+    [call] = runner.claimer.claim(8).calls
 
-    assert runner._close([Result(call, outcome, 0.1)]).calls == []
+    assert runner.recorder.record([Result(call, outcome, 0.1)]).calls == []
 
     after = reloaded(mail)
     assert (after.tried, after.faults, after.attempt_count) == ([], [], attempts + 1)
@@ -171,7 +171,7 @@ def test_an_email_that_no_call_is_made_of_for_long_is_tried_rarely(olympus, outc
 
 
 def test_what_is_left_under_way_after_a_burst_is_what_this_machine_can_do():
-    trouble = LocalTrouble(places=256)
+    trouble = LocalTrouble(concurrency=256)
     for under_way in range(256, 45, -1):
         trouble.meet("no descriptors", under_way=under_way, now=0.1)
 
@@ -179,11 +179,11 @@ def test_what_is_left_under_way_after_a_burst_is_what_this_machine_can_do():
 
 
 def test_places_that_are_about_to_be_free_do_not_count_while_there_is_trouble(monkeypatch):
-    runner = Drain(["text"], places=64)
-    runner._trouble.limit = 20
-    monkeypatch.setattr(runner, "_soon_free", lambda: 20)
+    runner = Dispatcher(["text"], concurrency=64)
+    runner.trouble.limit = 20
+    monkeypatch.setattr(runner.caller, "count_soon_free", lambda: 20)
 
-    assert runner._free_places() == 20
+    assert runner._count_free_slots() == 20
 
 
 @pytest.mark.django_db(transaction=True)
@@ -196,11 +196,11 @@ def test_a_message_that_this_machine_cannot_make_is_no_poison(error, olympus, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(mime, "build_message", build)
-        drain()
+        dispatch()
     assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "local")
     Mail.objects.update(next_attempt_at=database_clock.now())
 
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -213,8 +213,8 @@ def test_the_next_good_call_shows_that_it_is_over(olympus, monkeypatch):
         return answers.pop() if answers else Accepted("1", 202)
 
     monkeypatch.setattr(Sender, "send", send)
-    drain(places=2)
+    dispatch(concurrency=2)
     Mail.objects.exclude(status=Status.DONE).update(next_attempt_at=database_clock.now())
-    drain(places=2)
+    dispatch(concurrency=2)
 
     assert {mail.status for mail in Mail.objects.all()} == {Status.DONE}

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import connection
 
 from mails.dispatch import claim
-from mails.dispatch.dispatcher import Drain, terms_from_settings
-from mails.lifecycle.values import standing
+from mails.dispatch.dispatcher import Dispatcher
+from mails.lifecycle.values import read_state
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
 from mails.states import SILENCE, AttemptState, Status
@@ -62,7 +62,7 @@ def test_a_locked_row_waits_alone_and_the_results_of_the_others_are_written(olym
                 session.rollback()
 
         monkeypatch.setattr(Sender, "send", send_under_lock)
-        dispatcher = Drain(["text"], places=8, on_progress=release_once_the_others_are_done)
+        dispatcher = Dispatcher(["text"], concurrency=8, on_progress=release_once_the_others_are_done)
         assert event_loop.run(dispatcher.run(until_idle=True)) == 5
 
     assert Status.SENDING in written
@@ -84,11 +84,8 @@ def test_a_locked_lost_email_stops_the_sweep_of_no_other(olympus):
 
 def sent_by(worker):
     """A worker has calls under way."""
-    dispatcher = Drain(["text"], places=8)
-    dispatcher.worker = worker
-    dispatcher._terms = terms_from_settings(worker)
-    dispatcher._go_on_with = dispatcher._take(8).calls
-    dispatcher._in_hand |= {call.mail.id: call for call in dispatcher._go_on_with}
+    dispatcher = Dispatcher(["text"], concurrency=8, worker=worker)
+    dispatcher._in_hand |= {call.mail.id: call for call in dispatcher.claimer.claim(8).calls}
     return dispatcher
 
 
@@ -100,7 +97,7 @@ def test_no_lease_ends_under_a_live_heartbeat(olympus):
     [call] = slow._in_hand.values()
     state = call.mail.state._replace(lease_expires_at=database_clock.now() + dt.timedelta(seconds=5))
     slow._in_hand[mail.pk] = type(call)(call.mail._replace(state=state), call.account, call.attempt, call.epoch)
-    slow._beat()
+    slow.heartbeat.write()
 
     assert Worker.objects.get().leases_kept == [str(mail.pk)]
     assert not sweeper.sweep()
@@ -121,7 +118,7 @@ def test_a_worker_of_the_version_before_keeps_none(olympus):
 def test_fresh_leases_are_not_written_again(olympus):
     a_mail()
     worker = sent_by("busy")
-    worker._beat()
+    worker.heartbeat.write()
 
     assert Worker.objects.get().leases_kept == []
 
@@ -130,7 +127,7 @@ def test_what_nobody_has_locked_is_free(olympus):
     mail = a_mail()
     [call] = sent_by("busy")._in_hand.values()
 
-    assert claim.unlocked({mail.pk: call.attempt}) == {mail.pk}
+    assert claim.find_unlocked({mail.pk: call.attempt}) == {mail.pk}
 
 
 @full
@@ -144,10 +141,10 @@ def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_taken_back(olymp
     with psql() as session, session.cursor() as other:
         other.execute(LOCKS["the email"], [mail.pk])
         with pytest.raises(Exception, match="lock timeout"):
-            event_loop.run(dispatcher._closing.run(dispatcher._close, [refused]))
-        assert dispatcher._unconfirmed_closes == []
+            event_loop.run(dispatcher.threads.record.run(dispatcher.recorder.record, [refused]))
+        assert dispatcher.recorder.planner.unconfirmed == []
 
-    dispatcher._close([refused])
+    dispatcher.recorder.record([refused])
     assert Attempt.objects.filter(mail=mail, state=AttemptState.OPEN).count() == 1
     event_loop.run(dispatcher.end())
 
@@ -169,14 +166,14 @@ def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):
         error.__cause__ = ReadOnly()
         raise error
 
-    dispatcher = Drain(["text"], places=8)
+    dispatcher = Dispatcher(["text"], concurrency=8)
     with monkeypatch.context() as refused:
-        refused.setattr("mails.dispatch.account_pool.Turn.choose", read_only)
+        refused.setattr("mails.dispatch.account_pool.Selection.choose", read_only)
         with pytest.raises(InternalError):
-            dispatcher._take(8)
+            dispatcher.claimer.claim(8)
 
     assert reloaded(mail).status == Status.QUEUED
-    assert standing(reloaded(mail)).claims == 0
+    assert read_state(reloaded(mail)).claims == 0
 
 
 class ReadOnly(psycopg2.InternalError):  # type: ignore[misc]

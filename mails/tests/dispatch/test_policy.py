@@ -26,7 +26,7 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
 
 
 @pytest.mark.parametrize(
-    ("outcome", "policy", "doubtful", "step"),
+    ("outcome", "policy", "possible_duplicate", "step"),
     [
         (TAKEN, TWICE, False, Done()),
         (TAKEN, ONCE, True, Done()),
@@ -38,8 +38,8 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
         (LOST, ONCE, False, Hold(LOST.reason)),
     ],
 )
-def test_after_a_call(outcome, policy, doubtful, step):
-    assert next_step(outcome, policy, doubtful=doubtful) == step
+def test_after_a_call(outcome, policy, possible_duplicate, step):
+    assert next_step(outcome, policy, possible_duplicate=possible_duplicate) == step
 
 
 DAY = 86_400.0
@@ -66,7 +66,7 @@ def test_after_a_call_that_some_recipients_are_left_from(refused, step):
         for number, (reason, fault, next_call) in enumerate(refused)
     )
 
-    assert next_step(Accepted("1", 250, left_over), TWICE, doubtful=False) == step
+    assert next_step(Accepted("1", 250, left_over), TWICE, possible_duplicate=False) == step
 
 
 def left(faults, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_left=3 * DAY):

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.models import Mail
 from mails.states import Status
@@ -38,7 +38,7 @@ def test_an_email_that_its_mailbox_refused_is_no_probe_while_another_waits(olymp
     other = a_mail(subject="other")
     due_for_a_probe("olympus")
 
-    [call] = Drain(["text"], places=8)._take(8).calls
+    [call] = Dispatcher(["text"], concurrency=8).claimer.claim(8).calls
 
     assert call.mail.id == other.pk
     assert not Mail.objects.filter(fault="recipient", attempt_count__gt=0).exists()
@@ -48,7 +48,7 @@ def test_it_is_the_probe_where_there_is_no_other(olympus):
     mail = refused_by_its_mailbox(1)
     due_for_a_probe("olympus")
 
-    [call] = Drain(["text"], places=8)._take(8).calls
+    [call] = Dispatcher(["text"], concurrency=8).claimer.claim(8).calls
 
     assert call.mail.id == mail.pk
 
@@ -58,7 +58,7 @@ def test_beside_a_healthy_account_the_probe_falls_to_the_others_alone(olympus, h
     for number in range(6):
         refused_by_its_mailbox(number)
 
-    calls = Drain(["text"], places=16)._take(16).calls
+    calls = Dispatcher(["text"], concurrency=16).claimer.claim(16).calls
 
     assert {call.account.name for call in calls} == {"hades"}
 
@@ -66,14 +66,14 @@ def test_beside_a_healthy_account_the_probe_falls_to_the_others_alone(olympus, h
 def test_a_mailbox_that_refuses_now_hands_no_probe_to_the_next_account(olympus, hades):
     mail = a_mail()
     Breaker.objects.filter(account__name="hades").update(mode="open")
-    runner = Drain(["text"], places=8)
-    [call] = runner._take(8).calls
+    runner = Dispatcher(["text"], concurrency=8)
+    [call] = runner.claimer.claim(8).calls
     assert call.account.name == "olympus"
     Breaker.objects.filter(account__name="hades").update(mode="auto")
     due_for_a_probe("hades")
-    runner._board.undo([])
+    runner.pool.undo([])
 
-    assert runner._close([Result(call, FULL, 0.1)]).calls == []
+    assert runner.recorder.record([Result(call, FULL, 0.1)]).calls == []
 
     assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "recipient")
     assert Breaker.objects.get(account__name="hades").state == BreakerState.OPEN

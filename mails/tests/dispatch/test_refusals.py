@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 import pytest
 from django.urls import reverse
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.models import Mail
 from mails.reporting import alerts, search, system_status, systemic_refusals
 from mails.states import Status
-from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
+from mails.tests.builders import HERA, IRIS, a_mail, dispatch, event_names, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
 from mercury.lib.database import database_clock
@@ -38,10 +38,10 @@ def emails(count, *, first=0):
 
 def answered(runner, outcome, *, one_by_one=True):
     """Claim what is due and give each call this answer; return how many calls there were."""
-    calls = runner._take(256).calls
+    calls = runner.claimer.claim(256).calls
     results = [Result(call, outcome(call) if callable(outcome) else outcome, 0.1) for call in calls]
     for group in ([result] for result in results) if one_by_one else [results]:
-        runner._close(group)
+        runner.recorder.record(group)
     return len(calls)
 
 
@@ -53,7 +53,7 @@ def ends(mails):
 def test_after_several_refused_emails_in_a_row_the_others_wait(one_by_one, olympus):
     mails = emails(12)
 
-    answered(Drain(["text"], places=32), SPAM, one_by_one=one_by_one)
+    answered(Dispatcher(["text"], concurrency=32), SPAM, one_by_one=one_by_one)
 
     assert ends(mails) == [Status.DISCARDED] * (SEVERAL - 1) + [Status.WAITING] * (12 - SEVERAL + 1)
     waiting = reloaded(mails[-1])
@@ -65,7 +65,7 @@ def test_after_several_refused_emails_in_a_row_the_others_wait(one_by_one, olymp
 
 
 def test_all_workers_share_what_one_has_seen(olympus):
-    one, two = Drain(["text"], places=32), Drain(["text"], places=32)
+    one, two = Dispatcher(["text"], concurrency=32), Dispatcher(["text"], concurrency=32)
     first = emails(3)
     answered(one, SPAM)
     second = emails(3, first=10)
@@ -76,7 +76,7 @@ def test_all_workers_share_what_one_has_seen(olympus):
 
 
 def test_an_acceptance_in_between_shows_that_it_judges_emails(olympus):
-    runner, mails = Drain(["text"], places=32), emails(12)
+    runner, mails = Dispatcher(["text"], concurrency=32), emails(12)
     answers = iter([SPAM, SPAM, SPAM, TAKEN] * 3)
 
     answered(runner, lambda call: next(answers))
@@ -88,7 +88,7 @@ def test_an_acceptance_in_between_shows_that_it_judges_emails(olympus):
 def test_an_account_that_refuses_nothing_costs_no_row(olympus):
     emails(5)
 
-    assert drain() == 5
+    assert dispatch() == 5
 
     assert not RefusalRun.objects.exists()
 
@@ -96,7 +96,7 @@ def test_an_account_that_refuses_nothing_costs_no_row(olympus):
 def test_many_emails_to_the_same_people_are_one(olympus):
     mails = [a_mail(subject=f"mail {number}", recipient=[HERA, IRIS]) for number in range(10)]
 
-    answered(Drain(["text"], places=32), SPAM)
+    answered(Dispatcher(["text"], concurrency=32), SPAM)
 
     assert set(ends(mails)) == {Status.DISCARDED}
 
@@ -104,7 +104,7 @@ def test_many_emails_to_the_same_people_are_one(olympus):
 def test_mailboxes_that_do_not_exist_are_believed_for_longer(olympus):
     mails = emails(MANY + 5)
 
-    answered(Drain(["text"], places=64), lambda call: unknown_mailbox(call.mail.recipients[0].address))
+    answered(Dispatcher(["text"], concurrency=64), lambda call: unknown_mailbox(call.mail.recipients[0].address))
 
     assert ends(mails) == [Status.DISCARDED] * (MANY - 1) + [Status.WAITING] * 6
 
@@ -112,7 +112,7 @@ def test_mailboxes_that_do_not_exist_are_believed_for_longer(olympus):
 def test_what_was_never_asked_says_nothing(olympus):
     mails = emails(10)
 
-    answered(Drain(["text"], places=32), Refused(FailureClass.MESSAGE, "unsupported", "no", asked=False))
+    answered(Dispatcher(["text"], concurrency=32), Refused(FailureClass.MESSAGE, "unsupported", "no", asked=False))
 
     assert set(ends(mails)) == {Status.DISCARDED}
     assert not RefusalRun.objects.exists()
@@ -120,20 +120,20 @@ def test_what_was_never_asked_says_nothing(olympus):
 
 def test_those_emails_go_elsewhere_where_there_is_an_elsewhere(olympus, hades):
     mails = emails(30)
-    runner = Drain(["text"], places=128)
+    runner = Dispatcher(["text"], concurrency=128)
 
     for _ in range(3):
-        calls = runner._take(64).calls
+        calls = runner.claimer.claim(64).calls
         while calls:
             results = [Result(call, SPAM if call.account.name == "olympus" else TAKEN, 0.1) for call in calls]
-            calls = runner._close(results).calls
+            calls = runner.recorder.record(results).calls
 
     assert set(ends(mails)) == {Status.DONE}
 
 
 def refused_everything(olympus, count=7):
     mails = emails(count)
-    runner = Drain(["text"], places=32)
+    runner = Dispatcher(["text"], concurrency=32)
     answered(runner, SPAM)
     return runner, mails
 
@@ -174,7 +174,7 @@ def test_an_account_that_accepted_again_judges_emails_again(olympus):
 
 def test_search_finds_what_ended_in_the_spell_and_nothing_else(olympus):
     before = emails(2, first=50)
-    runner = Drain(["text"], places=32)
+    runner = Dispatcher(["text"], concurrency=32)
     answered(runner, SPAM)
     emails(1, first=60)
     answered(runner, TAKEN)

@@ -1,4 +1,4 @@
-"""What is asked of a mail in flight, on real rows: at once, as a wish during a call, and too late."""
+"""What is asked of a mail in flight, on real rows: at once, as a pending action during a call, and too late."""
 
 import asyncio
 import datetime as dt
@@ -10,14 +10,14 @@ from mails import pauses
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed, NoAccountLeft, NotPossible
 from mails.dispatch import claim, transitions
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import How, Order
+from mails.lifecycle.action_requests import ActionRequest, How
 from mails.maintenance import sweeper
 from mails.models import Mail, Pause
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
-from mails.tests.builders import HERA, IRIS, a_mail, drain, event_names, reloaded
+from mails.tests.builders import HERA, IRIS, a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from providers.accounts import registration
 from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
@@ -31,19 +31,19 @@ UNKNOWN = Unknown("read-timeout", "No answer came.")
 
 
 def ask(mail, action, by="hermes", note="", **more):
-    return apply.act(mail.pk, Order(action, by, note, **more))
+    return apply.act(mail.pk, ActionRequest(action, by, note, **more))
 
 
 class Handed:
-    """A drain that has handed its mails to providers, which have not answered yet."""
+    """A dispatcher that has handed its mails to providers, which have not answered yet."""
 
     def __init__(self):
-        self.drain = Drain(["text"], places=8)
-        self.calls = self.drain._take(8).calls
+        self.dispatch = Dispatcher(["text"], concurrency=8)
+        self.calls = self.dispatch.claimer.claim(8).calls
 
     def answer(self, outcome):
         results = [Result(call, outcome, 0.1) for call in self.calls]
-        self.calls = self.drain._close(results).calls
+        self.calls = self.dispatch.recorder.record(results).calls
 
 
 def last_blob(mail):
@@ -57,11 +57,11 @@ def test_a_mail_that_waits_is_stopped_at_once(action, olympus):
     acted = ask(mail, action, note="Hera has moved")
 
     stopped = {Action.CANCEL: Status.CANCELLED, Action.HOLD: Status.HELD}[action]
-    assert (acted.mail.status, acted.wished, acted.changed) == (stopped, False, True)
+    assert (acted.mail.status, acted.requested, acted.changed) == (stopped, False, True)
     event = mail.events.last()
     assert (event.event, event.created_by) == (stopped.name, "hermes")
     assert last_blob(mail)["note"] == "Hera has moved"
-    assert drain() == 0
+    assert dispatch() == 0
     assert olympus.inbox() == []
 
 
@@ -76,7 +76,7 @@ def test_asking_twice_changes_nothing(olympus):
 
 def test_a_sent_mail_cannot_be_cancelled(olympus):
     mail = a_mail()
-    drain()
+    dispatch()
 
     with pytest.raises(NotPossible, match=r"The mail is sent, so it cannot be cancelled\. Possible now: nothing\."):
         ask(mail, Action.CANCEL)
@@ -88,7 +88,7 @@ def test_a_held_mail_goes_on_when_it_is_released(olympus):
 
     ask(mail, Action.RELEASE)
 
-    assert drain() == 1
+    assert dispatch() == 1
     assert event_names(mail)[3:5] == ["HELD", "RELEASED"]
 
 
@@ -99,18 +99,18 @@ def test_a_mail_released_after_its_time_has_an_hour_left(olympus):
 
     ask(mail, Action.RELEASE)
 
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 @pytest.mark.parametrize(
     ("action", "outcome", "status", "names"),
     [
-        (Action.CANCEL, REFUSED, Status.CANCELLED, ["ASKED", "FAILURE", "CANCELLED"]),
-        (Action.CANCEL, UNKNOWN, Status.CANCELLED, ["ASKED", "UNKNOWN", "CANCELLED"]),
-        (Action.CANCEL, ACCEPTED, Status.DONE, ["ASKED", "DONE"]),
-        (Action.HOLD, REFUSED, Status.HELD, ["ASKED", "FAILURE", "HELD"]),
-        (Action.HOLD, UNKNOWN, Status.HELD, ["ASKED", "UNKNOWN", "HELD"]),
-        (Action.HOLD, ACCEPTED, Status.DONE, ["ASKED", "DONE"]),
+        (Action.CANCEL, REFUSED, Status.CANCELLED, ["REQUESTED", "FAILURE", "CANCELLED"]),
+        (Action.CANCEL, UNKNOWN, Status.CANCELLED, ["REQUESTED", "UNKNOWN", "CANCELLED"]),
+        (Action.CANCEL, ACCEPTED, Status.DONE, ["REQUESTED", "DONE"]),
+        (Action.HOLD, REFUSED, Status.HELD, ["REQUESTED", "FAILURE", "HELD"]),
+        (Action.HOLD, UNKNOWN, Status.HELD, ["REQUESTED", "UNKNOWN", "HELD"]),
+        (Action.HOLD, ACCEPTED, Status.DONE, ["REQUESTED", "DONE"]),
     ],
 )
 def test_what_is_asked_during_a_call_is_done_when_it_is_closed(action, outcome, status, names, olympus, hades):
@@ -118,11 +118,11 @@ def test_what_is_asked_during_a_call_is_done_when_it_is_closed(action, outcome, 
     handed = Handed()
 
     acted = ask(mail, action, by="key:shop", note="why")
-    assert (acted.wished, acted.mail.status) == (True, Status.SENDING)
+    assert (acted.requested, acted.mail.status) == (True, Status.SENDING)
     handed.answer(outcome)
 
     assert handed.calls == []
-    assert (reloaded(mail).status, reloaded(mail).wish) == (status, "")
+    assert (reloaded(mail).status, reloaded(mail).pending_action) == (status, "")
     assert event_names(mail)[6:] == names
     if status == Status.DONE:
         assert last_blob(mail)["too_late"] == {"action": action, "by": "key:shop"}
@@ -144,7 +144,7 @@ def test_an_unknown_outcome_at_most_once_stays_one_when_it_was_to_be_held(action
         Action.CANCEL: (Status.CANCELLED, "cancelled"),
         Action.HOLD: (Status.HELD, HoldReason.UNKNOWN),
     }[action]
-    assert (after.status, after.reason_code, after.doubtful) == (*expected, True)
+    assert (after.status, after.reason_code, after.possible_duplicate) == (*expected, True)
 
 
 def test_a_wish_can_be_taken_back(olympus, hades):
@@ -152,11 +152,11 @@ def test_a_wish_can_be_taken_back(olympus, hades):
     handed = Handed()
     ask(mail, Action.CANCEL)
 
-    assert ask(mail, Action.RELEASE).wished
+    assert ask(mail, Action.RELEASE).requested
     handed.answer(REFUSED)
 
     assert [call.mail.id for call in handed.calls] == [mail.pk]
-    assert event_names(mail)[6:] == ["ASKED", "ASKED", "FAILURE", "RETRY", "READY TO SEND", "SEND"]
+    assert event_names(mail)[6:] == ["REQUESTED", "REQUESTED", "FAILURE", "RETRY", "READY TO SEND", "SEND"]
 
 
 def test_the_later_wish_counts(olympus, hades):
@@ -177,7 +177,7 @@ def test_what_was_asked_during_a_call_that_was_lost_is_done_by_the_sweeper(olymp
 
     assert sweeper.sweep() == {"cancelled: asked for": 1}
 
-    assert event_names(mail)[6:] == ["ASKED", "UNKNOWN", "CANCELLED"]
+    assert event_names(mail)[6:] == ["REQUESTED", "UNKNOWN", "CANCELLED"]
     assert mail.attempts.get().state == AttemptState.UNKNOWN
 
 
@@ -198,14 +198,14 @@ def test_a_mail_that_one_recipient_got_is_cancelled_for_the_others(olympus):
 def test_a_discarded_mail_begins_again_with_all_accounts(olympus):
     olympus.refuse(400)
     mail = a_mail()
-    drain()
+    dispatch()
     assert reloaded(mail).status == Status.DISCARDED
     olympus.behave()
 
     ask(mail, Action.REPROCESS)
 
     assert [one.state for one in mail.recipients.all()] == [RecipientState.PENDING]
-    assert drain() == 1
+    assert dispatch() == 1
     assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED]
 
 
@@ -214,7 +214,7 @@ def given_up(olympus, hades, status=400):
     olympus.refuse(status)
     hades.disable()
     mail = a_mail()
-    drain()
+    dispatch()
     assert reloaded(mail).status == Status.DISCARDED
     hades.enable()
     olympus.behave()
@@ -237,7 +237,7 @@ def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, h
     ask(mail, Action.REPROCESS, note="hades is back", how=NOT_TRIED)
 
     assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "left_out": ["olympus"]}
-    assert drain() == 1
+    assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "hades"]
     assert considered(mail)["olympus"] == "already tried before it was sent again"
     assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
@@ -248,13 +248,13 @@ def test_the_choice_of_accounts_holds_in_all_rounds(how, olympus, hades):
     mail = given_up(olympus, hades)
     hades.refuse(503)
     ask(mail, Action.REPROCESS, how=how)
-    drain()
+    dispatch()
     assert (reloaded(mail).status, reloaded(mail).round) == (Status.WAITING, 2)
     hades.behave()
 
     ask(mail, Action.RETRY)
 
-    assert drain() == 1
+    assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "hades", "hades"]
 
 
@@ -263,7 +263,7 @@ def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
     hades.refuse(400)
 
     ask(mail, Action.REPROCESS, how=NOT_TRIED)
-    drain()
+    dispatch()
 
     assert (last_blob(mail)["tried"], last_blob(mail)["left_out"]) == (["hades"], ["olympus"])
     with pytest.raises(NoAccountLeft, match="the mail was tried with hades and olympus"):
@@ -283,7 +283,7 @@ def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
     ask(mail, Action.REPROCESS)
 
     assert reloaded(mail).bounds is None
-    assert drain() == 1
+    assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "olympus"]
 
 
@@ -313,7 +313,7 @@ def test_an_account_that_was_not_called_after_all_counts_as_not_tried(olympus, h
 
     ask(mail, Action.REPROCESS, how=NOT_TRIED)
 
-    assert drain() == 1
+    assert dispatch() == 1
     assert len(olympus.inbox()) == 1
 
 
@@ -340,7 +340,7 @@ def test_an_expired_mail_has_the_time_of_a_new_one(olympus):
 
     ask(mail, Action.REPROCESS)
 
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ def unknown(olympus, hades):
     olympus.lose_answer()
     hades.disable()
     mail = a_mail(delivery_guarantee="at-most-once")
-    drain()
+    dispatch()
     hades.enable()
     olympus.behave()
     return mail
@@ -365,8 +365,8 @@ def test_an_unknown_outcome_is_settled_as_sent(unknown, hades):
     ask(unknown, Action.SENT, note="it is in olympus' log")
 
     settled = reloaded(unknown)
-    assert (settled.status, settled.doubtful, settled.provider) == (Status.DONE, False, "olympus")
-    assert event_names(unknown)[-2:] == ["SETTLED", "DONE"]
+    assert (settled.status, settled.possible_duplicate, settled.provider) == (Status.DONE, False, "olympus")
+    assert event_names(unknown)[-2:] == ["RESOLVED", "DONE"]
     assert last_blob(unknown)["accepted"] == [HERA]
     assert hades.inbox() == []
 
@@ -374,10 +374,10 @@ def test_an_unknown_outcome_is_settled_as_sent(unknown, hades):
 def test_an_unknown_outcome_that_was_not_sent_goes_to_the_next_account(unknown, olympus, hades):
     ask(unknown, Action.NOT_SENT)
 
-    drain()
+    dispatch()
 
     assert (reloaded(unknown).status, reloaded(unknown).provider) == (Status.DONE, "hades")
-    assert not reloaded(unknown).doubtful
+    assert not reloaded(unknown).possible_duplicate
     assert len(hades.inbox()) == 1
 
 
@@ -389,8 +389,8 @@ def test_a_late_answer_settles_a_mail_that_is_held_for_it(olympus):
 
     handed.answer(ACCEPTED)
 
-    assert (reloaded(mail).status, reloaded(mail).doubtful) == (Status.DONE, False)
-    assert event_names(mail)[6:] == ["UNKNOWN", "HELD", "LATE RESULT", "SETTLED", "DONE"]
+    assert (reloaded(mail).status, reloaded(mail).possible_duplicate) == (Status.DONE, False)
+    assert event_names(mail)[6:] == ["UNKNOWN", "HELD", "LATE RESULT", "RESOLVED", "DONE"]
     assert mail.attempts.get().state == AttemptState.ACCEPTED
 
 
@@ -403,7 +403,7 @@ def test_a_late_answer_keeps_a_mail_that_waits_from_being_sent_twice(olympus, ha
     handed.answer(ACCEPTED)
 
     assert reloaded(mail).status == Status.DONE
-    assert drain() == 0
+    assert dispatch() == 0
 
 
 def test_a_late_answer_during_another_call_stops_what_would_follow(olympus, hades):
@@ -416,7 +416,7 @@ def test_a_late_answer_during_another_call_stops_what_would_follow(olympus, hade
     second.answer(REFUSED)
 
     assert (reloaded(mail).status, reloaded(mail).provider) == (Status.DONE, first_account(mail))
-    assert event_names(mail)[-3:] == ["FAILURE", "SETTLED", "DONE"]
+    assert event_names(mail)[-3:] == ["FAILURE", "RESOLVED", "DONE"]
 
 
 def test_two_accepted_attempts_are_recorded_as_a_duplicate(olympus, hades):
@@ -440,7 +440,7 @@ def test_a_late_answer_for_a_mail_that_another_sent_is_a_duplicate_once(olympus,
 
     second.answer(ACCEPTED)
     first.answer(ACCEPTED)
-    action_requests.weigh([action_requests.Evidence(mail.pk, "olympus", 1)])
+    action_requests.apply_confirmations([action_requests.Confirmation(mail.pk, "olympus", 1)])
 
     assert reloaded(mail).reason_code == "duplicate"
     assert event_names(mail).count("DUPLICATE") == 1
@@ -451,7 +451,7 @@ def test_a_late_answer_that_was_written_before_is_no_duplicate(olympus):
     mail = a_mail()
     handed = Handed()
     calls = handed.calls
-    handed.drain._close([Result(call, ACCEPTED, 0.1) for call in calls])
+    handed.dispatch.recorder.record([Result(call, ACCEPTED, 0.1) for call in calls])
 
     handed.calls = calls
     handed.answer(ACCEPTED)
@@ -470,25 +470,25 @@ def test_while_sending_is_paused_emails_are_accepted_and_nothing_is_sent(olympus
     assert apply.pause_sending(by="hermes", note="restore")
     mail = a_mail()
 
-    assert drain() == 0
+    assert dispatch() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert not apply.pause_sending(by="hermes")
 
     assert apply.resume_sending(by="hermes")
     assert not apply.resume_sending(by="hermes")
-    assert drain() == 1
+    assert dispatch() == 1
 
 
 def test_an_email_found_before_sending_was_paused_stays_where_it_is(olympus, monkeypatch):
     mail = a_mail()
-    due = claim.due
+    due = claim.select_due
 
     def then_pause(*arguments, **options):
         found = due(*arguments, **options)
         pauses.pause(by="hermes")
         return found
 
-    monkeypatch.setattr(claim, "due", then_pause)
+    monkeypatch.setattr(claim, "select_due", then_pause)
 
     assert Handed().calls == []
 
@@ -505,7 +505,7 @@ def test_an_email_refused_while_sending_is_paused_is_not_handed_on(olympus, hade
     assert (handed.calls, reloaded(mail).status) == ([], Status.QUEUED)
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
     pauses.resume(by="hermes")
-    assert drain() == 1
+    assert dispatch() == 1
     assert mail.attempts.count() == 2
 
 
@@ -513,8 +513,8 @@ def test_an_instance_that_starts_paused_sends_nothing_until_it_is_resumed(olympu
     settings.MERCURY_START_PAUSED = True
     mail = a_mail()
 
-    assert drain() == 0
-    assert drain() == 0
+    assert dispatch() == 0
+    assert dispatch() == 0
     assert pauses.load_active().all_sending.at_start
 
     apply.resume_sending(by="command line")
@@ -522,7 +522,7 @@ def test_an_instance_that_starts_paused_sends_nothing_until_it_is_resumed(olympu
     sweeper.sweep_if_leader("w")
     sweeper.sweep_if_leader("w")  # it lives, so the next start is a restart
 
-    assert drain() == 1
+    assert dispatch() == 1
     assert reloaded(mail).status == Status.DONE
 
 
@@ -543,7 +543,7 @@ def test_a_drain_in_its_loop_holds_what_it_was_asked_to(olympus, hades):
     olympus.refuse(503)
     hades.refuse(503)
     mail = a_mail()
-    asyncio.run(Drain(["text"], places=8).run(until_idle=True))
+    asyncio.run(Dispatcher(["text"], concurrency=8).run(until_idle=True))
     assert reloaded(mail).status == Status.WAITING
 
     ask(mail, Action.REPROCESS)

@@ -166,7 +166,7 @@ def test_every_column_survives_the_journey_through_a_step():
         tried=("olympus", "hades"),
         faults=("rate",),
         attempt_count=3,
-        doubtful=True,
+        possible_duplicate=True,
         fault="rate",
         reason_code="http-429",
         provider="hades",

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from mails.maintenance import leadership
-from mails.models import Duty
+from mails.models import PeriodicTask
 from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db
@@ -16,7 +16,7 @@ def test_only_the_holder_has_the_duty_until_its_lease_is_over():
 
     assert leadership.acquire("sweep", "one")
     assert not leadership.acquire("sweep", "two")
-    Duty.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+    PeriodicTask.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
     assert leadership.acquire("sweep", "two")
     assert not leadership.acquire("sweep", "one")
 

@@ -11,13 +11,13 @@ from django.utils import timezone
 from mails.actions import apply
 from mails.actions.apply import NotPossible
 from mails.lifecycle import writer
-from mails.lifecycle.action_requests import Order
-from mails.lifecycle.values import Step, standing
+from mails.lifecycle.action_requests import ActionRequest
+from mails.lifecycle.values import Step, read_state
 from mails.maintenance import partitions, retention, scheduler
 from mails.maintenance.retention import Removed
-from mails.models import Attempt, Content, Duty, Event, IdempotencyKey, Mail, Recipient, first_id
+from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, PeriodicTask, Recipient, first_id
 from mails.states import FINAL, Action, Status
-from mails.tests.builders import a_mail, drain, reloaded
+from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.tests.commandline import run
 from mercury.lib.commands import Exit
 from mercury.lib.database import database_clock
@@ -51,7 +51,7 @@ def aged(mail: Mail, days: int, *, finished: int | None = None, status: str = ""
 
 def a_sent_mail(days: int, *, finished: int | None = None) -> Mail:
     mail = a_mail()
-    drain()
+    dispatch()
     return aged(reloaded(mail), days, finished=finished)
 
 
@@ -164,8 +164,8 @@ def test_a_mail_without_its_text_is_never_sent_anew(olympus):
     remove()
 
     with pytest.raises(NotPossible, match=r"its text was removed on .* cannot be sent anew\. Possible now: nothing"):
-        apply.act(mail.pk, Order(Action.REPROCESS, "zeus"))
-    queued = standing(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
+        apply.act(mail.pk, ActionRequest(Action.REPROCESS, "zeus"))
+    queued = read_state(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
     step = Step(mail.pk, Status.DISCARDED, None, queued, attempts=before.attempt_count)
 
     assert writer.record([step]) == set()  # as of a person who asked just before the text went
@@ -269,7 +269,7 @@ def test_the_duty_goes_on_in_later_heartbeats_and_rests_for_an_hour(olympus, mon
 
     assert left.count() == 0
     assert scheduler._removal is None
-    assert Duty.objects.get(name=retention.TASK).done_until is not None
+    assert PeriodicTask.objects.get(name=retention.TASK).done_until is not None
     scheduler.remove_old("worker")
     assert scheduler._removal is None
 

@@ -6,11 +6,11 @@ import time
 import pytest
 from django.db.models import F
 
-from mails.dispatch.dispatcher import Drain, terms_from_settings
+from mails.dispatch.dispatcher import Dispatcher
 from mails.maintenance import sweeper
-from mails.models import Attempt, Duty, IdempotencyKey, Mail, Worker
+from mails.models import Attempt, IdempotencyKey, Mail, PeriodicTask, Worker
 from mails.states import SILENCE, AttemptState, HoldReason, RecipientState, Status
-from mails.tests.builders import a_mail, drain, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 
@@ -18,12 +18,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def sending_by_a_lost_worker():
-    """The drain dies between the commit of the attempts and the calls."""
-    dying = Drain(["text"], places=8)
-    dying.worker = "lost"
-    dying._terms = terms_from_settings("lost")
-    taken = dying._take(8)
-    return taken.calls
+    """The dispatcher dies between the commit of the attempts and the calls."""
+    return Dispatcher(["text"], concurrency=8, worker="lost").claimer.claim(8).calls
 
 
 def test_a_call_without_an_end_is_unknown_and_goes_on_at_least_once(olympus, hades):
@@ -34,19 +30,19 @@ def test_a_call_without_an_end_is_unknown_and_goes_on_at_least_once(olympus, had
 
     assert mail.attempts.get().state == AttemptState.UNKNOWN
     assert event_names(mail)[-2:] == ["UNKNOWN", "RETRY"]
-    assert drain() == 1
-    assert reloaded(mail).doubtful
+    assert dispatch() == 1
+    assert reloaded(mail).possible_duplicate
     assert len({attempt.account for attempt in mail.attempts.all()}) == 2
 
 
 def test_a_sweep_that_looked_before_the_mail_was_handed_on_changes_nothing(olympus, hades, monkeypatch):
     mail = a_mail()
     [call] = sending_by_a_lost_worker()
-    seen = sweeper.lost_mails(database_clock.now())
+    seen = sweeper.find_lost(database_clock.now())
     handed_on = Attempt(mail=mail, number=2, account="hades", lease=call.attempt.lease, opened_at=database_clock.now())
     Mail.objects.filter(pk=mail.pk).update(attempt_count=2)
     handed_on.save(force_insert=True)
-    monkeypatch.setattr(sweeper, "lost_mails", lambda now: seen)
+    monkeypatch.setattr(sweeper, "find_lost", lambda now: seen)
 
     assert not sweeper.sweep()
 
@@ -69,12 +65,12 @@ def test_a_sweep_during_which_the_database_stood_still_judges_nobody(olympus, mo
 
 def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_first(olympus, monkeypatch):
     duties = []
-    runner = Drain(["text"], places=8, on_heartbeat=duties.append)
-    monkeypatch.setattr("mails.dispatch.dispatcher.HEARTBEAT", -1.0)
+    runner = Dispatcher(["text"], concurrency=8, on_heartbeat=duties.append)
+    monkeypatch.setattr("mails.dispatch.heartbeat.HEARTBEAT", -1.0)
 
-    assert event_loop.run(runner._heartbeat())
+    assert event_loop.run(runner.heartbeat.beat())
 
-    assert runner._on_duty_from > time.monotonic() + SILENCE.total_seconds() / 2
+    assert runner.heartbeat._maintains_from > time.monotonic() + SILENCE.total_seconds() / 2
     assert duties == []
 
 
@@ -85,7 +81,7 @@ def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(
     sweeper.sweep()
     Mail.objects.update(expires_at=database_clock.now())
 
-    drain()
+    dispatch()
 
     assert reloaded(mail).status == Status.DONE
     assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
@@ -99,7 +95,7 @@ def test_a_call_without_an_end_is_held_at_most_once(olympus):
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.UNKNOWN)
     assert event_names(mail)[-2:] == ["UNKNOWN", "HELD"]
-    assert drain() == 0
+    assert dispatch() == 0
 
 
 def test_a_mail_that_two_workers_died_of_is_poison(olympus):
@@ -110,13 +106,13 @@ def test_a_mail_that_two_workers_died_of_is_poison(olympus):
         sweeper.sweep()
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.POISON)
-    assert drain() == 0
+    assert dispatch() == 0
 
 
 def test_a_worker_lost_after_an_answer_was_is_one_unknown_outcome_too_many(olympus):
     mail = a_mail()
     olympus.lose_answer()
-    drain()
+    dispatch()
     olympus.behave()
     Mail.objects.update(next_attempt_at=database_clock.now())
     sending_by_a_lost_worker()
@@ -188,18 +184,18 @@ def test_only_the_holder_of_the_duty_sweeps(olympus):
 
     sweeper.sweep_if_leader("two")
     assert reloaded(mail).status == Status.SENDING
-    Duty.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
+    PeriodicTask.objects.update(expires_at=database_clock.now() - dt.timedelta(seconds=1))
     sweeper.sweep_if_leader("two")
 
     assert reloaded(mail).status == Status.QUEUED
-    assert Duty.objects.get().holder == "two"
+    assert PeriodicTask.objects.get().leader == "two"
 
 
 def test_the_duty_of_a_lost_worker_is_free_when_its_mails_are(olympus):
     sweeper.sweep_if_leader("lost")
     mail = a_mail()
     sending_by_a_lost_worker()
-    Duty.objects.update(expires_at=F("expires_at") - SILENCE)
+    PeriodicTask.objects.update(expires_at=F("expires_at") - SILENCE)
 
     assert sweeper.sweep_if_leader("alive")
 
@@ -223,13 +219,11 @@ def test_idempotency_keys_are_forgotten_after_a_day(olympus):
 @pytest.mark.parametrize(("lost", "left"), [(5, 0), (9, 1)])
 def test_what_many_lost_workers_held_is_taken_up_at_one_heartbeat_up_to_a_bound(olympus, monkeypatch, lost, left):
     monkeypatch.setattr(sweeper, "BATCH", 2)
-    Duty.objects.create(name=sweeper.TASK)
+    PeriodicTask.objects.create(name=sweeper.TASK)
     for number in range(lost):
         a_mail(subject=f"mail {number}")
-    dying = Drain(["text"], places=16)
-    dying.worker = "lost"
-    dying._terms = terms_from_settings("lost")
-    while dying._take(16).calls:
+    dying = Dispatcher(["text"], concurrency=16, worker="lost")
+    while dying.claimer.claim(16).calls:
         pass
 
     assert sweeper.sweep_if_leader("alive")

@@ -6,10 +6,10 @@ import pytest
 from django.test import Client as Browser
 from django.utils.html import escape
 
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.message import mime
 from mails.states import Status
-from mails.tests.builders import HERA, IRIS, a_mail, drain, reloaded
+from mails.tests.builders import HERA, IRIS, a_mail, dispatch, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import hermes
 from mercury.lib.runtime import event_loop
@@ -36,7 +36,7 @@ def test_each_attempt_sends_the_bytes_that_are_shown(settings):
 
     async def scenario():
         async with server:
-            return await Drain(["text"], places=4).run(until_idle=True)
+            return await Dispatcher(["text"], concurrency=4).run(until_idle=True)
 
     assert event_loop.run(scenario()) == 1
 
@@ -49,7 +49,7 @@ def test_each_attempt_sends_the_bytes_that_are_shown(settings):
 
 def test_what_is_sent_downloaded_and_printed_is_the_same(olympus):
     mail = a_mail(content=TEXT)
-    drain()
+    dispatch()
     browser = Browser()
     browser.force_login(hermes())
 
@@ -75,7 +75,7 @@ def test_two_copies_of_one_email_are_equal(olympus, hades):
     olympus.lose_answer()
     hades.lose_answer()
     mail = a_mail(content=TEXT)
-    drain()
+    dispatch()
     copies = [mailbox.read_source(one.name, kept.key) for one in (olympus, hades) for kept in one.inbox()]
 
     assert len(copies) == 2

@@ -11,17 +11,17 @@ from django.db import connections
 
 from mails.access.api_keys import create
 from mails.counters import CounterKey, Counters
-from mails.dispatch.dispatcher import Drain
-from mails.dispatch.transitions import NO_PLACE, NOT_CALLED, Result
+from mails.dispatch.dispatcher import Dispatcher
+from mails.dispatch.transitions import NO_SLOT, NOT_CALLED, Result
 from mails.intake.accept import Client, accept
 from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
 from mails.maintenance import sweeper
-from mails.models import Duty, Mail, Rollup, first_id
+from mails.models import Mail, PeriodicTask, Rollup, first_id
 from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
-from mails.tests.builders import HELLO, a_mail, drain
+from mails.tests.builders import HELLO, a_mail, dispatch
 from mails.tests.maintenance.test_sweeper import sending_by_a_lost_worker
 from mercury.lib.database import database_clock
 
@@ -48,7 +48,7 @@ def fresh(now, *seconds, lane="text"):
 def test_a_sent_mail_counts_as_first_send_call_and_end(olympus):
     a_mail()
 
-    drain()
+    dispatch()
 
     assert counted(Counted.FIRST_SEND) == {("", "", ""): 1}
     assert counted(Counted.CALL) == {("olympus", "accepted", ""): 1}
@@ -63,7 +63,7 @@ def test_a_group_of_results_becomes_a_handful_of_rows(olympus):
     for number in range(30):
         a_mail(subject=f"mail {number}")
 
-    drain(places=64)
+    dispatch(concurrency=64)
 
     ends = Rollup.objects.filter(kind=Counted.END)
     assert sum(row.count for row in ends) == 30
@@ -75,7 +75,7 @@ def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, h
     for number in range(12):
         a_mail(subject=f"mail {number}")
 
-    drain()
+    dispatch()
 
     assert counted(Counted.CALL)["olympus", "refused", "provider"] > 0
     ends = counted(Counted.END)
@@ -85,11 +85,11 @@ def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, h
 
 def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
     a_mail()
-    runner = Drain(["text"], places=4)
+    runner = Dispatcher(["text"], concurrency=4)
     [call] = runner._take(4).calls
-    runner._close([Result(call, NO_PLACE, 0.0)])
+    runner._close([Result(call, NO_SLOT, 0.0)])
 
-    drain()
+    dispatch()
 
     assert Mail.objects.get().attempt_count == 2
     assert counted(Counted.END) == {("olympus", "done", ""): 1}
@@ -98,11 +98,11 @@ def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
 def test_a_mail_that_a_later_round_sent_is_a_failover(olympus):
     olympus.refuse(503)
     a_mail()
-    drain()
+    dispatch()
     olympus.behave()
     Mail.objects.update(next_attempt_at=database_clock.now())
 
-    drain()
+    dispatch()
 
     assert counted(Counted.END) == {("olympus", "failover", ""): 1}
 
@@ -111,7 +111,7 @@ def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
     olympus.refuse(400)
     a_mail()
 
-    drain()
+    dispatch()
 
     assert counted(Counted.END) == {("olympus", "discarded", "message"): 1}
 
@@ -126,10 +126,10 @@ def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus)
     assert counted(Counted.END) == {("olympus", "held", ""): 1}
 
 
-@pytest.mark.parametrize("outcome", [NOT_CALLED, NO_PLACE])
+@pytest.mark.parametrize("outcome", [NOT_CALLED, NO_SLOT])
 def test_a_call_that_was_not_made_counts_for_no_account(outcome, olympus):
     a_mail()
-    runner = Drain(["text"], places=4)
+    runner = Dispatcher(["text"], concurrency=4)
     [call] = runner._take(4).calls
 
     runner._close([Result(call, outcome, 0.0)])
@@ -214,7 +214,7 @@ def just_after():
 
 def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
     now = database_clock.now()
-    Duty.objects.create(name=rollups.TASK, done_until=now)
+    PeriodicTask.objects.create(name=rollups.TASK, done_until=now)
     key, _ = create("shop", scopes=["mails:send"], senders=["*"])
     for _ in range(3):
         accept(HELLO, client=Client(Source.API, api_key=key))
@@ -229,7 +229,7 @@ def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
 
 
 def test_arrivals_are_counted_though_nothing_is_claimed_and_once_only():
-    Duty.objects.create(name=rollups.TASK, done_until=database_clock.now())
+    PeriodicTask.objects.create(name=rollups.TASK, done_until=database_clock.now())
     for _ in range(3):
         a_mail()
     later = just_after()
@@ -243,7 +243,7 @@ def test_arrivals_are_counted_though_nothing_is_claimed_and_once_only():
 
 def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_minutes():
     now = database_clock.now()
-    Duty.objects.create(name=rollups.TASK, done_until=now - dt.timedelta(minutes=9))
+    PeriodicTask.objects.create(name=rollups.TASK, done_until=now - dt.timedelta(minutes=9))
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
     for moment in arrived:
         mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", lane="text")

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from mails.counters import CounterKey, Counters, CounterSum
-from mails.models import Duty, Rollup
+from mails.models import PeriodicTask, Rollup
 from mails.reporting import rollups, statistics
 from mails.reporting.statistics import PeriodTooLong
 from mails.states import AttemptState, Counted, Ending, Level
@@ -182,7 +182,7 @@ def test_what_happened_to_breakers_is_told_newest_first(olympus):
 
 def test_arrivals_that_no_roll_up_holds_yet_count_at_once_and_once_only():
     now = database_clock.now()
-    Duty.objects.create(name=rollups.TASK, done_until=now)
+    PeriodicTask.objects.create(name=rollups.TASK, done_until=now)
     for _ in range(3):
         a_mail()
     since, until = now - HOUR, database_clock.now() + dt.timedelta(seconds=1)

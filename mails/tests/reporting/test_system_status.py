@@ -8,11 +8,11 @@ from mails import pauses
 from mails.actions import apply
 from mails.dispatch import wake
 from mails.lanes import Lane
-from mails.lifecycle.action_requests import Order
+from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, Worker
 from mails.reporting import system_status
 from mails.states import Action, HoldReason, Status
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mercury.lib.database import database_clock
 from providers.health import breaker_store
 from providers.models import BreakerMode, BreakerState
@@ -66,7 +66,7 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
     now = database_clock.now()
     for name, age in (("one", 4), ("two", 16)):
         seen = now - dt.timedelta(seconds=age)
-        Worker.objects.create(id=name, started_at=seen, seen_at=seen, in_flight=3, drained_at=seen)
+        Worker.objects.create(id=name, started_at=seen, seen_at=seen, in_flight=3, polled_at=seen)
 
     found = system_status.read(now)
 
@@ -76,16 +76,16 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
 
 def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
     seen = []
-    monkeypatch.setattr("mails.dispatch.dispatcher.HEARTBEAT", 0.01)
-    monkeypatch.setattr("mails.dispatch.dispatcher.Drain._leave", lambda self: seen.extend(Worker.objects.all()))
+    monkeypatch.setattr("mails.dispatch.heartbeat.HEARTBEAT", 0.01)
+    monkeypatch.setattr("mails.dispatch.dispatcher.Dispatcher._leave", lambda self: seen.extend(Worker.objects.all()))
     for number in range(20):
         a_mail(subject=f"mail {number}")
 
-    drain("text", places=4)
+    dispatch("text", concurrency=4)
 
     [row] = seen
-    assert (row.lanes, row.places) == (["text"], 4)
-    assert row.drained_at is not None
+    assert (row.lanes, row.concurrency) == (["text"], 4)
+    assert row.polled_at is not None
 
 
 def test_an_account_tells_its_breaker(olympus, hades):
@@ -112,7 +112,7 @@ def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus)
     for mail in (lately, anew):
         state(mail, Status.EXPIRED, finished_at=now - dt.timedelta(hours=23))
     state(before, Status.EXPIRED, finished_at=now - dt.timedelta(hours=25))
-    apply.act(anew.pk, Order(Action.REPROCESS, "user:hermes"))
+    apply.act(anew.pk, ActionRequest(Action.REPROCESS, "user:hermes"))
 
     assert system_status.read(now).expired == 1
 
@@ -167,7 +167,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
     olympus.refuse(401)
     for _ in range(3):
         a_mail()
-    drain()
+    dispatch()
 
     [trouble] = system_status.read().setbacks.troubles
 

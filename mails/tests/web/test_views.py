@@ -21,7 +21,7 @@ from mails.lanes import Lane
 from mails.models import Content, Event, Mail, Pause
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
-from mails.tests.builders import HERA, ZEUS, a_mail, drain, reloaded
+from mails.tests.builders import HERA, ZEUS, a_mail, dispatch, reloaded
 from mails.tests.people import browser_of, hermes, zeus
 
 pytestmark = pytest.mark.django_db
@@ -118,7 +118,7 @@ def test_an_address_that_is_not_allowed_is_refused_at_its_field():
 
 def a_sent_mail(user, **changes):
     mail = a_mail(Client(Source.FORM, user=user), **changes)
-    drain()
+    dispatch()
     return reloaded(mail)
 
 
@@ -139,7 +139,7 @@ def test_a_copy_is_a_new_mail_that_nothing_sends_before_the_person_does(olympus)
     copy = Mail.objects.exclude(pk=mail.pk).get()
     assert copy.content.text == mail.content.text
     assert (copy.sender, copy.recipient, copy.subject) == (mail.sender, mail.recipient, mail.subject)
-    drain()
+    dispatch()
     ours = [one for one in olympus.inbox() if one.subject == mail.subject]
     assert len(ours) == 2
     assert reloaded(copy).status == Status.DONE
@@ -349,7 +349,7 @@ def test_a_mail_that_waits_tells_its_page_when_to_look_again():
 @pytest.mark.django_db(transaction=True)
 def test_the_last_answer_carries_no_poller(olympus):
     mail = a_mail()
-    drain("text")
+    dispatch("text")
     browser = browser_of(hermes())
 
     text = timeline_of(browser, mail, after=0, status="queued").text

@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from structlog.testing import capture_logs
 
 from mails.dispatch import wake
-from mails.dispatch.dispatcher import Drain
+from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.wake import JOB
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
@@ -48,7 +48,7 @@ def test_a_job_takes_the_flag_away_and_drains_the_lane(redis, olympus):
     mail = a_mail()
     wake.wake_workers("text")
 
-    jobs.drain_lane("text")
+    jobs.dispatch_lane("text")
 
     assert reloaded(mail).status == Status.DONE
     wake.wake_workers("text")
@@ -59,7 +59,7 @@ def test_a_job_wakes_the_resident_drain_where_there_is_one(redis, monkeypatch):
     woken = []
     monkeypatch.setattr(wake, "wake_local", lambda: not woken.append(True))
 
-    jobs.drain_lane("text")
+    jobs.dispatch_lane("text")
 
     assert woken
 
@@ -69,7 +69,7 @@ def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything_more(redis, 
     happened = []
     monkeypatch.setattr(wake, "wake_local", lambda: happened.append("woken"))
     monkeypatch.setattr(redis, "delete", lambda *keys: happened.append("deleted"))
-    monkeypatch.setattr(jobs, "drain_lane", happened.append)
+    monkeypatch.setattr(jobs, "dispatch_lane", happened.append)
 
     LaneWorker(["text"], connection=redis).work(burst=True)
 
@@ -173,7 +173,7 @@ def test_a_worker_ends_as_rqworker_was_asked_to(redis, monkeypatch, ends, answer
         redis, "blpop", lambda keys, seconds: next(((k, v) for k in keys if (v := redis.lpop(k))), None)
     )
     lanes = []
-    monkeypatch.setattr(jobs, "drain_lane", lanes.append)
+    monkeypatch.setattr(jobs, "dispatch_lane", lanes.append)
     redis.rpush("rq:queue:text", "1", "2")
     redis.rpush("rq:queue:bulk", "3")
 
@@ -198,14 +198,14 @@ def test_the_resident_drain_claims_nothing_more_once_a_worker_is_told_to_stop(re
 def test_the_drain_of_a_job_ends_once_its_worker_is_told_to_stop(redis, olympus, monkeypatch):
     mails = [a_mail(subject=f"mail {number}") for number in range(3)]
     worker = LaneWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
-    made = Drain.__init__
+    made = Dispatcher.__init__
 
     def one_place(self, lanes):
-        made(self, lanes, places=1, on_progress=lambda progress: worker.handle_warm_shutdown_request())
+        made(self, lanes, concurrency=1, on_progress=lambda progress: worker.handle_warm_shutdown_request())
 
-    monkeypatch.setattr(Drain, "__init__", one_place)
+    monkeypatch.setattr(Dispatcher, "__init__", one_place)
 
-    jobs.drain_lane("text")
+    jobs.dispatch_lane("text")
 
     assert sorted(reloaded(mail).status for mail in mails) == [Status.DONE, Status.QUEUED, Status.QUEUED]
 
@@ -217,7 +217,7 @@ def test_a_stop_that_came_before_the_drain_of_a_job_counts(redis, olympus):
         [Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer
     ).handle_warm_shutdown_request()
 
-    jobs.drain_lane("text")
+    jobs.dispatch_lane("text")
 
     assert reloaded(mail).status == Status.QUEUED
 
@@ -308,7 +308,7 @@ def test_a_flag_that_was_left_without_its_job_does_not_stop_the_next_wake_up(red
 @pytest.mark.django_db(transaction=True)
 def test_the_resident_drain_sends_what_it_is_woken_for_and_stops(olympus, settings):
     settings.REDIS_URL = ""
-    resident_dispatcher.start(["text"], places=4)
+    resident_dispatcher.start(["text"], concurrency=4)
     done = threading.Event()
 
     try:

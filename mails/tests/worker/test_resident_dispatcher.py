@@ -1,4 +1,4 @@
-"""The resident drain does the house's duties, and looks for mails again where those left some due."""
+"""The resident dispatcher does the house's duties, and looks for mails again where those left some due."""
 
 import threading
 

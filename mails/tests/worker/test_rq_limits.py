@@ -237,7 +237,7 @@ def hostile(redis, function=f"{__name__}.obey", **fields):
 
 @pytest.mark.parametrize("worker_class", [SimpleWorker, LaneWorker])
 def test_no_worker_runs_a_function_that_is_not_the_wake_up(redis, worker_class, monkeypatch):
-    monkeypatch.setattr(jobs, "drain_lane", lambda lane: None)
+    monkeypatch.setattr(jobs, "dispatch_lane", lambda lane: None)
     job = hostile(redis)
 
     worker_class(["text"], connection=redis).work(burst=True)
@@ -262,12 +262,12 @@ FIELDS = {
 def test_a_wake_up_with_callbacks_and_webhooks_is_a_wake_up(redis, worker_class, fails, monkeypatch):
     woken = []
 
-    def drain_lane(*lane):
+    def dispatch_lane(*lane):
         woken.append(lane)
         if fails and worker_class is SimpleWorker:
             raise ValueError("so that what follows a failure runs")
 
-    monkeypatch.setattr(jobs, "drain_lane", drain_lane)
+    monkeypatch.setattr(jobs, "dispatch_lane", dispatch_lane)
     monkeypatch.setattr("rq.webhook.urlopen", obey)
     hostile(
         redis,
@@ -282,7 +282,7 @@ def test_a_wake_up_with_callbacks_and_webhooks_is_a_wake_up(redis, worker_class,
 
 def test_a_lane_worker_reads_no_job_and_leaves_nothing_of_it(redis, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "drain_lane", asked.append)
+    monkeypatch.setattr(jobs, "dispatch_lane", asked.append)
     monkeypatch.setattr(Job, "restore", obey)
     hostile(redis, **FIELDS)
     redis.rpush("rq:queue:text", b"\xff no id at all")
@@ -295,7 +295,7 @@ def test_a_lane_worker_reads_no_job_and_leaves_nothing_of_it(redis, monkeypatch)
 
 def test_a_suspended_queue_wakes_its_worker_all_the_same(redis, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "drain_lane", asked.append)
+    monkeypatch.setattr(jobs, "dispatch_lane", asked.append)
     suspend(redis)
     wake.wake_workers("text")
 
@@ -305,7 +305,7 @@ def test_a_suspended_queue_wakes_its_worker_all_the_same(redis, monkeypatch):
 
 
 def test_a_worker_listens_for_no_command_and_cleans_nothing(planted, monkeypatch):
-    monkeypatch.setattr(jobs, "drain_lane", lambda lane: None)
+    monkeypatch.setattr(jobs, "dispatch_lane", lambda lane: None)
     for hook in ("subscribe", "handle_payload", "run_maintenance_tasks", "_start_scheduler", "register_birth"):
         monkeypatch.setattr(BaseWorker, hook, obey)
 
@@ -318,7 +318,7 @@ def test_a_worker_listens_for_no_command_and_cleans_nothing(planted, monkeypatch
 
 def test_a_command_over_redis_does_not_end_a_worker_that_waits(redis, monkeypatch):
     woken = threading.Event()
-    monkeypatch.setattr(jobs, "drain_lane", lambda lane: woken.set())
+    monkeypatch.setattr(jobs, "dispatch_lane", lambda lane: woken.set())
     worker = LaneWorker(["text"], name=WORKER, connection=redis)
     monkeypatch.setattr(worker, "_install_signal_handlers", lambda: None)  # not in the main thread
     thread = threading.Thread(target=worker.work, daemon=True)

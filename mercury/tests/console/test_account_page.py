@@ -12,7 +12,7 @@ from mails.counters import CounterKey, Counters
 from mails.models import Attempt, Mail, Rollup, Worker, first_id
 from mails.reporting import recent_attempts
 from mails.states import AttemptState, Counted
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mails.tests.people import browser_of, hermes
 from mercury.console import account_page
 from providers.health.breaker import Snapshot
@@ -74,7 +74,7 @@ def test_six_facts_tell_of_the_last_day(olympus, hades):
     count("unknown", at=NOON - 2 * HOUR)
     count("accepted", account="hades", times=9)
     count("accepted", times=9, at=NOON - 25 * HOUR)
-    Worker.objects.create(id="one", started_at=NOON, seen_at=NOON, places=32)
+    Worker.objects.create(id="one", started_at=NOON, seen_at=NOON, concurrency=32)
     a_mail()
     Mail.objects.update(status="sending", lease=uuid.uuid4(), provider="olympus")
 
@@ -118,10 +118,10 @@ def test_held_mails_of_the_account_are_a_click_away(operator, olympus):
 @pytest.mark.django_db(transaction=True)
 def test_the_last_calls_are_drawn_told_and_listed(operator, olympus):
     sent = a_mail(subject="Invoice <b>")
-    drain()
+    dispatch()
     olympus.refuse(503)
     a_mail(subject="Welcome")
-    drain()
+    dispatch()
 
     page = page_of(operator, olympus)
 
@@ -212,7 +212,7 @@ def test_numbers_that_were_not_counted_to_the_end_say_so(operator, olympus, monk
 @pytest.mark.django_db(transaction=True)
 def test_who_may_not_see_mails_sees_no_subject_and_no_link_to_one(olympus):
     a_mail(subject="Invoice")
-    drain()
+    dispatch()
     watcher = User.objects.create_user("iris", is_staff=True)
     watcher.user_permissions.add(Permission.objects.get(codename="view_account"))
 

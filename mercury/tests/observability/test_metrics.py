@@ -12,7 +12,7 @@ from mails.access import rate_limits
 from mails.lanes import Lane
 from mails.models import Worker
 from mails.reporting import rollups
-from mails.tests.builders import a_mail, drain
+from mails.tests.builders import a_mail, dispatch
 from mails.tests.callers import HELLO, MAILS, caller
 from mercury.lib.database import database_clock
 
@@ -44,7 +44,7 @@ def test_what_was_sent_is_counted_by_outcome_and_lane(scrape, olympus, hades):
     olympus.refuse(503)
     for number in range(12):
         a_mail(subject=f"mail {number}")
-    drain()
+    dispatch()
 
     found = scrape()
 
@@ -72,7 +72,7 @@ def test_mails_refused_for_a_rate_are_counted_by_application_and_begin_at_zero(s
 def test_a_histogram_is_cumulative_and_ends_with_all(scrape, olympus):
     for number in range(5):
         a_mail(subject=f"mail {number}")
-    drain()
+    dispatch()
 
     family = scrape()["mercury_send_duration_seconds"]
 
@@ -87,7 +87,7 @@ def test_a_histogram_is_cumulative_and_ends_with_all(scrape, olympus):
 
 def test_counters_never_fall_by_folding_or_removal(scrape, olympus):
     a_mail()
-    drain()
+    dispatch()
     before = scrape()
 
     rollups.fold(database_clock.now())
@@ -101,7 +101,7 @@ def test_counters_never_fall_by_folding_or_removal(scrape, olympus):
 def test_what_waits_and_who_works_are_gauges(scrape, olympus):
     a_mail()
     now = database_clock.now()
-    Worker.objects.create(id="one", started_at=now, seen_at=now, places=8, in_flight=3, drained_at=now)
+    Worker.objects.create(id="one", started_at=now, seen_at=now, concurrency=8, in_flight=3, polled_at=now)
 
     found = scrape()
 
@@ -127,7 +127,7 @@ def test_alerts_are_metrics_too(scrape, olympus):
 
 def test_names_and_units_follow_the_conventions(scrape, olympus):
     a_mail()
-    drain()
+    dispatch()
 
     for name, family in scrape().items():
         assert name.startswith("mercury_")

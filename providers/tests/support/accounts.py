@@ -54,5 +54,5 @@ def named(name: str, port: int, **options: Any) -> AccountConfig:
 
 async def send(account: AccountConfig, message: EmailMessage | None = None, *, deadline: float = 5.0) -> Outcome:
     """One send by a sender of its own."""
-    async with Sender(deadline=deadline, connect_timeout=min(1.0, deadline), places=8) as sender:
+    async with Sender(deadline=deadline, connect_timeout=min(1.0, deadline), concurrency=8) as sender:
         return await sender.send(account, message or mail())

@@ -167,7 +167,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
 def test_connections_are_reused():
     async def scenario():
-        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=8) as sender:
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=8) as sender:
             for _ in range(3):
                 await sender.send(accounts.sendgrid(provider), accounts.mail())
             return len(provider.connections), provider.count
@@ -229,7 +229,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
 
 def test_a_process_without_descriptors_blames_nobody():
     async def scenario():
-        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             account = accounts.sendgrid(provider)
             with no_descriptor_left():
                 outcome = await sender.send(account, accounts.mail())

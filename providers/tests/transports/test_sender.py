@@ -47,7 +47,10 @@ def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
 
 def test_cancellation_goes_through():
     async def scenario():
-        async with LocalProvider(answer="hang") as provider, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with (
+            LocalProvider(answer="hang") as provider,
+            Sender(deadline=5, connect_timeout=1, concurrency=4) as sender,
+        ):
             call = asyncio.create_task(sender.send(accounts.sendgrid(provider), accounts.mail()))
             await provider.called.wait()
             call.cancel()
@@ -59,7 +62,7 @@ def test_cancellation_goes_through():
 
 def test_new_options_of_an_account_count_at_once():
     async def scenario():
-        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             wrong = await sender.send(accounts.sendgrid(provider, api_key="old"), accounts.mail())
             right = await sender.send(accounts.sendgrid(provider), accounts.mail())
             return wrong, right
@@ -72,7 +75,7 @@ def test_new_options_of_an_account_count_at_once():
 
 def test_many_at_once_do_not_mix_up():
     async def scenario():
-        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, places=50) as sender:
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=50) as sender:
             mails = [accounts.mail(subject=str(number)) for number in range(50)]
             outcomes = await asyncio.gather(*(sender.send(accounts.mailgun(provider), mail) for mail in mails))
             return outcomes, {taken["subject"] for taken in provider.taken}

@@ -194,7 +194,7 @@ async def _once(scenario, settings):
 
 async def _second_send(scenario):
     """The outcome of a send on a connection that the server has given up since the first."""
-    async with Server(scenario) as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+    async with Server(scenario) as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
         account = accounts.smtp(server.port)
         assert isinstance(await sender.send(account, accounts.mail()), Accepted)
         if scenario == "idle":
@@ -248,7 +248,7 @@ def test_when_all_are_refused_each_answer_is_kept_and_no_content_goes_out():
 
 def test_a_mail_whose_dot_got_no_answer_was_handed_over_once():
     async def scenario():
-        async with Server("drop-dot") as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with Server("drop-dot") as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             return await sender.send(accounts.smtp(server.port), accounts.mail()), server.taken
 
     outcome, taken = event_loop.run(scenario())
@@ -259,7 +259,7 @@ def test_a_mail_whose_dot_got_no_answer_was_handed_over_once():
 
 def test_a_connection_serves_many_mails_also_after_a_refusal():
     async def scenario():
-        async with Server("all-550") as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with Server("all-550") as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             account = accounts.smtp(server.port)
             await sender.send(account, accounts.mail())
             server.scenario = "ok"
@@ -340,7 +340,7 @@ def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
     monkeypatch.setattr(smtp, "IDLE", 0.0)
 
     async def scenario():
-        async with Server() as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with Server() as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             outcomes = [await sender.send(accounts.smtp(server.port), accounts.mail()) for _ in range(2)]
             return outcomes, len(server.sessions)
 
@@ -352,7 +352,7 @@ def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch):
 
 def test_a_connection_that_the_others_can_do_without_is_closed(monkeypatch):
     async def scenario():
-        async with Server() as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with Server() as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             account = accounts.smtp(server.port)
             await asyncio.gather(*(sender.send(account, accounts.mail()) for _ in range(3)))
             monkeypatch.setattr(smtp, "SURPLUS", 0.0)
@@ -364,7 +364,7 @@ def test_a_connection_that_the_others_can_do_without_is_closed(monkeypatch):
 
 def test_a_cancelled_call_stops_its_thread_before_the_dot():
     async def scenario():
-        async with Server("hang-sender") as server, Sender(deadline=60, connect_timeout=1, places=1) as sender:
+        async with Server("hang-sender") as server, Sender(deadline=60, connect_timeout=1, concurrency=1) as sender:
             call = asyncio.create_task(sender.send(accounts.smtp(server.port), accounts.mail()))
             await server.hanging.wait()
             call.cancel()
@@ -423,7 +423,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
 
 def test_a_process_without_descriptors_blames_nobody():
     async def scenario():
-        async with Server() as server, Sender(deadline=5, connect_timeout=1, places=4) as sender:
+        async with Server() as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
             account = accounts.smtp(server.port)
             with no_descriptor_left():
                 outcome = await sender.send(account, accounts.mail())

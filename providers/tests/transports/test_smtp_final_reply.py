@@ -21,8 +21,8 @@ def _local_hosts(settings):
     settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
 
 
-def _sender(*, final_reply=30.0, places=4):
-    return Sender(deadline=DEADLINE, connect_timeout=DEADLINE, places=places, final_reply=final_reply)
+def _sender(*, final_reply=30.0, concurrency=4):
+    return Sender(deadline=DEADLINE, connect_timeout=DEADLINE, concurrency=concurrency, final_reply=final_reply)
 
 
 def test_a_server_that_answers_the_dot_late_has_the_email_once():
@@ -91,7 +91,7 @@ def test_a_stop_ends_the_calls_of_an_account_whose_options_have_changed_too():
 
 def test_an_account_that_waits_for_replies_keeps_no_other_waiting():
     async def scenario():
-        async with ScriptedServer() as slow, ScriptedServer() as quick, _sender(places=MAX_THREADS) as sender:
+        async with ScriptedServer() as slow, ScriptedServer() as quick, _sender(concurrency=MAX_THREADS) as sender:
             slow.answers_the_dot.clear()
             hangs = accounts.smtp(slow.port)
             waiting = [asyncio.create_task(sender.send(hangs, accounts.mail())) for _ in range(2 * MAX_THREADS)]

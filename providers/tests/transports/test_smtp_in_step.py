@@ -32,7 +32,7 @@ def _send_twice(script, *, between=b"", **options):
     """The outcomes of two sends of one sender, which keeps its connection, and the server."""
 
     async def scenario():
-        async with ScriptedServer(script) as server, Sender(deadline=2, connect_timeout=1, places=1) as sender:
+        async with ScriptedServer(script) as server, Sender(deadline=2, connect_timeout=1, concurrency=1) as sender:
             account = accounts.smtp(server.port, **options)
             first = await sender.send(account, accounts.mail())
             server.say(between)

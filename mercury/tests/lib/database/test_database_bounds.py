@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import Error, OperationalError, connection, transaction
 from django.db.backends.postgresql import base
 
-from mails.models import Duty
+from mails.models import PeriodicTask
 from mercury.lib.database import database_bounds, database_errors
 from mercury.lib.database.bounded_postgresql import base as bounded_postgresql
 from mercury.lib.database.database_bounds import COMMAND, DISPATCH, Bounds, Waits
@@ -41,11 +41,11 @@ def ask(sql):
 @full
 @pytest.mark.django_db(transaction=True)
 def test_a_locked_row_is_waited_for_no_longer_than_the_bound():
-    Duty.objects.create(name="sweep")
+    PeriodicTask.objects.create(name="sweep")
     with psql() as other, database_bounds.work(SOON):
-        other.execute("SELECT * FROM mails_duty FOR UPDATE")
+        other.execute("SELECT * FROM mails_periodictask FOR UPDATE")
         with pytest.raises(OperationalError) as raised:
-            Duty.objects.update(holder="zeus")
+            PeriodicTask.objects.update(leader="zeus")
 
     assert database_errors.is_locked(raised.value)
 
@@ -55,9 +55,9 @@ def test_a_locked_row_is_waited_for_no_longer_than_the_bound():
 def test_a_locked_table_is_waited_for_no_longer_than_the_bound_inside_a_transaction_too():
     with psql() as other, database_bounds.work(SOON), transaction.atomic():
         ask("SELECT 1")
-        other.execute("LOCK TABLE mails_duty")
+        other.execute("LOCK TABLE mails_periodictask")
         with pytest.raises(OperationalError) as raised, transaction.atomic():
-            Duty.objects.exists()
+            PeriodicTask.objects.exists()
 
         assert database_errors.is_locked(raised.value)
         assert ask("SELECT 1") == (1,)  # the transaction around goes on, and is ended as usual
@@ -98,8 +98,8 @@ def psycopg2_session():
 @pytest.mark.django_db(transaction=True)
 def test_a_command_may_run_what_postgresql_runs_on_its_own_only():
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM mails_duty")
-        cursor.execute("CREATE INDEX CONCURRENTLY nowhere ON mails_duty (holder)")
+        cursor.execute("VACUUM mails_periodictask")
+        cursor.execute("CREATE INDEX CONCURRENTLY nowhere ON mails_periodictask (leader)")
         cursor.execute("DROP INDEX CONCURRENTLY nowhere")
 
 

@@ -1,0 +1,121 @@
+"""Calls of providers, as the event loop makes them: wait for a slot, build the message, send it."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from itertools import takewhile
+
+import structlog
+
+from mails.dispatch import local_trouble, transitions
+from mails.dispatch.local_trouble import LocalTrouble
+from mails.dispatch.transitions import Call, Result
+from mails.message import mime
+from providers.classify import MAY_BE_ONE_HOST
+from providers.outcomes import FailureClass, Outcome, Refused
+from providers.transports.sender import Sender
+
+log = structlog.get_logger(__name__)
+
+AHEAD = 0.05  # seconds that a claim takes, in which slots become free that are in use when it begins
+PATIENCE = 2.0  # seconds that an email waits for its slot before it is given back
+
+
+class Caller:
+    """Makes the calls of one dispatcher, in its event loop."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        *,
+        trouble: LocalTrouble,
+        confirm_lease: Callable[[Call], Awaitable[bool]],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self.expected = 0  # calls that have not come back, and those that wait for a slot
+        self.sender: Sender | None = None  # while the dispatcher runs
+        self._concurrency = concurrency
+        self._trouble = trouble
+        self._confirm_lease = confirm_lease
+        self._is_stopping = is_stopping
+        self._slots = asyncio.Semaphore(concurrency)
+        self._returned: deque[float] = deque(maxlen=concurrency // 4)  # when the last calls came back, monotonic clock
+
+    @property
+    def in_flight(self) -> int:
+        """Calls in progress: an email waits only while all slots are in use."""
+        return min(self.expected, self._concurrency)
+
+    def count_soon_free(self) -> int:
+        """Return the slots that will be free by the time that a claim is committed, as many as in the last 50 ms."""
+        since = time.monotonic() - AHEAD
+        return sum(1 for _ in takewhile(lambda moment: moment > since, reversed(self._returned)))
+
+    async def make(self, call: Call) -> Result:
+        """Make the call, which was counted as expected before, and return its result."""
+        structlog.contextvars.bind_contextvars(mail=str(call.mail.id))  # of this task alone
+        result = await self._make(call)
+        self.expected -= 1
+        return result
+
+    async def _make(self, call: Call) -> Result:
+        if not await self._acquire_slot():
+            return Result(call, transitions.NO_SLOT, 0.0)
+        try:
+            began = time.perf_counter()
+            outcome = await self._send(call)
+            self._note_trouble(outcome)
+            return Result(call, outcome, time.perf_counter() - began, put_off=self._trouble.wait)
+        finally:
+            self._slots.release()
+            self._returned.append(time.monotonic())
+
+    async def _acquire_slot(self) -> bool:
+        """Take a free slot; wait for one if need be, but not for long, and begin nothing after a stop."""
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._slots.acquire()
+        except TimeoutError:
+            return False
+        if self._is_stopping():
+            self._slots.release()
+            return False
+        return True
+
+    async def _send(self, call: Call) -> Outcome:
+        """Call the provider; not if this process can no longer be sure of its lease."""
+        if not await self._confirm_lease(call):
+            log.warning("call_not_made", account=call.account.name)
+            return transitions.NOT_CALLED
+        mail = call.mail
+        try:
+            built = mime.build_message(
+                mail.id,
+                sender=mail.sender,
+                recipients=[recipient.address for recipient in mail.open_recipients],
+                shown_to=[recipient.address for recipient in mail.recipients],
+                subject=mail.subject,
+                text=mail.text,
+                accepted_at=mail.created_at,
+            )
+        except (OSError, MemoryError) as error:
+            return local_trouble.outcome_of(error)
+        except Exception:  # an email that we fail at must not end the calls of the others
+            log.exception("message_not_built")
+            return transitions.NOT_BUILT
+        assert self.sender is not None  # noqa: S101 (calls are made while the dispatcher runs)
+        return await self.sender.send(call.account, built)
+
+    def _note_trouble(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Refused) or outcome.failure_class not in (FailureClass.LOCAL, FailureClass.RATE):
+            self._trouble.pass_by()
+        elif outcome.failure_class == FailureClass.LOCAL and self._trouble.meet(
+            outcome.reason,
+            under_way=self.in_flight,
+            now=time.monotonic(),
+            may_be_one_host=outcome.reason_code in MAY_BE_ONE_HOST,
+        ):
+            log.warning("local_trouble_met", reason=outcome.reason, calls_at_once=self._trouble.calls_at_once())

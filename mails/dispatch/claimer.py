@@ -1,0 +1,185 @@
+"""The claim pass: find due emails, choose their accounts, open the attempts, commit. It runs in the claim thread."""
+
+import datetime as dt
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import structlog
+from django.db import Error
+
+from mails import pauses
+from mails.dispatch import claim, transitions
+from mails.dispatch.account_pool import AccountPool, BreakerChanged, Selection
+from mails.dispatch.claim import ClaimedMail
+from mails.dispatch.planner import PassResult, Planner
+from mails.dispatch.transitions import Call, Plan, Result, Terms
+from mails.lifecycle import writer
+from mercury.lib.database import database_clock
+from mercury.lib.database.database_errors import is_not_now, kind
+
+log = structlog.get_logger(__name__)
+
+# Quarantined emails that came back well, for each that may be in flight: one at first, two after 128, ten after 640. What
+# dies in company is held with the culprit, for it may have been sent twice; a worker lost with 256 emails costs half a minute.
+ALONE = 64
+AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or lane, has just changed
+NOT_STORED = "Mercury could not store what was about to happen to it."
+
+
+class Quarantine:
+    """Emails in flight that a worker has died with. The event loop notes them; the claim pass asks how many more it may take."""
+
+    def __init__(self) -> None:
+        self._in_flight: set[uuid.UUID] = set()
+        self._cleared = 0  # those whose calls came back
+
+    def note_begun(self, mail_ids: Iterable[uuid.UUID]) -> None:
+        """Note the calls of these quarantined emails."""
+        self._in_flight |= set(mail_ids)
+
+    def note_ended(self, mail_ids: Iterable[uuid.UUID]) -> None:
+        """Note that the calls of these emails came back, quarantined or not."""
+        cleared = self._in_flight.intersection(mail_ids)
+        self._in_flight -= cleared
+        self._cleared += len(cleared)
+
+    def count_free(self) -> int:
+        """Return how many more may be handed over now."""
+        return max(max(1, self._cleared // ALONE) - len(self._in_flight), 0)
+
+    def is_empty(self) -> bool:
+        """Return True if none is in flight."""
+        return not self._in_flight
+
+
+class Claimer:
+    """The claim passes of one dispatcher. Methods run in the claim thread, `note_returned` in the event loop."""
+
+    def __init__(self, lanes: Sequence[str], pool: AccountPool, terms: Terms) -> None:
+        self.polled_at: dt.datetime | None = None  # when it last looked for due emails
+        self.quarantine = Quarantine()
+        self.planner = Planner(pool, terms)
+        self._lanes = lanes
+        self._pool = pool
+        self._terms = terms
+        self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
+        self._not_stored: set[uuid.UUID] = (
+            set()
+        )  # due emails whose last step was not taken, for no reason that was found
+
+    def note_returned(self, result: Result) -> None:
+        """Note that a call came back, so that its slot is free for the next pass."""
+        self._returned.append(result)
+
+    def claim(self, free: int) -> PassResult:
+        """Claim as many due emails as can be handed over, choose their accounts, and commit the attempts."""
+        now_ns = database_clock.now_ns()
+        self.planner.undo_unconfirmed(now_ns)
+        self._pool.note_ended([self._returned.popleft() for _ in range(len(self._returned))])
+        one_by_one = False
+        while True:
+            try:
+                return self._claim(free, now_ns, one_by_one=one_by_one)
+            except BreakerChanged:  # another dispatcher won, so this ends
+                continue
+            except writer.NOT_STORABLE:
+                if one_by_one:
+                    raise
+                one_by_one = True
+
+    def undo_unconfirmed(self) -> None:
+        """Undo what was claimed last, if its commit was not confirmed."""
+        self.planner.undo_unconfirmed(database_clock.now_ns())
+
+    def _claim(self, free: int, now_ns: int, *, one_by_one: bool) -> PassResult:
+        """Claim once. `one_by_one`: an email spoilt the pass; savepoints find out which, and cost each claim two answers."""
+        now = self.polled_at = database_clock.from_ns(now_ns)
+        room = min(free, self._pool.capacity(now))
+        if room < 1:
+            return PassResult(look_again=self._pool.next_chance(now))
+        plans: list[Plan] = []
+        with self.planner.until_confirmed(plans), claim.lock_claims():
+            mails = self._select_due(room, now)
+            lease = uuid.uuid4()
+            with self._pool.select(now_ns) as selection:
+                still = self._pool.capacity(now)  # the other thread may have used some for emails in flight
+                mails.sort(key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
+                selection.probes_for_all = all(mail.is_about_mailbox for mail in mails) and self._pool.has_only_probes(
+                    now
+                )
+                quarantined = frozenset(mail.id for mail in mails if mail.is_quarantined)
+                alone = len(quarantined) == 1 and self.quarantine.is_empty()
+                plans += [
+                    self._plan(mail, selection, lease, in_company=mail.is_quarantined and not alone)
+                    for mail in mails[:still]
+                ]
+                won = self.planner.record(selection, plans, one_by_one=one_by_one)
+        self._hold_what_cannot_be_stored(plans, won, now_ns)
+        result = self.planner.conclude(plans, won)
+        called = quarantined & {call.mail.id for call in result.calls}
+        # A quarantined email that is not called, since no account is left for it, is in nobody's way.
+        more = len(mails) == room or (len(quarantined) > 0 and not called)
+        if len(won) < len(plans):  # what is behind that may last a while: look again soon, but not at once
+            return replace(result, quarantined=called, look_again=AFTER_A_CHANGE)
+        return replace(result, quarantined=called, more=more)
+
+    def _select_due(self, room: int, now: dt.datetime) -> list[ClaimedMail]:
+        """Return due emails, first the quarantined ones, which a worker has died with and one of which may abort this process.
+
+        One quarantined email at a time at first. So what dies with a poisonous email never dies with it three times, and
+        is not held as poison. The more of them came back well, the more are claimed together: after the power has failed
+        twice, there may be thousands.
+        """
+        quarantined = min(self.quarantine.count_free(), room)
+        if self._pool.has_only_probes(now):
+            fit = claim.select_due(self._lanes, limit=room, now=now, quarantined=quarantined, fit_for_probe=True)
+            if fit:
+                return fit
+        return claim.select_due(self._lanes, limit=room, now=now, quarantined=quarantined)
+
+    def _plan(self, mail: ClaimedMail, selection: Selection, lease: uuid.UUID, *, in_company: bool) -> Plan:
+        now_ns = selection.now_ns
+        try:
+            draft = transitions.dequeue(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
+            return self.planner.plan_next(draft, selection, first=True)
+        except Exception as error:  # an email that we fail at must not stop the others, for ever and everywhere
+            if is_not_now(error):
+                raise
+            log.exception("mail_not_planned", mail=str(mail.id))
+            reason = f"Mercury failed while it chose an account: {type(error).__name__}."
+            return transitions.hold_as_poison(mail, reason, now_ns=now_ns)
+
+    def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
+        """Hold due emails whose step was not taken twice in a row, for no reason that was found.
+
+        The claim is committed by now, so a failure here must not keep its calls from being made.
+        """
+        try:
+            self._hold_those_without_a_reason([plan for plan in plans if plan.step.mail_id not in won], now_ns)
+        except Error as error:
+            log.warning("unstorable_not_held", error=kind(error))
+
+    def _hold_those_without_a_reason(self, lost: Sequence[Plan], now_ns: int) -> None:
+        """Hold them, unless sending or their lane was paused, or their account changed, since they were selected."""
+        changed = _find_changed_accounts(lost)
+        lost = [plan for plan in lost if plan.call is None or _chosen_version(plan.call) not in changed]
+        if not lost:
+            self._not_stored.clear()
+            return
+        paused = pauses.find_paused([plan.step.mail_id for plan in lost], since=database_clock.from_ns(now_ns))
+        broken = [plan.draft.mail for plan in lost if plan.step.mail_id not in paused]
+        again = [mail for mail in broken if mail.id in self._not_stored]
+        writer.record_each([transitions.hold_as_poison(mail, NOT_STORED, now_ns=now_ns).step for mail in again])
+        self._not_stored = {mail.id for mail in broken} - {mail.id for mail in again}
+
+
+def _find_changed_accounts(lost: Sequence[Plan]) -> set[tuple[str, dt.datetime | None]]:
+    """Return the accounts, as they were chosen, that do not serve or were changed since. A query for each of them."""
+    chosen = {_chosen_version(plan.call) for plan in lost if plan.call}
+    return {(name, version) for name, version in chosen if not writer.is_serving(name, version)}
+
+
+def _chosen_version(call: Call) -> tuple[str, dt.datetime | None]:
+    return call.account.name, call.attempt.account_version

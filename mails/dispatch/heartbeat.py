@@ -1,0 +1,115 @@
+"""The heartbeat: it tells others that this process lives, and this process whether it can still be sure of its leases."""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Coroutine
+
+import structlog
+from django.db import Error
+
+from mails.dispatch import claim
+from mails.dispatch.database_thread import Threads
+from mails.dispatch.transitions import Call, Terms
+from mails.models import Worker
+from mails.states import SILENCE
+from mercury.lib.database import database_clock
+from mercury.lib.database.database_errors import kind
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to recover what dead workers left
+HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (SILENCE), others take over what this process holds
+
+
+class Heartbeat:
+    """The heartbeat of one dispatcher. `write`, `remove` and `_is_leased` run in the claim thread, the rest in the event loop."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        terms: Terms,
+        *,
+        describe: Callable[[dt.datetime], dict[str, object]],
+        maintain: Callable[[str], None] | None,
+        spawn: Callable[[Coroutine[None, None, None]], object],
+    ) -> None:
+        """`describe`: the other columns of the worker's row. `maintain`: run at each heartbeat, in the maintenance thread."""
+        self._threads = threads
+        self._terms = terms
+        self._describe = describe
+        self._maintain = maintain
+        self._spawn = spawn
+        self._is_maintaining = False
+        self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
+        self._maintains_from = 0.0  # monotonic clock
+
+    async def beat(self) -> bool:
+        """Beat once. After a gap, others' heartbeats are stale for the same reason: judge nobody until they could beat."""
+        if not self._is_trusted():
+            # A process that begins lets others beat once more: the clock may have jumped before its first look.
+            grace = SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
+            self._maintains_from = time.monotonic() + grace
+        began = time.monotonic()
+        try:
+            await self._threads.claim.run(self.write)
+        except Error as error:
+            log.warning("heartbeat_failed", error=kind(error))
+            self.judge_nobody_until_all_could_beat()
+            return False
+        if time.monotonic() - began > HEARTBEAT:  # the database stood still: nobody else could beat either
+            self.judge_nobody_until_all_could_beat()
+        self._begin_maintenance()
+        return True
+
+    async def confirm_lease(self, call: Call) -> bool:
+        """Return True if this process can be sure that it holds the email until the call's end."""
+        if self._is_trusted():
+            return True
+        if not await self.beat():
+            return False
+        try:
+            return await self._threads.claim.run(self._is_leased, call)
+        except Error as error:
+            log.warning("lease_not_confirmed", error=kind(error))
+            return False
+
+    def write(self) -> None:
+        """Write the worker's row."""
+        asked = time.monotonic()
+        database_clock.look()
+        now = database_clock.now()
+        described = {"seen_at": now} | self._describe(now)
+        Worker.objects.update_or_create(
+            id=self._terms.worker, defaults=described, create_defaults={"started_at": now} | described
+        )
+        self._trusted_until = asked + HEARTBEAT_TRUST
+
+    def remove(self) -> None:
+        """Remove the worker's row: it has ended, and holds nothing."""
+        Worker.objects.filter(id=self._terms.worker).delete()
+
+    def _is_trusted(self) -> bool:
+        return time.monotonic() <= self._trusted_until
+
+    def _is_leased(self, call: Call) -> bool:
+        until = database_clock.now() + dt.timedelta(seconds=self._terms.deadline)
+        return claim.is_leased(call.mail.id, call.attempt.lease, until=until)
+
+    def judge_nobody_until_all_could_beat(self) -> None:
+        """Put maintenance off: the database failed or stood still, so others' heartbeats are stale for that reason."""
+        self._maintains_from = time.monotonic() + SILENCE.total_seconds()
+
+    def _begin_maintenance(self) -> None:
+        """Begin what is done at each heartbeat, unless the last time has not ended yet."""
+        if self._maintain is None or self._is_maintaining or time.monotonic() < self._maintains_from:
+            return
+        self._is_maintaining = True
+        self._spawn(self._run_maintenance(self._maintain))
+
+    async def _run_maintenance(self, maintain: Callable[[str], None]) -> None:
+        try:
+            await self._threads.maintenance.run(maintain, self._terms.worker)
+        except Error as error:
+            log.warning("maintenance_failed", error=kind(error))
+        finally:
+            self._is_maintaining = False

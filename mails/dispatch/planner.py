@@ -1,0 +1,107 @@
+"""What both passes share: plan where an email goes next, record the plans, and undo what was not confirmed."""
+
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from django.db import Error
+
+from mails.dispatch import transitions
+from mails.dispatch.account_pool import AccountPool, Selection
+from mails.dispatch.transitions import Call, Draft, Plan, Result, Terms
+from mails.lifecycle import writer
+from mails.states import Status
+from mercury.lib.database.database_errors import is_rolled_back
+from providers.outcomes import FailureClass
+from providers.routing.choose import Choice
+
+POLL = 2.0  # seconds between two looks into the database when nobody wakes the dispatcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassResult:
+    """What follows from a claim pass or a record pass, once it is committed."""
+
+    calls: list[Call] = field(default_factory=list)
+    done: int = 0  # emails that it ended as done
+    more: bool = False  # there may be more due emails than were claimed
+    quarantined: frozenset[uuid.UUID] = frozenset()  # those of the calls' emails that a worker has died with
+    look_again: float = POLL  # seconds after which it is worth to look again, if nobody wakes the dispatcher before
+    unwritten: Sequence[Result] = ()  # the database failed before these were written, and after the others were
+
+
+class Planner:
+    """The planner of one database thread. It keeps the hand-overs whose commit was not confirmed."""
+
+    def __init__(self, pool: AccountPool, terms: Terms) -> None:
+        self.unconfirmed: list[Plan] = []
+        self._pool = pool
+        self._terms = terms
+
+    def plan_next(self, draft: Draft, selection: Selection, *, first: bool, give_back: bool = False) -> Plan:
+        """Plan where an open email goes: to an account, to wait, or to an end. `give_back`: to no account any more."""
+        now_ns = selection.now_ns
+        if selection.now >= draft.mail.expires_at:
+            return transitions.expire(draft, now_ns=now_ns)
+        if give_back:
+            return transitions.requeue(draft, now_ns=now_ns)
+        choice = choose_account(draft, selection, first=first)
+        if choice.candidate is None:
+            jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
+            return transitions.wait_or_discard(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
+        plan = transitions.hand_over(draft, choice, terms=self._terms, now_ns=now_ns)
+        if plan.call is not None:
+            selection.note_begun(plan.call)
+        return plan
+
+    def record(self, selection: Selection, plans: Sequence[Plan], *, one_by_one: bool) -> set[uuid.UUID]:
+        """Record the steps, and return the ids of the emails that took theirs."""
+        record = writer.record_each if one_by_one else writer.record
+        with selection.reserve():
+            return record([plan.step for plan in plans])
+
+    @contextmanager
+    def until_confirmed(self, plans: Sequence[Plan]) -> Iterator[None]:
+        """Wrap a transaction: if it fails, it may have been committed all the same, so keep its hand-overs."""
+        try:
+            yield
+        except Error as error:
+            begun = [plan for plan in plans if plan.call]
+            if not isinstance(error, writer.NOT_STORABLE) and not is_rolled_back(error):
+                self.unconfirmed += begun
+            self._pool.undo(plan.call for plan in begun if plan.call)
+            raise
+
+    def undo_unconfirmed(self, now_ns: int) -> None:
+        """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""
+        if self.unconfirmed:
+            writer.record_each([transitions.undo_hand_over(plan, now_ns=now_ns) for plan in self.unconfirmed])
+            self.unconfirmed.clear()
+
+    def conclude(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> PassResult:
+        """Return what follows from the steps that were taken. Where one was not, accounts may have changed: read them."""
+        lost = [plan.call for plan in plans if plan.call and plan.step.mail_id not in won]
+        if lost:
+            self._pool.undo(lost)
+        winners = [plan for plan in plans if plan.step.mail_id in won]
+        return PassResult(calls=[plan.call for plan in winners if plan.call], done=count_done(winners))
+
+
+def choose_account(draft: Draft, selection: Selection, *, first: bool) -> Choice:
+    """Choose the account for an email: one that has left an answer missing gets it again only if no other can take it."""
+    mail, tried = draft.mail, draft.state.tried
+    probes = selection.probes_for_all or draft.state.fault != FailureClass.RECIPIENT
+    if mail.unanswered_by and mail.unanswered_by not in tried:
+        elsewhere = selection.choose(
+            tried, first=first, bounds=replace(mail.bounds, unanswered_by=mail.unanswered_by), probes=probes
+        )
+        if elsewhere.candidate is not None:
+            return elsewhere
+    return selection.choose(tried, first=first, bounds=mail.bounds, probes=probes)
+
+
+def count_done(plans: Sequence[Plan]) -> int:
+    """Return how many emails these plans end as done."""
+    return sum(plan.step.after.status == Status.DONE for plan in plans)

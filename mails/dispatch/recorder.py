@@ -1,0 +1,138 @@
+"""The record pass: write what calls came to, and hand what was refused to the next account. It runs in the record thread."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+from django.db import Error
+
+from mails.dispatch import claim, transitions
+from mails.dispatch.account_pool import AccountPool, BreakerChanged, Selection
+from mails.dispatch.planner import PassResult, Planner, count_done
+from mails.dispatch.transitions import Draft, Plan, Result, Terms
+from mails.lifecycle import action_requests, writer
+from mails.lifecycle.action_requests import Confirmation
+from mails.lifecycle.values import LateResult
+from mercury.lib.database import database_clock
+from mercury.lib.database.database_errors import kind
+from providers.outcomes import Refused, Unknown
+
+log = structlog.get_logger(__name__)
+
+LOOKS = 3  # at what was asked for during a call, while it changes
+
+
+class Recorder:
+    """The record passes of one dispatcher. Methods run in the record thread, `has_late` anywhere."""
+
+    def __init__(self, pool: AccountPool, terms: Terms, *, is_stopping: Callable[[], bool]) -> None:
+        self.planner = Planner(pool, terms)
+        self._pool = pool
+        self._is_stopping = is_stopping
+        self._late: list[LateResult] = []
+        self._confirmations: list[Confirmation] = []
+
+    def record(self, results: Sequence[Result]) -> PassResult:
+        """Write what the calls came to, and hand what was refused to the next account."""
+        now_ns = database_clock.now_ns()
+        self.planner.undo_unconfirmed(now_ns)
+        self._pool.note_ended(results)
+        judged, plans, won = self._record(results, now_ns)
+        result = self.planner.conclude(plans, won)
+        again, failed = self._apply_pending([one for one in judged if one.call.mail.id not in won], now_ns)
+        won |= {plan.step.mail_id for plan in again}
+        late = [one for one in judged if one.call.mail.id not in won | failed]
+        self._late += [transitions.describe_late(one, now_ns=now_ns) for one in late]
+        self._confirmations += filter(None, map(transitions.confirm, late))
+        self._observe([one for one in results if one.call.mail.id not in failed], database_clock.from_ns(now_ns))
+        unwritten = [one for one in results if one.call.mail.id in failed]
+        return replace(result, done=result.done + count_done(again), unwritten=unwritten)
+
+    def _record(self, results: Sequence[Result], now_ns: int) -> tuple[list[Result], list[Plan], set[uuid.UUID]]:
+        """Return the results as they count, their plans, and the ids of the emails that took theirs."""
+        plans: list[Plan] = []
+        while True:
+            try:
+                with self.planner.until_confirmed(plans), self._pool.select(now_ns) as selection:
+                    judged = selection.judge(results)
+                    plans[:] = [self._plan(result, selection) for result in judged]
+                    won = self.planner.record(selection, plans, one_by_one=True)
+                return judged, plans, won
+            except BreakerChanged:
+                continue
+
+    def _plan(self, result: Result, selection: Selection) -> Plan:
+        answer = transitions.close_call(result, now_ns=selection.now_ns)
+        if not isinstance(answer, Draft):
+            return answer
+        return self.planner.plan_next(answer, selection, first=False, give_back=self._is_stopping())
+
+    def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[Plan], set[uuid.UUID]]:
+        """Carry out what somebody asked for during a call; or give back what a pause keeps from the next account.
+
+        Return the plans that were carried out, and the emails left where the database failed: the group's other steps
+        are committed by then, so their calls must be made. A query only where a step was lost; a pending action that
+        changes in between is looked at again.
+        """
+        carried_out: list[Plan] = []
+        left = {result.call.mail.id: result for result in lost}
+        for _ in range(LOOKS):
+            try:
+                attempts = {mail_id: result.call.attempt for mail_id, result in left.items()}
+                pending = claim.read_pending_actions(attempts) if left else {}
+                plans = [
+                    transitions.apply_pending(left[mail_id], action, now_ns=now_ns)
+                    for mail_id, action in pending.items()
+                ]
+                won = writer.record_each([plan.step for plan in plans]) if plans else set()
+            except Error as error:
+                log.warning("record_failed", error=kind(error), results=len(left))
+                return carried_out, set(left)
+            if not pending:
+                break
+            carried_out += [plan for plan in plans if plan.step.mail_id in won]
+            left = {mail_id: result for mail_id, result in left.items() if mail_id not in won}
+        return carried_out, set()
+
+    def _observe(self, results: Sequence[Result], now: dt.datetime) -> None:
+        """Log failures, update breakers, and record late results. A failure here never undoes a result."""
+        _log_failures(results)
+        try:
+            self._pool.observe(results, now)
+        except Error as error:
+            log.warning("breakers_not_updated", error=kind(error))
+        self.try_to_record_late()
+
+    def has_late(self) -> bool:
+        """Return True if there are late results that are not recorded yet."""
+        return bool(self._late or self._confirmations)
+
+    def try_to_record_late(self) -> None:
+        """Record the late results, or keep them where the database fails."""
+        try:
+            self.record_late()
+        except Error as error:
+            log.warning("late_results_not_recorded", error=kind(error))
+
+    def record_late(self) -> None:
+        """Record what this dispatcher learned about emails that it no longer holds."""
+        if self._late:
+            for mail_id, _, _ in self._late:
+                log.warning("result_came_late", mail=str(mail_id))
+            writer.record_late(self._late)
+            self._late = []
+        if self._confirmations:
+            action_requests.apply_confirmations(self._confirmations)
+            self._confirmations = []
+
+
+def _log_failures(results: Sequence[Result]) -> None:
+    for result in results:
+        mail, account = str(result.call.mail.id), result.call.account.name
+        match result.outcome:
+            case Refused(failure_class=fault, reason_code=reason_code):
+                log.info("attempt_refused", mail=mail, account=account, fault=fault, reason_code=reason_code)
+            case Unknown(reason_code=reason_code):
+                log.warning("attempt_unknown", mail=mail, account=account, reason_code=reason_code)
