@@ -194,7 +194,7 @@ def test_a_command_reprocesses_them_in_one_go(olympus):
 
     ran = run("reprocess", "--refusals-of", "olympus", "--yes", "--json")
 
-    assert (ran.document["done"], ran.document["left_out"]) == (4, 0)
+    assert (ran.document["done"], ran.document["skipped"]) == (4, 0)
 
 
 def test_a_page_reprocesses_them_in_one_go(admin_client, olympus):

@@ -192,7 +192,7 @@ def test_the_page_of_a_mail_says_when_its_text_went(olympus, admin_user):
 
     for page in (f"/mails/{mail.pk}", f"/admin/mails/mail/{mail.pk}/change/"):
         shown = client.get(page).content.decode()
-        assert "Its text was removed by retention on" in shown
+        assert "The body was removed by retention on" in shown
         assert "message.eml" not in shown
     assert client.get(f"/mails/{mail.pk}/message.eml").status_code == 404
 

@@ -86,8 +86,8 @@ def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, h
 def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
-    [call] = runner._take(4).calls
-    runner._close([Result(call, NO_SLOT, 0.0)])
+    [call] = runner.claimer.claim(4).calls
+    runner.recorder.record([Result(call, NO_SLOT, 0.0)])
 
     dispatch()
 
@@ -130,9 +130,9 @@ def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus)
 def test_a_call_that_was_not_made_counts_for_no_account(outcome, olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
-    [call] = runner._take(4).calls
+    [call] = runner.claimer.claim(4).calls
 
-    runner._close([Result(call, outcome, 0.0)])
+    runner.recorder.record([Result(call, outcome, 0.0)])
 
     assert counted(Counted.CALL) == {}
 

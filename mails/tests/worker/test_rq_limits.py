@@ -170,7 +170,7 @@ def test_the_page_of_queues_counts_wake_ups_and_reads_none(admin_client, planted
 def test_the_page_of_queues_says_that_redis_is_away(admin_client, settings):
     settings.REDIS_URL, settings.MERCURY_EMBEDDED = "redis://127.0.0.1:1/0", False
 
-    assert "Redis does not answer" in admin_client.get(reverse("admin:queues")).content.decode()
+    assert "Redis does not respond" in admin_client.get(reverse("admin:queues")).content.decode()
 
 
 def look_up(redis):
