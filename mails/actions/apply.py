@@ -20,8 +20,8 @@ from mails.lanes import Lane
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, ActionResult, How
 from mails.models import BulkOrder, Mail
+from mails.models.querysets import MailQuerySet
 from mails.pauses import ALL_QUEUES, ActivePauses
-from mails.querysets import MailQuerySet
 from mails.reporting import search
 from mails.states import DUE, LEASED, RESOLVING, Action, Also, Status
 from mercury.lib import durations

@@ -18,7 +18,7 @@ from mails.actions import selection
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest, How
 from mails.models import Attempt, BulkOrder, Mail, first_id
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import RESOLVING, Action, Also

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import Mail
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.states import Action, Also, HoldReason, Status
 from providers.outcomes import FailureClass
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from mails.admin import choice
 from mails.models import Mail
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import DUPLICATE

@@ -16,7 +16,7 @@ from mails.admin import bulk, export, steering
 from mails.lanes import Lane
 from mails.message import mime
 from mails.models import ApiKey, Mail
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.reporting import search, statistics
 from mails.reporting.search import Filter
 from mails.states import Action, Source

@@ -17,7 +17,7 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, read_state
 from mails.maintenance import leadership
 from mails.models import Attempt, IdempotencyKey, Mail, Worker
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.states import (
     DUE,
     IDEMPOTENCY_KEYS_KEPT,

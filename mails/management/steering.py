@@ -11,7 +11,7 @@ from mails.actions import apply, selection
 from mails.actions.apply import Survey, Tally
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
 from mails.states import Action, Actor, Also
 from mercury.lib import commands

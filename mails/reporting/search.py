@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
 from mails.models import Mail, Recipient, first_id, moment_of
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.reporting import systemic_refusals
 from mails.states import LEASED, HoldReason, Source, Status
 from mercury.lib.mail.printable import replace_unprintable

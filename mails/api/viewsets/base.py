@@ -9,7 +9,7 @@ from django.http import Http404
 from rest_framework.request import Request
 
 from mails.models import ApiKey, Mail
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mercury.lib.rest.resource import ResourceViewSet
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)

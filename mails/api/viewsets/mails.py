@@ -38,8 +38,8 @@ from mails.intake.accept import (
 from mails.intake.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
+from mails.models.querysets import MailQuerySet
 from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
-from mails.querysets import MailQuerySet
 from mails.states import DUE, LEASED, Source
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.openapi import describe_header

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from mails.management import terminal
 from mails.models import Mail, first_id
-from mails.querysets import MailQuerySet
+from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mercury.lib import commands
 from mercury.lib.commands import Exit

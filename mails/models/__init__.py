@@ -1,0 +1,31 @@
+"""The tables of emails. Constraints that must always hold are here, in the database."""
+
+from mails.models.api_key import ApiKey, SenderPermission
+from mails.models.attempt import Attempt
+from mails.models.bulk_action import BulkOrder
+from mails.models.event import Event
+from mails.models.idempotency_key import IdempotencyKey
+from mails.models.ids import first_id, moment_of, uuid7
+from mails.models.mail import Content, Mail, Recipient
+from mails.models.pause import Pause
+from mails.models.rollup import Rollup
+from mails.models.worker import PeriodicTask, Worker
+
+__all__ = [
+    "ApiKey",
+    "Attempt",
+    "BulkOrder",
+    "Content",
+    "Event",
+    "IdempotencyKey",
+    "Mail",
+    "Pause",
+    "PeriodicTask",
+    "Recipient",
+    "Rollup",
+    "SenderPermission",
+    "Worker",
+    "first_id",
+    "moment_of",
+    "uuid7",
+]

@@ -1,0 +1,51 @@
+"""API keys, and the sender addresses of people."""
+
+import datetime as dt
+
+from django.conf import settings
+from django.db import models
+
+
+class ApiKey(models.Model):
+    """A key an application signs in with. The key itself is shown once and never stored."""
+
+    name = models.CharField(max_length=64, help_text="The application that uses the key.")
+    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)  # SHA-256, hex
+    old_prefix = models.CharField(max_length=16, blank=True, editable=False)  # after a rotation, until old_expires_at
+    old_secret_hash = models.CharField(max_length=64, blank=True, editable=False)
+    old_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    scopes = models.JSONField(default=list, help_text="What the key may do.")
+    senders = models.JSONField(default=list, blank=True, help_text="Addresses it may send as; @example.com or *.")
+    rate = models.CharField(
+        max_length=16, blank=True, default="", db_default="", help_text="Mails it may hand in, such as 600/m."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def is_usable(self, now: dt.datetime) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+class SenderPermission(models.Model):
+    """An address a person may send as with the form; `*` stands for any. Superusers need none."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sender_permissions")
+    address = models.CharField(max_length=256)
+
+    class Meta:
+        ordering = ("address",)
+        constraints = [models.UniqueConstraint(fields=("user", "address"), name="one_permission_per_address")]
+
+    def __str__(self) -> str:
+        return self.address

@@ -1,0 +1,23 @@
+"""Idempotency keys of clients."""
+
+from django.db import models
+
+from mails.models.mail import Mail
+
+
+class IdempotencyKey(models.Model):
+    """A key that a client sent with a mail, and the mail it led to. Written in the mail's own transaction."""
+
+    id = models.BigAutoField(primary_key=True)
+    owner = models.CharField(max_length=64, help_text="key:<id> or user:<id>")
+    key = models.CharField(max_length=255)
+    body_hash = models.CharField(max_length=64)  # SHA-256, hex
+    # No constraint: without an index each deleted mail would have to look through all keys, and those go long before.
+    mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="one_row_per_idempotency_key")]
+
+    def __str__(self) -> str:
+        return self.key

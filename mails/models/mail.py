@@ -1,0 +1,143 @@
+"""An email, its body and its recipients."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from mails.lanes import Lane
+from mails.models.api_key import ApiKey
+from mails.models.ids import uuid7
+from mails.models.querysets import MailQuerySet
+from mails.states import (
+    DUE,
+    LEASED,
+    QUARANTINE_CLAIMS,
+    Policy,
+    RecipientState,
+    Source,
+    Status,
+)
+
+# Joined by "or", not "in": SQLite takes a partial index only for a condition that the query repeats word by word.
+_SET_ASIDE = (
+    Q(status=Status.HELD)
+    | Q(status=Status.DISCARDED)
+    | Q(status=Status.EXPIRED)
+    | Q(status=Status.CANCELLED)
+    | Q(status=Status.REJECTED)
+)
+
+
+class Mail(models.Model):
+    """One mail and where it stands. The text lives in `Content`, so that a change of state rewrites a small row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    api_key = models.ForeignKey(ApiKey, null=True, on_delete=models.PROTECT, related_name="mails", db_index=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="mails", db_index=False
+    )
+    source = models.CharField(max_length=16, choices=Source.choices)
+    idempotency_key = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField()
+    size = models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")
+
+    sender = models.CharField(max_length=256)
+    recipient = models.TextField(help_text="The addresses as answers show them, separated by commas.")
+    subject = models.CharField(max_length=512, blank=True)
+    lane = models.CharField(max_length=16, choices=Lane.choices)
+    policy = models.CharField(max_length=16, choices=Policy.choices)
+
+    status = models.CharField(max_length=16, choices=Status.choices)
+    next_attempt_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    round = models.PositiveSmallIntegerField(default=1, help_text="Rounds through all accounts, counted from 1.")
+    tried = models.JSONField(default=list, help_text="Accounts that refused it in this round.")
+    faults = models.JSONField(default=list, help_text="Kinds of fault seen in this round.")
+    attempt_count = models.PositiveSmallIntegerField(default=0)
+    possible_duplicate = models.BooleanField(
+        default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
+    )
+    fault = models.CharField(max_length=16, blank=True, help_text="Kind of the last fault.")
+    reason_code = models.CharField(max_length=64, blank=True)
+    provider = models.CharField(max_length=64, blank=True, help_text="The account that had it last.")
+
+    lease = models.UUIDField(null=True, help_text="Token of the dispatcher that holds it.")
+    lease_expires_at = models.DateTimeField(null=True)
+    last_event_at = models.BigIntegerField(
+        null=True, help_text="When its last event was, in nanoseconds: a clock that goes back dates none before it."
+    )
+    worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
+    bounds = models.JSONField(
+        null=True, help_text="The accounts it may go through, where it was sent anew through some."
+    )
+    claims = models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed.")
+    pending_action = models.TextField(
+        default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
+    )
+    text_removed_at = models.DateTimeField(null=True, editable=False, help_text="When retention removed its text.")
+
+    objects = MailQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="mail_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=LEASED, lease__isnull=False) | (~Q(status__in=LEASED) & Q(lease__isnull=True)),
+                name="mail_lease_iff_in_hand",
+            ),
+            models.CheckConstraint(  # a set, as the migration has it: SQLite would copy the whole table for another order
+                condition=~Q(status__in=frozenset(DUE)) | Q(next_attempt_at__isnull=False), name="mail_due_has_time"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("lane", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
+            models.Index(
+                fields=("lane", "next_attempt_at"),
+                condition=Q(status__in=DUE, claims__gte=QUARANTINE_CLAIMS),
+                name="mail_quarantined",
+            ),
+            models.Index(fields=("lease_expires_at",), condition=Q(status__in=LEASED), name="mail_leased"),
+            models.Index(fields=("expires_at",), condition=Q(status__in=DUE), name="mail_expiring"),
+            # What went well leaves no trace here: a list of sent mails goes along the primary key.
+            models.Index(fields=("status", "-id"), condition=_SET_ASIDE, name="mail_set_aside"),
+            models.Index(fields=("finished_at",), condition=Q(status=Status.EXPIRED), name="mail_expired"),
+            models.Index(fields=("api_key", "-id"), name="mail_by_key"),
+            models.Index(fields=("user", "-id"), condition=Q(user__isnull=False), name="mail_by_user"),
+            models.Index(fields=("provider", "-id"), condition=~Q(provider=""), name="mail_by_provider"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject or str(self.id)
+
+
+class Content(models.Model):
+    """The body of a mail."""
+
+    mail = models.OneToOneField(Mail, primary_key=True, on_delete=models.CASCADE, related_name="content")
+    text = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"content of {self.mail_id}"
+
+
+class Recipient(models.Model):
+    """One recipient of a mail, with its own outcome."""
+
+    id = models.BigAutoField(primary_key=True)
+    mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="recipients")
+    address = models.CharField(max_length=320)
+    state = models.CharField(max_length=16, choices=RecipientState.choices, default=RecipientState.PENDING)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=RecipientState.values), name="recipient_state_known")
+        ]
+        # One for whole addresses and for beginnings; `db_index` would make two.
+        indexes = [models.Index(fields=("address",), name="recipient_by_address", opclasses=["varchar_pattern_ops"])]
+
+    def __str__(self) -> str:
+        return self.address

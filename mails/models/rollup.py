@@ -1,0 +1,31 @@
+"""Counters and durations, summed up by minute, hour and day."""
+
+from django.db import models
+
+from mails.states import (
+    Counted,
+    Level,
+)
+
+
+class Rollup(models.Model):
+    """Figures of one stretch of time. Rows of the same level, start and key add up; see `rollups`."""
+
+    id = models.BigAutoField(primary_key=True)
+    level = models.CharField(max_length=12, choices=Level.choices)
+    start = models.DateTimeField(help_text="When the stretch began.")
+    kind = models.CharField(max_length=12, choices=Counted.choices)
+    lane = models.CharField(max_length=16, blank=True)
+    account = models.CharField(max_length=64, blank=True)
+    application = models.BigIntegerField(default=0, help_text="The API key's number; 0 for people and commands.")
+    outcome = models.CharField(max_length=16, blank=True)
+    fault = models.CharField(max_length=16, blank=True)
+    count = models.BigIntegerField()
+    total_us = models.BigIntegerField(default=0, help_text="Sum of the durations, in microseconds.")
+    buckets = models.JSONField(default=dict, help_text="Durations by bucket; see `histogram`.")
+
+    class Meta:
+        indexes = [models.Index(fields=("level", "start"), name="rollup_by_start")]
+
+    def __str__(self) -> str:
+        return f"{self.count} × {self.kind} {self.outcome} ({self.level} {self.start:%Y-%m-%d %H:%M})"
