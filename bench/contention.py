@@ -39,19 +39,19 @@ def drain_and_count(places: int) -> tuple[list[Claim], int]:
     """Send what is due, in this process; its claims, and how many mails a provider took."""
     from mails.dispatch import claim
     from mails.dispatch.dispatcher import Dispatcher
-    from mails.lanes import Lane
+    from mails.queues import QueueName
     from mercury.lib.runtime import event_loop
 
     claims: list[Claim] = []
     due = claim.select_due
 
-    def counted(lanes: Any, *, limit: int, **more: Any) -> Any:
-        found = due(lanes, limit=limit, **more)
+    def counted(queues: Any, *, limit: int, **more: Any) -> Any:
+        found = due(queues, limit=limit, **more)
         claims.append(Claim(time.monotonic(), limit, len(found)))
         return found
 
     claim.select_due = counted
-    done = event_loop.run(Dispatcher(list(Lane.values), places=places).run(until_idle=True))
+    done = event_loop.run(Dispatcher(list(QueueName.values), places=places).run(until_idle=True))
     return claims, done
 
 

@@ -39,7 +39,7 @@ def fill(count: int) -> None:
         now = database_clock.from_ns(now_ns)
         state = MailState(status=Status.QUEUED, next_attempt_at=now)
         names = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
-        events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns, {"lane": "text"}) for name in names)
+        events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns, {"queue": "text"}) for name in names)
         new = [
             NewMail(
                 Mail(
@@ -50,7 +50,7 @@ def fill(count: int) -> None:
                     sender="zeus@olimpus.com",
                     recipient="hera@olimpus.com",
                     subject=f"mail {number}",
-                    lane="text",
+                    queue="text",
                     policy="at-least-once",
                     expires_at=now + dt.timedelta(days=3),
                 ),

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from instance import CONTENT
 
-from mails.lanes import Lane
+from mails.queues import QueueName
 from mails.states import Actor, AttemptState, EventName, Policy, RecipientState, Source, Status
 
 AT_ONCE = 25_000  # mails of one transaction
@@ -92,7 +92,7 @@ def _insert_mails(api_key: int | None) -> None:
         sender=SENDER,
         recipient=RECIPIENT,
         subject="'mail ' || n",
-        lane=_text(Lane.TEXT),
+        queue=_text(QueueName.TEXT),
         policy=_text(Policy.AT_LEAST_ONCE),
         expires_at=f"at + interval '{settings.MERCURY_EXPIRY.total_seconds()} seconds'",
         status=_text(Status.DONE),
@@ -154,9 +154,9 @@ def _insert_events() -> None:
             EventName.ACCEPTED,
             _text(Actor.MAIL_SERVICE),
             "1",
-            {"recipients": "1", "lane": _text("text"), "policy": _text("at-least-once")},
+            {"recipients": "1", "queue": _text("text"), "policy": _text("at-least-once")},
         ),
-        (EventName.ENQUEUE, _text(Actor.MAIL_SERVICE), "1", {"lane": _text("text")}),
+        (EventName.ENQUEUE, _text(Actor.MAIL_SERVICE), "1", {"queue": _text("text")}),
         (
             EventName.DEQUEUE,
             _text(Actor.DISPATCHER),

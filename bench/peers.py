@@ -152,7 +152,7 @@ def _redis_cpu() -> float:
 
 
 def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
-    """Mercury with so many workers, each on every lane."""
+    """Mercury with so many workers, each on every queue."""
 
     @contextmanager
     def prepare(run: Run) -> Iterator[Ready]:

@@ -165,7 +165,7 @@ def ask(key: str, mails: int) -> None:
         _say(name, client.get, path)
 
 
-_TABLES = ("lanes", "providers", "applications", "series")
+_TABLES = ("queues", "providers", "applications", "series")
 _PERIODS = ("1h", "24h", "7d", "90d")
 
 

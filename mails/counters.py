@@ -19,7 +19,7 @@ COLUMNS = {
     "level": "text",
     "start": "time",
     "kind": "text",
-    "lane": "text",
+    "queue": "text",
     "account": "text",
     "application": "int",
     "outcome": "text",
@@ -34,7 +34,7 @@ class CounterKey(NamedTuple):
     """What a counter counts. Fields that do not apply to its kind are empty."""
 
     kind: Counted
-    lane: str = ""
+    queue: str = ""
     account: str = ""
     application: int = 0  # the API key's number; 0 for people and commands
     outcome: str = ""

@@ -114,7 +114,7 @@ class SendingConditions:
         """Return what keeps this email; nothing for one that is not on its way, or that a provider has right now."""
         if mail.status not in {*DUE, *LEASED}:
             return NO_OBSTACLES
-        paused = Obstacles(sending_pause=self.pauses.all_sending, queue_pause=self.pauses.get(mail.lane))
+        paused = Obstacles(sending_pause=self.pauses.all_sending, queue_pause=self.pauses.get(mail.queue))
         if mail.status in LEASED:
             return paused
         is_paused = paused != NO_OBSTACLES
@@ -148,9 +148,9 @@ class SendingConditions:
         return tuple(soonest_first) or (NO_ACCOUNT,)
 
     def _worker_obstacle(self, mail: Mail) -> str:
-        workers = [worker for worker in self.workers if mail.lane in worker.lanes]
+        workers = [worker for worker in self.workers if mail.queue in worker.queues]
         if not workers:
-            return f"No worker is running for queue {mail.lane}: start one (manage.py worker)."
+            return f"No worker is running for queue {mail.queue}: start one (manage.py worker)."
         if all(worker.concurrency and worker.in_flight >= worker.concurrency for worker in workers):
             slots = sum(worker.concurrency for worker in workers)
             return f"All {slots:,} slots of the workers are in use: it leaves when a provider answers."

@@ -12,8 +12,8 @@ import structlog
 from django.conf import settings
 from django.db.models import Q
 
-from mails.lanes import Lane
 from mails.models import Mail, Pause, PeriodicTask
+from mails.queues import QueueName
 from mercury.lib.database import database_clock
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class QueueNotFound(ValueError):
     """No queue has this name. The text lists those that exist."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no queue '{name}'. Known: {', '.join(Lane.values)}.")
+        super().__init__(f"There is no queue '{name}'. Known: {', '.join(QueueName.values)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ class ActivePauses:
         return self.queues.get(queue) if queue else self.all_sending
 
 
-def find_queue(name: str) -> Lane:
+def find_queue(name: str) -> QueueName:
     """Return the queue of this name. Raises QueueNotFound."""
     try:
-        return Lane(name)
+        return QueueName(name)
     except ValueError:
         raise QueueNotFound(name) from None
 
@@ -67,7 +67,7 @@ def find_paused(mail_ids: Collection[uuid.UUID], *, since: dt.datetime) -> set[u
     paused = set(Pause.objects.filter(Q(resumed_at=None) | Q(resumed_at__gte=since)).values_list("queue", flat=True))
     if ALL_QUEUES in paused:
         return set(mail_ids)
-    return set(Mail.objects.filter(pk__in=mail_ids, lane__in=paused).values_list("pk", flat=True)) if paused else set()
+    return set(Mail.objects.filter(pk__in=mail_ids, queue__in=paused).values_list("pk", flat=True)) if paused else set()
 
 
 def pause(queue: str = ALL_QUEUES, *, by: str, note: str = "", at_start: bool = False) -> bool:

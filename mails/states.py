@@ -189,7 +189,7 @@ class Source(TextChoices):
 class Counted(TextChoices):
     """What the roll-ups count."""
 
-    ARRIVAL = "arrival", "Mails that came in"  # outcome: accepted, rejected, or throttled, which has no lane
+    ARRIVAL = "arrival", "Mails that came in"  # outcome: accepted, rejected, or throttled, which has no queue
     FIRST_SEND = "first-send", "Mails first handed to a provider"  # duration: since they came in
     CALL = "call", "Calls of a provider"  # outcome: AttemptState; duration: the call
     END = "end", "Mails that came to an end, or to a hold"  # outcome: Ending; duration: since they came in

@@ -174,17 +174,17 @@ MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", lasting("500ms",
 REDIS_URL = env.read("REDIS_URL", redis_url)
 MERCURY_EMBEDDED = not REDIS_URL  # the web process dispatches
 MERCURY_REDIS_TIMEOUT = 0.25  # seconds
-RQ = {"WORKER_CLASS": "mails.worker.jobs.LaneWorker"}  # of a plain `rqworker`
+RQ = {"WORKER_CLASS": "mails.worker.jobs.QueueWorker"}  # of a plain `rqworker`
 RQ_SHOW_ADMIN_LINK = False  # no pages of django-rq: they read, delete and run what Redis contains
 RQ_QUEUES = {
-    lane: {
+    queue: {
         "URL": REDIS_URL or "redis://127.0.0.1:6379/0",
         "DEFAULT_TIMEOUT": -1,
         "DEFAULT_RESULT_TTL": 0,
         "SERIALIZER": "rq.serializers.JSONSerializer",
         "REDIS_CLIENT_KWARGS": {"socket_connect_timeout": MERCURY_REDIS_TIMEOUT},
     }
-    for lane in ("text", "html", "attachment", "bulk")
+    for queue in ("text", "html", "attachment", "bulk")
 }
 
 # Sending

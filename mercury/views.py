@@ -31,7 +31,7 @@ def live(request: HttpRequest) -> HttpResponse:
 def ready(request: HttpRequest) -> HttpResponse:
     """Answer 200 if email can be accepted: the database answers and its tables are those of this version. Else 503.
 
-    A held house is ready, for it takes mails; `sending` says that it is held, or which lanes are paused.
+    A held house is ready, for it takes mails; `sending` says that it is held, or which queues are paused.
     """
     checks = {"database": "ok", "migrations": "ok"}
     sending = "not known"

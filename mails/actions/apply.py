@@ -16,12 +16,12 @@ from mails import pauses
 from mails.actions import bulk, selection
 from mails.actions.selection import where
 from mails.dispatch import wake
-from mails.lanes import Lane
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, ActionResult, How
 from mails.models import BulkOrder, Mail
 from mails.models.querysets import MailQuerySet
 from mails.pauses import ALL_QUEUES, ActivePauses
+from mails.queues import QueueName
 from mails.reporting import search
 from mails.states import DUE, LEASED, RESOLVING, Action, Also, Status
 from mercury.lib import durations
@@ -148,12 +148,12 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
         case Action.HOLD:
             return [f"The mail stays here until it is released, at the latest by {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
         case Action.RELEASE:
-            return ["The mail is due at once.", *doubt, _outlook().words(mail.lane)]
+            return ["The mail is due at once.", *doubt, _outlook().words(mail.queue)]
         case Action.RETRY:
             return [
                 "The mail's next round begins at once. It goes on as it stands.",
                 *doubt,
-                _outlook().words(mail.lane),
+                _outlook().words(mail.queue),
             ]
         case Action.REPROCESS:
             return _prospect_anew(mail, how, doubt)
@@ -167,7 +167,7 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
                 "The mail is queued at once, and goes to another account first.",
                 *(["It was sent anew through some accounts only, and stays with them."] if mail.bounds else []),
                 f"If {provider} has it after all, it arrives twice.",
-                _outlook().words(mail.lane),
+                _outlook().words(mail.queue),
             ]
 
 
@@ -182,7 +182,7 @@ def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
         f"The mail begins again, {how.words}, with the time of a new mail. It keeps its id and Message-ID.",
         *doubt,
         *([again] if mail.fault == FailureClass.MESSAGE else []),
-        _outlook().among(how, fresh).words(mail.lane),
+        _outlook().among(how, fresh).words(mail.queue),
     ]
 
 
@@ -312,7 +312,7 @@ def act_on(
 def begin(asked: BulkOrder, *, seconds: float) -> None:
     """Work on an order for many mails here and now, at most so long; the background does the rest."""
     if bulk.work_on(asked, seconds=seconds).done and asked.action in _MADE_DUE:
-        _wake(Lane.values)
+        _wake(QueueName.values)
 
 
 def _cause(mail: Mail, action: Action) -> str:
@@ -356,12 +356,12 @@ class _Outlook:
             return f"no account{not_tried} takes mail"
         return f"{len(self.healthy)} of {self.accounts} accounts{not_tried} take mail"
 
-    def words(self, lane: str) -> str:
-        """What this comes to for a mail of this lane, in a sentence."""
+    def words(self, queue: str) -> str:
+        """What this comes to for a mail of this queue, in a sentence."""
         if self.pauses.all_sending:
             return "Sending is paused: it waits until sending is resumed."
-        if self.pauses.get(lane):
-            return f"Queue {lane} is paused: it waits until the queue is resumed."
+        if self.pauses.get(queue):
+            return f"Queue {queue} is paused: it waits until the queue is resumed."
         if not self.healthy:
             return f"It waits: {self.share} now."
         return f"{self.share} now."
@@ -389,8 +389,8 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[s
         return PAST[action], "ok"
     if outlook.pauses.all_sending:
         return "waits until sending is resumed", "waiting"
-    if outlook.pauses.get(mail.lane):
-        return f"waits until queue {mail.lane} is resumed", "waiting"
+    if outlook.pauses.get(mail.queue):
+        return f"waits until queue {mail.queue} is resumed", "waiting"
     if not outlook.healthy:
         return f"waits: {outlook.share} now", "waiting"
     return _forecast_of_a_call(mail, action, outlook.share, fresh)
@@ -421,7 +421,7 @@ def resume_sending(queue: str = ALL_QUEUES, *, by: str) -> bool:
     """Resume this queue, or all sending, and wake its workers; return False if it was not paused."""
     resumed = pauses.resume(queue, by=by)
     if resumed:
-        _wake([queue] if queue else Lane.values)
+        _wake([queue] if queue else QueueName.values)
     return resumed
 
 
@@ -443,7 +443,7 @@ def describe_resumption(queue: str = ALL_QUEUES) -> str:
 
 
 def _mails_of(queue: str) -> MailQuerySet:
-    return Mail.objects.filter(lane=queue) if queue else Mail.objects.all()
+    return Mail.objects.filter(queue=queue) if queue else Mail.objects.all()
 
 
 def _due_in(queue: str) -> MailQuerySet:
@@ -453,10 +453,10 @@ def _due_in(queue: str) -> MailQuerySet:
 def _given(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
     carried = action_requests.carry_out_on(action_request, mail_ids)
     if action_request.action in _MADE_DUE and carried.done:
-        _wake(Mail.objects.filter(pk__in=carried.done).values_list("lane", flat=True).distinct())
+        _wake(Mail.objects.filter(pk__in=carried.done).values_list("queue", flat=True).distinct())
     return carried
 
 
-def _wake(lanes: Iterable[str]) -> None:
-    for lane in lanes:
-        transaction.on_commit(partial(wake.wake_workers, lane), robust=True)
+def _wake(queues: Iterable[str]) -> None:
+    for queue in queues:
+        transaction.on_commit(partial(wake.wake_workers, queue), robust=True)

@@ -21,7 +21,7 @@ _REACH = {
 _READ = (
     "id",
     "status",
-    "lane",
+    "queue",
     "reason_code",
     "fault",
     "policy",

@@ -9,9 +9,9 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from mails.actions import apply
-from mails.lanes import Lane
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import ApiKey
+from mails.queues import QueueName
 from mails.reporting import search
 from mails.reporting.search import Filter
 from mails.states import Action
@@ -46,7 +46,7 @@ def describe_selection(query: QueryDict) -> str:
     parts = [
         search.STATES[chosen.state][0] if chosen.state in search.STATES else chosen.state,
         f"account {chosen.account}" if chosen.account else "",
-        f"queue {dict(Lane.choices).get(chosen.lane, chosen.lane)}" if chosen.lane else "",
+        f"queue {dict(QueueName.choices).get(chosen.queue, chosen.queue)}" if chosen.queue else "",
         f"application {_name_application(chosen.app)}" if chosen.app else "",
         search.AGES[chosen.age][0].lower() if chosen.age in search.AGES else chosen.age,
         f"“{chosen.q}”" if chosen.q else "",

@@ -13,10 +13,10 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from mails.admin import bulk, export, steering
-from mails.lanes import Lane
 from mails.message import mime
 from mails.models import ApiKey, Mail
 from mails.models.querysets import MailQuerySet
+from mails.queues import QueueName
 from mails.reporting import search, statistics
 from mails.reporting.search import Filter
 from mails.states import Action, Source
@@ -137,7 +137,7 @@ class MailAdmin(GuardedAdmin):
             raise PermissionDenied
         mail = _get_mail(object_id)
         now = timezone.now()
-        usual = statistics.usual(mail.lane, now)
+        usual = statistics.usual(mail.queue, now)
         story = read_story(mail, now, everything=request.GET.get("events") == "all", usual=usual)
         context = {
             **self.admin_site.each_context(request),
@@ -209,7 +209,7 @@ def _make_facets(selected: Filter) -> list[Facet]:
     sources = [(Source.FORM.value, "Form"), (Source.COMMAND.value, "Command line")]
     return [
         Facet("account", "account", [*accounts, ("-", "none yet")], selected.account),
-        Facet("queue", "lane", list(Lane.choices), selected.lane),
+        Facet("queue", "queue", list(QueueName.choices), selected.queue),
         Facet("application", "app", [*((str(pk), name) for pk, name in keys), *sources], selected.app),
         Facet("age", "age", [(name, label) for name, (label, _age) in search.AGES.items()], selected.age),
     ]

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from mails.lanes import Lane
+from mails.queues import QueueName
 from mails.states import Policy, Status
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import Kind, Sieve
@@ -15,7 +15,7 @@ MAIL_FIELDS: filters.Fields = {
     "recipients": Sieve("recipient"),
     "subject": Sieve("subject"),
     "status": Sieve("status", values=Status.values),
-    "queue": Sieve("lane", values=Lane.values),
+    "queue": Sieve("queue", values=QueueName.values),
     "delivery_guarantee": Sieve("policy", values=Policy.values),
     "provider": Sieve("provider"),
     "failure_class": Sieve("fault", values=("", *FailureClass)),

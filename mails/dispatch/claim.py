@@ -83,15 +83,15 @@ def lock_claims() -> Iterator[None]:
 
 
 def select_due(
-    lanes: Sequence[str], *, limit: int, now: dt.datetime, quarantined: int = 0, fit_for_probe: bool = False
+    queues: Sequence[str], *, limit: int, now: dt.datetime, quarantined: int = 0, fit_for_probe: bool = False
 ) -> list[ClaimedMail]:
-    """Up to `limit` due mails of these lanes, oldest first, at most 64 MB of them, with text and recipients.
+    """Up to `limit` due mails of these queues, oldest first, at most 64 MB of them, with text and recipients.
 
     None while all sending is paused, and none of a paused queue. Mails that another dispatcher has locked are passed over, not
     waited for. Those that workers died with so often that they are handed over apart come first, at most so many
     `quarantined`. `fit_for_probe`: only those whose last failure was not one mailbox's.
 
-    Each lane is read in the order of its index: one condition over all of them would sort whatever waits, at each look.
+    Each queue is read in the order of its index: one condition over all of them would sort whatever waits, at each look.
     One statement for everything: a busy process gets the processor back milliseconds after an answer is there, whatever
     was asked.
     """
@@ -99,18 +99,18 @@ def select_due(
     fit = f"AND fault <> '{FailureClass.RECIPIENT}'" if fit_for_probe else ""
 
     def oldest(which: str) -> str:
-        in_lane = f"""
+        in_queue = f"""
             SELECT * FROM (
                 SELECT size, {", ".join(_READ)} FROM mails_mail
-                WHERE status IN ('queued', 'waiting') AND lane = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
+                WHERE status IN ('queued', 'waiting') AND queue = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
                     AND claims {which} {QUARANTINE_CLAIMS} AND {SENDING_NOT_PAUSED} {fit}
                 ORDER BY next_attempt_at LIMIT %s {lock}
-            ) AS due_in_lane"""  # noqa: S608 (names of our own columns)
-        in_lanes = " UNION ALL ".join([in_lane] * len(lanes))
-        return f"SELECT * FROM (SELECT * FROM ({in_lanes}) AS due_in_lanes ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
+            ) AS due_in_queue"""  # noqa: S608 (names of our own columns)
+        in_queues = " UNION ALL ".join([in_queue] * len(queues))
+        return f"SELECT * FROM (SELECT * FROM ({in_queues}) AS due_in_queues ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
 
     def asked(most: int) -> list[Any]:
-        return [*chain.from_iterable((lane, lane, _encode_time(now), most) for lane in lanes), most]
+        return [*chain.from_iterable((queue, queue, _encode_time(now), most) for queue in queues), most]
 
     order = f"claims >= {QUARANTINE_CLAIMS} DESC, next_attempt_at"
     with connection.cursor() as cursor:

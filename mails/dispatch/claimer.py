@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 # Quarantined emails that came back well, for each that may be in flight: one at first, two after 128, ten after 640. What
 # dies in company is held with the culprit, for it may have been sent twice; a worker lost with 256 emails costs half a minute.
 ALONE = 64
-AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or lane, has just changed
+AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
 NOT_STORED = "Mercury could not store what was about to happen to it."
 
 
@@ -57,11 +57,11 @@ class Quarantine:
 class Claimer:
     """The claim passes of one dispatcher. Methods run in the claim thread, `note_returned` in the event loop."""
 
-    def __init__(self, lanes: Sequence[str], pool: AccountPool, terms: Terms) -> None:
+    def __init__(self, queues: Sequence[str], pool: AccountPool, terms: Terms) -> None:
         self.polled_at: dt.datetime | None = None  # when it last looked for due emails
         self.quarantine = Quarantine()
         self.planner = Planner(pool, terms)
-        self._lanes = lanes
+        self._queues = queues
         self._pool = pool
         self._terms = terms
         self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
@@ -134,10 +134,10 @@ class Claimer:
         """
         quarantined = min(self.quarantine.count_free(), room)
         if self._pool.has_only_probes(now):
-            fit = claim.select_due(self._lanes, limit=room, now=now, quarantined=quarantined, fit_for_probe=True)
+            fit = claim.select_due(self._queues, limit=room, now=now, quarantined=quarantined, fit_for_probe=True)
             if fit:
                 return fit
-        return claim.select_due(self._lanes, limit=room, now=now, quarantined=quarantined)
+        return claim.select_due(self._queues, limit=room, now=now, quarantined=quarantined)
 
     def _plan(self, mail: ClaimedMail, selection: Selection, lease: uuid.UUID, *, in_company: bool) -> Plan:
         now_ns = selection.now_ns
@@ -162,7 +162,7 @@ class Claimer:
             log.warning("unstorable_not_held", error=kind(error))
 
     def _hold_those_without_a_reason(self, lost: Sequence[Plan], now_ns: int) -> None:
-        """Hold them, unless sending or their lane was paused, or their account changed, since they were selected."""
+        """Hold them, unless sending or their queue was paused, or their account changed, since they were selected."""
         changed = _find_changed_accounts(lost)
         lost = [plan for plan in lost if plan.call is None or _chosen_version(plan.call) not in changed]
         if not lost:

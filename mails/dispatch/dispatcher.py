@@ -1,4 +1,4 @@
-"""The dispatcher: claims due emails of its lanes, hands them to providers, and records what came of it.
+"""The dispatcher: claims due emails of its queues, hands them to providers, and records what came of it.
 
 A hub. One event loop makes the calls; two threads do the database work, a group of emails at a time. One claims: it
 selects emails, chooses their accounts, opens the attempts and commits. One records: it writes what calls came to, and goes
@@ -69,14 +69,14 @@ def terms_from_settings(worker: str) -> Terms:
 
 
 class Dispatcher:
-    """One dispatcher of some lanes. `run` may be called once; `wake` and `stop` may be called from any thread.
+    """One dispatcher of some queues. `run` may be called once; `wake` and `stop` may be called from any thread.
 
     Its own methods run in the event loop; `claimer`, `recorder` and `heartbeat` work in the database threads.
     """
 
     def __init__(
         self,
-        lanes: Sequence[str],
+        queues: Sequence[str],
         *,
         concurrency: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
@@ -90,7 +90,7 @@ class Dispatcher:
         `worker`: the name of its row, if not a new one.
         """
         self.worker = worker or name_process()
-        self._lanes = list(lanes)
+        self._queues = list(queues)
         self._concurrency = concurrency or settings.MERCURY_MAX_CONCURRENCY
         self._batch = max(1, self._concurrency // 8)  # slots to wait for, so that a claim is worth its transaction
         self._unwritten = self._concurrency // 4  # results that may wait while the slots of their calls are used again
@@ -106,7 +106,7 @@ class Dispatcher:
         self.threads = Threads.start()
         self.pool = AccountPool(concurrency=self._concurrency, probe_lease=settings.MERCURY_LEASE)
         self.trouble = LocalTrouble(self._concurrency)
-        self.claimer = Claimer(self._lanes, self.pool, self.terms)
+        self.claimer = Claimer(self._queues, self.pool, self.terms)
         self.recorder = Recorder(self.pool, self.terms, is_stopping=self._is_stopping)
         self.heartbeat = Heartbeat(
             self.threads, self.terms, describe=self._describe, maintain=on_heartbeat, spawn=self._spawn
@@ -349,7 +349,7 @@ class Dispatcher:
         ends = {mail_id: call.mail.state.lease_expires_at for mail_id, call in self._in_hand.copy().items()}
         return {
             "leases_kept": [str(mail_id) for mail_id, end in ends.items() if end is not None and end < soon],
-            "lanes": self._lanes,
+            "queues": self._queues,
             "concurrency": self._concurrency,
             "in_flight": self.caller.in_flight,
             "closed": self._closed,

@@ -1,6 +1,6 @@
 """Waking the dispatchers: this process's own, or through Redis the one of a worker. A leaf, so that any module may wake.
 
-The queue is a hint. A job is an entry in a lane's list and nothing else; if all of Redis is lost, emails are sent two
+The queue is a hint. A job is an entry in a queue's list and nothing else; if all of Redis is lost, emails are sent two
 seconds later, because every dispatcher also polls the database by itself.
 """
 
@@ -18,12 +18,12 @@ from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from mails.lanes import Lane
+from mails.queues import QueueName
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-JOB = "mails.worker.jobs.dispatch_lane"  # by its name: the worker imports this module, not the other way round
+JOB = "mails.worker.jobs.dispatch_queue"  # by its name: the worker imports this module, not the other way round
 FLAG_SECONDS = 30  # a wake-up is not repeated while its flag is set
 FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
 SILENT_SECONDS = 2.0  # … doubled from look to look, up to this
@@ -47,8 +47,8 @@ def wake_local() -> bool:
     return True
 
 
-def wake_workers(lane: str) -> None:
-    """Have this lane dispatched soon. Never raises, and waits at most 0.25 s for any one answer of Redis.
+def wake_workers(queue: str) -> None:
+    """Have this queue dispatched soon. Never raises, and waits at most 0.25 s for any one answer of Redis.
 
     Without Redis, wakes the dispatcher of this process. With it, enqueues a job unless one is waiting already.
     """
@@ -57,24 +57,24 @@ def wake_workers(lane: str) -> None:
         return
 
     def enqueue_once(client: Redis) -> None:
-        if client.set(flag_key(lane), 1, nx=True, ex=FLAG_SECONDS):
-            _enqueue(lane)
+        if client.set(flag_key(queue), 1, nx=True, ex=FLAG_SECONDS):
+            _enqueue(queue)
 
-    ask_redis(enqueue_once, lane=lane)
+    ask_redis(enqueue_once, queue=queue)
 
 
-def ask_redis(question: Callable[[Redis], T], *, lane: str = Lane.TEXT) -> T | None:
+def ask_redis(question: Callable[[Redis], T], *, queue: str = QueueName.TEXT) -> T | None:
     """Return what Redis answers; None where it is not used or away. Never raises, and waits at most 0.25 s for any one answer.
 
     Only the questions in progress as Redis fails wait for it: from then on a thread of its own finds out when it is back, by
-    waking `lane`.
+    waking `queue`.
     """
     if not settings.REDIS_URL or _watch is not None:
         return None
     try:
         return question(connect())
     except RedisError as error:
-        _leave_alone(lane, error)
+        _leave_alone(queue, error)
         return None
 
 
@@ -92,26 +92,26 @@ def check_redis() -> str:
 
 
 def count_wake_ups() -> dict[str, int]:
-    """Return how many wake-ups wait for a worker, by lane; nothing where Redis is not used or away."""
+    """Return how many wake-ups wait for a worker, by queue; nothing where Redis is not used or away."""
 
     def count(client: Redis) -> dict[str, int]:
-        return {lane: client.llen(f"{Queue.redis_queue_namespace_prefix}{lane}") for lane in Lane.values}
+        return {queue: client.llen(f"{Queue.redis_queue_namespace_prefix}{queue}") for queue in QueueName.values}
 
     return ask_redis(count) or {}
 
 
-def _leave_alone(lane: str, error: RedisError) -> None:
+def _leave_alone(queue: str, error: RedisError) -> None:
     global _watch
     with _lock:
         if _watch is not None:
             return
-        _watch = threading.Thread(target=_keep_looking, args=(lane,), name="mercury-redis", daemon=True)
+        _watch = threading.Thread(target=_keep_looking, args=(queue,), name="mercury-redis", daemon=True)
     log.warning("redis_away", error=type(error).__name__)
     _watch.start()
 
 
-def _keep_looking(lane: str) -> None:
-    """Wake the lane that could not be woken; a flag that was left without its job does not count."""
+def _keep_looking(queue: str) -> None:
+    """Wake the queue that could not be woken; a flag that was left without its job does not count."""
     global _watch
     nap, seconds = threading.Event(), FIRST_LOOK_SECONDS
     while True:
@@ -120,8 +120,8 @@ def _keep_looking(lane: str) -> None:
         if _watch is not threading.current_thread():
             return
         try:
-            connect().set(flag_key(lane), 1, ex=FLAG_SECONDS)
-            _enqueue(lane)
+            connect().set(flag_key(queue), 1, ex=FLAG_SECONDS)
+            _enqueue(queue)
         except RedisError:
             continue
         _watch = None
@@ -129,14 +129,13 @@ def _keep_looking(lane: str) -> None:
         return
 
 
-def flag_key(lane: str) -> str:
-    """Return the key that says that a wake-up of this lane waits already."""
-    return f"mercury:wake:{lane}"
+def flag_key(queue: str) -> str:
+    """Return the key that says that a wake-up of this queue waits already."""
+    return f"mercury:wake:{queue}"
 
 
-def _enqueue(lane: str) -> None:
-    queue = Queue(lane, connection=connect(), serializer=JSONSerializer)
-    queue.enqueue(JOB, lane, job_timeout=-1, result_ttl=0, failure_ttl=3600)
+def _enqueue(queue: str) -> None:
+    Queue(queue, connection=connect(), serializer=JSONSerializer).enqueue(JOB, queue, job_timeout=-1, result_ttl=0, failure_ttl=3600)
 
 
 def forget_redis() -> None:

@@ -16,11 +16,11 @@ from mails.access import grants
 from mails.dispatch import wake
 from mails.intake import submission
 from mails.intake.submission import FieldError, InvalidSubmission, Submission
-from mails.lanes import Lane
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
+from mails.queues import QueueName
 from mails.states import IDEMPOTENCY_KEYS_KEPT, Actor, EventName, Policy, Source, Status
 from mercury.lib.database import database_clock
 from mercury.lib.database.group_commit import GroupCommit
@@ -107,7 +107,7 @@ class Receipt:
 def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str | None = None) -> Receipt:
     """Store a mail for sending and return it; once this returns, the mail cannot be lost.
 
-    Mail, events and key are one transaction, which may hold mails of other threads too; after its commit the lane is
+    Mail, events and key are one transaction, which may hold mails of other threads too; after its commit the queue is
     woken, and no failure to wake reaches the caller. The same idempotency key of the same client gives the same mail
     for 24 hours. Raises InvalidSubmission naming each field (one from the API is kept as rejected, with its BAD REQUEST
     event, and does not use up the key), SenderNotAllowed, or one of the idempotency errors; then nothing is stored.
@@ -156,17 +156,17 @@ def _new(wanted: Submission, *, client: Client, received_at: int, idempotency_ke
         sender=wanted.sender,
         recipient=", ".join(wanted.recipients),
         subject=wanted.subject,
-        lane=wanted.lane,
+        queue=wanted.queue,
         policy=wanted.policy,
         status=Status.QUEUED,
         expires_at=created_at + settings.MERCURY_EXPIRY,
     )
     checked_at = database_clock.now_ns()
-    accepted = {"recipients": len(wanted.recipients), "lane": mail.lane, "policy": mail.policy}
+    accepted = {"recipients": len(wanted.recipients), "queue": mail.queue, "policy": mail.policy}
     events = (
         _received(client, wanted.size, received_at),
         EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, checked_at, accepted),
-        EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, checked_at, {"lane": mail.lane}),
+        EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, checked_at, {"queue": mail.queue}),
     )
     key = None
     if idempotency_key:
@@ -184,20 +184,20 @@ def _store(new: Sequence[NewMail]) -> list[bool]:
 
 
 def _wake(stored: Sequence[NewMail]) -> None:
-    lanes = {one.mail.lane for one in stored}
+    queues = {one.mail.queue for one in stored}
 
-    def wake_lanes() -> None:
-        for lane in lanes:
-            wake.wake_workers(lane)
+    def wake_queues() -> None:
+        for queue in queues:
+            wake.wake_workers(queue)
 
-    transaction.on_commit(wake_lanes, robust=True)
+    transaction.on_commit(wake_queues, robust=True)
 
 
 _store_with_others = GroupCommit(_store, after=_wake)
 
 
 def _is_stored(new: NewMail) -> bool:
-    """Store the mail and wake its lane, in one transaction with those that come in at the same moment."""
+    """Store the mail and wake its queue, in one transaction with those that come in at the same moment."""
     if not connection.in_atomic_block and new.mail.size <= GROUPED:
         try:
             return _store_with_others(new)
@@ -224,7 +224,7 @@ def _keep_rejected(
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
     text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
     subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
-    policy, lane = data.get("delivery_guarantee"), data.get("queue")
+    policy, queue = data.get("delivery_guarantee"), data.get("queue")
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
@@ -236,7 +236,7 @@ def _keep_rejected(
         sender=submission.legible(data.get("sender"), submission.MAX_SENDER),
         recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
         subject=subject,
-        lane=lane if lane in submission.LANES else Lane.TEXT,
+        queue=queue if queue in submission.QUEUES else QueueName.TEXT,
         policy=policy if policy in Policy.values else settings.MERCURY_DELIVERY_GUARANTEE,
         status=Status.REJECTED,
         expires_at=created_at,
@@ -283,9 +283,9 @@ def _earlier(key: IdempotencyKey) -> Mail | None:
 def _hash(wanted: Submission) -> str:
     """The same for every body that means the same mail, whatever the order of its fields.
 
-    A lane counts where it was asked for: without one the hash is that of a Mercury which did not know the field.
+    A queue counts where it was asked for: without one the hash is that of a Mercury which did not know the field.
     """
     meant = [wanted.sender, wanted.recipients, wanted.subject, wanted.text, wanted.policy]
-    if wanted.lane in submission.LANES:
-        meant.append(wanted.lane)
+    if wanted.queue in submission.QUEUES:
+        meant.append(wanted.queue)
     return hashlib.sha256(json.dumps(meant).encode()).hexdigest()

@@ -4,8 +4,8 @@ from mails import pauses
 from mails.access import grants
 from mails.intake import submission
 from mails.intake.submission import InvalidSubmission
-from mails.lanes import Lane
 from mails.message import addresses
+from mails.queues import QueueName
 from providers.accounts import test_send
 from providers.accounts.test_send import DeliveryTest
 
@@ -20,9 +20,9 @@ def refuse_paused(wanted: DeliveryTest) -> str:
     active = pauses.load_active()
     if pause := active.all_sending:
         return f"Sending is paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}: resume it first."
-    if pause := active.get(Lane.TEXT):
+    if pause := active.get(QueueName.TEXT):
         since = f"{pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
-        return f"Queue {Lane.TEXT} is paused since {since}: resume it first."
+        return f"Queue {QueueName.TEXT} is paused since {since}: resume it first."
     return ""
 
 

@@ -11,9 +11,9 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.fields import empty
 
-from mails.lanes import Lane
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
+from mails.queues import QueueName
 from mails.states import Policy
 from mercury.lib.durations import size_words
 from mercury.lib.mail import encoded_words, name_address, printable
@@ -22,7 +22,7 @@ from mercury.lib.rest.serializers import StrictSerializer
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
 MAX_IDEMPOTENCY_KEY = 255
-LANES = (Lane.BULK.value,)  # that a client may ask for; the others follow from what the mail carries
+QUEUES = (QueueName.BULK.value,)  # that a client may ask for; the others follow from what the mail carries
 
 # Marks that reorder text (UAX #9): with them a subject or an address reads other than it is.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -61,7 +61,7 @@ class Submission:
     subject: str
     text: str
     policy: Policy
-    lane: Lane
+    queue: QueueName
 
     @property
     def size(self) -> int:
@@ -252,7 +252,7 @@ class SubmissionSerializer(StrictSerializer):
         "`MERCURY_DELIVERY_GUARANTEE`.",
     )
     queue = WordField(
-        choices=LANES,
+        choices=QUEUES,
         label="Queue",
         help_text="`bulk` for bulk mail such as newsletters: it does not delay other email, can have workers of its own, and "
         "an operator can pause it alone. No other value is allowed: the other queues follow from the message.",
@@ -289,7 +289,7 @@ def parse(data: Mapping[str, object]) -> Submission:
         subject=values["subject"],
         text=values["content"],
         policy=Policy(values["delivery_guarantee"] or settings.MERCURY_DELIVERY_GUARANTEE),
-        lane=Lane(values["queue"] or Lane.TEXT),
+        queue=QueueName(values["queue"] or QueueName.TEXT),
     )
 
 

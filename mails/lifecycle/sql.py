@@ -26,7 +26,7 @@ MAIL_COLUMNS = columns_of(
     Mail,
     (
         *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "sender", "recipient"),
-        *("subject", "lane", "policy", "expires_at", "last_event_at"),
+        *("subject", "queue", "policy", "expires_at", "last_event_at"),
     ),
 )
 KEY_COLUMNS = columns_of(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
@@ -71,13 +71,13 @@ MOVE_MAILS = """
         AND (mails_mail.lease = r.fence OR (mails_mail.lease IS NULL AND r.fence IS NULL))
         AND mails_mail.pending_action = r.pending_action
         AND (r.status <> '{sending}' OR (
-            {sending_not_paused} AND mails_mail.lane NOT IN {paused_queues}
+            {sending_not_paused} AND mails_mail.queue NOT IN {paused_queues}
             AND (r.account_version IS NULL OR EXISTS (
                 SELECT 1 FROM serving WHERE serving.name = r.provider AND serving.updated_at = r.account_version
             ))
         ))
         AND (mails_mail.text_removed_at IS NULL OR r.status NOT IN ('{sending}', '{queued}'))
-    RETURNING mails_mail.id, mails_mail.lane, mails_mail.created_at, mails_mail.api_key_id, mails_mail.last_event_at
+    RETURNING mails_mail.id, mails_mail.queue, mails_mail.created_at, mails_mail.api_key_id, mails_mail.last_event_at
 """
 
 # What somebody asks for during a call waits with the email for the end of the call.

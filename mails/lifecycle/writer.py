@@ -40,7 +40,7 @@ class TooManyEvents(Exception):
 class _MovedMail:
     """What counting needs of an email that took its step."""
 
-    lane: str
+    queue: str
     created_at: dt.datetime
     application: int
     last_event_at: int  # no earlier than its last event before
@@ -237,8 +237,8 @@ def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _MovedMail]:
     with connection.cursor() as cursor:
         cursor.execute(sql.move_mails(serving), [*parameters, recordset.encode(rows)])
         return {
-            as_uuid(mail_id): _MovedMail(lane, as_time(created_at), application or 0, last_event_at)
-            for mail_id, lane, created_at, application, last_event_at in cursor.fetchall()
+            as_uuid(mail_id): _MovedMail(queue, as_time(created_at), application or 0, last_event_at)
+            for mail_id, queue, created_at, application, last_event_at in cursor.fetchall()
         }
 
 
@@ -261,7 +261,7 @@ def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt
         mail = moved[step.mail_id]
         age = max(0.0, (now - mail.created_at).total_seconds())  # clocks of two processes may differ by a hair
         if step.opened is not None and step.opened.number == 1:
-            tally.count(CounterKey(Counted.FIRST_SEND, mail.lane, application=mail.application), age)
+            tally.count(CounterKey(Counted.FIRST_SEND, mail.queue, application=mail.application), age)
         if step.closed is not None and step.closed.account:
             _count_call(tally, step, mail)
         if step.after.status in ENDINGS:
@@ -273,14 +273,14 @@ def _count_call(tally: Counters, step: Step, mail: _MovedMail) -> None:
     closed = step.closed
     assert closed is not None  # noqa: S101 (the caller looked)
     seconds = None if closed.latency_ms is None else closed.latency_ms / 1000
-    tally.count(CounterKey(Counted.CALL, mail.lane, closed.account, outcome=closed.state, fault=closed.fault), seconds)
+    tally.count(CounterKey(Counted.CALL, mail.queue, closed.account, outcome=closed.state, fault=closed.fault), seconds)
 
 
 def _count_ending(tally: Counters, step: Step, mail: _MovedMail, age: float) -> None:
     after, ending = step.after, ENDINGS[step.after.status]
     if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
         ending = Ending.FAILOVER
-    key = CounterKey(Counted.END, mail.lane, after.provider, mail.application, ending, after.fault)
+    key = CounterKey(Counted.END, mail.queue, after.provider, mail.application, ending, after.fault)
     tally.count(key, None if ending == Ending.HELD else age)
 
 

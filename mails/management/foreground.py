@@ -27,7 +27,7 @@ def is_dispatcher_running() -> bool:
 
 
 @contextmanager
-def dispatch(lanes: Sequence[str]) -> Iterator[None]:
+def dispatch(queues: Sequence[str]) -> Iterator[None]:
     """Dispatch the queues in a thread while the block runs, if Mercury is embedded and no other process does.
 
     With Redis, workers dispatch and this does nothing. Returns when the requests in progress have ended.
@@ -35,7 +35,7 @@ def dispatch(lanes: Sequence[str]) -> Iterator[None]:
     if not settings.MERCURY_EMBEDDED or is_dispatcher_running():
         yield
         return
-    resident = resident_dispatcher.ResidentDispatcher(lanes)
+    resident = resident_dispatcher.ResidentDispatcher(queues)
     resident.start()
     try:
         yield

@@ -5,15 +5,15 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.pauses import ALL_QUEUES, QueueNotFound
+from mails.queues import QueueName
 from mercury.lib.commands import Exit, Output
 
 
 def add_scope(parser: CommandParser) -> None:
     """Declare `--queue` and `--all`, of which one must be given."""
     scope = parser.add_mutually_exclusive_group()
-    scope.add_argument("--queue", metavar="NAME", help=f"One queue: {', '.join(Lane.values)}.")
+    scope.add_argument("--queue", metavar="NAME", help=f"One queue: {', '.join(QueueName.values)}.")
     scope.add_argument("--all", action="store_true", help="All sending.")
 
 
@@ -23,7 +23,7 @@ def read_scope(options: dict[str, Any], verb: str) -> str:
         return ALL_QUEUES
     if options["queue"] is None:
         raise CommandError(
-            f"What to {verb}? Give --queue NAME ({', '.join(Lane.values)}), or --all for all sending.",
+            f"What to {verb}? Give --queue NAME ({', '.join(QueueName.values)}), or --all for all sending.",
             returncode=Exit.WRONG_USE,
         )
     try:

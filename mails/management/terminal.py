@@ -8,8 +8,8 @@ from django.conf import settings
 from django.urls import reverse
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.models import Event, Mail, Pause
+from mails.queues import QueueName
 from mails.timeline.entry import Entry
 from mails.timeline.story import Story
 from mails.timeline.summary import choose_badge
@@ -27,7 +27,7 @@ def page_url(path: str) -> str:
     return str(settings.MERCURY_BASE_URL) + path
 
 
-def show_pauses(out: Output, *, queues: Collection[str] = Lane.values) -> bool:
+def show_pauses(out: Output, *, queues: Collection[str] = QueueName.values) -> bool:
     """Print a warning line for each active pause, of all sending and of these queues; return True if there is one."""
     active = pauses.load_active()
     paused = {queue: pause for queue, pause in active.queues.items() if queue in queues}
@@ -60,7 +60,7 @@ def mail_as_json(mail: Mail) -> dict[str, object]:
         "reason_code": mail.reason_code,
         "fault": mail.fault,
         "provider": mail.provider,
-        "lane": mail.lane,
+        "queue": mail.queue,
         "policy": mail.policy,
         "round": mail.round,
         "attempts": mail.attempt_count,

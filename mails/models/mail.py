@@ -4,10 +4,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from mails.lanes import Lane
 from mails.models.api_key import ApiKey
 from mails.models.ids import uuid7
 from mails.models.querysets import MailQuerySet
+from mails.queues import QueueName
 from mails.states import (
     DUE,
     LEASED,
@@ -44,7 +44,7 @@ class Mail(models.Model):
     sender = models.CharField(max_length=256)
     recipient = models.TextField(help_text="The addresses as answers show them, separated by commas.")
     subject = models.CharField(max_length=512, blank=True)
-    lane = models.CharField(max_length=16, choices=Lane.choices)
+    queue = models.CharField(max_length=16, choices=QueueName.choices)
     policy = models.CharField(max_length=16, choices=Policy.choices)
 
     status = models.CharField(max_length=16, choices=Status.choices)
@@ -92,9 +92,9 @@ class Mail(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=("lane", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
+            models.Index(fields=("queue", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
             models.Index(
-                fields=("lane", "next_attempt_at"),
+                fields=("queue", "next_attempt_at"),
                 condition=Q(status__in=DUE, claims__gte=QUARANTINE_CLAIMS),
                 name="mail_quarantined",
             ),

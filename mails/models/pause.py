@@ -3,8 +3,8 @@
 from django.db import models
 from django.db.models import Q
 
-from mails.lanes import Lane
 from mails.models.people import format_person
+from mails.queues import QueueName
 
 
 class Pause(models.Model):
@@ -14,7 +14,7 @@ class Pause(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    queue = models.CharField(max_length=16, choices=Lane.choices, blank=True, help_text="Blank: all sending.")
+    queue = models.CharField(max_length=16, choices=QueueName.choices, blank=True, help_text="Blank: all sending.")
     paused_at = models.DateTimeField()
     paused_by = models.CharField(max_length=128)
     note = models.TextField(blank=True)

@@ -21,9 +21,9 @@ class MailQuerySet(models.QuerySet["Mail"]):
         """Mails whose time has come; served by the partial index `mail_due`."""
         return self.filter(status__in=DUE, next_attempt_at__lte=now)
 
-    def in_lanes(self, lanes: list[str]) -> MailQuerySet:
-        """Mails of these lanes."""
-        return self.filter(lane__in=lanes)
+    def in_queues(self, queues: list[str]) -> MailQuerySet:
+        """Mails of these queues."""
+        return self.filter(queue__in=queues)
 
     def visible_to(self, *, api_key: ApiKey | None, user: Any) -> MailQuerySet:
         """What a client may see: a key its own mails, a person their own, a person with `view_mail` all."""

@@ -15,7 +15,7 @@ class Rollup(models.Model):
     level = models.CharField(max_length=12, choices=Level.choices)
     start = models.DateTimeField(help_text="When the stretch began.")
     kind = models.CharField(max_length=12, choices=Counted.choices)
-    lane = models.CharField(max_length=16, blank=True)
+    queue = models.CharField(max_length=16, blank=True)
     account = models.CharField(max_length=64, blank=True)
     application = models.BigIntegerField(default=0, help_text="The API key's number; 0 for people and commands.")
     outcome = models.CharField(max_length=16, blank=True)

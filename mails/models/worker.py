@@ -9,7 +9,7 @@ class Worker(models.Model):
     id = models.CharField(primary_key=True, max_length=96, help_text="host:pid:random")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
-    lanes = models.JSONField(default=list)
+    queues = models.JSONField(default=list)
     concurrency = models.PositiveIntegerField(default=0, help_text="Calls under way at most.")
     in_flight = models.PositiveIntegerField(default=0, help_text="Calls under way.")
     closed = models.PositiveBigIntegerField(default=0, help_text="Calls that came back since it started.")

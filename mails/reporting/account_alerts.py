@@ -22,7 +22,7 @@ class Alert:
 
     code: str
     tone: str
-    about: str  # the lane or account; empty for the house
+    about: str  # the queue or account; empty for the house
     sentence: str
     cure: str
     since: dt.datetime | None = None

@@ -65,7 +65,7 @@ def of(situation: Situation) -> list[Alert]:
     blocked = _blocked(situation)
     found = [
         *causes,
-        *(alert for lane in situation.waiting for alert in _lane(lane, blocked)),
+        *(alert for queue in situation.waiting for alert in _queue(queue, blocked)),
         *_unsent(situation, blocked),
         *_discarded(situation),
         *_rejected(situation),
@@ -80,8 +80,8 @@ def verdict(situation: Situation, alerts: list[Alert]) -> str:
     if alerts:
         more = len(alerts) - 1
         return alerts[0].sentence + (f" {more} more {'alert' if more == 1 else 'alerts'}." if more else "")
-    due = sum(lane.due for lane in situation.waiting)
-    later = sum(lane.later for lane in situation.waiting)
+    due = sum(queue.due for queue in situation.waiting)
+    later = sum(queue.later for queue in situation.waiting)
     waits = f"{due:,} {'email waits' if due == 1 else 'emails wait'}" if due else "No email waits"
     back_off = f", {later:,} deferred" if later else ""
     workers = len(situation.alive)
@@ -141,30 +141,30 @@ def _workers(situation: Situation) -> Iterable[Alert]:
         )
 
 
-def _lane(lane: Waiting, blocked: _Blocked) -> Iterable[Alert]:
-    emails = urlencode({"state": "queued", "lane": lane.lane})
-    if lane.paused_at is not None:
-        waits = lane.due + lane.later
-        why = f" (“{lane.paused_note}”)" if lane.paused_note else ""
+def _queue(queue: Waiting, blocked: _Blocked) -> Iterable[Alert]:
+    emails = urlencode({"state": "queued", "queue": queue.queue})
+    if queue.paused_at is not None:
+        waits = queue.due + queue.later
+        why = f" (“{queue.paused_note}”)" if queue.paused_note else ""
         yield Alert(
             "queue_paused",
             "bad",
-            lane.lane,
-            f"Queue {lane.lane} is paused by {lane.paused_by}{why}: "
+            queue.queue,
+            f"Queue {queue.queue} is paused by {queue.paused_by}{why}: "
             f"{waits:,} {'email waits' if waits == 1 else 'emails wait'}.",
-            f"Resume it when ready, on the overview, or: manage.py resume --queue {lane.lane}",
-            since=lane.paused_at,
+            f"Resume it when ready, on the overview, or: manage.py resume --queue {queue.queue}",
+            since=queue.paused_at,
             emails=emails,
         )
-    elif lane.oldest is not None and lane.oldest > LONG_DUE:
-        are_due = f"{lane.due:,} {'email is' if lane.due == 1 else 'emails are'} due"
+    elif queue.oldest is not None and queue.oldest > LONG_DUE:
+        are_due = f"{queue.due:,} {'email is' if queue.due == 1 else 'emails are'} due"
         yield Alert(
             "oldest_waiting",
             "waiting" if blocked.by == "sending_paused" else "bad",
-            lane.lane,
-            f"In queue {lane.lane} {are_due}, the oldest for {words(lane.oldest)}.",
+            queue.queue,
+            f"In queue {queue.queue} {are_due}, the oldest for {words(queue.oldest)}.",
             _SEE_CAUSE.get(blocked.by)
-            or f"If the workers are full, start more (manage.py worker {lane.lane}); one email's page says what it waits for.",
+            or f"If the workers are full, start more (manage.py worker {queue.queue}); one email's page says what it waits for.",
             emails=emails,
         )
 

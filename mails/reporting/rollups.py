@@ -121,13 +121,13 @@ def _arrived(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]
         Mail.objects.filter(pk__gte=first_id(begin), pk__lt=first_id(until))
         .order_by()
         .annotate(minute=TruncMinute("created_at"))
-        .values_list("minute", "lane", "api_key_id")
+        .values_list("minute", "queue", "api_key_id")
         .annotate(count=Count("pk"), rejected=Count("pk", filter=Q(status=Status.REJECTED)))
     )
-    for minute, lane, application, count, rejected in counted:
+    for minute, queue, application, count, rejected in counted:
         for outcome, number in (("accepted", count - rejected), ("rejected", rejected)):
             if number:
-                key = CounterKey(Counted.ARRIVAL, lane, application=application or 0, outcome=outcome)
+                key = CounterKey(Counted.ARRIVAL, queue, application=application or 0, outcome=outcome)
                 yield build_row(Level.FRESH, minute, key, CounterSum(number))
 
 

@@ -168,7 +168,7 @@ class Filter:
     q: str = ""
     state: str = ""
     account: str = ""  # "-": none yet
-    lane: str = ""
+    queue: str = ""
     app: str = ""  # an API key's number, or the door: `form`, `command`
     age: str = ""
 
@@ -183,10 +183,10 @@ class Filter:
 
     def narrow(self, mails: MailQuerySet, now: dt.datetime) -> MailQuerySet:
         """The mails of `mails` that fit; none if a value cannot be one. Raises UnknownSearchWord."""
-        values = (self.state, self.account, self.lane, self.app, self.age)
+        values = (self.state, self.account, self.queue, self.app, self.age)
         if any(replace_unprintable(value) != value for value in values):
             return mails.none()
-        for value, condition in zip(values, (_state, _account, _lane, _app), strict=False):
+        for value, condition in zip(values, (_state, _account, _queue, _app), strict=False):
             if value:
                 mails = mails.filter(condition(value))
         if self.age:
@@ -205,8 +205,8 @@ def _account(value: str) -> Q:
     return Q(provider="" if value == "-" else value)
 
 
-def _lane(value: str) -> Q:
-    return Q(lane=value)
+def _queue(value: str) -> Q:
+    return Q(queue=value)
 
 
 def _app(value: str) -> Q:

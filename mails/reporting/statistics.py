@@ -79,7 +79,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class MailFigures:
-    """What became of mails: all of a lane, of an application, or of the house."""
+    """What became of mails: all of a queue, of an application, or of the house."""
 
     name: str
     arrived: int  # accepted by the API, the form or a command
@@ -91,7 +91,7 @@ class MailFigures:
     expired: int
     cancelled: int
     held: int
-    queue: Spread  # accepted to first handed to a provider
+    queue_time: Spread  # accepted to first handed to a provider
     processing: Spread  # accepted to the end, whatever it was
     acceptance: Spread  # accepted to taken by a provider
 
@@ -129,7 +129,7 @@ class Point:
     expired: int
     held: int
     unknown: int  # calls
-    queue: Spread
+    queue_time: Spread
     acceptance: Spread
     latency: Mapping[str, Spread]  # by account
 
@@ -204,9 +204,9 @@ def house(figures: Figures) -> MailFigures:
     return _mails("all", figures, _where())
 
 
-def lanes(figures: Figures) -> list[MailFigures]:
-    """Mails by lane, those with figures."""
-    return [_mails(lane, figures, _where(lane=lane)) for lane in sorted({key.lane for key in figures.sums if key.lane})]
+def queues(figures: Figures) -> list[MailFigures]:
+    """Mails by queue, those with figures."""
+    return [_mails(queue, figures, _where(queue=queue)) for queue in sorted({key.queue for key in figures.sums if key.queue})]
 
 
 def applications(figures: Figures, names: Mapping[int, str]) -> list[MailFigures]:
@@ -218,12 +218,12 @@ def applications(figures: Figures, names: Mapping[int, str]) -> list[MailFigures
     return sorted(listed, key=lambda one: (-one.sent, one.name))
 
 
-def usual(lane: str, now: dt.datetime) -> Usual:
-    """The medians of a lane over the last hour. One query of some hundred rows."""
+def usual(queue: str, now: dt.datetime) -> Usual:
+    """The medians of a queue over the last hour. One query of some hundred rows."""
     rows = Rollup.objects.filter(
         Q(level=Level.MINUTE) | Q(level=Level.FRESH),
         Q(kind=Counted.FIRST_SEND) | Q(kind=Counted.END, outcome__in=SENT),
-        lane=lane,
+        queue=queue,
         start__gte=now - USUAL_OF,
     )
     sums: dict[Counted, list[CounterSum]] = defaultdict(list)
@@ -267,7 +267,7 @@ def breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChang
 def _point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
     """One pass over the sums, for a chart has some two hundred points."""
     counts: dict[str, int] = defaultdict(int)
-    queue: list[CounterSum] = []
+    queue_times: list[CounterSum] = []
     acceptance: list[CounterSum] = []
     latency: dict[str, list[CounterSum]] = defaultdict(list)
     for key, one in sums.items():
@@ -276,7 +276,7 @@ def _point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
             case Counted.ARRIVAL, "accepted":
                 counts["arrived"] += one.count
             case Counted.FIRST_SEND, _:
-                queue.append(one)
+                queue_times.append(one)
             case Counted.END, Ending.DONE | Ending.FAILOVER:
                 acceptance.append(one)
             case Counted.CALL, AttemptState.UNKNOWN:
@@ -292,7 +292,7 @@ def _point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
         expired=counts[Ending.EXPIRED],
         held=counts[Ending.HELD],
         unknown=counts["unknown"],
-        queue=_spread(queue),
+        queue_time=_spread(queue_times),
         acceptance=_spread(acceptance),
         latency={name: _spread(latency[name]) for name in sorted(latency)},
     )
@@ -316,7 +316,7 @@ def _mails(name: str, figures: Figures, chosen: Matches) -> MailFigures:
         expired=ends[Ending.EXPIRED],
         cancelled=ends[Ending.CANCELLED],
         held=ends[Ending.HELD],
-        queue=_spread_of(figures.of(Counted.FIRST_SEND, chosen)),
+        queue_time=_spread_of(figures.of(Counted.FIRST_SEND, chosen)),
         processing=_spread_of(figures.of(Counted.END, chosen)),
         acceptance=_spread_of(figures.of(Counted.END, lambda key: chosen(key) and _sent(key))),
     )

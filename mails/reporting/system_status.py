@@ -15,8 +15,8 @@ from django.db.models import Count, Max, Min, Q
 
 from mails import pauses
 from mails.dispatch import wake
-from mails.lanes import Lane
 from mails.models import Mail, Pause, Worker
+from mails.queues import QueueName
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
 from mails.reporting.recent_failures import RECENT, Setbacks
 from mails.reporting.statistics import ProviderFigures
@@ -36,9 +36,9 @@ LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in t
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in a lane. Counts stop at 100,000."""
+    """What waits in a queue. Counts stop at 100,000."""
 
-    lane: str
+    queue: str
     due: int  # mails that could be sent now
     oldest: float | None  # seconds that the oldest of them has been due
     later: int  # mails in back-off
@@ -69,7 +69,7 @@ class Working:
 
     id: str
     alive: bool  # heard of within 15 s
-    lanes: Sequence[str]
+    queues: Sequence[str]
     concurrency: int
     in_flight: int
     closed: int
@@ -157,7 +157,7 @@ def read(now: dt.datetime | None = None) -> Situation:
     candidates = registry.load_candidates()
     return Situation(
         at=now,
-        waiting=[waiting(lane, now, paused.queues.get(lane)) for lane in Lane.values],
+        waiting=[waiting(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
         in_hand=Mail.objects.filter(status__in=LEASED).count(),
         sending_paused_by=paused.all_sending.who if paused.all_sending else None,
         oldest_unsent=_oldest_unsent(now),
@@ -176,9 +176,9 @@ def read(now: dt.datetime | None = None) -> Situation:
     )
 
 
-def waiting(lane: str, now: dt.datetime, pause: Pause | None = None) -> Waiting:
-    """What waits in a lane, on which this pause stands: two questions of the index `mail_due`."""
-    mails = Mail.objects.filter(lane=lane, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
+def waiting(queue: str, now: dt.datetime, pause: Pause | None = None) -> Waiting:
+    """What waits in a queue, on which this pause stands: two questions of the index `mail_due`."""
+    mails = Mail.objects.filter(queue=queue, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
     due = mails.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].aggregate(
         count=Count("next_attempt_at"), first=Min("next_attempt_at")
     )
@@ -186,7 +186,7 @@ def waiting(lane: str, now: dt.datetime, pause: Pause | None = None) -> Waiting:
         count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at")
     )
     oldest = (now - due["first"]).total_seconds() if due["first"] else None
-    found = Waiting(lane, due["count"], oldest, later["count"], later["first"], later["last"])
+    found = Waiting(queue, due["count"], oldest, later["count"], later["first"], later["last"])
     if pause is None:
         return found
     return replace(found, paused_at=pause.paused_at, paused_by=pause.who, paused_note=pause.note)
@@ -216,7 +216,7 @@ def workers(now: dt.datetime) -> list[Working]:
         Working(
             id=row.id,
             alive=row.seen_at >= now - SILENCE,
-            lanes=row.lanes,
+            queues=row.queues,
             concurrency=row.concurrency,
             in_flight=row.in_flight,
             closed=row.closed,

@@ -21,9 +21,9 @@ def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:
     return accept({**HELLO, **changes}, client=client).mail
 
 
-def dispatch(*lanes: str, concurrency: int = 8) -> int:
-    """Dispatch these lanes until nothing is due; returns how many mails were done."""
-    return event_loop.run(Dispatcher(lanes or ("text",), concurrency=concurrency).run(until_idle=True))
+def dispatch(*queues: str, concurrency: int = 8) -> int:
+    """Dispatch these queues until nothing is due; returns how many mails were done."""
+    return event_loop.run(Dispatcher(queues or ("text",), concurrency=concurrency).run(until_idle=True))
 
 
 def reloaded(mail: Mail) -> Mail:

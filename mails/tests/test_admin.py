@@ -68,7 +68,7 @@ def test_who_may_not_see_the_admin_is_told_so():
     assert "You are signed in as <strong>zeus</strong>, which does not have access to this page" in page
 
 
-def test_the_list_filters_by_state_account_lane_application_and_age(operator):
+def test_the_list_filters_by_state_account_queue_application_and_age(operator):
     key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
     a_mail(Client(Source.API, api_key=key), subject="By key")
     a_mail(subject="By command", recipient=IRIS)
@@ -76,12 +76,12 @@ def test_the_list_filters_by_state_account_lane_application_and_age(operator):
     assert "By key" not in operator.get(MAILS, {"state": "done"}).text
     assert "By command" not in operator.get(MAILS, {"app": key.pk}).text
     assert "By key" not in operator.get(MAILS, {"app": "command"}).text
-    assert "By key" in operator.get(MAILS, {"account": "-", "lane": "text", "age": "1h", "state": "queued"}).text
+    assert "By key" in operator.get(MAILS, {"account": "-", "queue": "text", "age": "1h", "state": "queued"}).text
     assert "By key" not in operator.get(MAILS, {"q": "to:iris"}).text
 
 
 @pytest.mark.parametrize("value", ["zeus", "9" * 40, "\0", "\ud800", "id:zeus", "٣", "²", "' OR 1=1"])
-@pytest.mark.parametrize("name", ["state", "account", "lane", "app", "age", "before", "after", "q"])
+@pytest.mark.parametrize("name", ["state", "account", "queue", "app", "age", "before", "after", "q"])
 def test_no_filter_breaks_the_list(operator, name, value):
     a_mail()
     query = urlencode({name: value}, errors="surrogatepass")
@@ -93,7 +93,7 @@ def test_no_filter_breaks_the_list(operator, name, value):
 def test_an_empty_list_lists_the_filters_to_take_away(operator):
     a_mail()
 
-    page = operator.get(MAILS, {"lane": "bulk", "state": "done"}).text
+    page = operator.get(MAILS, {"queue": "bulk", "state": "done"}).text
 
     assert "No email matches" in page
     assert "queue: Bulk" in page
@@ -122,7 +122,7 @@ def test_a_filter_over_a_big_table_is_not_counted(operator, monkeypatch):
     for _ in range(3):
         a_mail()
 
-    everything, filtered = operator.get(MAILS).text, operator.get(MAILS, {"lane": "text"}).text
+    everything, filtered = operator.get(MAILS).text, operator.get(MAILS, {"queue": "text"}).text
 
     assert re.search(r'<span class="figure">(1\+|≈ [\d,]+)</span>', everything)
     assert '<span class="figure">3</span>' not in filtered

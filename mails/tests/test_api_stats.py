@@ -5,8 +5,8 @@ from jsonschema import Draft202012Validator
 
 from mails import pauses
 from mails.access.api_keys import Scope
-from mails.lanes import Lane
 from mails.models import Worker
+from mails.queues import QueueName
 from mails.reporting import rollups
 from mails.tests.builders import a_mail, dispatch
 from mails.tests.callers import MAILS, caller, problem
@@ -37,7 +37,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
     assert now["summary"].startswith("No worker is running")
     assert now["alerts"][0]["code"] == "no_worker"
     assert now["waiting"][0] | {"oldest": 0} == {
-        "lane": "text",
+        "queue": "text",
         "due": 1,
         "oldest": 0,
         "later": 0,
@@ -50,7 +50,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
     assert [account["name"] for account in now["accounts"]] == ["olympus"]
 
 
-def test_sent_mails_are_told_by_lane_provider_application_and_minute(operator, olympus):
+def test_sent_mails_are_told_by_queue_provider_application_and_minute(operator, olympus):
     for number in range(3):
         a_mail(subject=f"mail {number}")
     dispatch()
@@ -63,7 +63,7 @@ def test_sent_mails_are_told_by_lane_provider_application_and_minute(operator, o
     points = operator.get(STATS + "series?since=10m").json()["points"]
 
     assert (text["name"], text["sent"], queues["total"]["sent"]) == ("text", 3, 3)
-    assert text["queue"]["p95"] > 0
+    assert text["queue_time"]["p95"] > 0
     assert (provider["name"], provider["accepted"], provider["share"], provider["fastest"]) == ("olympus", 3, 1.0, True)
     assert (application["name"], application["sent"]) == ("people and commands", 3)
     assert len(points) == 11
@@ -116,14 +116,14 @@ def test_a_paused_queue_is_shown_by_its_figures_and_by_its_emails(operator, olym
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
 
-    pauses.pause(Lane.TEXT, by="user:hermes", note="wrong template")
+    pauses.pause(QueueName.TEXT, by="user:hermes", note="wrong template")
 
-    lane = operator.get(STATS + "now").json()["waiting"][0]
+    queue = operator.get(STATS + "now").json()["waiting"][0]
     [listed] = zeus.get(MAILS + "?expand=true").json()["mails"]
-    assert (lane["paused_by"], lane["paused_note"]) == ("hermes", "wrong template")
+    assert (queue["paused_by"], queue["paused_note"]) == ("hermes", "wrong template")
     assert zeus.get(url).json()["summary"] == listed["summary"]
     assert "Queue text is paused since" in listed["summary"]
-    pauses.resume(Lane.TEXT, by="user:hermes")
+    pauses.resume(QueueName.TEXT, by="user:hermes")
     dispatch()
     assert "paused" not in zeus.get(url).json()["summary"]
 

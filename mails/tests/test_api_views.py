@@ -8,8 +8,8 @@ from django.urls import reverse
 
 from mails import pauses
 from mails.intake.accept import IdempotencyKeyInUse
-from mails.lanes import Lane
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
+from mails.queues import QueueName
 from mails.tests.builders import dispatch
 from mails.tests.callers import HELLO, HERA, MAILS, ZEUS, Caller, caller, problem
 
@@ -137,13 +137,13 @@ def test_a_mail_that_moved_has_another_etag(zeus, olympus):
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 200
 
 
-def test_a_mail_whose_lane_was_paused_has_another_etag_until_it_is_resumed(zeus):
+def test_a_mail_whose_queue_was_paused_has_another_etag_until_it_is_resumed(zeus):
     url = zeus.post(MAILS, HELLO).json()["url"]
     before = zeus.get(url)["ETag"]
 
-    pauses.pause(Lane.TEXT, by="hermes")
+    pauses.pause(QueueName.TEXT, by="hermes")
     paused = zeus.get(url, HTTP_IF_NONE_MATCH=before)
-    pauses.resume(Lane.TEXT, by="hermes")
+    pauses.resume(QueueName.TEXT, by="hermes")
 
     assert paused.status_code == 200
     assert "Queue text is paused" in paused.json()["summary"]

@@ -87,7 +87,7 @@ def test_the_same_key_with_another_mail_fails():
 def test_bulk_email_waits_in_the_queue_bulk():
     sent = run(*HELLO, "--queue", "bulk", "--json")
 
-    assert sent.document["lane"] == "bulk"
+    assert sent.document["queue"] == "bulk"
     assert "invalid choice: 'text'" in run(*HELLO, "--queue", "text").error
 
 

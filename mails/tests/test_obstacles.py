@@ -7,9 +7,9 @@ import pytest
 from django.urls import reverse
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.models import Mail, Worker
 from mails.obstacles import NO_OBSTACLES, SendingConditions, find_obstacles
+from mails.queues import QueueName
 from mails.states import SILENCE, Status
 from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
@@ -31,7 +31,7 @@ NOW = dt.datetime(2026, 11, 24, 10, 0, tzinfo=dt.UTC)
 def worker():
     """A worker that is alive and has a free slot."""
     now = database_clock.now()
-    return Worker.objects.create(id="one", started_at=now, seen_at=now, lanes=["text"], concurrency=4)
+    return Worker.objects.create(id="one", started_at=now, seen_at=now, queues=["text"], concurrency=4)
 
 
 def obstacles(mail):
@@ -41,7 +41,7 @@ def obstacles(mail):
 def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both(olympus):
     mail = a_mail()
     pauses.pause(by="user:hermes")
-    pauses.pause(Lane.TEXT, by="user:hermes")
+    pauses.pause(QueueName.TEXT, by="user:hermes")
 
     found = find_obstacles(mail)
     told = summarize(mail, NOW, found)
@@ -52,7 +52,7 @@ def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both
 
 
 def test_a_pause_of_another_queue_does_not_stop_it(olympus, worker):
-    pauses.pause(Lane.BULK, by="user:hermes")
+    pauses.pause(QueueName.BULK, by="user:hermes")
 
     assert find_obstacles(a_mail()) == NO_OBSTACLES
 
@@ -179,9 +179,9 @@ def test_a_worker_of_another_queue_a_silent_one_and_a_full_one_do_not_count(olym
 
     Worker.objects.update(in_flight=4)
     assert find_obstacles(mail).worker.startswith("All 4 slots of the workers are in use")
-    Worker.objects.update(in_flight=0, lanes=["bulk"])
+    Worker.objects.update(in_flight=0, queues=["bulk"])
     assert find_obstacles(mail).worker.startswith("No worker is running for queue text")
-    Worker.objects.update(lanes=["text"], seen_at=database_clock.now() - 2 * SILENCE)
+    Worker.objects.update(queues=["text"], seen_at=database_clock.now() - 2 * SILENCE)
     assert find_obstacles(mail).worker.startswith("No worker is running for queue text")
 
 

@@ -8,11 +8,11 @@ from mails.actions import apply
 from mails.dispatch import claim, wake
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
-from mails.lanes import Lane
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, Pause
 from mails.pauses import ALL_QUEUES, QueueNotFound
+from mails.queues import QueueName
 from mails.states import Action, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
@@ -24,9 +24,9 @@ ACCEPTED = Accepted("id-1", 250)
 REFUSED = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
 
 
-def in_lane(lane):
+def in_queue(queue):
     mail = a_mail()
-    Mail.objects.filter(pk=mail.pk).update(lane=lane)
+    Mail.objects.filter(pk=mail.pk).update(queue=queue)
     return mail
 
 
@@ -35,21 +35,21 @@ def answer(dispatch, calls, outcome):
 
 
 def test_emails_of_a_paused_queue_are_accepted_and_leave_when_it_is_resumed(olympus):
-    assert apply.pause_sending(Lane.TEXT, by="user:hermes", note="wrong template")
+    assert apply.pause_sending(QueueName.TEXT, by="user:hermes", note="wrong template")
     mail = a_mail()
 
     assert dispatch() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert olympus.inbox() == []
 
-    assert apply.resume_sending(Lane.TEXT, by="user:hermes")
+    assert apply.resume_sending(QueueName.TEXT, by="user:hermes")
     assert dispatch() == 1
     assert reloaded(mail).status == Status.DONE
 
 
 def test_other_queues_go_on(olympus):
-    stays, goes = in_lane("bulk"), in_lane("html")
-    apply.pause_sending(Lane.BULK, by="hermes")
+    stays, goes = in_queue("bulk"), in_queue("html")
+    apply.pause_sending(QueueName.BULK, by="hermes")
 
     assert dispatch("bulk", "html", "text") == 1
 
@@ -57,13 +57,13 @@ def test_other_queues_go_on(olympus):
 
 
 def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
-    assert apply.pause_sending(Lane.BULK, by="user:hermes", note="wrong template")
-    assert not apply.pause_sending(Lane.BULK, by="user:zeus")
+    assert apply.pause_sending(QueueName.BULK, by="user:hermes", note="wrong template")
+    assert not apply.pause_sending(QueueName.BULK, by="user:zeus")
     pause = pauses.load_active().queues["bulk"]
     assert (pause.who, pause.note, str(pause)) == ("hermes", "wrong template", "bulk paused by user:hermes")
 
-    assert apply.resume_sending(Lane.BULK, by="user:zeus")
-    assert not apply.resume_sending(Lane.BULK, by="user:hermes")
+    assert apply.resume_sending(QueueName.BULK, by="user:zeus")
+    assert not apply.resume_sending(QueueName.BULK, by="user:hermes")
 
     [row] = Pause.objects.all()
     assert (row.resumed_by, row.resumed_at >= row.paused_at) == ("user:zeus", True)
@@ -73,11 +73,11 @@ def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
 def test_resuming_a_queue_wakes_its_workers(monkeypatch):
     woken = []
     monkeypatch.setattr(wake, "wake_workers", woken.append)
-    apply.pause_sending(Lane.BULK, by="hermes")
+    apply.pause_sending(QueueName.BULK, by="hermes")
     assert woken == []
 
-    apply.resume_sending(Lane.BULK, by="hermes")
-    apply.resume_sending(Lane.TEXT, by="hermes")
+    apply.resume_sending(QueueName.BULK, by="hermes")
+    apply.resume_sending(QueueName.TEXT, by="hermes")
 
     assert woken == ["bulk"]
 
@@ -88,7 +88,7 @@ def test_an_email_found_before_the_queue_was_paused_stays_where_it_is(olympus, m
 
     def then_pause(*arguments, **options):
         found = due(*arguments, **options)
-        pauses.pause(Lane.TEXT, by="hermes")
+        pauses.pause(QueueName.TEXT, by="hermes")
         return found
 
     monkeypatch.setattr(claim, "select_due", then_pause)
@@ -98,7 +98,7 @@ def test_an_email_found_before_the_queue_was_paused_stays_where_it_is(olympus, m
     assert (reloaded(mail).status, mail.attempts.count()) == (Status.QUEUED, 0)
 
 
-@pytest.mark.parametrize("queue", [Lane.TEXT, ALL_QUEUES], ids=["queue", "all sending"])
+@pytest.mark.parametrize("queue", [QueueName.TEXT, ALL_QUEUES], ids=["queue", "all sending"])
 def test_an_email_that_a_short_pause_kept_back_is_not_quarantined(queue, olympus, monkeypatch):
     mail = a_mail()
     record = writer.record
@@ -121,7 +121,7 @@ def test_a_call_in_progress_ends_and_is_recorded(olympus):
     mail = a_mail()
     dispatch = Dispatcher(["text"], concurrency=8)
     calls = dispatch.claimer.claim(8).calls
-    pauses.pause(Lane.TEXT, by="hermes")
+    pauses.pause(QueueName.TEXT, by="hermes")
 
     answer(dispatch, calls, ACCEPTED)
 
@@ -132,13 +132,13 @@ def test_an_email_refused_while_its_queue_is_paused_waits_for_the_next_account(o
     mail = a_mail()
     running = Dispatcher(["text"], concurrency=8)
     calls = running.claimer.claim(8).calls
-    pauses.pause(Lane.TEXT, by="hermes")
+    pauses.pause(QueueName.TEXT, by="hermes")
 
     assert answer(running, calls, REFUSED) == []
 
     assert reloaded(mail).status == Status.QUEUED
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
-    pauses.resume(Lane.TEXT, by="hermes")
+    pauses.resume(QueueName.TEXT, by="hermes")
     assert dispatch() == 1
     assert mail.attempts.count() == 2
 
@@ -146,7 +146,7 @@ def test_an_email_refused_while_its_queue_is_paused_waits_for_the_next_account(o
 def test_a_mail_at_its_last_chance_waits_too(olympus):
     mail = a_mail()
     Mail.objects.filter(pk=mail.pk).update(claims=1)
-    pauses.pause(Lane.TEXT, by="hermes")
+    pauses.pause(QueueName.TEXT, by="hermes")
 
     assert dispatch() == 0
 
@@ -156,7 +156,7 @@ def test_a_mail_at_its_last_chance_waits_too(olympus):
 def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
     mail = a_mail()
     apply.act(mail.pk, ActionRequest(Action.HOLD, "hermes"))
-    pauses.pause(Lane.TEXT, by="hermes")
+    pauses.pause(QueueName.TEXT, by="hermes")
     held = reloaded(mail)
 
     [cause] = apply.survey(Action.RELEASE, Mail.objects.all()).causes
@@ -167,16 +167,16 @@ def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
 
 def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
     assert (
-        apply.describe_pause(Lane.TEXT)
+        apply.describe_pause(QueueName.TEXT)
         == "0 emails queued (they will wait); 0 requests in progress (they will finish)."
     )
     a_mail(subject="first")
     Dispatcher(["text"], concurrency=8).claimer.claim(8)
     a_mail(subject="second")
 
-    assert apply.describe_pause(Lane.TEXT) == "1 email queued (it will wait); 1 request in progress (it will finish)."
-    assert apply.describe_resumption(Lane.TEXT) == "1 queued email will be sent when due."
-    assert apply.describe_resumption(Lane.BULK) == "No emails are queued."
+    assert apply.describe_pause(QueueName.TEXT) == "1 email queued (it will wait); 1 request in progress (it will finish)."
+    assert apply.describe_resumption(QueueName.TEXT) == "1 queued email will be sent when due."
+    assert apply.describe_resumption(QueueName.BULK) == "No emails are queued."
 
 
 def test_an_unknown_queue_is_named_with_the_known_ones():
@@ -187,7 +187,7 @@ def test_an_unknown_queue_is_named_with_the_known_ones():
 def test_one_pause_of_each_kind_is_active_at_a_time_and_the_two_are_independent():
     assert pauses.pause(by="hermes")
     assert not pauses.pause(by="zeus")
-    assert pauses.pause(Lane.TEXT, by="zeus")
+    assert pauses.pause(QueueName.TEXT, by="zeus")
 
     active = pauses.load_active()
     assert (active.get(ALL_QUEUES).who, active.get("text").who, active.get("bulk")) == ("hermes", "zeus", None)

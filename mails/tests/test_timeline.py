@@ -30,7 +30,7 @@ def mail_in(status: str, **changes) -> Mail:
         "sender": "zeus@olimpus.com",
         "recipient": "hera@olimpus.com",
         "source": "api",
-        "lane": "text",
+        "queue": "text",
     }
     fields |= {"policy": "at-least-once", "created_at": CAME_IN, "expires_at": NOW, "size": 6100, "status": status}
     return Mail(id=uuid7(), **{**fields, **changes})
@@ -326,7 +326,7 @@ def test_facts_are_five_figures():
     ]
 
 
-def test_facts_name_what_is_usual_in_the_lane():
+def test_facts_name_what_is_usual_in_the_queue():
     mail = mail_in(Status.DONE, finished_at=NOW, attempt_count=1)
 
     facts = list_facts(mail, [], [], NOW, usual=Usual(wait=0.28, acceptance=0.71))

@@ -111,13 +111,13 @@ def _choose_obstacle_title(mail: Mail, obstacles: Obstacles) -> str:
     if obstacles.sending_pause:
         return "Waiting: sending is paused"
     if obstacles.queue_pause:
-        return f"Waiting: queue {mail.lane} is paused"
+        return f"Waiting: queue {mail.queue} is paused"
     return "Waiting for an account" if obstacles.accounts else "Waiting for a worker"
 
 
 def _describe_obstacle(mail: Mail, obstacles: Obstacles) -> str:
     if obstacles.sending_pause or obstacles.queue_pause or not obstacles.sentences:
-        return f"Queue {mail.lane}"
+        return f"Queue {mail.queue}"
     return " ".join(obstacles.sentences)
 
 

@@ -58,12 +58,12 @@ def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
     count = int(payload.get_number("recipients") or 1)
     recipients = "1 recipient" if count == 1 else f"{count} recipients"
     answered = ". Answered 202." if mail.source == Source.API else "."
-    parts = (f"{recipients}, queue ", Strong(payload.get_text("lane") or mail.lane), answered)
+    parts = (f"{recipients}, queue ", Strong(payload.get_text("queue") or mail.queue), answered)
     return Entry("Valid and stored", parts=parts, tone="ok", icon="tick")
 
 
 def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
-    queue = payload.get_text("lane") or mail.lane
+    queue = payload.get_text("queue") or mail.queue
     return Entry("Queued", parts=(f"Waiting for a worker in queue {queue}",), icon="lines")
 
 

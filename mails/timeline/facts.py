@@ -77,7 +77,7 @@ def list_facts(
         Fact(
             "Queue time",
             _format_duration(_measure_queue_time(mail, events, now), goes_on=is_waiting),
-            f"queue {mail.lane}{median}",
+            f"queue {mail.queue}{median}",
         ),
         Fact("Provider time", _format_duration(provider_time, goes_on=is_calling), _note_attempts(mail, attempts)),
         Fact("Attempts", str(len(attempts)), f"round {mail.round}"),
@@ -155,7 +155,7 @@ def list_spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt],
             stored = waited_from = offset
             spans.append(Span("Validate and store", 0.0, offset, "neutral"))
         elif event.event == EventName.DEQUEUE:
-            spans.append(Span(f"Queue ({mail.lane})", waited_from, max(0.0, offset - waited_from), "waiting"))
+            spans.append(Span(f"Queue ({mail.queue})", waited_from, max(0.0, offset - waited_from), "waiting"))
         elif event.event in _BACK_IN_THE_QUEUE:
             waited_from = offset
     spans += [_make_attempt_span(attempt, start, now) for attempt in attempts]

@@ -87,7 +87,7 @@ def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
     reason = describe_reason(replace_unprintable(mail.reason_code))
     match mail.status:
         case Status.QUEUED:
-            return "Stored." if obstacles.sentences else f"Stored; waiting for a worker in queue {mail.lane}."
+            return "Stored." if obstacles.sentences else f"Stored; waiting for a worker in queue {mail.queue}."
         case Status.SENDING:
             return f"Sent to {provider or 'a provider'}, waiting for a reply.{_describe_pending_action(mail)}"
         case Status.WAITING:

@@ -254,7 +254,7 @@ def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResp
 
 def _read_story(mail: Mail, *, everything: bool = False) -> Story:
     now = timezone.now()
-    return read_story(mail, now, everything=everything, usual=statistics.usual(mail.lane, now))
+    return read_story(mail, now, everything=everything, usual=statistics.usual(mail.queue, now))
 
 
 def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> Preview:

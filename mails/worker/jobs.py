@@ -1,6 +1,6 @@
-"""Waking a lane through RQ, and the worker that answers.
+"""Waking a queue through RQ, and the worker that answers.
 
-The queue is a hint. A job is an entry in a lane's list and nothing else; if all of Redis is lost, mails are sent two seconds
+The queue is a hint. A job is an entry in a queue's list and nothing else; if all of Redis is lost, mails are sent two seconds
 later, because every dispatcher also looks into the database by itself.
 """
 
@@ -24,7 +24,7 @@ from rq.utils import now
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher
-from mails.lanes import Lane
+from mails.queues import QueueName
 from mails.worker import resident_dispatcher
 from mercury.lib.runtime import event_loop
 from mercury.lib.runtime.stop_request import StopRequest
@@ -33,25 +33,25 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
-JOB_SECONDS = 60  # a dispatcher inside a job ends after this, so that a worker on several lanes serves them all
+JOB_SECONDS = 60  # a dispatcher inside a job ends after this, so that a worker on several queues serves them all
 
 _job_dispatcher: Dispatcher | None = None  # that of the job which this process runs, where it has no resident one
 _told_to_stop = False  # whether a signal has asked this process to stop, perhaps before the job had its dispatch
 
 
-def dispatch_lane(lane: str) -> None:
+def dispatch_queue(queue: str) -> None:
     """The job: wake this process's dispatcher, or dispatch here where there is none (a plain `rqworker`)."""
     try:
-        wake.connect().delete(wake.flag_key(lane))
+        wake.connect().delete(wake.flag_key(queue))
     except RedisError as error:
         log.warning("redis_away", error=type(error).__name__)
     if not wake.wake_local():
-        _dispatch_here(Lane(lane))
+        _dispatch_here(QueueName(queue))
 
 
-def _dispatch_here(lane: Lane) -> None:
+def _dispatch_here(queue: QueueName) -> None:
     global _job_dispatcher
-    _job_dispatcher = Dispatcher([lane])
+    _job_dispatcher = Dispatcher([queue])
     if _told_to_stop:
         _job_dispatcher.stop()
     try:
@@ -60,10 +60,10 @@ def _dispatch_here(lane: Lane) -> None:
         _job_dispatcher = None
 
 
-class LaneWorker(SimpleWorker):
+class QueueWorker(SimpleWorker):
     """Wait for wake-ups, and know nothing else of RQ. Also fit for `rqworker`, whose default it is.
 
-    A wake-up is an entry of a lane's list; the job that it names is deleted unread. So Redis can neither choose what runs nor end,
+    A wake-up is an entry of a queue's list; the job that it names is deleted unread. So Redis can neither choose what runs nor end,
     stop or suspend a worker: no command is listened for, no registry is cleaned, nothing is scheduled or repeated.
     """
 
@@ -121,7 +121,7 @@ class LaneWorker(SimpleWorker):
         queue, job_id = popped
         wake.wake_local()
         self.connection.delete(Job.redis_job_namespace_prefix.encode() + job_id)
-        dispatch_lane(queue.name)
+        dispatch_queue(queue.name)
         return True
 
     def _wait(self) -> tuple[Queue, bytes] | None:
@@ -138,7 +138,7 @@ class LaneWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Refuse: jobs are not run here. RQ's own loop would call this."""
-        raise NotImplementedError("A lane worker answers wake-ups; it runs no job.")
+        raise NotImplementedError("A queue worker answers wake-ups; it runs no job.")
 
     def _install_signal_handlers(self) -> None:
         """Put RQ's handlers in place; a signal that came before them counts too."""
@@ -165,8 +165,8 @@ class LaneWorker(SimpleWorker):
             self.stopping.set()
 
 
-def work(lanes: Sequence[str], *, stopping: StopRequest | threading.Event) -> None:
-    """Answer wake-ups of these lanes until `stopping` is set; goes on by itself when Redis comes back.
+def work(queues: Sequence[str], *, stopping: StopRequest | threading.Event) -> None:
+    """Answer wake-ups of these queues until `stopping` is set; goes on by itself when Redis comes back.
 
     Runs in the main thread: RQ puts its own signal handlers there, which set `stopping`.
     """
@@ -179,12 +179,12 @@ def work(lanes: Sequence[str], *, stopping: StopRequest | threading.Event) -> No
         )
         try:
             # Of a wake-up that a killed worker took; the dispatcher looks by itself now.
-            connection.delete(*map(wake.flag_key, lanes))
+            connection.delete(*map(wake.flag_key, queues))
             if away:
                 log.info("redis_back")
             away = False
-            queues = [Queue(lane, connection=connection, serializer=JSONSerializer) for lane in lanes]
-            worker = LaneWorker(queues, connection=connection, serializer=JSONSerializer)
+            queues = [Queue(queue, connection=connection, serializer=JSONSerializer) for queue in queues]
+            worker = QueueWorker(queues, connection=connection, serializer=JSONSerializer)
             worker.stopping = stopping
             worker.work()
         except RedisError as error:

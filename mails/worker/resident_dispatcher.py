@@ -14,8 +14,8 @@ from django.conf import settings
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
-from mails.lanes import Lane
 from mails.maintenance import scheduler
+from mails.queues import QueueName
 from mercury.lib.runtime import event_loop
 
 log = structlog.get_logger(__name__)
@@ -47,12 +47,12 @@ class ResidentDispatcher:
 
     def __init__(
         self,
-        lanes: Sequence[str],
+        queues: Sequence[str],
         *,
         concurrency: int | None = None,
         each_minute: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._lanes = lanes
+        self._queues = queues
         self._concurrency = concurrency
         self._each_minute = each_minute
         self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
@@ -102,7 +102,7 @@ class ResidentDispatcher:
             if minutes:
                 scheduler.run_safely("minute", lambda: minutes.update(dispatcher.progress, now=time.monotonic()))
 
-        dispatcher = Dispatcher(self._lanes, concurrency=self._concurrency, on_heartbeat=maintain)
+        dispatcher = Dispatcher(self._queues, concurrency=self._concurrency, on_heartbeat=maintain)
         return dispatcher
 
 
@@ -110,11 +110,11 @@ _resident: ResidentDispatcher | None = None
 
 
 def start(
-    lanes: Sequence[str], *, concurrency: int | None = None, each_minute: Callable[[Progress], None] | None = None
+    queues: Sequence[str], *, concurrency: int | None = None, each_minute: Callable[[Progress], None] | None = None
 ) -> ResidentDispatcher:
     """Start this process's resident dispatcher. It ends with the process, after the calls in progress."""
     global _resident
-    _resident = ResidentDispatcher(lanes, concurrency=concurrency, each_minute=each_minute)
+    _resident = ResidentDispatcher(queues, concurrency=concurrency, each_minute=each_minute)
     _resident.start()
     wake.register_local(_resident.wake)
     atexit.register(stop)
@@ -122,8 +122,8 @@ def start(
 
 
 def start_embedded() -> None:
-    """Start a dispatcher of all lanes in a thread of the web process; call it after the fork."""
-    start(list(Lane.values))
+    """Start a dispatcher of all queues in a thread of the web process; call it after the fork."""
+    start(list(QueueName.values))
 
 
 def ask_to_stop() -> None:

@@ -3,7 +3,7 @@
 Redis holds hints: a queue's name, at most. Who can write to it must gain nothing. RQ trusts it: jobs are pickled unless every
 caller says otherwise, and a job names functions to import and URLs to call, also when nobody runs it, as in the clean-up of a
 registry. So these are changed in RQ's own classes, for every process and for each part of RQ or django-rq that looks a job up
-by itself. `mails.worker.jobs.LaneWorker` needs none of it: it does not read jobs.
+by itself. `mails.worker.jobs.QueueWorker` needs none of it: it does not read jobs.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the operators' overview shows, put together: the state in a sentence, tiles, charts, accounts, failures, lanes.
+"""What the operators' overview shows, put together: the state in a sentence, tiles, charts, accounts, failures, queues.
 
 Reads roll-ups and what is not at its end; never the events, and never all mails.
 """
@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from mails.lanes import Lane
 from mails.models import Mail, first_id
+from mails.queues import QueueName
 from mails.reporting import alerts, recent_attempts, rollups, statistics, system_status
 from mails.reporting.account_alerts import Alert
 from mails.reporting.statistics import Figures, MailFigures, Point, ProviderFigures
@@ -97,8 +97,8 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneRow:
-    """What waits in a lane, and what it did."""
+class QueueRow:
+    """What waits in a queue, and what it did."""
 
     waiting: Waiting
     figures: MailFigures | None
@@ -119,7 +119,7 @@ class Overview:
     accounts: Sequence[AccountRow]
     causes: Sequence[Cause]
     latest: Sequence[Mail]
-    lanes: Sequence[LaneRow]
+    queues: Sequence[QueueRow]
     workers: Sequence[Working]
     digest: str  # changes when a figure does, and not with the clock alone
 
@@ -142,7 +142,7 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
     lost = _lost(here.at - length)
     tiles = _tiles(here, whole, points, Period(period, words), now_in, lost)
     causes = _causes(of_accounts.values(), here, figures, period)
-    lanes = _lanes(here, statistics.lanes(figures), figures)
+    queues = _queues(here, statistics.queues(figures), figures)
     latest = _latest()
     told = (
         found,
@@ -163,7 +163,7 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
         accounts=accounts,
         causes=causes,
         latest=latest,
-        lanes=lanes,
+        queues=queues,
         workers=here.workers,
         digest=hashlib.sha256(repr(told).encode()).hexdigest()[:16],
     )
@@ -224,7 +224,7 @@ def _tiles(
             f"target under {durations.words(alerts.LONG_DUE)}",
             "bad" if late else "neutral",
             f"{mails}?state=queued",
-            chart_geometry.spark([one.queue.p95 for one in points]),
+            chart_geometry.spark([one.queue_time.p95 for one in points]),
         ),
         Tile(
             "Time to send (p95)",
@@ -267,7 +267,7 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
     }
     arrived = sum(one.arrived for one in points)
     sent = sum(outcomes["done"]) + sum(outcomes["failover"])
-    queue = {"p50": [one.queue.p50 for one in points], "p95": [one.queue.p95 for one in points]}
+    queue = {"p50": [one.queue_time.p50 for one in points], "p95": [one.queue_time.p95 for one in points]}
     names = sorted({name for one in points for name in one.latency})
     latency = {name: [one.latency[name].p95 if name in one.latency else None for one in points] for name in names}
     return [
@@ -384,11 +384,11 @@ def _trends(figures: Figures) -> Mapping[tuple[str, str], Sequence[float]]:
     return trends
 
 
-def _lanes(here: Situation, figures: Sequence[MailFigures], period: Figures) -> list[LaneRow]:
+def _queues(here: Situation, figures: Sequence[MailFigures], period: Figures) -> list[QueueRow]:
     known = {one.name: one for one in figures}
-    rows = [LaneRow(one, known.get(one.lane), _sent_per_minute(known.get(one.lane), period)) for one in here.waiting]
-    order = list(Lane.values)
-    return sorted(rows, key=lambda row: order.index(row.waiting.lane))
+    rows = [QueueRow(one, known.get(one.queue), _sent_per_minute(known.get(one.queue), period)) for one in here.waiting]
+    order = list(QueueName.values)
+    return sorted(rows, key=lambda row: order.index(row.waiting.queue))
 
 
 def _sent_per_minute(one: MailFigures | None, period: Figures) -> float:

@@ -19,8 +19,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from mails.counters import CounterKey, CounterSum
-from mails.lanes import Lane
 from mails.models import ApiKey
+from mails.queues import QueueName
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.system_status import Situation
 from mails.states import AttemptState, Counted, Ending
@@ -77,19 +77,19 @@ class _MetricsCollector(Collector):
 def build_counters(totals: Totals) -> Iterable[Metric]:
     """Return the counters of all time."""
     mails = CounterMetricFamily(
-        "mercury_mails", "Mails by what became of them; held ones may end later.", labels=("outcome", "lane")
+        "mercury_mails", "Mails by what became of them; held ones may end later.", labels=("outcome", "queue")
     )
-    arrived = CounterMetricFamily("mercury_mails_accepted", "Mails accepted; counted 20 s late.", labels=("lane",))
+    arrived = CounterMetricFamily("mercury_mails_accepted", "Mails accepted; counted 20 s late.", labels=("queue",))
     calls = CounterMetricFamily(
         "mercury_calls", "Calls of providers by how they ended.", labels=("provider", "outcome", "fault")
     )
-    ended = _sum_by(totals, Counted.END, lambda key: (key.outcome, key.lane))
-    accepted = _sum_by(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.lane))
-    for lane in Lane.values:
+    ended = _sum_by(totals, Counted.END, lambda key: (key.outcome, key.queue))
+    accepted = _sum_by(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.queue))
+    for queue in QueueName.values:
         for outcome in Ending.values:
-            mails.add_metric((outcome, lane), ended[outcome, lane].count)
-        mails.add_metric(("rejected", lane), accepted["rejected", lane].count)
-        arrived.add_metric((lane,), accepted["accepted", lane].count)
+            mails.add_metric((outcome, queue), ended[outcome, queue].count)
+        mails.add_metric(("rejected", queue), accepted["rejected", queue].count)
+        arrived.add_metric((queue,), accepted["accepted", queue].count)
     called = _sum_by(totals, Counted.CALL, lambda key: (key.account, key.outcome, key.fault))
     for account in sorted({key.account for key, _ in totals if key.kind == Counted.CALL}):
         for outcome, fault in _CALL_ENDS:
@@ -132,19 +132,19 @@ def build_durations(totals: Totals) -> Iterable[Metric]:
         ),
         _fill_histogram(
             HistogramMetricFamily(
-                "mercury_queue_duration_seconds", "Accepted to first handed to a provider.", labels=("lane",)
+                "mercury_queue_duration_seconds", "Accepted to first handed to a provider.", labels=("queue",)
             ),
-            _sum_by(totals, Counted.FIRST_SEND, lambda key: (key.lane,)),
+            _sum_by(totals, Counted.FIRST_SEND, lambda key: (key.queue,)),
             WAIT_OCTAVES,
         ),
         _fill_histogram(
             HistogramMetricFamily(
-                "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("lane",)
+                "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("queue",)
             ),
             _sum_by(
                 [counter for counter in totals if counter[0].outcome in statistics.SENT],
                 Counted.END,
-                lambda key: (key.lane,),
+                lambda key: (key.queue,),
             ),
             WAIT_OCTAVES,
         ),
@@ -178,18 +178,18 @@ def build_gauges(found: Situation) -> Iterable[Metric]:
 
 
 def _build_queue_gauges(found: Situation) -> Iterable[Metric]:
-    due = {queue.lane: queue.due for queue in found.waiting}
+    due = {queue.queue: queue.due for queue in found.waiting}
     yield _build_labelled_gauge(
-        "mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "lane", due
+        "mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "queue", due
     )
-    oldest = {queue.lane: queue.oldest or 0.0 for queue in found.waiting}
+    oldest = {queue.queue: queue.oldest or 0.0 for queue in found.waiting}
     yield _build_labelled_gauge(
-        "mercury_queue_age_seconds", "How long the oldest of them has been due.", "lane", oldest
+        "mercury_queue_age_seconds", "How long the oldest of them has been due.", "queue", oldest
     )
-    later = {queue.lane: queue.later for queue in found.waiting}
-    yield _build_labelled_gauge("mercury_back_off_mails", "Mails that are due later.", "lane", later)
-    paused = {queue.lane: queue.paused_at is not None for queue in found.waiting}
-    yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "lane", paused)
+    later = {queue.queue: queue.later for queue in found.waiting}
+    yield _build_labelled_gauge("mercury_back_off_mails", "Mails that are due later.", "queue", later)
+    paused = {queue.queue: queue.paused_at is not None for queue in found.waiting}
+    yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "queue", paused)
 
 
 def _build_breaker_gauges(found: Situation) -> Metric:

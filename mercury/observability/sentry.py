@@ -17,7 +17,7 @@ from sentry_sdk.integrations.excepthook import ExcepthookIntegration
 from sentry_sdk.types import Event, Hint
 
 LEFT_OUT = "[left out: see the log]"
-TAGS = ("account", "event", "lane", "mail", "request_id", "task")  # fields of our logs
+TAGS = ("account", "event", "queue", "mail", "request_id", "task")  # fields of our logs
 _OF_EVENT = ("event_id", "timestamp", "level", "platform", "release", "environment", "server_name", "sdk", "tags")
 _OF_FRAME = (
     "filename", "abs_path", "module", "function", "lineno", "in_app", "pre_context", "context_line", "post_context",

@@ -2,8 +2,8 @@ import pytest
 from django.utils import timezone
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.models import Mail, Worker
+from mails.queues import QueueName
 from mails.states import Status
 from mails.tests.commandline import run
 from mercury.lib.commands import Exit
@@ -80,17 +80,17 @@ def test_a_dry_run_sends_nothing():
     assert not Mail.objects.filter(status=Status.QUEUED).exists()
 
 
-def test_mails_of_a_paused_lane_are_open_for_its_pause(monkeypatch):
+def test_mails_of_a_paused_queue_are_open_for_its_pause(monkeypatch):
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
-    pauses.pause(Lane.TEXT, by="zeus", note="wrong template")
-    pauses.pause(Lane.HTML, by="zeus")
+    pauses.pause(QueueName.TEXT, by="zeus", note="wrong template")
+    pauses.pause(QueueName.HTML, by="zeus")
 
     ran = run("demo", "--mails", "2")
 
     assert ran.code == Exit.WAITED_IN_VAIN
     assert "2 emails are still pending." in ran.out
     assert "Queue text is paused since" in ran.out
-    assert "Lane html" not in ran.out
+    assert "QueueName html" not in ran.out
     assert "worker is running" not in ran.out
 
 
@@ -105,7 +105,7 @@ def test_mails_that_wait_while_somebody_sends_are_open_for_a_cause_of_their_own(
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
     settings.MERCURY_EMBEDDED = False
     now = timezone.now()
-    Worker.objects.create(id="hermes", seen_at=now, started_at=now, lanes=["text"], concurrency=1)
+    Worker.objects.create(id="hermes", seen_at=now, started_at=now, queues=["text"], concurrency=1)
 
     ran = run("demo", "--mails", "1")
 

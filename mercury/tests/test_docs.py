@@ -13,7 +13,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 from drf_spectacular.generators import SchemaGenerator
 
-from mails.lanes import Lane
+from mails.queues import QueueName
 from mails.states import FINAL, TRANSITIONS, EventName, Status
 from providers.outcomes import FailureClass
 
@@ -118,7 +118,7 @@ def test_the_page_of_states_lists_each_transition():
 def test_the_glossary_explains_each_state_queue_and_failure_class():
     text = page("docs/glossary.md")
 
-    assert [word for word in [*Status.values, *Lane.values, *FailureClass.values] if f"`{word}`" not in text] == []
+    assert [word for word in [*Status.values, *QueueName.values, *FailureClass.values] if f"`{word}`" not in text] == []
 
 
 def test_the_glossary_explains_no_term_twice():
@@ -134,7 +134,7 @@ def test_the_glossary_explains_no_term_twice():
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_page_uses_the_words_of_the_glossary(path):
-    private = r"house|anew|lanes?|drains?|settled?|verdict|bulk orders?|places|poisonous|beside|whoever|meanwhile"
+    private = r"house|anew|queues?|drains?|settled?|verdict|bulk orders?|places|poisonous|beside|whoever|meanwhile"
     text = re.sub(r"`[^`]*`|^(?: {4}|```[\s\S]*?```).*$|\]\([^)]*\)", "", path.read_text(), flags=re.MULTILINE)
 
     assert re.findall(rf"\b(?:{private})\b", text, re.IGNORECASE) == []

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from mails.access import api_keys
 from mails.actions import apply
-from mails.lanes import Lane
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
+from mails.queues import QueueName
 from mails.states import Action, Actor
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mails.tests.commandline import run
@@ -96,7 +96,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("release",):
         apply.act(mail.pk, ActionRequest(Action.HOLD, Actor.COMMAND))
     if form == ("resume",):
-        apply.pause_sending(Lane.BULK, by=Actor.COMMAND)
+        apply.pause_sending(QueueName.BULK, by=Actor.COMMAND)
     before = everything()
 
     ran = run(*form, *(word.replace(PREFIX, key.prefix).replace(MAIL, str(mail.pk)) for word in EXAMPLES[form]),

@@ -5,8 +5,8 @@ from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.models import Worker
+from mails.queues import QueueName
 from mercury import views
 from mercury.lib.database import database_clock
 
@@ -43,7 +43,7 @@ def test_an_instance_is_ready_while_sending_is_paused_and_says_so(client, db):
 
 
 def test_an_instance_with_a_paused_queue_is_ready_and_says_which(client, db):
-    pauses.pause(Lane.BULK, by="hermes")
+    pauses.pause(QueueName.BULK, by="hermes")
 
     answer = client.get("/health/ready")
 

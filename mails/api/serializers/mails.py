@@ -15,10 +15,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from mails.api.fields import format_time, to_nanoseconds
-from mails.lanes import Lane
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.obstacles import Obstacles
+from mails.queues import QueueName
 from mails.states import Action, Policy, RecipientState, Status
 from mails.timeline.summary import summarize
 
@@ -36,7 +36,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
     content = serializers.CharField(help_text="The body, as plain text.")
     created = serializers.DateTimeField(help_text="When it was accepted.")
     created_at = serializers.IntegerField(help_text="The same in nanoseconds since the Unix epoch.")
-    queue = serializers.ChoiceField(choices=Lane.values, help_text="The queue it waits in.")
+    queue = serializers.ChoiceField(choices=QueueName.values, help_text="The queue it waits in.")
     delivery_guarantee = serializers.ChoiceField(
         choices=Policy.values, help_text="What follows an attempt with an unknown outcome."
     )
@@ -55,7 +55,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
             "content": self.context["content"],
             "created": format_time(instance.created_at),
             "created_at": to_nanoseconds(instance.created_at),
-            "queue": instance.lane,
+            "queue": instance.queue,
             "delivery_guarantee": instance.policy,
         }
 

@@ -43,7 +43,7 @@ class MailFiguresSerializer(DataclassSerializer):
             "expired": "Emails that expired.",
             "cancelled": "Cancelled emails.",
             "held": "Emails that were held.",
-            "queue": "Accepted to first handed to a provider.",
+            "queue_time": "Accepted to first handed to a provider.",
             "processing": "Accepted to the final status.",
             "acceptance": "Accepted by Mercury to accepted by a provider.",
         }
@@ -82,7 +82,7 @@ class PointSerializer(DataclassSerializer):
             "expired": "Emails that expired.",
             "held": "Emails that were held.",
             "unknown": "Attempts with an unknown outcome.",
-            "queue": "Accepted to first handed to a provider.",
+            "queue_time": "Accepted to first handed to a provider.",
             "acceptance": "Accepted by Mercury to accepted by a provider.",
             "latency": "Of accepted attempts, by account.",
         }
@@ -110,7 +110,7 @@ class WaitingSerializer(DataclassSerializer):
     class Meta:
         dataclass = Waiting
         help_texts = {
-            "lane": "The queue.",
+            "queue": "The queue.",
             "due": "Emails that could be sent now; at most 100,000 are counted.",
             "oldest": "Seconds that the oldest of them has been due.",
             "later": "Emails in back-off.",
@@ -142,7 +142,7 @@ class WorkerSerializer(DataclassSerializer):
         help_texts = {
             "id": "Host, process and a random part.",
             "alive": "Its last heartbeat is at most 15 s old.",
-            "lanes": "The queues it serves.",
+            "queues": "The queues it serves.",
             "concurrency": "Attempts it may make at once.",
             "in_flight": "Attempts in progress.",
             "closed": "Attempts that ended since it started.",

@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from mails.dispatch.dispatcher import Dispatcher, Progress
-from mails.lanes import Lane
 from mails.models import Mail
+from mails.queues import QueueName
 from mercury.lib import commands
 from mercury.lib.commands import Bar, Exit
 from mercury.lib.database import database_clock
@@ -30,9 +30,9 @@ class Command(commands.MercuryCommand):
         parser.add_argument(
             "--queue",
             action="append",
-            choices=Lane.values,
+            choices=QueueName.values,
             metavar="QUEUE",
-            help=f"Queue to dispatch, repeatable: {', '.join(Lane.values)}. Default: all.",
+            help=f"Queue to dispatch, repeatable: {', '.join(QueueName.values)}. Default: all.",
         )
         parser.add_argument(
             "--concurrency",
@@ -44,7 +44,7 @@ class Command(commands.MercuryCommand):
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Dispatch the queues and show the progress."""
-        queues = options["queue"] or list(Lane.values)
+        queues = options["queue"] or list(QueueName.values)
         if options["dry_run"]:
             due = _count_due(queues)
             out.say(f"{commands.count_emails(due)} due in {', '.join(queues)}.")
@@ -61,7 +61,7 @@ class Command(commands.MercuryCommand):
 
 
 def _count_due(queues: list[str]) -> int:
-    return Mail.objects.due(database_clock.now()).in_lanes(queues).count()
+    return Mail.objects.due(database_clock.now()).in_queues(queues).count()
 
 
 def _dispatch(queues: list[str], bar: Bar, *, concurrency: int | None, once: bool) -> int:

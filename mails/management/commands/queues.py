@@ -5,9 +5,9 @@ from typing import Any
 from django.db.models import Count
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.management import terminal
 from mails.models import Mail, Pause
+from mails.queues import QueueName
 from mails.reporting import system_status
 from mails.reporting.system_status import Waiting
 from mails.states import LEASED
@@ -37,7 +37,7 @@ class Command(commands.MercuryCommand):
     def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
         """Print one row for each queue."""
         now, active = database_clock.now(), pauses.load_active()
-        in_progress = dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("lane").annotate(Count("pk")))
+        in_progress = dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("queue").annotate(Count("pk")))
         terminal.show_pauses(out, queues=())
         rows = [
             _row(
@@ -46,7 +46,7 @@ class Command(commands.MercuryCommand):
                 pause=active.get(queue) or active.all_sending,
                 as_json=out.as_json,
             )
-            for queue in Lane.values
+            for queue in QueueName.values
         ]
         out.rows(rows, columns=COLUMNS, empty="No queue.", tones=TONES)
         return None
@@ -55,7 +55,7 @@ class Command(commands.MercuryCommand):
 def _row(waiting: Waiting, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
     oldest = waiting.oldest if as_json or waiting.oldest is None else durations.words(waiting.oldest)
     return {
-        "queue": waiting.lane,
+        "queue": waiting.queue,
         "state": "paused" if pause else "running",
         "waiting": waiting.due,
         "oldest": oldest,

@@ -93,7 +93,7 @@ def _submit(data: dict[str, object], key: str | None) -> Mail:
 
 def _follow(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
     out.say()
-    with foreground.dispatch([mail.lane]):
+    with foreground.dispatch([mail.queue]):
         foreground.follow(out, mail, seconds=seconds)
     badge = choose_badge(mail)
     out.say()

@@ -27,7 +27,7 @@ MAILS = {
     "discarded": "Discarded",
     "expired": "Expired",
     "held": "Held",
-    "queue": "Queue time p50/p95/p99",
+    "queue_time": "Queue time p50/p95/p99",
     "acceptance": "Time to send p50/p95/p99",
 }
 WAITING = {"due": "Ready", "oldest": "Oldest", "later": "Retrying later"}
@@ -95,11 +95,11 @@ def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> No
     listed = alerts.of(found)
     verdict = alerts.verdict(found, listed)
     wanted = {by} if by else {"queue", "provider", "application"}
-    lanes = statistics.lanes(figures) if "queue" in wanted else []
+    queues = statistics.queues(figures) if "queue" in wanted else []
     providers = statistics.providers(figures) if "provider" in wanted else []
     applications = statistics.applications(figures, statistics.application_names()) if "application" in wanted else []
     period = {"since": figures.since, "until": figures.until, "per": figures.level}
-    tables = {"queues": lanes, "providers": providers, "applications": applications}
+    tables = {"queues": queues, "providers": providers, "applications": applications}
     kept = {name: table for name, table in tables.items() if name.removesuffix("s") in wanted}
     out.document(plain({"verdict": verdict, "alerts": listed, "now": found, **period, **kept}))
     if out.as_json:
@@ -112,7 +112,7 @@ def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> No
     out.say(f"Since {figures.since:%Y-%m-%d %H:%M} UTC:")
     if "queue" in wanted:
         out.say()
-        _show_lanes(out, lanes, found)
+        _show_queues(out, queues, found)
     if "provider" in wanted:
         out.say()
         _show_providers(out, providers, found)
@@ -122,13 +122,13 @@ def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> No
         out.rows(rows, columns={"name": "Application"} | MAILS, empty="No email from an application in this period.")
 
 
-def _show_lanes(out: Output, lanes: Sequence[MailFigures], found: Situation) -> None:
-    named = {figures.name: _mail_row(figures) for figures in lanes}
-    for lane in found.waiting:
-        if lane.due or lane.later or lane.lane in named:
-            oldest = words(lane.oldest) if lane.oldest is not None else ""
-            waits = {"name": lane.lane, "due": lane.due, "oldest": oldest, "later": lane.later}
-            named[lane.lane] = named.get(lane.lane, {}) | waits
+def _show_queues(out: Output, queues: Sequence[MailFigures], found: Situation) -> None:
+    named = {figures.name: _mail_row(figures) for figures in queues}
+    for queue in found.waiting:
+        if queue.due or queue.later or queue.queue in named:
+            oldest = words(queue.oldest) if queue.oldest is not None else ""
+            waits = {"name": queue.queue, "due": queue.due, "oldest": oldest, "later": queue.later}
+            named[queue.queue] = named.get(queue.queue, {}) | waits
     out.rows(named.values(), columns={"name": "Queue"} | MAILS | WAITING, empty="No email in any queue in this period.")
 
 
@@ -152,7 +152,7 @@ def _mail_row(figures: MailFigures) -> dict[str, object]:
         "discarded": figures.discarded,
         "expired": figures.expired,
         "held": figures.held,
-        "queue": _format_spread(figures.queue),
+        "queue_time": _format_spread(figures.queue_time),
         "acceptance": _format_spread(figures.acceptance),
     }
 

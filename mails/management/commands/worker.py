@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
-from mails.lanes import Lane
+from mails.queues import QueueName
 from mails.worker import jobs, resident_dispatcher
 from mercury.lib import commands
 from mercury.lib.commands import Exit
@@ -35,7 +35,7 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "queues", nargs="*", metavar="QUEUE", help=f"Queues to serve: {', '.join(Lane.values)}. Default: all."
+            "queues", nargs="*", metavar="QUEUE", help=f"Queues to serve: {', '.join(QueueName.values)}. Default: all."
         )
         parser.add_argument(
             "--concurrency",
@@ -47,10 +47,10 @@ class Command(commands.MercuryCommand):
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Send until asked to stop, or with --burst until no email is due."""
-        queues = options["queues"] or list(Lane.values)
-        if unknown := [queue for queue in queues if queue not in Lane.values]:
+        queues = options["queues"] or list(QueueName.values)
+        if unknown := [queue for queue in queues if queue not in QueueName.values]:
             raise CommandError(
-                f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(Lane.values)}.", returncode=Exit.WRONG_USE
+                f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(QueueName.values)}.", returncode=Exit.WRONG_USE
             )
         event_loop.settle_memory()
         if options["burst"]:

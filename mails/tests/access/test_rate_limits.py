@@ -181,7 +181,7 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
     assert found == [True, True, False, False]
     assert asked == [a_key().prefix]
     assert [event for event, _fields in warnings] == ["redis_away", "rate_limit_exceeded"]
-    assert redis.keys() == []  # and who wakes lanes knows it too
+    assert redis.keys() == []  # and who wakes queues knows it too
 
 
 def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):

@@ -358,9 +358,9 @@ def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus
 def test_nothing_ticked_leads_back_with_a_word(operator):
     mail = a_mail()
 
-    answer = operator.post(f"{MAILS}bulk/?action=cancel&lane=text", follow=True)
+    answer = operator.post(f"{MAILS}bulk/?action=cancel&queue=text", follow=True)
 
-    assert answer.redirect_chain == [(f"{MAILS}?lane=text", 302)]
+    assert answer.redirect_chain == [(f"{MAILS}?queue=text", 302)]
     assert "No email is selected." in answer.text
     assert reloaded(mail).status == Status.QUEUED
 
@@ -425,7 +425,7 @@ def test_no_selection_breaks_the_pages(operator, value):
 def test_a_filter_that_fits_nothing_takes_nothing(operator):
     mail = a_mail()
 
-    for query in ("state=zeus", "app=zeus", "age=zeus", "lane=zeus", "account=zeus"):
+    for query in ("state=zeus", "app=zeus", "age=zeus", "queue=zeus", "account=zeus"):
         operator.post(f"{MAILS}bulk/?action=cancel&scope=all&{query}")
 
     assert reloaded(mail).status == Status.QUEUED

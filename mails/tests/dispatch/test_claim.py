@@ -12,15 +12,15 @@ from mercury.lib.database import database_clock
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def found(lanes, limit, quarantined=0):
+def found(queues, limit, quarantined=0):
     with claim.lock_claims():
-        due = claim.select_due(lanes, limit=limit, now=database_clock.now(), quarantined=quarantined)
+        due = claim.select_due(queues, limit=limit, now=database_clock.now(), quarantined=quarantined)
     return [mail.subject for mail in due]
 
 
-def test_the_oldest_of_all_lanes_come_first():
-    for number, lane in enumerate(["text", "html", "text", "bulk", "html"]):
-        Mail.objects.filter(pk=a_mail(subject=f"mail {number}").pk).update(lane=lane)
+def test_the_oldest_of_all_queues_come_first():
+    for number, queue in enumerate(["text", "html", "text", "bulk", "html"]):
+        Mail.objects.filter(pk=a_mail(subject=f"mail {number}").pk).update(queue=queue)
 
     assert found(["html", "text"], 3) == ["mail 0", "mail 1", "mail 2"]
     assert found(["bulk"], 3) == ["mail 3"]

@@ -503,7 +503,7 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.OPERATOR)
 
 
-def test_two_drains_share_a_lane_without_sharing_a_mail(olympus):
+def test_two_drains_share_a_queue_without_sharing_a_mail(olympus):
     for number in range(30):
         a_mail(subject=f"mail {number}")
     one, two = Dispatcher(["text"], concurrency=20), Dispatcher(["text"], concurrency=20)

@@ -1,7 +1,7 @@
 """A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
 
 Two dispatchers take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
-resolve; the house is held, the lane paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+resolve; the house is held, the queue paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
 """
 
 import datetime as dt
@@ -20,11 +20,11 @@ from mails.actions.apply import NotPossible
 from mails.dispatch import account_pool
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
-from mails.lanes import Lane
 from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
+from mails.queues import QueueName
 from mails.states import DUE, FINAL, TRANSITIONS, Action, AttemptState, EventName, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail
 from mercury.lib.database import database_clock
@@ -86,7 +86,7 @@ class InFlight(RuleBasedStateMachine):
     def teardown(self):
         Account.objects.update(enabled=True)
         pauses.resume(by="test")
-        pauses.resume(Lane.TEXT, by="test")
+        pauses.resume(QueueName.TEXT, by="test")
         freed = {"lease": None, "lease_expires_at": None, "next_attempt_at": None, "pending_action": ""}
         Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
         Worker.objects.all().delete()
@@ -155,7 +155,7 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(paused=st.booleans())
     def pause_or_resume_the_queue(self, paused):
-        (apply.pause_sending if paused else apply.resume_sending)(Lane.TEXT, by="hermes")
+        (apply.pause_sending if paused else apply.resume_sending)(QueueName.TEXT, by="hermes")
         self.note_attempts()
 
     @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())

@@ -43,8 +43,8 @@ def test_a_mail_is_stored_with_text_recipients_and_first_events():
     assert stored.expires_at - stored.created_at == dt.timedelta(days=3)
 
 
-@pytest.mark.parametrize(("asked", "lane"), [({}, "text"), ({"queue": "bulk"}, "bulk")])
-def test_the_lane_is_woken_after_the_commit(asked, lane, monkeypatch, django_capture_on_commit_callbacks):
+@pytest.mark.parametrize(("asked", "queue"), [({}, "text"), ({"queue": "bulk"}, "bulk")])
+def test_the_queue_is_woken_after_the_commit(asked, queue, monkeypatch, django_capture_on_commit_callbacks):
     woken = []
     monkeypatch.setattr(wake, "wake_workers", woken.append)
 
@@ -52,13 +52,13 @@ def test_the_lane_is_woken_after_the_commit(asked, lane, monkeypatch, django_cap
         accept({**HELLO, **asked}, client=COMMAND)
         assert woken == []
 
-    assert woken == [lane]
+    assert woken == [queue]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_wake_that_fails_does_not_fail_a_stored_mail(monkeypatch):
-    def broken(lane):
-        raise RuntimeError("no such lane")
+    def broken(queue):
+        raise RuntimeError("no such queue")
 
     monkeypatch.setattr(wake, "wake_workers", broken)
 
@@ -158,7 +158,7 @@ def test_the_same_key_and_another_body_are_refused():
     assert Mail.objects.count() == 1
 
 
-def test_a_lane_that_is_asked_for_is_part_of_what_a_key_stands_for():
+def test_a_queue_that_is_asked_for_is_part_of_what_a_key_stands_for():
     accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1")
 
     with pytest.raises(IdempotencyKeyReused):
@@ -166,7 +166,7 @@ def test_a_lane_that_is_asked_for_is_part_of_what_a_key_stands_for():
     assert accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1").replayed
 
 
-def test_a_body_without_a_lane_hashes_as_before_there_was_one():
+def test_a_body_without_a_queue_hashes_as_before_there_was_one():
     accept({**HELLO, "delivery_guarantee": "at-least-once", "queue": None}, client=COMMAND, idempotency_key="reset-1")
 
     assert IdempotencyKey.objects.get().body_hash == "bab6f6bedd31cd39bd966af62321fb2afef861e47dc6e05637b5b9dcea9410ba"
@@ -189,12 +189,12 @@ def test_a_key_is_forgotten_after_a_day():
     assert IdempotencyKey.objects.count() == 1
 
 
-def test_a_rejected_mail_shows_the_lane_that_it_would_have_had():
-    for lane in ("bulk", "express"):
+def test_a_rejected_mail_shows_the_queue_that_it_would_have_had():
+    for queue in ("bulk", "express"):
         with pytest.raises(InvalidSubmission):
-            a_mail(API, recipient="nobody", queue=lane)
+            a_mail(API, recipient="nobody", queue=queue)
 
-    assert sorted(Mail.objects.values_list("lane", flat=True)) == ["bulk", "text"]
+    assert sorted(Mail.objects.values_list("queue", flat=True)) == ["bulk", "text"]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_events_of_a_mail_come_in_the_order_of_its_life():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_mails_that_come_in_together_are_stored_together_and_wake_their_lane_once(monkeypatch):
+def test_mails_that_come_in_together_are_stored_together_and_wake_their_queue_once(monkeypatch):
     groups, woken = [], []
     together = GatheredGroup(monkeypatch, groups)
     monkeypatch.setattr(wake, "wake_workers", woken.append)

@@ -7,8 +7,8 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from mails import pauses
-from mails.lanes import Lane
 from mails.models import SenderPermission
+from mails.queues import QueueName
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
 from mercury.lib.audit.models import Act, AuditEntry
@@ -67,7 +67,7 @@ def test_while_sending_is_paused_no_test_is_sent(relay, stop):
     if stop == "instance":
         pauses.pause(by="user:hera")
     else:
-        pauses.pause(Lane.TEXT, by="user:hera")
+        pauses.pause(QueueName.TEXT, by="user:hera")
 
     page = browser_of(hermes()).post(f"/admin/providers/account/{relay.pk}/test/", ADDRESSES)
     all_page = browser_of(User.objects.get()).post("/admin/providers/account/test/", ADDRESSES)

@@ -131,7 +131,7 @@ def test_subject_and_content_may_be_absent_or_null():
 
 @pytest.mark.parametrize(("asked", "queue"), [({}, "text"), ({"queue": None}, "text"), ({"queue": "bulk"}, "bulk")])
 def test_a_mail_is_bulk_where_that_is_asked_for(asked, queue):
-    assert parse({**HELLO, **asked}).lane == queue
+    assert parse({**HELLO, **asked}).queue == queue
 
 
 def test_what_cannot_be_asked_for_is_told_with_what_can():

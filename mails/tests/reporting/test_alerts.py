@@ -147,13 +147,13 @@ def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
 
 
 def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
-    lane = Waiting("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
+    queue = Waiting("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
 
-    [alert] = alerts.of(replace(WELL, waiting=[lane]))
+    [alert] = alerts.of(replace(WELL, waiting=[queue]))
 
     assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails wait."
     assert alert.since == NOON
-    assert alert.emails == "state=queued&lane=bulk"
+    assert alert.emails == "state=queued&queue=bulk"
     assert alert.cure.endswith("manage.py resume --queue bulk")
 
 

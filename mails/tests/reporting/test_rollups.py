@@ -38,10 +38,10 @@ def counted(kind, level=Level.FRESH):
     return found
 
 
-def fresh(now, *seconds, lane="text"):
+def fresh(now, *seconds, queue="text"):
     tally = Counters()
     for one in seconds:
-        tally.count(CounterKey(Counted.END, lane, "olympus", outcome=Ending.DONE), one)
+        tally.count(CounterKey(Counted.END, queue, "olympus", outcome=Ending.DONE), one)
     Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(now)])
 
 
@@ -151,7 +151,7 @@ def test_a_step_that_was_not_taken_counts_nothing():
 def test_a_fold_moves_fresh_rows_to_every_level_and_keeps_their_sum():
     fresh(NOON, 0.2, 0.3)
     fresh(NOON + dt.timedelta(minutes=1), 5)
-    fresh(NOON, 0.2, lane="bulk")
+    fresh(NOON, 0.2, queue="bulk")
 
     rollups.fold(NOON + dt.timedelta(minutes=2))
 
@@ -212,7 +212,7 @@ def just_after():
     return database_clock.now() + rollups.ARRIVALS_LAG + dt.timedelta(milliseconds=1)
 
 
-def test_arrivals_are_counted_by_lane_and_application_and_rejected_apart():
+def test_arrivals_are_counted_by_queue_and_application_and_rejected_apart():
     now = database_clock.now()
     PeriodicTask.objects.create(name=rollups.TASK, done_until=now)
     key, _ = create("shop", scopes=["mails:send"], senders=["*"])
@@ -246,7 +246,7 @@ def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_
     PeriodicTask.objects.create(name=rollups.TASK, done_until=now - dt.timedelta(minutes=9))
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
     for moment in arrived:
-        mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", lane="text")
+        mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", queue="text")
         writer.create([NewMail(mail, MailState(Status.QUEUED, next_attempt_at=now), "", (), ())])
 
     for _ in range(6):

@@ -129,9 +129,9 @@ def test_a_search_upwards_stops_as_well(monkeypatch):
 def test_a_search_counts_only_mails_that_fit_the_other_filters(monkeypatch):
     monkeypatch.setattr(search, "REACH", 1)
     a_mail(subject="Invoice")
-    Mail.objects.filter(subject="Welcome").update(lane="bulk")
+    Mail.objects.filter(subject="Welcome").update(queue="bulk")
 
-    assert len(search.page(Mail.objects.filter(lane="bulk"), "subject:come").mails) == 1
+    assert len(search.page(Mail.objects.filter(queue="bulk"), "subject:come").mails) == 1
 
 
 @pytest.mark.parametrize("words", ["to:hera@olimpus", "id:0", "after:2020-01-01", "before:2999-01-01"])

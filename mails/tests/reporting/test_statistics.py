@@ -34,14 +34,14 @@ def call(account, outcome=AttemptState.ACCEPTED, fault=""):
     return CounterKey(Counted.CALL, "text", account, outcome=outcome, fault=fault)
 
 
-def end(ending=Ending.DONE, account="olympus", *, lane="text", application=0):
-    return CounterKey(Counted.END, lane, account, application, ending)
+def end(ending=Ending.DONE, account="olympus", *, queue="text", application=0):
+    return CounterKey(Counted.END, queue, account, application, ending)
 
 
-def test_what_is_usual_in_a_lane_are_its_medians_of_the_last_hour():
+def test_what_is_usual_in_a_queue_are_its_medians_of_the_last_hour():
     count(CounterKey(Counted.FIRST_SEND, "text"), seconds=0.3, times=3)
     count(end(), end(Ending.FAILOVER), seconds=0.7)
-    count(end(Ending.DISCARDED), end(lane="bulk"), seconds=50, times=9)
+    count(end(Ending.DISCARDED), end(queue="bulk"), seconds=50, times=9)
 
     usual = statistics.usual("text", NOON + HOUR / 2)
 
@@ -50,7 +50,7 @@ def test_what_is_usual_in_a_lane_are_its_medians_of_the_last_hour():
     assert statistics.usual("text", NOON + 2 * HOUR) == statistics.usual("html", NOON) == Usual()
 
 
-def test_lanes_tell_counts_rates_and_times():
+def test_queues_tell_counts_rates_and_times():
     count(CounterKey(Counted.ARRIVAL, "text", outcome="accepted"), times=120)
     count(CounterKey(Counted.ARRIVAL, "text", outcome="rejected"), times=3)
     count(CounterKey(Counted.FIRST_SEND, "text"), seconds=0.1, times=120)
@@ -58,13 +58,13 @@ def test_lanes_tell_counts_rates_and_times():
     count(end(Ending.FAILOVER), seconds=0.9, times=10)
     count(end(Ending.DISCARDED), seconds=60, times=5)
     count(end(Ending.HELD), times=2)
-    count(end(lane="bulk"), seconds=5)
+    count(end(queue="bulk"), seconds=5)
 
-    bulk, text = statistics.lanes(statistics.load(NOON, NOON + HOUR))
+    bulk, text = statistics.queues(statistics.load(NOON, NOON + HOUR))
 
     assert (text.arrived, text.rejected, text.arrived_per_minute) == (120, 3, 2.0)
     assert (text.sent, text.failover, text.discarded, text.held) == (100, 10, 5, 2)
-    assert text.queue.p50 == pytest.approx(0.1, rel=0.091)
+    assert text.queue_time.p50 == pytest.approx(0.1, rel=0.091)
     assert text.acceptance.p50 == pytest.approx(0.3, rel=0.091)
     assert text.acceptance.p95 == pytest.approx(0.9, rel=0.091)
     assert text.acceptance.mean == pytest.approx(0.36)
@@ -73,8 +73,8 @@ def test_lanes_tell_counts_rates_and_times():
     assert (bulk.sent, bulk.arrived) == (1, 0)
 
 
-def test_the_house_is_the_sum_of_its_lanes():
-    count(end(), end(lane="bulk"), seconds=1)
+def test_the_house_is_the_sum_of_its_queues():
+    count(end(), end(queue="bulk"), seconds=1)
 
     assert statistics.house(statistics.load(NOON, NOON + HOUR)).sent == 2
 
@@ -128,7 +128,7 @@ def test_folding_changes_no_answer(level):
     rollups.fold(NOON)
 
     after = statistics.load(since, until, level)
-    assert statistics.lanes(after) == statistics.lanes(before)
+    assert statistics.queues(after) == statistics.queues(before)
     assert statistics.providers(after) == statistics.providers(before)
     assert statistics.series(after) == statistics.series(before)
 

@@ -7,9 +7,9 @@ import pytest
 from mails import pauses
 from mails.actions import apply
 from mails.dispatch import wake
-from mails.lanes import Lane
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, Worker
+from mails.queues import QueueName
 from mails.reporting import system_status
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import a_mail, dispatch
@@ -24,7 +24,7 @@ def state(mail, status, **more):
     Mail.objects.filter(pk=mail.pk).update(status=status, **more)
 
 
-def test_a_lane_tells_its_depth_its_oldest_and_its_back_off(olympus):
+def test_a_queue_tells_its_depth_its_oldest_and_its_back_off(olympus):
     now = database_clock.now()
     first, _, later = a_mail(), a_mail(), a_mail()
     Mail.objects.filter(pk=first.pk).update(next_attempt_at=now - dt.timedelta(minutes=5))
@@ -38,8 +38,8 @@ def test_a_lane_tells_its_depth_its_oldest_and_its_back_off(olympus):
     assert system_status.waiting("bulk", now) == system_status.Waiting("bulk", 0, None, 0, None, None)
 
 
-def test_a_lane_tells_its_pause():
-    pauses.pause(Lane.BULK, by="user:hermes", note="wrong template")
+def test_a_queue_tells_its_pause():
+    pauses.pause(QueueName.BULK, by="user:hermes", note="wrong template")
 
     text, _, _, bulk = system_status.read().waiting
 
@@ -84,7 +84,7 @@ def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
     dispatch("text", concurrency=4)
 
     [row] = seen
-    assert (row.lanes, row.concurrency) == (["text"], 4)
+    assert (row.queues, row.concurrency) == (["text"], 4)
     assert row.polled_at is not None
 
 

@@ -17,9 +17,9 @@ from django.utils import timezone
 from mails import pauses
 from mails.intake.accept import Client
 from mails.intake.submission import InvalidSubmission
-from mails.lanes import Lane
 from mails.models import Content, Event, Mail, Pause
 from mails.obstacles import find_obstacles
+from mails.queues import QueueName
 from mails.states import Source, Status
 from mails.tests.builders import HERA, ZEUS, a_mail, dispatch, reloaded
 from mails.tests.people import browser_of, hermes, zeus
@@ -294,16 +294,16 @@ def test_a_state_that_changed_without_an_event_is_news():
     assert timeline_of(browser_of(hermes()), mail, after=last, status="sending").status_code == 200
 
 
-def test_a_pause_of_its_lane_is_news_and_so_is_its_end(olympus):
+def test_a_pause_of_its_queue_is_news_and_so_is_its_end(olympus):
     mail = a_mail()
     last = Event.objects.filter(mail=mail).latest("id").pk
     browser = browser_of(hermes())
-    pauses.pause(Lane.TEXT, by="user:hermes")
+    pauses.pause(QueueName.TEXT, by="user:hermes")
     obstacles = f"pause-{Pause.objects.get().pk}"
 
     told = timeline_of(browser, mail, after=last, status="queued")
     again = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
-    pauses.resume(Lane.TEXT, by="user:hermes")
+    pauses.resume(QueueName.TEXT, by="user:hermes")
     ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
     assert "Queue text is paused" in told.text

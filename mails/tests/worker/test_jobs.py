@@ -18,7 +18,7 @@ from mails.dispatch.wake import JOB
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
 from mails.worker import jobs, resident_dispatcher
-from mails.worker.jobs import LaneWorker
+from mails.worker.jobs import QueueWorker
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def waiting(server):
     return Queue("text", connection=server, serializer=JSONSerializer).jobs
 
 
-def test_many_mails_wake_a_lane_once(redis):
+def test_many_mails_wake_a_queue_once(redis):
     for _ in range(100):
         wake.wake_workers("text")
 
@@ -44,11 +44,11 @@ def test_many_mails_wake_a_lane_once(redis):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_takes_the_flag_away_and_drains_the_lane(redis, olympus):
+def test_a_job_takes_the_flag_away_and_drains_the_queue(redis, olympus):
     mail = a_mail()
     wake.wake_workers("text")
 
-    jobs.dispatch_lane("text")
+    jobs.dispatch_queue("text")
 
     assert reloaded(mail).status == Status.DONE
     wake.wake_workers("text")
@@ -59,7 +59,7 @@ def test_a_job_wakes_the_resident_drain_where_there_is_one(redis, monkeypatch):
     woken = []
     monkeypatch.setattr(wake, "wake_local", lambda: not woken.append(True))
 
-    jobs.dispatch_lane("text")
+    jobs.dispatch_queue("text")
 
     assert woken
 
@@ -69,9 +69,9 @@ def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything_more(redis, 
     happened = []
     monkeypatch.setattr(wake, "wake_local", lambda: happened.append("woken"))
     monkeypatch.setattr(redis, "delete", lambda *keys: happened.append("deleted"))
-    monkeypatch.setattr(jobs, "dispatch_lane", happened.append)
+    monkeypatch.setattr(jobs, "dispatch_queue", happened.append)
 
-    LaneWorker(["text"], connection=redis).work(burst=True)
+    QueueWorker(["text"], connection=redis).work(burst=True)
 
     assert happened == ["woken", "deleted", "text"]
 
@@ -81,7 +81,7 @@ def test_a_worker_that_starts_makes_up_for_a_wake_up_that_died_with_another(redi
     waiting(redis)[0].delete()  # taken by a worker that was killed
     stopping = threading.Event()
     monkeypatch.setattr(jobs.Redis, "from_url", lambda *address, **options: redis)
-    monkeypatch.setattr(LaneWorker, "work", lambda self, **options: stopping.set())
+    monkeypatch.setattr(QueueWorker, "work", lambda self, **options: stopping.set())
 
     jobs.work(["text"], stopping=stopping)
     wake.wake_workers("text")
@@ -108,7 +108,7 @@ def test_a_worker_tells_once_that_redis_is_away_and_once_that_it_is_back(redis, 
 
     monkeypatch.setattr(redis, "delete", delete)
     monkeypatch.setattr(jobs.Redis, "from_url", lambda url, **options: redis)
-    monkeypatch.setattr(LaneWorker, "work", lambda self, **options: stopping.set())
+    monkeypatch.setattr(QueueWorker, "work", lambda self, **options: stopping.set())
 
     with capture_logs() as logged:
         jobs.work(["text"], stopping=stopping)
@@ -119,7 +119,7 @@ def test_a_worker_tells_once_that_redis_is_away_and_once_that_it_is_back(redis, 
 @pytest.mark.usefixtures("signal_handlers")
 def test_a_stop_that_came_before_the_worker_was_ready_counts(redis):
     stopping = threading.Event()
-    worker = LaneWorker(
+    worker = QueueWorker(
         [Queue("text", connection=redis, serializer=JSONSerializer)], connection=redis, serializer=JSONSerializer
     )
     worker.stopping = stopping
@@ -139,7 +139,7 @@ def test_a_stop_that_comes_during_a_wait_is_seen_at_its_end(redis, monkeypatch):
 
     monkeypatch.setattr(redis, "blpop", wait)
 
-    LaneWorker(["text", "bulk"], connection=redis).work()
+    QueueWorker(["text", "bulk"], connection=redis).work()
 
     assert waits == [jobs.WAIT_SECONDS]
 
@@ -156,10 +156,10 @@ def test_a_plain_worker_waits_for_a_redis_that_is_away_and_one_with_an_owner_doe
     monkeypatch.setattr(redis, "lpop", pop)
 
     with capture_logs() as logged:
-        LaneWorker(["text"], connection=redis).work(burst=True)
+        QueueWorker(["text"], connection=redis).work(burst=True)
 
     assert [line["event"] for line in logged] == ["redis_away", "redis_back"]
-    owned = LaneWorker(["text"], connection=redis)
+    owned = QueueWorker(["text"], connection=redis)
     owned.stopping = threading.Event()
     answers = iter([ConnectionError("nobody there")])
     with pytest.raises(ConnectionError):
@@ -172,20 +172,20 @@ def test_a_worker_ends_as_rqworker_was_asked_to(redis, monkeypatch, ends, answer
     monkeypatch.setattr(
         redis, "blpop", lambda keys, seconds: next(((k, v) for k in keys if (v := redis.lpop(k))), None)
     )
-    lanes = []
-    monkeypatch.setattr(jobs, "dispatch_lane", lanes.append)
+    queues = []
+    monkeypatch.setattr(jobs, "dispatch_queue", queues.append)
     redis.rpush("rq:queue:text", "1", "2")
     redis.rpush("rq:queue:bulk", "3")
 
-    assert LaneWorker(["text", "bulk"], connection=redis).work(**ends)
+    assert QueueWorker(["text", "bulk"], connection=redis).work(**ends)
 
-    assert lanes == ["text", "text", "bulk"][:answered]
+    assert queues == ["text", "text", "bulk"][:answered]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_resident_drain_claims_nothing_more_once_a_worker_is_told_to_stop(redis, olympus):
     resident = resident_dispatcher.start(["text"])
-    worker = LaneWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
+    worker = QueueWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
     try:
         worker.handle_warm_shutdown_request()
         resident._thread.join(10)
@@ -197,15 +197,15 @@ def test_the_resident_drain_claims_nothing_more_once_a_worker_is_told_to_stop(re
 @pytest.mark.django_db(transaction=True)
 def test_the_drain_of_a_job_ends_once_its_worker_is_told_to_stop(redis, olympus, monkeypatch):
     mails = [a_mail(subject=f"mail {number}") for number in range(3)]
-    worker = LaneWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
+    worker = QueueWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
     made = Dispatcher.__init__
 
-    def one_place(self, lanes):
-        made(self, lanes, concurrency=1, on_progress=lambda progress: worker.handle_warm_shutdown_request())
+    def one_place(self, queues):
+        made(self, queues, concurrency=1, on_progress=lambda progress: worker.handle_warm_shutdown_request())
 
     monkeypatch.setattr(Dispatcher, "__init__", one_place)
 
-    jobs.dispatch_lane("text")
+    jobs.dispatch_queue("text")
 
     assert sorted(reloaded(mail).status for mail in mails) == [Status.DONE, Status.QUEUED, Status.QUEUED]
 
@@ -213,11 +213,11 @@ def test_the_drain_of_a_job_ends_once_its_worker_is_told_to_stop(redis, olympus,
 @pytest.mark.django_db(transaction=True)
 def test_a_stop_that_came_before_the_drain_of_a_job_counts(redis, olympus):
     mail = a_mail()
-    LaneWorker(
+    QueueWorker(
         [Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer
     ).handle_warm_shutdown_request()
 
-    jobs.dispatch_lane("text")
+    jobs.dispatch_queue("text")
 
     assert reloaded(mail).status == Status.QUEUED
 
@@ -275,7 +275,7 @@ def test_a_redis_that_failed_is_not_asked_again_by_those_who_hand_in_mails(full_
     assert waiting(full_redis) == []
 
 
-def test_a_redis_that_is_back_wakes_the_lane_that_it_failed_for(full_redis, monkeypatch):
+def test_a_redis_that_is_back_wakes_the_queue_that_it_failed_for(full_redis, monkeypatch):
     monkeypatch.setattr(wake, "SILENT_SECONDS", 0.01)
     wake.wake_workers("text")
 

@@ -33,7 +33,7 @@ from rq.worker_registration import clean_worker_registry
 
 from mails.dispatch import wake
 from mails.worker import jobs
-from mails.worker.jobs import LaneWorker
+from mails.worker.jobs import QueueWorker
 from mails.worker.rq_limits import NotAWakeUp
 
 JOB, WORKER, EXECUTION = "evil-job", "evil-worker", "evil-execution"
@@ -235,9 +235,9 @@ def hostile(redis, function=f"{__name__}.obey", **fields):
     return job
 
 
-@pytest.mark.parametrize("worker_class", [SimpleWorker, LaneWorker])
+@pytest.mark.parametrize("worker_class", [SimpleWorker, QueueWorker])
 def test_no_worker_runs_a_function_that_is_not_the_wake_up(redis, worker_class, monkeypatch):
-    monkeypatch.setattr(jobs, "dispatch_lane", lambda lane: None)
+    monkeypatch.setattr(jobs, "dispatch_queue", lambda queue: None)
     job = hostile(redis)
 
     worker_class(["text"], connection=redis).work(burst=True)
@@ -257,17 +257,17 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize("worker_class", [SimpleWorker, LaneWorker])
+@pytest.mark.parametrize("worker_class", [SimpleWorker, QueueWorker])
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_wake_up_with_callbacks_and_webhooks_is_a_wake_up(redis, worker_class, fails, monkeypatch):
     woken = []
 
-    def dispatch_lane(*lane):
-        woken.append(lane)
+    def dispatch_queue(*queue):
+        woken.append(queue)
         if fails and worker_class is SimpleWorker:
             raise ValueError("so that what follows a failure runs")
 
-    monkeypatch.setattr(jobs, "dispatch_lane", dispatch_lane)
+    monkeypatch.setattr(jobs, "dispatch_queue", dispatch_queue)
     monkeypatch.setattr("rq.webhook.urlopen", obey)
     hostile(
         redis,
@@ -280,14 +280,14 @@ def test_a_wake_up_with_callbacks_and_webhooks_is_a_wake_up(redis, worker_class,
     assert len(woken) == 1
 
 
-def test_a_lane_worker_reads_no_job_and_leaves_nothing_of_it(redis, monkeypatch):
+def test_a_queue_worker_reads_no_job_and_leaves_nothing_of_it(redis, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "dispatch_lane", asked.append)
+    monkeypatch.setattr(jobs, "dispatch_queue", asked.append)
     monkeypatch.setattr(Job, "restore", obey)
     hostile(redis, **FIELDS)
     redis.rpush("rq:queue:text", b"\xff no id at all")
 
-    assert LaneWorker(["text"], connection=redis).work(burst=True)
+    assert QueueWorker(["text"], connection=redis).work(burst=True)
 
     assert asked == ["text", "text"]
     assert redis.keys("rq:*") == []
@@ -295,21 +295,21 @@ def test_a_lane_worker_reads_no_job_and_leaves_nothing_of_it(redis, monkeypatch)
 
 def test_a_suspended_queue_wakes_its_worker_all_the_same(redis, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "dispatch_lane", asked.append)
+    monkeypatch.setattr(jobs, "dispatch_queue", asked.append)
     suspend(redis)
     wake.wake_workers("text")
 
-    LaneWorker(["text"], connection=redis).work(burst=True)
+    QueueWorker(["text"], connection=redis).work(burst=True)
 
     assert asked == ["text"]
 
 
 def test_a_worker_listens_for_no_command_and_cleans_nothing(planted, monkeypatch):
-    monkeypatch.setattr(jobs, "dispatch_lane", lambda lane: None)
+    monkeypatch.setattr(jobs, "dispatch_queue", lambda queue: None)
     for hook in ("subscribe", "handle_payload", "run_maintenance_tasks", "_start_scheduler", "register_birth"):
         monkeypatch.setattr(BaseWorker, hook, obey)
 
-    LaneWorker(["text"], name=WORKER, connection=planted).work(burst=True, with_scheduler=True)
+    QueueWorker(["text"], name=WORKER, connection=planted).work(burst=True, with_scheduler=True)
     send_shutdown_command(planted, WORKER)
 
     assert planted.pubsub_channels() == []
@@ -318,8 +318,8 @@ def test_a_worker_listens_for_no_command_and_cleans_nothing(planted, monkeypatch
 
 def test_a_command_over_redis_does_not_end_a_worker_that_waits(redis, monkeypatch):
     woken = threading.Event()
-    monkeypatch.setattr(jobs, "dispatch_lane", lambda lane: woken.set())
-    worker = LaneWorker(["text"], name=WORKER, connection=redis)
+    monkeypatch.setattr(jobs, "dispatch_queue", lambda queue: woken.set())
+    worker = QueueWorker(["text"], name=WORKER, connection=redis)
     monkeypatch.setattr(worker, "_install_signal_handlers", lambda: None)  # not in the main thread
     thread = threading.Thread(target=worker.work, daemon=True)
     thread.start()
@@ -334,8 +334,8 @@ def test_a_command_over_redis_does_not_end_a_worker_that_waits(redis, monkeypatc
     assert not thread.is_alive()
 
 
-def test_a_plain_rqworker_is_a_lane_worker():
-    assert get_worker_class() is LaneWorker
+def test_a_plain_rqworker_is_a_queue_worker():
+    assert get_worker_class() is QueueWorker
 
 
 # What the installed RQ reads from Redis. A new one fails here: decide whether it can make a process do something,

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails.intake.accept import Client, accept
-from mails.lanes import Lane
 from mails.management import foreground, terminal
 from mails.models import Attempt, Mail
+from mails.queues import QueueName
 from mails.states import AttemptState, Source, Status
 from mails.timeline.story import read_story
 from mercury.lib import commands
@@ -58,7 +58,7 @@ class Command(commands.MercuryCommand):
             return None
         with _simulate_failure(out, broken):
             mails = [_submit(number, count) for number in range(1, count + 1)]
-            with foreground.dispatch(list(Lane.values)):
+            with foreground.dispatch(list(QueueName.values)):
                 ended = foreground.wait_until(lambda: _count_open(mails) == 0, seconds=PATIENCE)
             figures = _read_figures(mails, [healthy, failing])
             _show_result(out, figures, mails)
@@ -171,7 +171,7 @@ def _explain_open(out: commands.Output, mails: Sequence[Mail]) -> None:
         Mail.objects.filter(pk__in=[mail.pk for mail in mails]).exclude(status__in=foreground.ENDED).order_by("id")
     )
     out.say(f"{len(pending)} emails are still pending.", tone="waiting")
-    if not pending or terminal.show_pauses(out, queues={mail.lane for mail in pending}):
+    if not pending or terminal.show_pauses(out, queues={mail.queue for mail in pending}):
         return
     if not settings.MERCURY_EMBEDDED and not foreground.is_dispatcher_running():
         out.say("No worker is running. Start one: manage.py worker", tone="waiting")

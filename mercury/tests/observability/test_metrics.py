@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mails import pauses
 from mails.access import rate_limits
-from mails.lanes import Lane
 from mails.models import Worker
+from mails.queues import QueueName
 from mails.reporting import rollups
 from mails.tests.builders import a_mail, dispatch
 from mails.tests.callers import HELLO, MAILS, caller
@@ -40,7 +40,7 @@ def samples(family, name=None):
     }
 
 
-def test_what_was_sent_is_counted_by_outcome_and_lane(scrape, olympus, hades):
+def test_what_was_sent_is_counted_by_outcome_and_queue(scrape, olympus, hades):
     olympus.refuse(503)
     for number in range(12):
         a_mail(subject=f"mail {number}")
@@ -113,8 +113,8 @@ def test_what_waits_and_who_works_are_gauges(scrape, olympus):
     assert samples(found["mercury_breaker_state"])["olympus", "open"] == 0
 
 
-def test_a_paused_lane_is_a_gauge(scrape, olympus):
-    pauses.pause(Lane.BULK, by="hermes")
+def test_a_paused_queue_is_a_gauge(scrape, olympus):
+    pauses.pause(QueueName.BULK, by="hermes")
 
     found = samples(scrape()["mercury_queue_paused"])
 
