@@ -22,7 +22,7 @@ from mails.models import Content, Event, IdempotencyKey, Mail, Recipient, uuid7
 from mails.states import Actor, EventName, Source, Status
 from mercury.lib.database import database_clock
 
-STATE = {"source": Source.API, "queue": "text", "policy": "at-least-once"}
+STATE = {"source": Source.API, "queue": "text", "delivery_guarantee": "at-least-once"}
 NAMES = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
 
 

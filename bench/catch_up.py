@@ -83,7 +83,7 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
             found.sent_at.append(at)
             continue
         step = policy.when_no_account_is_left(
-            faults=[FailureClass.PROVIDER],
+            failure_classes=[FailureClass.PROVIDER],
             round_number=number,
             attempts=number,
             time_left=EXPIRY - (at - came),

@@ -51,7 +51,7 @@ def fill(count: int) -> None:
                     recipient="hera@olimpus.com",
                     subject=f"mail {number}",
                     queue="text",
-                    policy="at-least-once",
+                    delivery_guarantee="at-least-once",
                     expires_at=now + dt.timedelta(days=3),
                 ),
                 state,

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from instance import CONTENT
 
 from mails.queues import QueueName
-from mails.states import Actor, AttemptState, EventName, Policy, RecipientState, Source, Status
+from mails.states import Actor, AttemptState, DeliveryGuarantee, EventName, RecipientState, Source, Status
 
 AT_ONCE = 25_000  # mails of one transaction
 SENDER = "'zeus@olimpus.com'"
@@ -93,7 +93,7 @@ def _insert_mails(api_key: int | None) -> None:
         recipient=RECIPIENT,
         subject="'mail ' || n",
         queue=_text(QueueName.TEXT),
-        policy=_text(Policy.AT_LEAST_ONCE),
+        delivery_guarantee=_text(DeliveryGuarantee.AT_LEAST_ONCE),
         expires_at=f"at + interval '{settings.MERCURY_EXPIRY.total_seconds()} seconds'",
         status=_text(Status.DONE),
         finished_at="ended",
@@ -154,7 +154,7 @@ def _insert_events() -> None:
             EventName.ACCEPTED,
             _text(Actor.MAIL_SERVICE),
             "1",
-            {"recipients": "1", "queue": _text("text"), "policy": _text("at-least-once")},
+            {"recipients": "1", "queue": _text("text"), "delivery_guarantee": _text("at-least-once")},
         ),
         (EventName.ENQUEUE, _text(Actor.MAIL_SERVICE), "1", {"queue": _text("text")}),
         (

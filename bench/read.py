@@ -41,7 +41,7 @@ def fill_in(mails: int) -> None:
     fill.history(mails, days=DAYS, api_key=ApiKey.objects.get().pk)
     number = "substr(subject, 6)::int"
     changes = (
-        (f"mod({number}, 100) = 0", "status = 'discarded', fault = 'message', reason_code = 'http-400'"),
+        (f"mod({number}, 100) = 0", "status = 'discarded', failure_class = 'message', reason_code = 'http-400'"),
         (f"mod({number}, 5000) = 1", "status = 'held', finished_at = NULL, reason_code = 'outcome-unknown'"),
         (
             f"{number} > {mails - WAITING}",
@@ -86,7 +86,7 @@ def _stretch(level: str, start: dt.datetime, mails: int, draw: random.Random) ->
         (CounterKey(Counted.ARRIVAL, "text", application=1, outcome="accepted"), 1.0),
         (CounterKey(Counted.FIRST_SEND, "text", application=1), 1.0),
         (CounterKey(Counted.CALL, "text", "olympus", outcome="accepted"), 0.9),
-        (CounterKey(Counted.CALL, "text", "olympus", outcome="refused", fault="provider"), 0.05),
+        (CounterKey(Counted.CALL, "text", "olympus", outcome="refused", failure_class="provider"), 0.05),
         (CounterKey(Counted.CALL, "text", "hades", outcome="accepted"), 0.1),
         (CounterKey(Counted.CALL, "text", "hades", outcome="unknown"), 0.001),
         (CounterKey(Counted.END, "text", "olympus", 1, Ending.DONE), 0.9),

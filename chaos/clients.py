@@ -22,7 +22,7 @@ class Order:
 
     key: str
     subject: str
-    policy: str
+    delivery_guarantee: str
     recipient: str = "hera@olimpus.com"
 
 
@@ -149,7 +149,7 @@ class Clients:
             "recipient": order.recipient,
             "subject": order.subject,
             "content": "Hi",
-            "delivery_guarantee": order.policy,
+            "delivery_guarantee": order.delivery_guarantee,
         }
         began = time.monotonic()
         try:

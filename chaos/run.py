@@ -16,7 +16,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from chaos import invariants, scenarios  # noqa: E402  (the path comes first)
 from chaos.bugs import BUGS  # noqa: E402
-from chaos.scenario import POLICIES, Goal, Run, Scenario  # noqa: E402
+from chaos.scenario import GUARANTEES, Goal, Run, Scenario  # noqa: E402
 from chaos.servers import ProgramMissing  # noqa: E402
 from chaos.testbed import LEGS, SHORT, Testbed, build_testbed  # noqa: E402
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--mails", type=int, metavar="N", help="How many mails instead of the scenario's own number.")
     parser.add_argument("--minutes", type=float, help="How long instead, for the soak: so many mails at its rate.")
     parser.add_argument("--leg", choices=LEGS, help="On this leg only.")
-    parser.add_argument("--policy", choices=POLICIES, help="With this policy only.")
+    parser.add_argument("--guarantee", choices=GUARANTEES, help="With this delivery guarantee only.")
     parser.add_argument("--short", action="store_true", help="As in CI: few mails, short silences and deadlines.")
     parser.add_argument("--bug", choices=BUGS, help="With `bugs`: plant this one only.")
     options = parser.parse_args()
@@ -57,16 +57,18 @@ def main() -> int:
 
 
 def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
-    """Run a scenario on each leg and with each policy that was asked for; whether each run broke nothing."""
+    """Run a scenario on each leg and with each delivery guarantee that was asked for; whether each run broke nothing."""
     for leg in scenario.legs:
-        for policy in scenario.policies:
-            if options.leg in {None, leg} and options.policy in {None, policy}:
+        for delivery_guarantee in scenario.guarantees:
+            if options.leg in {None, leg} and options.guarantee in {None, delivery_guarantee}:
                 mails = options.mails or _mails_of(scenario, options)
-                print(f"\n{scenario.name}: {scenario.about}; {leg}, {policy}, {mails} mails", flush=True)
+                print(f"\n{scenario.name}: {scenario.about}; {leg}, {delivery_guarantee}, {mails} mails", flush=True)
                 began = time.monotonic()
                 with build_testbed(leg, **settings_of(scenario, short=options.short)) as built:
                     built.start()
-                    broken = execute(scenario, built, mails=mails, policy=policy, short=options.short)
+                    broken = execute(
+                        scenario, built, mails=mails, delivery_guarantee=delivery_guarantee, short=options.short
+                    )
                 print(f"       it took {time.monotonic() - began:.0f} s", flush=True)
                 yield not broken
 
@@ -83,9 +85,9 @@ def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str
     return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants), "disk": scenario.disk}
 
 
-def execute(scenario: Scenario, built: Testbed, *, mails: int, policy: str, short: bool) -> bool:
+def execute(scenario: Scenario, built: Testbed, *, mails: int, delivery_guarantee: str, short: bool) -> bool:
     """Run a scenario on a testbed that has been started, print what came of it, and return whether something is broken."""
-    run = Run(built, mails, policy, short)
+    run = Run(built, mails, delivery_guarantee, short)
     scenario.strike(run)
     broken = invariants.judge(run.records)
     _tell(run, broken)
@@ -94,7 +96,7 @@ def execute(scenario: Scenario, built: Testbed, *, mails: int, policy: str, shor
 
 def catch(scenario: Scenario, built: Testbed) -> dict[str, list[str]]:
     """Run the short version of a scenario on a testbed with a bug planted; each invariant with its breaches."""
-    run = Run(built, scenario.short, scenario.policies[0], short=True, patience=PATIENCE_WITH_BUGS)
+    run = Run(built, scenario.short, scenario.guarantees[0], short=True, patience=PATIENCE_WITH_BUGS)
     scenario.strike(run)
     return invariants.judge(run.records)
 

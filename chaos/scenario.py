@@ -15,7 +15,7 @@ from chaos.records import Records
 from chaos.testbed import Testbed
 from mercury.tests.instance import until
 
-AT_LEAST_ONCE, AT_MOST_ONCE = POLICIES = ("at-least-once", "at-most-once")
+AT_LEAST_ONCE, AT_MOST_ONCE = GUARANTEES = ("at-least-once", "at-most-once")
 FORGETFUL = 0.02  # of all requests the client hangs up before the answer, as clients do whose network breaks
 SAMPLE, SAMPLE_IN_CI = 200, 20  # mails that are also asked for over HTTP
 FORGETFUL_SHORT = 0.2  # with few mails, so that some certainly are
@@ -38,7 +38,7 @@ class Run:
 
     testbed: Testbed
     mails: int
-    policy: str
+    delivery_guarantee: str
     short: bool = False  # the version for CI: fewer mails, and shorter spells
     subjects: str = field(default_factory=lambda: f"m{secrets.token_hex(4)}-")
     goals: list[Goal] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Run:
 
     def order(self, number: int) -> Order:
         """Return the submission of this number."""
-        return Order(f"{self.subjects}{number}", f"{self.subjects}{number}", self.policy)
+        return Order(f"{self.subjects}{number}", f"{self.subjects}{number}", self.delivery_guarantee)
 
     def until_posted(self, number: int) -> None:
         """Wait until so many mails have been answered."""
@@ -190,7 +190,7 @@ class Scenario:
     mails: int = 2000
     short: int = 100
     legs: tuple[str, ...] = ("full",)
-    policies: tuple[str, ...] = (AT_LEAST_ONCE,)
+    guarantees: tuple[str, ...] = (AT_LEAST_ONCE,)
     settings: Mapping[str, str] = field(default_factory=dict)
     plant: str = ""
     disk: int = 0

@@ -23,7 +23,7 @@ COLUMNS = {
     "account": "text",
     "application": "int",
     "outcome": "text",
-    "fault": "text",
+    "failure_class": "text",
     "count": "int",
     "total_us": "int",
     "buckets": "json",
@@ -38,7 +38,7 @@ class CounterKey(NamedTuple):
     account: str = ""
     application: int = 0  # the API key's number; 0 for people and commands
     outcome: str = ""
-    fault: str = ""
+    failure_class: str = ""
 
 
 @dataclass(slots=True)

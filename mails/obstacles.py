@@ -123,7 +123,7 @@ class SendingConditions:
         )
 
     def _account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
-        bounds = RoutingConstraint.of(mail.bounds) if mail.bounds else NO_CONSTRAINT
+        routing_constraint = RoutingConstraint.of(mail.routing_constraint) if mail.routing_constraint else NO_CONSTRAINT
         permits = {
             candidate.config.name: rate_limit.count_available(
                 candidate.breaker.next_call_at, candidate.config.rate, self.now
@@ -136,7 +136,7 @@ class SendingConditions:
             now=self.now,
             draw=0.0,
             tried=mail.tried if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
-            bounds=bounds,
+            routing_constraint=routing_constraint,
             in_flight=self.in_flight,
             permits=permits,
         )

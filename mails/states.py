@@ -109,7 +109,7 @@ class Also(TextChoices):
     REFUSED = "refused", "will be refused again: a fault of the mail itself"
 
 
-class Policy(TextChoices):
+class DeliveryGuarantee(TextChoices):
     """What follows a call whose outcome is not known."""
 
     AT_LEAST_ONCE = "at-least-once", "At least once"  # one more copy, by another account if there is one; then hold it

@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from mails.maintenance import retention_limits
-from mails.states import Policy
+from mails.states import DeliveryGuarantee
 from mercury.lib import durations, encryption
 from mercury.lib.commands import CHECKS, plain
 from mercury.lib.runtime import private_files
@@ -90,11 +90,11 @@ def values(**_: Any) -> list[CheckMessage]:
                 id="mercury.E009",
             )
         )
-    if settings.MERCURY_DELIVERY_GUARANTEE not in Policy.values:
+    if settings.MERCURY_DELIVERY_GUARANTEE not in DeliveryGuarantee.values:
         found.append(
             Error(
                 f"MERCURY_DELIVERY_GUARANTEE: '{settings.MERCURY_DELIVERY_GUARANTEE}' is not a delivery guarantee.",
-                hint=f"Known: {', '.join(Policy.values)}.",
+                hint=f"Known: {', '.join(DeliveryGuarantee.values)}.",
                 id="mercury.E002",
             )
         )

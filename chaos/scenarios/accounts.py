@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chaos.database import query
 from chaos.records import MailOnRecord, moment_ns
-from chaos.scenario import AT_MOST_ONCE, POLICIES, Run, Scenario
+from chaos.scenario import AT_MOST_ONCE, GUARANTEES, Run, Scenario
 
 EDGE = 500_000_000  # nanoseconds after a breaker opened in which calls may begin that were chosen before
 NOISE = 500.0  # milliseconds that may be lost where other tests share the machine
@@ -120,7 +120,7 @@ def lost_answers(run: Run) -> None:
     run.settle()
     run.testbed.behave(mix={}, delay_ms=0)
     run.figure("unknown outcomes", run.unknowns)
-    if run.policy == AT_MOST_ONCE:
+    if run.delivery_guarantee == AT_MOST_ONCE:
         run.at_most("mails taken twice", run.taken_twice, 0)
         run.figure("held", sum(mail.status == "held" for mail in run.records.mails.values()))
     else:
@@ -137,6 +137,6 @@ SCENARIOS = [
         5000,
         60,
         legs=("embedded", "full"),
-        policies=POLICIES,
+        guarantees=GUARANTEES,
     ),
 ]

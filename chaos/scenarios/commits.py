@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from chaos.proxy import Proxy
-from chaos.scenario import POLICIES, Run, Scenario
+from chaos.scenario import GUARANTEES, Run, Scenario
 from mercury.tests.instance import kill
 
 SHARE = 0.1  # of all COMMITs
@@ -82,6 +82,6 @@ SCENARIOS = [
         on_worker,
         2000,
         60,
-        policies=POLICIES,
+        guarantees=GUARANTEES,
     ),
 ]

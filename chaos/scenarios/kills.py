@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from chaos.scenario import AT_MOST_ONCE, POLICIES, Run, Scenario
+from chaos.scenario import AT_MOST_ONCE, GUARANTEES, Run, Scenario
 
 PLACES = 256  # MERCURY_MAX_CONCURRENCY as it comes
 GROUP = 64  # results that may be waiting to be written
@@ -43,14 +43,16 @@ def _strike(run: Run, *, kills: int, kill: Callable[[int], object], lost: int) -
     run.at_most("what the last one held was taken up within", taken_up, RECOVERY, "s")
     run.figure("all settled after the last mail", settled, "s")
     run.at_least("shortest time from SEND to its arrival, by both clocks", run.shortest_way, 0, "ms")
-    if run.policy == AT_MOST_ONCE:
+    if run.delivery_guarantee == AT_MOST_ONCE:
         run.at_most("mails taken twice", run.taken_twice, 0)
     else:
         run.figure("mails taken twice, each with its doubt on record", run.taken_twice)
 
 
 SCENARIOS = [
-    Scenario("kill-workers", "kill -9 of workers, one in a hundred mails", workers, 10_000, 100, policies=POLICIES),
-    Scenario("kill-web", "kill -9 of the web process", web, 2000, 100, legs=("embedded", "full"), policies=POLICIES),
-    Scenario("kill-all", "kill -9 of web and workers at once", everything, 2000, 100, policies=POLICIES),
+    Scenario("kill-workers", "kill -9 of workers, one in a hundred mails", workers, 10_000, 100, guarantees=GUARANTEES),
+    Scenario(
+        "kill-web", "kill -9 of the web process", web, 2000, 100, legs=("embedded", "full"), guarantees=GUARANTEES
+    ),
+    Scenario("kill-all", "kill -9 of web and workers at once", everything, 2000, 100, guarantees=GUARANTEES),
 ]

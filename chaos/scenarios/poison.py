@@ -13,7 +13,7 @@ def poison(run: Run) -> None:
 
     def order_with_poison(number: int) -> Order:
         order = usual(number)
-        return Order(order.key, f"{order.subject}-poison", order.policy) if number == middle else order
+        return Order(order.key, f"{order.subject}-poison", order.delivery_guarantee) if number == middle else order
 
     run.order = order_with_poison  # type: ignore[method-assign]
     dead = 0

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from chaos.scenario import POLICIES, Run, Scenario
+from chaos.scenario import GUARANTEES, Run, Scenario
 from chaos.servers import Postgresql
 
 RATE = 50.0  # mails a second
@@ -62,9 +62,14 @@ def _strike(run: Run, strike: Callable[[Postgresql], object]) -> None:
 
 
 SCENARIOS = [
-    Scenario("postgresql-restarted", "PostgreSQL is restarted under load", restart, 1500, 100, policies=POLICIES),
+    Scenario("postgresql-restarted", "PostgreSQL is restarted under load", restart, 1500, 100, guarantees=GUARANTEES),
     Scenario(
-        "postgresql-crashed", "PostgreSQL is killed under load, and down for 5 s", crash, 1500, 100, policies=POLICIES
+        "postgresql-crashed",
+        "PostgreSQL is killed under load, and down for 5 s",
+        crash,
+        1500,
+        100,
+        guarantees=GUARANTEES,
     ),
     Scenario("postgresql-session", "one process of PostgreSQL is killed under load", session, 1500, 100),
 ]

@@ -18,7 +18,7 @@ def is_broken(name: str, built: Testbed) -> bool:
     """Run the short version of a scenario; pytest shows what it printed if it failed."""
     scenario = scenarios.find()[name]
     with missing_is_told():
-        return execute(scenario, built, mails=scenario.short, policy=AT_LEAST_ONCE, short=True)
+        return execute(scenario, built, mails=scenario.short, delivery_guarantee=AT_LEAST_ONCE, short=True)
 
 
 def test_a_missing_program_skips_its_test_and_fails_it_in_ci(monkeypatch):

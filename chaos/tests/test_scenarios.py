@@ -26,11 +26,11 @@ ALL = {
 TOGETHER = ("lost-answer-refused", "key-ignored")  # two bugs that one run of a scenario shows
 
 
-@pytest.mark.parametrize(("name", "policy"), ALL[LEG])
-def test_the_laws_hold_and_the_goals_are_met(built, name, policy):
+@pytest.mark.parametrize(("name", "delivery_guarantee"), ALL[LEG])
+def test_the_laws_hold_and_the_goals_are_met(built, name, delivery_guarantee):
     scenario = scenarios.find()[name]
 
-    assert not execute(scenario, built, mails=scenario.short, policy=policy, short=True)
+    assert not execute(scenario, built, mails=scenario.short, delivery_guarantee=delivery_guarantee, short=True)
 
 
 @pytest.mark.skipif(LEG == "full", reason="planted on the embedded leg")

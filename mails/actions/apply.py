@@ -165,7 +165,11 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
         case Action.NOT_SENT:
             return [
                 "The mail is queued at once, and goes to another account first.",
-                *(["It was sent anew through some accounts only, and stays with them."] if mail.bounds else []),
+                *(
+                    ["It was sent anew through some accounts only, and stays with them."]
+                    if mail.routing_constraint
+                    else []
+                ),
                 f"If {provider} has it after all, it arrives twice.",
                 _outlook().words(mail.queue),
             ]
@@ -181,7 +185,7 @@ def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
     return [
         f"The mail begins again, {how.words}, with the time of a new mail. It keeps its id and Message-ID.",
         *doubt,
-        *([again] if mail.fault == FailureClass.MESSAGE else []),
+        *([again] if mail.failure_class == FailureClass.MESSAGE else []),
         _outlook().among(how, fresh).words(mail.queue),
     ]
 
@@ -400,9 +404,9 @@ def _forecast_of_a_call(mail: Mail, action: Action, words: str, fresh: Collectio
     """The same for a mail that goes to an account at once."""
     if action == Action.NOT_SENT:
         return f"goes out, twice if {mail.provider or 'its account'} has it after all; {words}", "unknown"
-    if mail.fault == FailureClass.MESSAGE and fresh:
+    if mail.failure_class == FailureClass.MESSAGE and fresh:
         return f"may go out: {_named(fresh)} did not see it yet", "waiting"
-    if mail.fault == FailureClass.MESSAGE:
+    if mail.failure_class == FailureClass.MESSAGE:
         return "likely to be refused again: a fault of the mail itself", "bad"
     if mail.possible_duplicate and action == Action.REPROCESS:
         return f"may arrive twice; {words}", "unknown"

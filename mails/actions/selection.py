@@ -23,8 +23,8 @@ _READ = (
     "status",
     "queue",
     "reason_code",
-    "fault",
-    "policy",
+    "failure_class",
+    "delivery_guarantee",
     "possible_duplicate",
     "pending_action",
     "text_removed_at",
@@ -77,7 +77,7 @@ def why_not(
         return NONE_LEFT
     if mail.possible_duplicate and Also.UNCERTAIN not in also:
         return str(Also.UNCERTAIN.label)
-    if mail.fault == FailureClass.MESSAGE and not fresh and Also.REFUSED not in also:
+    if mail.failure_class == FailureClass.MESSAGE and not fresh and Also.REFUSED not in also:
         return str(Also.REFUSED.label)
     return ""
 

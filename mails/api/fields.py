@@ -3,7 +3,7 @@
 import datetime as dt
 
 from mails.queues import QueueName
-from mails.states import Policy, Status
+from mails.states import DeliveryGuarantee, Status
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import Kind, Sieve
 from providers.outcomes import FailureClass
@@ -16,9 +16,9 @@ MAIL_FIELDS: filters.Fields = {
     "subject": Sieve("subject"),
     "status": Sieve("status", values=Status.values),
     "queue": Sieve("queue", values=QueueName.values),
-    "delivery_guarantee": Sieve("policy", values=Policy.values),
+    "delivery_guarantee": Sieve("delivery_guarantee", values=DeliveryGuarantee.values),
     "provider": Sieve("provider"),
-    "failure_class": Sieve("fault", values=("", *FailureClass)),
+    "failure_class": Sieve("failure_class", values=("", *FailureClass)),
     "reason_code": Sieve("reason_code"),
     "attempts": Sieve("attempt_count", Kind.INTEGER),
     "created": Sieve("created_at", Kind.MOMENT),

@@ -206,7 +206,7 @@ class AccountPool:
         now: dt.datetime,
         *,
         first: bool,
-        bounds: RoutingConstraint = NO_CONSTRAINT,
+        routing_constraint: RoutingConstraint = NO_CONSTRAINT,
         probes: bool = True,
     ) -> Choice:
         """Choose an account for a mail that these have refused, and that may go only through some.
@@ -219,7 +219,7 @@ class AccountPool:
             now=now,
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             tried=tried,
-            bounds=bounds,
+            routing_constraint=routing_constraint,
             in_flight=self._in_flight,
             slots=self._share() if first else None,
             permits=self._granted,
@@ -258,10 +258,15 @@ class Selection:
         self._before: dict[int, Snapshot] = {}  # breakers from which it reserves something, as they were
 
     def choose(
-        self, tried: Sequence[str], *, first: bool, bounds: RoutingConstraint = NO_CONSTRAINT, probes: bool = True
+        self,
+        tried: Sequence[str],
+        *,
+        first: bool,
+        routing_constraint: RoutingConstraint = NO_CONSTRAINT,
+        probes: bool = True,
     ) -> Choice:
         """Choose an account as `AccountPool.choose` does, and note what `reserve` has to write for it."""
-        choice = self._pool.choose(tried, self.now, first=first, bounds=bounds, probes=probes)
+        choice = self._pool.choose(tried, self.now, first=first, routing_constraint=routing_constraint, probes=probes)
         candidate = choice.candidate
         if candidate is not None and (choice.probe or candidate.config.rate):
             self._before.setdefault(candidate.id, candidate.breaker)
@@ -352,15 +357,15 @@ def _as_the_accounts(result: Result) -> Result:
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
     results = [one for one in results if not _says_nothing(one)]
-    faults = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
+    failures = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
     waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
     full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
     most = max((outcome.calls_at_once for outcome in full), default=0)
-    last = faults[-1] if faults else None
+    last = failures[-1] if failures else None
     return Observation(
         epoch=epoch,
-        answered=len(results) - len(faults),
-        failures=len(faults),
+        answered=len(results) - len(failures),
+        failures=len(failures),
         last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
         at_once=(most or in_flight) if full else in_flight + len(results),

@@ -13,14 +13,23 @@ from django.db import connection, transaction
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, state_of
 from mails.models import Mail
-from mails.states import QUARANTINE_CLAIMS, AttemptState, Policy, RecipientState, Status
+from mails.states import QUARANTINE_CLAIMS, AttemptState, DeliveryGuarantee, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_json, as_time, as_uuid
 from providers.outcomes import FailureClass
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
-_READ = ("id", "sender", "subject", "policy", "created_at", "expires_at", "bounds", *STATE_COLUMNS)
+_READ = (
+    "id",
+    "sender",
+    "subject",
+    "delivery_guarantee",
+    "created_at",
+    "expires_at",
+    "routing_constraint",
+    *STATE_COLUMNS,
+)
 
 
 class ClaimedRecipient(NamedTuple):
@@ -39,13 +48,13 @@ class ClaimedMail(NamedTuple):
     sender: str
     subject: str
     text: str
-    policy: Policy
+    delivery_guarantee: DeliveryGuarantee
     created_at: dt.datetime
     due_at: dt.datetime  # since when it has waited
     expires_at: dt.datetime
     recipients: tuple[ClaimedRecipient, ...]
     state: MailState
-    bounds: RoutingConstraint = NO_CONSTRAINT
+    routing_constraint: RoutingConstraint = NO_CONSTRAINT
     unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
@@ -60,7 +69,7 @@ class ClaimedMail(NamedTuple):
     @property
     def is_about_mailbox(self) -> bool:
         """Return True if its last failure was one mailbox's: its answer would say little about an account."""
-        return self.state.fault == FailureClass.RECIPIENT
+        return self.state.failure_class == FailureClass.RECIPIENT
 
     @property
     def open_recipients(self) -> tuple[ClaimedRecipient, ...]:
@@ -96,7 +105,7 @@ def select_due(
     was asked.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    fit = f"AND fault <> '{FailureClass.RECIPIENT}'" if fit_for_probe else ""
+    fit = f"AND failure_class <> '{FailureClass.RECIPIENT}'" if fit_for_probe else ""
 
     def oldest(which: str) -> str:
         in_queue = f"""
@@ -107,7 +116,9 @@ def select_due(
                 ORDER BY next_attempt_at LIMIT %s {lock}
             ) AS due_in_queue"""  # noqa: S608 (names of our own columns)
         in_queues = " UNION ALL ".join([in_queue] * len(queues))
-        return f"SELECT * FROM (SELECT * FROM ({in_queues}) AS due_in_queues ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
+        return (
+            f"SELECT * FROM (SELECT * FROM ({in_queues}) AS due_in_queues ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
+        )
 
     def asked(most: int) -> list[Any]:
         return [*chain.from_iterable((queue, queue, _encode_time(now), most) for queue in queues), most]
@@ -194,7 +205,7 @@ def _load(*row: Any) -> ClaimedMail:
         sender=mail["sender"],
         subject=mail["subject"],
         text=text or "",
-        policy=Policy(mail["policy"]),
+        delivery_guarantee=DeliveryGuarantee(mail["delivery_guarantee"]),
         created_at=as_time(mail["created_at"]),
         due_at=as_time(mail["next_attempt_at"]),
         expires_at=as_time(mail["expires_at"]),
@@ -203,7 +214,9 @@ def _load(*row: Any) -> ClaimedMail:
             for pk, address, state, reason in orjson.loads(recipients or "[]")
         ),
         state=state_of(mail),
-        bounds=RoutingConstraint.of(as_json(mail["bounds"])) if mail["bounds"] else NO_CONSTRAINT,
+        routing_constraint=RoutingConstraint.of(as_json(mail["routing_constraint"]))
+        if mail["routing_constraint"]
+        else NO_CONSTRAINT,
         unanswered_by=unanswered_by or "",
     )
 

@@ -92,14 +92,17 @@ class Planner:
 def choose_account(draft: Draft, selection: Selection, *, first: bool) -> Choice:
     """Choose the account for an email: one that has left an answer missing gets it again only if no other can take it."""
     mail, tried = draft.mail, draft.state.tried
-    probes = selection.probes_for_all or draft.state.fault != FailureClass.RECIPIENT
+    probes = selection.probes_for_all or draft.state.failure_class != FailureClass.RECIPIENT
     if mail.unanswered_by and mail.unanswered_by not in tried:
         elsewhere = selection.choose(
-            tried, first=first, bounds=replace(mail.bounds, unanswered_by=mail.unanswered_by), probes=probes
+            tried,
+            first=first,
+            routing_constraint=replace(mail.routing_constraint, unanswered_by=mail.unanswered_by),
+            probes=probes,
         )
         if elsewhere.candidate is not None:
             return elsewhere
-    return selection.choose(tried, first=first, bounds=mail.bounds, probes=probes)
+    return selection.choose(tried, first=first, routing_constraint=mail.routing_constraint, probes=probes)
 
 
 def count_done(plans: Sequence[Plan]) -> int:

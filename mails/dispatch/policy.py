@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from mails.states import QUARANTINE_CLAIMS, Policy
+from mails.states import QUARANTINE_CLAIMS, DeliveryGuarantee
 from providers.outcomes import Accepted, FailureClass, Outcome, RecipientRefusal, Refused, Unknown
 
 # A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
@@ -30,7 +30,7 @@ class Done:
 class GoOn:
     """This account is out for the round; ask the next one."""
 
-    fault: FailureClass
+    failure_class: FailureClass
     reason: str
 
 
@@ -70,7 +70,7 @@ class Discard:
     info: str
 
 
-def next_step(outcome: Outcome, policy: Policy, *, possible_duplicate: bool) -> NextStep:
+def next_step(outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *, possible_duplicate: bool) -> NextStep:
     """Return what to do with an email after a call. `possible_duplicate`: an earlier call's outcome is unknown, too.
 
     Under at-least-once the first unknown outcome goes on as a fault of the provider: that is one more copy at most. A
@@ -79,12 +79,12 @@ def next_step(outcome: Outcome, policy: Policy, *, possible_duplicate: bool) -> 
     match outcome:
         case Accepted(refused=refused):
             return _after_some_were_refused([one for one in refused if not one.permanent])
-        case Refused(failure_class=fault, reason=reason):
-            return GoOn(fault, reason)
+        case Refused(failure_class=failure_class, reason=reason):
+            return GoOn(failure_class, reason)
         case Unknown(reason=reason):
             return (
                 Hold(reason)
-                if may_not_be_repeated(policy, possible_duplicate=possible_duplicate)
+                if may_not_be_repeated(delivery_guarantee, possible_duplicate=possible_duplicate)
                 else GoOn(FailureClass.PROVIDER, reason)
             )
         case never:
@@ -114,7 +114,7 @@ def fault_of(refused: Sequence[RecipientRefusal]) -> FailureClass:
 
 def when_no_account_is_left(
     *,
-    faults: Sequence[str],
+    failure_classes: Sequence[str],
     round_number: int,
     attempts: int,
     time_left: float,
@@ -130,14 +130,14 @@ def when_no_account_is_left(
     email again, None if there is none. `jitter`: drawn from [-1, 1]. `asked_wait`: seconds that the last answer asked
     this email to wait, as greylisting does.
     """
-    transient = any(fault in TRANSIENT for fault in faults)
+    transient = any(failure_class in TRANSIENT for failure_class in failure_classes)
     if account_free_in is not None and not transient:
         return Wait(max(account_free_in, 0.0) + abs(jitter), new_round=False, afresh=False)
-    if not faults:
+    if not failure_classes:
         return Wait(60.0 * (1 + JITTER * jitter), new_round=False, afresh=False)
     if not transient:
         return Discard("every account refused the mail itself")
-    postponed = POSTPONING.issuperset(faults)
+    postponed = POSTPONING.issuperset(failure_classes)
     wait = backoff[0 if postponed else min(round_number, len(backoff)) - 1].total_seconds()
     if attempts >= MANY_ATTEMPTS:
         wait = max(wait, RARELY)
@@ -160,9 +160,9 @@ def _before_the_end(wait: float, time_left: float) -> float:
     return last if last >= LAST_TRY else time_left
 
 
-def may_not_be_repeated(policy: str, *, possible_duplicate: bool) -> bool:
+def may_not_be_repeated(delivery_guarantee: str, *, possible_duplicate: bool) -> bool:
     """Return True if an email whose last outcome is unknown must not be sent once more by itself."""
-    return possible_duplicate or policy == Policy.AT_MOST_ONCE
+    return possible_duplicate or delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE
 
 
 def is_providers_fault(outcome: Outcome) -> bool:

@@ -132,7 +132,9 @@ def _log_failures(results: Sequence[Result]) -> None:
     for result in results:
         mail, account = str(result.call.mail.id), result.call.account.name
         match result.outcome:
-            case Refused(failure_class=fault, reason_code=reason_code):
-                log.info("attempt_refused", mail=mail, account=account, fault=fault, reason_code=reason_code)
+            case Refused(failure_class=failure_class, reason_code=reason_code):
+                log.info(
+                    "attempt_refused", mail=mail, account=account, failure_class=failure_class, reason_code=reason_code
+                )
             case Unknown(reason_code=reason_code):
                 log.warning("attempt_unknown", mail=mail, account=account, reason_code=reason_code)

@@ -148,7 +148,7 @@ def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
         # The account was not asked about this email. It goes to any account as soon as one has room.
         return put_off(replace(draft, exception=result.outcome.reason), 0.0, now_ns=now_ns)
     before = result.call.mail.state
-    match policy.next_step(result.outcome, draft.mail.policy, possible_duplicate=before.possible_duplicate):
+    match policy.next_step(result.outcome, draft.mail.delivery_guarantee, possible_duplicate=before.possible_duplicate):
         case policy.Done():
             return Plan(_end(draft, result, now_ns), draft)
         case policy.Hold(reason):
@@ -158,11 +158,11 @@ def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
             return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
         case policy.Again(reason):
             return replace(draft, exception=reason)
-        case policy.GoOn(fault, reason):
+        case policy.GoOn(failure_class, reason):
             state = draft.state._replace(
                 tried=(*draft.state.tried, result.call.account.name),
-                faults=tuple(sorted({*draft.state.faults, fault})),
-                fault=fault,
+                failure_classes=tuple(sorted({*draft.state.failure_classes, failure_class})),
+                failure_class=failure_class,
             )
             return replace(draft, state=state, exception=reason, asked_wait=_read_wait(result.outcome))
         case never:
@@ -243,7 +243,7 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
     now = database_clock.from_ns(now_ns)
     free_at = choice.free_at
     follows = policy.when_no_account_is_left(
-        faults=draft.state.faults,
+        failure_classes=draft.state.failure_classes,
         round_number=draft.state.round,
         attempts=draft.state.attempt_count,
         time_left=(draft.mail.expires_at - now).total_seconds(),
@@ -259,7 +259,7 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
             due = now + dt.timedelta(seconds=seconds)
             after = release_lease(draft.state, Status.WAITING, next_attempt_at=due)
             if afresh:
-                after = after._replace(round=after.round + new_round, tried=(), faults=())
+                after = after._replace(round=after.round + new_round, tried=(), failure_classes=())
             if new_round:
                 blob = {
                     "when": "later",
@@ -355,7 +355,11 @@ def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
             return replace(answer, step=replace(answer.step, pending_action=pending_action))
     draft = answer if isinstance(answer, Draft) else answer.draft
     effect = action_requests.compute_effect(
-        action_request, draft.state, draft.mail.recipients, policy=draft.mail.policy, now_ns=now_ns
+        action_request,
+        draft.state,
+        draft.mail.recipients,
+        delivery_guarantee=draft.mail.delivery_guarantee,
+        now_ns=now_ns,
     )
     step = replace(draft, recipients=draft.recipients + effect.recipients).finish(effect.after, *effect.events)
     return Plan(replace(step, pending_action=pending_action), draft)
@@ -390,23 +394,23 @@ def _close(result: Result, now_ns: int) -> Draft:
         for one in mail.recipients
     )
     closed = _close_attempt(result, now_ns)
-    state = mail.state._replace(claims=0, reason_code=closed.reason_code, fault=closed.fault)
+    state = mail.state._replace(claims=0, reason_code=closed.reason_code, failure_class=closed.failure_class)
     events: tuple[EventDraft, ...] = ()
     match outcome:
         case Refused():
             events = (EventDraft(EventName.FAILURE, result.actor, now_ns, _describe_failure(result, closed)),)
         case Unknown():
             state = state._replace(possible_duplicate=True)
-            held = policy.may_not_be_repeated(mail.policy, possible_duplicate=mail.state.possible_duplicate)
+            held = policy.may_not_be_repeated(mail.delivery_guarantee, possible_duplicate=mail.state.possible_duplicate)
             blob = _describe_failure(result, closed) | {
-                "policy": mail.policy,
+                "delivery_guarantee": mail.delivery_guarantee,
                 "next": "held" if held else "next account",
             }
-            del blob["fault"]
+            del blob["failure_class"]
             events = (EventDraft(EventName.UNKNOWN, result.actor, now_ns, blob),)
         case Accepted(refused=refused) if any(not one.permanent for one in refused):
             blob = _describe_failure(result, closed) | {
-                "fault": policy.fault_of([one for one in refused if not one.permanent]),
+                "failure_class": policy.fault_of([one for one in refused if not one.permanent]),
                 "reason": "taken for some recipients; the others are tried again",
                 "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
             }
@@ -430,13 +434,13 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
                 provider_message_id=provider_message_id[:255],
                 account=account,
             )
-        case Refused(fault, reason_code, reason, status_code):
+        case Refused(failure_class, reason_code, reason, status_code):
             return AttemptClosed(
                 attempt,
                 AttemptState.REFUSED,
                 closed_at,
                 latency,
-                fault,
+                failure_class,
                 reason_code,
                 reason,
                 status_code,
@@ -478,7 +482,7 @@ def _end(draft: Draft, result: Result, now_ns: int) -> Step:
         "possible_duplicate": draft.state.possible_duplicate,
     }
     finished_at = database_clock.from_ns(now_ns)
-    after = release_lease(draft.state, Status.DONE, finished_at=finished_at, fault="", reason_code="")
+    after = release_lease(draft.state, Status.DONE, finished_at=finished_at, failure_class="", reason_code="")
     return draft.finish(after, EventDraft(EventName.DONE, result.actor, now_ns, blob))
 
 
@@ -490,10 +494,10 @@ def _discard(draft: Draft, info: str, now_ns: int) -> Step:
         return partly
     blob = {
         "info": f"No account would take it: {info}.",
-        "faults": list(draft.state.faults),
+        "failure_classes": list(draft.state.failure_classes),
         "tried": list(draft.state.tried),
         "rounds": draft.state.round,
-        **draft.mail.bounds.as_blob(),
+        **draft.mail.routing_constraint.as_blob(),
     }
     after = release_lease(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))
     return _give_up(draft, reason).finish(after, EventDraft(EventName.DISCARDED, Actor.DISPATCHER, now_ns, blob))
@@ -526,7 +530,7 @@ def _describe_failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
     blob = {
         "service": result.call.account.name,
         "attempt": result.call.attempt.number,
-        "fault": closed.fault,
+        "failure_class": closed.failure_class,
         "reason_code": closed.reason_code,
         "reason": closed.reason,
         "status_code": closed.status_code,

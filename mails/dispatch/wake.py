@@ -135,7 +135,9 @@ def flag_key(queue: str) -> str:
 
 
 def _enqueue(queue: str) -> None:
-    Queue(queue, connection=connect(), serializer=JSONSerializer).enqueue(JOB, queue, job_timeout=-1, result_ttl=0, failure_ttl=3600)
+    Queue(queue, connection=connect(), serializer=JSONSerializer).enqueue(
+        JOB, queue, job_timeout=-1, result_ttl=0, failure_ttl=3600
+    )
 
 
 def forget_redis() -> None:

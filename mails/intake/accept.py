@@ -21,7 +21,7 @@ from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
 from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
 from mails.queues import QueueName
-from mails.states import IDEMPOTENCY_KEYS_KEPT, Actor, EventName, Policy, Source, Status
+from mails.states import IDEMPOTENCY_KEYS_KEPT, Actor, DeliveryGuarantee, EventName, Source, Status
 from mercury.lib.database import database_clock
 from mercury.lib.database.group_commit import GroupCommit
 
@@ -157,12 +157,16 @@ def _new(wanted: Submission, *, client: Client, received_at: int, idempotency_ke
         recipient=", ".join(wanted.recipients),
         subject=wanted.subject,
         queue=wanted.queue,
-        policy=wanted.policy,
+        delivery_guarantee=wanted.delivery_guarantee,
         status=Status.QUEUED,
         expires_at=created_at + settings.MERCURY_EXPIRY,
     )
     checked_at = database_clock.now_ns()
-    accepted = {"recipients": len(wanted.recipients), "queue": mail.queue, "policy": mail.policy}
+    accepted = {
+        "recipients": len(wanted.recipients),
+        "queue": mail.queue,
+        "delivery_guarantee": mail.delivery_guarantee,
+    }
     events = (
         _received(client, wanted.size, received_at),
         EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, checked_at, accepted),
@@ -224,7 +228,7 @@ def _keep_rejected(
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
     text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
     subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
-    policy, queue = data.get("delivery_guarantee"), data.get("queue")
+    delivery_guarantee, queue = data.get("delivery_guarantee"), data.get("queue")
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
@@ -237,17 +241,21 @@ def _keep_rejected(
         recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
         subject=subject,
         queue=queue if queue in submission.QUEUES else QueueName.TEXT,
-        policy=policy if policy in Policy.values else settings.MERCURY_DELIVERY_GUARANTEE,
+        delivery_guarantee=delivery_guarantee
+        if delivery_guarantee in DeliveryGuarantee.values
+        else settings.MERCURY_DELIVERY_GUARANTEE,
         status=Status.REJECTED,
         expires_at=created_at,
         finished_at=created_at,
     )
-    faults = [{"field": error.field, "code": error.code, "detail": error.detail} for error in errors]
+    details = [{"field": error.field, "code": error.code, "detail": error.detail} for error in errors]
     events = (
         _received(client, mail.size, received_at),
-        EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": faults}),
+        EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": details}),
     )
-    state = MailState(status=Status.REJECTED, finished_at=created_at, fault="message", reason_code=errors[0].code[:64])
+    state = MailState(
+        status=Status.REJECTED, finished_at=created_at, failure_class="message", reason_code=errors[0].code[:64]
+    )
     writer.create([NewMail(mail, state, text, (), events)])
     return mail
 
@@ -285,7 +293,7 @@ def _hash(wanted: Submission) -> str:
 
     A queue counts where it was asked for: without one the hash is that of a Mercury which did not know the field.
     """
-    meant = [wanted.sender, wanted.recipients, wanted.subject, wanted.text, wanted.policy]
+    meant = [wanted.sender, wanted.recipients, wanted.subject, wanted.text, wanted.delivery_guarantee]
     if wanted.queue in submission.QUEUES:
         meant.append(wanted.queue)
     return hashlib.sha256(json.dumps(meant).encode()).hexdigest()

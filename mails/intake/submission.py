@@ -14,7 +14,7 @@ from rest_framework.fields import empty
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
 from mails.queues import QueueName
-from mails.states import Policy
+from mails.states import DeliveryGuarantee
 from mercury.lib.durations import size_words
 from mercury.lib.mail import encoded_words, name_address, printable
 from mercury.lib.rest.serializers import StrictSerializer
@@ -60,7 +60,7 @@ class Submission:
     recipients: tuple[str, ...]  # addresses, each once
     subject: str
     text: str
-    policy: Policy
+    delivery_guarantee: DeliveryGuarantee
     queue: QueueName
 
     @property
@@ -245,7 +245,7 @@ class SubmissionSerializer(StrictSerializer):
         style={"example": "Hi"},
     )
     delivery_guarantee = WordField(
-        choices=Policy.choices,
+        choices=DeliveryGuarantee.choices,
         label="Delivery guarantee",
         help_text="What follows an unknown outcome: `at-least-once` sends one more copy, through another account if possible, "
         "and holds the email after a second unknown outcome; `at-most-once` holds it after the first. Default: "
@@ -288,7 +288,7 @@ def parse(data: Mapping[str, object]) -> Submission:
         recipients=values["recipient"],
         subject=values["subject"],
         text=values["content"],
-        policy=Policy(values["delivery_guarantee"] or settings.MERCURY_DELIVERY_GUARANTEE),
+        delivery_guarantee=DeliveryGuarantee(values["delivery_guarantee"] or settings.MERCURY_DELIVERY_GUARANTEE),
         queue=QueueName(values["queue"] or QueueName.TEXT),
     )
 

@@ -18,7 +18,16 @@ from django.db import transaction
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, RecipientOutcome, Step, read_state, release_lease
 from mails.models import Attempt, Mail
-from mails.states import DUPLICATE, NEVER_CALLED, Action, EventName, HoldReason, Policy, RecipientState, Status
+from mails.states import (
+    DUPLICATE,
+    NEVER_CALLED,
+    Action,
+    DeliveryGuarantee,
+    EventName,
+    HoldReason,
+    RecipientState,
+    Status,
+)
 from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.outcomes import FailureClass
@@ -58,7 +67,7 @@ class How:
             return f"through {self.via} only"
         return "only through accounts not tried yet" if self.not_tried else "through all accounts"
 
-    def bounds(self, tried: Collection[str]) -> RoutingConstraint:
+    def routing_constraint(self, tried: Collection[str]) -> RoutingConstraint:
         """What the choice comes to for a mail that these accounts were tried for."""
         return RoutingConstraint(self.via, tuple(sorted(tried)) if self.not_tried else ())
 
@@ -172,7 +181,9 @@ def _list_during_call(pending_action: str) -> tuple[Action, ...]:
 
 def needs_confirmation(mail: Mail) -> bool:
     """Whether the mail is held, may have been sent, and must not be sent twice: only evidence moves it on."""
-    unknown = mail.reason_code == HoldReason.UNKNOWN or (mail.possible_duplicate and mail.policy == Policy.AT_MOST_ONCE)
+    unknown = mail.reason_code == HoldReason.UNKNOWN or (
+        mail.possible_duplicate and mail.delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE
+    )
     return mail.status == Status.HELD and unknown
 
 
@@ -203,13 +214,13 @@ def compute_effect(
     state: MailState,
     recipients: Iterable[WithOutcome],
     *,
-    policy: str,
+    delivery_guarantee: str,
     now_ns: int,
-    bounds: RoutingConstraint = NO_CONSTRAINT,
+    routing_constraint: RoutingConstraint = NO_CONSTRAINT,
 ) -> Effect:
     """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before.
 
-    `bounds`: what its `how` comes to for this mail.
+    `routing_constraint`: what its `how` comes to for this mail.
     """
     now = database_clock.from_ns(now_ns)
     listed = list(recipients)
@@ -229,15 +240,15 @@ def compute_effect(
             event = EventDraft(EventName.RELEASED, action_request.by, now_ns, action_request.blob(action=Action.RETRY))
             return Effect(_requeue(state, now), (event,))
         case Action.REPROCESS:
-            return _reprocess(action_request, state, listed, now_ns, bounds)
+            return _reprocess(action_request, state, listed, now_ns, routing_constraint)
         case Action.SENT:
-            return _end_as_sent(action_request, state, listed, policy, now_ns)
+            return _end_as_sent(action_request, state, listed, delivery_guarantee, now_ns)
         case Action.NOT_SENT:
             tried = (action_request.service or state.provider,)
             anew = {
                 "round": 1,
                 "tried": tried,
-                "faults": (str(FailureClass.PROVIDER),),
+                "failure_classes": (str(FailureClass.PROVIDER),),
                 "possible_duplicate": False,
                 "reason_code": "",
             }
@@ -309,7 +320,7 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
     What moved on meanwhile is left alone and counted as changed: read it again, and ask again. A mail that was tried
     with every usable account cannot be sent anew through those not tried yet.
     """
-    bounds = _constrain(action_request.how, [mail.pk for mail in mails])
+    routing_constraint = _constrain(action_request.how, [mail.pk for mail in mails])
     now_ns = database_clock.now_ns()
     carried = ActionResult()
     steps: list[Step] = []
@@ -323,16 +334,16 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
             carried.impossible.add(mail.pk)
         elif mail.status == Status.SENDING:
             calling.add(mail.pk)
-        elif mail.pk not in bounds:
+        elif mail.pk not in routing_constraint:
             carried.impossible.add(mail.pk)
         else:
-            steps.append(_build_step(action_request, mail, now_ns, bounds[mail.pk]))
+            steps.append(_build_step(action_request, mail, now_ns, routing_constraint[mail.pk]))
     with transaction.atomic():
         carried.done.update(writer.record(steps))
         if action_request.action in (Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.NOT_SENT):
             writer.extend_expiry(carried.done, _extend_to(action_request, now_ns))
-        for one in set(bounds.values()) if action_request.action == Action.REPROCESS else ():
-            writer.constrain_routing([mail_id for mail_id in carried.done if bounds[mail_id] == one], one)
+        for one in set(routing_constraint.values()) if action_request.action == Action.REPROCESS else ():
+            writer.constrain_routing([mail_id for mail_id in carried.done if routing_constraint[mail_id] == one], one)
         carried.requested.update(_request(action_request, calling, now_ns) if calling else ())
     carried.changed.update({step.mail_id for step in steps} - carried.done, calling - carried.requested)
     return carried
@@ -341,14 +352,23 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
 def _constrain(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, RoutingConstraint]:
     """What the choice comes to for each mail; those are missing that no account is left for."""
     if not how.not_tried:
-        return dict.fromkeys(mail_ids, how.bounds(()))
+        return dict.fromkeys(mail_ids, how.routing_constraint(()))
     can_be_used, tried = list_usable_accounts(), list_tried_accounts(mail_ids)
-    return {mail_id: how.bounds(tried[mail_id]) for mail_id in mail_ids if how.fresh(tried[mail_id], can_be_used)}
+    return {
+        mail_id: how.routing_constraint(tried[mail_id])
+        for mail_id in mail_ids
+        if how.fresh(tried[mail_id], can_be_used)
+    }
 
 
-def _build_step(action_request: ActionRequest, mail: Mail, now_ns: int, bounds: RoutingConstraint) -> Step:
+def _build_step(action_request: ActionRequest, mail: Mail, now_ns: int, routing_constraint: RoutingConstraint) -> Step:
     to = compute_effect(
-        action_request, read_state(mail), mail.recipients.all(), policy=mail.policy, now_ns=now_ns, bounds=bounds
+        action_request,
+        read_state(mail),
+        mail.recipients.all(),
+        delivery_guarantee=mail.delivery_guarantee,
+        now_ns=now_ns,
+        routing_constraint=routing_constraint,
     )
     return Step(
         mail_id=mail.pk,
@@ -396,13 +416,17 @@ def _cancel(action_request: ActionRequest, state: MailState, recipients: Sequenc
 
 
 def _end_as_sent(
-    action_request: ActionRequest, state: MailState, recipients: Sequence[WithOutcome], policy: str, now_ns: int
+    action_request: ActionRequest,
+    state: MailState,
+    recipients: Sequence[WithOutcome],
+    delivery_guarantee: str,
+    now_ns: int,
 ) -> Effect:
     """It was sent after all: all who were waited for have got it.
 
     At most once, the unknown outcome that it is held for is the only one; else it is held for a second one.
     """
-    the_only_one = state.reason_code == HoldReason.UNKNOWN and policy == Policy.AT_MOST_ONCE
+    the_only_one = state.reason_code == HoldReason.UNKNOWN and delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE
     twice = state.possible_duplicate and state.attempt_count > 1 and not the_only_one
     settled = EventDraft(EventName.RESOLVED, action_request.by, now_ns, action_request.blob(outcome=Action.SENT))
     done = _end(
@@ -426,7 +450,12 @@ def _end(
     service = action_request.service or state.provider
     blob = {"service": service, **list_recipients(told), "possible_duplicate": state.possible_duplicate}
     after = release_lease(
-        state, Status.DONE, finished_at=database_clock.from_ns(now_ns), fault="", reason_code="", provider=service
+        state,
+        Status.DONE,
+        finished_at=database_clock.from_ns(now_ns),
+        failure_class="",
+        reason_code="",
+        provider=service,
     )
     return Effect(after, (EventDraft(EventName.DONE, action_request.by, now_ns, blob),), tuple(settled.values()))
 
@@ -444,12 +473,12 @@ def _reprocess(
     state: MailState,
     recipients: Sequence[WithOutcome],
     now_ns: int,
-    bounds: RoutingConstraint,
+    routing_constraint: RoutingConstraint,
 ) -> Effect:
     """From the start; recipients that were given up are open again, those taken stay taken."""
-    anew = {"round": 1, "tried": (), "faults": (), "fault": "", "reason_code": ""}
+    anew = {"round": 1, "tried": (), "failure_classes": (), "failure_class": "", "reason_code": ""}
     given_up = [one for one in recipients if one.state == RecipientState.REFUSED and state.status == Status.DISCARDED]
     reopened = [RecipientOutcome(one.id, RecipientState.PENDING) for one in given_up]
-    blob = action_request.blob(before=state.status, **bounds.as_blob())
+    blob = action_request.blob(before=state.status, **routing_constraint.as_blob())
     event = EventDraft(EventName.REPROCESS, action_request.by, now_ns, blob)
     return Effect(_requeue(state, database_clock.from_ns(now_ns), **anew), (event,), tuple(reopened))

@@ -26,7 +26,7 @@ MAIL_COLUMNS = columns_of(
     Mail,
     (
         *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "sender", "recipient"),
-        *("subject", "queue", "policy", "expires_at", "last_event_at"),
+        *("subject", "queue", "delivery_guarantee", "expires_at", "last_event_at"),
     ),
 )
 KEY_COLUMNS = columns_of(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
@@ -37,14 +37,14 @@ OPENED_COLUMNS = columns_of(
     Attempt,
     (
         *("id", "mail_id", "number", "account", "lease", "state", "opened_at"),
-        *("fault", "reason_code", "reason", "provider_message_id"),
+        *("failure_class", "reason_code", "reason", "provider_message_id"),
     ),
 )
 CLOSED_COLUMNS = columns_of(
     Attempt,
     (
         *("id", "state", "closed_at", "latency_ms"),
-        *("fault", "reason_code", "reason", "status_code", "provider_message_id"),
+        *("failure_class", "reason_code", "reason", "status_code", "provider_message_id"),
     ),
 )
 OUTCOME_COLUMNS = columns_of(Recipient, ("id", "state", "reason"))

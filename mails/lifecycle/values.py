@@ -37,10 +37,10 @@ class MailState(NamedTuple):
     finished_at: dt.datetime | None = None
     round: int = 1
     tried: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ()
+    failure_classes: tuple[str, ...] = ()
     attempt_count: int = 0
     possible_duplicate: bool = False
-    fault: str = ""
+    failure_class: str = ""
     reason_code: str = ""
     provider: str = ""
     lease: uuid.UUID | None = None
@@ -61,7 +61,7 @@ def state_of(row: Mapping[str, Any]) -> MailState:
         | {
             "status": Status(row["status"]),
             "tried": tuple(as_json(row["tried"])),
-            "faults": tuple(as_json(row["faults"])),
+            "failure_classes": tuple(as_json(row["failure_classes"])),
             "possible_duplicate": bool(row["possible_duplicate"]),
             "lease": as_uuid(row["lease"]) if row["lease"] else None,
         }
@@ -97,7 +97,7 @@ class AttemptClosed(NamedTuple):
     state: AttemptState
     closed_at: dt.datetime
     latency_ms: int | None = None
-    fault: str = ""
+    failure_class: str = ""
     reason_code: str = ""
     reason: str = ""
     status_code: int | None = None

@@ -199,12 +199,12 @@ def extend_expiry(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
     Mail.objects.filter(pk__in=mail_ids, expires_at__lt=until).update(expires_at=until)
 
 
-def constrain_routing(mail_ids: Iterable[uuid.UUID], bounds: RoutingConstraint) -> None:
+def constrain_routing(mail_ids: Iterable[uuid.UUID], routing_constraint: RoutingConstraint) -> None:
     """Let emails use only some accounts from now on, or all of them again."""
-    if bounds != NO_CONSTRAINT:
-        Mail.objects.filter(pk__in=mail_ids).update(bounds=bounds.as_blob())
+    if routing_constraint != NO_CONSTRAINT:
+        Mail.objects.filter(pk__in=mail_ids).update(routing_constraint=routing_constraint.as_blob())
     else:
-        Mail.objects.filter(pk__in=mail_ids, bounds__isnull=False).update(bounds=None)
+        Mail.objects.filter(pk__in=mail_ids, routing_constraint__isnull=False).update(routing_constraint=None)
 
 
 def append_client_event(mail: Mail, *, event: str, blob: str, by: str) -> Event:
@@ -273,14 +273,17 @@ def _count_call(tally: Counters, step: Step, mail: _MovedMail) -> None:
     closed = step.closed
     assert closed is not None  # noqa: S101 (the caller looked)
     seconds = None if closed.latency_ms is None else closed.latency_ms / 1000
-    tally.count(CounterKey(Counted.CALL, mail.queue, closed.account, outcome=closed.state, fault=closed.fault), seconds)
+    tally.count(
+        CounterKey(Counted.CALL, mail.queue, closed.account, outcome=closed.state, failure_class=closed.failure_class),
+        seconds,
+    )
 
 
 def _count_ending(tally: Counters, step: Step, mail: _MovedMail, age: float) -> None:
     after, ending = step.after, ENDINGS[step.after.status]
     if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
         ending = Ending.FAILOVER
-    key = CounterKey(Counted.END, mail.queue, after.provider, mail.application, ending, after.fault)
+    key = CounterKey(Counted.END, mail.queue, after.provider, mail.application, ending, after.failure_class)
     tally.count(key, None if ending == Ending.HELD else age)
 
 
@@ -304,7 +307,7 @@ def _row(value: object, columns: Iterable[str]) -> dict[str, Any]:
 
 
 def _opened_row(step: Step) -> dict[str, Any]:
-    empty = {"fault": "", "reason_code": "", "reason": "", "provider_message_id": ""}
+    empty = {"failure_class": "", "reason_code": "", "reason": "", "provider_message_id": ""}
     opened = _row(step.opened, ("id", "number", "account", "lease", "opened_at"))
     return opened | empty | {"mail_id": step.mail_id, "state": AttemptState.OPEN}
 

@@ -147,17 +147,24 @@ def _recover(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     closed = None
     state = read_state(mail)._replace(lease=None, lease_expires_at=None, worker="")
     if attempt is not None:
-        held = policy.may_not_be_repeated(mail.policy, possible_duplicate=mail.possible_duplicate)
-        closed, unknown = _close_as_unknown(attempt, now, now_ns, held=held, policy_name=mail.policy)
+        held = policy.may_not_be_repeated(mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate)
+        closed, unknown = _close_as_unknown(attempt, now, now_ns, held=held, guarantee=mail.delivery_guarantee)
         events.append(unknown)
-        tried, faults = (*state.tried, attempt.account), tuple(sorted({*state.faults, FailureClass.PROVIDER}))
-        state = state._replace(possible_duplicate=True, tried=tried, faults=faults, reason_code=closed.reason_code)
+        tried, failure_classes = (
+            (*state.tried, attempt.account),
+            tuple(sorted({*state.failure_classes, FailureClass.PROVIDER})),
+        )
+        state = state._replace(
+            possible_duplicate=True, tried=tried, failure_classes=failure_classes, reason_code=closed.reason_code
+        )
     if mail.pending_action:
         return _apply_pending(mail, state, events, closed, now_ns)
     if mail.claims >= policy.POISON_CLAIMS:
         info = f"{mail.claims} workers died while they held it."
         return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
-    if attempt is not None and policy.may_not_be_repeated(mail.policy, possible_duplicate=mail.possible_duplicate):
+    if attempt is not None and policy.may_not_be_repeated(
+        mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate
+    ):
         times = " by two calls" if mail.possible_duplicate else ""
         info = f"It may have been sent{times}: the worker was lost during the call."
         return "held: outcome unknown", _hold(mail, state, HoldReason.UNKNOWN, info, events, closed, now_ns)
@@ -180,14 +187,14 @@ def _apply_pending(
     """What somebody asked for during the call that was lost."""
     action_request = ActionRequest.parse(mail.pending_action)
     effect = action_requests.compute_effect(
-        action_request, state, mail.recipients.all(), policy=mail.policy, now_ns=now_ns
+        action_request, state, mail.recipients.all(), delivery_guarantee=mail.delivery_guarantee, now_ns=now_ns
     )
     step = _build_step(mail, effect.after, (*events, *effect.events), closed)
     return f"{effect.after.status}: asked for", replace(step, recipients=effect.recipients)
 
 
 def _close_as_unknown(
-    attempt: Attempt, now: dt.datetime, now_ns: int, *, held: bool, policy_name: str
+    attempt: Attempt, now: dt.datetime, now_ns: int, *, held: bool, guarantee: str
 ) -> tuple[AttemptClosed, EventDraft]:
     reason = "The worker was lost between the call and its end."
     closed = AttemptClosed(
@@ -198,7 +205,7 @@ def _close_as_unknown(
         "attempt": attempt.number,
         "reason_code": closed.reason_code,
         "reason": reason,
-        "policy": policy_name,
+        "delivery_guarantee": guarantee,
         "next": "held" if held else "next account",
     }
     return closed, EventDraft(EventName.UNKNOWN, Actor.SWEEPER, now_ns, blob)

@@ -22,7 +22,7 @@ class Attempt(models.Model):
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
     latency_ms = models.PositiveIntegerField(null=True, help_text="Milliseconds the call took.")
-    fault = models.CharField(max_length=16, blank=True)
+    failure_class = models.CharField(max_length=16, blank=True)
     reason_code = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)

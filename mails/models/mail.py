@@ -12,7 +12,7 @@ from mails.states import (
     DUE,
     LEASED,
     QUARANTINE_CLAIMS,
-    Policy,
+    DeliveryGuarantee,
     RecipientState,
     Source,
     Status,
@@ -45,7 +45,7 @@ class Mail(models.Model):
     recipient = models.TextField(help_text="The addresses as answers show them, separated by commas.")
     subject = models.CharField(max_length=512, blank=True)
     queue = models.CharField(max_length=16, choices=QueueName.choices)
-    policy = models.CharField(max_length=16, choices=Policy.choices)
+    delivery_guarantee = models.CharField(max_length=16, choices=DeliveryGuarantee.choices)
 
     status = models.CharField(max_length=16, choices=Status.choices)
     next_attempt_at = models.DateTimeField(null=True)
@@ -53,12 +53,12 @@ class Mail(models.Model):
     finished_at = models.DateTimeField(null=True)
     round = models.PositiveSmallIntegerField(default=1, help_text="Rounds through all accounts, counted from 1.")
     tried = models.JSONField(default=list, help_text="Accounts that refused it in this round.")
-    faults = models.JSONField(default=list, help_text="Kinds of fault seen in this round.")
+    failure_classes = models.JSONField(default=list, help_text="Kinds of fault seen in this round.")
     attempt_count = models.PositiveSmallIntegerField(default=0)
     possible_duplicate = models.BooleanField(
         default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
     )
-    fault = models.CharField(max_length=16, blank=True, help_text="Kind of the last fault.")
+    failure_class = models.CharField(max_length=16, blank=True, help_text="Kind of the last fault.")
     reason_code = models.CharField(max_length=64, blank=True)
     provider = models.CharField(max_length=64, blank=True, help_text="The account that had it last.")
 
@@ -68,7 +68,7 @@ class Mail(models.Model):
         null=True, help_text="When its last event was, in nanoseconds: a clock that goes back dates none before it."
     )
     worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
-    bounds = models.JSONField(
+    routing_constraint = models.JSONField(
         null=True, help_text="The accounts it may go through, where it was sent anew through some."
     )
     claims = models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed.")

@@ -19,7 +19,7 @@ class Rollup(models.Model):
     account = models.CharField(max_length=64, blank=True)
     application = models.BigIntegerField(default=0, help_text="The API key's number; 0 for people and commands.")
     outcome = models.CharField(max_length=16, blank=True)
-    fault = models.CharField(max_length=16, blank=True)
+    failure_class = models.CharField(max_length=16, blank=True)
     count = models.BigIntegerField()
     total_us = models.BigIntegerField(default=0, help_text="Sum of the durations, in microseconds.")
     buckets = models.JSONField(default=dict, help_text="Durations by bucket; see `histogram`.")

@@ -94,8 +94,8 @@ def _waiting_at(trouble: Trouble) -> str:
     return urlencode({"state": "waiting", "account": trouble.account})
 
 
-def _going_on(situation: Situation, fault: FailureClass) -> list[Trouble]:
-    return [one for one in situation.setbacks.troubles if one.fault == fault and one.goes_on]
+def _going_on(situation: Situation, failure_class: FailureClass) -> list[Trouble]:
+    return [one for one in situation.setbacks.troubles if one.failure_class == failure_class and one.goes_on]
 
 
 def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
@@ -154,12 +154,12 @@ def _forced_open(one: Standing, situation: Situation) -> Alert:
 
 
 def _open(one: Standing, situation: Situation) -> Alert:
-    fault = f" The last fault: {one.last_fault}" if one.last_fault else ""
+    last = f" Last failure: {one.last_fault}" if one.last_fault else ""
     return Alert(
         "breaker_open",
         "bad",
         one.name,
-        f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{fault}",
+        f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{last}",
         f"{_who_takes_it(ready(situation, but=one.name))} It closes automatically when a probe is answered.",
         since=one.since,
         emails=urlencode({"account": one.name, "state": "waiting"}),

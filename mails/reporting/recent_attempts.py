@@ -53,10 +53,10 @@ def failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[str, i
     failed = begun.filter(state__in=(AttemptState.REFUSED, AttemptState.UNKNOWN))
     if edge is not None:
         failed = failed.filter(pk__gte=edge)
-    counted = failed.order_by().values_list("account", "state", "fault", "reason_code").annotate(Count("pk"))
+    counted = failed.order_by().values_list("account", "state", "failure_class", "reason_code").annotate(Count("pk"))
     found: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
-    for account, state, fault, code, count in counted:
-        found[account, "unknown" if state == AttemptState.UNKNOWN else fault].append((code or "no code", count))
+    for account, state, failure_class, code, count in counted:
+        found[account, "unknown" if state == AttemptState.UNKNOWN else failure_class].append((code or "no code", count))
     return {key: sorted(codes, key=lambda code: (-code[1], code[0])) for key, codes in found.items()}
 
 

@@ -50,7 +50,7 @@ class Trouble:
     """Calls of one account that failed in the last 15 minutes for one reason that somebody has to mend."""
 
     account: str
-    fault: str
+    failure_class: str
     calls: int
     since: dt.datetime  # the minute of the first …
     last: dt.datetime  # … and of the last
@@ -120,18 +120,18 @@ def troubles(recent: Figures) -> list[Trouble]:
             continue
         if key.outcome == AttemptState.ACCEPTED:
             accepted[key.account][start] += one.count
-        elif key.fault in (FailureClass.ACCOUNT, FailureClass.LOCAL):
-            refused[key.account, key.fault][start] += one.count
+        elif key.failure_class in (FailureClass.ACCOUNT, FailureClass.LOCAL):
+            refused[key.account, key.failure_class][start] += one.count
     return [
         Trouble(
             account=account,
-            fault=fault,
+            failure_class=failure_class,
             calls=minutes.total(),
             since=min(minutes),
             last=max(minutes),
             accepted_since=sum(count for start, count in accepted[account].items() if start > max(minutes)),
         )
-        for (account, fault), minutes in sorted(refused.items())
+        for (account, failure_class), minutes in sorted(refused.items())
     ]
 
 

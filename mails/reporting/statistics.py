@@ -206,7 +206,10 @@ def house(figures: Figures) -> MailFigures:
 
 def queues(figures: Figures) -> list[MailFigures]:
     """Mails by queue, those with figures."""
-    return [_mails(queue, figures, _where(queue=queue)) for queue in sorted({key.queue for key in figures.sums if key.queue})]
+    return [
+        _mails(queue, figures, _where(queue=queue))
+        for queue in sorted({key.queue for key in figures.sums if key.queue})
+    ]
 
 
 def applications(figures: Figures, names: Mapping[int, str]) -> list[MailFigures]:
@@ -325,11 +328,11 @@ def _mails(name: str, figures: Figures, chosen: Matches) -> MailFigures:
 def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
     accepted = _count(_calls(figures, name, AttemptState.ACCEPTED))
     unknown = _count(_calls(figures, name, AttemptState.UNKNOWN))
-    refused = {fault.value: 0 for fault in FailureClass}
+    refused = {failure_class.value: 0 for failure_class in FailureClass}
     for key, one in _calls(figures, name, AttemptState.REFUSED):
-        refused[key.fault] += one.count
+        refused[key.failure_class] += one.count
     calls = accepted + unknown + sum(refused.values())
-    failed = unknown + sum(count for fault, count in refused.items() if fault not in _BLAMELESS)
+    failed = unknown + sum(count for failure_class, count in refused.items() if failure_class not in _BLAMELESS)
     sent = _count(figures.of(Counted.END, lambda key: key.account == name and _sent(key)))
     return ProviderFigures(
         name=name,

@@ -249,8 +249,8 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
     """An account as it stands. `changes`: its last ones, newest first."""
     began = _beginning(candidate, changes)
     breaker: Snapshot = candidate.breaker
-    fault: SimulatedFailure | None = candidate.config.options.get("fault")
-    told = fault if fault is not None and now < fault.until else None
+    simulated: SimulatedFailure | None = candidate.config.options.get("fault")
+    told = simulated if simulated is not None and now < simulated.until else None
     return Standing(
         id=candidate.id,
         name=candidate.config.name,

@@ -37,5 +37,7 @@ def includes_rejected(words: str) -> bool:
 
 
 def _ended_in(account: str, run: Run) -> Q:
-    condition = Q(status=Status.DISCARDED, provider=account, fault=FailureClass.MESSAGE, finished_at__gte=run.began_at)
+    condition = Q(
+        status=Status.DISCARDED, provider=account, failure_class=FailureClass.MESSAGE, finished_at__gte=run.began_at
+    )
     return condition & Q(finished_at__lte=run.ended_at) if run.ended_at else condition

@@ -39,7 +39,9 @@ def test_an_email_that_the_provider_refused_says_its_answer_and_offers_a_correct
 
 def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus):
     mail = a_mail()
-    Mail.objects.filter(pk=mail.pk).update(status=Status.DISCARDED, fault="account", finished_at=database_clock.now())
+    Mail.objects.filter(pk=mail.pk).update(
+        status=Status.DISCARDED, failure_class="account", finished_at=database_clock.now()
+    )
     olympus.refuse(401)
     mail = reloaded(mail)
 

@@ -262,7 +262,7 @@ def test_a_lost_connection_is_said_and_tried_again(visitor):
 def test_mails_are_reprocessed_in_bulk(visitor):
     for number in range(3):
         a_mail(subject=f"Invoice {number}")
-    given_up = {"status": "discarded", "reason_code": "http-503", "fault": "provider", "next_attempt_at": None}
+    given_up = {"status": "discarded", "reason_code": "http-503", "failure_class": "provider", "next_attempt_at": None}
     Mail.objects.update(**given_up)
     page = visitor.sign_in(hermes(), "/admin/mails/mail/?state=discarded")
 

@@ -3,7 +3,7 @@ import io
 import pytest
 
 from mails.models import Mail
-from mails.states import Policy, Source, Status
+from mails.states import DeliveryGuarantee, Source, Status
 from mails.tests.builders import HERA, IRIS, ZEUS, event_names
 from mails.tests.commandline import run
 
@@ -119,7 +119,7 @@ def test_waiting_ends_with_1_when_nobody_takes_it(olympus):
 def test_waiting_ends_with_4_when_the_mail_is_held(olympus):
     olympus.lose_answer()
 
-    ran = run(*HELLO, "--guarantee", Policy.AT_MOST_ONCE, "--wait", "--json")
+    ran = run(*HELLO, "--guarantee", DeliveryGuarantee.AT_MOST_ONCE, "--wait", "--json")
 
     assert (ran.code, ran.document["status"]) == (4, Status.HELD)
 

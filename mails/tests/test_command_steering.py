@@ -108,7 +108,7 @@ def expired(account, status, **changes):
 
 def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sake(olympus):
     lost = discarded(olympus, 400)
-    Mail.objects.update(fault="account", reason_code="smtp-550")
+    Mail.objects.update(failure_class="account", reason_code="smtp-550")
     wrong = discarded(olympus, 400)
     olympus.behave()
 

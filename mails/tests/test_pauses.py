@@ -174,7 +174,9 @@ def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
     Dispatcher(["text"], concurrency=8).claimer.claim(8)
     a_mail(subject="second")
 
-    assert apply.describe_pause(QueueName.TEXT) == "1 email queued (it will wait); 1 request in progress (it will finish)."
+    assert (
+        apply.describe_pause(QueueName.TEXT) == "1 email queued (it will wait); 1 request in progress (it will finish)."
+    )
     assert apply.describe_resumption(QueueName.TEXT) == "1 queued email will be sent when due."
     assert apply.describe_resumption(QueueName.BULK) == "No emails are queued."
 

@@ -32,7 +32,13 @@ def mail_in(status: str, **changes) -> Mail:
         "source": "api",
         "queue": "text",
     }
-    fields |= {"policy": "at-least-once", "created_at": CAME_IN, "expires_at": NOW, "size": 6100, "status": status}
+    fields |= {
+        "delivery_guarantee": "at-least-once",
+        "created_at": CAME_IN,
+        "expires_at": NOW,
+        "size": 6100,
+        "status": status,
+    }
     return Mail(id=uuid7(), **{**fields, **changes})
 
 
@@ -55,7 +61,13 @@ def test_a_received_mail_names_application_key_and_size():
 
 
 def test_a_refusal_says_the_answer_whose_fault_it_is_and_that_nothing_was_sent():
-    blob = {"service": "olympus", "status_code": 503, "latency_ms": 812, "fault": "provider", "reason_code": "http-503"}
+    blob = {
+        "service": "olympus",
+        "status_code": 503,
+        "latency_ms": 812,
+        "failure_class": "provider",
+        "reason_code": "http-503",
+    }
 
     entry = describe("FAILURE", blob)
 
@@ -268,11 +280,11 @@ KEYS = st.sampled_from(
         "status_code",
         "latency_ms",
         "refused",
-        "fault",
+        "failure_class",
         "reason_code",
         "reason",
         "retry_after",
-        "policy",
+        "delivery_guarantee",
         "next",
         "when",
         "next_attempt_at",

@@ -75,7 +75,7 @@ def _advise_on_discarded(mail: Mail, attempts: Sequence[Attempt], recipients: Se
             "Ask an operator which account may send it, and to reprocess it.",
             may_copy=False,
         )
-    if mail.fault == FailureClass.MESSAGE:
+    if mail.failure_class == FailureClass.MESSAGE:
         return Advice(
             "Not sent: the provider rejected the message itself; the same email would be rejected again.",
             errors,

@@ -157,7 +157,12 @@ _TOO_LATE = {
 
 def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
     reply = Strong(describe_reply(payload))
-    parts: list[str] = [reply, *describe_latency(payload), ". ", _FAILURE_WORDS.get(payload.get_text("fault"), "")]
+    parts: list[str] = [
+        reply,
+        *describe_latency(payload),
+        ". ",
+        _FAILURE_WORDS.get(payload.get_text("failure_class"), ""),
+    ]
     if reason := payload.get_text("reason"):
         parts.append(f" The reply: “{shorten(reason, 300)}”")
     if (wait := payload.get_number("retry_after")) is not None:
@@ -184,8 +189,11 @@ def _describe_unknown(mail: Mail, payload: EventPayload) -> Entry:
     parts: list[str] = [describe_reply(payload), *describe_latency(payload), *sent]
     if (reason := payload.get_text("reason")) and reason != code:
         parts.append(f" {shorten(reason, 300).rstrip('.')}.")
-    if payload.get_text("policy") or payload.get_text("next"):
-        guarantee, next_step = payload.get_text("policy") or mail.policy, payload.get_text("next")
+    if payload.get_text("delivery_guarantee") or payload.get_text("next"):
+        guarantee, next_step = (
+            payload.get_text("delivery_guarantee") or mail.delivery_guarantee,
+            payload.get_text("next"),
+        )
         parts += [" Delivery guarantee ", Strong(guarantee), f": {next_step}." if next_step else "."]
     title = f"No reply from {service}" if no_reply else f"Outcome unknown at {service}"
     return Entry(title, parts=tuple(parts), tone="unknown", icon="question")

@@ -88,7 +88,7 @@ class Cause:
     """Calls that failed for one reason at one account, with their trend."""
 
     account: str
-    fault: str  # `Fault`, or `unknown`
+    failure_class: str  # `Fault`, or `unknown`
     words: str
     codes: str  # the most frequent reason codes, such as "smtp-550 (12), smtp-554 (3)"
     calls: int
@@ -334,10 +334,10 @@ def _trouble_first(row: AccountRow) -> tuple[bool, bool, int, str]:
 def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figures, period: str) -> list[Cause]:
     """Why calls failed, the most frequent first, each with its codes and its trend."""
     kinds = [
-        (one.name, fault, words, count)
+        (one.name, failure_class, words, count)
         for one in providers
-        for fault, (words, count) in (
-            {fault: (FailureClass(fault).label, count) for fault, count in one.refused.items()}
+        for failure_class, (words, count) in (
+            {failure_class: (FailureClass(failure_class).label, count) for failure_class, count in one.refused.items()}
             | {"unknown": ("Outcome unknown", one.unknown)}
         ).items()
         if count
@@ -349,24 +349,26 @@ def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figu
     found = [
         Cause(
             account=name,
-            fault=fault,
+            failure_class=failure_class,
             words=words,
-            codes=", ".join(f"{code} ({many:,})" for code, many in codes.get((name, fault), [])[:CODES_SHOWN]),
+            codes=", ".join(f"{code} ({many:,})" for code, many in codes.get((name, failure_class), [])[:CODES_SHOWN]),
             calls=count,
-            spark=chart_geometry.spark(trends[name, fault]),
-            url=_behind(name, fault, codes.get((name, fault), []), pages, period),
+            spark=chart_geometry.spark(trends[name, failure_class]),
+            url=_behind(name, failure_class, codes.get((name, failure_class), []), pages, period),
         )
-        for name, fault, words, count in kinds
+        for name, failure_class, words, count in kinds
     ]
-    return sorted(found, key=lambda one: (-one.calls, one.account, one.fault))
+    return sorted(found, key=lambda one: (-one.calls, one.account, one.failure_class))
 
 
-def _behind(name: str, fault: str, codes: Sequence[tuple[str, int]], pages: Mapping[str, str], period: str) -> str:
+def _behind(
+    name: str, failure_class: str, codes: Sequence[tuple[str, int]], pages: Mapping[str, str], period: str
+) -> str:
     """The emails that were refused because of themselves; for other causes the account's last calls, each with its email."""
-    if fault == FailureClass.MESSAGE and codes:
+    if failure_class == FailureClass.MESSAGE and codes:
         query = {"account": name, "q": f"reason:{codes[0][0]}", "age": period}
         return f"{reverse('admin:mails_mail_changelist')}?{urlencode(query)}"
-    if fault == "unknown":
+    if failure_class == "unknown":
         return f"{reverse('admin:mails_mail_changelist')}?{urlencode({'account': name, 'state': 'unknown'})}"
     return f"{pages[name]}#last-calls-table" if name in pages else ""
 
@@ -378,9 +380,9 @@ def _trends(figures: Figures) -> Mapping[tuple[str, str], Sequence[float]]:
     trends: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * stretches)
     for start, key, one in figures.rows:
         if key.kind == Counted.CALL and key.outcome in (AttemptState.REFUSED, AttemptState.UNKNOWN):
-            fault = "unknown" if key.outcome == AttemptState.UNKNOWN else key.fault
+            failure_class = "unknown" if key.outcome == AttemptState.UNKNOWN else key.failure_class
             number = (rollups.floor(start, figures.level) - figures.since) // length
-            trends[key.account, fault][min(max(number, 0), stretches - 1)] += one.count
+            trends[key.account, failure_class][min(max(number, 0), stretches - 1)] += one.count
     return trends
 
 

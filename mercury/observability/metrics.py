@@ -81,7 +81,7 @@ def build_counters(totals: Totals) -> Iterable[Metric]:
     )
     arrived = CounterMetricFamily("mercury_mails_accepted", "Mails accepted; counted 20 s late.", labels=("queue",))
     calls = CounterMetricFamily(
-        "mercury_calls", "Calls of providers by how they ended.", labels=("provider", "outcome", "fault")
+        "mercury_calls", "Calls of providers by how they ended.", labels=("provider", "outcome", "failure_class")
     )
     ended = _sum_by(totals, Counted.END, lambda key: (key.outcome, key.queue))
     accepted = _sum_by(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.queue))
@@ -90,10 +90,10 @@ def build_counters(totals: Totals) -> Iterable[Metric]:
             mails.add_metric((outcome, queue), ended[outcome, queue].count)
         mails.add_metric(("rejected", queue), accepted["rejected", queue].count)
         arrived.add_metric((queue,), accepted["accepted", queue].count)
-    called = _sum_by(totals, Counted.CALL, lambda key: (key.account, key.outcome, key.fault))
+    called = _sum_by(totals, Counted.CALL, lambda key: (key.account, key.outcome, key.failure_class))
     for account in sorted({key.account for key, _ in totals if key.kind == Counted.CALL}):
-        for outcome, fault in _CALL_ENDS:
-            calls.add_metric((account, outcome, fault), called[account, outcome, fault].count)
+        for outcome, failure_class in _CALL_ENDS:
+            calls.add_metric((account, outcome, failure_class), called[account, outcome, failure_class].count)
     return (mails, arrived, calls)
 
 
@@ -115,7 +115,7 @@ def build_throttled(totals: Totals) -> Metric:
 # A series that begins at its first event loses that event to `rate`: all that can be are there from the start.
 _CALL_ENDS = (
     (AttemptState.ACCEPTED.value, ""),
-    *((AttemptState.REFUSED.value, fault.value) for fault in FailureClass),
+    *((AttemptState.REFUSED.value, failure_class.value) for failure_class in FailureClass),
     (AttemptState.UNKNOWN.value, ""),
 )
 

@@ -52,7 +52,7 @@ def choose(
     now: dt.datetime,
     draw: float,
     tried: Container[str] = (),
-    bounds: RoutingConstraint = NO_CONSTRAINT,
+    routing_constraint: RoutingConstraint = NO_CONSTRAINT,
     in_flight: Mapping[str, int],
     slots: int | None = None,
     permits: Mapping[str, int],
@@ -67,7 +67,7 @@ def choose(
     """
     evaluated, eligible = [], []
     for candidate in candidates:
-        permission, result = evaluate(candidate, now, tried, bounds, in_flight, slots, permits, processes)
+        permission, result = evaluate(candidate, now, tried, routing_constraint, in_flight, slots, permits, processes)
         if result.eligible and permission.probe and not probes:
             note = "its probe is kept for an email that was not refused because of one mailbox"
             result = replace(result, eligible=False, note=note, until=now + PROBE_KEPT)

@@ -28,7 +28,7 @@ class RoutingConstraint:
         return "it did not answer: others go first" if name == self.unanswered_by else ""
 
     def as_blob(self) -> dict[str, Any]:
-        """Return the constraint as events and `Mail.bounds` store it; empty if there is none."""
+        """Return the constraint as events and `Mail.routing_constraint` store it; empty if there is none."""
         blob = {"via": self.via, "left_out": list(self.left_out)}
         return {name: value for name, value in blob.items() if value}
 
@@ -66,7 +66,7 @@ def evaluate(
     candidate: Candidate,
     now: dt.datetime,
     tried: Container[str],
-    bounds: RoutingConstraint,
+    routing_constraint: RoutingConstraint,
     in_flight: Mapping[str, int],
     slots: int | None,
     permits: Mapping[str, int],
@@ -75,7 +75,7 @@ def evaluate(
     """Return whether the account may be called now, and the reason that is recorded for it."""
     config = candidate.config
     permission = check_permission(candidate.breaker, now)
-    exclusion = bounds.explain_exclusion(config.name)
+    exclusion = routing_constraint.explain_exclusion(config.name)
 
     def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Evaluated:
         tried_before = bool(exclusion) or config.name in tried

@@ -19,7 +19,7 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.obstacles import Obstacles
 from mails.queues import QueueName
-from mails.states import Action, Policy, RecipientState, Status
+from mails.states import Action, DeliveryGuarantee, RecipientState, Status
 from mails.timeline.summary import summarize
 
 
@@ -38,7 +38,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
     created_at = serializers.IntegerField(help_text="The same in nanoseconds since the Unix epoch.")
     queue = serializers.ChoiceField(choices=QueueName.values, help_text="The queue it waits in.")
     delivery_guarantee = serializers.ChoiceField(
-        choices=Policy.values, help_text="What follows an attempt with an unknown outcome."
+        choices=DeliveryGuarantee.values, help_text="What follows an attempt with an unknown outcome."
     )
 
     def to_representation(self, instance: Mail) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
             "created": format_time(instance.created_at),
             "created_at": to_nanoseconds(instance.created_at),
             "queue": instance.queue,
-            "delivery_guarantee": instance.policy,
+            "delivery_guarantee": instance.delivery_guarantee,
         }
 
 
@@ -93,7 +93,7 @@ class MailStateSerializer(serializers.Serializer[Mail]):
             "status": instance.status,
             "provider": instance.provider,
             "attempts": instance.attempt_count,
-            "failure_class": instance.fault,
+            "failure_class": instance.failure_class,
             "reason_code": instance.reason_code,
             "possible_duplicate": instance.possible_duplicate,
             "pending_action": ActionRequest.parse(instance.pending_action).action if instance.pending_action else None,

@@ -218,7 +218,7 @@ class TroubleSerializer(DataclassSerializer):
         dataclass = Trouble
         help_texts = {
             "account": "The account.",
-            "fault": "`account`, or `local` for this machine.",
+            "failure_class": "`account`, or `local` for this machine.",
             "calls": "Attempts that failed so in the last 15 minutes.",
             "since": "The minute of the first.",
             "last": "The minute of the last.",

@@ -50,7 +50,8 @@ class Command(commands.MercuryCommand):
         queues = options["queues"] or list(QueueName.values)
         if unknown := [queue for queue in queues if queue not in QueueName.values]:
             raise CommandError(
-                f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(QueueName.values)}.", returncode=Exit.WRONG_USE
+                f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(QueueName.values)}.",
+                returncode=Exit.WRONG_USE,
             )
         event_loop.settle_memory()
         if options["burst"]:

@@ -39,7 +39,7 @@ def discarded(**changes):
     given_up = {
         "status": Status.DISCARDED,
         "reason_code": "http-503",
-        "fault": FailureClass.PROVIDER,
+        "failure_class": FailureClass.PROVIDER,
         "next_attempt_at": None,
     }
     Mail.objects.filter(pk=mail.pk).update(**given_up | changes)
@@ -62,7 +62,7 @@ def exported(answer):
 def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monkeypatch):
     monkeypatch.setattr(bulk, "BATCH", 2)
     mails = [discarded() for _ in range(5)]
-    possible_duplicate, refused = discarded(possible_duplicate=True), discarded(fault=FailureClass.MESSAGE)
+    possible_duplicate, refused = discarded(possible_duplicate=True), discarded(failure_class=FailureClass.MESSAGE)
     queued = a_mail()
 
     order = done(asked())
@@ -81,7 +81,7 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
 
 def test_what_is_asked_for_is_taken_along():
     discarded(possible_duplicate=True)
-    discarded(fault=FailureClass.MESSAGE)
+    discarded(failure_class=FailureClass.MESSAGE)
 
     assert done(asked(also=["uncertain"])).done == 1
     assert done(asked(also=["refused"])).done == 1
@@ -308,7 +308,7 @@ def test_an_order_in_the_background_keeps_its_choice_of_accounts(operator, olymp
     bulk.turn()
 
     assert "They start over, through hades only." in told
-    assert [reloaded(mail).bounds for mail in mails] == [{"via": "hades"}] * 2
+    assert [reloaded(mail).routing_constraint for mail in mails] == [{"via": "hades"}] * 2
     assert dispatch() == 2
     assert len(hades.inbox()) == 2
 

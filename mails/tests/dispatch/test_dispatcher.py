@@ -236,7 +236,7 @@ def test_a_mail_that_every_account_refuses_for_its_own_sake_is_discarded_at_once
     dispatch()
 
     assert reloaded(mail).status == Status.DISCARDED
-    assert reloaded(mail).fault == "message"
+    assert reloaded(mail).failure_class == "message"
     assert (olympus.breaker.state, hades.breaker.state) == (BreakerState.CLOSED, BreakerState.CLOSED)
 
 
@@ -418,7 +418,12 @@ def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olym
     assert runner.recorder.record([Result(call, NOT_CALLED, 0.0)]).calls == []
 
     after = reloaded(mail)
-    assert (after.status, after.tried, after.faults, after.possible_duplicate) == (Status.QUEUED, [], [], False)
+    assert (after.status, after.tried, after.failure_classes, after.possible_duplicate) == (
+        Status.QUEUED,
+        [],
+        [],
+        False,
+    )
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
     assert dispatch() == 1
 
@@ -580,7 +585,7 @@ def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olymp
 def test_suspects_that_no_account_is_left_for_do_not_keep_each_other_waiting(olympus):
     for number in range(3):
         a_mail(subject=f"quarantined email {number}")
-    Mail.objects.update(claims=1, tried=["olympus"], faults=["provider"])
+    Mail.objects.update(claims=1, tried=["olympus"], failure_classes=["provider"])
     runner = Dispatcher(["text"], concurrency=4)
 
     assert [runner.claimer.claim(4).more for _ in range(4)] == [True, True, True, False]
@@ -600,7 +605,7 @@ def test_a_mail_refused_by_all_is_not_counted_as_one_that_workers_die_with(olymp
 
 def test_waiting_without_a_call_does_not_clear_a_mail_of_suspicion(olympus):
     mail = a_mail()
-    Mail.objects.update(claims=1, tried=["olympus"], faults=["provider"])
+    Mail.objects.update(claims=1, tried=["olympus"], failure_classes=["provider"])
 
     dispatch()
 

@@ -91,9 +91,9 @@ class InFlight(RuleBasedStateMachine):
         Mail.objects.exclude(status__in=FINAL).update(status=Status.CANCELLED, **freed)
         Worker.objects.all().delete()
 
-    @rule(policy=st.sampled_from(["at-least-once", "at-most-once"]), two=st.booleans())
-    def post(self, policy, two):
-        self.mails.append(a_mail(recipient=[HERA, IRIS] if two else HERA, delivery_guarantee=policy).pk)
+    @rule(delivery_guarantee=st.sampled_from(["at-least-once", "at-most-once"]), two=st.booleans())
+    def post(self, delivery_guarantee, two):
+        self.mails.append(a_mail(recipient=[HERA, IRIS] if two else HERA, delivery_guarantee=delivery_guarantee).pk)
 
     @rule(which=st.integers(0, 1), free=st.integers(1, 4))
     def claim_and_send(self, which, free):
@@ -224,7 +224,7 @@ def check_words(mail, names):
 
 def check_copies(mail, names):
     """Nothing is sent once more by itself after as many unknown outcomes as its policy allows."""
-    allowed = 0 if mail.policy == "at-most-once" else 1
+    allowed = 0 if mail.delivery_guarantee == "at-most-once" else 1
     unknown = 0
     for name in names:
         if name == EventName.UNKNOWN:

@@ -61,7 +61,7 @@ def test_a_server_that_takes_three_connections_gets_all_email_without_an_outage(
     assert 1 <= breaker().call_limit <= 4
     refused = Attempt.objects.filter(state=AttemptState.REFUSED)
     assert 0 < refused.count() < 45
-    assert set(refused.values_list("fault", flat=True)) == {FailureClass.RATE}
+    assert set(refused.values_list("failure_class", flat=True)) == {FailureClass.RATE}
 
 
 def test_a_bound_on_connections_keeps_them_below_what_the_server_refuses():
@@ -95,7 +95,7 @@ def test_full_mailboxes_leave_the_breaker_closed_and_healthy_ones_get_theirs():
 
     assert reloaded(healthy).status == Status.DONE
     assert {reloaded(mail).status for mail in full} == {Status.WAITING}
-    assert {reloaded(mail).fault for mail in full} == {FailureClass.RECIPIENT}
+    assert {reloaded(mail).failure_class for mail in full} == {FailureClass.RECIPIENT}
     assert (breaker().state, breaker().window_failures) == (BreakerState.CLOSED, 0)
 
 

@@ -126,11 +126,17 @@ def test_it_counts_against_no_account_and_the_mail_is_due_again_soon(olympus, mo
     dispatch(concurrency=8)
 
     assert (olympus.breaker.state, olympus.breaker.window_failures) == (BreakerState.CLOSED, 0)
-    assert set(Rollup.objects.filter(kind=Counted.CALL).values_list("fault", flat=True)) == {"local"}
+    assert set(Rollup.objects.filter(kind=Counted.CALL).values_list("failure_class", flat=True)) == {"local"}
     tried = [reloaded(mail) for mail in mails if reloaded(mail).attempt_count]
     assert 1 <= len(tried) <= 8
     for mail in tried:
-        assert (mail.status, mail.fault, mail.round, mail.tried, mail.faults) == (Status.WAITING, "local", 1, [], [])
+        assert (mail.status, mail.failure_class, mail.round, mail.tried, mail.failure_classes) == (
+            Status.WAITING,
+            "local",
+            1,
+            [],
+            [],
+        )
         assert mail.next_attempt_at - database_clock.now() < dt.timedelta(seconds=2)
         assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]
         assert mail.attempts.get().state == AttemptState.REFUSED
@@ -166,7 +172,7 @@ def test_an_email_that_no_call_is_made_of_for_long_is_tried_rarely(olympus, outc
     assert runner.recorder.record([Result(call, outcome, 0.1)]).calls == []
 
     after = reloaded(mail)
-    assert (after.tried, after.faults, after.attempt_count) == ([], [], attempts + 1)
+    assert (after.tried, after.failure_classes, after.attempt_count) == ([], [], attempts + 1)
     assert (after.next_attempt_at - database_clock.now() > dt.timedelta(minutes=59)) == rarely
 
 
@@ -197,7 +203,7 @@ def test_a_message_that_this_machine_cannot_make_is_no_poison(error, olympus, mo
     with monkeypatch.context() as patched:
         patched.setattr(mime, "build_message", build)
         dispatch()
-    assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "local")
+    assert (reloaded(mail).status, reloaded(mail).failure_class) == (Status.WAITING, "local")
     Mail.objects.update(next_attempt_at=database_clock.now())
 
     assert dispatch() == 1

@@ -15,10 +15,10 @@ from mails.dispatch.policy import (
     next_step,
     when_no_account_is_left,
 )
-from mails.states import Policy
+from mails.states import DeliveryGuarantee
 from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
 
-TWICE, ONCE = Policy.AT_LEAST_ONCE, Policy.AT_MOST_ONCE
+TWICE, ONCE = DeliveryGuarantee.AT_LEAST_ONCE, DeliveryGuarantee.AT_MOST_ONCE
 TAKEN = Accepted("1", 202)
 DOWN = Refused(FailureClass.PROVIDER, "http-503", "503 Service Unavailable", 503)
 LOST = Unknown("connection-lost", "connection lost")
@@ -26,7 +26,7 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
 
 
 @pytest.mark.parametrize(
-    ("outcome", "policy", "possible_duplicate", "step"),
+    ("outcome", "delivery_guarantee", "possible_duplicate", "step"),
     [
         (TAKEN, TWICE, False, Done()),
         (TAKEN, ONCE, True, Done()),
@@ -38,8 +38,8 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
         (LOST, ONCE, False, Hold(LOST.reason)),
     ],
 )
-def test_after_a_call(outcome, policy, possible_duplicate, step):
-    assert next_step(outcome, policy, possible_duplicate=possible_duplicate) == step
+def test_after_a_call(outcome, delivery_guarantee, possible_duplicate, step):
+    assert next_step(outcome, delivery_guarantee, possible_duplicate=possible_duplicate) == step
 
 
 DAY = 86_400.0
@@ -62,16 +62,16 @@ DAY = 86_400.0
 )
 def test_after_a_call_that_some_recipients_are_left_from(refused, step):
     left_over = tuple(
-        RecipientRefusal(f"{number}@b.co", reason, permanent=False, failure_class=fault, next_call=next_call)
-        for number, (reason, fault, next_call) in enumerate(refused)
+        RecipientRefusal(f"{number}@b.co", reason, permanent=False, failure_class=failure_class, next_call=next_call)
+        for number, (reason, failure_class, next_call) in enumerate(refused)
     )
 
     assert next_step(Accepted("1", 250, left_over), TWICE, possible_duplicate=False) == step
 
 
-def left(faults, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_left=3 * DAY):
+def left(failure_classes, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_left=3 * DAY):
     return when_no_account_is_left(
-        faults=faults,
+        failure_classes=failure_classes,
         round_number=round_number,
         attempts=attempts,
         time_left=time_left,
@@ -82,16 +82,18 @@ def left(faults, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_l
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "failure_class",
     [FailureClass.ACCOUNT, FailureClass.RECIPIENT, FailureClass.RATE, FailureClass.PROVIDER, FailureClass.LOCAL],
 )
-def test_the_mildest_fault_decides(fault):
-    assert left([FailureClass.MESSAGE, fault]) == Wait(30.0, new_round=True, afresh=True)
+def test_the_mildest_fault_decides(failure_class):
+    assert left([FailureClass.MESSAGE, failure_class]) == Wait(30.0, new_round=True, afresh=True)
 
 
-@pytest.mark.parametrize("faults", [[FailureClass.RATE], [FailureClass.LOCAL], [FailureClass.LOCAL, FailureClass.RATE]])
-def test_rate_limits_and_this_machines_trouble_alone_begin_no_round(faults):
-    assert left(faults, round_number=5) == Wait(30.0, new_round=False, afresh=True)
+@pytest.mark.parametrize(
+    "failure_classes", [[FailureClass.RATE], [FailureClass.LOCAL], [FailureClass.LOCAL, FailureClass.RATE]]
+)
+def test_rate_limits_and_this_machines_trouble_alone_begin_no_round(failure_classes):
+    assert left(failure_classes, round_number=5) == Wait(30.0, new_round=False, afresh=True)
 
 
 def test_faults_of_the_message_alone_discard_it():
@@ -129,10 +131,10 @@ def test_the_last_try_is_a_minute_before_the_end(time_left, seconds):
     assert left([FailureClass.PROVIDER], round_number=9, time_left=time_left).seconds == seconds
 
 
-@pytest.mark.parametrize("fault", [FailureClass.PROVIDER, FailureClass.RATE])
-def test_a_mail_that_was_tried_a_thousand_times_is_tried_once_an_hour(fault):
-    assert left([fault], attempts=999).seconds == 30.0
-    assert left([fault], attempts=1000).seconds == 3600.0
+@pytest.mark.parametrize("failure_class", [FailureClass.PROVIDER, FailureClass.RATE])
+def test_a_mail_that_was_tried_a_thousand_times_is_tried_once_an_hour(failure_class):
+    assert left([failure_class], attempts=999).seconds == 30.0
+    assert left([failure_class], attempts=1000).seconds == 3600.0
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def refused_by_its_mailbox(number):
     """Older than every other, so that it would be claimed first."""
     mail = a_mail(subject=f"full {number}")
     long_due = database_clock.now() - dt.timedelta(minutes=5)
-    Mail.objects.filter(pk=mail.pk).update(status=Status.WAITING, fault="recipient", next_attempt_at=long_due)
+    Mail.objects.filter(pk=mail.pk).update(status=Status.WAITING, failure_class="recipient", next_attempt_at=long_due)
     return mail
 
 
@@ -41,7 +41,7 @@ def test_an_email_that_its_mailbox_refused_is_no_probe_while_another_waits(olymp
     [call] = Dispatcher(["text"], concurrency=8).claimer.claim(8).calls
 
     assert call.mail.id == other.pk
-    assert not Mail.objects.filter(fault="recipient", attempt_count__gt=0).exists()
+    assert not Mail.objects.filter(failure_class="recipient", attempt_count__gt=0).exists()
 
 
 def test_it_is_the_probe_where_there_is_no_other(olympus):
@@ -75,5 +75,5 @@ def test_a_mailbox_that_refuses_now_hands_no_probe_to_the_next_account(olympus, 
 
     assert runner.recorder.record([Result(call, FULL, 0.1)]).calls == []
 
-    assert (reloaded(mail).status, reloaded(mail).fault) == (Status.WAITING, "recipient")
+    assert (reloaded(mail).status, reloaded(mail).failure_class) == (Status.WAITING, "recipient")
     assert Breaker.objects.get(account__name="hades").state == BreakerState.OPEN

@@ -57,7 +57,7 @@ def test_after_several_refused_emails_in_a_row_the_others_wait(one_by_one, olymp
 
     assert ends(mails) == [Status.DISCARDED] * (SEVERAL - 1) + [Status.WAITING] * (12 - SEVERAL + 1)
     waiting = reloaded(mails[-1])
-    assert (waiting.fault, event_names(mails[-1])[-1]) == ("account", "RETRY")
+    assert (waiting.failure_class, event_names(mails[-1])[-1]) == ("account", "RETRY")
     assert "refuses every email" in mails[-1].attempts.get().reason
     assert BreakerChange.objects.filter(what__startswith="refuses every email").count() == 1
     run_on_record = RefusalRun.objects.get()

@@ -212,7 +212,7 @@ def test_a_rejected_mail_shows_the_policy_that_it_would_have_had(asked, shown, s
     with pytest.raises(InvalidSubmission):
         a_mail(API, recipient="nobody", **asked)
 
-    assert Mail.objects.get().policy == shown
+    assert Mail.objects.get().delivery_guarantee == shown
 
 
 def test_a_rejected_mail_does_not_use_up_the_key():

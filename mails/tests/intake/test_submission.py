@@ -10,7 +10,7 @@ from mails.message import addresses
 from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
 
 
-def faults(**changes):
+def errors_of(**changes):
     with pytest.raises(InvalidSubmission) as caught:
         parse({**HELLO, **changes})
     return [(error.field, error.code) for error in caught.value.errors]
@@ -35,7 +35,7 @@ def test_recipients_in_every_form(recipient, addresses):
 
 def test_recipients_is_another_name_of_recipient():
     assert parse({"sender": ZEUS, "recipients": [HERA]}).recipients == (HERA,)
-    assert faults(recipients=HERA) == [("recipient", "ambiguous")]
+    assert errors_of(recipients=HERA) == [("recipient", "ambiguous")]
 
 
 @pytest.mark.parametrize("sender", [ZEUS, f"Zeus <{ZEUS}>", f'"Zeus, father" <{ZEUS}>', f"Ζεύς <{ZEUS}>"])
@@ -95,7 +95,7 @@ def test_a_sender_may_carry_a_name(sender):
     ],
 )
 def test_what_is_wrong_is_named(field, value, code):
-    assert faults(**{field: value}) == [(field, code)]
+    assert errors_of(**{field: value}) == [(field, code)]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_encoded_words_pass_as_they_are(subject):
 
 
 def test_all_faults_are_told_at_once():
-    assert {field for field, _ in faults(sender="zeus", recipient="", subject="\n", x=1)} == {
+    assert {field for field, _ in errors_of(sender="zeus", recipient="", subject="\n", x=1)} == {
         "sender",
         "recipient",
         "subject",
@@ -143,7 +143,7 @@ def test_the_size_is_bounded(settings):
     settings.MERCURY_MAX_SIZE = 10
 
     assert parse({**HELLO, "content": "1234567890"}).text == "1234567890"
-    assert faults(content="123456789é") == [("content", "too_large")]
+    assert errors_of(content="123456789é") == [("content", "too_large")]
 
 
 @given(

@@ -276,13 +276,13 @@ def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
     ask(mail, Action.REPROCESS, how=NOT_TRIED)
     ask(mail, Action.HOLD)
     ask(mail, Action.RELEASE)
-    assert reloaded(mail).bounds == {"left_out": ["olympus"]}
+    assert reloaded(mail).routing_constraint == {"left_out": ["olympus"]}
     ask(mail, Action.HOLD)
     hades.disable()
 
     ask(mail, Action.REPROCESS)
 
-    assert reloaded(mail).bounds is None
+    assert reloaded(mail).routing_constraint is None
     assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "olympus"]
 

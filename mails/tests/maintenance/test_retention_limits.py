@@ -18,7 +18,7 @@ DAY = dt.timedelta(days=1)
     ],
 )
 def test_ages_that_contradict_something_are_refused_with_a_cure(bodies, mails, words):
-    fault = retention_limits.find_error(bodies, mails)
+    error = retention_limits.find_error(bodies, mails)
 
-    assert words in fault
-    assert bool(fault) == bool(words)
+    assert words in error
+    assert bool(error) == bool(words)

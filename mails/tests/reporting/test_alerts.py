@@ -44,10 +44,12 @@ def took(name, accepted, calls=None):
     return ProviderFigures(name, calls or accepted, accepted, {}, 0, 0.0, accepted, 0.0, NONE, fastest=False)
 
 
-def refused(name, calls, fault="account", accepted_since=0):
+def refused(name, calls, failure_class="account", accepted_since=0):
     """What went wrong lately: this account refused calls, and accepted some since."""
     at = NOON - dt.timedelta(minutes=3)
-    trouble = Trouble(account=name, fault=fault, calls=calls, since=at, last=at, accepted_since=accepted_since)
+    trouble = Trouble(
+        account=name, failure_class=failure_class, calls=calls, since=at, last=at, accepted_since=accepted_since
+    )
     return Setbacks(troubles=[trouble])
 
 
@@ -97,7 +99,7 @@ CASES = [
     ({"accounts": [account("olympus", weight=0)], "recent": []}, "no_account", ""),
     ({"accounts": [account("olympus", mode=BreakerMode.CLOSED), account("hades")]}, "breaker_forced_closed", "olympus"),
     ({"setbacks": refused("olympus", 3)}, "account_refuses", "olympus"),
-    ({"setbacks": refused("olympus", 3, fault="local")}, "local_trouble", ""),
+    ({"setbacks": refused("olympus", 3, failure_class="local")}, "local_trouble", ""),
     ({"setbacks": Setbacks(discarded=ended_badly(60))}, "discarded", ""),
     ({"setbacks": Setbacks(discarded=ended_badly(6), sent=100)}, "discarded", ""),
     ({"setbacks": Setbacks(rejected=ended_badly(6), arrived=100)}, "rejected", ""),

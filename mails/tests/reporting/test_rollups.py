@@ -34,7 +34,7 @@ def counted(kind, level=Level.FRESH):
     """Counts by (account, outcome, fault)."""
     found = Counter()
     for row in Rollup.objects.filter(kind=kind, level=level):
-        found[row.account, row.outcome, row.fault] += row.count
+        found[row.account, row.outcome, row.failure_class] += row.count
     return found
 
 

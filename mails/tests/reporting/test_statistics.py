@@ -30,8 +30,8 @@ def count(*keys, at=NOON, seconds=None, times=1):
     Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
 
 
-def call(account, outcome=AttemptState.ACCEPTED, fault=""):
-    return CounterKey(Counted.CALL, "text", account, outcome=outcome, fault=fault)
+def call(account, outcome=AttemptState.ACCEPTED, failure_class=""):
+    return CounterKey(Counted.CALL, "text", account, outcome=outcome, failure_class=failure_class)
 
 
 def end(ending=Ending.DONE, account="olympus", *, queue="text", application=0):

@@ -171,7 +171,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
 
     [trouble] = system_status.read().setbacks.troubles
 
-    assert (trouble.account, trouble.fault, trouble.calls) == ("olympus", "account", 3)
+    assert (trouble.account, trouble.failure_class, trouble.calls) == ("olympus", "account", 3)
     assert trouble.goes_on
 
 

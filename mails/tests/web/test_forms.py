@@ -60,7 +60,7 @@ def test_a_fault_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_errors([FieldError("policy", "invalid", "There is no such policy.")])
+    form.show_errors([FieldError("delivery_guarantee", "invalid", "There is no such policy.")])
 
     assert form.error_list == [("", "", "There is no such policy.")]
 

@@ -37,10 +37,10 @@ def facts(one, now: dt.datetime = NOON) -> dict[str, tuple[str, str]]:
     return {fact.label: (fact.figure, fact.note) for fact in read.facts}
 
 
-def count(outcome: str, *, fault: str = "", account: str = "olympus", at=NOON, seconds=None, times=1) -> None:
+def count(outcome: str, *, failure_class: str = "", account: str = "olympus", at=NOON, seconds=None, times=1) -> None:
     tally = Counters()
     for _ in range(times):
-        tally.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, fault=fault), seconds)
+        tally.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, failure_class=failure_class), seconds)
     Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
 
 
@@ -70,7 +70,7 @@ def test_an_account_without_calls_says_so_in_words(operator, olympus):
 
 def test_six_facts_tell_of_the_last_day(olympus, hades):
     count("accepted", seconds=0.187, times=1998, at=NOON - 3 * HOUR)
-    count("refused", fault="provider", times=2, at=NOON - 2 * MINUTE)
+    count("refused", failure_class="provider", times=2, at=NOON - 2 * MINUTE)
     count("unknown", at=NOON - 2 * HOUR)
     count("accepted", account="hades", times=9)
     count("accepted", times=9, at=NOON - 25 * HOUR)
@@ -89,10 +89,10 @@ def test_six_facts_tell_of_the_last_day(olympus, hades):
 
 
 def test_refusals_of_earlier_are_told_by_their_kind(olympus):
-    count("refused", fault="message", times=3, at=NOON - HOUR)
+    count("refused", failure_class="message", times=3, at=NOON - HOUR)
 
     assert facts(olympus)["Refused"] == ("3", "all because of the message")
-    count("refused", fault="rate", times=2, at=NOON - HOUR)
+    count("refused", failure_class="rate", times=2, at=NOON - HOUR)
     assert facts(olympus)["Refused"] == ("5", "3 because of the message, 2 by a rate limit")
 
 

@@ -22,13 +22,13 @@ def account(name, *, weight=1, rate=None, enabled=True, configured=True, **break
     return Candidate(hash(name), config, enabled, configured, Snapshot(account_id=1, **breaker))
 
 
-def choose(*candidates, draw=0.0, tried=(), bounds=NO_CONSTRAINT, in_flight=None, slots=None, permits=None):
+def choose(*candidates, draw=0.0, tried=(), routing_constraint=NO_CONSTRAINT, in_flight=None, slots=None, permits=None):
     return choose_account(
         candidates,
         now=NOW,
         draw=draw,
         tried=tried,
-        bounds=bounds,
+        routing_constraint=routing_constraint,
         in_flight=in_flight or {},
         slots=slots,
         permits=permits or {},
@@ -89,18 +89,20 @@ def test_who_was_tried_in_this_round_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "reason"),
+    ("routing_constraint", "reason"),
     [
         (RoutingConstraint(via="olympus"), "the email may use olympus only"),
         (RoutingConstraint(left_out=("hades",)), "already tried before it was sent again"),
     ],
 )
-def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(bounds, reason):
-    choice = choose(account("olympus", mode=BreakerMode.OPEN), account("hades", **OPEN), bounds=bounds)
+def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(routing_constraint, reason):
+    choice = choose(
+        account("olympus", mode=BreakerMode.OPEN), account("hades", **OPEN), routing_constraint=routing_constraint
+    )
 
     assert (choice.candidate, choice.free_at) == (None, None)
     assert note(choice, "hades") == reason
-    assert RoutingConstraint.of(bounds.as_blob()) == bounds
+    assert RoutingConstraint.of(routing_constraint.as_blob()) == routing_constraint
 
 
 def test_an_account_has_its_share_of_the_places():
