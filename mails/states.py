@@ -102,7 +102,7 @@ class Action(TextChoices):
 RESOLVING = (Action.SENT, Action.NOT_SENT)
 
 
-class Also(TextChoices):
+class Inclusion(TextChoices):
     """Mails that an order for many leaves out unless they are asked for."""
 
     UNCERTAIN = "uncertain", "it may have been sent already"

@@ -18,12 +18,12 @@ from mails.actions.selection import where
 from mails.dispatch import wake
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, ActionResult, How
-from mails.models import BulkOrder, Mail
+from mails.models import BulkAction, Mail
 from mails.models.querysets import MailQuerySet
 from mails.pauses import ALL_QUEUES, ActivePauses
 from mails.queues import QueueName
 from mails.reporting import search
-from mails.states import DUE, LEASED, RESOLVING, Action, Also, Status
+from mails.states import DUE, LEASED, RESOLVING, Action, Inclusion, Status
 from mercury.lib import durations
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -227,12 +227,12 @@ class Cause:
 class Survey:
     """What an order would do to a number of mails.
 
-    `left_out`: why -> how many. `already`: those of them for which nothing is left to do. `more`: there are more to look at.
+    `skipped`: why -> how many. `already`: those of them for which nothing is left to do. `more`: there are more to look at.
     """
 
     eligible: list[uuid.UUID]
     causes: list[Cause]
-    left_out: Counter[str]
+    skipped: Counter[str]
     already: int = 0
     more: bool = False
 
@@ -243,7 +243,7 @@ class Tally:
 
     done: int = 0
     requested: int = 0  # a call is under way; done when it is closed
-    left_out: int = 0
+    skipped: int = 0
     already: int = 0  # of those left out: it was so before
     changed: int = 0  # moved on between survey and order, so that it is not possible any more
 
@@ -253,7 +253,7 @@ def survey(
     mails: MailQuerySet,
     *,
     how: How = EVERY_ACCOUNT,
-    also: Collection[Also] = (),
+    included: Collection[Inclusion] = (),
     limit: int | None = None,
     look_at: int | None = None,
 ) -> Survey:
@@ -265,7 +265,7 @@ def survey(
     check(how)
     eligible: list[uuid.UUID] = []
     groups: Counter[tuple[str, str, str]] = Counter()
-    left_out: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     outlook = _outlook()
     already = 0
     more = False
@@ -276,14 +276,14 @@ def survey(
         if look_at is not None and number == look_at:
             more = True
             break
-        if why := selection.why_not(mail, action, also=also, how=how, fresh=fresh):
-            left_out[why] += 1
+        if why := selection.why_not(mail, action, included=included, how=how, fresh=fresh):
+            skipped[why] += 1
             already += selection.is_already(mail, action)
             continue
         eligible.append(mail.pk)
         groups[(_cause(mail, action), *_forecast(mail, action, outlook.among(how, fresh), fresh))] += 1
     causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
-    return Survey(eligible, causes, left_out, already, more)
+    return Survey(eligible, causes, skipped, already, more)
 
 
 def pace(mails: int, how: How) -> str:
@@ -305,7 +305,7 @@ def act_on(
         carried = _given(action_request, mail_ids[start : start + BATCH])
         tally.done += len(carried.done)
         tally.requested += len(carried.requested)
-        tally.left_out += len(carried.already)
+        tally.skipped += len(carried.already)
         tally.already += len(carried.already)
         tally.changed += len(carried.impossible) + len(carried.changed)
         if on_progress:
@@ -313,7 +313,7 @@ def act_on(
     return tally
 
 
-def begin(asked: BulkOrder, *, seconds: float) -> None:
+def begin(asked: BulkAction, *, seconds: float) -> None:
     """Work on an order for many mails here and now, at most so long; the background does the rest."""
     if bulk.work_on(asked, seconds=seconds).done and asked.action in _MADE_DUE:
         _wake(QueueName.values)

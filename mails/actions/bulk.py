@@ -17,11 +17,11 @@ from django.http import QueryDict
 from mails.actions import selection
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest, How
-from mails.models import Attempt, BulkOrder, Mail, first_id
+from mails.models import Attempt, BulkAction, Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mails.reporting.search import Filter
-from mails.states import RESOLVING, Action, Also
+from mails.states import RESOLVING, Action, Inclusion
 from mercury.lib.database import database_clock
 
 TASK = "bulk-orders"
@@ -52,19 +52,19 @@ def ask(
     *,
     at: dt.datetime,
     words: str,
-    also: Sequence[Also] = (),
+    included: Sequence[Inclusion] = (),
     total: int | None = None,
-) -> BulkOrder:
+) -> BulkAction:
     """Keep the order; whoever has the duty begins within seconds. `words` say what was chosen, for people."""
-    return BulkOrder.objects.create(
+    return BulkAction.objects.create(
         action=action_request.action,
-        asked_by=action_request.by,
-        asked_at=at,
+        requested_by=action_request.by,
+        requested_at=at,
         note=action_request.note,
         words=words,
         query=selected.as_query() if isinstance(selected, Filter) else "",
-        ticked=None if isinstance(selected, Filter) else [str(mail_id) for mail_id in selected],
-        also=list(also),
+        selected_ids=None if isinstance(selected, Filter) else [str(mail_id) for mail_id in selected],
+        included=list(included),
         how=action_request.how.as_text(),
         total=total,
     )
@@ -72,16 +72,16 @@ def ask(
 
 def turn() -> bool:
     """Work on the oldest order that is not finished, for about half a second. Whether that changed a mail."""
-    bulk = BulkOrder.objects.filter(finished_at=None).order_by("id").first()
+    bulk = BulkAction.objects.filter(finished_at=None).order_by("id").first()
     return bulk is not None and bool(work_on(bulk, seconds=SECONDS_A_TURN).done)
 
 
-def work_on(bulk: BulkOrder, *, seconds: float) -> BulkOrder:
+def work_on(bulk: BulkAction, *, seconds: float) -> BulkAction:
     """Work through the order's batches until it is finished, or the time is over; returns it as it stands then."""
     until = time.monotonic() + seconds
     while bulk.finished_at is None:
         _step(bulk)
-        bulk = BulkOrder.objects.get(pk=bulk.pk)
+        bulk = BulkAction.objects.get(pk=bulk.pk)
         if time.monotonic() >= until:
             break
     return bulk
@@ -89,49 +89,52 @@ def work_on(bulk: BulkOrder, *, seconds: float) -> BulkOrder:
 
 def stop(bulk_id: uuid.UUID, *, by: str) -> bool:
     """Do no more of it; False if it was finished before."""
-    going_on = BulkOrder.objects.filter(pk=bulk_id, finished_at=None)
+    going_on = BulkAction.objects.filter(pk=bulk_id, finished_at=None)
     return bool(going_on.update(finished_at=database_clock.now(), stopped_by=by))
 
 
-def sentence(bulk: BulkOrder) -> str:
+def sentence(bulk: BulkAction) -> str:
     """What was done so far."""
-    left_out = sum(bulk.left_out.values())
+    skipped = sum(bulk.skipped.values())
     return selection.told(
-        Action(bulk.action), done=bulk.done, requested=bulk.requested, changed=bulk.changed, left_out=left_out
+        Action(bulk.action), done=bulk.done, requested=bulk.requested, changed=bulk.changed, skipped=skipped
     )
 
 
 @transaction.atomic
-def _step(bulk: BulkOrder) -> None:
+def _step(bulk: BulkAction) -> None:
     """One batch, unless another process has taken it meanwhile."""
-    row = BulkOrder.objects.filter(pk=bulk.pk, finished_at=None)
-    if row.filter(turns=bulk.turns).update(turns=F("turns") + 1) != 1:
+    row = BulkAction.objects.filter(pk=bulk.pk, finished_at=None)
+    if row.filter(batches=bulk.batches).update(batches=F("batches") + 1) != 1:
         return
     action, how = Action(bulk.action), How.parse(bulk.how)
     mails = list(_next(bulk, action))
     fresh = action_requests.find_untried(how, [mail.pk for mail in mails])
-    why = {mail.pk: selection.why_not(mail, action, also=bulk.also, how=how, fresh=fresh[mail.pk]) for mail in mails}
-    action_request = ActionRequest(action, bulk.asked_by, bulk.note, how=how)
+    why = {
+        mail.pk: selection.why_not(mail, action, included=bulk.included, how=how, fresh=fresh[mail.pk])
+        for mail in mails
+    }
+    action_request = ActionRequest(action, bulk.requested_by, bulk.note, how=how)
     carried = action_requests.carry_out_on(action_request, [mail_id for mail_id in why if not why[mail_id]])
-    left_out = Counter(bulk.left_out) + Counter(filter(None, why.values()))
+    skipped = Counter(bulk.skipped) + Counter(filter(None, why.values()))
     if carried.already:
-        left_out["it was so before"] += len(carried.already)
+        skipped["it was so before"] += len(carried.already)
     row.update(
         reached=mails[-1].pk if mails else bulk.reached,
         seen=F("seen") + len(mails),
         done=F("done") + len(carried.done),
         requested=F("requested") + len(carried.requested),
         changed=F("changed") + len(carried.impossible | carried.changed),
-        left_out=dict(left_out),
+        skipped=dict(skipped),
         finished_at=None if len(mails) == BATCH else database_clock.now(),
     )
 
 
-def _next(bulk: BulkOrder, action: Action) -> MailQuerySet:
-    ticked = None if bulk.ticked is None else [uuid.UUID(text) for text in bulk.ticked]
-    selected = Filter.of(QueryDict(bulk.query)) if ticked is None else ticked
+def _next(bulk: BulkAction, action: Action) -> MailQuerySet:
+    selected_ids = None if bulk.selected_ids is None else [uuid.UUID(text) for text in bulk.selected_ids]
+    selected = Filter.of(QueryDict(bulk.query)) if selected_ids is None else selected_ids
     try:
-        mails = chosen(action, selected, bulk.asked_at)
+        mails = chosen(action, selected, bulk.requested_at)
     except search.UnknownSearchWord:  # a release that knows fewer words of search
         mails = Mail.objects.none()
     return selection.read(mails.filter(pk__gt=bulk.reached) if bulk.reached else mails, BATCH)

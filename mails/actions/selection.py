@@ -6,7 +6,7 @@ from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
 from mails.models import Mail
 from mails.models.querysets import MailQuerySet
-from mails.states import Action, Also, HoldReason, Status
+from mails.states import Action, HoldReason, Inclusion, Status
 from providers.outcomes import FailureClass
 
 _REACH = {
@@ -57,7 +57,7 @@ def why_not(
     mail: Mail,
     action: Action,
     *,
-    also: Collection[Also] = (),
+    included: Collection[Inclusion] = (),
     how: How = EVERY_ACCOUNT,
     fresh: Collection[str] = (),
 ) -> str:
@@ -75,10 +75,10 @@ def why_not(
         return ""
     if how.not_tried and not fresh:
         return NONE_LEFT
-    if mail.possible_duplicate and Also.UNCERTAIN not in also:
-        return str(Also.UNCERTAIN.label)
-    if mail.failure_class == FailureClass.MESSAGE and not fresh and Also.REFUSED not in also:
-        return str(Also.REFUSED.label)
+    if mail.possible_duplicate and Inclusion.UNCERTAIN not in included:
+        return str(Inclusion.UNCERTAIN.label)
+    if mail.failure_class == FailureClass.MESSAGE and not fresh and Inclusion.REFUSED not in included:
+        return str(Inclusion.REFUSED.label)
     return ""
 
 
@@ -109,11 +109,11 @@ def order_words(action: Action, mails: str) -> str:
     return f"{action.label} {mails}"
 
 
-def told(action: Action, *, done: int, requested: int, changed: int, left_out: int) -> str:
+def told(action: Action, *, done: int, requested: int, changed: int, skipped: int) -> str:
     """What an order did to a number of mails, in one sentence."""
     words = [f"{done:,} {_DONE[action]}"]
     if requested:
         words.append(f"{requested:,} as soon as the call under way is closed")
     if changed:
         words.append(f"{changed:,} moved on meanwhile")
-    return ", ".join([*words, f"{left_out:,} left out"]) + "."
+    return ", ".join([*words, f"{skipped:,} left out"]) + "."

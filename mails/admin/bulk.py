@@ -15,9 +15,9 @@ from mails.actions import apply, bulk, selection
 from mails.actions.apply import CannotBeUsed
 from mails.admin import choice, steering
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, How
-from mails.models import BulkOrder
+from mails.models import BulkAction
 from mails.reporting import search, systemic_refusals
-from mails.states import RESOLVING, Action, Also
+from mails.states import RESOLVING, Action, Inclusion
 from mercury.lib.database import database_clock
 from mercury.lib.guarded_admin import GuardedAdmin
 
@@ -50,9 +50,9 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     if restarts and (forecast := choice.redirect_to_forecast(request)):
         return forecast
     how = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
-    at, also = _read_shown_at(request), _read_also(request)
+    at, included = _read_shown_at(request), _read_also(request)
     try:
-        survey = apply.survey(action, bulk.chosen(action, selected, at), how=how, also=also, look_at=LOOKED_AT)
+        survey = apply.survey(action, bulk.chosen(action, selected, at), how=how, included=included, look_at=LOOKED_AT)
     except search.UnknownSearchWord as unknown:
         messages.error(request, str(unknown))
         return redirect(back)
@@ -62,12 +62,12 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     note, error = steering.read_note(request)
     words = choice.describe_selection(request.GET)
     if request.method == "POST" and not error and (survey.eligible or survey.more):
-        total = None if survey.more else len(survey.eligible) + survey.left_out.total()
+        total = None if survey.more else len(survey.eligible) + survey.skipped.total()
         action_request = ActionRequest(action, steering.name_actor(request), note, how=how)
-        asked = bulk.ask(action_request, selected, at=at, words=words, also=also, total=total)
+        bulk_action = bulk.ask(action_request, selected, at=at, words=words, included=included, total=total)
         if not survey.more and len(survey.eligible) <= AT_ONCE:
-            apply.begin(asked, seconds=SECONDS)
-        return redirect("admin:mails_bulkorder_change", asked.pk)
+            apply.begin(bulk_action, seconds=SECONDS)
+        return redirect("admin:mails_bulkaction_change", bulk_action.pk)
     button = _label_button(action, survey)
     context = {
         **admin.site.each_context(request),
@@ -77,8 +77,8 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "meaning": _EFFECTS[action].format(how=how.words),
         "how": choice.make_constraint_field(how, len(survey.eligible)) if restarts else None,
         "survey": survey,
-        "skipped": [_describe_skipped(request, why, count) for why, count in survey.left_out.most_common()],
-        "included": [(kind.label, _exclude(request, kind)) for kind in also],
+        "skipped": [_describe_skipped(request, why, count) for why, count in survey.skipped.most_common()],
+        "included": [(kind.label, _exclude(request, kind)) for kind in included],
         "button": button,
         "looked_at": LOOKED_AT,
         "in_background": survey.more or len(survey.eligible) > AT_ONCE,
@@ -91,21 +91,21 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if error else 200)
 
 
-def _read_also(request: HttpRequest) -> list[Also]:
+def _read_also(request: HttpRequest) -> list[Inclusion]:
     """Return which uncertain or rejected emails are included: those asked for, and systemic refusals if selected."""
-    asked = request.GET.getlist("also")
+    requested = request.GET.getlist("included")
     includes_rejected = systemic_refusals.includes_rejected(request.GET.get("q", ""))
-    return [kind for kind in Also if kind in asked or (kind == Also.REFUSED and includes_rejected)]
+    return [kind for kind in Inclusion if kind in requested or (kind == Inclusion.REFUSED and includes_rejected)]
 
 
-@admin.register(BulkOrder)
-class BulkOrderAdmin(GuardedAdmin):
+@admin.register(BulkAction)
+class BulkActionAdmin(GuardedAdmin):
     """Bulk actions: who started them, why, and their results."""
 
-    list_display = ("__str__", "who", "asked_at", "result", "finished_at")
+    list_display = ("__str__", "who", "requested_at", "result", "finished_at")
     list_per_page = 50
 
-    def has_view_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
+    def has_view_permission(self, request: HttpRequest, obj: BulkAction | None = None) -> bool:
         """Return True for users who may view emails."""
         return bool(request.user.has_perm("mails.view_mail"))
 
@@ -113,29 +113,29 @@ class BulkOrderAdmin(GuardedAdmin):
         """Return False: bulk actions start from the list of emails."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: BulkAction | None = None) -> bool:
         """Return False: bulk actions are kept as a record."""
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: BulkOrder | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: BulkAction | None = None) -> bool:
         """Return False: bulk actions are kept as a record."""
         return False
 
-    @admin.display(description="started by", ordering="asked_by")
-    def who(self, asked: BulkOrder) -> str:
+    @admin.display(description="started by", ordering="requested_by")
+    def who(self, bulk_action: BulkAction) -> str:
         """Return who started it."""
-        return asked.who
+        return bulk_action.who
 
     @admin.display(description="result")
-    def result(self, asked: BulkOrder) -> str:
+    def result(self, bulk_action: BulkAction) -> str:
         """Return what was done so far."""
-        return bulk.sentence(asked)
+        return bulk.sentence(bulk_action)
 
     def get_urls(self) -> list[URLPattern]:
         """Return Django's pages, the live update, and the page that stops it."""
         return [
-            path("<uuid:bulk_id>/news/", self.admin_site.admin_view(self.news), name="mails_bulkorder_news"),
-            path("<uuid:bulk_id>/stop/", self.admin_site.admin_view(stop_view), name="mails_bulkorder_stop"),
+            path("<uuid:bulk_id>/news/", self.admin_site.admin_view(self.news), name="mails_bulkaction_news"),
+            path("<uuid:bulk_id>/stop/", self.admin_site.admin_view(stop_view), name="mails_bulkaction_stop"),
             *super().get_urls(),
         ]
 
@@ -146,20 +146,24 @@ class BulkOrderAdmin(GuardedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            asked = get_object_or_404(BulkOrder, pk=uuid.UUID(object_id))
+            bulk_action = get_object_or_404(BulkAction, pk=uuid.UUID(object_id))
         except ValueError:
             raise Http404("No such bulk action.") from None
-        context = {**self.admin_site.each_context(request), **_describe_progress(asked), "title": str(asked)}
-        return TemplateResponse(request, "admin/mails/bulkorder/change_form.html", context)
+        context = {
+            **self.admin_site.each_context(request),
+            **_describe_progress(bulk_action),
+            "title": str(bulk_action),
+        }
+        return TemplateResponse(request, "admin/mails/bulkaction/change_form.html", context)
 
     def news(self, request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
         """Return the progress for the live page; 204 if it did not change."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        asked = get_object_or_404(BulkOrder, pk=bulk_id)
-        if asked.finished_at is None and request.GET.get("turns") == str(asked.turns):
+        bulk_action = get_object_or_404(BulkAction, pk=bulk_id)
+        if bulk_action.finished_at is None and request.GET.get("batches") == str(bulk_action.batches):
             return HttpResponse(status=204)
-        return render(request, "admin/mails/bulkorder/_news.html", _describe_progress(asked))
+        return render(request, "admin/mails/bulkaction/_news.html", _describe_progress(bulk_action))
 
 
 def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
@@ -167,17 +171,17 @@ def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
     steering.check_mail_permission(request)
     if request.method == "POST" and not bulk.stop(bulk_id, by=steering.name_actor(request)):
         messages.warning(request, "It has already finished.")
-    return redirect("admin:mails_bulkorder_change", bulk_id)
+    return redirect("admin:mails_bulkaction_change", bulk_id)
 
 
-def _describe_progress(asked: BulkOrder) -> dict[str, Any]:
+def _describe_progress(bulk_action: BulkAction) -> dict[str, Any]:
     return {
-        "asked": asked,
-        "sentence": bulk.sentence(asked),
-        "left_out": sorted(asked.left_out.items(), key=lambda item: -item[1]),
-        "how": How.parse(asked.how).words if asked.action == Action.REPROCESS else "",
-        "also": [Also(kind).label for kind in asked.also],
-        "list_query": asked.query,
+        "bulk": bulk_action,
+        "sentence": bulk.sentence(bulk_action),
+        "skipped": sorted(bulk_action.skipped.items(), key=lambda item: -item[1]),
+        "how": How.parse(bulk_action.how).words if bulk_action.action == Action.REPROCESS else "",
+        "included": [Inclusion(kind).label for kind in bulk_action.included],
+        "list_query": bulk_action.query,
     }
 
 
@@ -215,9 +219,9 @@ def _label_button(action: Action, survey: apply.Survey) -> str:
 def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
     """Return why some are skipped, how many, and the ways to include or to resolve them."""
     remedies, tone = [], "neutral"
-    for kind in Also:
+    for kind in Inclusion:
         if why == kind.label:
-            tone = "unknown" if kind == Also.UNCERTAIN else "bad"
+            tone = "unknown" if kind == Inclusion.UNCERTAIN else "bad"
             remedies = [("Include them", _include(request, kind))]
     if why == selection.NONE_LEFT:
         remedies = [("Try all accounts again", choice.link_to_every_account(request))]
@@ -229,13 +233,13 @@ def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, A
     return {"why": why, "count": count, "remedies": remedies, "tone": tone}
 
 
-def _include(request: HttpRequest, also: Also) -> str:
+def _include(request: HttpRequest, included: Inclusion) -> str:
     query = request.GET.copy()
-    query.appendlist("also", also)
+    query.appendlist("included", included)
     return f"?{query.urlencode()}"
 
 
-def _exclude(request: HttpRequest, also: Also) -> str:
+def _exclude(request: HttpRequest, included: Inclusion) -> str:
     query = request.GET.copy()
-    query.setlist("also", [kind for kind in query.getlist("also") if kind != also])
+    query.setlist("included", [kind for kind in query.getlist("included") if kind != included])
     return f"?{query.urlencode()}"

@@ -77,7 +77,7 @@ def link_to_every_account(request: HttpRequest) -> str:
 def link_to_action(request: HttpRequest, action: Action) -> str:
     """Return the URL of another action's page for the same emails."""
     query = request.GET.copy()
-    for name in ("also", "how", "via"):
+    for name in ("included", "how", "via"):
         query.pop(name, None)
     query["action"] = action
     return f"{request.path}?{query.urlencode()}"

@@ -52,7 +52,7 @@ class How:
     via: str = ""
 
     def as_text(self) -> str:
-        """The choice as a bulk order keeps it."""
+        """The choice as a bulk action keeps it."""
         return f"via:{self.via}" if self.via else "not-tried" if self.not_tried else ""
 
     @classmethod

@@ -13,13 +13,13 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
-from mails.states import Action, Actor, Also
+from mails.states import Action, Actor, Inclusion
 from mercury.lib import commands
 from mercury.lib.commands import Exit
 from mercury.lib.mail.printable import replace_unprintable
 
 FILTERS = ("state", "reason", "provider", "since", "refusals_of")
-INCLUDE = {Also.UNCERTAIN.label: "--include-uncertain", Also.REFUSED.label: "--include-rejected"}
+INCLUDE = {Inclusion.UNCERTAIN.label: "--include-uncertain", Inclusion.REFUSED.label: "--include-rejected"}
 
 
 class SteeringCommand(commands.MercuryCommand):
@@ -54,11 +54,15 @@ class SteeringCommand(commands.MercuryCommand):
         named = bool(options["ids"])
         mails = _select(action_request.action, options)
         survey = apply.survey(
-            action_request.action, mails, how=action_request.how, also=_included(options), limit=options.get("limit")
+            action_request.action,
+            mails,
+            how=action_request.how,
+            included=_included(options),
+            limit=options.get("limit"),
         )
         _announce(out, survey, action_request)
         if not survey.eligible or options["dry_run"]:
-            tally = Tally(left_out=survey.left_out.total(), already=survey.already)
+            tally = Tally(skipped=survey.skipped.total(), already=survey.already)
             out.document(_document(action_request, survey, tally, dry_run=options["dry_run"]))
             return None if survey.eligible else _exit_code(tally, named=named)
         if not out.ask(f"{selection.order_words(action_request.action, commands.count_emails(len(survey.eligible)))}?"):
@@ -66,7 +70,7 @@ class SteeringCommand(commands.MercuryCommand):
             return Exit.FAILED
         with out.progress(action_request.action.label, total=len(survey.eligible)) as bar:
             tally = apply.act_on(survey.eligible, action_request, on_progress=bar.show)
-        tally.left_out += survey.left_out.total()
+        tally.skipped += survey.skipped.total()
         tally.already += survey.already
         out.say(_describe_result(action_request.action, tally), tone="ok")
         out.document(_document(action_request, survey, tally, dry_run=False))
@@ -75,20 +79,20 @@ class SteeringCommand(commands.MercuryCommand):
 
 def _exit_code(tally: Tally, *, named: bool) -> Exit | None:
     """Return the exit code. An email named by id must end in the requested state; already being in it counts, as over the API."""
-    missed = tally.changed + (tally.left_out - tally.already if named else 0)
+    missed = tally.changed + (tally.skipped - tally.already if named else 0)
     if not missed:
         return None
     return Exit.PARTLY_DONE if tally.done or tally.requested or tally.already else Exit.FAILED
 
 
-def _included(options: dict[str, Any]) -> tuple[Also, ...]:
+def _included(options: dict[str, Any]) -> tuple[Inclusion, ...]:
     """Return the kinds of emails to include that a command skips by default."""
     if options["ids"] or options.get("reason"):
-        return tuple(Also)
+        return tuple(Inclusion)
     rejected = options.get("include_rejected") or options.get("refusals_of")
     return (
-        *((Also.UNCERTAIN,) if options.get("include_uncertain") else ()),
-        *((Also.REFUSED,) if rejected else ()),
+        *((Inclusion.UNCERTAIN,) if options.get("include_uncertain") else ()),
+        *((Inclusion.REFUSED,) if rejected else ()),
     )
 
 
@@ -157,21 +161,21 @@ def _announce(out: commands.Output, survey: Survey, action_request: ActionReques
         )
     if survey.eligible and action_request.action == Action.REPROCESS:
         out.say(f"They start over {action_request.how.words}, {apply.pace(len(survey.eligible), action_request.how)}")
-    for why, count in survey.left_out.most_common():
+    for why, count in survey.skipped.most_common():
         remedy = f" Use {INCLUDE[why]} to include {'it' if count == 1 else 'them'}." if why in INCLUDE else ""
         out.say(f"{count} skipped: {why}.{remedy}", tone="waiting")
 
 
 def _explain_none(survey: Survey) -> str:
     """Return the sentence shown in place of the table when no email is eligible."""
-    if not survey.left_out:
+    if not survey.skipped:
         return "No matching emails."
-    return "Nothing to do." if survey.left_out.total() == survey.already else "None of these emails is eligible."
+    return "Nothing to do." if survey.skipped.total() == survey.already else "None of these emails is eligible."
 
 
 def _describe_result(action: Action, tally: Tally) -> str:
     return selection.told(
-        action, done=tally.done, requested=tally.requested, changed=tally.changed, left_out=tally.left_out
+        action, done=tally.done, requested=tally.requested, changed=tally.changed, skipped=tally.skipped
     )
 
 
@@ -182,10 +186,10 @@ def _document(action_request: ActionRequest, survey: Survey, tally: Tally, *, dr
         "dry_run": dry_run,
         "eligible": len(survey.eligible),
         "causes": [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
-        "skipped_because": dict(survey.left_out),
+        "skipped_because": dict(survey.skipped),
         "done": tally.done,
         "pending": tally.requested,
-        "skipped": tally.left_out,
+        "skipped": tally.skipped,
         "already": tally.already,
         "changed": tally.changed,
     }

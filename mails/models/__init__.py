@@ -2,7 +2,7 @@
 
 from mails.models.api_key import ApiKey, SenderPermission
 from mails.models.attempt import Attempt
-from mails.models.bulk_action import BulkOrder
+from mails.models.bulk_action import BulkAction
 from mails.models.event import Event
 from mails.models.idempotency_key import IdempotencyKey
 from mails.models.ids import first_id, moment_of, uuid7
@@ -14,7 +14,7 @@ from mails.models.worker import PeriodicTask, Worker
 __all__ = [
     "ApiKey",
     "Attempt",
-    "BulkOrder",
+    "BulkAction",
     "Content",
     "Event",
     "IdempotencyKey",

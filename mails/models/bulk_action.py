@@ -10,36 +10,36 @@ from mails.states import (
 )
 
 
-class BulkOrder(models.Model):
+class BulkAction(models.Model):
     """Something asked of many mails: who asked, why, of which, and how far it has come. Written by `bulk` only."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     action = models.CharField(max_length=16, choices=Action.choices)
-    asked_by = models.CharField(max_length=128)
-    asked_at = models.DateTimeField(help_text="What came in later is not meant.")
+    requested_by = models.CharField(max_length=128)
+    requested_at = models.DateTimeField(help_text="What came in later is not meant.")
     note = models.TextField(blank=True)
     words = models.TextField(help_text="Which mails, in words.")
     query = models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")
-    ticked = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
-    also = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
+    selected_ids = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
+    included = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
     how = models.CharField(
         max_length=80, default="", db_default="", blank=True, help_text="Through which accounts, as `How` says it."
     )
     total = models.PositiveIntegerField(null=True, help_text="Mails to look at; unknown where they are very many.")
 
-    turns = models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes.")
+    batches = models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes.")
     reached = models.UUIDField(null=True, help_text="The last mail that was looked at.")
     seen = models.PositiveIntegerField(default=0, help_text="Mails looked at.")
     done = models.PositiveIntegerField(default=0)
     requested = models.PositiveIntegerField(default=0, help_text="Done when the call under way is closed.")
     changed = models.PositiveIntegerField(default=0, help_text="Moved on meanwhile.")
-    left_out = models.JSONField(default=dict, help_text="Why -> how many.")
+    skipped = models.JSONField(default=dict, help_text="Why -> how many.")
     finished_at = models.DateTimeField(null=True)
     stopped_by = models.CharField(max_length=128, blank=True)
 
     class Meta:
         ordering = ("-id",)
-        indexes = [models.Index(fields=("id",), condition=Q(finished_at__isnull=True), name="bulk_order_unfinished")]
+        indexes = [models.Index(fields=("id",), condition=Q(finished_at__isnull=True), name="bulk_action_unfinished")]
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.words}"
@@ -47,7 +47,7 @@ class BulkOrder(models.Model):
     @property
     def who(self) -> str:
         """Who asked for it, as people are told."""
-        return format_person(self.asked_by)
+        return format_person(self.requested_by)
 
     @property
     def who_stopped(self) -> str:

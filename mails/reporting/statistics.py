@@ -199,7 +199,7 @@ def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, CounterKey, Cou
         yield start, CounterKey(Counted(kind), *key), CounterSum(count, total_us, orjson.loads(buckets))
 
 
-def house(figures: Figures) -> MailFigures:
+def total(figures: Figures) -> MailFigures:
     """All mails."""
     return _mails("all", figures, _where())
 

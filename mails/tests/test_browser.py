@@ -290,7 +290,7 @@ def test_mails_are_reprocessed_in_bulk(visitor):
     assert set(Mail.objects.values_list("status", flat=True)) == {"queued"}
 
 
-def test_a_bulk_order_in_the_background_is_watched_live(visitor, monkeypatch):
+def test_a_bulk_action_in_the_background_is_watched_live(visitor, monkeypatch):
     monkeypatch.setattr("mails.admin.bulk.AT_ONCE", 1)
     a_mail()
     a_mail()
@@ -523,8 +523,8 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
         f"/admin/mails/mail/bulk/?action=reprocess&mail={unknown.pk}",
         "/admin/mails/mail/bulk/?action=not-sent&scope=all&state=unknown",
         f"/admin/mails/mail/{given_up.pk}/action/reprocess/?how=not-tried",
-        f"/admin/mails/bulkorder/{action_request.pk}/change/",
-        "/admin/mails/bulkorder/",
+        f"/admin/mails/bulkaction/{action_request.pk}/change/",
+        "/admin/mails/bulkaction/",
         f"/admin/mails/mail/{sent.pk}/change/",
         f"/admin/mails/mail/{unknown.pk}/change/",
         "/admin/providers/account/",

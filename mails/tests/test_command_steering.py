@@ -187,7 +187,7 @@ def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
     assert "They start over only through accounts not tried yet, as fast" in ran.out
     assert dispatch() == 1
     assert len(hades.inbox()) == 1
-    assert '"left_out": ["olympus"]' in mail.events.get(event="REPROCESS").blob
+    assert '"excluded": ["olympus"]' in mail.events.get(event="REPROCESS").blob
 
 
 def test_reprocess_leaves_out_what_every_account_was_tried_for(olympus):
@@ -211,13 +211,13 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     mail = a_mail(delivery_guarantee="at-most-once")
     dispatch()
 
-    left_out = run("reprocess", str(mail.pk), "--yes", "--json").document["skipped_because"]
+    excluded = run("reprocess", str(mail.pk), "--yes", "--json").document["skipped_because"]
     asked = [run("resolve", str(mail.pk), outcome).error for outcome in ("--sent", "--not-sent")]
     ran = run("resolve", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
 
     assert "Resolve 1 email as sent?" in asked[0]
     assert "Resolve 1 email as not sent?" in asked[1]
-    assert left_out == {"the outcome is unknown: resolve it first": 1}
+    assert excluded == {"the outcome is unknown: resolve it first": 1}
     assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
     assert event_names(mail)[-2:] == ["RESOLVED", "DONE"]
 

@@ -182,7 +182,7 @@ def _admin() -> Iterator[Row]:
     yield _row(f"`/{mail}bulk/`", "GET, POST", steer, f"{mail}bulk/")
     yield _row(f"`/{mail}export/`", "GET", staff("mails.view_mail"), f"{mail}export/")
     yield _row(f"`/{mail}…/action/…/`", "GET, POST", steer, f"{mail}<uuid:mail_id>/action/<str:verb>/")
-    bulk = "admin/mails/bulkorder/"
+    bulk = "admin/mails/bulkaction/"
     yield _row(f"`/{bulk}…/news/`", "GET", staff("mails.view_mail"), f"{bulk}<uuid:bulk_id>/news/")
     yield _row(f"`/{bulk}…/stop/`", "POST", steer, f"{bulk}<uuid:bulk_id>/stop/")
     key = "admin/mails/apikey/<int:key_id>/"
@@ -226,7 +226,7 @@ def _models() -> Iterator[Row]:
 
     view_mail = staff("mails.view_mail")
     yield from _model("mails/mail", view=view_mail, change=view_mail)
-    yield from _model("mails/bulkorder", view=view_mail, change=view_mail)
+    yield from _model("mails/bulkaction", view=view_mail, change=view_mail)
     event = "admin/mails/event/"
     yield from (row for row in _model("mails/event", view=view_mail) if row.routes[0] != event)
     shown = f"{event}<path:object_id>/change/", f"{event}<path:object_id>/history/"

@@ -20,7 +20,7 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.intake.accept import Client as Submitter
 from mails.intake.accept import accept
-from mails.models import ApiKey, BulkOrder, Event, Mail, SenderPermission
+from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS
 from mercury.lib.audit import log as audit
@@ -123,7 +123,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     box = sandbox_account("box").account
     history.record(box, by="test", what="closed")
     stored = mailbox.store("box", _message().as_bytes())
-    bulk = BulkOrder.objects.create(
+    bulk = BulkAction.objects.create(
         action="hold", asked_by="test", asked_at=timezone.now(), words="all", finished_at=timezone.now()
     )
     plain = User.objects.create_user("iris")
@@ -152,7 +152,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         "providers/account": box.pk,
         "providers/breakerchange": BreakerChange.objects.latest("id").pk,
         "mails/apikey": till.pk,
-        "mails/bulkorder": bulk.pk,
+        "mails/bulkaction": bulk.pk,
         "mails/event": Event.objects.filter(mail=mails["key"])[0].pk,
         "mails/mail": mails["key"].pk,
         "auth/group": Group.objects.create(name="readers").pk,

@@ -16,26 +16,26 @@ class RoutingConstraint:
     """Accounts that an email may or may not use, in every retry round: only one, or all except those tried before."""
 
     via: str = ""
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     unanswered_by: str = ""  # for one choice only: others go first, since this account may have the email already
 
     def explain_exclusion(self, name: str) -> str:
         """Return why the email may not use the account; empty if it may."""
         if self.via and name != self.via:
             return f"the email may use {self.via} only"
-        if name in self.left_out:
+        if name in self.excluded:
             return "already tried before it was sent again"
         return "it did not answer: others go first" if name == self.unanswered_by else ""
 
     def as_blob(self) -> dict[str, Any]:
         """Return the constraint as events and `Mail.routing_constraint` store it; empty if there is none."""
-        blob = {"via": self.via, "left_out": list(self.left_out)}
+        blob = {"via": self.via, "excluded": list(self.excluded)}
         return {name: value for name, value in blob.items() if value}
 
     @classmethod
     def of(cls, blob: Mapping[str, Any]) -> "RoutingConstraint":
         """Return the constraint that `as_blob` wrote."""
-        return cls(blob.get("via", ""), tuple(blob.get("left_out", ())))
+        return cls(blob.get("via", ""), tuple(blob.get("excluded", ())))
 
 
 NO_CONSTRAINT = RoutingConstraint()

@@ -36,20 +36,20 @@ async def send_to_all(addresses: Sequence[str], send: Send, *, time_left: Callab
     `send`: makes one call to some of them. `time_left`: seconds left for another call.
     """
     copies = group_spellings(addresses)
-    asked, left_out, reasons = list(copies), list[str](), dict[str, str]()
+    asked, excluded, reasons = list(copies), list[str](), dict[str, str]()
     calls = 0
     while True:
         calls += 1
         outcome, rejected = await send(asked)
         if not isinstance(outcome, Refused) or not (rejected.reasons or rejected.has_unnamed):
-            return _add_recipients(outcome, copies, reasons, left_out)
+            return _add_recipients(outcome, copies, reasons, excluded)
         reasons |= rejected.reasons or ({asked[0]: outcome.reason} if len(asked) == 1 else {})
         if not rejected.reasons and len(asked) > 1:
             half = len(asked) // 2
-            asked, left_out = asked[:half], asked[half:] + left_out
+            asked, excluded = asked[:half], asked[half:] + excluded
         asked = [address for address in asked if address not in reasons]
         if not asked:
-            asked, left_out = left_out, []
+            asked, excluded = excluded, []
         if not asked:
             return _refuse_all(outcome, copies, reasons)
         if calls == MOST_CALLS or time_left() <= 0:
@@ -57,18 +57,18 @@ async def send_to_all(addresses: Sequence[str], send: Send, *, time_left: Callab
 
 
 def _add_recipients(
-    outcome: Outcome, copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str], left_out: Sequence[str]
+    outcome: Outcome, copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str], excluded: Sequence[str]
 ) -> Outcome:
     match outcome:
         case Accepted():
             waiting = tuple(
                 RecipientRefusal(spelling, NEXT_CALL, permanent=False, next_call=True)
-                for address in left_out
+                for address in excluded
                 for spelling in copies[address]
             )
             return replace(outcome, refused=_build_refusals(copies, reasons) + waiting)
-        case Unknown() if reasons or left_out:
-            without = ", ".join([*reasons, *left_out])
+        case Unknown() if reasons or excluded:
+            without = ", ".join([*reasons, *excluded])
             return replace(outcome, reason=f"{outcome.reason} This request was made without {without}."[:2048])
     return outcome
 

@@ -125,9 +125,9 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
 
     content = serializers.CharField(
         allow_null=True,
-        help_text="The body, as plain text. Null in a list that has no room for it, see `content_left_out`.",
+        help_text="The body, as plain text. Null in a list that has no room for it, see `content_omitted`.",
     )
-    content_left_out = serializers.BooleanField(
+    content_omitted = serializers.BooleanField(
         help_text="This page of a list holds one megabyte of bodies without it; the email's `url` has it whole."
     )
     summary = serializers.CharField(help_text="Status and reason in one sentence, for people.")
@@ -141,7 +141,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
         return {
             **AcceptedMailSerializer(context=context).to_representation(instance),
             **MailStateSerializer(context=context).to_representation(instance),
-            "content_left_out": context["content"] is None,
+            "content_omitted": context["content"] is None,
             "summary": summarize(instance, timezone.now(), obstacles),
             "obstacles": [
                 {"account": obstacle.account, "reason": obstacle.reason, "until": format_time(obstacle.until)}

@@ -58,7 +58,7 @@ class StatsViewSet(ApiViewSet):
         """
         figures = _figures(request)
         return self._respond(
-            _show_period(figures) | {"total": statistics.house(figures), "queues": statistics.queues(figures)}
+            _show_period(figures) | {"total": statistics.total(figures), "queues": statistics.queues(figures)}
         )
 
     @extend_schema(parameters=[*_PERIOD, _PER])

@@ -16,7 +16,7 @@ from mails.admin import export
 from mails.dispatch import wake
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, How
 from mails.maintenance import scheduler
-from mails.models import BulkOrder, Mail
+from mails.models import BulkAction, Mail
 from mails.reporting.search import Filter
 from mails.states import Action, HoldReason, Status
 from mails.tests.builders import IRIS, a_mail, dispatch, event_names, reloaded
@@ -67,8 +67,8 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
 
     order = done(asked())
 
-    assert (order.done, sum(order.left_out.values()), order.seen) == (5, 2, 7)
-    assert order.left_out == {
+    assert (order.done, sum(order.skipped.values()), order.seen) == (5, 2, 7)
+    assert order.skipped == {
         "it may have been sent already": 1,
         "will be refused again: a fault of the mail itself": 1,
     }
@@ -83,16 +83,16 @@ def test_what_is_asked_for_is_taken_along():
     discarded(possible_duplicate=True)
     discarded(failure_class=FailureClass.MESSAGE)
 
-    assert done(asked(also=["uncertain"])).done == 1
-    assert done(asked(also=["refused"])).done == 1
+    assert done(asked(included=["uncertain"])).done == 1
+    assert done(asked(included=["refused"])).done == 1
 
 
 def test_an_unknown_outcome_stays_out_even_if_it_is_ticked():
     mail = discarded(status=Status.HELD, reason_code=HoldReason.UNKNOWN, possible_duplicate=True)
 
-    order = done(asked(selected=[mail.pk], also=["uncertain", "refused"]))
+    order = done(asked(selected=[mail.pk], included=["uncertain", "refused"]))
 
-    assert (order.done, order.left_out) == (0, {"the outcome is unknown: resolve it first": 1})
+    assert (order.done, order.skipped) == (0, {"the outcome is unknown: resolve it first": 1})
     assert reloaded(mail).status == Status.HELD
 
 
@@ -119,7 +119,7 @@ def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status
     order = done(asked(action))
 
     assert bulk.sentence(order) == told
-    assert order.left_out == {"held": 1}
+    assert order.skipped == {"held": 1}
     assert {reloaded(mail).status for mail in mails} == {status}
     for mail in mails:
         assert event_names(mail)[-len(events) :] == events
@@ -128,10 +128,10 @@ def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status
 
 
 @pytest.mark.parametrize("action", [Action.SENT, Action.NOT_SENT])
-@pytest.mark.parametrize("ticked", [False, True])
-def test_an_outcome_that_became_unknown_after_the_question_is_not_settled(action, ticked, olympus):
+@pytest.mark.parametrize("selected_ids", [False, True])
+def test_an_outcome_that_became_unknown_after_the_question_is_not_settled(action, selected_ids, olympus):
     mail = a_mail(delivery_guarantee="at-most-once")
-    order = asked(action, [mail.pk] if ticked else None)
+    order = asked(action, [mail.pk] if selected_ids else None)
     olympus.lose_answer()
     dispatch()
 
@@ -143,10 +143,10 @@ def test_what_comes_in_after_the_question_is_not_meant():
     discarded()
     order = asked()
     later = discarded()
-    BulkOrder.objects.update(asked_at=later.created_at - dt.timedelta(seconds=1))
+    BulkAction.objects.update(requested_at=later.created_at - dt.timedelta(seconds=1))
     Mail.objects.filter(pk=later.pk).update(subject="Later")
 
-    assert done(BulkOrder.objects.get(pk=order.pk)).done == 0
+    assert done(BulkAction.objects.get(pk=order.pk)).done == 0
 
 
 def test_two_processes_do_no_mail_twice(monkeypatch):
@@ -157,8 +157,8 @@ def test_two_processes_do_no_mail_twice(monkeypatch):
     bulk._step(as_both_read_it)
     bulk._step(as_both_read_it)
 
-    order = BulkOrder.objects.get()
-    assert (order.done, order.turns) == (1, 1)
+    order = BulkAction.objects.get()
+    assert (order.done, order.batches) == (1, 1)
     assert done(order).done == 2
     assert [event_names(mail).count("REPROCESS") for mail in mails] == [1, 1]
 
@@ -169,11 +169,11 @@ def test_a_batch_that_fails_leaves_no_trace_and_is_done_again(monkeypatch):
         patch.setattr(bulk, "Counter", lambda _counts: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bulk.turn()
-    assert (reloaded(mail).status, BulkOrder.objects.get().turns) == (Status.DISCARDED, 0)
+    assert (reloaded(mail).status, BulkAction.objects.get().batches) == (Status.DISCARDED, 0)
 
     bulk.turn()
 
-    assert BulkOrder.objects.get(pk=order.pk).done == 1
+    assert BulkAction.objects.get(pk=order.pk).done == 1
 
 
 def test_an_order_is_stopped_between_two_batches(monkeypatch):
@@ -187,7 +187,7 @@ def test_an_order_is_stopped_between_two_batches(monkeypatch):
     assert not bulk.turn()
     assert not bulk.stop(order.pk, by="user:iris")
 
-    order = BulkOrder.objects.get()
+    order = BulkAction.objects.get()
     assert (order.done, order.stopped_by) == (1, "user:iris")
 
 
@@ -200,7 +200,7 @@ def test_the_drain_that_has_the_duty_works_orders_off_without_redis(monkeypatch,
     for _ in range(2):  # the first makes the duty's row
         scheduler.run_tasks("worker")
 
-    assert BulkOrder.objects.get(pk=order.pk).finished_at
+    assert BulkAction.objects.get(pk=order.pk).finished_at
     assert reloaded(mail).status == Status.QUEUED
     assert woken
 
@@ -250,7 +250,7 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "Mended" in told
     assert "poller" not in told
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
-    listed = operator.get(reverse("admin:mails_bulkorder_changelist")).text
+    listed = operator.get(reverse("admin:mails_bulkaction_changelist")).text
     assert "Reprocess: Discarded" in listed
     assert "user:hermes" not in told + listed
 
@@ -295,7 +295,7 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
 
     assert "<strong>1 skipped:</strong> every account that can be used was tried before: none is left." in page
     assert "1 of 1 accounts not tried yet take mail" in page
-    assert order.left_out == {"every account that can be used was tried before: none is left": 1}
+    assert order.skipped == {"every account that can be used was tried before: none is left": 1}
     assert (reloaded(tried_by_all).status, reloaded(untried).status) == (Status.DISCARDED, Status.QUEUED)
 
 
@@ -383,8 +383,8 @@ def test_many_mails_are_done_in_the_background_with_progress(operator, olympus, 
 
     asking = operator.get(url).text
     told = operator.post(url, follow=True).text
-    order = BulkOrder.objects.get()
-    news = reverse("admin:mails_bulkorder_news", args=[order.pk])
+    order = BulkAction.objects.get()
+    news = reverse("admin:mails_bulkaction_news", args=[order.pk])
 
     assert "runs in the background" in asking
     assert "0 of 2 emails processed" in told
@@ -405,7 +405,7 @@ def test_very_many_mails_are_not_all_looked_at_before_the_question(operator, oly
     assert "Reprocess more than 1 emails?" in operator.get(url).text
     operator.post(url)
 
-    assert done(BulkOrder.objects.get()).done == 3
+    assert done(BulkAction.objects.get()).done == 3
 
 
 @pytest.mark.parametrize("query", ["action=fly&scope=all", "scope=all"])
@@ -417,7 +417,7 @@ def test_what_is_not_for_many_is_a_404(operator, query):
 def test_no_selection_breaks_the_pages(operator, value):
     a_mail()
 
-    for name in ("state", "app", "age", "q", "mail", "also", "how", "how=via&via"):
+    for name in ("state", "app", "age", "q", "mail", "included", "how", "how=via&via"):
         for url in (f"bulk/?action=reprocess&scope=all&{name}={value}", f"export/?scope=all&{name}={value}"):
             assert operator.get(f"{MAILS}{url}").status_code in (200, 302), url
 
@@ -441,8 +441,8 @@ def test_who_may_only_look_exports_and_does_nothing():
 
     assert "Apply to selected" not in browser.get(MAILS).text
     assert browser.post(f"{MAILS}bulk/?action=cancel&scope=all").status_code == 403
-    assert browser.post(reverse("admin:mails_bulkorder_stop", args=[order.pk])).status_code == 403
-    assert browser.get(reverse("admin:mails_bulkorder_change", args=[order.pk])).status_code == 200
+    assert browser.post(reverse("admin:mails_bulkaction_stop", args=[order.pk])).status_code == 403
+    assert browser.get(reverse("admin:mails_bulkaction_change", args=[order.pk])).status_code == 200
     assert len(exported(browser.get(f"{MAILS}export/?scope=all"))) == 1
     user.user_permissions.clear()
     assert browser.get(f"{MAILS}export/?scope=all").status_code == 403
@@ -461,8 +461,8 @@ def test_the_export_has_what_the_filter_finds_and_no_text(operator, monkeypatch)
     assert [row["id"] for row in rows] == [str(mail.pk) for mail in reversed(mails)]
     assert tuple(rows[0]) == export.COLUMNS
     assert "Secret" not in str(rows)
-    ticked = operator.get(f"{MAILS}export/?mail={mails[2].pk}")
-    assert [row["subject"] for row in exported(ticked)] == ["Mail 2"]
+    selected_ids = operator.get(f"{MAILS}export/?mail={mails[2].pk}")
+    assert [row["subject"] for row in exported(selected_ids)] == ["Mail 2"]
 
 
 @pytest.mark.parametrize(
@@ -501,6 +501,6 @@ def test_the_moment_of_the_page_is_the_database_s_whatever_the_clock_of_the_web_
 
 def test_the_page_of_a_stopped_order_names_who_stopped_it(operator):
     order = asked()
-    operator.post(reverse("admin:mails_bulkorder_stop", args=[order.pk]))
+    operator.post(reverse("admin:mails_bulkaction_stop", args=[order.pk]))
 
-    assert "Stopped by hermes." in operator.get(reverse("admin:mails_bulkorder_change", args=[order.pk])).text
+    assert "Stopped by hermes." in operator.get(reverse("admin:mails_bulkaction_change", args=[order.pk])).text

@@ -236,7 +236,7 @@ def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, h
 
     ask(mail, Action.REPROCESS, note="hades is back", how=NOT_TRIED)
 
-    assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "left_out": ["olympus"]}
+    assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "excluded": ["olympus"]}
     assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "hades"]
     assert considered(mail)["olympus"] == "already tried before it was sent again"
@@ -265,7 +265,7 @@ def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
     ask(mail, Action.REPROCESS, how=NOT_TRIED)
     dispatch()
 
-    assert (last_blob(mail)["tried"], last_blob(mail)["left_out"]) == (["hades"], ["olympus"])
+    assert (last_blob(mail)["tried"], last_blob(mail)["excluded"]) == (["hades"], ["olympus"])
     with pytest.raises(NoAccountLeft, match="the mail was tried with hades and olympus"):
         ask(mail, Action.REPROCESS, how=NOT_TRIED)
     assert reloaded(mail).status == Status.DISCARDED
@@ -276,7 +276,7 @@ def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
     ask(mail, Action.REPROCESS, how=NOT_TRIED)
     ask(mail, Action.HOLD)
     ask(mail, Action.RELEASE)
-    assert reloaded(mail).routing_constraint == {"left_out": ["olympus"]}
+    assert reloaded(mail).routing_constraint == {"excluded": ["olympus"]}
     ask(mail, Action.HOLD)
     hades.disable()
 

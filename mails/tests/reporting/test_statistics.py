@@ -76,7 +76,7 @@ def test_queues_tell_counts_rates_and_times():
 def test_the_house_is_the_sum_of_its_queues():
     count(end(), end(queue="bulk"), seconds=1)
 
-    assert statistics.house(statistics.load(NOON, NOON + HOUR)).sent == 2
+    assert statistics.total(statistics.load(NOON, NOON + HOUR)).sent == 2
 
 
 def test_providers_tell_failures_by_kind_share_and_the_fastest():
@@ -187,9 +187,9 @@ def test_arrivals_that_no_roll_up_holds_yet_count_at_once_and_once_only():
         a_mail()
     since, until = now - HOUR, database_clock.now() + dt.timedelta(seconds=1)
 
-    before = statistics.house(statistics.load(since, until)).arrived
+    before = statistics.total(statistics.load(since, until)).arrived
     rollups.count_arrivals(until + rollups.ARRIVALS_LAG)
-    after = statistics.house(statistics.load(since, until + HOUR)).arrived
+    after = statistics.total(statistics.load(since, until + HOUR)).arrived
 
     assert (before, after) == (3, 3)
 

@@ -64,7 +64,7 @@ OPEN = {"state": BreakerState.OPEN, "open_until": NOW + dt.timedelta(seconds=26)
 
 
 @pytest.mark.parametrize(
-    ("left_out", "reason"),
+    ("excluded", "reason"),
     [
         (account("hades", enabled=False), "disabled"),
         (account("hades", configured=False), "not in this process's environment"),
@@ -74,8 +74,8 @@ OPEN = {"state": BreakerState.OPEN, "open_until": NOW + dt.timedelta(seconds=26)
         (account("hades", limited_until=NOW + dt.timedelta(seconds=9)), "asked to wait until 03:00:09"),
     ],
 )
-def test_who_is_left_out_and_why(left_out, reason):
-    choice = choose(left_out, account("olympus"), draw=0.99)
+def test_who_is_left_out_and_why(excluded, reason):
+    choice = choose(excluded, account("olympus"), draw=0.99)
 
     assert choice.candidate.config.name == "olympus"
     assert note(choice, "hades") == reason
@@ -92,7 +92,7 @@ def test_who_was_tried_in_this_round_is_left_out():
     ("routing_constraint", "reason"),
     [
         (RoutingConstraint(via="olympus"), "the email may use olympus only"),
-        (RoutingConstraint(left_out=("hades",)), "already tried before it was sent again"),
+        (RoutingConstraint(excluded=("hades",)), "already tried before it was sent again"),
     ],
 )
 def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(routing_constraint, reason):

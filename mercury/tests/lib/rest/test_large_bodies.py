@@ -285,10 +285,10 @@ def test_a_list_of_large_mails_is_small_and_says_what_it_leaves_out():
     assert peak_of(read) < 15 * MEGABYTE
     found = answers[0].json()["mails"]
     assert len(answers[0].content) < 1.1 * MEGABYTE
-    assert [mail["content_left_out"] for mail in found] == [False] * 2 + [True] * 18
+    assert [mail["content_omitted"] for mail in found] == [False] * 2 + [True] * 18
     assert [mail["content"] for mail in found] == [mails[0]["content"], mails[1]["content"], *[None] * 18]
     whole = client.get(found[-1]["url"]).json()
-    assert (whole["content"], whole["content_left_out"]) == (mails[-1]["content"], False)
+    assert (whole["content"], whole["content_omitted"]) == (mails[-1]["content"], False)
     assert answers[0].json()["meta"]["total"] == 20
 
 
@@ -300,7 +300,7 @@ def test_a_small_mail_behind_large_ones_is_shown_whole():
 
     found = client.get(f"{MAILS}?expand=true&sort=id").json()["mails"]
 
-    assert [mail["content_left_out"] for mail in found] == [False, True, False]
+    assert [mail["content_omitted"] for mail in found] == [False, True, False]
     assert found[2]["content"] == "c"
 
 
