@@ -1,6 +1,5 @@
 """What all tests share: the databases as production uses them, a data folder of their own, and the cast."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from mails.access import rate_limits
 from mails.dispatch import wake
+from mails.migrations import _database
 from mercury.lib.database import database_clock
 from providers.tests.support.builders import SandboxAccount, sandbox_account
 
@@ -21,12 +21,10 @@ settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --
 
 TOGETHER = ("chaos/tests/", "mercury/tests/test_stories.py")
 
-guards = import_module("mails.migrations.0002_append_only_events")
-
 
 def _flush_sqlite(self: Any, *arguments: Any, **options: Any) -> list[str]:
     """SQLite's flush is a DELETE, which the guard of the events refuses."""
-    return [*guards.SQLITE_BACK, *_sqlite_flush(self, *arguments, **options), *guards.SQLITE]
+    return [*_database.CHANGEABLE_SQLITE, *_sqlite_flush(self, *arguments, **options), *_database.APPEND_ONLY_SQLITE]
 
 
 def _flush_postgresql(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:

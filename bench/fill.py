@@ -140,8 +140,8 @@ def _insert_keys(api_key: int | None) -> None:
 def _insert_events() -> None:
     """Insert the seven events of each email, each with what the product writes into it."""
     by = f"{SERVICE} || ':' || attempt"
-    considered = [
-        {"account": name, "weight": 1, "eligible": True, "chosen": False, "note": ""} for name in ("olympus", "hades")
+    evaluated = [
+        {"account": name, "weight": 1, "eligible": True, "selected": False, "note": ""} for name in ("olympus", "hades")
     ]
     life: list[tuple[EventName, str, str, Mapping[str, str]]] = [
         (
@@ -172,7 +172,7 @@ def _insert_events() -> None:
                 "why": _text("weighted draw among 2 eligible accounts"),
                 "attempt": "1",
                 "round": "1",
-                "considered": f"{_text(json.dumps(considered))}::json",
+                "evaluated": f"{_text(json.dumps(evaluated))}::json",
             },
         ),
         (

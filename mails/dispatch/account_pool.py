@@ -118,8 +118,8 @@ class AccountPool:
     def next_chance(self, now: dt.datetime) -> float:
         """Return the seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
         with self.lock:
-            considered = self.choose((), now, first=True).evaluated
-        waits = [(one.until - now).total_seconds() for one in considered if one.until]
+            evaluated = self.choose((), now, first=True).evaluated
+        waits = [(one.until - now).total_seconds() for one in evaluated if one.until]
         return min(max(min(waits, default=2.0), 0.02), 2.0)
 
     def note_begun(self, call: Call) -> None:

@@ -221,7 +221,7 @@ def hand_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Pla
         "why": choice.why,
         "attempt": number,
         "round": draft.state.round,
-        "considered": choice.evaluated_as_blob(),
+        "evaluated": choice.evaluated_as_blob(),
     }
     to = [one.address for one in draft.mail.open_recipients]
     send: dict[str, Any] = {"to": to, "service": account.name, "attempt": number, "deadline_s": terms.deadline}
@@ -271,7 +271,7 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
             postponed = {
                 "until": _iso(due),
                 "info": f"No account can take it now; looked at again in {words(seconds)}.",
-                "considered": choice.evaluated_as_blob(),
+                "evaluated": choice.evaluated_as_blob(),
             }
             retry = (_draft_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
             event = EventDraft(EventName.POSTPONED, Actor.DISPATCHER, now_ns, postponed)

@@ -127,6 +127,6 @@ def show_entry(out: Output, entry: Entry, *, reasons: bool = False) -> None:
     when = entry.offset_words if entry.under_way else f"+{entry.offset_words}"
     sentence = f": {entry.sentence}" if entry.sentence else ""
     out.say(f"{when:>10}  {entry.event or '…':<14} {entry.title}{sentence}", tone=entry.tone)
-    for account in entry.considered if reasons else ():
-        mark = "→" if account.chosen else "·"
+    for account in entry.evaluated if reasons else ():
+        mark = "→" if account.selected else "·"
         out.say(f"{'':>27}{mark} {account.account}, weight {account.weight}: {account.note}")

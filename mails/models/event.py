@@ -7,7 +7,7 @@ from mails.models.querysets import EventQuerySet
 
 
 class Event(models.Model):
-    """A step in a mail's life. Append-only: the database itself refuses to change or delete one (migrations 0002, 0008).
+    """A step in a mail's life. Append-only: the database itself refuses to change or delete one.
 
     On PostgreSQL the table is partitioned by the month of `created_at`, and its key is (id, created_at).
     """

@@ -87,19 +87,19 @@ def test_an_unknown_outcome_says_that_the_mail_may_have_been_sent():
 
 
 def test_a_choice_lists_every_account_with_the_reason():
-    considered = [
-        {"account": "olympus", "weight": 2, "eligible": True, "chosen": True, "note": "chosen (drew 2 of 3)"},
-        {"account": "hades", "weight": 1, "eligible": False, "chosen": False, "note": "breaker open until 10:15:02"},
+    evaluated = [
+        {"account": "olympus", "weight": 2, "eligible": True, "selected": True, "note": "selected (drew 2 of 3)"},
+        {"account": "hades", "weight": 1, "eligible": False, "selected": False, "note": "breaker open until 10:15:02"},
     ]
 
     entry = describe(
-        "READY TO SEND", {"service": "olympus", "why": "the only eligible account", "considered": considered}
+        "READY TO SEND", {"service": "olympus", "why": "the only eligible account", "evaluated": evaluated}
     )
 
     assert entry.title == "Selected olympus"
     assert entry.sentence == "The only eligible account"
-    assert [item.note for item in entry.considered] == [
-        "chosen (drew 2 of 3)",
+    assert [item.note for item in entry.evaluated] == [
+        "selected (drew 2 of 3)",
         "skipped: breaker open until 10:15:02",
     ]
 
@@ -273,7 +273,7 @@ KEYS = st.sampled_from(
         "attempt",
         "round",
         "rounds",
-        "considered",
+        "evaluated",
         "to",
         "deadline_s",
         "final_reply_s",

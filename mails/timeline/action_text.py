@@ -77,7 +77,7 @@ def describe_constraint(payload: EventPayload) -> str:
     """Return which accounts the email may use; empty where it may use all."""
     if via := payload.get_text("via"):
         return f"only through {via}"
-    excluded = payload.get_strings("left_out")
+    excluded = payload.get_strings("excluded")
     return f"only accounts not tried yet (without {', '.join(excluded)})" if excluded else ""
 
 

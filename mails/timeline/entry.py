@@ -39,7 +39,7 @@ class EvaluatedAccount:
     weight: str
     note: str
     eligible: bool
-    chosen: bool
+    selected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Entry:
     parts: Sentence = ()
     tone: str = "neutral"
     icon: str = "note"
-    considered: tuple[EvaluatedAccount, ...] = ()
+    evaluated: tuple[EvaluatedAccount, ...] = ()
     blob: str = ""
     new_round: str = ""  # "Round 2" where a round begins with this step
 

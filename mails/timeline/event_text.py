@@ -88,15 +88,15 @@ def _describe_ready_to_send(mail: Mail, payload: EventPayload) -> Entry:
     why = payload.get_text("why")
     sentence = why[:1].upper() + why[1:] or f"Weighted random choice among {eligible} eligible accounts"
     title = f"Selected {service or 'a provider'}"
-    return Entry(title, parts=(sentence,), tone="active", icon="choose", considered=accounts)
+    return Entry(title, parts=(sentence,), tone="active", icon="choose", evaluated=accounts)
 
 
 def _read_accounts(payload: EventPayload) -> tuple[EvaluatedAccount, ...]:
-    return tuple(_read_account(account) for account in payload.get_objects("considered"))
+    return tuple(_read_account(account) for account in payload.get_objects("evaluated"))
 
 
 def _read_account(account: EventPayload) -> EvaluatedAccount:
-    selected, eligible = account.is_true("chosen"), account.is_true("eligible")
+    selected, eligible = account.is_true("selected"), account.is_true("eligible")
     note = account.get_text("note")
     if selected:
         words = note or "selected"
@@ -110,7 +110,7 @@ def _read_account(account: EventPayload) -> EvaluatedAccount:
         weight="" if weight is None else f"{weight:g}",
         note=words,
         eligible=eligible or selected,
-        chosen=selected,
+        selected=selected,
     )
 
 
@@ -222,7 +222,7 @@ def _describe_postponed(mail: Mail, payload: EventPayload) -> Entry:
         parts=(sentence, f": {info}" if info else "", ". This does not count as an attempt."),
         tone="waiting",
         icon="clock",
-        considered=_read_accounts(payload),
+        evaluated=_read_accounts(payload),
     )
 
 

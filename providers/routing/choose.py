@@ -39,7 +39,7 @@ class Choice:
                 "account": account.account,
                 "weight": account.weight,
                 "eligible": account.eligible,
-                "chosen": account.account == selected,
+                "selected": account.account == selected,
                 "note": account.note,
             }
             for account in self.evaluated
@@ -116,5 +116,5 @@ def _mark_drawn(account: Evaluated, drawn: Candidate, number: int, total: int) -
     """Return the account, with the result of the draw if it was drawn."""
     if account.account != drawn.config.name:
         return account
-    note = f"chosen (drew {number} of {total})"
+    note = f"selected (drew {number} of {total})"
     return replace(account, note=f"{note}: {account.note}" if account.note else note)

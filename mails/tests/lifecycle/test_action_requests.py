@@ -225,10 +225,10 @@ def accounts_of(mail):
     return list(mail.attempts.order_by("number").values_list("account", flat=True))
 
 
-def considered(mail):
+def evaluated(mail):
     """Why each account was or was not chosen at the last hand-over."""
     ready = json.loads(mail.events.filter(event="READY TO SEND").last().blob)
-    return {one["account"]: one["note"] for one in ready["considered"]}
+    return {one["account"]: one["note"] for one in ready["evaluated"]}
 
 
 def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, hades):
@@ -239,7 +239,7 @@ def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, h
     assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "excluded": ["olympus"]}
     assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "hades"]
-    assert considered(mail)["olympus"] == "already tried before it was sent again"
+    assert evaluated(mail)["olympus"] == "already tried before it was sent again"
     assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
 
 

@@ -5,7 +5,6 @@ import uuid
 
 import pytest
 from django.db import DatabaseError, connection, transaction
-from django.db.migrations.executor import MigrationExecutor
 
 from mails.maintenance import partitions
 from mails.maintenance.partitions import Month
@@ -137,23 +136,3 @@ def test_all_events_of_a_mail_are_found():
 @pytest.mark.parametrize("number", [0, 2**128 - 1])
 def test_an_id_that_no_mail_has_finds_nothing(number):
     assert not Event.objects.of(uuid.UUID(int=number)).exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_migration_moves_every_event_there_and_back():
-    mail = a_mail()
-    before = list(Event.objects.values_list())
-
-    for target in ("0007_last_chance", "0008_event_months"):
-        MigrationExecutor(connection).migrate([("mails", target)])
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*), max(id) FROM mails_event")
-            assert cursor.fetchone() == (len(before), before[-1][0])
-
-    newest = MigrationExecutor(connection)  # knows what is applied as of now
-    newest.migrate(newest.loader.graph.leaf_nodes("mails"))
-
-    assert list(Event.objects.values_list()) == before
-    assert an_event(database_clock.now(), mail.pk).pk > before[-1][0]
-    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("UPDATE mails_event SET event = 'x'")

@@ -51,7 +51,7 @@ def test_the_choice_says_why():
     choice = choose(account("olympus", weight=2), account("hades"), draw=0.5)
 
     assert choice.why == "weighted draw among 2 eligible accounts"
-    assert note(choice, "olympus") == "chosen (drew 2 of 3)"
+    assert note(choice, "olympus") == "selected (drew 2 of 3)"
     assert [one.eligible for one in choice.evaluated] == [True, True]
     assert note(choice, "hades") == ""
 
@@ -128,7 +128,7 @@ def test_a_half_open_account_is_chosen_as_a_probe():
     choice = choose(due)
 
     assert choice.probe
-    assert note(choice, "hades") == "chosen (drew 1 of 1): breaker half-open, probe free"
+    assert note(choice, "hades") == "selected (drew 1 of 1): breaker half-open, probe free"
 
 
 def test_without_an_account_it_says_when_one_is_free():
