@@ -1,10 +1,10 @@
 """`manage.py cancel`: cancel emails."""
 
-from mails.management.steering import SteeringCommand
+from mails.management.action_commands import ActionCommand
 from mails.states import Action
 
 
-class Command(SteeringCommand):
+class Command(ActionCommand):
     """Cancel emails."""
 
     help = (

@@ -1,10 +1,10 @@
 """`manage.py hold`: keep emails back."""
 
-from mails.management.steering import SteeringCommand
+from mails.management.action_commands import ActionCommand
 from mails.states import Action
 
 
-class Command(SteeringCommand):
+class Command(ActionCommand):
     """Hold emails."""
 
     help = "Hold emails: each is kept back until it is released. To stop a queue or all sending: `pause`."

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails.management import terminal
+from mails.management import mail_display
 from mails.message import mime
 from mails.models import Event, Mail
 from mails.timeline.story import read_story
@@ -40,15 +40,15 @@ class Command(commands.MercuryCommand):
         elif options["events"]:
             events = Event.objects.of(mail.pk).order_by("id")
             out.rows(
-                map(terminal.event_as_json, events),
+                map(mail_display.serialize_event, events),
                 columns={"id": "Id", "created_at": "Nanoseconds", "created_by": "By", "event": "Event", "blob": "Blob"},
                 empty="No events.",
             )
         else:
-            terminal.show_pauses(out)
+            mail_display.show_pauses(out)
             story = read_story(mail, timezone.now())
-            terminal.show_story(out, story, reasons=True)
-            out.document({**terminal.mail_as_json(mail), "verdict": story.verdict, "events": _list_events(mail)})
+            mail_display.show_story(out, story, reasons=True)
+            out.document({**mail_display.serialize_mail(mail), "verdict": story.verdict, "events": _list_events(mail)})
         return None
 
 
@@ -63,7 +63,7 @@ def _find(text: str) -> Mail:
 
 
 def _list_events(mail: Mail) -> list[dict[str, object]]:
-    return [terminal.event_as_json(event) for event in Event.objects.of(mail.pk).order_by("id")]
+    return [mail_display.serialize_event(event) for event in Event.objects.of(mail.pk).order_by("id")]
 
 
 def _build_source(mail: Mail) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from mails.management import terminal
+from mails.management import mail_display
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
@@ -58,13 +58,13 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
         """Find the emails and show them."""
         now = timezone.now()
-        terminal.show_pauses(out)
+        mail_display.show_pauses(out)
         try:
             found = _find(options)[: options["limit"]]
         except search.UnknownSearchWord as error:
             raise CommandError(str(error), returncode=Exit.WRONG_USE) from error
         out.rows(
-            (terminal.mail_as_row(mail, now) for mail in found),
+            (mail_display.build_mail_row(mail, now) for mail in found),
             columns=COLUMNS,
             tones=TONES,
             empty="No email matches."

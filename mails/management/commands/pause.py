@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from mails import pauses
 from mails.actions import apply
-from mails.management import pausing, steering, terminal
+from mails.management import action_commands, mail_display, pause_options
 from mails.states import Actor
 from mercury.lib import commands
 from mercury.lib.commands import Exit, Output
@@ -23,26 +23,26 @@ class Command(commands.MercuryCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        pausing.add_scope(parser)
+        pause_options.add_scope(parser)
         parser.add_argument("--note", default="", metavar="WHY", help="Why; shown wherever the pause is.")
 
     def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
         """Say what follows, ask, and pause."""
-        queue, note = pausing.read_scope(options, "pause"), steering.read_note(options)
-        name = pausing.name_scope(queue)
+        queue, note = pause_options.read_scope(options, "pause"), action_commands.read_note(options)
+        name = pause_options.name_scope(queue)
         pause = pauses.load_active().get(queue)
         if pause is not None:
-            out.say(f"{name} is already paused, {terminal.pause_words(pause)}. {pause.note}".rstrip())
-            pausing.show_document(out, queue, paused=True, changed=False)
+            out.say(f"{name} is already paused, {mail_display.describe_pause(pause)}. {pause.note}".rstrip())
+            pause_options.show_document(out, queue, paused=True, changed=False)
             return None
         what = f"sending from queue {queue}" if queue else "all sending"
         out.say(f"A pause stops {what}. New emails are still accepted and stored. Requests in progress will finish.")
         out.say(apply.describe_pause(queue))
         if options["dry_run"] or not out.ask(f"Pause {f'queue {queue}' if queue else 'all sending'}?"):
-            pausing.show_document(out, queue, paused=False, changed=False)
+            pause_options.show_document(out, queue, paused=False, changed=False)
             return None if options["dry_run"] else Exit.FAILED
         paused = apply.pause_sending(queue, by=Actor.COMMAND, note=note)
         words = f"{name} is paused." if paused else f"{name} was just paused by someone else."
-        out.say(f"{words} To resume: manage.py resume {pausing.name_option(queue)}", tone="waiting")
-        pausing.show_document(out, queue, paused=True, changed=paused)
+        out.say(f"{words} To resume: manage.py resume {pause_options.name_option(queue)}", tone="waiting")
+        pause_options.show_document(out, queue, paused=True, changed=paused)
         return None

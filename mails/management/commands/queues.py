@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import Count
 
 from mails import pauses
-from mails.management import terminal
+from mails.management import mail_display
 from mails.models import Mail, Pause
 from mails.queues import QueueName
 from mails.reporting import system_status
@@ -38,7 +38,7 @@ class Command(commands.MercuryCommand):
         """Print one row for each queue."""
         now, active = database_clock.now(), pauses.load_active()
         in_progress = dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("queue").annotate(Count("pk")))
-        terminal.show_pauses(out, queues=())
+        mail_display.show_pauses(out, queues=())
         rows = [
             _row(
                 system_status.waiting(queue, now),

@@ -1,10 +1,10 @@
 """`manage.py release`: let held emails go on."""
 
-from mails.management.steering import SteeringCommand
+from mails.management.action_commands import ActionCommand
 from mails.states import Action
 
 
-class Command(SteeringCommand):
+class Command(ActionCommand):
     """Release emails."""
 
     help = (

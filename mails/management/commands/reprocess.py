@@ -8,12 +8,12 @@ from django.core.management.base import CommandError, CommandParser
 from mails.actions import apply
 from mails.actions.apply import CannotBeUsed
 from mails.lifecycle.action_requests import ActionRequest, How
-from mails.management.steering import SteeringCommand
+from mails.management.action_commands import ActionCommand
 from mails.states import Action
 from mercury.lib.commands import Exit
 
 
-class Command(SteeringCommand):
+class Command(ActionCommand):
     """Reprocess emails."""
 
     help = (

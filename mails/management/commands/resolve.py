@@ -6,11 +6,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from mails.lifecycle.action_requests import ActionRequest
-from mails.management.steering import SteeringCommand
+from mails.management.action_commands import ActionCommand
 from mails.states import Action
 
 
-class Command(SteeringCommand):
+class Command(ActionCommand):
     """Resolve unknown outcomes."""
 
     help = (

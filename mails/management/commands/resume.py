@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from mails import pauses
 from mails.actions import apply
-from mails.management import pausing, terminal
+from mails.management import mail_display, pause_options
 from mails.states import Actor
 from mercury.lib import commands
 from mercury.lib.commands import Exit, Output
@@ -23,23 +23,23 @@ class Command(commands.MercuryCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        pausing.add_scope(parser)
+        pause_options.add_scope(parser)
 
     def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
         """Say what follows, ask, and resume."""
-        queue = pausing.read_scope(options, "resume")
-        name = pausing.name_scope(queue)
+        queue = pause_options.read_scope(options, "resume")
+        name = pause_options.name_scope(queue)
         pause = pauses.load_active().get(queue)
         if pause is None:
             out.say(f"{name} is not paused.")
-            pausing.show_document(out, queue, paused=False, changed=False)
+            pause_options.show_document(out, queue, paused=False, changed=False)
             return None
-        out.say(f"Paused {terminal.pause_words(pause)}. {pause.note}".rstrip())
+        out.say(f"Paused {mail_display.describe_pause(pause)}. {pause.note}".rstrip())
         out.say(apply.describe_resumption(queue))
         if options["dry_run"] or not out.ask(f"Resume {f'queue {queue}' if queue else 'all sending'}?"):
-            pausing.show_document(out, queue, paused=True, changed=False)
+            pause_options.show_document(out, queue, paused=True, changed=False)
             return None if options["dry_run"] else Exit.FAILED
         resumed = apply.resume_sending(queue, by=Actor.COMMAND)
         out.say(f"{name} is resumed." if resumed else f"{name} was just resumed by someone else.", tone="ok")
-        pausing.show_document(out, queue, paused=False, changed=resumed)
+        pause_options.show_document(out, queue, paused=False, changed=resumed)
         return None

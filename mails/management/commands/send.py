@@ -9,7 +9,7 @@ from django.utils import timezone
 from mails.intake import submission
 from mails.intake.accept import Client, IntakeError, accept
 from mails.intake.submission import InvalidSubmission
-from mails.management import foreground, terminal
+from mails.management import foreground_dispatch, mail_display
 from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
@@ -58,9 +58,9 @@ class Command(commands.MercuryCommand):
             return None
         mail = _submit(data, options["key"])
         out.say(f"{mail.pk}")
-        out.say(terminal.mail_url(mail))
+        out.say(mail_display.build_mail_url(mail))
         code = _follow(out, mail, options["wait"].total_seconds()) if options["wait"] else None
-        out.document(terminal.mail_as_json(mail))
+        out.document(mail_display.serialize_mail(mail))
         return code
 
 
@@ -93,11 +93,11 @@ def _submit(data: dict[str, object], key: str | None) -> Mail:
 
 def _follow(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
     out.say()
-    with foreground.dispatch([mail.queue]):
-        foreground.follow(out, mail, seconds=seconds)
+    with foreground_dispatch.dispatch([mail.queue]):
+        foreground_dispatch.follow_mail(out, mail, seconds=seconds)
     badge = choose_badge(mail)
     out.say()
     out.say(f"{badge.word}. {summarize(mail, timezone.now(), find_obstacles(mail))}", tone=badge.tone)
     if mail.status == Status.DONE:
         return None
-    return Exit.FAILED if mail.status in foreground.ENDED - {Status.HELD} else Exit.WAITED_IN_VAIN
+    return Exit.FAILED if mail.status in foreground_dispatch.ENDED_STATES - {Status.HELD} else Exit.WAITED_IN_VAIN

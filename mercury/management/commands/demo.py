@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails.intake.accept import Client, accept
-from mails.management import foreground, terminal
+from mails.management import foreground_dispatch, mail_display
 from mails.models import Attempt, Mail
 from mails.queues import QueueName
 from mails.states import AttemptState, Source, Status
@@ -58,8 +58,8 @@ class Command(commands.MercuryCommand):
             return None
         with _simulate_failure(out, broken):
             mails = [_submit(number, count) for number in range(1, count + 1)]
-            with foreground.dispatch(list(QueueName.values)):
-                ended = foreground.wait_until(lambda: _count_open(mails) == 0, seconds=PATIENCE)
+            with foreground_dispatch.dispatch(list(QueueName.values)):
+                ended = foreground_dispatch.wait_until(lambda: _count_open(mails) == 0, seconds=PATIENCE)
             figures = _read_figures(mails, [healthy, failing])
             _show_result(out, figures, mails)
         out.document({"mails": count, "sent": _count_sent(mails), "accounts": figures})
@@ -115,7 +115,10 @@ def _submit(number: int, count: int) -> Mail:
 
 
 def _count_open(mails: Sequence[Mail]) -> int:
-    return len(mails) - Mail.objects.filter(pk__in=[mail.pk for mail in mails], status__in=foreground.ENDED).count()
+    return (
+        len(mails)
+        - Mail.objects.filter(pk__in=[mail.pk for mail in mails], status__in=foreground_dispatch.ENDED_STATES).count()
+    )
 
 
 def _count_sent(mails: Sequence[Mail]) -> int:
@@ -160,20 +163,22 @@ def _show_result(out: commands.Output, figures: list[dict[str, object]], mails: 
         out.say(f"Timeline of one of them, {longest.subject} ({longest.pk}):")
         out.say()
         for entry in read_story(longest, timezone.now()).entries:
-            terminal.show_entry(out, entry, reasons=True)
+            mail_display.show_entry(out, entry, reasons=True)
     out.say()
-    out.say(f"Overview: {terminal.page_url(reverse('admin:index'))}")
+    out.say(f"Overview: {mail_display.build_page_url(reverse('admin:index'))}")
 
 
 def _explain_open(out: commands.Output, mails: Sequence[Mail]) -> None:
     """Explain why emails are still pending: a pause, or no running dispatcher."""
     pending = (
-        Mail.objects.filter(pk__in=[mail.pk for mail in mails]).exclude(status__in=foreground.ENDED).order_by("id")
+        Mail.objects.filter(pk__in=[mail.pk for mail in mails])
+        .exclude(status__in=foreground_dispatch.ENDED_STATES)
+        .order_by("id")
     )
     out.say(f"{len(pending)} emails are still pending.", tone="waiting")
-    if not pending or terminal.show_pauses(out, queues={mail.queue for mail in pending}):
+    if not pending or mail_display.show_pauses(out, queues={mail.queue for mail in pending}):
         return
-    if not settings.MERCURY_EMBEDDED and not foreground.is_dispatcher_running():
+    if not settings.MERCURY_EMBEDDED and not foreground_dispatch.is_dispatcher_running():
         out.say("No worker is running. Start one: manage.py worker", tone="waiting")
     else:
         out.say(f"See what one of them is waiting for: manage.py mail {pending[0].pk}")

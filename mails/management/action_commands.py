@@ -22,7 +22,7 @@ FILTERS = ("state", "reason", "provider", "since", "refusals_of")
 INCLUDE = {Inclusion.UNCERTAIN.label: "--include-uncertain", Inclusion.REFUSED.label: "--include-rejected"}
 
 
-class SteeringCommand(commands.MercuryCommand):
+class ActionCommand(commands.MercuryCommand):
     """A command that requests one action for emails named by id or found by filters."""
 
     makes_changes = True

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.utils import timezone
 
-from mails.management import terminal
+from mails.management import mail_display
 from mails.models import Event, Mail, Worker
 from mails.states import FINAL, Status
 from mails.timeline.entries import list_entries
@@ -16,9 +16,9 @@ from mails.worker import resident_dispatcher
 from mercury.lib.commands import Output
 
 ALIVE = dt.timedelta(seconds=15)  # a dispatcher reports every 5 s
-LOOK = 0.1  # seconds between two polls of an email
+POLL_INTERVAL = 0.1  # seconds between two polls of an email
 
-ENDED = FINAL | {Status.HELD}  # nothing more happens automatically
+ENDED_STATES = FINAL | {Status.HELD}  # nothing more happens automatically
 
 
 def is_dispatcher_running() -> bool:
@@ -43,7 +43,7 @@ def dispatch(queues: Sequence[str]) -> Iterator[None]:
         resident.stop()
 
 
-def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
+def follow_mail(out: Output, mail: Mail, *, seconds: float) -> Mail:
     """Show each step of the email as it is recorded, and return the email in its final state or when the time is up."""
     shown = 0
 
@@ -53,9 +53,9 @@ def follow(out: Output, mail: Mail, *, seconds: float) -> Mail:
         events = list(Event.objects.of(mail.pk).order_by("id"))
         for entry in list_entries(mail, events, timezone.now()):
             if entry.id is not None and entry.id > shown:
-                terminal.show_entry(out, entry, reasons=True)
+                mail_display.show_entry(out, entry, reasons=True)
                 shown = entry.id
-        return mail.status in ENDED
+        return mail.status in ENDED_STATES
 
     wait_until(look, seconds=seconds)
     return mail
@@ -67,5 +67,5 @@ def wait_until(look: Callable[[], bool], *, seconds: float) -> bool:
     while not look():
         if time.monotonic() >= until:
             return False
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
     return True

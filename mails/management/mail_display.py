@@ -17,12 +17,12 @@ from mercury.lib import durations
 from mercury.lib.commands import Output
 
 
-def mail_url(mail: Mail) -> str:
+def build_mail_url(mail: Mail) -> str:
     """Return the URL of the email's page; only its path if MERCURY_BASE_URL is not set."""
-    return page_url(reverse("mail", args=[mail.pk]))
+    return build_page_url(reverse("mail", args=[mail.pk]))
 
 
-def page_url(path: str) -> str:
+def build_page_url(path: str) -> str:
     """Return the URL of a page; only its path if MERCURY_BASE_URL is not set."""
     return str(settings.MERCURY_BASE_URL) + path
 
@@ -32,27 +32,27 @@ def show_pauses(out: Output, *, queues: Collection[str] = QueueName.values) -> b
     active = pauses.load_active()
     paused = {queue: pause for queue, pause in active.queues.items() if queue in queues}
     if active.all_sending:
-        since = pause_words(active.all_sending)
+        since = describe_pause(active.all_sending)
         out.say(f"Sending is paused {since}: nothing is sent until manage.py resume --all.", tone="waiting")
     for queue, pause in paused.items():
-        since = pause_words(pause)
+        since = describe_pause(pause)
         out.say(
             f"Queue {queue} is paused {since}: its emails wait for manage.py resume --queue {queue}.", tone="waiting"
         )
     return active.all_sending is not None or bool(paused)
 
 
-def pause_words(pause: Pause) -> str:
+def describe_pause(pause: Pause) -> str:
     """Return since when it is active and who made it."""
     return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
 
 
-def mail_as_json(mail: Mail) -> dict[str, object]:
+def serialize_mail(mail: Mail) -> dict[str, object]:
     """Return an email as JSON; durations in seconds."""
     took = (mail.finished_at - mail.created_at).total_seconds() if mail.finished_at else None
     return {
         "id": str(mail.pk),
-        "url": mail_url(mail),
+        "url": build_mail_url(mail),
         "sender": mail.sender,
         "recipient": mail.recipient,
         "subject": mail.subject,
@@ -74,19 +74,19 @@ def mail_as_json(mail: Mail) -> dict[str, object]:
     }
 
 
-def mail_as_row(mail: Mail, now: dt.datetime) -> dict[str, object]:
+def build_mail_row(mail: Mail, now: dt.datetime) -> dict[str, object]:
     """Return an email as a row: its JSON and the words that the table shows."""
     badge = choose_badge(mail)
     took = mail.finished_at and durations.words((mail.finished_at - mail.created_at).total_seconds())
     return {
-        **mail_as_json(mail),
+        **serialize_mail(mail),
         "badge": badge.word,
         "age": durations.words((now - mail.created_at).total_seconds()),
         "took_words": took or "",
     }
 
 
-def event_as_json(event: Event) -> dict[str, object]:
+def serialize_event(event: Event) -> dict[str, object]:
     """Return an event as JSON, as the API does."""
     return {
         "id": event.pk,
@@ -110,7 +110,7 @@ def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
     out.say(f"  From     {mail.sender}")
     out.say(f"  To       {mail.recipient}")
     out.say(f"  Subject  {mail.subject}")
-    out.say(f"  Page     {mail_url(mail)}")
+    out.say(f"  Page     {build_mail_url(mail)}")
     if mail.text_removed_at:
         out.say(f"  Body     deleted on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention")
     out.say()
