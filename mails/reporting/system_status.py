@@ -249,7 +249,7 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
     """An account as it stands. `changes`: its last ones, newest first."""
     began = _beginning(candidate, changes)
     breaker: Snapshot = candidate.breaker
-    simulated: SimulatedFailure | None = candidate.config.options.get("fault")
+    simulated: SimulatedFailure | None = candidate.config.options.get("failure_mode")
     told = simulated if simulated is not None and now < simulated.until else None
     return Standing(
         id=candidate.id,

@@ -324,7 +324,7 @@ def test_the_overview_leads_to_the_test_of_an_account_and_of_all(operator, olymp
     assert operator.get("/admin/providers/account/test/").status_code == 200
 
 
-def test_the_overview_says_what_a_sandbox_is_told(operator, olympus, hades):
+def test_the_overview_shows_the_failure_mode_of_a_sandbox(operator, olympus, hades):
     olympus.refuse(503)
 
     page = operator.get("/admin/").text
@@ -338,7 +338,7 @@ def test_the_overview_reads_the_accounts_once(operator, olympus):
     with CaptureQueriesContext(connection) as asked:
         operator.get("/admin/")
 
-    assert sum("providers_sandboxfault" in one["sql"] for one in asked) == 1
+    assert sum("providers_failuremode" in query["sql"] for query in asked) == 1
 
 
 def test_a_search_that_stopped_says_so_and_leads_on(operator, monkeypatch):

@@ -243,7 +243,7 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "1 of 1 accounts take mail" in page
     assert "<strong>1 skipped:</strong> it may have been sent already." in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
-    assert "Reprocess 3 emails?" in operator.get(f"{url}&also=uncertain").text
+    assert "Reprocess 3 emails?" in operator.get(f"{url}&included=uncertain").text
     told = operator.post(url, {"note": "Mended"}, follow=True).text
     assert "2 queued, 1 left out." in told
     assert "Started by hermes " in told
@@ -344,7 +344,7 @@ def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus
     mail = unknown(olympus)
     query = f"?scope=ticked&mail={mail.pk}"
 
-    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&how=not-tried&also=uncertain").text
+    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&how=not-tried&included=uncertain").text
 
     for verb in ("sent", "not-sent"):
         there = f"{MAILS}bulk/{query}&action={verb}"
@@ -389,9 +389,9 @@ def test_many_mails_are_done_in_the_background_with_progress(operator, olympus, 
     assert "runs in the background" in asking
     assert "0 of 2 emails processed" in told
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
-    assert operator.get(f"{news}?turns=0").status_code == 204
+    assert operator.get(f"{news}?batches=0").status_code == 204
     assert bulk.turn()
-    last = operator.get(f"{news}?turns=0").text
+    last = operator.get(f"{news}?batches=0").text
     assert "2 queued, 0 left out." in last
     assert "poller" not in last
 
