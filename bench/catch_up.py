@@ -2,7 +2,7 @@
 
 A simulation, no measurement. First: no worker runs for a while; mails are sent oldest first, as a drain claims them.
 Then: every provider refuses every mail for a while and no breaker opens, so that mails go through their rounds, by the
-product's own decision (`mails.dispatch.policy`) and its default back-off.
+product's own decision (`mails.dispatch.retry_policy`) and its default back-off.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no installed package
 
-from mails.dispatch import policy
+from mails.dispatch import retry_policy
 from providers.outcomes import FailureClass
 
 RATES = (10, 100)  # mails a second
@@ -82,7 +82,7 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
         if at >= outage:
             found.sent_at.append(at)
             continue
-        step = policy.when_no_account_is_left(
+        step = retry_policy.when_no_account_is_left(
             failure_classes=[FailureClass.PROVIDER],
             round_number=number,
             attempts=number,
@@ -92,9 +92,9 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
             jitter=draw.uniform(-1, 1),
         )
         match step:
-            case policy.Wait(seconds=wait):
+            case retry_policy.Wait(seconds=wait):
                 heapq.heappush(due, (at + wait, number + 1, came))
-            case policy.Discard(info):
+            case retry_policy.Discard(info):
                 raise SystemExit(f"A deferral ends with the email's time alone, not so: {info}.")
     found.busiest = max(seconds.values())
     return found

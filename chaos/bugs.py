@@ -194,7 +194,7 @@ def _abort_on_poison(message: Any) -> None:
 
 
 def _short_silence(states: Any) -> None:
-    states.SILENCE = dt.timedelta(seconds=3)
+    states.WORKER_SILENCE = dt.timedelta(seconds=3)
 
 
 def _quick_heartbeat(heartbeat: Any) -> None:

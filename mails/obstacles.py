@@ -15,7 +15,7 @@ from django.db.models import Count
 from mails import pauses
 from mails.models import Mail, Pause, Worker
 from mails.pauses import ActivePauses
-from mails.states import DUE, LEASED, SILENCE
+from mails.states import DUE, LEASED, WORKER_SILENCE
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_clock
 from providers.accounts import registry
@@ -107,7 +107,7 @@ class SendingConditions:
             pauses=pauses.load_active(),
             candidates=registry.load_candidates(),
             in_flight=dict(calls),
-            workers=list(Worker.objects.filter(seen_at__gte=now - SILENCE)),
+            workers=list(Worker.objects.filter(seen_at__gte=now - WORKER_SILENCE)),
         )
 
     def find_obstacles(self, mail: Mail) -> Obstacles:

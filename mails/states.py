@@ -34,7 +34,7 @@ QUARANTINE_CLAIMS = (
     1  # workers that died with a mail; the dispatcher hands it over apart then, and a second one makes it poison
 )
 
-SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for this long is considered dead
+WORKER_SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for this long is considered dead
 IDEMPOTENCY_KEYS_KEPT = dt.timedelta(hours=24)
 
 DUE = (Status.QUEUED, Status.WAITING)  # in an order: SQLite uses an index only for a condition written like its own

@@ -31,7 +31,7 @@ from providers.accounts import environment
 from providers.kinds.capabilities import KINDS, Transport
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a request to the end of its lease
-WORKER_SILENCE = timedelta(minutes=1)  # longer than a restart takes
+WORKER_RESTART_TIME = timedelta(minutes=1)  # longer than a restart takes
 SANDBOXES = frozenset(key for key, kind in KINDS.items() if kind.transport is Transport.SANDBOX)
 ADD_ACCOUNT = "Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin."
 SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
@@ -269,7 +269,7 @@ def production_workers(**_: Any) -> list[CheckMessage]:
         return []
     worker = apps.get_model("mails", "Worker")
     try:
-        if worker.objects.filter(seen_at__gte=timezone.now() - WORKER_SILENCE).exists():
+        if worker.objects.filter(seen_at__gte=timezone.now() - WORKER_RESTART_TIME).exists():
             return []
     except DatabaseError:
         return []

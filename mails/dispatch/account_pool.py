@@ -18,10 +18,10 @@ from functools import partial
 import structlog
 from django.db import transaction
 
-from mails.dispatch import policy
+from mails.dispatch import retry_policy
 from mails.dispatch.transitions import Call, Result
 from mails.models import Worker
-from mails.states import SILENCE, Actor
+from mails.states import WORKER_SILENCE, Actor
 from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
@@ -81,7 +81,7 @@ class AccountPool:
         if time.monotonic() - self._read_at > FRESH:
             self.candidates = registry.load_candidates()
             if any(candidate.config.max_connections for candidate in self.candidates):
-                self._processes = max(1, Worker.objects.filter(seen_at__gte=now - SILENCE).count())
+                self._processes = max(1, Worker.objects.filter(seen_at__gte=now - WORKER_SILENCE).count())
             self._read_at = time.monotonic()
         for candidate in self.candidates:
             if candidate.config.rate:
@@ -357,7 +357,7 @@ def _as_the_accounts(result: Result) -> Result:
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
     results = [one for one in results if not _says_nothing(one)]
-    failures = [one.outcome for one in results if policy.is_providers_fault(one.outcome)]
+    failures = [one.outcome for one in results if retry_policy.is_providers_fault(one.outcome)]
     waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
     full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
     most = max((outcome.calls_at_once for outcome in full), default=0)
@@ -386,4 +386,6 @@ def _says_nothing(result: Result) -> bool:
     outcome = result.outcome
     if not isinstance(outcome, Refused):
         return False
-    return outcome.failure_class == FailureClass.LOCAL or (not outcome.asked and not policy.is_providers_fault(outcome))
+    return outcome.failure_class == FailureClass.LOCAL or (
+        not outcome.asked and not retry_policy.is_providers_fault(outcome)
+    )

@@ -11,14 +11,14 @@ from mails.dispatch import claim
 from mails.dispatch.database_thread import Threads
 from mails.dispatch.transitions import Call, Terms
 from mails.models import Worker
-from mails.states import SILENCE
+from mails.states import WORKER_SILENCE
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import kind
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to recover what dead workers left
-HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (SILENCE), others take over what this process holds
+HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (WORKER_SILENCE), others take over what this process holds
 
 
 class Heartbeat:
@@ -47,7 +47,7 @@ class Heartbeat:
         """Beat once. After a gap, others' heartbeats are stale for the same reason: judge nobody until they could beat."""
         if not self._is_trusted():
             # A process that begins lets others beat once more: the clock may have jumped before its first look.
-            grace = SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
+            grace = WORKER_SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
             self._maintains_from = time.monotonic() + grace
         began = time.monotonic()
         try:
@@ -97,7 +97,7 @@ class Heartbeat:
 
     def judge_nobody_until_all_could_beat(self) -> None:
         """Put maintenance off: the database failed or stood still, so others' heartbeats are stale for that reason."""
-        self._maintains_from = time.monotonic() + SILENCE.total_seconds()
+        self._maintains_from = time.monotonic() + WORKER_SILENCE.total_seconds()
 
     def _begin_maintenance(self) -> None:
         """Begin what is done at each heartbeat, unless the last time has not ended yet."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeGuard, assert_never
 
-from mails.dispatch import policy
+from mails.dispatch import retry_policy
 from mails.dispatch.claim import ClaimedMail
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_recipients
@@ -148,17 +148,19 @@ def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
         # The account was not asked about this email. It goes to any account as soon as one has room.
         return put_off(replace(draft, exception=result.outcome.reason), 0.0, now_ns=now_ns)
     before = result.call.mail.state
-    match policy.next_step(result.outcome, draft.mail.delivery_guarantee, possible_duplicate=before.possible_duplicate):
-        case policy.Done():
+    match retry_policy.next_step(
+        result.outcome, draft.mail.delivery_guarantee, possible_duplicate=before.possible_duplicate
+    ):
+        case retry_policy.Done():
             return Plan(_end(draft, result, now_ns), draft)
-        case policy.Hold(reason):
+        case retry_policy.Hold(reason):
             times = " by two calls" if before.possible_duplicate else ""
             blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
             after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
             return Plan(draft.finish(after, EventDraft(EventName.HELD, Actor.DISPATCHER, now_ns, blob)), draft)
-        case policy.Again(reason):
+        case retry_policy.Again(reason):
             return replace(draft, exception=reason)
-        case policy.GoOn(failure_class, reason):
+        case retry_policy.GoOn(failure_class, reason):
             state = draft.state._replace(
                 tried=(*draft.state.tried, result.call.account.name),
                 failure_classes=tuple(sorted({*draft.state.failure_classes, failure_class})),
@@ -193,7 +195,7 @@ def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
     """
     now = database_clock.from_ns(now_ns)
     time_left = (draft.mail.expires_at - now).total_seconds()
-    seconds = policy.space_out(seconds, attempts=draft.state.attempt_count, time_left=time_left)
+    seconds = retry_policy.space_out(seconds, attempts=draft.state.attempt_count, time_left=time_left)
     if not seconds:
         return requeue(draft, now_ns=now_ns)
     due = now + dt.timedelta(seconds=seconds)
@@ -242,7 +244,7 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
     """No account can be asked now: the mail waits, or is discarded. `jitter`: drawn from [-1, 1]."""
     now = database_clock.from_ns(now_ns)
     free_at = choice.free_at
-    follows = policy.when_no_account_is_left(
+    follows = retry_policy.when_no_account_is_left(
         failure_classes=draft.state.failure_classes,
         round_number=draft.state.round,
         attempts=draft.state.attempt_count,
@@ -253,9 +255,9 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
         asked_wait=draft.asked_wait,
     )
     match follows:
-        case policy.Discard(info):
+        case retry_policy.Discard(info):
             return Plan(_discard(draft, info, now_ns), draft)
-        case policy.Wait(seconds, new_round, afresh):
+        case retry_policy.Wait(seconds, new_round, afresh):
             due = now + dt.timedelta(seconds=seconds)
             after = release_lease(draft.state, Status.WAITING, next_attempt_at=due)
             if afresh:
@@ -401,7 +403,9 @@ def _close(result: Result, now_ns: int) -> Draft:
             events = (EventDraft(EventName.FAILURE, result.actor, now_ns, _describe_failure(result, closed)),)
         case Unknown():
             state = state._replace(possible_duplicate=True)
-            held = policy.may_not_be_repeated(mail.delivery_guarantee, possible_duplicate=mail.state.possible_duplicate)
+            held = retry_policy.may_not_be_repeated(
+                mail.delivery_guarantee, possible_duplicate=mail.state.possible_duplicate
+            )
             blob = _describe_failure(result, closed) | {
                 "delivery_guarantee": mail.delivery_guarantee,
                 "next": "held" if held else "next account",
@@ -410,7 +414,7 @@ def _close(result: Result, now_ns: int) -> Draft:
             events = (EventDraft(EventName.UNKNOWN, result.actor, now_ns, blob),)
         case Accepted(refused=refused) if any(not one.permanent for one in refused):
             blob = _describe_failure(result, closed) | {
-                "failure_class": policy.fault_of([one for one in refused if not one.permanent]),
+                "failure_class": retry_policy.fault_of([one for one in refused if not one.permanent]),
                 "reason": "taken for some recipients; the others are tried again",
                 "accepted": [one.address for one in recipients if one.state == RecipientState.ACCEPTED],
             }

@@ -5,10 +5,10 @@ import datetime as dt
 from django.db.models import Q
 
 from mails.models import PeriodicTask
-from mails.states import SILENCE
+from mails.states import WORKER_SILENCE
 from mercury.lib.database import database_clock
 
-LEASE = SILENCE  # a leader that died is replaced as soon as its emails may be recovered
+LEASE = WORKER_SILENCE  # a leader that died is replaced as soon as its emails may be recovered
 
 
 def acquire(name: str, worker: str) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from django.db import connection
 from django.db.models import Q
 
-from mails.dispatch import claim, policy
+from mails.dispatch import claim, retry_policy
 from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, read_state
@@ -22,7 +22,7 @@ from mails.states import (
     DUE,
     IDEMPOTENCY_KEYS_KEPT,
     LEASED,
-    SILENCE,
+    WORKER_SILENCE,
     Actor,
     AttemptState,
     EventName,
@@ -62,7 +62,7 @@ def sweep_if_leader(worker: str) -> bool:
         return False
     changed = bring_forward()
     database_clock.look()
-    if database_clock.jumped_within(SILENCE.total_seconds()):
+    if database_clock.jumped_within(WORKER_SILENCE.total_seconds()):
         return changed > 0  # heartbeats and leases of before say nothing about who lives
     for _ in range(TURNS):
         taken = sweep(until=until).total()
@@ -100,7 +100,7 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
 
 def bring_forward() -> int:
     """Make due what was queued before the clock went back, so that it does not wait for the clock to come there again."""
-    if not database_clock.went_back_within(2 * SILENCE.total_seconds()):
+    if not database_clock.went_back_within(2 * WORKER_SILENCE.total_seconds()):
         return 0
     now = database_clock.now()
     return Mail.objects.filter(status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
@@ -111,7 +111,7 @@ def find_lost(now: dt.datetime) -> list[Lost]:
 
     Not those that a living worker keeps beyond their leases, since their results wait or their calls last.
     """
-    seen = (now - SILENCE, now + SILENCE)  # one that is dated later has died before the clock went back
+    seen = (now - WORKER_SILENCE, now + WORKER_SILENCE)  # one that is dated later has died before the clock went back
     alive = dict(Worker.objects.filter(seen_at__range=seen).values_list("id", "leases_kept"))
     over = Q(lease_expires_at__lt=now) & ~Q(pk__in=list(chain.from_iterable(filter(None, alive.values()))))
     mails = list(
@@ -147,7 +147,7 @@ def _recover(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
     closed = None
     state = read_state(mail)._replace(lease=None, lease_expires_at=None, worker="")
     if attempt is not None:
-        held = policy.may_not_be_repeated(mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate)
+        held = retry_policy.may_not_be_repeated(mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate)
         closed, unknown = _close_as_unknown(attempt, now, now_ns, held=held, guarantee=mail.delivery_guarantee)
         events.append(unknown)
         tried, failure_classes = (
@@ -159,10 +159,10 @@ def _recover(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
         )
     if mail.pending_action:
         return _apply_pending(mail, state, events, closed, now_ns)
-    if mail.claims >= policy.POISON_CLAIMS:
+    if mail.claims >= retry_policy.POISON_CLAIMS:
         info = f"{mail.claims} workers died while they held it."
         return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
-    if attempt is not None and policy.may_not_be_repeated(
+    if attempt is not None and retry_policy.may_not_be_repeated(
         mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate
     ):
         times = " by two calls" if mail.possible_duplicate else ""

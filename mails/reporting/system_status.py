@@ -20,7 +20,7 @@ from mails.queues import QueueName
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
 from mails.reporting.recent_failures import RECENT, Setbacks
 from mails.reporting.statistics import ProviderFigures
-from mails.states import DUE, LEASED, SILENCE, HoldReason, Level, Status
+from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
@@ -215,7 +215,7 @@ def workers(now: dt.datetime) -> list[Working]:
     found = [
         Working(
             id=row.id,
-            alive=row.seen_at >= now - SILENCE,
+            alive=row.seen_at >= now - WORKER_SILENCE,
             queues=row.queues,
             concurrency=row.concurrency,
             in_flight=row.in_flight,

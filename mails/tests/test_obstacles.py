@@ -10,7 +10,7 @@ from mails import pauses
 from mails.models import Mail, Worker
 from mails.obstacles import NO_OBSTACLES, SendingConditions, find_obstacles
 from mails.queues import QueueName
-from mails.states import SILENCE, Status
+from mails.states import WORKER_SILENCE, Status
 from mails.tests.builders import a_mail, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
@@ -181,7 +181,7 @@ def test_a_worker_of_another_queue_a_silent_one_and_a_full_one_do_not_count(olym
     assert find_obstacles(mail).worker.startswith("All 4 slots of the workers are in use")
     Worker.objects.update(in_flight=0, queues=["bulk"])
     assert find_obstacles(mail).worker.startswith("No worker is running for queue text")
-    Worker.objects.update(queues=["text"], seen_at=database_clock.now() - 2 * SILENCE)
+    Worker.objects.update(queues=["text"], seen_at=database_clock.now() - 2 * WORKER_SILENCE)
     assert find_obstacles(mail).worker.startswith("No worker is running for queue text")
 
 

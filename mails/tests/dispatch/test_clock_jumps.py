@@ -10,7 +10,7 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import EventDraft
 from mails.maintenance import leadership, sweeper
 from mails.models import Mail, PeriodicTask, Worker
-from mails.states import SILENCE, Action, Status
+from mails.states import WORKER_SILENCE, Action, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.dispatch.test_locked_rows import sent_by
 from mercury.lib.database import database_clock
@@ -125,6 +125,6 @@ def test_a_periodic_task_waits_for_no_clock_that_went_back(jump):
 def test_a_worker_dated_in_the_future_is_dead(olympus):
     a_mail()
     sent_by("dead").heartbeat.write()
-    Worker.objects.update(seen_at=database_clock.now() + 2 * SILENCE)
+    Worker.objects.update(seen_at=database_clock.now() + 2 * WORKER_SILENCE)
 
     assert sweeper.sweep() == {"queued again: outcome unknown": 1}

@@ -13,7 +13,7 @@ from mails.dispatch.dispatcher import Dispatcher
 from mails.lifecycle.values import read_state
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
-from mails.states import SILENCE, AttemptState, Status
+from mails.states import WORKER_SILENCE, AttemptState, Status
 from mails.tests.builders import a_mail, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
@@ -102,7 +102,7 @@ def test_no_lease_ends_under_a_live_heartbeat(olympus):
     assert Worker.objects.get().leases_kept == [str(mail.pk)]
     assert not sweeper.sweep()
 
-    Worker.objects.update(seen_at=database_clock.now() - 2 * SILENCE)
+    Worker.objects.update(seen_at=database_clock.now() - 2 * WORKER_SILENCE)
     assert sweeper.sweep() == {"queued again: outcome unknown": 1}
 
 

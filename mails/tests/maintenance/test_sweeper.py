@@ -9,7 +9,7 @@ from django.db.models import F
 from mails.dispatch.dispatcher import Dispatcher
 from mails.maintenance import sweeper
 from mails.models import Attempt, IdempotencyKey, Mail, PeriodicTask, Worker
-from mails.states import SILENCE, AttemptState, HoldReason, RecipientState, Status
+from mails.states import WORKER_SILENCE, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
@@ -70,7 +70,7 @@ def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_firs
 
     assert event_loop.run(runner.heartbeat.beat())
 
-    assert runner.heartbeat._maintains_from > time.monotonic() + SILENCE.total_seconds() / 2
+    assert runner.heartbeat._maintains_from > time.monotonic() + WORKER_SILENCE.total_seconds() / 2
     assert duties == []
 
 
@@ -195,7 +195,7 @@ def test_the_duty_of_a_lost_worker_is_free_when_its_mails_are(olympus):
     sweeper.sweep_if_leader("lost")
     mail = a_mail()
     sending_by_a_lost_worker()
-    PeriodicTask.objects.update(expires_at=F("expires_at") - SILENCE)
+    PeriodicTask.objects.update(expires_at=F("expires_at") - WORKER_SILENCE)
 
     assert sweeper.sweep_if_leader("alive")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mails.dispatch.policy import POISON_CLAIMS
+from mails.dispatch.retry_policy import POISON_CLAIMS
 from mails.reporting import alerts
 from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
 from mails.reporting.statistics import ProviderFigures, Spread

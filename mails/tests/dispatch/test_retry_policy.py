@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from mails.dispatch.policy import (
+from mails.dispatch.retry_policy import (
     Again,
     Discard,
     Done,
