@@ -69,7 +69,7 @@ def _fill_rollups(mails: int) -> None:
     for level, length in rollups.LENGTHS.items():
         kept = min(rollups.KEPT[level], dt.timedelta(days=DAYS))
         per_stretch = max(1, int(mails / DAYS * (length / dt.timedelta(days=1))))
-        first = rollups.floor(now, level)
+        first = rollups.floor_to_level(now, level)
         for number in range(kept // length):
             rows += _stretch(level, first - number * length, per_stretch, draw)
     rows += _stretch(Level.EVER, rollups.EPOCH, mails, draw)

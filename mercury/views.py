@@ -57,8 +57,8 @@ def ready(request: HttpRequest) -> HttpResponse:
 def workers(request: HttpRequest) -> HttpResponse:
     """Answer 200 if email is being sent: a living worker has looked for due email within the last minute. Else 503."""
     now = database_clock.now()
-    alive = [worker for worker in system_status.workers(now) if worker.alive]
-    age = system_status.drain_age(alive, now)
+    alive = [worker for worker in system_status.list_workers(now) if worker.alive]
+    age = system_status.compute_poll_age(alive, now)
     fine = age is not None and age <= POLLED_WITHIN
     answer = {"status": "ok" if fine else "unavailable", "workers": len(alive), "last_drain_seconds": age}
     return JsonResponse(answer, status=200 if fine else 503)

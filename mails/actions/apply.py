@@ -431,7 +431,7 @@ def resume_sending(queue: str = ALL_QUEUES, *, by: str) -> bool:
 
 def describe_pause(queue: str = ALL_QUEUES) -> str:
     """Say how many emails a pause makes wait, and how many requests it lets finish."""
-    waiting = search.counted(_due_in(queue), COUNTED_AT_MOST)
+    waiting = search.format_count(_due_in(queue), COUNTED_AT_MOST)
     requests = _mails_of(queue).filter(status__in=LEASED).count()
     emails = "email queued (it will wait)" if waiting == "1" else "emails queued (they will wait)"
     running = "request in progress (it will finish)" if requests == 1 else "requests in progress (they will finish)"
@@ -440,7 +440,7 @@ def describe_pause(queue: str = ALL_QUEUES) -> str:
 
 def describe_resumption(queue: str = ALL_QUEUES) -> str:
     """Say how many emails a resumption lets go."""
-    waiting = search.counted(_due_in(queue), COUNTED_AT_MOST)
+    waiting = search.format_count(_due_in(queue), COUNTED_AT_MOST)
     if waiting == "0":
         return "No emails are queued."
     return f"{waiting} queued {'email' if waiting == '1' else 'emails'} will be sent when due."

@@ -137,7 +137,7 @@ class MailAdmin(GuardedAdmin):
             raise PermissionDenied
         mail = _get_mail(object_id)
         now = timezone.now()
-        usual = statistics.usual(mail.queue, now)
+        usual = statistics.load_usual_times(mail.queue, now)
         story = read_story(mail, now, everything=request.GET.get("events") == "all", usual=usual)
         context = {
             **self.admin_site.each_context(request),
@@ -176,20 +176,20 @@ def _find_neighbours(mail: Mail, query: QueryDict) -> Neighbours:
     return Neighbours(newer[0].pk if newer else None, older[0].pk if older else None)
 
 
-def _read_page(selected: Filter, **where: Any) -> search.Page:
-    """Return a page of the matching emails, see `search.page`; an empty one if the search is invalid."""
+def _read_page(selected: Filter, **where: Any) -> search.MailPage:
+    """Return a page of the matching emails, see `search.load_page`; an empty one if the search is invalid."""
     mails = replace(selected, q="").narrow(Mail.objects.select_related("api_key", "user"), timezone.now())
     try:
-        return search.page(mails, selected.q, **where)
+        return search.load_page(mails, selected.q, **where)
     except search.UnknownSearchWord:
-        return search.Page([], newer=None, older=None)
+        return search.MailPage([], newer=None, older=None)
 
 
 def _choose_counting(*, narrowed: bool, searched: bool) -> Callable[[MailQuerySet], str]:
     """Return how to count: a big table is only estimated through a filter without an index, and not with search words."""
     if not narrowed or not _is_big():
-        return lambda mails: search.roughly(mails, COUNTED_AT_MOST)
-    return (lambda _mails: "") if searched else search.estimated
+        return lambda mails: search.format_rough_count(mails, COUNTED_AT_MOST)
+    return (lambda _mails: "") if searched else search.format_estimate
 
 
 def _is_big() -> bool:

@@ -48,7 +48,7 @@ def recover_and_expire(worker: str) -> None:
 def roll_up(worker: str) -> None:
     """Add the latest figures to the roll-ups."""
     if leadership.acquire(rollups.TASK, worker):
-        rollups.turn()
+        rollups.run()
 
 
 def continue_bulk_actions(worker: str) -> None:

@@ -118,7 +118,7 @@ def _build_filter(options: dict[str, Any]) -> Q:
     if options.get("provider"):
         condition &= Q(provider=options["provider"])
     if options.get("refusals_of"):
-        condition &= systemic_refusals.discarded(options["refusals_of"])
+        condition &= systemic_refusals.match_discarded(options["refusals_of"])
     if options.get("since"):
         condition &= Q(pk__gte=first_id(options["since"]))
     return condition

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from mails.reporting import systemic_refusals
-from mails.reporting.recent_failures import RECENT, Trouble
-from mails.reporting.system_status import Situation, Standing
+from mails.reporting.recent_failures import RECENT, RepeatedFailure
+from mails.reporting.system_status import AccountStatus, SystemStatus
 from providers.models import BreakerMode, BreakerState
 from providers.outcomes import FailureClass
 
@@ -29,7 +29,7 @@ class Alert:
     emails: str = ""  # the query of the list of emails that it is about; empty where there is none
 
 
-def of(situation: Situation) -> Iterable[Alert]:
+def find_account_alerts(situation: SystemStatus) -> Iterable[Alert]:
     """The alerts of all accounts."""
     enabled = [one for one in situation.accounts if one.enabled]
     if not enabled:
@@ -44,7 +44,7 @@ def of(situation: Situation) -> Iterable[Alert]:
             since=max((one.since for one in situation.accounts if one.since), default=None),
             emails="state=queued",
         )
-    elif not ready(situation) and all(one.configured and one.weight == 0 for one in enabled):
+    elif not list_ready_accounts(situation) and all(one.configured and one.weight == 0 for one in enabled):
         yield Alert(
             "no_account",
             "bad",
@@ -53,12 +53,12 @@ def of(situation: Situation) -> Iterable[Alert]:
             "Give one a weight on its page.",
             emails="state=queued",
         )
-    yield from _local(situation)
+    yield from _find_local_failures(situation)
     for one in enabled:
-        yield from _account(one, situation)
+        yield from _check_account(one, situation)
 
 
-def ready(situation: Situation, *, but: str = "") -> list[str]:
+def list_ready_accounts(situation: SystemStatus, *, but: str = "") -> list[str]:
     """Return the accounts that can take email now, without the one named."""
     return [
         one.name
@@ -72,9 +72,9 @@ def ready(situation: Situation, *, but: str = "") -> list[str]:
     ]
 
 
-def _local(situation: Situation) -> Iterable[Alert]:
+def _find_local_failures(situation: SystemStatus) -> Iterable[Alert]:
     """Trouble of this machine is nobody else's fault, however many accounts it seems to hit."""
-    troubles = [one for one in _going_on(situation, FailureClass.LOCAL) if one.calls >= ENOUGH_REFUSALS]
+    troubles = [one for one in _select_ongoing(situation, FailureClass.LOCAL) if one.calls >= ENOUGH_REFUSALS]
     if troubles:
         calls = sum(one.calls for one in troubles)
         names = " and ".join(one.account for one in troubles)
@@ -86,19 +86,19 @@ def _local(situation: Situation) -> Iterable[Alert]:
             "The accounts are not to blame. Look at open files (ulimit -n), DNS, disk and memory of the machine that runs the "
             "workers; one email's page quotes the error. Emails wait and leave automatically.",
             since=min(one.since for one in troubles),
-            emails="state=waiting" if len(troubles) > 1 else _waiting_at(troubles[0]),
+            emails="state=waiting" if len(troubles) > 1 else _query_waiting_at(troubles[0]),
         )
 
 
-def _waiting_at(trouble: Trouble) -> str:
+def _query_waiting_at(trouble: RepeatedFailure) -> str:
     return urlencode({"state": "waiting", "account": trouble.account})
 
 
-def _going_on(situation: Situation, failure_class: FailureClass) -> list[Trouble]:
+def _select_ongoing(situation: SystemStatus, failure_class: FailureClass) -> list[RepeatedFailure]:
     return [one for one in situation.setbacks.troubles if one.failure_class == failure_class and one.goes_on]
 
 
-def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
+def _check_account(one: AccountStatus, situation: SystemStatus) -> Iterable[Alert]:
     if one.told_until is not None:
         yield Alert(
             "sandbox_fault",
@@ -108,18 +108,18 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
             f"To end it now: manage.py sandbox clear {one.name}",
         )
     if one.mode == BreakerMode.CLOSED:
-        yield _forced_closed(one, situation)
+        yield _report_forced_closed(one, situation)
     if not one.configured:
-        yield _unusable(one)
+        yield _report_unusable(one)
     elif one.mode == BreakerMode.OPEN:
-        yield _forced_open(one, situation)
+        yield _report_forced_open(one, situation)
     elif one.mode == BreakerMode.AUTO and one.state != BreakerState.CLOSED:
-        yield _open(one, situation)
+        yield _report_open(one, situation)
     elif one.refuses or one.refused_emails:
-        yield _refuses_everything(one)
-    elif one.told_until is None and (trouble := _refusals(one, situation)) is not None:
-        yield _refuses(one, trouble, situation)
-    elif one.told_until is None and (took := _took_nothing(one, situation)) is not None:
+        yield _report_systemic_refusals(one)
+    elif one.told_until is None and (trouble := _find_refusals(one, situation)) is not None:
+        yield _report_refusals(one, trouble, situation)
+    elif one.told_until is None and (took := _count_accepted_by_others(one, situation)) is not None:
         yield Alert(
             "silent_failover",
             "bad",
@@ -130,7 +130,7 @@ def _account(one: Standing, situation: Situation) -> Iterable[Alert]:
         )
 
 
-def _unusable(one: Standing) -> Alert:
+def _report_unusable(one: AccountStatus) -> Alert:
     return Alert(
         "account_unusable",
         "bad",
@@ -141,32 +141,32 @@ def _unusable(one: Standing) -> Alert:
     )
 
 
-def _forced_open(one: Standing, situation: Situation) -> Alert:
-    others = ready(situation, but=one.name)
+def _report_forced_open(one: AccountStatus, situation: SystemStatus) -> Alert:
+    others = list_ready_accounts(situation, but=one.name)
     return Alert(
         "breaker_open",
         "waiting" if others else "bad",
         one.name,
-        f"The breaker of {one.name} is forced open{_by(one)}: it takes no email.",
-        f"{_who_takes_it(others)} When it works again: manage.py providers breaker {one.name} auto",
+        f"The breaker of {one.name} is forced open{_name_author(one)}: it takes no email.",
+        f"{_describe_replacement(others)} When it works again: manage.py providers breaker {one.name} auto",
         since=one.since,
     )
 
 
-def _open(one: Standing, situation: Situation) -> Alert:
+def _report_open(one: AccountStatus, situation: SystemStatus) -> Alert:
     last = f" Last failure: {one.last_fault}" if one.last_fault else ""
     return Alert(
         "breaker_open",
         "bad",
         one.name,
         f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{last}",
-        f"{_who_takes_it(ready(situation, but=one.name))} It closes automatically when a probe is answered.",
+        f"{_describe_replacement(list_ready_accounts(situation, but=one.name))} It closes automatically when a probe is answered.",
         since=one.since,
         emails=urlencode({"account": one.name, "state": "waiting"}),
     )
 
 
-def _forced_closed(one: Standing, situation: Situation) -> Alert:
+def _report_forced_closed(one: AccountStatus, situation: SystemStatus) -> Alert:
     figures = next((figures for figures in situation.recent if figures.name == one.name), None)
     fails = figures is not None and figures.calls >= ENOUGH_REFUSALS and figures.failure_rate >= FAILING
     harm = f", and {figures.failure_rate:.0%} of its calls fail" if figures is not None and fails else ""
@@ -174,14 +174,14 @@ def _forced_closed(one: Standing, situation: Situation) -> Alert:
         "breaker_forced_closed",
         "bad" if fails else "waiting",
         one.name,
-        f"The breaker of {one.name} is forced closed{_by(one)}{harm}: email goes there whatever it answers.",
+        f"The breaker of {one.name} is forced closed{_name_author(one)}{harm}: email goes there whatever it answers.",
         f"Let it decide again: manage.py providers breaker {one.name} auto",
         since=one.since,
         emails=urlencode({"account": one.name, "age": "1h"}),
     )
 
 
-def _refuses_everything(one: Standing) -> Alert:
+def _report_systemic_refusals(one: AccountStatus) -> Alert:
     """Of a spell in which the account refused all emails; once it accepts again, of what is left to be done."""
     ended = one.refused_emails
     emails = "1 email" if ended == 1 else f"{ended:,} emails"
@@ -208,15 +208,15 @@ def _refuses_everything(one: Standing) -> Alert:
     )
 
 
-def _refusals(one: Standing, situation: Situation) -> Trouble | None:
+def _find_refusals(one: AccountStatus, situation: SystemStatus) -> RepeatedFailure | None:
     """What the account refused for its own sake, such as a key that it does not know (401), if that goes on."""
-    found = (trouble for trouble in _going_on(situation, FailureClass.ACCOUNT) if trouble.account == one.name)
+    found = (trouble for trouble in _select_ongoing(situation, FailureClass.ACCOUNT) if trouble.account == one.name)
     trouble = next(found, None)
     return trouble if trouble is not None and trouble.calls >= ENOUGH_REFUSALS else None
 
 
-def _refuses(one: Standing, trouble: Trouble, situation: Situation) -> Alert:
-    others = ready(situation, but=one.name)
+def _report_refusals(one: AccountStatus, trouble: RepeatedFailure, situation: SystemStatus) -> Alert:
+    others = list_ready_accounts(situation, but=one.name)
     detour = (
         f" Until it works, spare each email the detour: manage.py providers disable {one.name}"
         if others
@@ -228,24 +228,24 @@ def _refuses(one: Standing, trouble: Trouble, situation: Situation) -> Alert:
         one.name,
         f"{one.name} refused {trouble.calls:,} calls in the last 15 minutes because of the account: its key, its quota, or what "
         "it may send.",
-        f"{_who_takes_it(others)} See what it says: manage.py providers test {one.name}.{detour}",
+        f"{_describe_replacement(others)} See what it says: manage.py providers test {one.name}.{detour}",
         since=trouble.since,
         emails=urlencode({"account": one.name, "age": "1h"}),
     )
 
 
-def _who_takes_it(others: list[str]) -> str:
+def _describe_replacement(others: list[str]) -> str:
     """Where the email of an account goes that takes none."""
     if not others:
         return "No other account is ready: emails are kept, and wait."
     return f"Its email goes to {' and '.join(others)}; nothing is lost."
 
 
-def _by(one: Standing) -> str:
+def _name_author(one: AccountStatus) -> str:
     return f" by {one.by}" if one.by else ""
 
 
-def _took_nothing(one: Standing, situation: Situation) -> int | None:
+def _count_accepted_by_others(one: AccountStatus, situation: SystemStatus) -> int | None:
     """How many emails others took while this account should have taken some and took none; None if all is well.
 
     An account that changed within these 15 minutes had no fair chance.

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from mails.reporting import account_alerts, recent_failures
 from mails.reporting.account_alerts import Alert
-from mails.reporting.recent_failures import Setback
-from mails.reporting.system_status import Situation, Waiting
+from mails.reporting.recent_failures import FailedEmails
+from mails.reporting.system_status import QueueStatus, SystemStatus
 from mercury.lib.durations import size_words, words
 
 LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
@@ -53,29 +53,34 @@ ORDER = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Blocked:
+class _Blocker:
     """Whether nothing can leave at all, whatever the queue: then waiting is a symptom, and more workers are no cure."""
 
     by: str = ""  # the code of the cause
 
 
-def of(situation: Situation) -> list[Alert]:
+def find_alerts(situation: SystemStatus) -> list[Alert]:
     """All alerts: what stops or loses email first, and each cause before its symptoms."""
-    causes = [*_global_pause(situation), *_workers(situation), *account_alerts.of(situation), *_machines(situation)]
-    blocked = _blocked(situation)
+    causes = [
+        *_check_global_pause(situation),
+        *_check_workers(situation),
+        *account_alerts.find_account_alerts(situation),
+        *_check_machine(situation),
+    ]
+    blocked = _find_blocker(situation)
     found = [
         *causes,
-        *(alert for queue in situation.waiting for alert in _queue(queue, blocked)),
-        *_unsent(situation, blocked),
-        *_discarded(situation),
-        *_rejected(situation),
-        *_held(situation),
-        *_expired(situation),
+        *(alert for queue in situation.waiting for alert in _check_queue(queue, blocked)),
+        *_check_unsent(situation, blocked),
+        *_check_discarded(situation),
+        *_check_rejected(situation),
+        *_check_held(situation),
+        *_check_expired(situation),
     ]
     return sorted(found, key=lambda alert: (alert.tone != "bad", ORDER.index(alert.code)))
 
 
-def verdict(situation: Situation, alerts: list[Alert]) -> str:
+def summarize(situation: SystemStatus, alerts: list[Alert]) -> str:
     """The state in one sentence."""
     if alerts:
         more = len(alerts) - 1
@@ -90,12 +95,12 @@ def verdict(situation: Situation, alerts: list[Alert]) -> str:
     return f"All is well. {waits}{back_off}; {workers} {'worker' if workers == 1 else 'workers'} at work.{discarded}"
 
 
-def _blocked(situation: Situation) -> _Blocked:
+def _find_blocker(situation: SystemStatus) -> _Blocker:
     if situation.sending_paused_by is not None:
-        return _Blocked("sending_paused")
+        return _Blocker("sending_paused")
     if not situation.alive:
-        return _Blocked("no_worker")
-    return _Blocked() if account_alerts.ready(situation) else _Blocked("no_account")
+        return _Blocker("no_worker")
+    return _Blocker() if account_alerts.list_ready_accounts(situation) else _Blocker("no_account")
 
 
 _SEE_CAUSE = {
@@ -105,7 +110,7 @@ _SEE_CAUSE = {
 }
 
 
-def _global_pause(situation: Situation) -> Iterable[Alert]:
+def _check_global_pause(situation: SystemStatus) -> Iterable[Alert]:
     if situation.sending_paused_by is not None:
         yield Alert(
             "sending_paused",
@@ -118,7 +123,7 @@ def _global_pause(situation: Situation) -> Iterable[Alert]:
         )
 
 
-def _workers(situation: Situation) -> Iterable[Alert]:
+def _check_workers(situation: SystemStatus) -> Iterable[Alert]:
     if not situation.alive:
         lost = max((one.seen_at for one in situation.workers), default=None)
         yield Alert(
@@ -141,7 +146,7 @@ def _workers(situation: Situation) -> Iterable[Alert]:
         )
 
 
-def _queue(queue: Waiting, blocked: _Blocked) -> Iterable[Alert]:
+def _check_queue(queue: QueueStatus, blocked: _Blocker) -> Iterable[Alert]:
     emails = urlencode({"state": "queued", "queue": queue.queue})
     if queue.paused_at is not None:
         waits = queue.due + queue.later
@@ -169,7 +174,7 @@ def _queue(queue: Waiting, blocked: _Blocked) -> Iterable[Alert]:
         )
 
 
-def _unsent(situation: Situation, blocked: _Blocked) -> Iterable[Alert]:
+def _check_unsent(situation: SystemStatus, blocked: _Blocker) -> Iterable[Alert]:
     if situation.oldest_unsent is not None and situation.oldest_unsent > LONG_UNSENT:
         yield Alert(
             "oldest_unsent",
@@ -182,66 +187,69 @@ def _unsent(situation: Situation, blocked: _Blocked) -> Iterable[Alert]:
         )
 
 
-def _discarded(situation: Situation) -> Iterable[Alert]:
+def _check_discarded(situation: SystemStatus) -> Iterable[Alert]:
     found, sent = situation.setbacks.discarded, situation.setbacks.sent
     recently_sent = sum(one.sent for one in situation.recent)
-    tone = _tone(found, sent, recently_sent)
+    tone = _choose_tone(found, sent, recently_sent)
     if tone:
         yield Alert(
             "discarded",
             tone,
             "",
-            f"{_emails(found.emails)} discarded in the last 24 hours, {_percent(found.emails, sent)} of those that ended: "
-            f"{_causes(found)}.",
+            f"{_count_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of those that ended: "
+            f"{_describe_causes(found)}.",
             "Look at one to see the answer; when the cause is removed, reprocess them from their list.",
             since=found.since,
             emails="state=discarded&age=24h",
         )
 
 
-def _rejected(situation: Situation) -> Iterable[Alert]:
+def _check_rejected(situation: SystemStatus) -> Iterable[Alert]:
     found, arrived = situation.setbacks.rejected, situation.setbacks.arrived
-    tone = _tone(found, arrived, arrived) if found.emails >= ENOUGH else ""
+    tone = _choose_tone(found, arrived, arrived) if found.emails >= ENOUGH else ""
     if tone:
         yield Alert(
             "rejected",
             tone,
             "",
-            f"{_emails(found.emails)} rejected in the last 24 hours, {_percent(found.emails, arrived)} of those that came in: "
-            f"{_causes(found)}.",
+            f"{_count_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of those that came in: "
+            f"{_describe_causes(found)}.",
             "Each names its application and what was wrong; the application has to correct and send them again.",
             since=found.since,
             emails="state=rejected&age=24h",
         )
 
 
-def _tone(found: Setback, well: int, well_recently: int) -> str:
+def _choose_tone(found: FailedEmails, well: int, well_recently: int) -> str:
     """Return `bad` while most of the emails end so, `waiting` where some did, else nothing."""
-    share, lately = recent_failures.share(found.emails, well), recent_failures.share(found.recent, well_recently)
+    share, lately = (
+        recent_failures.compute_share(found.emails, well),
+        recent_failures.compute_share(found.recent, well_recently),
+    )
     if (found.recent >= ENOUGH and lately >= MOST) or (found.emails >= ENOUGH and share >= MOST):
         return "bad"
     return "waiting" if share >= SOME or (found.recent >= ENOUGH and lately >= SOME) else ""
 
 
-def _causes(found: Setback) -> str:
+def _describe_causes(found: FailedEmails) -> str:
     return ", ".join(
         f"{cause.reason or 'no reason on record'}{f' at {cause.account}' if cause.account else ''} ({cause.emails:,})"
         for cause in found.causes
     )
 
 
-def _percent(part: int, rest: int) -> str:
-    return f"{100 * recent_failures.share(part, rest):.0f} %"
+def _format_percent(part: int, rest: int) -> str:
+    return f"{100 * recent_failures.compute_share(part, rest):.0f} %"
 
 
-def _held(situation: Situation) -> Iterable[Alert]:
+def _check_held(situation: SystemStatus) -> Iterable[Alert]:
     held = situation.held
     if held.unknown:
         yield Alert(
             "held_unknown",
             "waiting",
             "",
-            f"{_emails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
+            f"{_count_emails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
             "Ask the provider, then say what it was: manage.py resolve ID --sent or --not-sent",
             emails="state=unknown",
         )
@@ -250,7 +258,7 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "held_poison",
             "bad",
             "",
-            f"{_emails(held.poison)} quarantined: two workers died with {'it' if held.poison == 1 else 'each'}.",
+            f"{_count_emails(held.poison)} quarantined: two workers died with {'it' if held.poison == 1 else 'each'}.",
             "Look at one (manage.py mails --state held) and at the workers' logs before you release it.",
             emails="state=held",
         )
@@ -259,13 +267,13 @@ def _held(situation: Situation) -> Iterable[Alert]:
             "held_operator",
             "waiting",
             "",
-            f"{_emails(held.operator)} held by an operator.",
+            f"{_count_emails(held.operator)} held by an operator.",
             "When they may leave: manage.py release IDS",
             emails="state=held",
         )
 
 
-def _expired(situation: Situation) -> Iterable[Alert]:
+def _check_expired(situation: SystemStatus) -> Iterable[Alert]:
     if situation.expired:
         them = "it" if situation.expired == 1 else "them"
         yield Alert(
@@ -281,7 +289,7 @@ def _expired(situation: Situation) -> Iterable[Alert]:
         )
 
 
-def _machines(situation: Situation) -> Iterable[Alert]:
+def _check_machine(situation: SystemStatus) -> Iterable[Alert]:
     if situation.redis == "away":
         yield Alert(
             "redis_away",
@@ -300,5 +308,5 @@ def _machines(situation: Situation) -> Iterable[Alert]:
         )
 
 
-def _emails(count: int) -> str:
+def _count_emails(count: int) -> str:
     return "1 email is" if count == 1 else f"{count:,} emails are"

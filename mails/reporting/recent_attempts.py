@@ -19,14 +19,14 @@ SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
+class LastAttempts:
     """The last calls of an account that have an outcome, oldest first, each with its mail."""
 
     calls: Sequence[Attempt]
     stopped: bool  # fewer than SHOWN were found among the last REACH of the house, and there are older ones
 
 
-def last(account: str, *, before: dt.datetime | None = None) -> Last:
+def load_last_attempts(account: str, *, before: dt.datetime | None = None) -> LastAttempts:
     """The last SHOWN calls of an account among the last REACH that the house began before this time.
 
     Two queries along the primary key; the cost does not depend on how many mails there are.
@@ -40,10 +40,10 @@ def last(account: str, *, before: dt.datetime | None = None) -> Last:
     if edge is not None:
         mine = mine.filter(pk__gte=edge)
     calls = list(mine[:SHOWN])[::-1]
-    return Last(calls, stopped=edge is not None and len(calls) < SHOWN)
+    return LastAttempts(calls, stopped=edge is not None and len(calls) < SHOWN)
 
 
-def failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[str, int]]]:
+def count_failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[str, int]]]:
     """Return why calls failed since then: account and fault (`unknown` for an unknown outcome) -> reason codes with counts.
 
     Looks at the newest REACH calls at most, along the primary key.
@@ -60,6 +60,6 @@ def failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[str, i
     return {key: sorted(codes, key=lambda code: (-code[1], code[0])) for key, codes in found.items()}
 
 
-def under_way(account: str) -> int:
+def count_in_progress(account: str) -> int:
     """Calls of an account that have no answer yet. By the index of the mails that workers have in hand."""
     return Mail.objects.filter(status__in=LEASED, provider=account).count()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.db.models import Sum
 
 from mails.models import Mail, Rollup, first_id
-from mails.reporting.statistics import SENT, Figures
+from mails.reporting.statistics import SENT, Statistics
 from mails.states import AttemptState, Counted, Level, Status
 from providers.outcomes import FailureClass
 
@@ -32,7 +32,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setback:
+class FailedEmails:
     """Emails accepted within the last 24 hours that are in one bad state now."""
 
     emails: int = 0
@@ -42,11 +42,11 @@ class Setback:
     causes: Sequence[Cause] = ()  # the most frequent first
 
 
-NONE = Setback()
+NO_FAILED_EMAILS = FailedEmails()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class RepeatedFailure:
     """Calls of one account that failed in the last 15 minutes for one reason that somebody has to mend."""
 
     account: str
@@ -63,20 +63,20 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setbacks:
+class RecentFailures:
     """Everything that went wrong lately, and what it is compared with."""
 
-    discarded: Setback = NONE
-    rejected: Setback = NONE
+    discarded: FailedEmails = NO_FAILED_EMAILS
+    rejected: FailedEmails = NO_FAILED_EMAILS
     sent: int = 0  # emails in the last 24 hours
     arrived: int = 0  # accepted in the last 24 hours
-    troubles: Sequence[Trouble] = ()
+    troubles: Sequence[RepeatedFailure] = ()
 
 
-NOTHING = Setbacks()
+NO_RECENT_FAILURES = RecentFailures()
 
 
-def read(now: dt.datetime, recent: Figures) -> Setbacks:
+def read_recent_failures(now: dt.datetime, recent: Statistics) -> RecentFailures:
     """Read them: five short queries. `recent`: the figures of the last 15 minutes, by the minute."""
     counts = dict(
         Rollup.objects.filter(level__in=(Level.HOUR, Level.FRESH), start__gte=now - LATELY)
@@ -85,24 +85,24 @@ def read(now: dt.datetime, recent: Figures) -> Setbacks:
         .values_list("outcome")
         .annotate(Sum("count"))
     )
-    return Setbacks(
-        discarded=_setback(Status.DISCARDED, now),
-        rejected=_setback(Status.REJECTED, now),
+    return RecentFailures(
+        discarded=_read_failed_emails(Status.DISCARDED, now),
+        rejected=_read_failed_emails(Status.REJECTED, now),
         sent=sum(counts.get(ending, 0) for ending in SENT),
         arrived=counts.get("accepted", 0),
-        troubles=troubles(recent),
+        troubles=find_repeated_failures(recent),
     )
 
 
-def _setback(status: Status, now: dt.datetime) -> Setback:
+def _read_failed_emails(status: Status, now: dt.datetime) -> FailedEmails:
     emails = Mail.objects.filter(status=status, pk__gte=first_id(now - LATELY)).order_by("-pk")
     newest = list(emails.values_list("provider", "reason_code", "finished_at")[:LOOKED_AT])
     if not newest:
-        return NONE
+        return NO_FAILED_EMAILS
     count = len(newest) if len(newest) < LOOKED_AT else emails[:COUNTED_AT_MOST].count()
     ends = [finished for _, _, finished in newest if finished]
     causes = Counter((account, reason) for account, reason, _ in newest).most_common(CAUSES_NAMED)
-    return Setback(
+    return FailedEmails(
         emails=count,
         recent=sum(finished >= now - RECENT for finished in ends),
         since=min(ends, default=None),
@@ -111,7 +111,7 @@ def _setback(status: Status, now: dt.datetime) -> Setback:
     )
 
 
-def troubles(recent: Figures) -> list[Trouble]:
+def find_repeated_failures(recent: Statistics) -> list[RepeatedFailure]:
     """Return what accounts refused for their own sake, and what failed on this machine."""
     refused: dict[tuple[str, str], Counter[dt.datetime]] = defaultdict(Counter)
     accepted: dict[str, Counter[dt.datetime]] = defaultdict(Counter)
@@ -123,7 +123,7 @@ def troubles(recent: Figures) -> list[Trouble]:
         elif key.failure_class in (FailureClass.ACCOUNT, FailureClass.LOCAL):
             refused[key.account, key.failure_class][start] += one.count
     return [
-        Trouble(
+        RepeatedFailure(
             account=account,
             failure_class=failure_class,
             calls=minutes.total(),
@@ -135,6 +135,6 @@ def troubles(recent: Figures) -> list[Trouble]:
     ]
 
 
-def share(part: int, rest: int) -> float:
+def compute_share(part: int, rest: int) -> float:
     """Return the share of `part` in both; 0 where there is nothing."""
     return part / (part + rest) if part else 0.0

@@ -41,14 +41,14 @@ KEPT = {
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def floor(moment: dt.datetime, level: Level) -> dt.datetime:
+def floor_to_level(moment: dt.datetime, level: Level) -> dt.datetime:
     """When the stretch of this level that holds `moment` began."""
     if level == Level.EVER:
         return EPOCH
     return moment - (moment - EPOCH) % LENGTHS[level]
 
 
-def turn() -> None:
+def run() -> None:
     """Count what arrived, add fresh rows to the others, and remove those whose time is over. Cheap, but not for a request."""
     now = database_clock.now()
     count_arrivals(now)
@@ -61,14 +61,14 @@ def count_arrivals(now: dt.datetime) -> None:
     Two processes that count at once count nothing twice.
     """
     with transaction.atomic():
-        done_until = counted_until()
+        done_until = read_counted_until()
         begin = done_until or now - ARRIVALS_BEFORE
-        until = min(now - ARRIVALS_LAG, _next_arrival(begin, now) + ARRIVALS_AT_ONCE)
+        until = min(now - ARRIVALS_LAG, _find_next_arrival(begin, now) + ARRIVALS_AT_ONCE)
         if until > begin and PeriodicTask.objects.filter(name=TASK, done_until=done_until).update(done_until=until):
-            Rollup.objects.bulk_create([Rollup(**row) for row in _arrived(begin, until)])
+            Rollup.objects.bulk_create([Rollup(**row) for row in _count_arrivals(begin, until)])
 
 
-def _next_arrival(begin: dt.datetime, now: dt.datetime) -> dt.datetime:
+def _find_next_arrival(begin: dt.datetime, now: dt.datetime) -> dt.datetime:
     """When the first mail since then came in, so that quiet times are made up for at once; `now` if there is none."""
     following = Mail.objects.filter(pk__gte=first_id(begin)).order_by("pk").values_list("pk", flat=True).first()
     return now if following is None else max(begin, moment_of(following))
@@ -77,17 +77,17 @@ def _next_arrival(begin: dt.datetime, now: dt.datetime) -> dt.datetime:
 def fold(now: dt.datetime) -> int:
     """Add up to 5,000 fresh rows to those of their minute, ten minutes, hour, day, and of all time. Returns how many."""
     with transaction.atomic():
-        fresh = _taken(Rollup.objects.filter(level=Level.FRESH).order_by("id")[:FOLDED_AT_ONCE])
+        fresh = _take_rows(Rollup.objects.filter(level=Level.FRESH).order_by("id")[:FOLDED_AT_ONCE])
         sums: dict[tuple[Level, dt.datetime], dict[CounterKey, CounterSum]] = defaultdict(
             lambda: defaultdict(CounterSum)
         )
         for _, start, key, one in fresh:
             for level in (*LENGTHS, Level.EVER):
-                sums[level, floor(start, level)][key].add(one.count, one.total_us, one.buckets)
+                sums[level, floor_to_level(start, level)][key].add(one.count, one.total_us, one.buckets)
         touched = Q(pk__in=())
         for level in (*LENGTHS, Level.EVER):
             touched |= Q(level=level, start__in=[start for other, start in sums if other == level])
-        for level, start, key, one in _taken(Rollup.objects.filter(touched).order_by("id")):
+        for level, start, key, one in _take_rows(Rollup.objects.filter(touched).order_by("id")):
             sums[level, start][key].add(one.count, one.total_us, one.buckets)
         Rollup.objects.bulk_create(
             [
@@ -103,20 +103,20 @@ def fold(now: dt.datetime) -> int:
     return len(fresh)
 
 
-def counted_until() -> dt.datetime | None:
+def read_counted_until() -> dt.datetime | None:
     """Return until when arrivals are counted; None before the first count."""
     return PeriodicTask.objects.filter(name=TASK).values_list("done_until", flat=True).first()
 
 
-def arrived(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:
+def count_last_arrivals(begin: dt.datetime, until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:
     """Return the arrivals of a short time that no roll-up holds yet, by a range of the primary key."""
     return [
         (row["start"], CounterKey(**{name: row[name] for name in CounterKey._fields}), CounterSum(row["count"]))
-        for row in _arrived(begin, until)
+        for row in _count_arrivals(begin, until)
     ]
 
 
-def _arrived(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]:
+def _count_arrivals(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]:
     counted = (
         Mail.objects.filter(pk__gte=first_id(begin), pk__lt=first_id(until))
         .order_by()
@@ -131,10 +131,10 @@ def _arrived(begin: dt.datetime, until: dt.datetime) -> Iterable[dict[str, Any]]
                 yield build_row(Level.FRESH, minute, key, CounterSum(number))
 
 
-Taken = tuple[Level, dt.datetime, CounterKey, CounterSum]
+RollupRow = tuple[Level, dt.datetime, CounterKey, CounterSum]
 
 
-def _taken(rows: QuerySet[Rollup]) -> list[Taken]:
+def _take_rows(rows: QuerySet[Rollup]) -> list[RollupRow]:
     """The rows, deleted. Rows that another process takes at the same time are its own."""
     listed = list(rows.select_for_update().values_list("id", *COLUMNS))
     Rollup.objects.filter(id__in=[row[0] for row in listed]).delete()

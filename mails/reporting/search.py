@@ -65,14 +65,14 @@ def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
     if len(words) > MOST_WORDS:
         raise UnknownSearchWord(f"The search has {len(words)} words; write at most {MOST_WORDS}.")
     for word in words:
-        mails = mails.filter(_condition(word))
+        mails = mails.filter(_parse_word(word))
     return mails
 
 
-def _condition(word: str) -> Q:
+def _parse_word(word: str) -> Q:
     match = re.fullmatch(r"([a-z_]+):(.*)", word, re.IGNORECASE)
     if match is None:
-        return _anywhere(word)
+        return _match_anywhere(word)
     prefix, value = match[1].lower(), match[2]
     if prefix not in WORDS:
         known = " ".join(f"{name}:" for name in WORDS)
@@ -82,34 +82,34 @@ def _condition(word: str) -> Q:
     return WORDS[prefix](value)
 
 
-def _reads_mails(word: str) -> bool:
+def _needs_scan(word: str) -> bool:
     """Whether no index serves a word that `narrow` knows, so that each mail has to be looked at."""
     prefix, colon, value = word.lower().partition(":")
     if colon and prefix == "to":
-        return not _names_a_mailbox(value)
+        return not _is_mailbox(value)
     return not (colon and prefix in _BY_INDEX)
 
 
-def _names_a_mailbox(value: str) -> bool:
+def _is_mailbox(value: str) -> bool:
     return value.find("@") > 0
 
 
-def _to(value: str) -> Q:
+def _match_recipient(value: str) -> Q:
     """Mails to an address that begins with `value`, if that names a mailbox (`hera@…`): by an index. Else that contains it.
 
     The latter by the mail's own column: a table that is joined would be read as a whole, however few mails are meant.
     """
-    if not _names_a_mailbox(value):
+    if not _is_mailbox(value):
         return Q(recipient__icontains=value)
     found = Q(address__startswith=value) | Q(address__startswith=value.lower())
     return Q(Exists(Recipient.objects.filter(found, mail=OuterRef("pk"))))
 
 
-def _application(value: str) -> Q:
+def _match_application(value: str) -> Q:
     return Q(api_key__name__icontains=value) | Q(user__username__iexact=value)
 
 
-def _id(value: str) -> Q:
+def _match_id(value: str) -> Q:
     """Mails whose id begins with `value`: a range of the primary key, so that no row is read in vain."""
     digits = value.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
@@ -119,15 +119,15 @@ def _id(value: str) -> Q:
     return Q(pk__gte=uuid.UUID(digits.ljust(32, "0")), pk__lte=uuid.UUID(digits.ljust(32, "f")))
 
 
-def _before(value: str) -> Q:
-    return Q(pk__lt=first_id(_moment(value)))
+def _match_before(value: str) -> Q:
+    return Q(pk__lt=first_id(_parse_moment(value)))
 
 
-def _after(value: str) -> Q:
-    return Q(pk__gte=first_id(_moment(value)))
+def _match_after(value: str) -> Q:
+    return Q(pk__gte=first_id(_parse_moment(value)))
 
 
-def _moment(value: str) -> dt.datetime:
+def _parse_moment(value: str) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(value)
     except ValueError as error:
@@ -137,26 +137,26 @@ def _moment(value: str) -> dt.datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-def _anywhere(word: str) -> Q:
+def _match_anywhere(word: str) -> Q:
     found = Q(sender__icontains=word) | Q(subject__icontains=word) | Q(recipient__icontains=word)
-    return found | _id(word) if re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", word.lower()) else found
+    return found | _match_id(word) if re.fullmatch(r"[0-9a-f]{8}[0-9a-f-]{0,28}", word.lower()) else found
 
 
 WORDS: dict[str, Callable[[str], Q]] = {
-    "to": _to,
+    "to": _match_recipient,
     "from": lambda value: Q(sender__icontains=value),
     "subject": lambda value: Q(subject__icontains=value),
     "provider": lambda value: Q(provider__iexact=value),
     "reason": lambda value: Q(reason_code__icontains=value),
-    "id": _id,
-    "refusals": systemic_refusals.discarded,
-    "app": _application,
-    "before": _before,
-    "after": _after,
+    "id": _match_id,
+    "refusals": systemic_refusals.match_discarded,
+    "app": _match_application,
+    "before": _match_before,
+    "after": _match_after,
 }
 
 
-def since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> MailQuerySet:
+def filter_since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> MailQuerySet:
     """The mails that came in within `age` before `now`; a range of the primary key."""
     return mails.filter(pk__gte=first_id(now - age))
 
@@ -186,42 +186,42 @@ class Filter:
         values = (self.state, self.account, self.queue, self.app, self.age)
         if any(replace_unprintable(value) != value for value in values):
             return mails.none()
-        for value, condition in zip(values, (_state, _account, _queue, _app), strict=False):
+        for value, condition in zip(values, (_match_state, _match_account, _match_queue, _match_app), strict=False):
             if value:
                 mails = mails.filter(condition(value))
         if self.age:
-            mails = since(mails, AGES[self.age][1], now) if self.age in AGES else mails.none()
+            mails = filter_since(mails, AGES[self.age][1], now) if self.age in AGES else mails.none()
         return narrow(mails, self.q)
 
 
 _NONE = Q(pk__in=())
 
 
-def _state(value: str) -> Q:
+def _match_state(value: str) -> Q:
     return STATES[value][1] if value in STATES else _NONE
 
 
-def _account(value: str) -> Q:
+def _match_account(value: str) -> Q:
     return Q(provider="" if value == "-" else value)
 
 
-def _queue(value: str) -> Q:
+def _match_queue(value: str) -> Q:
     return Q(queue=value)
 
 
-def _app(value: str) -> Q:
+def _match_app(value: str) -> Q:
     if value.isascii() and value.isdigit() and len(value) < 19:
         return Q(api_key_id=int(value))
     return Q(source=value) if value in (Source.FORM, Source.COMMAND) else _NONE
 
 
-def counted(mails: MailQuerySet, bound: int) -> str:
+def format_count(mails: MailQuerySet, bound: int) -> str:
     """How many mails there are, in words; reads at most `bound` of them: `1,840` or `10,000+`."""
     count = mails.order_by()[: bound + 1].count()
     return f"{bound:,}+" if count > bound else f"{count:,}"
 
 
-def estimated(mails: MailQuerySet, at_least: int = 0) -> str:
+def format_estimate(mails: MailQuerySet, at_least: int = 0) -> str:
     """About how many mails there are, by the database's own statistics: `≈ 1,200,000`; empty where it keeps none.
 
     Reads no mail.
@@ -232,14 +232,14 @@ def estimated(mails: MailQuerySet, at_least: int = 0) -> str:
     return f"≈ {round(rows, 2 - len(str(rows))):,}"
 
 
-def roughly(mails: MailQuerySet, bound: int) -> str:
+def format_rough_count(mails: MailQuerySet, bound: int) -> str:
     """How many mails there are: exact up to `bound`, above that an estimate, or `10,000+` where there is none."""
-    count = counted(mails, bound)
-    return (estimated(mails, at_least=bound) if count.endswith("+") else "") or count
+    count = format_count(mails, bound)
+    return (format_estimate(mails, at_least=bound) if count.endswith("+") else "") or count
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class MailPage:
     """One page of a list, newest first. `newer` and `older` are where the neighbouring pages begin, if there are any."""
 
     mails: list[Mail]
@@ -259,22 +259,22 @@ class Page:
         return self.stopped_at is not None and self.older is not None
 
 
-def page(
+def load_page(
     mails: MailQuerySet, words: str = "", *, before: str = "", after: str = "", far: bool = False, size: int = 50
-) -> Page:
+) -> MailPage:
     """The page of those mails that the words fit, older than `before` or newer than `after` (ids); else the first page.
 
     Costs the same at any depth: it reads `size` + 1 rows along the primary key and counts nothing. Words that no index
     serves are looked for in the next REACH of `mails` only, with `far` in the next FAR. Raises UnknownSearchWord.
     """
     found = narrow(mails, words)
-    reach = (FAR if far else REACH) if any(map(_reads_mails, words.split())) else 0
-    oldest, newest = _uuid(before), _uuid(after)
+    reach = (FAR if far else REACH) if any(map(_needs_scan, words.split())) else 0
+    oldest, newest = _parse_uuid(before), _parse_uuid(after)
     if newest is not None:
         ahead, order = Q(pk__gt=newest), "pk"
     else:
         ahead, order = (Q(pk__lt=oldest) if oldest else Q()), "-pk"
-    edge = _edge(mails.filter(ahead).order_by(order), reach) if reach else None
+    edge = _find_edge(mails.filter(ahead).order_by(order), reach) if reach else None
     if edge is not None:
         ahead &= Q(pk__lte=edge) if order == "pk" else Q(pk__gte=edge)
     rows = list(found.filter(ahead).order_by(order)[: size + 1])
@@ -283,17 +283,19 @@ def page(
     stopped_at = moment_of(edge) if edge is not None and not more else None
     if order == "pk":
         rows = rows[::-1]
-        return Page(rows, newer=follows, older=rows[-1].pk if rows else None, stopped_at=stopped_at, reach=reach)
-    return Page(rows, newer=rows[0].pk if oldest and rows else None, older=follows, stopped_at=stopped_at, reach=reach)
+        return MailPage(rows, newer=follows, older=rows[-1].pk if rows else None, stopped_at=stopped_at, reach=reach)
+    return MailPage(
+        rows, newer=rows[0].pk if oldest and rows else None, older=follows, stopped_at=stopped_at, reach=reach
+    )
 
 
-def _edge(mails: MailQuerySet, reach: int) -> uuid.UUID | None:
+def _find_edge(mails: MailQuerySet, reach: int) -> uuid.UUID | None:
     """The last of the first `reach` mails; None if there are not more than these."""
     ids = list(mails.values_list("pk", flat=True)[reach - 1 : reach + 1])
     return ids[0] if len(ids) > 1 else None
 
 
-def _uuid(text: str) -> uuid.UUID | None:
+def _parse_uuid(text: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(text)
     except ValueError:

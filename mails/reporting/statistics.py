@@ -1,6 +1,6 @@
 """What happened over a period: rates, times, faults, shares. From the roll-ups alone, never from mails or events.
 
-`load` asks one question of the database; everything else here is pure and takes what it returned.
+`load_statistics` asks one question of the database; everything else here is pure and takes what it returned.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ _BLAMELESS = frozenset({FailureClass.MESSAGE, FailureClass.RECIPIENT, FailureCla
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Statistics:
     """The roll-ups of a period, from the beginning of a stretch of `level` to `until`."""
 
     since: dt.datetime
@@ -67,7 +67,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Durations:
     """Durations in seconds: how many, and how long. Percentiles are at most 9.1 % off, the mean is exact."""
 
     count: int
@@ -78,7 +78,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class MailFigures:
+class MailStatistics:
     """What became of mails: all of a queue, of an application, or of the house."""
 
     name: str
@@ -91,13 +91,13 @@ class MailFigures:
     expired: int
     cancelled: int
     held: int
-    queue_time: Spread  # accepted to first handed to a provider
-    processing: Spread  # accepted to the end, whatever it was
-    acceptance: Spread  # accepted to taken by a provider
+    queue_time: Durations  # accepted to first handed to a provider
+    processing: Durations  # accepted to the end, whatever it was
+    acceptance: Durations  # accepted to taken by a provider
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderFigures:
+class AccountStatistics:
     """How the calls of an account ended."""
 
     name: str
@@ -108,7 +108,7 @@ class ProviderFigures:
     failure_rate: float  # share of the calls that failed for the account's or the provider's sake, or are unknown
     sent: int  # mails that it took
     share: float  # of all mails that were sent
-    latency: Spread  # of the calls that were accepted
+    latency: Durations  # of the calls that were accepted
     fastest: bool  # the smallest median
 
     @property
@@ -129,60 +129,64 @@ class Point:
     expired: int
     held: int
     unknown: int  # calls
-    queue_time: Spread
-    acceptance: Spread
-    latency: Mapping[str, Spread]  # by account
+    queue_time: Durations
+    acceptance: Durations
+    latency: Mapping[str, Durations]  # by account
 
 
-def period(since: dt.datetime, until: dt.datetime, level: Level | None = None) -> tuple[dt.datetime, Level]:
+def choose_intervals(since: dt.datetime, until: dt.datetime, level: Level | None = None) -> tuple[dt.datetime, Level]:
     """The level to tell this period in, and where its first stretch begins. Raises PeriodTooLong."""
     length = until - since
     chosen = level or next((finest for longest, finest in _FINEST if length <= longest), Level.DAY)
     if length / rollups.LENGTHS[chosen] > MOST_POINTS:
         raise PeriodTooLong(f"That is more than {MOST_POINTS} stretches. Ask for fewer, or for longer ones.")
-    return rollups.floor(since, chosen), chosen
+    return rollups.floor_to_level(since, chosen), chosen
 
 
-def load(since: dt.datetime, until: dt.datetime, level: Level | None = None, *, account: str = "") -> Figures:
+def load_statistics(
+    since: dt.datetime, until: dt.datetime, level: Level | None = None, *, account: str = ""
+) -> Statistics:
     """The figures of a period, with the arrivals of the last seconds, which no roll-up holds yet. Some four short queries.
 
     `account`: only the calls of this one, and the mails that it had last. Raises PeriodTooLong.
     """
-    begin, chosen = period(since, until, level)
+    begin, chosen = choose_intervals(since, until, level)
     rows = Rollup.objects.filter(Q(level=chosen) | Q(level=Level.FRESH), start__gte=begin, start__lt=until)
     if account:
         rows = rows.filter(account=account)
-    listed = list(_read(rows)) if account else _with_last_arrivals(rows, until)
-    return Figures(begin, until, chosen, listed, _added((key, one) for _, key, one in listed))
+    listed = list(_read_rows(rows)) if account else _read_with_last_arrivals(rows, until)
+    return Statistics(begin, until, chosen, listed, _sum_by_key((key, one) for _, key, one in listed))
 
 
-def _with_last_arrivals(rows: QuerySet[Rollup], until: dt.datetime) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:
+def _read_with_last_arrivals(
+    rows: QuerySet[Rollup], until: dt.datetime
+) -> list[tuple[dt.datetime, CounterKey, CounterSum]]:
     """Read roll-ups and what came in since they were counted; again if they were counted meanwhile, so nothing counts twice."""
     for _ in range(3):
-        counted_until = rollups.counted_until()
-        listed = list(_read(rows))
-        if rollups.counted_until() == counted_until:
+        counted_until = rollups.read_counted_until()
+        listed = list(_read_rows(rows))
+        if rollups.read_counted_until() == counted_until:
             break
     if counted_until is not None and dt.timedelta() < until - counted_until < LATE:
-        listed += rollups.arrived(counted_until, until)
+        listed += rollups.count_last_arrivals(counted_until, until)
     return listed
 
 
-def totals() -> list[tuple[CounterKey, CounterSum]]:
+def load_totals() -> list[tuple[CounterKey, CounterSum]]:
     """The figures of all time. They never shrink, whatever is folded or removed. One query."""
     rows = Rollup.objects.filter(level__in=(Level.EVER, Level.FRESH))
-    return sorted(_added((key, one) for _, key, one in _read(rows)).items())
+    return sorted(_sum_by_key((key, one) for _, key, one in _read_rows(rows)).items())
 
 
-def _added(rows: Iterable[tuple[CounterKey, CounterSum]]) -> dict[CounterKey, CounterSum]:
+def _sum_by_key(rows: Iterable[tuple[CounterKey, CounterSum]]) -> dict[CounterKey, CounterSum]:
     """The sums by key. A row that is alone with its key, as after a fold, is taken as it is."""
     rows_of: dict[CounterKey, list[CounterSum]] = defaultdict(list)
     for key, one in rows:
         rows_of[key].append(one)
-    return {key: _sum(listed) for key, listed in rows_of.items()}
+    return {key: _add_up(listed) for key, listed in rows_of.items()}
 
 
-def _sum(sums: Sequence[CounterSum]) -> CounterSum:
+def _add_up(sums: Sequence[CounterSum]) -> CounterSum:
     if len(sums) == 1:
         return sums[0]
     whole = CounterSum()
@@ -191,7 +195,7 @@ def _sum(sums: Sequence[CounterSum]) -> CounterSum:
     return whole
 
 
-def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, CounterKey, CounterSum]]:
+def _read_rows(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, CounterKey, CounterSum]]:
     """Buckets come as text: orjson reads them in a third of the time that the field's own decoder takes."""
     columns = [name for name in counters.COLUMNS if name not in ("level", "buckets")]
     listed = rows.values_list(*columns, Cast("buckets", TextField()))
@@ -199,29 +203,30 @@ def _read(rows: QuerySet[Rollup]) -> Iterable[tuple[dt.datetime, CounterKey, Cou
         yield start, CounterKey(Counted(kind), *key), CounterSum(count, total_us, orjson.loads(buckets))
 
 
-def total(figures: Figures) -> MailFigures:
+def summarize_all(figures: Statistics) -> MailStatistics:
     """All mails."""
-    return _mails("all", figures, _where())
+    return _summarize_mails("all", figures, _match())
 
 
-def queues(figures: Figures) -> list[MailFigures]:
+def summarize_queues(figures: Statistics) -> list[MailStatistics]:
     """Mails by queue, those with figures."""
     return [
-        _mails(queue, figures, _where(queue=queue))
+        _summarize_mails(queue, figures, _match(queue=queue))
         for queue in sorted({key.queue for key in figures.sums if key.queue})
     ]
 
 
-def applications(figures: Figures, names: Mapping[int, str]) -> list[MailFigures]:
-    """Mails by application; `names`: of the API keys, by number (`application_names`)."""
+def summarize_applications(figures: Statistics, names: Mapping[int, str]) -> list[MailStatistics]:
+    """Mails by application; `names`: of the API keys, by number (`load_application_names`)."""
     told = {key.application for key in figures.sums if key.kind != Counted.CALL}
     listed = [
-        _mails(names.get(number, f"key {number}"), figures, _where(application=number)) for number in sorted(told)
+        _summarize_mails(names.get(number, f"key {number}"), figures, _match(application=number))
+        for number in sorted(told)
     ]
     return sorted(listed, key=lambda one: (-one.sent, one.name))
 
 
-def usual(queue: str, now: dt.datetime) -> Usual:
+def load_usual_times(queue: str, now: dt.datetime) -> Usual:
     """The medians of a queue over the last hour. One query of some hundred rows."""
     rows = Rollup.objects.filter(
         Q(level=Level.MINUTE) | Q(level=Level.FRESH),
@@ -230,44 +235,44 @@ def usual(queue: str, now: dt.datetime) -> Usual:
         start__gte=now - USUAL_OF,
     )
     sums: dict[Counted, list[CounterSum]] = defaultdict(list)
-    for _, key, one in _read(rows):
+    for _, key, one in _read_rows(rows):
         sums[key.kind].append(one)
-    return Usual(wait=_spread(sums[Counted.FIRST_SEND]).p50, acceptance=_spread(sums[Counted.END]).p50)
+    return Usual(wait=_measure_sums(sums[Counted.FIRST_SEND]).p50, acceptance=_measure_sums(sums[Counted.END]).p50)
 
 
-def application_names() -> dict[int, str]:
+def load_application_names() -> dict[int, str]:
     """The names of the applications by number. One query."""
     return {0: PEOPLE} | dict(ApiKey.objects.values_list("id", "name"))
 
 
-def providers(figures: Figures) -> list[ProviderFigures]:
+def summarize_accounts(figures: Statistics) -> list[AccountStatistics]:
     """Calls by account, the one with most mail first."""
     names = {key.account for key, _ in figures.of(Counted.CALL)}
-    all_sent = _count(figures.of(Counted.END, _sent))
-    listed = [_provider(name, figures, all_sent) for name in names]
+    all_sent = _count_all(figures.of(Counted.END, _is_sent))
+    listed = [_summarize_account(name, figures, all_sent) for name in names]
     best = min((one.latency.p50 for one in listed if one.latency.p50 is not None), default=None)
     marked = [replace(one, fastest=best is not None and one.latency.p50 == best) for one in listed]
     return sorted(marked, key=lambda one: (-one.sent, one.name))
 
 
-def series(figures: Figures) -> list[Point]:
+def build_series(figures: Statistics) -> list[Point]:
     """The period stretch by stretch, also those in which nothing happened."""
     length = rollups.LENGTHS[figures.level]
     parts: dict[dt.datetime, list[tuple[CounterKey, CounterSum]]] = defaultdict(list)
     for start, key, one in figures.rows:
-        parts[rollups.floor(start, figures.level)].append((key, one))
+        parts[rollups.floor_to_level(start, figures.level)].append((key, one))
     count = -(-(figures.until - figures.since) // length)
     starts = [figures.since + number * length for number in range(count)]
-    return [_point(start, _added(parts[start])) for start in starts]
+    return [_build_point(start, _sum_by_key(parts[start])) for start in starts]
 
 
-def breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChange]:
+def load_breaker_history(since: dt.datetime, until: dt.datetime) -> list[BreakerChange]:
     """What breakers did and people set, newest first, the last 200. One query."""
     changes = BreakerChange.objects.filter(created_at__gte=since, created_at__lt=until)
     return list(changes.order_by("-id")[:HISTORY_SHOWN])
 
 
-def _point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
+def _build_point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
     """One pass over the sums, for a chart has some two hundred points."""
     counts: dict[str, int] = defaultdict(int)
     queue_times: list[CounterSum] = []
@@ -295,20 +300,20 @@ def _point(start: dt.datetime, sums: Mapping[CounterKey, CounterSum]) -> Point:
         expired=counts[Ending.EXPIRED],
         held=counts[Ending.HELD],
         unknown=counts["unknown"],
-        queue_time=_spread(queue_times),
-        acceptance=_spread(acceptance),
-        latency={name: _spread(latency[name]) for name in sorted(latency)},
+        queue_time=_measure_sums(queue_times),
+        acceptance=_measure_sums(acceptance),
+        latency={name: _measure_sums(latency[name]) for name in sorted(latency)},
     )
 
 
-def _mails(name: str, figures: Figures, chosen: Matches) -> MailFigures:
+def _summarize_mails(name: str, figures: Statistics, chosen: Matches) -> MailStatistics:
     arrivals: dict[str, int] = defaultdict(int)
     for key, one in figures.of(Counted.ARRIVAL, chosen):
         arrivals[key.outcome] += one.count
     ends: dict[str, int] = defaultdict(int)
     for key, one in figures.of(Counted.END, chosen):
         ends[key.outcome] += one.count
-    return MailFigures(
+    return MailStatistics(
         name=name,
         arrived=arrivals["accepted"],
         rejected=arrivals["rejected"],
@@ -319,22 +324,22 @@ def _mails(name: str, figures: Figures, chosen: Matches) -> MailFigures:
         expired=ends[Ending.EXPIRED],
         cancelled=ends[Ending.CANCELLED],
         held=ends[Ending.HELD],
-        queue_time=_spread_of(figures.of(Counted.FIRST_SEND, chosen)),
-        processing=_spread_of(figures.of(Counted.END, chosen)),
-        acceptance=_spread_of(figures.of(Counted.END, lambda key: chosen(key) and _sent(key))),
+        queue_time=_measure(figures.of(Counted.FIRST_SEND, chosen)),
+        processing=_measure(figures.of(Counted.END, chosen)),
+        acceptance=_measure(figures.of(Counted.END, lambda key: chosen(key) and _is_sent(key))),
     )
 
 
-def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
-    accepted = _count(_calls(figures, name, AttemptState.ACCEPTED))
-    unknown = _count(_calls(figures, name, AttemptState.UNKNOWN))
+def _summarize_account(name: str, figures: Statistics, all_sent: int) -> AccountStatistics:
+    accepted = _count_all(_select_attempts(figures, name, AttemptState.ACCEPTED))
+    unknown = _count_all(_select_attempts(figures, name, AttemptState.UNKNOWN))
     refused = {failure_class.value: 0 for failure_class in FailureClass}
-    for key, one in _calls(figures, name, AttemptState.REFUSED):
+    for key, one in _select_attempts(figures, name, AttemptState.REFUSED):
         refused[key.failure_class] += one.count
     calls = accepted + unknown + sum(refused.values())
     failed = unknown + sum(count for failure_class, count in refused.items() if failure_class not in _BLAMELESS)
-    sent = _count(figures.of(Counted.END, lambda key: key.account == name and _sent(key)))
-    return ProviderFigures(
+    sent = _count_all(figures.of(Counted.END, lambda key: key.account == name and _is_sent(key)))
+    return AccountStatistics(
         name=name,
         calls=calls,
         accepted=accepted,
@@ -343,34 +348,34 @@ def _provider(name: str, figures: Figures, all_sent: int) -> ProviderFigures:
         failure_rate=failed / calls if calls else 0.0,
         sent=sent,
         share=sent / all_sent if all_sent else 0.0,
-        latency=_spread_of(_calls(figures, name, AttemptState.ACCEPTED)),
+        latency=_measure(_select_attempts(figures, name, AttemptState.ACCEPTED)),
         fastest=False,
     )
 
 
-def _calls(figures: Figures, account: str, state: AttemptState) -> Iterable[tuple[CounterKey, CounterSum]]:
-    return figures.of(Counted.CALL, _where(account=account, outcome=state))
+def _select_attempts(figures: Statistics, account: str, state: AttemptState) -> Iterable[tuple[CounterKey, CounterSum]]:
+    return figures.of(Counted.CALL, _match(account=account, outcome=state))
 
 
-def _where(**wanted: object) -> Matches:
+def _match(**wanted: object) -> Matches:
     """Whether a key has these values in its fields."""
     return lambda key: all(getattr(key, name) == value for name, value in wanted.items())
 
 
-def _sent(key: CounterKey) -> bool:
+def _is_sent(key: CounterKey) -> bool:
     return key.outcome in SENT
 
 
-def _count(sums: Iterable[tuple[CounterKey, CounterSum]]) -> int:
+def _count_all(sums: Iterable[tuple[CounterKey, CounterSum]]) -> int:
     return sum(one.count for _, one in sums)
 
 
-def _spread_of(sums: Iterable[tuple[CounterKey, CounterSum]]) -> Spread:
-    return _spread([one for _, one in sums])
+def _measure(sums: Iterable[tuple[CounterKey, CounterSum]]) -> Durations:
+    return _measure_sums([one for _, one in sums])
 
 
-def _spread(sums: Sequence[CounterSum]) -> Spread:
-    whole = _sum(sums)
+def _measure_sums(sums: Sequence[CounterSum]) -> Durations:
+    whole = _add_up(sums)
     timed = sum(whole.buckets.values())
     p50, p95, p99 = histogram.percentiles(whole.buckets, (0.5, 0.95, 0.99))
-    return Spread(timed, whole.total_us / timed / 1_000_000 if timed else None, p50, p95, p99)
+    return Durations(timed, whole.total_us / timed / 1_000_000 if timed else None, p50, p95, p99)

@@ -18,8 +18,8 @@ from mails.dispatch import wake
 from mails.models import Mail, Pause, Worker
 from mails.queues import QueueName
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
-from mails.reporting.recent_failures import RECENT, Setbacks
-from mails.reporting.statistics import ProviderFigures
+from mails.reporting.recent_failures import RECENT, RecentFailures
+from mails.reporting.statistics import AccountStatistics
 from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
@@ -35,7 +35,7 @@ LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in t
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueStatus:
     """What waits in a queue. Counts stop at 100,000."""
 
     queue: str
@@ -50,7 +50,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldCounts:
     """Held mails by reason. Counts stop at 100,000."""
 
     unknown: int  # their outcome is not known
@@ -64,7 +64,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
+class WorkerStatus:
     """A process that dispatches, by its last heartbeat."""
 
     id: str
@@ -80,7 +80,7 @@ class Working:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountStatus:
     """An account as it stands now."""
 
     id: int
@@ -115,68 +115,71 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class SystemStatus:
     """The house at one moment."""
 
     at: dt.datetime
-    waiting: Sequence[Waiting]
+    waiting: Sequence[QueueStatus]
     in_hand: int  # mails that a worker has at the moment
     sending_paused_by: str | None  # who paused all sending; None while it is not paused
     oldest_unsent: float | None  # seconds since the oldest mail came in that is due or in back-off
-    held: Held
+    held: HeldCounts
     expired: int  # mails whose time was over in the last 24 hours, and that nobody has sent anew; at most 100,000
-    workers: Sequence[Working]
-    accounts: Sequence[Standing]
-    recent: Sequence[ProviderFigures]  # of the last 15 minutes
+    workers: Sequence[WorkerStatus]
+    accounts: Sequence[AccountStatus]
+    recent: Sequence[AccountStatistics]  # of the last 15 minutes
     redis: str  # see `wake.check_redis`
     disk_free: float  # share of the disk that holds the data folder
     disk_free_bytes: int
     counted_until: dt.datetime | None  # arrivals are counted until then
     sending_paused_at: dt.datetime | None = None
     expired_since: dt.datetime | None = None  # when the first of the expired emails expired
-    setbacks: Setbacks = recent_failures.NOTHING
+    setbacks: RecentFailures = recent_failures.NO_RECENT_FAILURES
 
     @property
-    def alive(self) -> list[Working]:
+    def alive(self) -> list[WorkerStatus]:
         """The workers that are heard of."""
         return [one for one in self.workers if one.alive]
 
     @property
     def drained(self) -> float | None:
         """Seconds since a living worker last looked for due mails; None if none ever did."""
-        return drain_age(self.alive, self.at)
+        return compute_poll_age(self.alive, self.at)
 
 
-def read(now: dt.datetime | None = None) -> Situation:
+def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
     """The situation now. Some twenty short queries, a question to Redis of at most 0.25 s, and one to the disk."""
     now = now or database_clock.now()
-    disk = _disk()
+    disk = _measure_disk()
     paused = pauses.load_active()
-    recent = statistics.load(now - RECENT, now, Level.MINUTE)
-    changes, gone = last_changes(), expired(now)
+    recent = statistics.load_statistics(now - RECENT, now, Level.MINUTE)
+    changes, gone = load_breaker_changes(), count_expired(now)
     candidates = registry.load_candidates()
-    return Situation(
+    return SystemStatus(
         at=now,
-        waiting=[waiting(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
+        waiting=[read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
         in_hand=Mail.objects.filter(status__in=LEASED).count(),
         sending_paused_by=paused.all_sending.who if paused.all_sending else None,
-        oldest_unsent=_oldest_unsent(now),
-        held=held(),
+        oldest_unsent=_measure_oldest_unsent(now),
+        held=count_held(),
         expired=gone["count"],
-        workers=workers(now),
-        accounts=[_with_refusals(standing(one, now, changes.get(one.id, ())), one.refusals, now) for one in candidates],
-        recent=statistics.providers(recent),
+        workers=list_workers(now),
+        accounts=[
+            _add_refusals(build_account_status(one, now, changes.get(one.id, ())), one.refusals, now)
+            for one in candidates
+        ],
+        recent=statistics.summarize_accounts(recent),
         redis=wake.check_redis(),
         disk_free=disk.free / disk.total,
         disk_free_bytes=disk.free,
-        counted_until=rollups.counted_until(),
+        counted_until=rollups.read_counted_until(),
         sending_paused_at=paused.all_sending.paused_at if paused.all_sending else None,
         expired_since=gone["first"],
-        setbacks=recent_failures.read(now, recent),
+        setbacks=recent_failures.read_recent_failures(now, recent),
     )
 
 
-def waiting(queue: str, now: dt.datetime, pause: Pause | None = None) -> Waiting:
+def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) -> QueueStatus:
     """What waits in a queue, on which this pause stands: two questions of the index `mail_due`."""
     mails = Mail.objects.filter(queue=queue, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
     due = mails.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].aggregate(
@@ -186,13 +189,13 @@ def waiting(queue: str, now: dt.datetime, pause: Pause | None = None) -> Waiting
         count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at")
     )
     oldest = (now - due["first"]).total_seconds() if due["first"] else None
-    found = Waiting(queue, due["count"], oldest, later["count"], later["first"], later["last"])
+    found = QueueStatus(queue, due["count"], oldest, later["count"], later["first"], later["last"])
     if pause is None:
         return found
     return replace(found, paused_at=pause.paused_at, paused_by=pause.who, paused_note=pause.note)
 
 
-def held() -> Held:
+def count_held() -> HeldCounts:
     """Held mails by reason."""
     mails = Mail.objects.filter(status=Status.HELD).order_by("-id").values("reason_code")[:COUNTED_AT_MOST]
     counts = mails.aggregate(
@@ -200,20 +203,20 @@ def held() -> Held:
         unknown=Count("reason_code", filter=Q(reason_code=HoldReason.UNKNOWN)),
         poison=Count("reason_code", filter=Q(reason_code=HoldReason.POISON)),
     )
-    return Held(counts["unknown"], counts["poison"], counts["total"] - counts["unknown"] - counts["poison"])
+    return HeldCounts(counts["unknown"], counts["poison"], counts["total"] - counts["unknown"] - counts["poison"])
 
 
-def expired(now: dt.datetime) -> dict[str, Any]:
+def count_expired(now: dt.datetime) -> dict[str, Any]:
     """Return how many emails expired in the last 24 hours and are still so, and when the first did: by `mail_expired`."""
     lately = Mail.objects.filter(status=Status.EXPIRED, finished_at__gte=now - LATELY)[:COUNTED_AT_MOST]
     return lately.aggregate(count=Count("finished_at"), first=Min("finished_at"))
 
 
-def workers(now: dt.datetime) -> list[Working]:
+def list_workers(now: dt.datetime) -> list[WorkerStatus]:
     """The workers of the last hour, those that live first."""
     rows = Worker.objects.filter(seen_at__gte=now - dt.timedelta(hours=1)).order_by("-seen_at")[:200]
     found = [
-        Working(
+        WorkerStatus(
             id=row.id,
             alive=row.seen_at >= now - WORKER_SILENCE,
             queues=row.queues,
@@ -230,13 +233,13 @@ def workers(now: dt.datetime) -> list[Working]:
     return sorted(found, key=lambda one: (not one.alive, one.id))
 
 
-def drain_age(alive: Sequence[Working], now: dt.datetime) -> float | None:
+def compute_poll_age(alive: Sequence[WorkerStatus], now: dt.datetime) -> float | None:
     """Seconds since one of these workers last looked for due mails; None if none ever did."""
     looks = [one.polled_at for one in alive if one.polled_at]
     return max(0.0, (now - max(looks)).total_seconds()) if looks else None
 
 
-def last_changes() -> dict[int, list[BreakerChange]]:
+def load_breaker_changes() -> dict[int, list[BreakerChange]]:
     """Return the last changes of each account, newest first. One query of the last 200."""
     found: dict[int, list[BreakerChange]] = defaultdict(list)
     for change in BreakerChange.objects.order_by("-id")[:CHANGES_READ]:
@@ -245,13 +248,15 @@ def last_changes() -> dict[int, list[BreakerChange]]:
     return found
 
 
-def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerChange] = ()) -> Standing:
+def build_account_status(
+    candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerChange] = ()
+) -> AccountStatus:
     """An account as it stands. `changes`: its last ones, newest first."""
-    began = _beginning(candidate, changes)
+    began = _find_decisive_change(candidate, changes)
     breaker: Snapshot = candidate.breaker
     simulated: SimulatedFailure | None = candidate.config.options.get("failure_mode")
     told = simulated if simulated is not None and now < simulated.until else None
-    return Standing(
+    return AccountStatus(
         id=candidate.id,
         name=candidate.config.name,
         kind=candidate.config.kind,
@@ -274,7 +279,7 @@ def standing(candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerCh
     )
 
 
-def _with_refusals(account: Standing, run: Run | None, now: dt.datetime) -> Standing:
+def _add_refusals(account: AccountStatus, run: Run | None, now: dt.datetime) -> AccountStatus:
     """Return the account with the last spell in which it refused everything; a query only where there was one lately."""
     if run is None or not systemic_refusals.is_recent(run, now):
         return account
@@ -283,11 +288,11 @@ def _with_refusals(account: Standing, run: Run | None, now: dt.datetime) -> Stan
         refuses=run.is_systemic,
         refused_since=run.began_at,
         refused_because=run.reason,
-        refused_emails=systemic_refusals.count(account.name, run),
+        refused_emails=systemic_refusals.count_discarded(account.name, run),
     )
 
 
-def _beginning(candidate: Candidate, changes: Sequence[BreakerChange]) -> BreakerChange | None:
+def _find_decisive_change(candidate: Candidate, changes: Sequence[BreakerChange]) -> BreakerChange | None:
     """Return the change with which somebody forced the breaker or disabled the account, as far as it is on record."""
     if not candidate.enabled:
         words = ("disabled",)
@@ -298,7 +303,7 @@ def _beginning(candidate: Candidate, changes: Sequence[BreakerChange]) -> Breake
     return next((one for one in changes if one.what.startswith(words)), None)
 
 
-def _disk() -> Any:
+def _measure_disk() -> Any:
     """Of the data folder; of what is above it as long as nobody has needed it."""
     folder = settings.MERCURY_DATA
     while not folder.exists():
@@ -306,7 +311,7 @@ def _disk() -> Any:
     return shutil.disk_usage(folder)
 
 
-def _oldest_unsent(now: dt.datetime) -> float | None:
+def _measure_oldest_unsent(now: dt.datetime) -> float | None:
     """By the index `mail_expiring`: mails expire in the order they came in, unless MERCURY_EXPIRY was changed."""
     created = Mail.objects.filter(status__in=DUE).order_by("expires_at").values_list("created_at", flat=True).first()
     return (now - created).total_seconds() if created else None

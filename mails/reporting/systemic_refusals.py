@@ -15,10 +15,10 @@ COUNTED_AT_MOST = 10_000
 WORD = "refusals:"  # of search
 
 
-def discarded(account: str) -> Q:
+def match_discarded(account: str) -> Q:
     """Return the condition of emails that the account alone ended in its last spell; none where it had none."""
     row = RefusalRun.objects.filter(account__name=account.lower(), noticed_at__isnull=False).first()
-    return _ended_in(account.lower(), Run.of(row)) if row else Q(pk__in=())
+    return _match_run(account.lower(), Run.of(row)) if row else Q(pk__in=())
 
 
 def is_recent(run: Run, now: dt.datetime) -> bool:
@@ -26,9 +26,9 @@ def is_recent(run: Run, now: dt.datetime) -> bool:
     return run.noticed_at is not None and (run.ended_at is None or run.ended_at > now - SHOWN_FOR)
 
 
-def count(account: str, run: Run) -> int:
+def count_discarded(account: str, run: Run) -> int:
     """Return how many emails the last spell ended that nobody has sent again."""
-    return Mail.objects.filter(_ended_in(account, run)).order_by()[:COUNTED_AT_MOST].count()
+    return Mail.objects.filter(_match_run(account, run)).order_by()[:COUNTED_AT_MOST].count()
 
 
 def includes_rejected(words: str) -> bool:
@@ -36,7 +36,7 @@ def includes_rejected(words: str) -> bool:
     return any(word.lower().startswith(WORD) for word in words.split())
 
 
-def _ended_in(account: str, run: Run) -> Q:
+def _match_run(account: str, run: Run) -> Q:
     condition = Q(
         status=Status.DISCARDED, provider=account, failure_class=FailureClass.MESSAGE, finished_at__gte=run.began_at
     )

@@ -131,9 +131,9 @@ def mail_list(request: HttpRequest) -> HttpResponse:
     state, words = request.GET.get("state", ""), request.GET.get("q", "").strip()
     found = own.filter(search.STATES[state][1]) if state in search.STATES else own
     before, after = request.GET.get("before", ""), request.GET.get("after", "")
-    page, error = search.Page([], newer=None, older=None), ""
+    page, error = search.MailPage([], newer=None, older=None), ""
     try:
-        page = search.page(found, words, before=before, after=after, far="far" in request.GET, size=MAILS_A_PAGE)
+        page = search.load_page(found, words, before=before, after=after, far="far" in request.GET, size=MAILS_A_PAGE)
     except search.UnknownSearchWord as unknown:
         error = str(unknown)
     context = {
@@ -254,7 +254,7 @@ def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResp
 
 def _read_story(mail: Mail, *, everything: bool = False) -> Story:
     now = timezone.now()
-    return read_story(mail, now, everything=everything, usual=statistics.usual(mail.queue, now))
+    return read_story(mail, now, everything=everything, usual=statistics.load_usual_times(mail.queue, now))
 
 
 def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> Preview:

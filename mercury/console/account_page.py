@@ -14,8 +14,8 @@ from django.urls import reverse
 
 from mails.models import Attempt, Mail, first_id
 from mails.reporting import recent_attempts, rollups, search, statistics, system_status
-from mails.reporting.recent_attempts import Last
-from mails.reporting.statistics import Figures, Point, ProviderFigures, Spread
+from mails.reporting.recent_attempts import LastAttempts
+from mails.reporting.statistics import AccountStatistics, Durations, Point, Statistics
 from mails.states import AttemptState, Counted, Level
 from mercury.console.charts import Legend, Picture, picture
 from mercury.lib import chart_geometry, durations
@@ -114,8 +114,8 @@ class AccountFigures:
 def read(account: Account, breaker: Snapshot, now: dt.datetime | None = None) -> AccountFigures:
     """The figures of an account. Eight short queries, or nine where its breaker opened, however many mails there are."""
     now = now or database_clock.now()
-    figures = statistics.load(now - PERIOD, now, account=account.name)
-    minutes = statistics.load(now - RECENT, now, Level.MINUTE, account=account.name)
+    figures = statistics.load_statistics(now - PERIOD, now, account=account.name)
+    minutes = statistics.load_statistics(now - RECENT, now, Level.MINUTE, account=account.name)
     mine, recent = _own(figures), _own(minutes)
     facts = [
         _accepted(mine),
@@ -127,24 +127,26 @@ def read(account: Account, breaker: Snapshot, now: dt.datetime | None = None) ->
     ]
     return AccountFigures(
         facts=facts,
-        last=_last_calls(recent_attempts.last(account.name, before=_last_called(account.name, figures, minutes))),
-        times=_picture(account.name, statistics.series(figures)),
+        last=_last_calls(
+            recent_attempts.load_last_attempts(account.name, before=_last_called(account.name, figures, minutes))
+        ),
+        times=_picture(account.name, statistics.build_series(figures)),
         failed=_failed(account.name, breaker),
     )
 
 
-def _own(figures: Figures) -> ProviderFigures | None:
-    return next(iter(statistics.providers(figures)), None)
+def _own(figures: Statistics) -> AccountStatistics | None:
+    return next(iter(statistics.summarize_accounts(figures)), None)
 
 
-def _accepted(mine: ProviderFigures | None) -> Fact:
+def _accepted(mine: AccountStatistics | None) -> Fact:
     if mine is None or not mine.calls:
         return Fact("Accepted, 24 h", "0", "no request in 24 hours")
     rounded = min(mine.success, 99.9) if mine.failure_rate else 100.0
     return Fact("Accepted, 24 h", f"{mine.accepted:,}", f"of {mine.calls:,} requests; success {rounded:.3g} %")
 
 
-def _refused(mine: ProviderFigures | None, recent: ProviderFigures | None) -> Fact:
+def _refused(mine: AccountStatistics | None, recent: AccountStatistics | None) -> Fact:
     refused = {FailureClass(kind): count for kind, count in mine.refused.items() if count} if mine else {}
     lately = sum(recent.refused.values()) if recent else 0
     if lately:
@@ -156,7 +158,7 @@ def _refused(mine: ProviderFigures | None, recent: ProviderFigures | None) -> Fa
     return Fact("Refused", f"{sum(refused.values()):,}", note)
 
 
-def _unknown(name: str, mine: ProviderFigures | None) -> Fact:
+def _unknown(name: str, mine: AccountStatistics | None) -> Fact:
     held = Mail.objects.filter(search.STATES["unknown"][1], provider=name)[:COUNTED_AT_MOST].count()
     count = mine.unknown if mine else 0
     if held:
@@ -165,8 +167,8 @@ def _unknown(name: str, mine: ProviderFigures | None) -> Fact:
     return Fact("Outcome unknown", f"{count:,}", "none unconfirmed")
 
 
-def _times(mine: ProviderFigures | None) -> Fact:
-    spread = mine.latency if mine else Spread(0, None, None, None, None)
+def _times(mine: AccountStatistics | None) -> Fact:
+    spread = mine.latency if mine else Durations(0, None, None, None, None)
     if spread.p50 is None or spread.p95 is None or spread.p99 is None:
         return Fact("p50 / p95 / p99", "–", "no request was accepted")
     return Fact(
@@ -176,7 +178,7 @@ def _times(mine: ProviderFigures | None) -> Fact:
     )
 
 
-def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.datetime) -> Fact:
+def _limit(account: Account, breaker: Snapshot, figures: Statistics, now: dt.datetime) -> Fact:
     limit = f"{account.rate:g} /s" if account.rate else "none"
     if breaker.limited_until and breaker.limited_until > now:
         return Fact("Limit", limit, f"it asked to wait until {breaker.limited_until:%H:%M:%S} UTC")
@@ -189,8 +191,8 @@ def _limit(account: Account, breaker: Snapshot, figures: Figures, now: dt.dateti
 
 
 def _in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> Fact:
-    under_way = recent_attempts.under_way(name)
-    concurrency = sum(one.concurrency for one in system_status.workers(now) if one.alive)
+    under_way = recent_attempts.count_in_progress(name)
+    concurrency = sum(one.concurrency for one in system_status.list_workers(now) if one.alive)
     if breaker.slots is not None:
         note = f"recovering, {breaker.slots} at once"
     else:
@@ -198,16 +200,16 @@ def _in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> Fact:
     return Fact("In flight", f"{under_way:,}", note)
 
 
-def _made(figures: Figures) -> dict[dt.datetime, int]:
+def _made(figures: Statistics) -> dict[dt.datetime, int]:
     """Calls by stretch."""
     made: dict[dt.datetime, int] = defaultdict(int)
     for start, key, one in figures.rows:
         if key.kind == Counted.CALL:
-            made[rollups.floor(start, figures.level)] += one.count
+            made[rollups.floor_to_level(start, figures.level)] += one.count
     return made
 
 
-def _last_called(name: str, figures: Figures, minutes: Figures) -> dt.datetime | None:
+def _last_called(name: str, figures: Statistics, minutes: Statistics) -> dt.datetime | None:
     """When its last calls were over, to the minute, so that no attempt of others since then is looked at; None if unknown."""
     if _made(minutes):
         return None
@@ -215,11 +217,13 @@ def _last_called(name: str, figures: Figures, minutes: Figures) -> dt.datetime |
     if not made:
         return None
     stretch = max(made)
-    of_stretch = statistics.load(stretch, stretch + rollups.LENGTHS[figures.level], Level.MINUTE, account=name)
+    of_stretch = statistics.load_statistics(
+        stretch, stretch + rollups.LENGTHS[figures.level], Level.MINUTE, account=name
+    )
     return max(_made(of_stretch), default=stretch) + rollups.LENGTHS[Level.MINUTE] + SLACK
 
 
-def _last_calls(found: Last) -> LastCalls:
+def _last_calls(found: LastAttempts) -> LastCalls:
     seconds = [(one.state, None if one.latency_ms is None else one.latency_ms / 1000) for one in found.calls]
     chart = chart_geometry.log_columns(seconds, recent_attempts.SHOWN)
     told = [_call(one, bar.x + bar.width / 2, bar.y) for one, bar in zip(found.calls, chart.bars, strict=True)]
@@ -252,7 +256,7 @@ def _took(milliseconds: int | None) -> str:
     return durations.words(milliseconds / 1000) if milliseconds else "< 1 ms"
 
 
-def _sentence(found: Last) -> str:
+def _sentence(found: LastAttempts) -> str:
     if not found.calls:
         return (
             f"None of the last {recent_attempts.REACH:,} requests of all accounts was made here."

@@ -16,8 +16,8 @@ from mails.models import Mail, first_id
 from mails.queues import QueueName
 from mails.reporting import alerts, recent_attempts, rollups, statistics, system_status
 from mails.reporting.account_alerts import Alert
-from mails.reporting.statistics import Figures, MailFigures, Point, ProviderFigures
-from mails.reporting.system_status import Situation, Standing, Waiting, Working
+from mails.reporting.statistics import AccountStatistics, MailStatistics, Point, Statistics
+from mails.reporting.system_status import AccountStatus, QueueStatus, SystemStatus, WorkerStatus
 from mails.states import AttemptState, Counted, Status
 from mercury.console.charts import Legend, Picture, picture
 from mercury.lib import chart_geometry, durations
@@ -68,8 +68,8 @@ class Period:
 class AccountRow:
     """An account: how it stands, and what it did."""
 
-    standing: Standing
-    figures: ProviderFigures | None
+    standing: AccountStatus
+    figures: AccountStatistics | None
     spark: Spark
 
     @property
@@ -100,8 +100,8 @@ class Cause:
 class QueueRow:
     """What waits in a queue, and what it did."""
 
-    waiting: Waiting
-    figures: MailFigures | None
+    waiting: QueueStatus
+    figures: MailStatistics | None
     per_minute: float
 
 
@@ -120,7 +120,7 @@ class Overview:
     causes: Sequence[Cause]
     latest: Sequence[Mail]
     queues: Sequence[QueueRow]
-    workers: Sequence[Working]
+    workers: Sequence[WorkerStatus]
     digest: str  # changes when a figure does, and not with the clock alone
 
     @property
@@ -131,18 +131,18 @@ class Overview:
 
 def read(period: str, now: dt.datetime | None = None) -> Overview:
     """The overview of a period, a key of PERIODS. Some thirty short queries, whatever the number of mails."""
-    here = system_status.read(now)
+    here = system_status.read_system_status(now)
     words, length = PERIODS[period]
-    figures = statistics.load(here.at - length, here.at)
-    whole, points = statistics.total(figures), statistics.series(figures)
-    found = alerts.of(here)
-    of_accounts = {one.name: one for one in statistics.providers(figures)}
+    figures = statistics.load_statistics(here.at - length, here.at)
+    whole, points = statistics.summarize_all(figures), statistics.build_series(figures)
+    found = alerts.find_alerts(here)
+    of_accounts = {one.name: one for one in statistics.summarize_accounts(figures)}
     accounts = _accounts(here, of_accounts, points)
     now_in = _arrived_lately(here.at)
     lost = _lost(here.at - length)
     tiles = _tiles(here, whole, points, Period(period, words), now_in, lost)
     causes = _causes(of_accounts.values(), here, figures, period)
-    queues = _queues(here, statistics.queues(figures), figures)
+    queues = _queues(here, statistics.summarize_queues(figures), figures)
     latest = _latest()
     told = (
         found,
@@ -156,7 +156,7 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
         period=period,
         period_words=words,
         at=here.at,
-        verdict=alerts.verdict(here, found),
+        verdict=alerts.summarize(here, found),
         alerts=found,
         tiles=tiles,
         pictures=_pictures(points, figures, words),
@@ -186,8 +186,8 @@ def _lost(since: dt.datetime) -> tuple[int, int]:
 
 
 def _tiles(
-    here: Situation,
-    whole: MailFigures,
+    here: SystemStatus,
+    whole: MailStatistics,
     points: Sequence[Point],
     period: Period,
     now_in: int,
@@ -257,7 +257,7 @@ def _tiles(
     ]
 
 
-def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Picture]:
+def _pictures(points: Sequence[Point], figures: Statistics, period: str) -> list[Picture]:
     unit = _UNITS[figures.level]
     outcomes = {
         "done": [one.done for one in points],
@@ -310,7 +310,9 @@ def _pictures(points: Sequence[Point], figures: Figures, period: str) -> list[Pi
     ]
 
 
-def _accounts(here: Situation, figures: Mapping[str, ProviderFigures], points: Sequence[Point]) -> list[AccountRow]:
+def _accounts(
+    here: SystemStatus, figures: Mapping[str, AccountStatistics], points: Sequence[Point]
+) -> list[AccountRow]:
     """Every account, those in trouble first, then those with most mail."""
     rows = [
         AccountRow(
@@ -331,7 +333,9 @@ def _trouble_first(row: AccountRow) -> tuple[bool, bool, int, str]:
     return not row.standing.enabled, well, -sent, row.standing.name
 
 
-def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figures, period: str) -> list[Cause]:
+def _causes(
+    providers: Iterable[AccountStatistics], here: SystemStatus, figures: Statistics, period: str
+) -> list[Cause]:
     """Why calls failed, the most frequent first, each with its codes and its trend."""
     kinds = [
         (one.name, failure_class, words, count)
@@ -344,7 +348,7 @@ def _causes(providers: Iterable[ProviderFigures], here: Situation, figures: Figu
     ]
     if not kinds:
         return []
-    codes, trends = recent_attempts.failure_codes(figures.since), _trends(figures)
+    codes, trends = recent_attempts.count_failure_codes(figures.since), _trends(figures)
     pages = {one.name: reverse("admin:providers_account_change", args=[one.id]) for one in here.accounts}
     found = [
         Cause(
@@ -373,7 +377,7 @@ def _behind(
     return f"{pages[name]}#last-calls-table" if name in pages else ""
 
 
-def _trends(figures: Figures) -> Mapping[tuple[str, str], Sequence[float]]:
+def _trends(figures: Statistics) -> Mapping[tuple[str, str], Sequence[float]]:
     """Failed calls by account and fault, stretch by stretch."""
     length = rollups.LENGTHS[figures.level]
     stretches = -(-(figures.until - figures.since) // length)
@@ -381,19 +385,19 @@ def _trends(figures: Figures) -> Mapping[tuple[str, str], Sequence[float]]:
     for start, key, one in figures.rows:
         if key.kind == Counted.CALL and key.outcome in (AttemptState.REFUSED, AttemptState.UNKNOWN):
             failure_class = "unknown" if key.outcome == AttemptState.UNKNOWN else key.failure_class
-            number = (rollups.floor(start, figures.level) - figures.since) // length
+            number = (rollups.floor_to_level(start, figures.level) - figures.since) // length
             trends[key.account, failure_class][min(max(number, 0), stretches - 1)] += one.count
     return trends
 
 
-def _queues(here: Situation, figures: Sequence[MailFigures], period: Figures) -> list[QueueRow]:
+def _queues(here: SystemStatus, figures: Sequence[MailStatistics], period: Statistics) -> list[QueueRow]:
     known = {one.name: one for one in figures}
     rows = [QueueRow(one, known.get(one.queue), _sent_per_minute(known.get(one.queue), period)) for one in here.waiting]
     order = list(QueueName.values)
     return sorted(rows, key=lambda row: order.index(row.waiting.queue))
 
 
-def _sent_per_minute(one: MailFigures | None, period: Figures) -> float:
+def _sent_per_minute(one: MailStatistics | None, period: Statistics) -> float:
     return one.sent / period.minutes if one else 0.0
 
 

@@ -22,7 +22,7 @@ from mails.counters import CounterKey, CounterSum
 from mails.models import ApiKey
 from mails.queues import QueueName
 from mails.reporting import alerts, statistics, system_status
-from mails.reporting.system_status import Situation
+from mails.reporting.system_status import SystemStatus
 from mails.states import AttemptState, Counted, Ending
 from mercury.lib import histogram
 from mercury.lib.rest import problems
@@ -67,11 +67,11 @@ class _MetricsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, in some twenty short queries."""
-        totals = statistics.totals()
+        totals = statistics.load_totals()
         yield from build_counters(totals)
         yield build_throttled(totals)
         yield from build_durations(totals)
-        yield from build_gauges(system_status.read())
+        yield from build_gauges(system_status.read_system_status())
 
 
 def build_counters(totals: Totals) -> Iterable[Metric]:
@@ -151,7 +151,7 @@ def build_durations(totals: Totals) -> Iterable[Metric]:
     )
 
 
-def build_gauges(found: Situation) -> Iterable[Metric]:
+def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     """Yield the current values."""
     alive = found.alive
     yield from _build_queue_gauges(found)
@@ -170,14 +170,16 @@ def build_gauges(found: Situation) -> Iterable[Metric]:
     yield _build_gauge(
         "mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(worker.in_flight for worker in alive)
     )
-    yield _build_gauge("mercury_last_dispatch_age_seconds", "Since a living worker looked for due mails.", found.drained)
+    yield _build_gauge(
+        "mercury_last_dispatch_age_seconds", "Since a living worker looked for due mails.", found.drained
+    )
     yield _build_gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
     redis = None if found.redis == "not used" else found.redis == "answers"
     yield _build_gauge("mercury_redis_up", "1 if Redis answers; absent where it is not used.", redis)
     yield _build_gauge("mercury_disk_free_ratio", "Free share of the data folder's disk.", found.disk_free)
 
 
-def _build_queue_gauges(found: Situation) -> Iterable[Metric]:
+def _build_queue_gauges(found: SystemStatus) -> Iterable[Metric]:
     due = {queue.queue: queue.due for queue in found.waiting}
     yield _build_labelled_gauge(
         "mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "queue", due
@@ -192,7 +194,7 @@ def _build_queue_gauges(found: Situation) -> Iterable[Metric]:
     yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "queue", paused)
 
 
-def _build_breaker_gauges(found: Situation) -> Metric:
+def _build_breaker_gauges(found: SystemStatus) -> Metric:
     family = GaugeMetricFamily(
         "mercury_breaker_state", "1 for the state that the breaker is in.", labels=("provider", "state")
     )
@@ -202,9 +204,9 @@ def _build_breaker_gauges(found: Situation) -> Metric:
     return family
 
 
-def _build_alert_gauges(found: Situation) -> Metric:
+def _build_alert_gauges(found: SystemStatus) -> Metric:
     family = GaugeMetricFamily("mercury_alert", "1 for each alert; see docs/operations.md.", labels=("code", "about"))
-    for alert in alerts.of(found):
+    for alert in alerts.find_alerts(found):
         family.add_metric((alert.code, alert.about), 1)
     return family
 

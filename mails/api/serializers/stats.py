@@ -6,9 +6,9 @@ from rest_framework import serializers
 
 from mails.reporting import statistics
 from mails.reporting.account_alerts import Alert
-from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
-from mails.reporting.statistics import MailFigures, Point, ProviderFigures, Spread
-from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
+from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
+from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
+from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mercury.lib.json_values import plain
 from mercury.lib.rest.serializers import DataclassSerializer
 
@@ -17,7 +17,7 @@ class SpreadSerializer(DataclassSerializer):
     """Durations in seconds."""
 
     class Meta:
-        dataclass = Spread
+        dataclass = Durations
         help_texts = {
             "count": "How many durations.",
             "mean": "Seconds, exact.",
@@ -31,7 +31,7 @@ class MailFiguresSerializer(DataclassSerializer):
     """Emails of a queue, of an application, or of all."""
 
     class Meta:
-        dataclass = MailFigures
+        dataclass = MailStatistics
         help_texts = {
             "name": "The queue or the application.",
             "arrived": "Emails accepted in the period.",
@@ -53,7 +53,7 @@ class ProviderFiguresSerializer(DataclassSerializer):
     """Attempts of one account."""
 
     class Meta:
-        dataclass = ProviderFigures
+        dataclass = AccountStatistics
         help_texts = {
             "name": "The account.",
             "calls": "Attempts that ended.",
@@ -108,7 +108,7 @@ class WaitingSerializer(DataclassSerializer):
     """What waits in a queue."""
 
     class Meta:
-        dataclass = Waiting
+        dataclass = QueueStatus
         help_texts = {
             "queue": "The queue.",
             "due": "Emails that could be sent now; at most 100,000 are counted.",
@@ -126,7 +126,7 @@ class HeldMailsSerializer(DataclassSerializer):
     """Held emails, by reason."""
 
     class Meta:
-        dataclass = Held
+        dataclass = HeldCounts
         help_texts = {
             "unknown": "Their outcome is not known.",
             "poison": "Two workers died during their attempts.",
@@ -138,7 +138,7 @@ class WorkerSerializer(DataclassSerializer):
     """A process that sends."""
 
     class Meta:
-        dataclass = Working
+        dataclass = WorkerStatus
         help_texts = {
             "id": "Host, process and a random part.",
             "alive": "Its last heartbeat is at most 15 s old.",
@@ -157,7 +157,7 @@ class AccountNowSerializer(DataclassSerializer):
     """A provider account now."""
 
     class Meta:
-        dataclass = Standing
+        dataclass = AccountStatus
         help_texts = {
             "id": "Its number, as in `/dispatcher/providers/{id}`.",
             "name": "The account.",
@@ -201,7 +201,7 @@ class SetbackSerializer(DataclassSerializer):
     """Emails that ended without being sent."""
 
     class Meta:
-        dataclass = Setback
+        dataclass = FailedEmails
         help_texts = {
             "emails": "How many; at most 100,000.",
             "recent": "Of them, those that ended in the last 15 minutes; at most 1,000.",
@@ -215,7 +215,7 @@ class TroubleSerializer(DataclassSerializer):
     """Refusals of one account that somebody has to act on."""
 
     class Meta:
-        dataclass = Trouble
+        dataclass = RepeatedFailure
         help_texts = {
             "account": "The account.",
             "failure_class": "`account`, or `local` for this machine.",
@@ -230,7 +230,7 @@ class SetbacksSerializer(DataclassSerializer):
     """What went wrong lately."""
 
     class Meta:
-        dataclass = Setbacks
+        dataclass = RecentFailures
         help_texts = {
             "discarded": "Emails accepted in the last 24 hours that are discarded now.",
             "rejected": "Emails of the last 24 hours that failed validation.",
@@ -244,7 +244,7 @@ class SituationSerializer(DataclassSerializer):
     """The system status."""
 
     class Meta:
-        dataclass = Situation
+        dataclass = SystemStatus
         help_texts = {
             "at": "The moment.",
             "waiting": "What waits, by queue.",

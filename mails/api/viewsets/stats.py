@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from mails.access.api_keys import Scope
 from mails.api.serializers import stats as shown
 from mails.reporting import alerts, statistics, system_status
-from mails.reporting.statistics import Figures, PeriodTooLong
+from mails.reporting.statistics import PeriodTooLong, Statistics
 from mails.states import Level
 from mercury.lib import durations
 from mercury.lib.database import database_clock
@@ -45,9 +45,9 @@ class StatsViewSet(ApiViewSet):
 
         The status in one sentence, alerts, what waits, workers, accounts.
         """
-        found = system_status.read()
-        listed = alerts.of(found)
-        return self._respond({"summary": alerts.verdict(found, listed), "alerts": listed, "situation": found})
+        found = system_status.read_system_status()
+        listed = alerts.find_alerts(found)
+        return self._respond({"summary": alerts.summarize(found, listed), "alerts": listed, "situation": found})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
     @action(detail=False, serializer_class=shown.QueueStatsSerializer)
@@ -58,7 +58,8 @@ class StatsViewSet(ApiViewSet):
         """
         figures = _figures(request)
         return self._respond(
-            _show_period(figures) | {"total": statistics.total(figures), "queues": statistics.queues(figures)}
+            _show_period(figures)
+            | {"total": statistics.summarize_all(figures), "queues": statistics.summarize_queues(figures)}
         )
 
     @extend_schema(parameters=[*_PERIOD, _PER])
@@ -69,7 +70,7 @@ class StatsViewSet(ApiViewSet):
         Counts, rates and times of the emails of each application, the one that sent most first.
         """
         figures = _figures(request)
-        listed = statistics.applications(figures, statistics.application_names())
+        listed = statistics.summarize_applications(figures, statistics.load_application_names())
         return self._respond(_show_period(figures) | {"applications": listed})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
@@ -80,7 +81,7 @@ class StatsViewSet(ApiViewSet):
         Attempts, failures by class, share of email and latency of each account.
         """
         figures = _figures(request)
-        return self._respond(_show_period(figures) | {"providers": statistics.providers(figures)})
+        return self._respond(_show_period(figures) | {"providers": statistics.summarize_accounts(figures)})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
     @action(detail=False, serializer_class=shown.SeriesStatsSerializer)
@@ -90,7 +91,7 @@ class StatsViewSet(ApiViewSet):
         Arrivals, results and times of each minute, ten minutes, hour or day.
         """
         figures = _figures(request)
-        return self._respond(_show_period(figures) | {"points": statistics.series(figures)})
+        return self._respond(_show_period(figures) | {"points": statistics.build_series(figures)})
 
     @extend_schema(parameters=_PERIOD)
     @action(detail=False, serializer_class=shown.BreakerStatsSerializer)
@@ -100,23 +101,23 @@ class StatsViewSet(ApiViewSet):
         What breakers did and people set, newest first, the last 200.
         """
         since, until = _period(request)
-        return self._respond({"since": since, "until": until, "changes": statistics.breaker_history(since, until)})
+        return self._respond({"since": since, "until": until, "changes": statistics.load_breaker_history(since, until)})
 
     def _respond(self, figures: dict[str, Any]) -> Response:
         return Response(self.get_serializer(figures).data)
 
 
-def _show_period(figures: Figures) -> dict[str, Any]:
+def _show_period(figures: Statistics) -> dict[str, Any]:
     return {"since": figures.since, "until": figures.until, "per": figures.level}
 
 
-def _figures(request: Request) -> Figures:
+def _figures(request: Request) -> Statistics:
     since, until = _period(request)
     per = request.query_params.get("per", "")
     if per and per not in statistics.LEVELS:
         raise _wrong("per", f"'{per}' is no stretch of time. Known: {', '.join(statistics.LEVELS)}.")
     try:
-        return statistics.load(since, until, Level(per) if per else None)
+        return statistics.load_statistics(since, until, Level(per) if per else None)
     except PeriodTooLong as error:
         raise _wrong("per", str(error)) from None
 

@@ -9,7 +9,7 @@ from mails.management import mail_display
 from mails.models import Mail, Pause
 from mails.queues import QueueName
 from mails.reporting import system_status
-from mails.reporting.system_status import Waiting
+from mails.reporting.system_status import QueueStatus
 from mails.states import LEASED
 from mercury.lib import commands, durations
 from mercury.lib.commands import Exit, Output
@@ -41,7 +41,7 @@ class Command(commands.MercuryCommand):
         mail_display.show_pauses(out, queues=())
         rows = [
             _row(
-                system_status.waiting(queue, now),
+                system_status.read_queue_status(queue, now),
                 in_progress=in_progress.get(queue, 0),
                 pause=active.get(queue) or active.all_sending,
                 as_json=out.as_json,
@@ -52,7 +52,7 @@ class Command(commands.MercuryCommand):
         return None
 
 
-def _row(waiting: Waiting, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
+def _row(waiting: QueueStatus, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
     oldest = waiting.oldest if as_json or waiting.oldest is None else durations.words(waiting.oldest)
     return {
         "queue": waiting.queue,

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from mails.reporting import alerts, statistics, system_status
-from mails.reporting.statistics import Figures, MailFigures, PeriodTooLong, ProviderFigures, Spread
-from mails.reporting.system_status import Situation, Standing
+from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, PeriodTooLong, Statistics
+from mails.reporting.system_status import AccountStatus, SystemStatus
 from mercury.lib import commands
 from mercury.lib.commands import Exit, Output
 from mercury.lib.database import database_clock
@@ -77,12 +77,12 @@ class Command(commands.MercuryCommand):
             if since >= now:
                 raise CommandError("--since must be in the past.", returncode=Exit.WRONG_USE)
             try:
-                figures = statistics.load(since, now)
+                figures = statistics.load_statistics(since, now)
             except PeriodTooLong as error:
                 raise CommandError(f"--since: {error}", returncode=Exit.WRONG_USE) from error
             if options["watch"] and self.stdout.isatty() and not out.as_json:
                 self.stdout.write(CLEAR, ending="")
-            _show(out, figures, system_status.read(now), options["by"])
+            _show(out, figures, system_status.read_system_status(now), options["by"])
             if not options["watch"]:
                 return None
             try:
@@ -91,13 +91,17 @@ class Command(commands.MercuryCommand):
                 return None
 
 
-def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> None:
-    listed = alerts.of(found)
-    verdict = alerts.verdict(found, listed)
+def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None) -> None:
+    listed = alerts.find_alerts(found)
+    verdict = alerts.summarize(found, listed)
     wanted = {by} if by else {"queue", "provider", "application"}
-    queues = statistics.queues(figures) if "queue" in wanted else []
-    providers = statistics.providers(figures) if "provider" in wanted else []
-    applications = statistics.applications(figures, statistics.application_names()) if "application" in wanted else []
+    queues = statistics.summarize_queues(figures) if "queue" in wanted else []
+    providers = statistics.summarize_accounts(figures) if "provider" in wanted else []
+    applications = (
+        statistics.summarize_applications(figures, statistics.load_application_names())
+        if "application" in wanted
+        else []
+    )
     period = {"since": figures.since, "until": figures.until, "per": figures.level}
     tables = {"queues": queues, "providers": providers, "applications": applications}
     kept = {name: table for name, table in tables.items() if name.removesuffix("s") in wanted}
@@ -122,7 +126,7 @@ def _show(out: Output, figures: Figures, found: Situation, by: str | None) -> No
         out.rows(rows, columns={"name": "Application"} | MAILS, empty="No email from an application in this period.")
 
 
-def _show_queues(out: Output, queues: Sequence[MailFigures], found: Situation) -> None:
+def _show_queues(out: Output, queues: Sequence[MailStatistics], found: SystemStatus) -> None:
     named = {figures.name: _mail_row(figures) for figures in queues}
     for queue in found.waiting:
         if queue.due or queue.later or queue.queue in named:
@@ -132,7 +136,7 @@ def _show_queues(out: Output, queues: Sequence[MailFigures], found: Situation) -
     out.rows(named.values(), columns={"name": "Queue"} | MAILS | WAITING, empty="No email in any queue in this period.")
 
 
-def _show_providers(out: Output, providers: Sequence[ProviderFigures], found: Situation) -> None:
+def _show_providers(out: Output, providers: Sequence[AccountStatistics], found: SystemStatus) -> None:
     named = {figures.name: _request_row(figures) for figures in providers}
     for account in found.accounts:
         if account.enabled or account.name in named:
@@ -142,7 +146,7 @@ def _show_providers(out: Output, providers: Sequence[ProviderFigures], found: Si
     out.rows(named.values(), columns=CALLS, tones=TONES, empty="No provider account is enabled.")
 
 
-def _mail_row(figures: MailFigures) -> dict[str, object]:
+def _mail_row(figures: MailStatistics) -> dict[str, object]:
     return {
         "name": figures.name,
         "arrived": figures.arrived,
@@ -157,7 +161,7 @@ def _mail_row(figures: MailFigures) -> dict[str, object]:
     }
 
 
-def _request_row(figures: ProviderFigures) -> dict[str, object]:
+def _request_row(figures: AccountStatistics) -> dict[str, object]:
     return {
         "name": figures.name + (" (fastest)" if figures.fastest else ""),
         "calls": figures.calls,
@@ -170,11 +174,11 @@ def _request_row(figures: ProviderFigures) -> dict[str, object]:
     }
 
 
-def _name_breaker_state(account: Standing) -> str:
+def _name_breaker_state(account: AccountStatus) -> str:
     return account.state.label if account.mode == BreakerMode.AUTO else account.mode.label
 
 
-def _format_spread(spread: Spread) -> str:
+def _format_spread(spread: Durations) -> str:
     if spread.p50 is None or spread.p95 is None or spread.p99 is None:
         return ""
     return " / ".join(words(seconds) for seconds in (spread.p50, spread.p95, spread.p99))

@@ -139,7 +139,7 @@ def refused_everything(olympus, count=7):
 
 
 def alert():
-    found = [one for one in alerts.of(system_status.read()) if one.code == "systemic_refusals"]
+    found = [one for one in alerts.find_alerts(system_status.read_system_status()) if one.code == "systemic_refusals"]
     return found[0] if found else None
 
 

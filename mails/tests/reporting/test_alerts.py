@@ -7,19 +7,19 @@ import pytest
 
 from mails.dispatch.retry_policy import POISON_CLAIMS
 from mails.reporting import alerts
-from mails.reporting.recent_failures import Cause, Setback, Setbacks, Trouble
-from mails.reporting.statistics import ProviderFigures, Spread
-from mails.reporting.system_status import Held, Situation, Standing, Waiting, Working
+from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
+from mails.reporting.statistics import AccountStatistics, Durations
+from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
 from mails.states import HoldReason
 from mails.timeline.action_text import HELD_WORDS
 from providers.models import BreakerMode, BreakerState
 
 NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
-NONE = Spread(0, None, None, None, None)
+NONE = Durations(0, None, None, None, None)
 
 
 def account(name, **changes):
-    well = Standing(
+    well = AccountStatus(
         id=1,
         name=name,
         kind="sandbox",
@@ -41,20 +41,20 @@ def account(name, **changes):
 
 
 def took(name, accepted, calls=None):
-    return ProviderFigures(name, calls or accepted, accepted, {}, 0, 0.0, accepted, 0.0, NONE, fastest=False)
+    return AccountStatistics(name, calls or accepted, accepted, {}, 0, 0.0, accepted, 0.0, NONE, fastest=False)
 
 
 def refused(name, calls, failure_class="account", accepted_since=0):
     """What went wrong lately: this account refused calls, and accepted some since."""
     at = NOON - dt.timedelta(minutes=3)
-    trouble = Trouble(
+    trouble = RepeatedFailure(
         account=name, failure_class=failure_class, calls=calls, since=at, last=at, accepted_since=accepted_since
     )
-    return Setbacks(troubles=[trouble])
+    return RecentFailures(troubles=[trouble])
 
 
 def ended_badly(emails, recent=0, reason="smtp-550"):
-    return Setback(
+    return FailedEmails(
         emails=emails,
         recent=recent,
         since=NOON - dt.timedelta(hours=1),
@@ -63,14 +63,14 @@ def ended_badly(emails, recent=0, reason="smtp-550"):
     )
 
 
-WORKER = Working("one", True, ["text"], 256, 0, 0, 0, NOON, NOON, NOON)
-WELL = Situation(
+WORKER = WorkerStatus("one", True, ["text"], 256, 0, 0, 0, NOON, NOON, NOON)
+WELL = SystemStatus(
     at=NOON,
-    waiting=[Waiting("text", 0, None, 0, None, None)],
+    waiting=[QueueStatus("text", 0, None, 0, None, None)],
     in_hand=0,
     sending_paused_by=None,
     oldest_unsent=None,
-    held=Held(0, 0, 0),
+    held=HeldCounts(0, 0, 0),
     expired=0,
     workers=[WORKER],
     accounts=[account("olympus"), account("hades")],
@@ -86,8 +86,8 @@ CASES = [
     ({"workers": []}, "no_worker", ""),
     ({"workers": [replace(WORKER, alive=False, seen_at=NOON - dt.timedelta(minutes=3))]}, "no_worker", ""),
     ({"counted_until": NOON - dt.timedelta(minutes=4)}, "figures_late", ""),
-    ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None)]}, "oldest_waiting", "bulk"),
-    ({"waiting": [Waiting("bulk", 7, 61.0, 0, None, None, NOON, "hermes")]}, "queue_paused", "bulk"),
+    ({"waiting": [QueueStatus("bulk", 7, 61.0, 0, None, None)]}, "oldest_waiting", "bulk"),
+    ({"waiting": [QueueStatus("bulk", 7, 61.0, 0, None, None, NOON, "hermes")]}, "queue_paused", "bulk"),
     ({"oldest_unsent": 1000.0}, "oldest_unsent", ""),
     ({"accounts": [account("olympus", enabled=False)]}, "no_account", ""),
     ({"accounts": [account("olympus", configured=False)]}, "account_unusable", "olympus"),
@@ -100,9 +100,9 @@ CASES = [
     ({"accounts": [account("olympus", mode=BreakerMode.CLOSED), account("hades")]}, "breaker_forced_closed", "olympus"),
     ({"setbacks": refused("olympus", 3)}, "account_refuses", "olympus"),
     ({"setbacks": refused("olympus", 3, failure_class="local")}, "local_trouble", ""),
-    ({"setbacks": Setbacks(discarded=ended_badly(60))}, "discarded", ""),
-    ({"setbacks": Setbacks(discarded=ended_badly(6), sent=100)}, "discarded", ""),
-    ({"setbacks": Setbacks(rejected=ended_badly(6), arrived=100)}, "rejected", ""),
+    ({"setbacks": RecentFailures(discarded=ended_badly(60))}, "discarded", ""),
+    ({"setbacks": RecentFailures(discarded=ended_badly(6), sent=100)}, "discarded", ""),
+    ({"setbacks": RecentFailures(rejected=ended_badly(6), arrived=100)}, "rejected", ""),
     (
         {
             "accounts": [
@@ -121,9 +121,9 @@ CASES = [
         "sandbox_fault",
         "olympus",
     ),
-    ({"held": Held(1, 0, 0)}, "held_unknown", ""),
-    ({"held": Held(0, 2, 0)}, "held_poison", ""),
-    ({"held": Held(0, 0, 3)}, "held_operator", ""),
+    ({"held": HeldCounts(1, 0, 0)}, "held_unknown", ""),
+    ({"held": HeldCounts(0, 2, 0)}, "held_poison", ""),
+    ({"held": HeldCounts(0, 0, 3)}, "held_operator", ""),
     ({"expired": 1}, "expired", ""),
     ({"redis": "away"}, "redis_away", ""),
     ({"disk_free": 0.04}, "disk_nearly_full", ""),
@@ -132,7 +132,7 @@ CASES = [
 
 
 def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it():
-    [alert] = alerts.of(replace(WELL, held=Held(0, 1, 0)))
+    [alert] = alerts.find_alerts(replace(WELL, held=HeldCounts(0, 1, 0)))
 
     assert POISON_CLAIMS == 2
     assert "two workers died with it" in alert.sentence
@@ -141,7 +141,7 @@ def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it(
 
 @pytest.mark.parametrize(("changes", "code", "about"), CASES)
 def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
-    [alert] = alerts.of(replace(WELL, **changes))
+    [alert] = alerts.find_alerts(replace(WELL, **changes))
 
     assert (alert.code, alert.about) == (code, about)
     assert alert.sentence.endswith((".", ")"))
@@ -149,9 +149,9 @@ def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
 
 
 def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
-    queue = Waiting("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
+    queue = QueueStatus("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
 
-    [alert] = alerts.of(replace(WELL, waiting=[queue]))
+    [alert] = alerts.find_alerts(replace(WELL, waiting=[queue]))
 
     assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails wait."
     assert alert.since == NOON
@@ -160,19 +160,19 @@ def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
 
 
 def test_a_well_instance_has_no_alert_and_says_so():
-    assert alerts.of(WELL) == []
-    assert alerts.verdict(WELL, []) == "All is well. No email waits; 1 worker at work."
+    assert alerts.find_alerts(WELL) == []
+    assert alerts.summarize(WELL, []) == "All is well. No email waits; 1 worker at work."
 
 
 def test_a_few_discarded_emails_are_no_alert_but_are_told():
-    some = replace(WELL, setbacks=Setbacks(discarded=ended_badly(2), sent=1000))
+    some = replace(WELL, setbacks=RecentFailures(discarded=ended_badly(2), sent=1000))
 
-    assert alerts.of(some) == []
-    assert alerts.verdict(some, []).endswith("1 worker at work. 2 emails were discarded in 24 hours.")
+    assert alerts.find_alerts(some) == []
+    assert alerts.summarize(some, []).endswith("1 worker at work. 2 emails were discarded in 24 hours.")
 
 
 def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_where():
-    [alert] = alerts.of(replace(WELL, setbacks=Setbacks(discarded=ended_badly(60, recent=60))))
+    [alert] = alerts.find_alerts(replace(WELL, setbacks=RecentFailures(discarded=ended_badly(60, recent=60))))
 
     assert alert.tone == "bad"
     assert alert.sentence == (
@@ -191,7 +191,7 @@ def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_w
     ],
 )
 def test_discarded_emails_weigh_by_their_share(found, sent, tone):
-    listed = alerts.of(replace(WELL, setbacks=Setbacks(discarded=found, sent=sent)))
+    listed = alerts.find_alerts(replace(WELL, setbacks=RecentFailures(discarded=found, sent=sent)))
 
     assert [alert.tone for alert in listed] == ([tone] if tone else [])
 
@@ -205,50 +205,50 @@ def test_discarded_emails_weigh_by_their_share(found, sent, tone):
     ],
 )
 def test_an_account_is_not_suspected_without_reason(recent):
-    assert alerts.of(replace(WELL, recent=recent)) == []
+    assert alerts.find_alerts(replace(WELL, recent=recent)) == []
 
 
 def test_an_account_of_weight_zero_is_not_expected_to_take_mail():
     accounts = [account("olympus", weight=0), account("hades")]
 
-    assert alerts.of(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
+    assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
 
 
 def test_a_disabled_account_with_an_open_breaker_is_no_alert():
     accounts = [account("olympus", enabled=False, state=BreakerState.OPEN), account("hades")]
 
-    assert alerts.of(replace(WELL, accounts=accounts, recent=[])) == []
+    assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[])) == []
 
 
 @pytest.mark.parametrize("calls", [3, 800])
 def test_what_was_mended_is_told_no_more(calls):
     mended = refused("olympus", calls, accepted_since=min(calls, 20))
 
-    assert alerts.of(replace(WELL, setbacks=mended)) == []
-    assert alerts.of(replace(WELL, setbacks=refused("olympus", calls, accepted_since=1)))
+    assert alerts.find_alerts(replace(WELL, setbacks=mended)) == []
+    assert alerts.find_alerts(replace(WELL, setbacks=refused("olympus", calls, accepted_since=1)))
 
 
 def test_two_refusals_are_no_alert():
-    assert alerts.of(replace(WELL, setbacks=refused("olympus", 2))) == []
+    assert alerts.find_alerts(replace(WELL, setbacks=refused("olympus", 2))) == []
 
 
 def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
     accounts = [account("olympus", changed_at=NOON - dt.timedelta(minutes=5)), account("hades")]
 
-    assert alerts.of(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
+    assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
 
 
 def test_the_cause_comes_before_its_symptoms_and_is_the_verdict():
     situation = replace(
         WELL,
         accounts=[account("olympus", enabled=False, since=NOON)],
-        waiting=[Waiting("text", 7, 600.0, 0, None, None)],
+        waiting=[QueueStatus("text", 7, 600.0, 0, None, None)],
         oldest_unsent=3600.0,
         expired=3,
         redis="away",
     )
 
-    listed = alerts.of(situation)
+    listed = alerts.find_alerts(situation)
 
     assert [alert.code for alert in listed] == [
         "no_account",
@@ -257,16 +257,16 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_verdict():
         "redis_away",
         "oldest_unsent",
     ]
-    assert alerts.verdict(situation, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
+    assert alerts.summarize(situation, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
     cures = {alert.code: alert.cure for alert in listed}
     assert cures["oldest_waiting"] == "More workers would not help: no account can take email."
 
 
 def test_an_account_forced_open_is_bad_where_no_other_is_ready():
     alone = [account("olympus", mode=BreakerMode.OPEN, by="hermes")]
-    waits = [Waiting("text", 7, 600.0, 0, None, None)]
+    waits = [QueueStatus("text", 7, 600.0, 0, None, None)]
 
-    listed = alerts.of(replace(WELL, accounts=alone, waiting=waits, recent=[]))
+    listed = alerts.find_alerts(replace(WELL, accounts=alone, waiting=waits, recent=[]))
 
     assert [(alert.code, alert.tone) for alert in listed] == [("breaker_open", "bad"), ("oldest_waiting", "bad")]
     assert listed[0].sentence == "The breaker of olympus is forced open by hermes: it takes no email."
@@ -274,7 +274,7 @@ def test_an_account_forced_open_is_bad_where_no_other_is_ready():
 
 @pytest.mark.parametrize("changes", [{"workers": []}, {"sending_paused_by": "hermes"}])
 def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
-    listed = alerts.of(replace(WELL, waiting=[Waiting("text", 7, 600.0, 0, None, None)], **changes))
+    listed = alerts.find_alerts(replace(WELL, waiting=[QueueStatus("text", 7, 600.0, 0, None, None)], **changes))
 
     [waiting] = [alert for alert in listed if alert.code == "oldest_waiting"]
     assert "manage.py worker text" not in waiting.cure
@@ -282,8 +282,8 @@ def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
 
 def test_disabling_is_no_cure_where_no_other_account_is_ready():
     alone = replace(WELL, accounts=[account("olympus")], recent=[], setbacks=refused("olympus", 30))
-    [with_none] = alerts.of(alone)
-    [with_another] = alerts.of(replace(WELL, setbacks=refused("olympus", 30)))
+    [with_none] = alerts.find_alerts(alone)
+    [with_another] = alerts.find_alerts(replace(WELL, setbacks=refused("olympus", 30)))
 
     assert "disable" not in with_none.cure
     assert "leave it enabled" in with_none.cure
@@ -294,8 +294,8 @@ def test_a_breaker_that_is_forced_closed_while_its_calls_fail_is_bad():
     accounts = [account("olympus", mode=BreakerMode.CLOSED, by="hermes", since=NOON), account("hades")]
     failing = replace(took("olympus", 0, calls=30), failure_rate=1.0)
 
-    [well] = alerts.of(replace(WELL, accounts=accounts))
-    [bad] = alerts.of(replace(WELL, accounts=accounts, recent=[failing, took("hades", 10)]))
+    [well] = alerts.find_alerts(replace(WELL, accounts=accounts))
+    [bad] = alerts.find_alerts(replace(WELL, accounts=accounts, recent=[failing, took("hades", 10)]))
 
     assert (well.tone, bad.tone, bad.since) == ("waiting", "bad", NOON)
     assert "forced closed by hermes, and 100% of its calls fail" in bad.sentence

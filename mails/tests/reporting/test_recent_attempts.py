@@ -40,7 +40,7 @@ def test_they_are_those_of_the_account_with_an_outcome_oldest_first(called):
     second = called("olympus", AttemptState.REFUSED, after=3)
     called("olympus", AttemptState.OPEN, after=4)
 
-    found = recent_attempts.last("olympus")
+    found = recent_attempts.load_last_attempts("olympus")
 
     assert (found.calls, found.stopped) == ([first, second], False)
 
@@ -49,7 +49,7 @@ def test_only_the_newest_are_shown(called, monkeypatch):
     monkeypatch.setattr(recent_attempts, "SHOWN", 2)
     made = [called("olympus", after=number) for number in range(4)]
 
-    found = recent_attempts.last("olympus")
+    found = recent_attempts.load_last_attempts("olympus")
 
     assert (found.calls, found.stopped) == (made[2:], False)
 
@@ -60,8 +60,8 @@ def test_the_search_for_them_is_bounded_and_says_so(called, monkeypatch):
     for number in range(1, 4):
         called("hades", after=number)
 
-    stopped = recent_attempts.last("olympus")
-    reached = recent_attempts.last("olympus", before=NOON + 3 * SECOND)
+    stopped = recent_attempts.load_last_attempts("olympus")
+    reached = recent_attempts.load_last_attempts("olympus", before=NOON + 3 * SECOND)
 
     assert (stopped.calls, stopped.stopped) == ([], True)
     assert (reached.calls, reached.stopped) == ([old], False)
@@ -70,4 +70,4 @@ def test_the_search_for_them_is_bounded_and_says_so(called, monkeypatch):
 def test_calls_under_way_are_those_of_mails_in_hand(called):
     Mail.objects.update(status="sending", lease=uuid.uuid4(), provider="olympus")
 
-    assert (recent_attempts.under_way("olympus"), recent_attempts.under_way("hades")) == (1, 0)
+    assert (recent_attempts.count_in_progress("olympus"), recent_attempts.count_in_progress("hades")) == (1, 0)

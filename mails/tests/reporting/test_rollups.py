@@ -255,7 +255,7 @@ def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_
     minutes = Counter()
     for row in Rollup.objects.filter(kind=Counted.ARRIVAL):
         minutes[row.start] += row.count
-    assert minutes == Counter(rollups.floor(moment, Level.MINUTE) for moment in arrived)
+    assert minutes == Counter(rollups.floor_to_level(moment, Level.MINUTE) for moment in arrived)
 
 
 def uuid7_of(moment):

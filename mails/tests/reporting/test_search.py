@@ -68,8 +68,8 @@ def test_an_unknown_prefix_is_answered_with_the_list():
 def test_ages_are_ranges_of_the_primary_key():
     now = dt.datetime.now(dt.UTC)
 
-    assert search.since(Mail.objects.all(), dt.timedelta(hours=1), now).count() == 2
-    assert search.since(Mail.objects.all(), dt.timedelta(hours=1), now + dt.timedelta(days=1)).count() == 0
+    assert search.filter_since(Mail.objects.all(), dt.timedelta(hours=1), now).count() == 2
+    assert search.filter_since(Mail.objects.all(), dt.timedelta(hours=1), now + dt.timedelta(days=1)).count() == 0
 
 
 def test_every_state_is_in_exactly_one_list():
@@ -85,10 +85,10 @@ def test_pages_lead_to_each_other_without_counting():
         a_mail(subject=str(number))
     mails = Mail.objects.all()
 
-    first = search.page(mails, size=3)
-    second = search.page(mails, before=str(first.older), size=3)
-    third = search.page(mails, before=str(second.older), size=3)
-    back = search.page(mails, after=str(second.newer), size=3)
+    first = search.load_page(mails, size=3)
+    second = search.load_page(mails, before=str(first.older), size=3)
+    third = search.load_page(mails, before=str(second.older), size=3)
+    back = search.load_page(mails, after=str(second.newer), size=3)
 
     assert [mail.subject for mail in first.mails] == ["4", "3", "2"]
     assert [mail.subject for mail in second.mails] == ["1", "0", "Welcome"]
@@ -103,14 +103,14 @@ def test_a_search_that_reads_the_mails_stops_and_goes_on_where_it_stopped(monkey
         a_mail(subject=str(number))
     mails = Mail.objects.all()
 
-    first = search.page(mails, "subject:voice")
-    second = search.page(mails, "subject:voice", before=str(first.older))
-    third = search.page(mails, "subject:voice", before=str(second.older))
+    first = search.load_page(mails, "subject:voice")
+    second = search.load_page(mails, "subject:voice", before=str(first.older))
+    third = search.load_page(mails, "subject:voice", before=str(second.older))
 
     assert (first.mails, first.looked_back, first.reach) == ([], True, 3)
     assert (second.mails, second.looked_back) == ([], True)
     assert ([mail.subject for mail in third.mails], third.older, third.stopped_at) == (["Invoice"], None, None)
-    assert [mail.subject for mail in search.page(mails, "subject:voice", far=True).mails] == ["Invoice"]
+    assert [mail.subject for mail in search.load_page(mails, "subject:voice", far=True).mails] == ["Invoice"]
 
 
 def test_a_search_upwards_stops_as_well(monkeypatch):
@@ -119,7 +119,7 @@ def test_a_search_upwards_stops_as_well(monkeypatch):
         a_mail(subject=str(number))
     invoice = Mail.objects.get(subject="Invoice")
 
-    found = search.page(Mail.objects.all(), "subject:3", after=str(invoice.pk))
+    found = search.load_page(Mail.objects.all(), "subject:3", after=str(invoice.pk))
 
     assert (found.mails, found.looked_back) == ([], False)
     assert found.stopped_at is not None
@@ -131,23 +131,23 @@ def test_a_search_counts_only_mails_that_fit_the_other_filters(monkeypatch):
     a_mail(subject="Invoice")
     Mail.objects.filter(subject="Welcome").update(queue="bulk")
 
-    assert len(search.page(Mail.objects.filter(queue="bulk"), "subject:come").mails) == 1
+    assert len(search.load_page(Mail.objects.filter(queue="bulk"), "subject:come").mails) == 1
 
 
 @pytest.mark.parametrize("words", ["to:hera@olimpus", "id:0", "after:2020-01-01", "before:2999-01-01"])
 def test_what_an_index_serves_is_never_cut(words, monkeypatch):
     monkeypatch.setattr(search, "REACH", 1)
 
-    assert search.page(Mail.objects.all(), words, size=1).stopped_at is None
+    assert search.load_page(Mail.objects.all(), words, size=1).stopped_at is None
 
 
 def test_nonsense_for_a_place_gives_the_first_page():
-    assert len(search.page(Mail.objects.all(), before="zeus", size=3).mails) == 2
+    assert len(search.load_page(Mail.objects.all(), before="zeus", size=3).mails) == 2
 
 
 def test_counts_stop_at_a_bound():
-    assert search.counted(Mail.objects.all(), 10) == "2"
-    assert search.counted(Mail.objects.all(), 1) == "1+"
+    assert search.format_count(Mail.objects.all(), 10) == "2"
+    assert search.format_count(Mail.objects.all(), 1) == "1+"
 
 
 @pytest.mark.parametrize("state", ["held", "unknown", "discarded", "expired", "cancelled", "rejected"])

@@ -43,11 +43,11 @@ def test_what_is_usual_in_a_queue_are_its_medians_of_the_last_hour():
     count(end(), end(Ending.FAILOVER), seconds=0.7)
     count(end(Ending.DISCARDED), end(queue="bulk"), seconds=50, times=9)
 
-    usual = statistics.usual("text", NOON + HOUR / 2)
+    usual = statistics.load_usual_times("text", NOON + HOUR / 2)
 
     assert usual.wait == pytest.approx(0.3, rel=0.1)
     assert usual.acceptance == pytest.approx(0.7, rel=0.1)
-    assert statistics.usual("text", NOON + 2 * HOUR) == statistics.usual("html", NOON) == Usual()
+    assert statistics.load_usual_times("text", NOON + 2 * HOUR) == statistics.load_usual_times("html", NOON) == Usual()
 
 
 def test_queues_tell_counts_rates_and_times():
@@ -60,7 +60,7 @@ def test_queues_tell_counts_rates_and_times():
     count(end(Ending.HELD), times=2)
     count(end(queue="bulk"), seconds=5)
 
-    bulk, text = statistics.queues(statistics.load(NOON, NOON + HOUR))
+    bulk, text = statistics.summarize_queues(statistics.load_statistics(NOON, NOON + HOUR))
 
     assert (text.arrived, text.rejected, text.arrived_per_minute) == (120, 3, 2.0)
     assert (text.sent, text.failover, text.discarded, text.held) == (100, 10, 5, 2)
@@ -76,7 +76,7 @@ def test_queues_tell_counts_rates_and_times():
 def test_the_house_is_the_sum_of_its_queues():
     count(end(), end(queue="bulk"), seconds=1)
 
-    assert statistics.total(statistics.load(NOON, NOON + HOUR)).sent == 2
+    assert statistics.summarize_all(statistics.load_statistics(NOON, NOON + HOUR)).sent == 2
 
 
 def test_providers_tell_failures_by_kind_share_and_the_fastest():
@@ -88,7 +88,7 @@ def test_providers_tell_failures_by_kind_share_and_the_fastest():
     count(end(account="olympus"), times=6)
     count(end(Ending.FAILOVER, "hades"), times=2)
 
-    olympus, hades = statistics.providers(statistics.load(NOON, NOON + HOUR))
+    olympus, hades = statistics.summarize_accounts(statistics.load_statistics(NOON, NOON + HOUR))
 
     assert (olympus.calls, olympus.accepted, olympus.unknown) == (10, 6, 1)
     assert olympus.refused == {"message": 1, "account": 0, "recipient": 0, "rate": 0, "provider": 2, "local": 0}
@@ -102,7 +102,9 @@ def test_applications_have_the_names_of_their_keys():
     count(end(application=7), times=3)
     count(end(), times=1)
 
-    shop, people = statistics.applications(statistics.load(NOON, NOON + HOUR), {7: "shop", 0: statistics.PEOPLE})
+    shop, people = statistics.summarize_applications(
+        statistics.load_statistics(NOON, NOON + HOUR), {7: "shop", 0: statistics.PEOPLE}
+    )
 
     assert (shop.name, shop.sent) == ("shop", 3)
     assert (people.name, people.sent) == (statistics.PEOPLE, 1)
@@ -112,7 +114,7 @@ def test_a_series_has_each_stretch_also_the_empty_ones():
     count(end(), seconds=1, at=NOON)
     count(end(), seconds=1, at=NOON + dt.timedelta(minutes=2), times=3)
 
-    points = statistics.series(statistics.load(NOON, NOON + dt.timedelta(minutes=4)))
+    points = statistics.build_series(statistics.load_statistics(NOON, NOON + dt.timedelta(minutes=4)))
 
     assert [point.done for point in points] == [1, 0, 3, 0]
     assert points[1].acceptance.p50 is None
@@ -123,24 +125,24 @@ def test_folding_changes_no_answer(level):
     count(end(), seconds=1, times=5)
     count(call("olympus"), seconds=0.5, times=5)
     since, until = NOON - dt.timedelta(days=1), NOON + dt.timedelta(days=1)
-    before = statistics.load(since, until, level)
+    before = statistics.load_statistics(since, until, level)
 
     rollups.fold(NOON)
 
-    after = statistics.load(since, until, level)
-    assert statistics.queues(after) == statistics.queues(before)
-    assert statistics.providers(after) == statistics.providers(before)
-    assert statistics.series(after) == statistics.series(before)
+    after = statistics.load_statistics(since, until, level)
+    assert statistics.summarize_queues(after) == statistics.summarize_queues(before)
+    assert statistics.summarize_accounts(after) == statistics.summarize_accounts(before)
+    assert statistics.build_series(after) == statistics.build_series(before)
 
 
 def test_totals_never_shrink_by_folding_or_removal():
     count(end(), seconds=1, times=5)
-    before = statistics.totals()
+    before = statistics.load_totals()
 
     rollups.fold(NOON)
     rollups.fold(NOON + dt.timedelta(days=5000))
 
-    assert statistics.totals() == before == [(end(), CounterSum(5, 5_000_000, {"80": 5}))]
+    assert statistics.load_totals() == before == [(end(), CounterSum(5, 5_000_000, {"80": 5}))]
 
 
 @pytest.mark.parametrize(
@@ -153,12 +155,12 @@ def test_totals_never_shrink_by_folding_or_removal():
     ],
 )
 def test_a_period_is_told_in_stretches_that_fit_it(length, level):
-    assert statistics.period(NOON - length, NOON)[1] == level
+    assert statistics.choose_intervals(NOON - length, NOON)[1] == level
 
 
 def test_a_period_of_too_many_stretches_is_refused_with_a_cure():
     with pytest.raises(PeriodTooLong, match="longer ones"):
-        statistics.load(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
+        statistics.load_statistics(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
 
 
 def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queries):
@@ -166,15 +168,15 @@ def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queri
         count(end(), call("olympus"), seconds=1, at=NOON + dt.timedelta(minutes=minute))
 
     with django_assert_num_queries(3):
-        figures = statistics.load(NOON, NOON + HOUR)
-        assert len(statistics.series(figures)) == 60
+        figures = statistics.load_statistics(NOON, NOON + HOUR)
+        assert len(statistics.build_series(figures)) == 60
 
 
 def test_what_happened_to_breakers_is_told_newest_first(olympus):
     breaker_store.force("olympus", BreakerMode.OPEN, by="hermes", why="maintenance")
     now = database_clock.now()
 
-    changes = statistics.breaker_history(now - HOUR, now + HOUR)
+    changes = statistics.load_breaker_history(now - HOUR, now + HOUR)
 
     newest = changes[0]
     assert (newest.account.name, newest.what, newest.by) == ("olympus", "forced open, “maintenance”", "hermes")
@@ -187,9 +189,9 @@ def test_arrivals_that_no_roll_up_holds_yet_count_at_once_and_once_only():
         a_mail()
     since, until = now - HOUR, database_clock.now() + dt.timedelta(seconds=1)
 
-    before = statistics.total(statistics.load(since, until)).arrived
+    before = statistics.summarize_all(statistics.load_statistics(since, until)).arrived
     rollups.count_arrivals(until + rollups.ARRIVALS_LAG)
-    after = statistics.total(statistics.load(since, until + HOUR)).arrived
+    after = statistics.summarize_all(statistics.load_statistics(since, until + HOUR)).arrived
 
     assert (before, after) == (3, 3)
 
@@ -200,6 +202,6 @@ def test_success_is_what_did_not_fail_because_of_account_rate_or_provider():
     count(call("olympus", AttemptState.REFUSED, FailureClass.PROVIDER), at=NOON)
     count(call("olympus", AttemptState.UNKNOWN), at=NOON)
 
-    [olympus] = statistics.providers(statistics.load(NOON, NOON + HOUR))
+    [olympus] = statistics.summarize_accounts(statistics.load_statistics(NOON, NOON + HOUR))
 
     assert olympus.success == 50.0

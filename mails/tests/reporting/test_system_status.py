@@ -30,18 +30,18 @@ def test_a_queue_tells_its_depth_its_oldest_and_its_back_off(olympus):
     Mail.objects.filter(pk=first.pk).update(next_attempt_at=now - dt.timedelta(minutes=5))
     state(later, Status.WAITING, next_attempt_at=now + dt.timedelta(minutes=10))
 
-    text = system_status.waiting("text", database_clock.now())
+    text = system_status.read_queue_status("text", database_clock.now())
 
     assert (text.due, text.later) == (2, 1)
     assert 300 <= text.oldest < 310
     assert text.next_at == text.last_at == now + dt.timedelta(minutes=10)
-    assert system_status.waiting("bulk", now) == system_status.Waiting("bulk", 0, None, 0, None, None)
+    assert system_status.read_queue_status("bulk", now) == system_status.QueueStatus("bulk", 0, None, 0, None, None)
 
 
 def test_a_queue_tells_its_pause():
     pauses.pause(QueueName.BULK, by="user:hermes", note="wrong template")
 
-    text, _, _, bulk = system_status.read().waiting
+    text, _, _, bulk = system_status.read_system_status().waiting
 
     assert (bulk.paused_by, bulk.paused_note) == ("hermes", "wrong template")
     assert (bulk.paused_at, text.paused_at) == (pauses.load_active().queues["bulk"].paused_at, None)
@@ -52,14 +52,14 @@ def test_a_depth_is_counted_up_to_a_bound(olympus, monkeypatch):
     for number in range(4):
         a_mail(subject=f"mail {number}")
 
-    assert system_status.waiting("text", database_clock.now()).due == 2
+    assert system_status.read_queue_status("text", database_clock.now()).due == 2
 
 
 def test_held_mails_are_told_by_reason():
     for reason in (HoldReason.UNKNOWN, HoldReason.UNKNOWN, HoldReason.POISON, HoldReason.OPERATOR):
         state(a_mail(), Status.HELD, reason_code=reason, next_attempt_at=None)
 
-    assert system_status.held() == system_status.Held(unknown=2, poison=1, operator=1)
+    assert system_status.count_held() == system_status.HeldCounts(unknown=2, poison=1, operator=1)
 
 
 def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
@@ -68,7 +68,7 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
         seen = now - dt.timedelta(seconds=age)
         Worker.objects.create(id=name, started_at=seen, seen_at=seen, in_flight=3, polled_at=seen)
 
-    found = system_status.read(now)
+    found = system_status.read_system_status(now)
 
     assert [(one.id, one.alive, one.in_flight) for one in found.workers] == [("one", True, 3), ("two", False, 3)]
     assert found.drained == 4.0
@@ -91,7 +91,7 @@ def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
 def test_an_account_tells_its_breaker(olympus, hades):
     breaker_store.force("hades", BreakerMode.OPEN, by="hermes")
 
-    found = {one.name: one for one in system_status.read().accounts}
+    found = {one.name: one for one in system_status.read_system_status().accounts}
 
     assert (found["olympus"].state, found["olympus"].words) == (BreakerState.CLOSED, "no recent errors")
     assert (found["hades"].mode, found["hades"].words) == (BreakerMode.OPEN, "Forced open")
@@ -103,7 +103,7 @@ def test_the_oldest_unsent_mail_is_found_also_in_back_off(olympus):
     past = now - dt.timedelta(hours=2)
     state(mail, Status.WAITING, created_at=past, next_attempt_at=now + dt.timedelta(hours=1))
 
-    assert system_status.read(now).oldest_unsent == 7200
+    assert system_status.read_system_status(now).oldest_unsent == 7200
 
 
 def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus):
@@ -114,7 +114,7 @@ def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus)
     state(before, Status.EXPIRED, finished_at=now - dt.timedelta(hours=25))
     apply.act(anew.pk, ActionRequest(Action.REPROCESS, "user:hermes"))
 
-    assert system_status.read(now).expired == 1
+    assert system_status.read_system_status(now).expired == 1
 
 
 def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, django_assert_max_num_queries):
@@ -122,13 +122,13 @@ def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, 
         a_mail(subject=f"mail {number}")
 
     with django_assert_max_num_queries(24):
-        system_status.read()
+        system_status.read_system_status()
 
 
 def test_a_house_without_its_data_folder_knows_the_disk_that_it_would_lie_on(settings, tmp_path):
     settings.MERCURY_DATA = tmp_path / "never" / "made"
 
-    assert 0 < system_status.read().disk_free <= 1
+    assert 0 < system_status.read_system_status().disk_free <= 1
 
 
 def test_redis_that_is_not_used_is_told_as_such(settings):
@@ -151,7 +151,7 @@ def test_discarded_and_rejected_emails_are_told_with_their_cause(olympus):
     state(a_mail(), Status.DISCARDED, provider="", reason_code="no-account", finished_at=now - dt.timedelta(hours=1))
     state(a_mail(), Status.REJECTED, reason_code="invalid", finished_at=now)
 
-    found = system_status.read(now).setbacks
+    found = system_status.read_system_status(now).setbacks
 
     assert (found.discarded.emails, found.discarded.recent) == (4, 3)
     assert (found.discarded.since, found.discarded.last) == (now - dt.timedelta(hours=1), now)
@@ -169,7 +169,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
         a_mail()
     dispatch()
 
-    [trouble] = system_status.read().setbacks.troubles
+    [trouble] = system_status.read_system_status().setbacks.troubles
 
     assert (trouble.account, trouble.failure_class, trouble.calls) == ("olympus", "account", 3)
     assert trouble.goes_on
@@ -178,7 +178,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
 def test_who_forced_a_breaker_and_when_is_told(olympus):
     breaker_store.force("olympus", BreakerMode.CLOSED, by="hermes", why="the probe is too slow")
 
-    [account] = system_status.read().accounts
+    [account] = system_status.read_system_status().accounts
 
     assert account.by == "hermes"
     assert account.since == account.changed_at is not None
