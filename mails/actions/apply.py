@@ -244,7 +244,7 @@ class Tally:
     done: int = 0
     requested: int = 0  # a call is under way; done when it is closed
     skipped: int = 0
-    already: int = 0  # of those left out: it was so before
+    already: int = 0  # of those skipped: it was so before
     changed: int = 0  # moved on between survey and order, so that it is not possible any more
 
 

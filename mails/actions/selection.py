@@ -116,4 +116,4 @@ def told(action: Action, *, done: int, requested: int, changed: int, skipped: in
         words.append(f"{requested:,} as soon as the call under way is closed")
     if changed:
         words.append(f"{changed:,} moved on meanwhile")
-    return ", ".join([*words, f"{skipped:,} left out"]) + "."
+    return ", ".join([*words, f"{skipped:,} skipped"]) + "."

@@ -114,7 +114,7 @@ def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
     if mail.text_removed_at:
         out.say(f"  Body     deleted on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention")
     out.say()
-    if story.skipped:
+    if story.has_older_events:
         out.say("  (older events are hidden; show all with --events)")
     for entry in story.entries:
         show_entry(out, entry, reasons=reasons)

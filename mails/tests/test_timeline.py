@@ -463,6 +463,6 @@ def test_the_story_of_a_mail_with_very_many_events_is_bounded(olympus, django_as
     with django_assert_num_queries(9):
         story = read_story(mail, NOW)
 
-    assert story.left_out
+    assert story.has_older_events
     assert story.event_count == stories.EVENTS_SHOWN + 1
     assert story.entries[0].event == "NEW"

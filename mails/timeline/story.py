@@ -37,7 +37,7 @@ class Story:
     text: str  # the beginning of the body
     cursor: int  # id of the last event shown
     event_count: int  # events shown
-    left_out: bool  # older events exist that are not shown
+    has_older_events: bool  # older events exist that are not shown
     due_in: float | None  # seconds until the next attempt, where one is due
     obstacles: Obstacles  # what blocks the email while it is in progress
     advice: Advice | None = None  # why it was not sent, and what to do
@@ -63,7 +63,7 @@ def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual:
 
     Shows the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
-    events, left_out = _read_events(mail, EVENTS_AT_MOST if everything else EVENTS_SHOWN)
+    events, has_older_events = _read_events(mail, EVENTS_AT_MOST if everything else EVENTS_SHOWN)
     attempts = list(Attempt.objects.filter(mail=mail).order_by("number"))
     obstacles = find_obstacles(mail)
     recipients = list(Recipient.objects.filter(mail=mail).order_by("id"))
@@ -79,7 +79,7 @@ def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual:
         text=_read_beginning(mail),
         cursor=events[-1].id if events else 0,
         event_count=len(events),
-        left_out=left_out,
+        has_older_events=has_older_events,
         due_in=measure_wait(mail, now),
         obstacles=obstacles,
         advice=advise(mail, events, attempts, recipients),
@@ -90,13 +90,13 @@ def _read_events(mail: Mail, limit: int) -> tuple[list[Event], bool]:
     """Return the first event and the last `limit`, and whether there are others."""
     events_of_mail = Event.objects.of(mail.pk).defer("blob").annotate(beginning=Left("blob", BLOB_READ))
     newest = list(events_of_mail.order_by("-id")[: limit + 1])
-    left_out = len(newest) > limit
+    has_older_events = len(newest) > limit
     events = newest[::-1]
-    if left_out:
+    if has_older_events:
         events = [*events_of_mail.order_by("id")[:1], *events[1:]]
     for event in events:
         event.blob = event.beginning  # type: ignore[attr-defined]
-    return events, left_out
+    return events, has_older_events
 
 
 def _read_beginning(mail: Mail) -> str:

@@ -76,7 +76,7 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
     assert {reloaded(mail).status for mail in (possible_duplicate, refused)} == {Status.DISCARDED}
     assert event_names(queued).count("REPROCESS") == 0
     assert mails[0].events.last().created_by == "user:hermes"
-    assert bulk.sentence(order) == "5 queued, 2 left out."
+    assert bulk.sentence(order) == "5 queued, 2 skipped."
 
 
 def test_what_is_asked_for_is_taken_along():
@@ -107,8 +107,8 @@ def unknown(account, **changes):
 @pytest.mark.parametrize(
     ("action", "status", "events", "told"),
     [
-        (Action.SENT, Status.DONE, ["RESOLVED", "DONE"], "2 resolved, 1 left out."),
-        (Action.NOT_SENT, Status.QUEUED, ["RESOLVED"], "2 queued, 1 left out."),
+        (Action.SENT, Status.DONE, ["RESOLVED", "DONE"], "2 resolved, 1 skipped."),
+        (Action.NOT_SENT, Status.QUEUED, ["RESOLVED"], "2 queued, 1 skipped."),
     ],
 )
 def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status, events, told, olympus):
@@ -245,7 +245,7 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert "Reprocess 3 emails?" in operator.get(f"{url}&included=uncertain").text
     told = operator.post(url, {"note": "Mended"}, follow=True).text
-    assert "2 queued, 1 left out." in told
+    assert "2 queued, 1 skipped." in told
     assert "Started by hermes " in told
     assert "Mended" in told
     assert "poller" not in told
@@ -274,7 +274,7 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
     assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text
     assert "Reprocess: no eligible email" in operator.get(url).text
     assert "They start over, only through accounts not tried yet." in told
-    assert "2 queued, 0 left out." in told
+    assert "2 queued, 0 skipped." in told
     assert dispatch() == 2
     assert len(hades.inbox()) == 2
     assert {mail.events.get(event="REPROCESS").created_by for mail in mails} == {"user:hermes"}
@@ -335,7 +335,7 @@ def test_the_page_says_whom_to_ask_before_it_settles_anything(operator, olympus)
     assert "goes out, twice if olympus has it after all; 1 of 1 accounts take mail" in not_sent
     assert {reloaded(mail).status for mail in mails} == {Status.HELD}
     told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
-    assert "2 resolved, 0 left out." in told
+    assert "2 resolved, 0 skipped." in told
     assert "In its log" in told
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
 
@@ -392,7 +392,7 @@ def test_many_mails_are_done_in_the_background_with_progress(operator, olympus, 
     assert operator.get(f"{news}?batches=0").status_code == 204
     assert bulk.turn()
     last = operator.get(f"{news}?batches=0").text
-    assert "2 queued, 0 left out." in last
+    assert "2 queued, 0 skipped." in last
     assert "poller" not in last
 
 

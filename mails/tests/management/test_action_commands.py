@@ -19,7 +19,7 @@ def test_a_mail_is_cancelled_by_its_id():
     ran = run("cancel", str(mail.pk), "--note", "Hera has moved", "--yes")
 
     assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.CANCELLED)
-    assert "1 cancelled, 0 left out." in ran.out
+    assert "1 cancelled, 0 skipped." in ran.out
     event = mail.events.last()
     assert (event.created_by, event.blob) == ("command line", '{"note": "Hera has moved"}')
 
@@ -118,7 +118,7 @@ def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sa
     assert (
         "1 skipped: will be refused again: a fault of the mail itself. Use --include-rejected to include it." in ran.out
     )
-    assert "1 queued, 1 left out." in ran.out
+    assert "1 queued, 1 skipped." in ran.out
     assert [reloaded(mail).status for mail in (lost, wrong)] == [Status.QUEUED, Status.DISCARDED]
     reason = reloaded(wrong).reason_code
     assert run("reprocess", "--state", "discarded", "--reason", reason, "--yes", "--json").document["done"] == 1
