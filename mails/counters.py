@@ -36,7 +36,7 @@ class CounterKey(NamedTuple):
     kind: Counted
     queue: str = ""
     account: str = ""
-    application: int = 0  # the API key's number; 0 for people and commands
+    application: int = 0  # the API key's number; 0 for users and the command line
     outcome: str = ""
     failure_class: str = ""
 

@@ -17,7 +17,7 @@ class Rollup(models.Model):
     kind = models.CharField(max_length=12, choices=Counted.choices)
     queue = models.CharField(max_length=16, blank=True)
     account = models.CharField(max_length=64, blank=True)
-    application = models.BigIntegerField(default=0, help_text="The API key's number; 0 for people and commands.")
+    application = models.BigIntegerField(default=0, help_text="The API key's number; 0 for users and the command line.")
     outcome = models.CharField(max_length=16, blank=True)
     failure_class = models.CharField(max_length=16, blank=True)
     count = models.BigIntegerField()

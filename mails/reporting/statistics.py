@@ -34,7 +34,7 @@ LATE = dt.timedelta(minutes=3)  # arrivals not counted for longer are not counte
 MOST_POINTS = 3000
 HISTORY_SHOWN = 200
 USUAL_OF = dt.timedelta(hours=1)  # what a single mail is compared with
-PEOPLE = "people and commands"  # who has no API key
+USERS_AND_CLI = "Users and CLI"  # submitted without an API key
 Matches = Callable[[CounterKey], bool]
 
 
@@ -242,7 +242,7 @@ def load_usual_times(queue: str, now: dt.datetime) -> Usual:
 
 def load_application_names() -> dict[int, str]:
     """The names of the applications by number. One query."""
-    return {0: PEOPLE} | dict(ApiKey.objects.values_list("id", "name"))
+    return {0: USERS_AND_CLI} | dict(ApiKey.objects.values_list("id", "name"))
 
 
 def summarize_accounts(figures: Statistics) -> list[AccountStatistics]:

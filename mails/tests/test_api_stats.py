@@ -65,7 +65,7 @@ def test_sent_mails_are_told_by_queue_provider_application_and_minute(operator, 
     assert (text["name"], text["sent"], queues["total"]["sent"]) == ("text", 3, 3)
     assert text["queue_time"]["p95"] > 0
     assert (provider["name"], provider["accepted"], provider["share"], provider["fastest"]) == ("olympus", 3, 1.0, True)
-    assert (application["name"], application["sent"]) == ("people and commands", 3)
+    assert (application["name"], application["sent"]) == ("Users and CLI", 3)
     assert len(points) == 11
     assert sum(point["done"] for point in points) == 3
 

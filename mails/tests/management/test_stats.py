@@ -25,7 +25,7 @@ def test_it_begins_with_the_state_and_its_cure(olympus):
 def test_it_shows_queues_providers_and_applications(some_sent):
     out = run("stats").out
 
-    assert all(word in out for word in ("Queue", "text", "Account", "olympus (fastest)", "people and commands"))
+    assert all(word in out for word in ("Queue", "text", "Account", "olympus (fastest)", "Users and CLI"))
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,11 @@ def test_applications_have_the_names_of_their_keys():
     count(end(), times=1)
 
     shop, people = statistics.summarize_applications(
-        statistics.load_statistics(NOON, NOON + HOUR), {7: "shop", 0: statistics.PEOPLE}
+        statistics.load_statistics(NOON, NOON + HOUR), {7: "shop", 0: statistics.USERS_AND_CLI}
     )
 
     assert (shop.name, shop.sent) == ("shop", 3)
-    assert (people.name, people.sent) == (statistics.PEOPLE, 1)
+    assert (people.name, people.sent) == (statistics.USERS_AND_CLI, 1)
 
 
 def test_a_series_has_each_stretch_also_the_empty_ones():
