@@ -67,7 +67,7 @@ def values(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if settings.MERCURY_LEASE < settings.MERCURY_SEND_TIMEOUT + LEASE_MARGIN:
         lease, timeout = (
-            durations.words(setting.total_seconds())
+            durations.format_duration(setting.total_seconds())
             for setting in (settings.MERCURY_LEASE, settings.MERCURY_SEND_TIMEOUT)
         )
         found.append(
@@ -80,7 +80,7 @@ def values(**_: Any) -> list[CheckMessage]:
         )
     if settings.MERCURY_CONNECT_TIMEOUT > settings.MERCURY_SEND_TIMEOUT:
         connecting, timeout = (
-            durations.words(setting.total_seconds())
+            durations.format_duration(setting.total_seconds())
             for setting in (settings.MERCURY_CONNECT_TIMEOUT, settings.MERCURY_SEND_TIMEOUT)
         )
         found.append(

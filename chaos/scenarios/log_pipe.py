@@ -27,7 +27,7 @@ def full(run: Run) -> None:
         settled = run.settle()
         exits = _stop(run)
     testbed.behave(mix={}, delay_ms=0)
-    deadline = durations.parse(testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
+    deadline = durations.parse_duration(testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
     run.at_most("settled after the last mail was handed in", settled, PATIENCE, "s")
     run.at_most("slowest exit after SIGTERM", max(exits), deadline + GRACE, "s")
     run.at_most("unknown outcomes", run.unknowns, 0)

@@ -22,7 +22,9 @@ def sigterm(run: Run) -> None:
             run.until_posted((number + 1) * run.mails // (stops + 1))
             took.append(_stop(run, number))
     run.settle()
-    deadline = durations.parse(run.testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
+    deadline = durations.parse_duration(
+        run.testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")
+    ).total_seconds()
     run.figure("stops under load", stops)
     run.at_most("slowest exit", max(took), deadline + GRACE, "s")
     run.at_most("unknown outcomes", run.unknowns, 0)

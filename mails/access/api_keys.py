@@ -124,7 +124,7 @@ def normalize_sender(text: str) -> str:
 
 def normalize_rate(text: str) -> str:
     """Return the rate in its stored form: `600/m`, or empty for no limit. Raises ValueError that says how to write one."""
-    rate = rates.parse(text)
+    rate = rates.parse_rate(text)
     if rate is None:
         return ""
     if not rate.number.is_integer() or rate.number > MAX_PER_WINDOW:

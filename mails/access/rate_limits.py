@@ -59,7 +59,7 @@ def count_write(key: ApiKey, *, mail: bool = True) -> RateLimitStatus:
 
     Two round trips to Redis, or none. When Redis fails, only the requests that are waiting for it lose 0.25 s.
     """
-    rate = rates.parse(key.rate)
+    rate = rates.parse_rate(key.rate)
     assert rate is not None  # noqa: S101 (the caller skips keys without a rate)
     limit = RateLimitItemPerSecond(int(rate.number), rate.seconds, namespace="rate")
     count = _count_write(limit, key.prefix)

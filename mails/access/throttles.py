@@ -47,7 +47,7 @@ def _headers(standing: RateLimitStatus) -> Mapping[str, str]:
 def _too_many(standing: RateLimitStatus) -> Problem:
     times = "once" if standing.quota == 1 else f"{standing.quota} times"
     detail = (
-        f"This key may write {times} in {durations.words(standing.window)}, mails, events and actions together; "
+        f"This key may write {times} in {durations.format_duration(standing.window)}, mails, events and actions together; "
         f"this request was not carried out. Send it again in {standing.reset_after} s. "
         "If the application needs more, an operator can raise the key's rate."
     )

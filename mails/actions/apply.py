@@ -293,7 +293,7 @@ def pace(mails: int, how: How) -> str:
     if how.not_tried or not rates or None in rates:  # the accounts not tried yet differ from mail to mail
         return f"{words}."
     a_second = sum(filter(None, rates))
-    return f"{words}: {a_second:g} a second, so about {durations.words(mails / a_second)} if no other mail goes out."
+    return f"{words}: {a_second:g} a second, so about {durations.format_duration(mails / a_second)} if no other mail goes out."
 
 
 def act_on(

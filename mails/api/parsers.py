@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import UnreadablePostError
 from rest_framework.parsers import BaseParser
 
-from mercury.lib.durations import size_words
+from mercury.lib.durations import format_size
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.problems import Fault, Problem
 from mercury.lib.rest.strict_json import NotStrictJSON, loads
@@ -51,7 +51,7 @@ def _declared_size(meta: Mapping[str, Any]) -> int:
 def _check_size(size: int) -> None:
     limit = settings.MERCURY_MAX_SIZE
     if size > limit:
-        raise Problem(413, "too_large", f"The body is larger than {size_words(limit)} ({limit} bytes), the limit.")
+        raise Problem(413, "too_large", f"The body is larger than {format_size(limit)} ({limit} bytes), the limit.")
 
 
 def _check_encoding(request: Any) -> None:

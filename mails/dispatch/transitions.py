@@ -23,7 +23,7 @@ from mails.lifecycle.values import (
 from mails.models import uuid7
 from mails.states import NEVER_CALLED, Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
-from mercury.lib.durations import words
+from mercury.lib.durations import format_duration
 from providers.accounts.config import AccountConfig
 from providers.kinds.capabilities import KINDS, Transport
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
@@ -272,7 +272,7 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
                 return Plan(draft.finish(after, _draft_retry(draft, now_ns, blob)), draft)
             postponed = {
                 "until": _iso(due),
-                "info": f"No account can take it now; looked at again in {words(seconds)}.",
+                "info": f"No account can take it now; looked at again in {format_duration(seconds)}.",
                 "evaluated": choice.evaluated_as_blob(),
             }
             retry = (_draft_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()

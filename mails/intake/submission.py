@@ -15,7 +15,7 @@ from mails.message import addresses
 from mails.message.addresses import InvalidAddress
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee
-from mercury.lib.durations import size_words
+from mercury.lib.durations import format_size
 from mercury.lib.mail import encoded_words, name_address, printable
 from mercury.lib.rest.serializers import StrictSerializer
 
@@ -194,7 +194,7 @@ class ContentField(SubmissionField, serializers.CharField):
         if "\0" in text:
             raise _invalid("forbidden_character", self.error_messages["nul"])
         if (size := _bytes(text)) > settings.MERCURY_MAX_SIZE:
-            self.fail("too_large", size=size_words(size), most=size_words(settings.MERCURY_MAX_SIZE))
+            self.fail("too_large", size=format_size(size), most=format_size(settings.MERCURY_MAX_SIZE))
         return text
 
 

@@ -11,7 +11,10 @@ LONGEST = dt.timedelta(days=36_500)
 
 def find_error(bodies: dt.timedelta, mails: dt.timedelta) -> str:
     """Return what is wrong with these retention periods, and what to do; empty if they are valid."""
-    bodies_kept, mails_kept = durations.words(bodies.total_seconds()), durations.words(mails.total_seconds())
+    bodies_kept, mails_kept = (
+        durations.format_duration(bodies.total_seconds()),
+        durations.format_duration(mails.total_seconds()),
+    )
     if mails < SHORTEST:
         return (
             f"Emails cannot be deleted after {mails_kept}: an Idempotency-Key refers to its email for 24 hours. "

@@ -77,11 +77,11 @@ def serialize_mail(mail: Mail) -> dict[str, object]:
 def build_mail_row(mail: Mail, now: dt.datetime) -> dict[str, object]:
     """Return an email as a row: its JSON and the words that the table shows."""
     badge = choose_badge(mail)
-    took = mail.finished_at and durations.words((mail.finished_at - mail.created_at).total_seconds())
+    took = mail.finished_at and durations.format_duration((mail.finished_at - mail.created_at).total_seconds())
     return {
         **serialize_mail(mail),
         "badge": badge.word,
-        "age": durations.words((now - mail.created_at).total_seconds()),
+        "age": durations.format_duration((now - mail.created_at).total_seconds()),
         "took_words": took or "",
     }
 

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from mails.message.addresses import extract_address
 from mails.models import Content, Mail
 from mails.states import Status
-from mercury.lib.durations import size_words
+from mercury.lib.durations import format_size
 from mercury.lib.mail import preview
 from mercury.lib.mail.preview import Preview
 from providers.transports import mime
@@ -86,7 +86,7 @@ def explain_not_copyable(mail: Mail) -> str:
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
     if mail.size > MAX_COPY_SIZE:
-        return f"This email is larger than {size_words(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
+        return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
     return ""
 
 

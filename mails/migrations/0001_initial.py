@@ -503,7 +503,9 @@ class Migration(migrations.Migration):
                 ("account", models.CharField(blank=True, max_length=64)),
                 (
                     "application",
-                    models.BigIntegerField(default=0, help_text="The API key's number; 0 for users and the command line."),
+                    models.BigIntegerField(
+                        default=0, help_text="The API key's number; 0 for users and the command line."
+                    ),
                 ),
                 ("outcome", models.CharField(blank=True, max_length=16)),
                 ("failure_class", models.CharField(blank=True, max_length=16)),

@@ -13,7 +13,7 @@ from mails.reporting import account_alerts, recent_failures
 from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import FailedEmails
 from mails.reporting.system_status import QueueStatus, SystemStatus
-from mercury.lib.durations import size_words, words
+from mercury.lib.durations import format_duration, format_size
 
 LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
 LONG_UNSENT = 15 * 60.0  # seconds after which a mail that nobody has taken is worth a word
@@ -140,7 +140,7 @@ def _check_workers(situation: SystemStatus) -> Iterable[Alert]:
             "figures_late",
             "waiting",
             "",
-            f"Arrivals are counted up to {words(late)} ago only.",
+            f"Arrivals are counted up to {format_duration(late)} ago only.",
             "They are made up for automatically; if this grows, look for task_failed in the workers' logs.",
             since=situation.counted_until,
         )
@@ -167,7 +167,7 @@ def _check_queue(queue: QueueStatus, blocked: _Blocker) -> Iterable[Alert]:
             "oldest_waiting",
             "waiting" if blocked.by == "sending_paused" else "bad",
             queue.queue,
-            f"In queue {queue.queue} {are_due}, the oldest for {words(queue.oldest)}.",
+            f"In queue {queue.queue} {are_due}, the oldest for {format_duration(queue.oldest)}.",
             _SEE_CAUSE.get(blocked.by)
             or f"If the workers are full, start more (manage.py worker {queue.queue}); one email's page says what it waits for.",
             emails=emails,
@@ -180,7 +180,7 @@ def _check_unsent(situation: SystemStatus, blocked: _Blocker) -> Iterable[Alert]
             "oldest_unsent",
             "waiting",
             "",
-            f"The oldest unsent email came in {words(situation.oldest_unsent)} ago.",
+            f"The oldest unsent email came in {format_duration(situation.oldest_unsent)} ago.",
             _SEE_CAUSE.get(blocked.by) or "Its page says what it waits for: manage.py mails --state waiting",
             since=situation.at - dt.timedelta(seconds=situation.oldest_unsent),
             emails="state=waiting",
@@ -303,7 +303,7 @@ def _check_machine(situation: SystemStatus) -> Iterable[Alert]:
             "disk_nearly_full",
             "bad",
             "",
-            f"The disk of the data folder has {size_words(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
+            f"The disk of the data folder has {format_size(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
             "Make room: when it is full, no email can be accepted.",
         )
 

@@ -203,19 +203,19 @@ def passing(words: str) -> SafeString | str:
 @register.filter
 def seconds(value: float | None) -> str:
     """Return seconds in words."""
-    return "–" if value is None else durations.words(value)
+    return "–" if value is None else durations.format_duration(value)
 
 
 @register.filter
 def milliseconds(value: float | None) -> str:
     """Return milliseconds in words."""
-    return "–" if value is None else durations.words(value / 1000)
+    return "–" if value is None else durations.format_duration(value / 1000)
 
 
 @register.filter
 def size(value: int) -> str:
     """Return bytes in words."""
-    return durations.size_words(value)
+    return durations.format_size(value)
 
 
 @register.filter
@@ -235,7 +235,7 @@ def took(mail: Mail) -> str:
     """Return the time from submission to the end of an email."""
     if mail.finished_at is None or mail.status == "rejected":
         return "–"
-    return durations.words(max(0.0, (mail.finished_at - mail.created_at).total_seconds()))
+    return durations.format_duration(max(0.0, (mail.finished_at - mail.created_at).total_seconds()))
 
 
 @register.inclusion_tag("mails/_spans.html")
@@ -264,7 +264,7 @@ def spans(found: Sequence[Span]) -> dict[str, Any]:
 def _format_tick(seconds: float) -> str:
     """Return the label of a tick, exact also between two minutes or two hours."""
     if seconds < 60:
-        return durations.words(seconds) if seconds else "0"
+        return durations.format_duration(seconds) if seconds else "0"
     return f"{seconds / 60:g} min" if seconds < 3600 else f"{seconds / 3600:g} h"
 
 

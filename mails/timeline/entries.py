@@ -131,7 +131,7 @@ def _describe_request_in_progress(mail: Mail, events: Sequence[Event], now: dt.d
         limit, final = payload.get_number("deadline_s"), payload.get_number("final_reply_s")
         if limit is not None and final is not None and waited > limit:
             limit += final  # it waits for the reply to the final dot, which has a timeout of its own
-        parts += [f" of {durations.words(limit)}"] if limit is not None else []
+        parts += [f" of {durations.format_duration(limit)}"] if limit is not None else []
     provider = replace_unprintable(mail.provider) or "the provider"
     return Entry(f"Waiting for {provider} to reply", parts=tuple(parts), tone="active", icon="clock")
 

@@ -23,7 +23,7 @@ class Passing(str):
     @classmethod
     def of(cls, seconds: float) -> Passing:
         """Return the duration in words."""
-        words = cls(durations.words(abs(seconds)))
+        words = cls(durations.format_duration(abs(seconds)))
         words.seconds = seconds
         return words
 

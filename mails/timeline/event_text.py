@@ -44,7 +44,7 @@ def _describe_new(mail: Mail, payload: EventPayload) -> Entry:
     if key := payload.get_text("key"):
         parts += [", key ", Strong(f"{key}…")]
     size = payload.get_number("size")
-    parts.append(f", {durations.size_words(int(size if size is not None else mail.size))}")
+    parts.append(f", {durations.format_size(int(size if size is not None else mail.size))}")
     return Entry("Received", parts=tuple(parts), icon="inbox")
 
 
@@ -73,7 +73,7 @@ def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
 def _describe_dequeue(mail: Mail, payload: EventPayload) -> Entry:
     parts: list[str] = []
     if (waited := payload.get_number("waited_ms")) is not None:
-        parts += ["Waited ", Strong(durations.words(waited / 1000)), ". "]
+        parts += ["Waited ", Strong(durations.format_duration(waited / 1000)), ". "]
     if worker := payload.get_text("worker"):
         parts += ["Worker ", Strong(worker)]
     if until := payload.get_time("lease_until"):
@@ -120,8 +120,8 @@ def _describe_send(mail: Mail, payload: EventPayload) -> Entry:
         words.append(f"Attempt {attempt:.0f}")
     if (timeout := payload.get_number("deadline_s")) is not None:
         final = payload.get_number("final_reply_s")
-        more = f", plus {durations.words(final)} for the final reply" if final is not None else ""
-        words.append(f"timeout {durations.words(timeout)}{more}")
+        more = f", plus {durations.format_duration(final)} for the final reply" if final is not None else ""
+        words.append(f"timeout {durations.format_duration(timeout)}{more}")
     recipients = payload.get_strings("to")
     if len(recipients) > 1:
         words.append(f"{len(recipients)} recipients in one request")
@@ -166,7 +166,7 @@ def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
     if reason := payload.get_text("reason"):
         parts.append(f" The reply: “{shorten(reason, 300)}”")
     if (wait := payload.get_number("retry_after")) is not None:
-        parts.append(f" It asks to wait {durations.words(wait)}.")
+        parts.append(f" It asks to wait {durations.format_duration(wait)}.")
     title = f"Refused by {payload.get_text('service') or 'the provider'}"
     return Entry(title, parts=tuple(parts), tone="bad", icon="cross")
 
@@ -209,7 +209,7 @@ def _describe_retry(mail: Mail, payload: EventPayload) -> Entry:
     if at:
         sentence += f"; next attempt at {format_clock(at)}"
     if wait is not None:
-        sentence += f", in {durations.words(wait)}"
+        sentence += f", in {durations.format_duration(wait)}"
     return Entry("Retry scheduled", parts=(sentence,), tone="waiting", icon="again")
 
 

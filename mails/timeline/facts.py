@@ -51,7 +51,7 @@ class Span:
     @property
     def words(self) -> str:
         """Its length for people."""
-        return durations.words(self.length)
+        return durations.format_duration(self.length)
 
 
 def list_facts(
@@ -66,7 +66,7 @@ def list_facts(
     provider_time = sum(_measure_attempt(attempt, now) for attempt in attempts)
     is_waiting = mail.status == Status.QUEUED and not mail.attempt_count
     is_calling = any(attempt.state == AttemptState.OPEN for attempt in attempts)
-    median = f", median {durations.words(usual.wait)}" if usual.wait is not None else ""
+    median = f", median {durations.format_duration(usual.wait)}" if usual.wait is not None else ""
     return [
         Fact(
             "Received" if mail.status == Status.REJECTED else "Accepted",
@@ -86,15 +86,17 @@ def list_facts(
 
 
 def _format_duration(seconds: float, *, goes_on: bool) -> str:
-    return Passing.of(seconds) if goes_on else durations.words(seconds)
+    return Passing.of(seconds) if goes_on else durations.format_duration(seconds)
 
 
 def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: Usual) -> Fact:
     seconds = max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds())
-    words = durations.words(seconds)
+    words = durations.format_duration(seconds)
     match mail.status:
         case Status.DONE:
-            median = f"queue median {durations.words(usual.acceptance)}" if usual.acceptance is not None else ""
+            median = (
+                f"queue median {durations.format_duration(usual.acceptance)}" if usual.acceptance is not None else ""
+            )
             return Fact("Time to send", words, median)
         case Status.REJECTED:
             return Fact("Response time", words)
@@ -115,7 +117,7 @@ def _note_attempts(mail: Mail, attempts: Sequence[Attempt]) -> str:
         return attempts[0].account
     words = []
     for attempt in attempts[-3:]:
-        latency = f"{durations.words(attempt.latency_ms / 1000)} " if attempt.latency_ms is not None else ""
+        latency = f"{durations.format_duration(attempt.latency_ms / 1000)} " if attempt.latency_ms is not None else ""
         outcome = "" if attempt.state == AttemptState.ACCEPTED else _OUTCOME_WORDS[AttemptState(attempt.state)]
         words.append(f"{latency}{outcome}".strip())
     return ("… + " if len(attempts) > 3 else "") + " + ".join(words)

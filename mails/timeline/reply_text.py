@@ -33,4 +33,4 @@ def describe_http_status(code: int) -> str:
 def describe_latency(payload: EventPayload) -> list[str]:
     """Return ` after 812 ms` as the part of a sentence; nothing where no latency was recorded."""
     latency = payload.get_number("latency_ms")
-    return [] if latency is None else [f" after {durations.words(latency / 1000)}"]
+    return [] if latency is None else [f" after {durations.format_duration(latency / 1000)}"]

@@ -83,7 +83,7 @@ def summarize(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES)
 
 def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
     provider = replace_unprintable(mail.provider)
-    duration = durations.words(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
+    duration = durations.format_duration(max(0.0, ((mail.finished_at or now) - mail.created_at).total_seconds()))
     reason = describe_reason(replace_unprintable(mail.reason_code))
     match mail.status:
         case Status.QUEUED:

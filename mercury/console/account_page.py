@@ -173,8 +173,8 @@ def _times(mine: AccountStatistics | None) -> Fact:
         return Fact("p50 / p95 / p99", "–", "no request was accepted")
     return Fact(
         "p50 / p95 / p99",
-        durations.words(spread.p50),
-        f"{durations.words(spread.p95)} / {durations.words(spread.p99)}",
+        durations.format_duration(spread.p50),
+        f"{durations.format_duration(spread.p95)} / {durations.format_duration(spread.p99)}",
     )
 
 
@@ -237,7 +237,7 @@ def _last_calls(found: LastAttempts) -> LastCalls:
         sentence=_sentence(found),
         legend=list(OUTCOMES.values()),
         x_labels=[(chart.columns[number], f"{told[number].attempt.opened_at:%H:%M:%S}") for number in some],
-        y_labels=[(tick.at, durations.words(tick.value)) for tick in chart.rows],
+        y_labels=[(tick.at, durations.format_duration(tick.value)) for tick in chart.rows],
     )
 
 
@@ -253,7 +253,7 @@ def _call(attempt: Attempt, x: float, y: float) -> Call:
 def _took(milliseconds: int | None) -> str:
     if milliseconds is None:
         return "–"
-    return durations.words(milliseconds / 1000) if milliseconds else "< 1 ms"
+    return durations.format_duration(milliseconds / 1000) if milliseconds else "< 1 ms"
 
 
 def _sentence(found: LastAttempts) -> str:
@@ -287,7 +287,7 @@ def _picture(name: str, points: Sequence[Point]) -> Picture:
         [Legend("p50", "p50", "ok"), Legend("p95", "p95", "active"), Legend("p99", "p99", "waiting")],
         points,
         series,
-        durations.words,
+        durations.format_duration,
     )
 
 

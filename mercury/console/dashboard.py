@@ -221,7 +221,7 @@ def _tiles(
         Tile(
             "Oldest waiting",
             *_figure(oldest),
-            f"target under {durations.words(alerts.LONG_DUE)}",
+            f"target under {durations.format_duration(alerts.LONG_DUE)}",
             "bad" if late else "neutral",
             f"{mails}?state=queued",
             chart_geometry.spark([one.queue_time.p95 for one in points]),
@@ -229,7 +229,7 @@ def _tiles(
         Tile(
             "Time to send (p95)",
             *_figure(sent.p95),
-            f"median {durations.words(sent.p50)}; of {sent.count:,} sent in the {period.words}"
+            f"median {durations.format_duration(sent.p50)}; of {sent.count:,} sent in the {period.words}"
             if sent.p50 is not None
             else f"nothing sent in the {period.words}",
             "neutral",
@@ -294,7 +294,7 @@ def _pictures(points: Sequence[Point], figures: Statistics, period: str) -> list
             [Legend("p50", "p50", "ok"), Legend("p95", "p95", "waiting")],
             points,
             queue,
-            durations.words,
+            durations.format_duration,
         ),
         picture(
             "latency",
@@ -305,7 +305,7 @@ def _pictures(points: Sequence[Point], figures: Statistics, period: str) -> list
             [Legend(name, name, _TONES[number % len(_TONES)]) for number, name in enumerate(names)],
             points,
             latency,
-            durations.words,
+            durations.format_duration,
         ),
     ]
 
@@ -414,5 +414,5 @@ def _figure(seconds: float | None) -> tuple[str, str]:
     """A duration as figure and unit."""
     if seconds is None:
         return "–", ""
-    figure, _, unit = durations.words(seconds).partition(" ")
+    figure, _, unit = durations.format_duration(seconds).partition(" ")
     return figure, unit

@@ -72,7 +72,9 @@ def plain(value: object) -> str:
 def duration(text: str) -> dt.timedelta:
     """Parse an option such as `30s`, `2m`, `1h` or `3d`; a plain number is seconds."""
     try:
-        return durations.parse_bounded(f"{text}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()) else text)
+        return durations.parse_bounded_duration(
+            f"{text}s" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()) else text
+        )
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -127,7 +129,7 @@ def moment(text: str) -> dt.datetime:
         parsed = dt.datetime.fromisoformat(text)
     except ValueError:
         try:
-            return timezone.now() - durations.parse_bounded(text)
+            return timezone.now() - durations.parse_bounded_duration(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(
                 f"'{text}' is neither an age (15m, 1h, 3d) nor a date (2026-01-31, 2026-01-31T08:00)."

@@ -7,7 +7,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
-def parse(text: str) -> dt.timedelta:
+def parse_duration(text: str) -> dt.timedelta:
     """Parse a duration such as `20s`, `1.5h` or `3d`.
 
     Raises ValueError, with the correct format, if it is not a positive number with a unit.
@@ -22,13 +22,13 @@ def parse(text: str) -> dt.timedelta:
     return parsed
 
 
-LONGEST = dt.timedelta(days=36_500)  # a date this far from today is still valid
+MAX_DURATION = dt.timedelta(days=36_500)  # a date this far from today is still valid
 
 
-def parse_bounded(text: str) -> dt.timedelta:
+def parse_bounded_duration(text: str) -> dt.timedelta:
     """Parse a duration of up to a hundred years. Raises ValueError."""
-    parsed = parse(text)
-    if parsed > LONGEST:
+    parsed = parse_duration(text)
+    if parsed > MAX_DURATION:
         raise ValueError(f"'{text}' is too long. Use 36500d (a hundred years) or less.")
     return parsed
 
@@ -44,7 +44,7 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
-def words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration in seconds: `0.3 ms`, `4 ms`, `1.13 s`, `3 min 4 s`, `2 h 5 min`, `4 d 2 h`."""
     if seconds < 0.00095:
         return f"{seconds * 1000:.1g} ms"
@@ -64,7 +64,7 @@ def words(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def size_words(size: int) -> str:
+def format_size(size: int) -> str:
     """Format a number of bytes: `312 B`, `6.1 kB`, `31.2 MB`."""
     if size < 1000:
         return f"{size} B"
@@ -77,7 +77,7 @@ def format_offset(seconds: float) -> str:
     """Return a distance on a timeline: `318 ms`, `1.132 s`, `3 min 4 s`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.3f} s" if seconds < 60 else words(seconds)
+    return f"{seconds:.3f} s" if seconds < 60 else format_duration(seconds)
 
 
 def format_age(seconds: float) -> str:

@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-SLOWEST = 1 / 86_400  # per second: one per day
-FASTEST = 100_000.0
+MIN_PER_SECOND = 1 / 86_400  # per second: one per day
+MAX_PER_SECOND = 100_000.0
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -26,7 +26,7 @@ class Rate(NamedTuple):
         return self.number / self.seconds
 
 
-def parse(text: str) -> Rate | None:
+def parse_rate(text: str) -> Rate | None:
     """Parse a rate. A plain number is per second; `none` or an empty text is no limit.
 
     Raises ValueError, with the correct format.
@@ -37,6 +37,6 @@ def parse(text: str) -> Rate | None:
     if match is None or float(match[1]) == 0:
         raise ValueError("A rate is a number and a unit, such as 14/s, 600/m, 1000/h or 50000/d.")
     rate = Rate(float(match[1]), match[2] or "s")
-    if not SLOWEST <= rate.per_second <= FASTEST:
+    if not MIN_PER_SECOND <= rate.per_second <= MAX_PER_SECOND:
         raise ValueError("A rate must be between 1/d and 100000/s.")
     return rate

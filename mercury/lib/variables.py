@@ -113,8 +113,8 @@ def one_of(*known: str) -> Callable[[str], str]:
 
 def duration(text: str) -> dt.timedelta:
     """Parse a duration such as 30s, up to a hundred years."""
-    parsed = durations.parse(text)
-    if parsed > durations.LONGEST:
+    parsed = durations.parse_duration(text)
+    if parsed > durations.MAX_DURATION:
         raise ValueError(f"{shown(text)} is too long. Use 36500d (a hundred years) or less.")
     return parsed
 
@@ -124,7 +124,7 @@ def lasting(least: str, most: str) -> Callable[[str], dt.timedelta]:
 
     def kind(text: str) -> dt.timedelta:
         parsed = duration(text)
-        if not durations.parse(least) <= parsed <= durations.parse(most):
+        if not durations.parse_duration(least) <= parsed <= durations.parse_duration(most):
             raise ValueError(f"{shown(text)} is not between {least} and {most}.")
         return parsed
 

@@ -28,7 +28,7 @@ def spark_tag(spark: Spark) -> dict[str, Any]:
 @register.simple_tag
 def lasted(seconds: float | str | None) -> str:
     """Seconds in words; a dash where there is no figure."""
-    return durations.words(seconds) if isinstance(seconds, float | int) else "–"
+    return durations.format_duration(seconds) if isinstance(seconds, float | int) else "–"
 
 
 @register.simple_tag

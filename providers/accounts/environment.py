@@ -107,7 +107,7 @@ def _build_account(
     if not (weight.isascii() and weight.isdigit() and int(weight) <= 10_000):
         raise ImproperlyConfigured(f"{variable}: weight must be a whole number from 0 to 10000.")
     try:
-        limit = rates.parse(common.get("rate", ""))
+        limit = rates.parse_rate(common.get("rate", ""))
         return AccountConfig(
             name=name,
             kind=kind,

@@ -143,8 +143,8 @@ def _check_numbers(weight: int, rate: float | None) -> dict[str, str]:
     errors = {}
     if not 0 <= weight <= 10_000:
         errors["weight"] = "A weight is a whole number from 0 (no email) to 10000."
-    if rate is not None and not rates.SLOWEST <= rate <= rates.FASTEST:
-        errors["rate"] = f"A rate is calls a second, from one a day to {rates.FASTEST:.0f}; null is no limit."
+    if rate is not None and not rates.MIN_PER_SECOND <= rate <= rates.MAX_PER_SECOND:
+        errors["rate"] = f"A rate is calls a second, from one a day to {rates.MAX_PER_SECOND:.0f}; null is no limit."
     return errors
 
 

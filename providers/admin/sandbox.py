@@ -145,7 +145,7 @@ def set_fault(request: HttpRequest, account: str) -> HttpResponse:
 
 
 def _parse_fault(kind: str, value: str, duration: str) -> SimulatedFailure:
-    until = timezone.now() + min(durations.parse(duration), dt.timedelta(days=1))
+    until = timezone.now() + min(durations.parse_duration(duration), dt.timedelta(days=1))
     return failure_modes.parse_failure(f"{kind}={value}" if value else kind, until=until)
 
 

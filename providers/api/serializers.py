@@ -75,8 +75,8 @@ class AccountFields(serializers.Serializer[Any]):
     rate = StrictNumberField(
         required=False,
         allow_null=True,
-        min_value=rates.SLOWEST,
-        max_value=rates.FASTEST,
+        min_value=rates.MIN_PER_SECOND,
+        max_value=rates.MAX_PER_SECOND,
         help_text="Requests a second; null is no limit.",
         style={"example": 14},
     )

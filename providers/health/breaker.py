@@ -253,7 +253,7 @@ def describe_breaker(breaker: Snapshot, now: dt.datetime) -> str:
         return BreakerMode(breaker.mode).label
     if breaker.state == BreakerState.OPEN and breaker.open_until:
         wait = (breaker.open_until - now).total_seconds()
-        return f"probe in {durations.words(wait)}" if wait > 0 else "probe with the next email"
+        return f"probe in {durations.format_duration(wait)}" if wait > 0 else "probe with the next email"
     if breaker.state == BreakerState.HALF_OPEN:
         is_probing = breaker.probe_until is not None and breaker.probe_until > now
         return "one probe in progress" if is_probing else "probe with the next email"

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from mercury.lib.rates import SLOWEST
+from mercury.lib.rates import MIN_PER_SECOND
 
 BURST = 1.0  # seconds' worth of calls that may go out at once
 
@@ -18,4 +18,4 @@ def count_available(next_call_at: dt.datetime | None, rate: float, now: dt.datet
 def reserve(next_call_at: dt.datetime | None, rate: float, now: dt.datetime, calls: int) -> dt.datetime:
     """Return the time to store after `calls` calls were granted."""
     start = next_call_at if next_call_at and next_call_at > now else now
-    return start + dt.timedelta(seconds=calls / max(rate, SLOWEST))
+    return start + dt.timedelta(seconds=calls / max(rate, MIN_PER_SECOND))

@@ -8,7 +8,7 @@ from rest_framework.exceptions import ValidationError
 from mails.actions.apply import MAX_NOTE
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
 from mails.states import RESOLVING, Action, EventName
-from mercury.lib.durations import size_words
+from mercury.lib.durations import format_size
 from mercury.lib.mail import printable
 from mercury.lib.mail.printable import replace_unprintable
 from mercury.lib.rest.serializers import StrictBooleanField, StrictCharField, StrictChoiceField, StrictSerializer
@@ -47,14 +47,14 @@ class BlobField(StrictCharField):
 
     default_error_messages = {
         "invalid": 'The blob must be text; write JSON as text, for example "{{\\"status_code\\": 202}}".',
-        "too_long": f"The blob has {{size}}; at most {size_words(MAX_BLOB)} fit.",
+        "too_long": f"The blob has {{size}}; at most {format_size(MAX_BLOB)} fit.",
     }
 
     def to_internal_value(self, data: Any) -> str:
         """Return the blob."""
         blob = super().to_internal_value(data)
         if len(blob.encode()) > MAX_BLOB:
-            raise _invalid(self.error_messages["too_long"].format(size=size_words(len(blob.encode()))))
+            raise _invalid(self.error_messages["too_long"].format(size=format_size(len(blob.encode()))))
         return blob
 
 

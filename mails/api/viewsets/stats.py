@@ -139,7 +139,7 @@ def _moment(request: Request, name: str, default: dt.datetime, now: dt.datetime)
         moment = dt.datetime.fromisoformat(value)
     except ValueError:
         try:
-            return now - durations.parse(value)
+            return now - durations.parse_duration(value)
         except (ValueError, OverflowError):
             raise _wrong(name, f"'{value[:40]}' is neither an age (15m, 1h, 7d) nor a time in ISO 8601.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

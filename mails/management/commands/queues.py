@@ -53,7 +53,7 @@ class Command(commands.MercuryCommand):
 
 
 def _row(waiting: QueueStatus, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
-    oldest = waiting.oldest if as_json or waiting.oldest is None else durations.words(waiting.oldest)
+    oldest = waiting.oldest if as_json or waiting.oldest is None else durations.format_duration(waiting.oldest)
     return {
         "queue": waiting.queue,
         "state": "paused" if pause else "running",

@@ -62,9 +62,9 @@ class Command(commands.MercuryCommand):
 
 def _show(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
     parts = [
-        ("Bodies", removed.texts, f"{removed.texts:,}", durations.size_words(removed.text_bytes)),
+        ("Bodies", removed.texts, f"{removed.texts:,}", durations.format_size(removed.text_bytes)),
         ("Emails", removed.mails, f"{removed.rows:,}", ""),
-        ("Months of events", removed.months, "", durations.size_words(removed.month_bytes)),
+        ("Months of events", removed.months, "", durations.format_size(removed.month_bytes)),
     ]
     if not out.as_json:
         out.rows(

@@ -13,7 +13,7 @@ from mails.reporting.system_status import AccountStatus, SystemStatus
 from mercury.lib import commands
 from mercury.lib.commands import Exit, Output
 from mercury.lib.database import database_clock
-from mercury.lib.durations import words
+from mercury.lib.durations import format_duration
 from mercury.lib.json_values import plain
 from providers.models import BreakerMode
 
@@ -130,7 +130,7 @@ def _show_queues(out: Output, queues: Sequence[MailStatistics], found: SystemSta
     named = {figures.name: _mail_row(figures) for figures in queues}
     for queue in found.waiting:
         if queue.due or queue.later or queue.queue in named:
-            oldest = words(queue.oldest) if queue.oldest is not None else ""
+            oldest = format_duration(queue.oldest) if queue.oldest is not None else ""
             waits = {"name": queue.queue, "due": queue.due, "oldest": oldest, "later": queue.later}
             named[queue.queue] = named.get(queue.queue, {}) | waits
     out.rows(named.values(), columns={"name": "Queue"} | MAILS | WAITING, empty="No email in any queue in this period.")
@@ -181,4 +181,4 @@ def _name_breaker_state(account: AccountStatus) -> str:
 def _format_spread(spread: Durations) -> str:
     if spread.p50 is None or spread.p95 is None or spread.p99 is None:
         return ""
-    return " / ".join(words(seconds) for seconds in (spread.p50, spread.p95, spread.p99))
+    return " / ".join(format_duration(seconds) for seconds in (spread.p50, spread.p95, spread.p99))

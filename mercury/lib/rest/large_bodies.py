@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from mercury.lib.durations import size_words
+from mercury.lib.durations import format_size
 from mercury.lib.rest.problems import Problem
 
 SMALL = 64 * 1024  # bytes; what most paths take at most, and what is not counted
@@ -26,7 +26,7 @@ def too_large(limit: int, *, signed_in: bool = True) -> Problem:
     """Return the 413 for a body that is larger than its path takes."""
     whom = "" if signed_in else " for who is not signed in"
     return Problem(
-        413, "too_large", f"The request is larger than {size_words(limit)}, the limit of this address{whom}."
+        413, "too_large", f"The request is larger than {format_size(limit)}, the limit of this address{whom}."
     )
 
 

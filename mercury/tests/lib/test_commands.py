@@ -129,7 +129,7 @@ def test_durations(text, seconds):
     [(0, "0 ms"), (0.0003, "0.3 ms"), (0.00094, "0.9 ms"), (0.00096, "1 ms"), (0.0042, "4 ms"), (1.126, "1.13 s")],
 )
 def test_a_duration_in_words(seconds, words):
-    assert durations.words(seconds) == words
+    assert durations.format_duration(seconds) == words
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1s"])

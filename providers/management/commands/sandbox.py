@@ -87,7 +87,7 @@ def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
             sandboxes.set_failure_mode(account, fault)
     except (ValueError, AccountChangeNotAllowed) as error:
         raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
-    how_long = durations.words(options["how_long"].total_seconds())
+    how_long = durations.format_duration(options["how_long"].total_seconds())
     if options["dry_run"]:
         out.say(f"Would simulate {fault} on {account.name} for {how_long}.")
     else:

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from mercury.lib.rates import SLOWEST
+from mercury.lib.rates import MIN_PER_SECOND
 from providers.health import rate_limit
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
@@ -23,7 +23,7 @@ def test_what_is_taken_comes_back_with_time():
     assert rate_limit.count_available(stored, 10, NOW + dt.timedelta(hours=1)) == 10
 
 
-@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300, SLOWEST])
+@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300, MIN_PER_SECOND])
 def test_no_rate_is_so_slow_that_a_call_costs_more_than_a_day(rate):
     assert rate_limit.reserve(None, rate, NOW, 1) == NOW + dt.timedelta(days=1)
 
