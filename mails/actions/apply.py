@@ -14,10 +14,10 @@ from django.db import transaction
 
 from mails import pauses
 from mails.actions import bulk, selection
-from mails.actions.selection import where
+from mails.actions.selection import describe_state
 from mails.dispatch import wake
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, ActionResult, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest, ActionResult
 from mails.models import BulkAction, Mail
 from mails.models.querysets import MailQuerySet
 from mails.pauses import ALL_QUEUES, ActivePauses
@@ -46,11 +46,11 @@ PAST = {
 }
 
 
-class Gone(Exception):
+class MailNotFound(Exception):
     """The mail was removed meanwhile, by retention."""
 
 
-class CannotBeUsed(Exception):
+class AccountNotUsable(Exception):
     """The account that a mail was to go through does not exist, or takes no mail. The text names those that do."""
 
     def __init__(self, account: str, usable: Collection[str]) -> None:
@@ -58,18 +58,18 @@ class CannotBeUsed(Exception):
         self.account = account
 
 
-class NotPossible(Exception):
+class ActionNotAllowed(Exception):
     """The mail stands where this cannot be done any more, or not yet. The text says where, and what can be done."""
 
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...], *, moving: bool = False) -> None:
         can = ", ".join(one.label.lower() for one in possible)
         cure = "It moves on right now: ask again." if moving else f"Possible now: {can or 'nothing'}."
-        super().__init__(f"The mail is {where(mail)}, so it cannot be {PAST[action]}. {cure}")
+        super().__init__(f"The mail is {describe_state(mail)}, so it cannot be {PAST[action]}. {cure}")
         self.mail = mail
         self.possible = possible
 
 
-class NoAccountLeft(NotPossible):
+class NoUntriedAccount(ActionNotAllowed):
     """The mail could be sent anew, but not through an account that it was not tried with: there is none."""
 
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...]) -> None:
@@ -79,18 +79,18 @@ class NoAccountLeft(NotPossible):
     def __str__(self) -> str:
         return (
             "No account that can be used is left: the mail was tried with "
-            f"{_named(self.tried) or 'none, and there is none'}. Send it anew through all accounts, or through one."
+            f"{join_names(self.tried) or 'none, and there is none'}. Send it anew through all accounts, or through one."
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
+class ActionReport:
     """What became of an order for one mail. `requested`: a call is under way, and it is done when that is closed."""
 
     mail: Mail
     requested: bool
     changed: bool  # False: it was so before
-    how: How = EVERY_ACCOUNT
+    account_choice: AccountChoice = EVERY_ACCOUNT
 
     def words(self, action: Action) -> str:
         """What happened, in one sentence."""
@@ -102,36 +102,36 @@ class Acted:
                 f"the mail is {PAST[action]} as soon as the call is closed."
             )
         if not self.changed:
-            return f"The mail is {where(self.mail)} already."
+            return f"The mail is {describe_state(self.mail)} already."
         return {
             Action.CANCEL: "The mail is cancelled. It will not be sent.",
             Action.HOLD: "The mail is held until it is released.",
             Action.RELEASE: "The mail is released and due at once.",
-            Action.REPROCESS: f"The mail is queued, and begins again {self.how.words}.",
+            Action.REPROCESS: f"The mail is queued, and begins again {self.account_choice.words}.",
             Action.RETRY: "The mail is due at once, instead of at its next round's time.",
             Action.SENT: "The mail is resolved as sent.",
             Action.NOT_SENT: "The mail is resolved as not sent, and queued for the next account.",
         }[action]
 
 
-def usable() -> list[str]:
+def list_usable_accounts() -> list[str]:
     """The accounts that a mail may be sent through, by name."""
     return sorted(action_requests.list_usable_accounts())
 
 
-def check(how: How) -> None:
+def check_account_choice(account_choice: AccountChoice) -> None:
     """Raise CannotBeUsed if mails are to go through one account, and that takes none."""
-    if how.via and how.via not in (known := action_requests.list_usable_accounts()):
-        raise CannotBeUsed(how.via, known)
+    if account_choice.via and account_choice.via not in (known := action_requests.list_usable_accounts()):
+        raise AccountNotUsable(account_choice.via, known)
 
 
-def is_possible(mail: Mail, action: Action, how: How) -> bool:
+def is_possible(mail: Mail, action: Action, account_choice: AccountChoice) -> bool:
     """Whether it may be asked of the mail as it stands, and an account is left for it."""
-    left = not how.not_tried or bool(action_requests.find_untried(how, [mail.pk])[mail.pk])
+    left = not account_choice.not_tried or bool(action_requests.find_untried(account_choice, [mail.pk])[mail.pk])
     return action in action_requests.list_actions(mail) and left
 
 
-def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
+def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = EVERY_ACCOUNT) -> list[str]:
     """What the order would come to for this mail, in sentences; for a page that asks before it acts."""
     provider = mail.provider or "the provider"
     if mail.status == Status.SENDING:
@@ -148,15 +148,15 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
         case Action.HOLD:
             return [f"The mail stays here until it is released, at the latest by {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
         case Action.RELEASE:
-            return ["The mail is due at once.", *doubt, _outlook().words(mail.queue)]
+            return ["The mail is due at once.", *doubt, load_outlook().words(mail.queue)]
         case Action.RETRY:
             return [
                 "The mail's next round begins at once. It goes on as it stands.",
                 *doubt,
-                _outlook().words(mail.queue),
+                load_outlook().words(mail.queue),
             ]
         case Action.REPROCESS:
-            return _prospect_anew(mail, how, doubt)
+            return _describe_reprocessing(mail, account_choice, doubt)
         case Action.SENT:
             return [
                 f"The mail ends as sent by {provider}, and counts as taken for each recipient that was waited for.",
@@ -171,50 +171,55 @@ def prospect(mail: Mail, action: Action, how: How = EVERY_ACCOUNT) -> list[str]:
                     else []
                 ),
                 f"If {provider} has it after all, it arrives twice.",
-                _outlook().words(mail.queue),
+                load_outlook().words(mail.queue),
             ]
 
 
-def _prospect_anew(mail: Mail, how: How, doubt: list[str]) -> list[str]:
-    fresh = action_requests.find_untried(how, [mail.pk])[mail.pk]
-    if how.not_tried and not fresh:
-        return [str(NoAccountLeft(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
+def _describe_reprocessing(mail: Mail, account_choice: AccountChoice, doubt: list[str]) -> list[str]:
+    fresh = action_requests.find_untried(account_choice, [mail.pk])[mail.pk]
+    if account_choice.not_tried and not fresh:
+        return [str(NoUntriedAccount(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
     again = "It was refused for its own sake, so it is likely to be refused again."
     if fresh:
-        again = f"It was refused for its own sake, but {_named(fresh)} did not see it yet, and may take it."
+        again = f"It was refused for its own sake, but {join_names(fresh)} did not see it yet, and may take it."
     return [
-        f"The mail begins again, {how.words}, with the time of a new mail. It keeps its id and Message-ID.",
+        f"The mail begins again, {account_choice.words}, with the time of a new mail. It keeps its id and Message-ID.",
         *doubt,
         *([again] if mail.failure_class == FailureClass.MESSAGE else []),
-        _outlook().among(how, fresh).words(mail.queue),
+        load_outlook().among(account_choice, fresh).words(mail.queue),
     ]
 
 
-def act(mail_id: uuid.UUID, action_request: ActionRequest) -> Acted:
+def apply_action(mail_id: uuid.UUID, action_request: ActionRequest) -> ActionReport:
     """Carry the order out on one mail, or leave it as a pending action where a call is under way.
 
     Raises NotPossible, CannotBeUsed, Gone. Repeating an order that was carried out changes nothing and raises nothing.
     """
-    check(action_request.how)
-    carried = _given(action_request, [mail_id])
+    check_account_choice(action_request.account_choice)
+    carried = _carry_out(action_request, [mail_id])
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None:
-        raise Gone(f"There is no mail {mail_id} any more: it was old enough to be removed.")
+        raise MailNotFound(f"There is no mail {mail_id} any more: it was old enough to be removed.")
     if (
         carried.impossible
-        and action_request.how.not_tried
+        and action_request.account_choice.not_tried
         and action_request.action in action_requests.list_actions(mail)
     ):
-        raise NoAccountLeft(mail, action_request.action, action_requests.list_actions(mail))
+        raise NoUntriedAccount(mail, action_request.action, action_requests.list_actions(mail))
     if carried.impossible or carried.changed:
-        raise NotPossible(mail, action_request.action, action_requests.list_actions(mail), moving=bool(carried.changed))
-    return Acted(
-        mail, requested=mail_id in carried.requested, changed=mail_id not in carried.already, how=action_request.how
+        raise ActionNotAllowed(
+            mail, action_request.action, action_requests.list_actions(mail), moving=bool(carried.changed)
+        )
+    return ActionReport(
+        mail,
+        requested=mail_id in carried.requested,
+        changed=mail_id not in carried.already,
+        account_choice=action_request.account_choice,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class PreviewGroup:
     """Mails that stand where they stand for one reason, and what an order would come to for them."""
 
     words: str
@@ -224,21 +229,21 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Preview:
     """What an order would do to a number of mails.
 
     `skipped`: why -> how many. `already`: those of them for which nothing is left to do. `more`: there are more to look at.
     """
 
     eligible: list[uuid.UUID]
-    causes: list[Cause]
+    causes: list[PreviewGroup]
     skipped: Counter[str]
     already: int = 0
     more: bool = False
 
 
 @dataclass(slots=True)
-class Tally:
+class ActionCounts:
     """What an order did to a number of mails."""
 
     done: int = 0
@@ -248,61 +253,63 @@ class Tally:
     changed: int = 0  # moved on between survey and order, so that it is not possible any more
 
 
-def survey(
+def preview_action(
     action: Action,
     mails: MailQuerySet,
     *,
-    how: How = EVERY_ACCOUNT,
+    account_choice: AccountChoice = EVERY_ACCOUNT,
     included: Collection[Inclusion] = (),
     limit: int | None = None,
     look_at: int | None = None,
-) -> Survey:
+) -> Preview:
     """Look what the order would do to these mails, and leave out those that it would do no good. Changes nothing.
 
     `how`: through which accounts, where they are sent anew. `also`: whom it takes too because they were asked for.
     `limit` counts the eligible ones, oldest first; `look_at` all of them. Raises CannotBeUsed.
     """
-    check(how)
+    check_account_choice(account_choice)
     eligible: list[uuid.UUID] = []
     groups: Counter[tuple[str, str, str]] = Counter()
     skipped: Counter[str] = Counter()
-    outlook = _outlook()
+    outlook = load_outlook()
     already = 0
     more = False
-    reading = selection.read(mails, look_at and look_at + 1).iterator(BATCH)
-    for number, (mail, fresh) in enumerate(_with_fresh(reading, how)):
+    reading = selection.order_for_reading(mails, look_at and look_at + 1).iterator(BATCH)
+    for number, (mail, fresh) in enumerate(_pair_with_untried(reading, account_choice)):
         if limit is not None and len(eligible) >= limit:
             break
         if look_at is not None and number == look_at:
             more = True
             break
-        if why := selection.why_not(mail, action, included=included, how=how, fresh=fresh):
+        if why := selection.explain_skip(mail, action, included=included, account_choice=account_choice, fresh=fresh):
             skipped[why] += 1
             already += selection.is_already(mail, action)
             continue
         eligible.append(mail.pk)
-        groups[(_cause(mail, action), *_forecast(mail, action, outlook.among(how, fresh), fresh))] += 1
-    causes = [Cause(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
-    return Survey(eligible, causes, skipped, already, more)
+        groups[
+            (_describe_state(mail, action), *_forecast(mail, action, outlook.among(account_choice, fresh), fresh))
+        ] += 1
+    causes = [PreviewGroup(words, count, forecast, tone) for (words, forecast, tone), count in groups.most_common()]
+    return Preview(eligible, causes, skipped, already, more)
 
 
-def pace(mails: int, how: How) -> str:
+def describe_pace(mails: int, account_choice: AccountChoice) -> str:
     """How fast these mails go out once they are queued, as the end of a sentence; with a time where all their accounts have limits."""
-    rates = [one.config.rate for one in _outlook().among(how, ()).healthy]
+    rates = [one.config.rate for one in load_outlook().among(account_choice, ()).healthy]
     words = "as fast as the accounts' limits allow"
-    if how.not_tried or not rates or None in rates:  # the accounts not tried yet differ from mail to mail
+    if account_choice.not_tried or not rates or None in rates:  # the accounts not tried yet differ from mail to mail
         return f"{words}."
     a_second = sum(filter(None, rates))
     return f"{words}: {a_second:g} a second, so about {durations.format_duration(mails / a_second)} if no other mail goes out."
 
 
-def act_on(
+def apply_to_many(
     mail_ids: Sequence[uuid.UUID], action_request: ActionRequest, *, on_progress: Callable[[int], None] | None = None
-) -> Tally:
+) -> ActionCounts:
     """Carry the order out on these mails, 500 in a transaction. A mail that has moved on is counted, not an error."""
-    tally = Tally()
+    tally = ActionCounts()
     for start in range(0, len(mail_ids), BATCH):
-        carried = _given(action_request, mail_ids[start : start + BATCH])
+        carried = _carry_out(action_request, mail_ids[start : start + BATCH])
         tally.done += len(carried.done)
         tally.requested += len(carried.requested)
         tally.skipped += len(carried.already)
@@ -313,49 +320,49 @@ def act_on(
     return tally
 
 
-def begin(asked: BulkAction, *, seconds: float) -> None:
+def start_bulk_action(asked: BulkAction, *, seconds: float) -> None:
     """Work on an order for many mails here and now, at most so long; the background does the rest."""
     if bulk.work_on(asked, seconds=seconds).done and asked.action in _MADE_DUE:
         _wake(QueueName.values)
 
 
-def _cause(mail: Mail, action: Action) -> str:
+def _describe_state(mail: Mail, action: Action) -> str:
     """Where it stands and why; where it is to be resolved also whom to ask."""
     reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
     asked = f", last handed to {mail.provider}" if action in RESOLVING and mail.provider else ""
     return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"
 
 
-def _with_fresh(mails: Iterator[Mail], how: How) -> Iterator[tuple[Mail, frozenset[str]]]:
+def _pair_with_untried(mails: Iterator[Mail], account_choice: AccountChoice) -> Iterator[tuple[Mail, frozenset[str]]]:
     """Each mail with what `orders.fresh` says for it, asked for by the batch."""
     while batch := list(islice(mails, BATCH)):
-        fresh = action_requests.find_untried(how, [mail.pk for mail in batch])
+        fresh = action_requests.find_untried(account_choice, [mail.pk for mail in batch])
         yield from ((mail, fresh[mail.pk]) for mail in batch)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outlook:
+class Outlook:
     """Accounts that can take email now, of how many, and the pauses that are active."""
 
     healthy: Sequence[Candidate]
     accounts: int
     pauses: ActivePauses
-    how: How = EVERY_ACCOUNT
+    account_choice: AccountChoice = EVERY_ACCOUNT
 
-    def among(self, how: How, fresh: Collection[str]) -> "_Outlook":
+    def among(self, account_choice: AccountChoice, fresh: Collection[str]) -> "Outlook":
         """The same, as it is for a mail that goes through these accounts only."""
-        if how == EVERY_ACCOUNT:
+        if account_choice == EVERY_ACCOUNT:
             return self
-        allowed = {how.via} if how.via else fresh
+        allowed = {account_choice.via} if account_choice.via else fresh
         healthy = [one for one in self.healthy if one.config.name in allowed]
-        return replace(self, healthy=healthy, accounts=len(allowed), how=how)
+        return replace(self, healthy=healthy, accounts=len(allowed), account_choice=account_choice)
 
     @property
     def share(self) -> str:
         """Who takes mail: `2 of 3 accounts take mail`, `no account takes mail`, `hades takes mail`."""
-        if self.how.via:
-            return f"{self.how.via} takes {'mail' if self.healthy else 'no mail'}"
-        not_tried = " not tried yet" if self.how.not_tried else ""
+        if self.account_choice.via:
+            return f"{self.account_choice.via} takes {'mail' if self.healthy else 'no mail'}"
+        not_tried = " not tried yet" if self.account_choice.not_tried else ""
         if not self.healthy:
             return f"no account{not_tried} takes mail"
         return f"{len(self.healthy)} of {self.accounts} accounts{not_tried} take mail"
@@ -371,19 +378,21 @@ class _Outlook:
         return f"{self.share} now."
 
 
-def _outlook() -> _Outlook:
+def load_outlook() -> Outlook:
+    """Return the accounts that can take an email now, and the active pauses."""
     usable = [one for one in registry.load_candidates() if one.usable]
     now = database_clock.now()
     healthy = [one for one in usable if check_permission(one.breaker, now).allowed]
-    return _Outlook(healthy, len(usable), pauses.load_active())
+    return Outlook(healthy, len(usable), pauses.load_active())
 
 
-def _named(accounts: Collection[str]) -> str:
+def join_names(accounts: Collection[str]) -> str:
+    """Join the names of accounts as a sentence lists them."""
     *before, last = sorted(accounts) or [""]
     return f"{', '.join(before)} and {last}" if before else last
 
 
-def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[str]) -> tuple[str, str]:
+def _forecast(mail: Mail, action: Action, outlook: Outlook, fresh: Collection[str]) -> tuple[str, str]:
     """What it comes to, in words, and their tone. `fresh`: accounts that are named and did not see the mail yet."""
     if mail.status == Status.SENDING and action != Action.RELEASE:
         return f"{PAST[action]} after the call under way, unless that takes it", "waiting"
@@ -397,15 +406,15 @@ def _forecast(mail: Mail, action: Action, outlook: _Outlook, fresh: Collection[s
         return f"waits until queue {mail.queue} is resumed", "waiting"
     if not outlook.healthy:
         return f"waits: {outlook.share} now", "waiting"
-    return _forecast_of_a_call(mail, action, outlook.share, fresh)
+    return _forecast_attempt(mail, action, outlook.share, fresh)
 
 
-def _forecast_of_a_call(mail: Mail, action: Action, words: str, fresh: Collection[str]) -> tuple[str, str]:
+def _forecast_attempt(mail: Mail, action: Action, words: str, fresh: Collection[str]) -> tuple[str, str]:
     """The same for a mail that goes to an account at once."""
     if action == Action.NOT_SENT:
         return f"goes out, twice if {mail.provider or 'its account'} has it after all; {words}", "unknown"
     if mail.failure_class == FailureClass.MESSAGE and fresh:
-        return f"may go out: {_named(fresh)} did not see it yet", "waiting"
+        return f"may go out: {join_names(fresh)} did not see it yet", "waiting"
     if mail.failure_class == FailureClass.MESSAGE:
         return "likely to be refused again: a fault of the mail itself", "bad"
     if mail.possible_duplicate and action == Action.REPROCESS:
@@ -431,8 +440,8 @@ def resume_sending(queue: str = ALL_QUEUES, *, by: str) -> bool:
 
 def describe_pause(queue: str = ALL_QUEUES) -> str:
     """Say how many emails a pause makes wait, and how many requests it lets finish."""
-    waiting = search.format_count(_due_in(queue), COUNTED_AT_MOST)
-    requests = _mails_of(queue).filter(status__in=LEASED).count()
+    waiting = search.format_count(_select_due(queue), COUNTED_AT_MOST)
+    requests = _select_queue(queue).filter(status__in=LEASED).count()
     emails = "email queued (it will wait)" if waiting == "1" else "emails queued (they will wait)"
     running = "request in progress (it will finish)" if requests == 1 else "requests in progress (they will finish)"
     return f"{waiting} {emails}; {requests:,} {running}."
@@ -440,21 +449,21 @@ def describe_pause(queue: str = ALL_QUEUES) -> str:
 
 def describe_resumption(queue: str = ALL_QUEUES) -> str:
     """Say how many emails a resumption lets go."""
-    waiting = search.format_count(_due_in(queue), COUNTED_AT_MOST)
+    waiting = search.format_count(_select_due(queue), COUNTED_AT_MOST)
     if waiting == "0":
         return "No emails are queued."
     return f"{waiting} queued {'email' if waiting == '1' else 'emails'} will be sent when due."
 
 
-def _mails_of(queue: str) -> MailQuerySet:
+def _select_queue(queue: str) -> MailQuerySet:
     return Mail.objects.filter(queue=queue) if queue else Mail.objects.all()
 
 
-def _due_in(queue: str) -> MailQuerySet:
-    return _mails_of(queue).filter(status__in=DUE)
+def _select_due(queue: str) -> MailQuerySet:
+    return _select_queue(queue).filter(status__in=DUE)
 
 
-def _given(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
+def _carry_out(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
     carried = action_requests.carry_out_on(action_request, mail_ids)
     if action_request.action in _MADE_DUE and carried.done:
         _wake(Mail.objects.filter(pk__in=carried.done).values_list("queue", flat=True).distinct())

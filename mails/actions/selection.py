@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import Mail
 from mails.models.querysets import MailQuerySet
 from mails.states import Action, HoldReason, Inclusion, Status
@@ -39,26 +39,26 @@ _DONE = {
     Action.SENT: "resolved",
     Action.NOT_SENT: "queued",
 }
-NEEDS_EVIDENCE = "the outcome is unknown: resolve it first"
-NONE_LEFT = "every account that can be used was tried before: none is left"
+NEEDS_CONFIRMATION = "the outcome is unknown: resolve it first"
+NO_UNTRIED_ACCOUNT = "every account that can be used was tried before: none is left"
 
 
-def within_reach(action: Action, mails: MailQuerySet) -> MailQuerySet:
+def filter_reachable(action: Action, mails: MailQuerySet) -> MailQuerySet:
     """Those of the mails that stand where the order may be possible at all."""
     return mails.filter(status__in=_REACH[action])
 
 
-def read(mails: MailQuerySet, at_most: int | None = None) -> MailQuerySet:
-    """The mails, oldest first, with as much of each as `why_not` asks for."""
+def order_for_reading(mails: MailQuerySet, at_most: int | None = None) -> MailQuerySet:
+    """The mails, oldest first, with as much of each as `explain_skip` asks for."""
     return mails.order_by("id").only(*_READ)[:at_most]
 
 
-def why_not(
+def explain_skip(
     mail: Mail,
     action: Action,
     *,
     included: Collection[Inclusion] = (),
-    how: How = EVERY_ACCOUNT,
+    account_choice: AccountChoice = EVERY_ACCOUNT,
     fresh: Collection[str] = (),
 ) -> str:
     """Why the order leaves this mail out, in words; empty if it does not. Pure.
@@ -66,15 +66,15 @@ def why_not(
     `fresh`: what `orders.fresh` says for it. An account that knows nothing of the mail may take what others refused.
     """
     if is_already(mail, action):
-        return f"already {where(mail)}"
+        return f"already {describe_state(mail)}"
     if action not in action_requests.list_actions(mail):
         if mail.status == Status.HELD and action_requests.needs_confirmation(mail):
-            return NEEDS_EVIDENCE
-        return where(mail)
+            return NEEDS_CONFIRMATION
+        return describe_state(mail)
     if action != Action.REPROCESS:
         return ""
-    if how.not_tried and not fresh:
-        return NONE_LEFT
+    if account_choice.not_tried and not fresh:
+        return NO_UNTRIED_ACCOUNT
     if mail.possible_duplicate and Inclusion.UNCERTAIN not in included:
         return str(Inclusion.UNCERTAIN.label)
     if mail.failure_class == FailureClass.MESSAGE and not fresh and Inclusion.REFUSED not in included:
@@ -87,7 +87,7 @@ def is_already(mail: Mail, action: Action) -> bool:
     return mail.status in action_requests.ALREADY.get(action, ())
 
 
-def where(mail: Mail) -> str:
+def describe_state(mail: Mail) -> str:
     """Where the mail stands, as the middle of a sentence."""
     if mail.status == Status.HELD:
         return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
@@ -99,7 +99,7 @@ def where(mail: Mail) -> str:
     return words
 
 
-def order_words(action: Action, mails: str) -> str:
+def label_action(action: Action, mails: str) -> str:
     """An order for so many mails, as a question and a button say it: `Cancel 3 mails`, `Resolve 1 mail as sent`."""
     match action:
         case Action.SENT:
@@ -109,7 +109,7 @@ def order_words(action: Action, mails: str) -> str:
     return f"{action.label} {mails}"
 
 
-def told(action: Action, *, done: int, requested: int, changed: int, skipped: int) -> str:
+def describe_result(action: Action, *, done: int, requested: int, changed: int, skipped: int) -> str:
     """What an order did to a number of mails, in one sentence."""
     words = [f"{done:,} {_DONE[action]}"]
     if requested:

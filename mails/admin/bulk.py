@@ -12,9 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from mails.actions import apply, bulk, selection
-from mails.actions.apply import CannotBeUsed
+from mails.actions.apply import AccountNotUsable
 from mails.admin import choice, steering
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
 from mails.reporting import search, systemic_refusals
 from mails.states import RESOLVING, Action, Inclusion
@@ -27,7 +27,7 @@ SECONDS = 10.0  # after that the rest runs in the background
 OFFERED = (Action.RETRY, Action.REPROCESS, Action.HOLD, Action.RELEASE, Action.CANCEL, *RESOLVING)
 _EFFECTS = {
     Action.RETRY: "Their next attempt starts now; nothing else changes.",
-    Action.REPROCESS: "Each keeps its id, Message-ID and history and starts over with a fresh expiry time, {how}.",
+    Action.REPROCESS: "Each keeps its id, Message-ID and history and starts over with a fresh expiry time, {accounts}.",
     Action.HOLD: "Each stays on hold until it is released or expires.",
     Action.RELEASE: "Each is ready to be sent now.",
     Action.CANCEL: "They will not be sent. This cannot be undone.",
@@ -49,24 +49,32 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     restarts = action == Action.REPROCESS
     if restarts and (forecast := choice.redirect_to_forecast(request)):
         return forecast
-    how = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
+    account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     at, included = _read_shown_at(request), _read_also(request)
     try:
-        survey = apply.survey(action, bulk.chosen(action, selected, at), how=how, included=included, look_at=LOOKED_AT)
+        survey = apply.preview_action(
+            action,
+            bulk.select_mails(action, selected, at),
+            account_choice=account_choice,
+            included=included,
+            look_at=LOOKED_AT,
+        )
     except search.UnknownSearchWord as unknown:
         messages.error(request, str(unknown))
         return redirect(back)
-    except CannotBeUsed as wrong:
+    except AccountNotUsable as wrong:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     note, error = steering.read_note(request)
     words = choice.describe_selection(request.GET)
     if request.method == "POST" and not error and (survey.eligible or survey.more):
         total = None if survey.more else len(survey.eligible) + survey.skipped.total()
-        action_request = ActionRequest(action, steering.name_actor(request), note, how=how)
-        bulk_action = bulk.ask(action_request, selected, at=at, words=words, included=included, total=total)
+        action_request = ActionRequest(action, steering.name_actor(request), note, account_choice=account_choice)
+        bulk_action = bulk.create_bulk_action(
+            action_request, selected, at=at, words=words, included=included, total=total
+        )
         if not survey.more and len(survey.eligible) <= AT_ONCE:
-            apply.begin(bulk_action, seconds=SECONDS)
+            apply.start_bulk_action(bulk_action, seconds=SECONDS)
         return redirect("admin:mails_bulkaction_change", bulk_action.pk)
     button = _label_button(action, survey)
     context = {
@@ -74,8 +82,8 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "title": f"{button}?" if survey.eligible else f"{action.label}: no eligible email",
         "action": action,
         "words": words,
-        "meaning": _EFFECTS[action].format(how=how.words),
-        "how": choice.make_constraint_field(how, len(survey.eligible)) if restarts else None,
+        "meaning": _EFFECTS[action].format(accounts=account_choice.words),
+        "how": choice.make_constraint_field(account_choice, len(survey.eligible)) if restarts else None,
         "survey": survey,
         "skipped": [_describe_skipped(request, why, count) for why, count in survey.skipped.most_common()],
         "included": [(kind.label, _exclude(request, kind)) for kind in included],
@@ -129,7 +137,7 @@ class BulkActionAdmin(GuardedAdmin):
     @admin.display(description="result")
     def result(self, bulk_action: BulkAction) -> str:
         """Return what was done so far."""
-        return bulk.sentence(bulk_action)
+        return bulk.describe_progress(bulk_action)
 
     def get_urls(self) -> list[URLPattern]:
         """Return Django's pages, the live update, and the page that stops it."""
@@ -169,7 +177,7 @@ class BulkActionAdmin(GuardedAdmin):
 def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
     """Stop a bulk action; completed items are not undone."""
     steering.check_mail_permission(request)
-    if request.method == "POST" and not bulk.stop(bulk_id, by=steering.name_actor(request)):
+    if request.method == "POST" and not bulk.stop_bulk_action(bulk_id, by=steering.name_actor(request)):
         messages.warning(request, "It has already finished.")
     return redirect("admin:mails_bulkaction_change", bulk_id)
 
@@ -177,9 +185,9 @@ def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
 def _describe_progress(bulk_action: BulkAction) -> dict[str, Any]:
     return {
         "bulk": bulk_action,
-        "sentence": bulk.sentence(bulk_action),
+        "sentence": bulk.describe_progress(bulk_action),
         "skipped": sorted(bulk_action.skipped.items(), key=lambda item: -item[1]),
-        "how": How.parse(bulk_action.how).words if bulk_action.action == Action.REPROCESS else "",
+        "how": AccountChoice.parse(bulk_action.account_choice).words if bulk_action.action == Action.REPROCESS else "",
         "included": [Inclusion(kind).label for kind in bulk_action.included],
         "list_query": bulk_action.query,
     }
@@ -209,11 +217,11 @@ def list_offered() -> list[tuple[str, str]]:
     return [(action.value, _LABELS.get(action, action.label)) for action in OFFERED]
 
 
-def _label_button(action: Action, survey: apply.Survey) -> str:
+def _label_button(action: Action, survey: apply.Preview) -> str:
     """Return the action and its count: `Cancel 3 emails`."""
     count = len(survey.eligible)
     mails = f"{'more than ' if survey.more else ''}{count:,} email{'' if count == 1 and not survey.more else 's'}"
-    return selection.order_words(action, mails)
+    return selection.label_action(action, mails)
 
 
 def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
@@ -223,9 +231,9 @@ def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, A
         if why == kind.label:
             tone = "unknown" if kind == Inclusion.UNCERTAIN else "bad"
             remedies = [("Include them", _include(request, kind))]
-    if why == selection.NONE_LEFT:
+    if why == selection.NO_UNTRIED_ACCOUNT:
         remedies = [("Try all accounts again", choice.link_to_every_account(request))]
-    if why == selection.NEEDS_EVIDENCE:
+    if why == selection.NEEDS_CONFIRMATION:
         held = f"{reverse('admin:mails_mail_changelist')}?state=unknown"
         sent, not_sent = (choice.link_to_action(request, action) for action in RESOLVING)
         remedies = [("Mark as sent", sent), ("Mark as not sent", not_sent), ("Show them", held)]

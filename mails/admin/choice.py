@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from mails.actions import apply
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import ApiKey
 from mails.queues import QueueName
 from mails.reporting import search
@@ -54,19 +54,23 @@ def describe_selection(query: QueryDict) -> str:
     return replace_unprintable(", ".join(filter(None, parts))) or "all emails"
 
 
-def read_constraint(query: QueryDict) -> How:
+def read_constraint(query: QueryDict) -> AccountChoice:
     """Return which accounts to use; all if the URL names no valid choice."""
     match query.get("how"):
         case "not-tried":
-            return How(not_tried=True)
+            return AccountChoice(not_tried=True)
         case "via":
-            return How(via=replace_unprintable(query.get("via", "")))
+            return AccountChoice(via=replace_unprintable(query.get("via", "")))
     return EVERY_ACCOUNT
 
 
-def make_constraint_field(shown: How, mails: int) -> dict[str, Any]:
+def make_constraint_field(shown: AccountChoice, mails: int) -> dict[str, Any]:
     """Return what the choice of accounts on a page shows, for this number of emails."""
-    return {"shown": shown, "accounts": apply.usable(), "pace": apply.pace(mails, shown) if mails else ""}
+    return {
+        "shown": shown,
+        "accounts": apply.list_usable_accounts(),
+        "pace": apply.describe_pace(mails, shown) if mails else "",
+    }
 
 
 def link_to_every_account(request: HttpRequest) -> str:
@@ -103,7 +107,7 @@ def redirect_to_forecast(request: HttpRequest) -> HttpResponse | None:
     return redirect(_link_to_accounts(request, posted))
 
 
-def _link_to_accounts(request: HttpRequest, constraint: How) -> str:
+def _link_to_accounts(request: HttpRequest, constraint: AccountChoice) -> str:
     query = request.GET.copy()
     for name in ("how", "via", "note"):
         query.pop(name, None)

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from mails import pauses
 from mails.actions import apply
-from mails.actions.apply import MAX_NOTE, CannotBeUsed, Gone, NotPossible
+from mails.actions.apply import MAX_NOTE, AccountNotUsable, ActionNotAllowed, MailNotFound
 from mails.admin import choice
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
@@ -47,30 +47,32 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     action = _parse_action(verb)
     page = redirect("admin:mails_mail_change", mail.pk)
     if action not in action_requests.list_actions(mail):
-        messages.warning(request, str(NotPossible(mail, action, action_requests.list_actions(mail))))
+        messages.warning(request, str(ActionNotAllowed(mail, action, action_requests.list_actions(mail))))
         return page
     restarts = action == Action.REPROCESS
     if restarts and (forecast := choice.redirect_to_forecast(request)):
         return forecast
-    how = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
+    account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     try:
-        apply.check(how)
-    except CannotBeUsed as wrong:
+        apply.check_account_choice(account_choice)
+    except AccountNotUsable as wrong:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     reason, error = read_note(request)
     if request.method == "POST" and not error:
         try:
-            result = apply.act(mail.pk, ActionRequest(action, name_actor(request), reason, how=how))
-        except Gone as gone:
+            result = apply.apply_action(
+                mail.pk, ActionRequest(action, name_actor(request), reason, account_choice=account_choice)
+            )
+        except MailNotFound as gone:
             raise Http404(str(gone)) from None
-        except (NotPossible, CannotBeUsed) as too_late:
+        except (ActionNotAllowed, AccountNotUsable) as too_late:
             messages.warning(request, str(too_late))
         else:
             messages.success(request, result.words(action))
         return page
     title, button = _WORDS[action]
-    possible = apply.is_possible(mail, action, how)
+    possible = apply.is_possible(mail, action, account_choice)
     subject = replace_unprintable(mail.subject or "(no subject)")
     context = {
         "title": title,
@@ -78,9 +80,12 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
             ("Emails", reverse("admin:mails_mail_changelist")),
             (subject, reverse("admin:mails_mail_change", args=[mail.pk])),
         ],
-        "sentences": [f"“{subject}” to {replace_unprintable(mail.recipient)}.", *apply.prospect(mail, action, how)],
+        "sentences": [
+            f"“{subject}” to {replace_unprintable(mail.recipient)}.",
+            *apply.describe_effect(mail, action, account_choice),
+        ],
         "button": button if possible else "",
-        "how": choice.make_constraint_field(how, int(possible)) if restarts else None,
+        "how": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
         "fields": [_NOTE | {"value": reason}] if possible else [],
         "errors": [error] if error else [],
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),

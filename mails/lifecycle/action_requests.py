@@ -45,7 +45,7 @@ _TRIES = 5  # how often an order is given anew to a mail that moves on meanwhile
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class AccountChoice:
     """Through which accounts a mail is sent anew: all, only those that it has no attempt on record with, or one."""
 
     not_tried: bool = False
@@ -56,7 +56,7 @@ class How:
         return f"via:{self.via}" if self.via else "not-tried" if self.not_tried else ""
 
     @classmethod
-    def parse(cls, text: str) -> "How":
+    def parse(cls, text: str) -> "AccountChoice":
         """The choice that `as_text` wrote."""
         return cls(not_tried=text == "not-tried", via=text.removeprefix("via:") if text.startswith("via:") else "")
 
@@ -77,18 +77,18 @@ class How:
         return frozenset(named.intersection(usable).difference(tried))
 
 
-EVERY_ACCOUNT = How()
+EVERY_ACCOUNT = AccountChoice()
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """Something asked of a mail. `by`: who asked, as `created_by` says it. `how`: for a mail that is sent anew."""
+    """Something asked of a mail. `by`: who asked, as `created_by` says it. `account_choice`: for a reprocess."""
 
     action: Action
     by: str
     note: str = ""
     service: str = ""  # the account whose late answer is the evidence
-    how: How = EVERY_ACCOUNT
+    account_choice: AccountChoice = EVERY_ACCOUNT
 
     def as_text(self) -> str:
         """The order as `Mail.pending_action` keeps it."""
@@ -201,12 +201,15 @@ def list_tried_accounts(mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, s
     return found
 
 
-def find_untried(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, frozenset[str]]:
-    """What `How.fresh` says, by mail. Two queries, none where all accounts are meant."""
-    if how == EVERY_ACCOUNT:
+def find_untried(account_choice: AccountChoice, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, frozenset[str]]:
+    """What `AccountChoice.fresh` says, by mail. Two queries, none where all accounts are meant."""
+    if account_choice == EVERY_ACCOUNT:
         return dict.fromkeys(mail_ids, frozenset())
     can_be_used = list_usable_accounts()
-    return {mail_id: how.fresh(accounts, can_be_used) for mail_id, accounts in list_tried_accounts(mail_ids).items()}
+    return {
+        mail_id: account_choice.fresh(accounts, can_be_used)
+        for mail_id, accounts in list_tried_accounts(mail_ids).items()
+    }
 
 
 def compute_effect(
@@ -220,7 +223,7 @@ def compute_effect(
 ) -> Effect:
     """What the order comes to for a mail that stands like this. Pure; whether it is possible is asked before.
 
-    `routing_constraint`: what its `how` comes to for this mail.
+    `routing_constraint`: what its `account_choice` comes to for this mail.
     """
     now = database_clock.from_ns(now_ns)
     listed = list(recipients)
@@ -320,7 +323,7 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
     What moved on meanwhile is left alone and counted as changed: read it again, and ask again. A mail that was tried
     with every usable account cannot be sent anew through those not tried yet.
     """
-    routing_constraint = _constrain(action_request.how, [mail.pk for mail in mails])
+    routing_constraint = _constrain(action_request.account_choice, [mail.pk for mail in mails])
     now_ns = database_clock.now_ns()
     carried = ActionResult()
     steps: list[Step] = []
@@ -349,15 +352,15 @@ def carry_out(action_request: ActionRequest, mails: Sequence[Mail]) -> ActionRes
     return carried
 
 
-def _constrain(how: How, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, RoutingConstraint]:
+def _constrain(account_choice: AccountChoice, mail_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, RoutingConstraint]:
     """What the choice comes to for each mail; those are missing that no account is left for."""
-    if not how.not_tried:
-        return dict.fromkeys(mail_ids, how.routing_constraint(()))
+    if not account_choice.not_tried:
+        return dict.fromkeys(mail_ids, account_choice.routing_constraint(()))
     can_be_used, tried = list_usable_accounts(), list_tried_accounts(mail_ids)
     return {
-        mail_id: how.routing_constraint(tried[mail_id])
+        mail_id: account_choice.routing_constraint(tried[mail_id])
         for mail_id in mail_ids
-        if how.fresh(tried[mail_id], can_be_used)
+        if account_choice.fresh(tried[mail_id], can_be_used)
     }
 
 

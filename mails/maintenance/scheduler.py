@@ -53,7 +53,7 @@ def roll_up(worker: str) -> None:
 
 def continue_bulk_actions(worker: str) -> None:
     """Carry out the next batch of a bulk action."""
-    if leadership.acquire(bulk.TASK, worker) and bulk.turn():
+    if leadership.acquire(bulk.TASK, worker) and bulk.run():
         wake.wake_local()
 
 

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
 from mails.actions import apply, selection
-from mails.actions.apply import Survey, Tally
+from mails.actions.apply import ActionCounts, Preview
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
@@ -53,23 +53,25 @@ class ActionCommand(commands.MercuryCommand):
         action_request = self.action_request(options)
         named = bool(options["ids"])
         mails = _select(action_request.action, options)
-        survey = apply.survey(
+        survey = apply.preview_action(
             action_request.action,
             mails,
-            how=action_request.how,
+            account_choice=action_request.account_choice,
             included=_included(options),
             limit=options.get("limit"),
         )
         _announce(out, survey, action_request)
         if not survey.eligible or options["dry_run"]:
-            tally = Tally(skipped=survey.skipped.total(), already=survey.already)
+            tally = ActionCounts(skipped=survey.skipped.total(), already=survey.already)
             out.document(_document(action_request, survey, tally, dry_run=options["dry_run"]))
             return None if survey.eligible else _exit_code(tally, named=named)
-        if not out.ask(f"{selection.order_words(action_request.action, commands.count_emails(len(survey.eligible)))}?"):
+        if not out.ask(
+            f"{selection.label_action(action_request.action, commands.count_emails(len(survey.eligible)))}?"
+        ):
             out.say("Nothing was changed.")
             return Exit.FAILED
         with out.progress(action_request.action.label, total=len(survey.eligible)) as bar:
-            tally = apply.act_on(survey.eligible, action_request, on_progress=bar.show)
+            tally = apply.apply_to_many(survey.eligible, action_request, on_progress=bar.show)
         tally.skipped += survey.skipped.total()
         tally.already += survey.already
         out.say(_describe_result(action_request.action, tally), tone="ok")
@@ -77,7 +79,7 @@ class ActionCommand(commands.MercuryCommand):
         return _exit_code(tally, named=named)
 
 
-def _exit_code(tally: Tally, *, named: bool) -> Exit | None:
+def _exit_code(tally: ActionCounts, *, named: bool) -> Exit | None:
     """Return the exit code. An email named by id must end in the requested state; already being in it counts, as over the API."""
     missed = tally.changed + (tally.skipped - tally.already if named else 0)
     if not missed:
@@ -108,7 +110,7 @@ def _select(action: Action, options: dict[str, Any]) -> MailQuerySet:
             else ""
         )
         raise CommandError(f"Specify email ids{f' or a filter: {filters}' if filters else ''}.", returncode=2)
-    return selection.within_reach(action, found)
+    return selection.filter_reachable(action, found)
 
 
 def _build_filter(options: dict[str, Any]) -> Q:
@@ -147,7 +149,7 @@ def read_note(options: dict[str, Any]) -> str:
     return note
 
 
-def _announce(out: commands.Output, survey: Survey, action_request: ActionRequest) -> None:
+def _announce(out: commands.Output, survey: Preview, action_request: ActionRequest) -> None:
     if not out.as_json:
         out.rows(
             [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
@@ -160,29 +162,37 @@ def _announce(out: commands.Output, survey: Survey, action_request: ActionReques
             empty=_explain_none(survey),
         )
     if survey.eligible and action_request.action == Action.REPROCESS:
-        out.say(f"They start over {action_request.how.words}, {apply.pace(len(survey.eligible), action_request.how)}")
+        out.say(
+            f"They start over {action_request.account_choice.words}, {apply.describe_pace(len(survey.eligible), action_request.account_choice)}"
+        )
     for why, count in survey.skipped.most_common():
         remedy = f" Use {INCLUDE[why]} to include {'it' if count == 1 else 'them'}." if why in INCLUDE else ""
         out.say(f"{count} skipped: {why}.{remedy}", tone="waiting")
 
 
-def _explain_none(survey: Survey) -> str:
+def _explain_none(survey: Preview) -> str:
     """Return the sentence shown in place of the table when no email is eligible."""
     if not survey.skipped:
         return "No matching emails."
     return "Nothing to do." if survey.skipped.total() == survey.already else "None of these emails is eligible."
 
 
-def _describe_result(action: Action, tally: Tally) -> str:
-    return selection.told(
+def _describe_result(action: Action, tally: ActionCounts) -> str:
+    return selection.describe_result(
         action, done=tally.done, requested=tally.requested, changed=tally.changed, skipped=tally.skipped
     )
 
 
-def _document(action_request: ActionRequest, survey: Survey, tally: Tally, *, dry_run: bool) -> dict[str, object]:
+def _document(
+    action_request: ActionRequest, survey: Preview, tally: ActionCounts, *, dry_run: bool
+) -> dict[str, object]:
     return {
         "action": action_request.action,
-        **({"how": action_request.how.as_text() or "all"} if action_request.action == Action.REPROCESS else {}),
+        **(
+            {"accounts": action_request.account_choice.as_text() or "all"}
+            if action_request.action == Action.REPROCESS
+            else {}
+        ),
         "dry_run": dry_run,
         "eligible": len(survey.eligible),
         "causes": [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],

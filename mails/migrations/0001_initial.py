@@ -264,7 +264,7 @@ class Migration(migrations.Migration):
                 ),
                 ("included", models.JSONField(default=list, help_text="Whom it takes because they were asked for.")),
                 (
-                    "how",
+                    "account_choice",
                     models.CharField(
                         blank=True,
                         db_default="",

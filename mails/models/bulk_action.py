@@ -22,7 +22,7 @@ class BulkAction(models.Model):
     query = models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")
     selected_ids = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
     included = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
-    how = models.CharField(
+    account_choice = models.CharField(
         max_length=80, default="", db_default="", blank=True, help_text="Through which accounts, as `How` says it."
     )
     total = models.PositiveIntegerField(null=True, help_text="Mails to look at; unknown where they are very many.")

@@ -299,7 +299,7 @@ def test_a_bulk_action_in_the_background_is_watched_live(visitor, monkeypatch):
     page.get_by_role("button", name="Hold 2 emails").click()
     expect(page.get_by_text("0 of 2 emails processed")).to_be_visible()
     expect(page.locator("#live-words")).to_contain_text("Live")
-    working = threading.Thread(target=bulk.turn)
+    working = threading.Thread(target=bulk.run)
     working.start()
     working.join()
 
@@ -500,7 +500,7 @@ def urls(olympus: SandboxAccount, operator: User) -> list[str]:
     given_up = a_mail()
     Mail.objects.filter(pk=given_up.pk).update(status="discarded", next_attempt_at=None)
     queued = a_mail()
-    action_request = bulk.ask(
+    action_request = bulk.create_bulk_action(
         ActionRequest(Action.HOLD, "user:hermes", "why"), Filter(), at=queued.created_at, words="all mails"
     )
     account = f"/admin/providers/account/{olympus.account.pk}"

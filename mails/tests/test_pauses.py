@@ -155,14 +155,14 @@ def test_a_mail_at_its_last_chance_waits_too(olympus):
 
 def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
     mail = a_mail()
-    apply.act(mail.pk, ActionRequest(Action.HOLD, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(Action.HOLD, "hermes"))
     pauses.pause(QueueName.TEXT, by="hermes")
     held = reloaded(mail)
 
-    [cause] = apply.survey(Action.RELEASE, Mail.objects.all()).causes
+    [cause] = apply.preview_action(Action.RELEASE, Mail.objects.all()).causes
 
     assert cause.forecast == "waits until queue text is resumed"
-    assert "Queue text is paused: it waits until the queue is resumed." in apply.prospect(held, Action.RELEASE)
+    assert "Queue text is paused: it waits until the queue is resumed." in apply.describe_effect(held, Action.RELEASE)
 
 
 def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):

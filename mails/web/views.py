@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from mails.actions import apply
-from mails.actions.apply import Gone, NotPossible
+from mails.actions.apply import ActionNotAllowed, MailNotFound
 from mails.intake.accept import (
     Client,
     IdempotencyKeyInUse,
@@ -177,10 +177,10 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST":
         action_request = ActionRequest(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
         try:
-            messages.success(request, apply.act(mail.pk, action_request).words(Action.CANCEL))
-        except Gone as gone:
+            messages.success(request, apply.apply_action(mail.pk, action_request).words(Action.CANCEL))
+        except MailNotFound as gone:
             raise Http404(str(gone)) from None
-        except NotPossible as too_late:
+        except ActionNotAllowed as too_late:
             messages.warning(request, str(too_late))
         return redirect("mail", mail_id=mail.pk)
     if Action.CANCEL not in action_requests.list_actions(mail):
@@ -188,7 +188,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         return redirect("mail", mail_id=mail.pk)
     context = {
         "title": "Cancel this email?",
-        "sentences": [replace_unprintable(mail.subject or "(no subject)"), *apply.prospect(mail, Action.CANCEL)],
+        "sentences": [replace_unprintable(mail.subject or "(no subject)"), *apply.describe_effect(mail, Action.CANCEL)],
         "button": "Cancel the email",
         "back": reverse("mail", args=[mail.pk]),
         "section": "mails",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from rest_framework.exceptions import ValidationError
 
 from mails.actions.apply import MAX_NOTE
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, AccountChoice
 from mails.states import RESOLVING, Action, EventName
 from mercury.lib.durations import format_size
 from mercury.lib.mail import printable
@@ -128,7 +128,7 @@ class ActionSerializer(StrictSerializer):
         return self.action or Action(self.validated_data["outcome"])
 
     @property
-    def how(self) -> How:
+    def account_choice(self) -> AccountChoice:
         """Return the accounts through which the email is sent again."""
         return EVERY_ACCOUNT
 
@@ -173,9 +173,11 @@ class ReprocessMailSerializer(ActionSerializer):
         return attrs
 
     @property
-    def how(self) -> How:
+    def account_choice(self) -> AccountChoice:
         """Return the accounts through which the email is sent again."""
-        return How(not_tried=bool(self.validated_data.get("not_tried")), via=self.validated_data.get("via") or "")
+        return AccountChoice(
+            not_tried=bool(self.validated_data.get("not_tried")), via=self.validated_data.get("via") or ""
+        )
 
 
 class ResolveMailSerializer(ActionSerializer):

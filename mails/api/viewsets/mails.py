@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from mails.access.api_keys import Scope
 from mails.access.permissions import has_scope
 from mails.actions import apply
-from mails.actions.apply import CannotBeUsed, Gone, NoAccountLeft, NotPossible
+from mails.actions.apply import AccountNotUsable, ActionNotAllowed, MailNotFound, NoUntriedAccount
 from mails.api.fields import MAIL_FIELDS
 from mails.api.serializers import requests
 from mails.api.serializers.mails import (
@@ -191,17 +191,19 @@ class MailViewSet(OwnMailsViewSet):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
-        action_request = ActionRequest(serializer.wanted, recorded_by(request), note, how=serializer.how)
+        action_request = ActionRequest(
+            serializer.wanted, recorded_by(request), note, account_choice=serializer.account_choice
+        )
         try:
-            acted = apply.act(mail.pk, action_request)
-        except Gone:
+            acted = apply.apply_action(mail.pk, action_request)
+        except MailNotFound:
             raise Http404 from None
-        except CannotBeUsed as unusable:  # the names of the others may not be this key's to see
+        except AccountNotUsable as unusable:  # the names of the others may not be this key's to see
             detail = f"No account '{unusable.account}' can be used: there is none of this name, or it takes no email."
             raise serializer.refusal({"via": [detail]}) from None
-        except NotPossible as too_late:
+        except ActionNotAllowed as too_late:
             extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.possible)}
-            code = "no_account_left" if isinstance(too_late, NoAccountLeft) else "not_possible"
+            code = "no_account_left" if isinstance(too_late, NoUntriedAccount) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):
             large_bodies.hold(request, acted.mail.size)

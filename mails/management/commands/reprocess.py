@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from mails.actions import apply
-from mails.actions.apply import CannotBeUsed
-from mails.lifecycle.action_requests import ActionRequest, How
+from mails.actions.apply import AccountNotUsable
+from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.management.action_commands import ActionCommand
 from mails.states import Action
 from mercury.lib.commands import Exit
@@ -46,9 +46,9 @@ class Command(ActionCommand):
 
     def action_request(self, options: dict[str, Any]) -> ActionRequest:
         """Return the action request, with the accounts to use."""
-        how = How(not_tried=options["not_tried"], via=options["via"] or "")
+        account_choice = AccountChoice(not_tried=options["not_tried"], via=options["via"] or "")
         try:
-            apply.check(how)
-        except CannotBeUsed as wrong:
+            apply.check_account_choice(account_choice)
+        except AccountNotUsable as wrong:
             raise CommandError(str(wrong), returncode=Exit.WRONG_USE) from None
-        return replace(super().action_request(options), how=how)
+        return replace(super().action_request(options), account_choice=account_choice)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from mails.actions import bulk
 from mails.admin import export
 from mails.dispatch import wake
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest, How
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.maintenance import scheduler
 from mails.models import BulkAction, Mail
 from mails.reporting.search import Filter
@@ -46,9 +46,11 @@ def discarded(**changes):
     return reloaded(mail)
 
 
-def asked(action=Action.REPROCESS, selected=None, how=EVERY_ACCOUNT, **more):
-    order = ActionRequest(action, "user:hermes", "mended", how=how)
-    return bulk.ask(order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more)
+def asked(action=Action.REPROCESS, selected=None, account_choice=EVERY_ACCOUNT, **more):
+    order = ActionRequest(action, "user:hermes", "mended", account_choice=account_choice)
+    return bulk.create_bulk_action(
+        order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more
+    )
 
 
 def done(order):
@@ -76,7 +78,7 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
     assert {reloaded(mail).status for mail in (possible_duplicate, refused)} == {Status.DISCARDED}
     assert event_names(queued).count("REPROCESS") == 0
     assert mails[0].events.last().created_by == "user:hermes"
-    assert bulk.sentence(order) == "5 queued, 2 skipped."
+    assert bulk.describe_progress(order) == "5 queued, 2 skipped."
 
 
 def test_what_is_asked_for_is_taken_along():
@@ -118,7 +120,7 @@ def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status
 
     order = done(asked(action))
 
-    assert bulk.sentence(order) == told
+    assert bulk.describe_progress(order) == told
     assert order.skipped == {"held": 1}
     assert {reloaded(mail).status for mail in mails} == {status}
     for mail in mails:
@@ -154,8 +156,8 @@ def test_two_processes_do_no_mail_twice(monkeypatch):
     mails = [discarded(), discarded()]
     as_both_read_it = asked()
 
-    bulk._step(as_both_read_it)
-    bulk._step(as_both_read_it)
+    bulk._process_batch(as_both_read_it)
+    bulk._process_batch(as_both_read_it)
 
     order = BulkAction.objects.get()
     assert (order.done, order.batches) == (1, 1)
@@ -168,10 +170,10 @@ def test_a_batch_that_fails_leaves_no_trace_and_is_done_again(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(bulk, "Counter", lambda _counts: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            bulk.turn()
+            bulk.run()
     assert (reloaded(mail).status, BulkAction.objects.get().batches) == (Status.DISCARDED, 0)
 
-    bulk.turn()
+    bulk.run()
 
     assert BulkAction.objects.get(pk=order.pk).done == 1
 
@@ -181,11 +183,11 @@ def test_an_order_is_stopped_between_two_batches(monkeypatch):
     discarded()
     discarded()
     order = asked()
-    bulk._step(order)
+    bulk._process_batch(order)
 
-    assert bulk.stop(order.pk, by="user:iris")
-    assert not bulk.turn()
-    assert not bulk.stop(order.pk, by="user:iris")
+    assert bulk.stop_bulk_action(order.pk, by="user:iris")
+    assert not bulk.run()
+    assert not bulk.stop_bulk_action(order.pk, by="user:iris")
 
     order = BulkAction.objects.get()
     assert (order.done, order.stopped_by) == (1, "user:iris")
@@ -291,7 +293,7 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
     url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded&how=not-tried"
 
     page = operator.get(url).text
-    order = done(asked(how=How(not_tried=True)))
+    order = done(asked(account_choice=AccountChoice(not_tried=True)))
 
     assert "<strong>1 skipped:</strong> every account that can be used was tried before: none is left." in page
     assert "1 of 1 accounts not tried yet take mail" in page
@@ -305,7 +307,7 @@ def test_an_order_in_the_background_keeps_its_choice_of_accounts(operator, olymp
     url = f"{MAILS}bulk/?action=reprocess&scope=all&how=via&via=hades"
 
     told = operator.post(url, {"how": "via", "via": "hades"}, follow=True).text
-    bulk.turn()
+    bulk.run()
 
     assert "They start over, through hades only." in told
     assert [reloaded(mail).routing_constraint for mail in mails] == [{"via": "hades"}] * 2
@@ -390,7 +392,7 @@ def test_many_mails_are_done_in_the_background_with_progress(operator, olympus, 
     assert "0 of 2 emails processed" in told
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert operator.get(f"{news}?batches=0").status_code == 204
-    assert bulk.turn()
+    assert bulk.run()
     last = operator.get(f"{news}?batches=0").text
     assert "2 queued, 0 skipped." in last
     assert "poller" not in last

@@ -139,7 +139,7 @@ def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mai
     assert (held.reason_code, len(olympus.inbox())) == (HoldReason.UNKNOWN, 2)
     assert event_names(mail)[-3:] == ["SEND", "UNKNOWN", "HELD"]
     assert '"next": "held"' in mail.events.filter(event="UNKNOWN").last().blob
-    apply.act(mail.pk, ActionRequest(Action.SENT, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(Action.SENT, "hermes"))
     assert '"possible_duplicate": true' in mail.events.get(event="DONE").blob
 
 
@@ -149,7 +149,7 @@ def test_what_is_settled_as_not_sent_may_be_unknown_once_more(olympus):
     dispatch()
     assert send_again(mail) == Status.HELD
 
-    apply.act(mail.pk, ActionRequest(Action.NOT_SENT, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(Action.NOT_SENT, "hermes"))
 
     assert reloaded(mail).tried == ["olympus"]
     assert [send_again(mail) for _ in range(3)] == [Status.WAITING, Status.WAITING, Status.HELD]
@@ -381,7 +381,7 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
     assert "called nobody" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_failures == 0
     monkeypatch.setattr(mime, "build_message", build)
-    apply.act(bad.pk, ActionRequest(Action.RELEASE, "user:hermes"))
+    apply.apply_action(bad.pk, ActionRequest(Action.RELEASE, "user:hermes"))
     assert dispatch() == 1
 
 
@@ -501,7 +501,7 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    apply.act(mail.pk, ActionRequest(Action.HOLD, by="minos"))
+    apply.apply_action(mail.pk, ActionRequest(Action.HOLD, by="minos"))
 
     runner.recorder.record([Result(call, NOT_CALLED, 0.0)])
 

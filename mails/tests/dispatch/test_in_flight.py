@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mails import pauses
 from mails.actions import apply
-from mails.actions.apply import NotPossible
+from mails.actions.apply import ActionNotAllowed
 from mails.dispatch import account_pool
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
@@ -123,8 +123,8 @@ class InFlight(RuleBasedStateMachine):
         before = Mail.objects.get(pk=mail_id)
         already = before.status in action_requests.ALREADY.get(action, ())
         try:
-            apply.act(mail_id, ActionRequest(action, "hermes"))
-        except NotPossible:
+            apply.apply_action(mail_id, ActionRequest(action, "hermes"))
+        except ActionNotAllowed:
             assert action not in action_requests.list_actions(before)
             assert not already
         else:

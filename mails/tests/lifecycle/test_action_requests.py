@@ -8,12 +8,12 @@ import pytest
 
 from mails import pauses
 from mails.actions import apply
-from mails.actions.apply import CannotBeUsed, NoAccountLeft, NotPossible
+from mails.actions.apply import AccountNotUsable, ActionNotAllowed, NoUntriedAccount
 from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
 from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import ActionRequest, How
+from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.maintenance import sweeper
 from mails.models import Mail, Pause
 from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 ACCEPTED = Accepted("id-1", 250)
 REFUSED = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
-NOT_TRIED = How(not_tried=True)
+NOT_TRIED = AccountChoice(not_tried=True)
 UNKNOWN = Unknown("read-timeout", "No answer came.")
 
 
 def ask(mail, action, by="hermes", note="", **more):
-    return apply.act(mail.pk, ActionRequest(action, by, note, **more))
+    return apply.apply_action(mail.pk, ActionRequest(action, by, note, **more))
 
 
 class Handed:
@@ -78,7 +78,9 @@ def test_a_sent_mail_cannot_be_cancelled(olympus):
     mail = a_mail()
     dispatch()
 
-    with pytest.raises(NotPossible, match=r"The mail is sent, so it cannot be cancelled\. Possible now: nothing\."):
+    with pytest.raises(
+        ActionNotAllowed, match=r"The mail is sent, so it cannot be cancelled\. Possible now: nothing\."
+    ):
         ask(mail, Action.CANCEL)
 
 
@@ -234,7 +236,7 @@ def evaluated(mail):
 def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, hades):
     mail = given_up(olympus, hades)
 
-    ask(mail, Action.REPROCESS, note="hades is back", how=NOT_TRIED)
+    ask(mail, Action.REPROCESS, note="hades is back", account_choice=NOT_TRIED)
 
     assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "excluded": ["olympus"]}
     assert dispatch() == 1
@@ -243,11 +245,11 @@ def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, h
     assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
 
 
-@pytest.mark.parametrize("how", [NOT_TRIED, How(via="hades")])
-def test_the_choice_of_accounts_holds_in_all_rounds(how, olympus, hades):
+@pytest.mark.parametrize("account_choice", [NOT_TRIED, AccountChoice(via="hades")])
+def test_the_choice_of_accounts_holds_in_all_rounds(account_choice, olympus, hades):
     mail = given_up(olympus, hades)
     hades.refuse(503)
-    ask(mail, Action.REPROCESS, how=how)
+    ask(mail, Action.REPROCESS, account_choice=account_choice)
     dispatch()
     assert (reloaded(mail).status, reloaded(mail).round) == (Status.WAITING, 2)
     hades.behave()
@@ -262,18 +264,18 @@ def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
     mail = given_up(olympus, hades)
     hades.refuse(400)
 
-    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
     dispatch()
 
     assert (last_blob(mail)["tried"], last_blob(mail)["excluded"]) == (["hades"], ["olympus"])
-    with pytest.raises(NoAccountLeft, match="the mail was tried with hades and olympus"):
-        ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    with pytest.raises(NoUntriedAccount, match="the mail was tried with hades and olympus"):
+        ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
     assert reloaded(mail).status == Status.DISCARDED
 
 
 def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
     mail = given_up(olympus, hades)
-    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
     ask(mail, Action.HOLD)
     ask(mail, Action.RELEASE)
     assert reloaded(mail).routing_constraint == {"excluded": ["olympus"]}
@@ -292,8 +294,8 @@ def test_a_mail_is_not_sent_through_an_account_that_takes_none(name, olympus, ha
     mail = given_up(olympus, hades)
     hades.disable()
 
-    with pytest.raises(CannotBeUsed, match=f"No account '{name}' can be used. Those that can: olympus"):
-        ask(mail, Action.REPROCESS, how=How(via=name))
+    with pytest.raises(AccountNotUsable, match=f"No account '{name}' can be used. Those that can: olympus"):
+        ask(mail, Action.REPROCESS, account_choice=AccountChoice(via=name))
 
     assert reloaded(mail).status == Status.DISCARDED
 
@@ -302,8 +304,8 @@ def test_a_disabled_account_is_none_that_is_left(olympus, hades):
     mail = given_up(olympus, hades)
     hades.disable()
 
-    with pytest.raises(NoAccountLeft, match="the mail was tried with olympus"):
-        ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    with pytest.raises(NoUntriedAccount, match="the mail was tried with olympus"):
+        ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
 
 
 def test_an_account_that_was_not_called_after_all_counts_as_not_tried(olympus, hades):
@@ -311,25 +313,25 @@ def test_an_account_that_was_not_called_after_all_counts_as_not_tried(olympus, h
     hades.disable()
     mail.attempts.update(reason_code=transitions.NOT_CALLED.reason_code)
 
-    ask(mail, Action.REPROCESS, how=NOT_TRIED)
+    ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
 
     assert dispatch() == 1
     assert len(olympus.inbox()) == 1
 
 
-@pytest.mark.parametrize("how", [How(), NOT_TRIED, How(via="hades")])
-def test_a_choice_of_accounts_reads_as_it_was_written(how):
-    assert How.parse(how.as_text()) == how
+@pytest.mark.parametrize("account_choice", [AccountChoice(), NOT_TRIED, AccountChoice(via="hades")])
+def test_a_choice_of_accounts_reads_as_it_was_written(account_choice):
+    assert AccountChoice.parse(account_choice.as_text()) == account_choice
 
 
 def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
-    assert apply.pace(90, How()) == "as fast as the accounts' limits allow."
+    assert apply.describe_pace(90, AccountChoice()) == "as fast as the accounts' limits allow."
     registration.update(olympus.account, rate=1.0, by="test")
     registration.update(hades.account, rate=2.0, by="test")
 
-    assert "3 a second, so about 30 s" in apply.pace(90, How())
-    assert "2 a second, so about 45 s" in apply.pace(90, How(via="hades"))
-    assert apply.pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
+    assert "3 a second, so about 30 s" in apply.describe_pace(90, AccountChoice())
+    assert "2 a second, so about 45 s" in apply.describe_pace(90, AccountChoice(via="hades"))
+    assert apply.describe_pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
 
 
 def test_an_expired_mail_has_the_time_of_a_new_one(olympus):
@@ -357,7 +359,7 @@ def unknown(olympus, hades):
 
 @pytest.mark.parametrize("action", [Action.RELEASE, Action.REPROCESS])
 def test_an_unknown_outcome_is_only_settled_never_sent_anew(action, unknown):
-    with pytest.raises(NotPossible, match="outcome unknown"):
+    with pytest.raises(ActionNotAllowed, match="outcome unknown"):
         ask(unknown, action)
 
 

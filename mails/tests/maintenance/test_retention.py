@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from mails.actions import apply
-from mails.actions.apply import NotPossible
+from mails.actions.apply import ActionNotAllowed
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import Step, read_state
@@ -163,8 +163,10 @@ def test_a_mail_without_its_text_is_never_sent_anew(olympus):
     before = reloaded(mail)
     remove()
 
-    with pytest.raises(NotPossible, match=r"its text was removed on .* cannot be sent anew\. Possible now: nothing"):
-        apply.act(mail.pk, ActionRequest(Action.REPROCESS, "zeus"))
+    with pytest.raises(
+        ActionNotAllowed, match=r"its text was removed on .* cannot be sent anew\. Possible now: nothing"
+    ):
+        apply.apply_action(mail.pk, ActionRequest(Action.REPROCESS, "zeus"))
     queued = read_state(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
     step = Step(mail.pk, Status.DISCARDED, None, queued, attempts=before.attempt_count)
 

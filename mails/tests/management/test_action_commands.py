@@ -182,7 +182,7 @@ def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
     looked = run(*words, "--dry-run", "--json").document
     ran = run(*words, "--yes")
 
-    assert (looked["how"], looked["eligible"]) == ("not-tried", 1)
+    assert (looked["accounts"], looked["eligible"]) == ("not-tried", 1)
     assert looked["causes"][0]["forecast"] == "may go out: hades did not see it yet"
     assert "They start over only through accounts not tried yet, as fast" in ran.out
     assert dispatch() == 1
