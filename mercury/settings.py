@@ -10,14 +10,24 @@ from django.core.management.utils import get_random_secret_key
 
 from mercury.lib import variables
 from mercury.lib.runtime import private_files
-from mercury.lib.variables import database_url, lasting, many, one_of, redis_url, sized, some, switch, whole
+from mercury.lib.variables import (
+    parse_choice,
+    parse_database_url,
+    parse_duration_between,
+    parse_integer_between,
+    parse_list,
+    parse_nonempty_list,
+    parse_redis_url,
+    parse_size_between,
+    parse_switch,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 env = variables.Variables(os.environ)
 if "pytest" not in sys.modules:  # tests must not depend on the settings of the machine
-    env.faults += variables.read_file(BASE_DIR / ".env")
+    env.errors += variables.load_env_file(BASE_DIR / ".env")
 
 
 def _make_data_folder(path: Path) -> bool:
@@ -25,8 +35,8 @@ def _make_data_folder(path: Path) -> bool:
     try:
         private_files.make_folder(path)
     except OSError as error:
-        env.faults.append(
-            f"MERCURY_DATA: cannot create the folder {variables.shown(str(path))} ({error.strerror}). "
+        env.errors.append(
+            f"MERCURY_DATA: cannot create the folder {variables.quote_value(str(path))} ({error.strerror}). "
             "Use a writable folder, or set SECRET_KEY and DATABASE_URL."
         )
         return False
@@ -40,8 +50,8 @@ def _generate_secret(path: Path) -> str:
             _write_secret(path)
             return path.read_text().strip()
     except OSError as error:
-        env.faults.append(
-            f"MERCURY_DATA: cannot store the generated secret in {variables.shown(str(path.parent))} ({error.strerror}). "
+        env.errors.append(
+            f"MERCURY_DATA: cannot store the generated secret in {variables.quote_value(str(path.parent))} ({error.strerror}). "
             "Use a writable folder, or set SECRET_KEY."
         )
     return get_random_secret_key()  # never used: the error stops the start
@@ -58,18 +68,20 @@ def _write_secret(path: Path) -> None:
 
 # General
 
-MERCURY_DATA = env.read("MERCURY_DATA", variables.folder, str(BASE_DIR / "data"))
+MERCURY_DATA = env.read("MERCURY_DATA", variables.parse_folder, str(BASE_DIR / "data"))
 MERCURY_ENVIRONMENT = dict(os.environ)  # providers.environment reads accounts from it
-DEBUG = env.read("DEBUG", switch, "false")
+DEBUG = env.read("DEBUG", parse_switch, "false")
 TESTING = "pytest" in sys.modules
-_set_secret = env.read("SECRET_KEY", variables.secret)
+_set_secret = env.read("SECRET_KEY", variables.parse_secret)
 MERCURY_SECRET_IS_GENERATED = not _set_secret
 SECRET_KEY = _set_secret or _generate_secret(MERCURY_DATA / "secret-key")
-ALLOWED_HOSTS = env.read("ALLOWED_HOSTS", some(variables.served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", many(variables.origin))
+ALLOWED_HOSTS = env.read(
+    "ALLOWED_HOSTS", parse_nonempty_list(variables.parse_served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]"
+)
+CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", parse_list(variables.parse_origin))
 CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.debug_page.Discreet"
-MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.base_url)
+MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.parse_base_url)
 ROOT_URLCONF = "mercury.urls"
 WSGI_APPLICATION = "mercury.wsgi.application"
 
@@ -134,7 +146,7 @@ TEMPLATES = [
 
 # The database: the source of truth
 
-_database_url = env.read("DATABASE_URL", database_url) or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
+_database_url = env.read("DATABASE_URL", parse_database_url) or f"sqlite:///{MERCURY_DATA / 'mercury.sqlite3'}"
 DATABASES = {"default": environ.Env.db_url_config(_database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if DATABASES["default"]["NAME"] == str(MERCURY_DATA / "mercury.sqlite3"):
@@ -167,11 +179,11 @@ else:
         | DATABASES["default"].get("OPTIONS", {}),
     }
 
-MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", lasting("500ms", "60s"), "3s")
+MERCURY_DATABASE_TIMEOUT = env.read("MERCURY_DATABASE_TIMEOUT", parse_duration_between("500ms", "60s"), "3s")
 
 # Redis: wakes workers; holds no state
 
-REDIS_URL = env.read("REDIS_URL", redis_url)
+REDIS_URL = env.read("REDIS_URL", parse_redis_url)
 MERCURY_EMBEDDED = not REDIS_URL  # the web process dispatches
 MERCURY_REDIS_TIMEOUT = 0.25  # seconds
 RQ = {"WORKER_CLASS": "mails.worker.jobs.QueueWorker"}  # of a plain `rqworker`
@@ -191,33 +203,39 @@ RQ_QUEUES = {
 
 MERCURY_DELIVERY_GUARANTEE = env.read("MERCURY_DELIVERY_GUARANTEE", str, "at-least-once")
 MERCURY_RETRY_BACKOFF = tuple(
-    env.read("MERCURY_RETRY_BACKOFF", some(lasting("10ms", "7d"), "30s,2m"), "30s,2m,10m,30m,1h,2h")
+    env.read(
+        "MERCURY_RETRY_BACKOFF",
+        parse_nonempty_list(parse_duration_between("10ms", "7d"), "30s,2m"),
+        "30s,2m,10m,30m,1h,2h",
+    )
 )
-MERCURY_MAX_CONCURRENCY = env.read("MERCURY_MAX_CONCURRENCY", whole(1, 10_000), "256")
-MERCURY_SEND_TIMEOUT = env.read("MERCURY_SEND_TIMEOUT", lasting("100ms", "1h"), "20s")
+MERCURY_MAX_CONCURRENCY = env.read("MERCURY_MAX_CONCURRENCY", parse_integer_between(1, 10_000), "256")
+MERCURY_SEND_TIMEOUT = env.read("MERCURY_SEND_TIMEOUT", parse_duration_between("100ms", "1h"), "20s")
 MERCURY_CONNECT_TIMEOUT = env.read(
-    "MERCURY_CONNECT_TIMEOUT", lasting("10ms", "1h"), f"{min(3.0, MERCURY_SEND_TIMEOUT.total_seconds())}s"
+    "MERCURY_CONNECT_TIMEOUT",
+    parse_duration_between("10ms", "1h"),
+    f"{min(3.0, MERCURY_SEND_TIMEOUT.total_seconds())}s",
 )
-MERCURY_EHLO_NAME = env.read("MERCURY_EHLO_NAME", variables.ehlo_name)
-MERCURY_FINAL_REPLY_TIMEOUT = env.read("MERCURY_FINAL_REPLY_TIMEOUT", lasting("100ms", "1h"), "10m")
-MERCURY_LEASE = env.read("MERCURY_LEASE", lasting("1s", "1d"), "50s")
-MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", lasting("1s", "36500d"), "3d")
-MERCURY_START_PAUSED = env.read("MERCURY_START_PAUSED", switch, "false")
-MERCURY_PRIVATE_HOSTS_ALLOWED = env.read("MERCURY_PRIVATE_HOSTS_ALLOWED", many(variables.host))
-MERCURY_ENCRYPTION_KEYS = env.read("MERCURY_ENCRYPTION_KEYS", many(variables.fernet_key))
-MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", whole(1, 1_000_000), "1000")
+MERCURY_EHLO_NAME = env.read("MERCURY_EHLO_NAME", variables.parse_ehlo_name)
+MERCURY_FINAL_REPLY_TIMEOUT = env.read("MERCURY_FINAL_REPLY_TIMEOUT", parse_duration_between("100ms", "1h"), "10m")
+MERCURY_LEASE = env.read("MERCURY_LEASE", parse_duration_between("1s", "1d"), "50s")
+MERCURY_EXPIRY = env.read("MERCURY_EXPIRY", parse_duration_between("1s", "36500d"), "3d")
+MERCURY_START_PAUSED = env.read("MERCURY_START_PAUSED", parse_switch, "false")
+MERCURY_PRIVATE_HOSTS_ALLOWED = env.read("MERCURY_PRIVATE_HOSTS_ALLOWED", parse_list(variables.parse_host))
+MERCURY_ENCRYPTION_KEYS = env.read("MERCURY_ENCRYPTION_KEYS", parse_list(variables.parse_fernet_key))
+MERCURY_SANDBOX_KEEP = env.read("MERCURY_SANDBOX_KEEP", parse_integer_between(1, 1_000_000), "1000")
 
 # Submission
 
-MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", sized("10kB", "100MB"), "10MB")
-MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", whole(1, 10_000), "50")
-MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.private_domains, "local,localhost,test")
+MERCURY_MAX_SIZE = env.read("MERCURY_MAX_SIZE", parse_size_between("10kB", "100MB"), "10MB")
+MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", parse_integer_between(1, 10_000), "50")
+MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.parse_private_domains, "local,localhost,test")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
 # Retention
 
-MERCURY_BODY_RETENTION = env.read("MERCURY_BODY_RETENTION", lasting("1s", "36500d"), "30d")
-MERCURY_MAIL_RETENTION = env.read("MERCURY_MAIL_RETENTION", lasting("1s", "36500d"), "365d")
+MERCURY_BODY_RETENTION = env.read("MERCURY_BODY_RETENTION", parse_duration_between("1s", "36500d"), "30d")
+MERCURY_MAIL_RETENTION = env.read("MERCURY_MAIL_RETENTION", parse_duration_between("1s", "36500d"), "365d")
 
 # Users and applications
 
@@ -294,8 +312,8 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # Security: on with MERCURY_HTTPS
 
-MERCURY_PROXIES = env.read("MERCURY_PROXIES", whole(0, 20), "0")
-MERCURY_HTTPS = env.read("MERCURY_HTTPS", switch, "false")
+MERCURY_PROXIES = env.read("MERCURY_PROXIES", parse_integer_between(0, 20), "0")
+MERCURY_HTTPS = env.read("MERCURY_HTTPS", parse_switch, "false")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if MERCURY_HTTPS else None
 SECURE_SSL_REDIRECT = MERCURY_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if MERCURY_HTTPS else 0
@@ -310,26 +328,26 @@ SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 # Servers of the full leg of `manage.py test`
 
 _TEST_DATABASE_URL = "postgres://postgres@127.0.0.1:5432/postgres"
-MERCURY_TEST_DATABASE_URL = env.read("MERCURY_TEST_DATABASE_URL", database_url, _TEST_DATABASE_URL)
-MERCURY_TEST_REDIS_URL = env.read("MERCURY_TEST_REDIS_URL", redis_url, "redis://127.0.0.1:6379/15")
+MERCURY_TEST_DATABASE_URL = env.read("MERCURY_TEST_DATABASE_URL", parse_database_url, _TEST_DATABASE_URL)
+MERCURY_TEST_REDIS_URL = env.read("MERCURY_TEST_REDIS_URL", parse_redis_url, "redis://127.0.0.1:6379/15")
 
 # Logs
 
-LOG_LEVEL = env.read("LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), "INFO")
-LOG_FORMAT = env.read("LOG_FORMAT", one_of("console", "json"), "console")
+LOG_LEVEL = env.read("LOG_LEVEL", parse_choice("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), "INFO")
+LOG_FORMAT = env.read("LOG_FORMAT", parse_choice("console", "json"), "console")
 LOGGING_CONFIG = "mercury.observability.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
 # Exception reports
 
-SENTRY_DSN = env.read("SENTRY_DSN", variables.dsn)
+SENTRY_DSN = env.read("SENTRY_DSN", variables.parse_sentry_dsn)
 
 # Metrics
 
-METRICS_TOKEN = env.read("METRICS_TOKEN", variables.secret)
-METRICS_FROM = env.read("METRICS_FROM", many(variables.network))
+METRICS_TOKEN = env.read("METRICS_TOKEN", variables.parse_secret)
+METRICS_FROM = env.read("METRICS_FROM", parse_list(variables.parse_network))
 
 # The names read above; `check` warns about any other MERCURY_ name
 
 MERCURY_NAMES = frozenset(env.names)
-env.stop_on_faults()
+env.raise_on_errors()

@@ -1,4 +1,4 @@
-"""Parse environment variables. Each kind of value is a function that returns the value, or raises ValueError with the remedy.
+"""Parse environment variables. Each kind of value has a function that returns the value, or raises ValueError with the remedy.
 
 `settings.py` reads all of them and reports all errors at once. Errors are safe to log: they do not show values that
 may contain a secret.
@@ -21,7 +21,7 @@ from redis.connection import parse_url
 from mercury.lib import durations
 from mercury.lib.mail import ehlo, printable
 
-MOST_VALUES = 1000  # of one list
+MAX_VALUES = 1000  # of one list
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]"
 _SETTING = re.compile(r"(?:export )?[A-Za-z_0-9]+=")  # as django-environ reads a line
@@ -34,30 +34,30 @@ class Variables:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.names: set[str] = set()
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         self._variables = variables
 
-    def read(self, name: str, kind: Callable[[str], T], default: str = "") -> T:
-        """Return the variable's value, or `default` if it is not set or blank. If `kind` refuses it, note an error."""
+    def read(self, name: str, parse: Callable[[str], T], default: str = "") -> T:
+        """Return the variable's value, or `default` if it is not set or blank. If `parse` refuses it, note an error."""
         self.names.add(name)
         text = self._variables.get(name, "")
         try:
-            return kind(text if text.strip() else default)
+            return parse(text if text.strip() else default)
         except ValueError as error:
-            self.faults.append(f"{name}: {error}")
+            self.errors.append(f"{name}: {error}")
         try:
-            return kind(default)
+            return parse(default)
         except ValueError:  # the default is invalid here, too
-            self.stop_on_faults()
+            self.raise_on_errors()
             raise
 
-    def stop_on_faults(self) -> None:
+    def raise_on_errors(self) -> None:
         """Raise ImproperlyConfigured with a line per error, if there are errors."""
-        if self.faults:
-            raise ImproperlyConfigured("\n".join(self.faults))
+        if self.errors:
+            raise ImproperlyConfigured("\n".join(self.errors))
 
 
-def read_file(path: Path) -> list[str]:
+def load_env_file(path: Path) -> list[str]:
     """Load a file such as `.env`, if it exists, into the environment, and return its errors.
 
     Existing variables take precedence. An error names the number of a line, because its text may contain a secret.
@@ -80,136 +80,128 @@ def read_file(path: Path) -> list[str]:
     ]
 
 
-def switch(text: str) -> bool:
+def parse_switch(text: str) -> bool:
     """Parse true or false; also 1 and 0, yes and no, on and off."""
     try:
         return _SWITCH[text.strip().lower()]
     except KeyError:
-        raise ValueError(f"{shown(text)} is neither true nor false. Write true or false.") from None
+        raise ValueError(f"{quote_value(text)} is neither true nor false. Write true or false.") from None
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
+def parse_integer_between(least: int, most: int) -> Callable[[str], int]:
     """Return a parser of whole numbers from `least` to `most`."""
 
-    def kind(text: str) -> int:
+    def parse(text: str) -> int:
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not least <= int(text) <= most:
-            raise ValueError(f"{shown(text)} is not a whole number from {least} to {most}.")
+            raise ValueError(f"{quote_value(text)} is not a whole number from {least} to {most}.")
         return int(text)
 
-    return kind
+    return parse
 
 
-def one_of(*known: str) -> Callable[[str], str]:
+def parse_choice(*known: str) -> Callable[[str], str]:
     """Return a parser of one of these words, in upper or lower case."""
 
-    def kind(text: str) -> str:
+    def parse(text: str) -> str:
         for word in known:
             if text.strip().lower() == word.lower():
                 return word
-        raise ValueError(f"{shown(text)} is not valid. Use {', '.join(known[:-1])} or {known[-1]}.")
+        raise ValueError(f"{quote_value(text)} is not valid. Use {', '.join(known[:-1])} or {known[-1]}.")
 
-    return kind
-
-
-def duration(text: str) -> dt.timedelta:
-    """Parse a duration such as 30s, up to a hundred years."""
-    parsed = durations.parse_duration(text)
-    if parsed > durations.MAX_DURATION:
-        raise ValueError(f"{shown(text)} is too long. Use 36500d (a hundred years) or less.")
-    return parsed
+    return parse
 
 
-def lasting(least: str, most: str) -> Callable[[str], dt.timedelta]:
+def parse_duration_between(least: str, most: str) -> Callable[[str], dt.timedelta]:
     """Return a parser of durations from `least` to `most`."""
 
-    def kind(text: str) -> dt.timedelta:
-        parsed = duration(text)
+    def parse(text: str) -> dt.timedelta:
+        parsed = durations.parse_bounded_duration(text)
         if not durations.parse_duration(least) <= parsed <= durations.parse_duration(most):
-            raise ValueError(f"{shown(text)} is not between {least} and {most}.")
+            raise ValueError(f"{quote_value(text)} is not between {least} and {most}.")
         return parsed
 
-    return kind
+    return parse
 
 
-def sized(least: str, most: str) -> Callable[[str], int]:
+def parse_size_between(least: str, most: str) -> Callable[[str], int]:
     """Return a parser of sizes such as 10MB, from `least` to `most`."""
 
-    def kind(text: str) -> int:
+    def parse(text: str) -> int:
         parsed = durations.parse_size(text)
         if not durations.parse_size(least) <= parsed <= durations.parse_size(most):
-            raise ValueError(f"{shown(text)} is not between {least} and {most}.")
+            raise ValueError(f"{quote_value(text)} is not between {least} and {most}.")
         return parsed
 
-    return kind
+    return parse
 
 
-def many(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
+def parse_list(parse: Callable[[str], T]) -> Callable[[str], list[T]]:
     """Return a parser of values separated by commas. Spaces and empty values are ignored."""
 
-    def kinds(text: str) -> list[T]:
-        return [kind(value.strip()) for value in text.split(",") if value.strip()]
+    def parse_values(text: str) -> list[T]:
+        return [parse(value.strip()) for value in text.split(",") if value.strip()]
 
-    return kinds
+    return parse_values
 
 
-def some(kind: Callable[[str], T], example: str) -> Callable[[str], list[T]]:
-    """Return a parser of at least one value, see `many`."""
+def parse_nonempty_list(parse: Callable[[str], T], example: str) -> Callable[[str], list[T]]:
+    """Return a parser of at least one value, see `parse_list`."""
 
-    def kinds(text: str) -> list[T]:
-        found = many(kind)(text)
+    def parse_values(text: str) -> list[T]:
+        found = parse_list(parse)(text)
         if not found:
             raise ValueError(f"it is empty. Write values separated by commas, such as {example}, or remove it.")
-        if len(found) > MOST_VALUES:
-            raise ValueError(f"it has {len(found)} values. Use at most {MOST_VALUES}.")
+        if len(found) > MAX_VALUES:
+            raise ValueError(f"it has {len(found)} values. Use at most {MAX_VALUES}.")
         return found
 
-    return kinds
+    return parse_values
 
 
-def host(text: str) -> str:
+def parse_host(text: str) -> str:
     """Parse a host name or an address, without scheme and port."""
     if not re.fullmatch(_HOST, text) and not _is_address(text):
         raise ValueError(
-            f"{shown(text)} is not a host name. Write it without scheme, port and path, such as mail.example.com."
+            f"{quote_value(text)} is not a host name. Write it without scheme, port and path, such as mail.example.com."
         )
     return text
 
 
-def ehlo_name(text: str) -> str:
+def parse_ehlo_name(text: str) -> str:
     """Parse a name for EHLO: a full host name or an address literal; empty lets Mercury choose."""
     if text and not ehlo.is_ehlo_name(text):
         raise ValueError(
-            f"{shown(text)} is not a valid EHLO name. Write the full name of this machine, such as mail.example.com, or [192.0.2.1]."
+            f"{quote_value(text)} is not a valid EHLO name. Write the full name of this machine, such as mail.example.com, or [192.0.2.1]."
         )
     return text
 
 
-def served_host(text: str) -> str:
+def parse_served_host(text: str) -> str:
     """Parse a host that Mercury serves: also `.example.com` with its subdomains, or `*` for any."""
     if not re.fullmatch(rf"\*|\.?({_HOST})", text):
         raise ValueError(
-            f"{shown(text)} is not a host name. Write mail.example.com, or .example.com for all subdomains, without scheme, port or path."
+            f"{quote_value(text)} is not a host name. Write mail.example.com, or .example.com for all subdomains, without scheme, port or path."
         )
     return text
 
 
-def private_domains(text: str) -> list[str]:
+def parse_private_domains(text: str) -> list[str]:
     """Parse domains outside the public DNS: `none`, names such as local, or `*` for any name, also without a dot."""
     if text.strip().lower() == "none":
         return []
-    return many(_private_domain)(text)
+    return parse_list(_parse_private_domain)(text)
 
 
-def _private_domain(text: str) -> str:
+def _parse_private_domain(text: str) -> str:
     name = text.lower().strip(".")
     if name != "*" and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
         raise ValueError(
-            f"{shown(text)} is not a domain. Write names such as local,intranet.example.com, or * for any."
+            f"{quote_value(text)} is not a domain. Write names such as local,intranet.example.com, or * for any."
         )
     return name
 
 
-def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Parse a network such as 10.0.0.0/8, or one address."""
     try:
         return ipaddress.ip_network(text)
@@ -217,30 +209,32 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise ValueError(f"{error}. Write networks such as 10.0.0.0/8,::1/128.") from None
 
 
-def origin(text: str) -> str:
+def parse_origin(text: str) -> str:
     """Parse an origin: scheme and host."""
     if not re.fullmatch(rf"https?://(\*\.)?({_HOST})(:[0-9]{{1,5}})?", text):
-        raise ValueError(f"{shown(text)} is not an origin. Write scheme and host, such as https://mail.example.com.")
+        raise ValueError(
+            f"{quote_value(text)} is not an origin. Write scheme and host, such as https://mail.example.com."
+        )
     return text
 
 
-def base_url(text: str) -> str:
+def parse_base_url(text: str) -> str:
     """Parse the base of URLs, and remove a trailing slash; may be empty."""
     text = text.strip().rstrip("/")
     if text and not re.fullmatch(rf"https?://({_HOST})(:[0-9]{{1,5}})?(/[^\s?#@]*)?", text):
-        raise ValueError(f"{shown(text)} is not a site URL. Write it like https://mail.example.com.")
+        raise ValueError(f"{quote_value(text)} is not a site URL. Write it like https://mail.example.com.")
     return text
 
 
-def folder(text: str) -> Path:
+def parse_folder(text: str) -> Path:
     """Parse a folder, which need not exist yet."""
     path = Path(text).resolve()
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{shown(text)} is a file. Use the path of a folder.")
+        raise ValueError(f"{quote_value(text)} is a file. Use the path of a folder.")
     return path
 
 
-def database_url(text: str) -> str:
+def parse_database_url(text: str) -> str:
     """Parse the URL of an SQLite or PostgreSQL database; may be empty. It is never shown."""
     write = "Write postgres://USER:PASSWORD@HOST:5432/NAME or sqlite:///PATH."
     text = text.strip()
@@ -259,7 +253,7 @@ def database_url(text: str) -> str:
     return text
 
 
-def redis_url(text: str) -> str:
+def parse_redis_url(text: str) -> str:
     """Parse the URL of a Redis database; may be empty. It is never shown."""
     write = "Write redis://HOST:6379/0, or rediss:// for TLS."
     text = text.strip()
@@ -277,7 +271,7 @@ def redis_url(text: str) -> str:
     return text
 
 
-def secret(text: str) -> str:
+def parse_secret(text: str) -> str:
     """Parse any text. Refuse a reference to another variable and a comment, which would become part of the value. It is never shown."""
     if re.fullmatch(r"\$\{?\w+\}?", text):
         raise ValueError("it refers to another variable, but references are not resolved. Write the value itself.")
@@ -288,7 +282,7 @@ def secret(text: str) -> str:
     return text
 
 
-def dsn(text: str) -> str:
+def parse_sentry_dsn(text: str) -> str:
     """Parse the DSN of a Sentry project; may be empty. It is never shown: it contains a key."""
     text = text.strip()
     if text and not re.fullmatch(
@@ -298,7 +292,7 @@ def dsn(text: str) -> str:
     return text
 
 
-def fernet_key(text: str) -> str:
+def parse_fernet_key(text: str) -> str:
     """Parse a key of 32 bytes in URL-safe base64. It is never shown."""
     try:
         length = len(base64.urlsafe_b64decode(text))
@@ -311,7 +305,7 @@ def fernet_key(text: str) -> str:
     return text
 
 
-def shown(text: str) -> str:
+def quote_value(text: str) -> str:
     """Return a value in quotes, safe for one line of a log: shortened, without URL passwords and control characters."""
     text = re.sub(r"//[^/]*@", "//…@", text)
     return "'" + printable.replace_unprintable(text[:80], allowed="") + ("…'" if len(text) > 80 else "'")

@@ -122,7 +122,7 @@ def _build_account(
 
 def _read_switch(name: str, text: str) -> bool:
     try:
-        return variables.switch(text)
+        return variables.parse_switch(text)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 

@@ -54,7 +54,7 @@ def test_the_list_is_what_unicode_calls_controls_breaks_and_formats():
     [
         printable.replace_unprintable,
         commands.plain,
-        variables.shown,
+        variables.quote_value,
         redaction.build_cleaner([]),
     ],
 )
