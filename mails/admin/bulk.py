@@ -83,7 +83,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "action": action,
         "words": words,
         "meaning": _EFFECTS[action].format(accounts=account_choice.words),
-        "how": choice.make_constraint_field(account_choice, len(survey.eligible)) if restarts else None,
+        "account_choice": choice.make_constraint_field(account_choice, len(survey.eligible)) if restarts else None,
         "survey": survey,
         "skipped": [_describe_skipped(request, why, count) for why, count in survey.skipped.most_common()],
         "included": [(kind.label, _exclude(request, kind)) for kind in included],
@@ -187,7 +187,9 @@ def _describe_progress(bulk_action: BulkAction) -> dict[str, Any]:
         "bulk": bulk_action,
         "sentence": bulk.describe_progress(bulk_action),
         "skipped": sorted(bulk_action.skipped.items(), key=lambda item: -item[1]),
-        "how": AccountChoice.parse(bulk_action.account_choice).words if bulk_action.action == Action.REPROCESS else "",
+        "account_choice": AccountChoice.parse(bulk_action.account_choice).words
+        if bulk_action.action == Action.REPROCESS
+        else "",
         "included": [Inclusion(kind).label for kind in bulk_action.included],
         "list_query": bulk_action.query,
     }

@@ -56,7 +56,7 @@ def describe_selection(query: QueryDict) -> str:
 
 def read_constraint(query: QueryDict) -> AccountChoice:
     """Return which accounts to use; all if the URL names no valid choice."""
-    match query.get("how"):
+    match query.get("account_choice"):
         case "not-tried":
             return AccountChoice(not_tried=True)
         case "via":
@@ -81,7 +81,7 @@ def link_to_every_account(request: HttpRequest) -> str:
 def link_to_action(request: HttpRequest, action: Action) -> str:
     """Return the URL of another action's page for the same emails."""
     query = request.GET.copy()
-    for name in ("included", "how", "via"):
+    for name in ("included", "account_choice", "via"):
         query.pop(name, None)
     query["action"] = action
     return f"{request.path}?{query.urlencode()}"
@@ -92,10 +92,10 @@ def redirect_to_forecast(request: HttpRequest) -> HttpResponse | None:
 
     So nothing happens that was not shown first, with or without scripts. The typed reason is kept.
     """
-    if request.method != "POST" or "how" not in request.POST:
+    if request.method != "POST" or "account_choice" not in request.POST:
         return None
     posted, looks = read_constraint(request.POST), "look" in request.POST
-    if request.POST["how"] == "via" and not posted.via:
+    if request.POST["account_choice"] == "via" and not posted.via:
         messages.error(request, "Nothing was changed: select the account to use.")
         return redirect(_link_to_accounts(request, read_constraint(request.GET)))
     if posted == read_constraint(request.GET) and not looks:
@@ -109,14 +109,14 @@ def redirect_to_forecast(request: HttpRequest) -> HttpResponse | None:
 
 def _link_to_accounts(request: HttpRequest, constraint: AccountChoice) -> str:
     query = request.GET.copy()
-    for name in ("how", "via", "note"):
+    for name in ("account_choice", "via", "note"):
         query.pop(name, None)
     if typed := request.POST.get("note", request.GET.get("note", ""))[: apply.MAX_NOTE]:
         query["note"] = typed
     if constraint.via:
-        query["how"], query["via"] = "via", constraint.via
+        query["account_choice"], query["via"] = "via", constraint.via
     elif constraint.not_tried:
-        query["how"] = "not-tried"
+        query["account_choice"] = "not-tried"
     return f"{request.path}?{query.urlencode()}".rstrip("?")
 
 

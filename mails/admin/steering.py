@@ -85,7 +85,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
             *apply.describe_effect(mail, action, account_choice),
         ],
         "button": button if possible else "",
-        "how": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
+        "account_choice": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
         "fields": [_NOTE | {"value": reason}] if possible else [],
         "errors": [error] if error else [],
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),

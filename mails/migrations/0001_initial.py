@@ -269,7 +269,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Through which accounts, as `How` says it.",
+                        help_text="Accounts to use, as `AccountChoice.as_text` writes it.",
                         max_length=80,
                     ),
                 ),

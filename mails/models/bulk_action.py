@@ -23,7 +23,11 @@ class BulkAction(models.Model):
     selected_ids = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
     included = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
     account_choice = models.CharField(
-        max_length=80, default="", db_default="", blank=True, help_text="Through which accounts, as `How` says it."
+        max_length=80,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Accounts to use, as `AccountChoice.as_text` writes it.",
     )
     total = models.PositiveIntegerField(null=True, help_text="Mails to look at; unknown where they are very many.")
 

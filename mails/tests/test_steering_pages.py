@@ -257,9 +257,17 @@ def given_up(olympus, hades):
 @pytest.mark.parametrize(
     ("query", "posted", "words"),
     [
-        ("", {"how": "all"}, "begins again through all accounts."),
-        ("?how=not-tried", {"how": "not-tried", "via": ""}, "begins again only through accounts not tried yet."),
-        ("?how=via&via=hades", {"how": "via", "via": "hades"}, "begins again through hades only."),
+        ("", {"account_choice": "all"}, "begins again through all accounts."),
+        (
+            "?account_choice=not-tried",
+            {"account_choice": "not-tried", "via": ""},
+            "begins again only through accounts not tried yet.",
+        ),
+        (
+            "?account_choice=via&via=hades",
+            {"account_choice": "via", "via": "hades"},
+            "begins again through hades only.",
+        ),
     ],
 )
 def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted, words, operator, given_up):
@@ -277,13 +285,13 @@ def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted,
 def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, given_up, hades):
     url = action(given_up, "reprocess")
 
-    looked = operator.post(url, {"how": "not-tried", "look": "1"}, follow=True)
-    changed = operator.post(url, {"how": "via", "via": "hades"}, follow=True)
+    looked = operator.post(url, {"account_choice": "not-tried", "look": "1"}, follow=True)
+    changed = operator.post(url, {"account_choice": "via", "via": "hades"}, follow=True)
 
-    assert looked.redirect_chain == [(f"{url}?how=not-tried", 302)]
+    assert looked.redirect_chain == [(f"{url}?account_choice=not-tried", 302)]
     assert "but hades did not see it yet, and may take it" in looked.text
     assert "Nothing was changed yet" not in looked.text
-    assert changed.redirect_chain == [(f"{url}?how=via&via=hades", 302)]
+    assert changed.redirect_chain == [(f"{url}?account_choice=via&via=hades", 302)]
     assert (
         "Nothing was changed yet: you selected other accounts. This is the new forecast, through hades only."
         in changed.text
@@ -295,9 +303,9 @@ def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, gi
 def test_the_reason_stays_when_the_choice_is_changed(operator, given_up, hades):
     url = action(given_up, "reprocess")
 
-    unnamed = operator.post(url, {"how": "via", "via": "", "note": "typo at home"}, follow=True)
-    changed = operator.post(url, {"how": "via", "via": "hades", "note": "typo at home"}, follow=True)
-    looked = operator.post(f"{url}?note=typo+at+home", {"how": "all", "look": "1", "note": ""}, follow=True)
+    unnamed = operator.post(url, {"account_choice": "via", "via": "", "note": "typo at home"}, follow=True)
+    changed = operator.post(url, {"account_choice": "via", "via": "hades", "note": "typo at home"}, follow=True)
+    looked = operator.post(f"{url}?note=typo+at+home", {"account_choice": "all", "look": "1", "note": ""}, follow=True)
 
     assert 'value="typo at home"' in unnamed.text
     assert 'value="typo at home"' in changed.text
@@ -307,8 +315,8 @@ def test_the_reason_stays_when_the_choice_is_changed(operator, given_up, hades):
 def test_a_choice_without_an_account_does_nothing(operator, given_up):
     url = action(given_up, "reprocess")
 
-    unnamed = operator.post(url, {"how": "via", "via": ""}, follow=True)
-    unknown = operator.get(f"{url}?how=via&via=charon", follow=True)
+    unnamed = operator.post(url, {"account_choice": "via", "via": ""}, follow=True)
+    unknown = operator.get(f"{url}?account_choice=via&via=charon", follow=True)
 
     assert "select the account to use" in unnamed.text
     assert "No account &#x27;charon&#x27; can be used." in unknown.text
@@ -318,10 +326,10 @@ def test_a_choice_without_an_account_does_nothing(operator, given_up):
 
 def test_where_no_account_is_left_nothing_can_be_confirmed(operator, given_up, hades):
     hades.disable()
-    url = f"{action(given_up, 'reprocess')}?how=not-tried"
+    url = f"{action(given_up, 'reprocess')}?account_choice=not-tried"
 
     page = operator.get(url).text
-    told = operator.post(url, {"how": "not-tried"}, follow=True).text
+    told = operator.post(url, {"account_choice": "not-tried"}, follow=True).text
 
     assert "the mail was tried with olympus" in page
     assert "Reprocess the mail</button>" not in page

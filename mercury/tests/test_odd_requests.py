@@ -40,7 +40,7 @@ NAMES = [
     "q", "p", "o", "e", "all", "_popup", "_to_field", "_changelist_filters", "next", "page", "cursor", "sort", "filter",
     "app", "state", "queue", "age", "account", "list", "events", "images", "before", "after", "far", "copy", "kind",
     "period", "since", "until", "per", "id", "id__exact", "name__regex", "name__in", "created_at__gte", "user__username",
-    "action", "included", "how", "via", "batches", "at", "seen", "status", "stop", "note", "format", "version", "script", "pk",
+    "action", "included", "account_choice", "via", "batches", "at", "seen", "status", "stop", "note", "format", "version", "script", "pk",
 ]  # fmt: skip
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"]
 BODIES = [

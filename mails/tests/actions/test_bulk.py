@@ -265,13 +265,13 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
     hades.enable()
     url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded"
 
-    looked = operator.post(url, {"how": "not-tried", "look": "1"}, follow=True)
+    looked = operator.post(url, {"account_choice": "not-tried", "look": "1"}, follow=True)
     there = looked.redirect_chain[0][0]
-    reason = operator.post(url, {"how": "not-tried", "note": "hades is back"}, follow=True)
-    told = operator.post(there, {"how": "not-tried", "note": "hades is back"}, follow=True).text
+    reason = operator.post(url, {"account_choice": "not-tried", "note": "hades is back"}, follow=True)
+    told = operator.post(there, {"account_choice": "not-tried", "note": "hades is back"}, follow=True).text
 
     assert 'value="hades is back"' in reason.text
-    assert there == f"{url}&how=not-tried"
+    assert there == f"{url}&account_choice=not-tried"
     assert "may go out: hades did not see it yet" in looked.text
     assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text
     assert "Reprocess: no eligible email" in operator.get(url).text
@@ -290,7 +290,7 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
     hades.enable()
     untried = discarded()
     hades.disable()
-    url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded&how=not-tried"
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&state=discarded&account_choice=not-tried"
 
     page = operator.get(url).text
     order = done(asked(account_choice=AccountChoice(not_tried=True)))
@@ -304,9 +304,9 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
 def test_an_order_in_the_background_keeps_its_choice_of_accounts(operator, olympus, hades, monkeypatch):
     monkeypatch.setattr("mails.admin.bulk.AT_ONCE", 1)
     mails = [discarded(), discarded()]
-    url = f"{MAILS}bulk/?action=reprocess&scope=all&how=via&via=hades"
+    url = f"{MAILS}bulk/?action=reprocess&scope=all&account_choice=via&via=hades"
 
-    told = operator.post(url, {"how": "via", "via": "hades"}, follow=True).text
+    told = operator.post(url, {"account_choice": "via", "via": "hades"}, follow=True).text
     bulk.run()
 
     assert "They start over, through hades only." in told
@@ -346,7 +346,7 @@ def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus
     mail = unknown(olympus)
     query = f"?scope=ticked&mail={mail.pk}"
 
-    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&how=not-tried&included=uncertain").text
+    page = operator.get(f"{MAILS}bulk/{query}&action=reprocess&account_choice=not-tried&included=uncertain").text
 
     for verb in ("sent", "not-sent"):
         there = f"{MAILS}bulk/{query}&action={verb}"
@@ -419,7 +419,7 @@ def test_what_is_not_for_many_is_a_404(operator, query):
 def test_no_selection_breaks_the_pages(operator, value):
     a_mail()
 
-    for name in ("state", "app", "age", "q", "mail", "included", "how", "how=via&via"):
+    for name in ("state", "app", "age", "q", "mail", "included", "account_choice", "account_choice=via&via"):
         for url in (f"bulk/?action=reprocess&scope=all&{name}={value}", f"export/?scope=all&{name}={value}"):
             assert operator.get(f"{MAILS}{url}").status_code in (200, 302), url
 
