@@ -50,7 +50,7 @@ def find_account_alerts(situation: SystemStatus) -> Iterable[Alert]:
             "bad",
             "",
             "Each enabled account has the weight 0: nothing can be sent.",
-            "Give one a weight on its page.",
+            "Give one a weight above 0 on its page.",
             emails="state=queued",
         )
     yield from _find_local_failures(situation)
@@ -82,9 +82,9 @@ def _find_local_failures(situation: SystemStatus) -> Iterable[Alert]:
             "local_trouble",
             "bad",
             "",
-            f"{calls:,} calls of {names} failed in the last 15 minutes because of Mercury's own machine.",
-            "The accounts are not to blame. Look at open files (ulimit -n), DNS, disk and memory of the machine that runs the "
-            "workers; one email's page quotes the error. Emails wait and leave automatically.",
+            f"{calls:,} requests to {names} failed in the last 15 minutes because of Mercury's own machine.",
+            "The accounts are not the cause. Check open files (ulimit -n), DNS, disk and memory of the machine that runs the "
+            "workers; the page of an email shows the error. Emails wait and are sent automatically.",
             since=min(one.since for one in troubles),
             emails="state=waiting" if len(troubles) > 1 else _query_waiting_at(troubles[0]),
         )
@@ -104,7 +104,7 @@ def _check_account(one: AccountStatus, situation: SystemStatus) -> Iterable[Aler
             "sandbox_fault",
             "waiting",
             one.name,
-            f"The sandbox {one.name} simulates a failure until {one.told_until:%H:%M:%S} UTC: {one.told}.",
+            f"{one.name} simulates a failure until {one.told_until:%H:%M:%S} UTC: {one.told}.",
             f"To end it now: manage.py sandbox clear {one.name}",
         )
     if one.mode == BreakerMode.CLOSED:
@@ -124,8 +124,8 @@ def _check_account(one: AccountStatus, situation: SystemStatus) -> Iterable[Aler
             "silent_failover",
             "bad",
             one.name,
-            f"{one.name} is enabled and accepted no email for 15 minutes, while others accepted {took:,}.",
-            f"Try it: manage.py providers test {one.name}. Its key or its quota may have ended.",
+            f"{one.name} is enabled but accepted no email for 15 minutes; other accounts accepted {took:,}.",
+            f"Its key or its quota may have ended. Test it: manage.py providers test {one.name}",
             emails=urlencode({"account": one.name, "age": "1h"}),
         )
 
@@ -135,7 +135,7 @@ def _report_unusable(one: AccountStatus) -> Alert:
         "account_unusable",
         "bad",
         one.name,
-        f"{one.name} cannot be used: this process has no options for it.",
+        f"{one.name} cannot be used: its options are missing in this process.",
         "Set its PROVIDER_ variable again, or MERCURY_ENCRYPTION_KEYS, and restart; or remove it: "
         f"manage.py providers remove {one.name}",
     )
@@ -147,7 +147,7 @@ def _report_forced_open(one: AccountStatus, situation: SystemStatus) -> Alert:
         "breaker_open",
         "waiting" if others else "bad",
         one.name,
-        f"The breaker of {one.name} is forced open{_name_author(one)}: it takes no email.",
+        f"The breaker of {one.name} is forced open{_name_author(one)}: it gets no email.",
         f"{_describe_replacement(others)} When it works again: manage.py providers breaker {one.name} auto",
         since=one.since,
     )
@@ -160,7 +160,7 @@ def _report_open(one: AccountStatus, situation: SystemStatus) -> Alert:
         "bad",
         one.name,
         f"The breaker of {one.name} is {one.state.label.lower()} ({one.words}).{last}",
-        f"{_describe_replacement(list_ready_accounts(situation, but=one.name))} It closes automatically when a probe is answered.",
+        f"{_describe_replacement(list_ready_accounts(situation, but=one.name))} It closes automatically when a probe is accepted.",
         since=one.since,
         emails=urlencode({"account": one.name, "state": "waiting"}),
     )
@@ -169,13 +169,13 @@ def _report_open(one: AccountStatus, situation: SystemStatus) -> Alert:
 def _report_forced_closed(one: AccountStatus, situation: SystemStatus) -> Alert:
     figures = next((figures for figures in situation.recent if figures.name == one.name), None)
     fails = figures is not None and figures.calls >= ENOUGH_REFUSALS and figures.failure_rate >= FAILING
-    harm = f", and {figures.failure_rate:.0%} of its calls fail" if figures is not None and fails else ""
+    harm = f", and {figures.failure_rate:.0%} of its requests fail" if figures is not None and fails else ""
     return Alert(
         "breaker_forced_closed",
         "bad" if fails else "waiting",
         one.name,
-        f"The breaker of {one.name} is forced closed{_name_author(one)}{harm}: email goes there whatever it answers.",
-        f"Let it decide again: manage.py providers breaker {one.name} auto",
+        f"The breaker of {one.name} is forced closed{_name_author(one)}{harm}: it gets email regardless of errors.",
+        f"Return it to automatic: manage.py providers breaker {one.name} auto",
         since=one.since,
         emails=urlencode({"account": one.name, "age": "1h"}),
     )
@@ -185,17 +185,15 @@ def _report_systemic_refusals(one: AccountStatus) -> Alert:
     """Of a spell in which the account refused all emails; once it accepts again, of what is left to be done."""
     ended = one.refused_emails
     emails = "1 email" if ended == 1 else f"{ended:,} emails"
-    again = f"{emails} were discarded before that was noticed; reprocess them in one go: manage.py reprocess --refusals-of {one.name}"
+    again = f"Reprocess the {emails} discarded before this was detected: manage.py reprocess --refusals-of {one.name}"
     if one.refuses:
-        sentence = (
-            f"{one.name} refuses every email, to any recipient, so they wait or go elsewhere: {one.refused_because}"
-        )
+        sentence = f"{one.name} refuses every email, so email waits or goes to other accounts. Its reply: {one.refused_because}"
         cure = (
-            "Look at what it says of its domain, its senders or its standing, and correct that. When it accepts email again, "
-            f"this ends.{f' {again}' if ended else ''}"
+            "Check its domain, its senders and its reputation at the provider. This alert ends when it accepts an "
+            f"email again.{f' {again}' if ended else ''}"
         )
     else:
-        sentence = f"{one.name} refused every email for a while, and accepts email again."
+        sentence = f"{one.name} refused every email for some time. It accepts email again."
         cure = again
     return Alert(
         "systemic_refusals",
@@ -218,17 +216,17 @@ def _find_refusals(one: AccountStatus, situation: SystemStatus) -> RepeatedFailu
 def _report_refusals(one: AccountStatus, trouble: RepeatedFailure, situation: SystemStatus) -> Alert:
     others = list_ready_accounts(situation, but=one.name)
     detour = (
-        f" Until it works, spare each email the detour: manage.py providers disable {one.name}"
+        f" Until it works, disable it: manage.py providers disable {one.name}"
         if others
-        else " No other account is ready: emails wait and are tried again, so leave it enabled."
+        else " Leave it enabled: emails wait and are retried."
     )
     return Alert(
         "account_refuses",
         "bad",
         one.name,
-        f"{one.name} refused {trouble.calls:,} calls in the last 15 minutes because of the account: its key, its quota, or what "
-        "it may send.",
-        f"{_describe_replacement(others)} See what it says: manage.py providers test {one.name}.{detour}",
+        f"{one.name} refused {trouble.calls:,} requests in the last 15 minutes because of the account: its key, its quota or its "
+        "permissions.",
+        f"{_describe_replacement(others)} See its reply: manage.py providers test {one.name}.{detour}",
         since=trouble.since,
         emails=urlencode({"account": one.name, "age": "1h"}),
     )
@@ -237,7 +235,7 @@ def _report_refusals(one: AccountStatus, trouble: RepeatedFailure, situation: Sy
 def _describe_replacement(others: list[str]) -> str:
     """Where the email of an account goes that takes none."""
     if not others:
-        return "No other account is ready: emails are kept, and wait."
+        return "No other account is available: email waits."
     return f"Its email goes to {' and '.join(others)}; nothing is lost."
 
 

@@ -87,12 +87,12 @@ def summarize(situation: SystemStatus, alerts: list[Alert]) -> str:
         return alerts[0].sentence + (f" {more} more {'alert' if more == 1 else 'alerts'}." if more else "")
     due = sum(queue.due for queue in situation.waiting)
     later = sum(queue.later for queue in situation.waiting)
-    waits = f"{due:,} {'email waits' if due == 1 else 'emails wait'}" if due else "No email waits"
+    waits = f"{due:,} {'email' if due == 1 else 'emails'} queued" if due else "No email queued"
     back_off = f", {later:,} deferred" if later else ""
     workers = len(situation.alive)
     lost = situation.setbacks.discarded.emails
     discarded = f" {lost:,} {'email was' if lost == 1 else 'emails were'} discarded in 24 hours." if lost else ""
-    return f"All is well. {waits}{back_off}; {workers} {'worker' if workers == 1 else 'workers'} at work.{discarded}"
+    return f"All systems normal. {waits}{back_off}, {workers} {'worker' if workers == 1 else 'workers'} running.{discarded}"
 
 
 def _find_blocker(situation: SystemStatus) -> _Blocker:
@@ -104,9 +104,9 @@ def _find_blocker(situation: SystemStatus) -> _Blocker:
 
 
 _SEE_CAUSE = {
-    "sending_paused": "They leave when sending is resumed.",
-    "no_worker": "They leave when a worker runs.",
-    "no_account": "More workers would not help: no account can take email.",
+    "sending_paused": "They are sent when sending is resumed.",
+    "no_worker": "They are sent when a worker runs.",
+    "no_account": "More workers would not help: no account can accept email.",
 }
 
 
@@ -116,8 +116,8 @@ def _check_global_pause(situation: SystemStatus) -> Iterable[Alert]:
             "sending_paused",
             "bad",
             "",
-            f"Sending is paused by {situation.sending_paused_by}: emails are accepted and kept, and nothing is sent.",
-            "Look at what waits (manage.py mails --state queued), then: manage.py resume --all",
+            f"Sending is paused by {situation.sending_paused_by}: email is accepted and stored, but none is sent.",
+            "Check what is queued (manage.py mails --state queued), then resume: manage.py resume --all",
             since=situation.sending_paused_at,
             emails="state=queued",
         )
@@ -140,8 +140,8 @@ def _check_workers(situation: SystemStatus) -> Iterable[Alert]:
             "figures_late",
             "waiting",
             "",
-            f"Arrivals are counted up to {format_duration(late)} ago only.",
-            "They are made up for automatically; if this grows, look for task_failed in the workers' logs.",
+            f"The counts of accepted emails are {format_duration(late)} late.",
+            "They catch up automatically. If the delay grows, look for task_failed in the logs of the workers.",
             since=situation.counted_until,
         )
 
@@ -156,8 +156,8 @@ def _check_queue(queue: QueueStatus, blocked: _Blocker) -> Iterable[Alert]:
             "bad",
             queue.queue,
             f"Queue {queue.queue} is paused by {queue.paused_by}{why}: "
-            f"{waits:,} {'email waits' if waits == 1 else 'emails wait'}.",
-            f"Resume it when ready, on the overview, or: manage.py resume --queue {queue.queue}",
+            f"{waits:,} {'email is' if waits == 1 else 'emails are'} waiting.",
+            f"Resume it on the overview, or: manage.py resume --queue {queue.queue}",
             since=queue.paused_at,
             emails=emails,
         )
@@ -167,9 +167,9 @@ def _check_queue(queue: QueueStatus, blocked: _Blocker) -> Iterable[Alert]:
             "oldest_waiting",
             "waiting" if blocked.by == "sending_paused" else "bad",
             queue.queue,
-            f"In queue {queue.queue} {are_due}, the oldest for {format_duration(queue.oldest)}.",
+            f"{are_due} in queue {queue.queue}, the oldest for {format_duration(queue.oldest)}.",
             _SEE_CAUSE.get(blocked.by)
-            or f"If the workers are full, start more (manage.py worker {queue.queue}); one email's page says what it waits for.",
+            or f"The page of an email says what it waits for. If all slots are in use, start a worker: manage.py worker {queue.queue}",
             emails=emails,
         )
 
@@ -180,7 +180,7 @@ def _check_unsent(situation: SystemStatus, blocked: _Blocker) -> Iterable[Alert]
             "oldest_unsent",
             "waiting",
             "",
-            f"The oldest unsent email came in {format_duration(situation.oldest_unsent)} ago.",
+            f"The oldest unsent email was accepted {format_duration(situation.oldest_unsent)} ago.",
             _SEE_CAUSE.get(blocked.by) or "Its page says what it waits for: manage.py mails --state waiting",
             since=situation.at - dt.timedelta(seconds=situation.oldest_unsent),
             emails="state=waiting",
@@ -196,9 +196,9 @@ def _check_discarded(situation: SystemStatus) -> Iterable[Alert]:
             "discarded",
             tone,
             "",
-            f"{_count_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of those that ended: "
+            f"{_count_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
             f"{_describe_causes(found)}.",
-            "Look at one to see the answer; when the cause is removed, reprocess them from their list.",
+            "Open one to see the provider's reply. Fix the cause, then reprocess them from their list.",
             since=found.since,
             emails="state=discarded&age=24h",
         )
@@ -212,9 +212,9 @@ def _check_rejected(situation: SystemStatus) -> Iterable[Alert]:
             "rejected",
             tone,
             "",
-            f"{_count_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of those that came in: "
+            f"{_count_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
             f"{_describe_causes(found)}.",
-            "Each names its application and what was wrong; the application has to correct and send them again.",
+            "Each one names its application and the error. The application has to correct the email and send it again.",
             since=found.since,
             emails="state=rejected&age=24h",
         )
@@ -249,8 +249,8 @@ def _check_held(situation: SystemStatus) -> Iterable[Alert]:
             "held_unknown",
             "waiting",
             "",
-            f"{_count_emails(held.unknown)} held: {'its outcome is' if held.unknown == 1 else 'their outcomes are'} unknown.",
-            "Ask the provider, then say what it was: manage.py resolve ID --sent or --not-sent",
+            f"{_count_emails(held.unknown)} on hold and may have been sent: the outcome is unknown.",
+            "Check with the provider, then resolve: manage.py resolve ID --sent or --not-sent",
             emails="state=unknown",
         )
     if held.poison:
@@ -258,8 +258,8 @@ def _check_held(situation: SystemStatus) -> Iterable[Alert]:
             "held_poison",
             "bad",
             "",
-            f"{_count_emails(held.poison)} quarantined: two workers died with {'it' if held.poison == 1 else 'each'}.",
-            "Look at one (manage.py mails --state held) and at the workers' logs before you release it.",
+            f"{_count_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
+            "Look at one (manage.py mails --state held) and at the logs of the workers before you release it.",
             emails="state=held",
         )
     if held.operator:
@@ -267,23 +267,22 @@ def _check_held(situation: SystemStatus) -> Iterable[Alert]:
             "held_operator",
             "waiting",
             "",
-            f"{_count_emails(held.operator)} held by an operator.",
-            "When they may leave: manage.py release IDS",
+            f"{_count_emails(held.operator)} on hold, set by an operator.",
+            "To release them: manage.py release IDS",
             emails="state=held",
         )
 
 
 def _check_expired(situation: SystemStatus) -> Iterable[Alert]:
     if situation.expired:
-        them = "it" if situation.expired == 1 else "them"
+        them, still = ("it", "it still matters") if situation.expired == 1 else ("them", "they still matter")
         yield Alert(
             "expired",
             "bad",
             "",
             f"{situation.expired:,} {'email' if situation.expired == 1 else 'emails'} expired in the last 24 hours: "
             f"no account accepted {them} in time.",
-            f"See why (manage.py mails --state expired), and send {them} again where it is not too late: "
-            "manage.py reprocess ID",
+            f"See why: manage.py mails --state expired. If {still}, reprocess {them}: manage.py reprocess ID",
             since=situation.expired_since,
             emails="state=expired",
         )
@@ -295,16 +294,16 @@ def _check_machine(situation: SystemStatus) -> Iterable[Alert]:
             "redis_away",
             "waiting",
             "",
-            "Redis does not answer: emails leave up to two seconds later than otherwise.",
-            "Start it again. Nothing is lost, and nothing else needs to be done.",
+            "Redis does not answer: emails are sent up to two seconds later.",
+            "Start it again. No email is lost, and nothing else needs to be done.",
         )
     if situation.disk_free < DISK_SHARE or situation.disk_free_bytes < DISK_BYTES:
         yield Alert(
             "disk_nearly_full",
             "bad",
             "",
-            f"The disk of the data folder has {format_size(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
-            "Make room: when it is full, no email can be accepted.",
+            f"The disk of the data folder has only {format_size(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
+            "Free some space: when the disk is full, no email can be accepted.",
         )
 
 

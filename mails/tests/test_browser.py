@@ -191,7 +191,7 @@ def test_a_breaker_is_forced_open_and_closed_and_the_overview_tells(visitor, oly
     expect(page.get_by_text("Its mail goes to hades.")).to_be_visible()
     page.get_by_role("button", name="Force open").click()
     expect(page.get_by_text("The breaker of olympus is forced open.", exact=True)).to_be_visible()
-    expect(watching.get_by_text("The breaker of olympus is forced open by hermes: it takes no email.")).to_be_visible(
+    expect(watching.get_by_text("The breaker of olympus is forced open by hermes: it gets no email.")).to_be_visible(
         timeout=20 * SECONDS
     )
     expect(row).to_contain_text("Open")

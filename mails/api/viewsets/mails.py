@@ -199,7 +199,7 @@ class MailViewSet(OwnMailsViewSet):
         except MailNotFound:
             raise Http404 from None
         except AccountNotUsable as unusable:  # the names of the others may not be this key's to see
-            detail = f"No account '{unusable.account}' can be used: there is none of this name, or it takes no email."
+            detail = f"No account '{unusable.account}' can be used: there is none of this name, or it gets no email."
             raise serializer.refusal({"via": [detail]}) from None
         except ActionNotAllowed as too_late:
             extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.possible)}

@@ -135,7 +135,7 @@ def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it(
     [alert] = alerts.find_alerts(replace(WELL, held=HeldCounts(0, 1, 0)))
 
     assert POISON_CLAIMS == 2
-    assert "two workers died with it" in alert.sentence
+    assert "two workers crashed while they processed it" in alert.sentence
     assert HELD_WORDS[HoldReason.POISON][1] == "Two workers crashed while they processed it."
 
 
@@ -153,7 +153,7 @@ def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
 
     [alert] = alerts.find_alerts(replace(WELL, waiting=[queue]))
 
-    assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails wait."
+    assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails are waiting."
     assert alert.since == NOON
     assert alert.emails == "state=queued&queue=bulk"
     assert alert.cure.endswith("manage.py resume --queue bulk")
@@ -161,14 +161,14 @@ def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
 
 def test_a_well_instance_has_no_alert_and_says_so():
     assert alerts.find_alerts(WELL) == []
-    assert alerts.summarize(WELL, []) == "All is well. No email waits; 1 worker at work."
+    assert alerts.summarize(WELL, []) == "All systems normal. No email queued, 1 worker running."
 
 
 def test_a_few_discarded_emails_are_no_alert_but_are_told():
     some = replace(WELL, setbacks=RecentFailures(discarded=ended_badly(2), sent=1000))
 
     assert alerts.find_alerts(some) == []
-    assert alerts.summarize(some, []).endswith("1 worker at work. 2 emails were discarded in 24 hours.")
+    assert alerts.summarize(some, []).endswith("1 worker running. 2 emails were discarded in 24 hours.")
 
 
 def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_where():
@@ -176,7 +176,7 @@ def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_w
 
     assert alert.tone == "bad"
     assert alert.sentence == (
-        "60 emails are discarded in the last 24 hours, 100 % of those that ended: smtp-550 at olympus (60)."
+        "60 emails are discarded in the last 24 hours, 100 % of all finished: smtp-550 at olympus (60)."
     )
     assert (alert.since, alert.emails) == (NOON - dt.timedelta(hours=1), "state=discarded&age=24h")
 
@@ -259,7 +259,7 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_verdict():
     ]
     assert alerts.summarize(situation, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
     cures = {alert.code: alert.cure for alert in listed}
-    assert cures["oldest_waiting"] == "More workers would not help: no account can take email."
+    assert cures["oldest_waiting"] == "More workers would not help: no account can accept email."
 
 
 def test_an_account_forced_open_is_bad_where_no_other_is_ready():
@@ -269,7 +269,7 @@ def test_an_account_forced_open_is_bad_where_no_other_is_ready():
     listed = alerts.find_alerts(replace(WELL, accounts=alone, waiting=waits, recent=[]))
 
     assert [(alert.code, alert.tone) for alert in listed] == [("breaker_open", "bad"), ("oldest_waiting", "bad")]
-    assert listed[0].sentence == "The breaker of olympus is forced open by hermes: it takes no email."
+    assert listed[0].sentence == "The breaker of olympus is forced open by hermes: it gets no email."
 
 
 @pytest.mark.parametrize("changes", [{"workers": []}, {"sending_paused_by": "hermes"}])
@@ -286,7 +286,7 @@ def test_disabling_is_no_cure_where_no_other_account_is_ready():
     [with_another] = alerts.find_alerts(replace(WELL, setbacks=refused("olympus", 30)))
 
     assert "disable" not in with_none.cure
-    assert "leave it enabled" in with_none.cure
+    assert "Leave it enabled" in with_none.cure
     assert "manage.py providers disable olympus" in with_another.cure
 
 
@@ -298,7 +298,7 @@ def test_a_breaker_that_is_forced_closed_while_its_calls_fail_is_bad():
     [bad] = alerts.find_alerts(replace(WELL, accounts=accounts, recent=[failing, took("hades", 10)]))
 
     assert (well.tone, bad.tone, bad.since) == ("waiting", "bad", NOON)
-    assert "forced closed by hermes, and 100% of its calls fail" in bad.sentence
+    assert "forced closed by hermes, and 100% of its requests fail" in bad.sentence
 
 
 def test_every_alert_has_its_place_in_the_order():
