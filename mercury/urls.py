@@ -6,7 +6,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from mails.admin import steering
+from mails.admin import actions
 from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
@@ -55,8 +55,8 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),
     path("admin/sandbox/<slug:account>/<str:key>/message.eml", admin.site.admin_view(sandbox.message_source)),
     path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
-    path("admin/sending/<str:verb>/", admin.site.admin_view(steering.sending_view), name="sending"),
-    path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(steering.queue_view), name="queue"),
+    path("admin/sending/<str:verb>/", admin.site.admin_view(actions.sending_view), name="sending"),
+    path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(actions.queue_view), name="queue"),
     # Django's "view on site" meets an id that is none with an error; nothing uses it.
     path("admin/r/<path:rest>", views.nowhere),
     path("admin/", admin.site.urls),

@@ -13,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 
 from mails.actions import apply, bulk, selection
 from mails.actions.apply import AccountNotUsable
-from mails.admin import choice, steering
+from mails.admin import actions, choice
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
 from mails.reporting import search, systemic_refusals
@@ -39,7 +39,7 @@ _EFFECTS = {
 
 def bulk_view(request: HttpRequest) -> HttpResponse:
     """Show the effect of an action on the selected emails, or on all that match; start it after confirmation."""
-    steering.check_mail_permission(request)
+    actions.check_mail_permission(request)
     action = _action(request.GET.get("action", ""))
     selected = choice.read_selection(request.GET)
     back = choice.link_back(request.GET)
@@ -65,11 +65,11 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     except AccountNotUsable as wrong:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
-    note, error = steering.read_note(request)
+    note, error = actions.read_note(request)
     words = choice.describe_selection(request.GET)
     if request.method == "POST" and not error and (survey.eligible or survey.more):
         total = None if survey.more else len(survey.eligible) + survey.skipped.total()
-        action_request = ActionRequest(action, steering.name_actor(request), note, account_choice=account_choice)
+        action_request = ActionRequest(action, actions.name_actor(request), note, account_choice=account_choice)
         bulk_action = bulk.create_bulk_action(
             action_request, selected, at=at, words=words, included=included, total=total
         )
@@ -176,8 +176,8 @@ class BulkActionAdmin(GuardedAdmin):
 
 def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
     """Stop a bulk action; completed items are not undone."""
-    steering.check_mail_permission(request)
-    if request.method == "POST" and not bulk.stop_bulk_action(bulk_id, by=steering.name_actor(request)):
+    actions.check_mail_permission(request)
+    if request.method == "POST" and not bulk.stop_bulk_action(bulk_id, by=actions.name_actor(request)):
         messages.warning(request, "It has already finished.")
     return redirect("admin:mails_bulkaction_change", bulk_id)
 

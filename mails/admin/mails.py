@@ -1,4 +1,4 @@
-"""Emails for operators: the list with its filters, and everything about one email. Actions are in `steering`."""
+"""Emails for operators: the list with its filters, and everything about one email. `actions` acts on one email, `bulk` on many."""
 
 import uuid
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from mails.admin import bulk, export, steering
+from mails.admin import actions, bulk, export
 from mails.message import mime
 from mails.models import ApiKey, Mail
 from mails.models.querysets import MailQuerySet
@@ -81,7 +81,7 @@ class MailAdmin(GuardedAdmin):
         return [
             path("bulk/", guarded(bulk.bulk_view), name="mails_mail_bulk"),
             path("export/", guarded(export.export_view), name="mails_mail_export"),
-            path("<uuid:mail_id>/action/<str:verb>/", guarded(steering.action_view), name="mails_mail_action"),
+            path("<uuid:mail_id>/action/<str:verb>/", guarded(actions.action_view), name="mails_mail_action"),
             *super().get_urls(),
         ]
 

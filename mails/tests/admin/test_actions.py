@@ -1,4 +1,4 @@
-"""Mails in flight, steered in the browser: only what is possible is offered, and nothing happens without a confirmation."""
+"""Actions on emails in the browser: only possible ones are offered, and nothing happens without a confirmation."""
 
 import datetime as dt
 
