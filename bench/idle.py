@@ -27,9 +27,9 @@ def measure(leg: str, mails: int) -> None:
         key = built.run(instance.make_key)
         with instance.serving(built, processes=PROCESSES[leg]) as (port, _), _worker(built):
             _post(port, key, "warm-up", WARM_UP)
-            instance.until(lambda: built.provider.count() == WARM_UP)
+            instance.wait_until(lambda: built.provider.count() == WARM_UP)
             posted = _post(port, key, "mail", mails)
-            instance.until(lambda: built.provider.count() == WARM_UP + mails)
+            instance.wait_until(lambda: built.provider.count() == WARM_UP + mails)
         arrived = {mail["subject"]: mail["arrived_ns"] for mail in built.provider.taken()["mails"]}
     waits = [(arrived[subject] - answered) / 1e6 for subject, (_, answered) in posted.items()]
     posts = [(answered - began) / 1e6 for began, answered in posted.values()]

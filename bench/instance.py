@@ -22,7 +22,7 @@ import redis
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no installed package
 
 from mercury.tests import instance as installation
-from mercury.tests.instance import ROOT, ServiceMissing, free_port, until
+from mercury.tests.instance import ROOT, ServiceMissing, pick_free_port, wait_until
 
 LEGS = ("embedded", "full")
 WORDS = {"embedded": "embedded (SQLite)", "full": "full (PostgreSQL + Redis)"}
@@ -48,13 +48,13 @@ class Provider:
 
     def taken(self) -> dict[str, Any]:
         """Return how many emails it accepted, and which (it remembers the last 10,000)."""
-        answer: dict[str, Any] = json.loads(self._ask("GET", "/taken"))
+        answer: dict[str, Any] = json.loads(self._ask("GET", "/deliveries"))
         return answer
 
     def start_afresh(self, *, delay_ms: float) -> None:
         """Forget what was taken, and answer after so long from now on."""
-        self._ask("DELETE", "/taken")
-        self._ask("POST", "/behave", json.dumps({"delay_ms": delay_ms}).encode())
+        self._ask("DELETE", "/deliveries")
+        self._ask("POST", "/configure", json.dumps({"delay_ms": delay_ms}).encode())
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.base + path, body, method=method)
@@ -85,7 +85,7 @@ def build(leg: str) -> Iterator[Instance]:
     with ExitStack() as stack:
         data = Path(tempfile.mkdtemp(prefix="mercury-bench-"))
         stack.callback(shutil.rmtree, data, ignore_errors=True)
-        database_url = stack.enter_context(own_database()) if leg == "full" else ""
+        database_url = stack.enter_context(create_database()) if leg == "full" else ""
         redis_url = stack.enter_context(own_redis()) if leg == "full" else ""
         provider = stack.enter_context(running_sink())
         built = Instance(leg, data, provider, database_url=database_url, redis_url=redis_url)
@@ -94,9 +94,9 @@ def build(leg: str) -> Iterator[Instance]:
         yield built
 
 
-def own_database() -> AbstractContextManager[str]:
+def create_database() -> AbstractContextManager[str]:
     """Give the URL of an empty database while the block runs. Raises ServiceMissing."""
-    return installation.own_database(DATABASE_URL)
+    return installation.create_database(DATABASE_URL)
 
 
 @contextmanager
@@ -131,11 +131,11 @@ def serving(
     built: Instance, *, processes: int, application: Sequence[str] = ("mercury.wsgi",)
 ) -> Iterator[tuple[int, int]]:
     """Serve this instance with gunicorn while the block runs: the port, and the pid of the arbiter."""
-    port = free_port()
+    port = pick_free_port()
     built.environment.update(HOST="127.0.0.1", PORT=str(port), WEB_CONCURRENCY=str(processes))
     web = built.start("-m", "gunicorn", *application)
     try:
-        until(lambda: listens(port))
+        wait_until(lambda: listens(port))
         yield port, web.pid
     finally:
         web.terminate()

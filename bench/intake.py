@@ -173,7 +173,7 @@ def _ask(built: Instance, target: Target, key: str, mails: int) -> None:
     target.own_cpu += time.process_time() - own
     target.store_cpu += _store_cpu(built) - store
     if built.leg == "embedded":
-        instance.until(lambda: built.provider.count() == mails)
+        instance.wait_until(lambda: built.provider.count() == mails)
     target.cpu += instance.cpu_of(instance.family(target.arbiter)) - cpu
 
 

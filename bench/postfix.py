@@ -101,13 +101,13 @@ class Postfix:
         to = ["-f", "zeus@olimpus.com", "-t", "hera@olimpus.com", f"127.0.0.1:{self.port}"]
         source = [self.root / "usr/sbin/smtp-source", "-s", "20", "-l", str(len(CONTENT)), "-m", str(mails), *to]
         subprocess.run(source, env=self.environment, check=True)
-        instance.until(lambda: self.logged(DEFERRED) == mails)
+        instance.wait_until(lambda: self.logged(DEFERRED) == mails)
 
     def flush(self) -> None:
         """Open the way, and send all that was deferred."""
         self._configure(deferred="")
         self.master.send_signal(signal.SIGHUP)
-        instance.until(lambda: self.logged(RELOADED) > 0)
+        instance.wait_until(lambda: self.logged(RELOADED) > 0)
         postqueue = [self.root / "usr/sbin/postqueue", "-c", self.home / "conf", "-f"]
         result = subprocess.run(postqueue, env=self.environment, capture_output=True, check=False)
         if result.returncode:
@@ -150,7 +150,7 @@ def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
     postfix = Postfix(package, home, instance.free_port(), sink, places)
     postfix.start()
     try:
-        instance.until(lambda: instance.listens(postfix.port))
+        instance.wait_until(lambda: instance.listens(postfix.port))
         yield postfix
     finally:
         postfix.master.terminate()
@@ -166,7 +166,7 @@ def running_sink(package: Path) -> Iterator[int]:
     command = [package / "usr/sbin/smtp-sink", "-u", OWNER, f"127.0.0.1:{port}", "1000"]
     process = subprocess.Popen(command, env=environment)
     try:
-        instance.until(lambda: instance.listens(port))
+        instance.wait_until(lambda: instance.listens(port))
         yield port
     finally:
         process.terminate()

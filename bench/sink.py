@@ -4,8 +4,8 @@ HTTP is SendGrid's `v3/mail/send` as far as a good mail goes; `providers.tests.s
 costs a few hundredths of a millisecond, for it is read only when somebody asks what was taken.
 
     GET  /count          {"count": 2}
-    GET  /taken          {"count": 2, "mails": [{"arrived_ns", "mail_id", "to", "subject"}, ...]}, the last 10,000
-    POST /behave         {"delay_ms": 200}; DELETE /taken forgets
+    GET  /deliveries     {"count": 2, "mails": [{"arrived_ns", "mail_id", "to", "subject"}, ...]}, the last 10,000
+    POST /configure      {"delay_ms": 200}; DELETE /deliveries forgets
 """
 
 import asyncio
@@ -87,12 +87,12 @@ class Http(asyncio.Protocol):
         match head.split(b" ", 2)[:2]:
             case [b"GET", b"/count"]:
                 self._answer({"count": self.sink.count})
-            case [b"GET", b"/taken"]:
+            case [b"GET", b"/deliveries"]:
                 self._answer({"count": self.sink.count, "mails": self.sink.mails()})
-            case [b"DELETE", b"/taken"]:
+            case [b"DELETE", b"/deliveries"]:
                 self.sink.forget()
                 self._answer({})
-            case [b"POST", b"/behave"]:
+            case [b"POST", b"/configure"]:
                 self.sink.delay = json.loads(body)["delay_ms"] / 1000
                 self._answer({})
             case _:

@@ -37,7 +37,7 @@ def measure(leg: str, mails: int) -> None:
 
 def _first_arrival(built: Instance) -> int:
     """Return when the first email reached the provider, by the monotonic clock in nanoseconds."""
-    instance.until(lambda: built.provider.count() > 0)
+    instance.wait_until(lambda: built.provider.count() > 0)
     arrived: int = built.provider.taken()["mails"][0]["arrived_ns"]
     return arrived
 

@@ -1,7 +1,7 @@
-"""Bugs to be planted into Mercury's processes, to prove that the invariants catch them; and faults that only code can have.
+"""Bugs to be planted into Mercury's processes, to prove that the invariants catch them; and failures that only code can have.
 
-Nothing of this is known to Mercury: `inject/sitecustomize.py` patches modules as a process of the runner imports them.
-This module is imported before Django is there, so the patches import what they need themselves.
+Mercury knows nothing of this: `inject/sitecustomize.py` patches modules as a process of the runner imports them.
+This module is imported before Django is set up, so the patches import what they need themselves.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ Patch = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug, and how it shows: the scenario that it is run with on each leg, and the invariant that must catch it."""
+    """A bug, the scenario that shows it on each leg, and the invariant that must catch it."""
 
     about: str
     scenarios: Mapping[str, str]
@@ -34,24 +34,26 @@ KILLS = {"embedded": "kill-web", "full": "kill-workers"}
 LOST_ANSWERS = {"embedded": "lost-answers", "full": "lost-answers"}
 BUGS = {
     "attempt-after-call": Bug(
-        "the attempt is written down after the call only",
+        "the attempt is recorded only after the request",
         KILLS,
-        "what was taken twice has an unknown outcome on record before the second send",
+        "an email sent twice has an unknown outcome on record before the second send",
     ),
     "no-fence": Bug(
-        "a worker that lost its lease writes its result all the same", {"full": "frozen-worker"}, "no mail has two DONE"
+        "a worker that lost its lease still records its result",
+        {"full": "frozen-worker"},
+        "no email has two DONE",
     ),
     "lost-answer-refused": Bug(
-        "a lost answer is taken for a refusal",
+        "a lost answer counts as a refusal",
         LOST_ANSWERS,
-        "what was taken twice has an unknown outcome on record before the second send",
+        "an email sent twice has an unknown outcome on record before the second send",
     ),
-    "key-ignored": Bug("the idempotency key is ignored", LOST_ANSWERS, "one key, one mail"),
-    "lease-never-taken-up": Bug("what a lost worker left is never taken up", KILLS, "nothing is stuck"),
+    "key-ignored": Bug("the idempotency key is ignored", LOST_ANSWERS, "one key, one email"),
+    "dead-worker-not-recovered": Bug("emails of a dead worker are never recovered", KILLS, "nothing is stuck"),
     "queue-in-memory": Bug(
-        "a mail is acknowledged while it is in memory only",
+        "an email is acknowledged while it is only in memory",
         {"embedded": "kill-web", "full": "kill-web"},
-        "no acknowledged mail is missing",
+        "no acknowledged email is missing",
     ),
 }
 
@@ -63,7 +65,7 @@ FENCE = re.compile(
 
 
 class Planter(MetaPathFinder):
-    """Patches the modules that the named plants are about, right after each was imported."""
+    """Patches the modules of the named plants right after each is imported."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._patches: dict[str, list[Patch]] = {}
@@ -91,12 +93,12 @@ class Planter(MetaPathFinder):
         return spec
 
 
-def _attempt_after_call(writer: Any) -> None:
+def _record_attempt_after_call(writer: Any) -> None:
     """Keep the attempt and its events in memory until the request has ended."""
     record, sql = writer.record, writer.sql
     kept: dict[Any, Any] = {}
 
-    def late(steps: Sequence[Any]) -> Any:
+    def record_late(steps: Sequence[Any]) -> Any:
         listed = []
         for step in steps:
             if step.closed and (opened := kept.pop(step.closed.id, None)):
@@ -109,50 +111,50 @@ def _attempt_after_call(writer: Any) -> None:
             listed.append(step)
         return record(listed)
 
-    writer.record = late
+    writer.record = record_late
 
 
-def _no_fence(writer: Any) -> None:
-    """Let every step win, whatever has happened to the email."""
+def _remove_fence(writer: Any) -> None:
+    """Remove the fence: every step is written, whatever has happened to the email."""
     from django.db.backends.signals import connection_created
 
-    def unfenced(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+    def execute_unfenced(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
         return execute(FENCE.sub("", sql), *arguments)
 
     def plant(connection: Any, **_: Any) -> None:
-        connection.execute_wrappers.append(unfenced)
+        connection.execute_wrappers.append(execute_unfenced)
 
     connection_created.connect(plant, weak=False)
 
 
-def _always_held(claim: Any) -> None:
+def _trust_every_lease(claim: Any) -> None:
     claim.is_leased = lambda *_, **__: True
 
 
-def _lost_answer_refused(sending: Any) -> None:
+def _refuse_lost_answers(sending: Any) -> None:
     from providers.outcomes import FailureClass, Refused, Unknown
 
     send = sending.Sender.send
 
-    async def sure(self: Any, account: Any, message: Any) -> Any:
+    async def send_and_refuse(self: Any, account: Any, message: Any) -> Any:
         outcome = await send(self, account, message)
         if isinstance(outcome, Unknown):
             return Refused(FailureClass.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
         return outcome
 
-    sending.Sender.send = sure
+    sending.Sender.send = send_and_refuse
 
 
-def _key_ignored(intake: Any) -> None:
+def _ignore_key(intake: Any) -> None:
     accept = intake.accept
     intake.accept = lambda data, *, client, **_: accept(data, client=client)
 
 
-def _never_taken_up(sweep: Any) -> None:
+def _find_no_lost_mails(sweep: Any) -> None:
     sweep.find_lost = lambda now: []
 
 
-def _queue_in_memory(intake: Any) -> None:
+def _keep_queue_in_memory(intake: Any) -> None:
     """Acknowledge an email at once, and store it within a second, in a thread."""
     from mails.intake import submission
     from mercury.lib.database import database_clock
@@ -185,28 +187,28 @@ def _queue_in_memory(intake: Any) -> None:
 def _abort_on_poison(message: Any) -> None:
     build = message.build
 
-    def aborting(*arguments: Any, **options: Any) -> Any:
+    def abort_on_poison(*arguments: Any, **options: Any) -> Any:
         if "poison" in repr((arguments, options)):
             os.abort()
         return build(*arguments, **options)
 
-    message.build = aborting
+    message.build = abort_on_poison
 
 
-def _short_silence(states: Any) -> None:
+def _shorten_silence(states: Any) -> None:
     states.WORKER_SILENCE = dt.timedelta(seconds=3)
 
 
-def _quick_heartbeat(heartbeat: Any) -> None:
+def _quicken_heartbeat(heartbeat: Any) -> None:
     heartbeat.HEARTBEAT, heartbeat.HEARTBEAT_TRUST = 0.5, 2.0
 
 
-def _short_wait(breaker: Any) -> None:
+def _shorten_breaker_wait(breaker: Any) -> None:
     breaker.FIRST_WAIT = dt.timedelta(seconds=1)
 
 
 def _sleep_by_waiting(settings: Any) -> None:
-    """Sleep by another call, for libfaketime cannot shift the clock and leave this one's alone."""
+    """Sleep with another call: libfaketime cannot shift the clock without shifting this one too."""
 
     def sleep(seconds: float) -> None:
         threading.Event().wait(seconds)
@@ -215,18 +217,18 @@ def _sleep_by_waiting(settings: Any) -> None:
 
 
 PLANTS: dict[str, dict[str, Patch]] = {
-    "attempt-after-call": {"mails.lifecycle.writer": _attempt_after_call},
-    "no-fence": {"mails.lifecycle.writer": _no_fence, "mails.dispatch.claim": _always_held},
-    "lost-answer-refused": {"providers.transports.sender": _lost_answer_refused},
-    "key-ignored": {"mails.intake.accept": _key_ignored},
-    "lease-never-taken-up": {"mails.maintenance.sweeper": _never_taken_up},
-    "queue-in-memory": {"mails.intake.accept": _queue_in_memory},
+    "attempt-after-call": {"mails.lifecycle.writer": _record_attempt_after_call},
+    "no-fence": {"mails.lifecycle.writer": _remove_fence, "mails.dispatch.claim": _trust_every_lease},
+    "lost-answer-refused": {"providers.transports.sender": _refuse_lost_answers},
+    "key-ignored": {"mails.intake.accept": _ignore_key},
+    "dead-worker-not-recovered": {"mails.maintenance.sweeper": _find_no_lost_mails},
+    "queue-in-memory": {"mails.intake.accept": _keep_queue_in_memory},
     "abort-on-poison": {"mails.message.mime": _abort_on_poison},
     "sleep-by-waiting": {"mercury.settings": _sleep_by_waiting},
     # For the short versions in CI: the same code with shorter silences.
     "hurry": {
-        "mails.states": _short_silence,
-        "mails.dispatch.heartbeat": _quick_heartbeat,
-        "providers.health.breaker": _short_wait,
+        "mails.states": _shorten_silence,
+        "mails.dispatch.heartbeat": _quicken_heartbeat,
+        "providers.health.breaker": _shorten_breaker_wait,
     },
 }

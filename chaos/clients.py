@@ -17,8 +17,8 @@ AGAIN = {408, 409, 425, 429}  # of the 4xx, those that ask for a repetition
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A mail to be handed in. Its subject is as unique as its key."""
+class PlannedMail:
+    """An email to submit. Its subject is as unique as its key."""
 
     key: str
     subject: str
@@ -27,10 +27,10 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a client was told in the end. `asked` and `answered`: nanoseconds since the Unix epoch."""
+class ClientRecord:
+    """The final answer that a client got. `asked` and `answered`: nanoseconds since the Unix epoch."""
 
-    order: Order
+    planned: PlannedMail
     status: int
     mail_id: str
     asked: int
@@ -40,7 +40,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request: a status, or in words why none was read. `asked` and `seconds`: monotonic clock."""
+    """The result of one request: a status, or in words why none was read. `asked` and `seconds`: monotonic clock."""
 
     status: str
     asked: float
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass
 class Answers:
-    """Every single answer, also those that a client did not take for one."""
+    """Every single answer, including those after which a client repeats."""
 
     each: list[Answer] = field(default_factory=list)
 
@@ -58,30 +58,30 @@ class Answers:
         """Return how often each status was answered."""
         return Counter(answer.status for answer in self.each)
 
-    def between(self, began: float, ended: float) -> list[Answer]:
+    def find_between(self, began: float, ended: float) -> list[Answer]:
         """Return the answers to requests that began in this time of the monotonic clock."""
         return [answer for answer in self.each if began <= answer.asked < ended]
 
 
 class Clients:
-    """Threads that post these orders, each until it is answered. `stop` ends them before their time."""
+    """Threads that post these emails, each until it is answered. `stop` ends them early."""
 
     def __init__(
         self,
         port: int,
         key: str,
-        orders: Sequence[Order],
+        planned_mails: Sequence[PlannedMail],
         *,
         threads: int = 8,
         rate: float | None = None,
         forgetful: float = 0.0,
     ) -> None:
-        """`rate`: mails a second at most. `forgetful`: share of requests whose answer the client hangs up on."""
-        self.told: list[Told] = []
+        """`rate`: emails per second at most. `forgetful`: share of requests whose answer the client hangs up on."""
+        self.client_records: list[ClientRecord] = []
         self.answers = Answers()
         self._port = port
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._orders = orders
+        self._planned = planned_mails
         self._rate = rate
         self._forgetful = forgetful
         self._next = count()
@@ -105,7 +105,7 @@ class Clients:
         return not any(thread.is_alive() for thread in self._threads)
 
     @contextmanager
-    def silent(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Submit nothing new while the block runs, and do not catch up afterwards."""
         self._going.clear()
         began = time.monotonic()
@@ -123,38 +123,38 @@ class Clients:
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
-        for order in self._in_time():
+        for planned in self._pace():
             asked, tries = time.time_ns(), 0
             while not self._stopping.is_set():
                 tries += 1
-                answer = self._ask(connection, order)
+                answer = self._ask(connection, planned)
                 if answer is not None and answer[0] // 100 in {2, 4} and answer[0] not in AGAIN:
                     status, mail_id, _ = answer
-                    self.told.append(Told(order, status, mail_id, asked, time.time_ns(), tries))
+                    self.client_records.append(ClientRecord(planned, status, mail_id, asked, time.time_ns(), tries))
                     break
                 self._stopping.wait(min(answer[2] if answer else 0.1, LONGEST_PAUSE))
         connection.close()
 
-    def _in_time(self) -> Iterator[Order]:
-        while not self._stopping.is_set() and (number := next(self._next)) < len(self._orders):
+    def _pace(self) -> Iterator[PlannedMail]:
+        while not self._stopping.is_set() and (number := next(self._next)) < len(self._planned):
             if self._rate:
                 self._stopping.wait(max(0.0, self._began + number / self._rate - time.monotonic()))
             self._going.wait()
-            yield self._orders[number]
+            yield self._planned[number]
 
-    def _ask(self, connection: http.client.HTTPConnection, order: Order) -> tuple[int, str, float] | None:
-        """Status, the mail's id and seconds to wait; None where no answer came."""
+    def _ask(self, connection: http.client.HTTPConnection, planned: PlannedMail) -> tuple[int, str, float] | None:
+        """Post the email. Return status, its id and seconds to wait; None if no answer came."""
         body = {
             "sender": "zeus@olimpus.com",
-            "recipient": order.recipient,
-            "subject": order.subject,
+            "recipient": planned.recipient,
+            "subject": planned.subject,
             "content": "Hi",
-            "delivery_guarantee": order.delivery_guarantee,
+            "delivery_guarantee": planned.delivery_guarantee,
         }
         began = time.monotonic()
         try:
             connection.request(
-                "POST", "/api/v1.0/mails/", json.dumps(body), self._headers | {"Idempotency-Key": order.key}
+                "POST", "/api/v1.0/mails/", json.dumps(body), self._headers | {"Idempotency-Key": planned.key}
             )
             if random.random() < self._forgetful:
                 connection.close()
@@ -166,7 +166,7 @@ class Clients:
             connection.close()
             self._note(type(error).__name__, began)
             return None
-        self._note(_status(answer), began)
+        self._note(_describe_status(answer), began)
         wait = answer.headers.get("Retry-After", "0.1")
         return answer.status, answer.headers.get("MailId", ""), float(wait) if wait.replace(".", "").isdigit() else 0.1
 
@@ -174,7 +174,7 @@ class Clients:
         self.answers.each.append(Answer(status, began, time.monotonic() - began))
 
 
-def _status(answer: http.client.HTTPResponse) -> str:
+def _describe_status(answer: http.client.HTTPResponse) -> str:
     """Return the status, with what is missing in an error that asks the client to wait."""
     if answer.status != 503:
         return str(answer.status)

@@ -1,4 +1,4 @@
-"""Questions to the database of an installation, without Django and without changing anything."""
+"""Read-only queries to the database of an installation, without Django."""
 
 import sqlite3
 from contextlib import closing
@@ -9,7 +9,7 @@ import psycopg2
 
 
 def query(database_url: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Ask the database without changing it; `?` stands for a value on both databases."""
+    """Run a query without changing the database; `?` is a placeholder on both databases."""
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(f"file:{urlsplit(database_url).path}?mode=ro", uri=True, timeout=20)) as file:
             return file.execute(sql, values).fetchall()

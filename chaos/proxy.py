@@ -1,4 +1,4 @@
-"""A proxy between Mercury and PostgreSQL that can lose the answer to a COMMIT: committed, and nobody is told."""
+"""A proxy between Mercury and PostgreSQL that can lose the answer to a COMMIT: committed, and the client never learns it."""
 
 import asyncio
 import contextlib
@@ -7,17 +7,17 @@ import random
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-from mercury.tests.instance import free_port, until
+from mercury.tests.instance import pick_free_port, wait_until
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # a simple query, as psycopg2 sends it
 READY = b"Z"  # ReadyForQuery: the answer to a query is complete
 
 
 class Proxy:
-    """Listens on `port` and forwards to PostgreSQL, in a process of its own. `lost` counts the answers that it kept."""
+    """Listens on `port` and forwards to PostgreSQL, in a process of its own. `lost` counts the answers that it dropped."""
 
     def __init__(self, postgresql_port: int) -> None:
-        self.port = free_port()
+        self.port = pick_free_port()
         spawn = multiprocessing.get_context("spawn")
         self._share: Synchronized[float] = spawn.Value("d", 0.0)
         self._lost: Synchronized[int] = spawn.Value("i", 0)
@@ -25,7 +25,7 @@ class Proxy:
         arguments = (self.port, postgresql_port, self._share, self._lost, listens)
         self._process = spawn.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
-        until(listens.is_set, 30)
+        wait_until(listens.is_set, 30)
 
     @property
     def lost(self) -> int:
@@ -67,8 +67,8 @@ class _Session:
         self._silent = False  # the answer that comes now is lost
 
     async def run(self) -> None:
-        """Until one of the two hangs up, or an answer was lost."""
-        both = [asyncio.create_task(self._upwards()), asyncio.create_task(self._downwards())]
+        """Forward until one of the two hangs up, or an answer was lost."""
+        both = [asyncio.create_task(self._forward_to_server()), asyncio.create_task(self._forward_to_client())]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         for task in both:
             task.cancel()
@@ -76,7 +76,7 @@ class _Session:
         for _, writer in (self._client, self._server):
             writer.close()
 
-    async def _upwards(self) -> None:
+    async def _forward_to_server(self) -> None:
         reader, writer = self._client[0], self._server[1]
         while piece := await reader.read(65536):
             if piece == COMMIT and random.random() < self._share.value:
@@ -84,7 +84,7 @@ class _Session:
             writer.write(piece)
             await writer.drain()
 
-    async def _downwards(self) -> None:
+    async def _forward_to_client(self) -> None:
         reader, writer = self._server[0], self._client[1]
         while piece := await reader.read(65536):
             if self._silent:

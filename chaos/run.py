@@ -1,7 +1,7 @@
 """Mercury under fire: `python chaos/run.py SCENARIO`.
 
-Starts everything itself, posts mails while faults strike, lets it settle, and compares three records: what clients were
-told, what Mercury says, what the providers took. Prints one line for each invariant and each goal; exits with 1 on a breach.
+Starts everything itself, submits emails while failures are injected, waits for the end, and compares three records: the answers to
+clients, Mercury's database, the emails that providers accepted. Prints one line for each invariant and each goal; exits with 1 on a breach.
 `bugs` plants six bugs, one after the other, and shows that each is caught.
 """
 
@@ -21,7 +21,7 @@ from chaos.servers import ProgramMissing  # noqa: E402
 from chaos.testbed import LEGS, SHORT, Testbed, build_testbed  # noqa: E402
 
 SHOWN = 3  # breaches of one invariant
-PATIENCE_WITH_BUGS = 30.0  # seconds to settle: some bugs never do
+PATIENCE_WITH_BUGS = 30.0  # seconds to finish: some bugs never do
 
 
 def main() -> int:
@@ -29,25 +29,25 @@ def main() -> int:
     known = scenarios.find()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", nargs="?", help="One of --list, all, or bugs.")
-    parser.add_argument("--list", action="store_true", help="Say what there is.")
-    parser.add_argument("--mails", type=int, metavar="N", help="How many mails instead of the scenario's own number.")
-    parser.add_argument("--minutes", type=float, help="How long instead, for the soak: so many mails at its rate.")
-    parser.add_argument("--leg", choices=LEGS, help="On this leg only.")
-    parser.add_argument("--guarantee", choices=GUARANTEES, help="With this delivery guarantee only.")
-    parser.add_argument("--short", action="store_true", help="As in CI: few mails, short silences and deadlines.")
+    parser.add_argument("--list", action="store_true", help="List the scenarios.")
+    parser.add_argument("--mails", type=int, metavar="N", help="Number of emails instead of the scenario's own.")
+    parser.add_argument("--minutes", type=float, help="Duration of the soak: as many emails as its rate needs.")
+    parser.add_argument("--leg", choices=LEGS, help="Use this leg only.")
+    parser.add_argument("--guarantee", choices=GUARANTEES, help="Use this delivery guarantee only.")
+    parser.add_argument("--short", action="store_true", help="As in CI: few emails, short silences and time limits.")
     parser.add_argument("--bug", choices=BUGS, help="With `bugs`: plant this one only.")
     options = parser.parse_args()
     if options.list or options.scenario is None:
         for scenario in known.values():
-            print(f"{scenario.name:24} {scenario.about} ({' and '.join(scenario.legs)}; {scenario.mails} mails)")
+            print(f"{scenario.name:24} {scenario.about} ({' and '.join(scenario.legs)}; {scenario.mails} emails)")
         return 0
     if options.scenario not in {"all", "bugs", *known}:
         parser.error(f"no scenario is called {options.scenario}; --list shows all.")
     if options.mails is not None and options.mails < 10:
-        parser.error("--mails: at least 10, please.")
+        parser.error("--mails: at least 10.")
     try:
         if options.scenario == "bugs":
-            fine = list(_planted(known, options))
+            fine = list(_run_bugs(known, options))
         else:
             chosen = list(known.values()) if options.scenario == "all" else [known[options.scenario]]
             fine = [kept for scenario in chosen for kept in _run(scenario, options)]
@@ -57,14 +57,14 @@ def main() -> int:
 
 
 def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
-    """Run a scenario on each leg and with each delivery guarantee that was asked for; whether each run broke nothing."""
+    """Run a scenario on each requested leg and with each requested delivery guarantee; yield True for a run without a breach."""
     for leg in scenario.legs:
         for delivery_guarantee in scenario.guarantees:
             if options.leg in {None, leg} and options.guarantee in {None, delivery_guarantee}:
-                mails = options.mails or _mails_of(scenario, options)
-                print(f"\n{scenario.name}: {scenario.about}; {leg}, {delivery_guarantee}, {mails} mails", flush=True)
+                mails = options.mails or _count_mails(scenario, options)
+                print(f"\n{scenario.name}: {scenario.about}; {leg}, {delivery_guarantee}, {mails} emails", flush=True)
                 began = time.monotonic()
-                with build_testbed(leg, **settings_of(scenario, short=options.short)) as built:
+                with build_testbed(leg, **build_settings(scenario, short=options.short)) as built:
                     built.start()
                     broken = execute(
                         scenario, built, mails=mails, delivery_guarantee=delivery_guarantee, short=options.short
@@ -73,39 +73,39 @@ def _run(scenario: Scenario, options: argparse.Namespace) -> Iterator[bool]:
                 yield not broken
 
 
-def _mails_of(scenario: Scenario, options: argparse.Namespace) -> int:
+def _count_mails(scenario: Scenario, options: argparse.Namespace) -> int:
     if options.minutes and scenario.rate:
         return int(options.minutes * 60 * scenario.rate)
     return scenario.short if options.short else scenario.mails
 
 
-def settings_of(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, Any]:
+def build_settings(scenario: Scenario, *, short: bool, plant: str = "") -> dict[str, Any]:
     """Return the settings that the testbed is built with."""
     plants = filter(None, (scenario.plant, plant, "hurry" if short else ""))
     return {**(SHORT if short else {}), **scenario.settings, "plant": ",".join(plants), "disk": scenario.disk}
 
 
 def execute(scenario: Scenario, built: Testbed, *, mails: int, delivery_guarantee: str, short: bool) -> bool:
-    """Run a scenario on a testbed that has been started, print what came of it, and return whether something is broken."""
+    """Run a scenario on a testbed that has been started, print the result, and return True if an invariant or goal is broken."""
     run = Run(built, mails, delivery_guarantee, short)
     scenario.strike(run)
     broken = invariants.judge(run.records)
-    _tell(run, broken)
+    _report(run, broken)
     return any(broken.values()) or any(goal.holds is False for goal in run.goals)
 
 
-def catch(scenario: Scenario, built: Testbed) -> dict[str, list[str]]:
-    """Run the short version of a scenario on a testbed with a bug planted; each invariant with its breaches."""
-    run = Run(built, scenario.short, scenario.guarantees[0], short=True, patience=PATIENCE_WITH_BUGS)
+def run_with_bug(scenario: Scenario, built: Testbed) -> dict[str, list[str]]:
+    """Run the short version of a scenario on a testbed with a planted bug; return each invariant with its breaches."""
+    run = Run(built, scenario.short, scenario.guarantees[0], short=True, timeout=PATIENCE_WITH_BUGS)
     scenario.strike(run)
     return invariants.judge(run.records)
 
 
-def _tell(run: Run, broken: dict[str, list[str]]) -> None:
-    """Print what came of a run."""
+def _report(run: Run, broken: dict[str, list[str]]) -> None:
+    """Print the result of a run."""
     assert run.clients is not None
     print(
-        "       clients were told: "
+        "       answers to clients: "
         + ", ".join(f"{number} x {what}" for what, number in run.clients.answers.statuses.most_common())
     )
     for number, (invariant, found) in enumerate(broken.items(), start=1):
@@ -115,25 +115,25 @@ def _tell(run: Run, broken: dict[str, list[str]]) -> None:
         if len(found) > SHOWN:
             print(f"           and {len(found) - SHOWN} more")
     for goal in run.goals:
-        print(f"  {_verdict(goal)} {goal.name}: {goal.figure}{f' ({goal.wanted})' if goal.wanted else ''}")
+        print(f"  {_format_result(goal)} {goal.name}: {goal.figure}{f' ({goal.wanted})' if goal.wanted else ''}")
 
 
-def _verdict(goal: Goal) -> str:
+def _format_result(goal: Goal) -> str:
     return {True: "holds ", False: "MISSED", None: "      "}[goal.holds]
 
 
-def _planted(known: dict[str, Scenario], options: argparse.Namespace) -> Iterator[bool]:
-    """Plant each bug that was asked for; whether the invariant that is made for it caught it."""
+def _run_bugs(known: dict[str, Scenario], options: argparse.Namespace) -> Iterator[bool]:
+    """Plant each requested bug; yield True if the invariant made for it caught it."""
     for name, bug in BUGS.items():
         for leg, scenario_name in bug.scenarios.items():
             if options.leg in {None, leg} and options.bug in {None, name}:
                 scenario = known[scenario_name]
-                with build_testbed(leg, **settings_of(scenario, short=True, plant=name)) as built:
+                with build_testbed(leg, **build_settings(scenario, short=True, plant=name)) as built:
                     built.start()
-                    found = catch(scenario, built)[bug.invariant]
-                verdict = f"caught, {len(found)} times" if found else "NOT CAUGHT"
+                    found = run_with_bug(scenario, built)[bug.invariant]
+                result = f"caught, {len(found)} times" if found else "NOT CAUGHT"
                 print(f"{name}: {bug.about}; {leg}, {scenario_name}")
-                print(f"  {verdict}: {bug.invariant}{f', as in: {found[0]}' if found else ''}", flush=True)
+                print(f"  {result}: {bug.invariant}{f', as in: {found[0]}' if found else ''}", flush=True)
                 yield bool(found)
 
 

@@ -1,4 +1,4 @@
-"""What a scenario is, and what it works with while it runs: clients, a way to settle, goals with their figures."""
+"""A scenario, and what it uses while it runs: clients, waiting for the end, goals with their figures."""
 
 import math
 import secrets
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from chaos import records
-from chaos.clients import Clients, Order
+from chaos.clients import Clients, PlannedMail
 from chaos.database import query
 from chaos.records import Records
 from chaos.testbed import Testbed
-from mercury.tests.instance import until
+from mercury.tests.instance import wait_until
 
 AT_LEAST_ONCE, AT_MOST_ONCE = GUARANTEES = ("at-least-once", "at-most-once")
 FORGETFUL = 0.02  # of all requests the client hangs up before the answer, as clients do whose network breaks
-SAMPLE, SAMPLE_IN_CI = 200, 20  # mails that are also asked for over HTTP
-FORGETFUL_SHORT = 0.2  # with few mails, so that some certainly are
+SAMPLE, SAMPLE_IN_CI = 200, 20  # emails that are also read over HTTP
+FORGETFUL_SHORT = 0.2  # with few emails, so that some certainly are
 PATIENCE = 900.0  # seconds that clients get
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure that was measured, and what it must be; `holds` is None where it is only told."""
+    """A figure that was measured, and what it must be; `holds` is None if it is only reported."""
 
     name: str
     figure: str
@@ -34,33 +34,33 @@ class Goal:
 
 @dataclass
 class Run:
-    """One run of a scenario on a testbed. Its mails are told from others by their subjects, which begin with `subjects`."""
+    """One run of a scenario on a testbed. The subjects of its emails begin with `subjects`."""
 
     testbed: Testbed
     mails: int
     delivery_guarantee: str
-    short: bool = False  # the version for CI: fewer mails, and shorter spells
+    short: bool = False  # the version for CI: fewer emails, and shorter failures
     subjects: str = field(default_factory=lambda: f"m{secrets.token_hex(4)}-")
     goals: list[Goal] = field(default_factory=list)
     clients: Clients | None = None
-    patience: float = 120.0  # seconds for everything to settle
+    timeout: float = 120.0  # seconds for everything to finish
 
     @contextmanager
-    def posting(
+    def post_mails(
         self, *, rate: float | None = None, threads: int = 8, forgetful: float | None = None, mails: int | None = None
     ) -> Iterator[Clients]:
-        """Clients post while the block runs; on leaving it, wait until each mail of theirs is answered.
+        """Let clients post while the block runs; at its end, wait until each of their emails is answered.
 
-        May be entered once a run. `forgetful`: share of the requests whose answer the client hangs up on. `mails`:
+        Use it once per run. `forgetful`: share of the requests whose answer the client hangs up on. `mails`:
         instead of the run's number.
         """
         if forgetful is None:
             forgetful = FORGETFUL_SHORT if self.short else FORGETFUL
-        orders = [self.order(number) for number in range(mails or self.mails)]
+        planned_mails = [self.plan_mail(number) for number in range(mails or self.mails)]
         self.clients = Clients(
             self.testbed.instance.port,
             self.testbed.instance.key,
-            orders,
+            planned_mails,
             threads=threads,
             rate=rate,
             forgetful=forgetful,
@@ -69,37 +69,41 @@ class Run:
         try:
             yield self.clients
             if not self.clients.join(PATIENCE):
-                raise TimeoutError(f"{len(self.clients.told)} of {len(orders)} mails answered in {PATIENCE:.0f} s")
+                raise TimeoutError(
+                    f"{len(self.clients.client_records)} of {len(planned_mails)} emails answered in {PATIENCE:.0f} s"
+                )
         finally:
             self.clients.stop()
 
-    def order(self, number: int) -> Order:
+    def plan_mail(self, number: int) -> PlannedMail:
         """Return the submission of this number."""
-        return Order(f"{self.subjects}{number}", f"{self.subjects}{number}", self.delivery_guarantee)
+        return PlannedMail(f"{self.subjects}{number}", f"{self.subjects}{number}", self.delivery_guarantee)
 
-    def until_posted(self, number: int) -> None:
-        """Wait until so many mails have been answered."""
+    def wait_until_posted(self, number: int) -> None:
+        """Wait until `number` emails have been answered."""
         assert self.clients is not None
-        told = self.clients.told
-        until(lambda: len(told) >= number, PATIENCE, lambda: f"{len(told)} answered, wanted {number}")
+        client_records = self.clients.client_records
+        wait_until(
+            lambda: len(client_records) >= number, PATIENCE, lambda: f"{len(client_records)} answered, wanted {number}"
+        )
 
-    def settle(self, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """Wait until none of the run's mails is due or in hand; the seconds it took. The invariants tell if it was in vain."""
+    def wait_until_finished(self, supervise: Callable[[], object] = lambda: None) -> float:
+        """Wait until no email of the run is due or being sent, and return the seconds; after a timeout, the invariants fail."""
 
-        def settled() -> bool:
-            meanwhile()
-            return not self.in_hand()
+        def has_finished() -> bool:
+            supervise()
+            return not self.count_unfinished()
 
-        return self.patiently(settled)
+        return self.wait_for(has_finished)
 
-    def patiently(self, condition: Callable[[], bool]) -> float:
-        """Wait for the condition as long as the run's patience lasts; the seconds it took."""
+    def wait_for(self, condition: Callable[[], bool]) -> float:
+        """Wait for the condition until the run's timeout; return the seconds."""
         began = time.monotonic()
-        while not condition() and time.monotonic() - began < self.patience:
+        while not condition() and time.monotonic() - began < self.timeout:
             time.sleep(0.1)
         return time.monotonic() - began
 
-    def in_hand(self) -> int:
+    def count_unfinished(self) -> int:
         """Return how many of the run's emails are due or leased."""
         sql = (
             "SELECT count(*) FROM mails_mail WHERE subject LIKE ?"
@@ -112,22 +116,22 @@ class Run:
         """Return the three records, read once: call this after all emails have ended."""
         assert self.clients is not None
         sample = SAMPLE_IN_CI if self.short else SAMPLE
-        return records.read(self.testbed, self.clients.told, subjects=self.subjects, sample=sample)
+        return records.read(self.testbed, self.clients.client_records, subjects=self.subjects, sample=sample)
 
-    def waits(self, began: int = 0, ended: int = 2**63) -> list[float]:
-        """Seconds from NEW to the first SEND of each mail that came in between these moments.
+    def measure_waits(self, began: int = 0, ended: int = 2**63) -> list[float]:
+        """Return the seconds from NEW to the first SEND of each email accepted between these moments.
 
-        `began`, `ended`: nanoseconds since the Unix epoch. Ask after everything has settled.
+        `began`, `ended`: nanoseconds since the Unix epoch. Call this after everything has finished.
         """
         return [
-            (mail.first("SEND").at_ns - mail.first("NEW").at_ns) / 1e9
+            (mail.find_first("SEND").at_ns - mail.find_first("NEW").at_ns) / 1e9
             for mail in self.records.mails.values()
-            if mail.count("SEND") and began <= mail.first("NEW").at_ns < ended
+            if mail.count("SEND") and began <= mail.find_first("NEW").at_ns < ended
         ]
 
-    def first_call_after(self, moment: int) -> float:
-        """Seconds from this moment (nanoseconds since the Unix epoch) to the first call that a provider took since."""
-        arrived = [taking.at_ns for taking in self.records.taken if taking.at_ns >= moment]
+    def measure_time_to_first_attempt(self, moment: int) -> float:
+        """Return the seconds from this moment (nanoseconds since the Unix epoch) to the next email that a provider accepted."""
+        arrived = [delivery.at_ns for delivery in self.records.deliveries if delivery.at_ns >= moment]
         return (min(arrived) - moment) / 1e9 if arrived else math.inf
 
     @property
@@ -136,52 +140,52 @@ class Run:
         return sum(mail.count("UNKNOWN") for mail in self.records.mails.values())
 
     @property
-    def shortest_way(self) -> float:
-        """Milliseconds from a mail's first SEND, as Mercury dates it, to its first arrival: the least of all mails.
+    def shortest_delivery(self) -> float:
+        """Return the shortest time of all emails from the first SEND, as Mercury dates it, to the first arrival, in milliseconds.
 
         Below zero, a process that sends has read the database's clock wrong.
         """
-        taken = self.records.taken_by_mail
-        mails = [mail for mail in self.records.mails.values() if mail.id in taken]
-        ways = [taken[mail.id][0].at_ns - mail.first("SEND").at_ns for mail in mails]
+        deliveries = self.records.deliveries_by_mail
+        mails = [mail for mail in self.records.mails.values() if mail.id in deliveries]
+        ways = [deliveries[mail.id][0].at_ns - mail.find_first("SEND").at_ns for mail in mails]
         return min(ways, default=0) / 1e6
 
     @property
-    def taken_twice(self) -> int:
+    def sent_twice(self) -> int:
         """Return the number of emails that providers accepted more than once."""
-        return sum(len(takings) > 1 for takings in self.records.taken_by_mail.values())
+        return sum(len(deliveries) > 1 for deliveries in self.records.deliveries_by_mail.values())
 
-    def at_most(self, name: str, figure: float, bound: float, unit: str = "") -> None:
+    def expect_at_most(self, name: str, figure: float, bound: float, unit: str = "") -> None:
         """Record a goal: the figure must not be above the bound."""
-        self.goals.append(Goal(name, _told(figure, unit), f"at most {_told(bound, unit)}", holds=figure <= bound))
+        self.goals.append(Goal(name, _format(figure, unit), f"at most {_format(bound, unit)}", holds=figure <= bound))
 
-    def at_least(self, name: str, figure: float, bound: float, unit: str = "") -> None:
+    def expect_at_least(self, name: str, figure: float, bound: float, unit: str = "") -> None:
         """Record a goal: the figure must not be below the bound."""
-        self.goals.append(Goal(name, _told(figure, unit), f"at least {_told(bound, unit)}", holds=figure >= bound))
+        self.goals.append(Goal(name, _format(figure, unit), f"at least {_format(bound, unit)}", holds=figure >= bound))
 
-    def figure(self, name: str, figure: float, unit: str = "") -> None:
+    def report(self, name: str, figure: float, unit: str = "") -> None:
         """Record a figure without a goal."""
-        self.goals.append(Goal(name, _told(figure, unit)))
+        self.goals.append(Goal(name, _format(figure, unit)))
 
 
-def percentile(values: Sequence[float], part: float) -> float:
+def compute_percentile(values: Sequence[float], part: float) -> float:
     """Return the smallest value that `part` (of 100) of all values do not exceed; 0 if there are none."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * part / 100) - 1)] if ordered else 0.0
 
 
-def _told(figure: float, unit: str) -> str:
+def _format(figure: float, unit: str) -> str:
     return f"{figure:.10g} {unit}".strip() if float(figure).is_integer() else f"{figure:.2f} {unit}".strip()
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A way to strike. `strike` posts, strikes, settles, and names its goals; the invariants are the runner's business.
+    """A test under failure. `strike` submits emails, injects the failure, waits for the end and states its goals; the runner checks the invariants.
 
-    `mails` and `short`: how many in a long run and in CI. `settings`: of Mercury, where they differ from the testbed's.
-    `plant`: what of `chaos/bugs.py` is planted into the processes, for faults that only code can have.
-    `disk`: MB of a disk that its data have to themselves, 0 for the machine's.
-    `rate`: mails a second, where --minutes may ask for a longer run.
+    `mails` and `short`: number of emails in a long run and in CI. `settings`: of Mercury, where they differ from the testbed's.
+    `plant`: what of `chaos/bugs.py` is planted into the processes, for failures that only code can have.
+    `disk`: MB of a disk for its data alone, 0 for the machine's.
+    `rate`: emails per second, if --minutes may ask for a longer run.
     """
 
     name: str

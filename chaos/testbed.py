@@ -17,19 +17,19 @@ from urllib.parse import urlsplit
 
 from chaos.database import query
 from chaos.servers import Postgresql, Redis, SmallDisk
-from mercury.tests.instance import ROOT, Instance, create_instance, kill, until
+from mercury.tests.instance import ROOT, Instance, create_instance, kill, wait_until
 from providers.tests.support.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY
 
 LEGS = ("embedded", "full")
-KEEP = 200_000  # mails that a local provider remembers
+KEEP = 200_000  # emails that a local provider remembers
 INJECT = ROOT / "chaos" / "inject"  # holds the sitecustomize that plants bugs
-# Rounds come quickly, so that a run settles within its patience; everything else is as it comes.
+# Rounds come quickly, so that a run finishes within its timeout; everything else has its default.
 SETTINGS = {"MERCURY_RETRY_BACKOFF": "1s,2s,5s,10s", "LOG_LEVEL": "WARNING"}
 SHORT: dict[str, Any] = {"MERCURY_SEND_TIMEOUT": "3s", "MERCURY_LEASE": "33s"}  # with --short
 
 
 class Provider:
-    """A local provider in a process of its own: whatever happens to Mercury, it knows what it took."""
+    """A local provider in a process of its own: whatever happens to Mercury, it knows what it accepted."""
 
     def __init__(self, account: str, kind: str) -> None:
         self.account = account
@@ -39,39 +39,41 @@ class Provider:
         self.url: str = json.loads(self.process.stdout.readline())[kind]
         self._base = "http://" + urlsplit(self.url).netloc
 
-    def behave(self, **how: Any) -> None:
+    def configure(self, **how: Any) -> None:
         """Answer in this way from now on: `answer`, `delay_ms`, `mix`, as the local provider's page has them."""
-        self._ask("POST", "/behave", how)
+        self._ask("POST", "/configure", how)
 
-    def taken(self) -> list[dict[str, Any]]:
+    def read_deliveries(self) -> list[dict[str, Any]]:
         """Return the emails it accepted, each with `mail_id`, `subject` and `arrived_ns`, nanoseconds since the Unix epoch."""
-        mails, since = self._ask("GET", "/taken")["mails"], _epoch_ns()
+        mails, since = self._ask("GET", "/deliveries")["mails"], _measure_epoch_offset()
         return [mail | {"arrived_ns": mail["arrived_ns"] + since} for mail in mails]
 
-    def calls(self) -> list[tuple[int, int]]:
+    def read_calls(self) -> list[tuple[int, int]]:
         """Return when each request began and ended, in nanoseconds since the Unix epoch."""
-        calls, since = self._ask("GET", "/calls")["calls"], _epoch_ns()
+        calls, since = self._ask("GET", "/calls")["calls"], _measure_epoch_offset()
         return [(began + since, ended + since) for began, ended in calls]
 
     def _ask(self, method: str, path: str, how: dict[str, Any] | None = None) -> Any:
         body = json.dumps(how).encode() if how is not None else None
-        with urllib.request.urlopen(urllib.request.Request(self._base + path, body, method=method), timeout=60) as told:
-            return json.loads(told.read())
+        with urllib.request.urlopen(
+            urllib.request.Request(self._base + path, body, method=method), timeout=60
+        ) as answer:
+            return json.loads(answer.read())
 
 
-def _epoch_ns() -> int:
-    """Return the difference of the time since the Unix epoch and the monotonic clock, by which a provider notes times.
+def _measure_epoch_offset() -> int:
+    """Return the difference of the time since the Unix epoch and the monotonic clock, which a provider uses for its times.
 
-    The most of ten: whoever is interrupted between the two looks finds too little.
+    The most of ten: a process interrupted between the two readings finds too little.
     """
     return max(time.time_ns() - time.monotonic_ns() for _ in range(10))
 
 
 class Testbed:
-    """One Mercury under fire. `instance` is the installation; `workers` and `web` are its processes as they are now.
+    """One Mercury under test. `instance` is the installation; `workers` and `web` are its processes as they are now.
 
-    `database_url` is the database on a way that no fault lies on. `web_settings` and `worker_settings` are what the
-    processes started from now on get beyond the instance's settings; the latter one for each worker.
+    `database_url` reaches the database without any injected failure. Processes started from now on also get `web_settings` or
+    `worker_settings`, which has one entry per worker.
     """
 
     def __init__(
@@ -108,34 +110,34 @@ class Testbed:
             self.workers = [self.instance.start_worker(**settings) for settings in self.worker_settings]
         self.web = self.instance.start_web(**self.web_settings)
 
-    def await_dispatchers(self) -> float:
-        """Wait until every process that sends has its heartbeat in the database; the seconds it took."""
-        return until(self.is_alive, 60, self.instance.logs.read_text)
+    def wait_for_dispatchers(self) -> float:
+        """Wait until every sending process has its heartbeat in the database; return the seconds."""
+        return wait_until(self.is_alive, 60, self.instance.logs.read_text)
 
     def restart(self) -> None:
-        """Kill all of it and start it afresh."""
+        """Kill all processes and start new ones."""
         self.kill()
         self.start()
 
     def kill(self) -> None:
-        """SIGKILL to web and workers, one after the other."""
+        """Kill web and workers with SIGKILL, one after the other."""
         for process in (*self.workers, *([self.web] if self.web else [])):
             kill(process)
 
     @contextmanager
-    def planted(self, *names: str) -> Iterator[None]:
-        """Start all of it afresh with more plants, and once more without. Only for a testbed that has a plant already."""
-        before = self.instance.environment["FAULTS_PLANT"]
-        self.instance.environment["FAULTS_PLANT"] = ",".join((before, *names))
+    def plant(self, *names: str) -> Iterator[None]:
+        """Restart everything with more planted bugs, and restart without them at the end. Needs a testbed that has a plant already."""
+        before = self.instance.environment["CHAOS_PLANT"]
+        self.instance.environment["CHAOS_PLANT"] = ",".join((before, *names))
         self.restart()
         try:
             yield
         finally:
-            self.instance.environment["FAULTS_PLANT"] = before
+            self.instance.environment["CHAOS_PLANT"] = before
             self.restart()
 
     def kill_worker(self, number: int) -> None:
-        """SIGKILL, and another one in its place."""
+        """Kill a worker with SIGKILL and start another in its place."""
         kill(self.workers[number])
         self.start_worker(number)
 
@@ -144,13 +146,13 @@ class Testbed:
         self.workers[number] = self.instance.start_worker(**self.worker_settings[number])
 
     def kill_web(self) -> None:
-        """SIGKILL to the web process and its children, and another one in its place, which answers on return."""
+        """Kill the web process and its children with SIGKILL, start another and wait until it answers."""
         assert self.web is not None
         kill(self.web)
         self.web = self.instance.start_web(**self.web_settings)
 
     def kill_all(self) -> None:
-        """SIGKILL to web and workers at the same moment, and others in their places."""
+        """Kill web and workers with SIGKILL at the same moment and start others in their places."""
         old = [*self.workers, *([self.web] if self.web else [])]
         for process in old:
             os.killpg(process.pid, signal.SIGKILL)
@@ -158,56 +160,56 @@ class Testbed:
             process.wait(10)
         self.start()
 
-    def behave(self, **how: Any) -> None:
-        """Have all providers behave in this way."""
+    def configure(self, **how: Any) -> None:
+        """Let all providers answer in this way from now on."""
         for provider in self.providers.values():
-            provider.behave(**how)
+            provider.configure(**how)
 
     def is_alive(self) -> bool:
         """Return True if the dispatchers have their heartbeats in the database."""
-        return all(self.beats(process) for process in self.dispatchers)
+        return all(self.read_heartbeat(process) for process in self.dispatchers)
 
-    def beats(self, process: subprocess.Popen[bytes]) -> str:
+    def read_heartbeat(self, process: subprocess.Popen[bytes]) -> str:
         """Return when the process, or a child of it, had its last heartbeat; "" before the first."""
         with suppress(FileNotFoundError):
             rows = query(self.database_url, "SELECT id, seen_at FROM mails_worker")
-            return max((str(seen) for name, seen in rows if _pid(name) in _family(process)), default="")
+            return max((str(seen) for name, seen in rows if _parse_pid(name) in _find_family(process)), default="")
         return ""
 
-    def held_by_the_dead(self) -> int:
+    def count_leased_by_dead(self) -> int:
         """Return how many emails are leased by a process that has ended."""
         with suppress(FileNotFoundError):
-            alive = set().union(*map(_family, self.dispatchers))
+            alive = set().union(*map(_find_family, self.dispatchers))
             rows = query(self.database_url, "SELECT worker FROM mails_mail WHERE status = 'sending'")
-            return sum(_pid(worker) not in alive for (worker,) in rows)
-        return 1  # a process ended while we looked
+            return sum(_parse_pid(worker) not in alive for (worker,) in rows)
+        return 1  # a process ended during the look-up
 
-    def await_beat(self, process: subprocess.Popen[bytes]) -> float:
-        """Wait for the next heartbeat of the process; the seconds it took."""
-        before = self.beats(process)
-        return until(lambda: self.beats(process) > before, 60, self.instance.logs.read_text)
+    def wait_for_heartbeat(self, process: subprocess.Popen[bytes]) -> float:
+        """Wait for the next heartbeat of the process; return the seconds."""
+        before = self.read_heartbeat(process)
+        return wait_until(lambda: self.read_heartbeat(process) > before, 60, self.instance.logs.read_text)
 
-    def revive(self) -> int:
-        """Start workers in the places of those that have ended, as a supervisor would; how many."""
+    def replace_dead_workers(self) -> int:
+        """Start workers in the places of those that have ended, as a supervisor would; return their number."""
         dead = [number for number, worker in enumerate(self.workers) if worker.poll() is not None]
         for number in dead:
             self.start_worker(number)
         return len(dead)
 
 
-def _pid(worker: str) -> str:
+def _parse_pid(worker: str) -> str:
     """Return the process id in a worker's name, which is host:pid:random."""
     return worker.split(":")[1]
 
 
-def _family(process: subprocess.Popen[bytes]) -> set[str]:
+def _find_family(process: subprocess.Popen[bytes]) -> set[str]:
     """Return the ids of a running process and its children."""
     return {str(process.pid), *Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()}
 
 
 @contextmanager
 def build_testbed(leg: str, *, plant: str = "", disk: int = 0, **settings: str) -> Iterator[Testbed]:
-    """Build one in a folder of its own, start nothing of Mercury yet, and take all of it down at the end.
+    """Build one in a folder of its own, without starting Mercury, and remove everything at the end.
 
     `plant`: names of what `chaos/bugs.py` plants into the processes, separated by commas. `disk`: MB of a file
     system that its data folder and PostgreSQL have to themselves, 0 for the machine's. `settings`: Mercury's.
@@ -239,13 +241,13 @@ def build_testbed(leg: str, *, plant: str = "", disk: int = 0, **settings: str) 
                 full=leg == "full",
                 database_url=postgresql.url if postgresql else "",
                 redis_url=redis.url if redis else "",
-                **(SETTINGS | _accounts(providers) | _planted(plant) | settings),
+                **(SETTINGS | _build_accounts(providers) | _build_plant(plant) | settings),
             )
         )
         yield Testbed(leg, built, providers, postgresql=postgresql, redis=redis, disk=small_disk)
 
 
-def _accounts(providers: Mapping[str, Provider]) -> dict[str, str]:
+def _build_accounts(providers: Mapping[str, Provider]) -> dict[str, str]:
     return {
         "PROVIDER_OLYMPUS": f"sendgrid://:{SENDGRID_KEY}@sendgrid?api_url={providers['olympus'].url}",
         "PROVIDER_HADES": f"mailgun://:{MAILGUN_KEY}@{MAILGUN_DOMAIN}?api_url={providers['hades'].url}",
@@ -253,7 +255,7 @@ def _accounts(providers: Mapping[str, Provider]) -> dict[str, str]:
     }
 
 
-def _planted(names: str) -> dict[str, str]:
-    """Only a process started with these two names ever sees a planted bug."""
+def _build_plant(names: str) -> dict[str, str]:
+    """Return the variables that plant bugs; only a process started with them ever sees one."""
     path = os.pathsep.join(filter(None, (str(INJECT), str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    return {"FAULTS_PLANT": names, "PYTHONPATH": path} if names else {}
+    return {"CHAOS_PLANT": names, "PYTHONPATH": path} if names else {}

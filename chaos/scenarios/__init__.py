@@ -1,4 +1,4 @@
-"""All scenarios, one module a family. A module of this package that has a list SCENARIOS is found by itself."""
+"""All scenarios, one module per family. A module of this package with a list SCENARIOS is found automatically."""
 
 import pkgutil
 from importlib import import_module

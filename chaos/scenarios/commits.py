@@ -1,4 +1,4 @@
-"""PostgreSQL commits, and its answer never arrives: whoever asked cannot know."""
+"""PostgreSQL commits, and its answer never arrives: the client cannot know."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,37 +11,37 @@ from mercury.tests.instance import kill
 SHARE = 0.1  # of all COMMITs
 
 
-def on_web(run: Run) -> None:
+def lose_commits_of_web(run: Run) -> None:
     """Let the web process lose answers: clients get a 503, and repeat with the same key."""
-    with _proxy(run, web=True) as proxy:
+    with _insert_proxy(run, web=True) as proxy:
         _strike(run, proxy)
     answers = run.clients.answers.statuses if run.clients else {}
-    run.at_least("answers 503 for mails that were stored", answers["503"], 1)
+    run.expect_at_least("answers 503 for stored emails", answers["503"], 1)
 
 
-def on_worker(run: Run) -> None:
+def lose_commits_of_workers(run: Run) -> None:
     """Let the workers lose answers: of claims, of attempts about to be made, of results."""
-    with _proxy(run, web=False) as proxy:
+    with _insert_proxy(run, web=False) as proxy:
         _strike(run, proxy)
-    run.at_most("unknown outcomes", run.unknowns, 0)
-    run.figure("results that came late", sum(mail.count("LATE RESULT") for mail in run.records.mails.values()))
+    run.expect_at_most("unknown outcomes", run.unknowns, 0)
+    run.report("results that came late", sum(mail.count("LATE RESULT") for mail in run.records.mails.values()))
 
 
 def _strike(run: Run, proxy: Proxy) -> None:
-    run.testbed.behave(delay_ms=50)
+    run.testbed.configure(delay_ms=50)
     proxy.lose(SHARE)
-    with run.posting(rate=25 if run.short else 50):
+    with run.post_mails(rate=25 if run.short else 50):
         pass
-    settled = run.settle()
+    finished = run.wait_until_finished()
     proxy.lose(0.0)
-    run.at_least("COMMITs whose answer was lost", proxy.lost, 1)
-    run.figure("all settled after the last mail", settled, "s")
-    run.at_most("mails taken twice", run.taken_twice, 0)
+    run.expect_at_least("COMMITs whose answer was lost", proxy.lost, 1)
+    run.report("all finished after the last email", finished, "s")
+    run.expect_at_most("emails sent twice", run.sent_twice, 0)
 
 
 @contextmanager
-def _proxy(run: Run, *, web: bool) -> Iterator[Proxy]:
-    """Web or workers on the other side of a proxy, and back again at the end."""
+def _insert_proxy(run: Run, *, web: bool) -> Iterator[Proxy]:
+    """Put a proxy between web or workers and PostgreSQL, and remove it at the end."""
     testbed = run.testbed
     proxy = Proxy(urlsplit(testbed.database_url).port or 5432)
     through = {
@@ -54,7 +54,7 @@ def _proxy(run: Run, *, web: bool) -> Iterator[Proxy]:
         else:
             for settings in testbed.worker_settings:
                 settings |= through
-            _renew_workers(run)
+            _replace_workers(run)
         yield proxy
     finally:
         testbed.web_settings.pop("DATABASE_URL", None)
@@ -63,23 +63,25 @@ def _proxy(run: Run, *, web: bool) -> Iterator[Proxy]:
         if web:
             testbed.kill_web()
         else:
-            _renew_workers(run)
+            _replace_workers(run)
         proxy.close()
 
 
-def _renew_workers(run: Run) -> None:
+def _replace_workers(run: Run) -> None:
     for number, worker in enumerate(run.testbed.workers):
         kill(worker)
         run.testbed.start_worker(number)
-    run.testbed.await_dispatchers()
+    run.testbed.wait_for_dispatchers()
 
 
 SCENARIOS = [
-    Scenario("commit-lost-web", "the answer to COMMIT is lost on the way to the web process", on_web, 2000, 60),
+    Scenario(
+        "commit-lost-web", "the answer to COMMIT is lost on the way to the web process", lose_commits_of_web, 2000, 60
+    ),
     Scenario(
         "commit-lost-worker",
         "the answer to COMMIT is lost on the way to workers",
-        on_worker,
+        lose_commits_of_workers,
         2000,
         60,
         guarantees=GUARANTEES,

@@ -5,54 +5,56 @@ from collections.abc import Callable
 
 from chaos.scenario import AT_MOST_ONCE, GUARANTEES, Run, Scenario
 
-PLACES = 256  # MERCURY_MAX_CONCURRENCY as it comes
+SLOTS = 256  # MERCURY_MAX_CONCURRENCY by default
 GROUP = 64  # results that may be waiting to be written
 RECOVERY = 15.0  # seconds
 
 
-def workers(run: Run) -> None:
+def kill_workers(run: Run) -> None:
     """Kill one worker after the other."""
     _strike(run, kills=max(2, run.mails // 100), kill=lambda number: run.testbed.kill_worker(number % 2), lost=1)
 
 
-def web(run: Run) -> None:
+def kill_web(run: Run) -> None:
     """Kill the web process while clients wait for its answers; in embedded mode it also sends."""
     lost = 1 if run.testbed.leg == "embedded" else 0
     _strike(run, kills=max(2, run.mails // 100), kill=lambda _: run.testbed.kill_web(), lost=lost)
 
 
-def everything(run: Run) -> None:
-    """Web and workers are killed at the same moment."""
+def kill_all(run: Run) -> None:
+    """Kill web and workers at the same moment."""
     _strike(run, kills=max(1, run.mails // 100), kill=lambda _: run.testbed.kill_all(), lost=2)
 
 
 def _strike(run: Run, *, kills: int, kill: Callable[[int], object], lost: int) -> None:
-    """`lost`: processes that send and that each kill takes away."""
-    run.testbed.behave(delay_ms=400)
-    run.testbed.await_dispatchers()
-    with run.posting(rate=run.mails / (kills * (2.0 if lost else 3.0))):
+    """Kill again and again under load. `lost`: sending processes that each kill ends."""
+    run.testbed.configure(delay_ms=400)
+    run.testbed.wait_for_dispatchers()
+    with run.post_mails(rate=run.mails / (kills * (2.0 if lost else 3.0))):
         for number in range(kills):
-            run.until_posted((number + 1) * run.mails // (kills + 1))
+            run.wait_until_posted((number + 1) * run.mails // (kills + 1))
             killed = time.monotonic()
             kill(number)
-        run.patiently(lambda: not run.testbed.held_by_the_dead())
-        taken_up = time.monotonic() - killed
-    settled = run.settle()
-    run.figure("kills", kills)
-    run.at_most("unknown outcomes", run.unknowns, kills * lost * (PLACES + GROUP))
-    run.at_most("what the last one held was taken up within", taken_up, RECOVERY, "s")
-    run.figure("all settled after the last mail", settled, "s")
-    run.at_least("shortest time from SEND to its arrival, by both clocks", run.shortest_way, 0, "ms")
+        run.wait_for(lambda: not run.testbed.count_leased_by_dead())
+        recovered_within = time.monotonic() - killed
+    finished = run.wait_until_finished()
+    run.report("kills", kills)
+    run.expect_at_most("unknown outcomes", run.unknowns, kills * lost * (SLOTS + GROUP))
+    run.expect_at_most("emails of the last killed process recovered within", recovered_within, RECOVERY, "s")
+    run.report("all finished after the last email", finished, "s")
+    run.expect_at_least("shortest time from SEND to its arrival, by both clocks", run.shortest_delivery, 0, "ms")
     if run.delivery_guarantee == AT_MOST_ONCE:
-        run.at_most("mails taken twice", run.taken_twice, 0)
+        run.expect_at_most("emails sent twice", run.sent_twice, 0)
     else:
-        run.figure("mails taken twice, each with its doubt on record", run.taken_twice)
+        run.report("emails sent twice, each with an unknown outcome on record", run.sent_twice)
 
 
 SCENARIOS = [
-    Scenario("kill-workers", "kill -9 of workers, one in a hundred mails", workers, 10_000, 100, guarantees=GUARANTEES),
     Scenario(
-        "kill-web", "kill -9 of the web process", web, 2000, 100, legs=("embedded", "full"), guarantees=GUARANTEES
+        "kill-workers", "kill -9 of workers, once per hundred emails", kill_workers, 10_000, 100, guarantees=GUARANTEES
     ),
-    Scenario("kill-all", "kill -9 of web and workers at once", everything, 2000, 100, guarantees=GUARANTEES),
+    Scenario(
+        "kill-web", "kill -9 of the web process", kill_web, 2000, 100, legs=("embedded", "full"), guarantees=GUARANTEES
+    ),
+    Scenario("kill-all", "kill -9 of web and workers at once", kill_all, 2000, 100, guarantees=GUARANTEES),
 ]

@@ -1,4 +1,4 @@
-"""PostgreSQL stands and cannot serve: a row or a table is locked, it may only be read, it is silent, its clock jumps."""
+"""PostgreSQL runs and cannot serve: a row or a table is locked, it is read-only, it is silent, its clock jumps."""
 
 import http.client
 import threading
@@ -12,29 +12,31 @@ import psycopg2
 
 from chaos.database import query
 from chaos.scenario import Run, Scenario
-from chaos.servers import Postgresql, library
-from mercury.tests.instance import until
+from chaos.servers import Postgresql, find_library
+from mercury.tests.instance import wait_until
 
-RATE = 50.0  # mails a second
-DELAY = 300.0  # milliseconds that a provider takes
+RATE = 50.0  # emails per second
+DELAY = 300.0  # milliseconds until a provider answers
 ANSWERED = 5.0  # seconds, whatever happens
 ALIVE = 1.0  # seconds until /health/live has answered
 SENDING_AGAIN = 5.0  # seconds
-SILENT = 15.0  # seconds: heartbeats stop with the database, and nobody is judged until all could beat again
+SILENT = (
+    15.0  # seconds: heartbeats stop with the database, and no worker is considered dead until all could send one again
+)
 LOCKED, LOCKED_IN_CI = 70.0, 8.0  # seconds
 SPELL, SPELL_IN_CI = 20.0, 6.0  # seconds
 UNWRITTEN = "SELECT count(*) FROM mails_mail WHERE status = 'sending' AND subject LIKE ? AND id <> ?"
 SENDING = "SELECT id FROM mails_mail WHERE status = 'sending' AND subject LIKE ? LIMIT 1"
 
 
-def row_locked(run: Run) -> None:
+def lock_row(run: Run) -> None:
     """Lock the row of one email with an attempt in progress, with another session's `SELECT … FOR UPDATE`, for longer than its lease."""
-    run.testbed.behave(delay_ms=DELAY)
-    run.testbed.await_dispatchers()
+    run.testbed.configure(delay_ms=DELAY)
+    run.testbed.wait_for_dispatchers()
     seconds = LOCKED_IN_CI if run.short else LOCKED
-    with run.posting(rate=RATE, forgetful=0.0):
-        run.until_posted(run.mails // 5)
-        with _psql(run) as psql:
+    with run.post_mails(rate=RATE, forgetful=0.0):
+        run.wait_until_posted(run.mails // 5)
+        with _open_session(run) as psql:
             mail_id = _lock_one(run, psql)
             ends = time.monotonic() + seconds
             most = 0
@@ -43,80 +45,82 @@ def row_locked(run: Run) -> None:
                 if time.monotonic() > ends - seconds + ANSWERED:  # those of the first second had to wait for it
                     most = max(most, int(query(run.testbed.database_url, UNWRITTEN, f"{run.subjects}%", mail_id)[0][0]))
             released = time.time_ns()
-    run.settle()
-    run.testbed.behave(delay_ms=0)
+    run.wait_until_finished()
+    run.testbed.configure(delay_ms=0)
     done = next(event for event in run.records.mails[str(mail_id)].events if event.name == "DONE")
-    run.figure("the row was locked for", seconds, "s")
-    run.at_most("other emails in hand at once meanwhile", most, 2 * RATE)
-    run.at_most("the locked email was done after its release within", (done.at_ns - released) / 1e9, SENDING_AGAIN, "s")
-    _nothing_unknown(run)
+    run.report("the row was locked for", seconds, "s")
+    run.expect_at_most("other emails being sent at once", most, 2 * RATE)
+    run.expect_at_most(
+        "the locked email was done after its release within", (done.at_ns - released) / 1e9, SENDING_AGAIN, "s"
+    )
+    _expect_nothing_unknown(run)
 
 
-def table_locked(run: Run) -> None:
+def lock_table(run: Run) -> None:
     """Lock the table of emails with another session's `LOCK TABLE`."""
 
     def lock(stack: ExitStack) -> None:
-        stack.enter_context(_psql(run)).execute("LOCK TABLE mails_mail")
+        stack.enter_context(_open_session(run)).execute("LOCK TABLE mails_mail")
 
     _strike(run, lock)
 
 
-def read_only(run: Run) -> None:
+def make_read_only(run: Run) -> None:
     """Make every transaction read-only, as after a failover to a standby."""
 
     def forbid(stack: ExitStack) -> None:
-        _postgresql(run).be_read_only("on")
-        stack.callback(_postgresql(run).be_read_only, "off")
+        _get_postgresql(run).set_read_only("on")
+        stack.callback(_get_postgresql(run).set_read_only, "off")
 
     _strike(run, forbid)
 
 
-def stopped(run: Run) -> None:
+def stop_postgresql(run: Run) -> None:
     """Stop all of PostgreSQL's processes; the kernel still accepts connections for them."""
 
     def freeze(stack: ExitStack) -> None:
-        _postgresql(run).freeze()
-        stack.callback(_postgresql(run).thaw)
+        _get_postgresql(run).freeze()
+        stack.callback(_get_postgresql(run).thaw)
 
     _strike(run, freeze, again=SILENT)
 
 
-def clock_jumps(run: Run) -> None:
-    """PostgreSQL's clock jumps an hour ahead, and an hour back."""
-    postgresql = _postgresql(run)
+def move_clock(run: Run) -> None:
+    """Move PostgreSQL's clock an hour ahead, and an hour back."""
+    postgresql = _get_postgresql(run)
     offset = Path(postgresql.log.parent, "clock")
     _set(offset, "+0")
     # The monotonic clock is left alone. The file is read once a second.
     postgresql.environment = {
-        "LD_PRELOAD": library("libfaketimeMT.so.1"),
+        "LD_PRELOAD": find_library("libfaketimeMT.so.1"),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    run.testbed.behave(delay_ms=DELAY)
+    run.testbed.configure(delay_ms=DELAY)
     try:
         _restart(run)
-        with run.posting(rate=RATE, forgetful=0.0), _looking_after(run):
+        with run.post_mails(rate=RATE, forgetful=0.0), _watch_liveness(run):
             for number, jump in enumerate(("+3600", "+0"), start=1):
-                run.until_posted(number * run.mails // 3)
+                run.wait_until_posted(number * run.mails // 3)
                 _set(offset, jump)
-        settled = run.settle()
+        finished = run.wait_until_finished()
     finally:
         postgresql.environment = {}
         _restart(run)
-    run.testbed.behave(delay_ms=0)
+    run.testbed.configure(delay_ms=0)
     back = sum(
         event.at_ns < before.at_ns
         for mail in run.records.mails.values()
         for before, event in zip(mail.events, mail.events[1:], strict=False)
     )
-    run.at_least("emails with events an hour apart, or dated an hour ahead", _ahead(run), 1)
-    run.at_most("events dated before the one before them", back, 0)
-    run.figure("settled after the last mail was handed in", settled, "s")
-    _nothing_unknown(run)
+    run.expect_at_least("emails with events an hour apart, or dated an hour ahead", _count_ahead(run), 1)
+    run.expect_at_most("events dated before the one before them", back, 0)
+    run.report("all finished after the last email was submitted", finished, "s")
+    _expect_nothing_unknown(run)
 
 
-def _ahead(run: Run) -> int:
+def _count_ahead(run: Run) -> int:
     later = time.time_ns() + 1800 * 10**9
     return sum(mail.events[-1].at_ns > later for mail in run.records.mails.values())
 
@@ -127,40 +131,42 @@ def _set(offset: Path, text: str) -> None:
 
 
 def _restart(run: Run) -> None:
-    _postgresql(run).stop()
-    _postgresql(run).start()
+    _get_postgresql(run).stop()
+    _get_postgresql(run).start()
     run.testbed.restart()
-    run.testbed.await_dispatchers()
+    run.testbed.wait_for_dispatchers()
 
 
 def _strike(run: Run, strike: Callable[[ExitStack], None], *, again: float = SENDING_AGAIN) -> None:
-    """Strike while mails come in; what is entered or called back on the stack ends it."""
-    run.testbed.behave(delay_ms=DELAY)
-    run.testbed.await_dispatchers()
-    with run.posting(rate=RATE, forgetful=0.0) as clients, _looking_after(run):
-        run.until_posted(run.mails // 4)
+    """Inject the failure while emails are submitted; leaving the stack ends it."""
+    run.testbed.configure(delay_ms=DELAY)
+    run.testbed.wait_for_dispatchers()
+    with run.post_mails(rate=RATE, forgetful=0.0) as clients, _watch_liveness(run):
+        run.wait_until_posted(run.mails // 4)
         with ExitStack() as stack:
             strike(stack)
             time.sleep(SPELL_IN_CI if run.short else SPELL)
         back = time.time_ns()
-    settled = run.settle()
-    run.testbed.behave(delay_ms=0)
+    finished = run.wait_until_finished()
+    run.testbed.configure(delay_ms=0)
     statuses = clients.answers.statuses
-    run.figure("answers 503, each a problem document with Retry-After", statuses["503"])
-    run.at_most("answers other than 202 and 503", len(clients.answers.each) - statuses["202"] - statuses["503"], 0)
-    run.at_most("slowest answer", max(answer.seconds for answer in clients.answers.each), ANSWERED, "s")
-    run.at_most("sending again after", run.first_call_after(back), again, "s")
-    run.figure("settled after the last mail was handed in", settled, "s")
-    _nothing_unknown(run)
+    run.report("answers 503, each a problem document with Retry-After", statuses["503"])
+    run.expect_at_most(
+        "answers other than 202 and 503", len(clients.answers.each) - statuses["202"] - statuses["503"], 0
+    )
+    run.expect_at_most("slowest answer", max(answer.seconds for answer in clients.answers.each), ANSWERED, "s")
+    run.expect_at_most("sending again after", run.measure_time_to_first_attempt(back), again, "s")
+    run.report("all finished after the last email was submitted", finished, "s")
+    _expect_nothing_unknown(run)
 
 
-def _nothing_unknown(run: Run) -> None:
-    run.at_most("unknown outcomes", run.unknowns, 0)
-    run.at_most("mails taken twice", run.taken_twice, 0)
+def _expect_nothing_unknown(run: Run) -> None:
+    run.expect_at_most("unknown outcomes", run.unknowns, 0)
+    run.expect_at_most("emails sent twice", run.sent_twice, 0)
 
 
 @contextmanager
-def _looking_after(run: Run) -> Iterator[None]:
+def _watch_liveness(run: Run) -> Iterator[None]:
     """Ask `/health/live` twice a second while the block runs, and make goals of its answers."""
     over = threading.Event()
     seconds: list[float] = []
@@ -185,36 +191,36 @@ def _looking_after(run: Run) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        run.at_most("slowest answer of /health/live", max(seconds, default=0.0), ALIVE, "s")
+        run.expect_at_most("slowest answer of /health/live", max(seconds, default=0.0), ALIVE, "s")
 
 
 def _lock_one(run: Run, psql: Any) -> str:
-    """Lock an email whose call is under way; its id."""
+    """Lock an email with an attempt in progress; return its id."""
 
     def try_one() -> bool:
         psql.execute(SENDING.replace("?", "%s") + " FOR UPDATE SKIP LOCKED", [f"{run.subjects}%"])
         return int(psql.rowcount) == 1
 
-    until(try_one, 60, run.testbed.instance.logs.read_text)
+    wait_until(try_one, 60, run.testbed.instance.logs.read_text)
     return str(psql.fetchone()[0])
 
 
 @contextmanager
-def _psql(run: Run) -> Iterator[Any]:
+def _open_session(run: Run) -> Iterator[Any]:
     """Open another session: a cursor in a transaction that is rolled back at the end."""
     with closing(psycopg2.connect(run.testbed.database_url)) as connection, connection.cursor() as cursor:
         yield cursor
 
 
-def _postgresql(run: Run) -> Postgresql:
+def _get_postgresql(run: Run) -> Postgresql:
     assert run.testbed.postgresql is not None
     return run.testbed.postgresql
 
 
 SCENARIOS = [
-    Scenario("row-locked", "one email's row is locked for 70 s", row_locked, 4500, 200),
-    Scenario("table-locked", "the table of emails is locked for 20 s", table_locked, 2000, 150),
-    Scenario("postgresql-read-only", "PostgreSQL may only be read for 20 s", read_only, 2000, 150),
-    Scenario("postgresql-stopped", "PostgreSQL stands still for 20 s (SIGSTOP)", stopped, 2000, 150),
-    Scenario("clock-jump", "PostgreSQL's clock jumps an hour ahead, and back", clock_jumps, 2000, 600),
+    Scenario("row-locked", "one email's row is locked for 70 s", lock_row, 4500, 200),
+    Scenario("table-locked", "the table of emails is locked for 20 s", lock_table, 2000, 150),
+    Scenario("postgresql-read-only", "PostgreSQL may only be read for 20 s", make_read_only, 2000, 150),
+    Scenario("postgresql-stopped", "PostgreSQL is frozen for 20 s (SIGSTOP)", stop_postgresql, 2000, 150),
+    Scenario("clock-jump", "PostgreSQL's clock jumps an hour ahead, and back", move_clock, 2000, 600),
 ]

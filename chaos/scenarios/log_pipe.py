@@ -1,4 +1,4 @@
-"""Whoever reads the log stands still: emails go out all the same, and the process still ends when it is told to."""
+"""Nobody reads the log: emails are sent all the same, and the process still ends when asked to."""
 
 import os
 import signal
@@ -10,28 +10,28 @@ from chaos.scenario import Run, Scenario
 from mercury.lib import durations
 from mercury.tests.instance import Instance, kill
 
-RATE = 50.0  # mails a second
-REFUSED = 0.1  # of the calls, each of which is a line of the log
-GRACE = 5.0  # seconds that a stop may take beyond the deadline of a call
+RATE = 50.0  # emails per second
+REFUSED = 0.1  # of the requests; each writes a line to the log
+GRACE = 5.0  # seconds that a stop may last beyond the time limit of a request
 PATIENCE = 60.0  # seconds
 FULL = b"x" * 4096
 
 
-def full(run: Run) -> None:
+def fill_pipe(run: Run) -> None:
     """Let the sending processes write to a full pipe, and stop them at the end."""
     testbed = run.testbed
-    testbed.behave(mix={"503": REFUSED}, delay_ms=50)
-    with _full_pipe(run):
-        with run.posting(rate=RATE, forgetful=0.0):
+    testbed.configure(mix={"503": REFUSED}, delay_ms=50)
+    with _use_full_pipe(run):
+        with run.post_mails(rate=RATE, forgetful=0.0):
             pass
-        settled = run.settle()
+        finished = run.wait_until_finished()
         exits = _stop(run)
-    testbed.behave(mix={}, delay_ms=0)
+    testbed.configure(mix={}, delay_ms=0)
     deadline = durations.parse_duration(testbed.instance.environment.get("MERCURY_SEND_TIMEOUT", "20s")).total_seconds()
-    run.at_most("settled after the last mail was handed in", settled, PATIENCE, "s")
-    run.at_most("slowest exit after SIGTERM", max(exits), deadline + GRACE, "s")
-    run.at_most("unknown outcomes", run.unknowns, 0)
-    run.at_most("mails taken twice", run.taken_twice, 0)
+    run.expect_at_most("all finished after the last email was submitted", finished, PATIENCE, "s")
+    run.expect_at_most("slowest exit after SIGTERM", max(exits), deadline + GRACE, "s")
+    run.expect_at_most("unknown outcomes", run.unknowns, 0)
+    run.expect_at_most("emails sent twice", run.sent_twice, 0)
 
 
 def _stop(run: Run) -> list[float]:
@@ -45,14 +45,14 @@ def _stop(run: Run) -> list[float]:
 
 
 @contextmanager
-def _full_pipe(run: Run) -> Iterator[None]:
+def _use_full_pipe(run: Run) -> Iterator[None]:
     """Run sending processes with a log that nobody reads, and replace them at the end."""
     testbed = run.testbed
     reads, writes = os.pipe()
     try:
-        with _printing_to(testbed.instance, writes):
+        with _redirect_output(testbed.instance, writes):
             _replace(run, LOG_LEVEL="INFO")
-        testbed.await_dispatchers()
+        testbed.wait_for_dispatchers()
         _fill(writes)
         yield
     finally:
@@ -71,7 +71,7 @@ def _fill(writes: int) -> None:
 
 
 @contextmanager
-def _printing_to(instance: Instance, output: int) -> Iterator[None]:
+def _redirect_output(instance: Instance, output: int) -> Iterator[None]:
     instance.output = output
     try:
         yield
@@ -91,5 +91,7 @@ def _replace(run: Run, **settings: str) -> None:
 
 
 SCENARIOS = [
-    Scenario("log-pipe-full", "nobody reads the log, whose pipe is full", full, 1500, 100, legs=("embedded", "full"))
+    Scenario(
+        "log-pipe-full", "nobody reads the log, whose pipe is full", fill_pipe, 1500, 100, legs=("embedded", "full")
+    )
 ]

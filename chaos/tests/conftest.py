@@ -1,4 +1,4 @@
-"""One testbed for all short versions of a leg: to build one takes longer than to strike at it."""
+"""One testbed for all short versions of a leg: building one takes longer than a scenario."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from django.conf import settings
 
 from chaos.servers import ProgramMissing, SmallDisk
 from chaos.testbed import SHORT, Testbed, build_testbed
-from chaos.tests.missing import missing_is_told
+from chaos.tests.missing import skip_if_program_missing
 
 DISK = 600  # MB
 
@@ -16,13 +16,13 @@ DISK = 600  # MB
 def built() -> Iterator[Testbed]:
     """The leg under test, started, with short silences. The scheduler keeps the tests that use it in one process."""
     leg, plant = "full" if settings.REDIS_URL else "embedded", "hurry,abort-on-poison,sleep-by-waiting"
-    with missing_is_told(), build_testbed(leg, plant=plant, disk=_disk(), **SHORT) as fresh:
+    with skip_if_program_missing(), build_testbed(leg, plant=plant, disk=_measure_disk(), **SHORT) as fresh:
         fresh.start()
         yield fresh
 
 
-def _disk() -> int:
-    """MB of a file system of its own, that can be filled; 0 where none can be mounted."""
+def _measure_disk() -> int:
+    """Return the MB of a file system of its own, which a test can fill; 0 if none can be mounted."""
     try:
         SmallDisk(DISK).remove()
     except ProgramMissing:

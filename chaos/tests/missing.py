@@ -1,4 +1,4 @@
-"""What a fault needs and is not there: named, and a failure in CI."""
+"""A missing program skips its test; in CI it fails it."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from chaos.servers import ProgramMissing
 
 
 @contextmanager
-def missing_is_told() -> Iterator[None]:
-    """Skip where a program is missing, saying which; fail in CI."""
+def skip_if_program_missing() -> Iterator[None]:
+    """Skip the test if a program is missing, and name it; fail in CI."""
     try:
         yield
     except ProgramMissing as missing:

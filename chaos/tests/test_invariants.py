@@ -3,114 +3,123 @@
 from dataclasses import replace
 
 from chaos import invariants
-from chaos.clients import Order, Told
-from chaos.records import Attempt, Event, MailOnRecord, Records, Taking
+from chaos.clients import ClientRecord, PlannedMail
+from chaos.records import AttemptOnRecord, Delivery, EventOnRecord, MailOnRecord, Records
 
-ORDER = Order("key", "mail", "at-least-once")
-TOLD = Told(ORDER, 202, "a", asked=0, answered=1, tries=1)
-SENT = (Event(1, "NEW", 1, "Mail Service"), Event(2, "SEND", 10, "olympus"), Event(3, "DONE", 20, "olympus"))
-ATTEMPT = Attempt(1, "olympus", "accepted", "", opened=10, closed=20)
+PLANNED = PlannedMail("key", "mail", "at-least-once")
+CLIENT_RECORD = ClientRecord(PLANNED, 202, "a", asked=0, answered=1, tries=1)
+SENT = (
+    EventOnRecord(1, "NEW", 1, "Mail Service"),
+    EventOnRecord(2, "SEND", 10, "olympus"),
+    EventOnRecord(3, "DONE", 20, "olympus"),
+)
+ATTEMPT = AttemptOnRecord(1, "olympus", "accepted", "", opened=10, closed=20)
 MAIL = MailOnRecord("a", "mail", "key", "done", "", False, False, SENT, (ATTEMPT,))
-TAKING = Taking("a", "mail", "olympus", at_ns=15)
+DELIVERY = Delivery("a", "mail", "olympus", at_ns=15)
 AGAIN = (
     *SENT[:2],
-    Event(3, "UNKNOWN", 30, "Sweeper"),
-    Event(4, "SEND", 40, "hades"),
-    Event(5, "DONE", 50, "hades"),
+    EventOnRecord(3, "UNKNOWN", 30, "Sweeper"),
+    EventOnRecord(4, "SEND", 40, "hades"),
+    EventOnRecord(5, "DONE", 50, "hades"),
 )
 
 
-def broken(*, told=(TOLD,), mails=(MAIL,), taken=(TAKING,), seen=None):
-    """The numbers of the invariants that these records break."""
+def find_broken(*, client_records=(CLIENT_RECORD,), mails=(MAIL,), deliveries=(DELIVERY,), seen=None):
+    """Return the numbers of the invariants that these records break."""
     seen = {mail.id: mail.status for mail in mails} if seen is None else seen
-    breaches = invariants.judge(Records(told, {mail.id: mail for mail in mails}, taken, seen))
+    breaches = invariants.judge(Records(client_records, {mail.id: mail for mail in mails}, deliveries, seen))
     return [number for number, found in enumerate(breaches.values(), start=1) if found]
 
 
 def test_a_mail_that_was_sent_breaks_no_invariant():
-    assert broken() == []
+    assert find_broken() == []
 
 
 def test_an_acknowledged_mail_that_is_not_on_record_is_missing():
-    assert broken(mails=(), taken=()) == [1]
+    assert find_broken(mails=(), deliveries=()) == [1]
 
 
 def test_an_acknowledged_mail_that_the_api_does_not_know_is_missing():
-    assert broken(seen={"a": ""}) == [1]
+    assert find_broken(seen={"a": ""}) == [1]
 
 
 def test_a_refused_request_leaves_no_mail_to_miss():
-    assert broken(told=(replace(TOLD, status=400, mail_id=""),), mails=(), taken=()) == []
+    assert find_broken(client_records=(replace(CLIENT_RECORD, status=400, mail_id=""),), mails=(), deliveries=()) == []
 
 
-def test_a_mail_that_the_api_shows_otherwise_than_the_database_has_not_ended():
-    assert broken(seen={"a": "sending"}) == [2]
+def test_a_mail_that_the_api_shows_differently_than_the_database_has_not_ended():
+    assert find_broken(seen={"a": "sending"}) == [2]
 
 
-def test_a_mail_in_hand_has_not_ended_and_is_stuck():
-    assert broken(mails=(replace(MAIL, status="sending", is_leased=True, events=SENT[:2]),)) == [2, 8]
+def test_a_mail_being_sent_has_not_ended_and_is_stuck():
+    assert find_broken(mails=(replace(MAIL, status="sending", is_leased=True, events=SENT[:2]),)) == [2, 8]
 
 
 def test_a_mail_that_waits_has_not_ended_and_is_stuck():
-    assert broken(mails=(replace(MAIL, status="waiting", is_due=True, events=SENT[:2]),)) == [2, 8]
+    assert find_broken(mails=(replace(MAIL, status="waiting", is_due=True, events=SENT[:2]),)) == [2, 8]
 
 
 def test_a_held_mail_has_ended():
-    assert broken(mails=(replace(MAIL, status="held", events=SENT[:2]),)) == []
+    assert find_broken(mails=(replace(MAIL, status="held", events=SENT[:2]),)) == []
 
 
 def test_an_open_attempt_is_stuck():
-    assert broken(mails=(replace(MAIL, attempts=(ATTEMPT, replace(ATTEMPT, number=2, state="open"))),)) == [8]
+    assert find_broken(mails=(replace(MAIL, attempts=(ATTEMPT, replace(ATTEMPT, number=2, state="open"))),)) == [8]
 
 
-def test_a_done_mail_that_nobody_took_is_a_lie():
-    assert broken(taken=()) == [3]
+def test_a_done_mail_that_no_provider_accepted_is_found():
+    assert find_broken(deliveries=()) == [3]
 
 
-def test_a_mail_taken_twice_needs_a_doubt_on_record():
-    twice = (TAKING, replace(TAKING, account="hades", at_ns=45))
+def test_a_mail_sent_twice_needs_an_unknown_outcome_on_record():
+    twice = (DELIVERY, replace(DELIVERY, account="hades", at_ns=45))
 
-    assert broken(taken=twice, mails=(replace(MAIL, events=AGAIN),)) == []
-    assert broken(taken=twice) == [4]
-
-
-def test_a_doubt_that_was_recorded_after_the_second_send_is_none():
-    late = (*SENT[:2], Event(3, "SEND", 40, "hades"), Event(4, "UNKNOWN", 50, "Sweeper"), Event(5, "DONE", 60, "hades"))
-    twice = (TAKING, replace(TAKING, account="hades", at_ns=45))
-
-    assert broken(taken=twice, mails=(replace(MAIL, events=late),)) == [4]
+    assert find_broken(deliveries=twice, mails=(replace(MAIL, events=AGAIN),)) == []
+    assert find_broken(deliveries=twice) == [4]
 
 
-THRICE = (TAKING, replace(TAKING, at_ns=45), replace(TAKING, at_ns=65))
-
-
-def test_a_mail_taken_three_times_needs_two_doubts_and_a_person():
-    assert broken(taken=THRICE, mails=(replace(MAIL, events=AGAIN),)) == [4, 9]
-
-
-def test_two_doubts_do_not_allow_a_third_copy_by_itself():
-    doubted = (
-        *AGAIN[:4],
-        Event(5, "UNKNOWN", 50, "Dispatcher"),
-        Event(6, "SEND", 60, "hades"),
-        Event(7, "DONE", 70, "hades"),
+def test_an_unknown_outcome_recorded_after_the_second_send_does_not_count():
+    late = (
+        *SENT[:2],
+        EventOnRecord(3, "SEND", 40, "hades"),
+        EventOnRecord(4, "UNKNOWN", 50, "Sweeper"),
+        EventOnRecord(5, "DONE", 60, "hades"),
     )
-    settled = (*doubted[:5], Event(8, "RESOLVED", 55, "hermes"), *doubted[5:])
+    twice = (DELIVERY, replace(DELIVERY, account="hades", at_ns=45))
 
-    assert broken(taken=THRICE, mails=(replace(MAIL, events=doubted),)) == [9]
-    assert broken(taken=THRICE, mails=(replace(MAIL, events=settled),)) == []
+    assert find_broken(deliveries=twice, mails=(replace(MAIL, events=late),)) == [4]
+
+
+THRICE = (DELIVERY, replace(DELIVERY, at_ns=45), replace(DELIVERY, at_ns=65))
+
+
+def test_a_mail_sent_three_times_needs_two_unknown_outcomes_and_a_person():
+    assert find_broken(deliveries=THRICE, mails=(replace(MAIL, events=AGAIN),)) == [4, 9]
+
+
+def test_two_unknown_outcomes_do_not_allow_a_third_copy_automatically():
+    uncertain = (
+        *AGAIN[:4],
+        EventOnRecord(5, "UNKNOWN", 50, "Dispatcher"),
+        EventOnRecord(6, "SEND", 60, "hades"),
+        EventOnRecord(7, "DONE", 70, "hades"),
+    )
+    resolved = (*uncertain[:5], EventOnRecord(8, "RESOLVED", 55, "hermes"), *uncertain[5:])
+
+    assert find_broken(deliveries=THRICE, mails=(replace(MAIL, events=uncertain),)) == [9]
+    assert find_broken(deliveries=THRICE, mails=(replace(MAIL, events=resolved),)) == []
 
 
 def test_two_done_are_one_too_many():
-    assert broken(mails=(replace(MAIL, events=(*SENT, Event(4, "DONE", 30, "hades"))),)) == [5]
+    assert find_broken(mails=(replace(MAIL, events=(*SENT, EventOnRecord(4, "DONE", 30, "hades"))),)) == [5]
 
 
-def test_done_without_an_accepted_attempt_has_no_ground():
-    assert broken(mails=(replace(MAIL, attempts=()),)) == [6]
+def test_done_without_an_accepted_attempt_is_found():
+    assert find_broken(mails=(replace(MAIL, attempts=()),)) == [6]
 
 
 def test_a_key_that_led_to_two_mails_is_caught_by_the_database_and_by_the_answers():
     twin = replace(MAIL, id="b")
 
-    assert broken(mails=(MAIL, twin), taken=(TAKING, replace(TAKING, mail_id="b"))) == [7]
-    assert broken(told=(TOLD, replace(TOLD, mail_id="b")), mails=(MAIL,)) == [1, 7]
+    assert find_broken(mails=(MAIL, twin), deliveries=(DELIVERY, replace(DELIVERY, mail_id="b"))) == [7]
+    assert find_broken(client_records=(CLIENT_RECORD, replace(CLIENT_RECORD, mail_id="b")), mails=(MAIL,)) == [1, 7]

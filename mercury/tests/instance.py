@@ -1,6 +1,6 @@
-"""A whole Mercury as a stranger runs it: real processes, a data folder, a database and a port of its own.
+"""A whole Mercury as a user runs it: real processes, a data folder, a database and a port of its own.
 
-What the stories, the benchmarks (`bench/`) and the faults (`chaos/`) are played in.
+The stories, the benchmarks (`bench/`) and the chaos tests (`chaos/`) run in it.
 """
 
 import json
@@ -33,10 +33,10 @@ class ServiceMissing(Exception):
 
 
 class Instance:
-    """One installation. `start` commands; everything that still runs is killed at the end."""
+    """One installation. `start` commands; everything still running is killed at the end."""
 
     def __init__(self, data: Path, *, database_url: str, redis_url: str, **environment: str) -> None:
-        self.port = free_port()
+        self.port = pick_free_port()
         self.url = f"http://127.0.0.1:{self.port}/api/v1.0"
         self.environment = {name: os.environ[name] for name in KEEP if name in os.environ} | {
             "MERCURY_DATA": str(data),
@@ -64,7 +64,7 @@ class Instance:
         return done.stdout
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a Python that goes on, such as `manage.py worker`; these names are set otherwise than in the instance."""
+        """Start a process that keeps running, such as `manage.py worker`; `environment` overrides the instance's."""
         with self.logs.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *command],
@@ -81,22 +81,22 @@ class Instance:
         """Start the web process and wait until it answers."""
         gunicorn = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "mercury.wsgi"]
         process = self.start(*gunicorn, **environment)
-        until(self.answers, 60, self.logs.read_text)
+        wait_until(self.is_ready, 60, self.logs.read_text)
         return process
 
     def start_worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `manage.py worker`."""
         return self.start("manage.py", "worker", *arguments, **environment)
 
-    def answers(self) -> bool:
-        """Whether the web process says that it is ready."""
+    def is_ready(self) -> bool:
+        """Return True if the web process reports that it is ready."""
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).ok
         except (requests.ConnectionError, requests.Timeout):
             return False
 
     def make_key(self) -> None:
-        """Create an API key that may do everything as anyone, and use it from now on."""
+        """Create an API key with every scope and sender, and use it from now on."""
         scopes = ("mails:send", "mails:read", "events:write", "providers:read", "providers:write")
         options = [f"--scope={scope}" for scope in scopes]
         made = json.loads(self.manage("apikey", "create", "stories", "--sender=*", "--json", *options))
@@ -105,31 +105,31 @@ class Instance:
         self.session.headers["Authorization"] = f"Bearer {self.key}"
 
     def post(self, **changes: Any) -> requests.Response:
-        """Hand in a mail of zeus to hera."""
+        """Submit an email of zeus to hera."""
         mail = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com", "subject": "Hi", "content": "Hi"}
         headers = {"Idempotency-Key": secrets.token_hex(8)}
         return self.session.post(f"{self.url}/mails/", json=mail | changes, headers=headers, timeout=30)
 
-    def mail(self, answer: requests.Response) -> dict[str, Any]:
-        """The mail that an answer named, as it is now."""
+    def read_mail(self, answer: requests.Response) -> dict[str, Any]:
+        """Return the email that an answer named, as it is now."""
         return self.session.get(answer.headers["Location"], timeout=30).json()
 
-    def events(self, answer: requests.Response) -> list[dict[str, Any]]:
-        """Its events, whole."""
+    def read_events(self, answer: requests.Response) -> list[dict[str, Any]]:
+        """Return its events with all fields."""
         url = f"{answer.headers['Location']}/events/?expand=true&per_page=20"
         return self.session.get(url, timeout=30).json()["events"]
 
     def is_done(self, answer: requests.Response) -> bool:
-        """Whether a provider took it."""
-        return self.mail(answer)["status"] == "done"
+        """Return True if a provider accepted it."""
+        return self.read_mail(answer)["status"] == "done"
 
     def run(self, function: Callable[..., Answer], *arguments: object) -> Answer:
         """Call a function in a new process with Django set up for this instance, and return what it returns."""
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_inside, self.environment, function, arguments).result()
+            return pool.submit(_run_inside, self.environment, function, arguments).result()
 
     def stop(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self.processes:
             kill(process)
 
@@ -145,8 +145,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def create_instance(
     data: Path, *, full: bool, database_url: str = "", redis_url: str = "", **environment: str
 ) -> Iterator[Instance]:
-    """An installation with its tables and a key, embedded or `full`, taken down at the end."""
-    with own_database(database_url) if full else nullcontext("") as own_url:
+    """Yield an installation with its tables and a key, embedded or `full`; remove it at the end."""
+    with create_database(database_url) if full else nullcontext("") as own_url:
         built = Instance(data, database_url=own_url, redis_url=redis_url if full else "", **environment)
         try:
             built.manage("migrate", "--verbosity=0")
@@ -157,8 +157,8 @@ def create_instance(
 
 
 @contextmanager
-def own_database(url: str) -> Iterator[str]:
-    """A new database on this server, dropped at the end. Raises ServiceMissing."""
+def create_database(url: str) -> Iterator[str]:
+    """Yield the URL of a new database on this server, dropped at the end. Raises ServiceMissing."""
     name = f"mercury_{secrets.token_hex(6)}"
     try:
         _execute(url, f'CREATE DATABASE "{name}"')
@@ -170,7 +170,7 @@ def own_database(url: str) -> Iterator[str]:
         _execute(url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _inside(environment: dict[str, str], function: Callable[..., Answer], arguments: Sequence[object]) -> Answer:
+def _run_inside(environment: dict[str, str], function: Callable[..., Answer], arguments: Sequence[object]) -> Answer:
     import django
 
     os.environ.update(environment, DJANGO_SETTINGS_MODULE="mercury.settings")
@@ -178,8 +178,8 @@ def _inside(environment: dict[str, str], function: Callable[..., Answer], argume
     return function(*arguments)
 
 
-def until(condition: Callable[[], bool], seconds: float = 120.0, explain: Callable[[], Any] = lambda: "") -> float:
-    """Wait for the condition, looking every 20 ms; returns the seconds it took, fails after so many."""
+def wait_until(condition: Callable[[], bool], seconds: float = 120.0, explain: Callable[[], Any] = lambda: "") -> float:
+    """Wait for the condition, looking every 20 ms; return the seconds, and fail after `seconds`."""
     began = time.monotonic()
     nap = threading.Event()
     while not condition():
@@ -189,8 +189,8 @@ def until(condition: Callable[[], bool], seconds: float = 120.0, explain: Callab
     return time.monotonic() - began
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
+def pick_free_port() -> int:
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

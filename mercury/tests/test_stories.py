@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from mercury.tests.instance import Instance, create_instance, free_port, until
+from mercury.tests.instance import Instance, create_instance, pick_free_port, wait_until
 
 FULL = bool(settings.REDIS_URL)
 TWO_SANDBOXES = {"PROVIDER_OLYMPUS": "sandbox://", "PROVIDER_HADES": "sandbox://"}
@@ -55,14 +55,14 @@ def mercury(built) -> Iterator[Instance]:
 
 
 def names(built, answer):
-    return [event["event"] for event in built.events(answer)]
+    return [event["event"] for event in built.read_events(answer)]
 
 
 def test_a_mail_goes_in_goes_out_and_every_step_shows(mercury):
     answer = mercury.post()
 
     assert answer.status_code == 202
-    until(lambda: mercury.is_done(answer), 15, lambda: mercury.events(answer))
+    wait_until(lambda: mercury.is_done(answer), 15, lambda: mercury.read_events(answer))
     assert names(mercury, answer) == [*ORDER, "DONE"]
 
 
@@ -70,18 +70,18 @@ def test_a_failover_is_told_step_by_step(mercury):
     mercury.manage("sandbox", "set", "olympus", "refuse=503", "--for", "5m")
     answers = [mercury.post(subject=f"mail {number}") for number in range(12)]
 
-    until(lambda: all(map(mercury.is_done, answers)), 30)
+    wait_until(lambda: all(map(mercury.is_done, answers)), 30)
 
     told = [names(mercury, answer) for answer in answers]
     assert [*ORDER, "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"] in told
-    assert {mercury.mail(answer)["provider"] for answer in answers} == {"hades"}
+    assert {mercury.read_mail(answer)["provider"] for answer in answers} == {"hades"}
 
 
 def test_stopping_leaves_no_outcome_unknown(mercury):
     mercury.manage("sandbox", "set", "olympus", "slow=1", "--for", "5m")
     mercury.manage("sandbox", "set", "hades", "slow=1", "--for", "5m")
     answers = [mercury.post(subject=f"mail {number}") for number in range(10)]
-    until(lambda: any("SEND" in names(mercury, answer) for answer in answers), 15)
+    wait_until(lambda: any("SEND" in names(mercury, answer) for answer in answers), 15)
 
     *workers, web = mercury.processes
     for process in workers or [web]:
@@ -99,14 +99,14 @@ def test_a_killed_worker_is_taken_over_with_the_doubt_on_record(mercury):
     mercury.manage("sandbox", "set", "olympus", "hang", "--for", "5m")
     mercury.manage("sandbox", "set", "hades", "hang", "--for", "5m")
     answer = mercury.post()
-    until(lambda: "SEND" in names(mercury, answer), 15)
+    wait_until(lambda: "SEND" in names(mercury, answer), 15)
 
     for worker in mercury.processes[:2]:
         worker.kill()
     mercury.manage("sandbox", "clear")
     mercury.start_worker()
 
-    until(lambda: mercury.is_done(answer), 40, lambda: mercury.events(answer))
+    wait_until(lambda: mercury.is_done(answer), 40, lambda: mercury.read_events(answer))
     told = names(mercury, answer)
     assert told[6:8] == ["UNKNOWN", "RETRY"]
     assert told.count("DONE") == 1
@@ -121,12 +121,12 @@ def test_a_plain_rqworker_drains_too(mercury):
 
     answer = mercury.post()
 
-    until(lambda: mercury.is_done(answer), 30, mercury.observability.logs.read_text)
+    wait_until(lambda: mercury.is_done(answer), 30, mercury.logs.read_text)
 
 
 @only_full
 def test_without_redis_mails_are_taken_and_sent(tmp_path):
-    port = free_port()
+    port = pick_free_port()
     own_redis = subprocess.Popen(
         ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,
@@ -142,17 +142,17 @@ def test_without_redis_mails_are_taken_and_sent(tmp_path):
             built.start_worker()
             built.start_web()
             before = built.post()
-            until(lambda: built.is_done(before), 15)
+            wait_until(lambda: built.is_done(before), 15)
 
             own_redis.send_signal(signal.SIGSTOP)
             silent = [built.post(subject=f"silent {number}") for number in range(5)]
-            until(lambda: all(map(built.is_done, silent)), 15)
+            wait_until(lambda: all(map(built.is_done, silent)), 15)
             own_redis.send_signal(signal.SIGCONT)
 
             own_redis.kill()
             own_redis.wait()
             gone = [built.post(subject=f"gone {number}") for number in range(5)]
-            until(lambda: all(map(built.is_done, gone)), 15)
+            wait_until(lambda: all(map(built.is_done, gone)), 15)
 
         assert {answer.status_code for answer in silent + gone} == {202}
         assert max(answer.elapsed.total_seconds() for answer in silent + gone) < 2
@@ -175,8 +175,8 @@ def test_no_log_line_has_content_addresses_or_secrets_and_each_about_a_mail_has_
         redis_url=redis_of_this_process() if FULL else "",
         LOG_LEVEL=level,
         PROVIDER_OLYMPUS="sandbox://",
-        PROVIDER_HADES=f"sendgrid://:SG.canary-key@sendgrid?api_url=http://127.0.0.1:{free_port()}/v3/",
-        PROVIDER_STYX=f"smtp://canary-user:canary-password@127.0.0.1:{free_port()}?security=none",
+        PROVIDER_HADES=f"sendgrid://:SG.canary-key@sendgrid?api_url=http://127.0.0.1:{pick_free_port()}/v3/",
+        PROVIDER_STYX=f"smtp://canary-user:canary-password@127.0.0.1:{pick_free_port()}?security=none",
         MERCURY_PRIVATE_HOSTS_ALLOWED="127.0.0.1",
     ) as built:
         if FULL:
@@ -184,7 +184,7 @@ def test_no_log_line_has_content_addresses_or_secrets_and_each_about_a_mail_has_
         built.start_web()
         answers = [built.post(**CANARIES) for _ in range(12)]
         refused = built.post(**CANARIES | {"sender": "canary-zeus"})
-        until(lambda: all(built.is_done(answer) for answer in answers), 40, built.logs.read_text)
+        wait_until(lambda: all(built.is_done(answer) for answer in answers), 40, built.logs.read_text)
 
         text = built.logs.read_text()
     assert refused.status_code == 400

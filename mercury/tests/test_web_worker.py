@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mercury.tests.instance import ROOT, free_port, kill, until
+from mercury.tests.instance import ROOT, kill, pick_free_port, wait_until
 
 pytestmark = pytest.mark.one_leg
 
@@ -25,13 +25,13 @@ def application(environ, start_response):
 @pytest.fixture
 def port(tmp_path):
     (tmp_path / "served.py").write_text(SERVED)
-    port = free_port()
+    port = pick_free_port()
     options = [f"--bind=127.0.0.1:{port}", "--threads=2", "--config=gunicorn.conf.py", f"--pythonpath={tmp_path}"]
     command = [sys.executable, "-m", "gunicorn", *options, "served:application"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     try:
-        until(lambda: answers(port), 60, (tmp_path / "log").read_text)
+        wait_until(lambda: answers(port), 60, (tmp_path / "log").read_text)
         yield port
     finally:
         kill(process)

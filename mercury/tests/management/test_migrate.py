@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from mercury.management.commands.migrate import LOCK, _lock_postgresql, _lock_sqlite
-from mercury.tests.instance import ROOT, Instance, own_database
+from mercury.tests.instance import ROOT, Instance, create_database
 
 FULL = bool(settings.REDIS_URL)
 
@@ -23,7 +23,7 @@ def an_empty_database(folder):
     if not FULL:
         yield f"sqlite:///{folder}/mercury.sqlite3"
         return
-    with own_database(settings.MERCURY_TEST_DATABASE_URL) as url:
+    with create_database(settings.MERCURY_TEST_DATABASE_URL) as url:
         yield url
 
 

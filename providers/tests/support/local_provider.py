@@ -4,9 +4,9 @@ It checks path, key and required fields as the providers' public API description
 and answers in the way it is told to. For tests (`async with LocalProvider() as provider`), and for benchmarks as a
 process of its own: `python -m providers.tests.support.local_provider --port 8110 --delay-ms 200`.
 
-    GET  /taken          {"count": 2, "mails": [{"provider", "arrived_ns", "message_id", "mail_id", "to", "subject"}, ...]}
+    GET  /deliveries     {"count": 2, "mails": [{"provider", "arrived_ns", "message_id", "mail_id", "to", "subject"}, ...]}
     GET  /calls          {"calls": [[arrived_ns, ended_ns], ...]}, by the monotonic clock
-    POST /behave         {"answer": "hang"} or {"delay_ms": 200} or {"mix": {"reset-after": 0.05}}; DELETE /taken forgets
+    POST /configure      {"answer": "hang"} or {"delay_ms": 200} or {"mix": {"reset-after": 0.05}}; DELETE /deliveries forgets
 """
 
 import argparse
@@ -73,10 +73,10 @@ class LocalProvider:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v3/mail/send", self._sendgrid)
         app.router.add_post("/v3/{domain}/messages", self._mailgun)
-        app.router.add_get("/taken", self._show)
-        app.router.add_delete("/taken", self._forget)
+        app.router.add_get("/deliveries", self._show)
+        app.router.add_delete("/deliveries", self._forget)
         app.router.add_get("/calls", self._show_calls)
-        app.router.add_post("/behave", self._behave)
+        app.router.add_post("/configure", self._configure)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024, ssl_context=self.tls)
@@ -172,7 +172,7 @@ class LocalProvider:
     async def _show_calls(self, request: web.Request) -> web.Response:
         return web.json_response({"calls": list(self.times)})
 
-    async def _behave(self, request: web.Request) -> web.Response:
+    async def _configure(self, request: web.Request) -> web.Response:
         wanted = await request.json()
         self.answer = str(wanted.get("answer", self.answer))
         self.delay = wanted.get("delay_ms", self.delay * 1000) / 1000

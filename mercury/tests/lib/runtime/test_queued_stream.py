@@ -12,7 +12,7 @@ import pytest
 from mercury.lib.runtime import queued_stream
 from mercury.lib.runtime.queued_stream import QueuedStream
 from mercury.lib.runtime.stop_request import StopRequest
-from mercury.tests.instance import ROOT, until
+from mercury.tests.instance import ROOT, wait_until
 
 pytestmark = pytest.mark.one_leg
 
@@ -62,7 +62,7 @@ def test_a_full_pipe_keeps_nobody_waiting_and_what_is_dropped_is_counted(log, mo
 
     assert handler.stream.getvalue() == ""
     handler.stream.goes_on.set()
-    until(lambda: told, 20)
+    wait_until(lambda: told, 20)
     assert told == [("log_lines_dropped", {"lines": 5})]
     assert len(handler.stream.getvalue().splitlines()) >= 5
 
