@@ -101,7 +101,7 @@ def serialize_event(event: Event) -> dict[str, object]:
 def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
     """Show an email: its status, its fields and its timeline."""
     mail = story.mail
-    out.say(f"{story.badge.word}. {story.verdict}", tone=story.badge.tone)
+    out.say(f"{story.badge.word}. {story.summary}", tone=story.badge.tone)
     if story.advice:
         for error in story.advice.errors:
             out.say(f"  {error}")

@@ -9,12 +9,11 @@ from mails.access import api_keys
 from mails.models import Mail
 from mails.tests.callers import HELLO, MAILS
 from mails.tests.people import hermes
-from mails.tests.test_browser import chromium, visitor  # noqa: F401 (fixtures)
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_the_documentation_sends_its_example_with_a_key(visitor):  # noqa: F811
+def test_the_documentation_sends_its_example_with_a_key(visitor):
     _, text = api_keys.create("zeus", scopes=api_keys.SCOPES, senders=["*"])
     page = visitor.page
     page.goto("/api/docs/")
@@ -32,7 +31,7 @@ def test_the_documentation_sends_its_example_with_a_key(visitor):  # noqa: F811
     assert Mail.objects.get().sender == "mercury@olimpus.com"  # as the description's example has it
 
 
-def test_the_browsable_api_takes_json_from_a_signed_in_person(visitor):  # noqa: F811
+def test_the_browsable_api_takes_json_from_a_signed_in_person(visitor):
     page = visitor.sign_in(hermes(), MAILS)
 
     page.fill("textarea[data-override=content]", json.dumps(HELLO))
@@ -48,7 +47,7 @@ ON_TOP = """link => {
 }"""
 
 
-def test_the_browsable_api_lets_a_keyboard_skip_to_its_content(visitor):  # noqa: F811
+def test_the_browsable_api_lets_a_keyboard_skip_to_its_content(visitor):
     page = visitor.sign_in(hermes(), MAILS)
     skip = page.get_by_role("link", name="Skip to main content")
 

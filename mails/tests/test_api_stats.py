@@ -128,7 +128,7 @@ def test_a_paused_queue_is_shown_by_its_figures_and_by_its_emails(operator, olym
     assert "paused" not in zeus.get(url).json()["summary"]
 
 
-def test_the_age_in_a_verdict_does_not_change_the_etag(olympus, monkeypatch):
+def test_the_age_in_a_summary_does_not_change_the_etag(olympus, monkeypatch):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     first = zeus.get(url)

@@ -386,7 +386,7 @@ def test_spans_say_where_the_time_went():
     ]
 
 
-def test_each_state_has_a_badge_and_a_verdict():
+def test_each_state_has_a_badge_and_a_summary():
     for status in Status.values:
         mail = mail_in(status, next_attempt_at=NOW, reason_code="http-503", provider="olympus")
         assert choose_badge(mail).word
@@ -444,7 +444,7 @@ def test_the_story_of_a_sent_mail_is_complete(olympus):
     story = read_story(reloaded(mail), dt.datetime.now(dt.UTC))
 
     assert story.is_final
-    assert story.verdict.startswith("Accepted by olympus")
+    assert story.summary.startswith("Accepted by olympus")
     assert [entry.event for entry in story.entries][:3] == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert story.entries[-1].title == "Accepted by olympus"
     assert story.text == "Hi"

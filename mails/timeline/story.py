@@ -28,7 +28,7 @@ class Story:
 
     mail: Mail
     badge: Badge
-    verdict: str
+    summary: str
     facts: list[Fact]
     spans: list[Span]
     entries: list[Entry]
@@ -70,7 +70,7 @@ def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual:
     return Story(
         mail=mail,
         badge=choose_badge(mail),
-        verdict=summarize(mail, now, obstacles),
+        summary=summarize(mail, now, obstacles),
         facts=list_facts(mail, events, attempts, now, usual=usual),
         spans=list_spans(mail, events, attempts, now),
         entries=list_entries(mail, events, now, obstacles),

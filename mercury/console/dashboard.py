@@ -112,7 +112,7 @@ class Overview:
     period: str
     period_words: str
     at: dt.datetime
-    verdict: str
+    summary: str
     alerts: Sequence[Alert]
     tiles: Sequence[Tile]
     pictures: Sequence[Picture]
@@ -156,7 +156,7 @@ def read(period: str, now: dt.datetime | None = None) -> Overview:
         period=period,
         period_words=words,
         at=here.at,
-        verdict=alerts.summarize(here, found),
+        summary=alerts.summarize(here, found),
         alerts=found,
         tiles=tiles,
         pictures=_pictures(points, figures, words),

@@ -48,7 +48,7 @@ class Command(commands.MercuryCommand):
             mail_display.show_pauses(out)
             story = read_story(mail, timezone.now())
             mail_display.show_story(out, story, reasons=True)
-            out.document({**mail_display.serialize_mail(mail), "verdict": story.verdict, "events": _list_events(mail)})
+            out.document({**mail_display.serialize_mail(mail), "summary": story.summary, "events": _list_events(mail)})
         return None
 
 

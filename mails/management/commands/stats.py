@@ -93,7 +93,7 @@ class Command(commands.MercuryCommand):
 
 def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None) -> None:
     listed = alerts.find_alerts(found)
-    verdict = alerts.summarize(found, listed)
+    summary = alerts.summarize(found, listed)
     wanted = {by} if by else {"queue", "provider", "application"}
     queues = statistics.summarize_queues(figures) if "queue" in wanted else []
     providers = statistics.summarize_accounts(figures) if "provider" in wanted else []
@@ -105,10 +105,10 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
     period = {"since": figures.since, "until": figures.until, "per": figures.level}
     tables = {"queues": queues, "providers": providers, "applications": applications}
     kept = {name: table for name, table in tables.items() if name.removesuffix("s") in wanted}
-    out.document(plain({"verdict": verdict, "alerts": listed, "now": found, **period, **kept}))
+    out.document(plain({"summary": summary, "alerts": listed, "now": found, **period, **kept}))
     if out.as_json:
         return
-    out.say(verdict, tone=listed[0].tone if listed else "ok")
+    out.say(summary, tone=listed[0].tone if listed else "ok")
     for alert in listed:
         since = f" (since {alert.since:%Y-%m-%d %H:%M:%S} UTC)" if alert.since else ""
         out.say(f"  {alert.sentence}{since}", tone=alert.tone)

@@ -9,7 +9,7 @@ from mails.tests.commandline import run
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_mail_is_shown_with_its_verdict_its_timeline_and_the_reasons(olympus, hades):
+def test_a_mail_is_shown_with_its_summary_its_timeline_and_the_reasons(olympus, hades):
     olympus.refuse(503)
     hades.refuse(503)
     mail = a_mail()

@@ -238,7 +238,7 @@ def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
     assert alerts.find_alerts(replace(WELL, accounts=accounts, recent=[took("hades", 1000)])) == []
 
 
-def test_the_cause_comes_before_its_symptoms_and_is_the_verdict():
+def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
     situation = replace(
         WELL,
         accounts=[account("olympus", enabled=False, since=NOON)],
