@@ -274,7 +274,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "mails.api.negotiation.Negotiation",
     "DEFAULT_SCHEMA_CLASS": "mercury.lib.rest.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "mercury.lib.rest.problems.handle",
+    "EXCEPTION_HANDLER": "mercury.lib.rest.problems.handle_exception",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {

@@ -145,7 +145,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def store_unavailable(request: HttpRequest) -> HttpResponse:
     """Answer 503 while the database is unavailable. Uses no database."""
-    return _page(request, problems.store_unavailable())
+    return _page(request, problems.build_store_unavailable())
 
 
 def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:
@@ -156,14 +156,14 @@ def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:
 def _page(request: HttpRequest, problem: Problem, *, template: str = "") -> HttpResponse:
     """Return the problem as JSON or as a page. The page is rendered without the request, so that it loads no user."""
     if problems.wants_json(request):
-        return problems.answer(request, problem)
+        return problems.build_response(request, problem)
     context: dict[str, Any] = {
         "problem": problem,
-        "detail": problem.words,
+        "detail": problem.text,
         "request_id": getattr(request, "request_id", ""),
     }
     try:
         text = loader.get_template(template or f"{problem.status_code}.html").render(context)
     except TemplateDoesNotExist:
-        text = problem.words
+        text = problem.text
     return HttpResponse(text, status=problem.status_code, headers=problem.headers)

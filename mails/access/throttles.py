@@ -31,20 +31,20 @@ class KeyRate(BaseThrottle):
         if request.method in SAFE_METHODS or not isinstance(key, ApiKey) or not key.rate:
             return True
         standing = rate_limits.count_write(key, mail=getattr(view, "is_intake", False))
-        request.rate_headers = _headers(standing)  # type: ignore[attr-defined]  # Resource puts them on the answer
+        request.rate_headers = _build_headers(standing)  # type: ignore[attr-defined]  # Resource puts them on the answer
         if not standing.allowed:
-            raise _too_many(standing)
+            raise _build_throttled(standing)
         return True
 
 
-def _headers(standing: RateLimitStatus) -> Mapping[str, str]:
+def _build_headers(standing: RateLimitStatus) -> Mapping[str, str]:
     return {
         "RateLimit-Policy": f'"key";q={standing.quota};w={standing.window}',
         "RateLimit": f'"key";r={standing.remaining};t={standing.reset_after}',
     }
 
 
-def _too_many(standing: RateLimitStatus) -> Problem:
+def _build_throttled(standing: RateLimitStatus) -> Problem:
     times = "once" if standing.quota == 1 else f"{standing.quota} times"
     detail = (
         f"This key may write {times} in {durations.format_duration(standing.window)}, mails, events and actions together; "

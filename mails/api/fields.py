@@ -5,29 +5,29 @@ import datetime as dt
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, Status
 from mercury.lib.rest import filters
-from mercury.lib.rest.filters import Kind, Sieve
+from mercury.lib.rest.filters import FilterField, ValueType
 from providers.outcomes import FailureClass
 
-MAIL_FIELDS: filters.Fields = {
-    "id": Sieve("id", Kind.UUID),
-    "sender": Sieve("sender"),
-    "recipient": Sieve("recipient"),
-    "recipients": Sieve("recipient"),
-    "subject": Sieve("subject"),
-    "status": Sieve("status", values=Status.values),
-    "queue": Sieve("queue", values=QueueName.values),
-    "delivery_guarantee": Sieve("delivery_guarantee", values=DeliveryGuarantee.values),
-    "provider": Sieve("provider"),
-    "failure_class": Sieve("failure_class", values=("", *FailureClass)),
-    "reason_code": Sieve("reason_code"),
-    "attempts": Sieve("attempt_count", Kind.INTEGER),
-    "created": Sieve("created_at", Kind.MOMENT),
+MAIL_FIELDS: filters.FilterFields = {
+    "id": FilterField("id", ValueType.UUID),
+    "sender": FilterField("sender"),
+    "recipient": FilterField("recipient"),
+    "recipients": FilterField("recipient"),
+    "subject": FilterField("subject"),
+    "status": FilterField("status", values=Status.values),
+    "queue": FilterField("queue", values=QueueName.values),
+    "delivery_guarantee": FilterField("delivery_guarantee", values=DeliveryGuarantee.values),
+    "provider": FilterField("provider"),
+    "failure_class": FilterField("failure_class", values=("", *FailureClass)),
+    "reason_code": FilterField("reason_code"),
+    "attempts": FilterField("attempt_count", ValueType.INTEGER),
+    "created": FilterField("created_at", ValueType.MOMENT),
 }
-EVENT_FIELDS: filters.Fields = {
-    "id": Sieve("id", Kind.INTEGER),
-    "event": Sieve("event"),
-    "created_at": Sieve("created_at", Kind.INTEGER),
-    "created_by": Sieve("created_by"),
+EVENT_FIELDS: filters.FilterFields = {
+    "id": FilterField("id", ValueType.INTEGER),
+    "event": FilterField("event"),
+    "created_at": FilterField("created_at", ValueType.INTEGER),
+    "created_by": FilterField("created_by"),
 }
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

@@ -1,4 +1,4 @@
-"""Request bodies: one JSON parser, which reads no more than it may and refuses what the databases would read apart."""
+"""Request bodies: one JSON parser with a limit on size, which refuses what the databases would store differently."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -9,12 +9,12 @@ from rest_framework.parsers import BaseParser
 
 from mercury.lib.durations import format_size
 from mercury.lib.rest import large_bodies
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.problems import FieldError, Problem
 from mercury.lib.rest.strict_json import NotStrictJSON, loads
 
 
 class StrictJSONParser(BaseParser):
-    """Takes `application/json` in UTF-8, up to `MERCURY_MAX_SIZE`, by the rules of `mercury.lib.rest.strict_json`."""
+    """Parse `application/json` in UTF-8, up to `MERCURY_MAX_SIZE`, by the rules of `mercury.lib.rest.strict_json`."""
 
     media_type = "application/json"
 
@@ -24,24 +24,24 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The body as an object. Raises Problem: 413 before reading what is too large, 415 or 400 for the rest."""
+        """Return the body as an object. Raises Problem: 413 before it reads a body that is too large, else 415 or 400."""
         request = (parser_context or {})["request"]
-        _check_size(_declared_size(request.META))
+        _check_size(_read_declared_size(request.META))
         _check_encoding(request)
         try:
             body = stream.read(settings.MERCURY_MAX_SIZE + 1)
         except UnreadablePostError:
             raise Problem(400, "body_incomplete", "The connection ended before the body did.") from None
         _check_size(len(body))
-        large_bodies.hold(request, len(body))
+        large_bodies.reserve(request, len(body))
         try:
             return loads(body)
-        except NotStrictJSON as error:
-            fault = Fault(error.detail, error.code, error.pointer)
-            raise Problem(400, error.code, fault.words(), errors=[fault]) from None
+        except NotStrictJSON as invalid:
+            error = FieldError(invalid.detail, invalid.code, invalid.pointer)
+            raise Problem(400, error.code, error.describe(), errors=[error]) from None
 
 
-def _declared_size(meta: Mapping[str, Any]) -> int:
+def _read_declared_size(meta: Mapping[str, Any]) -> int:
     try:
         return int(meta.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -60,5 +60,5 @@ def _check_encoding(request: Any) -> None:
         raise Problem(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
     charset = str(request._request.content_params.get("charset", "utf-8")).strip("\"' ").lower()
     if charset not in {"utf-8", "utf8"}:
-        fault = Fault(f"The charset '{charset[:40]}' is not taken. JSON is sent as UTF-8.", "wrong_charset")
-        raise Problem(400, fault.code, fault.detail, errors=[fault])
+        error = FieldError(f"The charset '{charset[:40]}' is not supported. Send JSON as UTF-8.", "wrong_charset")
+        raise Problem(400, error.code, error.detail, errors=[error])

@@ -15,7 +15,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from mails.access import grants
 from mails.dispatch import wake
 from mails.intake import submission
-from mails.intake.submission import FieldError, InvalidSubmission, Submission
+from mails.intake.submission import InvalidField, InvalidSubmission, Submission
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
@@ -124,8 +124,8 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str |
     allowed = client.allowed_senders()
     if not may_send_as(addresses.extract_address(wanted.sender), allowed):
         raise SenderNotAllowed(wanted.sender, allowed)
-    new = _new(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
-    return Receipt(new.mail, replayed=False) if _is_stored(new) else _under_a_used_key(new)
+    new = _build_mail(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
+    return Receipt(new.mail, replayed=False) if _try_store(new) else _replay_or_store(new)
 
 
 def may_send_as(address: str, allowed: list[str]) -> bool:
@@ -143,7 +143,7 @@ def _check_key(key: str) -> None:
         )
 
 
-def _new(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
+def _build_mail(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
@@ -168,7 +168,7 @@ def _new(wanted: Submission, *, client: Client, received_at: int, idempotency_ke
         "delivery_guarantee": mail.delivery_guarantee,
     }
     events = (
-        _received(client, wanted.size, received_at),
+        _build_new_event(client, wanted.size, received_at),
         EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, checked_at, accepted),
         EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, checked_at, {"queue": mail.queue}),
     )
@@ -187,7 +187,7 @@ def _store(new: Sequence[NewMail]) -> list[bool]:
     return [one.mail.id in stored for one in new]
 
 
-def _wake(stored: Sequence[NewMail]) -> None:
+def _wake_queues(stored: Sequence[NewMail]) -> None:
     queues = {one.mail.queue for one in stored}
 
     def wake_queues() -> None:
@@ -197,10 +197,10 @@ def _wake(stored: Sequence[NewMail]) -> None:
     transaction.on_commit(wake_queues, robust=True)
 
 
-_store_with_others = GroupCommit(_store, after=_wake)
+_store_with_others = GroupCommit(_store, after=_wake_queues)
 
 
-def _is_stored(new: NewMail) -> bool:
+def _try_store(new: NewMail) -> bool:
     """Store the mail and wake its queue, in one transaction with those that come in at the same moment."""
     if not connection.in_atomic_block and new.mail.size <= GROUPED:
         try:
@@ -209,11 +209,11 @@ def _is_stored(new: NewMail) -> bool:
             log.warning("group_not_stored", error=type(error).__name__)  # alone it is seen whose fault it was
     (stored,) = _store([new])
     if stored:
-        _wake([new])
+        _wake_queues([new])
     return stored
 
 
-def _received(client: Client, size: int, at_ns: int) -> EventDraft:
+def _build_new_event(client: Client, size: int, at_ns: int) -> EventDraft:
     blob: dict[str, Any] = {"source": client.source, "application": client.name, "size": size}
     if client.api_key is not None:
         blob["key"] = client.api_key.prefix
@@ -221,13 +221,13 @@ def _received(client: Client, size: int, at_ns: int) -> EventDraft:
 
 
 def _keep_rejected(
-    data: Mapping[str, object], errors: tuple[FieldError, ...], *, client: Client, received_at: int
+    data: Mapping[str, object], errors: tuple[InvalidField, ...], *, client: Client, received_at: int
 ) -> Mail:
     """Keep what failed validation, cut to a bound, so that "why was my mail not sent" has an answer."""
     recipient = data.get("recipient") if data.get("recipient") is not None else data.get("recipients")
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
-    text = submission.legible(data.get("content"), KEPT_OF_A_REJECTED)
-    subject = submission.legible(data.get("subject"), submission.MAX_SUBJECT)
+    text = submission.make_storable(data.get("content"), KEPT_OF_A_REJECTED)
+    subject = submission.make_storable(data.get("subject"), submission.MAX_SUBJECT)
     delivery_guarantee, queue = data.get("delivery_guarantee"), data.get("queue")
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
@@ -237,8 +237,8 @@ def _keep_rejected(
         source=client.source,
         created_at=created_at,
         size=len(subject.encode()) + len(text.encode()),
-        sender=submission.legible(data.get("sender"), submission.MAX_SENDER),
-        recipient=submission.legible(shown, KEPT_OF_A_REJECTED),
+        sender=submission.make_storable(data.get("sender"), submission.MAX_SENDER),
+        recipient=submission.make_storable(shown, KEPT_OF_A_REJECTED),
         subject=subject,
         queue=queue if queue in submission.QUEUES else QueueName.TEXT,
         delivery_guarantee=delivery_guarantee
@@ -250,7 +250,7 @@ def _keep_rejected(
     )
     details = [{"field": error.field, "code": error.code, "detail": error.detail} for error in errors]
     events = (
-        _received(client, mail.size, received_at),
+        _build_new_event(client, mail.size, received_at),
         EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": details}),
     )
     state = MailState(
@@ -260,20 +260,20 @@ def _keep_rejected(
     return mail
 
 
-def _under_a_used_key(new: NewMail) -> Receipt:
+def _replay_or_store(new: NewMail) -> Receipt:
     """The receipt of the request that was first with this key; or store the mail, if the key's time is over."""
     assert new.key is not None  # noqa: S101 (without a key every mail is stored)
     with transaction.atomic():
-        earlier = _earlier(new.key)
+        earlier = _find_earlier(new.key)
         if earlier is not None:
             return Receipt(earlier, replayed=True)
         if not all(_store([new])):
             raise IdempotencyKeyInUse("A request with this Idempotency-Key is still running. Retry in a second.")
-        _wake([new])
+        _wake_queues([new])
     return Receipt(new.mail, replayed=False)
 
 
-def _earlier(key: IdempotencyKey) -> Mail | None:
+def _find_earlier(key: IdempotencyKey) -> Mail | None:
     """The mail that this key led to within its time; a row whose time is over is deleted."""
     row = next(iter(IdempotencyKey.objects.filter(owner=key.owner, key=key.key)), None)
     if row is None:

@@ -35,7 +35,7 @@ _SHOWN = 80  # characters of a client's text that an error repeats
 
 
 @dataclass(frozen=True, slots=True)
-class FieldError:
+class InvalidField:
     """One fault of a submission: the field, a stable code, and what is wrong and how to mend it."""
 
     field: str
@@ -46,7 +46,7 @@ class FieldError:
 class InvalidSubmission(Exception):
     """The submission breaks the rule book; `errors` names each field. `mail_id` is the rejected mail's, once kept."""
 
-    def __init__(self, errors: tuple[FieldError, ...]) -> None:
+    def __init__(self, errors: tuple[InvalidField, ...]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
         self.errors = errors
         self.mail_id: str | None = None
@@ -66,7 +66,7 @@ class Submission:
     @property
     def size(self) -> int:
         """Bytes of subject and text, in UTF-8."""
-        return _bytes(self.subject) + _bytes(self.text)
+        return _count_bytes(self.subject) + _count_bytes(self.text)
 
 
 class SubmissionField(serializers.Field[Any, Any, Any, Any]):
@@ -93,7 +93,7 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
         if not isinstance(value, str):
             self.fail("wrong_type", wanted=wanted, found=_JSON_TYPES.get(type(value), "something else"))
         if _SURROGATE.search(value):
-            raise _invalid("forbidden_character", self.error_messages["half_character"])
+            raise _build_error("forbidden_character", self.error_messages["half_character"])
         return value
 
     def read_header(self, value: object, wanted: str = "text", *, allowed: str = "") -> str:
@@ -102,7 +102,7 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
         Nor as an encoded word (RFC 2047): it passes as it is, and the recipient's program reads it.
         """
         text = self.read_text(value, wanted)
-        if mark := printable.find_unprintable(text + _encoded_words(text), allowed=printable.INVISIBLE + allowed):
+        if mark := printable.find_unprintable(text + _read_encoded_words(text), allowed=printable.INVISIBLE + allowed):
             self.fail("forbidden_character", mark=printable.name_mark(mark))
         return text.strip()
 
@@ -123,10 +123,10 @@ class SenderField(SubmissionField, serializers.CharField):
         if len(text) > MAX_SENDER:
             self.fail("too_long", length=len(text), max_length=MAX_SENDER)
         if found := name_address.split_name(text):
-            return _named(*found)
+            return _format_named(*found)
         if len(addresses.split_addresses(text)) > 1:
             self.fail("several")
-        return _address(text)
+        return _normalize_address(text)
 
 
 @extend_schema_field(
@@ -154,11 +154,11 @@ class RecipientsField(SubmissionField):
         if len(parts) > settings.MERCURY_MAX_RECIPIENTS:
             self.fail("too_many", count=len(parts), most=settings.MERCURY_MAX_RECIPIENTS)
         try:
-            return tuple(dict.fromkeys(_address(part) for part in parts))
+            return tuple(dict.fromkeys(_normalize_address(part) for part in parts))
         except ValidationError as invalid:
             (detail,) = invalid.detail
             hint = " Spaces and commas separate addresses." if isinstance(data, str) and len(parts) > 1 else ""
-            raise _invalid(detail.code, f"{detail}{hint}") from None
+            raise _build_error(detail.code, f"{detail}{hint}") from None
 
 
 class SubjectField(SubmissionField, serializers.CharField):
@@ -172,9 +172,9 @@ class SubjectField(SubmissionField, serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         """Return the subject."""
         text = self.read_header(data, allowed=printable.IMPLICIT_MARKS + _ISOLATES)
-        readings = [text, *_encoded_words(text).split(printable.REPLACEMENT)]  # each reading by itself
-        if not all(map(_isolates_are_balanced, readings)):
-            raise _invalid("forbidden_character", self.error_messages["unbalanced"])
+        readings = [text, *_read_encoded_words(text).split(printable.REPLACEMENT)]  # each reading by itself
+        if not all(map(_are_isolates_balanced, readings)):
+            raise _build_error("forbidden_character", self.error_messages["unbalanced"])
         if len(text) > MAX_SUBJECT:
             self.fail("too_long", length=len(text), max_length=MAX_SUBJECT)
         return text
@@ -192,8 +192,8 @@ class ContentField(SubmissionField, serializers.CharField):
         """Return the body."""
         text = self.read_text(data)
         if "\0" in text:
-            raise _invalid("forbidden_character", self.error_messages["nul"])
-        if (size := _bytes(text)) > settings.MERCURY_MAX_SIZE:
+            raise _build_error("forbidden_character", self.error_messages["nul"])
+        if (size := _count_bytes(text)) > settings.MERCURY_MAX_SIZE:
             self.fail("too_large", size=format_size(size), most=format_size(settings.MERCURY_MAX_SIZE))
         return text
 
@@ -209,7 +209,7 @@ class WordField(SubmissionField, serializers.ChoiceField):
             return None
         text = self.read_text(data)
         if text not in self.choices:
-            self.fail("invalid", shown=_shown(text), choices=", ".join(self.choices))
+            self.fail("invalid", shown=_shorten(text), choices=", ".join(self.choices))
         return text
 
 
@@ -281,7 +281,7 @@ def parse(data: Mapping[str, object]) -> Submission:
         values = _serializer.run_validation(data)
     except ValidationError as invalid:
         errors: Any = invalid.detail
-        found = (FieldError(name, detail.code, str(detail)) for name, details in errors.items() for detail in details)
+        found = (InvalidField(name, detail.code, str(detail)) for name, details in errors.items() for detail in details)
         raise InvalidSubmission(tuple(found)) from None
     return Submission(
         sender=values["sender"],
@@ -293,22 +293,22 @@ def parse(data: Mapping[str, object]) -> Submission:
     )
 
 
-def legible(value: object, limit: int) -> str:
+def make_storable(value: object, limit: int) -> str:
     """Whatever a client sent as text that any database stores: no NUL, no lone surrogates, at most `limit` long."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
     return _SURROGATE.sub("\ufffd", text[:limit]).replace("\0", "\ufffd")
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     """A client's text as an error repeats it: short, on one line."""
-    return _LINES.sub("\ufffd", legible(value, _SHOWN))
+    return _LINES.sub("\ufffd", make_storable(value, _SHOWN))
 
 
-def _invalid(code: str, detail: str) -> ValidationError:
+def _build_error(code: str, detail: str) -> ValidationError:
     return ValidationError([ErrorDetail(detail, code)])
 
 
-def _isolates_are_balanced(text: str) -> bool:
+def _are_isolates_balanced(text: str) -> bool:
     """Return True if each isolate (UAX #9) ends within the text, so that it turns around nothing that stands after it."""
     depth = 0
     for mark in filter(_ISOLATES.__contains__, text):
@@ -318,29 +318,29 @@ def _isolates_are_balanced(text: str) -> bool:
     return depth == 0
 
 
-def _encoded_words(text: str) -> str:
+def _read_encoded_words(text: str) -> str:
     """Return all that mail programs could read in its encoded words. Longer texts than any field takes are left alone."""
     return encoded_words.all_readings(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
 
 
-def _named(name: str, address: str) -> str:
+def _format_named(name: str, address: str) -> str:
     """A sender with a display name, quoted where RFC 5322 §3.2.3 asks for it."""
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif "@" in name or "," in name:
-        raise _invalid("several", "Give one address only; put a name with a comma or an @ into double quotes.")
-    checked = _address(address)
+        raise _build_error("several", "Give one address only; put a name with a comma or an @ into double quotes.")
+    checked = _normalize_address(address)
     if _SPECIALS.search(name):
         name = '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
     return f"{name} <{checked}>" if name else checked
 
 
-def _address(text: str) -> str:
+def _normalize_address(text: str) -> str:
     try:
         return addresses.normalize(text)
     except InvalidAddress as error:
-        raise _invalid("invalid_address", f"'{_shown(text)}' is not an e-mail address. {error}") from None
+        raise _build_error("invalid_address", f"'{_shorten(text)}' is not an e-mail address. {error}") from None
 
 
-def _bytes(text: str) -> int:
+def _count_bytes(text: str) -> int:
     return len(text.encode())

@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from mercury.lib.rest.filters import Kind
+from mercury.lib.rest.filters import ValueType
 
 TYPES = (
     (serializers.UUIDField, "UUID"),
@@ -40,7 +40,7 @@ def filter_row(name, fields):
 
 
 def _kind(sieve):
-    return "" if sieve.kind is Kind.TEXT else f" ({sieve.kind.value})"
+    return "" if sieve.kind is ValueType.TEXT else f" ({sieve.kind.value})"
 
 
 def _need(field):

@@ -8,7 +8,7 @@ from django import forms
 from django.conf import settings
 
 from mails.intake.accept import may_send_as
-from mails.intake.submission import FieldError, get_field
+from mails.intake.submission import InvalidField, get_field
 from mails.message.addresses import extract_address
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
@@ -60,7 +60,7 @@ class SubmitForm(forms.Form):
         """The idempotency key; None if the form was posted without the field, which differs from a blank one."""
         return str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
 
-    def show_errors(self, errors: Iterable[FieldError]) -> None:
+    def show_errors(self, errors: Iterable[InvalidField]) -> None:
         """Show the errors of intake next to their fields."""
         for error in errors:
             name = _FIELD_OF.get(error.field, error.field)

@@ -265,7 +265,7 @@ def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
 def _read_source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
     """Return the whole message; large ones one at a time, because building one needs many times its size in memory."""
     mail = _get_visible(request, mail_id)
-    large_bodies.hold(request, mail.size)
+    large_bodies.reserve(request, mail.size)
     recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
     return mime.render_source(mail, recipients=recipients, text=mime.read_body(mail))
 

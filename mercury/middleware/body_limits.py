@@ -11,7 +11,7 @@ from gunicorn.http.errors import ParseException
 
 from mercury import views
 from mercury.lib.rest import large_bodies
-from mercury.lib.rest.large_bodies import too_large
+from mercury.lib.rest.large_bodies import build_too_large
 from mercury.lib.rest.problems import Problem
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -73,7 +73,7 @@ def body_within_limit(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         limit = _limit(request)
         if _length(request) > limit:
-            return views.problem_page(request, too_large(limit, signed_in=_may_be_signed_in(request)))
+            return views.problem_page(request, build_too_large(limit, signed_in=_may_be_signed_in(request)))
         return get_response(request)
 
     return middleware
@@ -94,13 +94,13 @@ def large_requests(get_response: GetResponse) -> GetResponse:
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        large_bodies.watch(request)
+        large_bodies.track(request)
         try:
             if _length(request) > large_bodies.SMALL and not request.path_info.startswith("/api/"):
                 if not request.user.is_authenticated:
-                    raise too_large(large_bodies.SMALL, signed_in=False)
+                    raise build_too_large(large_bodies.SMALL, signed_in=False)
                 _read(request)
-                large_bodies.hold(request, _length(request))
+                large_bodies.reserve(request, _length(request))
             return get_response(request)
         except Problem as problem:
             return views.problem_page(request, problem)

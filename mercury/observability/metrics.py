@@ -40,7 +40,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Serve the metrics to requests with METRICS_TOKEN or from METRICS_FROM; refuse all others."""
     if not may_read(request):
         detail = "Send 'Authorization: Bearer …' with METRICS_TOKEN, or ask from a network that METRICS_FROM names."
-        return problems.answer(request, Problem(403, "metrics_forbidden", detail))
+        return problems.build_response(request, Problem(403, "metrics_forbidden", detail))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_MetricsCollector())
     return HttpResponse(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -119,7 +119,7 @@ def _read_message(request: HttpRequest, account: str, key: str) -> Preview:
     _check_permissions(request, "providers.view_account", READ)
     _get_account(account)
     try:
-        large_bodies.hold(request, mailbox.get_size(account, key))
+        large_bodies.reserve(request, mailbox.get_size(account, key))
         return preview.read(mailbox.read_source(account, key))
     except mailbox.KeptMailNotFound as error:
         raise Http404(str(error)) from error

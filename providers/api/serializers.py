@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from mercury.lib import rates
 from mercury.lib.database import database_clock
 from mercury.lib.rest import filters
-from mercury.lib.rest.filters import Kind, Sieve
+from mercury.lib.rest.filters import FilterField, ValueType
 from mercury.lib.rest.problems import Problem
 from mercury.lib.rest.serializers import (
     StrictBooleanField,
@@ -31,12 +31,12 @@ from providers.health.breaker import describe_breaker
 from providers.kinds.capabilities import KINDS, ProviderKind
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
 
-FIELDS: filters.Fields = {
-    "id": Sieve("id", Kind.INTEGER),
-    "name": Sieve("name"),
-    "kind": Sieve("kind", values=tuple(KINDS)),
-    "source": Sieve("source", values=AccountSource.values),
-    "weight": Sieve("weight", Kind.INTEGER),
+FIELDS: filters.FilterFields = {
+    "id": FilterField("id", ValueType.INTEGER),
+    "name": FilterField("name"),
+    "kind": FilterField("kind", values=tuple(KINDS)),
+    "source": FilterField("source", values=AccountSource.values),
+    "weight": FilterField("weight", ValueType.INTEGER),
 }
 _NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -140,7 +140,9 @@ class WrittenAccountSerializer(StrictSerializer, AccountFields):
     def refuse(self, errors: Mapping[str, str]) -> Problem:
         """Return the answer to what the registry refuses; a key names a field, or `options.NAME`."""
         found = [(field.partition("."), detail) for field, detail in errors.items()]
-        return self.refusal({name: {inner: [detail]} if dot else [detail] for (name, dot, inner), detail in found})
+        return self.build_problem(
+            {name: {inner: [detail]} if dot else [detail] for (name, dot, inner), detail in found}
+        )
 
 
 class ChangedProviderAccountSerializer(WrittenAccountSerializer):

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mercury.lib.rest.openapi import describe_header
-from mercury.lib.rest.pagination import Pages
+from mercury.lib.rest.pagination import Pagination
 from mercury.lib.rest.problems import Problem
 from mercury.lib.rest.resource import ResourceViewSet
 from providers.accounts import registration, registry
@@ -29,7 +29,7 @@ from providers.models import Account
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 
 
-class AccountPages(Pages):
+class AccountPagination(Pagination):
     """Pages of accounts."""
 
     results_key = "providers"
@@ -45,7 +45,7 @@ class AccountViewSet(ResourceViewSet):
     lookup_value_regex = "[^/]+"
     serializer_class = ProviderAccountSerializer
     serializer_classes = {"create": NewProviderAccountSerializer, "update": ChangedProviderAccountSerializer}
-    pagination_class = AccountPages
+    pagination_class = AccountPagination
     filter_fields = FIELDS
     ordering = "name"
     refusals = {"update": (409,), "destroy": (409,)}
@@ -91,7 +91,7 @@ class AccountViewSet(ResourceViewSet):
         fields = dict(serializer.validated_data)
         name, kind, options = fields.pop("name"), fields.pop("kind"), fields.pop("options", {})
         try:
-            account = registration.register(name, kind, options, by=_recorded_by(request), **fields)
+            account = registration.register(name, kind, options, by=_format_recorder(request), **fields)
         except AccountInvalid as error:
             raise serializer.refuse(error.errors) from None
         body = self._show(account)
@@ -99,7 +99,7 @@ class AccountViewSet(ResourceViewSet):
 
     def retrieve(self, request: Request, account_id: str) -> Response:
         """Read a provider account."""
-        return Response(self._show(_find(account_id)))
+        return Response(self._show(_find_account(account_id)))
 
     @extend_schema(responses={200: ProviderAccountSerializer})
     def update(self, request: Request, account_id: str) -> Response:
@@ -108,13 +108,13 @@ class AccountViewSet(ResourceViewSet):
         What is left out stays as it is, and so does a secret that is sent as it was shown. The options of an account of
         the environment are changed there.
         """
-        account = _find(account_id)
+        account = _find_account(account_id)
         serializer = self.get_serializer(data=request.data, context={"account": account})
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
         no_rate = "rate" in fields and fields["rate"] is None
         try:
-            registration.update(account, by=_recorded_by(request), no_rate=no_rate, **fields)
+            registration.update(account, by=_format_recorder(request), no_rate=no_rate, **fields)
         except AccountInvalid as error:
             raise serializer.refuse(error.errors) from None
         except AccountChangeNotAllowed as error:
@@ -128,7 +128,7 @@ class AccountViewSet(ResourceViewSet):
         Emails and events keep its name.
         """
         try:
-            registration.remove(_find(account_id), by=_recorded_by(request))
+            registration.remove(_find_account(account_id), by=_format_recorder(request))
         except AccountChangeNotAllowed as error:
             raise Problem(409, "account_fixed", str(error)) from None
         return Response(status=204)
@@ -144,7 +144,7 @@ class AccountViewSet(ResourceViewSet):
         return ProviderAccountSerializer(context={"request": self.request}).to_representation((account, candidate))
 
 
-def _find(account_id: str) -> Account:
+def _find_account(account_id: str) -> Account:
     """Return the account of this id. Accounts of the environment have one from their first sight on."""
     registry.load_candidates()
     account = Account.objects.filter(pk=int(account_id)).first() if _ID.fullmatch(account_id) else None
@@ -153,7 +153,7 @@ def _find(account_id: str) -> Account:
     return account
 
 
-def _recorded_by(request: Request) -> str:
+def _format_recorder(request: Request) -> str:
     """Return who asks, as the account's history names them."""
     key = getattr(request.auth, "name", None)
     return (f"key:{key}" if key else f"user:{request.user.get_username()}")[:128]

@@ -137,7 +137,7 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     def to_representation(self, instance: Mail) -> dict[str, Any]:
         """Return the email with the `obstacles` of the context; without a `content` there, its own. One query: the recipients."""
         obstacles: Obstacles = self.context["obstacles"]
-        context = self.context if "content" in self.context else {**self.context, "content": _content_of(instance)}
+        context = self.context if "content" in self.context else {**self.context, "content": _read_content(instance)}
         return {
             **AcceptedMailSerializer(context=context).to_representation(instance),
             **MailStateSerializer(context=context).to_representation(instance),
@@ -170,7 +170,7 @@ def build_mail_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> 
     return request.build_absolute_uri(reverse("api-mail-detail", kwargs={"mail_id": str(mail_id)}))
 
 
-def _content_of(mail: Mail) -> str:
+def _read_content(mail: Mail) -> str:
     try:
         return mail.content.text
     except ObjectDoesNotExist:  # retention removed the body

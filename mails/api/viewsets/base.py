@@ -30,7 +30,7 @@ def get_key(request: Request) -> ApiKey | None:
     return request.auth if isinstance(request.auth, ApiKey) else None
 
 
-def recorded_by(request: Request) -> str:
+def format_recorder(request: Request) -> str:
     """Return who asks, as `created_by` names them; no actor of Mercury's own has a name of this form."""
     key = get_key(request)
     return f"key:{key.name}" if key else f"user:{request.user.get_username()}"[:128]

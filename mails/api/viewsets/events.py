@@ -15,17 +15,17 @@ from mails.access.permissions import has_scope, may_write_to
 from mails.api.fields import EVENT_FIELDS
 from mails.api.serializers import requests
 from mails.api.serializers.events import EventSerializer, build_event_url
-from mails.api.viewsets.base import UUID, OwnMailsViewSet, find_mail, recorded_by
+from mails.api.viewsets.base import UUID, OwnMailsViewSet, find_mail, format_recorder
 from mails.lifecycle import writer
 from mails.models import Event
 from mercury.lib.rest.openapi import describe_header
-from mercury.lib.rest.pagination import Pages
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.pagination import Pagination
+from mercury.lib.rest.problems import FieldError, Problem
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # within 64 bits
 
 
-class EventPages(Pages):
+class EventPagination(Pagination):
     """Pages of events."""
 
     results_key = "events"
@@ -40,7 +40,7 @@ class EventViewSet(OwnMailsViewSet):
     lookup_url_kwarg = "event_id"
     serializer_class = EventSerializer
     serializer_classes = {"create": requests.NewEventSerializer}
-    pagination_class = EventPages
+    pagination_class = EventPagination
     filter_fields = EVENT_FIELDS
     ordering = "id"
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.EVENTS_WRITE}
@@ -75,9 +75,9 @@ class EventViewSet(OwnMailsViewSet):
         name, blob = serializer.validated_data["event"], serializer.validated_data.get("blob") or ""
         if requests.is_system_event(name) and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
             detail = f"'{name}' is a name of Mercury's own: it needs the scope '{Scope.EVENTS_SYSTEM}'."
-            raise Problem(403, "missing_scope", detail, errors=[Fault(detail, "missing_scope", "/event")])
+            raise Problem(403, "missing_scope", detail, errors=[FieldError(detail, "missing_scope", "/event")])
         try:
-            event = writer.append_client_event(mail, event=name, blob=blob, by=recorded_by(request))
+            event = writer.append_client_event(mail, event=name, blob=blob, by=format_recorder(request))
         except writer.TooManyEvents:
             detail = (
                 f"Clients may append {writer.CLIENT_EVENTS:,} events to one email, with blobs of "

@@ -25,7 +25,7 @@ from mails.api.serializers.mails import (
     ManagedMailSerializer,
     build_mail_url,
 )
-from mails.api.viewsets.base import OwnMailsViewSet, find_mail, get_key, recorded_by
+from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
 from mails.intake.accept import (
     Client,
     IdempotencyKeyInUse,
@@ -43,8 +43,8 @@ from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obs
 from mails.states import DUE, LEASED, Source
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.openapi import describe_header
-from mercury.lib.rest.pagination import Pages
-from mercury.lib.rest.problems import Fault, Problem, pointer
+from mercury.lib.rest.pagination import Pagination
+from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 
 LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
 _MANAGE = {"POST": Scope.MAILS_MANAGE}
@@ -56,7 +56,7 @@ _IDEMPOTENCY_KEY = OpenApiParameter(
 )
 
 
-class MailPages(Pages):
+class MailPagination(Pagination):
     """Pages of emails."""
 
     results_key = "mails"
@@ -70,7 +70,7 @@ class MailViewSet(OwnMailsViewSet):
     lookup_url_kwarg = "mail_id"
     serializer_class = MailSerializer
     serializer_classes = {"create": SubmissionSerializer}
-    pagination_class = MailPages
+    pagination_class = MailPagination
     filter_fields = MAIL_FIELDS
     ordering = "-id"
     required_scopes = {"GET": Scope.MAILS_READ, "POST": Scope.MAILS_SEND}
@@ -115,8 +115,8 @@ class MailViewSet(OwnMailsViewSet):
 
         After the 202 it is stored and cannot be lost. The same Idempotency-Key gets the same answer for 24 hours.
         """
-        receipt = _accept(request)
-        context = {"request": request, "content": _body(request).get("content") or ""}
+        receipt = _submit(request)
+        context = {"request": request, "content": _get_body(request).get("content") or ""}
         body = AcceptedMailSerializer(context=context).to_representation(receipt.mail)
         headers = {"Location": body["url"], "MailId": body["id"]}
         if receipt.replayed:
@@ -126,7 +126,7 @@ class MailViewSet(OwnMailsViewSet):
     def retrieve(self, request: Request, mail_id: str) -> HttpResponseBase:
         """Read a mail."""
         mail = find_mail(self.list_visible().prefetch_related("recipients"), mail_id)
-        large_bodies.hold(request, mail.size)
+        large_bodies.reserve(request, mail.size)
         obstacles = find_obstacles(mail)
         return self.respond(self._represent(mail, obstacles), volatile="summary", also=obstacles.mark)
 
@@ -192,7 +192,7 @@ class MailViewSet(OwnMailsViewSet):
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
         action_request = ActionRequest(
-            serializer.wanted, recorded_by(request), note, account_choice=serializer.account_choice
+            serializer.wanted, format_recorder(request), note, account_choice=serializer.account_choice
         )
         try:
             acted = apply.apply_action(mail.pk, action_request)
@@ -200,44 +200,44 @@ class MailViewSet(OwnMailsViewSet):
             raise Http404 from None
         except AccountNotUsable as unusable:  # the names of the others may not be this key's to see
             detail = f"No account '{unusable.account}' can be used: there is none of this name, or it gets no email."
-            raise serializer.refusal({"via": [detail]}) from None
+            raise serializer.build_problem({"via": [detail]}) from None
         except ActionNotAllowed as too_late:
             extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.possible)}
             code = "no_account_left" if isinstance(too_late, NoUntriedAccount) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):
-            large_bodies.hold(request, acted.mail.size)
+            large_bodies.reserve(request, acted.mail.size)
             body = self._represent(acted.mail, find_obstacles(acted.mail))
         else:
             body = MailStateSerializer(context={"request": request}).to_representation(acted.mail)
         return Response(body, status=202 if acted.requested else 200)
 
 
-def _accept(request: Request) -> Receipt:
+def _submit(request: Request) -> Receipt:
     """Submit the request's email, and translate intake's refusals into HTTP."""
     key = request.headers.get("Idempotency-Key")  # blank is another thing than none
     user = request.user if isinstance(request.user, User) else None
     client = Client(source=Source.API, api_key=get_key(request), user=user)
     try:
-        return accept(_body(request), client=client, idempotency_key=key)
+        return accept(_get_body(request), client=client, idempotency_key=key)
     except InvalidSubmission as invalid:
-        faults = [Fault(error.detail, error.code, pointer(error.field)) for error in invalid.errors]
+        errors = [FieldError(error.detail, error.code, build_pointer(error.field)) for error in invalid.errors]
         extra = {"mail": build_mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
         detail = "The email was not accepted; see errors. It is kept as rejected."
-        raise Problem(400, "invalid_mail", detail, errors=faults, extra=extra) from None
+        raise Problem(400, "invalid_mail", detail, errors=errors, extra=extra) from None
     except SenderNotAllowed as refused:
-        fault = Fault(str(refused), "sender_not_allowed", "/sender")
-        raise Problem(403, fault.code, fault.detail, errors=[fault]) from None
+        error = FieldError(str(refused), "sender_not_allowed", "/sender")
+        raise Problem(403, error.code, error.detail, errors=[error]) from None
     except InvalidIdempotencyKey as invalid_key:
-        fault = Fault(str(invalid_key).partition(": ")[2], "invalid_idempotency_key", header="Idempotency-Key")
-        raise Problem(400, fault.code, str(invalid_key), errors=[fault]) from None
+        error = FieldError(str(invalid_key).partition(": ")[2], "invalid_idempotency_key", header="Idempotency-Key")
+        raise Problem(400, error.code, str(invalid_key), errors=[error]) from None
     except IdempotencyKeyReused as reused:
         raise Problem(422, "idempotency_key_reused", str(reused)) from None
     except IdempotencyKeyInUse as in_use:
         raise Problem(409, "idempotency_key_in_use", str(in_use), headers={"Retry-After": "1"}) from None
 
 
-def _body(request: Request) -> Mapping[str, Any]:
+def _get_body(request: Request) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], request.data)  # StrictJSONParser gives nothing else
 
 

@@ -15,7 +15,7 @@ from mails.reporting.statistics import PeriodTooLong, Statistics
 from mails.states import Level
 from mercury.lib import durations
 from mercury.lib.database import database_clock
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.problems import FieldError, Problem
 from mercury.lib.rest.resource import ApiViewSet
 
 DEFAULT_PERIOD = dt.timedelta(hours=1)
@@ -56,7 +56,7 @@ class StatsViewSet(ApiViewSet):
 
         Counts, rates and times of all emails, and of each queue.
         """
-        figures = _figures(request)
+        figures = _load_figures(request)
         return self._respond(
             _show_period(figures)
             | {"total": statistics.summarize_all(figures), "queues": statistics.summarize_queues(figures)}
@@ -69,7 +69,7 @@ class StatsViewSet(ApiViewSet):
 
         Counts, rates and times of the emails of each application, the one that sent most first.
         """
-        figures = _figures(request)
+        figures = _load_figures(request)
         listed = statistics.summarize_applications(figures, statistics.load_application_names())
         return self._respond(_show_period(figures) | {"applications": listed})
 
@@ -80,7 +80,7 @@ class StatsViewSet(ApiViewSet):
 
         Attempts, failures by class, share of email and latency of each account.
         """
-        figures = _figures(request)
+        figures = _load_figures(request)
         return self._respond(_show_period(figures) | {"providers": statistics.summarize_accounts(figures)})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
@@ -90,7 +90,7 @@ class StatsViewSet(ApiViewSet):
 
         Arrivals, results and times of each minute, ten minutes, hour or day.
         """
-        figures = _figures(request)
+        figures = _load_figures(request)
         return self._respond(_show_period(figures) | {"points": statistics.build_series(figures)})
 
     @extend_schema(parameters=_PERIOD)
@@ -100,7 +100,7 @@ class StatsViewSet(ApiViewSet):
 
         What breakers did and people set, newest first, the last 200.
         """
-        since, until = _period(request)
+        since, until = _parse_period(request)
         return self._respond({"since": since, "until": until, "changes": statistics.load_breaker_history(since, until)})
 
     def _respond(self, figures: dict[str, Any]) -> Response:
@@ -111,27 +111,27 @@ def _show_period(figures: Statistics) -> dict[str, Any]:
     return {"since": figures.since, "until": figures.until, "per": figures.level}
 
 
-def _figures(request: Request) -> Statistics:
-    since, until = _period(request)
+def _load_figures(request: Request) -> Statistics:
+    since, until = _parse_period(request)
     per = request.query_params.get("per", "")
     if per and per not in statistics.LEVELS:
-        raise _wrong("per", f"'{per}' is no stretch of time. Known: {', '.join(statistics.LEVELS)}.")
+        raise _build_problem("per", f"'{per}' is no stretch of time. Known: {', '.join(statistics.LEVELS)}.")
     try:
         return statistics.load_statistics(since, until, Level(per) if per else None)
     except PeriodTooLong as error:
-        raise _wrong("per", str(error)) from None
+        raise _build_problem("per", str(error)) from None
 
 
-def _period(request: Request) -> tuple[dt.datetime, dt.datetime]:
+def _parse_period(request: Request) -> tuple[dt.datetime, dt.datetime]:
     now = database_clock.now()
-    since = _moment(request, "since", now - DEFAULT_PERIOD, now)
-    until = _moment(request, "until", now, now)
+    since = _parse_time(request, "since", now - DEFAULT_PERIOD, now)
+    until = _parse_time(request, "until", now, now)
     if since >= until:
-        raise _wrong("since", "The period ends before it begins: 'since' has to be earlier than 'until'.")
+        raise _build_problem("since", "The period ends before it begins: 'since' has to be earlier than 'until'.")
     return since, until
 
 
-def _moment(request: Request, name: str, default: dt.datetime, now: dt.datetime) -> dt.datetime:
+def _parse_time(request: Request, name: str, default: dt.datetime, now: dt.datetime) -> dt.datetime:
     value = request.query_params.get(name, "")
     if not value:
         return default
@@ -141,9 +141,11 @@ def _moment(request: Request, name: str, default: dt.datetime, now: dt.datetime)
         try:
             return now - durations.parse_duration(value)
         except (ValueError, OverflowError):
-            raise _wrong(name, f"'{value[:40]}' is neither an age (15m, 1h, 7d) nor a time in ISO 8601.") from None
+            raise _build_problem(
+                name, f"'{value[:40]}' is neither an age (15m, 1h, 7d) nor a time in ISO 8601."
+            ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-def _wrong(parameter: str, detail: str) -> Problem:
-    return Problem(400, "invalid_period", detail, errors=[Fault(detail, "invalid_period", parameter=parameter)])
+def _build_problem(parameter: str, detail: str) -> Problem:
+    return Problem(400, "invalid_period", detail, errors=[FieldError(detail, "invalid_period", parameter=parameter)])

@@ -171,7 +171,7 @@ def test_whatever_comes_in_is_valid_or_an_error_with_words(data):
 
 @given(st.text())
 def test_legible_text_fits_any_database(text):
-    kept = submission.legible(text, 50)
+    kept = submission.make_storable(text, 50)
 
     assert "\0" not in kept
     assert len(kept.encode()) <= 200

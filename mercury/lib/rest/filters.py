@@ -1,8 +1,8 @@
 r"""The `filter=` and `sort=` of lists: a small grammar over a documented set of fields, the same on both databases.
 
-`filter=FIELD,OP,VALUE[,VALUE…]`, several joined by `;`, all hold. `sort=FIELD[,asc|desc]`, several joined by `;`.
-In a value `\,` `\;` and `\\` stand for the character itself. `like` knows `%` (any text) and `_` (one character),
-`\%` and `\_` stand for themselves, and letters match in either case. Text is compared by code point.
+`filter=FIELD,OP,VALUE[,VALUE…]`; several, joined by `;`, must all match. `sort=FIELD[,asc|desc]`; several are joined by `;`.
+In a value `\,` `\;` and `\\` mean the character itself. In `like`, `%` matches any text and `_` one character, `\%` and
+`\_` mean themselves, and letters match in either case. Text is compared by code point.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from django.db.models.functions import Collate
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.problems import FieldError, Problem
 
 MAX_CLAUSES = 10
 MAX_VALUES = 100
@@ -36,8 +36,8 @@ _LATEST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 Row = TypeVar("Row", bound=Model)
 
 
-class Kind(Enum):
-    """What a field holds, and so how its values are written."""
+class ValueType(Enum):
+    """The type of a field's values, which decides how they are written."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -46,87 +46,89 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sieve:
-    """A field that a list can be narrowed and ordered by."""
+class FilterField:
+    """A field that a list can be filtered and sorted by."""
 
     column: str
-    kind: Kind = Kind.TEXT
-    values: Collection[str] = ()  # all that the field can hold, where they are few: any other value is a mistake
+    kind: ValueType = ValueType.TEXT
+    values: Collection[str] = ()  # all possible values, if they are few: any other is an error
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """`like` is for text."""
-        return OPERATORS if self.kind is Kind.TEXT else OPERATORS[:-1]
+        """Its operators; `like` is for text only."""
+        return OPERATORS if self.kind is ValueType.TEXT else OPERATORS[:-1]
 
 
-Fields = Mapping[str, Sieve]
+FilterFields = Mapping[str, FilterField]
 
 
 class GrammarFilter(BaseFilterBackend):
-    """Narrow and order a list by the grammar of this module, over the view's `filter_fields`, by default its `ordering`."""
+    """Filter and sort a list by the grammar of this module, over the view's `filter_fields`, by default its `ordering`."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Row], view: Any) -> QuerySet[Row]:
         """Return the rows that `filter` and `sort` ask for. Raises Problem (400)."""
         query = request.query_params
         clauses = {"filter_by": query.get("filter", ""), "sort_by": query.get("sort", "")}
-        return apply(queryset, view.filter_fields, **clauses, default=view.ordering)
+        return filter_and_sort(queryset, view.filter_fields, **clauses, default=view.ordering)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """Return both parameters for the API's description."""
+        """Return both parameters for the OpenAPI schema."""
         named = ", ".join(f"`{name}` ({field.kind.value})" for name, field in view.filter_fields.items())
-        meanings = {
+        descriptions = {
             "filter": "`FIELD,OP,VALUE[,VALUE…]`, several joined by `;` all hold. Operators: `eq ne lt le gt ge in like` "
             f"(`like` for text only). `\\,` and `\\;` are the characters themselves. Fields: {named}.",
             "sort": "`FIELD[,asc|desc]`, several joined by `;`. The fields of `filter`.",
         }
         return [
-            {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
-            for name, meaning in meanings.items()
+            {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}
+            for name, description in descriptions.items()
         ]
 
 
-def apply(rows: QuerySet[Row], fields: Fields, *, filter_by: str, sort_by: str, default: str) -> QuerySet[Row]:
-    """Return `rows` narrowed and ordered, with `default` (a column that is unique) as the last order. Runs no query.
+def filter_and_sort(
+    rows: QuerySet[Row], fields: FilterFields, *, filter_by: str, sort_by: str, default: str
+) -> QuerySet[Row]:
+    """Return `rows` filtered and sorted, by `default` (a unique column) last. Runs no query.
 
-    Rows that are equal in what is sorted by follow the last direction that was asked for, so that `desc` is the exact
-    reverse of `asc`. Raises Problem (400) that names the clause, the fault and what is allowed.
+    Rows with equal sort fields follow the last direction asked for, so that `desc` is the exact reverse of `asc`. Raises
+    Problem (400) that names the clause, what is wrong and what is allowed.
     """
-    for clause in _clauses(filter_by, "filter"):
-        rows = _narrowed(rows, fields, clause)
-    order = [_order(fields, clause) for clause in _clauses(sort_by, "sort")]
+    for clause in _parse_clauses(filter_by, "filter"):
+        rows = _apply_clause(rows, fields, clause)
+    order = [_build_ordering(fields, clause) for clause in _parse_clauses(sort_by, "sort")]
     if order:
         default = ("-" if order[-1].descending else "") + default.removeprefix("-")
     return rows.order_by(*order, default)
 
 
-def beyond(rows: QuerySet[Row], fields: Fields, key: str, *, order: str) -> QuerySet[Row]:
-    """The rows that follow the one of this key in `order`, a unique column that is one of the fields.
+def filter_after_cursor(rows: QuerySet[Row], fields: FilterFields, key: str, *, order: str) -> QuerySet[Row]:
+    """Return the rows after the one with this key in `order`, a unique column that is one of the fields.
 
     Raises Problem (400) for a key that the column cannot have.
     """
     column = order.removeprefix("-")
     kind = next(field.kind for field in fields.values() if field.column == column)
-    value = None if "\0" in key or len(key) > MAX_VALUE else _READERS[kind](key)
+    value = None if "\0" in key or len(key) > MAX_VALUE else _PARSERS[kind](key)
     if value is None:
-        raise _problem(
-            "cursor", "It is none that this list gave out. Take it from 'next_url', or begin with an empty one."
+        raise _build_problem(
+            "cursor", "It is not a cursor of this list. Take it from 'next_url', or begin with an empty one."
         )
     return rows.filter(**{f"{column}__{'lt' if order.startswith('-') else 'gt'}": value})
 
 
-def _clauses(text: str, parameter: str) -> list[list[str]]:
+def _parse_clauses(text: str, parameter: str) -> list[list[str]]:
     if not text:
         return []
     if "\0" in text:
-        raise _problem(parameter, "It contains a NUL character; take it out.")
-    clauses = _split(text)
+        raise _build_problem(parameter, "It contains a NUL character; remove it.")
+    clauses = _split_clauses(text)
     if len(clauses) > MAX_CLAUSES:
-        raise _problem(parameter, f"{len(clauses)} clauses; at most {MAX_CLAUSES} are possible.")
+        raise _build_problem(parameter, f"{len(clauses)} clauses; at most {MAX_CLAUSES} are allowed.")
     return clauses
 
 
-def _split(text: str) -> list[list[str]]:
-    """Clauses at `;`, parts at `,`; a backslash takes the meaning from either and from itself."""
+def _split_clauses(text: str) -> list[list[str]]:
+    """Split clauses at `;` and their parts at `,`; a backslash escapes either, and itself."""
     clauses, part = [[""]], ""
     characters = iter(text)
     for character in characters:
@@ -145,76 +147,80 @@ def _split(text: str) -> list[list[str]]:
     return clauses
 
 
-def _narrowed(rows: QuerySet[Row], fields: Fields, clause: Sequence[str]) -> QuerySet[Row]:
+def _apply_clause(rows: QuerySet[Row], fields: FilterFields, clause: Sequence[str]) -> QuerySet[Row]:
     if len(clause) < 3:
-        raise _problem("filter", f"Write FIELD,OP,VALUE, for example '{next(iter(fields))},eq,…'.", fields)
+        raise _build_problem("filter", f"Write FIELD,OP,VALUE, for example '{next(iter(fields))},eq,…'.", fields)
     name, operator, *texts = clause
-    field = _field(fields, name, "filter")
+    field = _get_field(fields, name, "filter")
     if operator not in field.operators:
         allowed = ", ".join(field.operators)
-        raise _problem("filter", f"'{operator[:20]}' is no operator of '{name}'. Allowed: {allowed}.", fields)
+        raise _build_problem("filter", f"'{operator[:20]}' is not an operator of '{name}'. Allowed: {allowed}.", fields)
     if operator != "in" and len(texts) > 1:
-        raise _problem("filter", f"'{operator}' takes one value. Write \\, for a comma that belongs to it.")
+        raise _build_problem("filter", f"'{operator}' has one value. Write \\, for a comma in it.")
     if len(texts) > MAX_VALUES:
-        raise _problem("filter", f"{len(texts)} values; at most {MAX_VALUES} are possible.")
-    values = [_value(name, field, text, operator) for text in texts]
+        raise _build_problem("filter", f"{len(texts)} values; at most {MAX_VALUES} are allowed.")
+    values = [_parse_value(name, field, text, operator) for text in texts]
     if operator == "in":
         return rows.filter(**{f"{field.column}__in": values})
     if operator == "ne":
         return rows.filter(~Q(**{field.column: values[0]}))
     if operator == "like":
         return rows.filter(**{f"{field.column}__any_case_like": values[0]})
-    if field.kind is Kind.TEXT and operator != "eq":
-        rows = rows.alias(**{f"_{name}_by_code_point": _by_code_point(field.column)})
+    if field.kind is ValueType.TEXT and operator != "eq":
+        rows = rows.alias(**{f"_{name}_by_code_point": _collate_by_code_point(field.column)})
         return rows.filter(**{f"_{name}_by_code_point__{_LOOKUPS[operator]}": values[0]})
     return rows.filter(**{f"{field.column}__{_LOOKUPS[operator]}": values[0]})
 
 
-def _order(fields: Fields, clause: Sequence[str]) -> OrderBy:
+def _build_ordering(fields: FilterFields, clause: Sequence[str]) -> OrderBy:
     name, direction = clause[0], clause[1] if len(clause) > 1 else "asc"
-    field = _field(fields, name, "sort")
+    field = _get_field(fields, name, "sort")
     if len(clause) > 2 or direction not in {"asc", "desc"}:
-        raise _problem("sort", f"Write FIELD, FIELD,asc or FIELD,desc, for example '{name},desc'.", fields)
-    expression = _by_code_point(field.column) if field.kind is Kind.TEXT else F(field.column)
+        raise _build_problem("sort", f"Write FIELD, FIELD,asc or FIELD,desc, for example '{name},desc'.", fields)
+    expression = _collate_by_code_point(field.column) if field.kind is ValueType.TEXT else F(field.column)
     return expression.asc() if direction == "asc" else expression.desc()
 
 
-def _by_code_point(column: str) -> Collate:
+def _collate_by_code_point(column: str) -> Collate:
     return Collate(F(column), "C" if connection.vendor == "postgresql" else "BINARY")
 
 
-def _field(fields: Fields, name: str, parameter: str) -> Sieve:
+def _get_field(fields: FilterFields, name: str, parameter: str) -> FilterField:
     if name not in fields:
-        raise _problem(parameter, f"There is no field '{name[:40]}' to {parameter} by.", fields)
+        raise _build_problem(parameter, f"There is no field '{name[:40]}' to {parameter} by.", fields)
     return fields[name]
 
 
-def _value(name: str, field: Sieve, text: str, operator: str) -> Any:
+def _parse_value(name: str, field: FilterField, text: str, operator: str) -> Any:
     if len(text) > MAX_VALUE:
-        raise _problem("filter", f"A value of '{name}' has {len(text)} characters; at most {MAX_VALUE} are possible.")
-    found = _READERS[field.kind](text)
+        raise _build_problem(
+            "filter", f"A value of '{name}' has {len(text)} characters; at most {MAX_VALUE} are allowed."
+        )
+    found = _PARSERS[field.kind](text)
     if found is None:
-        raise _problem("filter", f"'{text[:40]}' is no value of '{name}', which is of type {field.kind.value}.")
+        raise _build_problem(
+            "filter", f"'{text[:40]}' is not a value of '{name}', which is of type {field.kind.value}."
+        )
     if field.values and operator in _EXACT and found not in field.values:
         known = ", ".join(value or "'' (none)" for value in field.values)
-        detail = f"'{text[:40]}' is no value of '{name}'. Allowed: {known}."
-        raise _problem("filter", detail, allowed={name: list(field.values)})
+        detail = f"'{text[:40]}' is not a value of '{name}'. Allowed: {known}."
+        raise _build_problem("filter", detail, allowed={name: list(field.values)})
     return found
 
 
-def _integer(text: str) -> int | None:
+def _parse_integer(text: str) -> int | None:
     if _INTEGER.fullmatch(text) is None:
         return None
     number = int(text)
     return number if -(2**63) <= number < 2**63 else None
 
 
-def _uuid(text: str) -> uuid.UUID | None:
+def _parse_uuid(text: str) -> uuid.UUID | None:
     return uuid.UUID(text) if _UUID.fullmatch(text) else None
 
 
-def _moment(text: str) -> dt.datetime | None:
-    """An ISO 8601 date or time between 1970 and 9998; without a zone it is UTC."""
+def _parse_time(text: str) -> dt.datetime | None:
+    """Parse an ISO 8601 date or time between 1970 and 9998; without a zone it is UTC."""
     try:
         found = dt.datetime.fromisoformat(text)
         found = found.astimezone(dt.UTC) if found.tzinfo else found.replace(tzinfo=dt.UTC)
@@ -223,13 +229,18 @@ def _moment(text: str) -> dt.datetime | None:
     return found if _EARLIEST <= found < _LATEST else None
 
 
-_READERS: dict[Kind, Any] = {Kind.TEXT: str, Kind.INTEGER: _integer, Kind.UUID: _uuid, Kind.MOMENT: _moment}
+_PARSERS: dict[ValueType, Any] = {
+    ValueType.TEXT: str,
+    ValueType.INTEGER: _parse_integer,
+    ValueType.UUID: _parse_uuid,
+    ValueType.MOMENT: _parse_time,
+}
 
 
-def _problem(
+def _build_problem(
     parameter: str,
     detail: str,
-    fields: Fields | None = None,
+    fields: FilterFields | None = None,
     *,
     allowed: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> Problem:
@@ -238,4 +249,6 @@ def _problem(
         detail = f"{detail} Fields: {', '.join(fields)}."
         allowed = {name: list(field.operators) for name, field in fields.items()}
     extra = {"allowed": dict(allowed)} if allowed else {}
-    return Problem(400, code, f"{parameter}: {detail}", errors=[Fault(detail, code, parameter=parameter)], extra=extra)
+    return Problem(
+        400, code, f"{parameter}: {detail}", errors=[FieldError(detail, code, parameter=parameter)], extra=extra
+    )

@@ -1,4 +1,4 @@
-"""The API's description (OpenAPI 3.1), as drf-spectacular derives it from view sets and serializers.
+"""The OpenAPI 3.1 schema, as drf-spectacular derives it from view sets and serializers.
 
 `AutoSchema` adds what all operations share: the errors, the headers, and the rules of a strict serializer.
 """

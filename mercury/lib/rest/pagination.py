@@ -1,6 +1,6 @@
-"""Lists in pages: rows, `meta` with the URLs of its neighbours, and the `Link` header.
+"""Paginated lists: rows, `meta` with the URLs of other pages, and the `Link` header.
 
-Pages are numbered, which costs a count of the whole list for each; or, where a client asks for it, follow one another by key.
+Pages are numbered, and each counts the whole list; a client may page by key instead, which counts nothing.
 """
 
 import math
@@ -16,11 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mercury.lib.rest import filters
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.problems import FieldError, Problem
 
-PER_PAGE = 20  # rows of a page, by default and at most
-_KEPT = ("per_page", "expand", "filter", "sort")  # what every link of a list keeps
-PARAMETERS = ("page", "cursor", *_KEPT)  # of a list, in its query string
+PER_PAGE = 20  # rows per page, default and maximum
+_KEPT = ("per_page", "expand", "filter", "sort")  # parameters that each link of a list keeps
+PARAMETERS = ("page", "cursor", *_KEPT)  # query parameters of a list
 _NUMBER = re.compile(r"[0-9]{1,4000}", re.ASCII)
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
@@ -33,7 +33,7 @@ _BY_CURSOR = "Null if the page was asked for by `cursor`."
 
 
 class MetaSerializer(serializers.Serializer[Any]):
-    """The place of a page in its list."""
+    """The position of a page in its list."""
 
     page = serializers.IntegerField(allow_null=True, min_value=1, help_text=f"This page, counted from 1. {_BY_CURSOR}")
     per_page = serializers.IntegerField(min_value=1, max_value=PER_PAGE, help_text="Items of a full page.")
@@ -47,8 +47,8 @@ class MetaSerializer(serializers.Serializer[Any]):
     next_url = serializers.URLField(allow_null=True, help_text="The page after; null on the last.")
 
 
-class Pages(BasePagination):
-    """Numbered pages, or pages by key with `cursor=`. A subclass names the key of its list in `results_key`."""
+class Pagination(BasePagination):
+    """Numbered pages, or pages by key with `cursor=`. A subclass sets `results_key`, the key of the list in the answer."""
 
     results_key = "results"
     expand = False
@@ -59,20 +59,20 @@ class Pages(BasePagination):
     ) -> QuerySet[Row]:
         """Return the rows of the page, not yet read. One query: the count, or with `cursor` the keys.
 
-        Raises Problem: 400 for what cannot be read, 404 for a page beyond the last.
+        Raises Problem: 400 for an invalid parameter, 404 for a page beyond the last.
         """
         query = request.query_params
-        per_page = min(_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
-        self.expand = _flag(query.get("expand", "false"))
+        per_page = min(_parse_number(query.get("per_page", str(PER_PAGE)), "per_page"), PER_PAGE)
+        self.expand = _parse_flag(query.get("expand", "false"))
         if "cursor" in query:
-            return self._by_key(request, queryset, view, per_page)
-        number = _number(query.get("page", "1"), "page")
+            return self._paginate_by_key(request, queryset, view, per_page)
+        number = _parse_number(query.get("page", "1"), "page")
         total = queryset.count()
         pages = math.ceil(total / per_page)
         if number > max(1, pages):
             raise Problem(404, "no_such_page", f"There is no such page; the last one is page {pages}.")
         self.meta = {"page": number, "per_page": per_page, "total": total, "pages": pages}
-        self.meta |= _urls(request, number, pages)
+        self.meta |= _build_urls(request, number, pages)
         first = (number - 1) * per_page
         return queryset[first : first + per_page]
 
@@ -100,60 +100,65 @@ class Pages(BasePagination):
         return {"type": "object", "properties": properties, "required": list(properties)}
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """Return the parameters of a page for the API's description."""
+        """Return the parameters of a page for the OpenAPI schema."""
         number = {"type": "integer", "minimum": 1}
-        meanings: dict[str, tuple[dict[str, Any], str]] = {
+        descriptions: dict[str, tuple[dict[str, Any], str]] = {
             "page": (number, "Counted from 1; beyond the last it is a 404."),
             "per_page": (number, f"At most {PER_PAGE}, which is the default; more is cut."),
             "cursor": ({"type": "string"}, _CURSOR),
             "expand": ({"type": "boolean"}, "Whole objects instead of URLs."),
         }
         return [
-            {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}
-            for name, (schema, meaning) in meanings.items()
+            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+            for name, (schema, description) in descriptions.items()
         ]
 
-    def _by_key(self, request: Request, rows: QuerySet[Row], view: Any, per_page: int) -> QuerySet[Row]:
+    def _paginate_by_key(self, request: Request, rows: QuerySet[Row], view: Any, per_page: int) -> QuerySet[Row]:
         query = request.query_params
         if "page" in query or query.get("sort"):
-            raise _problem("cursor", "It follows the list's own order: leave out 'page' and 'sort'.")
+            raise _build_problem("cursor", "It follows the list's own order: leave out 'page' and 'sort'.")
         if query["cursor"]:
-            rows = filters.beyond(rows, view.filter_fields, query["cursor"], order=view.ordering)
+            rows = filters.filter_after_cursor(rows, view.filter_fields, query["cursor"], order=view.ordering)
         keys = list(rows.values_list(view.ordering.removeprefix("-"), flat=True)[: per_page + 1])
-        following = _url(request, "cursor", keys[per_page - 1]) if len(keys) > per_page else None
+        following = _build_url(request, "cursor", keys[per_page - 1]) if len(keys) > per_page else None
         unknown = dict.fromkeys(("page", "total", "pages", "last_url", "prev_url"))
-        self.meta = {**unknown, "per_page": per_page, "first_url": _url(request, "cursor", ""), "next_url": following}
+        self.meta = {
+            **unknown,
+            "per_page": per_page,
+            "first_url": _build_url(request, "cursor", ""),
+            "next_url": following,
+        }
         return rows[:per_page]
 
 
-def _urls(request: Request, number: int, pages: int) -> dict[str, str | None]:
+def _build_urls(request: Request, number: int, pages: int) -> dict[str, str | None]:
     return {
-        "first_url": _url(request, "page", 1),
-        "last_url": _url(request, "page", max(1, pages)),
-        "prev_url": _url(request, "page", number - 1) if number > 1 else None,
-        "next_url": _url(request, "page", number + 1) if number < pages else None,
+        "first_url": _build_url(request, "page", 1),
+        "last_url": _build_url(request, "page", max(1, pages)),
+        "prev_url": _build_url(request, "page", number - 1) if number > 1 else None,
+        "next_url": _build_url(request, "page", number + 1) if number < pages else None,
     }
 
 
-def _url(request: Request, parameter: str, value: object) -> str:
+def _build_url(request: Request, parameter: str, value: object) -> str:
     kept = [(name, request.query_params[name]) for name in _KEPT if name in request.query_params]
     return f"{request.build_absolute_uri(request.path)}?{urlencode([(parameter, value), *kept])}"
 
 
-def _number(text: str, parameter: str) -> int:
+def _parse_number(text: str, parameter: str) -> int:
     if _NUMBER.fullmatch(text) and (number := int(text)) > 0:
         return number
-    raise _problem(parameter, f"'{text[:40]}' is no number of 1 or more.")
+    raise _build_problem(parameter, f"'{text[:40]}' is not a whole number of 1 or more.")
 
 
-def _flag(text: str) -> bool:
+def _parse_flag(text: str) -> bool:
     if text.lower() in _TRUE:
         return True
     if text.lower() in _FALSE:
         return False
-    raise _problem("expand", f"'{text[:40]}' is neither true nor false.")
+    raise _build_problem("expand", f"'{text[:40]}' is neither true nor false.")
 
 
-def _problem(parameter: str, detail: str) -> Problem:
+def _build_problem(parameter: str, detail: str) -> Problem:
     code = f"invalid_{parameter}"
-    return Problem(400, code, f"{parameter}: {detail}", errors=[Fault(detail, code, parameter=parameter)])
+    return Problem(400, code, f"{parameter}: {detail}", errors=[FieldError(detail, code, parameter=parameter)])

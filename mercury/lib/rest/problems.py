@@ -1,7 +1,7 @@
-"""Errors as clients see them: `application/problem+json` (RFC 9457), and old clients' `error` and `message` beside it.
+"""Errors as clients see them: `application/problem+json` (RFC 9457), with `error` and `message` for old clients.
 
-`Problem` is what our views raise; `handle` turns every other exception of a view into the same shape; `answer` makes
-the same document outside of Django REST framework.
+Views raise `Problem`; `handle_exception` turns every other exception of a view into the same shape; `build_response`
+builds the same document outside of Django REST framework.
 """
 
 import http
@@ -22,8 +22,8 @@ from mercury.lib.database import database_errors
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
-# What to do about the framework's own refusals, in place of its words.
-_CURES: dict[type[APIException], str] = {
+# Replaces the framework's own texts: these say what to do.
+_REMEDIES: dict[type[APIException], str] = {
     exceptions.NotAuthenticated: "Sign in with an API key: send the header 'Authorization: Bearer mk_…'.",
     exceptions.MethodNotAllowed: "This method is not possible here; the header 'Allow' lists those that are.",
     exceptions.NotAcceptable: "The API answers in JSON; ask for it with 'Accept: application/json'.",
@@ -32,8 +32,8 @@ _CURES: dict[type[APIException], str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
+class FieldError:
+    """One thing that is wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
 
     detail: str
     code: str
@@ -41,25 +41,25 @@ class Fault:
     parameter: str = ""
     header: str = ""
 
-    def as_json(self) -> dict[str, str]:
-        """The fault as it stands in `errors`."""
+    def to_json(self) -> dict[str, str]:
+        """Return the error as a member of `errors`."""
         shown = {"pointer": self.pointer, "detail": self.detail, "code": self.code}
         places = {"parameter": self.parameter, "header": self.header}
         return shown | {name: place for name, place in places.items() if place}
 
-    def words(self) -> str:
-        """The field and the fault in one sentence, as the prototype's `message` had them."""
+    def describe(self) -> str:
+        """Return field and problem in one sentence, as the prototype's `message` had them."""
         field = self.parameter or self.header or self.pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
         return f"{field}: {self.detail}" if field else self.detail
 
 
-def pointer(*steps: str) -> str:
-    """A JSON pointer (RFC 6901) to what lies at these steps."""
+def build_pointer(*steps: str) -> str:
+    """Return a JSON pointer (RFC 6901) that follows these steps."""
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 class Problem(APIException):
-    """An error answer, raised by a view: status, stable code, words, and what else the client should know."""
+    """An error answer, raised by a view: status, stable code, text, and further members."""
 
     def __init__(
         self,
@@ -67,20 +67,20 @@ class Problem(APIException):
         code: str,
         detail: str,
         *,
-        errors: Sequence[Fault] = (),
+        errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail, code)
         self.status_code = status
         self.code = code
-        self.words = detail
+        self.text = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
 
 
-class FaultSerializer(serializers.Serializer[Any]):
+class FieldErrorSerializer(serializers.Serializer[Any]):
     """One error of a request."""
 
     pointer = serializers.CharField(help_text="JSON pointer (RFC 6901) into the body; empty where it is not one field.")
@@ -97,7 +97,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     title = serializers.CharField(help_text="The status in words.")
     status = serializers.IntegerField(min_value=400, max_value=599, help_text="The status code.")
     detail = serializers.CharField(help_text="What is wrong, for people.")
-    errors = FaultSerializer(many=True, help_text="Each error.")  # type: ignore[assignment]  # its own name here
+    errors = FieldErrorSerializer(many=True, help_text="Each error.")  # type: ignore[assignment]  # its own name here
     error = serializers.CharField(help_text="The status in words, for clients of the prototype.")
     message = serializers.CharField(help_text="Fields and errors in one text, for clients of the prototype.")
     request_id = serializers.CharField(help_text="The id of this request in the server's logs.")
@@ -114,41 +114,41 @@ class ProblemSerializer(serializers.Serializer[Any]):
     )
 
 
-def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
-    """Django REST framework's exception handler. None for what nobody foresaw: that goes on to the 500 page."""
-    problem = _as_problem(exc)
+def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Handle an exception of a view for Django REST framework. Returns None for an unexpected one: it becomes a 500."""
+    problem = _convert(exc)
     if problem is None:
         return None
     request = context["request"]
     renderer = getattr(request, "accepted_renderer", None)
-    if renderer is None or renderer.format not in {"json", "api"}:  # no form was agreed on, or YAML was
+    if renderer is None or renderer.format not in {"json", "api"}:  # no format was negotiated, or YAML was
         renderer = request.accepted_renderer = JSONRenderer()
         request.accepted_media_type = renderer.media_type
     return Response(
-        document(request, problem),
+        build_document(request, problem),
         status=problem.status_code,
         headers=problem.headers,
         content_type=None if renderer.format == "api" else CONTENT_TYPE,
     )
 
 
-def answer(request: HttpRequest, problem: Problem) -> JsonResponse:
-    """The same answer for requests that never reached a view of Django REST framework. Touches no database."""
+def build_response(request: HttpRequest, problem: Problem) -> JsonResponse:
+    """Return the same answer for a request that reached no view of Django REST framework. Uses no database."""
     return JsonResponse(
-        document(request, problem), status=problem.status_code, headers=problem.headers, content_type=CONTENT_TYPE
+        build_document(request, problem), status=problem.status_code, headers=problem.headers, content_type=CONTENT_TYPE
     )
 
 
-def document(request: Any, problem: Problem) -> dict[str, Any]:
-    """The problem as a JSON object."""
+def build_document(request: Any, problem: Problem) -> dict[str, Any]:
+    """Return the problem as a JSON object."""
     phrase = http.HTTPStatus(problem.status_code).phrase
-    message = " ".join(fault.words() for fault in problem.errors) or problem.words
+    message = " ".join(error.describe() for error in problem.errors) or problem.text
     return {
         "type": f"urn:problem:mercury:{problem.code}",
         "title": phrase,
         "status": problem.status_code,
-        "detail": problem.words,
-        "errors": [fault.as_json() for fault in problem.errors],
+        "detail": problem.text,
+        "errors": [error.to_json() for error in problem.errors],
         "error": phrase,
         "message": message,
         "request_id": getattr(request, "request_id", ""),
@@ -156,15 +156,15 @@ def document(request: Any, problem: Problem) -> dict[str, Any]:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """True for API clients: any path of the API and of health, and whoever does not ask for HTML."""
+    """Return True for API clients: for any path of the API and of health, and for requests that do not ask for HTML."""
     path = request.path_info
     if path.startswith(("/api/v", "/health/")):
         return True
     return "text/html" not in request.headers.get("Accept", "")
 
 
-def store_unavailable() -> Problem:
-    """The database cannot serve now: whether the request took effect is not known, so the client repeats it."""
+def build_store_unavailable() -> Problem:
+    """Return the 503 for a database that cannot serve now. Whether the request took effect is unknown, so the client retries."""
     return Problem(
         503,
         "store_unavailable",
@@ -173,48 +173,48 @@ def store_unavailable() -> Problem:
     )
 
 
-def _as_problem(exc: Exception) -> Problem | None:
+def _convert(exc: Exception) -> Problem | None:
     match exc:
         case Problem():
             return exc
         case Error() if database_errors.is_not_now(exc):
-            return store_unavailable()
+            return build_store_unavailable()
         case Http404() | exceptions.NotFound():
             return Problem(404, "not_found", "There is nothing at this address, or it is not yours.")
         case PermissionDenied():
-            return _as_problem(exceptions.PermissionDenied(*exc.args))
+            return _convert(exceptions.PermissionDenied(*exc.args))
         case exceptions.ValidationError():
-            faults = flatten(exc.detail)
-            return Problem(400, "invalid", _summary(len(faults)), errors=faults)
+            errors = flatten_errors(exc.detail)
+            return Problem(400, "invalid", _summarize(len(errors)), errors=errors)
         case APIException():
-            return _from_framework(exc)
+            return _convert_api_exception(exc)
     return None
 
 
-def _from_framework(exc: APIException) -> Problem:
+def _convert_api_exception(exc: APIException) -> Problem:
     headers = {}
     if challenge := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     if wait := getattr(exc, "wait", None):
         headers["Retry-After"] = str(max(1, int(wait)))
-    detail = _CURES.get(type(exc)) or " ".join(fault.detail for fault in flatten(exc.detail))
+    detail = _REMEDIES.get(type(exc)) or " ".join(error.detail for error in flatten_errors(exc.detail))
     code = getattr(exc.detail, "code", None) or exc.default_code
     return Problem(exc.status_code, str(code), detail, headers=headers)
 
 
-def _summary(count: int) -> str:
-    return "The request has a fault." if count == 1 else f"The request has {count} faults."
+def _summarize(count: int) -> str:
+    return "The request has an error." if count == 1 else f"The request has {count} errors."
 
 
-def flatten(detail: Any, place: str = "") -> list[Fault]:
-    """Return the nested errors of a serializer, each with its pointer."""
+def flatten_errors(detail: Any, place: str = "") -> list[FieldError]:
+    """Return the nested errors of a serializer as a list, each with its pointer."""
     if isinstance(detail, dict):
         found = []
         for key, inner in detail.items():
-            found += flatten(inner, place if key == "non_field_errors" else place + pointer(str(key)))
+            found += flatten_errors(inner, place if key == "non_field_errors" else place + build_pointer(str(key)))
         return found
     if isinstance(detail, list):
         steps = (f"{place}/{index}" if isinstance(inner, dict) else place for index, inner in enumerate(detail))
-        return [fault for step, inner in zip(steps, detail, strict=True) for fault in flatten(inner, step)]
+        return [error for step, inner in zip(steps, detail, strict=True) for error in flatten_errors(inner, step)]
     code = detail.code if isinstance(detail, ErrorDetail) and detail.code else "invalid"
-    return [Fault(str(detail), code, place)]
+    return [FieldError(str(detail), code, place)]

@@ -1,4 +1,4 @@
-"""What every view of the API shares: known query parameters, answers that no cache keeps, one serializer an action."""
+"""Base classes of the API's views: known query parameters, answers that are not cached, one serializer per action."""
 
 import difflib
 import hashlib
@@ -18,33 +18,33 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from mercury.lib.mail import printable
-from mercury.lib.rest.filters import Fields, GrammarFilter
+from mercury.lib.rest.filters import FilterFields, GrammarFilter
 from mercury.lib.rest.pagination import PARAMETERS
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.problems import FieldError, Problem
 
 FORMAT = "format"  # of the answer, as Django REST framework reads it: json, or api for the browsable page
 _MAY_BE_BLANK = frozenset({"cursor"})  # blank: from the beginning of the list
 _SHOWN = 40  # characters of a client's parameter that an error repeats
-_MAX_FAULTS = 20
+_MAX_ERRORS = 20
 
 
 class ApiView(APIView):
-    """A view that refuses query parameters it does not know, so that a misspelt one does not vanish in silence."""
+    """A view that refuses unknown query parameters, so that a misspelt one is not ignored."""
 
-    query_parameters: Mapping[str, tuple[str, ...]] = {}  # by action; a list knows those of its pages
+    query_parameters: Mapping[str, tuple[str, ...]] = {}  # by action; a list has those of its pages
 
     def check_throttles(self, request: Request) -> None:
-        """Check the query string of a request whose sender may make it, then its rate."""
-        if hasattr(self, str(request.method).lower()):  # else it goes on, to be a 405
+        """Check the query string of a permitted request, then its rate."""
+        if hasattr(self, str(request.method).lower()):  # else it becomes a 405
             action = getattr(self, "action", "")
             check_query(request, PARAMETERS if action == "list" else self.query_parameters.get(action, ()))
         super().check_throttles(request)
 
 
 class ApiViewSet(ApiView, GenericViewSet[Any]):
-    """A view set with one serializer an action.
+    """A view set with one serializer per action.
 
-    The first line of an action's docstring names it in the API's root and description, the rest describes it there.
+    The first line of an action's docstring names it in the API's root and in the OpenAPI schema; the rest describes it there.
     """
 
     tag: ClassVar[str]
@@ -53,13 +53,11 @@ class ApiViewSet(ApiView, GenericViewSet[Any]):
     serializer_classes: ClassVar[
         Mapping[str, type[BaseSerializer[Any]]]
     ] = {}  # by action, of requests; else `serializer_class`
-    refusals: ClassVar[
-        Mapping[str, Sequence[int]]
-    ] = {}  # by action: error statuses that not every action of its kind has
+    refusals: ClassVar[Mapping[str, Sequence[int]]] = {}  # by action: further error statuses
     required_scopes: Mapping[str, str] = {}  # by method
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        """Return the serializer of the action's requests, or of its answers where it takes no body."""
+        """Return the serializer of the action's requests, or of its answers if it has no body."""
         return self.serializer_classes.get(self.action or "") or super().get_serializer_class()
 
 
@@ -71,12 +69,12 @@ def read_summary(view: type, action: str) -> tuple[str, str]:
 
 @method_decorator(conditional_page, name="dispatch")
 class ResourceViewSet(ApiViewSet):
-    """A view set whose answers are for this client only, have an ETag, are revalidated, and state what is left of the key's rate."""
+    """A view set whose answers are private, have an ETag, are revalidated, and state the rest of the key's rate limit."""
 
     filter_backends = [GrammarFilter]
-    filter_fields: ClassVar[Fields]
+    filter_fields: ClassVar[FilterFields]
     ordering: ClassVar[str]  # a unique column: the list's own order
-    is_intake = False  # True: the request submits an email, and counts as one if the rate refuses it
+    is_intake = False  # True: the request submits an email, and is counted as one if the rate limit refuses it
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return a page of URLs, or with `expand` of whole objects."""
@@ -94,16 +92,16 @@ class ResourceViewSet(ApiViewSet):
         raise NotImplementedError
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Keep caches from showing a resource as it was before a write; add the key's rate to every answer."""
+        """Forbid caches to show a resource as it was before a write; add the key's rate limit to every answer."""
         for name, value in getattr(request, "rate_headers", {}).items():
             response[name] = value
         response["Cache-Control"] = "private, no-cache"
         return super().finalize_response(request, response, *args, **kwargs)
 
     def respond(self, body: dict[str, Any], *, volatile: str = "", also: object = None) -> HttpResponseBase:
-        """Return one resource with its ETag, or 304 to a client that has it; the browsable page is made each time.
+        """Return one resource with its ETag, or 304 to a client that has it; the browsable page is always rendered.
 
-        The field `volatile` is left out of the ETag, for it may state an age; `also` goes into it, if the body lacks it.
+        The ETag omits the field `volatile`, which may state an age, and covers `also`, which the body may lack.
         """
         if self.request.accepted_renderer.format != "json":
             return Response(body)
@@ -113,27 +111,29 @@ class ResourceViewSet(ApiViewSet):
 
 
 def check_query(request: Request, known: tuple[str, ...]) -> None:
-    """Raise Problem (400) that names each query parameter which is unknown, given twice, or given without a value."""
+    """Raise Problem (400) that names each query parameter which is unknown, repeated or empty."""
     allowed = (*known, FORMAT)
-    faults = [
-        fault for name, values in request.query_params.lists() if (fault := _fault(name, values, allowed)) is not None
+    errors = [
+        error
+        for name, values in request.query_params.lists()
+        if (error := _find_error(name, values, allowed)) is not None
     ]
-    if faults:
-        unknown = any(fault.code == "unknown_parameter" for fault in faults)
-        summary = " ".join(fault.words() for fault in faults[:_MAX_FAULTS])
+    if errors:
+        unknown = any(error.code == "unknown_parameter" for error in errors)
+        summary = " ".join(error.describe() for error in errors[:_MAX_ERRORS])
         extra = {"allowed": {"parameters": list(allowed)}} if unknown else {}
-        raise Problem(400, faults[0].code, summary, errors=faults[:_MAX_FAULTS], extra=extra)
+        raise Problem(400, errors[0].code, summary, errors=errors[:_MAX_ERRORS], extra=extra)
 
 
-def _fault(name: str, values: list[str], allowed: tuple[str, ...]) -> Fault | None:
+def _find_error(name: str, values: list[str], allowed: tuple[str, ...]) -> FieldError | None:
     shown = printable.replace_unprintable(name[:_SHOWN], allowed="")
     if name not in allowed:
         close = difflib.get_close_matches(shown, allowed, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         detail = f"There is no such query parameter here.{hint} Allowed: {', '.join(allowed)}."
-        return Fault(detail, "unknown_parameter", parameter=shown)
+        return FieldError(detail, "unknown_parameter", parameter=shown)
     if len(values) > 1:
-        return Fault(f"It is given {len(values)} times; give it once.", f"invalid_{name}", parameter=name)
+        return FieldError(f"It is given {len(values)} times; give it once.", f"invalid_{name}", parameter=name)
     if not values[0].strip() and name not in _MAY_BE_BLANK:
-        return Fault("It has no value. Give it one, or leave it out.", f"invalid_{name}", parameter=name)
+        return FieldError("It has no value. Give it one, or leave it out.", f"invalid_{name}", parameter=name)
     return None

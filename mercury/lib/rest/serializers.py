@@ -1,4 +1,4 @@
-"""Serializers for a strict contract: no unknown field, no value of another JSON type, errors in the API's own form."""
+"""Serializers for a strict contract: no unknown field, no value of another JSON type, errors as problem+json."""
 
 import dataclasses
 import datetime as dt
@@ -15,7 +15,7 @@ from rest_framework.fields import SkipField, empty
 
 from mercury.lib.json_values import plain
 from mercury.lib.mail import printable
-from mercury.lib.rest.problems import Problem, flatten
+from mercury.lib.rest.problems import Problem, flatten_errors
 
 _SHOWN = 80  # characters of a client's text that an error repeats
 _MAX_UNKNOWN = 20  # unknown fields that an answer names
@@ -63,13 +63,13 @@ class StrictSerializer(serializers.Serializer[Any]):
         """Return True if the data is valid; else False, or raise Problem with each error."""
         valid = super().is_valid()
         if not valid and raise_exception:
-            raise self.refusal(self.errors)
+            raise self.build_problem(self.errors)
         return valid
 
-    def refusal(self, errors: Any) -> Problem:
+    def build_problem(self, errors: Any) -> Problem:
         """Return the answer to a request with these errors."""
         code, detail = self.problem
-        return Problem(400, code, detail, errors=flatten(errors))
+        return Problem(400, code, detail, errors=flatten_errors(errors))
 
     def _find_unknown(self, data: Mapping[str, Any]) -> dict[str, list[ErrorDetail]]:
         errors: dict[str, list[ErrorDetail]] = {}
@@ -86,9 +86,9 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 class StrictField(serializers.Field[Any, Any, Any, Any]):
-    """A field that takes values of its own JSON type only, and judges them by its own rule alone.
+    """A field that accepts only values of its own JSON type, and checks them by its own rule alone.
 
-    The bounds that its declaration names go into the API's description; the rule holds them, so that one text says it.
+    The limits in its declaration are for the OpenAPI schema; the rule enforces them, so that one text states each.
     """
 
     def run_validation(self, data: Any = empty) -> Any:
@@ -103,7 +103,7 @@ class StrictField(serializers.Field[Any, Any, Any, Any]):
 class StrictCharField(StrictField, serializers.CharField):
     """Text, as it was sent."""
 
-    default_error_messages = {"invalid": "It must be text.", "required": "It must be given."}
+    default_error_messages = {"invalid": "It must be text.", "required": "It is required."}
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text."""
@@ -173,9 +173,9 @@ class StrictDictField(StrictField, serializers.DictField):
 
 
 class DataclassSerializer(serializers.Serializer[Any]):
-    """Show a dataclass as `plain` does. Types come from its annotations, the words from `Meta.help_texts`.
+    """Show a dataclass as `plain` does. Types come from its annotations, descriptions from `Meta.help_texts`.
 
-    The serializers of the dataclasses that it holds are declared before it.
+    Declare the serializers of nested dataclasses before it.
     """
 
     _of: ClassVar[dict[type, type["DataclassSerializer"]]] = {}

@@ -1,6 +1,7 @@
-"""One reading of JSON, the same on every database and for every door.
+"""Parse JSON strictly, with the same result on every database.
 
-UTF-8 only, at most 32 levels deep and 100,000 values, no NUL, no lone surrogates, no NaN or Infinity, no key twice, an object on top.
+UTF-8 only, at most 32 levels deep and 100,000 values, no NUL, no lone surrogates, no NaN or Infinity, no repeated key; the
+body is an object.
 """
 
 import json
@@ -16,7 +17,7 @@ _STRING_OR_MARK = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]|,', re.D
 
 
 class NotStrictJSON(ValueError):
-    """The bytes are not what `loads` takes. `pointer` (RFC 6901) names the place where one can be named."""
+    """The bytes break a rule of `loads`. `pointer` (RFC 6901) names the place, if there is one."""
 
     def __init__(self, code: str, detail: str, pointer: str = "") -> None:
         super().__init__(detail)
@@ -26,9 +27,9 @@ class NotStrictJSON(ValueError):
 
 
 def loads(body: bytes) -> dict[str, Any]:
-    """The object that `body` holds.
+    """Return the object in `body`.
 
-    Raises NotStrictJSON, never anything else. Uses no recursion beyond MAX_DEPTH and time in proportion to the size.
+    Raises NotStrictJSON, nothing else. Recursion is limited to MAX_DEPTH, and time is proportional to the size.
     """
     try:
         text = body.decode("utf-8")
@@ -37,7 +38,7 @@ def loads(body: bytes) -> dict[str, Any]:
     _check_shape(text)
     try:
         value = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_duplicates
+            text, parse_constant=_refuse_constant, parse_float=_parse_float, object_pairs_hook=_build_object
         )
     except json.JSONDecodeError as error:
         raise NotStrictJSON(
@@ -57,7 +58,7 @@ def loads(body: bytes) -> dict[str, Any]:
 
 
 def _check_shape(text: str) -> None:
-    """Count brackets and commas outside strings before the parser sees the text: it recurses, and makes every value."""
+    """Count brackets and commas outside strings before the parser runs: it recurses, and builds every value."""
     brackets = text.count("[") + text.count("{")
     if brackets <= MAX_DEPTH and text.count(",") < MAX_VALUES - brackets:
         return
@@ -78,17 +79,17 @@ def _check_shape(text: str) -> None:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise NotStrictJSON("not_json", f"The body is not JSON: {name} is no JSON number.")
+    raise NotStrictJSON("not_json", f"The body is not JSON: {name} is not a JSON number.")
 
 
-def _finite(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
         raise NotStrictJSON("number_too_large", "A number in the body is too large.")
     return number
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
@@ -97,8 +98,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if key in seen:
             break
         seen.add(key)
-    shown = _printable(key)
-    raise NotStrictJSON("duplicate_key", f"The key '{shown}' stands twice in one object; give it once.", _step(shown))
+    shown = _make_printable(key)
+    raise NotStrictJSON(
+        "duplicate_key", f"The key '{shown}' is repeated in one object; write it once.", _build_step(shown)
+    )
 
 
 def _check_characters(value: Any) -> None:
@@ -111,25 +114,25 @@ def _check_characters(value: Any) -> None:
         elif isinstance(found, dict):
             for key, inner in found.items():
                 _check_text(key, pointer)
-                waiting.append((pointer + _step(key), inner))
+                waiting.append((pointer + _build_step(key), inner))
         elif isinstance(found, list):
             waiting.extend((f"{pointer}/{index}", inner) for index, inner in enumerate(found))
 
 
 def _check_text(text: str, pointer: str) -> None:
     if "\0" in text:
-        raise NotStrictJSON("forbidden_character", "It contains a NUL character; take it out.", pointer)
+        raise NotStrictJSON("forbidden_character", "It contains a NUL character; remove it.", pointer)
     try:
         text.encode()
     except UnicodeEncodeError:
         raise NotStrictJSON(
-            "forbidden_character", "It contains half of a surrogate pair, which is no character.", pointer
+            "forbidden_character", "It contains half of a surrogate pair, which is not a character.", pointer
         ) from None
 
 
-def _step(key: str) -> str:
+def _build_step(key: str) -> str:
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
-def _printable(key: str) -> str:
+def _make_printable(key: str) -> str:
     return key[:80].encode("utf-8", "replace").decode().replace("\0", "\ufffd")

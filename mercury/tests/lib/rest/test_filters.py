@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from mercury.lib.rest import filters
-from mercury.lib.rest.filters import Kind, Sieve
+from mercury.lib.rest.filters import FilterField, ValueType
 from mercury.lib.rest.problems import Problem
 
 FIELDS = {
-    "id": Sieve("id", Kind.INTEGER),
-    "name": Sieve("username"),
-    "first": Sieve("first_name"),
-    "since": Sieve("date_joined", Kind.MOMENT),
+    "id": FilterField("id", ValueType.INTEGER),
+    "name": FilterField("username"),
+    "first": FilterField("first_name"),
+    "since": FilterField("date_joined", ValueType.MOMENT),
 }
 NAMES = ["Zeus", "zeta", "hera", "Ägir", "ägypten", "50%", "50 percent", "a_b", "axb", "back\\slash", "comma,semi;"]
 
@@ -26,7 +26,7 @@ def gods(db):
 
 
 def names(filter_by="", sort_by=""):
-    rows = filters.apply(User.objects.all(), FIELDS, filter_by=filter_by, sort_by=sort_by, default="id")
+    rows = filters.filter_and_sort(User.objects.all(), FIELDS, filter_by=filter_by, sort_by=sort_by, default="id")
     return [user.username for user in rows]
 
 
@@ -99,17 +99,17 @@ def test_equal_rows_follow_the_direction_that_was_asked_for(gods):
 
 
 def test_a_field_with_few_values_names_them_where_another_is_asked_for(gods):
-    fields = {"first": Sieve("first_name", values=("", "even", "odd"))}
+    fields = {"first": FilterField("first_name", values=("", "even", "odd"))}
 
     def found(filter_by):
-        return filters.apply(User.objects.all(), fields, filter_by=filter_by, sort_by="", default="id")
+        return filters.filter_and_sort(User.objects.all(), fields, filter_by=filter_by, sort_by="", default="id")
 
     for filter_by in ("first,eq,sent", "first,ne,Even", "first,in,even,sent"):
         with pytest.raises(Problem) as refused:
             found(filter_by)
         assert refused.value.code == "invalid_filter"
         assert refused.value.extra == {"allowed": {"first": ["", "even", "odd"]}}
-        assert "even, odd" in refused.value.words
+        assert "even, odd" in refused.value.text
     assert not found("first,eq,;first,in,even,odd;first,like,e%;first,ge,a").exists()
 
 

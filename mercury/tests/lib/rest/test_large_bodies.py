@@ -162,24 +162,24 @@ def test_a_form_of_usual_length_is_repeated_whole():
 def test_a_budget_gives_what_fits_and_takes_it_back():
     budget = Budget()
 
-    took = [budget.take(size, limit=10, seconds=0) for size in (6, 5, 4, 1)]
-    budget.give_back(6)
+    took = [budget.acquire(size, limit=10, seconds=0) for size in (6, 5, 4, 1)]
+    budget.release(6)
 
     assert took == [True, False, True, False]
-    assert budget.take(6, limit=10, seconds=0)
+    assert budget.acquire(6, limit=10, seconds=0)
 
 
 def test_who_waits_goes_on_as_soon_as_there_is_room():
     budget, went_on = Budget(), threading.Event()
-    budget.take(10, limit=10, seconds=0)
+    budget.acquire(10, limit=10, seconds=0)
 
     def wait():
-        if budget.take(10, limit=10, seconds=30):
+        if budget.acquire(10, limit=10, seconds=30):
             went_on.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    budget.give_back(10)
+    budget.release(10)
     thread.join(30)
 
     assert went_on.is_set()
@@ -188,17 +188,17 @@ def test_who_waits_goes_on_as_soon_as_there_is_room():
 def test_only_some_threads_wait_so_that_others_serve_what_is_small(monkeypatch):
     monkeypatch.setattr(large_bodies, "WAITING_AT_MOST", 0)
     budget = Budget()
-    budget.take(10, limit=10, seconds=0)
+    budget.acquire(10, limit=10, seconds=0)
 
-    assert budget.take(1, limit=10, seconds=3600) is False
+    assert budget.acquire(1, limit=10, seconds=3600) is False
 
 
 def fill(monkeypatch, settings):
     """Let the process work on as many large mails as it may."""
     monkeypatch.setattr(large_bodies, "WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(large_bodies, "budget", Budget())
+    monkeypatch.setattr(large_bodies, "BUDGET", Budget())
     size = large_bodies.AT_ONCE * settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    assert large_bodies.budget.take(size, limit=size, seconds=0)
+    assert large_bodies.BUDGET.acquire(size, limit=size, seconds=0)
 
 
 @pytest.fixture
@@ -235,39 +235,39 @@ def test_a_large_form_that_finds_no_room_is_a_page():
 
 
 @pytest.mark.django_db
-def test_what_a_request_held_is_free_again_whatever_became_of_it(monkeypatch):
-    monkeypatch.setattr(large_bodies, "budget", Budget())
+def test_what_a_request_reserved_is_free_again_whatever_became_of_it(monkeypatch):
+    monkeypatch.setattr(large_bodies, "BUDGET", Budget())
     zeus_, person = caller(), browser_of(zeus())
     large = "x" * MEGABYTE
 
     zeus_.post(MAILS, HELLO | {"content": large})
     zeus_.post(MAILS, {"content": large})
     person.post("/", {"content": large})
-    monkeypatch.setattr("mails.api.viewsets.mails._accept", lambda request: 1 / 0)
+    monkeypatch.setattr("mails.api.viewsets.mails._submit", lambda request: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         zeus_.post(MAILS, HELLO | {"content": large})
 
-    assert large_bodies.budget._held == 0
+    assert large_bodies.BUDGET._reserved == 0
 
 
 def test_a_request_that_nobody_watches_holds_nothing(rf):
-    large_bodies.hold(rf.get("/"), 10**9)
+    large_bodies.reserve(rf.get("/"), 10**9)
 
 
 def test_a_mail_above_all_that_fits_waits_for_an_empty_process(rf, monkeypatch, settings):
-    monkeypatch.setattr(large_bodies, "budget", Budget())
+    monkeypatch.setattr(large_bodies, "BUDGET", Budget())
     first, second = rf.get("/"), rf.get("/")
     for request in (first, second):
-        large_bodies.watch(request)
+        large_bodies.track(request)
     monkeypatch.setattr(large_bodies, "WAIT_SECONDS", 0.0)
 
-    large_bodies.hold(first, 10**12)
+    large_bodies.reserve(first, 10**12)
     with pytest.raises(Problem):
-        large_bodies.hold(second, SMALL + 1)
+        large_bodies.reserve(second, SMALL + 1)
     large_bodies.release(first)
-    large_bodies.hold(second, SMALL + 1)
+    large_bodies.reserve(second, SMALL + 1)
 
-    assert large_bodies.budget._held == SMALL + 1
+    assert large_bodies.BUDGET._reserved == SMALL + 1
 
 
 # Answers and pages

@@ -3,12 +3,12 @@ from django.contrib.auth.models import User
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from mercury.lib.rest.filters import GrammarFilter, Kind, Sieve
-from mercury.lib.rest.pagination import PER_PAGE, Pages
+from mercury.lib.rest.filters import FilterField, GrammarFilter, ValueType
+from mercury.lib.rest.pagination import PER_PAGE, Pagination
 from mercury.lib.rest.problems import Problem
 
 pytestmark = pytest.mark.django_db
-FIELDS = {"id": Sieve("id", Kind.INTEGER), "name": Sieve("username")}
+FIELDS = {"id": FilterField("id", ValueType.INTEGER), "name": FilterField("username")}
 
 
 class Gods:
@@ -20,7 +20,7 @@ class Gods:
 
 def page(query="", path="/gods/", view=Gods):
     request = Request(APIRequestFactory().get(f"{path}?{query}", HTTP_HOST="localhost"))
-    pages = Pages()
+    pages = Pagination()
     pages.rows = pages.paginate_queryset(
         GrammarFilter().filter_queryset(request, User.objects.all(), view), request, view
     )
@@ -90,7 +90,7 @@ def test_a_page_beyond_the_last_is_a_404(gods, number):
         page(f"page={number}")
 
     assert refused.value.status_code == 404
-    assert "page 3" in refused.value.words
+    assert "page 3" in refused.value.text
 
 
 @pytest.mark.parametrize("parameter", ["page", "per_page"])

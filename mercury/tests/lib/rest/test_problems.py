@@ -6,17 +6,17 @@ from django.test import RequestFactory
 from rest_framework import exceptions
 
 from mercury.lib.rest import problems
-from mercury.lib.rest.problems import Fault, Problem
+from mercury.lib.rest.problems import FieldError, Problem
 
 
 def handled(exc):
     request = RequestFactory().get("/")
     request.request_id = "r-1"
-    return problems.handle(exc, {"request": request})
+    return problems.handle_exception(exc, {"request": request})
 
 
 def test_a_problem_says_it_for_new_clients_and_for_old_ones():
-    faults = [Fault("Give an address.", "required", "/recipient"), Fault("No.", "invalid", "/a~1b~0c")]
+    faults = [FieldError("Give an address.", "required", "/recipient"), FieldError("No.", "invalid", "/a~1b~0c")]
 
     answer = handled(Problem(400, "invalid_mail", "Not taken.", errors=faults, extra={"mail": "http://x/"}))
 
