@@ -19,10 +19,10 @@ if __name__ == "__main__":
             settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show a fault in it below a traceback)
         except ImproperlyConfigured as error:
             sys.exit(f"Mercury does not start. {error}")
-    commands.write_any_text()
+    commands.escape_unencodable_output()
     try:
         execute_from_command_line(sys.argv)
     except Error as error:  # of a command of Django's; Mercury's say it themselves
         if "--traceback" in sys.argv or not database_errors.is_not_now(error):
             raise
-        sys.exit(f"CommandError: The database says: {commands.plain(error).strip()}")
+        sys.exit(f"CommandError: The database says: {commands.make_printable(error).strip()}")

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from mails.maintenance import retention_limits
 from mails.states import DeliveryGuarantee
 from mercury.lib import durations, encryption
-from mercury.lib.commands import CHECKS, plain
+from mercury.lib.commands import CHECK_TAG, make_printable
 from mercury.lib.runtime import private_files
 from providers import outbound_hosts
 from providers.accounts import environment
@@ -40,7 +40,7 @@ SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 def register_all() -> None:
     """Register the checks below with Django."""
     for check in (names, values, database, accounts, beyond_loopback):
-        register(check, CHECKS)
+        register(check, CHECK_TAG)
     for check in (
         production,
         production_stores,
@@ -50,7 +50,7 @@ def register_all() -> None:
         production_workers,
         production_files,
     ):
-        register(check, CHECKS, deploy=True)
+        register(check, CHECK_TAG, deploy=True)
 
 
 def names(**_: Any) -> list[CheckMessage]:
@@ -349,7 +349,7 @@ def _suggest(name: str) -> str:
 
 
 def _join_lines(error: Exception) -> str:
-    return " ".join(plain(error).split())
+    return " ".join(make_printable(error).split())
 
 
 def _are_default_sandboxes_unused() -> bool:

@@ -15,7 +15,7 @@ from mails.models.querysets import MailQuerySet
 from mails.reporting import search, systemic_refusals
 from mails.states import Action, Actor, Inclusion
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.lib.mail.printable import replace_unprintable
 
 FILTERS = ("state", "reason", "provider", "since", "refusals_of")
@@ -38,17 +38,23 @@ class ActionCommand(commands.MercuryCommand):
             parser.add_argument("--reason", metavar="CODE", help="Only emails with this reason, as shown by `mails`.")
             parser.add_argument("--provider", metavar="ACCOUNT", help="Only emails last attempted by this account.")
             parser.add_argument(
-                "--since", type=commands.moment, metavar="1h", help="Only emails accepted since then: an age or a date."
+                "--since",
+                type=commands.parse_time_option,
+                metavar="1h",
+                help="Only emails accepted since then: an age or a date.",
             )
             parser.add_argument(
-                "--limit", type=commands.whole(1, 1_000_000), metavar="N", help="At most N, oldest first."
+                "--limit",
+                type=commands.parse_integer_option(1, 1_000_000),
+                metavar="N",
+                help="At most N, oldest first.",
             )
 
     def action_request(self, options: dict[str, Any]) -> ActionRequest:
         """Return the action request."""
         return ActionRequest(self.action, Actor.COMMAND, read_note(options))
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Show a preview, ask, act, and show the result."""
         action_request = self.action_request(options)
         named = bool(options["ids"])
@@ -63,28 +69,28 @@ class ActionCommand(commands.MercuryCommand):
         _announce(out, survey, action_request)
         if not survey.eligible or options["dry_run"]:
             tally = ActionCounts(skipped=survey.skipped.total(), already=survey.already)
-            out.document(_document(action_request, survey, tally, dry_run=options["dry_run"]))
+            out.write_document(_document(action_request, survey, tally, dry_run=options["dry_run"]))
             return None if survey.eligible else _exit_code(tally, named=named)
         if not out.ask(
-            f"{selection.label_action(action_request.action, commands.count_emails(len(survey.eligible)))}?"
+            f"{selection.label_action(action_request.action, commands.format_email_count(len(survey.eligible)))}?"
         ):
             out.say("Nothing was changed.")
-            return Exit.FAILED
-        with out.progress(action_request.action.label, total=len(survey.eligible)) as bar:
+            return ExitCode.FAILED
+        with out.show_progress(action_request.action.label, total=len(survey.eligible)) as bar:
             tally = apply.apply_to_many(survey.eligible, action_request, on_progress=bar.show)
         tally.skipped += survey.skipped.total()
         tally.already += survey.already
         out.say(_describe_result(action_request.action, tally), tone="ok")
-        out.document(_document(action_request, survey, tally, dry_run=False))
+        out.write_document(_document(action_request, survey, tally, dry_run=False))
         return _exit_code(tally, named=named)
 
 
-def _exit_code(tally: ActionCounts, *, named: bool) -> Exit | None:
+def _exit_code(tally: ActionCounts, *, named: bool) -> ExitCode | None:
     """Return the exit code. An email named by id must end in the requested state; already being in it counts, as over the API."""
     missed = tally.changed + (tally.skipped - tally.already if named else 0)
     if not missed:
         return None
-    return Exit.PARTLY_DONE if tally.done or tally.requested or tally.already else Exit.FAILED
+    return ExitCode.PARTLY_DONE if tally.done or tally.requested or tally.already else ExitCode.FAILED
 
 
 def _included(options: dict[str, Any]) -> tuple[Inclusion, ...]:
@@ -151,7 +157,7 @@ def read_note(options: dict[str, Any]) -> str:
 
 def _announce(out: commands.Output, survey: Preview, action_request: ActionRequest) -> None:
     if not out.as_json:
-        out.rows(
+        out.write_rows(
             [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
             columns={
                 "cause": "Current state",

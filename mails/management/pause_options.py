@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from mails import pauses
 from mails.pauses import ALL_QUEUES, QueueNotFound
 from mails.queues import QueueName
-from mercury.lib.commands import Exit, Output
+from mercury.lib.commands import ExitCode, Output
 
 
 def add_scope(parser: CommandParser) -> None:
@@ -24,12 +24,12 @@ def read_scope(options: dict[str, Any], verb: str) -> str:
     if options["queue"] is None:
         raise CommandError(
             f"What to {verb}? Give --queue NAME ({', '.join(QueueName.values)}), or --all for all sending.",
-            returncode=Exit.WRONG_USE,
+            returncode=ExitCode.USAGE_ERROR,
         )
     try:
         return pauses.find_queue(options["queue"])
     except QueueNotFound as unknown:
-        raise CommandError(str(unknown), returncode=Exit.WRONG_USE) from None
+        raise CommandError(str(unknown), returncode=ExitCode.USAGE_ERROR) from None
 
 
 def name_scope(queue: str) -> str:
@@ -44,4 +44,4 @@ def name_option(queue: str) -> str:
 
 def show_document(out: Output, queue: str, *, paused: bool, changed: bool) -> None:
     """Print the JSON document: the queue (null: all sending), its state, and whether the command changed it."""
-    out.document({"queue": queue or None, "state": "paused" if paused else "running", "changed": changed})
+    out.write_document({"queue": queue or None, "state": "paused" if paused else "running", "changed": changed})

@@ -26,7 +26,7 @@ from mercury.lib import durations
 from mercury.lib.mail import printable
 from mercury.lib.runtime import process
 
-CHECKS = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
+CHECK_TAG = "mercury"  # the tag of Mercury's own system checks, the only ones that a command waits for
 
 # The tones of the pages' badges in a terminal. A tone only adds to a word; it never replaces one.
 STYLES = {"ok": "green", "bad": "red", "waiting": "yellow", "unknown": "magenta", "active": "cyan", "neutral": ""}
@@ -54,22 +54,22 @@ _PLAINER = str.maketrans(
 )
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """The exit code of a command."""
 
     DONE = 0
     FAILED = 1
-    WRONG_USE = 2
+    USAGE_ERROR = 2
     PARTLY_DONE = 3
-    WAITED_IN_VAIN = 4
+    TIMED_OUT = 4
 
 
-def plain(value: object) -> str:
-    """Return text that is safe to print, see `printable`; None gives an empty text."""
+def make_printable(value: object) -> str:
+    """Return text that is safe to print, see `replace_unprintable`; None gives an empty text."""
     return "" if value is None else printable.replace_unprintable(str(value))
 
 
-def duration(text: str) -> dt.timedelta:
+def parse_duration_option(text: str) -> dt.timedelta:
     """Parse an option such as `30s`, `2m`, `1h` or `3d`; a plain number is seconds."""
     try:
         return durations.parse_bounded_duration(
@@ -79,26 +79,28 @@ def duration(text: str) -> dt.timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
+def parse_integer_option(least: int, most: int) -> Callable[[str], int]:
     """Return the type of an option that accepts a whole number from `least` to `most`."""
 
-    def kind(text: str) -> int:
+    def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,12}", text.strip()) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"'{plain(text[:40])}' is not a whole number from {least:,} to {most:,}.")
+            raise argparse.ArgumentTypeError(
+                f"'{make_printable(text[:40])}' is not a whole number from {least:,} to {most:,}."
+            )
         return int(text)
 
-    return kind
+    return parse
 
 
-def count_emails(count: int) -> str:
+def format_email_count(count: int) -> str:
     """Return `1 email`, `20 emails`."""
     return "1 email" if count == 1 else f"{count:,} emails"
 
 
-port = whole(1, 65_535)
+parse_port_option = parse_integer_option(1, 65_535)
 
 
-def filled(text: str) -> str:
+def parse_text_option(text: str) -> str:
     """Parse an option's text. Refuse a blank one: it is usually a shell variable that is not set."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is blank. Give it a value, or omit it.")
@@ -111,19 +113,19 @@ def read_stdin() -> str:
     return sys.stdin.read() if binary is None else binary.read().decode()
 
 
-def write_any_text() -> None:
+def escape_unencodable_output() -> None:
     """Make standard output escape characters that its encoding lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def cannot_listen(address: int, error: OSError) -> CommandError:
+def build_port_error(address: int, error: OSError) -> CommandError:
     """Return the error for a port that cannot be used."""
     why = error.strerror or str(error)
     return CommandError(f"Port {address} cannot be used: {why}. Another program may be using it; choose another port.")
 
 
-def moment(text: str) -> dt.datetime:
+def parse_time_option(text: str) -> dt.datetime:
     """Parse an option that names a time: an age such as `1h`, or an ISO date with or without a time (UTC)."""
     try:
         parsed = dt.datetime.fromisoformat(text)
@@ -165,21 +167,21 @@ class Output:
     def say(self, text: str = "", *, tone: str = "neutral") -> None:
         """Print a line for people; print nothing with --json."""
         if not self.as_json:
-            self._print(Text(plain(text), style=STYLES[tone]))
+            self._print(Text(make_printable(text), style=STYLES[tone]))
 
-    def exact(self, content: bytes) -> None:
+    def write_exact(self, content: bytes) -> None:
         """Print ASCII unchanged, byte for byte, so that it can be piped into a file; print nothing with --json."""
         if not self.as_json:
             self._stdout.write(content.decode("ascii"), ending="")
 
-    def document(self, data: Mapping[str, object]) -> None:
+    def write_document(self, data: Mapping[str, object]) -> None:
         """Print one JSON document with --json; with --dry-run it contains `"dry_run": true`."""
         if self.as_json:
             document = {**data, "dry_run": True} if self._dry_run else data
             text = printable.escape_in_json(json.dumps(document, cls=DjangoJSONEncoder, ensure_ascii=False))
             self._stdout.write(text if self._can_show(text) else json.dumps(document, cls=DjangoJSONEncoder))
 
-    def rows(
+    def write_rows(
         self,
         rows: Iterable[Mapping[str, object]],
         *,
@@ -194,7 +196,7 @@ class Output:
         """
         if self.as_json:
             for row in rows:
-                self.document(row)
+                self.write_document(row)
             return
         table = Table(*columns.values(), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for row in rows:
@@ -213,14 +215,14 @@ class Output:
             return True
         if not sys.stdin.isatty():
             raise CommandError(
-                f"{question} Not running interactively; use --yes to confirm.", returncode=Exit.WRONG_USE
+                f"{question} Not running interactively; use --yes to confirm.", returncode=ExitCode.USAGE_ERROR
             )
-        sys.stderr.write(f"{plain(question)} [y/N] ")
+        sys.stderr.write(f"{make_printable(question)} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     @contextmanager
-    def progress(self, title: str, *, total: int | None = None) -> Iterator["Bar"]:
+    def show_progress(self, title: str, *, total: int | None = None) -> Iterator["ProgressBar"]:
         """Show a bar on stderr while the block runs, if stderr is a terminal."""
         console = Console(stderr=True, no_color=self._no_color or None)
         columns = (
@@ -230,16 +232,16 @@ class Output:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            yield Bar(progress, progress.add_task(title, total=total, note=""))
+            yield ProgressBar(progress, progress.add_task(title, total=total, note=""))
 
     def _cell(self, value: object, tones: Mapping[str, str]) -> Text:
         match value:
             case list() | tuple():
-                text = plain(", ".join(map(str, value)))
+                text = make_printable(", ".join(map(str, value)))
             case dt.datetime():
                 text = f"{value:%Y-%m-%d %H:%M}"
             case _:
-                text = plain(value)
+                text = make_printable(value)
         return Text(text, style=STYLES[tones.get(text, "neutral")])
 
     def _print(self, renderable: Text | Table) -> None:
@@ -256,7 +258,7 @@ class Output:
         return True
 
 
-class Bar:
+class ProgressBar:
     """A progress bar that is being shown."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
@@ -276,9 +278,9 @@ class MercuryCommand(BaseCommand):
 
     makes_changes = False
     serves = False  # True for a process of the instance, which has the instance's environment
-    requires_system_checks = [CHECKS]
+    requires_system_checks = [CHECK_TAG]
 
-    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Do the work and show the result. With --dry-run, show what would be done."""
         raise NotImplementedError
 
@@ -289,7 +291,7 @@ class MercuryCommand(BaseCommand):
         if self.makes_changes:
             parser.add_argument("--dry-run", action="store_true", help="Show what would happen without doing it.")
             parser.add_argument("--yes", action="store_true", help="Do not ask for confirmation.")
-        _refuse_blank(parser)
+        _reject_blank_options(parser)
         return parser
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -306,28 +308,28 @@ class MercuryCommand(BaseCommand):
                 code = self.run(out, options)
         except BrokenPipeError:  # the reader closed the pipe, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(int(Exit.FAILED))
+            sys.exit(int(ExitCode.FAILED))
         except CommandError as error:  # its text may quote what was typed
-            raise CommandError(plain(error), returncode=error.returncode) from error
+            raise CommandError(make_printable(error), returncode=error.returncode) from error
         except Error as error:
             raise CommandError(
-                f"Database error: {plain(error).strip()}. If tables are missing or outdated, run: manage.py migrate"
+                f"Database error: {make_printable(error).strip()}. If tables are missing or outdated, run: manage.py migrate"
             ) from error
         if code:
             sys.exit(int(code))
 
 
-def _refuse_blank(parser: argparse.ArgumentParser) -> None:
+def _reject_blank_options(parser: argparse.ArgumentParser) -> None:
     """Refuse blank text for every option, except those that are blank by default, such as a note."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
-                _refuse_blank(inner)
+                _reject_blank_options(inner)
         elif action.type is None and action.nargs != 0 and action.default != "":
-            action.type = filled
+            action.type = parse_text_option
 
 
-def subcommand(parser: Any, name: str, text: str, *, makes_changes: bool = False) -> CommandParser:
+def add_subcommand(parser: Any, name: str, text: str, *, makes_changes: bool = False) -> CommandParser:
     """Add a subcommand with its own arguments and the common options, so that `providers list --json` works.
 
     `parser` is what `add_subparsers` returned.

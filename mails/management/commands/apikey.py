@@ -10,7 +10,7 @@ from django.utils import timezone
 from mails.access import api_keys
 from mails.models import ApiKey
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 COLUMNS = {
     "name": "Name",
@@ -35,7 +35,7 @@ class Command(commands.MercuryCommand):
         """Declare the subcommands and their options."""
         words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
 
-        create = commands.subcommand(words, "create", "Create a key and show it once.", makes_changes=True)
+        create = commands.add_subcommand(words, "create", "Create a key and show it once.", makes_changes=True)
         create.add_argument("name", type=_parse_name, help="Name of the application that will use it.")
         create.add_argument(
             "--scope",
@@ -56,33 +56,36 @@ class Command(commands.MercuryCommand):
             "--rate", type=_parse_rate, metavar="600/m", help="Rate limit for submitted emails. Default: no limit."
         )
         create.add_argument(
-            "--expires", type=commands.duration, metavar="90d", help="How long it is valid. Default: never expires."
+            "--expires",
+            type=commands.parse_duration_option,
+            metavar="90d",
+            help="How long it is valid. Default: never expires.",
         )
 
-        commands.subcommand(words, "list", "List all keys with their prefixes.")
+        commands.add_subcommand(words, "list", "List all keys with their prefixes.")
 
-        revoke = commands.subcommand(words, "revoke", "Revoke a key permanently.", makes_changes=True)
+        revoke = commands.add_subcommand(words, "revoke", "Revoke a key permanently.", makes_changes=True)
         revoke.add_argument("prefix", help="The eight characters after mk_, as shown by `list`.")
 
-        rotate = commands.subcommand(
+        rotate = commands.add_subcommand(
             words, "rotate", "Replace a key with a new one and show it once.", makes_changes=True
         )
         rotate.add_argument("prefix", help="The eight characters after mk_, as shown by `list`.")
         rotate.add_argument(
             "--overlap",
-            type=commands.duration,
+            type=commands.parse_duration_option,
             default=timedelta(days=1),
             metavar="1d",
             help="How long the old key stays valid (default: 1d).",
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
         words = {"create": _create, "list": _list, "revoke": _revoke, "rotate": _rotate}
         return words[options["word"]](out, options)
 
 
-def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _create(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     name, senders = options["name"], options["sender"]
     scopes = options["scope"] or [api_keys.Scope.MAILS_SEND.value, api_keys.Scope.MAILS_READ.value]
     expires_at = timezone.now() + options["expires"] if options["expires"] else None
@@ -91,7 +94,7 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         sending = f"allowed senders: {', '.join(senders) or 'none'}{limit}"
         out.say(f"Would create the key '{name}' with {', '.join(scopes)}; {sending}.")
         rate = options["rate"] or None
-        out.document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
+        out.write_document({"name": name, "scopes": scopes, "senders": senders, "rate": rate, "expires_at": expires_at})
         return None
     key, text = api_keys.create(name, scopes=scopes, senders=senders, rate=options["rate"] or "", expires_at=expires_at)
     _show(out, key, text)
@@ -103,8 +106,8 @@ def _create(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     return None
 
 
-def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    out.rows(
+def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
+    out.write_rows(
         (_as_row(key) for key in ApiKey.objects.all()),
         columns=COLUMNS,
         tones=TONES,
@@ -113,27 +116,27 @@ def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     return None
 
 
-def _revoke(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _revoke(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     key = _find(options["prefix"])
     if options["dry_run"]:
         out.say(f"Would revoke '{key.name}' ({key.prefix}).")
-        out.document({**_as_row(key), "state": "revoked"})
+        out.write_document({**_as_row(key), "state": "revoked"})
         return None
     if not out.ask(f"Revoke '{key.name}' ({key.prefix})? Requests using it will be rejected."):
-        return Exit.FAILED
+        return ExitCode.FAILED
     changed = api_keys.revoke(key)
     out.say(f"'{key.name}' ({key.prefix}) is revoked." if changed else f"'{key.name}' was already revoked.")
-    out.document(_as_row(key))
+    out.write_document(_as_row(key))
     return None
 
 
-def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _rotate(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     key = _find(options["prefix"])
     if why := api_keys.explain_not_rotatable(key):
         raise CommandError(why)
     if options["dry_run"]:
         out.say(f"Would rotate '{key.name}' ({key.prefix}).")
-        out.document(_as_row(key))
+        out.write_document(_as_row(key))
         return None
     try:
         key, text = api_keys.rotate(key, options["overlap"])
@@ -147,12 +150,12 @@ def _rotate(out: commands.Output, options: dict[str, Any]) -> Exit | None:
 def _show(out: commands.Output, key: ApiKey, text: str) -> None:
     out.say(text)
     out.say(f"This is the API key '{key.name}'. Copy it now; it is shown only once.")
-    out.document({**_as_row(key), "key": text})
+    out.write_document({**_as_row(key), "key": text})
 
 
 def _parse_name(text: str) -> str:
     try:
-        return api_keys.normalize_name(commands.filled(text))
+        return api_keys.normalize_name(commands.parse_text_option(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -166,7 +169,7 @@ def _parse_sender(text: str) -> str:
 
 def _parse_rate(text: str) -> str:
     try:
-        return api_keys.normalize_rate(commands.filled(text))
+        return api_keys.normalize_rate(commands.parse_text_option(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -10,7 +10,7 @@ from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.models import Mail
 from mails.queues import QueueName
 from mercury.lib import commands
-from mercury.lib.commands import Bar, Exit
+from mercury.lib.commands import ExitCode, ProgressBar
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 
@@ -36,27 +36,27 @@ class Command(commands.MercuryCommand):
         )
         parser.add_argument(
             "--concurrency",
-            type=commands.whole(1, 10_000),
+            type=commands.parse_integer_option(1, 10_000),
             metavar="N",
             help="Maximum number of requests in progress. Default: MERCURY_MAX_CONCURRENCY.",
         )
         parser.add_argument("--once", action="store_true", help="Exit as soon as no email is due.")
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Dispatch the queues and show the progress."""
         queues = options["queue"] or list(QueueName.values)
         if options["dry_run"]:
             due = _count_due(queues)
-            out.say(f"{commands.count_emails(due)} due in {', '.join(queues)}.")
-            out.document({"queues": queues, "due": due})
+            out.say(f"{commands.format_email_count(due)} due in {', '.join(queues)}.")
+            out.write_document({"queues": queues, "due": due})
             return None
         began = time.monotonic()
-        with out.progress("Dispatching") as bar:
+        with out.show_progress("Dispatching") as bar:
             sent = _dispatch(queues, bar, concurrency=options["concurrency"], once=options["once"])
         took = time.monotonic() - began
         due = _count_due(queues)
         out.say(f"{sent} sent in {took:.1f} s, {due} due.")
-        out.document({"sent": sent, "seconds": round(took, 3), "due": due})
+        out.write_document({"sent": sent, "seconds": round(took, 3), "due": due})
         return None
 
 
@@ -64,7 +64,7 @@ def _count_due(queues: list[str]) -> int:
     return Mail.objects.due(database_clock.now()).in_queues(queues).count()
 
 
-def _dispatch(queues: list[str], bar: Bar, *, concurrency: int | None, once: bool) -> int:
+def _dispatch(queues: list[str], bar: ProgressBar, *, concurrency: int | None, once: bool) -> int:
     began = time.monotonic()
     due = _count_due(queues)
 

@@ -11,7 +11,7 @@ from mails.message import mime
 from mails.models import Event, Mail
 from mails.timeline.story import read_story
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 
 class Command(commands.MercuryCommand):
@@ -26,7 +26,7 @@ class Command(commands.MercuryCommand):
         shown.add_argument("--events", action="store_true", help="Show the events as recorded, one per line.")
         shown.add_argument("--raw", action="store_true", help="Show the message source as sent to a provider.")
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Find the email and show the requested view."""
         mail = _find(options["id"])
         if options["raw"] and mail.text_removed_at:
@@ -35,11 +35,11 @@ class Command(commands.MercuryCommand):
             )
         if options["raw"]:
             source = _build_source(mail)
-            out.exact(source)
-            out.document({"id": str(mail.pk), "source": source.decode("ascii")})
+            out.write_exact(source)
+            out.write_document({"id": str(mail.pk), "source": source.decode("ascii")})
         elif options["events"]:
             events = Event.objects.of(mail.pk).order_by("id")
-            out.rows(
+            out.write_rows(
                 map(mail_display.serialize_event, events),
                 columns={"id": "Id", "created_at": "Nanoseconds", "created_by": "By", "event": "Event", "blob": "Blob"},
                 empty="No events.",
@@ -48,7 +48,9 @@ class Command(commands.MercuryCommand):
             mail_display.show_pauses(out)
             story = read_story(mail, timezone.now())
             mail_display.show_story(out, story, reasons=True)
-            out.document({**mail_display.serialize_mail(mail), "summary": story.summary, "events": _list_events(mail)})
+            out.write_document(
+                {**mail_display.serialize_mail(mail), "summary": story.summary, "events": _list_events(mail)}
+            )
         return None
 
 

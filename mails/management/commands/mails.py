@@ -10,7 +10,7 @@ from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 COLUMNS = {
     "badge": "State",
@@ -48,22 +48,29 @@ class Command(commands.MercuryCommand):
         parser.add_argument("--to", metavar="TEXT", help="Only emails whose recipient contains this text.")
         parser.add_argument("--provider", metavar="ACCOUNT", help="Only emails last attempted by this account.")
         parser.add_argument(
-            "--since", type=commands.moment, metavar="1h", help="Only emails accepted since then: an age or a date."
+            "--since",
+            type=commands.parse_time_option,
+            metavar="1h",
+            help="Only emails accepted since then: an age or a date.",
         )
         parser.add_argument("--search", metavar="WORDS", help=f"{search.HELP}.")
         parser.add_argument(
-            "--limit", type=commands.whole(1, 100_000), default=20, metavar="N", help="Show at most N (default: 20)."
+            "--limit",
+            type=commands.parse_integer_option(1, 100_000),
+            default=20,
+            metavar="N",
+            help="Show at most N (default: 20).",
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Find the emails and show them."""
         now = timezone.now()
         mail_display.show_pauses(out)
         try:
             found = _find(options)[: options["limit"]]
         except search.UnknownSearchWord as error:
-            raise CommandError(str(error), returncode=Exit.WRONG_USE) from error
-        out.rows(
+            raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from error
+        out.write_rows(
             (mail_display.build_mail_row(mail, now) for mail in found),
             columns=COLUMNS,
             tones=TONES,

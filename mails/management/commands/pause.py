@@ -9,7 +9,7 @@ from mails.actions import apply
 from mails.management import action_commands, mail_display, pause_options
 from mails.states import Actor
 from mercury.lib import commands
-from mercury.lib.commands import Exit, Output
+from mercury.lib.commands import ExitCode, Output
 
 
 class Command(commands.MercuryCommand):
@@ -26,7 +26,7 @@ class Command(commands.MercuryCommand):
         pause_options.add_scope(parser)
         parser.add_argument("--note", default="", metavar="WHY", help="Why; shown wherever the pause is.")
 
-    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Say what follows, ask, and pause."""
         queue, note = pause_options.read_scope(options, "pause"), action_commands.read_note(options)
         name = pause_options.name_scope(queue)
@@ -40,7 +40,7 @@ class Command(commands.MercuryCommand):
         out.say(apply.describe_pause(queue))
         if options["dry_run"] or not out.ask(f"Pause {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=False, changed=False)
-            return None if options["dry_run"] else Exit.FAILED
+            return None if options["dry_run"] else ExitCode.FAILED
         paused = apply.pause_sending(queue, by=Actor.COMMAND, note=note)
         words = f"{name} is paused." if paused else f"{name} was just paused by someone else."
         out.say(f"{words} To resume: manage.py resume {pause_options.name_option(queue)}", tone="waiting")

@@ -12,7 +12,7 @@ from mails.reporting import system_status
 from mails.reporting.system_status import QueueStatus
 from mails.states import LEASED
 from mercury.lib import commands, durations
-from mercury.lib.commands import Exit, Output
+from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
 
 COLUMNS = {
@@ -34,7 +34,7 @@ class Command(commands.MercuryCommand):
 
     help = "List the queues: what waits in each and since when, what is in progress, and whether it is paused."
 
-    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Print one row for each queue."""
         now, active = database_clock.now(), pauses.load_active()
         in_progress = dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("queue").annotate(Count("pk")))
@@ -48,7 +48,7 @@ class Command(commands.MercuryCommand):
             )
             for queue in QueueName.values
         ]
-        out.rows(rows, columns=COLUMNS, empty="No queue.", tones=TONES)
+        out.write_rows(rows, columns=COLUMNS, empty="No queue.", tones=TONES)
         return None
 
 

@@ -10,7 +10,7 @@ from mails.actions.apply import AccountNotUsable
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.management.action_commands import ActionCommand
 from mails.states import Action
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 
 class Command(ActionCommand):
@@ -50,5 +50,5 @@ class Command(ActionCommand):
         try:
             apply.check_account_choice(account_choice)
         except AccountNotUsable as wrong:
-            raise CommandError(str(wrong), returncode=Exit.WRONG_USE) from None
+            raise CommandError(str(wrong), returncode=ExitCode.USAGE_ERROR) from None
         return replace(super().action_request(options), account_choice=account_choice)

@@ -9,7 +9,7 @@ from mails.actions import apply
 from mails.management import mail_display, pause_options
 from mails.states import Actor
 from mercury.lib import commands
-from mercury.lib.commands import Exit, Output
+from mercury.lib.commands import ExitCode, Output
 
 
 class Command(commands.MercuryCommand):
@@ -25,7 +25,7 @@ class Command(commands.MercuryCommand):
         """Declare the options."""
         pause_options.add_scope(parser)
 
-    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Say what follows, ask, and resume."""
         queue = pause_options.read_scope(options, "resume")
         name = pause_options.name_scope(queue)
@@ -38,7 +38,7 @@ class Command(commands.MercuryCommand):
         out.say(apply.describe_resumption(queue))
         if options["dry_run"] or not out.ask(f"Resume {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=True, changed=False)
-            return None if options["dry_run"] else Exit.FAILED
+            return None if options["dry_run"] else ExitCode.FAILED
         resumed = apply.resume_sending(queue, by=Actor.COMMAND)
         out.say(f"{name} is resumed." if resumed else f"{name} was just resumed by someone else.", tone="ok")
         pause_options.show_document(out, queue, paused=False, changed=resumed)

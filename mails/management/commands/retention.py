@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from mails.maintenance import retention, retention_limits
 from mails.maintenance.retention import Removed
 from mercury.lib import commands, durations
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 
 class Command(commands.MercuryCommand):
@@ -26,33 +26,33 @@ class Command(commands.MercuryCommand):
         """Declare the options."""
         parser.add_argument(
             "--bodies",
-            type=commands.duration,
+            type=commands.parse_duration_option,
             default=settings.MERCURY_BODY_RETENTION,
             metavar="30d",
             help="Keep bodies this long after an email is finished. Default: MERCURY_BODY_RETENTION.",
         )
         parser.add_argument(
             "--mails",
-            type=commands.duration,
+            type=commands.parse_duration_option,
             default=settings.MERCURY_MAIL_RETENTION,
             metavar="365d",
             help="Keep emails this long after they are finished; at least 2d. Default: MERCURY_MAIL_RETENTION.",
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Show what will be deleted, ask, delete it, and show the result."""
         ages = (options["bodies"], options["mails"])
         if error := retention_limits.find_error(*ages):
-            raise CommandError(error, returncode=Exit.WRONG_USE)
+            raise CommandError(error, returncode=ExitCode.USAGE_ERROR)
         expected = retention.outlook(*ages)
         if options["dry_run"] or not expected:
             _show(out, expected, dry_run=options["dry_run"])
             return None
         if not out.ask(f"Permanently delete {expected.texts:,} bodies and {expected.mails:,} emails?"):
             out.say("Nothing was deleted.")
-            return Exit.FAILED
+            return ExitCode.FAILED
         removed = Removed()
-        with out.progress("Deleting", total=expected.texts + expected.mails) as bar:
+        with out.show_progress("Deleting", total=expected.texts + expected.mails) as bar:
             for batch in retention.run(*ages):
                 removed += batch
                 bar.show(removed.texts + removed.mails, note=f"{removed.texts:,} bodies, {removed.mails:,} emails")
@@ -67,7 +67,7 @@ def _show(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
         ("Months of events", removed.months, "", durations.format_size(removed.month_bytes)),
     ]
     if not out.as_json:
-        out.rows(
+        out.write_rows(
             [
                 {"what": what, "count": f"{count:,}", "rows": rows, "bytes": size}
                 for what, count, rows, size in parts
@@ -81,4 +81,4 @@ def _show(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
             },
             empty="Nothing is past its retention period.",
         )
-    out.document({"dry_run": dry_run, **asdict(removed)})
+    out.write_document({"dry_run": dry_run, **asdict(removed)})

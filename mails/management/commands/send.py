@@ -15,7 +15,7 @@ from mails.obstacles import find_obstacles
 from mails.states import Source, Status
 from mails.timeline.summary import choose_badge, summarize
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 WAIT = 60.0  # seconds, where --wait names none
 
@@ -40,27 +40,27 @@ class Command(commands.MercuryCommand):
         parser.add_argument("--key", help="Idempotency key: the same key within 24 hours returns the same email.")
         parser.add_argument(
             "--wait",
-            type=commands.duration,
+            type=commands.parse_duration_option,
             nargs="?",
-            const=commands.duration(str(WAIT)),
+            const=commands.parse_duration_option(str(WAIT)),
             metavar="60s",
             help="Wait up to this long for the final state. Default without a value: 60s.",
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Submit the email, and with --wait follow it."""
         data = {name: options[name] for name in ("sender", "recipient", "subject")}
         data["content"] = _read_text(options["content"])
         data |= {name: options[name] for name in ("delivery_guarantee", "queue") if options[name]}
         if options["dry_run"]:
             out.say(f"Would submit an email from {data['sender']} to {', '.join(data['recipient'])}.")
-            out.document(data)
+            out.write_document(data)
             return None
         mail = _submit(data, options["key"])
         out.say(f"{mail.pk}")
         out.say(mail_display.build_mail_url(mail))
         code = _follow(out, mail, options["wait"].total_seconds()) if options["wait"] else None
-        out.document(mail_display.serialize_mail(mail))
+        out.write_document(mail_display.serialize_mail(mail))
         return code
 
 
@@ -78,7 +78,7 @@ def _read_text(name: str | None) -> str:
     try:
         return commands.read_stdin() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--text {name}: {error}", returncode=Exit.WRONG_USE) from error
+        raise CommandError(f"--text {name}: {error}", returncode=ExitCode.USAGE_ERROR) from error
 
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:
@@ -86,12 +86,12 @@ def _submit(data: dict[str, object], key: str | None) -> Mail:
         return accept(data, client=Client(Source.COMMAND), idempotency_key=key).mail
     except InvalidSubmission as invalid:
         errors = "\n".join(f"  {error.field}: {error.detail}" for error in invalid.errors)
-        raise CommandError(f"Rejected:\n{errors}", returncode=Exit.WRONG_USE) from invalid
+        raise CommandError(f"Rejected:\n{errors}", returncode=ExitCode.USAGE_ERROR) from invalid
     except IntakeError as error:
         raise CommandError(str(error)) from error
 
 
-def _follow(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
+def _follow(out: commands.Output, mail: Mail, seconds: float) -> ExitCode | None:
     out.say()
     with foreground_dispatch.dispatch([mail.queue]):
         foreground_dispatch.follow_mail(out, mail, seconds=seconds)
@@ -100,4 +100,4 @@ def _follow(out: commands.Output, mail: Mail, seconds: float) -> Exit | None:
     out.say(f"{badge.word}. {summarize(mail, timezone.now(), find_obstacles(mail))}", tone=badge.tone)
     if mail.status == Status.DONE:
         return None
-    return Exit.FAILED if mail.status in foreground_dispatch.ENDED_STATES - {Status.HELD} else Exit.WAITED_IN_VAIN
+    return ExitCode.FAILED if mail.status in foreground_dispatch.ENDED_STATES - {Status.HELD} else ExitCode.TIMED_OUT

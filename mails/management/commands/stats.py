@@ -11,7 +11,7 @@ from mails.reporting import alerts, statistics, system_status
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, PeriodTooLong, Statistics
 from mails.reporting.system_status import AccountStatus, SystemStatus
 from mercury.lib import commands
-from mercury.lib.commands import Exit, Output
+from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
 from mercury.lib.json_values import plain
@@ -60,7 +60,7 @@ class Command(commands.MercuryCommand):
         """Declare the options."""
         parser.add_argument(
             "--since",
-            type=commands.moment,
+            type=commands.parse_time_option,
             metavar="1h",
             help="Start of the period, which ends now: an age or a date (default: 1h).",
         )
@@ -69,17 +69,17 @@ class Command(commands.MercuryCommand):
         )
         parser.add_argument("--watch", action="store_true", help="Refresh every 5 s until Ctrl-C.")
 
-    def run(self, out: Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Show the statistics, once or repeatedly."""
         while True:
             now = database_clock.now()
             since = options["since"] or now - dt.timedelta(hours=1)
             if since >= now:
-                raise CommandError("--since must be in the past.", returncode=Exit.WRONG_USE)
+                raise CommandError("--since must be in the past.", returncode=ExitCode.USAGE_ERROR)
             try:
                 figures = statistics.load_statistics(since, now)
             except PeriodTooLong as error:
-                raise CommandError(f"--since: {error}", returncode=Exit.WRONG_USE) from error
+                raise CommandError(f"--since: {error}", returncode=ExitCode.USAGE_ERROR) from error
             if options["watch"] and self.stdout.isatty() and not out.as_json:
                 self.stdout.write(CLEAR, ending="")
             _show(out, figures, system_status.read_system_status(now), options["by"])
@@ -105,7 +105,7 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
     period = {"since": figures.since, "until": figures.until, "per": figures.level}
     tables = {"queues": queues, "providers": providers, "applications": applications}
     kept = {name: table for name, table in tables.items() if name.removesuffix("s") in wanted}
-    out.document(plain({"summary": summary, "alerts": listed, "now": found, **period, **kept}))
+    out.write_document(plain({"summary": summary, "alerts": listed, "now": found, **period, **kept}))
     if out.as_json:
         return
     out.say(summary, tone=listed[0].tone if listed else "ok")
@@ -123,7 +123,9 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
     if "application" in wanted:
         out.say()
         rows = [_mail_row(application) for application in applications]
-        out.rows(rows, columns={"name": "Application"} | MAILS, empty="No email from an application in this period.")
+        out.write_rows(
+            rows, columns={"name": "Application"} | MAILS, empty="No email from an application in this period."
+        )
 
 
 def _show_queues(out: Output, queues: Sequence[MailStatistics], found: SystemStatus) -> None:
@@ -133,7 +135,9 @@ def _show_queues(out: Output, queues: Sequence[MailStatistics], found: SystemSta
             oldest = format_duration(queue.oldest) if queue.oldest is not None else ""
             waits = {"name": queue.queue, "due": queue.due, "oldest": oldest, "later": queue.later}
             named[queue.queue] = named.get(queue.queue, {}) | waits
-    out.rows(named.values(), columns={"name": "Queue"} | MAILS | WAITING, empty="No email in any queue in this period.")
+    out.write_rows(
+        named.values(), columns={"name": "Queue"} | MAILS | WAITING, empty="No email in any queue in this period."
+    )
 
 
 def _show_providers(out: Output, providers: Sequence[AccountStatistics], found: SystemStatus) -> None:
@@ -143,7 +147,7 @@ def _show_providers(out: Output, providers: Sequence[AccountStatistics], found: 
             named[account.name] = named.get(account.name, {"name": account.name}) | {
                 "breaker": _name_breaker_state(account)
             }
-    out.rows(named.values(), columns=CALLS, tones=TONES, empty="No provider account is enabled.")
+    out.write_rows(named.values(), columns=CALLS, tones=TONES, empty="No provider account is enabled.")
 
 
 def _mail_row(figures: MailStatistics) -> dict[str, object]:

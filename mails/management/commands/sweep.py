@@ -4,7 +4,7 @@ from typing import Any
 
 from mails.maintenance.sweeper import sweep
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 
 class Command(commands.MercuryCommand):
@@ -16,10 +16,10 @@ class Command(commands.MercuryCommand):
     )
     makes_changes = True
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Sweep, and show the number of emails by reason."""
         counts = sweep(dry_run=options["dry_run"])
-        out.rows(
+        out.write_rows(
             [{"mails": count, "what": what} for what, count in counts.most_common()],
             columns={"mails": "Emails", "what": "Would be" if options["dry_run"] else "Were"},
             empty="Nothing to recover.",

@@ -15,7 +15,7 @@ from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.queues import QueueName
 from mails.worker import jobs, resident_dispatcher
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.lib.runtime import event_loop
 from mercury.lib.runtime.stop_request import StopRequest
 
@@ -39,28 +39,28 @@ class Command(commands.MercuryCommand):
         )
         parser.add_argument(
             "--concurrency",
-            type=commands.whole(1, 10_000),
+            type=commands.parse_integer_option(1, 10_000),
             metavar="N",
             help="Maximum number of requests in progress. Default: MERCURY_MAX_CONCURRENCY.",
         )
         parser.add_argument("--burst", action="store_true", help="Exit as soon as no email is due.")
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Send until asked to stop, or with --burst until no email is due."""
         queues = options["queues"] or list(QueueName.values)
         if unknown := [queue for queue in queues if queue not in QueueName.values]:
             raise CommandError(
                 f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(QueueName.values)}.",
-                returncode=Exit.WRONG_USE,
+                returncode=ExitCode.USAGE_ERROR,
             )
         event_loop.settle_memory()
         if options["burst"]:
             sent = event_loop.run(Dispatcher(queues, concurrency=options["concurrency"]).run(until_idle=True))
             out.say(f"{sent} sent, no email is due.")
-            out.document({"queues": queues, "sent": sent})
+            out.write_document({"queues": queues, "sent": sent})
             return None
         seconds = _serve(queues, options["concurrency"])
-        out.document({"queues": queues, "seconds": seconds})
+        out.write_document({"queues": queues, "seconds": seconds})
         return None
 
 

@@ -19,7 +19,7 @@ from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Periodic
 from mails.states import FINAL, Action, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.tests.commandline import run
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -180,7 +180,7 @@ def test_commands_leave_a_mail_without_its_text_out_and_say_why(olympus):
 
     ran = run("reprocess", str(mail.pk), "--yes")
 
-    assert ran.code == Exit.FAILED
+    assert ran.code == ExitCode.FAILED
     assert "1 skipped: discarded, and its text was removed on" in ran.out
     assert "Body     deleted on" in run("mail", str(mail.pk)).out
     assert "The body was deleted on" in run("mail", str(mail.pk), "--raw").error
@@ -225,7 +225,7 @@ def test_the_command_removes_what_the_dry_run_told(olympus):
 def test_nothing_goes_without_a_yes(olympus):
     mail = a_sent_mail(400)
 
-    assert run("retention").code == Exit.WRONG_USE
+    assert run("retention").code == ExitCode.USAGE_ERROR
 
     assert Content.objects.filter(pk=mail.pk).exists()
 
@@ -240,7 +240,7 @@ def test_nothing_goes_without_a_yes(olympus):
 def test_ages_that_cannot_be_are_wrong_use(options, words):
     ran = run("retention", *options, "--yes")
 
-    assert ran.code == Exit.WRONG_USE
+    assert ran.code == ExitCode.USAGE_ERROR
     assert words in ran.error
 
 

@@ -7,7 +7,7 @@ from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.commandline import run
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,7 +18,7 @@ def test_a_mail_is_cancelled_by_its_id():
 
     ran = run("cancel", str(mail.pk), "--note", "Hera has moved", "--yes")
 
-    assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.CANCELLED)
+    assert (ran.code, reloaded(mail).status) == (ExitCode.DONE, Status.CANCELLED)
     assert "1 cancelled, 0 skipped." in ran.out
     event = mail.events.last()
     assert (event.created_by, event.blob) == ("command line", '{"note": "Hera has moved"}')
@@ -27,7 +27,7 @@ def test_a_mail_is_cancelled_by_its_id():
 def test_nothing_happens_without_a_yes():
     mail = a_mail()
 
-    assert run("cancel", str(mail.pk)).code == Exit.WRONG_USE
+    assert run("cancel", str(mail.pk)).code == ExitCode.USAGE_ERROR
 
     assert reloaded(mail).status == Status.QUEUED
 
@@ -58,7 +58,7 @@ def test_a_sent_mail_is_left_out_with_its_reason(olympus):
 
     ran = run("cancel", str(mail.pk), "--yes")
 
-    assert ran.code == Exit.FAILED
+    assert ran.code == ExitCode.FAILED
     assert "1 skipped: sent." in ran.out
 
 
@@ -67,7 +67,7 @@ def test_some_of_the_named_are_left_out(olympus):
     dispatch()
     waiting = a_mail()
 
-    assert run("cancel", str(sent.pk), str(waiting.pk), "--yes").code == Exit.PARTLY_DONE
+    assert run("cancel", str(sent.pk), str(waiting.pk), "--yes").code == ExitCode.PARTLY_DONE
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_some_of_the_named_are_left_out(olympus):
 def test_wrong_use_is_named(words, said, olympus):
     ran = run(*words)
 
-    assert ran.code in {Exit.WRONG_USE, Exit.FAILED}
+    assert ran.code in {ExitCode.USAGE_ERROR, ExitCode.FAILED}
     assert said in ran.error
 
 
@@ -218,7 +218,7 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     assert "Resolve 1 email as sent?" in asked[0]
     assert "Resolve 1 email as not sent?" in asked[1]
     assert excluded == {"the outcome is unknown: resolve it first": 1}
-    assert (ran.code, reloaded(mail).status) == (Exit.DONE, Status.DONE)
+    assert (ran.code, reloaded(mail).status) == (ExitCode.DONE, Status.DONE)
     assert event_names(mail)[-2:] == ["RESOLVED", "DONE"]
 
 
@@ -238,7 +238,7 @@ def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, sta
 
     again = run(verb, str(mail.pk))  # nothing to ask
 
-    assert again.code == Exit.DONE
+    assert again.code == ExitCode.DONE
     assert "Nothing to do." in again.out
     assert f"1 skipped: already {stands}." in again.out
     assert event_names(mail)[-2] == "ENQUEUE"
@@ -250,7 +250,12 @@ def test_beside_one_that_is_held_already_the_other_is_held():
 
     ran = run("hold", str(held.pk), str(queued.pk), "--yes", "--json")
 
-    assert (ran.code, ran.document["done"], ran.document["skipped"], ran.document["already"]) == (Exit.DONE, 1, 1, 1)
+    assert (ran.code, ran.document["done"], ran.document["skipped"], ran.document["already"]) == (
+        ExitCode.DONE,
+        1,
+        1,
+        1,
+    )
 
 
 def test_beside_one_that_is_held_already_a_sent_one_is_missed(olympus):
@@ -259,4 +264,4 @@ def test_beside_one_that_is_held_already_a_sent_one_is_missed(olympus):
     held = a_mail()
     run("hold", str(held.pk), "--yes")
 
-    assert run("hold", str(held.pk), str(sent.pk)).code == Exit.PARTLY_DONE
+    assert run("hold", str(held.pk), str(sent.pk)).code == ExitCode.PARTLY_DONE

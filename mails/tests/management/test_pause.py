@@ -5,7 +5,7 @@ import pytest
 from mails import pauses
 from mails.tests.builders import a_mail, dispatch
 from mails.tests.commandline import run
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -14,7 +14,7 @@ def test_a_queue_is_paused_and_resumed(olympus):
     mail = a_mail()
 
     ran = run("pause", "--queue", "text", "--note", "wrong template", "--yes")
-    assert (ran.code, dispatch()) == (Exit.DONE, 0)
+    assert (ran.code, dispatch()) == (ExitCode.DONE, 0)
     assert "1 email queued (it will wait)" in ran.out
     assert "Queue text is paused. To resume: manage.py resume --queue text" in ran.out
     assert "Queue text is paused since" in run("mail", str(mail.pk)).out
@@ -31,7 +31,7 @@ def test_a_queue_is_paused_and_resumed(olympus):
 def test_all_sending_is_paused_and_resumed(olympus):
     mail = a_mail()
 
-    assert run("pause", "--all", "--dry-run").code == Exit.DONE
+    assert run("pause", "--all", "--dry-run").code == ExitCode.DONE
     assert not pauses.load_active()
     ran = run("pause", "--all", "--note", "wrong template", "--yes")
     assert "Sending is paused. To resume: manage.py resume --all" in ran.out
@@ -52,7 +52,7 @@ def test_resuming_all_sending_leaves_a_queue_paused_that_was_paused_by_name(olym
     run("pause", "--queue", "text", "--yes")
     run("pause", "--all", "--yes")
 
-    assert run("resume", "--all", "--yes").code == Exit.DONE
+    assert run("resume", "--all", "--yes").code == ExitCode.DONE
 
     assert dispatch() == 0
     assert pauses.load_active().queues.keys() == {"text"}
@@ -98,7 +98,7 @@ def test_a_queue_that_is_already_paused_keeps_its_reason():
 
     ran = run("pause", "--queue", "text", "--note", "lunch")  # nothing to ask
 
-    assert ran.code == Exit.DONE
+    assert ran.code == ExitCode.DONE
     assert "Queue text is already paused, since" in ran.out
     assert "wrong template" in ran.out
     assert [pause.note for pause in pauses.load_active().queues.values()] == ["wrong template"]
@@ -116,7 +116,7 @@ def test_a_queue_that_is_already_paused_keeps_its_reason():
 def test_wrong_use_is_named(verb, options, error):
     ran = run(verb, *options, "--yes")
 
-    assert ran.code == Exit.WRONG_USE
+    assert ran.code == ExitCode.USAGE_ERROR
     assert error in ran.error
     assert not pauses.load_active()
 
@@ -144,7 +144,7 @@ def test_a_scope_that_is_not_clear_pauses_nothing(options, error):
 def test_what_nobody_confirms_does_not_read_as_done(scope, forecast):
     ran = run("pause", *scope)
 
-    assert ran.code == Exit.WRONG_USE
+    assert ran.code == ExitCode.USAGE_ERROR
     assert "use --yes to confirm" in ran.error
     assert ran.out.startswith(forecast)
     assert not pauses.load_active()

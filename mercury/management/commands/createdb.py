@@ -8,7 +8,7 @@ from django.db import connection
 
 from mails.models import Mail
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 
 class Command(commands.MercuryCommand):
@@ -23,7 +23,7 @@ class Command(commands.MercuryCommand):
             "--force", action="store_true", help="Start from scratch: delete all emails, keys and users first."
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Migrate; with --force, drop all tables first."""
         where = str(connection.settings_dict["NAME"])
         tables = _list_tables() if options["force"] else []
@@ -33,15 +33,15 @@ class Command(commands.MercuryCommand):
                 if tables
                 else f"Would migrate {where}."
             )
-            out.document({"database": where, "dropped": len(tables)})
+            out.write_document({"database": where, "dropped": len(tables)})
             return None
         if tables:
             if not out.ask(f"Delete everything in {where}, including {_count_emails(tables)}?"):
-                return Exit.FAILED
+                return ExitCode.FAILED
             _drop(tables)
         call_command("migrate", interactive=False, verbosity=0)
         out.say(f"The tables are ready in {where}.")
-        out.document({"database": where, "dropped": len(tables)})
+        out.write_document({"database": where, "dropped": len(tables)})
         return None
 
 
@@ -54,7 +54,7 @@ def _list_tables() -> list[str]:
 
 
 def _count_emails(tables: list[str]) -> str:
-    return commands.count_emails(Mail.objects.count() if Mail._meta.db_table in tables else 0)
+    return commands.format_email_count(Mail.objects.count() if Mail._meta.db_table in tables else 0)
 
 
 def _drop(tables: list[str]) -> None:

@@ -18,7 +18,7 @@ from mails.queues import QueueName
 from mails.states import AttemptState, Source, Status
 from mails.timeline.story import read_story
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from providers.accounts import registry, sandboxes
 from providers.health import breaker_store
 from providers.health.breaker import Snapshot, describe_breaker
@@ -42,10 +42,14 @@ class Command(commands.MercuryCommand):
             "--failover", action="store_true", help="Simulate a failure: one account answers 503 to every request."
         )
         parser.add_argument(
-            "--mails", type=commands.whole(1, 1000), default=20, metavar="N", help="Number of emails (default: 20)."
+            "--mails",
+            type=commands.parse_integer_option(1, 1000),
+            default=20,
+            metavar="N",
+            help="Number of emails (default: 20).",
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Send the emails, wait, show the result, and restore the accounts."""
         healthy, failing = _find_two_sandboxes()
         count = options["mails"]
@@ -54,7 +58,9 @@ class Command(commands.MercuryCommand):
         )
         broken = failing if options["failover"] else None
         if options["dry_run"]:
-            out.document({"mails": count, "accounts": [healthy.name, failing.name], "failing": broken and broken.name})
+            out.write_document(
+                {"mails": count, "accounts": [healthy.name, failing.name], "failing": broken and broken.name}
+            )
             return None
         with _simulate_failure(out, broken):
             mails = [_submit(number, count) for number in range(1, count + 1)]
@@ -62,10 +68,10 @@ class Command(commands.MercuryCommand):
                 ended = foreground_dispatch.wait_until(lambda: _count_open(mails) == 0, seconds=PATIENCE)
             figures = _read_figures(mails, [healthy, failing])
             _show_result(out, figures, mails)
-        out.document({"mails": count, "sent": _count_sent(mails), "accounts": figures})
+        out.write_document({"mails": count, "sent": _count_sent(mails), "accounts": figures})
         if not ended:
             _explain_open(out, mails)
-            return Exit.WAITED_IN_VAIN
+            return ExitCode.TIMED_OUT
         return None
 
 
@@ -154,7 +160,7 @@ def _show_result(out: commands.Output, figures: list[dict[str, object]], mails: 
         "refused": "Refused",
         "breaker": "Breaker",
     }
-    out.rows(figures, columns=columns, empty="")
+    out.write_rows(figures, columns=columns, empty="")
     out.say()
     out.say(f"{_count_sent(mails)} of {len(mails)} emails sent.", tone="ok")
     longest = Mail.objects.filter(pk__in=[mail.pk for mail in mails]).order_by("-attempt_count", "id").first()

@@ -15,7 +15,7 @@ from django.core.servers.basehttp import get_internal_wsgi_application
 
 from mails.worker import resident_dispatcher
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 
 class Command(commands.MercuryCommand):
@@ -28,7 +28,7 @@ class Command(commands.MercuryCommand):
         """Declare the options."""
         parser.add_argument(
             "--length",
-            type=commands.whole(1, 10_000),
+            type=commands.parse_integer_option(1, 10_000),
             default=25,
             metavar="N",
             help="Number of functions printed per request (default: 25).",
@@ -36,9 +36,11 @@ class Command(commands.MercuryCommand):
         parser.add_argument(
             "--dir", type=Path, metavar="D", help="Also save each profile in this folder, for pstats or snakeviz."
         )
-        parser.add_argument("--port", type=commands.port, default=8000, metavar="N", help="Port (default: 8000).")
+        parser.add_argument(
+            "--port", type=commands.parse_port_option, default=8000, metavar="N", help="Port (default: 8000)."
+        )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Serve until Ctrl-C."""
         if options["dir"]:
             _make_folder(options["dir"])
@@ -59,14 +61,14 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"--dir {folder}: {error.strerror}.", returncode=Exit.WRONG_USE) from error
+        raise CommandError(f"--dir {folder}: {error.strerror}.", returncode=ExitCode.USAGE_ERROR) from error
 
 
 def _open_server(port: int) -> WSGIServer:
     try:
         return WSGIServer(("127.0.0.1", port), WSGIRequestHandler)
     except OSError as error:
-        raise commands.cannot_listen(port, error) from error
+        raise commands.build_port_error(port, error) from error
 
 
 class Profiled:

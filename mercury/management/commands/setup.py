@@ -18,7 +18,7 @@ from mails.access.api_keys import Scope
 from mercury.lib import commands
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 OPERATOR = "mercury"
 SCOPES = (
@@ -49,10 +49,13 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--port", type=commands.port, metavar="N", help="Port that Mercury will serve on; fails if it is in use."
+            "--port",
+            type=commands.parse_port_option,
+            metavar="N",
+            help="Port that Mercury will serve on; fails if it is in use.",
         )
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Prepare Mercury, and show the next steps."""
         if options["port"]:
             _check_port(options["port"])
@@ -63,7 +66,7 @@ class Command(commands.MercuryCommand):
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
         created = _create_first_login()
-        out.document({"url": url, **(created or {})})
+        out.write_document({"url": url, **(created or {})})
         _show_urls(out, url)
         if created:
             _show_secrets(out, url, created)
@@ -93,7 +96,7 @@ def _show_plan(out: commands.Output, url: str) -> None:
     out.say(
         f"Would create the operator '{OPERATOR}' and an API key." if is_first else "Existing users and keys are kept."
     )
-    out.document({"url": url, "migrations": migrations, "first_login": is_first})
+    out.write_document({"url": url, "migrations": migrations, "first_login": is_first})
 
 
 def _has_operator() -> bool:

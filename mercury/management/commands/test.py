@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 
 # Settings that a developer may have set for their own Mercury; the tests set what they need.
 _NOT_FOR_TESTS = ("MERCURY_", "PROVIDER_", "SENDGRID_", "MAILGUN_", "LOG_")
@@ -75,14 +75,14 @@ class Command(commands.MercuryCommand):
         parser.add_argument("--coverage", action="store_true", help="Measure line and branch coverage.")
         parser.add_argument(
             "--workers",
-            type=commands.whole(1, 64),
+            type=commands.parse_integer_option(1, 64),
             metavar="N",
             default=2,
             help="Number of parallel test processes (default: 2).",
         )
         parser.add_argument("pytest", nargs="*", metavar="PATH", help="Tests to run. Default: all.")
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run each leg; fail if one failed."""
         arguments = _build_arguments(options)
         results = {leg.name: _run(leg, arguments) for leg in LEGS if options["leg"] in {None, leg.name}}
@@ -90,8 +90,8 @@ class Command(commands.MercuryCommand):
             subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=settings.BASE_DIR, check=False)
         for name, result in results.items():
             out.say(f"{name}: {result}", tone="ok" if result == "passed" else "bad")
-        out.document(results)
-        return Exit.FAILED if "failed" in results.values() else None
+        out.write_document(results)
+        return ExitCode.FAILED if "failed" in results.values() else None
 
 
 def _build_arguments(options: dict[str, Any]) -> list[str]:

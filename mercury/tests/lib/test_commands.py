@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from mercury.lib import commands, durations
-from mercury.lib.commands import Exit, Output
+from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_errors
 
 
@@ -28,7 +28,7 @@ COLUMNS = {"name": "Name", "mails": "Mails"}
 def test_a_table_has_headings_and_the_columns_asked_for():
     out, stream = output()
 
-    out.rows(ROWS, columns=COLUMNS, empty="None.")
+    out.write_rows(ROWS, columns=COLUMNS, empty="None.")
 
     first, *_, last = stream.getvalue().rstrip("\n").split("\n")
     assert first.split() == ["Name", "Mails"]
@@ -39,7 +39,7 @@ def test_json_is_one_object_a_line_and_nothing_else():
     out, stream = output(as_json=True)
 
     out.say("Hello")
-    out.rows(ROWS, columns=COLUMNS, empty="None.")
+    out.write_rows(ROWS, columns=COLUMNS, empty="None.")
 
     assert [json.loads(line) for line in stream.getvalue().splitlines()] == ROWS
 
@@ -47,7 +47,7 @@ def test_json_is_one_object_a_line_and_nothing_else():
 def test_an_empty_list_is_said():
     out, stream = output()
 
-    out.rows([], columns=COLUMNS, empty="No account yet.")
+    out.write_rows([], columns=COLUMNS, empty="No account yet.")
 
     assert stream.getvalue() == "No account yet.\n"
 
@@ -83,7 +83,7 @@ def test_a_question_nobody_can_answer_is_wrong_use(monkeypatch):
     with pytest.raises(CommandError) as refused:
         out.ask("Delete everything?")
 
-    assert refused.value.returncode == Exit.WRONG_USE
+    assert refused.value.returncode == ExitCode.USAGE_ERROR
 
 
 def test_yes_answers_before_the_question_is_asked():
@@ -121,7 +121,7 @@ def test_sql_that_is_wrong_is_no_database_that_is_away():
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("45", 45), ("1.5", 1.5), ("2m", 120)])
 def test_durations(text, seconds):
-    assert commands.duration(text) == dt.timedelta(seconds=seconds)
+    assert commands.parse_duration_option(text) == dt.timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_duration_in_words(seconds, words):
 @pytest.mark.parametrize("text", ["", "soon", "-1s"])
 def test_a_malformed_duration_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError):
-        commands.duration(text)
+        commands.parse_duration_option(text)
 
 
 def test_a_moment_is_an_age_or_a_date():
-    assert commands.moment("2026-01-31") == dt.datetime(2026, 1, 31, tzinfo=dt.UTC)
-    assert abs(timezone.now() - commands.moment("1h") - dt.timedelta(hours=1)) < dt.timedelta(seconds=5)
+    assert commands.parse_time_option("2026-01-31") == dt.datetime(2026, 1, 31, tzinfo=dt.UTC)
+    assert abs(timezone.now() - commands.parse_time_option("1h") - dt.timedelta(hours=1)) < dt.timedelta(seconds=5)
     with pytest.raises(argparse.ArgumentTypeError):
-        commands.moment("yesterday")
+        commands.parse_time_option("yesterday")

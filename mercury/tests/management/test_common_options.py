@@ -120,7 +120,7 @@ django.setup()
 from django.core.management import call_command, execute_from_command_line
 from mercury.lib import commands
 from mails.models import Mail
-commands.write_any_text()
+commands.escape_unencodable_output()
 call_command("migrate", verbosity=0)
 call_command("send", "--from=zeus@olimpus.com", "--to=hera@olimpus.com", "--subject=Gr\\xfc\\xdfe \\u2192", "--text=-")
 mail = Mail.objects.get()

@@ -6,7 +6,7 @@ from mails.models import Mail, Worker
 from mails.queues import QueueName
 from mails.states import Status
 from mails.tests.commandline import run
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.management.commands import demo
 from providers.accounts import registration
 from providers.models import Account, FailureMode
@@ -87,7 +87,7 @@ def test_mails_of_a_paused_queue_are_open_for_its_pause(monkeypatch):
 
     ran = run("demo", "--mails", "2")
 
-    assert ran.code == Exit.WAITED_IN_VAIN
+    assert ran.code == ExitCode.TIMED_OUT
     assert "2 emails are still pending." in ran.out
     assert "Queue text is paused since" in ran.out
     assert "QueueName html" not in ran.out

@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
 from mercury.lib import commands
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
 from providers.accounts import environment, registration, registry, secrets, test_send
 from providers.accounts.config import AccountConfig
@@ -45,9 +45,11 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the subcommands and their options."""
         words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-        commands.subcommand(words, "list", "List all accounts with their breakers.")
+        commands.add_subcommand(words, "list", "List all accounts with their breakers.")
 
-        add = commands.subcommand(words, "add", "Add an account; its options are stored encrypted.", makes_changes=True)
+        add = commands.add_subcommand(
+            words, "add", "Add an account; its options are stored encrypted.", makes_changes=True
+        )
         add.add_argument("name", help="A name of your choice, such as mailgun-eu.")
         add.add_argument(
             "url",
@@ -56,17 +58,17 @@ class Command(commands.MercuryCommand):
             "this terminal, which keeps the key out of process lists.",
         )
 
-        remove = commands.subcommand(words, "remove", "Delete an account; its history is kept.", makes_changes=True)
+        remove = commands.add_subcommand(words, "remove", "Delete an account; its history is kept.", makes_changes=True)
         remove.add_argument("name", help="Account name, as shown by `list`.")
 
-        test = commands.subcommand(words, "test", "Send a test email through one account.", makes_changes=True)
+        test = commands.add_subcommand(words, "test", "Send a test email through one account.", makes_changes=True)
         test.add_argument("name", help="Account name, as shown by `list`.")
         test.add_argument("--to", metavar="ADDRESS", help="Recipient (optional for sandbox accounts).")
         test.add_argument("--from", dest="sender", metavar="ADDRESS", help="Sender. Default: the recipient.")
 
-        commands.subcommand(words, "encrypt", "Encrypt stored options with the newest key.", makes_changes=True)
+        commands.add_subcommand(words, "encrypt", "Encrypt stored options with the newest key.", makes_changes=True)
 
-        breaker = commands.subcommand(
+        breaker = commands.add_subcommand(
             words, "breaker", "Force a breaker open or closed, or set it to automatic.", makes_changes=True
         )
         breaker.add_argument("name", help="Account name, as shown by `list`.")
@@ -81,11 +83,11 @@ class Command(commands.MercuryCommand):
             "enable": "Enable an account.",
             "disable": "Disable an account.",
         }.items():
-            switch = commands.subcommand(words, word, text, makes_changes=True)
+            switch = commands.add_subcommand(words, word, text, makes_changes=True)
             switch.add_argument("name", help="Account name, as shown by `list`.")
             switch.add_argument("--why", default="", metavar="TEXT", help="Reason, for the account's history.")
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
         words = {
             "list": _list,
@@ -100,13 +102,13 @@ class Command(commands.MercuryCommand):
         try:
             return words[options["word"]](out, options)
         except (AccountChangeNotAllowed, AccountInvalid, ImproperlyConfigured) as refused:
-            raise CommandError(str(refused), returncode=Exit.WRONG_USE) from None
+            raise CommandError(str(refused), returncode=ExitCode.USAGE_ERROR) from None
 
 
-def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     rows = [_build_row(candidate) for candidate in registry.load_candidates()]
     rows += [_build_unstored_row(config) for config in registry.list_unstored().values()]
-    out.rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
+    out.write_rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
 
 
@@ -148,12 +150,12 @@ def _lacks_options(candidate: Candidate) -> bool:
     return candidate.source == AccountSource.ENVIRONMENT and candidate.config.name not in environment.load_accounts()
 
 
-def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _add(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     name = options["name"]
     config = _read_account(name, options["url"])
     if options["dry_run"]:
         out.say(f"Would add {name} ({config.kind}).")
-        out.document({"account": name, "kind": config.kind})
+        out.write_document({"account": name, "kind": config.kind})
         return None
     had_only_sandboxes = not Account.objects.exclude(source=AccountSource.DEFAULT).exists()
     account = registration.register(
@@ -168,7 +170,7 @@ def _add(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     more = " The default sandbox accounts are no longer used." if had_only_sandboxes else ""
     out.say(f"{name} is added and active.{more}", tone="ok")
     out.say(f"Test it: manage.py providers test {name}{_name_recipient_option(config.kind)}")
-    out.document({"account": account.name, "kind": config.kind, "enabled": account.enabled})
+    out.write_document({"account": account.name, "kind": config.kind, "enabled": account.enabled})
     return None
 
 
@@ -184,13 +186,13 @@ def _read_account(name: str, url: str | None) -> AccountConfig:
             variable = environment.get_variable(name)
             raise CommandError(
                 f"Specify its URL, or set {variable} in this terminal. docs/providers.md lists the URLs.",
-                returncode=Exit.WRONG_USE,
+                returncode=ExitCode.USAGE_ERROR,
             )
         return config
     return environment.parse_account(name, sys.stdin.readline().strip() if url == "-" else url)
 
 
-def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _remove(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     account = Account.objects.get(pk=_find(options["name"]).id)
     name, variable = account.name, environment.get_variable(account.name)
     from_environment = account.source == AccountSource.ENVIRONMENT
@@ -202,29 +204,31 @@ def _remove(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     registration.check_removable(account)
     if options["dry_run"]:
         out.say(f"Would delete {name} and its breaker.{comes_back}")
-        out.document({"account": name})
+        out.write_document({"account": name})
         return None
     if not out.ask(f"Delete {name} and its breaker? Its history, emails and events keep its name.{comes_back}"):
-        return Exit.FAILED
+        return ExitCode.FAILED
     registration.remove(account)
     out.say(f"{name} is deleted.{comes_back}", tone="ok")
     if not any(candidate.usable for candidate in registry.load_candidates()):
         out.say("No account is available: email is queued. Add an account, or enable a sandbox account: ", tone="bad")
         out.say("  manage.py providers enable sandbox-a")
-    out.document({"account": name, "deleted": True})
+    out.write_document({"account": name, "deleted": True})
     return None
 
 
-def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _test(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     config = registry.list_unstored().get(options["name"]) or _require_options(_find(options["name"]))
     name, is_sandbox = config.name, config.kind == "sandbox"
     recipient = options["to"] or (test_send.PLACEHOLDER_ADDRESS if is_sandbox else "")
     if not recipient:
-        raise CommandError("Specify the recipient of the test email: --to you@example.com.", returncode=Exit.WRONG_USE)
+        raise CommandError(
+            "Specify the recipient of the test email: --to you@example.com.", returncode=ExitCode.USAGE_ERROR
+        )
     sender = options["sender"] or recipient
     if options["dry_run"]:
         out.say(f"Would send a test email to {recipient} through {name}.")
-        out.document({"account": name, "sender": sender, "recipient": recipient})
+        out.write_document({"account": name, "sender": sender, "recipient": recipient})
         return None
     try:
         [outcome] = test_send.run([config], sender=sender, recipient=recipient, by=BY)
@@ -234,10 +238,10 @@ def _test(out: commands.Output, options: dict[str, Any]) -> Exit | None:
     out.say(test_send.describe_outcome(name, outcome), tone="ok" if is_accepted else "bad")
     if name in registry.list_unstored():
         out.say(f"It is not stored yet. To store it: manage.py providers add {name}")
-    out.document(
+    out.write_document(
         {"account": name, "outcome": type(outcome).__name__.lower(), "words": test_send.describe_outcome(name, outcome)}
     )
-    return None if is_accepted else Exit.FAILED
+    return None if is_accepted else ExitCode.FAILED
 
 
 def _require_options(candidate: Candidate) -> AccountConfig:
@@ -246,7 +250,7 @@ def _require_options(candidate: Candidate) -> AccountConfig:
         raise CommandError(
             f"The credentials of '{name}' are in the server's environment, but not in this terminal. Set "
             f"{environment.get_variable(name)} here too, or test the account on its page.",
-            returncode=Exit.WRONG_USE,
+            returncode=ExitCode.USAGE_ERROR,
         )
     if not candidate.configured:
         raise CommandError(
@@ -255,7 +259,7 @@ def _require_options(candidate: Candidate) -> AccountConfig:
     return candidate.config
 
 
-def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _encrypt(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     """Encrypt stored options with the newest key, so that older keys can be removed from the settings."""
     found = secrets.encrypt_all_again(by=BY, dry_run=options["dry_run"])
     would = "Would encrypt" if options["dry_run"] else "Encrypted"
@@ -268,43 +272,43 @@ def _encrypt(out: commands.Output, options: dict[str, Any]) -> Exit | None:
             "MERCURY_ENCRYPTION_KEYS and repeat, or enter their credentials again.",
             tone="bad",
         )
-    out.document({"encrypted": found.encrypted, "current": found.current, "unreadable": found.unreadable})
-    return Exit.PARTLY_DONE if found.unreadable else None
+    out.write_document({"encrypted": found.encrypted, "current": found.current, "unreadable": found.unreadable})
+    return ExitCode.PARTLY_DONE if found.unreadable else None
 
 
-def _breaker(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _breaker(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     name, mode = _find(options["name"]).config.name, BreakerMode(options["mode"])
     question = f"No email will be sent through {name} until its breaker is set to auto. Continue?"
     if options["dry_run"]:
         out.say(f"Would set the breaker of {name} to {mode.value}.")
-        out.document({"account": name, "breaker": mode.value})
+        out.write_document({"account": name, "breaker": mode.value})
         return None
     if mode == BreakerMode.OPEN and not out.ask(question):
-        return Exit.FAILED
+        return ExitCode.FAILED
     breaker_store.force(name, mode, by=BY, why=options["why"])
     out.say(f"The breaker of {name} is set to {mode.value}.")
     if mode != BreakerMode.OPEN:
         _warn_if_unused(out, name)
-    out.document({"account": name, "breaker": mode.value})
+    out.write_document({"account": name, "breaker": mode.value})
     return None
 
 
-def _set_enabled(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _set_enabled(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     candidate, enabled = _find(options["name"]), options["word"] == "enable"
     name = candidate.config.name
     account = Account.objects.get(pk=candidate.id)
     if options["dry_run"]:
         out.say(f"Would {options['word']} {name}.")
-        out.document({"account": name, "enabled": enabled})
+        out.write_document({"account": name, "enabled": enabled})
         return None
     if not enabled and not out.ask(f"{name} will receive no more email. Continue?"):
-        return Exit.FAILED
+        return ExitCode.FAILED
     changed = account.enabled != enabled
     registration.update(account, enabled=enabled, by=BY, why=options["why"])
     out.say(f"{name} is {'enabled' if enabled else 'disabled'}{'' if changed else ' already'}.")
     if enabled:
         _warn_if_stopped(out, candidate)
-    out.document({"account": name, "enabled": enabled, "changed": changed})
+    out.write_document({"account": name, "enabled": enabled, "changed": changed})
     return None
 
 
@@ -334,7 +338,7 @@ def _find(name: str) -> Candidate:
     if name in registry.list_unstored():
         raise CommandError(
             f"'{name}' is known only in this terminal. Store it first: manage.py providers add {name}",
-            returncode=Exit.WRONG_USE,
+            returncode=ExitCode.USAGE_ERROR,
         )
     known = ", ".join(candidate.config.name for candidate in candidates) or "none"
-    raise CommandError(f"No account '{name}'. Known: {known}.", returncode=Exit.WRONG_USE)
+    raise CommandError(f"No account '{name}'. Known: {known}.", returncode=ExitCode.USAGE_ERROR)

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from mercury.lib import commands, durations
-from mercury.lib.commands import Exit
+from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
 from providers.accounts import registry, sandboxes
 from providers.accounts.errors import AccountChangeNotAllowed
@@ -25,9 +25,9 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the subcommands and their options."""
         words = parser.add_subparsers(dest="word", metavar="WORD")
-        commands.subcommand(words, "list", "List sandbox accounts with failure mode and mailbox. Default.")
+        commands.add_subcommand(words, "list", "List sandbox accounts with failure mode and mailbox. Default.")
 
-        setter = commands.subcommand(
+        setter = commands.add_subcommand(
             words, "set", "Set the failure mode of an account for some time.", makes_changes=True
         )
         setter.add_argument("account", help="Sandbox account.")
@@ -39,18 +39,18 @@ class Command(commands.MercuryCommand):
         setter.add_argument(
             "--for",
             dest="how_long",
-            type=commands.duration,
+            type=commands.parse_duration_option,
             default=dt.timedelta(minutes=1),
             metavar="1m",
             help="Duration; then it ends automatically (default: 1m).",
         )
 
-        clear = commands.subcommand(
+        clear = commands.add_subcommand(
             words, "clear", "Clear the failure mode of one account, or of all.", makes_changes=True
         )
         clear.add_argument("account", nargs="?", help="Sandbox account. Default: all.")
 
-    def run(self, out: commands.Output, options: dict[str, Any]) -> Exit | None:
+    def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
         if options["word"] == "set" and not options["dry_run"]:
             registry.sync()
@@ -58,8 +58,8 @@ class Command(commands.MercuryCommand):
         return words[options["word"]](out, options)
 
 
-def _list(out: commands.Output, options: dict[str, Any]) -> Exit | None:
-    out.rows(
+def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
+    out.write_rows(
         [_build_row(account) for account in Account.objects.filter(kind="sandbox")],
         columns=COLUMNS,
         empty="No sandbox accounts. Add one: manage.py providers add try sandbox://",
@@ -79,14 +79,14 @@ def _build_row(account: Account) -> dict[str, object]:
     }
 
 
-def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _set(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     account = _find(options["account"])
     try:
         fault = failure_modes.parse_failure(options["fault"], until=database_clock.now() + options["how_long"])
         if not options["dry_run"]:
             sandboxes.set_failure_mode(account, fault)
     except (ValueError, AccountChangeNotAllowed) as error:
-        raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
+        raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from None
     how_long = durations.format_duration(options["how_long"].total_seconds())
     if options["dry_run"]:
         out.say(f"Would simulate {fault} on {account.name} for {how_long}.")
@@ -94,20 +94,20 @@ def _set(out: commands.Output, options: dict[str, Any]) -> Exit | None:
         out.say(f"{account.name} simulates {fault} for {how_long}.")
     if why := registry.explain_unused(account):
         out.say(f"No email will be affected: {why}.", tone="waiting")
-    out.document({"account": account.name, "fault": str(fault), "until": fault.until})
+    out.write_document({"account": account.name, "fault": str(fault), "until": fault.until})
     return None
 
 
-def _clear(out: commands.Output, options: dict[str, Any]) -> Exit | None:
+def _clear(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     accounts = [_find(options["account"])] if options["account"] else list(Account.objects.filter(kind="sandbox"))
     for account in accounts if not options["dry_run"] else ():
         try:
             sandboxes.set_failure_mode(account, None)
         except AccountChangeNotAllowed as error:
-            raise CommandError(str(error), returncode=Exit.WRONG_USE) from None
+            raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from None
     names = [account.name for account in accounts]
     out.say(f"{'Would clear' if options['dry_run'] else 'Cleared'} the failure mode of {', '.join(names)}.")
-    out.document({"accounts": names})
+    out.write_document({"accounts": names})
     return None
 
 
@@ -115,5 +115,5 @@ def _find(name: str) -> Account:
     account = Account.objects.filter(name=name).first()
     if account is None:
         known = ", ".join(Account.objects.filter(kind="sandbox").values_list("name", flat=True))
-        raise CommandError(f"No account '{name}'. Sandbox accounts: {known}.", returncode=Exit.WRONG_USE)
+        raise CommandError(f"No account '{name}'. Sandbox accounts: {known}.", returncode=ExitCode.USAGE_ERROR)
     return account

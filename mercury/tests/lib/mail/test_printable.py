@@ -53,7 +53,7 @@ def test_the_list_is_what_unicode_calls_controls_breaks_and_formats():
     "show",
     [
         printable.replace_unprintable,
-        commands.plain,
+        commands.make_printable,
         variables.quote_value,
         redaction.build_cleaner([]),
     ],
