@@ -79,7 +79,7 @@ ALLOWED_HOSTS = env.read(
     "ALLOWED_HOSTS", parse_nonempty_list(variables.parse_served_host, "mail.example.com"), "localhost,127.0.0.1,[::1]"
 )
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", parse_list(variables.parse_origin))
-CSRF_FAILURE_VIEW = "mercury.views.csrf_failure"
+CSRF_FAILURE_VIEW = "mercury.error_pages.show_csrf_failure"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.debug_page.Discreet"
 MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.parse_base_url)
 ROOT_URLCONF = "mercury.urls"
@@ -257,7 +257,7 @@ AXES_HANDLER = "mercury.login.Limits"  # adds two wider limits
 AXES_CLIENT_IP_CALLABLE = "mercury.login.client_network"
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout lasts ten minutes, whatever others try
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_CALLABLE = "mercury.views.locked_out"
+AXES_LOCKOUT_CALLABLE = "mercury.error_pages.show_locked_out"
 AXES_VERBOSE = False
 
 REST_FRAMEWORK = {

@@ -11,11 +11,12 @@ from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
 from mails.web import views as mail_views
-from mercury import views
-from mercury.description import ApiRoot, Description
+from mercury import error_pages
+from mercury.api_root import ApiRoot
 from mercury.lib.rest.routers import Router
 from mercury.login import LogIn
-from mercury.observability import metrics
+from mercury.observability import health, metrics
+from mercury.openapi import OpenApiSchema
 from providers.admin import sandbox
 from providers.api.viewsets import AccountViewSet
 
@@ -26,7 +27,7 @@ router.register("dispatcher/providers", AccountViewSet, basename="api-provider")
 router.register("stats", StatsViewSet, basename="api-stats")
 
 root = ApiRoot.as_view(router=router)
-api = [path("", root, name="api-root"), *router.urls, path("schema", Description.as_view(), name="schema")]
+api = [path("", root, name="api-root"), *router.urls, path("schema", OpenApiSchema.as_view(), name="schema")]
 
 details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail
 urlpatterns = [
@@ -44,9 +45,9 @@ urlpatterns = [
     path("api/v1.0/", include(api)),
     path("api/v1.0", root),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
-    path("health/live", views.live, name="health-live"),
-    path("health/ready", views.ready, name="health-ready"),
-    path("health/workers", views.workers, name="health-workers"),
+    path("health/live", health.check_live, name="health-live"),
+    path("health/ready", health.check_ready, name="health-ready"),
+    path("health/workers", health.check_workers, name="health-workers"),
     path("metrics", metrics.metrics, name="metrics"),
     path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
     path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),
@@ -57,12 +58,12 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
     path("admin/sending/<str:verb>/", admin.site.admin_view(actions.sending_view), name="sending"),
     path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(actions.queue_view), name="queue"),
-    # Django's "view on site" meets an id that is none with an error; nothing uses it.
-    path("admin/r/<path:rest>", views.nowhere),
+    # Django's "view on site" fails on an invalid id; nothing uses it.
+    path("admin/r/<path:rest>", error_pages.raise_not_found),
     path("admin/", admin.site.urls),
 ]
 
-handler400 = "mercury.views.bad_request"
-handler403 = "mercury.views.permission_denied"
-handler404 = "mercury.views.not_found"
-handler500 = "mercury.views.server_error"
+handler400 = "mercury.error_pages.show_bad_request"
+handler403 = "mercury.error_pages.show_permission_denied"
+handler404 = "mercury.error_pages.show_not_found"
+handler500 = "mercury.error_pages.show_server_error"

@@ -15,9 +15,9 @@ checks.refuse_start()  # whatever the server is; gunicorn.conf.py asks about its
 event_loop.settle_memory()
 database_bounds.waits.default = database_bounds.STREAM  # what is not a request: an answer that is sent piece by piece
 
-from mercury import description
+from mercury import openapi
 
-description.build()
+openapi.build_schema()
 
 if settings.MERCURY_EMBEDDED:
     from mails.worker import resident_dispatcher  # needs the apps, which are ready only now

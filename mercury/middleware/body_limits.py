@@ -9,7 +9,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
 from gunicorn.http.errors import ParseException
 
-from mercury import views
+from mercury import error_pages
 from mercury.lib.rest import large_bodies
 from mercury.lib.rest.large_bodies import build_too_large
 from mercury.lib.rest.problems import Problem
@@ -73,7 +73,7 @@ def body_within_limit(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         limit = _limit(request)
         if _length(request) > limit:
-            return views.problem_page(request, build_too_large(limit, signed_in=_may_be_signed_in(request)))
+            return error_pages.show_problem(request, build_too_large(limit, signed_in=_may_be_signed_in(request)))
         return get_response(request)
 
     return middleware
@@ -103,12 +103,12 @@ def large_requests(get_response: GetResponse) -> GetResponse:
                 large_bodies.reserve(request, _length(request))
             return get_response(request)
         except Problem as problem:
-            return views.problem_page(request, problem)
+            return error_pages.show_problem(request, problem)
         finally:
             large_bodies.release(request)
 
     def process_exception(request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return views.problem_page(request, exception) if isinstance(exception, Problem) else None
+        return error_pages.show_problem(request, exception) if isinstance(exception, Problem) else None
 
     middleware.process_exception = process_exception  # type: ignore[attr-defined]
     return middleware

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from mercury import views
+from mercury import error_pages
 from mercury.lib.database import database_bounds, database_errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -30,7 +30,7 @@ def store_unavailable(get_response: GetResponse) -> GetResponse:
 
     def process_exception(request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if database_errors.is_not_now(exception):
-            return views.store_unavailable(request)
+            return error_pages.show_store_unavailable(request)
         return None
 
     middleware.process_exception = process_exception  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponseBase
 
-from mercury import views
+from mercury.observability import health
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -15,6 +15,6 @@ def liveness(get_response: GetResponse) -> GetResponse:
     """Answer `/health/live` before anything that could wait for a file, a session or the database."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        return views.live(request) if request.path_info in LIVENESS else get_response(request)
+        return health.check_live(request) if request.path_info in LIVENESS else get_response(request)
 
     return middleware

@@ -6,7 +6,7 @@ import pytest
 from django.urls import URLPattern
 
 from mails.tests.callers import HELLO, MAILS, caller, problem
-from mercury import description
+from mercury import openapi
 from mercury.urls import api
 
 pytestmark = pytest.mark.django_db
@@ -131,14 +131,14 @@ def _all_pages(zeus, url, sort):
 
 def test_the_description_is_built_once_also_for_threads_that_ask_first_at_the_same_moment(monkeypatch):
     built = []
-    made = description.SchemaGenerator.get_schema
+    made = openapi.SchemaGenerator.get_schema
     monkeypatch.setattr(
-        description.SchemaGenerator, "get_schema", lambda self, **kwargs: built.append(1) or made(self, **kwargs)
+        openapi.SchemaGenerator, "get_schema", lambda self, **kwargs: built.append(1) or made(self, **kwargs)
     )
-    for kept in (description._render, description._generate):
+    for kept in (openapi._render, openapi._generate):
         kept.cache_clear()
     texts = []
-    threads = [threading.Thread(target=lambda: texts.append(description.render_schema("json"))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: texts.append(openapi.render_schema("json"))) for _ in range(4)]
 
     for thread in threads:
         thread.start()

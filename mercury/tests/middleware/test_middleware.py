@@ -9,10 +9,10 @@ from django.db import InterfaceError, OperationalError
 from django.test import Client, RequestFactory
 from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 
-from mercury import views
 from mercury.lib.database.database_bounds import waits
 from mercury.middleware import body_limits, client_ip, csp, database
 from mercury.middleware.csp import POLICY
+from mercury.observability import health
 
 LIVE = "/health/live"
 
@@ -41,7 +41,7 @@ def test_the_strict_policy_stands_on_every_answer():
 
 def test_a_view_may_set_a_policy_of_its_own():
     def get_response(request):
-        answer = views.live(request)
+        answer = health.check_live(request)
         answer["Content-Security-Policy"] = "sandbox"
         return answer
 
@@ -102,7 +102,7 @@ def test_a_request_waits_for_the_database_within_its_bounds():
 
     def get_response(request):
         seen.append(waits.bounds)
-        return views.live(request)
+        return health.check_live(request)
 
     database.bounded_waits(get_response)(RequestFactory().get("/"))
 
@@ -132,7 +132,7 @@ def chunked(body: bytes, **environ):
         "POST", "/", b"", content_type="application/json", HTTP_TRANSFER_ENCODING="chunked", **environ
     )
     request.META["wsgi.input"] = io.BytesIO(body)
-    body_limits.chunked_body(views.live)(request)
+    body_limits.chunked_body(health.check_live)(request)
     return request
 
 
@@ -157,7 +157,7 @@ def test_a_chunked_body_that_breaks_off_is_the_client_s_fault(fault):
     request.META["wsgi.input"] = Mock(read=Mock(side_effect=fault))
 
     with pytest.raises(BadRequest):
-        body_limits.chunked_body(views.live)(request)
+        body_limits.chunked_body(health.check_live)(request)
 
 
 def test_a_server_that_does_not_mark_the_end_of_a_body_is_not_waited_for():
