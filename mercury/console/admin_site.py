@@ -92,7 +92,7 @@ class MercuryAdminSite(admin.AdminSite):
             "has_key": ApiKey.objects.exists(),
             "has_mail": Mail.objects.exists(),
             "has_failover": _has_failover(),
-            "sandbox_only": all(row.standing.kind == "sandbox" for row in shown.accounts if row.standing.enabled),
+            "sandbox_only": all(row.status.kind == "sandbox" for row in shown.accounts if row.status.enabled),
             "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }
         return super().index(request, {**context, **(extra_context or {})})

@@ -68,7 +68,7 @@ class Period:
 class AccountRow:
     """An account: how it stands, and what it did."""
 
-    standing: AccountStatus
+    status: AccountStatus
     figures: AccountStatistics | None
     spark: Spark
 
@@ -316,7 +316,7 @@ def _accounts(
     """Every account, those in trouble first, then those with most mail."""
     rows = [
         AccountRow(
-            standing=one,
+            status=one,
             figures=figures.get(one.name),
             spark=chart_geometry.spark(
                 [point.latency[one.name].p95 if one.name in point.latency else None for point in points]
@@ -328,9 +328,9 @@ def _accounts(
 
 
 def _trouble_first(row: AccountRow) -> tuple[bool, bool, int, str]:
-    well = row.standing.effective == "closed" and row.standing.configured
+    well = row.status.effective == "closed" and row.status.configured
     sent = row.figures.sent if row.figures else 0
-    return not row.standing.enabled, well, -sent, row.standing.name
+    return not row.status.enabled, well, -sent, row.status.name
 
 
 def _causes(
