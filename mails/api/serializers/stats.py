@@ -13,7 +13,7 @@ from mercury.lib.json_values import plain
 from mercury.lib.rest.serializers import DataclassSerializer
 
 
-class SpreadSerializer(DataclassSerializer):
+class DurationsSerializer(DataclassSerializer):
     """Durations in seconds."""
 
     class Meta:
@@ -27,7 +27,7 @@ class SpreadSerializer(DataclassSerializer):
         }
 
 
-class MailFiguresSerializer(DataclassSerializer):
+class MailStatisticsSerializer(DataclassSerializer):
     """Emails of a queue, of an application, or of all."""
 
     class Meta:
@@ -49,7 +49,7 @@ class MailFiguresSerializer(DataclassSerializer):
         }
 
 
-class ProviderFiguresSerializer(DataclassSerializer):
+class AccountStatisticsSerializer(DataclassSerializer):
     """Attempts of one account."""
 
     class Meta:
@@ -104,7 +104,7 @@ class AlertSerializer(DataclassSerializer):
         }
 
 
-class WaitingSerializer(DataclassSerializer):
+class QueueStatusSerializer(DataclassSerializer):
     """What waits in a queue."""
 
     class Meta:
@@ -122,7 +122,7 @@ class WaitingSerializer(DataclassSerializer):
         }
 
 
-class HeldMailsSerializer(DataclassSerializer):
+class HeldCountsSerializer(DataclassSerializer):
     """Held emails, by reason."""
 
     class Meta:
@@ -134,7 +134,7 @@ class HeldMailsSerializer(DataclassSerializer):
         }
 
 
-class WorkerSerializer(DataclassSerializer):
+class WorkerStatusSerializer(DataclassSerializer):
     """A process that sends."""
 
     class Meta:
@@ -153,7 +153,7 @@ class WorkerSerializer(DataclassSerializer):
         }
 
 
-class AccountNowSerializer(DataclassSerializer):
+class AccountStatusSerializer(DataclassSerializer):
     """A provider account now."""
 
     class Meta:
@@ -197,7 +197,7 @@ class CauseSerializer(DataclassSerializer):
         }
 
 
-class SetbackSerializer(DataclassSerializer):
+class FailedEmailsSerializer(DataclassSerializer):
     """Emails that ended without being sent."""
 
     class Meta:
@@ -211,7 +211,7 @@ class SetbackSerializer(DataclassSerializer):
         }
 
 
-class TroubleSerializer(DataclassSerializer):
+class RepeatedFailureSerializer(DataclassSerializer):
     """Refusals of one account that somebody has to act on."""
 
     class Meta:
@@ -226,7 +226,7 @@ class TroubleSerializer(DataclassSerializer):
         }
 
 
-class SetbacksSerializer(DataclassSerializer):
+class RecentFailuresSerializer(DataclassSerializer):
     """What went wrong lately."""
 
     class Meta:
@@ -240,7 +240,7 @@ class SetbacksSerializer(DataclassSerializer):
         }
 
 
-class SituationSerializer(DataclassSerializer):
+class SystemStatusSerializer(DataclassSerializer):
     """The system status."""
 
     class Meta:
@@ -266,13 +266,13 @@ class SituationSerializer(DataclassSerializer):
         }
 
 
-class NowSerializer(SituationSerializer):
+class CurrentStatusSerializer(SystemStatusSerializer):
     """The system status, in one sentence and in figures."""
 
     summary = serializers.CharField(help_text="The status in one sentence.")
     alerts = AlertSerializer(many=True, help_text="Causes before their symptoms.")
 
-    class Meta(SituationSerializer.Meta):
+    class Meta(SystemStatusSerializer.Meta):
         pass
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
@@ -306,20 +306,20 @@ class IntervalsSerializer(PeriodSerializer):
 class QueueStatsSerializer(IntervalsSerializer):
     """Figures of all emails and of each queue."""
 
-    total = MailFiguresSerializer(help_text="All emails.")
-    queues = MailFiguresSerializer(many=True)
+    total = MailStatisticsSerializer(help_text="All emails.")
+    queues = MailStatisticsSerializer(many=True)
 
 
 class ApplicationStatsSerializer(IntervalsSerializer):
     """Figures of each application."""
 
-    applications = MailFiguresSerializer(many=True)
+    applications = MailStatisticsSerializer(many=True)
 
 
 class ProviderStatsSerializer(IntervalsSerializer):
     """Figures of each account."""
 
-    providers = ProviderFiguresSerializer(many=True)
+    providers = AccountStatisticsSerializer(many=True)
 
 
 class SeriesStatsSerializer(IntervalsSerializer):

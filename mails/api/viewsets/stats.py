@@ -39,7 +39,7 @@ class StatsViewSet(ApiViewSet):
     }
     pagination_class = None
 
-    @action(detail=False, serializer_class=shown.NowSerializer)
+    @action(detail=False, serializer_class=shown.CurrentStatusSerializer)
     def now(self, request: Request) -> Response:
         """Read the system status.
 
