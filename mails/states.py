@@ -95,8 +95,8 @@ class Action(TextChoices):
     RELEASE = "release", "Release"
     REPROCESS = "reprocess", "Reprocess"
     RETRY = "retry", "Retry now"
-    SENT = "sent", "It was sent"
-    NOT_SENT = "not-sent", "It was not sent"
+    SENT = "sent", "Mark as sent"
+    NOT_SENT = "not-sent", "Mark as not sent"
 
 
 RESOLVING = (Action.SENT, Action.NOT_SENT)
@@ -106,7 +106,7 @@ class Inclusion(TextChoices):
     """Mails that an order for many leaves out unless they are asked for."""
 
     UNCERTAIN = "uncertain", "it may have been sent already"
-    REFUSED = "refused", "will be refused again: a fault of the mail itself"
+    REFUSED = "refused", "will be rejected again: the message is the problem"
 
 
 class DeliveryGuarantee(TextChoices):
@@ -119,9 +119,9 @@ class DeliveryGuarantee(TextChoices):
 class RecipientState(TextChoices):
     """What became of one recipient of a mail."""
 
-    PENDING = "pending", "Not resolved yet"
-    ACCEPTED = "accepted", "Taken by a provider"
-    REFUSED = "refused", "Refused for good"
+    PENDING = "pending", "Pending"
+    ACCEPTED = "accepted", "Accepted"
+    REFUSED = "refused", "Permanently rejected"
 
 
 class AttemptState(TextChoices):
@@ -140,8 +140,8 @@ class EventName(TextChoices):
     BAD_REQUEST = "BAD REQUEST", "Failed validation"
     ACCEPTED = "ACCEPTED", "Valid and stored"
     ENQUEUE = "ENQUEUE", "Queued"
-    DEQUEUE = "DEQUEUE", "Taken by a worker"
-    READY_TO_SEND = "READY TO SEND", "Provider chosen"
+    DEQUEUE = "DEQUEUE", "Claimed by a worker"
+    READY_TO_SEND = "READY TO SEND", "Account selected"
     SEND = "SEND", "Handed to the provider"
     DONE = "DONE", "Accepted by the provider"
     FAILURE = "FAILURE", "Refused"
@@ -189,10 +189,10 @@ class Source(TextChoices):
 class Counted(TextChoices):
     """What the roll-ups count."""
 
-    ARRIVAL = "arrival", "Mails that came in"  # outcome: accepted, rejected, or throttled, which has no queue
-    FIRST_SEND = "first-send", "Mails first handed to a provider"  # duration: since they came in
-    CALL = "call", "Calls of a provider"  # outcome: AttemptState; duration: the call
-    END = "end", "Mails that came to an end, or to a hold"  # outcome: Ending; duration: since they came in
+    ARRIVAL = "arrival", "Submitted emails"  # outcome: accepted, rejected, or throttled, which has no queue
+    FIRST_SEND = "first-send", "First attempts"  # duration: since they came in
+    CALL = "call", "Provider requests"  # outcome: AttemptState; duration: the call
+    END = "end", "Emails finished or put on hold"  # outcome: Ending; duration: since they came in
 
 
 class Ending(TextChoices):

@@ -39,8 +39,8 @@ PAST = {
     Action.CANCEL: "cancelled",
     Action.HOLD: "held",
     Action.RELEASE: "released",
-    Action.REPROCESS: "sent anew",
-    Action.RETRY: "tried at once",
+    Action.REPROCESS: "reprocessed",
+    Action.RETRY: "retried now",
     Action.SENT: "resolved",
     Action.NOT_SENT: "resolved",
 }
@@ -54,7 +54,7 @@ class AccountNotUsable(Exception):
     """The account that a mail was to go through does not exist, or takes no mail. The text names those that do."""
 
     def __init__(self, account: str, usable: Collection[str]) -> None:
-        super().__init__(f"No account '{account}' can be used. Those that can: {', '.join(sorted(usable)) or 'none'}.")
+        super().__init__(f"No account '{account}' can be used. Usable accounts: {', '.join(sorted(usable)) or 'none'}.")
         self.account = account
 
 
@@ -63,8 +63,8 @@ class ActionNotAllowed(Exception):
 
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...], *, moving: bool = False) -> None:
         can = ", ".join(one.label.lower() for one in possible)
-        cure = "It moves on right now: ask again." if moving else f"Possible now: {can or 'nothing'}."
-        super().__init__(f"The mail is {describe_state(mail)}, so it cannot be {PAST[action]}. {cure}")
+        cure = "Its state is changing; try again." if moving else f"Possible actions now: {can or 'none'}."
+        super().__init__(f"The email is {describe_state(mail)}, so it cannot be {PAST[action]}. {cure}")
         self.mail = mail
         self.possible = possible
 
@@ -78,8 +78,8 @@ class NoUntriedAccount(ActionNotAllowed):
 
     def __str__(self) -> str:
         return (
-            "No account that can be used is left: the mail was tried with "
-            f"{join_names(self.tried) or 'none, and there is none'}. Send it anew through all accounts, or through one."
+            "No untried account is left: the email was already tried with "
+            f"{join_names(self.tried) or 'no account, and none is usable'}. Reprocess it through all accounts, or through one."
         )
 
 
@@ -95,22 +95,22 @@ class ActionReport:
     def words(self, action: Action) -> str:
         """What happened, in one sentence."""
         if self.requested and action == Action.RELEASE:
-            return "What was asked for during the call is taken back."
+            return "The pending action is withdrawn."
         if self.requested:
             return (
-                f"{self.mail.provider} is being called, which cannot be stopped. Unless it takes the mail, "
-                f"the mail is {PAST[action]} as soon as the call is closed."
+                f"A request to {self.mail.provider} is in progress and cannot be stopped. Unless {self.mail.provider} accepts "
+                f"the email, it is {PAST[action]} when the request ends."
             )
         if not self.changed:
-            return f"The mail is {describe_state(self.mail)} already."
+            return f"The email is already {describe_state(self.mail)}."
         return {
-            Action.CANCEL: "The mail is cancelled. It will not be sent.",
-            Action.HOLD: "The mail is held until it is released.",
-            Action.RELEASE: "The mail is released and due at once.",
-            Action.REPROCESS: f"The mail is queued, and begins again {self.account_choice.words}.",
-            Action.RETRY: "The mail is due at once, instead of at its next round's time.",
-            Action.SENT: "The mail is resolved as sent.",
-            Action.NOT_SENT: "The mail is resolved as not sent, and queued for the next account.",
+            Action.CANCEL: "The email is cancelled. It will not be sent.",
+            Action.HOLD: "The email is on hold until it is released.",
+            Action.RELEASE: "The email is released and is sent now.",
+            Action.REPROCESS: f"The email is queued and starts over {self.account_choice.words}.",
+            Action.RETRY: "The next attempt starts now.",
+            Action.SENT: "The email is marked as sent.",
+            Action.NOT_SENT: "The email is marked as not sent and queued for the next account.",
         }[action]
 
 
@@ -136,22 +136,22 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
     provider = mail.provider or "the provider"
     if mail.status == Status.SENDING:
         if action == Action.RELEASE:
-            return ["What was asked for during the call under way is taken back; the mail goes on."]
+            return ["The pending action is withdrawn; the email continues."]
         return [
-            f"{provider} is being called, which cannot be stopped.",
-            f"If it takes the mail, the mail is sent. If not, the mail is {PAST[action]} when the call is closed.",
+            f"A request to {provider} is in progress and cannot be stopped.",
+            f"If {provider} accepts the email, it is sent. If not, it is {PAST[action]} when the request ends.",
         ]
-    doubt = ["An earlier attempt gave no answer, so it may have been sent already."] if mail.possible_duplicate else []
+    doubt = ["An earlier attempt got no reply, so it may have been sent already."] if mail.possible_duplicate else []
     match action:
         case Action.CANCEL:
-            return ["The mail is not sent any more. This cannot be undone: to send it after all, post it anew.", *doubt]
+            return ["The email will not be sent. This cannot be undone.", *doubt]
         case Action.HOLD:
-            return [f"The mail stays here until it is released, at the latest by {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
+            return [f"The email is not sent until it is released. It expires at {mail.expires_at:%Y-%m-%d %H:%M} UTC."]
         case Action.RELEASE:
-            return ["The mail is due at once.", *doubt, load_outlook().words(mail.queue)]
+            return ["The email is ready to be sent now.", *doubt, load_outlook().words(mail.queue)]
         case Action.RETRY:
             return [
-                "The mail's next round begins at once. It goes on as it stands.",
+                "The next attempt starts now; nothing else changes.",
                 *doubt,
                 load_outlook().words(mail.queue),
             ]
@@ -159,18 +159,18 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
             return _describe_reprocessing(mail, account_choice, doubt)
         case Action.SENT:
             return [
-                f"The mail ends as sent by {provider}, and counts as taken for each recipient that was waited for.",
+                f"The email is marked as sent by {provider}, for each recipient without a result.",
                 f"Choose this if {provider} has its Message-ID. Nothing is sent.",
             ]
         case Action.NOT_SENT:
             return [
-                "The mail is queued at once, and goes to another account first.",
+                "The email is queued now and goes to another account first.",
                 *(
-                    ["It was sent anew through some accounts only, and stays with them."]
+                    ["It still goes only through the accounts chosen when it was reprocessed."]
                     if mail.routing_constraint
                     else []
                 ),
-                f"If {provider} has it after all, it arrives twice.",
+                f"If {provider} did send it, it arrives twice.",
                 load_outlook().words(mail.queue),
             ]
 
@@ -179,11 +179,11 @@ def _describe_reprocessing(mail: Mail, account_choice: AccountChoice, doubt: lis
     fresh = action_requests.find_untried(account_choice, [mail.pk])[mail.pk]
     if account_choice.not_tried and not fresh:
         return [str(NoUntriedAccount(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
-    again = "It was refused for its own sake, so it is likely to be refused again."
+    again = "It was rejected because of its content, so it will probably be rejected again."
     if fresh:
-        again = f"It was refused for its own sake, but {join_names(fresh)} did not see it yet, and may take it."
+        again = f"It was rejected because of its content. It was not yet tried with {join_names(fresh)}."
     return [
-        f"The mail begins again, {account_choice.words}, with the time of a new mail. It keeps its id and Message-ID.",
+        f"The email starts over {account_choice.words}, with a fresh expiry. It keeps its id and Message-ID.",
         *doubt,
         *([again] if mail.failure_class == FailureClass.MESSAGE else []),
         load_outlook().among(account_choice, fresh).words(mail.queue),
@@ -199,7 +199,7 @@ def apply_action(mail_id: uuid.UUID, action_request: ActionRequest) -> ActionRep
     carried = _carry_out(action_request, [mail_id])
     mail = Mail.objects.filter(pk=mail_id).first()
     if mail is None:
-        raise MailNotFound(f"There is no mail {mail_id} any more: it was old enough to be removed.")
+        raise MailNotFound(f"The email {mail_id} no longer exists: retention deleted it.")
     if (
         carried.impossible
         and action_request.account_choice.not_tried
@@ -300,7 +300,7 @@ def describe_pace(mails: int, account_choice: AccountChoice) -> str:
     if account_choice.not_tried or not rates or None in rates:  # the accounts not tried yet differ from mail to mail
         return f"{words}."
     a_second = sum(filter(None, rates))
-    return f"{words}: {a_second:g} a second, so about {durations.format_duration(mails / a_second)} if no other mail goes out."
+    return f"{words}: {a_second:g} per second, about {durations.format_duration(mails / a_second)} if no other email is sent."
 
 
 def apply_to_many(
@@ -329,7 +329,7 @@ def start_bulk_action(asked: BulkAction, *, seconds: float) -> None:
 def _describe_state(mail: Mail, action: Action) -> str:
     """Where it stands and why; where it is to be resolved also whom to ask."""
     reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
-    asked = f", last handed to {mail.provider}" if action in RESOLVING and mail.provider else ""
+    asked = f", last sent to {mail.provider}" if action in RESOLVING and mail.provider else ""
     return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"
 
 
@@ -359,13 +359,13 @@ class Outlook:
 
     @property
     def share(self) -> str:
-        """Who takes mail: `2 of 3 accounts take mail`, `no account takes mail`, `hades takes mail`."""
+        """Say how many accounts can accept email: `2 of 3 accounts available`, `hades is available`."""
         if self.account_choice.via:
-            return f"{self.account_choice.via} takes {'mail' if self.healthy else 'no mail'}"
-        not_tried = " not tried yet" if self.account_choice.not_tried else ""
+            return f"{self.account_choice.via} is {'available' if self.healthy else 'not available'}"
+        untried = "untried " if self.account_choice.not_tried else ""
         if not self.healthy:
-            return f"no account{not_tried} takes mail"
-        return f"{len(self.healthy)} of {self.accounts} accounts{not_tried} take mail"
+            return f"no {untried}account available"
+        return f"{len(self.healthy)} of {self.accounts} {untried}accounts available"
 
     def words(self, queue: str) -> str:
         """What this comes to for a mail of this queue, in a sentence."""
@@ -374,8 +374,8 @@ class Outlook:
         if self.pauses.get(queue):
             return f"Queue {queue} is paused: it waits until the queue is resumed."
         if not self.healthy:
-            return f"It waits: {self.share} now."
-        return f"{self.share} now."
+            return f"It waits: {self.share}."
+        return f"{self.share[0].upper()}{self.share[1:]}."
 
 
 def load_outlook() -> Outlook:
@@ -395,9 +395,9 @@ def join_names(accounts: Collection[str]) -> str:
 def _forecast(mail: Mail, action: Action, outlook: Outlook, fresh: Collection[str]) -> tuple[str, str]:
     """What it comes to, in words, and their tone. `fresh`: accounts that are named and did not see the mail yet."""
     if mail.status == Status.SENDING and action != Action.RELEASE:
-        return f"{PAST[action]} after the call under way, unless that takes it", "waiting"
+        return f"{PAST[action]} when the request in progress ends, unless it is accepted", "waiting"
     if action == Action.SENT:
-        return "ends as sent; nothing leaves", "ok"
+        return "marked as sent; nothing is sent", "ok"
     if action not in _MADE_DUE:
         return PAST[action], "ok"
     if outlook.pauses.all_sending:
@@ -405,21 +405,21 @@ def _forecast(mail: Mail, action: Action, outlook: Outlook, fresh: Collection[st
     if outlook.pauses.get(mail.queue):
         return f"waits until queue {mail.queue} is resumed", "waiting"
     if not outlook.healthy:
-        return f"waits: {outlook.share} now", "waiting"
+        return f"waits: {outlook.share}", "waiting"
     return _forecast_attempt(mail, action, outlook.share, fresh)
 
 
 def _forecast_attempt(mail: Mail, action: Action, words: str, fresh: Collection[str]) -> tuple[str, str]:
     """The same for a mail that goes to an account at once."""
     if action == Action.NOT_SENT:
-        return f"goes out, twice if {mail.provider or 'its account'} has it after all; {words}", "unknown"
+        return f"will be sent, a duplicate if {mail.provider or 'its account'} already sent it; {words}", "unknown"
     if mail.failure_class == FailureClass.MESSAGE and fresh:
-        return f"may go out: {join_names(fresh)} did not see it yet", "waiting"
+        return f"may succeed: not yet tried with {join_names(fresh)}", "waiting"
     if mail.failure_class == FailureClass.MESSAGE:
-        return "likely to be refused again: a fault of the mail itself", "bad"
+        return "will be rejected again: the message is the problem", "bad"
     if mail.possible_duplicate and action == Action.REPROCESS:
-        return f"may arrive twice; {words}", "unknown"
-    return f"likely to go out: {words}", "ok"
+        return f"may arrive twice: {words}", "unknown"
+    return f"likely to succeed: {words}", "ok"
 
 
 def pause_sending(queue: str = ALL_QUEUES, *, by: str, note: str = "") -> bool:

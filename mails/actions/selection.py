@@ -35,12 +35,12 @@ _DONE = {
     Action.HOLD: "held",
     Action.RELEASE: "released",
     Action.REPROCESS: "queued",
-    Action.RETRY: "due at once",
+    Action.RETRY: "retried now",
     Action.SENT: "resolved",
     Action.NOT_SENT: "queued",
 }
 NEEDS_CONFIRMATION = "the outcome is unknown: resolve it first"
-NO_UNTRIED_ACCOUNT = "every account that can be used was tried before: none is left"
+NO_UNTRIED_ACCOUNT = "every available account was already tried"
 
 
 def filter_reachable(action: Action, mails: MailQuerySet) -> MailQuerySet:
@@ -90,12 +90,12 @@ def is_already(mail: Mail, action: Action) -> bool:
 def describe_state(mail: Mail) -> str:
     """Where the mail stands, as the middle of a sentence."""
     if mail.status == Status.HELD:
-        return "held, its outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "held"
+        return "on hold, outcome unknown" if mail.reason_code == HoldReason.UNKNOWN else "on hold"
     words = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "deferred"}.get(
         Status(mail.status), mail.get_status_display().lower()
     )
     if mail.text_removed_at:
-        return f"{words}, and its text was removed on {mail.text_removed_at:%Y-%m-%d}"
+        return f"{words}, and its body was deleted on {mail.text_removed_at:%Y-%m-%d}"
     return words
 
 
@@ -103,9 +103,9 @@ def label_action(action: Action, mails: str) -> str:
     """An order for so many mails, as a question and a button say it: `Cancel 3 mails`, `Resolve 1 mail as sent`."""
     match action:
         case Action.SENT:
-            return f"Resolve {mails} as sent"
+            return f"Mark {mails} as sent"
         case Action.NOT_SENT:
-            return f"Resolve {mails} as not sent"
+            return f"Mark {mails} as not sent"
     return f"{action.label} {mails}"
 
 
@@ -113,7 +113,7 @@ def describe_result(action: Action, *, done: int, requested: int, changed: int, 
     """What an order did to a number of mails, in one sentence."""
     words = [f"{done:,} {_DONE[action]}"]
     if requested:
-        words.append(f"{requested:,} as soon as the call under way is closed")
+        words.append(f"{requested:,} pending until the request in progress ends")
     if changed:
-        words.append(f"{changed:,} moved on meanwhile")
+        words.append(f"{changed:,} changed state in the meantime")
     return ", ".join([*words, f"{skipped:,} skipped"]) + "."

@@ -247,8 +247,8 @@ class Migration(migrations.Migration):
                             ("release", "Release"),
                             ("reprocess", "Reprocess"),
                             ("retry", "Retry now"),
-                            ("sent", "It was sent"),
-                            ("not-sent", "It was not sent"),
+                            ("sent", "Mark as sent"),
+                            ("not-sent", "Mark as not sent"),
                         ],
                         max_length=16,
                     ),
@@ -448,9 +448,9 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("pending", "Not resolved yet"),
-                            ("accepted", "Taken by a provider"),
-                            ("refused", "Refused for good"),
+                            ("pending", "Pending"),
+                            ("accepted", "Accepted"),
+                            ("refused", "Permanently rejected"),
                         ],
                         default="pending",
                         max_length=16,
@@ -491,10 +491,10 @@ class Migration(migrations.Migration):
                     "kind",
                     models.CharField(
                         choices=[
-                            ("arrival", "Mails that came in"),
-                            ("first-send", "Mails first handed to a provider"),
-                            ("call", "Calls of a provider"),
-                            ("end", "Mails that came to an end, or to a hold"),
+                            ("arrival", "Submitted emails"),
+                            ("first-send", "First attempts"),
+                            ("call", "Provider requests"),
+                            ("end", "Emails finished or put on hold"),
                         ],
                         max_length=12,
                     ),

@@ -53,7 +53,7 @@ def test_too_late_names_the_state_and_what_is_possible(olympus):
     found = problem(steer(client, mail, "hold"), 409, "not_possible")
 
     assert (found["state"], found["possible"]) == ("done", [])
-    assert found["detail"] == "The mail is sent, so it cannot be held. Possible now: nothing."
+    assert found["detail"] == "The email is sent, so it cannot be held. Possible actions now: none."
 
 
 def test_a_mail_whose_text_was_removed_is_shown_and_not_reprocessed(olympus):
@@ -67,7 +67,7 @@ def test_a_mail_whose_text_was_removed_is_shown_and_not_reprocessed(olympus):
     shown = client.get(f"{MAILS}{mail.pk}").json()
 
     assert (found["state"], found["possible"]) == ("discarded", [])
-    assert "its text was removed on 2026-01-02" in found["detail"]
+    assert "its body was deleted on 2026-01-02" in found["detail"]
     assert (shown["content"], shown["body_removed"]) == ("", "2026-01-02T00:00:00.000000Z")
 
 
@@ -117,7 +117,7 @@ def test_no_account_left_is_a_409_that_names_the_reason(olympus):
     found = problem(steer(client, mail, "reprocess", {"not_tried": True}), 409, "no_account_left")
 
     assert (found["state"], found["possible"]) == ("discarded", ["reprocess"])
-    assert "the mail was tried with olympus" in found["detail"]
+    assert "the email was already tried with olympus" in found["detail"]
     assert steer(client, mail, "reprocess", {"via": None, "not_tried": False}).status_code == 200
 
 
@@ -198,7 +198,7 @@ def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
     mail = posted(client)
     monkeypatch.setattr(apply.action_requests.writer, "record", lambda steps: set())
 
-    assert "ask again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
+    assert "try again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
 
 
 def test_an_order_reads_as_it_was_written():

@@ -72,7 +72,7 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
     assert (order.done, sum(order.skipped.values()), order.seen) == (5, 2, 7)
     assert order.skipped == {
         "it may have been sent already": 1,
-        "will be refused again: a fault of the mail itself": 1,
+        "will be rejected again: the message is the problem": 1,
     }
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
     assert {reloaded(mail).status for mail in (possible_duplicate, refused)} == {Status.DISCARDED}
@@ -121,7 +121,7 @@ def test_unknown_outcomes_are_settled_and_the_others_are_left_out(action, status
     order = done(asked(action))
 
     assert bulk.describe_progress(order) == told
-    assert order.skipped == {"held": 1}
+    assert order.skipped == {"on hold": 1}
     assert {reloaded(mail).status for mail in mails} == {status}
     for mail in mails:
         assert event_names(mail)[-len(events) :] == events
@@ -242,7 +242,7 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
 
     assert "Reprocess 2 emails?" in page
     assert "Discarded: http-503" in page
-    assert "1 of 1 accounts take mail" in page
+    assert "1 of 1 accounts available" in page
     assert "<strong>1 skipped:</strong> it may have been sent already." in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert "Reprocess 3 emails?" in operator.get(f"{url}&included=uncertain").text
@@ -272,7 +272,7 @@ def test_many_mails_are_sent_anew_through_the_accounts_that_are_chosen(operator,
 
     assert 'value="hades is back"' in reason.text
     assert there == f"{url}&account_choice=not-tried"
-    assert "may go out: hades did not see it yet" in looked.text
+    assert "may succeed: not yet tried with hades" in looked.text
     assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text
     assert "Reprocess: no eligible email" in operator.get(url).text
     assert "They start over, only through accounts not tried yet." in told
@@ -295,9 +295,9 @@ def test_those_that_every_account_was_tried_for_are_left_out_with_the_reason(ope
     page = operator.get(url).text
     order = done(asked(account_choice=AccountChoice(not_tried=True)))
 
-    assert "<strong>1 skipped:</strong> every account that can be used was tried before: none is left." in page
-    assert "1 of 1 accounts not tried yet take mail" in page
-    assert order.skipped == {"every account that can be used was tried before: none is left": 1}
+    assert "<strong>1 skipped:</strong> every available account was already tried." in page
+    assert "1 of 1 untried accounts available" in page
+    assert order.skipped == {"every available account was already tried": 1}
     assert (reloaded(tried_by_all).status, reloaded(untried).status) == (Status.DISCARDED, Status.QUEUED)
 
 
@@ -330,11 +330,11 @@ def test_the_page_says_whom_to_ask_before_it_settles_anything(operator, olympus)
 
     sent, not_sent = operator.get(f"{url}&action=sent").text, operator.get(f"{url}&action=not-sent").text
 
-    assert "Resolve 2 emails as sent?" in sent
-    assert "Held: outcome-unknown, last handed to olympus" in sent
+    assert "Mark 2 emails as sent?" in sent
+    assert "Held: outcome-unknown, last sent to olympus" in sent
     assert "ends as sent; nothing leaves" in sent
     assert "Resolve 2 emails as not sent?" in not_sent
-    assert "goes out, twice if olympus has it after all; 1 of 1 accounts take mail" in not_sent
+    assert "goes out, twice if olympus has it after all; 1 of 1 accounts available" in not_sent
     assert {reloaded(mail).status for mail in mails} == {Status.HELD}
     told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
     assert "2 resolved, 0 skipped." in told
@@ -351,7 +351,7 @@ def test_the_way_to_settle_is_shown_where_unknown_outcomes_are(operator, olympus
     for verb in ("sent", "not-sent"):
         there = f"{MAILS}bulk/{query}&action={verb}"
         assert there.replace("&", "&amp;") in page
-        assert "Resolve 1 email as" in operator.get(there).text
+        assert "Mark 1 email as" in operator.get(there).text
     assert f"{MAILS}?state=unknown" in operator.get("/admin/").text
     assert 'value="sent" selected' in operator.get(f"{MAILS}?state=unknown").text
     assert 'value="reprocess" selected' in operator.get(MAILS).text

@@ -56,7 +56,7 @@ def test_an_action_says_first_what_it_will_do_and_then_what_happened(operator):
     assert "This cannot be undone" in asked.content.decode()
     assert reloaded(mail).status == Status.QUEUED
     done = operator.post(action(mail, "cancel"), {"note": "Hera has moved"}, follow=True)
-    assert "The mail is cancelled. It will not be sent." in done.content.decode()
+    assert "The email is cancelled. It will not be sent." in done.content.decode()
     assert "Hera has moved" in done.content.decode()
     assert mail.events.last().created_by == "user:hermes"
 
@@ -67,7 +67,7 @@ def test_too_late_leads_back_with_the_reason(operator, olympus):
 
     for answer in (operator.get(action(mail, "hold"), follow=True), operator.post(action(mail, "hold"), follow=True)):
         assert answer.redirect_chain == [(page_of(mail), 302)]
-        assert "The mail is sent, so it cannot be held." in answer.content.decode()
+        assert "The email is sent, so it cannot be held." in answer.content.decode()
 
 
 def test_a_reason_that_cannot_be_kept_does_nothing(operator):
@@ -87,8 +87,8 @@ def test_a_call_under_way_is_named(operator, olympus):
     asked = operator.get(action(mail, "cancel")).content.decode()
     done = operator.post(action(mail, "cancel"), follow=True).content.decode()
 
-    assert "olympus is being called, which cannot be stopped." in asked
-    assert "the mail is cancelled as soon as the call is closed" in done
+    assert "A request to olympus is in progress and cannot be stopped." in asked
+    assert "it is cancelled when the request ends" in done
     assert offered(operator, mail) == ["hold", "release"]
 
 
@@ -140,7 +140,7 @@ def test_a_person_cancels_a_mail_of_their_own(olympus):
     assert "Cancel this email?" in browser.get(url).content.decode()
     assert reloaded(own).status == Status.QUEUED
     done = browser.post(url, follow=True).content.decode()
-    assert "The mail is cancelled." in done
+    assert "The email is cancelled." in done
     assert url not in done
     assert own.events.last().created_by == "user:zeus"
     assert browser.post(reverse("mail-cancel", args=[other.pk])).status_code == 404
@@ -191,7 +191,7 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     told = operator.post(pause, {"note": "wrong template"}, follow=True).content.decode()
 
     assert "Queue text is paused. 1 email queued (it will wait)" in told
-    assert "by hermes (“wrong template”): 1 email waits." in told
+    assert "by hermes (“wrong template”): 1 email is waiting." in told
     assert told.count(resume) == 2  # in the alert, and in the table
     assert pause not in told
     page = operator.get(page_of(mail)).content.decode()
@@ -257,16 +257,16 @@ def given_up(olympus, hades):
 @pytest.mark.parametrize(
     ("query", "posted", "words"),
     [
-        ("", {"account_choice": "all"}, "begins again through all accounts."),
+        ("", {"account_choice": "all"}, "starts over through all accounts."),
         (
             "?account_choice=not-tried",
             {"account_choice": "not-tried", "via": ""},
-            "begins again only through accounts not tried yet.",
+            "starts over only through accounts not tried yet.",
         ),
         (
             "?account_choice=via&via=hades",
             {"account_choice": "via", "via": "hades"},
-            "begins again through hades only.",
+            "starts over through hades only.",
         ),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted,
     told = operator.post(url, posted | {"note": "Mended"}, follow=True).text
 
     assert words.removeprefix("begins again ").rstrip(".") in page
-    assert f"The mail is queued, and {words}" in told
+    assert f"The email is queued and {words}" in told
     assert "Mended" in told
     assert dispatch() == 1
 
@@ -289,7 +289,7 @@ def test_another_choice_is_said_first_and_done_when_it_is_confirmed(operator, gi
     changed = operator.post(url, {"account_choice": "via", "via": "hades"}, follow=True)
 
     assert looked.redirect_chain == [(f"{url}?account_choice=not-tried", 302)]
-    assert "but hades did not see it yet, and may take it" in looked.text
+    assert "It was not yet tried with hades." in looked.text
     assert "Nothing was changed yet" not in looked.text
     assert changed.redirect_chain == [(f"{url}?account_choice=via&via=hades", 302)]
     assert (
@@ -331,8 +331,8 @@ def test_where_no_account_is_left_nothing_can_be_confirmed(operator, given_up, h
     page = operator.get(url).text
     told = operator.post(url, {"account_choice": "not-tried"}, follow=True).text
 
-    assert "the mail was tried with olympus" in page
+    assert "the email was already tried with olympus" in page
     assert "Reprocess the mail</button>" not in page
     assert "Update forecast" in page
-    assert "the mail was tried with olympus" in told
+    assert "the email was already tried with olympus" in told
     assert reloaded(given_up).status == Status.DISCARDED

@@ -58,7 +58,7 @@ def test_mails_are_reprocessed_in_bulk(visitor):
     page.get_by_role("checkbox", name="Select this page").check()
     expect(page.get_by_text("3 of 3 selected")).to_be_visible()
     page.get_by_role("button", name="Apply to all 3").click()
-    expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts take mail")
+    expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts available")
     page.get_by_role("radio", name="Try all accounts again").focus()
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("radio", name="Only accounts not tried yet")).to_be_checked()

@@ -79,7 +79,7 @@ def test_a_sent_mail_cannot_be_cancelled(olympus):
     dispatch()
 
     with pytest.raises(
-        ActionNotAllowed, match=r"The mail is sent, so it cannot be cancelled\. Possible now: nothing\."
+        ActionNotAllowed, match=r"The email is sent, so it cannot be cancelled\. Possible actions now: none\."
     ):
         ask(mail, Action.CANCEL)
 
@@ -268,7 +268,7 @@ def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
     dispatch()
 
     assert (last_blob(mail)["tried"], last_blob(mail)["excluded"]) == (["hades"], ["olympus"])
-    with pytest.raises(NoUntriedAccount, match="the mail was tried with hades and olympus"):
+    with pytest.raises(NoUntriedAccount, match="the email was already tried with hades and olympus"):
         ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
     assert reloaded(mail).status == Status.DISCARDED
 
@@ -294,7 +294,7 @@ def test_a_mail_is_not_sent_through_an_account_that_takes_none(name, olympus, ha
     mail = given_up(olympus, hades)
     hades.disable()
 
-    with pytest.raises(AccountNotUsable, match=f"No account '{name}' can be used. Those that can: olympus"):
+    with pytest.raises(AccountNotUsable, match=f"No account '{name}' can be used. Usable accounts: olympus"):
         ask(mail, Action.REPROCESS, account_choice=AccountChoice(via=name))
 
     assert reloaded(mail).status == Status.DISCARDED
@@ -304,7 +304,7 @@ def test_a_disabled_account_is_none_that_is_left(olympus, hades):
     mail = given_up(olympus, hades)
     hades.disable()
 
-    with pytest.raises(NoUntriedAccount, match="the mail was tried with olympus"):
+    with pytest.raises(NoUntriedAccount, match="the email was already tried with olympus"):
         ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
 
 
@@ -329,8 +329,8 @@ def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
     registration.update(olympus.account, rate=1.0, by="test")
     registration.update(hades.account, rate=2.0, by="test")
 
-    assert "3 a second, so about 30 s" in apply.describe_pace(90, AccountChoice())
-    assert "2 a second, so about 45 s" in apply.describe_pace(90, AccountChoice(via="hades"))
+    assert "3 per second, about 30 s" in apply.describe_pace(90, AccountChoice())
+    assert "2 per second, about 45 s" in apply.describe_pace(90, AccountChoice(via="hades"))
     assert apply.describe_pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
 
 

@@ -164,7 +164,7 @@ def test_a_mail_without_its_text_is_never_sent_anew(olympus):
     remove()
 
     with pytest.raises(
-        ActionNotAllowed, match=r"its text was removed on .* cannot be sent anew\. Possible now: nothing"
+        ActionNotAllowed, match=r"its body was deleted on .* cannot be sent anew\. Possible actions now: none"
     ):
         apply.apply_action(mail.pk, ActionRequest(Action.REPROCESS, "zeus"))
     queued = read_state(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
@@ -181,7 +181,7 @@ def test_commands_leave_a_mail_without_its_text_out_and_say_why(olympus):
     ran = run("reprocess", str(mail.pk), "--yes")
 
     assert ran.code == ExitCode.FAILED
-    assert "1 skipped: discarded, and its text was removed on" in ran.out
+    assert "1 skipped: discarded, and its body was deleted on" in ran.out
     assert "Body     deleted on" in run("mail", str(mail.pk)).out
     assert "The body was deleted on" in run("mail", str(mail.pk), "--raw").error
 

@@ -114,9 +114,10 @@ def test_reprocess_groups_by_cause_and_leaves_out_what_is_refused_for_its_own_sa
 
     ran = run("reprocess", "--state", "discarded", "--yes")
 
-    assert "likely to go out: 1 of 1 accounts take mail" in ran.out
+    assert "likely to succeed: 1 of 1 accounts available" in ran.out
     assert (
-        "1 skipped: will be refused again: a fault of the mail itself. Use --include-rejected to include it." in ran.out
+        "1 skipped: will be rejected again: the message is the problem. Use --include-rejected to include it."
+        in ran.out
     )
     assert "1 queued, 1 skipped." in ran.out
     assert [reloaded(mail).status for mail in (lost, wrong)] == [Status.QUEUED, Status.DISCARDED]
@@ -166,7 +167,7 @@ def test_reprocess_via_one_account(olympus, hades):
 
     ran = run("reprocess", str(mail.pk), "--via", "hades", "--yes")
 
-    assert "likely to go out: hades takes mail" in ran.out
+    assert "likely to succeed: hades is available" in ran.out
     assert "They start over through hades only, as fast as the accounts' limits allow." in ran.out
     assert '"via": "hades"' in mail.events.last().blob
     assert dispatch() == 1
@@ -183,7 +184,7 @@ def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
     ran = run(*words, "--yes")
 
     assert (looked["accounts"], looked["eligible"]) == ("not-tried", 1)
-    assert looked["causes"][0]["forecast"] == "may go out: hades did not see it yet"
+    assert looked["causes"][0]["forecast"] == "may succeed: not yet tried with hades"
     assert "They start over only through accounts not tried yet, as fast" in ran.out
     assert dispatch() == 1
     assert len(hades.inbox()) == 1
@@ -195,7 +196,7 @@ def test_reprocess_leaves_out_what_every_account_was_tried_for(olympus):
 
     ran = run("reprocess", "--state", "discarded", "--not-tried", "--yes", "--json")
 
-    assert ran.document["skipped_because"] == {"every account that can be used was tried before: none is left": 1}
+    assert ran.document["skipped_because"] == {"every available account was already tried": 1}
     assert ran.document["done"] == 0
 
 
@@ -215,8 +216,8 @@ def test_an_unknown_outcome_is_settled(olympus, hades):
     asked = [run("resolve", str(mail.pk), outcome).error for outcome in ("--sent", "--not-sent")]
     ran = run("resolve", str(mail.pk), "--sent", "--note", "olympus has it", "--yes")
 
-    assert "Resolve 1 email as sent?" in asked[0]
-    assert "Resolve 1 email as not sent?" in asked[1]
+    assert "Mark 1 email as sent?" in asked[0]
+    assert "Mark 1 email as not sent?" in asked[1]
     assert excluded == {"the outcome is unknown: resolve it first": 1}
     assert (ran.code, reloaded(mail).status) == (ExitCode.DONE, Status.DONE)
     assert event_names(mail)[-2:] == ["RESOLVED", "DONE"]
@@ -231,7 +232,7 @@ def test_a_large_number_goes_in_groups(monkeypatch):
     assert set(Mail.objects.values_list("status", flat=True)) == {Status.CANCELLED}
 
 
-@pytest.mark.parametrize(("verb", "stands"), [("hold", "held"), ("cancel", "cancelled")])
+@pytest.mark.parametrize(("verb", "stands"), [("hold", "on hold"), ("cancel", "cancelled")])
 def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, stands):
     mail = a_mail()
     run(verb, str(mail.pk), "--yes")
