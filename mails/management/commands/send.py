@@ -17,7 +17,7 @@ from mails.timeline.summary import choose_badge, summarize
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode
 
-WAIT = 60.0  # seconds, where --wait names none
+DEFAULT_WAIT = 60.0  # seconds
 
 
 class Command(commands.MercuryCommand):
@@ -31,18 +31,18 @@ class Command(commands.MercuryCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        _add(parser, "--from", "sender", required=True, metavar="ADDRESS")
-        _add(parser, "--to", "recipient", required=True, action="append", metavar="ADDRESS", more="Repeatable.")
-        _add(parser, "--subject", "subject", default="", more="Default: empty.")
-        _add(parser, "--text", "content", metavar="FILE", more="A file; - reads standard input. Default: empty.")
-        _add(parser, "--guarantee", "delivery_guarantee")
-        _add(parser, "--queue", "queue")
+        _add_field(parser, "--from", "sender", required=True, metavar="ADDRESS")
+        _add_field(parser, "--to", "recipient", required=True, action="append", metavar="ADDRESS", more="Repeatable.")
+        _add_field(parser, "--subject", "subject", default="", more="Default: empty.")
+        _add_field(parser, "--text", "content", metavar="FILE", more="A file; - reads standard input. Default: empty.")
+        _add_field(parser, "--guarantee", "delivery_guarantee")
+        _add_field(parser, "--queue", "queue")
         parser.add_argument("--key", help="Idempotency key: the same key within 24 hours returns the same email.")
         parser.add_argument(
             "--wait",
             type=commands.parse_duration_option,
             nargs="?",
-            const=commands.parse_duration_option(str(WAIT)),
+            const=commands.parse_duration_option(str(DEFAULT_WAIT)),
             metavar="60s",
             help="Wait up to this long for the final state. Default without a value: 60s.",
         )
@@ -50,7 +50,7 @@ class Command(commands.MercuryCommand):
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Submit the email, and with --wait follow it."""
         data = {name: options[name] for name in ("sender", "recipient", "subject")}
-        data["content"] = _read_text(options["content"])
+        data["content"] = _read_body(options["content"])
         data |= {name: options[name] for name in ("delivery_guarantee", "queue") if options[name]}
         if options["dry_run"]:
             out.say(f"Would submit an email from {data['sender']} to {', '.join(data['recipient'])}.")
@@ -64,15 +64,16 @@ class Command(commands.MercuryCommand):
         return code
 
 
-def _add(parser: CommandParser, option: str, name: str, more: str = "", **settings: Any) -> None:
-    """Add the option for a field of a submission, with the words and choices of its declaration."""
+def _add_field(parser: CommandParser, option: str, name: str, more: str = "", **settings: Any) -> None:
+    """Add the option for a field of a submission, with the help and choices of its declaration."""
     field = submission.get_field(name)
     words = str(field.help_text).replace("`", "")
-    choices = {"choices": list(field.choices)} if hasattr(field, "choices") else {}
-    parser.add_argument(option, dest=name, help=f"{words} {more}".strip(), **choices, **settings)
+    if hasattr(field, "choices"):
+        settings["choices"] = list(field.choices)
+    parser.add_argument(option, dest=name, help=f"{words} {more}".strip(), **settings)
 
 
-def _read_text(name: str | None) -> str:
+def _read_body(name: str | None) -> str:
     if name is None:
         return ""
     try:

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Progress
 from mails.maintenance import scheduler, sweeper
-from mails.management.commands import worker
 from mails.worker import resident_dispatcher
+from mercury.management.commands import worker
 
 
 @pytest.mark.parametrize(("changed", "woken"), [(True, 1), (False, 0)])
