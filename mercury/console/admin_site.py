@@ -84,7 +84,7 @@ class MercuryAdminSite(admin.AdminSite):
         """
         if not request.user.has_perm(FIGURES):
             return redirect("admin:more")
-        shown = dashboard.read(_read_period(request))
+        shown = dashboard.build_overview(_read_period(request))
         context = {
             "overview": shown,
             "periods": [(key, words) for key, (words, _) in dashboard.PERIODS.items()],
@@ -100,7 +100,7 @@ class MercuryAdminSite(admin.AdminSite):
     def figures(self, request: HttpRequest) -> HttpResponse:
         """Return the overview's figures for its poller; 204 if they did not change."""
         _check_permission(request)
-        fresh = dashboard.read(_read_period(request))
+        fresh = dashboard.build_overview(_read_period(request))
         if request.GET.get("seen") == fresh.digest:
             return HttpResponse(status=204)
         return TemplateResponse(

@@ -1,4 +1,4 @@
-"""A chart of figures over time as pages show it: with a sentence that says what it shows, and the table behind it."""
+"""A chart of figures over time as pages show it: with a sentence that explains it, and the table behind it."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from mercury.lib.chart_geometry import Chart
 _X_LABELS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Legend:
     """A series of a chart in words."""
 
@@ -19,9 +19,9 @@ class Legend:
     tone: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A chart, a sentence that says what it shows, and the table behind it."""
+    """A chart, a sentence that explains it, and the table behind it."""
 
     key: str
     title: str
@@ -35,7 +35,8 @@ class Picture:
     rows: Sequence[tuple[dt.datetime, Sequence[str]]]
 
 
-def picture(
+def build_picture(
+    *,
     key: str,
     title: str,
     period: str,
@@ -44,11 +45,11 @@ def picture(
     legend: Sequence[Legend],
     points: Sequence[Point],
     table: Mapping[str, Sequence[float | None]],
-    words: Callable[[float], str],
+    describe: Callable[[float], str],
 ) -> Picture:
-    """The picture of a chart with one column for each of `points`.
+    """Return the picture of a chart that has one column per point.
 
-    `table`: what the table behind it shows, each with a value for each point; `words`: how a value is told.
+    `table`: the columns of the table behind it, each with a value per point; `describe`: writes a value in words.
     """
     return Picture(
         key=key,
@@ -57,28 +58,28 @@ def picture(
         sentence=sentence,
         chart=chart,
         legend=legend,
-        x_labels=_x_labels(chart, points),
-        y_labels=_y_labels(chart, words),
+        x_labels=_build_x_labels(chart, points),
+        y_labels=_build_y_labels(chart, describe),
         heads=list(table),
         rows=[
-            (point.start, [_cell(values[number], words) for values in table.values()])
+            (point.start, [_format_cell(values[number], describe) for values in table.values()])
             for number, point in reversed(list(enumerate(points)))
             if any(values[number] for values in table.values())
         ],
     )
 
 
-def _y_labels(chart: Chart, words: Callable[[float], str]) -> list[tuple[float, str]]:
-    """What stands beside the rows; a row whose words would repeat those below it has none."""
-    told = [words(tick.value) for tick in chart.rows]
+def _build_y_labels(chart: Chart, describe: Callable[[float], str]) -> list[tuple[float, str]]:
+    """Return the labels of the rows; a label that would repeat the one below it stays empty."""
+    labels = [describe(tick.value) for tick in chart.rows]
     return [
-        (tick.at, "" if number and told[number - 1] == told[number] else told[number])
+        (tick.at, "" if number and labels[number - 1] == labels[number] else labels[number])
         for number, tick in enumerate(chart.rows)
     ]
 
 
-def _x_labels(chart: Chart, points: Sequence[Point]) -> list[tuple[float, str]]:
-    """What is written below a chart: midnights by their days where it spans days, else some times at equal distances."""
+def _build_x_labels(chart: Chart, points: Sequence[Point]) -> list[tuple[float, str]]:
+    """Return the labels below a chart: the dates of midnights if it spans days, else times at equal distances."""
     if not chart.columns:
         return []
     midnights = [number for number, point in enumerate(points) if point.start.time() == dt.time()]
@@ -86,9 +87,9 @@ def _x_labels(chart: Chart, points: Sequence[Point]) -> list[tuple[float, str]]:
         return [
             (chart.columns[number], f"{points[number].start.day} {points[number].start:%b}") for number in midnights
         ]
-    some = range(0, len(points), max(1, -(-len(points) // _X_LABELS)))
-    return [(chart.columns[number], f"{points[number].start:%H:%M}") for number in some]
+    numbers = range(0, len(points), max(1, -(-len(points) // _X_LABELS)))
+    return [(chart.columns[number], f"{points[number].start:%H:%M}") for number in numbers]
 
 
-def _cell(value: float | None, words: Callable[[float], str]) -> str:
-    return "–" if value is None else words(value)
+def _format_cell(value: float | None, describe: Callable[[float], str]) -> str:
+    return "–" if value is None else describe(value)

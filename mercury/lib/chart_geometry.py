@@ -14,7 +14,7 @@ _LEAST = 5.0  # height of a column, so that the smallest is seen
 _NICE = (1, 2, 2.5, 5, 10)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """A part of a column. `series`: what it counts."""
 
@@ -25,7 +25,7 @@ class Bar:
     height: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A line in pieces, since a stretch without a value leaves a gap. Each piece: "x,y x,y …"."""
 
@@ -36,13 +36,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A label beside an axis, and where it stands."""
+    """A label at an axis, and its position."""
 
     at: float
     value: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """What to draw. `rows`: the ticks of the y axis; `columns`: the middles of the stretches."""
 
@@ -56,7 +56,7 @@ class Chart:
     floor: int = HEIGHT - BOTTOM
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spark:
     """A line without axes, and the area below it."""
 
@@ -66,62 +66,66 @@ class Spark:
     height: int = SPARK_HEIGHT
 
 
-def stacked(series: Mapping[str, Sequence[float]]) -> Chart:
+def stack_columns(series: Mapping[str, Sequence[float]]) -> Chart:
     """Return one column per stretch, its parts stacked in the order of `series`. All series have the same length.
 
     They are counts, so that the axis has whole numbers only.
     """
     totals = [sum(parts) for parts in zip(*series.values(), strict=True)]
-    ticks = whole_ticks(max(totals, default=0.0))
+    ticks = choose_whole_ticks(max(totals, default=0.0))
     top = float(ticks[-1])
-    step = _step(len(totals))
+    step = _compute_step(len(totals))
     bars = []
-    heaps = [0.0] * len(totals)
+    heights_so_far = [0.0] * len(totals)
     for name, values in series.items():
         for number, value in enumerate(values):
             if value:
-                height = _span(value, top)
-                heaps[number] += value
-                y = _y(heaps[number], top)
-                bars.append(Bar(name, round(LEFT + number * step + step * 0.1, 2), y, round(step * 0.8, 2), height))
-    return Chart(bars, (), [Tick(_y(tick, top), tick) for tick in ticks], _columns(len(totals)))
+                height = _scale_height(value, top)
+                heights_so_far[number] += value
+                y = _scale_y(heights_so_far[number], top)
+                x, width = round(LEFT + number * step + step * 0.1, 2), round(step * 0.8, 2)
+                bars.append(Bar(series=name, x=x, y=y, width=width, height=height))
+    rows = [Tick(_scale_y(tick, top), tick) for tick in ticks]
+    return Chart(bars=bars, lines=(), rows=rows, columns=_find_middles(len(totals)))
 
 
-def lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
+def draw_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
     """Return one line per series. All series have the same length; None is a stretch without a value."""
     count = max((len(values) for values in series.values()), default=0)
-    top = nice(max((value for values in series.values() for value in values if value is not None), default=0.0))
-    columns = _columns(count)
-    drawn = [_line(name, values, columns, lambda value: _y(value, top)) for name, values in series.items()]
-    return Chart((), drawn, _rows(top), columns)
+    top = round_up(max((value for values in series.values() for value in values if value is not None), default=0.0))
+    columns = _find_middles(count)
+    drawn = [_draw_line(name, values, columns, lambda value: _scale_y(value, top)) for name, values in series.items()]
+    return Chart(bars=(), lines=drawn, rows=_build_ticks(top), columns=columns)
 
 
-def log_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
+def draw_log_lines(series: Mapping[str, Sequence[float | None]]) -> Chart:
     """Return the same with a logarithmic axis, for values above 0."""
     count = max((len(values) for values in series.values()), default=0)
-    rungs = ladder(value for values in series.values() for value in values if value is not None)
-    columns, y = _columns(count), _log_y(rungs, HEIGHT, TOP)
-    drawn = [_line(name, values, columns, y) for name, values in series.items()]
-    return Chart((), drawn, [Tick(y(rung), rung) for rung in rungs], columns)
+    rungs = choose_log_ticks(value for values in series.values() for value in values if value is not None)
+    columns, y = _find_middles(count), _make_log_scale(rungs, HEIGHT, TOP)
+    drawn = [_draw_line(name, values, columns, y) for name, values in series.items()]
+    return Chart(bars=(), lines=drawn, rows=[Tick(y(rung), rung) for rung in rungs], columns=columns)
 
 
-def log_columns(values: Sequence[tuple[str, float | None]], places: int) -> Chart:
-    """Return one column per value of a series, the last at the right, with a logarithmic axis. `places`: how many fit.
+def draw_log_columns(values: Sequence[tuple[str, float | None]], slots: int) -> Chart:
+    """Return one column per value of a series, the last at the right, with a logarithmic axis. `slots`: how many fit.
 
-    What has no value is as low as a column can be.
+    A value that is missing gets the lowest column.
     """
     known = [value for _, value in values if value]
-    rungs = ladder([min(known) / 2, *known] if known else [])  # the smallest has a height too
-    y, step, floor = _log_y(rungs, LOW_HEIGHT, LOW_TOP), _step(places), LOW_HEIGHT - BOTTOM
-    columns = _columns(places)[places - len(values) :]
+    rungs = choose_log_ticks([min(known) / 2, *known] if known else [])  # the smallest has a height too
+    y, step, floor = _make_log_scale(rungs, LOW_HEIGHT, LOW_TOP), _compute_step(slots), LOW_HEIGHT - BOTTOM
+    columns = _find_middles(slots)[slots - len(values) :]
     bars = []
     for (series, value), middle in zip(values, columns, strict=True):
         height = max(_LEAST, round(floor - y(value), 2)) if value else _LEAST
-        bars.append(Bar(series, round(middle - step * 0.4, 2), round(floor - height, 2), round(step * 0.8, 2), height))
-    return Chart(bars, (), [Tick(y(rung), rung) for rung in rungs], columns, height=LOW_HEIGHT, floor=floor)
+        x, y_top, width = round(middle - step * 0.4, 2), round(floor - height, 2), round(step * 0.8, 2)
+        bars.append(Bar(series=series, x=x, y=y_top, width=width, height=height))
+    rows = [Tick(y(rung), rung) for rung in rungs]
+    return Chart(bars=bars, lines=(), rows=rows, columns=columns, height=LOW_HEIGHT, floor=floor)
 
 
-def spark(values: Sequence[float | None]) -> Spark:
+def draw_spark(values: Sequence[float | None]) -> Spark:
     """Return a small line of these values; a missing value counts as 0."""
     known = [value or 0.0 for value in values]
     top = max(known, default=0.0) or 1.0
@@ -129,10 +133,11 @@ def spark(values: Sequence[float | None]) -> Spark:
     room = SPARK_HEIGHT - 2
     points = [f"{number * step:.1f},{1 + room - value / top * room:.1f}" for number, value in enumerate(known)]
     line = " ".join(points)
-    return Spark(line, f"0,{SPARK_HEIGHT} {line} {SPARK_WIDTH},{SPARK_HEIGHT}" if points else "")
+    area = f"0,{SPARK_HEIGHT} {line} {SPARK_WIDTH},{SPARK_HEIGHT}" if points else ""
+    return Spark(line=line, area=area)
 
 
-def whole_ticks(highest: float) -> list[int]:
+def choose_whole_ticks(highest: float) -> list[int]:
     """Return whole numbers at equal distances from 0 to `highest` or just above it, six at most: 0, 1, 2 or 0, 20, 40."""
     steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
     step = next(step for step in steps if step * 5 >= highest)
@@ -140,7 +145,7 @@ def whole_ticks(highest: float) -> list[int]:
     return [step * number for number in range(count + 1)]
 
 
-def nice(highest: float) -> float:
+def round_up(highest: float) -> float:
     """Return a round number at or above `highest`: 1, 2, 2.5 or 5 times a power of ten; 1 if it is almost 0."""
     if highest < 1e-12:
         return 1.0
@@ -152,33 +157,35 @@ def nice(highest: float) -> float:
     return next(power * factor for factor in _NICE if power * factor >= highest * (1 - 1e-9))
 
 
-def ladder(values: Iterable[float]) -> list[float]:
-    """Round numbers around these values (above 0): 1 and 3 times powers of ten; powers of ten alone if they span far."""
+def choose_log_ticks(values: Iterable[float]) -> list[float]:
+    """Return round numbers around these values (above 0): 1 and 3 times powers of ten; powers of ten alone if they span far."""
     known = list(values) or [0.1, 1.0]
     low, high = min(known), max(known)
     powers = [10.0**exponent for exponent in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)]
-    fine = _around([power * factor for power in powers for factor in (1, 3)], low, high)
-    return fine if len(fine) <= _RUNGS else _around(powers, low, high)
+    fine = _select_rungs([power * factor for power in powers for factor in (1, 3)], low, high)
+    return fine if len(fine) <= _RUNGS else _select_rungs(powers, low, high)
 
 
-def _around(rungs: Sequence[float], low: float, high: float) -> list[float]:
-    """From the last at or below `low` to the first at or above `high`, and at least three."""
+def _select_rungs(rungs: Sequence[float], low: float, high: float) -> list[float]:
+    """Return the rungs from the last at or below `low` to the first at or above `high`, and at least three."""
     first = max(number for number, rung in enumerate(rungs) if rung <= low * (1 + 1e-9))
     last = next(number for number, rung in enumerate(rungs) if number > first and rung >= high * (1 - 1e-9))
     return list(rungs[min(first, last - 2) : last + 1])
 
 
-def _log_y(rungs: Sequence[float], height: int, top: int) -> Callable[[float], float]:
+def _make_log_scale(rungs: Sequence[float], height: int, top: int) -> Callable[[float], float]:
     whole, room = math.log(rungs[-1] / rungs[0]), height - top - BOTTOM
 
-    def y(value: float) -> float:
+    def scale(value: float) -> float:
         share = math.log(value / rungs[0]) / whole
         return round(height - BOTTOM - min(1.0, max(0.0, share)) * room, 2)
 
-    return y
+    return scale
 
 
-def _line(name: str, values: Sequence[float | None], columns: Sequence[float], y: Callable[[float], float]) -> Line:
+def _draw_line(
+    name: str, values: Sequence[float | None], columns: Sequence[float], y: Callable[[float], float]
+) -> Line:
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, value in zip(columns, values, strict=True):
         if value is None:
@@ -186,25 +193,25 @@ def _line(name: str, values: Sequence[float | None], columns: Sequence[float], y
         else:
             pieces[-1].append((x, y(value)))
     drawn = [" ".join(f"{x},{y}" for x, y in piece) for piece in pieces if len(piece) > 1]
-    return Line(name, drawn, [piece[0] for piece in pieces if len(piece) == 1])
+    return Line(series=name, pieces=drawn, dots=[piece[0] for piece in pieces if len(piece) == 1])
 
 
-def _rows(top: float) -> list[Tick]:
-    return [Tick(_y(top * share, top), top * share) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
+def _build_ticks(top: float) -> list[Tick]:
+    return [Tick(_scale_y(top * share, top), top * share) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
 
 
-def _columns(count: int) -> list[float]:
-    step = _step(count)
+def _find_middles(count: int) -> list[float]:
+    step = _compute_step(count)
     return [round(LEFT + (number + 0.5) * step, 2) for number in range(count)]
 
 
-def _step(count: int) -> float:
+def _compute_step(count: int) -> float:
     return (WIDTH - LEFT) / max(1, count)
 
 
-def _span(value: float, top: float) -> float:
+def _scale_height(value: float, top: float) -> float:
     return round(value / top * (HEIGHT - TOP - BOTTOM), 2)
 
 
-def _y(value: float, top: float) -> float:
+def _scale_y(value: float, top: float) -> float:
     return round(HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM), 2)
