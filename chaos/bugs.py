@@ -166,7 +166,7 @@ def _keep_queue_in_memory(intake: Any) -> None:
         while True:
             time.sleep(1.0)
             while not waiting.empty():
-                intake._is_stored(waiting.get())
+                intake._try_store(waiting.get())
 
     def accept(data: Mapping[str, object], *, client: Any, idempotency_key: str | None = None) -> Any:
         key = idempotency_key or ""
@@ -176,7 +176,7 @@ def _keep_queue_in_memory(intake: Any) -> None:
         if not known:
             threading.Thread(target=store, daemon=True).start()
         wanted, now_ns = submission.parse(data), database_clock.now_ns()
-        new = intake._new(wanted, client=client, received_at=now_ns, idempotency_key=key)
+        new = intake._build_mail(wanted, client=client, received_at=now_ns, idempotency_key=key)
         known[name] = new.mail
         waiting.put(new)
         return intake.Receipt(new.mail, replayed=False)

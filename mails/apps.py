@@ -16,4 +16,4 @@ class MailsConfig(AppConfig):
         rq_limits.apply()
         from mails.intake import rules_for_test_sends  # noqa: PLC0415 (it needs the models, which are ready now)
 
-        rules_for_test_sends.apply()
+        rules_for_test_sends.register_rules()

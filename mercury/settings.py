@@ -266,7 +266,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["mails.access.permissions.HasScope"],
-    "DEFAULT_THROTTLE_CLASSES": ["mails.access.throttles.KeyRate"],
+    "DEFAULT_THROTTLE_CLASSES": ["mails.access.throttles.KeyRateThrottle"],
     "DEFAULT_PARSER_CLASSES": ["mails.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",

@@ -15,7 +15,7 @@ _REALM = 'Bearer realm="Mercury"'
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Sets `request.auth` to the `ApiKey`. One query, see `keys.find`; without the header the next class has its say."""
+    """Set `request.auth` to the `ApiKey`. One query, see `api_keys.find`; without the header the next class decides."""
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, ApiKey] | None:
         """Return the key of the request, None if none was sent. Raises AuthenticationFailed (401) for a wrong one."""
@@ -36,11 +36,11 @@ class KeyAuthentication(BaseAuthentication):
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """`Authorization: Bearer mk_…` in the API's description."""
+    """`Authorization: Bearer mk_…` in the OpenAPI schema."""
 
     target_class = KeyAuthentication
     name = "apiKey"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        """Return the key as OpenAPI calls it."""
+        """Return the security scheme."""
         return {"type": "http", "scheme": "bearer", "description": "An API key: `mk_<prefix>_<secret>`."}

@@ -1,4 +1,4 @@
-"""Who may do what: keys by their scopes, people by what they are to Mercury."""
+"""Permissions: keys by their scopes, people by their Django permissions."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mails.models import ApiKey, Mail
 if TYPE_CHECKING:  # rest_framework.views itself imports this file, by its settings
     from rest_framework.views import APIView
 
-# What every signed-in person may do, on mails of their own (MailQuerySet.visible_to sees to that).
+# Allowed to every signed-in person, for their own email (MailQuerySet.visible_to ensures that).
 _EVERYONE = frozenset({Scope.MAILS_SEND, Scope.MAILS_READ, Scope.EVENTS_WRITE})
 
 
 class HasScope(BasePermission):
-    """Lets a request pass whose key has the scope that the view's `required_scopes` names for its method.
+    """Allow a request if its key has the scope that the view's `required_scopes` names for its method.
 
-    A person needs Django's permission for that scope, or the one that `required_permissions` names for the method where a
-    scope allows several things that people may be given one by one. A view without `required_scopes` is closed to everybody.
-    A method that it does not name goes on, to be a 405.
+    A person needs Django's permissions for that scope, or the one that `required_permissions` names for the method if a
+    scope covers several of them. A view without `required_scopes` is closed to everybody. A method that it does not name
+    passes, to become a 405.
     """
 
     code = "missing_scope"
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """False with a message that names the scope."""
+        """Return True if the request is allowed; else set a message that names the scope."""
         if request.auth is None and not request.user.is_authenticated:
             return False
         required: dict[str, str] | None = getattr(view, "required_scopes", None)
@@ -49,7 +49,7 @@ class HasScope(BasePermission):
 
 
 def has_scope(user: Any, auth: Any, scope: str) -> bool:
-    """Whether the key (`auth`), or else the person, may do what `scope` names."""
+    """Return True if the key (`auth`), or else the person, may do what `scope` allows."""
     if isinstance(auth, ApiKey):
         return scope in auth.scopes
     if scope in _EVERYONE:
@@ -57,8 +57,8 @@ def has_scope(user: Any, auth: Any, scope: str) -> bool:
     return bool(user.has_perms(PERMISSIONS[Scope(scope)]))
 
 
-def may_write_to(mail: Mail, user: Any, auth: Any) -> bool:
-    """Whether events may be appended to this mail, which the client may see: to one's own, or with the right to all."""
+def can_append_to(mail: Mail, user: Any, auth: Any) -> bool:
+    """Return True if the client, who can see the email, may append events: to its own, or with the permission for all."""
     if isinstance(auth, ApiKey):
         return mail.api_key_id == auth.pk
     return mail.user_id == user.pk or bool(user.has_perms(PERMISSIONS[Scope.EVENTS_WRITE]))

@@ -1,4 +1,4 @@
-"""The rate of a key at the door: more writes than it allows are refused (429), and each answer says what is left.
+"""Throttle API keys with a rate: further writes are refused (429), and each answer states what is left.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10, and `Retry-After`.
 """
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
-class KeyRate(BaseThrottle):
-    """Counts every write of a key that has a rate, before its body is read. Costs nothing for any other request."""
+class KeyRateThrottle(BaseThrottle):
+    """Count every write of a key that has a rate, before its body is read. Costs nothing for any other request."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        """True, or Problem (429) where it is one too many."""
+        """Return True, or raise Problem (429) if the limit is exceeded."""
         key = request.auth
         if request.method in SAFE_METHODS or not isinstance(key, ApiKey) or not key.rate:
             return True
-        standing = rate_limits.count_write(key, mail=getattr(view, "is_intake", False))
-        request.rate_headers = _build_headers(standing)  # type: ignore[attr-defined]  # Resource puts them on the answer
-        if not standing.allowed:
-            raise _build_throttled(standing)
+        status = rate_limits.count_write(key, mail=getattr(view, "is_intake", False))
+        request.rate_headers = _build_headers(status)  # type: ignore[attr-defined]  # ResourceViewSet adds them to the answer
+        if not status.allowed:
+            raise _build_throttled(status)
         return True
 
 
-def _build_headers(standing: RateLimitStatus) -> Mapping[str, str]:
+def _build_headers(status: RateLimitStatus) -> Mapping[str, str]:
     return {
-        "RateLimit-Policy": f'"key";q={standing.quota};w={standing.window}',
-        "RateLimit": f'"key";r={standing.remaining};t={standing.reset_after}',
+        "RateLimit-Policy": f'"key";q={status.quota};w={status.window}',
+        "RateLimit": f'"key";r={status.remaining};t={status.reset_after}',
     }
 
 
-def _build_throttled(standing: RateLimitStatus) -> Problem:
-    times = "once" if standing.quota == 1 else f"{standing.quota} times"
+def _build_throttled(status: RateLimitStatus) -> Problem:
+    times = "once" if status.quota == 1 else f"{status.quota} times"
     detail = (
-        f"This key may write {times} in {durations.format_duration(standing.window)}, mails, events and actions together; "
-        f"this request was not carried out. Send it again in {standing.reset_after} s. "
+        f"This key may write {times} in {durations.format_duration(status.window)}, emails, events and actions together; "
+        f"this request was not carried out. Send it again in {status.reset_after} s. "
         "If the application needs more, an operator can raise the key's rate."
     )
-    return Problem(429, "throttled", detail, headers={"Retry-After": str(standing.reset_after)})
+    return Problem(429, "throttled", detail, headers={"Retry-After": str(status.reset_after)})

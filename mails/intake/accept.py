@@ -1,8 +1,5 @@
-"""The one way in. API, form and command line hand a mail to `accept`, which stores it in one transaction."""
+"""Accept email: API, form and command line submit it to `accept`, which stores it in one transaction."""
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,62 +11,28 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from mails.access import grants
 from mails.dispatch import wake
-from mails.intake import submission
-from mails.intake.submission import InvalidField, InvalidSubmission, Submission
+from mails.intake import idempotency, submission
+from mails.intake.errors import IdempotencyKeyInUse, InvalidField, InvalidSubmission, SenderNotAllowed
+from mails.intake.submission import Submission
+from mails.intake.submission_fields import MAX_SENDER, MAX_SUBJECT, make_storable
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
-from mails.models import ApiKey, IdempotencyKey, Mail, uuid7
+from mails.models import ApiKey, Mail, uuid7
 from mails.queues import QueueName
-from mails.states import IDEMPOTENCY_KEYS_KEPT, Actor, DeliveryGuarantee, EventName, Source, Status
+from mails.states import Actor, DeliveryGuarantee, EventName, Source, Status
 from mercury.lib.database import database_clock
 from mercury.lib.database.group_commit import GroupCommit
 
 log = structlog.get_logger(__name__)
 
-GROUPED = 64 * 1024  # bytes; a larger mail has a transaction of its own, so that a group stays small in memory
-KEPT_OF_A_REJECTED = 4096  # characters of the content of a mail that failed validation
-_PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-
-
-class IntakeError(Exception):
-    """A mail that breaks no rule of its own and still is not taken.
-
-    IntakeError
-    ├── SenderNotAllowed       the client may not send as this address
-    ├── InvalidIdempotencyKey  the key itself is malformed
-    ├── IdempotencyKeyReused   the key came with another body before
-    └── IdempotencyKeyInUse    a request with this key is still running
-    """
-
-
-class SenderNotAllowed(IntakeError):
-    """The client may not send as this address."""
-
-    def __init__(self, sender: str, allowed: list[str]) -> None:
-        senders = f"Allowed senders: {', '.join(allowed)}." if allowed else "It has no allowed senders yet."
-        super().__init__(
-            f"Not allowed to send as {sender}. {senders} An administrator can add senders in the admin: Keys for an application, Users for a person."
-        )
-        self.sender = sender
-        self.allowed = allowed
-
-
-class InvalidIdempotencyKey(IntakeError):
-    """The key is empty, too long, or has characters outside printable ASCII."""
-
-
-class IdempotencyKeyReused(IntakeError):
-    """The key came with another body before."""
-
-
-class IdempotencyKeyInUse(IntakeError):
-    """A request with this key is still running."""
+GROUPED = 64 * 1024  # bytes; a larger email has its own transaction, so that a group stays small in memory
+KEPT_OF_A_REJECTED = 4096  # characters of the content of an email that failed validation
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who hands a mail in: an application by its key, a person, or the command line (neither)."""
+    """Who submits an email: an application by its key, a person, or the command line (neither)."""
 
     source: Source
     api_key: ApiKey | None = None
@@ -77,7 +40,7 @@ class Client:
 
     @property
     def owner(self) -> str:
-        """Whose idempotency keys these are."""
+        """The owner of its idempotency keys."""
         if self.api_key is not None:
             return f"key:{self.api_key.pk}"
         return f"user:{self.user.pk}" if self.user is not None else "command"
@@ -89,8 +52,8 @@ class Client:
             return self.api_key.name
         return self.user.get_username() if self.user is not None else "command line"
 
-    def allowed_senders(self) -> list[str]:
-        """Addresses it may send as; `@example.com` stands for a domain, `*` for any address."""
+    def list_allowed_senders(self) -> list[str]:
+        """Return the addresses it may send as; `@example.com` means a whole domain, `*` any address."""
         if self.api_key is not None:
             return list(self.api_key.senders)
         return ["*"] if self.user is None else grants.list_senders(self.user)
@@ -98,49 +61,41 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A stored mail. `replayed`: it was stored by an earlier request with the same idempotency key."""
+    """A stored email. `replayed`: an earlier request with the same idempotency key stored it."""
 
     mail: Mail
     replayed: bool
 
 
 def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str | None = None) -> Receipt:
-    """Store a mail for sending and return it; once this returns, the mail cannot be lost.
+    """Store an email for sending and return its receipt; once this returns, the email cannot be lost.
 
-    Mail, events and key are one transaction, which may hold mails of other threads too; after its commit the queue is
-    woken, and no failure to wake reaches the caller. The same idempotency key of the same client gives the same mail
-    for 24 hours. Raises InvalidSubmission naming each field (one from the API is kept as rejected, with its BAD REQUEST
-    event, and does not use up the key), SenderNotAllowed, or one of the idempotency errors; then nothing is stored.
+    Email, events and key are stored in one transaction, which may include email of other threads; after its commit the
+    queue is woken, and a failure to wake it does not reach the caller. The same idempotency key of the same client gives
+    the same email for 24 hours. Raises InvalidSubmission that names each field (an email from the API is kept as rejected,
+    with a BAD REQUEST event, and does not use up the key), SenderNotAllowed, or an idempotency error; then nothing is stored.
     """
     received_at = database_clock.now_ns()
     if idempotency_key is not None:
-        _check_key(idempotency_key)
+        idempotency.check_key(idempotency_key)
     try:
         wanted = submission.parse(data)
     except InvalidSubmission as invalid:
-        if client.source == Source.API:  # a person is told at once, and corrects it where it was typed
+        if client.source == Source.API:  # a person sees the error at once and corrects it
             invalid.mail_id = str(_keep_rejected(data, invalid.errors, client=client, received_at=received_at).pk)
         raise
-    allowed = client.allowed_senders()
-    if not may_send_as(addresses.extract_address(wanted.sender), allowed):
+    allowed = client.list_allowed_senders()
+    if not is_sender_allowed(addresses.extract_address(wanted.sender), allowed):
         raise SenderNotAllowed(wanted.sender, allowed)
     new = _build_mail(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
     return Receipt(new.mail, replayed=False) if _try_store(new) else _replay_or_store(new)
 
 
-def may_send_as(address: str, allowed: list[str]) -> bool:
-    """Whether one of the allowed senders covers this address; domains compare without case."""
+def is_sender_allowed(address: str, allowed: list[str]) -> bool:
+    """Return True if an allowed sender covers this address; domains compare without case."""
     local, _, domain = address.rpartition("@")
     wanted = {"*", f"@{domain.lower()}", f"{local}@{domain.lower()}"}
     return any(addresses.normalize_entry(entry) in wanted for entry in allowed)
-
-
-def _check_key(key: str) -> None:
-    if len(key) > submission.MAX_IDEMPOTENCY_KEY or not _PRINTABLE.fullmatch(key):
-        what = "blank" if not key.strip() else "invalid"
-        raise InvalidIdempotencyKey(
-            f"Idempotency-Key: It is {what}. Use 1 to {submission.MAX_IDEMPOTENCY_KEY} printable ASCII characters, or omit it."
-        )
 
 
 def _build_mail(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
@@ -174,21 +129,19 @@ def _build_mail(wanted: Submission, *, client: Client, received_at: int, idempot
     )
     key = None
     if idempotency_key:
-        key = IdempotencyKey(
-            owner=client.owner, key=idempotency_key, body_hash=_hash(wanted), mail_id=mail.id, created_at=created_at
-        )
+        key = idempotency.build_key(idempotency_key, wanted, owner=client.owner, mail=mail)
     state = MailState(status=Status.QUEUED, next_attempt_at=created_at)
     return NewMail(mail, state, wanted.text, wanted.recipients, events, key)
 
 
 def _store(new: Sequence[NewMail]) -> list[bool]:
-    """Whether each was stored, or else its idempotency key is in use."""
+    """Store emails and return for each whether it was stored; False: its idempotency key is in use."""
     stored = writer.create(new)
-    return [one.mail.id in stored for one in new]
+    return [draft.mail.id in stored for draft in new]
 
 
 def _wake_queues(stored: Sequence[NewMail]) -> None:
-    queues = {one.mail.queue for one in stored}
+    queues = {draft.mail.queue for draft in stored}
 
     def wake_queues() -> None:
         for queue in queues:
@@ -201,12 +154,14 @@ _store_with_others = GroupCommit(_store, after=_wake_queues)
 
 
 def _try_store(new: NewMail) -> bool:
-    """Store the mail and wake its queue, in one transaction with those that come in at the same moment."""
+    """Store the email and wake its queue, in one transaction with others that arrive at the same moment."""
     if not connection.in_atomic_block and new.mail.size <= GROUPED:
         try:
             return _store_with_others(new)
         except (DataError, IntegrityError) as error:
-            log.warning("group_not_stored", error=type(error).__name__)  # alone it is seen whose fault it was
+            log.warning(
+                "group_not_stored", error=type(error).__name__
+            )  # each is stored alone, which shows the invalid one
     (stored,) = _store([new])
     if stored:
         _wake_queues([new])
@@ -223,11 +178,11 @@ def _build_new_event(client: Client, size: int, at_ns: int) -> EventDraft:
 def _keep_rejected(
     data: Mapping[str, object], errors: tuple[InvalidField, ...], *, client: Client, received_at: int
 ) -> Mail:
-    """Keep what failed validation, cut to a bound, so that "why was my mail not sent" has an answer."""
+    """Store an email that failed validation, cut to a limit, so that its sender can find out why it was not sent."""
     recipient = data.get("recipient") if data.get("recipient") is not None else data.get("recipients")
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
-    text = submission.make_storable(data.get("content"), KEPT_OF_A_REJECTED)
-    subject = submission.make_storable(data.get("subject"), submission.MAX_SUBJECT)
+    text = make_storable(data.get("content"), KEPT_OF_A_REJECTED)
+    subject = make_storable(data.get("subject"), MAX_SUBJECT)
     delivery_guarantee, queue = data.get("delivery_guarantee"), data.get("queue")
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
@@ -237,8 +192,8 @@ def _keep_rejected(
         source=client.source,
         created_at=created_at,
         size=len(subject.encode()) + len(text.encode()),
-        sender=submission.make_storable(data.get("sender"), submission.MAX_SENDER),
-        recipient=submission.make_storable(shown, KEPT_OF_A_REJECTED),
+        sender=make_storable(data.get("sender"), MAX_SENDER),
+        recipient=make_storable(shown, KEPT_OF_A_REJECTED),
         subject=subject,
         queue=queue if queue in submission.QUEUES else QueueName.TEXT,
         delivery_guarantee=delivery_guarantee
@@ -261,39 +216,13 @@ def _keep_rejected(
 
 
 def _replay_or_store(new: NewMail) -> Receipt:
-    """The receipt of the request that was first with this key; or store the mail, if the key's time is over."""
-    assert new.key is not None  # noqa: S101 (without a key every mail is stored)
+    """Return the receipt of the first request with this key, or store the email if the key has expired."""
+    assert new.key is not None  # noqa: S101 (without a key every email is stored)
     with transaction.atomic():
-        earlier = _find_earlier(new.key)
+        earlier = idempotency.find_earlier_mail(new.key)
         if earlier is not None:
             return Receipt(earlier, replayed=True)
         if not all(_store([new])):
             raise IdempotencyKeyInUse("A request with this Idempotency-Key is still running. Retry in a second.")
         _wake_queues([new])
     return Receipt(new.mail, replayed=False)
-
-
-def _find_earlier(key: IdempotencyKey) -> Mail | None:
-    """The mail that this key led to within its time; a row whose time is over is deleted."""
-    row = next(iter(IdempotencyKey.objects.filter(owner=key.owner, key=key.key)), None)
-    if row is None:
-        return None
-    if key.created_at - row.created_at >= IDEMPOTENCY_KEYS_KEPT:
-        row.delete()
-        return None
-    if row.body_hash != key.body_hash:
-        raise IdempotencyKeyReused(
-            "This Idempotency-Key was already used with a different body. Use a new key for a new email."
-        )
-    return row.mail
-
-
-def _hash(wanted: Submission) -> str:
-    """The same for every body that means the same mail, whatever the order of its fields.
-
-    A queue counts where it was asked for: without one the hash is that of a Mercury which did not know the field.
-    """
-    meant = [wanted.sender, wanted.recipients, wanted.subject, wanted.text, wanted.delivery_guarantee]
-    if wanted.queue in submission.QUEUES:
-        meant.append(wanted.queue)
-    return hashlib.sha256(json.dumps(meant).encode()).hexdigest()

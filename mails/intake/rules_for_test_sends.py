@@ -1,4 +1,4 @@
-"""The rules of emails that a test email keeps too; `providers`, which knows nothing of emails, asks them."""
+"""The rules of submission that a test email follows too; `providers`, which does not know `mails`, calls them."""
 
 from mails import pauses
 from mails.access import grants
@@ -10,13 +10,13 @@ from providers.accounts import test_send
 from providers.accounts.test_send import DeliveryTest
 
 
-def apply() -> None:
-    """Make tests keep the rules. Done once a process."""
+def register_rules() -> None:
+    """Make test emails follow the rules. Called once per process."""
     test_send.rules[:] = [refuse_paused, refuse_addresses, refuse_sender]
 
 
 def refuse_paused(wanted: DeliveryTest) -> str:
-    """While sending is paused nothing is handed to a provider, and a test is short text."""
+    """Return why a test cannot be sent while sending, or the queue of short text, is paused; empty if it can."""
     active = pauses.load_active()
     if pause := active.all_sending:
         return f"Sending is paused since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}: resume it first."
@@ -27,7 +27,7 @@ def refuse_paused(wanted: DeliveryTest) -> str:
 
 
 def refuse_addresses(wanted: DeliveryTest) -> str:
-    """The addresses are such as an email may have."""
+    """Return what is wrong with the addresses; empty if a submission may have them."""
     data = {"sender": wanted.sender, "recipient": wanted.recipient, "subject": "Test", "content": "Test"}
     try:
         submission.parse(data)
@@ -37,7 +37,7 @@ def refuse_addresses(wanted: DeliveryTest) -> str:
 
 
 def refuse_sender(wanted: DeliveryTest) -> str:
-    """A person sends as the addresses that they may use; a sandbox delivers to nobody, so there it does not matter."""
+    """Return why the person may not send as this address; empty for a sandbox, which delivers to nobody."""
     if wanted.person is None or wanted.only_sandboxes:
         return ""
     sender = addresses.extract_address(wanted.sender)

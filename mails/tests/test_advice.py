@@ -3,7 +3,7 @@
 import pytest
 
 from mails.intake.accept import Client, accept
-from mails.intake.submission import InvalidSubmission
+from mails.intake.errors import InvalidSubmission
 from mails.models import Mail, Recipient
 from mails.states import RecipientState, Source, Status
 from mails.tests.builders import HERA, IRIS, a_mail, dispatch, reloaded

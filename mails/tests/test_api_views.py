@@ -7,7 +7,7 @@ from django.db import OperationalError
 from django.urls import reverse
 
 from mails import pauses
-from mails.intake.accept import IdempotencyKeyInUse
+from mails.intake.errors import IdempotencyKeyInUse
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
 from mails.queues import QueueName
 from mails.tests.builders import dispatch

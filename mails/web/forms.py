@@ -7,8 +7,9 @@ from typing import Any
 from django import forms
 from django.conf import settings
 
-from mails.intake.accept import may_send_as
-from mails.intake.submission import InvalidField, get_field
+from mails.intake.accept import is_sender_allowed
+from mails.intake.errors import InvalidField
+from mails.intake.submission import get_field
 from mails.message.addresses import extract_address
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
@@ -33,7 +34,7 @@ class SubmitForm(forms.Form):
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
         given = str((self.data if self.is_bound else self.initial).get("sender") or "")
         given = "" if len(given) > LONGEST_REPEATED else given  # the rule book refuses it, `with_new_key` says so
-        self.refused_sender = "" if not given or may_send_as(extract_address(given), senders) else given
+        self.refused_sender = "" if not given or is_sender_allowed(extract_address(given), senders) else given
         if not self.any_sender:
             choices = list(self.known_senders)
             # One of their addresses with a name before it is none of the choices, and may be sent as all the same.

@@ -17,15 +17,14 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from mails.actions import apply
 from mails.actions.apply import ActionNotAllowed, MailNotFound
-from mails.intake.accept import (
-    Client,
+from mails.intake.accept import Client, accept
+from mails.intake.errors import (
     IdempotencyKeyInUse,
     IntakeError,
     InvalidIdempotencyKey,
+    InvalidSubmission,
     SenderNotAllowed,
-    accept,
 )
-from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mime
@@ -52,7 +51,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     An accepted email leads to its live page; errors are named and the input is kept.
     """
     client = Client(source=Source.FORM, user=cast(User, request.user))
-    senders = client.allowed_senders()
+    senders = client.list_allowed_senders()
     if request.method != "POST":
         copied = _find_copied(request)
         draft = _make_draft(copied) if copied else {}

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mails.access.api_keys import Scope
-from mails.access.permissions import has_scope, may_write_to
+from mails.access.permissions import can_append_to, has_scope
 from mails.api.fields import EVENT_FIELDS
 from mails.api.serializers import requests
 from mails.api.serializers.events import EventSerializer, build_event_url
@@ -65,7 +65,7 @@ class EventViewSet(OwnMailsViewSet):
         `too_many_events` beyond.
         """
         mail = find_mail(self.list_visible(), mail_id)
-        if not may_write_to(mail, request.user, request.auth):
+        if not can_append_to(mail, request.user, request.auth):
             detail = (
                 "You may read this email. To append events to emails of others needs the permission 'mails.add_event'."
             )

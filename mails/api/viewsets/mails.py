@@ -26,16 +26,16 @@ from mails.api.serializers.mails import (
     build_mail_url,
 )
 from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
-from mails.intake.accept import (
-    Client,
+from mails.intake.accept import Client, Receipt, accept
+from mails.intake.errors import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
-    Receipt,
+    InvalidSubmission,
     SenderNotAllowed,
-    accept,
 )
-from mails.intake.submission import MAX_IDEMPOTENCY_KEY, InvalidSubmission, SubmissionSerializer
+from mails.intake.idempotency import MAX_LENGTH
+from mails.intake.submission import SubmissionSerializer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
 from mails.models.querysets import MailQuerySet
@@ -50,7 +50,7 @@ LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself
 _MANAGE = {"POST": Scope.MAILS_MANAGE}
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     OpenApiParameter.HEADER,
     description="Makes a retry safe: for 24 hours the same key and body get the first answer.",
 )

@@ -7,8 +7,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from mails.intake import submission
-from mails.intake.accept import Client, IntakeError, accept
-from mails.intake.submission import InvalidSubmission
+from mails.intake.accept import Client, accept
+from mails.intake.errors import IntakeError, InvalidSubmission
 from mails.management import foreground_dispatch, mail_display
 from mails.models import Mail
 from mails.obstacles import find_obstacles

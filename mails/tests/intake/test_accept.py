@@ -12,16 +12,14 @@ from django.db.models import F
 from mails.access import api_keys
 from mails.dispatch import wake
 from mails.intake import accept as intake
-from mails.intake.accept import (
-    Client,
+from mails.intake.accept import Client, accept, is_sender_allowed
+from mails.intake.errors import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     InvalidIdempotencyKey,
+    InvalidSubmission,
     SenderNotAllowed,
-    accept,
-    may_send_as,
 )
-from mails.intake.submission import InvalidSubmission
 from mails.lifecycle import writer
 from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
@@ -110,7 +108,7 @@ def test_even_nonsense_is_kept_legibly(sender):
     ],
 )
 def test_who_may_send_as_whom(allowed, address, may):
-    assert may_send_as(address, allowed) is may
+    assert is_sender_allowed(address, allowed) is may
 
 
 def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mails.intake import submission
-from mails.intake.submission import InvalidSubmission, parse
+from mails.intake import submission, submission_fields
+from mails.intake.errors import InvalidSubmission
+from mails.intake.submission import parse
 from mails.message import addresses
 from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
 
@@ -171,7 +172,7 @@ def test_whatever_comes_in_is_valid_or_an_error_with_words(data):
 
 @given(st.text())
 def test_legible_text_fits_any_database(text):
-    kept = submission.make_storable(text, 50)
+    kept = submission_fields.make_storable(text, 50)
 
     assert "\0" not in kept
     assert len(kept.encode()) <= 200

@@ -6,7 +6,7 @@ import pytest
 
 from mails.access import api_keys
 from mails.intake import submission
-from mails.intake.submission import InvalidSubmission
+from mails.intake.errors import InvalidSubmission
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
 from mails.tests.builders import HELLO

@@ -14,7 +14,7 @@ from mails.counters import CounterKey, Counters
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import NO_SLOT, NOT_CALLED, Result
 from mails.intake.accept import Client, accept
-from mails.intake.submission import InvalidSubmission
+from mails.intake.errors import InvalidSubmission
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
 from mails.maintenance import sweeper

@@ -1,6 +1,6 @@
 """The submit form: which sender it offers, and how it shows what intake found."""
 
-from mails.intake.submission import InvalidField
+from mails.intake.errors import InvalidField
 from mails.web.forms import SubmitForm
 
 TYPED = {

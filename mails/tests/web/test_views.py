@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from mails import pauses
 from mails.intake.accept import Client
-from mails.intake.submission import InvalidSubmission
+from mails.intake.errors import InvalidSubmission
 from mails.models import Content, Event, Mail, Pause
 from mails.obstacles import find_obstacles
 from mails.queues import QueueName

@@ -9,7 +9,7 @@ import pytest
 from mails.access import api_keys
 from mails.api.serializers.requests import NewEventSerializer
 from mails.intake import submission
-from mails.intake.submission import InvalidSubmission
+from mails.intake.errors import InvalidSubmission
 from mails.models import ApiKey
 from mails.tests.callers import HELLO
 from mails.tests.commandline import run
