@@ -89,8 +89,19 @@ class ByStatement(Bare):
     def store(self, mail: Mail, given: dict[str, str], now_ns: int, key: IdempotencyKey | None) -> None:
         """Write the six rows, and the key's if there is one, in one transaction."""
         state = MailState(status=Status.QUEUED, next_attempt_at=mail.created_at)
-        events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns) for name in NAMES)
-        writer.create([NewMail(mail, state, given["content"], (given["recipient"],), events, key)])
+        events = tuple(EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns) for name in NAMES)
+        writer.create(
+            [
+                NewMail(
+                    mail=mail,
+                    state=state,
+                    text=given["content"],
+                    recipients=(given["recipient"],),
+                    events=events,
+                    key=key,
+                )
+            ]
+        )
 
 
 urlpatterns = [

@@ -82,7 +82,7 @@ def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
         if at >= outage:
             found.sent_at.append(at)
             continue
-        step = retry_policy.when_no_account_is_left(
+        step = retry_policy.wait_or_discard(
             failure_classes=[FailureClass.PROVIDER],
             round_number=number,
             attempts=number,

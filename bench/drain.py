@@ -39,10 +39,12 @@ def fill(count: int) -> None:
         now = database_clock.from_ns(now_ns)
         state = MailState(status=Status.QUEUED, next_attempt_at=now)
         names = (EventName.NEW, EventName.ACCEPTED, EventName.ENQUEUE)
-        events = tuple(EventDraft(name, Actor.MAIL_SERVICE, now_ns, {"queue": "text"}) for name in names)
+        events = tuple(
+            EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns, blob={"queue": "text"}) for name in names
+        )
         new = [
             NewMail(
-                Mail(
+                mail=Mail(
                     id=uuid7(),
                     source=Source.COMMAND,
                     created_at=now,
@@ -54,10 +56,10 @@ def fill(count: int) -> None:
                     delivery_guarantee="at-least-once",
                     expires_at=now + dt.timedelta(days=3),
                 ),
-                state,
-                CONTENT,
-                ("hera@olimpus.com",),
-                events,
+                state=state,
+                text=CONTENT,
+                recipients=("hera@olimpus.com",),
+                events=events,
             )
             for number in range(first, min(first + BATCH, count))
         ]

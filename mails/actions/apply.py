@@ -16,8 +16,9 @@ from mails import pauses
 from mails.actions import bulk, selection
 from mails.actions.selection import describe_state
 from mails.dispatch import wake
-from mails.lifecycle import action_requests
-from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest, ActionResult
+from mails.lifecycle import action_execution, action_requests
+from mails.lifecycle.action_execution import ActionResult
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction, Mail
 from mails.models.querysets import MailQuerySet
 from mails.pauses import ALL_QUEUES, ActivePauses
@@ -74,7 +75,7 @@ class NoUntriedAccount(ActionNotAllowed):
 
     def __init__(self, mail: Mail, action: Action, possible: tuple[Action, ...]) -> None:
         super().__init__(mail, action, possible)
-        self.tried = sorted(action_requests.list_tried_accounts([mail.pk])[mail.pk])
+        self.tried = sorted(action_execution.list_tried_accounts([mail.pk])[mail.pk])
 
     def __str__(self) -> str:
         return (
@@ -116,18 +117,18 @@ class ActionReport:
 
 def list_usable_accounts() -> list[str]:
     """The accounts that a mail may be sent through, by name."""
-    return sorted(action_requests.list_usable_accounts())
+    return sorted(action_execution.list_usable_accounts())
 
 
 def check_account_choice(account_choice: AccountChoice) -> None:
     """Raise CannotBeUsed if mails are to go through one account, and that takes none."""
-    if account_choice.via and account_choice.via not in (known := action_requests.list_usable_accounts()):
+    if account_choice.via and account_choice.via not in (known := action_execution.list_usable_accounts()):
         raise AccountNotUsable(account_choice.via, known)
 
 
 def is_possible(mail: Mail, action: Action, account_choice: AccountChoice) -> bool:
     """Whether it may be asked of the mail as it stands, and an account is left for it."""
-    left = not account_choice.not_tried or bool(action_requests.find_untried(account_choice, [mail.pk])[mail.pk])
+    left = not account_choice.not_tried or bool(action_execution.find_untried(account_choice, [mail.pk])[mail.pk])
     return action in action_requests.list_actions(mail) and left
 
 
@@ -176,7 +177,7 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
 
 
 def _describe_reprocessing(mail: Mail, account_choice: AccountChoice, doubt: list[str]) -> list[str]:
-    fresh = action_requests.find_untried(account_choice, [mail.pk])[mail.pk]
+    fresh = action_execution.find_untried(account_choice, [mail.pk])[mail.pk]
     if account_choice.not_tried and not fresh:
         return [str(NoUntriedAccount(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
     again = "It was rejected because of its content, so it will probably be rejected again."
@@ -336,7 +337,7 @@ def _describe_state(mail: Mail, action: Action) -> str:
 def _pair_with_untried(mails: Iterator[Mail], account_choice: AccountChoice) -> Iterator[tuple[Mail, frozenset[str]]]:
     """Each mail with what `orders.fresh` says for it, asked for by the batch."""
     while batch := list(islice(mails, BATCH)):
-        fresh = action_requests.find_untried(account_choice, [mail.pk for mail in batch])
+        fresh = action_execution.find_untried(account_choice, [mail.pk for mail in batch])
         yield from ((mail, fresh[mail.pk]) for mail in batch)
 
 
@@ -464,7 +465,7 @@ def _select_due(queue: str) -> MailQuerySet:
 
 
 def _carry_out(action_request: ActionRequest, mail_ids: Iterable[uuid.UUID]) -> ActionResult:
-    carried = action_requests.carry_out_on(action_request, mail_ids)
+    carried = action_execution.carry_out_by_id(action_request, mail_ids)
     if action_request.action in _MADE_DUE and carried.done:
         _wake(Mail.objects.filter(pk__in=carried.done).values_list("queue", flat=True).distinct())
     return carried

@@ -15,7 +15,7 @@ from django.db.models import Exists, F, OuterRef
 from django.http import QueryDict
 
 from mails.actions import selection
-from mails.lifecycle import action_requests
+from mails.lifecycle import action_execution
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.models import Attempt, BulkAction, Mail, first_id
 from mails.models.querysets import MailQuerySet
@@ -111,15 +111,15 @@ def _process_batch(bulk: BulkAction) -> None:
         return
     action, account_choice = Action(bulk.action), AccountChoice.parse(bulk.account_choice)
     mails = list(_select_next(bulk, action))
-    fresh = action_requests.find_untried(account_choice, [mail.pk for mail in mails])
+    fresh = action_execution.find_untried(account_choice, [mail.pk for mail in mails])
     why = {
         mail.pk: selection.explain_skip(
             mail, action, included=bulk.included, account_choice=account_choice, fresh=fresh[mail.pk]
         )
         for mail in mails
     }
-    action_request = ActionRequest(action, bulk.requested_by, bulk.note, account_choice=account_choice)
-    carried = action_requests.carry_out_on(action_request, [mail_id for mail_id in why if not why[mail_id]])
+    action_request = ActionRequest(action=action, by=bulk.requested_by, note=bulk.note, account_choice=account_choice)
+    carried = action_execution.carry_out_by_id(action_request, [mail_id for mail_id in why if not why[mail_id]])
     skipped = Counter(bulk.skipped) + Counter(filter(None, why.values()))
     if carried.already:
         skipped["it was so before"] += len(carried.already)

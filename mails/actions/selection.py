@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from mails.lifecycle import action_requests
+from mails.lifecycle import action_execution, action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import Mail
 from mails.models.querysets import MailQuerySet
@@ -84,7 +84,7 @@ def explain_skip(
 
 def is_already(mail: Mail, action: Action) -> bool:
     """Whether the mail stands where the order would bring it."""
-    return mail.status in action_requests.ALREADY.get(action, ())
+    return mail.status in action_execution.ALREADY.get(action, ())
 
 
 def describe_state(mail: Mail) -> str:

@@ -62,7 +62,8 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
     if request.method == "POST" and not error:
         try:
             result = apply.apply_action(
-                mail.pk, ActionRequest(action, name_actor(request), reason, account_choice=account_choice)
+                mail.pk,
+                ActionRequest(action=action, by=name_actor(request), note=reason, account_choice=account_choice),
             )
         except MailNotFound as gone:
             raise Http404(str(gone)) from None

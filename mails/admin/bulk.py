@@ -69,7 +69,9 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     words = choice.describe_selection(request.GET)
     if request.method == "POST" and not error and (survey.eligible or survey.more):
         total = None if survey.more else len(survey.eligible) + survey.skipped.total()
-        action_request = ActionRequest(action, actions.name_actor(request), note, account_choice=account_choice)
+        action_request = ActionRequest(
+            action=action, by=actions.name_actor(request), note=note, account_choice=account_choice
+        )
         bulk_action = bulk.create_bulk_action(
             action_request, selected, at=at, words=words, included=included, total=total
         )

@@ -349,7 +349,7 @@ def _refusal(result: Result) -> Refusal | None:
 def _as_the_accounts(result: Result) -> Result:
     outcome = result.outcome
     assert isinstance(outcome, Refused)  # noqa: S101 (the caller looked)
-    reason = f"{outcome.reason} (This account refuses every email, so that counts as its own fault.)"
+    reason = f"{outcome.reason} (This account refuses every email, so this counts as an account failure.)"
     return dataclasses.replace(
         result, outcome=dataclasses.replace(outcome, failure_class=FailureClass.ACCOUNT, reason=reason)
     )
@@ -357,7 +357,7 @@ def _as_the_accounts(result: Result) -> Result:
 
 def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
     results = [one for one in results if not _says_nothing(one)]
-    failures = [one.outcome for one in results if retry_policy.is_providers_fault(one.outcome)]
+    failures = [one.outcome for one in results if retry_policy.is_provider_failure(one.outcome)]
     waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
     full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
     most = max((outcome.calls_at_once for outcome in full), default=0)
@@ -387,5 +387,5 @@ def _says_nothing(result: Result) -> bool:
     if not isinstance(outcome, Refused):
         return False
     return outcome.failure_class == FailureClass.LOCAL or (
-        not outcome.asked and not retry_policy.is_providers_fault(outcome)
+        not outcome.asked and not retry_policy.is_provider_failure(outcome)
     )

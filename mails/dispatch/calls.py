@@ -61,12 +61,12 @@ class Caller:
 
     async def _make(self, call: Call) -> Result:
         if not await self._acquire_slot():
-            return Result(call, transitions.NO_SLOT, 0.0)
+            return Result(call=call, outcome=transitions.NO_SLOT, latency=0.0)
         try:
             began = time.perf_counter()
             outcome = await self._send(call)
             self._note_trouble(outcome)
-            return Result(call, outcome, time.perf_counter() - began, put_off=self._trouble.wait)
+            return Result(call=call, outcome=outcome, latency=time.perf_counter() - began, put_off=self._trouble.wait)
         finally:
             self._slots.release()
             self._returned.append(time.monotonic())

@@ -11,7 +11,7 @@ import orjson
 from django.db import connection, transaction
 
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
-from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, state_of
+from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, parse_state
 from mails.models import Mail
 from mails.states import QUARANTINE_CLAIMS, AttemptState, DeliveryGuarantee, RecipientState, Status
 from mercury.lib.database import recordset
@@ -210,10 +210,10 @@ def _load(*row: Any) -> ClaimedMail:
         due_at=as_time(mail["next_attempt_at"]),
         expires_at=as_time(mail["expires_at"]),
         recipients=tuple(
-            ClaimedRecipient(pk, address, RecipientState(state), reason)
+            ClaimedRecipient(id=pk, address=address, state=RecipientState(state), reason=reason)
             for pk, address, state, reason in orjson.loads(recipients or "[]")
         ),
-        state=state_of(mail),
+        state=parse_state(mail),
         routing_constraint=RoutingConstraint.of(as_json(mail["routing_constraint"]))
         if mail["routing_constraint"]
         else NO_CONSTRAINT,

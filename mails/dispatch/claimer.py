@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -14,6 +14,7 @@ from mails.dispatch import claim, transitions
 from mails.dispatch.account_pool import AccountPool, BreakerChanged, Selection
 from mails.dispatch.claim import ClaimedMail
 from mails.dispatch.planner import PassResult, Planner
+from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.transitions import Call, Plan, Result, Terms
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
@@ -21,37 +22,8 @@ from mercury.lib.database.database_errors import is_not_now, kind
 
 log = structlog.get_logger(__name__)
 
-# Quarantined emails that came back well, for each that may be in flight: one at first, two after 128, ten after 640. What
-# dies in company is held with the culprit, for it may have been sent twice; a worker lost with 256 emails costs half a minute.
-ALONE = 64
 AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
-NOT_STORED = "Mercury could not store what was about to happen to it."
-
-
-class Quarantine:
-    """Emails in flight that a worker has died with. The event loop notes them; the claim pass asks how many more it may take."""
-
-    def __init__(self) -> None:
-        self._in_flight: set[uuid.UUID] = set()
-        self._cleared = 0  # those whose calls came back
-
-    def note_begun(self, mail_ids: Iterable[uuid.UUID]) -> None:
-        """Note the calls of these quarantined emails."""
-        self._in_flight |= set(mail_ids)
-
-    def note_ended(self, mail_ids: Iterable[uuid.UUID]) -> None:
-        """Note that the calls of these emails came back, quarantined or not."""
-        cleared = self._in_flight.intersection(mail_ids)
-        self._in_flight -= cleared
-        self._cleared += len(cleared)
-
-    def count_free(self) -> int:
-        """Return how many more may be handed over now."""
-        return max(max(1, self._cleared // ALONE) - len(self._in_flight), 0)
-
-    def is_empty(self) -> bool:
-        """Return True if none is in flight."""
-        return not self._in_flight
+NOT_STORED = "Mercury could not store its next step."
 
 
 class Claimer:
@@ -148,7 +120,7 @@ class Claimer:
             if is_not_now(error):
                 raise
             log.exception("mail_not_planned", mail=str(mail.id))
-            reason = f"Mercury failed while it chose an account: {type(error).__name__}."
+            reason = f"Mercury failed to select an account: {type(error).__name__}."
             return transitions.hold_as_poison(mail, reason, now_ns=now_ns)
 
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:

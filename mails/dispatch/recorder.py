@@ -8,11 +8,11 @@ from dataclasses import replace
 import structlog
 from django.db import Error
 
-from mails.dispatch import claim, transitions
+from mails.dispatch import call_results, claim
 from mails.dispatch.account_pool import AccountPool, BreakerChanged, Selection
 from mails.dispatch.planner import PassResult, Planner, count_done
 from mails.dispatch.transitions import Draft, Plan, Result, Terms
-from mails.lifecycle import action_requests, writer
+from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult
 from mercury.lib.database import database_clock
@@ -44,8 +44,8 @@ class Recorder:
         again, failed = self._apply_pending([one for one in judged if one.call.mail.id not in won], now_ns)
         won |= {plan.step.mail_id for plan in again}
         late = [one for one in judged if one.call.mail.id not in won | failed]
-        self._late += [transitions.describe_late(one, now_ns=now_ns) for one in late]
-        self._confirmations += filter(None, map(transitions.confirm, late))
+        self._late += [call_results.describe_late(one, now_ns=now_ns) for one in late]
+        self._confirmations += filter(None, map(call_results.confirm, late))
         self._observe([one for one in results if one.call.mail.id not in failed], database_clock.from_ns(now_ns))
         unwritten = [one for one in results if one.call.mail.id in failed]
         return replace(result, done=result.done + count_done(again), unwritten=unwritten)
@@ -64,7 +64,7 @@ class Recorder:
                 continue
 
     def _plan(self, result: Result, selection: Selection) -> Plan:
-        answer = transitions.close_call(result, now_ns=selection.now_ns)
+        answer = call_results.close_call(result, now_ns=selection.now_ns)
         if not isinstance(answer, Draft):
             return answer
         return self.planner.plan_next(answer, selection, first=False, give_back=self._is_stopping())
@@ -83,7 +83,7 @@ class Recorder:
                 attempts = {mail_id: result.call.attempt for mail_id, result in left.items()}
                 pending = claim.read_pending_actions(attempts) if left else {}
                 plans = [
-                    transitions.apply_pending(left[mail_id], action, now_ns=now_ns)
+                    call_results.apply_pending(left[mail_id], action, now_ns=now_ns)
                     for mail_id, action in pending.items()
                 ]
                 won = writer.record_each([plan.step for plan in plans]) if plans else set()
@@ -124,7 +124,7 @@ class Recorder:
             writer.record_late(self._late)
             self._late = []
         if self._confirmations:
-            action_requests.apply_confirmations(self._confirmations)
+            action_execution.apply_confirmations(self._confirmations)
             self._confirmations = []
 
 

@@ -1,33 +1,32 @@
-"""What follows an outcome. Pure: no clock, no database, no network."""
+"""Retry policy: what follows an outcome, and when an email is retried. Pure: no clock, no database, no network."""
 
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from mails.states import QUARANTINE_CLAIMS, DeliveryGuarantee
+from mails.states import DeliveryGuarantee
 from providers.outcomes import Accepted, FailureClass, Outcome, RecipientRefusal, Refused, Unknown
 
-# A mail refused for these may be taken later. An account's fault is the operator's to mend, so the mail waits for it.
+# An email refused for these may be accepted later. An account's failure is the operator's to fix, so the email waits.
 TRANSIENT = frozenset(
     {FailureClass.ACCOUNT, FailureClass.RECIPIENT, FailureClass.RATE, FailureClass.PROVIDER, FailureClass.LOCAL}
 )
 # These begin no new round, so the wait does not grow: nobody has looked at the email yet.
 POSTPONING = frozenset({FailureClass.RATE, FailureClass.LOCAL})
-JITTER = 0.2  # of a back-off, up or down, so that mails that failed together do not come back together
+JITTER = 0.2  # of a back-off, up or down, so that emails that failed together do not come back together
 LAST_TRY = 60.0  # seconds before an email expires: time enough for one more call
 MANY_ATTEMPTS = 1000  # calls of one email: from then on it is tried …
 RARELY = 3600.0  # … once an hour at most, however short the back-off is, so that its timeline stays readable
-POISON_CLAIMS = QUARANTINE_CLAIMS + 1  # hand-overs that ended without a close
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every recipient is resolved, and at least one was taken."""
+    """Every recipient is resolved, and at least one was accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoOn:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryNext:
     """This account is out for the round; ask the next one."""
 
     failure_class: FailureClass
@@ -35,84 +34,83 @@ class GoOn:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Some recipients were too many for this call: they go into a further one, for which this account is not out."""
+class SendRest:
+    """Some recipients were too many for this call: they go into another one, for which this account is not out."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """It may have been sent and must not be sent twice: wait for evidence."""
+    """It may have been sent and must not be sent twice: wait for confirmation."""
 
     reason: str
 
 
-NextStep = Done | GoOn | Again | Hold
+NextStep = Done | TryNext | SendRest | Hold
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Not now: due again in `seconds`.
+    """Wait: the email is due again in `seconds`.
 
-    `afresh`: all accounts may be asked again then. `new_round`: that is a new round, with a longer wait after it.
+    `retries_all`: all accounts may be asked again then. `begins_round`: that is a new round, with a longer wait after it.
     """
 
     seconds: float
-    new_round: bool
-    afresh: bool
+    begins_round: bool
+    retries_all: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """No account would take it."""
+    """No account accepts it."""
 
     info: str
 
 
-def next_step(outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *, possible_duplicate: bool) -> NextStep:
+def choose_next_step(outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *, possible_duplicate: bool) -> NextStep:
     """Return what to do with an email after a call. `possible_duplicate`: an earlier call's outcome is unknown, too.
 
-    Under at-least-once the first unknown outcome goes on as a fault of the provider: that is one more copy at most. A
-    second one holds the email, as the first one does under at-most-once: whoever answers so late would take copies for ever.
+    Under at-least-once the first unknown outcome goes on as a failure of the provider: that is one more copy at most. A
+    second one holds the email, as the first one does under at-most-once: an account that answers so late would receive
+    copies for ever.
     """
     match outcome:
         case Accepted(refused=refused):
-            return _after_some_were_refused([one for one in refused if not one.permanent])
+            return _choose_after_refusals([refusal for refusal in refused if not refusal.permanent])
         case Refused(failure_class=failure_class, reason=reason):
-            return GoOn(failure_class, reason)
+            return TryNext(failure_class=failure_class, reason=reason)
         case Unknown(reason=reason):
-            return (
-                Hold(reason)
-                if may_not_be_repeated(delivery_guarantee, possible_duplicate=possible_duplicate)
-                else GoOn(FailureClass.PROVIDER, reason)
-            )
+            if can_repeat(delivery_guarantee, possible_duplicate=possible_duplicate):
+                return TryNext(failure_class=FailureClass.PROVIDER, reason=reason)
+            return Hold(reason)
         case never:
             assert_never(never)
 
 
-def _after_some_were_refused(refused: Sequence[RecipientRefusal]) -> NextStep:
+def _choose_after_refusals(refused: Sequence[RecipientRefusal]) -> NextStep:
     """Return what to do for recipients that are still open, of an email that others were accepted for.
 
     A further call ends, too: each is made only because some recipients were accepted in the one before.
     """
     if not refused:
         return Done()
-    several = "1 recipient" if len(refused) == 1 else f"{len(refused)} recipients"
-    if any(one.next_call for one in refused):
-        return Again(f"{several} left for a further call: {refused[0].reason}")
-    return GoOn(fault_of(refused), f"{several} to be tried again: {refused[0].reason}")
+    number = "1 recipient" if len(refused) == 1 else f"{len(refused)} recipients"
+    if any(refusal.next_call for refusal in refused):
+        return SendRest(f"{number} left for another request: {refused[0].reason}")
+    return TryNext(failure_class=classify_refusals(refused), reason=f"{number} to be retried: {refused[0].reason}")
 
 
-def fault_of(refused: Sequence[RecipientRefusal]) -> FailureClass:
-    """Return whose fault it is that these recipients were refused for now: one mailbox's, unless one reply says more."""
+def classify_refusals(refused: Sequence[RecipientRefusal]) -> FailureClass:
+    """Return the failure class of recipients refused for now: one mailbox's, unless one reply says more."""
     return next(
         (refusal.failure_class for refusal in refused if refusal.failure_class != FailureClass.RECIPIENT),
         FailureClass.RECIPIENT,
     )
 
 
-def when_no_account_is_left(
+def wait_or_discard(
     *,
     failure_classes: Sequence[str],
     round_number: int,
@@ -123,36 +121,36 @@ def when_no_account_is_left(
     jitter: float,
     asked_wait: float = 0.0,
 ) -> Wait | Discard:
-    """Return what follows when no account can be asked now: only the message's own fault ends an email before its time.
+    """Return what follows when no account can be asked now: only a failure of the message ends an email before its time.
 
-    `faults`: kinds of fault seen in this round; the mildest decides. `attempts`: calls so far. `time_left`: seconds
-    until the email expires. `account_free_in`: seconds until an account that has not been asked in this round may take
-    email again, None if there is none. `jitter`: drawn from [-1, 1]. `asked_wait`: seconds that the last answer asked
-    this email to wait, as greylisting does.
+    `failure_classes`: seen in this round; the mildest decides. `attempts`: calls so far. `time_left`: seconds until the
+    email expires. `account_free_in`: seconds until an account that has not been asked in this round may accept email
+    again, None if there is none. `jitter`: drawn from [-1, 1]. `asked_wait`: seconds that the last answer asked this
+    email to wait, as greylisting does.
     """
     transient = any(failure_class in TRANSIENT for failure_class in failure_classes)
     if account_free_in is not None and not transient:
-        return Wait(max(account_free_in, 0.0) + abs(jitter), new_round=False, afresh=False)
+        return Wait(seconds=max(account_free_in, 0.0) + abs(jitter), begins_round=False, retries_all=False)
     if not failure_classes:
-        return Wait(60.0 * (1 + JITTER * jitter), new_round=False, afresh=False)
+        return Wait(seconds=60.0 * (1 + JITTER * jitter), begins_round=False, retries_all=False)
     if not transient:
-        return Discard("every account refused the mail itself")
+        return Discard("every account rejected the message itself")
     postponed = POSTPONING.issuperset(failure_classes)
     wait = backoff[0 if postponed else min(round_number, len(backoff)) - 1].total_seconds()
     if attempts >= MANY_ATTEMPTS:
         wait = max(wait, RARELY)
-    wait = _before_the_end(max(wait * (1 + JITTER * jitter), asked_wait), time_left)
-    return Wait(wait, new_round=not postponed, afresh=True)
+    wait = _cut_to_expiry(max(wait * (1 + JITTER * jitter), asked_wait), time_left)
+    return Wait(seconds=wait, begins_round=not postponed, retries_all=True)
 
 
 def space_out(wait: float, *, attempts: int, time_left: float) -> float:
     """Return the seconds before the next call of an email that was called so often: longer ones after many calls."""
     if attempts < MANY_ATTEMPTS:
         return wait
-    return max(0.0, _before_the_end(max(wait, RARELY), time_left))
+    return max(0.0, _cut_to_expiry(max(wait, RARELY), time_left))
 
 
-def _before_the_end(wait: float, time_left: float) -> float:
+def _cut_to_expiry(wait: float, time_left: float) -> float:
     """Return the wait, cut so that the last try comes just before the email expires instead of never."""
     last = time_left - LAST_TRY
     if wait <= last:
@@ -160,13 +158,13 @@ def _before_the_end(wait: float, time_left: float) -> float:
     return last if last >= LAST_TRY else time_left
 
 
-def may_not_be_repeated(delivery_guarantee: str, *, possible_duplicate: bool) -> bool:
-    """Return True if an email whose last outcome is unknown must not be sent once more by itself."""
-    return possible_duplicate or delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE
+def can_repeat(delivery_guarantee: str, *, possible_duplicate: bool) -> bool:
+    """Return True if an email whose last outcome is unknown may be sent once more automatically."""
+    return not possible_duplicate and delivery_guarantee == DeliveryGuarantee.AT_LEAST_ONCE
 
 
-def is_providers_fault(outcome: Outcome) -> bool:
-    """Whether the outcome counts towards the account's breaker."""
+def is_provider_failure(outcome: Outcome) -> bool:
+    """Return True if the outcome counts towards the account's breaker."""
     return isinstance(outcome, Unknown) or (
         isinstance(outcome, Refused) and outcome.failure_class == FailureClass.PROVIDER
     )

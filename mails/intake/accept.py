@@ -124,14 +124,14 @@ def _build_mail(wanted: Submission, *, client: Client, received_at: int, idempot
     }
     events = (
         _build_new_event(client, wanted.size, received_at),
-        EventDraft(EventName.ACCEPTED, Actor.MAIL_SERVICE, checked_at, accepted),
-        EventDraft(EventName.ENQUEUE, Actor.MAIL_SERVICE, checked_at, {"queue": mail.queue}),
+        EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
+        EventDraft(event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"queue": mail.queue}),
     )
     key = None
     if idempotency_key:
         key = idempotency.build_key(idempotency_key, wanted, owner=client.owner, mail=mail)
     state = MailState(status=Status.QUEUED, next_attempt_at=created_at)
-    return NewMail(mail, state, wanted.text, wanted.recipients, events, key)
+    return NewMail(mail=mail, state=state, text=wanted.text, recipients=wanted.recipients, events=events, key=key)
 
 
 def _store(new: Sequence[NewMail]) -> list[bool]:
@@ -172,7 +172,7 @@ def _build_new_event(client: Client, size: int, at_ns: int) -> EventDraft:
     blob: dict[str, Any] = {"source": client.source, "application": client.name, "size": size}
     if client.api_key is not None:
         blob["key"] = client.api_key.prefix
-    return EventDraft(EventName.NEW, Actor.MAIL_SERVICE, at_ns, blob)
+    return EventDraft(event=EventName.NEW, by=Actor.MAIL_SERVICE, at_ns=at_ns, blob=blob)
 
 
 def _keep_rejected(
@@ -206,12 +206,14 @@ def _keep_rejected(
     details = [{"field": error.field, "code": error.code, "detail": error.detail} for error in errors]
     events = (
         _build_new_event(client, mail.size, received_at),
-        EventDraft(EventName.BAD_REQUEST, Actor.MAIL_SERVICE, database_clock.now_ns(), {"errors": details}),
+        EventDraft(
+            event=EventName.BAD_REQUEST, by=Actor.MAIL_SERVICE, at_ns=database_clock.now_ns(), blob={"errors": details}
+        ),
     )
     state = MailState(
         status=Status.REJECTED, finished_at=created_at, failure_class="message", reason_code=errors[0].code[:64]
     )
-    writer.create([NewMail(mail, state, text, (), events)])
+    writer.create([NewMail(mail=mail, state=state, text=text, recipients=(), events=events)])
     return mail
 
 

@@ -3,8 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mails.models import IdempotencyKey, Mail
@@ -14,22 +13,23 @@ from mercury.lib.database.recordset import as_json, as_time, as_uuid
 
 
 class IllegalTransition(Exception):
-    """A step would move a mail from one state to another that may not follow: a bug in Mercury, never bad input."""
+    """A step would move an email to a state that may not follow: a bug in Mercury, never bad input."""
 
 
-class EventDraft(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDraft:
     """An event about to be recorded. `at_ns`: nanoseconds since the Unix epoch, by the database's clock."""
 
     event: str
     by: str
     at_ns: int
-    blob: Mapping[str, Any] = MappingProxyType({})
+    blob: Mapping[str, Any] = field(default_factory=dict)
 
 
 class MailState(NamedTuple):
     """The columns of `Mail` that change during its life; the rest is written once, at intake.
 
-    A named tuple, since four are made for each mail: a frozen dataclass takes five times as long to copy.
+    A named tuple, since four are made for each email: a frozen dataclass takes five times as long to copy.
     """
 
     status: Status
@@ -52,8 +52,8 @@ class MailState(NamedTuple):
 STATE_COLUMNS = recordset.columns_of(Mail, MailState._fields)
 
 
-def state_of(row: Mapping[str, Any]) -> MailState:
-    """The state in a row that a statement of our own, or `values(*STATE_COLUMNS)`, returned."""
+def parse_state(row: Mapping[str, Any]) -> MailState:
+    """Return the state in a row of a statement of our own, or of `values(*STATE_COLUMNS)`."""
     times = {name: as_time(row[name]) for name, kind in STATE_COLUMNS.items() if kind == "time" and row[name]}
     return MailState(
         **{name: row[name] for name in STATE_COLUMNS}
@@ -69,18 +69,19 @@ def state_of(row: Mapping[str, Any]) -> MailState:
 
 
 def read_state(mail: Mail) -> MailState:
-    """The state of a mail that was read."""
-    return state_of({name: getattr(mail, name) for name in STATE_COLUMNS})
+    """Return the state of an email that was loaded."""
+    return parse_state({name: getattr(mail, name) for name in STATE_COLUMNS})
 
 
 def release_lease(state: MailState, status: Status, **changes: Any) -> MailState:
-    """The state of a mail that is in nobody's hand. What workers died with stays counted until a call is closed."""
-    freed = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
-    return state._replace(status=status, **freed | changes)
+    """Return the state of an email that no worker has claimed any more. `claims` stay counted until a call is closed."""
+    released = {"lease": None, "lease_expires_at": None, "worker": "", "next_attempt_at": None}
+    return state._replace(status=status, **released | changes)
 
 
-class AttemptOpened(NamedTuple):
-    """A call about to be made; committed before the provider hears of it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOpened:
+    """A provider call about to be made; committed before the provider hears of it."""
 
     id: uuid.UUID
     number: int
@@ -90,8 +91,9 @@ class AttemptOpened(NamedTuple):
     account_version: dt.datetime | None = None  # of the account's row, as it was chosen; None: whatever it is now
 
 
-class AttemptClosed(NamedTuple):
-    """What a call came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptClosed:
+    """Outcome of one provider call."""
 
     id: uuid.UUID
     state: AttemptState
@@ -105,48 +107,47 @@ class AttemptClosed(NamedTuple):
     account: str = ""  # whose call it was, to be counted; empty where it was counted before, or never made
 
 
-class RecipientOutcome(NamedTuple):
-    """What became of one recipient."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientOutcome:
+    """Outcome for one recipient."""
 
     id: int
     state: RecipientState
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One change of one mail. It happens only while the mail is in `before`, held under `fence`, after `attempts` calls.
+    """One change of one email. It happens only while the email is `before`, leased under `fence`, after `attempts` calls.
 
-    The number of attempts is part of the fence: a mail handed from one account to the next keeps its state and lease.
-    So is the pending action: what somebody asked for meanwhile is not overlooked. No step to SENDING while all sending
-    or the email's queue is paused, none to SENDING through an account that was changed, disabled or deleted since it was
-    chosen, and none to SENDING or QUEUED of a mail whose text was removed: it would be sent empty.
+    The number of attempts is part of the fence: an email handed from one account to the next keeps its state and lease.
+    So is the pending action: a request that arrives in between is not overlooked. No step leads to SENDING while all
+    sending or the email's queue is paused, none to SENDING through an account that was changed, disabled or deleted since
+    it was selected, and none to SENDING or QUEUED without a body: the email would be sent empty.
     """
 
     mail_id: uuid.UUID
     before: Status
-    fence: uuid.UUID | None  # the lease's token; None: the mail is in nobody's hand
+    fence: uuid.UUID | None  # the lease's token; None: no worker has claimed the email
     after: MailState
     events: tuple[EventDraft, ...] = ()
     closed: AttemptClosed | None = None
     opened: AttemptOpened | None = None
     recipients: tuple[RecipientOutcome, ...] = ()
     attempts: int = 0
-    pending_action: str = (
-        ""  # as `Mail.pending_action` has it; a step that does not know of it is not taken, one that does uses it up
-    )
+    pending_action: str = ""  # as `Mail.pending_action` has it: a step that names it consumes it, any other one fails
 
     def check(self) -> None:
         """Raise IllegalTransition if `after` may not follow `before`, or a lease and the state do not agree."""
         if self.after.status not in TRANSITIONS[self.before]:
-            raise IllegalTransition(f"{self.before} may not become {self.after.status} (mail {self.mail_id})")
+            raise IllegalTransition(f"{self.before} may not become {self.after.status} (email {self.mail_id})")
         if (self.after.lease is not None) != (self.after.status in LEASED):
-            raise IllegalTransition(f"{self.after.status} and a lease do not agree (mail {self.mail_id})")
+            raise IllegalTransition(f"{self.after.status} and a lease do not agree (email {self.mail_id})")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewMail:
-    """A mail to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved."""
+    """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved."""
 
     mail: Mail
     state: MailState

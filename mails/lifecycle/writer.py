@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -149,7 +149,7 @@ def record_late(results: Iterable[LateResult]) -> None:
     listed = [result for result in listed if result[1] is None or known.get(result[1].id) != result[1].state]
     last = dict(Mail.objects.filter(pk__in=[mail_id for mail_id, _, _ in listed]).values_list("pk", "last_event_at"))
     listed = [
-        (mail_id, attempt, event._replace(at_ns=max(event.at_ns, last.get(mail_id) or 0)))
+        (mail_id, attempt, replace(event, at_ns=max(event.at_ns, last.get(mail_id) or 0)))
         for mail_id, attempt, event in listed
     ]
     _store_late(listed)
@@ -189,7 +189,7 @@ def _update_and_note(statement: str, parameters: Sequence[Any], event: EventDraf
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         moments = {as_uuid(mail_id): at_ns for mail_id, at_ns in cursor.fetchall()}
-        rows = _event_rows((mail_id, (event._replace(at_ns=at_ns),)) for mail_id, at_ns in moments.items())
+        rows = _event_rows((mail_id, (replace(event, at_ns=at_ns),)) for mail_id, at_ns in moments.items())
         sql.execute([sql.insert_rows(Event, sql.EVENT_COLUMNS, rows)])
     return set(moments)
 
@@ -298,7 +298,7 @@ def _date_events(
     for step in steps:
         at_ns = moved[step.mail_id].last_event_at
         went_back = at_ns > _last_moment(step.events)
-        yield step.mail_id, tuple(event._replace(at_ns=at_ns) for event in step.events) if went_back else step.events
+        yield step.mail_id, tuple(replace(event, at_ns=at_ns) for event in step.events) if went_back else step.events
 
 
 def _row(value: object, columns: Iterable[str]) -> dict[str, Any]:

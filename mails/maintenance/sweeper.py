@@ -1,4 +1,4 @@
-"""Takes up what a lost worker left, and ends what is over. Runs in whichever process holds the duty."""
+"""The sweeper: returns emails of dead workers to the queue, and expires what is overdue. Runs in the process that leads the task."""
 
 import datetime as dt
 import time
@@ -11,7 +11,7 @@ import structlog
 from django.db import connection
 from django.db.models import Q
 
-from mails.dispatch import claim, retry_policy
+from mails.dispatch import claim, quarantine, retry_policy
 from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, read_state
@@ -37,25 +37,54 @@ log = structlog.get_logger(__name__)
 
 TASK = "sweep"
 KEEP_WORKERS = dt.timedelta(days=1)
-BATCH = 500  # mails a turn
-LONGEST_LOOK = (
-    2.5  # seconds, a heartbeat's time; after a longer one heartbeats may be old since the database stood still
-)
-TURNS = 4  # of full batches at once: the thread that sweeps also takes mails and beats
+BATCH = 500  # emails in one sweep
+# Seconds, a heartbeat's time; after a longer query heartbeats may be old since the database did not answer.
+LONGEST_LOOK = 2.5
+MAX_SWEEPS = 4  # of full batches at once: the thread that sweeps also claims and beats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A mail whose worker is gone, and its attempt without an end, if a call had begun."""
+    """An email whose worker is dead, and its open attempt, if a call had begun."""
 
     mail: Mail
     attempt: Attempt | None
 
 
-def sweep_if_leader(worker: str) -> bool:
-    """Sweep, if this process has the duty; whether that changed a mail, so that some may be due.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """A recovery in the making: the state of the email so far, the events, and the attempt that it closes."""
 
-    Where many workers were lost, what the last of them held does not wait for the next heartbeat.
+    mail: Mail
+    state: MailState
+    events: tuple[EventDraft, ...] = ()
+    closed: AttemptClosed | None = None
+
+    def finish(self, after: MailState, *events: EventDraft) -> Step:
+        """Return the step, with these last events."""
+        return Step(
+            mail_id=self.mail.pk,
+            before=Status(self.mail.status),
+            fence=self.mail.lease,
+            after=after,
+            events=self.events + events,
+            closed=self.closed,
+            attempts=self.mail.attempt_count,
+            pending_action=self.mail.pending_action,
+        )
+
+    def hold(self, reason: HoldReason, info: str, now_ns: int) -> Step:
+        """Return the step that holds the email."""
+        blob = {"reason": reason, "info": info}
+        event = EventDraft(event=EventName.HELD, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
+        after = self.state._replace(status=Status.HELD, next_attempt_at=None, reason_code=reason)
+        return self.finish(after, event)
+
+
+def sweep_if_leader(worker: str) -> bool:
+    """Sweep, if this worker leads the task; return True if that changed an email, so that some may be due.
+
+    Where many workers died, what the last of them held does not wait for the next heartbeat.
     """
     until = time.monotonic() + LONGEST_LOOK
     if not leadership.acquire(TASK, worker):
@@ -63,43 +92,45 @@ def sweep_if_leader(worker: str) -> bool:
     changed = bring_forward()
     database_clock.look()
     if database_clock.jumped_within(WORKER_SILENCE.total_seconds()):
-        return changed > 0  # heartbeats and leases of before say nothing about who lives
-    for _ in range(TURNS):
-        taken = sweep(until=until).total()
-        changed += taken
-        if taken < BATCH:
+        return changed > 0  # heartbeats and leases from before say nothing about who lives
+    for _ in range(MAX_SWEEPS):
+        swept = sweep(until=until).total()
+        changed += swept
+        if swept < BATCH:
             break
     return changed > 0
 
 
 def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]:
-    """Take up lost mails and expire old ones. Returns counts by what was done, or would be with `dry_run`.
+    """Recover lost emails and expire overdue ones. Return counts by what was done, or would be with `dry_run`.
 
-    Does nothing if it knows only after `until` (monotonic clock) what is lost: the database may have stood still meanwhile.
-
-    Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot both win.
-    Old idempotency keys and heartbeats are removed on the way.
+    Does nothing if it knows only after `until` (monotonic clock) what is lost: the database may not have answered for
+    everybody. Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot
+    both win. Also removes old idempotency keys and heartbeats.
     """
     now_ns = database_clock.now_ns()
-    now = database_clock.from_ns(now_ns)
     if dry_run:
-        return Counter(what for what, _ in _find_steps(now, now_ns))
+        return Counter(what for what, _ in _find_steps(now_ns))
     with claim.lock_claims():
-        steps = {step.mail_id: (what, step) for what, step in _find_steps(now, now_ns)}
+        steps = {step.mail_id: (what, step) for what, step in _find_steps(now_ns)}
         if time.monotonic() > until:
             log.warning("sweep_abandoned", emails=len(steps))
             return Counter()
         won = writer.record_each([step for _, step in steps.values()])
-    IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEYS_KEPT).delete()
-    Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()
+    _remove_old_rows(database_clock.from_ns(now_ns))
     counts = Counter(steps[mail_id][0] for mail_id in won)
     if counts:
         log.info("swept", **counts)
     return counts
 
 
+def _remove_old_rows(now: dt.datetime) -> None:
+    IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEYS_KEPT).delete()
+    Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()
+
+
 def bring_forward() -> int:
-    """Make due what was queued before the clock went back, so that it does not wait for the clock to come there again."""
+    """Make due what was queued before the clock went back, so that it does not wait until the clock catches up."""
     if not database_clock.went_back_within(2 * WORKER_SILENCE.total_seconds()):
         return 0
     now = database_clock.now()
@@ -107,7 +138,7 @@ def bring_forward() -> int:
 
 
 def find_lost(now: dt.datetime) -> list[Lost]:
-    """Mails in the hand of a worker that is silent or whose lease is over, at most 500, oldest lease first.
+    """Return claimed emails whose worker is silent or whose lease is over, at most 500, oldest lease first.
 
     Not those that a living worker keeps beyond their leases, since their results wait or their calls last.
     """
@@ -121,122 +152,110 @@ def find_lost(now: dt.datetime) -> list[Lost]:
     )
     open_attempts = Attempt.objects.filter(mail__in=mails, state=AttemptState.OPEN)
     attempts = {attempt.mail_id: attempt for attempt in open_attempts}
-    return [Lost(mail, attempts.get(mail.pk)) for mail in mails]
+    return [Lost(mail=mail, attempt=attempts.get(mail.pk)) for mail in mails]
 
 
 def _lock_free(mails: MailQuerySet) -> MailQuerySet:
-    """Lock them where that is possible, and pass over what others have locked: one such must not stop the rest."""
+    """Lock them where that is possible, and skip what others have locked: one such must not stop the rest."""
     if connection.in_atomic_block and connection.features.has_select_for_update_skip_locked:
         return mails.select_for_update(skip_locked=True, of=("self",), no_key=True)
     return mails
 
 
-def _find_steps(now: dt.datetime, now_ns: int) -> Iterable[tuple[str, Step]]:
+def _find_steps(now_ns: int) -> Iterable[tuple[str, Step]]:
+    now = database_clock.from_ns(now_ns)
     for lost in find_lost(now):
-        yield _recover(lost, now, now_ns)
-    # A mail that some recipients' providers took is no case for this: the dispatcher ends it as done in part.
+        yield _recover(lost, now_ns)
+    # An email that was accepted for some recipients is no case for this: the dispatcher ends it as done in part.
     over = Mail.objects.filter(status__in=DUE, expires_at__lte=now)
     over = _lock_free(over.exclude(recipients__state=RecipientState.ACCEPTED))
     for mail in over.order_by("expires_at")[:BATCH]:
-        yield "expired", _expire(mail, now, now_ns)
+        yield "expired", _expire(mail, now_ns)
 
 
-def _recover(lost: Lost, now: dt.datetime, now_ns: int) -> tuple[str, Step]:
+def _recover(lost: Lost, now_ns: int) -> tuple[str, Step]:
+    """Return what is done with a lost email, in words and as a step."""
     mail, attempt = lost.mail, lost.attempt
-    events: list[EventDraft] = []
-    closed = None
-    state = read_state(mail)._replace(lease=None, lease_expires_at=None, worker="")
+    recovery = Recovery(mail=mail, state=read_state(mail)._replace(lease=None, lease_expires_at=None, worker=""))
+    can_repeat = retry_policy.can_repeat(mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate)
     if attempt is not None:
-        held = retry_policy.may_not_be_repeated(mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate)
-        closed, unknown = _close_as_unknown(attempt, now, now_ns, held=held, guarantee=mail.delivery_guarantee)
-        events.append(unknown)
-        tried, failure_classes = (
-            (*state.tried, attempt.account),
-            tuple(sorted({*state.failure_classes, FailureClass.PROVIDER})),
-        )
-        state = state._replace(
-            possible_duplicate=True, tried=tried, failure_classes=failure_classes, reason_code=closed.reason_code
-        )
+        recovery = _close_as_unknown(recovery, attempt, now_ns, can_repeat=can_repeat)
     if mail.pending_action:
-        return _apply_pending(mail, state, events, closed, now_ns)
-    if mail.claims >= retry_policy.POISON_CLAIMS:
-        info = f"{mail.claims} workers died while they held it."
-        return "held: poison", _hold(mail, state, HoldReason.POISON, info, events, closed, now_ns)
-    if attempt is not None and retry_policy.may_not_be_repeated(
-        mail.delivery_guarantee, possible_duplicate=mail.possible_duplicate
-    ):
-        times = " by two calls" if mail.possible_duplicate else ""
-        info = f"It may have been sent{times}: the worker was lost during the call."
-        return "held: outcome unknown", _hold(mail, state, HoldReason.UNKNOWN, info, events, closed, now_ns)
-    exception = "The worker was lost during the call." if attempt else "The worker was lost before any call."
+        return _apply_pending(recovery, now_ns)
+    if quarantine.is_poison(mail.claims):
+        info = f"{mail.claims} workers died while they were sending it."
+        return "held: poison", recovery.hold(HoldReason.POISON, info, now_ns)
+    if attempt is not None and not can_repeat:
+        times = " by two requests" if mail.possible_duplicate else ""
+        info = f"It may have been sent{times}: the worker died during the request."
+        return "held: outcome unknown", recovery.hold(HoldReason.UNKNOWN, info, now_ns)
+    return _requeue(recovery, attempt, now_ns)
+
+
+def _requeue(recovery: Recovery, attempt: Attempt | None, now_ns: int) -> tuple[str, Step]:
+    when = "during the request" if attempt else "before any request"
     blob = {
         "service": attempt.account if attempt else "",
-        "exception": exception,
+        "exception": f"The worker died {when}.",
         "when": "at once",
-        "worker": mail.worker,
+        "worker": recovery.mail.worker,
+        "round": recovery.state.round,
     }
-    events.append(EventDraft(EventName.RETRY, Actor.SWEEPER, now_ns, blob | {"round": state.round}))
+    event = EventDraft(event=EventName.RETRY, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
+    after = recovery.state._replace(status=Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
     what = "queued again: outcome unknown" if attempt else "queued again: not sent"
-    after = state._replace(status=Status.QUEUED, next_attempt_at=now)
-    return what, _build_step(mail, after, tuple(events), closed)
+    return what, recovery.finish(after, event)
 
 
-def _apply_pending(
-    mail: Mail, state: MailState, events: list[EventDraft], closed: AttemptClosed | None, now_ns: int
-) -> tuple[str, Step]:
-    """What somebody asked for during the call that was lost."""
-    action_request = ActionRequest.parse(mail.pending_action)
+def _apply_pending(recovery: Recovery, now_ns: int) -> tuple[str, Step]:
+    """Carry out the action that was requested during the call that was lost."""
+    mail = recovery.mail
     effect = action_requests.compute_effect(
-        action_request, state, mail.recipients.all(), delivery_guarantee=mail.delivery_guarantee, now_ns=now_ns
+        ActionRequest.parse(mail.pending_action),
+        recovery.state,
+        mail.recipients.all(),
+        delivery_guarantee=mail.delivery_guarantee,
+        now_ns=now_ns,
     )
-    step = _build_step(mail, effect.after, (*events, *effect.events), closed)
-    return f"{effect.after.status}: asked for", replace(step, recipients=effect.recipients)
+    step = recovery.finish(effect.after, *effect.events)
+    return f"{effect.after.status}: requested", replace(step, recipients=effect.recipients)
 
 
-def _close_as_unknown(
-    attempt: Attempt, now: dt.datetime, now_ns: int, *, held: bool, guarantee: str
-) -> tuple[AttemptClosed, EventDraft]:
-    reason = "The worker was lost between the call and its end."
+def _close_as_unknown(recovery: Recovery, attempt: Attempt, now_ns: int, *, can_repeat: bool) -> Recovery:
     closed = AttemptClosed(
-        attempt.pk, AttemptState.UNKNOWN, now, reason_code="worker-lost", reason=reason, account=attempt.account
+        id=attempt.pk,
+        state=AttemptState.UNKNOWN,
+        closed_at=database_clock.from_ns(now_ns),
+        reason_code="worker-lost",
+        reason="The worker died before the request ended.",
+        account=attempt.account,
     )
     blob = {
         "service": attempt.account,
         "attempt": attempt.number,
         "reason_code": closed.reason_code,
-        "reason": reason,
-        "delivery_guarantee": guarantee,
-        "next": "held" if held else "next account",
+        "reason": closed.reason,
+        "delivery_guarantee": recovery.mail.delivery_guarantee,
+        "next": "next account" if can_repeat else "held",
     }
-    return closed, EventDraft(EventName.UNKNOWN, Actor.SWEEPER, now_ns, blob)
-
-
-def _hold(
-    mail: Mail,
-    state: MailState,
-    reason: HoldReason,
-    info: str,
-    events: list[EventDraft],
-    closed: AttemptClosed | None,
-    now_ns: int,
-) -> Step:
-    held = EventDraft(EventName.HELD, Actor.SWEEPER, now_ns, {"reason": reason, "info": info})
-    after = state._replace(status=Status.HELD, next_attempt_at=None, reason_code=reason)
-    return _build_step(mail, after, (*events, held), closed)
-
-
-def _expire(mail: Mail, now: dt.datetime, now_ns: int) -> Step:
-    event = EventDraft(EventName.EXPIRED, Actor.SWEEPER, now_ns, {"info": "Its time was over."})
-    after = read_state(mail)._replace(
-        status=Status.EXPIRED, next_attempt_at=None, finished_at=now, reason_code="expired"
+    event = EventDraft(event=EventName.UNKNOWN, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
+    state = recovery.state._replace(
+        possible_duplicate=True,
+        tried=(*recovery.state.tried, attempt.account),
+        failure_classes=tuple(sorted({*recovery.state.failure_classes, FailureClass.PROVIDER})),
+        reason_code=closed.reason_code,
     )
-    return _build_step(mail, after, (event,))
+    return replace(recovery, state=state, events=(event,), closed=closed)
 
 
-def _build_step(
-    mail: Mail, after: MailState, events: tuple[EventDraft, ...], closed: AttemptClosed | None = None
-) -> Step:
-    status, attempts = Status(mail.status), mail.attempt_count
-    return Step(
-        mail.pk, status, mail.lease, after, events, closed, attempts=attempts, pending_action=mail.pending_action
+def _expire(mail: Mail, now_ns: int) -> Step:
+    blob = {"info": "It expired before an account accepted it."}
+    event = EventDraft(event=EventName.EXPIRED, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
+    finished_at = database_clock.from_ns(now_ns)
+    recovery = Recovery(mail=mail, state=read_state(mail))
+    return recovery.finish(
+        recovery.state._replace(
+            status=Status.EXPIRED, next_attempt_at=None, finished_at=finished_at, reason_code="expired"
+        ),
+        event,
     )

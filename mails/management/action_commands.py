@@ -52,7 +52,7 @@ class ActionCommand(commands.MercuryCommand):
 
     def action_request(self, options: dict[str, Any]) -> ActionRequest:
         """Return the action request."""
-        return ActionRequest(self.action, Actor.COMMAND, read_note(options))
+        return ActionRequest(action=self.action, by=Actor.COMMAND, note=read_note(options))
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Show a preview, ask, act, and show the result."""

@@ -202,6 +202,6 @@ def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
 
 
 def test_an_order_reads_as_it_was_written():
-    action_request = ActionRequest(Action.CANCEL, "key:shop", "Hera has moved")
+    action_request = ActionRequest(action=Action.CANCEL, by="key:shop", note="Hera has moved")
 
     assert ActionRequest.parse(action_request.as_text()) == action_request

@@ -31,7 +31,7 @@ def in_queue(queue):
 
 
 def answer(dispatch, calls, outcome):
-    return dispatch.recorder.record([Result(call, outcome, 0.1) for call in calls]).calls
+    return dispatch.recorder.record([Result(call=call, outcome=outcome, latency=0.1) for call in calls]).calls
 
 
 def test_emails_of_a_paused_queue_are_accepted_and_leave_when_it_is_resumed(olympus):
@@ -155,7 +155,7 @@ def test_a_mail_at_its_last_chance_waits_too(olympus):
 
 def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
     mail = a_mail()
-    apply.apply_action(mail.pk, ActionRequest(Action.HOLD, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by="hermes"))
     pauses.pause(QueueName.TEXT, by="hermes")
     held = reloaded(mail)
 

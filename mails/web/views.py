@@ -174,7 +174,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     if mail is None:
         raise Http404("No such email, or you do not have access.")
     if request.method == "POST":
-        action_request = ActionRequest(Action.CANCEL, f"user:{request.user.get_username()}"[:128])
+        action_request = ActionRequest(action=Action.CANCEL, by=f"user:{request.user.get_username()}"[:128])
         try:
             messages.success(request, apply.apply_action(mail.pk, action_request).words(Action.CANCEL))
         except MailNotFound as gone:

@@ -192,7 +192,7 @@ class MailViewSet(OwnMailsViewSet):
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
         action_request = ActionRequest(
-            serializer.wanted, format_recorder(request), note, account_choice=serializer.account_choice
+            action=serializer.wanted, by=format_recorder(request), note=note, account_choice=serializer.account_choice
         )
         try:
             acted = apply.apply_action(mail.pk, action_request)

@@ -47,7 +47,7 @@ def discarded(**changes):
 
 
 def asked(action=Action.REPROCESS, selected=None, account_choice=EVERY_ACCOUNT, **more):
-    order = ActionRequest(action, "user:hermes", "mended", account_choice=account_choice)
+    order = ActionRequest(action=action, by="user:hermes", note="mended", account_choice=account_choice)
     return bulk.create_bulk_action(
         order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more
     )

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from mails import pauses
 from mails.intake.accept import Client
-from mails.lifecycle import action_requests
+from mails.lifecycle import action_execution
 from mails.maintenance import retention
 from mails.models import Mail
 from mails.states import Action, Source, Status
@@ -224,14 +224,14 @@ def test_a_reason_too_long_pauses_nothing(operator):
 def test_a_mail_that_is_removed_while_it_is_acted_on_is_not_found(door, operator, olympus, monkeypatch):
     person, program = zeus(), caller("shop")
     mail = a_mail(client=Client(source=Source.FORM, user=person))
-    give, long_ago = action_requests.carry_out_on, timezone.now() - dt.timedelta(days=1)
+    give, long_ago = action_execution.carry_out_by_id, timezone.now() - dt.timedelta(days=1)
     Mail.objects.update(status="discarded", next_attempt_at=None, finished_at=long_ago, api_key=program.key)
 
     def removed_first(*arguments):
         list(retention.run(dt.timedelta(0), dt.timedelta(0)))
         return give(*arguments)
 
-    monkeypatch.setattr(action_requests, "carry_out_on", removed_first)
+    monkeypatch.setattr(action_execution, "carry_out_by_id", removed_first)
 
     answer = {
         "api": lambda: program.post(f"/api/v1.0/mails/{mail.pk}/reprocess"),

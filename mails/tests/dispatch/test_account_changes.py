@@ -116,7 +116,7 @@ def test_a_refused_mail_is_not_handed_on_to_an_account_that_was_disabled_meanwhi
     runner.pool.undo([])
     before_the_commit(monkeypatch, "record_each", partial(disable, hades))
 
-    assert runner.recorder.record([Result(call, DOWN, 0.1)]).calls == []
+    assert runner.recorder.record([Result(call=call, outcome=DOWN, latency=0.1)]).calls == []
 
     assert reloaded(mail).status == Status.QUEUED
     assert event_names(mail)[-2:] == ["FAILURE", "RETRY"]

@@ -94,10 +94,10 @@ def test_no_door_dates_an_event_before_the_last_one(olympus, jump):
     [call] = sent_by("busy")._in_hand.values()
     jump(-HOUR)
     database_clock.look()
-    apply.apply_action(mail.pk, ActionRequest(Action.HOLD, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by="hermes"))
     writer.append_client_event(reloaded(mail), event="READ", blob="", by="key:shop")
     now_ns = database_clock.now_ns()
-    writer.record_late([(mail.pk, None, EventDraft("LATE RESULT", "worker", now_ns))])
+    writer.record_late([(mail.pk, None, EventDraft(event="LATE RESULT", by="worker", at_ns=now_ns))])
 
     moments = list(mail.events.order_by("id").values_list("created_at", flat=True))
     assert moments == sorted(moments)

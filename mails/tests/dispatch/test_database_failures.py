@@ -87,8 +87,8 @@ def test_an_account_that_changed_is_looked_at_once_however_many_emails_it_was_ch
 def test_calls_of_a_committed_group_are_made_though_what_was_asked_for_cannot_be_read(olympus, hades, monkeypatch):
     refused, requested = a_mail(subject="refused"), a_mail(subject="requested")
     runner = Dispatcher(["text"], concurrency=8)
-    results = [Result(call, DOWN, 0.1) for call in runner.claimer.claim(8).calls]
-    apply.apply_action(requested.pk, ActionRequest(Action.HOLD, "hermes"))
+    results = [Result(call=call, outcome=DOWN, latency=0.1) for call in runner.claimer.claim(8).calls]
+    apply.apply_action(requested.pk, ActionRequest(action=Action.HOLD, by="hermes"))
     failing_once(monkeypatch, claim, "read_pending_actions")
 
     closed = runner.recorder.record(results)
@@ -115,7 +115,7 @@ def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(oly
     def claim_and_ask(self, free):
         claimed = claim_some(self, free)
         if claimed.calls:
-            apply.apply_action(requested.pk, ActionRequest(Action.HOLD, "hermes"))
+            apply.apply_action(requested.pk, ActionRequest(action=Action.HOLD, by="hermes"))
         return claimed
 
     monkeypatch.setattr(Sender, "send", refuse_the_first_two)

@@ -139,7 +139,7 @@ def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mai
     assert (held.reason_code, len(olympus.inbox())) == (HoldReason.UNKNOWN, 2)
     assert event_names(mail)[-3:] == ["SEND", "UNKNOWN", "HELD"]
     assert '"next": "held"' in mail.events.filter(event="UNKNOWN").last().blob
-    apply.apply_action(mail.pk, ActionRequest(Action.SENT, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(action=Action.SENT, by="hermes"))
     assert '"possible_duplicate": true' in mail.events.get(event="DONE").blob
 
 
@@ -149,7 +149,7 @@ def test_what_is_settled_as_not_sent_may_be_unknown_once_more(olympus):
     dispatch()
     assert send_again(mail) == Status.HELD
 
-    apply.apply_action(mail.pk, ActionRequest(Action.NOT_SENT, "hermes"))
+    apply.apply_action(mail.pk, ActionRequest(action=Action.NOT_SENT, by="hermes"))
 
     assert reloaded(mail).tried == ["olympus"]
     assert [send_again(mail) for _ in range(3)] == [Status.WAITING, Status.WAITING, Status.HELD]
@@ -378,10 +378,10 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
 
     assert (reloaded(good).status, reloaded(bad).status) == (Status.DONE, Status.HELD)
     assert (reloaded(bad).tried, reloaded(bad).reason_code) == ([], HoldReason.POISON)
-    assert "called nobody" in bad.events.get(event="HELD").blob
+    assert "made no request" in bad.events.get(event="HELD").blob
     assert olympus.breaker.window_failures == 0
     monkeypatch.setattr(mime, "build_message", build)
-    apply.apply_action(bad.pk, ActionRequest(Action.RELEASE, "user:hermes"))
+    apply.apply_action(bad.pk, ActionRequest(action=Action.RELEASE, by="user:hermes"))
     assert dispatch() == 1
 
 
@@ -415,7 +415,7 @@ def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olym
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
 
-    assert runner.recorder.record([Result(call, NOT_CALLED, 0.0)]).calls == []
+    assert runner.recorder.record([Result(call=call, outcome=NOT_CALLED, latency=0.0)]).calls == []
 
     after = reloaded(mail)
     assert (after.status, after.tried, after.failure_classes, after.possible_duplicate) == (
@@ -470,7 +470,7 @@ def test_a_mail_taken_ahead_whose_place_does_not_come_free_is_given_back(olympus
     assert runner.recorder.record([event_loop.run(wait())]).calls == []
 
     assert (reloaded(mail).status, reloaded(mail).tried) == (Status.QUEUED, [])
-    assert "gave the mail back" in mail.attempts.get().reason
+    assert "returned the email to the queue" in mail.attempts.get().reason
     assert dispatch() == 1
 
 
@@ -489,7 +489,10 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
             runner.stop()
         return await waiting
 
-    results = [Result(calls[0], Accepted("1", 202), 0.1), event_loop.run(stop_before_the_place_is_free())]
+    results = [
+        Result(call=calls[0], outcome=Accepted("1", 202), latency=0.1),
+        event_loop.run(stop_before_the_place_is_free()),
+    ]
     runner.recorder.record(results)
 
     assert [reloaded(mail).status for mail in (first, second)] == [Status.DONE, Status.QUEUED]
@@ -501,9 +504,9 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    apply.apply_action(mail.pk, ActionRequest(Action.HOLD, by="minos"))
+    apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by="minos"))
 
-    runner.recorder.record([Result(call, NOT_CALLED, 0.0)])
+    runner.recorder.record([Result(call=call, outcome=NOT_CALLED, latency=0.0)])
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.OPERATOR)
 
@@ -557,7 +560,7 @@ def test_mails_that_a_worker_died_with_are_handed_over_one_at_a_time(olympus, mo
 
 
 def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olympus, monkeypatch):
-    monkeypatch.setattr("mails.dispatch.claimer.ALONE", 8)
+    monkeypatch.setattr("mails.dispatch.quarantine.CLEARED_PER_SLOT", 8)
     for number in range(40):
         a_mail(subject=f"quarantined email {number}")
     Mail.objects.update(claims=1)
@@ -727,7 +730,7 @@ def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monke
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    result = Result(call, Accepted("1", 202), 0.1)
+    result = Result(call=call, outcome=Accepted("1", 202), latency=0.1)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
@@ -743,7 +746,7 @@ def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olymp
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    result = Result(call, Refused(FailureClass.PROVIDER, "http-503", "503", 503), 0.1)
+    result = Result(call=call, outcome=Refused(FailureClass.PROVIDER, "http-503", "503", 503), latency=0.1)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
@@ -802,7 +805,7 @@ def test_a_probe_that_finds_no_place_leaves_it_to_the_next_mail(olympus):
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
 
-    runner.recorder.record([Result(call, NO_SLOT, 0.0)])
+    runner.recorder.record([Result(call=call, outcome=NO_SLOT, latency=0.0)])
 
     assert olympus.breaker.state == BreakerState.HALF_OPEN
     assert dispatch() == 1

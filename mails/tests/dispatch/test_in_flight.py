@@ -20,7 +20,7 @@ from mails.actions.apply import ActionNotAllowed
 from mails.dispatch import account_pool
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
-from mails.lifecycle import action_requests, writer
+from mails.lifecycle import action_execution, action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
@@ -105,7 +105,8 @@ class InFlight(RuleBasedStateMachine):
         """An answer; late if the lease was lost meanwhile."""
         dispatch, call = self.calls.pop(pick % len(self.calls))
         self.calls += [
-            (dispatch, then) for then in dispatch.recorder.record([Result(call, outcome, 0.01, put_off=600)]).calls
+            (dispatch, then)
+            for then in dispatch.recorder.record([Result(call=call, outcome=outcome, latency=0.01, put_off=600)]).calls
         ]
 
     @precondition(lambda self: self.calls)
@@ -121,9 +122,9 @@ class InFlight(RuleBasedStateMachine):
     def ask(self, pick, action):
         mail_id = self.mails[pick % len(self.mails)]
         before = Mail.objects.get(pk=mail_id)
-        already = before.status in action_requests.ALREADY.get(action, ())
+        already = before.status in action_execution.ALREADY.get(action, ())
         try:
-            apply.apply_action(mail_id, ActionRequest(action, "hermes"))
+            apply.apply_action(mail_id, ActionRequest(action=action, by="hermes"))
         except ActionNotAllowed:
             assert action not in action_requests.list_actions(before)
             assert not already

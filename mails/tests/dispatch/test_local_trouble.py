@@ -155,7 +155,7 @@ def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
 
     assert "Too many open files" in Worker.objects.get(id=runner.worker).trouble
     assert runner._count_free_slots() == 0
-    assert runner.recorder.record([Result(calls[0], NO_DESCRIPTORS, 0.1, put_off=4.0)]).calls == []
+    assert runner.recorder.record([Result(call=calls[0], outcome=NO_DESCRIPTORS, latency=0.1, put_off=4.0)]).calls == []
     [put_off] = Mail.objects.filter(status=Status.WAITING)
     assert put_off.next_attempt_at > database_clock.now() + dt.timedelta(seconds=3)
 
@@ -169,7 +169,7 @@ def test_an_email_that_no_call_is_made_of_for_long_is_tried_rarely(olympus, outc
     runner = Dispatcher(["text"], concurrency=8)
     [call] = runner.claimer.claim(8).calls
 
-    assert runner.recorder.record([Result(call, outcome, 0.1)]).calls == []
+    assert runner.recorder.record([Result(call=call, outcome=outcome, latency=0.1)]).calls == []
 
     after = reloaded(mail)
     assert (after.tried, after.failure_classes, after.attempt_count) == ([], [], attempts + 1)

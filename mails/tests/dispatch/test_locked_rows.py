@@ -2,6 +2,7 @@
 
 import datetime as dt
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -96,7 +97,7 @@ def test_no_lease_ends_under_a_live_heartbeat(olympus):
     Mail.objects.update(lease_expires_at=later - settings.MERCURY_LEASE)
     [call] = slow._in_hand.values()
     state = call.mail.state._replace(lease_expires_at=database_clock.now() + dt.timedelta(seconds=5))
-    slow._in_hand[mail.pk] = type(call)(call.mail._replace(state=state), call.account, call.attempt, call.epoch)
+    slow._in_hand[mail.pk] = replace(call, mail=call.mail._replace(state=state))
     slow.heartbeat.write()
 
     assert Worker.objects.get().leases_kept == [str(mail.pk)]
@@ -153,7 +154,7 @@ async def outcome_of(call):
     from mails.dispatch.transitions import Result
     from providers.outcomes import FailureClass, Refused
 
-    return Result(call, Refused(FailureClass.PROVIDER, reason_code="http-503", reason="no"), 0.1)
+    return Result(call=call, outcome=Refused(FailureClass.PROVIDER, reason_code="http-503", reason="no"), latency=0.1)
 
 
 def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):

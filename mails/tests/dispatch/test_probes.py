@@ -73,7 +73,7 @@ def test_a_mailbox_that_refuses_now_hands_no_probe_to_the_next_account(olympus, 
     due_for_a_probe("hades")
     runner.pool.undo([])
 
-    assert runner.recorder.record([Result(call, FULL, 0.1)]).calls == []
+    assert runner.recorder.record([Result(call=call, outcome=FULL, latency=0.1)]).calls == []
 
     assert (reloaded(mail).status, reloaded(mail).failure_class) == (Status.WAITING, "recipient")
     assert Breaker.objects.get(account__name="hades").state == BreakerState.OPEN

@@ -39,7 +39,9 @@ def emails(count, *, first=0):
 def answered(runner, outcome, *, one_by_one=True):
     """Claim what is due and give each call this answer; return how many calls there were."""
     calls = runner.claimer.claim(256).calls
-    results = [Result(call, outcome(call) if callable(outcome) else outcome, 0.1) for call in calls]
+    results = [
+        Result(call=call, outcome=outcome(call) if callable(outcome) else outcome, latency=0.1) for call in calls
+    ]
     for group in ([result] for result in results) if one_by_one else [results]:
         runner.recorder.record(group)
     return len(calls)
@@ -125,7 +127,10 @@ def test_those_emails_go_elsewhere_where_there_is_an_elsewhere(olympus, hades):
     for _ in range(3):
         calls = runner.claimer.claim(64).calls
         while calls:
-            results = [Result(call, SPAM if call.account.name == "olympus" else TAKEN, 0.1) for call in calls]
+            results = [
+                Result(call=call, outcome=SPAM if call.account.name == "olympus" else TAKEN, latency=0.1)
+                for call in calls
+            ]
             calls = runner.recorder.record(results).calls
 
     assert set(ends(mails)) == {Status.DONE}

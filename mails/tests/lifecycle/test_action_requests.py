@@ -12,7 +12,7 @@ from mails.actions.apply import AccountNotUsable, ActionNotAllowed, NoUntriedAcc
 from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
-from mails.lifecycle import action_requests
+from mails.lifecycle import action_execution, action_requests
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.maintenance import sweeper
 from mails.models import Mail, Pause
@@ -31,7 +31,7 @@ UNKNOWN = Unknown("read-timeout", "No answer came.")
 
 
 def ask(mail, action, by="hermes", note="", **more):
-    return apply.apply_action(mail.pk, ActionRequest(action, by, note, **more))
+    return apply.apply_action(mail.pk, ActionRequest(action=action, by=by, note=note, **more))
 
 
 class Handed:
@@ -42,7 +42,7 @@ class Handed:
         self.calls = self.dispatch.claimer.claim(8).calls
 
     def answer(self, outcome):
-        results = [Result(call, outcome, 0.1) for call in self.calls]
+        results = [Result(call=call, outcome=outcome, latency=0.1) for call in self.calls]
         self.calls = self.dispatch.recorder.record(results).calls
 
 
@@ -177,7 +177,7 @@ def test_what_was_asked_during_a_call_that_was_lost_is_done_by_the_sweeper(olymp
     Handed()
     ask(mail, Action.CANCEL)
 
-    assert sweeper.sweep() == {"cancelled: asked for": 1}
+    assert sweeper.sweep() == {"cancelled: requested": 1}
 
     assert event_names(mail)[6:] == ["REQUESTED", "UNKNOWN", "CANCELLED"]
     assert mail.attempts.get().state == AttemptState.UNKNOWN
@@ -442,7 +442,7 @@ def test_a_late_answer_for_a_mail_that_another_sent_is_a_duplicate_once(olympus,
 
     second.answer(ACCEPTED)
     first.answer(ACCEPTED)
-    action_requests.apply_confirmations([action_requests.Confirmation(mail.pk, "olympus", 1)])
+    action_execution.apply_confirmations([action_requests.Confirmation(mail_id=mail.pk, account="olympus", number=1)])
 
     assert reloaded(mail).reason_code == "duplicate"
     assert event_names(mail).count("DUPLICATE") == 1
@@ -453,7 +453,7 @@ def test_a_late_answer_that_was_written_before_is_no_duplicate(olympus):
     mail = a_mail()
     handed = Handed()
     calls = handed.calls
-    handed.dispatch.recorder.record([Result(call, ACCEPTED, 0.1) for call in calls])
+    handed.dispatch.recorder.record([Result(call=call, outcome=ACCEPTED, latency=0.1) for call in calls])
 
     handed.calls = calls
     handed.answer(ACCEPTED)

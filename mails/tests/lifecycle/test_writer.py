@@ -16,7 +16,7 @@ from mails.lifecycle.values import (
     IllegalTransition,
     MailState,
     Step,
-    state_of,
+    parse_state,
 )
 from mails.models import Attempt, Event, Mail, uuid7
 from mails.states import AttemptState, EventName, Status
@@ -29,8 +29,8 @@ HELD = MailState(status=Status.HELD, reason_code="operator")
 
 
 def hold(mail, *, fence=None):
-    event = EventDraft(EventName.HELD, "hermes", database_clock.now_ns(), {"info": "why"})
-    return Step(mail.pk, Status.QUEUED, fence, HELD, (event,))
+    event = EventDraft(event=EventName.HELD, by="hermes", at_ns=database_clock.now_ns(), blob={"info": "why"})
+    return Step(mail_id=mail.pk, before=Status.QUEUED, fence=fence, after=HELD, events=(event,))
 
 
 def test_a_step_changes_the_mail_and_records_its_event():
@@ -76,7 +76,7 @@ def test_a_group_costs_the_same_number_of_statements_whatever_its_size(django_as
 
 def test_a_transition_that_may_not_be_is_a_bug_and_writes_nothing():
     mail = a_mail()
-    step = Step(mail.pk, Status.QUEUED, None, MailState(status=Status.REJECTED))
+    step = Step(mail_id=mail.pk, before=Status.QUEUED, fence=None, after=MailState(status=Status.REJECTED))
 
     with pytest.raises(IllegalTransition):
         writer.record([step])
@@ -86,7 +86,7 @@ def test_a_transition_that_may_not_be_is_a_bug_and_writes_nothing():
 
 def test_a_state_in_nobodys_hand_carries_no_lease():
     mail = a_mail()
-    step = Step(mail.pk, Status.QUEUED, None, HELD._replace(lease=uuid.uuid4()))
+    step = Step(mail_id=mail.pk, before=Status.QUEUED, fence=None, after=HELD._replace(lease=uuid.uuid4()))
 
     with pytest.raises(IllegalTransition):
         writer.record([step])
@@ -144,8 +144,8 @@ def attempt_of(mail, state=AttemptState.OPEN):
 def test_a_late_result_closes_what_is_open_or_unknown_and_nothing_else(before, reported, after):
     mail = a_mail()
     attempt = attempt_of(mail, before)
-    closed = AttemptClosed(attempt.pk, reported, database_clock.now(), latency_ms=5)
-    event = EventDraft(EventName.LATE_RESULT, "olympus", database_clock.now_ns())
+    closed = AttemptClosed(id=attempt.pk, state=reported, closed_at=database_clock.now(), latency_ms=5)
+    event = EventDraft(event=EventName.LATE_RESULT, by="olympus", at_ns=database_clock.now_ns())
 
     writer.record_late([(mail.pk, closed, event)])
 
@@ -175,13 +175,13 @@ def test_every_column_survives_the_journey_through_a_step():
         worker="one",
         claims=1,
     )
-    writer.record([Step(mail.pk, Status.QUEUED, None, sending)])
+    writer.record([Step(mail_id=mail.pk, before=Status.QUEUED, fence=None, after=sending)])
 
-    opened = AttemptOpened(uuid7(), 4, "hades", token, moment)
-    step = Step(mail.pk, Status.SENDING, token, sending, opened=opened, attempts=3)
+    opened = AttemptOpened(id=uuid7(), number=4, account="hades", lease=token, opened_at=moment)
+    step = Step(mail_id=mail.pk, before=Status.SENDING, fence=token, after=sending, opened=opened, attempts=3)
     assert writer.record([replace(step, attempts=2)]) == set()
     assert writer.record([step]) == {mail.pk}
 
     row = Mail.objects.values(*STATE_COLUMNS).get(pk=mail.pk)
-    assert state_of(row) == sending
+    assert parse_state(row) == sending
     assert mail.attempts.get().opened_at == moment

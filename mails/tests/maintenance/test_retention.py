@@ -166,9 +166,9 @@ def test_a_mail_without_its_text_is_never_sent_anew(olympus):
     with pytest.raises(
         ActionNotAllowed, match=r"its body was deleted on .* cannot be sent anew\. Possible actions now: none"
     ):
-        apply.apply_action(mail.pk, ActionRequest(Action.REPROCESS, "zeus"))
+        apply.apply_action(mail.pk, ActionRequest(action=Action.REPROCESS, by="zeus"))
     queued = read_state(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())
-    step = Step(mail.pk, Status.DISCARDED, None, queued, attempts=before.attempt_count)
+    step = Step(mail_id=mail.pk, before=Status.DISCARDED, fence=None, after=queued, attempts=before.attempt_count)
 
     assert writer.record([step]) == set()  # as of a person who asked just before the text went
     assert reloaded(mail).status == Status.DISCARDED

@@ -120,7 +120,7 @@ def test_a_worker_lost_after_an_answer_was_is_one_unknown_outcome_too_many(olymp
     assert sweeper.sweep() == {"held: outcome unknown": 1}
 
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.UNKNOWN)
-    assert "by two calls" in mail.events.last().blob
+    assert "by two requests" in mail.events.last().blob
 
 
 def test_a_worker_that_beats_keeps_its_mails(olympus):

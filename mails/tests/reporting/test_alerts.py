@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mails.dispatch.retry_policy import POISON_CLAIMS
+from mails.dispatch.quarantine import POISON_CLAIMS
 from mails.reporting import alerts
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.statistics import AccountStatistics, Durations

@@ -87,7 +87,7 @@ def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    runner.recorder.record([Result(call, NO_SLOT, 0.0)])
+    runner.recorder.record([Result(call=call, outcome=NO_SLOT, latency=0.0)])
 
     dispatch()
 
@@ -132,15 +132,21 @@ def test_a_call_that_was_not_made_counts_for_no_account(outcome, olympus):
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
 
-    runner.recorder.record([Result(call, outcome, 0.0)])
+    runner.recorder.record([Result(call=call, outcome=outcome, latency=0.0)])
 
     assert counted(Counted.CALL) == {}
 
 
 def test_a_step_that_was_not_taken_counts_nothing():
     mail = a_mail()
-    event = EventDraft(EventName.HELD, "hermes", database_clock.now_ns(), {})
-    hold = Step(mail.pk, Status.QUEUED, None, MailState(status=Status.HELD, reason_code="operator"), (event,))
+    event = EventDraft(event=EventName.HELD, by="hermes", at_ns=database_clock.now_ns(), blob={})
+    hold = Step(
+        mail_id=mail.pk,
+        before=Status.QUEUED,
+        fence=None,
+        after=MailState(status=Status.HELD, reason_code="operator"),
+        events=(event,),
+    )
 
     writer.record([hold])
     writer.record([hold])
@@ -247,7 +253,17 @@ def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
     for moment in arrived:
         mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", queue="text")
-        writer.create([NewMail(mail, MailState(Status.QUEUED, next_attempt_at=now), "", (), ())])
+        writer.create(
+            [
+                NewMail(
+                    mail=mail,
+                    state=MailState(status=Status.QUEUED, next_attempt_at=now),
+                    text="",
+                    recipients=(),
+                    events=(),
+                )
+            ]
+        )
 
     for _ in range(6):
         rollups.count_arrivals(now)

@@ -112,7 +112,7 @@ def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus)
     for mail in (lately, anew):
         state(mail, Status.EXPIRED, finished_at=now - dt.timedelta(hours=23))
     state(before, Status.EXPIRED, finished_at=now - dt.timedelta(hours=25))
-    apply.apply_action(anew.pk, ActionRequest(Action.REPROCESS, "user:hermes"))
+    apply.apply_action(anew.pk, ActionRequest(action=Action.REPROCESS, by="user:hermes"))
 
     assert system_status.read_system_status(now).expired == 1
 

@@ -32,7 +32,10 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
     Mail.objects.filter(pk=given_up.pk).update(status="discarded", next_attempt_at=None)
     queued = a_mail()
     action_request = bulk.create_bulk_action(
-        ActionRequest(Action.HOLD, "user:hermes", "why"), Filter(), at=queued.created_at, words="all mails"
+        ActionRequest(action=Action.HOLD, by="user:hermes", note="why"),
+        Filter(),
+        at=queued.created_at,
+        words="all mails",
     )
     account = f"/admin/providers/account/{olympus.account.pk}"
     with_html = store_hostile_email("https://evil.example")

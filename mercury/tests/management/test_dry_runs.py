@@ -94,7 +94,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("providers", "remove"):
         registration.register("olympus", "sandbox", {}, by="zeus")
     if form == ("release",):
-        apply.apply_action(mail.pk, ActionRequest(Action.HOLD, Actor.COMMAND))
+        apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by=Actor.COMMAND))
     if form == ("resume",):
         apply.pause_sending(QueueName.BULK, by=Actor.COMMAND)
     before = everything()

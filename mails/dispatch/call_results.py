@@ -1,0 +1,264 @@
+"""Plans for a call that came back: its attempt, its recipients, and where the email goes from there. Pure."""
+
+from dataclasses import replace
+from typing import Any, TypeGuard, assert_never
+
+from mails.dispatch import retry_policy
+from mails.dispatch.claim import ClaimedMail, ClaimedRecipient
+from mails.dispatch.transitions import (
+    NO_SLOT,
+    NOT_BUILT,
+    NOT_CALLED,
+    Draft,
+    Plan,
+    Result,
+    hold_draft_as_poison,
+    put_off,
+    requeue,
+)
+from mails.lifecycle import action_requests
+from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_recipients
+from mails.lifecycle.values import AttemptClosed, EventDraft, LateResult, RecipientOutcome, Step, release_lease
+from mails.states import Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mercury.lib.database import database_clock
+from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+
+
+def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
+    """Close the attempt of a call that came back. Return the plan where that decides, else the draft of an open email."""
+    draft, outcome = _close(result, now_ns), result.outcome
+    if outcome is NOT_BUILT:
+        return hold_draft_as_poison(draft, NOT_BUILT.reason, now_ns=now_ns)
+    if _is_not_made(outcome):
+        # No account has refused it, so it has nothing to wait for.
+        return requeue(replace(draft, exception=outcome.reason), now_ns=now_ns)
+    if _is_local(outcome):
+        return put_off(replace(draft, exception=outcome.reason), result.put_off, now_ns=now_ns)
+    if isinstance(outcome, Refused) and outcome.at_capacity:
+        # The account was not asked about this email. It goes to any account as soon as one has room.
+        return put_off(replace(draft, exception=outcome.reason), 0.0, now_ns=now_ns)
+    return _apply_policy(draft, result, now_ns)
+
+
+def _apply_policy(draft: Draft, result: Result, now_ns: int) -> Draft | Plan:
+    before = result.call.mail.state
+    match retry_policy.choose_next_step(
+        result.outcome, draft.mail.delivery_guarantee, possible_duplicate=before.possible_duplicate
+    ):
+        case retry_policy.Done():
+            return Plan(step=_end(draft, result, now_ns), draft=draft)
+        case retry_policy.Hold(reason):
+            times = " by two requests" if before.possible_duplicate else ""
+            blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
+            event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
+            after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
+            return Plan(step=draft.finish(after, event), draft=draft)
+        case retry_policy.SendRest(reason):
+            return replace(draft, exception=reason)
+        case retry_policy.TryNext(failure_class=failure_class, reason=reason):
+            state = draft.state._replace(
+                tried=(*draft.state.tried, result.call.account.name),
+                failure_classes=tuple(sorted({*draft.state.failure_classes, failure_class})),
+                failure_class=failure_class,
+            )
+            return replace(draft, state=state, exception=reason, asked_wait=_read_wait(result.outcome))
+        case never:
+            assert_never(never)
+
+
+def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
+    """Plan what follows a call's result where its own step was not taken.
+
+    Either an action was requested during the call (`pending_action`), or all sending or its queue was paused before the
+    email could be handed on.
+    """
+    answer = close_call(result, now_ns=now_ns)
+    if not pending_action:
+        return answer if isinstance(answer, Plan) else requeue(answer, now_ns=now_ns)
+    action_request = ActionRequest.parse(pending_action)
+    if isinstance(answer, Plan):
+        step = answer.step
+        if step.after.status == Status.DONE:
+            step = action_requests.note_too_late(action_request, step)
+            return replace(answer, step=replace(step, pending_action=pending_action))
+        if step.after.status == Status.HELD and action_request.action == Action.HOLD:  # and for a stronger reason
+            return replace(answer, step=replace(step, pending_action=pending_action))
+    draft = answer if isinstance(answer, Draft) else answer.draft
+    effect = action_requests.compute_effect(
+        action_request,
+        draft.state,
+        draft.mail.recipients,
+        delivery_guarantee=draft.mail.delivery_guarantee,
+        now_ns=now_ns,
+    )
+    step = replace(draft, recipients=draft.recipients + effect.recipients).finish(effect.after, *effect.events)
+    return Plan(step=replace(step, pending_action=pending_action), draft=draft)
+
+
+def describe_late(result: Result, *, now_ns: int) -> LateResult:
+    """Return what a dispatcher that lost its lease learned, for `writer.record_late`."""
+    closed = _close_attempt(result, now_ns)
+    blob = {
+        "service": result.call.account.name,
+        "attempt": result.call.attempt.number,
+        "outcome": closed.state,
+        "reason_code": closed.reason_code,
+        "status_code": closed.status_code,
+    }
+    event = EventDraft(event=EventName.LATE_RESULT, by=result.actor, at_ns=now_ns, blob=blob)
+    return result.call.mail.id, closed, event
+
+
+def confirm(result: Result) -> Confirmation | None:
+    """Return the confirmation of a late answer that accepted the email for everybody; None for any other answer."""
+    if isinstance(result.outcome, Accepted) and not result.outcome.refused:
+        call = result.call
+        return Confirmation(mail_id=call.mail.id, account=call.account.name, number=call.attempt.number)
+    return None
+
+
+def _is_not_made(outcome: Outcome) -> TypeGuard[Refused]:
+    """Return True if the call never began, for this worker's own reasons."""
+    return outcome is NOT_CALLED or outcome is NO_SLOT or outcome is NOT_BUILT
+
+
+def _is_local(outcome: Outcome) -> TypeGuard[Refused]:
+    """Return True if trouble of this machine kept it from the call: nobody has refused anything."""
+    return isinstance(outcome, Refused) and outcome.failure_class == FailureClass.LOCAL
+
+
+def _read_wait(outcome: Outcome) -> float:
+    """Return the seconds that the answer asked this email to wait. What it asked of the account, the account pool keeps."""
+    if isinstance(outcome, Refused) and outcome.failure_class is FailureClass.RECIPIENT:
+        return outcome.retry_after or 0.0
+    return 0.0
+
+
+def _close(result: Result, now_ns: int) -> Draft:
+    mail, closed = result.call.mail, _close_attempt(result, now_ns)
+    outcomes = _find_outcomes(mail, result.outcome)
+    mail = mail._replace(recipients=_update_recipients(mail, outcomes)) if outcomes else mail
+    state = mail.state._replace(
+        claims=0,
+        reason_code=closed.reason_code,
+        failure_class=closed.failure_class,
+        possible_duplicate=mail.state.possible_duplicate or isinstance(result.outcome, Unknown),
+    )
+    event = _draft_failure(mail, result, closed, now_ns)
+    return Draft(mail=mail, state=state, events=(event,) if event else (), closed=closed, recipients=outcomes)
+
+
+def _draft_failure(mail: ClaimedMail, result: Result, closed: AttemptClosed, now_ns: int) -> EventDraft | None:
+    """Return the event of an outcome that does not accept the email for everybody."""
+    name = EventName.FAILURE
+    match result.outcome:
+        case Refused():
+            blob = _describe_failure(result, closed)
+        case Unknown():
+            again = retry_policy.can_repeat(mail.delivery_guarantee, possible_duplicate=mail.state.possible_duplicate)
+            name = EventName.UNKNOWN
+            blob = _describe_failure(result, closed) | {
+                "delivery_guarantee": mail.delivery_guarantee,
+                "next": "next account" if again else "held",
+            }
+            del blob["failure_class"]
+        case Accepted(refused=refused):
+            deferred = [refusal for refusal in refused if not refusal.permanent]
+            if not deferred:
+                return None
+            accepted = [
+                recipient.address for recipient in mail.recipients if recipient.state == RecipientState.ACCEPTED
+            ]
+            blob = _describe_failure(result, closed) | {
+                "failure_class": retry_policy.classify_refusals(deferred),
+                "reason": "accepted for some recipients; the others are retried",
+                "accepted": accepted,
+            }
+        case never:
+            assert_never(never)
+    return EventDraft(event=name, by=result.actor, at_ns=now_ns, blob=blob)
+
+
+def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
+    outcome = result.outcome
+    closed = AttemptClosed(
+        id=result.call.attempt.id,
+        state=AttemptState.ACCEPTED,
+        closed_at=database_clock.from_ns(now_ns),
+        latency_ms=round(result.latency * 1000),
+        status_code=outcome.status_code,
+        account="" if _is_not_made(outcome) else result.call.account.name,  # no call to count
+    )
+    match outcome:
+        case Accepted(provider_message_id=message_id):
+            return replace(closed, provider_message_id=message_id[:255])
+        case Refused(failure_class=failure_class, reason_code=reason_code, reason=reason):
+            return replace(
+                closed,
+                state=AttemptState.REFUSED,
+                failure_class=failure_class,
+                reason_code=reason_code,
+                reason=reason,
+            )
+        case Unknown(reason_code=reason_code, reason=reason):
+            return replace(closed, state=AttemptState.UNKNOWN, reason_code=reason_code, reason=reason)
+        case never:
+            assert_never(never)
+
+
+def _find_outcomes(mail: ClaimedMail, outcome: Outcome) -> tuple[RecipientOutcome, ...]:
+    """Return the recipients that this outcome resolves: all but the refused by an acceptance; nobody by anything else."""
+    if not isinstance(outcome, Accepted):
+        return ()
+    refused = {refusal.address: refusal for refusal in outcome.refused}
+    outcomes = []
+    for recipient in mail.open_recipients:
+        refusal = refused.get(recipient.address)
+        if refusal is None:
+            outcomes.append(RecipientOutcome(id=recipient.id, state=RecipientState.ACCEPTED))
+        elif refusal.permanent:
+            outcomes.append(RecipientOutcome(id=recipient.id, state=RecipientState.REFUSED, reason=refusal.reason))
+    return tuple(outcomes)
+
+
+def _update_recipients(mail: ClaimedMail, outcomes: tuple[RecipientOutcome, ...]) -> tuple[ClaimedRecipient, ...]:
+    known = {outcome.id: outcome for outcome in outcomes}
+    return tuple(
+        recipient._replace(state=known[recipient.id].state, reason=known[recipient.id].reason)
+        if recipient.id in known
+        else recipient
+        for recipient in mail.recipients
+    )
+
+
+def _end(draft: Draft, result: Result, now_ns: int) -> Step:
+    """End an email whose recipients are all resolved."""
+    closed = draft.closed
+    assert closed is not None  # noqa: S101 (the draft came from `_close`)
+    blob = {
+        "status_code": closed.status_code,
+        "service": result.call.account.name,
+        "attempt": result.call.attempt.number,
+        "provider_message_id": closed.provider_message_id,
+        "latency_ms": closed.latency_ms,
+        **list_recipients(draft.mail.recipients),
+        "possible_duplicate": draft.state.possible_duplicate,
+    }
+    finished_at = database_clock.from_ns(now_ns)
+    after = release_lease(draft.state, Status.DONE, finished_at=finished_at, failure_class="", reason_code="")
+    return draft.finish(after, EventDraft(event=EventName.DONE, by=result.actor, at_ns=now_ns, blob=blob))
+
+
+def _describe_failure(result: Result, closed: AttemptClosed) -> dict[str, Any]:
+    blob = {
+        "service": result.call.account.name,
+        "attempt": result.call.attempt.number,
+        "failure_class": closed.failure_class,
+        "reason_code": closed.reason_code,
+        "reason": closed.reason,
+        "status_code": closed.status_code,
+        "latency_ms": closed.latency_ms,
+    }
+    if isinstance(result.outcome, Refused) and result.outcome.retry_after is not None:
+        blob["retry_after"] = result.outcome.retry_after
+    return blob
