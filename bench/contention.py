@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import drain
+import dispatch
 import instance
 import psycopg2
 from instance import Instance
@@ -101,7 +101,7 @@ def build() -> Iterator[Instance]:
 def measure(built: Instance, drains: int, mails: int) -> str:
     """Return the figures of this many dispatchers."""
     built.provider.start_afresh(delay_ms=0)
-    built.run(drain.fill, mails)
+    built.run(dispatch.fill, mails)
     url = built.environment["DATABASE_URL"]
     deadlocks = _deadlocks(url)
     watch = Watch(url)

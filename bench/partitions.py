@@ -32,12 +32,12 @@ class Series:
 
 def measure(groups: int) -> dict[str, Series]:
     """Write `groups` groups into each of four tables; runs inside the instance."""
-    import drain
+    import dispatch
     from django.db import connection
 
     from mails.models import Mail
 
-    drain.fill(MAILS)
+    dispatch.fill(MAILS)
     mail_ids = list(Mail.objects.values_list("id", flat=True))
     found = {}
     for words, foreign_key in (("with a foreign key", True), ("without", False)):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import drain
+import dispatch
 import instance
 import postfix
 import psycopg2
@@ -158,7 +158,7 @@ def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
     def prepare(run: Run) -> Iterator[Ready]:
         with instance.build("full") as built, _counter(built.environment["DATABASE_URL"]) as count:
             built.provider.start_afresh(delay_ms=run.delay_ms)
-            built.run(drain.fill, run.mails)
+            built.run(dispatch.fill, run.mails)
             yield Ready(
                 lambda: [built.start("manage.py", "worker") for _ in range(workers)],
                 built.provider.count,

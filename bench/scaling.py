@@ -1,7 +1,7 @@
 """How many processes, cores and bytes a rate takes: `python bench/scaling.py [--web-ms 1.6 --worker-ms 0.45 …]`.
 
 Arithmetic and no measurement. What a mail costs is a parameter: take it from the benchmarks of your own machine
-(`intake.py`, `drain.py`, `rows.py` for CPU, `footprint.py` for bytes, statements and connections).
+(`intake.py`, `dispatch.py`, `rows.py` for CPU, `footprint.py` for bytes, statements and connections).
 """
 
 import argparse

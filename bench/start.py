@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import drain
+import dispatch
 import instance
 from instance import WORDS, Instance
 
@@ -19,7 +19,7 @@ def measure(leg: str, mails: int) -> None:
     """Print the figures of a leg."""
     with instance.build(leg) as built:
         built.provider.start_afresh(delay_ms=0)
-        built.run(drain.fill, mails)
+        built.run(dispatch.fill, mails)
         began = time.monotonic_ns()
         worker = built.start("manage.py", "worker", "--burst")
         first_ns = _first_arrival(built) - began

@@ -1,8 +1,8 @@
-"""How fast a backlog leaves: `python bench/drain.py [--mails N] [--leg embedded|full|both]`.
+"""Measure how fast a backlog is dispatched: `python bench/dispatch.py [--mails N] [--leg embedded|full|both]`.
 
 Fills a database, lets `manage.py worker --burst` send everything to a local provider, and then compares what Mercury
-wrote down with what the provider took. The rate is counted from the first call opened to the last one closed, and once
-more over the whole life of the process.
+recorded with what the provider accepted. The rate is counted from the first attempt opened to the last one closed, and
+once more over the whole life of the process.
 """
 
 import datetime as dt
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import instance
 from instance import CONTENT, WORDS, Instance
 
-BATCH = 500  # mails stored at once when filling
+BATCH = 500  # emails stored at once when filling
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What Mercury wrote down."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What Mercury recorded."""
 
     done: int
     attempts: int
-    seconds: float  # from the first call opened to the last one closed
+    seconds: float  # from the first attempt opened to the last one closed
 
 
 def fill(count: int) -> None:
-    """Store mails that are due, as intake would."""
+    """Store emails that are due, as intake would."""
     from django.db import transaction
 
     from mails.lifecycle import writer
@@ -67,15 +67,15 @@ def fill(count: int) -> None:
             writer.create(new)
 
 
-def read_ledger() -> Ledger:
-    """Look at what the workers left."""
+def read_records() -> Records:
+    """Return what the workers recorded."""
     from django.db.models import Max, Min
 
     from mails.models import Attempt, Mail
     from mails.states import Status
 
     times = Attempt.objects.aggregate(first=Min("opened_at"), last=Max("closed_at"))
-    return Ledger(
+    return Records(
         done=Mail.objects.filter(status=Status.DONE).count(),
         attempts=Attempt.objects.count(),
         seconds=(times["last"] - times["first"]).total_seconds(),
@@ -88,38 +88,38 @@ def measure(leg: str, mails: int) -> None:
         with instance.build(leg) as built:
             built.provider.start_afresh(delay_ms=delay_ms)
             began = time.monotonic()
-            start_up = _drain(built, 1)
+            start_up = _dispatch(built, 1)
             empty = time.monotonic() - began
             built.run(fill, mails)
             began = time.monotonic()
-            cpu = _drain(built, workers)
+            cpu = _dispatch(built, workers)
             whole = time.monotonic() - began
-            ledger = built.run(read_ledger)
-            _check(built, ledger, mails)
+            records = built.run(read_records)
+            _check(built, records, mails)
         who = f"{workers} worker{'s' * (workers > 1)}"
         print(
-            f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {mails / ledger.seconds:6.0f} mails/s"
+            f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {mails / records.seconds:6.0f} emails/s"
             f" ({mails / whole:.0f} with a start-up of {empty:.1f} s),"
-            f" {(cpu - workers * start_up) / mails * 1000:.2f} ms of CPU a mail; all done, each taken once",
+            f" {(cpu - workers * start_up) / mails * 1000:.2f} ms of CPU an email; all done, each accepted once",
             flush=True,
         )
 
 
-def _drain(built: Instance, workers: int) -> float:
-    """Let workers send what is due; the seconds of CPU that they used."""
+def _dispatch(built: Instance, workers: int) -> float:
+    """Let workers send what is due, and return the seconds of CPU that they used."""
     processes = [built.start("manage.py", "worker", "--burst") for _ in range(workers)]
     return sum(instance.wait_for(process) for process in processes)
 
 
-def _check(built: Instance, ledger: Ledger, mails: int) -> None:
-    taken = built.provider.taken()
-    different = len({mail["mail_id"] for mail in taken["mails"]})
-    if not ledger.done == ledger.attempts == taken["count"] == different == mails:
+def _check(built: Instance, records: Records, mails: int) -> None:
+    accepted = built.provider.taken()
+    different = len({mail["mail_id"] for mail in accepted["mails"]})
+    if not records.done == records.attempts == accepted["count"] == different == mails:
         raise SystemExit(
-            f"Of {mails} mails {ledger.done} are done, with {ledger.attempts} attempts;"
-            f" the provider took {taken['count']}, {different} different ones."
+            f"Of {mails} emails {records.done} are done, with {records.attempts} attempts;"
+            f" the provider accepted {accepted['count']}, {different} different ones."
         )
 
 
 if __name__ == "__main__":
-    instance.main("Drain", measure, mails=10_000)
+    instance.main("Dispatch", measure, mails=10_000)
