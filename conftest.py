@@ -1,4 +1,4 @@
-"""What all tests share: the databases as production uses them, a data folder of their own, and the cast."""
+"""Shared by all tests: the databases as production uses them, a data folder per test, and the cast."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import structlog
 from django.conf import settings as django_settings
 from django.db.backends.postgresql.base import DatabaseOperations as PostgresqlOperations
 from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperations  # operations needs base first
+from django.test import TransactionTestCase
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -19,16 +20,20 @@ from providers.tests.support.builders import SandboxAccount, sandbox_account
 
 settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=long
 
-TOGETHER = ("chaos/tests/", "mercury/tests/test_stories.py")
+IN_ONE_PROCESS = ("chaos/tests/", "mercury/tests/test_stories.py")
+# Without a database fixture, these tests reach neither database nor Redis: both legs would run the same code.
+SAME_ON_BOTH_LEGS = ("providers/tests/", "mercury/tests/lib/", "mails/tests/message/")
+DIFFERENT_ON_EACH_LEG = "mercury/tests/lib/database/"
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup"}
 
 
 def _flush_sqlite(self: Any, *arguments: Any, **options: Any) -> list[str]:
-    """SQLite's flush is a DELETE, which the guard of the events refuses."""
+    """Lift the guard of the events around SQLite's flush, which is a DELETE."""
     return [*_database.CHANGEABLE_SQLITE, *_sqlite_flush(self, *arguments, **options), *_database.APPEND_ONLY_SQLITE]
 
 
 def _flush_postgresql(self: Any, style: Any, tables: list[str], **options: Any) -> list[str]:
-    """A DELETE of a few rows takes a tenth of the time that TRUNCATE takes to make all files anew."""
+    """Delete the rows: with few of them, that is ten times faster than TRUNCATE, which creates all files again."""
     guard = "ALTER TABLE mails_event {} TRIGGER mails_event_append_only"
     rows = [f'DELETE FROM "{table}"' for table in tables]
     return [guard.format("DISABLE"), *rows, "SET CONSTRAINTS ALL IMMEDIATE", guard.format("ENABLE")] if rows else []
@@ -39,32 +44,44 @@ SqliteOperations.sql_flush = _flush_sqlite  # type: ignore[method-assign]
 PostgresqlOperations.sql_flush = _flush_postgresql  # type: ignore[method-assign]
 
 
-class Together(LoadScopeScheduling):
-    """Shares the tests between processes one by one; those that strike at one rig stay in one process, and come first.
+class OneByOneScheduling(LoadScopeScheduling):
+    """Distributes the tests one by one; tests that share a testbed stay in one process, and come first.
 
     xdist's own loadgroup does not see its groups under pytest 9.2 (pytest-xdist issue 1386).
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid)
+        return next((folder for folder in IN_ONE_PROCESS if nodeid.startswith(folder)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    return Together(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOneScheduling:
+    return OneByOneScheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is the same on both legs takes its time once."""
-    if item.get_closest_marker("one_leg") and django_settings.REDIS_URL:
-        pytest.skip("the same on both legs: the embedded one runs it")
+    """Run a test that is the same on both legs once, on the embedded leg."""
+    if django_settings.REDIS_URL and (item.get_closest_marker("one_leg") or _is_same_on_both_legs(item)):
+        pytest.skip("the same on both legs: the embedded leg runs it")
+
+
+def _is_same_on_both_legs(item: pytest.Item) -> bool:
+    """Return True if the test is in one of these folders and uses no database, so that no leg can change its result."""
+    is_listed = item.nodeid.startswith(SAME_ON_BOTH_LEGS) and not item.nodeid.startswith(DIFFERENT_ON_EACH_LEG)
+    needs_database = (
+        item.get_closest_marker("django_db") is not None
+        or item.get_closest_marker("full") is not None
+        or not DATABASE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        or issubclass(getattr(item, "cls", None) or object, TransactionTestCase)
+    )
+    return is_listed and not needs_database
 
 
 @pytest.fixture(autouse=True)
-def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
-    """No test sees another's sandbox mail, accounts of the tester's environment, a clock of a database gone, or a request's id.
+def isolate_instance(settings: Any, tmp_path: Path) -> None:
+    """Hide other tests' sandbox mail, the tester's own accounts, the clock of a dropped database and request ids.
 
-    Passwords are hashed quickly: nearly every page test makes a person, and the slow hash took most of its time.
+    Passwords are hashed fast: nearly every page test creates a user, and the slow hash took most of its time.
     """
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MERCURY_DATA = tmp_path
@@ -77,7 +94,7 @@ def a_house_of_its_own(settings: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def olympus(db: None) -> SandboxAccount:
-    """One of the two accounts; it behaves until it is told otherwise."""
+    """One of the two accounts; it accepts email until a test makes it fail."""
     return sandbox_account("olympus")
 
 
