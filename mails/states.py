@@ -103,7 +103,7 @@ RESOLVING = (Action.SENT, Action.NOT_SENT)
 
 
 class Inclusion(TextChoices):
-    """Mails that an order for many leaves out unless they are asked for."""
+    """Emails that an action on many skips unless they are included."""
 
     UNCERTAIN = "uncertain", "it may have been sent already"
     REFUSED = "refused", "will be rejected again: the message is the problem"

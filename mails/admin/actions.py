@@ -11,8 +11,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from mails import pauses
-from mails.actions import apply
-from mails.actions.apply import MAX_NOTE, AccountNotUsable, ActionNotAllowed, MailNotFound
+from mails.actions import apply, pausing, preview, rules
+from mails.actions.errors import AccountNotUsable, ActionNotAllowed, MailNotFound
+from mails.actions.rules import MAX_NOTE
 from mails.admin import choice
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
@@ -54,7 +55,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         return forecast
     account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     try:
-        apply.check_account_choice(account_choice)
+        rules.check_account_choice(account_choice)
     except AccountNotUsable as wrong:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
@@ -70,10 +71,10 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         except (ActionNotAllowed, AccountNotUsable) as too_late:
             messages.warning(request, str(too_late))
         else:
-            messages.success(request, result.words(action))
+            messages.success(request, result.describe(action))
         return page
     title, button = _WORDS[action]
-    possible = apply.is_possible(mail, action, account_choice)
+    possible = rules.is_allowed(mail, action, account_choice)
     subject = replace_unprintable(mail.subject or "(no subject)")
     context = {
         "title": title,
@@ -83,7 +84,7 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         ],
         "sentences": [
             f"“{subject}” to {replace_unprintable(mail.recipient)}.",
-            *apply.describe_effect(mail, action, account_choice),
+            *preview.describe_effect(mail, action, account_choice),
         ],
         "button": button if possible else "",
         "account_choice": choice.make_constraint_field(account_choice, int(possible)) if restarts else None,
@@ -125,14 +126,14 @@ def _pause_or_resume(request: HttpRequest, queue: str, verb: str) -> HttpRespons
 
 def _pause(request: HttpRequest, queue: str, reason: str) -> str:
     """Pause it, and return what happened in words."""
-    paused = apply.pause_sending(queue, by=name_actor(request), note=reason)
+    paused = pausing.pause_sending(queue, by=name_actor(request), note=reason)
     what = _name_scope(queue)
-    return f"{what} is paused. {apply.describe_pause(queue)}" if paused else f"{what} was already paused."
+    return f"{what} is paused. {pausing.describe_pause(queue)}" if paused else f"{what} was already paused."
 
 
 def _resume(request: HttpRequest, queue: str) -> str:
     """Resume it, and return what happened in words."""
-    resumed = apply.resume_sending(queue, by=name_actor(request))
+    resumed = pausing.resume_sending(queue, by=name_actor(request))
     return f"{_name_scope(queue)} has resumed." if resumed else f"{_name_scope(queue)} was not paused."
 
 
@@ -145,7 +146,7 @@ def _describe_pause_page(queue: str, reason: str) -> dict[str, Any]:
     what = f"queue {queue}" if queue else "all sending"
     return {
         "title": f"Pause {what}?",
-        "sentences": [*sentences, apply.describe_pause(queue)],
+        "sentences": [*sentences, pausing.describe_pause(queue)],
         "button": f"Pause {what}",
         "fields": [_NOTE | {"note": "Recorded with your name and shown on the overview.", "value": reason}],
     }
@@ -161,7 +162,7 @@ def _describe_resume_page(queue: str) -> dict[str, Any]:
     what = f"queue {queue}" if queue else "sending"
     return {
         "title": f"Resume {what}?",
-        "sentences": [since.strip() or f"{_name_scope(queue)} is not paused.", apply.describe_resumption(queue)],
+        "sentences": [since.strip() or f"{_name_scope(queue)} is not paused.", pausing.describe_resumption(queue)],
         "button": f"Resume {what}",
     }
 

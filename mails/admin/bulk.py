@@ -11,8 +11,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from mails.actions import apply, bulk, selection
-from mails.actions.apply import AccountNotUsable
+from mails.actions import apply, bulk, rules, wording
+from mails.actions.errors import AccountNotUsable
+from mails.actions.preview import Preview, preview_action
 from mails.admin import actions, choice
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
@@ -52,7 +53,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
     account_choice = choice.read_constraint(request.GET) if restarts else EVERY_ACCOUNT
     at, included = _read_shown_at(request), _read_also(request)
     try:
-        survey = apply.preview_action(
+        preview = preview_action(
             action,
             bulk.select_mails(action, selected, at),
             account_choice=account_choice,
@@ -67,34 +68,34 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         return redirect(choice.link_to_every_account(request))
     note, error = actions.read_note(request)
     words = choice.describe_selection(request.GET)
-    if request.method == "POST" and not error and (survey.eligible or survey.more):
-        total = None if survey.more else len(survey.eligible) + survey.skipped.total()
+    if request.method == "POST" and not error and (preview.eligible or preview.more):
+        total = None if preview.more else len(preview.eligible) + preview.skipped.total()
         action_request = ActionRequest(
             action=action, by=actions.name_actor(request), note=note, account_choice=account_choice
         )
         bulk_action = bulk.create_bulk_action(
-            action_request, selected, at=at, words=words, included=included, total=total
+            action_request, selected, at=at, description=words, included=included, total=total
         )
-        if not survey.more and len(survey.eligible) <= AT_ONCE:
+        if not preview.more and len(preview.eligible) <= AT_ONCE:
             apply.start_bulk_action(bulk_action, seconds=SECONDS)
         return redirect("admin:mails_bulkaction_change", bulk_action.pk)
-    button = _label_button(action, survey)
+    button = _label_button(action, preview)
     context = {
         **admin.site.each_context(request),
-        "title": f"{button}?" if survey.eligible else f"{action.label}: no eligible email",
+        "title": f"{button}?" if preview.eligible else f"{action.label}: no eligible email",
         "action": action,
         "words": words,
         "meaning": _EFFECTS[action].format(accounts=account_choice.words),
-        "account_choice": choice.make_constraint_field(account_choice, len(survey.eligible)) if restarts else None,
-        "survey": survey,
-        "skipped": [_describe_skipped(request, why, count) for why, count in survey.skipped.most_common()],
+        "account_choice": choice.make_constraint_field(account_choice, len(preview.eligible)) if restarts else None,
+        "preview": preview,
+        "skipped": [_describe_skipped(request, why, count) for why, count in preview.skipped.most_common()],
         "included": [(kind.label, _exclude(request, kind)) for kind in included],
         "button": button,
         "looked_at": LOOKED_AT,
-        "in_background": survey.more or len(survey.eligible) > AT_ONCE,
+        "in_background": preview.more or len(preview.eligible) > AT_ONCE,
         "at": at.isoformat(),
         "note": note,
-        "max_note": apply.MAX_NOTE,
+        "max_note": rules.MAX_NOTE,
         "errors": [error] if error else [],
         "back": back,
     }
@@ -179,7 +180,7 @@ class BulkActionAdmin(GuardedAdmin):
 def stop_view(request: HttpRequest, bulk_id: uuid.UUID) -> HttpResponse:
     """Stop a bulk action; completed items are not undone."""
     actions.check_mail_permission(request)
-    if request.method == "POST" and not bulk.stop_bulk_action(bulk_id, by=actions.name_actor(request)):
+    if request.method == "POST" and not bulk.stop(bulk_id, by=actions.name_actor(request)):
         messages.warning(request, "It has already finished.")
     return redirect("admin:mails_bulkaction_change", bulk_id)
 
@@ -221,11 +222,11 @@ def list_offered() -> list[tuple[str, str]]:
     return [(action.value, _LABELS.get(action, action.label)) for action in OFFERED]
 
 
-def _label_button(action: Action, survey: apply.Preview) -> str:
+def _label_button(action: Action, preview: Preview) -> str:
     """Return the action and its count: `Cancel 3 emails`."""
-    count = len(survey.eligible)
-    mails = f"{'more than ' if survey.more else ''}{count:,} email{'' if count == 1 and not survey.more else 's'}"
-    return selection.label_action(action, mails)
+    count = len(preview.eligible)
+    mails = f"{'more than ' if preview.more else ''}{count:,} email{'' if count == 1 and not preview.more else 's'}"
+    return wording.label_action(action, mails)
 
 
 def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, Any]:
@@ -235,9 +236,9 @@ def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, A
         if why == kind.label:
             tone = "unknown" if kind == Inclusion.UNCERTAIN else "bad"
             remedies = [("Include them", _include(request, kind))]
-    if why == selection.NO_UNTRIED_ACCOUNT:
+    if why == rules.NO_UNTRIED_ACCOUNT:
         remedies = [("Try all accounts again", choice.link_to_every_account(request))]
-    if why == selection.NEEDS_CONFIRMATION:
+    if why == rules.NEEDS_CONFIRMATION:
         held = f"{reverse('admin:mails_mail_changelist')}?state=unknown"
         sent, not_sent = (choice.link_to_action(request, action) for action in RESOLVING)
         remedies = [("Mark as sent", sent), ("Mark as not sent", not_sent), ("Show them", held)]

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from mails.actions import apply
+from mails.actions import preview, rules
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import ApiKey
 from mails.queues import QueueName
@@ -28,21 +28,21 @@ def is_everything(query: QueryDict) -> bool:
 def read_selection(query: QueryDict) -> Filter | list[uuid.UUID]:
     """Return the filter of the list, or the selected ids; anything else than an id is ignored."""
     if is_everything(query):
-        return Filter.of(query)
+        return Filter.from_query(query)
     ids = (_parse_uuid(text) for text in query.getlist("mail")[:SELECTED_AT_MOST])
     return [mail_id for mail_id in ids if mail_id is not None]
 
 
 def link_back(query: QueryDict) -> str:
     """Return the URL of the list that the selection was made in."""
-    return f"{reverse('admin:mails_mail_changelist')}?{Filter.of(query).as_query()}".rstrip("?")
+    return f"{reverse('admin:mails_mail_changelist')}?{Filter.from_query(query).as_query()}".rstrip("?")
 
 
 def describe_selection(query: QueryDict) -> str:
     """Return the selection in words."""
     if not is_everything(query):
         return "selected emails"
-    chosen = Filter.of(query)
+    chosen = Filter.from_query(query)
     parts = [
         search.STATES[chosen.state][0] if chosen.state in search.STATES else chosen.state,
         f"account {chosen.account}" if chosen.account else "",
@@ -68,8 +68,8 @@ def make_constraint_field(shown: AccountChoice, mails: int) -> dict[str, Any]:
     """Return what the choice of accounts on a page shows, for this number of emails."""
     return {
         "shown": shown,
-        "accounts": apply.list_usable_accounts(),
-        "pace": apply.describe_pace(mails, shown) if mails else "",
+        "accounts": rules.list_usable_accounts(),
+        "pace": preview.describe_pace(mails, shown) if mails else "",
     }
 
 
@@ -111,7 +111,7 @@ def _link_to_accounts(request: HttpRequest, constraint: AccountChoice) -> str:
     query = request.GET.copy()
     for name in ("account_choice", "via", "note"):
         query.pop(name, None)
-    if typed := request.POST.get("note", request.GET.get("note", ""))[: apply.MAX_NOTE]:
+    if typed := request.POST.get("note", request.GET.get("note", ""))[: rules.MAX_NOTE]:
         query["note"] = typed
     if constraint.via:
         query["account_choice"], query["via"] = "via", constraint.via

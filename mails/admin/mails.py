@@ -90,7 +90,7 @@ class MailAdmin(GuardedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         query = request.GET
-        selected = Filter.of(query)
+        selected = Filter.from_query(query)
         facets = _make_facets(selected)
         found, error = _search(replace(selected, state=""))
         narrowed = bool(selected.q) or any(facet.current for facet in facets)
@@ -171,7 +171,7 @@ class Neighbours:
 
 
 def _find_neighbours(mail: Mail, query: QueryDict) -> Neighbours:
-    selected, here = Filter.of(query), str(mail.pk)
+    selected, here = Filter.from_query(query), str(mail.pk)
     newer, older = _read_page(selected, after=here, size=1).mails, _read_page(selected, before=here, size=1).mails
     return Neighbours(newer[0].pk if newer else None, older[0].pk if older else None)
 

@@ -5,12 +5,13 @@ seconds later, because every dispatcher also polls the database by itself.
 """
 
 import threading
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -61,6 +62,12 @@ def wake_workers(queue: str) -> None:
             _enqueue(queue)
 
     ask_redis(enqueue_once, queue=queue)
+
+
+def wake_after_commit(queues: Iterable[str]) -> None:
+    """Have these queues dispatched once the transaction is committed."""
+    for queue in queues:
+        transaction.on_commit(partial(wake_workers, queue), robust=True)
 
 
 def ask_redis(question: Callable[[Redis], T], *, queue: str = QueueName.TEXT) -> T | None:

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
-from mails.actions import apply, selection
-from mails.actions.apply import ActionCounts, Preview
+from mails.actions import apply, rules, wording
+from mails.actions.apply import ActionCounts
+from mails.actions.preview import Preview, describe_pace, preview_action
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
@@ -59,29 +60,29 @@ class ActionCommand(commands.MercuryCommand):
         action_request = self.action_request(options)
         named = bool(options["ids"])
         mails = _select(action_request.action, options)
-        survey = apply.preview_action(
+        preview = preview_action(
             action_request.action,
             mails,
             account_choice=action_request.account_choice,
             included=_included(options),
             limit=options.get("limit"),
         )
-        _announce(out, survey, action_request)
-        if not survey.eligible or options["dry_run"]:
-            tally = ActionCounts(skipped=survey.skipped.total(), already=survey.already)
-            out.write_document(_document(action_request, survey, tally, dry_run=options["dry_run"]))
-            return None if survey.eligible else _exit_code(tally, named=named)
+        _announce(out, preview, action_request)
+        if not preview.eligible or options["dry_run"]:
+            tally = ActionCounts(skipped=preview.skipped.total(), already=preview.already)
+            out.write_document(_document(action_request, preview, tally, dry_run=options["dry_run"]))
+            return None if preview.eligible else _exit_code(tally, named=named)
         if not out.ask(
-            f"{selection.label_action(action_request.action, commands.format_email_count(len(survey.eligible)))}?"
+            f"{wording.label_action(action_request.action, commands.format_email_count(len(preview.eligible)))}?"
         ):
             out.say("Nothing was changed.")
             return ExitCode.FAILED
-        with out.show_progress(action_request.action.label, total=len(survey.eligible)) as bar:
-            tally = apply.apply_to_many(survey.eligible, action_request, on_progress=bar.show)
-        tally.skipped += survey.skipped.total()
-        tally.already += survey.already
+        with out.show_progress(action_request.action.label, total=len(preview.eligible)) as bar:
+            tally = apply.apply_to_many(preview.eligible, action_request, on_progress=bar.show)
+        tally.skipped += preview.skipped.total()
+        tally.already += preview.already
         out.say(_describe_result(action_request.action, tally), tone="ok")
-        out.write_document(_document(action_request, survey, tally, dry_run=False))
+        out.write_document(_document(action_request, preview, tally, dry_run=False))
         return _exit_code(tally, named=named)
 
 
@@ -116,7 +117,7 @@ def _select(action: Action, options: dict[str, Any]) -> MailQuerySet:
             else ""
         )
         raise CommandError(f"Specify email ids{f' or a filter: {filters}' if filters else ''}.", returncode=2)
-    return selection.filter_reachable(action, found)
+    return rules.filter_eligible_states(action, found)
 
 
 def _build_filter(options: dict[str, Any]) -> Q:
@@ -148,49 +149,49 @@ def _parse_ids(texts: Iterable[str]) -> list[uuid.UUID]:
 def read_note(options: dict[str, Any]) -> str:
     """Return the --note. Raises CommandError if it is too long or contains control characters."""
     note: str = options["note"].strip()
-    if len(note) > apply.MAX_NOTE or replace_unprintable(note) != note:
+    if len(note) > rules.MAX_NOTE or replace_unprintable(note) != note:
         raise CommandError(
-            f"--note: use at most {apply.MAX_NOTE} characters, without control characters.", returncode=2
+            f"--note: use at most {rules.MAX_NOTE} characters, without control characters.", returncode=2
         )
     return note
 
 
-def _announce(out: commands.Output, survey: Preview, action_request: ActionRequest) -> None:
+def _announce(out: commands.Output, preview: Preview, action_request: ActionRequest) -> None:
     if not out.as_json:
         out.write_rows(
-            [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
+            [{"state": group.state, "emails": group.emails, "forecast": group.forecast} for group in preview.groups],
             columns={
-                "cause": "Current state",
-                "mails": "Emails",
+                "state": "Current state",
+                "emails": "Emails",
                 "forecast": f"{action_request.action.label}: forecast",
             },
-            tones={cause.forecast: cause.tone for cause in survey.causes},
-            empty=_explain_none(survey),
+            tones={group.forecast: group.tone for group in preview.groups},
+            empty=_explain_none(preview),
         )
-    if survey.eligible and action_request.action == Action.REPROCESS:
+    if preview.eligible and action_request.action == Action.REPROCESS:
         out.say(
-            f"They start over {action_request.account_choice.words}, {apply.describe_pace(len(survey.eligible), action_request.account_choice)}"
+            f"They start over {action_request.account_choice.words}, {describe_pace(len(preview.eligible), action_request.account_choice)}"
         )
-    for why, count in survey.skipped.most_common():
+    for why, count in preview.skipped.most_common():
         remedy = f" Use {INCLUDE[why]} to include {'it' if count == 1 else 'them'}." if why in INCLUDE else ""
         out.say(f"{count} skipped: {why}.{remedy}", tone="waiting")
 
 
-def _explain_none(survey: Preview) -> str:
+def _explain_none(preview: Preview) -> str:
     """Return the sentence shown in place of the table when no email is eligible."""
-    if not survey.skipped:
+    if not preview.skipped:
         return "No matching emails."
-    return "Nothing to do." if survey.skipped.total() == survey.already else "None of these emails is eligible."
+    return "Nothing to do." if preview.skipped.total() == preview.already else "None of these emails is eligible."
 
 
 def _describe_result(action: Action, tally: ActionCounts) -> str:
-    return selection.describe_result(
+    return wording.describe_result(
         action, done=tally.done, requested=tally.requested, changed=tally.changed, skipped=tally.skipped
     )
 
 
 def _document(
-    action_request: ActionRequest, survey: Preview, tally: ActionCounts, *, dry_run: bool
+    action_request: ActionRequest, preview: Preview, tally: ActionCounts, *, dry_run: bool
 ) -> dict[str, object]:
     return {
         "action": action_request.action,
@@ -200,9 +201,11 @@ def _document(
             else {}
         ),
         "dry_run": dry_run,
-        "eligible": len(survey.eligible),
-        "causes": [{"cause": cause.words, "mails": cause.mails, "forecast": cause.forecast} for cause in survey.causes],
-        "skipped_because": dict(survey.skipped),
+        "eligible": len(preview.eligible),
+        "groups": [
+            {"state": group.state, "emails": group.emails, "forecast": group.forecast} for group in preview.groups
+        ],
+        "skipped_because": dict(preview.skipped),
         "done": tally.done,
         "pending": tally.requested,
         "skipped": tally.skipped,

@@ -256,7 +256,7 @@ class Migration(migrations.Migration):
                 ("requested_by", models.CharField(max_length=128)),
                 ("requested_at", models.DateTimeField(help_text="What came in later is not meant.")),
                 ("note", models.TextField(blank=True)),
-                ("words", models.TextField(help_text="Which mails, in words.")),
+                ("description", models.TextField(help_text="Which mails, in words.")),
                 ("query", models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")),
                 (
                     "selected_ids",
@@ -283,8 +283,8 @@ class Migration(migrations.Migration):
                     "batches",
                     models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes."),
                 ),
-                ("reached", models.UUIDField(help_text="The last mail that was looked at.", null=True)),
-                ("seen", models.PositiveIntegerField(default=0, help_text="Mails looked at.")),
+                ("last_examined", models.UUIDField(help_text="The last mail that was looked at.", null=True)),
+                ("examined", models.PositiveIntegerField(default=0, help_text="Mails looked at.")),
                 ("done", models.PositiveIntegerField(default=0)),
                 (
                     "requested",

@@ -18,7 +18,7 @@ class BulkAction(models.Model):
     requested_by = models.CharField(max_length=128)
     requested_at = models.DateTimeField(help_text="What came in later is not meant.")
     note = models.TextField(blank=True)
-    words = models.TextField(help_text="Which mails, in words.")
+    description = models.TextField(help_text="Which mails, in words.")
     query = models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")
     selected_ids = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
     included = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
@@ -32,8 +32,8 @@ class BulkAction(models.Model):
     total = models.PositiveIntegerField(null=True, help_text="Mails to look at; unknown where they are very many.")
 
     batches = models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes.")
-    reached = models.UUIDField(null=True, help_text="The last mail that was looked at.")
-    seen = models.PositiveIntegerField(default=0, help_text="Mails looked at.")
+    last_examined = models.UUIDField(null=True, help_text="The last mail that was looked at.")
+    examined = models.PositiveIntegerField(default=0, help_text="Mails looked at.")
     done = models.PositiveIntegerField(default=0)
     requested = models.PositiveIntegerField(default=0, help_text="Done when the call under way is closed.")
     changed = models.PositiveIntegerField(default=0, help_text="Moved on meanwhile.")
@@ -46,7 +46,7 @@ class BulkAction(models.Model):
         indexes = [models.Index(fields=("id",), condition=Q(finished_at__isnull=True), name="bulk_action_unfinished")]
 
     def __str__(self) -> str:
-        return f"{self.get_action_display()}: {self.words}"
+        return f"{self.get_action_display()}: {self.description}"
 
     @property
     def who(self) -> str:

@@ -173,12 +173,12 @@ class Filter:
     age: str = ""
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Filter:
+    def from_query(cls, query: Mapping[str, str]) -> Filter:
         """The filter that a URL's query asks for."""
         return cls(**{name: query.get(name, "").strip() for name in cls.__dataclass_fields__})
 
     def as_query(self) -> str:
-        """The query that `of` reads."""
+        """The query that `from_query` reads."""
         return urlencode({name: value for name, value in asdict(self).items() if value})
 
     def narrow(self, mails: MailQuerySet, now: dt.datetime) -> MailQuerySet:

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError
 
 from mails import pauses
-from mails.actions import apply
+from mails.actions import apply, pausing, preview
 from mails.dispatch import claim, wake
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
@@ -35,21 +35,21 @@ def answer(dispatch, calls, outcome):
 
 
 def test_emails_of_a_paused_queue_are_accepted_and_leave_when_it_is_resumed(olympus):
-    assert apply.pause_sending(QueueName.TEXT, by="user:hermes", note="wrong template")
+    assert pausing.pause_sending(QueueName.TEXT, by="user:hermes", note="wrong template")
     mail = a_mail()
 
     assert dispatch() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert olympus.inbox() == []
 
-    assert apply.resume_sending(QueueName.TEXT, by="user:hermes")
+    assert pausing.resume_sending(QueueName.TEXT, by="user:hermes")
     assert dispatch() == 1
     assert reloaded(mail).status == Status.DONE
 
 
 def test_other_queues_go_on(olympus):
     stays, goes = in_queue("bulk"), in_queue("html")
-    apply.pause_sending(QueueName.BULK, by="hermes")
+    pausing.pause_sending(QueueName.BULK, by="hermes")
 
     assert dispatch("bulk", "html", "text") == 1
 
@@ -57,13 +57,13 @@ def test_other_queues_go_on(olympus):
 
 
 def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
-    assert apply.pause_sending(QueueName.BULK, by="user:hermes", note="wrong template")
-    assert not apply.pause_sending(QueueName.BULK, by="user:zeus")
+    assert pausing.pause_sending(QueueName.BULK, by="user:hermes", note="wrong template")
+    assert not pausing.pause_sending(QueueName.BULK, by="user:zeus")
     pause = pauses.load_active().queues["bulk"]
     assert (pause.who, pause.note, str(pause)) == ("hermes", "wrong template", "bulk paused by user:hermes")
 
-    assert apply.resume_sending(QueueName.BULK, by="user:zeus")
-    assert not apply.resume_sending(QueueName.BULK, by="user:hermes")
+    assert pausing.resume_sending(QueueName.BULK, by="user:zeus")
+    assert not pausing.resume_sending(QueueName.BULK, by="user:hermes")
 
     [row] = Pause.objects.all()
     assert (row.resumed_by, row.resumed_at >= row.paused_at) == ("user:zeus", True)
@@ -73,11 +73,11 @@ def test_a_pause_keeps_who_when_and_why_and_so_does_its_end():
 def test_resuming_a_queue_wakes_its_workers(monkeypatch):
     woken = []
     monkeypatch.setattr(wake, "wake_workers", woken.append)
-    apply.pause_sending(QueueName.BULK, by="hermes")
+    pausing.pause_sending(QueueName.BULK, by="hermes")
     assert woken == []
 
-    apply.resume_sending(QueueName.BULK, by="hermes")
-    apply.resume_sending(QueueName.TEXT, by="hermes")
+    pausing.resume_sending(QueueName.BULK, by="hermes")
+    pausing.resume_sending(QueueName.TEXT, by="hermes")
 
     assert woken == ["bulk"]
 
@@ -159,15 +159,17 @@ def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
     pauses.pause(QueueName.TEXT, by="hermes")
     held = reloaded(mail)
 
-    [cause] = apply.preview_action(Action.RELEASE, Mail.objects.all()).causes
+    [group] = preview.preview_action(Action.RELEASE, Mail.objects.all()).groups
 
-    assert cause.forecast == "waits until queue text is resumed"
-    assert "Queue text is paused: it waits until the queue is resumed." in apply.describe_effect(held, Action.RELEASE)
+    assert group.forecast == "waits until queue text is resumed"
+    assert "Queue text is paused: the email waits until the queue is resumed." in preview.describe_effect(
+        held, Action.RELEASE
+    )
 
 
 def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
     assert (
-        apply.describe_pause(QueueName.TEXT)
+        pausing.describe_pause(QueueName.TEXT)
         == "0 emails queued (they will wait); 0 requests in progress (they will finish)."
     )
     a_mail(subject="first")
@@ -175,10 +177,11 @@ def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
     a_mail(subject="second")
 
     assert (
-        apply.describe_pause(QueueName.TEXT) == "1 email queued (it will wait); 1 request in progress (it will finish)."
+        pausing.describe_pause(QueueName.TEXT)
+        == "1 email queued (it will wait); 1 request in progress (it will finish)."
     )
-    assert apply.describe_resumption(QueueName.TEXT) == "1 queued email will be sent when due."
-    assert apply.describe_resumption(QueueName.BULK) == "No emails are queued."
+    assert pausing.describe_resumption(QueueName.TEXT) == "1 queued email will be sent when due."
+    assert pausing.describe_resumption(QueueName.BULK) == "No emails are queued."
 
 
 def test_an_unknown_queue_is_named_with_the_known_ones():

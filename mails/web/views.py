@@ -16,7 +16,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from mails.actions import apply
-from mails.actions.apply import ActionNotAllowed, MailNotFound
+from mails.actions.errors import ActionNotAllowed, MailNotFound
+from mails.actions.preview import describe_effect
 from mails.intake.accept import Client, accept
 from mails.intake.errors import (
     IdempotencyKeyInUse,
@@ -176,7 +177,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST":
         action_request = ActionRequest(action=Action.CANCEL, by=f"user:{request.user.get_username()}"[:128])
         try:
-            messages.success(request, apply.apply_action(mail.pk, action_request).words(Action.CANCEL))
+            messages.success(request, apply.apply_action(mail.pk, action_request).describe(Action.CANCEL))
         except MailNotFound as gone:
             raise Http404(str(gone)) from None
         except ActionNotAllowed as too_late:
@@ -187,7 +188,7 @@ def cancel(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         return redirect("mail", mail_id=mail.pk)
     context = {
         "title": "Cancel this email?",
-        "sentences": [replace_unprintable(mail.subject or "(no subject)"), *apply.describe_effect(mail, Action.CANCEL)],
+        "sentences": [replace_unprintable(mail.subject or "(no subject)"), *describe_effect(mail, Action.CANCEL)],
         "button": "Cancel the email",
         "back": reverse("mail", args=[mail.pk]),
         "section": "mails",

@@ -124,7 +124,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     history.record(box, by="test", what="closed")
     stored = mailbox.store("box", _message().as_bytes())
     bulk = BulkAction.objects.create(
-        action="hold", requested_by="test", requested_at=timezone.now(), words="all", finished_at=timezone.now()
+        action="hold", requested_by="test", requested_at=timezone.now(), description="all", finished_at=timezone.now()
     )
     plain = User.objects.create_user("iris")
     values = {

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from rest_framework.exceptions import ValidationError
 
-from mails.actions.apply import MAX_NOTE
+from mails.actions.rules import MAX_NOTE
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, MAX_NAME, AccountChoice
 from mails.states import RESOLVING, Action, EventName
 from mercury.lib.durations import format_size

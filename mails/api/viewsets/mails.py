@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from mails.access.api_keys import Scope
 from mails.access.permissions import has_scope
 from mails.actions import apply
-from mails.actions.apply import AccountNotUsable, ActionNotAllowed, MailNotFound, NoUntriedAccount
+from mails.actions.errors import AccountNotUsable, ActionNotAllowed, MailNotFound, NoUntriedAccount
 from mails.api.fields import MAIL_FIELDS
 from mails.api.serializers import requests
 from mails.api.serializers.mails import (
@@ -202,7 +202,7 @@ class MailViewSet(OwnMailsViewSet):
             detail = f"No account '{unusable.account}' can be used: there is none of this name, or it gets no email."
             raise serializer.build_problem({"via": [detail]}) from None
         except ActionNotAllowed as too_late:
-            extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.possible)}
+            extra = {"state": too_late.mail.status, "possible": requests.list_action_names(too_late.allowed)}
             code = "no_account_left" if isinstance(too_late, NoUntriedAccount) else "not_possible"
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):

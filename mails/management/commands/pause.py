@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from mails import pauses
-from mails.actions import apply
+from mails.actions import pausing
 from mails.management import action_commands, mail_display, pause_options
 from mails.states import Actor
 from mercury.lib import commands
@@ -37,11 +37,11 @@ class Command(commands.MercuryCommand):
             return None
         what = f"sending from queue {queue}" if queue else "all sending"
         out.say(f"A pause stops {what}. New emails are still accepted and stored. Requests in progress will finish.")
-        out.say(apply.describe_pause(queue))
+        out.say(pausing.describe_pause(queue))
         if options["dry_run"] or not out.ask(f"Pause {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=False, changed=False)
             return None if options["dry_run"] else ExitCode.FAILED
-        paused = apply.pause_sending(queue, by=Actor.COMMAND, note=note)
+        paused = pausing.pause_sending(queue, by=Actor.COMMAND, note=note)
         words = f"{name} is paused." if paused else f"{name} was just paused by someone else."
         out.say(f"{words} To resume: manage.py resume {pause_options.name_option(queue)}", tone="waiting")
         pause_options.show_document(out, queue, paused=True, changed=paused)

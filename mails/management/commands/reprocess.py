@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from mails.actions import apply
-from mails.actions.apply import AccountNotUsable
+from mails.actions import rules
+from mails.actions.errors import AccountNotUsable
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.management.action_commands import ActionCommand
 from mails.states import Action
@@ -48,7 +48,7 @@ class Command(ActionCommand):
         """Return the action request, with the accounts to use."""
         account_choice = AccountChoice(not_tried=options["not_tried"], via=options["via"] or "")
         try:
-            apply.check_account_choice(account_choice)
+            rules.check_account_choice(account_choice)
         except AccountNotUsable as wrong:
             raise CommandError(str(wrong), returncode=ExitCode.USAGE_ERROR) from None
         return replace(super().action_request(options), account_choice=account_choice)

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from mails import pauses
-from mails.actions import apply
+from mails.actions import pausing
 from mails.management import mail_display, pause_options
 from mails.states import Actor
 from mercury.lib import commands
@@ -35,11 +35,11 @@ class Command(commands.MercuryCommand):
             pause_options.show_document(out, queue, paused=False, changed=False)
             return None
         out.say(f"Paused {mail_display.describe_pause(pause)}. {pause.note}".rstrip())
-        out.say(apply.describe_resumption(queue))
+        out.say(pausing.describe_resumption(queue))
         if options["dry_run"] or not out.ask(f"Resume {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=True, changed=False)
             return None if options["dry_run"] else ExitCode.FAILED
-        resumed = apply.resume_sending(queue, by=Actor.COMMAND)
+        resumed = pausing.resume_sending(queue, by=Actor.COMMAND)
         out.say(f"{name} is resumed." if resumed else f"{name} was just resumed by someone else.", tone="ok")
         pause_options.show_document(out, queue, paused=False, changed=resumed)
         return None

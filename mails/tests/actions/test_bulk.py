@@ -49,12 +49,12 @@ def discarded(**changes):
 def asked(action=Action.REPROCESS, selected=None, account_choice=EVERY_ACCOUNT, **more):
     order = ActionRequest(action=action, by="user:hermes", note="mended", account_choice=account_choice)
     return bulk.create_bulk_action(
-        order, Filter() if selected is None else selected, at=timezone.now(), words="all mails", **more
+        order, Filter() if selected is None else selected, at=timezone.now(), description="all emails", **more
     )
 
 
 def done(order):
-    return bulk.work_on(order, seconds=60)
+    return bulk.process_batches(order, seconds=60)
 
 
 def exported(answer):
@@ -69,7 +69,7 @@ def test_all_that_match_are_taken_oldest_first_and_the_others_are_left_out(monke
 
     order = done(asked())
 
-    assert (order.done, sum(order.skipped.values()), order.seen) == (5, 2, 7)
+    assert (order.done, sum(order.skipped.values()), order.examined) == (5, 2, 7)
     assert order.skipped == {
         "it may have been sent already": 1,
         "will be rejected again: the message is the problem": 1,
@@ -185,9 +185,9 @@ def test_an_order_is_stopped_between_two_batches(monkeypatch):
     order = asked()
     bulk._process_batch(order)
 
-    assert bulk.stop_bulk_action(order.pk, by="user:iris")
+    assert bulk.stop(order.pk, by="user:iris")
     assert not bulk.run()
-    assert not bulk.stop_bulk_action(order.pk, by="user:iris")
+    assert not bulk.stop(order.pk, by="user:iris")
 
     order = BulkAction.objects.get()
     assert (order.done, order.stopped_by) == (1, "user:iris")
@@ -332,9 +332,9 @@ def test_the_page_says_whom_to_ask_before_it_settles_anything(operator, olympus)
 
     assert "Mark 2 emails as sent?" in sent
     assert "Held: outcome-unknown, last sent to olympus" in sent
-    assert "ends as sent; nothing leaves" in sent
-    assert "Resolve 2 emails as not sent?" in not_sent
-    assert "goes out, twice if olympus has it after all; 1 of 1 accounts available" in not_sent
+    assert "marked as sent; nothing is sent" in sent
+    assert "Mark 2 emails as not sent?" in not_sent
+    assert "will be sent, a duplicate if olympus already sent it; 1 of 1 accounts available" in not_sent
     assert {reloaded(mail).status for mail in mails} == {Status.HELD}
     told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
     assert "2 resolved, 0 skipped." in told

@@ -276,7 +276,7 @@ def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted,
     page = operator.get(url).text
     told = operator.post(url, posted | {"note": "Mended"}, follow=True).text
 
-    assert words.removeprefix("begins again ").rstrip(".") in page
+    assert words.removeprefix("starts over ").rstrip(".") in page
     assert f"The email is queued and {words}" in told
     assert "Mended" in told
     assert dispatch() == 1

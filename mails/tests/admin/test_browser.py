@@ -64,7 +64,7 @@ def test_mails_are_reprocessed_in_bulk(visitor):
     expect(page.get_by_role("radio", name="Only accounts not tried yet")).to_be_checked()
     page.get_by_role("button", name="Reprocess 3 emails").click()
     expect(page.get_by_text("Nothing was changed yet: you selected other accounts.")).to_be_visible()
-    expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 accounts not tried yet")
+    expect(page.get_by_role("row", name="Discarded: http-503 3")).to_contain_text("1 of 1 untried accounts")
     page.fill("#id_note", "olympus is back")
     page.get_by_role("button", name="Reprocess 3 emails").click()
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from mails import pauses
-from mails.actions import apply
-from mails.actions.apply import ActionNotAllowed
+from mails.actions import apply, pausing
+from mails.actions.errors import ActionNotAllowed
 from mails.dispatch import account_pool
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
@@ -151,12 +151,12 @@ class InFlight(RuleBasedStateMachine):
 
     @rule(paused=st.booleans())
     def pause_or_resume_all_sending(self, paused):
-        (apply.pause_sending if paused else apply.resume_sending)(by="hermes")
+        (pausing.pause_sending if paused else pausing.resume_sending)(by="hermes")
         self.note_attempts()
 
     @rule(paused=st.booleans())
     def pause_or_resume_the_queue(self, paused):
-        (apply.pause_sending if paused else apply.resume_sending)(QueueName.TEXT, by="hermes")
+        (pausing.pause_sending if paused else pausing.resume_sending)(QueueName.TEXT, by="hermes")
         self.note_attempts()
 
     @rule(name=st.sampled_from(["olympus", "hades"]), enabled=st.booleans())

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from mails import pauses
-from mails.actions import apply
-from mails.actions.apply import AccountNotUsable, ActionNotAllowed, NoUntriedAccount
+from mails.actions import apply, pausing, preview
+from mails.actions.errors import AccountNotUsable, ActionNotAllowed, NoUntriedAccount
 from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
@@ -325,13 +325,13 @@ def test_a_choice_of_accounts_reads_as_it_was_written(account_choice):
 
 
 def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
-    assert apply.describe_pace(90, AccountChoice()) == "as fast as the accounts' limits allow."
+    assert preview.describe_pace(90, AccountChoice()) == "as fast as the accounts' limits allow."
     registration.update(olympus.account, rate=1.0, by="test")
     registration.update(hades.account, rate=2.0, by="test")
 
-    assert "3 per second, about 30 s" in apply.describe_pace(90, AccountChoice())
-    assert "2 per second, about 45 s" in apply.describe_pace(90, AccountChoice(via="hades"))
-    assert apply.describe_pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
+    assert "3 per second, about 30 s" in preview.describe_pace(90, AccountChoice())
+    assert "2 per second, about 45 s" in preview.describe_pace(90, AccountChoice(via="hades"))
+    assert preview.describe_pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
 
 
 def test_an_expired_mail_has_the_time_of_a_new_one(olympus):
@@ -469,15 +469,15 @@ def first_account(mail):
 
 
 def test_while_sending_is_paused_emails_are_accepted_and_nothing_is_sent(olympus):
-    assert apply.pause_sending(by="hermes", note="restore")
+    assert pausing.pause_sending(by="hermes", note="restore")
     mail = a_mail()
 
     assert dispatch() == 0
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
-    assert not apply.pause_sending(by="hermes")
+    assert not pausing.pause_sending(by="hermes")
 
-    assert apply.resume_sending(by="hermes")
-    assert not apply.resume_sending(by="hermes")
+    assert pausing.resume_sending(by="hermes")
+    assert not pausing.resume_sending(by="hermes")
     assert dispatch() == 1
 
 
@@ -519,7 +519,7 @@ def test_an_instance_that_starts_paused_sends_nothing_until_it_is_resumed(olympu
     assert dispatch() == 0
     assert pauses.load_active().all_sending.at_start
 
-    apply.resume_sending(by="command line")
+    pausing.resume_sending(by="command line")
     Pause.objects.update(resumed_at=database_clock.now() - dt.timedelta(days=1))
     sweeper.sweep_if_leader("w")
     sweeper.sweep_if_leader("w")  # it lives, so the next start is a restart

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from mails.actions import apply
-from mails.actions.apply import ActionNotAllowed
+from mails.actions.errors import ActionNotAllowed
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import Step, read_state
@@ -164,7 +164,7 @@ def test_a_mail_without_its_text_is_never_sent_anew(olympus):
     remove()
 
     with pytest.raises(
-        ActionNotAllowed, match=r"its body was deleted on .* cannot be sent anew\. Possible actions now: none"
+        ActionNotAllowed, match=r"its body was deleted on .* cannot be reprocessed\. Possible actions now: none"
     ):
         apply.apply_action(mail.pk, ActionRequest(action=Action.REPROCESS, by="zeus"))
     queued = read_state(before)._replace(status=Status.QUEUED, finished_at=None, next_attempt_at=database_clock.now())

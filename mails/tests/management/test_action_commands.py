@@ -38,7 +38,7 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing():
     ran = run("hold", "--state", "queued", "--dry-run", "--json")
 
     assert (ran.document["eligible"], ran.document["done"], ran.document["dry_run"]) == (1, 0, True)
-    assert ran.document["causes"] == [{"cause": "Queued", "mails": 1, "forecast": "held"}]
+    assert ran.document["groups"] == [{"state": "Queued", "emails": 1, "forecast": "held"}]
     assert reloaded(mail).status == Status.QUEUED
 
 
@@ -184,7 +184,7 @@ def test_reprocess_through_accounts_not_tried_yet(olympus, hades):
     ran = run(*words, "--yes")
 
     assert (looked["accounts"], looked["eligible"]) == ("not-tried", 1)
-    assert looked["causes"][0]["forecast"] == "may succeed: not yet tried with hades"
+    assert looked["groups"][0]["forecast"] == "may succeed: not yet tried with hades"
     assert "They start over only through accounts not tried yet, as fast" in ran.out
     assert dispatch() == 1
     assert len(hades.inbox()) == 1

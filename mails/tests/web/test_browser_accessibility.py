@@ -35,7 +35,7 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
         ActionRequest(action=Action.HOLD, by="user:hermes", note="why"),
         Filter(),
         at=queued.created_at,
-        words="all mails",
+        description="all emails",
     )
     account = f"/admin/providers/account/{olympus.account.pk}"
     with_html = store_hostile_email("https://evil.example")

@@ -9,7 +9,7 @@ from django.core.management import get_commands, load_command_class
 from django.utils import timezone
 
 from mails.access import api_keys
-from mails.actions import apply
+from mails.actions import apply, pausing
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.queues import QueueName
@@ -96,7 +96,7 @@ def test_a_dry_run_tells_a_program_what_would_be_done_and_does_nothing(form, mai
     if form == ("release",):
         apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by=Actor.COMMAND))
     if form == ("resume",):
-        apply.pause_sending(QueueName.BULK, by=Actor.COMMAND)
+        pausing.pause_sending(QueueName.BULK, by=Actor.COMMAND)
     before = everything()
 
     ran = run(*form, *(word.replace(PREFIX, key.prefix).replace(MAIL, str(mail.pk)) for word in EXAMPLES[form]),

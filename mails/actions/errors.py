@@ -1,0 +1,61 @@
+"""Why an action is refused.
+
+ActionError
+├── MailNotFound
+├── AccountNotUsable
+└── ActionNotAllowed
+    └── NoUntriedAccount
+"""
+
+import uuid
+from collections.abc import Collection
+
+from mails.actions.wording import PAST, describe_state, join_names
+from mails.lifecycle import action_execution
+from mails.models import Mail
+from mails.states import Action
+
+
+class ActionError(Exception):
+    """The action cannot be carried out; the text says why and what to do."""
+
+
+class MailNotFound(ActionError):
+    """The email no longer exists."""
+
+    def __init__(self, mail_id: uuid.UUID) -> None:
+        super().__init__(f"The email {mail_id} no longer exists: retention deleted it.")
+
+
+class AccountNotUsable(ActionError):
+    """The account that emails are to go through does not exist or accepts no email."""
+
+    def __init__(self, account: str, usable: Collection[str]) -> None:
+        super().__init__(f"No account '{account}' can be used. Usable accounts: {', '.join(sorted(usable)) or 'none'}.")
+        self.account = account
+
+
+class ActionNotAllowed(ActionError):
+    """The state of the email does not allow the action."""
+
+    def __init__(self, mail: Mail, action: Action, allowed: tuple[Action, ...], *, is_changing: bool = False) -> None:
+        labels = ", ".join(other.label.lower() for other in allowed)
+        remedy = "Its state is changing; try again." if is_changing else f"Possible actions now: {labels or 'none'}."
+        super().__init__(f"The email is {describe_state(mail)}, so it cannot be {PAST[action]}. {remedy}")
+        self.mail = mail
+        self.allowed = allowed
+
+
+class NoUntriedAccount(ActionNotAllowed):
+    """The email could be reprocessed, but not through an account that it was not tried with."""
+
+    def __init__(self, mail: Mail, action: Action, allowed: tuple[Action, ...]) -> None:
+        super().__init__(mail, action, allowed)
+        self.tried = sorted(action_execution.list_tried_accounts([mail.pk])[mail.pk])
+
+    def __str__(self) -> str:
+        tried = join_names(self.tried) or "no account, and none is usable"
+        return (
+            f"No untried account is left: the email was already tried with {tried}. "
+            "Reprocess it through all accounts, or through one."
+        )

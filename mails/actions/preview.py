@@ -1,0 +1,257 @@
+"""What an action would do: to one email, in sentences; to many, as groups with a forecast each. Changes nothing."""
+
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from mails import pauses
+from mails.actions import rules
+from mails.actions.errors import NoUntriedAccount
+from mails.actions.wording import PAST, join_names
+from mails.lifecycle import action_execution, action_requests
+from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
+from mails.models import Mail
+from mails.models.querysets import MailQuerySet
+from mails.pauses import ActivePauses
+from mails.states import RESOLVING, Action, Inclusion, Status
+from mercury.lib import durations
+from mercury.lib.database import database_clock
+from providers.accounts import registry
+from providers.accounts.registry import Candidate
+from providers.health.breaker import check_permission
+from providers.outcomes import FailureClass
+
+BATCH = 500  # emails read at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewGroup:
+    """Emails in the same state for the same reason, and what the action would do to them."""
+
+    state: str
+    emails: int
+    forecast: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What an action would do to a number of emails.
+
+    `skipped`: reason -> count. `already`: those of them that are in that state already. `more`: not all were looked at.
+    """
+
+    eligible: Sequence[uuid.UUID]
+    groups: Sequence[PreviewGroup]
+    skipped: Counter[str]
+    already: int = 0
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """Accounts that can take an email now, out of how many, and the active pauses."""
+
+    healthy: Sequence[Candidate]
+    accounts: int
+    pauses: ActivePauses
+    account_choice: AccountChoice = EVERY_ACCOUNT
+
+    def restrict(self, account_choice: AccountChoice, untried: Collection[str]) -> "Outlook":
+        """Return the outlook of an email that goes through these accounts only."""
+        if account_choice == EVERY_ACCOUNT:
+            return self
+        allowed = {account_choice.via} if account_choice.via else untried
+        healthy = [candidate for candidate in self.healthy if candidate.config.name in allowed]
+        return replace(self, healthy=healthy, accounts=len(allowed), account_choice=account_choice)
+
+    @property
+    def availability(self) -> str:
+        """Which accounts are available: `2 of 3 accounts available`, `no account available`, `hades is available`."""
+        if self.account_choice.via:
+            return f"{self.account_choice.via} is {'available' if self.healthy else 'not available'}"
+        untried = "untried " if self.account_choice.not_tried else ""
+        if not self.healthy:
+            return f"no {untried}account available"
+        return f"{len(self.healthy)} of {self.accounts} {untried}accounts available"
+
+    def describe(self, queue: str) -> str:
+        """Return what this means for an email of this queue, in a sentence."""
+        if self.pauses.all_sending:
+            return "Sending is paused: the email waits until sending is resumed."
+        if self.pauses.get(queue):
+            return f"Queue {queue} is paused: the email waits until the queue is resumed."
+        if not self.healthy:
+            return f"The email waits: {self.availability}."
+        return f"{self.availability[0].upper()}{self.availability[1:]}."
+
+
+def load_outlook() -> Outlook:
+    """Return the accounts that can take an email now, and the active pauses."""
+    usable = [candidate for candidate in registry.load_candidates() if candidate.usable]
+    now = database_clock.now()
+    healthy = [candidate for candidate in usable if check_permission(candidate.breaker, now).allowed]
+    return Outlook(healthy=healthy, accounts=len(usable), pauses=pauses.load_active())
+
+
+def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = EVERY_ACCOUNT) -> list[str]:
+    """Return what the action would do to this email, in sentences; for a page that asks before it acts."""
+    provider = mail.provider or "the provider"
+    if mail.status == Status.SENDING:
+        return _describe_pending(provider, action)
+    doubt = ["An earlier attempt got no reply, so it may have been sent already."] if mail.possible_duplicate else []
+    match action:
+        case Action.CANCEL:
+            return ["The email will not be sent. This cannot be undone.", *doubt]
+        case Action.HOLD:
+            expiry = f"{mail.expires_at:%Y-%m-%d %H:%M} UTC"
+            return [f"The email is not sent until it is released. It expires at {expiry}."]
+        case Action.RELEASE:
+            return ["The email is ready to be sent now.", *doubt, load_outlook().describe(mail.queue)]
+        case Action.RETRY:
+            return ["The next attempt starts now; nothing else changes.", *doubt, load_outlook().describe(mail.queue)]
+        case Action.REPROCESS:
+            return _describe_reprocessing(mail, account_choice, doubt)
+        case Action.SENT:
+            return [
+                f"The email is marked as sent by {provider}, for each recipient without a result.",
+                f"Choose this if {provider} has its Message-ID. Nothing is sent.",
+            ]
+        case Action.NOT_SENT:
+            return [
+                "The email is queued now and goes to another account first.",
+                *(
+                    ["It still goes only through the accounts chosen when it was reprocessed."]
+                    if mail.routing_constraint
+                    else []
+                ),
+                f"If {provider} did send it, it arrives twice.",
+                load_outlook().describe(mail.queue),
+            ]
+
+
+def _describe_pending(provider: str, action: Action) -> list[str]:
+    if action == Action.RELEASE:
+        return ["The pending action is withdrawn; the email continues."]
+    return [
+        f"A request to {provider} is in progress and cannot be stopped.",
+        f"If {provider} accepts the email, it is sent. If not, it is {PAST[action]} when the request ends.",
+    ]
+
+
+def _describe_reprocessing(mail: Mail, account_choice: AccountChoice, doubt: list[str]) -> list[str]:
+    untried = action_execution.find_untried(account_choice, [mail.pk])[mail.pk]
+    if account_choice.not_tried and not untried:
+        return [str(NoUntriedAccount(mail, Action.REPROCESS, action_requests.list_actions(mail)))]
+    rejected = "It was rejected because of its content, so it will probably be rejected again."
+    if untried:
+        names = join_names(untried)
+        rejected = f"It was rejected because of its content. It was not yet tried with {names}."
+    return [
+        f"The email starts over {account_choice.words}, with a fresh expiry. It keeps its id and Message-ID.",
+        *doubt,
+        *([rejected] if mail.failure_class == FailureClass.MESSAGE else []),
+        load_outlook().restrict(account_choice, untried).describe(mail.queue),
+    ]
+
+
+def preview_action(
+    action: Action,
+    mails: MailQuerySet,
+    *,
+    account_choice: AccountChoice = EVERY_ACCOUNT,
+    included: Collection[Inclusion] = (),
+    limit: int | None = None,
+    look_at: int | None = None,
+) -> Preview:
+    """Return what the action would do to these emails, and which it would skip.
+
+    `account_choice`: through which accounts they are reprocessed. `included`: kinds of emails not to skip. `limit` counts
+    the eligible emails, oldest first; `look_at` all of them. Raises AccountNotUsable.
+    """
+    rules.check_account_choice(account_choice)
+    eligible: list[uuid.UUID] = []
+    groups: Counter[tuple[str, str, str]] = Counter()
+    skipped: Counter[str] = Counter()
+    outlook = load_outlook()
+    already = 0
+    more = False
+    mails_read = rules.load_oldest(mails, look_at and look_at + 1).iterator(BATCH)
+    for number, (mail, untried) in enumerate(_pair_with_untried(mails_read, account_choice)):
+        if limit is not None and len(eligible) >= limit:
+            break
+        if look_at is not None and number == look_at:
+            more = True
+            break
+        reason = rules.explain_skip(mail, action, included=included, account_choice=account_choice, untried=untried)
+        if reason:
+            skipped[reason] += 1
+            already += rules.is_already(mail, action)
+            continue
+        eligible.append(mail.pk)
+        forecast, tone = forecast_action(mail, action, outlook.restrict(account_choice, untried), untried)
+        groups[_describe_reason(mail, action), forecast, tone] += 1
+    listed = [
+        PreviewGroup(state=state, emails=count, forecast=forecast, tone=tone)
+        for (state, forecast, tone), count in groups.most_common()
+    ]
+    return Preview(eligible=eligible, groups=listed, skipped=skipped, already=already, more=more)
+
+
+def describe_pace(emails: int, account_choice: AccountChoice) -> str:
+    """Return how fast these emails are sent once queued, as the end of a sentence; with a time if all their accounts have limits."""
+    rates = [candidate.config.rate for candidate in load_outlook().restrict(account_choice, ()).healthy]
+    pace = "as fast as the accounts' limits allow"
+    if account_choice.not_tried or not rates or None in rates:  # the untried accounts differ from email to email
+        return f"{pace}."
+    per_second = sum(filter(None, rates))
+    return f"{pace}: {per_second:g} per second, about {durations.format_duration(emails / per_second)} if no other email is sent."
+
+
+def forecast_action(mail: Mail, action: Action, outlook: Outlook, untried: Collection[str]) -> tuple[str, str]:
+    """Return what the action is likely to do, in words, and its tone. `untried`: accounts of the choice not tried yet."""
+    if mail.status == Status.SENDING and action != Action.RELEASE:
+        return f"{PAST[action]} when the request in progress ends, unless it is accepted", "waiting"
+    if action == Action.SENT:
+        return "marked as sent; nothing is sent", "ok"
+    if action in (Action.CANCEL, Action.HOLD):
+        return PAST[action], "ok"
+    if outlook.pauses.all_sending:
+        return "waits until sending is resumed", "waiting"
+    if outlook.pauses.get(mail.queue):
+        return f"waits until queue {mail.queue} is resumed", "waiting"
+    if not outlook.healthy:
+        return f"waits: {outlook.availability}", "waiting"
+    return _forecast_attempt(mail, action, outlook.availability, untried)
+
+
+def _forecast_attempt(mail: Mail, action: Action, availability: str, untried: Collection[str]) -> tuple[str, str]:
+    """Return the forecast of an email that goes to an account at once."""
+    if action == Action.NOT_SENT:
+        return (
+            f"will be sent, a duplicate if {mail.provider or 'its account'} already sent it; {availability}",
+            "unknown",
+        )
+    if mail.failure_class == FailureClass.MESSAGE and untried:
+        return f"may succeed: not yet tried with {join_names(untried)}", "waiting"
+    if mail.failure_class == FailureClass.MESSAGE:
+        return "will be rejected again: the message is the problem", "bad"
+    if mail.possible_duplicate and action == Action.REPROCESS:
+        return f"may arrive twice: {availability}", "unknown"
+    return f"likely to succeed: {availability}", "ok"
+
+
+def _describe_reason(mail: Mail, action: Action) -> str:
+    """Return the state of the email and its reason; for a resolving action also the account to check with."""
+    reason = mail.reason_code if mail.status in (Status.DISCARDED, Status.HELD, Status.WAITING) else ""
+    asked = f", last sent to {mail.provider}" if action in RESOLVING and mail.provider else ""
+    return f"{Status(mail.status).label}{f': {reason}' if reason else ''}{asked}"
+
+
+def _pair_with_untried(mails: Iterator[Mail], account_choice: AccountChoice) -> Iterator[tuple[Mail, frozenset[str]]]:
+    """Yield each email with the accounts of the choice that it was not tried with; one query a batch."""
+    while batch := list(islice(mails, BATCH)):
+        untried = action_execution.find_untried(account_choice, [mail.pk for mail in batch])
+        yield from ((mail, untried[mail.pk]) for mail in batch)
