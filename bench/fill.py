@@ -169,7 +169,7 @@ def _insert_events() -> None:
             "5",
             {
                 "service": SERVICE,
-                "why": _text("weighted draw among 2 eligible accounts"),
+                "why": _text("weighted random choice among 2 eligible accounts"),
                 "attempt": "1",
                 "round": "1",
                 "evaluated": f"{_text(json.dumps(evaluated))}::json",

@@ -65,7 +65,7 @@ class Obstacles:
         sentences = []
         if self.sending_pause:
             since = _since(self.sending_pause)
-            sentences.append(f"Sending is paused {since}: nothing is sent until somebody resumes it.")
+            sentences.append(f"Sending is paused {since}: nothing is sent until someone resumes it.")
         if self.queue_pause:
             since = _since(self.queue_pause)
             sentences.append(f"Queue {self.queue_pause.queue} is paused {since}: its emails wait until it is resumed.")
@@ -79,8 +79,8 @@ class Obstacles:
         named = ", ".join(obstacle.words for obstacle in self.accounts[:NAMED_AT_MOST])
         more = len(self.accounts) - NAMED_AT_MOST
         first = min((obstacle.until for obstacle in self.accounts if obstacle.until), default=None)
-        then = f"The first can take it at {_when(first)}." if first else "It waits until an operator changes that."
-        return [f"No account can take this email now: {named}{f' and {more} more' if more > 0 else ''}. {then}"]
+        then = f"The first is available at {_when(first)}." if first else "It waits until an operator changes that."
+        return [f"No account can accept this email now: {named}{f' and {more} more' if more > 0 else ''}. {then}"]
 
 
 NO_OBSTACLES = Obstacles()
@@ -153,7 +153,7 @@ class SendingConditions:
             return f"No worker is running for queue {mail.queue}: start one (manage.py worker)."
         if all(worker.concurrency and worker.in_flight >= worker.concurrency for worker in workers):
             slots = sum(worker.concurrency for worker in workers)
-            return f"All {slots:,} slots of the workers are in use: it leaves when a provider answers."
+            return f"All {slots:,} slots of the workers are in use: it is sent when a request ends."
         return ""
 
 

@@ -101,7 +101,9 @@ def pause_at_start() -> None:
     if alive and resumed.exists():
         log.info("start_pause_skipped", setting=START)
         return
-    pause(by=START, note="Nothing is sent until somebody has looked at what waits.", at_start=True)
+    pause(
+        by=START, note="Paused at the start by MERCURY_START_PAUSED: check what is queued, then resume.", at_start=True
+    )
 
 
 def _fields(queue: str, by: str) -> dict[str, str]:

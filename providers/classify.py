@@ -39,7 +39,7 @@ LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
     errno.ENOBUFS: ("no-memory", "This machine has no memory left for the network."),
     errno.ENOSPC: ("disk-full", "The disk of this machine is full."),
     errno.EDQUOT: ("disk-full", "The disk quota of this process is used up."),
-    errno.EADDRNOTAVAIL: ("no-ports", "This machine has no free port or address to call from."),
+    errno.EADDRNOTAVAIL: ("no-ports", "This machine has no free port or address."),
     errno.ENETDOWN: ("no-network", "The network of this machine is down."),
     errno.ENETUNREACH: ("no-network", "This machine has no route to the network of the host."),
     errno.EPERM: ("not-permitted", "This machine does not permit the connection."),
@@ -49,7 +49,7 @@ LOCAL_ERRORS: Mapping[int, tuple[str, str]] = {
 MAY_BE_ONE_HOST = frozenset({"resolver", "no-network", "not-permitted"})
 # The resolver could not answer. That a name does not exist is an answer.
 _RESOLVER_ERRORS = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM})
-NO_RESOLVER = socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.")
+NO_RESOLVER = socket.gaierror(socket.EAI_AGAIN, "The DNS resolver did not answer.")
 
 
 def judge_status(
@@ -136,10 +136,10 @@ def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], s
         case aiohttp.InvalidURL():
             return refuse_uncalled(FailureClass.ACCOUNT, "bad-url", "The account's API address is not a URL.")
         case TimeoutError():
-            return Unknown("read-timeout", "No answer within the deadline.")
+            return Unknown("read-timeout", "No answer within the time limit.")
         case aiohttp.ClientResponseError():
             return Unknown("unreadable-answer", clean(error.message))
-    return Unknown("connection-lost", "The connection broke after the request had gone out.")
+    return Unknown("connection-lost", "The connection was lost after the request was sent.")
 
 
 def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
@@ -160,9 +160,7 @@ def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
                 FailureClass.PROVIDER, "connection-refused", "The host refuses connections on this port."
             )
         case TimeoutError():
-            return refuse_uncalled(
-                FailureClass.PROVIDER, "connect-timeout", "No connection within the time to connect."
-            )
+            return refuse_uncalled(FailureClass.PROVIDER, "connect-timeout", "No connection within the time limit.")
     return refuse_uncalled(
         FailureClass.PROVIDER, "connect-failed", f"No connection: {error.strerror or type(error).__name__}"
     )
@@ -175,7 +173,7 @@ def find_local_error(error: BaseException) -> Refused | None:
             return refuse_uncalled(FailureClass.LOCAL, *LOCAL_ERRORS[errno.ENOMEM])
         case socket.gaierror(errno=number) if number in _RESOLVER_ERRORS:
             return refuse_uncalled(
-                FailureClass.LOCAL, "resolver", "The resolver of this machine could not look the host's name up."
+                FailureClass.LOCAL, "resolver", "The DNS resolver of this machine could not resolve the host name."
             )
         case socket.gaierror() | ssl.SSLError():  # their numbers are of another kind
             return None

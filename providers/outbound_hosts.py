@@ -26,7 +26,7 @@ class HostNotAllowed(OSError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"'{host}' is or leads to a private address. If that is meant, add it to MERCURY_PRIVATE_HOSTS_ALLOWED."
+            f"'{host}' is a private address, or resolves to one. To allow it, add it to MERCURY_PRIVATE_HOSTS_ALLOWED."
         )
         self.host = host
 
@@ -38,7 +38,7 @@ class SecretExposed(HostNotAllowed):
         OSError.__init__(
             self,
             f"The account's secret would go to '{host}' without TLS. "
-            "Use TLS; or, if that is meant, add the host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
+            "Use TLS. To allow it without TLS, add the host to MERCURY_PRIVATE_HOSTS_ALLOWED.",
         )
         self.host = host
 
@@ -145,7 +145,7 @@ class GuardedResolver(AbstractResolver):
             async with asyncio.timeout(self._patience):
                 found = await self._resolver.resolve(host, port, family)
         except TimeoutError:
-            raise socket.gaierror(socket.EAI_AGAIN, "The resolver did not answer.") from None
+            raise socket.gaierror(socket.EAI_AGAIN, "The DNS resolver did not answer.") from None
         except RuntimeError:  # no thread to ask in
             raise OSError(errno.ENOMEM, "This machine has no thread left.") from None
         check_addresses(host, [entry["host"] for entry in found], allowed=self._allowed)

@@ -8,12 +8,12 @@ from django.db.models import TextChoices
 class FailureClass(TextChoices):
     """What a refusal is about. Only PROVIDER failures open a breaker, and only MESSAGE failures end an email at once."""
 
-    MESSAGE = "message", "Fault of the message"  # bad recipient, unsupported option: no account would accept it
-    ACCOUNT = "account", "Fault of the account"  # 401, 402, 403, quota: another account may accept it
-    RECIPIENT = "recipient", "One mailbox, for now"  # full, greylisted: server and email are fine
+    MESSAGE = "message", "Message error"  # bad recipient, unsupported option: no account would accept it
+    ACCOUNT = "account", "Account error"  # 401, 402, 403, quota: another account may accept it
+    RECIPIENT = "recipient", "Mailbox unavailable"  # full, greylisted: server and email are fine
     RATE = "rate", "Rate limit"  # 429: the same account will accept it later
-    PROVIDER = "provider", "Fault of the provider"  # 5xx, network
-    LOCAL = "local", "Trouble of this machine"  # no descriptors, no memory, no network: not about any account
+    PROVIDER = "provider", "Provider error"  # 5xx, network
+    LOCAL = "local", "Error of this machine"  # no descriptors, no memory, no network: not about any account
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ def build_client_context(ca: str = "") -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=ca or None)
     except ssl.SSLError:
-        raise ValueError("It holds something else than PEM certificates.") from None
+        raise ValueError("It contains something other than PEM certificates.") from None
     if ca and not context.cert_store_stats()["x509_ca"]:
-        raise ValueError("None of its certificates is that of an authority (CA:TRUE).")
+        raise ValueError("None of its certificates belongs to an authority (CA:TRUE).")
     return context

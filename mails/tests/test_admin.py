@@ -378,7 +378,7 @@ def test_the_overview_has_figures_charts_and_the_table_behind_each(operator, oly
 
     assert "sent after a failover" in page
     assert page.count("As a table") == 3
-    assert "Fault of the provider" in page
+    assert "Provider error" in page
     assert re.search(r'<rect class="tone-waiting" x="[\d.]+"', page)
     week = operator.get("/admin/?period=7d").text
     days = re.findall(r'<text class="x"[^>]*>([^<]+)</text>', week)

@@ -47,7 +47,7 @@ def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both
     told = summarize(mail, NOW, found)
 
     assert told.index("Sending is paused since") < told.index("Queue text is paused since")
-    assert " by hermes: nothing is sent until somebody resumes it. Queue" in told
+    assert " by hermes: nothing is sent until someone resumes it. Queue" in told
     assert re.match(r"pause-\d+\.pause-\d+$", found.mark)
 
 
@@ -82,9 +82,9 @@ def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus
     ]
     [told] = found.sentences
     assert told.startswith(
-        f"No account can take this email now: hades (breaker open until {until:%H:%M:%S} UTC), olympus"
+        f"No account can accept this email now: hades (breaker open until {until:%H:%M:%S} UTC), olympus"
     )
-    assert told.endswith(f"The first can take it at {until:%H:%M:%S} UTC.")
+    assert told.endswith(f"The first is available at {until:%H:%M:%S} UTC.")
     assert "worker" not in summarize(mail, NOW, found)
 
 
@@ -107,8 +107,8 @@ def without_options(account):
 @pytest.mark.parametrize(
     ("strike", "reason"),
     [
-        (forced_open, "breaker forced open, until somebody sets it back to automatic"),
-        (disabled, "disabled, until somebody enables it"),
+        (forced_open, "breaker forced open, until someone sets it to automatic"),
+        (disabled, "disabled, until someone enables it"),
         (without_weight, "weight 0, until it has a weight"),
         (without_options, "not in this process's environment, until its options are set"),
     ],
@@ -143,7 +143,7 @@ def test_an_account_that_the_email_itself_excludes_is_told(olympus, hades, worke
     Mail.objects.filter(pk=mail.pk).update(routing_constraint=RoutingConstraint(via="hades").as_blob())
 
     assert obstacles(reloaded(mail)) == [
-        ("hades", "breaker forced open, until somebody sets it back to automatic"),
+        ("hades", "breaker forced open, until someone sets it to automatic"),
         ("olympus", "the email may use hades only"),
     ]
 
@@ -154,7 +154,7 @@ def test_without_any_account_that_is_said(settings, worker):
 
     with_none = SendingConditions(now=NOW, workers=[worker]).find_obstacles(mail)
 
-    assert "No account can take this email now: none (no provider account exists)." in with_none.sentences[0]
+    assert "No account can accept this email now: none (no provider account exists)." in with_none.sentences[0]
 
 
 def test_default_sandboxes_out_of_use_are_not_named(worker):
@@ -188,7 +188,7 @@ def test_a_worker_of_another_queue_a_silent_one_and_a_full_one_do_not_count(olym
 def test_page_api_and_command_say_the_same(olympus, worker):
     disabled(olympus.account)
     mail = a_mail()
-    said = "No account can take this email now: olympus (disabled, until somebody enables it)."
+    said = "No account can accept this email now: olympus (disabled, until someone enables it)."
 
     staff = browser_of(hermes())
     page = staff.get(reverse("admin:mails_mail_change", args=[mail.pk])).text
@@ -196,7 +196,7 @@ def test_page_api_and_command_say_the_same(olympus, worker):
 
     assert said in page
     assert said in api["summary"]
-    assert api["obstacles"] == [{"account": "olympus", "reason": "disabled, until somebody enables it", "until": None}]
+    assert api["obstacles"] == [{"account": "olympus", "reason": "disabled, until someone enables it", "until": None}]
     assert said in run("mail", str(mail.pk)).out
 
 

@@ -50,7 +50,7 @@ def parse_accounts(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
         config = read(variable, environ)
         if config.name in found:
             raise ImproperlyConfigured(
-                f"{variable} and {found[config.name][0]} both make an account '{config.name}'. Remove one of them."
+                f"{variable} and {found[config.name][0]} both create an account '{config.name}'. Remove one of them."
             )
         found[config.name] = (variable, config)
     return {name: config for name, (_, config) in found.items()}

@@ -83,11 +83,11 @@ def _check_destination(kind: ProviderKind, values: Mapping[str, Any]) -> None:
     if values[field] in kind.regions.values():
         return
     if field == "host" and outbound_hosts.is_secret_exposed(values, allowed=outbound_hosts.get_allowed_hosts()):
-        words = "Without TLS the password can be read on its way: choose starttls or tls."
+        words = "Without TLS others can read the password: choose starttls or tls."
         raise OptionsInvalid({"security": f"{words} MERCURY_PRIVATE_HOSTS_ALLOWED lists exceptions."})
     host = values[field] if field == "host" else outbound_hosts.extract_host(values[field])
     if outbound_hosts.is_unencrypted(values[field]) and host not in outbound_hosts.get_allowed_hosts():
-        words = "It must begin with https://, or the key can be read on its way."
+        words = "It must begin with https://, or others can read the key."
         raise OptionsInvalid({field: f"{words} MERCURY_PRIVATE_HOSTS_ALLOWED lists exceptions."})
     try:
         outbound_hosts.check_host(host, allowed=outbound_hosts.get_allowed_hosts())
@@ -106,7 +106,7 @@ def _check_secrets(
     if all(values.get(name) in kind.regions.values() for name in moved):
         return
     kept = [option.name for option in kind.options if option.secret and option.name not in given]
-    errors = {name: "The address that it is sent to changes: enter it again." for name in kept if before.get(name)}
+    errors = {name: "The address it is sent to has changed: enter it again." for name in kept if before.get(name)}
     if errors:
         raise OptionsInvalid(errors)
 

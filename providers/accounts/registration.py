@@ -135,7 +135,7 @@ def _check_name(name: str) -> dict[str, str]:
     if not _NAME.fullmatch(name) or len(name) > 64:
         return {"name": "A name has at most 64 lower case letters, digits and single dashes, such as mailgun-eu."}
     if name in DEFAULT_SANDBOXES or (name in load_accounts() and not process.is_terminal()):
-        return {"name": f"'{name}' is taken. Choose another name."}
+        return {"name": f"'{name}' is already used. Choose another name."}
     return {}
 
 

@@ -104,7 +104,7 @@ class Permission:
 def check_permission(breaker: Snapshot, now: dt.datetime) -> Permission:
     """Return whether the breaker and the provider's own rate limit allow a call, and why."""
     if breaker.mode == BreakerMode.OPEN:
-        return Permission(allowed=False, note="breaker forced open", remedy="until somebody sets it back to automatic")
+        return Permission(allowed=False, note="breaker forced open", remedy="until someone sets it to automatic")
     if breaker.limited_until and breaker.limited_until > now:
         return Permission(
             allowed=False, note=f"asked to wait until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until
@@ -127,14 +127,14 @@ def check_permission(breaker: Snapshot, now: dt.datetime) -> Permission:
 
 def _check_closed(breaker: Snapshot) -> Permission:
     if breaker.slots is not None and (breaker.call_limit is None or breaker.slots < breaker.call_limit):
-        return Permission(allowed=True, note=f"recovering, {breaker.slots} calls at once", slots=breaker.slots)
+        return Permission(allowed=True, note=f"recovering, {breaker.slots} requests at once", slots=breaker.slots)
     if breaker.call_limit is not None:
         return Permission(allowed=True, note=_describe_limit(breaker.call_limit), slots=breaker.call_limit)
     return Permission(allowed=True, note="")
 
 
 def _describe_limit(limit: int) -> str:
-    return f"accepts {limit} call{'' if limit == 1 else 's'} at once"
+    return f"accepts {limit} request{'' if limit == 1 else 's'} at once"
 
 
 def begin_probe(breaker: Snapshot, now: dt.datetime, lease: dt.timedelta) -> Snapshot:
@@ -258,10 +258,10 @@ def describe_breaker(breaker: Snapshot, now: dt.datetime) -> str:
         is_probing = breaker.probe_until is not None and breaker.probe_until > now
         return "one probe in progress" if is_probing else "probe with the next email"
     if breaker.slots is not None:
-        return f"recovering, {breaker.slots} calls at once"
+        return f"recovering, {breaker.slots} requests at once"
     if breaker.call_limit is not None and not breaker.window_failures:
         return _describe_limit(breaker.call_limit)
     if breaker.window_failures and breaker.window_started_at and now - breaker.window_started_at <= WINDOW:
         failures = f"{breaker.window_failures} failure{'s' if breaker.window_failures > 1 else ''}"
-        return f"{failures} {f'in {breaker.window_calls} calls' if breaker.window_failures >= FAILURE_LIMIT else f'of {FAILURE_LIMIT}'}"
+        return f"{failures} {f'in {breaker.window_calls} requests' if breaker.window_failures >= FAILURE_LIMIT else f'of {FAILURE_LIMIT}'}"
     return "no recent errors"

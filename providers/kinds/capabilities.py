@@ -94,7 +94,7 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 can=("keeps the Message-ID", "reports delivery by webhook"),
                 cannot=(
                     "answer for each recipient",
-                    "show recipients of another call in To",
+                    "show recipients of another request in To",
                     "send an empty subject or body (a space is sent)",
                 ),
                 regions=MappingProxyType(
@@ -117,7 +117,7 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 can=("keeps the Message-ID", "reports delivery by webhook"),
                 cannot=(
                     "answer for each recipient",
-                    "show recipients of another call in To",
+                    "show recipients of another request in To",
                     "send an empty body (a space is sent)",
                 ),
                 regions=MappingProxyType({"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}),
@@ -159,7 +159,7 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 backend="",
                 can=(
                     "keeps every email for you to read",
-                    "simulates slow, refused, hanging, flapping and lost answers",
+                    "simulates slow, refused, missing, alternating and lost answers",
                 ),
                 cannot=("deliver email",),
             ),

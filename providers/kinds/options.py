@@ -57,7 +57,7 @@ def clean_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if known.transport is Transport.SMTP:
         values["port"] = values["port"] or _PORTS[values["security"]]
         if bool(values["username"]) != bool(values["password"]):
-            raise OptionsInvalid({"password": "User name and password go together: give both or none."})
+            raise OptionsInvalid({"password": "Set both user name and password, or neither."})
     return values
 
 
@@ -65,7 +65,7 @@ def _clean_value(option: Option, value: Any) -> Any:
     """Return the value as stored. Raises ValueError with a sentence that does not repeat the value."""
     if value is None or value == "":
         if option.required:
-            raise ValueError("It must be given.")
+            raise ValueError("It is required.")
         return option.default
     if option.most is not None:
         return _clean_number(value, option.most)
@@ -78,7 +78,7 @@ def _clean_value(option: Option, value: Any) -> Any:
     if not value.isprintable() or len(value) > 2048:
         raise ValueError("It must be one line of at most 2048 printable characters.")
     if (option.secret or option.name == "username") and not value.isascii():
-        raise ValueError("It must be ASCII: other characters cannot be sent in a log-in.")
+        raise ValueError("It must be ASCII: other characters cannot be sent in a login.")
     if option.choices and value not in option.choices:
         raise ValueError(f"It must be one of {', '.join(option.choices)}.")
     clean = _CLEANERS.get(option.name)
@@ -91,7 +91,7 @@ def _clean_ca(value: str) -> str:
         raise ValueError(f"It must have at most {tls.MAX_CA} characters.")
     certificates = "\n".join(_CERTIFICATE.findall(value.replace("\r\n", "\n")))
     if not certificates:
-        raise ValueError("It holds no certificate in PEM form (-----BEGIN CERTIFICATE-----).")
+        raise ValueError("It contains no certificate in PEM form (-----BEGIN CERTIFICATE-----).")
     tls.build_client_context(certificates)
     return certificates
 
@@ -155,7 +155,7 @@ def _clean_url(value: str) -> str:
     if port == 0:
         raise ValueError("Its port must be a number from 1 to 65535.")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("It must be an address only, without user name, query or fragment.")
+        raise ValueError("It must have no user name, query or fragment.")
     return value
 
 

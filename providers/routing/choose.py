@@ -75,11 +75,13 @@ def choose(
         if result.eligible:
             eligible.append((candidate, permission))
     if not eligible:
-        return Choice(None, "no account may be called now", tuple(evaluated))
+        return Choice(None, "no account is available now", tuple(evaluated))
     candidate, permission, number, total = _draw(eligible, draw)
     evaluated = [_mark_drawn(account, candidate, number, total) for account in evaluated]
     why = (
-        "the only eligible account" if len(eligible) == 1 else f"weighted draw among {len(eligible)} eligible accounts"
+        "the only eligible account"
+        if len(eligible) == 1
+        else f"weighted random choice among {len(eligible)} eligible accounts"
     )
     return Choice(candidate, why, tuple(evaluated), permission.probe)
 

@@ -24,8 +24,8 @@ class RoutingConstraint:
         if self.via and name != self.via:
             return f"the email may use {self.via} only"
         if name in self.excluded:
-            return "already tried before it was sent again"
-        return "it did not answer: others go first" if name == self.unanswered_by else ""
+            return "already tried before the email was reprocessed"
+        return "its last outcome is unknown: other accounts go first" if name == self.unanswered_by else ""
 
     def as_blob(self) -> dict[str, Any]:
         """Return the constraint as events and `Mail.routing_constraint` store it; empty if there is none."""
@@ -96,7 +96,7 @@ def evaluate(
 
 
 _REMEDIES = {
-    "disabled": "until somebody enables it",
+    "disabled": "until someone enables it",
     "not in this process's environment": "until its options are set",
     "weight 0": "until it has a weight",
 }

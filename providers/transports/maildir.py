@@ -78,7 +78,7 @@ class SandboxChannel:
         try:
             return Accepted(await asyncio.wait_for(writing, self._deadline), 250)
         except TimeoutError:  # all threads may be busy; this one may still write it
-            return Unknown("read-timeout", "The mailbox did not store the email within the deadline.")
+            return Unknown("read-timeout", "The mailbox did not store the email within the time limit.")
         except OSError as error:
             words = f"The mailbox cannot be written: {error.strerror}"
             return classify.refuse_uncalled(FailureClass.LOCAL, "mailbox-unwritable", words)

@@ -48,7 +48,7 @@ class SmtpDelivery:
     def require_time(self) -> float:
         """Return the seconds left. Raises DeadlineOver if the time is over or the delivery was given up."""
         if self.is_over():
-            raise DeadlineOver("The deadline is over.")
+            raise DeadlineOver("The time limit is over.")
         return max(0.001, self.count_seconds_left())
 
     def is_over(self) -> bool:

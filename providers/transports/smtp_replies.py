@@ -232,7 +232,7 @@ def refuse(
 def _describe_log_in_refusal(code: int, text: str) -> str:
     """Return a reply to AUTH without its words: a server may repeat the password in any spelling."""
     enhanced = _ENHANCED.search(text)
-    return f"The server refused the log-in: {code}{f' {enhanced[0]}' if enhanced else ''}."
+    return f"The server refused the login: {code}{f' {enhanced[0]}' if enhanced else ''}."
 
 
 def refuse_recipient(address: str, code: int, text: str) -> RecipientRefusal:

@@ -174,7 +174,7 @@ class SmtpSession:
         if delivery.is_past_dot:
             if isinstance(error, DeadlineOver | TimeoutError) or delivery.is_over():
                 return judge_timeout(delivery)
-            return Unknown("connection-lost", "The connection broke after the email's final dot.")
+            return Unknown("connection-lost", "The connection was lost after the final dot of the email.")
         if isinstance(error, smtplib.SMTPException):
             return self._judge_smtp_error(error, delivery)
         match error:
@@ -189,7 +189,7 @@ class SmtpSession:
         """Return the outcome if smtplib gave up before the email was sent."""
         match error:
             case smtplib.SMTPResponseException() if error.smtp_code < 400:
-                return self._judge_out_of_step(OutOfStep(f"{error.smtp_code} where it cannot be an answer"), delivery)
+                return self._judge_out_of_step(OutOfStep(f"unexpected reply {error.smtp_code}"), delivery)
             case smtplib.SMTPResponseException():
                 code, text = self._read(Reply(error.smtp_code, _to_bytes(error.smtp_error)))
                 return smtp_replies.refuse(code, text, delivery.phase)
@@ -197,7 +197,9 @@ class SmtpSession:
                 if delivery.is_over():
                     return judge_timeout(delivery)
                 return classify.refuse_uncalled(
-                    FailureClass.PROVIDER, "connection-lost", "The server hung up before the email."
+                    FailureClass.PROVIDER,
+                    "connection-lost",
+                    "The server closed the connection before the email was sent.",
                 )
         # No TLS although it is required, no log-in, or no log-in mechanism that smtplib knows.
         return classify.refuse_uncalled(FailureClass.ACCOUNT, "smtp-unsupported", self._clean(str(error)))
@@ -214,7 +216,7 @@ def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown:
     if delivery.is_cut_short:
         return _judge_stop(delivery)
     if delivery.is_past_dot:
-        return Unknown("read-timeout", "No reply to the email's final dot within MERCURY_FINAL_REPLY_TIMEOUT.")
+        return Unknown("read-timeout", "No reply to the final dot of the email within MERCURY_FINAL_REPLY_TIMEOUT.")
     if not delivery.is_started:
         return classify.refuse_uncalled(
             FailureClass.RATE, "no-connection", "All connections of the account stayed in use."
@@ -226,7 +228,7 @@ def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown:
 
 def _judge_stop(delivery: SmtpDelivery) -> Refused | Unknown:
     if delivery.is_past_dot:
-        return Unknown("stopped", "Mercury was stopped while it waited for the reply to the email's final dot.")
+        return Unknown("stopped", "Mercury was stopped while it waited for the reply to the final dot of the email.")
     return classify.refuse_uncalled(FailureClass.LOCAL, "stopped", "Mercury was stopped before it had sent the email.")
 
 

@@ -161,7 +161,7 @@ def test_an_email_has_another_etag_while_sending_is_paused_and_says_so_alone_and
 
     assert held.status_code == 200
     assert held.json()["summary"] == listed
-    assert re.search(r"Sending is paused since .* UTC by hermes: nothing is sent until somebody resumes it\.", listed)
+    assert re.search(r"Sending is paused since .* UTC by hermes: nothing is sent until someone resumes it\.", listed)
     assert zeus.get(url, HTTP_IF_NONE_MATCH=before).status_code == 304
 
 

@@ -107,7 +107,7 @@ def test_a_wait_that_the_provider_asked_for_is_kept(relay):
 
     page = browser_of(hermes()).post(f"/admin/providers/account/{relay.pk}/test/", ADDRESSES)
 
-    assert "asked for no request before" in page.text
+    assert "asked to wait until" in page.text
     assert relay.sent == []
 
 

@@ -241,7 +241,7 @@ def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, h
     assert last_blob(mail) == {"before": "discarded", "note": "hades is back", "excluded": ["olympus"]}
     assert dispatch() == 1
     assert accounts_of(mail) == ["olympus", "hades"]
-    assert evaluated(mail)["olympus"] == "already tried before it was sent again"
+    assert evaluated(mail)["olympus"] == "already tried before the email was reprocessed"
     assert (len(olympus.inbox()), len(hades.inbox())) == (0, 1)
 
 

@@ -171,7 +171,7 @@ def test_the_title_the_icon_and_the_chart_of_a_live_page_follow_its_badge(visito
     lasting = page.locator(".spans [data-goes-on] .length")
 
     expect(page).to_have_title(re.compile("Queued · Mercury$"))
-    expect(page.locator("#summary")).to_contain_text("olympus (disabled, until somebody enables it)")
+    expect(page.locator("#summary")).to_contain_text("olympus (disabled, until someone enables it)")
     before = lasting.inner_text()
     expect(lasting).not_to_have_text(before, timeout=20 * SECONDS)
     olympus.enable()

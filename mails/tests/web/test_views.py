@@ -325,7 +325,7 @@ def test_a_pause_of_all_sending_is_news_and_so_is_its_end(olympus):
     pauses.resume(by="user:hermes")
     ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
-    assert "nothing is sent until somebody resumes it" in told.text
+    assert "nothing is sent until someone resumes it" in told.text
     assert "Waiting: sending is paused" in told.text
     assert f"&amp;obstacles={obstacles}" in told.text
     assert again.status_code == 204

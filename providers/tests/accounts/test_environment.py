@@ -103,7 +103,7 @@ def test_the_names_of_the_prototype():
             "unknown scheme 'pigeon'. Known: sendgrid, mailgun, smtp, smtps, sandbox",
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?region=mars", "unknown region 'mars'. Known: us, eu"),
-        ("PROVIDER_OLYMPUS", "sendgrid://", "api_key: It must be given"),
+        ("PROVIDER_OLYMPUS", "sendgrid://", "api_key: It is required"),
         (
             "PROVIDER_OLYMPUS",
             "sendgrid://:secret@?wieght=2",
@@ -114,7 +114,7 @@ def test_the_names_of_the_prototype():
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?rate=0/s", "A rate is a number and a unit"),
         ("PROVIDER_OLYMPUS", "smtp://zeus:sec#ret@mail.olimpus.com", "Write /, ?, #, @ and : in a password as"),
         ("PROVIDER_OLYMPUS", "smtp://zeus:secret@mail.olimpus.com:99999", "not a URL"),
-        ("PROVIDER_OLYMPUS", "smtp://zeus@mail.olimpus.com", "password: User name and password go together"),
+        ("PROVIDER_OLYMPUS", "smtp://zeus@mail.olimpus.com", "password: Set both user name and password"),
         ("PROVIDER_OLYMPUS", "smtp://zeus:secret@mail.olimpus.com?security=hope", "security: It must be one of"),
         ("PROVIDER_OLYMPUS", "secret", "unknown scheme ''"),
         ("PROVIDER_OLYMPUS", "http://[secret", "not a URL"),
@@ -133,7 +133,7 @@ def test_a_fault_is_named_with_its_variable_and_without_the_secret(variable, val
 
 
 def test_two_variables_for_one_account_are_a_fault():
-    with pytest.raises(ImproperlyConfigured, match="SENDGRID_API_KEY and PROVIDER_SENDGRID both make"):
+    with pytest.raises(ImproperlyConfigured, match="SENDGRID_API_KEY and PROVIDER_SENDGRID both create"):
         environment.parse_accounts({"SENDGRID_API_KEY": "SG.key", "PROVIDER_SENDGRID": "sendgrid://:SG.key@"})
 
 

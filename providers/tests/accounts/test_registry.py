@@ -411,7 +411,7 @@ def test_a_plain_address_may_be_allowed(settings):
 def test_a_password_goes_without_tls_to_listed_hosts_only(settings):
     options = {"host": "mail.olimpus.invalid", "username": "zeus", "password": "thunder", "security": "none"}
 
-    with pytest.raises(AccountInvalid, match="Without TLS the password can be read"):
+    with pytest.raises(AccountInvalid, match="Without TLS others can read the password"):
         registration.register("hades", "smtp", options, by="zeus")
     settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["Mail.Olimpus.invalid"]
     account = registration.register("hades", "smtp", options, by="zeus")

@@ -101,7 +101,7 @@ def test_a_new_address_asks_for_the_secret_beside_its_field(operator):
     ("form", "fault"),
     [
         ({"name": "Not A Name", "option_host": "mail.olimpus.com"}, "lower case letters"),
-        ({"name": "smtp-one", "option_host": ""}, "It must be given."),
+        ({"name": "smtp-one", "option_host": ""}, "It is required."),
         ({"name": "smtp-one", "option_host": "127.0.0.1"}, "Host: "),
         ({"name": "smtp-one", "option_host": "mail.olimpus.com", "weight": "-1"}, "A weight is"),
     ],

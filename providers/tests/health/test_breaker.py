@@ -154,7 +154,7 @@ def test_a_rate_limit_is_no_fault():
         (OPEN, "probe in 10 s"),
         (replace(OPEN, open_until=NOW), "probe with the next email"),
         (HALF_OPEN, "one probe in progress"),
-        (replace(CLOSED, slots=4), "recovering, 4 calls at once"),
+        (replace(CLOSED, slots=4), "recovering, 4 requests at once"),
         (replace(CLOSED, mode=BreakerMode.OPEN), "Forced open"),
     ],
 )
@@ -173,7 +173,7 @@ def test_of_two_writers_one_wins():
 
     assert Breaker.objects.get(account=account).state == BreakerState.OPEN
     [change] = BreakerChange.objects.filter(account=account, by="one")
-    assert change.what == "5 failures in 5 calls: 503 Service Unavailable"
+    assert change.what == "5 failures in 5 requests: 503 Service Unavailable"
 
 
 @pytest.mark.django_db
@@ -209,7 +209,7 @@ def test_a_refusal_of_one_more_call_teaches_how_many_the_account_takes():
 
     assert (learned.state, learned.window_failures, learned.limited_until) == (BreakerState.CLOSED, 0, None)
     assert check_permission(learned, NOW).slots == 3
-    assert describe_breaker(learned, NOW) == "accepts 3 calls at once"
+    assert describe_breaker(learned, NOW) == "accepts 3 requests at once"
 
 
 def test_more_refusals_of_one_burst_only_lower_the_limit():

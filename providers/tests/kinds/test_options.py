@@ -146,5 +146,5 @@ def test_a_certificate_that_is_no_authority_is_refused(tmp_path):
     certificates.with_authority(tmp_path)
     server = (tmp_path / "server.pem").read_text()
 
-    with pytest.raises(OptionsInvalid, match="that of an authority"):
+    with pytest.raises(OptionsInvalid, match="belongs to an authority"):
         clean_options("smtp", {"host": "mail.olimpus.com", "ca": server})

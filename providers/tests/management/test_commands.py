@@ -80,7 +80,7 @@ def test_a_test_that_is_refused_fails_and_says_why():
     code, text = _run("providers", "test", "sandbox-a")
 
     assert code == 1
-    assert "Fault of the account, http-401" in text
+    assert "Account error, http-401" in text
 
 
 def test_a_test_whose_outcome_nobody_knows_says_so():
@@ -280,7 +280,7 @@ def test_an_account_is_added_from_this_terminals_variable_and_removed_again(sett
         (("hades",), "Specify its URL, or set PROVIDER_HADES in this terminal."),
         (("hades", "pigeon://x"), "unknown scheme 'pigeon'"),
         (("hades", "sendgrid://"), "PROVIDER_HADES"),
-        (("sandbox-a", "sandbox:"), "'sandbox-a' is taken"),
+        (("sandbox-a", "sandbox:"), "'sandbox-a' is already used"),
     ],
 )
 def test_what_is_no_account_is_not_added(words, said):

@@ -50,7 +50,7 @@ def test_the_draw_follows_the_weights():
 def test_the_choice_says_why():
     choice = choose(account("olympus", weight=2), account("hades"), draw=0.5)
 
-    assert choice.why == "weighted draw among 2 eligible accounts"
+    assert choice.why == "weighted random choice among 2 eligible accounts"
     assert note(choice, "olympus") == "selected (drew 2 of 3)"
     assert [one.eligible for one in choice.evaluated] == [True, True]
     assert note(choice, "hades") == ""
@@ -92,7 +92,7 @@ def test_who_was_tried_in_this_round_is_left_out():
     ("routing_constraint", "reason"),
     [
         (RoutingConstraint(via="olympus"), "the email may use olympus only"),
-        (RoutingConstraint(excluded=("hades",)), "already tried before it was sent again"),
+        (RoutingConstraint(excluded=("hades",)), "already tried before the email was reprocessed"),
     ],
 )
 def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(routing_constraint, reason):
@@ -114,7 +114,7 @@ def test_an_account_has_its_share_of_the_places():
 def test_a_recovering_account_has_few_places():
     choice = choose(account("hades", slots=2), account("olympus"), in_flight={"hades": 2})
 
-    assert note(choice, "hades") == "recovering, 2 calls at once; all in use"
+    assert note(choice, "hades") == "recovering, 2 requests at once; all in use"
 
 
 def test_a_rate_limit_that_is_reached():
@@ -184,4 +184,4 @@ def test_a_learned_limit_counts_too():
     hades = smtp("hades", max_connections=8, call_limit=3)
 
     assert count_capacity([hades], now=NOW, in_flight={}, slots=None, permits={}) == 3
-    assert note(choose(hades, in_flight={"hades": 3}), "hades") == "accepts 3 calls at once; all in use"
+    assert note(choose(hades, in_flight={"hades": 3}), "hades") == "accepts 3 requests at once; all in use"

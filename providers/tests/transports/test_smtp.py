@@ -321,7 +321,7 @@ def test_a_password_does_not_reach_a_reason():
 
     outcome = event_loop.run(scenario())
 
-    assert outcome.reason == "The server refused the log-in: 535 5.7.8."
+    assert outcome.reason == "The server refused the login: 535 5.7.8."
 
 
 def test_a_log_in_that_a_server_repeats_later_does_not_reach_a_reason():

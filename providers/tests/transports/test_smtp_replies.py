@@ -95,8 +95,8 @@ def test_the_words_of_a_refused_log_in_are_judged_and_not_kept():
     outcome = refuse(451, "4.7.0 Authentication failed for AGp1cAB0aHVuZGVy: Maximum credits exceeded", Phase.AUTH)
 
     assert outcome.failure_class is FailureClass.ACCOUNT
-    assert outcome.reason == "The server refused the log-in: 451 4.7.0."
-    assert refuse(535, "no", Phase.AUTH).reason == "The server refused the log-in: 535."
+    assert outcome.reason == "The server refused the login: 451 4.7.0."
+    assert refuse(535, "no", Phase.AUTH).reason == "The server refused the login: 535."
 
 
 @pytest.mark.parametrize(
