@@ -59,7 +59,10 @@ class SubmissionSerializer(StrictSerializer):
         help_text="One address, several separated by spaces or commas, or a list; at most 50 (`MERCURY_MAX_RECIPIENTS`). "
         'The part before the @ may be in quotes: `"john doe"@olimpus.com`; a domain may be private '
         "(`MERCURY_PRIVATE_DOMAINS`).",
-        style={"example": "zeus@olimpus.com"},
+        style={
+            "example": "zeus@olimpus.com",
+            "form_help": "Separate several addresses with commas or spaces. Up to {max_recipients}.",
+        },
     )
     subject = SubjectField(
         label="Subject",

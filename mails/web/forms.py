@@ -42,8 +42,9 @@ class SubmitForm(forms.Form):
                 choices.insert(0, given)
             self.fields["sender"].widget = forms.Select(choices=[(sender, sender) for sender in choices])
         self.fields["sender"].help_text = self._sender_help(senders)
-        limit = settings.MERCURY_MAX_RECIPIENTS
-        self.fields["recipient"].help_text = f"Separate several addresses with commas or spaces. Up to {limit}."
+        self.fields["recipient"].help_text = (
+            get_field("recipient").style["form_help"].format(max_recipients=settings.MERCURY_MAX_RECIPIENTS)
+        )
         for name in ("sender", "recipient"):
             self.fields[name].widget.attrs |= {"autocomplete": "email", "spellcheck": "false"}
         self.fields["sender"].widget.attrs |= {"autocomplete": "off", "list": "senders"} if self.any_sender else {}

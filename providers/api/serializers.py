@@ -1,6 +1,6 @@
-"""Provider accounts as answers show them, without their secrets, and as clients register and change them.
+"""Provider accounts: as answers show them, without their secrets, and as clients register and change them.
 
-A field's declaration gives its type, its bounds and its words; the registry holds the bounds, for every door.
+A declaration states a field's type, limits and description; the registry enforces the limits, for every door.
 """
 
 import datetime as dt
@@ -59,7 +59,7 @@ class BreakerSerializer(serializers.Serializer[Any]):
 
 
 class AccountFields(serializers.Serializer[Any]):
-    """What a client may set of an account."""
+    """The fields of an account that a client may set."""
 
     options = OptionsField(
         required=False,
@@ -69,7 +69,7 @@ class AccountFields(serializers.Serializer[Any]):
         required=False,
         min_value=0,
         max_value=10_000,
-        help_text="Share of the weighted draw; an account with 0 is never selected.",
+        help_text="Its share of the weighted selection, 0 to 10,000; an account with 0 is never selected.",
         style={"example": 2},
     )
     rate = StrictNumberField(
@@ -77,11 +77,11 @@ class AccountFields(serializers.Serializer[Any]):
         allow_null=True,
         min_value=rates.MIN_PER_SECOND,
         max_value=rates.MAX_PER_SECOND,
-        help_text="Requests a second; null is no limit.",
+        help_text="Requests per second at most; null for no limit.",
         style={"example": 14},
     )
     trust_500 = StrictBooleanField(
-        required=False, help_text="A 500 of this provider means that it did not accept the email."
+        required=False, help_text="True: a 500 of this provider means that it did not accept the email."
     )
     enabled = StrictBooleanField(required=False, help_text="False: it is never selected.")
 
@@ -96,15 +96,15 @@ class ProviderAccountSerializer(AccountFields):
     source = serializers.ChoiceField(choices=AccountSource.values, help_text="Where its options come from.")
     configured = serializers.BooleanField(help_text="False: this process lacks its options.")
     in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
-    breaker = BreakerSerializer()
+    breaker = BreakerSerializer(help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words.")
     created = serializers.DateTimeField(help_text="When it was first seen.")
 
     def get_fields(self) -> dict[str, Any]:
-        """Return the fields; an answer has them all."""
+        """Return the fields, in the order of an answer; it has them all."""
         fields = super().get_fields()
         for field in fields.values():
             field.required = True
-        return fields
+        return {name: fields[name] for name in ("id", "url", "name", "kind", "source")} | fields
 
     def to_representation(self, instance: tuple[Account, Candidate]) -> dict[str, Any]:
         """Return the account, given its row and what the registry knows of it."""
@@ -132,7 +132,7 @@ class ProviderAccountSerializer(AccountFields):
 
 
 class WrittenAccountSerializer(StrictSerializer, AccountFields):
-    """An account as a client sends it; what an answer showed may be sent back."""
+    """An account as a client sends it; the fields of an answer may be sent back."""
 
     ignored = ("breaker", "configured", "created", "id", "in_use", "source", "url")
     problem = ("invalid_account", "The account was not stored; see errors.")
@@ -172,14 +172,19 @@ class NewProviderAccountSerializer(WrittenAccountSerializer):
     name = NameField(
         regex=_NAME,
         max_length=64,
-        help_text="Lower case letters, digits and single dashes.",
+        help_text="Lower case letters, digits and single dashes, at most 64 characters.",
         style={"example": "mailgun-eu"},
     )
-    kind = StrictCharField(help_text="The provider.")
+    kind = StrictCharField(help_text="The provider: `sendgrid`, `mailgun`, `smtp` or `sandbox`; see providers.md.")
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the fields, the required ones first."""
+        fields = super().get_fields()
+        return {name: fields[name] for name in ("name", "kind")} | fields
 
 
 def describe_kind(kind: ProviderKind) -> type[NewProviderAccountSerializer]:
-    """Return the serializer of a new account of one kind, for the API's description."""
+    """Return the serializer of a new account of one kind, for the OpenAPI schema."""
     name = "".join(filter(str.isalnum, kind.label))
     options = {option.name: _describe_option(option) for option in kind.options}
     needed = any(option.required for option in kind.options)
