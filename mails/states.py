@@ -1,4 +1,4 @@
-"""The words of a mail's life: its states, its events, who records them, and which state may follow which."""
+"""Vocabulary of an email's life: its states, its events, who records them, and which state may follow which."""
 
 import datetime as dt
 
@@ -6,33 +6,32 @@ from django.db.models import TextChoices
 
 
 class Status(TextChoices):
-    """Where a mail stands. Stored in `Mail.status`; only `lifecycle` writes it."""
+    """State of an email. Stored in `Mail.status`; only `lifecycle` writes it."""
 
-    QUEUED = "queued", "Queued"  # stored, waits for a worker
-    SENDING = "sending", "Sending"  # handed to a provider, no answer yet: a crash leaves a doubt
-    WAITING = "waiting", "Deferred"  # every account refused for now; due again at next_attempt_at
-    HELD = "held", "Held"  # must not be sent without evidence or a person; HoldReason says why
-    DONE = "done", "Sent"  # a provider took it
-    DISCARDED = "discarded", "Discarded"  # no account would take it
-    EXPIRED = "expired", "Expired"  # its time was over before an account took it
-    CANCELLED = "cancelled", "Cancelled"  # a person or the API took it back
+    QUEUED = "queued", "Queued"  # stored, waiting for a worker
+    SENDING = "sending", "Sending"  # handed to a provider, no answer yet: a crash leaves the outcome unknown
+    WAITING = "waiting", "Waiting to retry"  # every account refused for now; due again at next_attempt_at
+    HELD = "held", "Held"  # kept back until a confirmation or a person releases it; HoldReason says why
+    DONE = "done", "Sent"  # a provider accepted it
+    DISCARDED = "discarded", "Discarded"  # no account accepted it; can be reprocessed
+    EXPIRED = "expired", "Expired"  # not sent in time
+    CANCELLED = "cancelled", "Cancelled"  # by a person or through the API
     REJECTED = "rejected", "Rejected"  # failed validation, was never queued
 
 
 class HoldReason(TextChoices):
-    """Why a mail is HELD; stored in `Mail.reason_code`."""
+    """Reason of a hold; stored in `Mail.reason_code`."""
 
     UNKNOWN = "outcome-unknown", "Outcome unknown"  # it may have been sent, and must not be sent twice
-    POISON = "poison", "Poison"  # two workers died while they held it
-    OPERATOR = "operator", "Held by an operator"
+    POISON = "poison", "Quarantined"  # two workers died while they were sending it
+    OPERATOR = "operator", "Held"  # by a person or the API
 
 
 NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
-DUPLICATE = "duplicate"  # reason_code of a mail that is DONE and that two attempts were accepted for
+DUPLICATE = "duplicate"  # reason_code of an email that is DONE and that two attempts were accepted for
 
-QUARANTINE_CLAIMS = (
-    1  # workers that died with a mail; the dispatcher hands it over apart then, and a second one makes it poison
-)
+# Workers that died with an email, from which on it is sent apart from others; see dispatch/quarantine.py.
+QUARANTINE_CLAIMS = 1
 
 WORKER_SILENCE = dt.timedelta(seconds=10)  # a worker without a heartbeat for this long is considered dead
 IDEMPOTENCY_KEYS_KEPT = dt.timedelta(hours=24)
@@ -46,9 +45,9 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset(
         {
             Status.SENDING,
-            Status.WAITING,  # no account can take it now
+            Status.WAITING,  # no account can accept it now
             Status.HELD,
-            Status.DONE,  # some recipients were taken earlier, and nobody takes the others
+            Status.DONE,  # accepted for some recipients earlier, and given up for the others
             Status.DISCARDED,
             Status.EXPIRED,
             Status.CANCELLED,
@@ -88,7 +87,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 
 class Action(TextChoices):
-    """What may be asked of a mail in flight. SENT and NOT_SENT resolve an unknown outcome."""
+    """Action that can be requested of an email. SENT and NOT_SENT resolve an unknown outcome."""
 
     CANCEL = "cancel", "Cancel"
     HOLD = "hold", "Hold"
@@ -103,21 +102,21 @@ RESOLVING = (Action.SENT, Action.NOT_SENT)
 
 
 class Inclusion(TextChoices):
-    """Emails that an action on many skips unless they are included."""
+    """Emails that a bulk action skips unless it includes them."""
 
     UNCERTAIN = "uncertain", "it may have been sent already"
     REFUSED = "refused", "will be rejected again: the message is the problem"
 
 
 class DeliveryGuarantee(TextChoices):
-    """What follows a call whose outcome is not known."""
+    """Guarantee that decides what follows an unknown outcome."""
 
     AT_LEAST_ONCE = "at-least-once", "At least once"  # one more copy, by another account if there is one; then hold it
-    AT_MOST_ONCE = "at-most-once", "At most once"  # hold the mail for evidence
+    AT_MOST_ONCE = "at-most-once", "At most once"  # hold it until it is confirmed
 
 
 class RecipientState(TextChoices):
-    """What became of one recipient of a mail."""
+    """Outcome for one recipient of an email."""
 
     PENDING = "pending", "Pending"
     ACCEPTED = "accepted", "Accepted"
@@ -125,16 +124,16 @@ class RecipientState(TextChoices):
 
 
 class AttemptState(TextChoices):
-    """How one call of a provider ended."""
+    """State of an attempt, that is of one provider call."""
 
-    OPEN = "open", "No answer yet"
+    OPEN = "open", "In progress"
     ACCEPTED = "accepted", "Accepted"
     REFUSED = "refused", "Refused"
     UNKNOWN = "unknown", "Outcome unknown"
 
 
 class EventName(TextChoices):
-    """The names of the sending model, in the order of a mail's life, then Mercury's own."""
+    """Name of an event: those of the sending model in the order of an email's life, then Mercury's own."""
 
     NEW = "NEW", "Received"
     BAD_REQUEST = "BAD REQUEST", "Failed validation"
@@ -142,10 +141,10 @@ class EventName(TextChoices):
     ENQUEUE = "ENQUEUE", "Queued"
     DEQUEUE = "DEQUEUE", "Claimed by a worker"
     READY_TO_SEND = "READY TO SEND", "Account selected"
-    SEND = "SEND", "Handed to the provider"
+    SEND = "SEND", "Sent to the provider"
     DONE = "DONE", "Accepted by the provider"
     FAILURE = "FAILURE", "Refused"
-    RETRY = "RETRY", "Try again"
+    RETRY = "RETRY", "Retry"
     DISCARDED = "DISCARDED", "Discarded"
 
     UNKNOWN = "UNKNOWN", "Outcome unknown"
@@ -156,8 +155,8 @@ class EventName(TextChoices):
     CANCELLED = "CANCELLED", "Cancelled"
     EXPIRED = "EXPIRED", "Expired"
     RESOLVED = "RESOLVED", "Resolved"
-    LATE_RESULT = "LATE RESULT", "Late result"
-    REQUESTED = "REQUESTED", "Requested"
+    LATE_RESULT = "LATE RESULT", "Late response"
+    REQUESTED = "REQUESTED", "Action requested"
     DUPLICATE = "DUPLICATE", "Sent twice"
 
     DELIVERED = "DELIVERED", "Delivered"
@@ -170,16 +169,16 @@ class EventName(TextChoices):
 
 
 class Actor(TextChoices):
-    """Who records an event. A provider's own result is recorded by `<account>:<attempt id>`."""
+    """Recorder of an event. A provider's own result is recorded by `<account>:<attempt id>`."""
 
     MAIL_SERVICE = "Mail Service", "Mail Service"  # intake
-    DISPATCHER = "Dispatcher", "Dispatcher"  # the dispatcher
-    SWEEPER = "Sweeper", "Sweeper"  # takes up what a lost worker left
+    DISPATCHER = "Dispatcher", "Dispatcher"
+    SWEEPER = "Sweeper", "Sweeper"  # recovers emails of dead workers
     COMMAND = "command line", "Command line"  # an operator at a terminal
 
 
 class Source(TextChoices):
-    """The door a mail came in by."""
+    """Endpoint through which an email was submitted."""
 
     API = "api", "REST API"
     FORM = "form", "Form"
@@ -187,7 +186,7 @@ class Source(TextChoices):
 
 
 class Counted(TextChoices):
-    """What the roll-ups count."""
+    """Things that the roll-ups count."""
 
     ARRIVAL = "arrival", "Submitted emails"  # outcome: accepted, rejected, or throttled, which has no queue
     FIRST_SEND = "first-send", "First attempts"  # duration: since they came in
@@ -196,7 +195,7 @@ class Counted(TextChoices):
 
 
 class Ending(TextChoices):
-    """How a mail left the dispatcher, as the roll-ups count it."""
+    """Way in which an email left the dispatcher, as the roll-ups count it."""
 
     DONE = "done", "Sent"
     FAILOVER = "failover", "Sent after an earlier attempt had failed"

@@ -23,7 +23,7 @@ _RESULT = {
     Action.SENT: "resolved",
     Action.NOT_SENT: "queued",
 }
-_STATE = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "deferred"}
+_STATE = {Status.DONE: "sent", Status.SENDING: "being sent", Status.WAITING: "waiting to retry"}
 
 
 def describe_state(mail: Mail) -> str:

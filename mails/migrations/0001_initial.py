@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("queued", "Queued"),
                             ("sending", "Sending"),
-                            ("waiting", "Deferred"),
+                            ("waiting", "Waiting to retry"),
                             ("held", "Held"),
                             ("done", "Sent"),
                             ("discarded", "Discarded"),
@@ -334,7 +334,7 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("open", "No answer yet"),
+                            ("open", "In progress"),
                             ("accepted", "Accepted"),
                             ("refused", "Refused"),
                             ("unknown", "Outcome unknown"),

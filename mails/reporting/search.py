@@ -23,7 +23,7 @@ from mercury.lib.mail.printable import replace_unprintable
 STATES: dict[str, tuple[str, Q]] = {
     "queued": ("Queued", Q(status=Status.QUEUED)),
     "sending": ("Sending", Q(status__in=LEASED)),
-    "waiting": ("Deferred", Q(status=Status.WAITING)),
+    "waiting": ("Waiting to retry", Q(status=Status.WAITING)),
     "unknown": ("Outcome unknown", Q(status=Status.HELD, reason_code=HoldReason.UNKNOWN)),
     "held": ("Held", Q(status=Status.HELD) & ~Q(reason_code=HoldReason.UNKNOWN)),
     "done": ("Sent", Q(status=Status.DONE)),

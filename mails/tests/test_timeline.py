@@ -203,7 +203,7 @@ def test_a_mail_without_events_has_no_rounds():
     [
         (Status.QUEUED, "", "Waiting for a worker"),
         (Status.SENDING, "", "Waiting for olympus to reply"),
-        (Status.WAITING, "", "Deferred"),
+        (Status.WAITING, "", "Waiting to retry"),
         (Status.HELD, HoldReason.UNKNOWN, "Waiting for confirmation"),
         (Status.HELD, HoldReason.POISON, "Waiting for an operator"),
     ],
@@ -241,10 +241,10 @@ def test_a_mail_that_waits_counts_down_to_its_round():
 
     last = list_entries(mail, [event("NEW")], NOW)[-1]
 
-    assert (last.title, last.sentence) == ("Deferred, next attempt at 10:14:35 UTC", "In 30 s")
-    assert summarize(mail, NOW).startswith("Deferred, next attempt at 10:14:35 UTC. No account can accept it now")
+    assert (last.title, last.sentence) == ("Waiting to retry, next attempt at 10:14:35 UTC", "In 30 s")
+    assert summarize(mail, NOW).startswith("Waiting to retry, next attempt at 10:14:35 UTC. No account can accept it now")
     mail.expires_at = soon
-    assert list_entries(mail, [event("NEW")], NOW)[-1].title == "Deferred, expires at 10:14:35 UTC"
+    assert list_entries(mail, [event("NEW")], NOW)[-1].title == "Waiting to retry, expires at 10:14:35 UTC"
     assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [-30]
 
 

@@ -41,7 +41,9 @@ def _choose_plain_badge(mail: Mail) -> Badge:
         case Status.SENDING:
             return Badge("Sending", "active", "plane", "A worker is sending it; no provider has replied yet.")
         case Status.WAITING:
-            return Badge("Deferred", "waiting", "again", "No account is available now. It is retried until it expires.")
+            return Badge(
+                "Waiting to retry", "waiting", "again", "No account is available now. It is retried until it expires."
+            )
         case Status.HELD:
             return _choose_held_badge(mail.reason_code)
         case Status.DONE:
@@ -111,10 +113,10 @@ def describe_next_attempt(mail: Mail) -> str:
     """Return when the next attempt begins, or when the email expires if that is earlier."""
     at = mail.next_attempt_at
     if at is None:
-        return "Deferred"
+        return "Waiting to retry"
     if at >= mail.expires_at:
-        return f"Deferred, expires at {format_clock(at)}"
-    return f"Deferred, next attempt at {format_clock(at)}"
+        return f"Waiting to retry, expires at {format_clock(at)}"
+    return f"Waiting to retry, next attempt at {format_clock(at)}"
 
 
 def _describe_pending_action(mail: Mail) -> str:

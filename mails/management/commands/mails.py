@@ -28,7 +28,7 @@ TONES = {
     "Sent, possibly twice": "unknown",
     "Sent twice": "unknown",
     "Sending": "active",
-    "Deferred": "waiting",
+    "Waiting to retry": "waiting",
     "Outcome unknown": "unknown",
     "Held": "unknown",
     "Held: poison": "unknown",

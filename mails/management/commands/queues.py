@@ -20,7 +20,7 @@ COLUMNS = {
     "state": "State",
     "waiting": "Waiting",
     "oldest": "Oldest",
-    "deferred": "Deferred",
+    "deferred": "Waiting to retry",
     "in_progress": "In progress",
     "paused_at": "Paused (UTC)",
     "paused_by": "By",
