@@ -196,7 +196,7 @@ def test_reading_a_verb_is_a_405(verb):
 def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
     client = caller()
     mail = posted(client)
-    monkeypatch.setattr(apply.action_requests.writer, "record", lambda steps: set())
+    monkeypatch.setattr(apply.action_execution.writer, "record", lambda steps: set())
 
     assert "try again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
 
