@@ -76,8 +76,8 @@ class Breaker(models.Model):
     )
     call_limit_until = models.DateTimeField(null=True, help_text="The learned limit is not raised before this time.")
     next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next call is free (GCRA).")
-    last_fault = models.CharField(max_length=200, blank=True)
-    last_fault_at = models.DateTimeField(null=True)
+    last_failure = models.CharField(max_length=200, blank=True)
+    last_failure_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

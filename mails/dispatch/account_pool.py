@@ -366,7 +366,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
         epoch=epoch,
         answered=len(results) - len(failures),
         failures=len(failures),
-        last_fault=last.reason if last is not None and not isinstance(last, Accepted) else "",
+        last_failure=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
         at_once=(most or in_flight) if full else in_flight + len(results),
         at_capacity=bool(full),

@@ -24,7 +24,7 @@ class Alert:
     tone: str
     about: str  # the queue or account; empty for the house
     sentence: str
-    cure: str
+    remedy: str
     since: dt.datetime | None = None
     emails: str = ""  # the query of the list of emails that it is about; empty where there is none
 
@@ -74,9 +74,9 @@ def list_ready_accounts(situation: SystemStatus, *, but: str = "") -> list[str]:
 
 def _find_local_failures(situation: SystemStatus) -> Iterable[Alert]:
     """Trouble of this machine is nobody else's fault, however many accounts it seems to hit."""
-    troubles = [one for one in _select_ongoing(situation, FailureClass.LOCAL) if one.calls >= ENOUGH_REFUSALS]
+    troubles = [one for one in _select_ongoing(situation, FailureClass.LOCAL) if one.attempts >= ENOUGH_REFUSALS]
     if troubles:
-        calls = sum(one.calls for one in troubles)
+        calls = sum(one.attempts for one in troubles)
         names = " and ".join(one.account for one in troubles)
         yield Alert(
             "local_trouble",
@@ -95,16 +95,16 @@ def _query_waiting_at(trouble: RepeatedFailure) -> str:
 
 
 def _select_ongoing(situation: SystemStatus, failure_class: FailureClass) -> list[RepeatedFailure]:
-    return [one for one in situation.setbacks.troubles if one.failure_class == failure_class and one.goes_on]
+    return [one for one in situation.failures.repeated_failures if one.failure_class == failure_class and one.goes_on]
 
 
 def _check_account(one: AccountStatus, situation: SystemStatus) -> Iterable[Alert]:
-    if one.told_until is not None:
+    if one.failure_mode_until is not None:
         yield Alert(
             "sandbox_fault",
             "waiting",
             one.name,
-            f"{one.name} simulates a failure until {one.told_until:%H:%M:%S} UTC: {one.told}.",
+            f"{one.name} simulates a failure until {one.failure_mode_until:%H:%M:%S} UTC: {one.failure_mode}.",
             f"To end it now: manage.py sandbox clear {one.name}",
         )
     if one.mode == BreakerMode.CLOSED:
@@ -117,9 +117,9 @@ def _check_account(one: AccountStatus, situation: SystemStatus) -> Iterable[Aler
         yield _report_open(one, situation)
     elif one.refuses or one.refused_emails:
         yield _report_systemic_refusals(one)
-    elif one.told_until is None and (trouble := _find_refusals(one, situation)) is not None:
+    elif one.failure_mode_until is None and (trouble := _find_refusals(one, situation)) is not None:
         yield _report_refusals(one, trouble, situation)
-    elif one.told_until is None and (took := _count_accepted_by_others(one, situation)) is not None:
+    elif one.failure_mode_until is None and (took := _count_accepted_by_others(one, situation)) is not None:
         yield Alert(
             "silent_failover",
             "bad",
@@ -154,7 +154,7 @@ def _report_forced_open(one: AccountStatus, situation: SystemStatus) -> Alert:
 
 
 def _report_open(one: AccountStatus, situation: SystemStatus) -> Alert:
-    last = f" Last failure: {one.last_fault}" if one.last_fault else ""
+    last = f" Last failure: {one.last_failure}" if one.last_failure else ""
     return Alert(
         "breaker_open",
         "bad",
@@ -168,7 +168,7 @@ def _report_open(one: AccountStatus, situation: SystemStatus) -> Alert:
 
 def _report_forced_closed(one: AccountStatus, situation: SystemStatus) -> Alert:
     figures = next((figures for figures in situation.recent if figures.name == one.name), None)
-    fails = figures is not None and figures.calls >= ENOUGH_REFUSALS and figures.failure_rate >= FAILING
+    fails = figures is not None and figures.attempts >= ENOUGH_REFUSALS and figures.failure_rate >= FAILING
     harm = f", and {figures.failure_rate:.0%} of its requests fail" if figures is not None and fails else ""
     return Alert(
         "breaker_forced_closed",
@@ -187,20 +187,22 @@ def _report_systemic_refusals(one: AccountStatus) -> Alert:
     emails = "1 email" if ended == 1 else f"{ended:,} emails"
     again = f"Reprocess the {emails} discarded before this was detected: manage.py reprocess --refusals-of {one.name}"
     if one.refuses:
-        sentence = f"{one.name} refuses every email, so email waits or goes to other accounts. Its reply: {one.refused_because}"
-        cure = (
+        sentence = (
+            f"{one.name} refuses every email, so email waits or goes to other accounts. Its reply: {one.refusal_reason}"
+        )
+        remedy = (
             "Check its domain, its senders and its reputation at the provider. This alert ends when it accepts an "
             f"email again.{f' {again}' if ended else ''}"
         )
     else:
         sentence = f"{one.name} refused every email for some time. It accepts email again."
-        cure = again
+        remedy = again
     return Alert(
         "systemic_refusals",
         "bad" if one.refuses else "waiting",
         one.name,
         sentence,
-        cure,
+        remedy,
         since=one.refused_since,
         emails=urlencode({"state": "discarded", "q": f"{systemic_refusals.WORD}{one.name}"}) if ended else "",
     )
@@ -210,7 +212,7 @@ def _find_refusals(one: AccountStatus, situation: SystemStatus) -> RepeatedFailu
     """What the account refused for its own sake, such as a key that it does not know (401), if that goes on."""
     found = (trouble for trouble in _select_ongoing(situation, FailureClass.ACCOUNT) if trouble.account == one.name)
     trouble = next(found, None)
-    return trouble if trouble is not None and trouble.calls >= ENOUGH_REFUSALS else None
+    return trouble if trouble is not None and trouble.attempts >= ENOUGH_REFUSALS else None
 
 
 def _report_refusals(one: AccountStatus, trouble: RepeatedFailure, situation: SystemStatus) -> Alert:
@@ -224,7 +226,7 @@ def _report_refusals(one: AccountStatus, trouble: RepeatedFailure, situation: Sy
         "account_refuses",
         "bad",
         one.name,
-        f"{one.name} refused {trouble.calls:,} requests in the last 15 minutes because of the account: its key, its quota or its "
+        f"{one.name} refused {trouble.attempts:,} requests in the last 15 minutes because of the account: its key, its quota or its "
         "permissions.",
         f"{_describe_replacement(others)} See its reply: manage.py providers test {one.name}.{detour}",
         since=trouble.since,

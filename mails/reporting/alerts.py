@@ -1,6 +1,6 @@
-"""What an operator should know now, each with its cure, the cause before its symptoms. A pure function of the situation.
+"""What an operator should know now, each with its remedy, the cause before its symptoms. A pure function of the situation.
 
-An alert ends with its cause: what was mended is told no more. A cure never makes the state worse, as disabling the only
+An alert ends with its cause: what was mended is told no more. A remedy never makes the state worse, as disabling the only
 account that works would.
 """
 
@@ -54,7 +54,7 @@ ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class _Blocker:
-    """Whether nothing can leave at all, whatever the queue: then waiting is a symptom, and more workers are no cure."""
+    """Whether nothing can leave at all, whatever the queue: then waiting is a symptom, and more workers are no remedy."""
 
     by: str = ""  # the code of the cause
 
@@ -90,7 +90,7 @@ def summarize(situation: SystemStatus, alerts: list[Alert]) -> str:
     waits = f"{due:,} {'email' if due == 1 else 'emails'} queued" if due else "No email queued"
     back_off = f", {later:,} deferred" if later else ""
     workers = len(situation.alive)
-    lost = situation.setbacks.discarded.emails
+    lost = situation.failures.discarded.emails
     discarded = f" {lost:,} {'email was' if lost == 1 else 'emails were'} discarded in 24 hours." if lost else ""
     return f"All systems normal. {waits}{back_off}, {workers} {'worker' if workers == 1 else 'workers'} running.{discarded}"
 
@@ -188,7 +188,7 @@ def _check_unsent(situation: SystemStatus, blocked: _Blocker) -> Iterable[Alert]
 
 
 def _check_discarded(situation: SystemStatus) -> Iterable[Alert]:
-    found, sent = situation.setbacks.discarded, situation.setbacks.sent
+    found, sent = situation.failures.discarded, situation.failures.sent
     recently_sent = sum(one.sent for one in situation.recent)
     tone = _choose_tone(found, sent, recently_sent)
     if tone:
@@ -205,7 +205,7 @@ def _check_discarded(situation: SystemStatus) -> Iterable[Alert]:
 
 
 def _check_rejected(situation: SystemStatus) -> Iterable[Alert]:
-    found, arrived = situation.setbacks.rejected, situation.setbacks.arrived
+    found, arrived = situation.failures.rejected, situation.failures.arrived
     tone = _choose_tone(found, arrived, arrived) if found.emails >= ENOUGH else ""
     if tone:
         yield Alert(

@@ -51,7 +51,7 @@ class RepeatedFailure:
 
     account: str
     failure_class: str
-    calls: int
+    attempts: int
     since: dt.datetime  # the minute of the first …
     last: dt.datetime  # … and of the last
     accepted_since: int  # calls that it accepted in later minutes
@@ -59,7 +59,7 @@ class RepeatedFailure:
     @property
     def goes_on(self) -> bool:
         """Return False once as many calls were accepted since; a few refusals in between do not end it."""
-        return self.accepted_since < min(self.calls, 20)
+        return self.accepted_since < min(self.attempts, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class RecentFailures:
     rejected: FailedEmails = NO_FAILED_EMAILS
     sent: int = 0  # emails in the last 24 hours
     arrived: int = 0  # accepted in the last 24 hours
-    troubles: Sequence[RepeatedFailure] = ()
+    repeated_failures: Sequence[RepeatedFailure] = ()
 
 
 NO_RECENT_FAILURES = RecentFailures()
@@ -90,7 +90,7 @@ def read_recent_failures(now: dt.datetime, recent: Statistics) -> RecentFailures
         rejected=_read_failed_emails(Status.REJECTED, now),
         sent=sum(counts.get(ending, 0) for ending in SENT),
         arrived=counts.get("accepted", 0),
-        troubles=find_repeated_failures(recent),
+        repeated_failures=find_repeated_failures(recent),
     )
 
 
@@ -126,7 +126,7 @@ def find_repeated_failures(recent: Statistics) -> list[RepeatedFailure]:
         RepeatedFailure(
             account=account,
             failure_class=failure_class,
-            calls=minutes.total(),
+            attempts=minutes.total(),
             since=min(minutes),
             last=max(minutes),
             accepted_since=sum(count for start, count in accepted[account].items() if start > max(minutes)),

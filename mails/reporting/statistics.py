@@ -101,7 +101,7 @@ class AccountStatistics:
     """How the calls of an account ended."""
 
     name: str
-    calls: int
+    attempts: int
     accepted: int
     refused: Mapping[str, int]  # by kind of fault
     unknown: int
@@ -341,7 +341,7 @@ def _summarize_account(name: str, figures: Statistics, all_sent: int) -> Account
     sent = _count_all(figures.of(Counted.END, lambda key: key.account == name and _is_sent(key)))
     return AccountStatistics(
         name=name,
-        calls=calls,
+        attempts=calls,
         accepted=accepted,
         refused=refused,
         unknown=unknown,

@@ -95,16 +95,16 @@ class AccountStatus:
     words: str  # what the breaker does, such as "probe in 26 s"
     open_until: dt.datetime | None
     limited_until: dt.datetime | None
-    last_fault: str
-    last_fault_at: dt.datetime | None
-    told: str  # how a sandbox is told to misbehave now, such as "refuse=503"; mostly empty …
-    told_until: dt.datetime | None  # … and until when
+    last_failure: str
+    last_failure_at: dt.datetime | None
+    failure_mode: str  # how a sandbox is told to misbehave now, such as "refuse=503"; mostly empty …
+    failure_mode_until: dt.datetime | None  # … and until when
     since: dt.datetime | None = None  # when the breaker opened or was forced, or the account was disabled
     by: str = ""  # who did that
     changed_at: dt.datetime | None = None  # when its settings or its breaker last changed
     refuses: bool = False  # every email, so that its refusals count as its own; see `providers.refusals`
     refused_since: dt.datetime | None = None  # when that began, now or the last time
-    refused_because: str = ""  # its words
+    refusal_reason: str = ""  # its words
     refused_emails: int = 0  # discarded before that was noticed, and not sent again; at most 10,000
 
     @property
@@ -120,7 +120,7 @@ class SystemStatus:
 
     at: dt.datetime
     waiting: Sequence[QueueStatus]
-    in_hand: int  # mails that a worker has at the moment
+    claimed: int  # mails that a worker has at the moment
     sending_paused_by: str | None  # who paused all sending; None while it is not paused
     oldest_unsent: float | None  # seconds since the oldest mail came in that is due or in back-off
     held: HeldCounts
@@ -134,7 +134,7 @@ class SystemStatus:
     counted_until: dt.datetime | None  # arrivals are counted until then
     sending_paused_at: dt.datetime | None = None
     expired_since: dt.datetime | None = None  # when the first of the expired emails expired
-    setbacks: RecentFailures = recent_failures.NO_RECENT_FAILURES
+    failures: RecentFailures = recent_failures.NO_RECENT_FAILURES
 
     @property
     def alive(self) -> list[WorkerStatus]:
@@ -142,7 +142,7 @@ class SystemStatus:
         return [one for one in self.workers if one.alive]
 
     @property
-    def drained(self) -> float | None:
+    def poll_age(self) -> float | None:
         """Seconds since a living worker last looked for due mails; None if none ever did."""
         return compute_poll_age(self.alive, self.at)
 
@@ -158,7 +158,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
     return SystemStatus(
         at=now,
         waiting=[read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
-        in_hand=Mail.objects.filter(status__in=LEASED).count(),
+        claimed=Mail.objects.filter(status__in=LEASED).count(),
         sending_paused_by=paused.all_sending.who if paused.all_sending else None,
         oldest_unsent=_measure_oldest_unsent(now),
         held=count_held(),
@@ -175,7 +175,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         counted_until=rollups.read_counted_until(),
         sending_paused_at=paused.all_sending.paused_at if paused.all_sending else None,
         expired_since=gone["first"],
-        setbacks=recent_failures.read_recent_failures(now, recent),
+        failures=recent_failures.read_recent_failures(now, recent),
     )
 
 
@@ -255,7 +255,7 @@ def build_account_status(
     began = _find_decisive_change(candidate, changes)
     breaker: Snapshot = candidate.breaker
     simulated: SimulatedFailure | None = candidate.config.options.get("failure_mode")
-    told = simulated if simulated is not None and now < simulated.until else None
+    active = simulated if simulated is not None and now < simulated.until else None
     return AccountStatus(
         id=candidate.id,
         name=candidate.config.name,
@@ -269,10 +269,10 @@ def build_account_status(
         words=describe_breaker(breaker, now),
         open_until=breaker.open_until,
         limited_until=breaker.limited_until,
-        last_fault=breaker.last_fault,
-        last_fault_at=breaker.last_fault_at,
-        told=str(told or ""),
-        told_until=told.until if told else None,
+        last_failure=breaker.last_failure,
+        last_failure_at=breaker.last_failure_at,
+        failure_mode=str(active or ""),
+        failure_mode_until=active.until if active else None,
         since=began.created_at if began else breaker.opened_at,
         by=began.who if began else "",
         changed_at=changes[0].created_at if changes else None,
@@ -287,7 +287,7 @@ def _add_refusals(account: AccountStatus, run: Run | None, now: dt.datetime) -> 
         account,
         refuses=run.is_systemic,
         refused_since=run.began_at,
-        refused_because=run.reason,
+        refusal_reason=run.reason,
         refused_emails=systemic_refusals.count_discarded(account.name, run),
     )
 

@@ -140,11 +140,13 @@ def _select_account(figures: Statistics) -> AccountStatistics | None:
 
 
 def _describe_accepted(mine: AccountStatistics | None) -> AccountFact:
-    if mine is None or not mine.calls:
+    if mine is None or not mine.attempts:
         return AccountFact(label="Accepted, 24 h", figure="0", note="no request in 24 hours")
     rounded = min(mine.success, 99.9) if mine.failure_rate else 100.0
     return AccountFact(
-        label="Accepted, 24 h", figure=f"{mine.accepted:,}", note=f"of {mine.calls:,} requests; success {rounded:.3g} %"
+        label="Accepted, 24 h",
+        figure=f"{mine.accepted:,}",
+        note=f"of {mine.attempts:,} requests; success {rounded:.3g} %",
     )
 
 

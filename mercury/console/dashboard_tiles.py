@@ -69,7 +69,7 @@ def _build_waiting(status: SystemStatus) -> Tile:
         label="Waiting",
         figure=f"{due:,}",
         unit="emails due",
-        note=f"and {later:,} deferred; {status.in_hand:,} being sent",
+        note=f"and {later:,} deferred; {status.claimed:,} being sent",
         url=_link_emails("?state=queued"),
         spark=chart_geometry.draw_spark([]),
     )

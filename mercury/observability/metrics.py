@@ -161,7 +161,7 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield _build_labelled_gauge("mercury_held_mails", "Held mails.", "reason", held)
     enabled = {account.name: account.enabled for account in found.accounts}
     yield _build_labelled_gauge("mercury_provider_enabled", "1 where the account is used.", "provider", enabled)
-    yield _build_gauge("mercury_mails_claimed", "Emails in progress.", found.in_hand)
+    yield _build_gauge("mercury_mails_claimed", "Emails in progress.", found.claimed)
     yield _build_gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
     yield _build_gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
     yield _build_gauge(
@@ -171,7 +171,7 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
         "mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(worker.in_flight for worker in alive)
     )
     yield _build_gauge(
-        "mercury_last_dispatch_age_seconds", "Since a living worker looked for due mails.", found.drained
+        "mercury_last_dispatch_age_seconds", "Since a living worker looked for due mails.", found.poll_age
     )
     yield _build_gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
     redis = None if found.redis == "not used" else found.redis == "answers"

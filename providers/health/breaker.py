@@ -64,8 +64,8 @@ class Snapshot:
     call_limit: int | None = None
     call_limit_until: dt.datetime | None = None
     next_call_at: dt.datetime | None = None
-    last_fault: str = ""
-    last_fault_at: dt.datetime | None = None
+    last_failure: str = ""
+    last_failure_at: dt.datetime | None = None
 
     @classmethod
     def of(cls, row: Breaker) -> "Snapshot":
@@ -83,7 +83,7 @@ class Observation:
     epoch: int
     answered: int = 0  # accepted, or refused because of the message or the account: the provider works
     failures: int = 0  # provider failures, and unknown outcomes
-    last_fault: str = ""
+    last_failure: str = ""
     limited_until: dt.datetime | None = None
     at_once: int = 0  # concurrent calls of the account
     at_capacity: bool = False  # it refused to have more
@@ -150,7 +150,7 @@ def observe(breaker: Snapshot, observation: Observation, now: dt.datetime) -> Sn
         breaker = dataclasses.replace(breaker, limited_until=observation.limited_until)
     breaker = _learn_limit(breaker, observation, now)
     if observation.failures:
-        breaker = dataclasses.replace(breaker, last_fault=observation.last_fault[:200], last_fault_at=now)
+        breaker = dataclasses.replace(breaker, last_failure=observation.last_failure[:200], last_failure_at=now)
     if observation.epoch != breaker.epoch or breaker.mode != BreakerMode.AUTO:
         return breaker
     match breaker.state:

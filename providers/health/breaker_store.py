@@ -87,7 +87,7 @@ def _describe_change(before: Snapshot, after: Snapshot) -> str:
     if after.state == BreakerState.CLOSED:
         return "probe accepted, closed again" if before.state == BreakerState.HALF_OPEN else "closed"
     if before.state == BreakerState.HALF_OPEN:
-        return f"probe failed, open again: {after.last_fault}"[:200]
+        return f"probe failed, open again: {after.last_failure}"[:200]
     if before.slots is not None:
-        return f"failed while recovering, open again: {after.last_fault}"[:200]
-    return f"{after.window_failures} failures in {after.window_calls} requests: {after.last_fault}"[:200]
+        return f"failed while recovering, open again: {after.last_failure}"[:200]
+    return f"{after.window_failures} failures in {after.window_calls} requests: {after.last_failure}"[:200]

@@ -180,8 +180,8 @@ class Migration(migrations.Migration):
                     "next_call_at",
                     models.DateTimeField(help_text="Rate limit: when the next call is free (GCRA).", null=True),
                 ),
-                ("last_fault", models.CharField(blank=True, max_length=200)),
-                ("last_fault_at", models.DateTimeField(null=True)),
+                ("last_failure", models.CharField(blank=True, max_length=200)),
+                ("last_failure_at", models.DateTimeField(null=True)),
             ],
             options={
                 "constraints": [

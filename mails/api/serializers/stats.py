@@ -56,7 +56,7 @@ class AccountStatisticsSerializer(DataclassSerializer):
         dataclass = AccountStatistics
         help_texts = {
             "name": "The account.",
-            "calls": "Attempts that ended.",
+            "attempts": "Attempts that ended.",
             "accepted": "Attempts that it accepted.",
             "refused": "Attempts that it refused, by failure class: message, account, recipient, rate, provider, local.",
             "unknown": "Attempts with an unknown outcome.",
@@ -64,7 +64,7 @@ class AccountStatisticsSerializer(DataclassSerializer):
             "sent": "Emails that it accepted.",
             "share": "Its share of all emails that were sent.",
             "latency": "Of the attempts that it accepted.",
-            "fastest": "Whether its median is the smallest.",
+            "fastest": "True: its median is the smallest.",
         }
 
 
@@ -98,8 +98,8 @@ class AlertSerializer(DataclassSerializer):
             "tone": "`bad` for what stops or loses time, `waiting` for what to look at.",
             "about": "The queue or the account; empty for the instance.",
             "sentence": "What is wrong.",
-            "cure": "What to do; empty if the cause that is listed first has it.",
-            "since": "Since when; null where that is not known.",
+            "remedy": "What to do; empty if an alert before it says so.",
+            "since": "Since when; null if unknown.",
             "emails": "The query of the list of emails that it is about, such as `state=discarded&age=24h`; empty for none.",
         }
 
@@ -162,31 +162,31 @@ class AccountStatusSerializer(DataclassSerializer):
             "id": "Its number, as in `/dispatcher/providers/{id}`.",
             "name": "The account.",
             "kind": "The provider.",
-            "enabled": "Whether it is used.",
-            "configured": "Whether this process has its options.",
-            "weight": "Its share of the draw.",
-            "rate": "Attempts a second, at most.",
+            "enabled": "False: it is never selected.",
+            "configured": "False: this process lacks its options.",
+            "weight": "Its share of the weighted selection.",
+            "rate": "Requests per second at most; null for no limit.",
             "state": "What its breaker lets through.",
             "mode": "Who decides about the breaker.",
             "words": "The same in words.",
             "open_until": "When the next probe comes.",
             "limited_until": "The provider asked to wait until then.",
-            "last_fault": "Its last fault, in words.",
-            "last_fault_at": "When that was.",
-            "told": "The failure mode of a sandbox, such as `refuse=503`; empty if there is none.",
-            "told_until": "Until when.",
-            "since": "When its breaker opened or was forced, or it was disabled; null where neither is so.",
+            "last_failure": "Its last failure, in words.",
+            "last_failure_at": "When it happened.",
+            "failure_mode": "The failure mode of a sandbox, such as `refuse=503`; empty if there is none.",
+            "failure_mode_until": "When the failure mode ends.",
+            "since": "When its breaker opened or was forced, or it was disabled; null if neither is so.",
             "by": "Who forced or disabled it.",
             "changed_at": "When its breaker or settings last changed.",
-            "refuses": "Whether it refuses every email, so that its refusals count as its own.",
-            "refused_since": "When that began, now or the last time; null where that is not lately.",
-            "refused_because": "Its words.",
-            "refused_emails": "Emails that it discarded before that was noticed, and that nobody has sent again; at most 10,000.",
+            "refuses": "True: it refuses every email, so that its refusals count as failures of the account.",
+            "refused_since": "When that began, now or the last time; null if it is not recent.",
+            "refusal_reason": "The provider's words.",
+            "refused_emails": "Emails that were discarded before Mercury noticed, and that nobody has sent again; at most 10,000.",
         }
 
 
 class CauseSerializer(DataclassSerializer):
-    """A reason of setbacks."""
+    """A cause of failures."""
 
     class Meta:
         dataclass = Cause
@@ -219,7 +219,7 @@ class RepeatedFailureSerializer(DataclassSerializer):
         help_texts = {
             "account": "The account.",
             "failure_class": "`account`, or `local` for this machine.",
-            "calls": "Attempts that failed so in the last 15 minutes.",
+            "attempts": "Attempts that failed so in the last 15 minutes.",
             "since": "The minute of the first.",
             "last": "The minute of the last.",
             "accepted_since": "Attempts that the account accepted in later minutes.",
@@ -227,7 +227,7 @@ class RepeatedFailureSerializer(DataclassSerializer):
 
 
 class RecentFailuresSerializer(DataclassSerializer):
-    """What went wrong lately."""
+    """Recent failures."""
 
     class Meta:
         dataclass = RecentFailures
@@ -236,7 +236,7 @@ class RecentFailuresSerializer(DataclassSerializer):
             "rejected": "Emails of the last 24 hours that failed validation.",
             "sent": "Emails sent in the last 24 hours.",
             "arrived": "Emails accepted in the last 24 hours.",
-            "troubles": "Refusals of the last 15 minutes that somebody has to act on.",
+            "repeated_failures": "Refusals of the last 15 minutes that somebody has to act on.",
         }
 
 
@@ -248,7 +248,7 @@ class SystemStatusSerializer(DataclassSerializer):
         help_texts = {
             "at": "The moment.",
             "waiting": "What waits, by queue.",
-            "in_hand": "Emails that a worker has claimed.",
+            "claimed": "Emails that a worker has claimed.",
             "sending_paused_by": "Who paused all sending; null while it is not paused.",
             "oldest_unsent": "Age in seconds of the oldest email that is due or in back-off.",
             "held": "Held emails, by reason.",
@@ -262,7 +262,7 @@ class SystemStatusSerializer(DataclassSerializer):
             "counted_until": "Arrivals are counted until then.",
             "sending_paused_at": "Since when all sending is paused.",
             "expired_since": "When the first of the expired emails expired.",
-            "setbacks": "What went wrong lately.",
+            "failures": "Recent failures.",
         }
 
 
@@ -278,7 +278,7 @@ class CurrentStatusSerializer(SystemStatusSerializer):
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Return sentence, alerts and figures."""
         parts: dict[str, Any] = plain({name: instance[name] for name in ("summary", "alerts")})
-        return parts | super().to_representation(instance["situation"])
+        return parts | super().to_representation(instance["status"])
 
 
 class PlainSerializer(serializers.Serializer[Any]):
@@ -335,9 +335,7 @@ class ChangeSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField(help_text="When.")
     by = serializers.CharField(help_text="Who: `Dispatcher`, or a person.")
     what = serializers.CharField(help_text="In words.")
-    state = serializers.CharField(
-        help_text="What its breaker lets through from then on; empty where that did not change."
-    )
+    state = serializers.CharField(help_text="What its breaker lets through from then on; empty if that did not change.")
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Return the change."""

@@ -47,7 +47,7 @@ class StatsViewSet(ApiViewSet):
         """
         found = system_status.read_system_status()
         listed = alerts.find_alerts(found)
-        return self._respond({"summary": alerts.summarize(found, listed), "alerts": listed, "situation": found})
+        return self._respond({"summary": alerts.summarize(found, listed), "alerts": listed, "status": found})
 
     @extend_schema(parameters=[*_PERIOD, _PER])
     @action(detail=False, serializer_class=shown.QueueStatsSerializer)

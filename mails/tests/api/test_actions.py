@@ -1,11 +1,10 @@
-"""Mails in flight, steered by their client over the API."""
+"""Mails in flight, managed by their client over the API."""
 
 import datetime as dt
 
 import pytest
 
 from mails.access import api_keys
-from mails.actions import apply
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
 from mails.states import Action, Status
@@ -20,7 +19,7 @@ def posted(client):
     return Mail.objects.get(pk=client.post(MAILS, HELLO, format="json").json()["id"])
 
 
-def steer(client, mail, verb, body=None):
+def request_action(client, mail, verb, body=None):
     return client.post(f"{MAILS}{mail.pk}/{verb}", body, format="json")
 
 
@@ -28,12 +27,12 @@ def test_a_client_cancels_its_mail_with_a_reason(olympus):
     client = caller("shop")
     mail = posted(client)
 
-    answer = steer(client, mail, "cancel", {"note": "Hera has moved"})
+    answer = request_action(client, mail, "cancel", {"note": "Hera has moved"})
 
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     event = mail.events.last()
     assert (event.event, event.created_by, event.blob) == ("CANCELLED", "key:shop", '{"note": "Hera has moved"}')
-    assert steer(client, mail, "cancel").status_code == 200
+    assert request_action(client, mail, "cancel").status_code == 200
     assert event_names(mail).count("CANCELLED") == 1
 
 
@@ -50,7 +49,7 @@ def test_too_late_names_the_state_and_what_is_possible(olympus):
     mail = posted(client)
     dispatch()
 
-    found = problem(steer(client, mail, "hold"), 409, "not_possible")
+    found = problem(request_action(client, mail, "hold"), 409, "not_possible")
 
     assert (found["state"], found["possible"]) == ("done", [])
     assert found["detail"] == "The email is sent, so it cannot be held. Possible actions now: none."
@@ -63,7 +62,7 @@ def test_a_mail_whose_text_was_removed_is_shown_and_not_reprocessed(olympus):
     Content.objects.filter(mail=mail).delete()
     Mail.objects.filter(pk=mail.pk).update(status=Status.DISCARDED, finished_at=gone, text_removed_at=gone)
 
-    found = problem(steer(client, mail, "reprocess"), 409, "not_possible")
+    found = problem(request_action(client, mail, "reprocess"), 409, "not_possible")
     shown = client.get(f"{MAILS}{mail.pk}").json()
 
     assert (found["state"], found["possible"]) == ("discarded", [])
@@ -79,8 +78,8 @@ def test_an_unknown_outcome_must_be_settled(olympus):
     )
     dispatch()
 
-    found = problem(steer(client, mail, "reprocess"), 409, "not_possible")
-    answer = steer(client, mail, "resolve", {"outcome": "sent", "note": "Hera has it"})
+    found = problem(request_action(client, mail, "reprocess"), 409, "not_possible")
+    answer = request_action(client, mail, "resolve", {"outcome": "sent", "note": "Hera has it"})
 
     assert found["possible"] == ["resolve", "cancel"]
     assert (answer.status_code, answer.json()["status"]) == (200, "done")
@@ -102,7 +101,7 @@ def test_a_client_sends_a_mail_anew_through_some_accounts(body, olympus, hades):
     mail = discarded(client, olympus)
     hades.enable()
 
-    answer = steer(client, mail, "reprocess", body)
+    answer = request_action(client, mail, "reprocess", body)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "queued")
     assert dispatch() == 1
@@ -114,11 +113,11 @@ def test_no_account_left_is_a_409_that_names_the_reason(olympus):
     client = caller()
     mail = discarded(client, olympus)
 
-    found = problem(steer(client, mail, "reprocess", {"not_tried": True}), 409, "no_account_left")
+    found = problem(request_action(client, mail, "reprocess", {"not_tried": True}), 409, "no_account_left")
 
     assert (found["state"], found["possible"]) == ("discarded", ["reprocess"])
     assert "the email was already tried with olympus" in found["detail"]
-    assert steer(client, mail, "reprocess", {"via": None, "not_tried": False}).status_code == 200
+    assert request_action(client, mail, "reprocess", {"via": None, "not_tried": False}).status_code == 200
 
 
 def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
@@ -128,7 +127,7 @@ def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
 
     Handed()
 
-    answer = steer(client, mail, "cancel")
+    answer = request_action(client, mail, "cancel")
 
     assert (answer.status_code, answer.json()["status"], answer.json()["pending_action"]) == (202, "sending", "cancel")
 
@@ -155,7 +154,7 @@ def test_a_wrong_body_is_named_and_nothing_is_done(verb, body, pointer):
     client = caller()
     mail = posted(client)
 
-    found = problem(steer(client, mail, verb, body), 400, "invalid_action")
+    found = problem(request_action(client, mail, verb, body), 400, "invalid_action")
 
     assert [error["pointer"] for error in found["errors"]] == [pointer]
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
@@ -164,7 +163,7 @@ def test_a_wrong_body_is_named_and_nothing_is_done(verb, body, pointer):
 def test_another_clients_mail_is_not_there():
     mail = posted(caller("shop"))
 
-    problem(steer(caller("other"), mail, "cancel"), 404, "not_found")
+    problem(request_action(caller("other"), mail, "cancel"), 404, "not_found")
 
     assert Mail.objects.get().status == Status.QUEUED
 
@@ -173,7 +172,7 @@ def test_it_takes_the_scope():
     mail = posted(caller("shop"))
     client = caller("other", scopes=["mails:send", "mails:read"])
 
-    assert "mails:manage" in problem(steer(client, mail, "cancel"), 403, "missing_scope")["detail"]
+    assert "mails:manage" in problem(request_action(client, mail, "cancel"), 403, "missing_scope")["detail"]
     assert api_keys.Scope.MAILS_MANAGE in api_keys.SCOPES
 
 
@@ -198,10 +197,10 @@ def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
     mail = posted(client)
     monkeypatch.setattr(apply.action_execution.writer, "record", lambda steps: set())
 
-    assert "try again" in problem(steer(client, mail, "cancel"), 409, "not_possible")["detail"]
+    assert "try again" in problem(request_action(client, mail, "cancel"), 409, "not_possible")["detail"]
 
 
-def test_an_order_reads_as_it_was_written():
+def test_an_action_request_reads_as_it_was_written():
     action_request = ActionRequest(action=Action.CANCEL, by="key:shop", note="Hera has moved")
 
     assert ActionRequest.parse(action_request.as_text()) == action_request

@@ -159,7 +159,7 @@ def test_the_operator_is_told_until_all_is_done(olympus):
     Mail.objects.filter(status=Status.WAITING).update(next_attempt_at=database_clock.now())
     answered(runner, TAKEN)
     assert BreakerChange.objects.filter(what="accepts email again").count() == 1
-    assert (alert().tone, "4 emails were discarded" in alert().cure) == ("waiting", True)
+    assert (alert().tone, "4 emails discarded" in alert().remedy) == ("waiting", True)
     run("reprocess", "--refusals-of", "olympus", "--yes")
     assert alert() is None
     assert answered(runner, TAKEN) == 4

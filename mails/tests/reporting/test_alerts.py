@@ -32,10 +32,10 @@ def account(name, **changes):
         words="no recent errors",
         open_until=None,
         limited_until=None,
-        last_fault="",
-        last_fault_at=None,
-        told="",
-        told_until=None,
+        last_failure="",
+        last_failure_at=None,
+        failure_mode="",
+        failure_mode_until=None,
     )
     return replace(well, **changes)
 
@@ -48,9 +48,9 @@ def refused(name, calls, failure_class="account", accepted_since=0):
     """What went wrong lately: this account refused calls, and accepted some since."""
     at = NOON - dt.timedelta(minutes=3)
     trouble = RepeatedFailure(
-        account=name, failure_class=failure_class, calls=calls, since=at, last=at, accepted_since=accepted_since
+        account=name, failure_class=failure_class, attempts=calls, since=at, last=at, accepted_since=accepted_since
     )
-    return RecentFailures(troubles=[trouble])
+    return RecentFailures(repeated_failures=[trouble])
 
 
 def ended_badly(emails, recent=0, reason="smtp-550"):
@@ -67,7 +67,7 @@ WORKER = WorkerStatus("one", True, ["text"], 256, 0, 0, 0, NOON, NOON, NOON)
 WELL = SystemStatus(
     at=NOON,
     waiting=[QueueStatus("text", 0, None, 0, None, None)],
-    in_hand=0,
+    claimed=0,
     sending_paused_by=None,
     oldest_unsent=None,
     held=HeldCounts(0, 0, 0),
@@ -98,15 +98,15 @@ CASES = [
     ({"recent": [took("hades", 100)]}, "silent_failover", "olympus"),
     ({"accounts": [account("olympus", weight=0)], "recent": []}, "no_account", ""),
     ({"accounts": [account("olympus", mode=BreakerMode.CLOSED), account("hades")]}, "breaker_forced_closed", "olympus"),
-    ({"setbacks": refused("olympus", 3)}, "account_refuses", "olympus"),
-    ({"setbacks": refused("olympus", 3, failure_class="local")}, "local_trouble", ""),
-    ({"setbacks": RecentFailures(discarded=ended_badly(60))}, "discarded", ""),
-    ({"setbacks": RecentFailures(discarded=ended_badly(6), sent=100)}, "discarded", ""),
-    ({"setbacks": RecentFailures(rejected=ended_badly(6), arrived=100)}, "rejected", ""),
+    ({"failures": refused("olympus", 3)}, "account_refuses", "olympus"),
+    ({"failures": refused("olympus", 3, failure_class="local")}, "local_trouble", ""),
+    ({"failures": RecentFailures(discarded=ended_badly(60))}, "discarded", ""),
+    ({"failures": RecentFailures(discarded=ended_badly(6), sent=100)}, "discarded", ""),
+    ({"failures": RecentFailures(rejected=ended_badly(6), arrived=100)}, "rejected", ""),
     (
         {
             "accounts": [
-                account("olympus", told="refuse=503", told_until=NOON + dt.timedelta(minutes=5)),
+                account("olympus", failure_mode="refuse=503", failure_mode_until=NOON + dt.timedelta(minutes=5)),
                 account("hades"),
             ]
         },
@@ -115,7 +115,7 @@ CASES = [
     ),
     (
         {
-            "accounts": [account("olympus", told="refuse=503", told_until=NOON), account("hades")],
+            "accounts": [account("olympus", failure_mode="refuse=503", failure_mode_until=NOON), account("hades")],
             "recent": [took("hades", 100)],
         },
         "sandbox_fault",
@@ -145,7 +145,7 @@ def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
 
     assert (alert.code, alert.about) == (code, about)
     assert alert.sentence.endswith((".", ")"))
-    assert alert.cure
+    assert alert.remedy
 
 
 def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
@@ -156,7 +156,7 @@ def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
     assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails are waiting."
     assert alert.since == NOON
     assert alert.emails == "state=queued&queue=bulk"
-    assert alert.cure.endswith("manage.py resume --queue bulk")
+    assert alert.remedy.endswith("manage.py resume --queue bulk")
 
 
 def test_a_well_instance_has_no_alert_and_says_so():
@@ -165,14 +165,14 @@ def test_a_well_instance_has_no_alert_and_says_so():
 
 
 def test_a_few_discarded_emails_are_no_alert_but_are_told():
-    some = replace(WELL, setbacks=RecentFailures(discarded=ended_badly(2), sent=1000))
+    some = replace(WELL, failures=RecentFailures(discarded=ended_badly(2), sent=1000))
 
     assert alerts.find_alerts(some) == []
     assert alerts.summarize(some, []).endswith("1 worker running. 2 emails were discarded in 24 hours.")
 
 
 def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_where():
-    [alert] = alerts.find_alerts(replace(WELL, setbacks=RecentFailures(discarded=ended_badly(60, recent=60))))
+    [alert] = alerts.find_alerts(replace(WELL, failures=RecentFailures(discarded=ended_badly(60, recent=60))))
 
     assert alert.tone == "bad"
     assert alert.sentence == (
@@ -191,7 +191,7 @@ def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_w
     ],
 )
 def test_discarded_emails_weigh_by_their_share(found, sent, tone):
-    listed = alerts.find_alerts(replace(WELL, setbacks=RecentFailures(discarded=found, sent=sent)))
+    listed = alerts.find_alerts(replace(WELL, failures=RecentFailures(discarded=found, sent=sent)))
 
     assert [alert.tone for alert in listed] == ([tone] if tone else [])
 
@@ -224,12 +224,12 @@ def test_a_disabled_account_with_an_open_breaker_is_no_alert():
 def test_what_was_mended_is_told_no_more(calls):
     mended = refused("olympus", calls, accepted_since=min(calls, 20))
 
-    assert alerts.find_alerts(replace(WELL, setbacks=mended)) == []
-    assert alerts.find_alerts(replace(WELL, setbacks=refused("olympus", calls, accepted_since=1)))
+    assert alerts.find_alerts(replace(WELL, failures=mended)) == []
+    assert alerts.find_alerts(replace(WELL, failures=refused("olympus", calls, accepted_since=1)))
 
 
 def test_two_refusals_are_no_alert():
-    assert alerts.find_alerts(replace(WELL, setbacks=refused("olympus", 2))) == []
+    assert alerts.find_alerts(replace(WELL, failures=refused("olympus", 2))) == []
 
 
 def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
@@ -258,8 +258,8 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
         "oldest_unsent",
     ]
     assert alerts.summarize(situation, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
-    cures = {alert.code: alert.cure for alert in listed}
-    assert cures["oldest_waiting"] == "More workers would not help: no account can accept email."
+    remedies = {alert.code: alert.remedy for alert in listed}
+    assert remedies["oldest_waiting"] == "More workers would not help: no account can accept email."
 
 
 def test_an_account_forced_open_is_bad_where_no_other_is_ready():
@@ -277,17 +277,17 @@ def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
     listed = alerts.find_alerts(replace(WELL, waiting=[QueueStatus("text", 7, 600.0, 0, None, None)], **changes))
 
     [waiting] = [alert for alert in listed if alert.code == "oldest_waiting"]
-    assert "manage.py worker text" not in waiting.cure
+    assert "manage.py worker text" not in waiting.remedy
 
 
 def test_disabling_is_no_cure_where_no_other_account_is_ready():
-    alone = replace(WELL, accounts=[account("olympus")], recent=[], setbacks=refused("olympus", 30))
+    alone = replace(WELL, accounts=[account("olympus")], recent=[], failures=refused("olympus", 30))
     [with_none] = alerts.find_alerts(alone)
-    [with_another] = alerts.find_alerts(replace(WELL, setbacks=refused("olympus", 30)))
+    [with_another] = alerts.find_alerts(replace(WELL, failures=refused("olympus", 30)))
 
-    assert "disable" not in with_none.cure
-    assert "Leave it enabled" in with_none.cure
-    assert "manage.py providers disable olympus" in with_another.cure
+    assert "disable" not in with_none.remedy
+    assert "Leave it enabled" in with_none.remedy
+    assert "manage.py providers disable olympus" in with_another.remedy
 
 
 def test_a_breaker_that_is_forced_closed_while_its_calls_fail_is_bad():

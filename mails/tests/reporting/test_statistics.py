@@ -90,7 +90,7 @@ def test_providers_tell_failures_by_kind_share_and_the_fastest():
 
     olympus, hades = statistics.summarize_accounts(statistics.load_statistics(NOON, NOON + HOUR))
 
-    assert (olympus.calls, olympus.accepted, olympus.unknown) == (10, 6, 1)
+    assert (olympus.attempts, olympus.accepted, olympus.unknown) == (10, 6, 1)
     assert olympus.refused == {"message": 1, "account": 0, "recipient": 0, "rate": 0, "provider": 2, "local": 0}
     assert olympus.failure_rate == pytest.approx(0.3)
     assert (olympus.share, hades.share) == (0.75, 0.25)

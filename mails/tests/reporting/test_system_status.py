@@ -71,7 +71,7 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
     found = system_status.read_system_status(now)
 
     assert [(one.id, one.alive, one.in_flight) for one in found.workers] == [("one", True, 3), ("two", False, 3)]
-    assert found.drained == 4.0
+    assert found.poll_age == 4.0
 
 
 def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
@@ -151,7 +151,7 @@ def test_discarded_and_rejected_emails_are_told_with_their_cause(olympus):
     state(a_mail(), Status.DISCARDED, provider="", reason_code="no-account", finished_at=now - dt.timedelta(hours=1))
     state(a_mail(), Status.REJECTED, reason_code="invalid", finished_at=now)
 
-    found = system_status.read_system_status(now).setbacks
+    found = system_status.read_system_status(now).failures
 
     assert (found.discarded.emails, found.discarded.recent) == (4, 3)
     assert (found.discarded.since, found.discarded.last) == (now - dt.timedelta(hours=1), now)
@@ -169,9 +169,9 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
         a_mail()
     dispatch()
 
-    [trouble] = system_status.read_system_status().setbacks.troubles
+    [trouble] = system_status.read_system_status().failures.repeated_failures
 
-    assert (trouble.account, trouble.failure_class, trouble.calls) == ("olympus", "account", 3)
+    assert (trouble.account, trouble.failure_class, trouble.attempts) == ("olympus", "account", 3)
     assert trouble.goes_on
 
 

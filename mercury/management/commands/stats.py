@@ -34,7 +34,7 @@ WAITING = {"due": "Ready", "oldest": "Oldest", "later": "Retrying later"}
 CALLS = {
     "name": "Account",
     "breaker": "Breaker",
-    "calls": "Requests",
+    "attempts": "Requests",
     "sent": "Sent",
     "share": "Share",
     "failures": "Failed",
@@ -112,7 +112,7 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
     for alert in listed:
         since = f" (since {alert.since:%Y-%m-%d %H:%M:%S} UTC)" if alert.since else ""
         out.say(f"  {alert.sentence}{since}", tone=alert.tone)
-        out.say(f"    → {alert.cure}")
+        out.say(f"    → {alert.remedy}")
     out.say(f"Since {figures.since:%Y-%m-%d %H:%M} UTC:")
     if "queue" in wanted:
         out.say()
@@ -168,7 +168,7 @@ def _mail_row(figures: MailStatistics) -> dict[str, object]:
 def _request_row(figures: AccountStatistics) -> dict[str, object]:
     return {
         "name": figures.name + (" (fastest)" if figures.fastest else ""),
-        "calls": figures.calls,
+        "attempts": figures.attempts,
         "sent": figures.sent,
         "share": f"{figures.share:.0%}",
         "failures": f"{figures.failure_rate:.1%}",

@@ -173,7 +173,7 @@ def test_a_note_is_cut_to_what_a_line_of_history_holds(operator, olympus):
 
 def test_the_last_fault_ends_with_one_full_stop(operator, olympus):
     later = timezone.now() + dt.timedelta(seconds=30)
-    Breaker.objects.update(state="open", open_until=later, last_fault="The sandbox was told to answer 503.")
+    Breaker.objects.update(state="open", open_until=later, last_failure="The sandbox was told to answer 503.")
 
     assert "Last error: The sandbox was told to answer 503.<" in operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
 

@@ -29,7 +29,7 @@ HALF_OPEN = replace(OPEN, state=BreakerState.HALF_OPEN, epoch=2, probe_until=NOW
 
 
 def faults(number, epoch=0, answered=0):
-    return Observation(epoch=epoch, failures=number, answered=answered, last_fault="503 Service Unavailable")
+    return Observation(epoch=epoch, failures=number, answered=answered, last_failure="503 Service Unavailable")
 
 
 def test_good_calls_change_nothing():
@@ -107,7 +107,7 @@ def test_an_account_that_fails_now_and_then_recovers_nevertheless():
     breaker = observe(HALF_OPEN, Observation(epoch=2, answered=1), NOW)
 
     while breaker.slots is not None:
-        breaker = observe(breaker, Observation(epoch=breaker.epoch, answered=4, failures=1, last_fault="503"), NOW)
+        breaker = observe(breaker, Observation(epoch=breaker.epoch, answered=4, failures=1, last_failure="503"), NOW)
 
     assert (breaker.state, breaker.window_calls, breaker.window_failures) == (BreakerState.CLOSED, 0, 0)
 
