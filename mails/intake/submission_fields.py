@@ -217,7 +217,7 @@ def _normalize_address(text: str) -> str:
     try:
         return addresses.normalize(text)
     except InvalidAddress as error:
-        raise _build_error("invalid_address", f"'{_shorten(text)}' is not an e-mail address. {error}") from None
+        raise _build_error("invalid_address", f"'{_shorten(text)}' is not a valid email address. {error}") from None
 
 
 def count_bytes(text: str) -> int:

@@ -60,7 +60,9 @@ def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
     Raises UnknownSearchWord, naming what it knows.
     """
     if replace_unprintable(text) != text:
-        raise UnknownSearchWord("The search has a character that no mail can have, such as NUL. Type the words anew.")
+        raise UnknownSearchWord(
+            "The search contains a character that no email can have, such as NUL. Type the words again."
+        )
     words = text.split()
     if len(words) > MOST_WORDS:
         raise UnknownSearchWord(f"The search has {len(words)} words; write at most {MOST_WORDS}.")
