@@ -16,7 +16,7 @@ from mails.states import Action, Source, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.callers import caller
 from mails.tests.lifecycle.test_action_requests import Handed
-from mails.tests.people import browser_of, hermes, zeus
+from mails.tests.people import browser_of, zeus
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,11 +32,6 @@ def action(mail, verb):
 def offered(browser, mail):
     text = browser.get(page_of(mail)).content.decode()
     return [one.value for one in Action if action(mail, one) in text]
-
-
-@pytest.fixture
-def operator():
-    return browser_of(hermes())
 
 
 def test_only_what_is_possible_now_is_offered(operator, olympus):
@@ -270,7 +265,7 @@ def given_up(olympus, hades):
         ),
     ],
 )
-def test_a_mail_is_sent_anew_through_the_accounts_that_are_chosen(query, posted, words, operator, given_up):
+def test_an_email_is_reprocessed_through_the_selected_accounts(query, posted, words, operator, given_up):
     url = action(given_up, "reprocess") + query
 
     page = operator.get(url).text

@@ -15,7 +15,7 @@ from mails.tests.web.browser import SECONDS, browser_only, dispatch_in_thread
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_a_breaker_is_forced_open_and_closed_and_the_overview_tells(visitor, olympus, hades):
+def test_a_breaker_is_forced_open_and_closed_and_the_overview_follows(visitor, olympus, hades):
     operator = hermes()
     page = visitor.sign_in(operator, "/admin/")
     watching = visitor.context.new_page()
