@@ -69,13 +69,13 @@ class Breaker(models.Model):
     opened_at = models.DateTimeField(null=True)
     open_until = models.DateTimeField(null=True)
     probe_until = models.DateTimeField(null=True, help_text="Lease of the one probe in progress.")
-    slots = models.PositiveIntegerField(null=True, help_text="Concurrent calls while recovering; null = no limit.")
+    slots = models.PositiveIntegerField(null=True, help_text="Concurrent requests while recovering; null = no limit.")
     limited_until = models.DateTimeField(null=True, help_text="The provider asked to wait until then.")
     call_limit = models.PositiveIntegerField(
-        null=True, help_text="Concurrent calls of one process, learned from refusals; null = no refusal yet."
+        null=True, help_text="Concurrent requests of one process, learned from refusals; null = no refusal yet."
     )
     call_limit_until = models.DateTimeField(null=True, help_text="The learned limit is not raised before this time.")
-    next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next call is free (GCRA).")
+    next_call_at = models.DateTimeField(null=True, help_text="Rate limit: when the next request is free (GCRA).")
     last_failure = models.CharField(max_length=200, blank=True)
     last_failure_at = models.DateTimeField(null=True)
 
@@ -126,8 +126,8 @@ class RefusalRun(models.Model):
     version = models.BigIntegerField(default=0)
     marks = models.CharField(max_length=255, blank=True, help_text="Of the emails refused since the last acceptance.")
     first_at = models.DateTimeField(null=True, help_text="When the first of them was refused.")
-    began_at = models.DateTimeField(null=True, help_text="Beginning of the last spell in which it refused everything.")
-    noticed_at = models.DateTimeField(null=True, help_text="From then on its refusals counted as its own …")
+    began_at = models.DateTimeField(null=True, help_text="When it last began to refuse everything.")
+    noticed_at = models.DateTimeField(null=True, help_text="From then on its refusals counted as account failures …")
     ended_at = models.DateTimeField(null=True, help_text="… until it accepted something again.")
     reason = models.CharField(max_length=200, blank=True)
 

@@ -129,7 +129,7 @@ def normalize_rate(text: str) -> str:
         return ""
     if not rate.number.is_integer() or rate.number > MAX_PER_WINDOW:
         raise ValueError(
-            f"A rate counts whole emails, at most {MAX_PER_WINDOW}: write 30/m for 0.5/s, 12/s for 1000000/d."
+            f"A rate is a whole number of emails, at most {MAX_PER_WINDOW}: write 30/m for 0.5/s, 12/s for 1000000/d."
         )
     return f"{rate.number:.0f}/{rate.unit}"
 

@@ -48,7 +48,7 @@ def _build_throttled(status: RateLimitStatus) -> Problem:
     times = "once" if status.quota == 1 else f"{status.quota} times"
     detail = (
         f"This key may write {times} in {durations.format_duration(status.window)}, emails, events and actions together; "
-        f"this request was not carried out. Send it again in {status.reset_after} s. "
+        f"this request was not processed. Send it again in {status.reset_after} s. "
         "If the application needs more, an operator can raise the key's rate."
     )
     return Problem(429, "throttled", detail, headers={"Retry-After": str(status.reset_after)})

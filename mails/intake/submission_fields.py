@@ -159,7 +159,7 @@ class ContentField(SubmissionField, serializers.CharField):
 class WordField(SubmissionField, serializers.ChoiceField):
     """One of a few words, or None for the default."""
 
-    default_error_messages = {"invalid": "'{shown}' is not possible. Write one of: {choices}; or leave the field out."}
+    default_error_messages = {"invalid": "'{shown}' is not allowed. Write one of: {choices}; or omit the field."}
 
     def to_internal_value(self, data: Any) -> str | None:
         """Return the word."""

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Mails it may hand in, such as 600/m.",
+                        help_text="Rate limit for submitted emails, such as 600/m.",
                         max_length=16,
                     ),
                 ),
@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("size", models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")),
                 ("sender", models.CharField(max_length=256)),
-                ("recipient", models.TextField(help_text="The addresses as answers show them, separated by commas.")),
+                ("recipient", models.TextField(help_text="The addresses as the API shows them, separated by commas.")),
                 ("subject", models.CharField(blank=True, max_length=512)),
                 (
                     "queue",
@@ -112,7 +112,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("tried", models.JSONField(default=list, help_text="Accounts that refused it in this round.")),
-                ("failure_classes", models.JSONField(default=list, help_text="Kinds of fault seen in this round.")),
+                ("failure_classes", models.JSONField(default=list, help_text="Failure classes of this round.")),
                 ("attempt_count", models.PositiveSmallIntegerField(default=0)),
                 (
                     "possible_duplicate",
@@ -120,28 +120,29 @@ class Migration(migrations.Migration):
                         default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
                     ),
                 ),
-                ("failure_class", models.CharField(blank=True, help_text="Kind of the last fault.", max_length=16)),
+                (
+                    "failure_class",
+                    models.CharField(blank=True, help_text="Failure class of the last refusal.", max_length=16),
+                ),
                 ("reason_code", models.CharField(blank=True, max_length=64)),
-                ("provider", models.CharField(blank=True, help_text="The account that had it last.", max_length=64)),
-                ("lease", models.UUIDField(help_text="Token of the dispatcher that holds it.", null=True)),
+                ("provider", models.CharField(blank=True, help_text="The account of the last attempt.", max_length=64)),
+                ("lease", models.UUIDField(help_text="Fencing token of the dispatcher that claimed it.", null=True)),
                 ("lease_expires_at", models.DateTimeField(null=True)),
                 (
                     "last_event_at",
                     models.BigIntegerField(
-                        help_text="When its last event was, in nanoseconds: a clock that goes back dates none before it.",
+                        help_text="Time of its last event, in nanoseconds: no later event is dated before it.",
                         null=True,
                     ),
                 ),
-                ("worker", models.CharField(blank=True, help_text="The process that holds it.", max_length=96)),
+                ("worker", models.CharField(blank=True, help_text="The process that claimed it.", max_length=96)),
                 (
                     "routing_constraint",
-                    models.JSONField(
-                        help_text="The accounts it may go through, where it was sent anew through some.", null=True
-                    ),
+                    models.JSONField(help_text="The accounts it may use, if a reprocess limited them.", null=True),
                 ),
                 (
                     "claims",
-                    models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed."),
+                    models.PositiveSmallIntegerField(default=0, help_text="Attempts started since the last one ended."),
                 ),
                 (
                     "pending_action",
@@ -149,12 +150,12 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="What was asked for during the call under way, as JSON.",
+                        help_text="The pending action, as JSON.",
                     ),
                 ),
                 (
                     "text_removed_at",
-                    models.DateTimeField(editable=False, help_text="When retention removed its text.", null=True),
+                    models.DateTimeField(editable=False, help_text="When retention deleted its body.", null=True),
                 ),
                 (
                     "api_key",
@@ -189,7 +190,7 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField(null=True)),
                 (
                     "done_until",
-                    models.DateTimeField(help_text="How far it has come, where it follows the time.", null=True),
+                    models.DateTimeField(help_text="Up to which time it is done, if it works through time.", null=True),
                 ),
             ],
         ),
@@ -200,24 +201,29 @@ class Migration(migrations.Migration):
                 ("started_at", models.DateTimeField()),
                 ("seen_at", models.DateTimeField(db_index=True)),
                 ("queues", models.JSONField(default=list)),
-                ("concurrency", models.PositiveIntegerField(default=0, help_text="Calls under way at most.")),
-                ("in_flight", models.PositiveIntegerField(default=0, help_text="Calls under way.")),
+                (
+                    "concurrency",
+                    models.PositiveIntegerField(default=0, help_text="Maximum number of requests in progress."),
+                ),
+                ("in_flight", models.PositiveIntegerField(default=0, help_text="Requests in progress.")),
                 (
                     "closed",
-                    models.PositiveBigIntegerField(default=0, help_text="Calls that came back since it started."),
+                    models.PositiveBigIntegerField(default=0, help_text="Requests that ended since it started."),
                 ),
                 (
                     "done",
-                    models.PositiveBigIntegerField(default=0, help_text="Mails that a provider took since it started."),
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Emails that a provider accepted since it started."
+                    ),
                 ),
-                ("polled_at", models.DateTimeField(help_text="When it last looked for due mails.", null=True)),
+                ("polled_at", models.DateTimeField(help_text="When it last looked for due emails.", null=True)),
                 (
                     "trouble",
                     models.CharField(
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="What its machine lacked in the last minute.",
+                        help_text="Resources that its machine lacked in the last minute.",
                         max_length=200,
                     ),
                 ),
@@ -225,7 +231,7 @@ class Migration(migrations.Migration):
                     "leases_kept",
                     models.JSONField(
                         default=list,
-                        help_text="Emails that it holds beyond the end of their leases: ids. They count while its heartbeat does.",
+                        help_text="Ids of emails that it keeps after their leases ended, valid while its heartbeat is.",
                         null=True,
                     ),
                 ),
@@ -254,15 +260,18 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("requested_by", models.CharField(max_length=128)),
-                ("requested_at", models.DateTimeField(help_text="What came in later is not meant.")),
+                ("requested_at", models.DateTimeField(help_text="Excludes email received after this time.")),
                 ("note", models.TextField(blank=True)),
-                ("description", models.TextField(help_text="Which mails, in words.")),
-                ("query", models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")),
+                ("description", models.TextField(help_text="Which emails, in words.")),
+                (
+                    "query",
+                    models.TextField(blank=True, help_text="The filter that selected them, as the query of a URL."),
+                ),
                 (
                     "selected_ids",
-                    models.JSONField(help_text="The ids that were ticked, where no filter chose.", null=True),
+                    models.JSONField(help_text="The selected ids, if no filter was used.", null=True),
                 ),
-                ("included", models.JSONField(default=list, help_text="Whom it takes because they were asked for.")),
+                ("included", models.JSONField(default=list, help_text="Emails that are included on request.")),
                 (
                     "account_choice",
                     models.CharField(
@@ -275,23 +284,23 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "total",
-                    models.PositiveIntegerField(
-                        help_text="Mails to look at; unknown where they are very many.", null=True
-                    ),
+                    models.PositiveIntegerField(help_text="Emails to check; null if there are very many.", null=True),
                 ),
                 (
                     "batches",
-                    models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes."),
+                    models.PositiveIntegerField(
+                        default=0, help_text="Batches started: the fence between two processes."
+                    ),
                 ),
-                ("last_examined", models.UUIDField(help_text="The last mail that was looked at.", null=True)),
-                ("examined", models.PositiveIntegerField(default=0, help_text="Mails looked at.")),
+                ("last_examined", models.UUIDField(help_text="The last email that was checked.", null=True)),
+                ("examined", models.PositiveIntegerField(default=0, help_text="Emails checked.")),
                 ("done", models.PositiveIntegerField(default=0)),
                 (
                     "requested",
-                    models.PositiveIntegerField(default=0, help_text="Done when the call under way is closed."),
+                    models.PositiveIntegerField(default=0, help_text="Pending until the request in progress ends."),
                 ),
-                ("changed", models.PositiveIntegerField(default=0, help_text="Moved on meanwhile.")),
-                ("skipped", models.JSONField(default=dict, help_text="Why -> how many.")),
+                ("changed", models.PositiveIntegerField(default=0, help_text="Changed state in the meantime.")),
+                ("skipped", models.JSONField(default=dict, help_text="Number of emails by reason.")),
                 ("finished_at", models.DateTimeField(null=True)),
                 ("stopped_by", models.CharField(blank=True, max_length=128)),
             ],
@@ -345,7 +354,10 @@ class Migration(migrations.Migration):
                 ),
                 ("opened_at", models.DateTimeField()),
                 ("closed_at", models.DateTimeField(null=True)),
-                ("latency_ms", models.PositiveIntegerField(help_text="Milliseconds the call took.", null=True)),
+                (
+                    "latency_ms",
+                    models.PositiveIntegerField(help_text="Duration of the request in milliseconds.", null=True),
+                ),
                 ("failure_class", models.CharField(blank=True, max_length=16)),
                 ("reason_code", models.CharField(blank=True, max_length=64)),
                 ("reason", models.TextField(blank=True)),
@@ -424,7 +436,7 @@ class Migration(migrations.Migration):
                 ("paused_at", models.DateTimeField()),
                 ("paused_by", models.CharField(max_length=128)),
                 ("note", models.TextField(blank=True)),
-                ("at_start", models.BooleanField(default=False, help_text="Made because of MERCURY_START_PAUSED.")),
+                ("at_start", models.BooleanField(default=False, help_text="Created by MERCURY_START_PAUSED.")),
                 ("resumed_at", models.DateTimeField(null=True)),
                 ("resumed_by", models.CharField(blank=True, max_length=128)),
             ],
@@ -486,7 +498,7 @@ class Migration(migrations.Migration):
                         max_length=12,
                     ),
                 ),
-                ("start", models.DateTimeField(help_text="When the stretch began.")),
+                ("start", models.DateTimeField(help_text="When the interval began.")),
                 (
                     "kind",
                     models.CharField(

@@ -18,7 +18,11 @@ class ApiKey(models.Model):
     scopes = models.JSONField(default=list, help_text="What the key may do.")
     senders = models.JSONField(default=list, blank=True, help_text="Addresses it may send as; @example.com or *.")
     rate = models.CharField(
-        max_length=16, blank=True, default="", db_default="", help_text="Mails it may hand in, such as 600/m."
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Rate limit for submitted emails, such as 600/m.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)

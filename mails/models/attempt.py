@@ -21,7 +21,7 @@ class Attempt(models.Model):
     state = models.CharField(max_length=16, choices=AttemptState.choices, default=AttemptState.OPEN)
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
-    latency_ms = models.PositiveIntegerField(null=True, help_text="Milliseconds the call took.")
+    latency_ms = models.PositiveIntegerField(null=True, help_text="Duration of the request in milliseconds.")
     failure_class = models.CharField(max_length=16, blank=True)
     reason_code = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)

@@ -16,12 +16,12 @@ class BulkAction(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     action = models.CharField(max_length=16, choices=Action.choices)
     requested_by = models.CharField(max_length=128)
-    requested_at = models.DateTimeField(help_text="What came in later is not meant.")
+    requested_at = models.DateTimeField(help_text="Excludes email received after this time.")
     note = models.TextField(blank=True)
-    description = models.TextField(help_text="Which mails, in words.")
-    query = models.TextField(blank=True, help_text="The filter that chose them, as a URL's query.")
-    selected_ids = models.JSONField(null=True, help_text="The ids that were ticked, where no filter chose.")
-    included = models.JSONField(default=list, help_text="Whom it takes because they were asked for.")
+    description = models.TextField(help_text="Which emails, in words.")
+    query = models.TextField(blank=True, help_text="The filter that selected them, as the query of a URL.")
+    selected_ids = models.JSONField(null=True, help_text="The selected ids, if no filter was used.")
+    included = models.JSONField(default=list, help_text="Emails that are included on request.")
     account_choice = models.CharField(
         max_length=80,
         default="",
@@ -29,15 +29,15 @@ class BulkAction(models.Model):
         blank=True,
         help_text="Accounts to use, as `AccountChoice.as_text` writes it.",
     )
-    total = models.PositiveIntegerField(null=True, help_text="Mails to look at; unknown where they are very many.")
+    total = models.PositiveIntegerField(null=True, help_text="Emails to check; null if there are very many.")
 
-    batches = models.PositiveIntegerField(default=0, help_text="Batches begun: the fence between two processes.")
-    last_examined = models.UUIDField(null=True, help_text="The last mail that was looked at.")
-    examined = models.PositiveIntegerField(default=0, help_text="Mails looked at.")
+    batches = models.PositiveIntegerField(default=0, help_text="Batches started: the fence between two processes.")
+    last_examined = models.UUIDField(null=True, help_text="The last email that was checked.")
+    examined = models.PositiveIntegerField(default=0, help_text="Emails checked.")
     done = models.PositiveIntegerField(default=0)
-    requested = models.PositiveIntegerField(default=0, help_text="Done when the call under way is closed.")
-    changed = models.PositiveIntegerField(default=0, help_text="Moved on meanwhile.")
-    skipped = models.JSONField(default=dict, help_text="Why -> how many.")
+    requested = models.PositiveIntegerField(default=0, help_text="Pending until the request in progress ends.")
+    changed = models.PositiveIntegerField(default=0, help_text="Changed state in the meantime.")
+    skipped = models.JSONField(default=dict, help_text="Number of emails by reason.")
     finished_at = models.DateTimeField(null=True)
     stopped_by = models.CharField(max_length=128, blank=True)
 

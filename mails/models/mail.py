@@ -42,7 +42,7 @@ class Mail(models.Model):
     size = models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")
 
     sender = models.CharField(max_length=256)
-    recipient = models.TextField(help_text="The addresses as answers show them, separated by commas.")
+    recipient = models.TextField(help_text="The addresses as the API shows them, separated by commas.")
     subject = models.CharField(max_length=512, blank=True)
     queue = models.CharField(max_length=16, choices=QueueName.choices)
     delivery_guarantee = models.CharField(max_length=16, choices=DeliveryGuarantee.choices)
@@ -53,29 +53,25 @@ class Mail(models.Model):
     finished_at = models.DateTimeField(null=True)
     round = models.PositiveSmallIntegerField(default=1, help_text="Rounds through all accounts, counted from 1.")
     tried = models.JSONField(default=list, help_text="Accounts that refused it in this round.")
-    failure_classes = models.JSONField(default=list, help_text="Kinds of fault seen in this round.")
+    failure_classes = models.JSONField(default=list, help_text="Failure classes of this round.")
     attempt_count = models.PositiveSmallIntegerField(default=0)
     possible_duplicate = models.BooleanField(
         default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
     )
-    failure_class = models.CharField(max_length=16, blank=True, help_text="Kind of the last fault.")
+    failure_class = models.CharField(max_length=16, blank=True, help_text="Failure class of the last refusal.")
     reason_code = models.CharField(max_length=64, blank=True)
-    provider = models.CharField(max_length=64, blank=True, help_text="The account that had it last.")
+    provider = models.CharField(max_length=64, blank=True, help_text="The account of the last attempt.")
 
-    lease = models.UUIDField(null=True, help_text="Token of the dispatcher that holds it.")
+    lease = models.UUIDField(null=True, help_text="Fencing token of the dispatcher that claimed it.")
     lease_expires_at = models.DateTimeField(null=True)
     last_event_at = models.BigIntegerField(
-        null=True, help_text="When its last event was, in nanoseconds: a clock that goes back dates none before it."
+        null=True, help_text="Time of its last event, in nanoseconds: no later event is dated before it."
     )
-    worker = models.CharField(max_length=96, blank=True, help_text="The process that holds it.")
-    routing_constraint = models.JSONField(
-        null=True, help_text="The accounts it may go through, where it was sent anew through some."
-    )
-    claims = models.PositiveSmallIntegerField(default=0, help_text="Calls begun since one was last closed.")
-    pending_action = models.TextField(
-        default="", db_default="", blank=True, help_text="What was asked for during the call under way, as JSON."
-    )
-    text_removed_at = models.DateTimeField(null=True, editable=False, help_text="When retention removed its text.")
+    worker = models.CharField(max_length=96, blank=True, help_text="The process that claimed it.")
+    routing_constraint = models.JSONField(null=True, help_text="The accounts it may use, if a reprocess limited them.")
+    claims = models.PositiveSmallIntegerField(default=0, help_text="Attempts started since the last one ended.")
+    pending_action = models.TextField(default="", db_default="", blank=True, help_text="The pending action, as JSON.")
+    text_removed_at = models.DateTimeField(null=True, editable=False, help_text="When retention deleted its body.")
 
     objects = MailQuerySet.as_manager()
 

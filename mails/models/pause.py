@@ -18,7 +18,7 @@ class Pause(models.Model):
     paused_at = models.DateTimeField()
     paused_by = models.CharField(max_length=128)
     note = models.TextField(blank=True)
-    at_start = models.BooleanField(default=False, help_text="Made because of MERCURY_START_PAUSED.")
+    at_start = models.BooleanField(default=False, help_text="Created by MERCURY_START_PAUSED.")
     resumed_at = models.DateTimeField(null=True)
     resumed_by = models.CharField(max_length=128, blank=True)
 

@@ -13,7 +13,7 @@ class Rollup(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     level = models.CharField(max_length=12, choices=Level.choices)
-    start = models.DateTimeField(help_text="When the stretch began.")
+    start = models.DateTimeField(help_text="When the interval began.")
     kind = models.CharField(max_length=12, choices=Counted.choices)
     queue = models.CharField(max_length=16, blank=True)
     account = models.CharField(max_length=64, blank=True)

@@ -10,18 +10,22 @@ class Worker(models.Model):
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
     queues = models.JSONField(default=list)
-    concurrency = models.PositiveIntegerField(default=0, help_text="Calls under way at most.")
-    in_flight = models.PositiveIntegerField(default=0, help_text="Calls under way.")
-    closed = models.PositiveBigIntegerField(default=0, help_text="Calls that came back since it started.")
-    done = models.PositiveBigIntegerField(default=0, help_text="Mails that a provider took since it started.")
-    polled_at = models.DateTimeField(null=True, help_text="When it last looked for due mails.")
+    concurrency = models.PositiveIntegerField(default=0, help_text="Maximum number of requests in progress.")
+    in_flight = models.PositiveIntegerField(default=0, help_text="Requests in progress.")
+    closed = models.PositiveBigIntegerField(default=0, help_text="Requests that ended since it started.")
+    done = models.PositiveBigIntegerField(default=0, help_text="Emails that a provider accepted since it started.")
+    polled_at = models.DateTimeField(null=True, help_text="When it last looked for due emails.")
     trouble = models.CharField(
-        max_length=200, default="", db_default="", blank=True, help_text="What its machine lacked in the last minute."
+        max_length=200,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="Resources that its machine lacked in the last minute.",
     )
     leases_kept = models.JSONField(
         default=list,
         null=True,  # for a worker of the version before, while two versions run
-        help_text="Emails that it holds beyond the end of their leases: ids. They count while its heartbeat does.",
+        help_text="Ids of emails that it keeps after their leases ended, valid while its heartbeat is.",
     )
 
     def __str__(self) -> str:
@@ -34,7 +38,7 @@ class PeriodicTask(models.Model):
     name = models.CharField(primary_key=True, max_length=32)
     leader = models.CharField(max_length=96, blank=True)
     expires_at = models.DateTimeField(null=True)
-    done_until = models.DateTimeField(null=True, help_text="How far it has come, where it follows the time.")
+    done_until = models.DateTimeField(null=True, help_text="Up to which time it is done, if it works through time.")
 
     def __str__(self) -> str:
         return self.name

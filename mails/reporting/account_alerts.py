@@ -18,7 +18,7 @@ FAILING = 0.5  # share of failed calls from which a breaker that is forced close
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that is wrong, in words. `tone`: `bad` for what stops or loses time, `waiting` for what to look at."""
+    """Something that is wrong, in words. `tone`: `bad`: email is stopped or delayed. `waiting`: needs attention."""
 
     code: str
     tone: str

@@ -78,9 +78,9 @@ def _parse_word(word: str) -> Q:
     prefix, value = match[1].lower(), match[2]
     if prefix not in WORDS:
         known = " ".join(f"{name}:" for name in WORDS)
-        raise UnknownSearchWord(f"“{prefix}:” is not a word of search. Known: {known}")
+        raise UnknownSearchWord(f"“{prefix}:” is not a search filter. Known: {known}")
     if not value:
-        raise UnknownSearchWord(f"“{prefix}:” needs a value right behind the colon.")
+        raise UnknownSearchWord(f"“{prefix}:” needs a value right after the colon.")
     return WORDS[prefix](value)
 
 
@@ -116,7 +116,7 @@ def _match_id(value: str) -> Q:
     digits = value.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         raise UnknownSearchWord(
-            f"“{value}” is not the beginning of an id: write hexadecimal digits, with or without -."
+            f"“{value}” is not the beginning of an id: write hexadecimal digits, with or without dashes."
         )
     return Q(pk__gte=uuid.UUID(digits.ljust(32, "0")), pk__lte=uuid.UUID(digits.ljust(32, "f")))
 

@@ -139,7 +139,7 @@ def choose_intervals(since: dt.datetime, until: dt.datetime, level: Level | None
     length = until - since
     chosen = level or next((finest for longest, finest in _FINEST if length <= longest), Level.DAY)
     if length / rollups.LENGTHS[chosen] > MOST_POINTS:
-        raise PeriodTooLong(f"That is more than {MOST_POINTS} stretches. Ask for fewer, or for longer ones.")
+        raise PeriodTooLong(f"That is more than {MOST_POINTS} intervals. Use a shorter period, or longer intervals.")
     return rollups.floor_to_level(since, chosen), chosen
 
 

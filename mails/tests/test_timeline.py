@@ -242,7 +242,9 @@ def test_a_mail_that_waits_counts_down_to_its_round():
     last = list_entries(mail, [event("NEW")], NOW)[-1]
 
     assert (last.title, last.sentence) == ("Waiting to retry, next attempt at 10:14:35 UTC", "In 30 s")
-    assert summarize(mail, NOW).startswith("Waiting to retry, next attempt at 10:14:35 UTC. No account can accept it now")
+    assert summarize(mail, NOW).startswith(
+        "Waiting to retry, next attempt at 10:14:35 UTC. No account can accept it now"
+    )
     mail.expires_at = soon
     assert list_entries(mail, [event("NEW")], NOW)[-1].title == "Waiting to retry, expires at 10:14:35 UTC"
     assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [-30]

@@ -77,11 +77,11 @@ class _MetricsCollector(Collector):
 def build_counters(totals: Totals) -> Iterable[Metric]:
     """Return the counters of all time."""
     mails = CounterMetricFamily(
-        "mercury_mails", "Mails by what became of them; held ones may end later.", labels=("outcome", "queue")
+        "mercury_mails", "Emails by result; emails on hold may end later.", labels=("outcome", "queue")
     )
-    arrived = CounterMetricFamily("mercury_mails_accepted", "Mails accepted; counted 20 s late.", labels=("queue",))
+    arrived = CounterMetricFamily("mercury_mails_accepted", "Emails accepted; counted 20 s late.", labels=("queue",))
     calls = CounterMetricFamily(
-        "mercury_calls", "Calls of providers by how they ended.", labels=("provider", "outcome", "failure_class")
+        "mercury_calls", "Provider requests by outcome.", labels=("provider", "outcome", "failure_class")
     )
     ended = _sum_by(totals, Counted.END, lambda key: (key.outcome, key.queue))
     accepted = _sum_by(totals, Counted.ARRIVAL, lambda key: (key.outcome, key.queue))
@@ -100,7 +100,9 @@ def build_counters(totals: Totals) -> Iterable[Metric]:
 def build_throttled(totals: Totals) -> Metric:
     """Count the emails refused by key rate limits, by the application's name. One query."""
     family = CounterMetricFamily(
-        "mercury_mails_throttled", "Mails refused for the rate of the key; counted 5 s late.", labels=("application",)
+        "mercury_mails_throttled",
+        "Submissions refused because of the rate of the key; counted 5 s late.",
+        labels=("application",),
     )
     counted = {key.application: counter.count for key, counter in totals if key.outcome == "throttled"}
     refused: dict[str, int] = defaultdict(int)
@@ -125,21 +127,23 @@ def build_durations(totals: Totals) -> Iterable[Metric]:
     return (
         _fill_histogram(
             HistogramMetricFamily(
-                "mercury_send_duration_seconds", "Calls of providers, however they ended.", labels=("provider",)
+                "mercury_send_duration_seconds",
+                "Durations of provider requests, with any outcome.",
+                labels=("provider",),
             ),
             _sum_by(totals, Counted.CALL, lambda key: (key.account,)),
             CALL_OCTAVES,
         ),
         _fill_histogram(
             HistogramMetricFamily(
-                "mercury_queue_duration_seconds", "Accepted to first handed to a provider.", labels=("queue",)
+                "mercury_queue_duration_seconds", "From acceptance to the first attempt.", labels=("queue",)
             ),
             _sum_by(totals, Counted.FIRST_SEND, lambda key: (key.queue,)),
             WAIT_OCTAVES,
         ),
         _fill_histogram(
             HistogramMetricFamily(
-                "mercury_acceptance_duration_seconds", "Accepted to taken by a provider.", labels=("queue",)
+                "mercury_acceptance_duration_seconds", "From acceptance to acceptance by a provider.", labels=("queue",)
             ),
             _sum_by(
                 [counter for counter in totals if counter[0].outcome in statistics.SENT],
@@ -158,38 +162,42 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield _build_breaker_gauges(found)
     yield _build_alert_gauges(found)
     held = {"unknown": found.held.unknown, "poison": found.held.poison, "operator": found.held.operator}
-    yield _build_labelled_gauge("mercury_held_mails", "Held mails.", "reason", held)
+    yield _build_labelled_gauge("mercury_held_mails", "Emails on hold.", "reason", held)
     enabled = {account.name: account.enabled for account in found.accounts}
-    yield _build_labelled_gauge("mercury_provider_enabled", "1 where the account is used.", "provider", enabled)
+    yield _build_labelled_gauge("mercury_provider_enabled", "1 if the account is enabled.", "provider", enabled)
     yield _build_gauge("mercury_mails_claimed", "Emails in progress.", found.claimed)
-    yield _build_gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent mail.", found.oldest_unsent or 0)
-    yield _build_gauge("mercury_workers", "Workers heard of within 15 s.", len(alive))
+    yield _build_gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent email.", found.oldest_unsent or 0)
+    yield _build_gauge("mercury_workers", "Workers with a heartbeat in the last 15 s.", len(alive))
     yield _build_gauge(
-        "mercury_worker_concurrency", "Calls that they may make at once.", sum(worker.concurrency for worker in alive)
+        "mercury_worker_concurrency",
+        "Provider requests that they may make at once.",
+        sum(worker.concurrency for worker in alive),
     )
     yield _build_gauge(
-        "mercury_calls_in_flight", "Calls under way, up to 5 s ago.", sum(worker.in_flight for worker in alive)
+        "mercury_calls_in_flight",
+        "Provider requests in progress, up to 5 s ago.",
+        sum(worker.in_flight for worker in alive),
     )
     yield _build_gauge(
-        "mercury_last_dispatch_age_seconds", "Since a living worker looked for due mails.", found.poll_age
+        "mercury_last_dispatch_age_seconds", "Time since a living worker looked for due emails.", found.poll_age
     )
     yield _build_gauge("mercury_sending_paused", "1 while all sending is paused.", found.sending_paused_by is not None)
     redis = None if found.redis == "not used" else found.redis == "answers"
-    yield _build_gauge("mercury_redis_up", "1 if Redis answers; absent where it is not used.", redis)
+    yield _build_gauge("mercury_redis_up", "1 if Redis answers; absent if it is not used.", redis)
     yield _build_gauge("mercury_disk_free_ratio", "Free share of the data folder's disk.", found.disk_free)
 
 
 def _build_queue_gauges(found: SystemStatus) -> Iterable[Metric]:
     due = {queue.queue: queue.due for queue in found.waiting}
     yield _build_labelled_gauge(
-        "mercury_queue_depth", "Mails that could be sent now; at most 100,000 are counted.", "queue", due
+        "mercury_queue_depth", "Emails that could be sent now; at most 100,000 are counted.", "queue", due
     )
     oldest = {queue.queue: queue.oldest or 0.0 for queue in found.waiting}
     yield _build_labelled_gauge(
         "mercury_queue_age_seconds", "How long the oldest of them has been due.", "queue", oldest
     )
     later = {queue.queue: queue.later for queue in found.waiting}
-    yield _build_labelled_gauge("mercury_back_off_mails", "Mails that are due later.", "queue", later)
+    yield _build_labelled_gauge("mercury_back_off_mails", "Emails that are due later.", "queue", later)
     paused = {queue.queue: queue.paused_at is not None for queue in found.waiting}
     yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "queue", paused)
 

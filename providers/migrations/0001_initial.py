@@ -100,13 +100,13 @@ class Migration(migrations.Migration):
                 ("first_at", models.DateTimeField(help_text="When the first of them was refused.", null=True)),
                 (
                     "began_at",
-                    models.DateTimeField(
-                        help_text="Beginning of the last spell in which it refused everything.", null=True
-                    ),
+                    models.DateTimeField(help_text="When it last began to refuse everything.", null=True),
                 ),
                 (
                     "noticed_at",
-                    models.DateTimeField(help_text="From then on its refusals counted as its own …", null=True),
+                    models.DateTimeField(
+                        help_text="From then on its refusals counted as account failures …", null=True
+                    ),
                 ),
                 ("ended_at", models.DateTimeField(help_text="… until it accepted something again.", null=True)),
                 ("reason", models.CharField(blank=True, max_length=200)),
@@ -161,14 +161,14 @@ class Migration(migrations.Migration):
                 (
                     "slots",
                     models.PositiveIntegerField(
-                        help_text="Concurrent calls while recovering; null = no limit.", null=True
+                        help_text="Concurrent requests while recovering; null = no limit.", null=True
                     ),
                 ),
                 ("limited_until", models.DateTimeField(help_text="The provider asked to wait until then.", null=True)),
                 (
                     "call_limit",
                     models.PositiveIntegerField(
-                        help_text="Concurrent calls of one process, learned from refusals; null = no refusal yet.",
+                        help_text="Concurrent requests of one process, learned from refusals; null = no refusal yet.",
                         null=True,
                     ),
                 ),
@@ -178,7 +178,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "next_call_at",
-                    models.DateTimeField(help_text="Rate limit: when the next call is free (GCRA).", null=True),
+                    models.DateTimeField(help_text="Rate limit: when the next request is free (GCRA).", null=True),
                 ),
                 ("last_failure", models.CharField(blank=True, max_length=200)),
                 ("last_failure_at", models.DateTimeField(null=True)),

@@ -23,7 +23,7 @@ class EventNameField(StrictCharField):
     default_error_messages = {
         "required": "Give the event's name.",
         "invalid": "The name must be text.",
-        "length": f"The name has {{length}} characters; 1 to {MAX_EVENT} are possible.",
+        "length": f"The name has {{length}} characters; 1 to {MAX_EVENT} are allowed.",
         "control": "The name contains a control character; remove it.",
         "space": "The name begins or ends with a space; remove it.",
     }

@@ -19,7 +19,7 @@ class DurationsSerializer(DataclassSerializer):
     class Meta:
         dataclass = Durations
         help_texts = {
-            "count": "How many durations.",
+            "count": "Number of durations.",
             "mean": "Seconds, exact.",
             "p50": "Seconds; percentiles are at most 9.1 % off.",
             "p95": "Seconds.",
@@ -43,9 +43,9 @@ class MailStatisticsSerializer(DataclassSerializer):
             "expired": "Emails that expired.",
             "cancelled": "Cancelled emails.",
             "held": "Emails that were held.",
-            "queue_time": "Accepted to first handed to a provider.",
-            "processing": "Accepted to the final status.",
-            "acceptance": "Accepted by Mercury to accepted by a provider.",
+            "queue_time": "From acceptance to the first attempt.",
+            "processing": "From acceptance to the final status.",
+            "acceptance": "From acceptance by Mercury to acceptance by a provider.",
         }
 
 
@@ -82,8 +82,8 @@ class PointSerializer(DataclassSerializer):
             "expired": "Emails that expired.",
             "held": "Emails that were held.",
             "unknown": "Attempts with an unknown outcome.",
-            "queue_time": "Accepted to first handed to a provider.",
-            "acceptance": "Accepted by Mercury to accepted by a provider.",
+            "queue_time": "From acceptance to the first attempt.",
+            "acceptance": "From acceptance by Mercury to acceptance by a provider.",
             "latency": "Of accepted attempts, by account.",
         }
 
@@ -95,12 +95,12 @@ class AlertSerializer(DataclassSerializer):
         dataclass = Alert
         help_texts = {
             "code": "Stable and short, for programs.",
-            "tone": "`bad` for what stops or loses time, `waiting` for what to look at.",
+            "tone": "`bad`: email is stopped or delayed. `waiting`: needs attention.",
             "about": "The queue or the account; empty for the instance.",
             "sentence": "What is wrong.",
             "remedy": "What to do; empty if an alert before it says so.",
             "since": "Since when; null if unknown.",
-            "emails": "The query of the list of emails that it is about, such as `state=discarded&age=24h`; empty for none.",
+            "emails": "The query that lists the emails concerned, such as `state=discarded&age=24h`; empty if there is none.",
         }
 
 
@@ -204,7 +204,7 @@ class FailedEmailsSerializer(DataclassSerializer):
         dataclass = FailedEmails
         help_texts = {
             "emails": "How many; at most 100,000.",
-            "recent": "Of them, those that ended in the last 15 minutes; at most 1,000.",
+            "recent": "Number of them that ended in the last 15 minutes; at most 1,000.",
             "since": "When the first of the newest thousand ended.",
             "last": "When the last one ended.",
             "causes": "Why, the most frequent first.",
@@ -236,7 +236,7 @@ class RecentFailuresSerializer(DataclassSerializer):
             "rejected": "Emails of the last 24 hours that failed validation.",
             "sent": "Emails sent in the last 24 hours.",
             "arrived": "Emails accepted in the last 24 hours.",
-            "repeated_failures": "Refusals of the last 15 minutes that somebody has to act on.",
+            "repeated_failures": "Refusals of the last 15 minutes that need an operator.",
         }
 
 

@@ -115,7 +115,7 @@ def _load_figures(request: Request) -> Statistics:
     since, until = _parse_period(request)
     per = request.query_params.get("per", "")
     if per and per not in statistics.LEVELS:
-        raise _build_problem("per", f"'{per}' is no stretch of time. Known: {', '.join(statistics.LEVELS)}.")
+        raise _build_problem("per", f"'{per}' is not an interval. Known: {', '.join(statistics.LEVELS)}.")
     try:
         return statistics.load_statistics(since, until, Level(per) if per else None)
     except PeriodTooLong as error:

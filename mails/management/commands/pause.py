@@ -24,7 +24,7 @@ class Command(commands.MercuryCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         pause_options.add_scope(parser)
-        parser.add_argument("--note", default="", metavar="WHY", help="Why; shown wherever the pause is.")
+        parser.add_argument("--note", default="", metavar="WHY", help="Reason; shown together with the pause.")
 
     def run(self, out: Output, options: dict[str, Any]) -> ExitCode | None:
         """Say what follows, ask, and pause."""

@@ -46,7 +46,7 @@ def test_a_mail_beyond_the_rate_is_a_429_that_says_what_to_do_and_is_not_stored(
     found = problem(answer, 429, "throttled")
     assert answer["Retry-After"] == "60"
     assert found["detail"] == (
-        "This key may write once in 1 min, emails, events and actions together; this request was not carried out. "
+        "This key may write once in 1 min, emails, events and actions together; this request was not processed. "
         "Send it again in 60 s. If the application needs more, an operator can raise the key's rate."
     )
     assert Mail.objects.count() == 1

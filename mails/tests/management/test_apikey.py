@@ -44,7 +44,7 @@ def test_a_key_with_a_rate_has_it_in_the_list():
     ("rate", "words"),
     [
         ("fast", "A rate is a number and a unit, such as 14/s"),
-        ("0.5/s", "counts whole emails"),
+        ("0.5/s", "is a whole number of emails"),
         ("1000000/d", "at most 100000"),
     ],
 )

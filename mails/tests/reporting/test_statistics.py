@@ -159,7 +159,7 @@ def test_a_period_is_told_in_stretches_that_fit_it(length, level):
 
 
 def test_a_period_of_too_many_stretches_is_refused_with_a_cure():
-    with pytest.raises(PeriodTooLong, match="longer ones"):
+    with pytest.raises(PeriodTooLong, match="longer intervals"):
         statistics.load_statistics(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
 
 

@@ -235,7 +235,7 @@ def test_the_list_narrows_by_state_and_words():
 
     assert "Mine" in browser.get("/mails/?state=queued&q=to:hera").text
     assert "No email matches" in browser.get("/mails/?state=done").text
-    assert "is not a word of search" in browser.get("/mails/?q=colour:red").text
+    assert "is not a search filter" in browser.get("/mails/?q=colour:red").text
 
 
 def test_unknown_and_not_yours_look_alike():

@@ -127,9 +127,9 @@ class Waits:
         bounds, now = self.bounds, time.monotonic()
         left = max(least, min(bounds.silence, self.seconds_left))
         if left <= 0:
-            raise OperationalError("The database took all the time that this request had.")
+            raise OperationalError("The database used all the time of this request.")
         if bounds.is_request and not least and self._is_crowded(now):
-            raise OperationalError("The database is slow, and enough requests wait for it already.")
+            raise OperationalError("The database is slow, and too many requests already wait for it.")
         wait = Wait(began=now, until=now + left, is_request=bounds.is_request, end=end)
         with self._lock:
             self._waiting.add(wait)
@@ -186,7 +186,7 @@ class Waits:
                 if now >= wait.until:
                     wait.give_up(f"The database did not answer within {now - wait.began:.1f} s.")
                 elif wait in surplus:
-                    wait.give_up("The database is slow, and enough requests wait for it already.")
+                    wait.give_up("The database is slow, and too many requests already wait for it.")
 
 
 waits = Waits()

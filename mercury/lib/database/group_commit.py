@@ -68,7 +68,7 @@ class GroupCommit(Generic[Item, Answer]):
                 return
             if place in self._waiting:
                 self._waiting.remove(place)
-        raise OperationalError("The database did not take those that came before in time.")
+        raise OperationalError("The database did not store earlier submissions in time.")
 
     def _write_group(self) -> None:
         with self._lock:

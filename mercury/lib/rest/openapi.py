@@ -23,7 +23,7 @@ _ANYWHERE = (400, 401, 403, 406, 503)
 _MEANINGS = {
     304: "Nothing has changed.",
     400: "The request cannot be read, or breaks a rule; `errors` names field and problem.",
-    401: "No API key, or one that is wrong, expired or revoked.",
+    401: "No API key, or a wrong, expired or revoked key.",
     403: "The key lacks the scope, or may not do this.",
     404: "There is nothing at this address, or it is not yours.",
     406: "The API answers in JSON.",

@@ -25,7 +25,7 @@ RETRY_AFTER_SECONDS = 5
 # Replaces the framework's own texts: these say what to do.
 _REMEDIES: dict[type[APIException], str] = {
     exceptions.NotAuthenticated: "Sign in with an API key: send the header 'Authorization: Bearer mk_…'.",
-    exceptions.MethodNotAllowed: "This method is not possible here; the header 'Allow' lists those that are.",
+    exceptions.MethodNotAllowed: "Method not allowed; the header 'Allow' lists the allowed methods.",
     exceptions.NotAcceptable: "The API answers in JSON; ask for it with 'Accept: application/json'.",
     exceptions.UnsupportedMediaType: "Send the body as JSON, with the header 'Content-Type: application/json'.",
 }
@@ -104,7 +104,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     mail = serializers.URLField(required=False, help_text="The email that failed validation; it is kept here.")
     state = serializers.CharField(required=False, help_text="On 409 for an action: the status of the email.")
     possible = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="On 409 for an action: the actions that are possible."
+        child=serializers.CharField(), required=False, help_text="On 409 for an action: the possible actions."
     )
     allowed = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),

@@ -133,7 +133,7 @@ def _find_error(name: str, values: list[str], allowed: tuple[str, ...]) -> Field
         detail = f"There is no such query parameter here.{hint} Allowed: {', '.join(allowed)}."
         return FieldError(detail, "unknown_parameter", parameter=shown)
     if len(values) > 1:
-        return FieldError(f"It is given {len(values)} times; give it once.", f"invalid_{name}", parameter=name)
+        return FieldError(f"It occurs {len(values)} times; use it once.", f"invalid_{name}", parameter=name)
     if not values[0].strip() and name not in _MAY_BE_BLANK:
-        return FieldError("It has no value. Give it one, or leave it out.", f"invalid_{name}", parameter=name)
+        return FieldError("It has no value. Give it a value, or omit it.", f"invalid_{name}", parameter=name)
     return None

@@ -78,7 +78,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         left = waits.seconds_left
         try:
             if left < LEAST_TO_CONNECT:
-                raise OperationalError("The database took all the time that this request had.")
+                raise OperationalError("The database used all the time of this request.")
             if left < math.inf:
                 longest = conn_params.get("connect_timeout", math.inf)
                 conn_params = conn_params | {"connect_timeout": min(longest, max(2, int(left)))}

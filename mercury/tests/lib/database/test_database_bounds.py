@@ -162,7 +162,7 @@ def test_more_requests_than_may_wait_long_are_ended_and_new_ones_refused():
         waits.look(begun[-1].began + 2 * database_bounds.CROWDED_AFTER)
         for wait in begun:
             wait.began -= 2 * database_bounds.CROWDED_AFTER
-        with pytest.raises(OperationalError, match="enough requests"):
+        with pytest.raises(OperationalError, match="too many requests"):
             waits.begin()
 
     assert ended == [2, 3]
