@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from mails.access import api_keys
+from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
 from mails.states import Action, Status
@@ -195,7 +196,7 @@ def test_reading_a_verb_is_a_405(verb):
 def test_a_mail_that_keeps_moving_is_a_409_that_says_so(monkeypatch, olympus):
     client = caller()
     mail = posted(client)
-    monkeypatch.setattr(apply.action_execution.writer, "record", lambda steps: set())
+    monkeypatch.setattr(writer, "record", lambda steps: set())
 
     assert "try again" in problem(request_action(client, mail, "cancel"), 409, "not_possible")["detail"]
 
