@@ -50,7 +50,11 @@ urlpatterns = [
     path("health/workers", health.check_workers, name="health-workers"),
     path("metrics", metrics.metrics, name="metrics"),
     path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
-    path("admin/sandbox/<slug:account>/fault/", admin.site.admin_view(sandbox.set_fault), name="sandbox-fault"),
+    path(
+        "admin/sandbox/<slug:account>/failure-mode/",
+        admin.site.admin_view(sandbox.set_failure_mode),
+        name="sandbox-failure-mode",
+    ),
     path("admin/sandbox/<slug:account>/clear/", admin.site.admin_view(sandbox.clear), name="sandbox-clear"),
     path("admin/sandbox/<slug:account>/<str:key>/", admin.site.admin_view(sandbox.message), name="sandbox-message"),
     path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),

@@ -204,7 +204,7 @@ def _sandbox() -> Iterator[Row]:
     yield _row("`/admin/sandbox/`, emails only with `mails.view_mail`", "GET", staff("providers.view_account"), box)
     parts = ("", "html", "message.eml", "files/<int:number>")
     yield _row("`/admin/sandbox/…`: an email", "GET", read, *(f"{message}{part}" for part in parts))
-    yield _row("`/admin/sandbox/…/fault/`", "POST", staff("providers.change_account"), f"{one}fault/")
+    yield _row("`/admin/sandbox/…/failure-mode/`", "POST", staff("providers.change_account"), f"{one}failure-mode/")
     yield _row("`/admin/sandbox/…/clear/`", "GET, POST", staff("providers.change_account"), f"{one}clear/")
 
 

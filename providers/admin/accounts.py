@@ -3,14 +3,11 @@
 Each action has a page that first shows what it will do.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.validators import validate_email
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,122 +17,21 @@ from django.utils import timezone
 from mercury.lib.audit import log as audit
 from mercury.lib.guarded_admin import GuardedAdmin
 from providers import history
-from providers.accounts import registration, registry, sandboxes, test_send
+from providers.accounts import registry, sandboxes, test_send
 from providers.accounts.config import AccountConfig
 from providers.accounts.errors import AccountError
 from providers.accounts.options import list_shown_options
 from providers.accounts.registry import Candidate
+from providers.admin import account_actions, delivery_tests
+from providers.admin.account_actions import REASON_FIELD, WITH_REASON, is_open
 from providers.admin.forms import AccountForm
-from providers.health import breaker_store
 from providers.health.breaker import check_permission, describe_breaker
 from providers.kinds.capabilities import KINDS
-from providers.models import Account, AccountSource, BreakerChange, BreakerMode, BreakerState
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+from providers.models import Account, BreakerChange
+from providers.sandbox.failure_modes import SimulatedFailure
 
 HISTORY_SHOWN = 50
 _MANAGE_MORE = "?all=1"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action of an operator on an account: its words, and the function that runs it."""
-
-    name: str
-    button: str
-    title: str
-    sentences: tuple[str, ...]
-    done: str
-    run: Callable[[Account, str, str], object]
-    danger: bool = False
-
-
-def _force(mode: BreakerMode) -> Callable[[Account, str, str], object]:
-    return lambda account, by, why: breaker_store.force(account.name, mode, by=by, why=why)
-
-
-def _enable(enabled: bool) -> Callable[[Account, str, str], object]:
-    return lambda account, by, why: registration.update(account, by=by, enabled=enabled, why=why)
-
-
-ACTIONS = {
-    action.name: action
-    for action in (
-        Action(
-            "force-open",
-            "Force open",
-            "Force the breaker of {name} open?",
-            (
-                "No mail goes to {name} until someone closes the breaker or sets it to automatic.",
-                "{others}",
-            ),
-            "The breaker of {name} is forced open.",
-            _force(BreakerMode.OPEN),
-            danger=True,
-        ),
-        Action(
-            "force-closed",
-            "Force closed",
-            "Force the breaker of {name} closed?",
-            (
-                "Mail keeps going to {name} regardless of errors, until someone sets the breaker to automatic.",
-                "Each email that it refuses goes to another account.",
-            ),
-            "The breaker of {name} is forced closed.",
-            _force(BreakerMode.CLOSED),
-        ),
-        Action(
-            "automatic",
-            "Back to automatic",
-            "Return the breaker of {name} to automatic?",
-            (
-                "It starts closed, opens automatically after five errors within a minute, and tests for recovery automatically.",
-            ),
-            "The breaker of {name} is automatic.",
-            _force(BreakerMode.AUTO),
-        ),
-        Action(
-            "probe",
-            "Probe now",
-            "Send a probe to {name} now?",
-            (
-                "The next email goes to {name} as a probe, without waiting for the time set by the breaker.",
-                "If it is accepted, the breaker closes; if not, the breaker stays open and the email goes to another account.",
-            ),
-            "{name} will be tested with the next email.",
-            lambda account, by, why: breaker_store.request_probe(account.name, by=by),
-        ),
-        Action(
-            "disable",
-            "Disable",
-            "Disable {name}?",
-            ("No new email goes to {name} until it is enabled. Requests in progress finish.", "{others}"),
-            "Account {name} is disabled.",
-            _enable(enabled=False),
-            danger=True,
-        ),
-        Action(
-            "enable",
-            "Enable",
-            "Enable {name}?",
-            ("Email goes to {name} again, with weight {weight}.",),
-            "Account {name} is enabled.",
-            _enable(enabled=True),
-        ),
-        Action(
-            "delete",
-            "Delete",
-            "Delete {name}?",
-            (
-                "Its options and breaker are deleted. Its history stays, and emails and events keep its name.",
-                "This cannot be undone. To stop it temporarily, disable it.",
-                "{others}",
-            ),
-            "Account {name} is deleted.",
-            lambda account, by, why: registration.remove(account, by=by),
-            danger=True,
-        ),
-    )
-}
 
 
 @admin.register(Account)
@@ -207,10 +103,12 @@ class AccountAdmin(GuardedAdmin):
             "options": list_shown_options(account),
             "changes": changes,
             "more_changes": _MANAGE_MORE if len(changes) == HISTORY_SHOWN else "",
-            "actions": _list_offered(request, account, candidate) if self.has_change_permission(request) else [],
+            "actions": account_actions.list_offered(request, account, candidate)
+            if self.has_change_permission(request)
+            else [],
             "earlier": history.get_deleted_at(account.name),
             "may_change": self.has_change_permission(request),
-            "fault": sandboxes.get_failure_mode(account),
+            "failure_mode": _get_active_failure_mode(account),
             "deadline": settings.MERCURY_SEND_TIMEOUT.total_seconds(),
             "connect": settings.MERCURY_CONNECT_TIMEOUT.total_seconds(),
             **_describe_account(candidate, timezone.now()),
@@ -233,27 +131,31 @@ class AccountAdmin(GuardedAdmin):
         account, candidate = self._get_for_change(request, account_id)
         if name == "delete" and not request.user.has_perm("providers.delete_account"):
             raise PermissionDenied
-        action = next((action for action in _list_possible(account, candidate) if action.name == name), None)
+        action = next(
+            (action for action in account_actions.list_possible(account, candidate) if action.name == name), None
+        )
         if action is None:
             raise Http404("This action is not possible for this account now.")
         errors = []
         if request.method == "POST":
             try:
-                action.run(account, audit.person(request), request.POST.get("why", "").strip()[: _WHY["length"]])
+                action.run(
+                    account, audit.person(request), request.POST.get("why", "").strip()[: REASON_FIELD["length"]]
+                )
             except AccountError as error:
                 errors.append(str(error))
             else:
                 messages.success(request, action.done.format(name=account.name))
                 page = "admin:providers_account_changelist" if name == "delete" else "admin:providers_account_change"
                 return redirect(page) if name == "delete" else redirect(page, account.pk)
-        words = {"name": account.name, "weight": account.weight, "others": _describe_others(candidate)}
+        words = {"name": account.name, "weight": account.weight, "others": account_actions.describe_others(candidate)}
         context = {
             "title": action.title.format(**words),
             "trail": _make_trail(account),
             "sentences": [sentence.format(**words) for sentence in action.sentences],
             "button": action.button,
             "errors": errors,
-            "fields": [_WHY] if name in _WITH_REASON else [],
+            "fields": [REASON_FIELD] if name in WITH_REASON else [],
             "back": reverse("admin:providers_account_change", args=[account.pk]),
         }
         return self._render(request, "admin/confirm.html", context)
@@ -281,9 +183,13 @@ class AccountAdmin(GuardedAdmin):
         results: list[dict[str, str]] = []
         errors: list[str] = []
         if request.method == "POST" and configs:
-            errors = [_describe_invalid_address(address) for address in (sender, recipient) if not _is_address(address)]
+            errors = [
+                delivery_tests.describe_invalid_address(address)
+                for address in (sender, recipient)
+                if not delivery_tests.is_address(address)
+            ]
             if not errors:
-                results, errors = _run_tests(request, configs, sender=sender, recipient=recipient)
+                results, errors = delivery_tests.run_tests(request, configs, sender=sender, recipient=recipient)
         context |= {
             "accounts": [config.name for config in configs],
             "sender": sender,
@@ -317,23 +223,18 @@ class AccountAdmin(GuardedAdmin):
         return TemplateResponse(request, template, whole, status=status)
 
 
-_WITH_REASON = ("force-open", "force-closed", "automatic", "disable", "enable")
-_WHY: dict[str, Any] = {
-    "name": "why",
-    "label": "Reason",
-    "optional": True,
-    "value": "",
-    "note": "Recorded in the account's history.",
-    "length": 150,
-}
-
-
 def _get_account(object_id: str) -> tuple[Account, Candidate]:
     candidates = {str(candidate.id): candidate for candidate in registry.load_candidates()}
     account = Account.objects.filter(pk=object_id).first() if object_id in candidates else None
     if account is None:
         raise Http404("No such account.")
     return account, candidates[object_id]
+
+
+def _get_active_failure_mode(account: Account) -> SimulatedFailure | None:
+    """Return the failure that a sandbox account simulates now; None once it has ended."""
+    failure = sandboxes.get_failure_mode(account)
+    return failure if failure and failure.until > timezone.now() else None
 
 
 def _describe_account(candidate: Candidate, now: Any) -> dict[str, Any]:
@@ -344,49 +245,8 @@ def _describe_account(candidate: Candidate, now: Any) -> dict[str, Any]:
         "doing": describe_breaker(candidate.breaker, now),
         "permission": check_permission(candidate.breaker, now),
         "kind_label": kind.label if kind else candidate.config.kind,
-        "trouble": candidate.enabled and _is_open(candidate),
+        "trouble": candidate.enabled and is_open(candidate),
     }
-
-
-def _is_open(candidate: Candidate) -> bool:
-    breaker = candidate.breaker
-    return breaker.mode == BreakerMode.OPEN or (
-        breaker.mode == BreakerMode.AUTO and breaker.state != BreakerState.CLOSED
-    )
-
-
-def _list_possible(account: Account, candidate: Candidate) -> list[Action]:
-    """Return the actions that change something now."""
-    mode = candidate.breaker.mode
-    fitting = {
-        "force-open": mode != BreakerMode.OPEN,
-        "force-closed": mode != BreakerMode.CLOSED,
-        "automatic": mode != BreakerMode.AUTO,
-        "probe": mode == BreakerMode.AUTO and candidate.breaker.state == BreakerState.OPEN,
-        "disable": account.enabled,
-        "enable": not account.enabled and registry.is_used(account),
-        "delete": account.source == AccountSource.DATABASE
-        or (account.source == AccountSource.ENVIRONMENT and not candidate.configured),
-    }
-    return [action for name, action in ACTIONS.items() if fitting[name]]
-
-
-def _list_offered(request: HttpRequest, account: Account, candidate: Candidate) -> list[Action]:
-    """Return the possible actions that the user is allowed to run."""
-    may_delete = request.user.has_perm("providers.delete_account")
-    return [action for action in _list_possible(account, candidate) if may_delete or action.name != "delete"]
-
-
-def _describe_others(candidate: Candidate) -> str:
-    """Return which accounts get the email instead, in a sentence."""
-    names = [
-        other.config.name
-        for other in registry.load_candidates()
-        if other.id != candidate.id and other.enabled and other.configured and not _is_open(other)
-    ]
-    if not names:
-        return "No other account is available: all email is queued until one is."
-    return f"Email goes to {', '.join(names)} instead."
 
 
 def _make_trail(account: Account) -> list[tuple[str, str]]:
@@ -394,43 +254,3 @@ def _make_trail(account: Account) -> list[tuple[str, str]]:
         ("Providers", reverse("admin:providers_account_changelist")),
         (account.name, reverse("admin:providers_account_change", args=[account.pk])),
     ]
-
-
-def _run_tests(
-    request: HttpRequest, configs: list[AccountConfig], *, sender: str, recipient: str
-) -> tuple[list[dict[str, str]], list[str]]:
-    """Send the tests; return the result of each, or the error that prevented them."""
-    try:
-        outcomes = test_send.run(
-            configs, sender=sender, recipient=recipient, by=audit.person(request), person=request.user
-        )
-    except test_send.DeliveryTestNotAllowed as error:
-        return [], [str(error)]
-    return [_describe_outcome(config.name, outcome) for config, outcome in zip(configs, outcomes, strict=True)], []
-
-
-def _is_address(text: str) -> bool:
-    try:
-        validate_email(text)
-    except ValidationError:
-        return False
-    return True
-
-
-def _describe_invalid_address(text: str) -> str:
-    return f"“{text}” is not a valid email address. Example: hera@olimpus.com."
-
-
-def _describe_outcome(account: str, outcome: Outcome) -> dict[str, str]:
-    """Return the result of a test as a badge and a sentence."""
-    match outcome:
-        case Accepted():
-            message_id = f" Message id: {outcome.provider_message_id}." if outcome.provider_message_id else ""
-            words = f"{account} accepted it ({outcome.status_code}).{message_id}"
-            return {"tone": "ok", "icon": "tick", "word": "Accepted", "words": words}
-        case Refused():
-            words = f"{account}: {FailureClass(outcome.failure_class).label}, {outcome.reason_code}: {outcome.reason}"
-            return {"tone": "bad", "icon": "cross", "word": "Refused", "words": words}
-        case Unknown():
-            words = f"{account} did not confirm; it may have been sent. {outcome.reason_code}: {outcome.reason}"
-            return {"tone": "unknown", "icon": "question", "word": "Outcome unknown", "words": words}

@@ -1,4 +1,4 @@
-"""The sandbox for operators: captured email as a mailbox, and the panel that simulates faults."""
+"""The sandbox for operators: captured email as a mailbox, and the panel that simulates failures."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in failure_
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """The input of an account's fault panel, and the error in it."""
+    """The input of an account's failure panel, and the error in it."""
 
     account: str
     kind: str
@@ -44,7 +44,7 @@ class Typed:
 
 @require_safe
 def inbox(request: HttpRequest) -> HttpResponse:
-    """Show the emails of one sandbox account, newest first, and the fault panel of each account."""
+    """Show the emails of one sandbox account, newest first, and the failure panel of each account."""
     _check_permissions(request, "providers.view_account")
     return _show_inbox(request, request.GET.get("account", ""))
 
@@ -67,7 +67,7 @@ def _show_inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> 
         else None,
         "may_read": may_read,
         "words": words,
-        "fault_kinds": _KINDS,
+        "failure_kinds": _KINDS,
         "durations": _DURATIONS,
         "error": typed.error if typed else "",
         "may_change": request.user.has_perm("providers.change_account"),
@@ -126,25 +126,25 @@ def _read_message(request: HttpRequest, account: str, key: str) -> Preview:
 
 
 @require_http_methods(["POST"])
-def set_fault(request: HttpRequest, account: str) -> HttpResponse:
-    """Simulate a fault on the account for some time, or clear it; an invalid input is named and kept."""
+def set_failure_mode(request: HttpRequest, account: str) -> HttpResponse:
+    """Simulate a failure on the account for some time, or clear it; an invalid input is named and kept."""
     _check_permissions(request, "providers.change_account")
     row = _get_account(account)
     if not request.POST.get("kind"):
         sandboxes.set_failure_mode(row, None, by=audit.person(request))
-        messages.success(request, f"Fault cleared on {account}.")
+        messages.success(request, f"Failure mode of {account} cleared.")
         return redirect(f"{reverse('sandbox')}?account={account}")
     kind, value, duration = (request.POST.get(name, "").strip() for name in ("kind", "value", "for"))
     try:
-        fault = _parse_fault(kind, value, duration)
+        failure = _parse_failure(kind, value, duration)
     except ValueError as error:
         return _show_inbox(request, account, Typed(account, kind, value, duration, str(error)))
-    sandboxes.set_failure_mode(row, fault, by=audit.person(request))
-    messages.success(request, f"{account}: simulating “{fault}” until {fault.until:%H:%M:%S} UTC.")
+    sandboxes.set_failure_mode(row, failure, by=audit.person(request))
+    messages.success(request, f"{account}: simulating “{failure}” until {failure.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
 
 
-def _parse_fault(kind: str, value: str, duration: str) -> SimulatedFailure:
+def _parse_failure(kind: str, value: str, duration: str) -> SimulatedFailure:
     until = timezone.now() + min(durations.parse_duration(duration), dt.timedelta(days=1))
     return failure_modes.parse_failure(f"{kind}={value}" if value else kind, until=until)
 
@@ -178,12 +178,12 @@ def _count_emails(count: int) -> str:
 
 
 def _describe_mailbox(account: Account, now: dt.datetime, typed: Typed | None) -> dict[str, Any]:
-    fault = sandboxes.get_failure_mode(account)
-    is_active = fault is not None and fault.until > now
+    failure = sandboxes.get_failure_mode(account)
+    is_active = failure is not None and failure.until > now
     return {
         "account": account,
         "count": mailbox.count_messages(account.name),
-        "fault": fault if is_active else None,
+        "failure_mode": failure if is_active else None,
         "used": registry.is_used(account) and account.enabled,
         "typed": typed if typed and typed.account == account.name else None,
     }

@@ -106,7 +106,7 @@ def test_a_new_address_asks_for_the_secret_beside_its_field(operator):
         ({"name": "smtp-one", "option_host": "mail.olimpus.com", "weight": "-1"}, "A weight is"),
     ],
 )
-def test_what_is_wrong_is_named_and_what_was_typed_is_kept(operator, form, fault):
+def test_errors_are_named_and_the_input_is_kept(operator, form, fault):
     whole = {"weight": 1, "option_security": "starttls", **form}
 
     response = operator.post(f"{ACCOUNTS}add/?kind=smtp", whole)
@@ -171,7 +171,7 @@ def test_a_note_is_cut_to_what_a_line_of_history_holds(operator, olympus):
     assert BreakerChange.objects.filter(account=olympus).latest("id").what == f"disabled, “{'x' * 150}”"
 
 
-def test_the_last_fault_ends_with_one_full_stop(operator, olympus):
+def test_the_last_error_ends_with_one_full_stop(operator, olympus):
     later = timezone.now() + dt.timedelta(seconds=30)
     Breaker.objects.update(state="open", open_until=later, last_failure="The sandbox was told to answer 503.")
 
@@ -352,11 +352,11 @@ def test_parts_of_a_mail_are_for_those_who_may_see_accounts(client, olympus, tai
     assert client.get(f"/admin/sandbox/olympus/{kept_mail('olympus')}/{tail}").status_code == 403
 
 
-def test_a_fault_is_set_with_an_end_and_taken_away(operator, olympus):
-    operator.post("/admin/sandbox/olympus/fault/", {"kind": "refuse", "value": "503", "for": "5m"})
+def test_a_failure_mode_is_set_with_an_end_and_cleared(operator, olympus):
+    operator.post("/admin/sandbox/olympus/failure-mode/", {"kind": "refuse", "value": "503", "for": "5m"})
     fault = sandboxes.get_failure_mode(olympus)
     page = operator.get("/admin/sandbox/").text
-    operator.post("/admin/sandbox/olympus/fault/", {"kind": ""})
+    operator.post("/admin/sandbox/olympus/failure-mode/", {"kind": ""})
 
     assert fault is not None
     assert (fault.kind, fault.value) == (FailureKind.REFUSE, 503)
@@ -368,17 +368,17 @@ def test_a_fault_is_set_with_an_end_and_taken_away(operator, olympus):
 @pytest.mark.parametrize(
     "form", [{"kind": "zeus", "for": "1m"}, {"kind": "slow", "value": "x", "for": "1m"}, {"kind": "hang"}]
 )
-def test_a_fault_that_is_none_changes_nothing(operator, olympus, form):
-    response = operator.post("/admin/sandbox/olympus/fault/", form)
+def test_an_invalid_failure_mode_changes_nothing(operator, olympus, form):
+    response = operator.post("/admin/sandbox/olympus/failure-mode/", form)
 
     assert response.status_code == 400
     assert "<title>Error: Sandbox" in response.text
-    assert "No fault was set on olympus" in response.text
+    assert "No failure mode was set on olympus" in response.text
     assert sandboxes.get_failure_mode(olympus) is None
 
 
-def test_what_was_typed_into_the_fault_panel_is_kept(operator, olympus):
-    page = operator.post("/admin/sandbox/olympus/fault/", {"kind": "refuse", "value": "99 <", "for": "30m"}).text
+def test_the_input_of_the_failure_panel_is_kept(operator, olympus):
+    page = operator.post("/admin/sandbox/olympus/failure-mode/", {"kind": "refuse", "value": "99 <", "for": "30m"}).text
 
     assert 'value="99 &lt;"' in page
     assert '<option value="refuse" selected>' in page
@@ -393,3 +393,12 @@ def test_the_mailbox_is_emptied_after_saying_how_many(operator, olympus):
 
     assert "contains 1 email; all are removed" in asked
     assert mailbox.list_messages("olympus") == []
+
+
+def test_a_failure_mode_that_has_ended_is_not_shown(operator, olympus):
+    ended = SimulatedFailure(FailureKind.REFUSE, 503, timezone.now() - dt.timedelta(seconds=1))
+    sandboxes.set_failure_mode(olympus, ended)
+
+    page = operator.get(f"/admin/providers/account/{olympus.pk}/change/").text
+
+    assert "Failure mode active" not in page
