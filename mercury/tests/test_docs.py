@@ -1,6 +1,7 @@
 """The documentation knows every setting, command, event, state and path, and none that does not exist."""
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ SOURCE = "\n".join(
 PRIVATE = re.compile(
     r"\b(?:house|anew|lanes?|drain(?:s|ed|ing)?|settled?|verdicts?|bulk orders?|places|poisonous|beside|whoever|meanwhile"
     r"|comes? to|came to|so many|for (?:its|their) own sake|of late|(?:is|are) told|(?:is|are) taken for|tells? of|mend(?:s|ed)?"
-    r"|wish(?:es)?|in doubt|doubtful|upshot|handed in)\b",
+    r"|wish(?:es)?|in doubt|doubtful|upshot|handed in|one that|stands?|told|evidence|steer(?:s|ing)?|situations?|jumbo)\b",
     re.IGNORECASE,
 )
 OF_PROVIDERS = re.compile(r"PROVIDER_|SENDGRID_|MAILGUN_")
@@ -49,6 +50,15 @@ def own_options(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield word
                 yield from own_options(subparser)
         yield from (option for option in action.option_strings if option.startswith("--") and option not in common)
+
+
+def format_help(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The help of the command and of each of its words."""
+    yield parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from format_help(subparser)
 
 
 @pytest.mark.parametrize("name", sorted(settings.MERCURY_NAMES))
@@ -173,6 +183,30 @@ def test_the_page_of_architecture_names_each_package():
     text = page("docs/architecture.md")
 
     assert [str(package) for package in packages if f"`{package}/" not in text] == []
+
+
+SHOWN = [
+    path
+    for folder, endings in (("templates", {".html", ".txt"}), ("static/mercury", {".js", ".css"}))
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in endings
+]
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_templates_scripts_and_styles_use_the_words_of_the_glossary(path):
+    assert PRIVATE.findall(path.read_text()) == []
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_the_help_of_a_command_uses_the_words_of_the_glossary(name):
+    parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+
+    assert PRIVATE.findall(" ".join(format_help(parser))) == []
+
+
+def test_the_api_document_uses_the_words_of_the_glossary():
+    assert PRIVATE.findall(json.dumps(SchemaGenerator().get_schema(public=True), default=str)) == []
 
 
 def test_the_page_of_operations_names_only_log_events_that_exist():

@@ -15,7 +15,7 @@
     setTimeout(() => { button.textContent = before; }, 2000);
   }
 
-  // Tabs: without this script the panels stand below each other and the links jump to them
+  // Tabs: without this script the panels are below each other and the links jump to them
 
   function select(tabs, tab, focus) {
     for (const other of tabs) {

@@ -67,7 +67,7 @@ class StatsViewSet(ApiViewSet):
     def applications(self, request: Request) -> Response:
         """Read figures by application.
 
-        Counts, rates and times of the emails of each application, the one that sent most first.
+        Counts, rates and times of the emails of each application, most emails first.
         """
         figures = _load_figures(request)
         listed = statistics.summarize_applications(figures, statistics.load_application_names())
