@@ -182,7 +182,7 @@ def _read_page(selected: Filter, **where: Any) -> search.MailPage:
     try:
         return search.load_page(mails, selected.q, **where)
     except search.UnknownSearchWord:
-        return search.MailPage([], newer=None, older=None)
+        return search.MailPage(mails=[], newer=None, older=None)
 
 
 def _choose_counting(*, narrowed: bool, searched: bool) -> Callable[[MailQuerySet], str]:

@@ -459,11 +459,7 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.CharField(
-                        choices=[
-                            ("pending", "Pending"),
-                            ("accepted", "Accepted"),
-                            ("refused", "Permanently rejected"),
-                        ],
+                        choices=[("pending", "Pending"), ("accepted", "Accepted"), ("refused", "Permanently rejected")],
                         default="pending",
                         max_length=16,
                     ),

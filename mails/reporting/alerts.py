@@ -1,7 +1,6 @@
-"""What an operator should know now, each with its remedy, the cause before its symptoms. A pure function of the situation.
+"""The alerts: what an operator should know now and do about it, causes before symptoms. A pure function of the system status.
 
-An alert ends with its cause: what was mended is told no more. A remedy never makes the state worse, as disabling the only
-account that works would.
+An alert ends with its cause. A remedy never makes the state worse, as disabling the only account that works would.
 """
 
 import datetime as dt
@@ -15,16 +14,16 @@ from mails.reporting.recent_failures import FailedEmails
 from mails.reporting.system_status import QueueStatus, SystemStatus
 from mercury.lib.durations import format_duration, format_size
 
-LONG_DUE = 60.0  # seconds that a due mail may wait for a worker
-LONG_UNSENT = 15 * 60.0  # seconds after which a mail that nobody has taken is worth a word
+LONG_DUE = 60.0  # seconds that a due email may wait for a worker
+LONG_UNSENT = 15 * 60.0  # seconds after which an unsent email is an alert
 LATE_FIGURES = 180.0  # seconds
 DISK_SHARE = 0.05  # free …
-DISK_BYTES = 1_000_000_000  # … or so much: below either the disk counts as nearly full
-SOME = 0.05  # share of discarded or rejected emails that is worth a word …
-MOST = 0.5  # … and that means that something is broken
+DISK_BYTES = 1_000_000_000  # … or this many: below either the disk is nearly full
+SOME = 0.05  # share of discarded or rejected emails that is a warning …
+MOST = 0.5  # … and that is critical
 ENOUGH = 5  # emails in 15 minutes, before their share means anything
 
-# Causes first. What comes later in this list is often only the symptom of what comes earlier.
+# Causes first: a later alert is often only the symptom of an earlier one.
 ORDER = (
     "disk_nearly_full",
     "sending_paused",
@@ -52,176 +51,176 @@ ORDER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Blocker:
-    """Whether nothing can leave at all, whatever the queue: then waiting is a symptom, and more workers are no remedy."""
+    """What stops all sending, if anything: then waiting is a symptom, and more workers do not help."""
 
     by: str = ""  # the code of the cause
 
 
-def find_alerts(situation: SystemStatus) -> list[Alert]:
-    """All alerts: what stops or loses email first, and each cause before its symptoms."""
+def find_alerts(status: SystemStatus) -> list[Alert]:
+    """Return all alerts: critical ones first, and each cause before its symptoms."""
     causes = [
-        *_check_global_pause(situation),
-        *_check_workers(situation),
-        *account_alerts.find_account_alerts(situation),
-        *_check_machine(situation),
+        *_check_global_pause(status),
+        *_check_workers(status),
+        *account_alerts.find_account_alerts(status),
+        *_check_machine(status),
     ]
-    blocked = _find_blocker(situation)
+    blocked = _find_blocker(status)
     found = [
         *causes,
-        *(alert for queue in situation.waiting for alert in _check_queue(queue, blocked)),
-        *_check_unsent(situation, blocked),
-        *_check_discarded(situation),
-        *_check_rejected(situation),
-        *_check_held(situation),
-        *_check_expired(situation),
+        *(alert for queue in status.queues for alert in _check_queue(queue, blocked)),
+        *_check_unsent(status, blocked),
+        *_check_discarded(status),
+        *_check_rejected(status),
+        *_check_held(status),
+        *_check_expired(status),
     ]
     return sorted(found, key=lambda alert: (alert.tone != "bad", ORDER.index(alert.code)))
 
 
-def summarize(situation: SystemStatus, alerts: list[Alert]) -> str:
-    """The state in one sentence."""
+def summarize(status: SystemStatus, alerts: list[Alert]) -> str:
+    """Return the system status in one sentence."""
     if alerts:
         more = len(alerts) - 1
         return alerts[0].sentence + (f" {more} more {'alert' if more == 1 else 'alerts'}." if more else "")
-    due = sum(queue.due for queue in situation.waiting)
-    later = sum(queue.later for queue in situation.waiting)
+    due = sum(queue.due for queue in status.queues)
+    later = sum(queue.deferred for queue in status.queues)
     waits = f"{due:,} {'email' if due == 1 else 'emails'} queued" if due else "No email queued"
     back_off = f", {later:,} deferred" if later else ""
-    workers = len(situation.alive)
-    lost = situation.failures.discarded.emails
+    workers = len(status.alive)
+    lost = status.failures.discarded.emails
     discarded = f" {lost:,} {'email was' if lost == 1 else 'emails were'} discarded in 24 hours." if lost else ""
     return f"All systems normal. {waits}{back_off}, {workers} {'worker' if workers == 1 else 'workers'} running.{discarded}"
 
 
-def _find_blocker(situation: SystemStatus) -> _Blocker:
-    if situation.sending_paused_by is not None:
-        return _Blocker("sending_paused")
-    if not situation.alive:
-        return _Blocker("no_worker")
-    return _Blocker() if account_alerts.list_ready_accounts(situation) else _Blocker("no_account")
+def _find_blocker(status: SystemStatus) -> _Blocker:
+    if status.sending_paused_by is not None:
+        return _Blocker(by="sending_paused")
+    if not status.alive:
+        return _Blocker(by="no_worker")
+    return _Blocker() if account_alerts.list_ready_accounts(status) else _Blocker(by="no_account")
 
 
-_SEE_CAUSE = {
+_REFERENCES = {
     "sending_paused": "They are sent when sending is resumed.",
     "no_worker": "They are sent when a worker runs.",
     "no_account": "More workers would not help: no account can accept email.",
 }
 
 
-def _check_global_pause(situation: SystemStatus) -> Iterable[Alert]:
-    if situation.sending_paused_by is not None:
+def _check_global_pause(status: SystemStatus) -> Iterable[Alert]:
+    if status.sending_paused_by is not None:
         yield Alert(
-            "sending_paused",
-            "bad",
-            "",
-            f"Sending is paused by {situation.sending_paused_by}: email is accepted and stored, but none is sent.",
-            "Check what is queued (manage.py mails --state queued), then resume: manage.py resume --all",
-            since=situation.sending_paused_at,
+            code="sending_paused",
+            tone="bad",
+            about="",
+            sentence=f"Sending is paused by {status.sending_paused_by}: email is accepted and stored, but none is sent.",
+            remedy="Check what is queued (manage.py mails --state queued), then resume: manage.py resume --all",
+            since=status.sending_paused_at,
             emails="state=queued",
         )
 
 
-def _check_workers(situation: SystemStatus) -> Iterable[Alert]:
-    if not situation.alive:
-        lost = max((one.seen_at for one in situation.workers), default=None)
+def _check_workers(status: SystemStatus) -> Iterable[Alert]:
+    if not status.alive:
+        lost = max((worker.seen_at for worker in status.workers), default=None)
         yield Alert(
-            "no_worker",
-            "bad",
-            "",
-            "No worker is running: nothing is sent.",
-            "Start one: manage.py worker. Embedded (no REDIS_URL), restart the web process.",
+            code="no_worker",
+            tone="bad",
+            about="",
+            sentence="No worker is running: nothing is sent.",
+            remedy="Start one: manage.py worker. Embedded (no REDIS_URL), restart the web process.",
             since=lost,
             emails="state=queued",
         )
-    elif situation.counted_until and (late := (situation.at - situation.counted_until).total_seconds()) > LATE_FIGURES:
+    elif status.counted_until and (late := (status.at - status.counted_until).total_seconds()) > LATE_FIGURES:
         yield Alert(
-            "figures_late",
-            "waiting",
-            "",
-            f"The counts of accepted emails are {format_duration(late)} late.",
-            "They catch up automatically. If the delay grows, look for task_failed in the logs of the workers.",
-            since=situation.counted_until,
+            code="figures_late",
+            tone="waiting",
+            about="",
+            sentence=f"The counts of accepted emails are {format_duration(late)} late.",
+            remedy="They catch up automatically. If the delay grows, look for task_failed in the logs of the workers.",
+            since=status.counted_until,
         )
 
 
 def _check_queue(queue: QueueStatus, blocked: _Blocker) -> Iterable[Alert]:
     emails = urlencode({"state": "queued", "queue": queue.queue})
     if queue.paused_at is not None:
-        waits = queue.due + queue.later
+        waits = queue.due + queue.deferred
         why = f" (“{queue.paused_note}”)" if queue.paused_note else ""
         yield Alert(
-            "queue_paused",
-            "bad",
-            queue.queue,
-            f"Queue {queue.queue} is paused by {queue.paused_by}{why}: "
+            code="queue_paused",
+            tone="bad",
+            about=queue.queue,
+            sentence=f"Queue {queue.queue} is paused by {queue.paused_by}{why}: "
             f"{waits:,} {'email is' if waits == 1 else 'emails are'} waiting.",
-            f"Resume it on the overview, or: manage.py resume --queue {queue.queue}",
+            remedy=f"Resume it on the overview, or: manage.py resume --queue {queue.queue}",
             since=queue.paused_at,
             emails=emails,
         )
     elif queue.oldest is not None and queue.oldest > LONG_DUE:
         are_due = f"{queue.due:,} {'email is' if queue.due == 1 else 'emails are'} due"
         yield Alert(
-            "oldest_waiting",
-            "waiting" if blocked.by == "sending_paused" else "bad",
-            queue.queue,
-            f"{are_due} in queue {queue.queue}, the oldest for {format_duration(queue.oldest)}.",
-            _SEE_CAUSE.get(blocked.by)
+            code="oldest_waiting",
+            tone="waiting" if blocked.by == "sending_paused" else "bad",
+            about=queue.queue,
+            sentence=f"{are_due} in queue {queue.queue}, the oldest for {format_duration(queue.oldest)}.",
+            remedy=_REFERENCES.get(blocked.by)
             or f"The page of an email says what it waits for. If all slots are in use, start a worker: manage.py worker {queue.queue}",
             emails=emails,
         )
 
 
-def _check_unsent(situation: SystemStatus, blocked: _Blocker) -> Iterable[Alert]:
-    if situation.oldest_unsent is not None and situation.oldest_unsent > LONG_UNSENT:
+def _check_unsent(status: SystemStatus, blocked: _Blocker) -> Iterable[Alert]:
+    if status.oldest_unsent is not None and status.oldest_unsent > LONG_UNSENT:
         yield Alert(
-            "oldest_unsent",
-            "waiting",
-            "",
-            f"The oldest unsent email was accepted {format_duration(situation.oldest_unsent)} ago.",
-            _SEE_CAUSE.get(blocked.by) or "Its page says what it waits for: manage.py mails --state waiting",
-            since=situation.at - dt.timedelta(seconds=situation.oldest_unsent),
+            code="oldest_unsent",
+            tone="waiting",
+            about="",
+            sentence=f"The oldest unsent email was accepted {format_duration(status.oldest_unsent)} ago.",
+            remedy=_REFERENCES.get(blocked.by) or "Its page says what it waits for: manage.py mails --state waiting",
+            since=status.at - dt.timedelta(seconds=status.oldest_unsent),
             emails="state=waiting",
         )
 
 
-def _check_discarded(situation: SystemStatus) -> Iterable[Alert]:
-    found, sent = situation.failures.discarded, situation.failures.sent
-    recently_sent = sum(one.sent for one in situation.recent)
+def _check_discarded(status: SystemStatus) -> Iterable[Alert]:
+    found, sent = status.failures.discarded, status.failures.sent
+    recently_sent = sum(account.sent for account in status.recent)
     tone = _choose_tone(found, sent, recently_sent)
     if tone:
         yield Alert(
-            "discarded",
-            tone,
-            "",
-            f"{_count_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
+            code="discarded",
+            tone=tone,
+            about="",
+            sentence=f"{_count_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
             f"{_describe_causes(found)}.",
-            "Open one to see the provider's reply. Fix the cause, then reprocess them from their list.",
+            remedy="Open one to see the provider's reply. Fix the cause, then reprocess them from their list.",
             since=found.since,
             emails="state=discarded&age=24h",
         )
 
 
-def _check_rejected(situation: SystemStatus) -> Iterable[Alert]:
-    found, arrived = situation.failures.rejected, situation.failures.arrived
+def _check_rejected(status: SystemStatus) -> Iterable[Alert]:
+    found, arrived = status.failures.rejected, status.failures.arrived
     tone = _choose_tone(found, arrived, arrived) if found.emails >= ENOUGH else ""
     if tone:
         yield Alert(
-            "rejected",
-            tone,
-            "",
-            f"{_count_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
+            code="rejected",
+            tone=tone,
+            about="",
+            sentence=f"{_count_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
             f"{_describe_causes(found)}.",
-            "Each one names its application and the error. The application has to correct the email and send it again.",
+            remedy="Each one names its application and the error. The application has to correct the email and send it again.",
             since=found.since,
             emails="state=rejected&age=24h",
         )
 
 
 def _choose_tone(found: FailedEmails, well: int, well_recently: int) -> str:
-    """Return `bad` while most of the emails end so, `waiting` where some did, else nothing."""
+    """Return `bad` if most of the emails failed, `waiting` if some did, else nothing."""
     share, lately = (
         recent_failures.compute_share(found.emails, well),
         recent_failures.compute_share(found.recent, well_recently),
@@ -242,68 +241,68 @@ def _format_percent(part: int, rest: int) -> str:
     return f"{100 * recent_failures.compute_share(part, rest):.0f} %"
 
 
-def _check_held(situation: SystemStatus) -> Iterable[Alert]:
-    held = situation.held
+def _check_held(status: SystemStatus) -> Iterable[Alert]:
+    held = status.held
     if held.unknown:
         yield Alert(
-            "held_unknown",
-            "waiting",
-            "",
-            f"{_count_emails(held.unknown)} on hold and may have been sent: the outcome is unknown.",
-            "Check with the provider, then resolve: manage.py resolve ID --sent or --not-sent",
+            code="held_unknown",
+            tone="waiting",
+            about="",
+            sentence=f"{_count_emails(held.unknown)} on hold and may have been sent: the outcome is unknown.",
+            remedy="Check with the provider, then resolve: manage.py resolve ID --sent or --not-sent",
             emails="state=unknown",
         )
     if held.poison:
         yield Alert(
-            "held_poison",
-            "bad",
-            "",
-            f"{_count_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
-            "Look at one (manage.py mails --state held) and at the logs of the workers before you release it.",
+            code="held_poison",
+            tone="bad",
+            about="",
+            sentence=f"{_count_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
+            remedy="Look at one (manage.py mails --state held) and at the logs of the workers before you release it.",
             emails="state=held",
         )
     if held.operator:
         yield Alert(
-            "held_operator",
-            "waiting",
-            "",
-            f"{_count_emails(held.operator)} on hold, set by an operator.",
-            "To release them: manage.py release IDS",
+            code="held_operator",
+            tone="waiting",
+            about="",
+            sentence=f"{_count_emails(held.operator)} on hold, set by an operator.",
+            remedy="To release them: manage.py release IDS",
             emails="state=held",
         )
 
 
-def _check_expired(situation: SystemStatus) -> Iterable[Alert]:
-    if situation.expired:
-        them, still = ("it", "it still matters") if situation.expired == 1 else ("them", "they still matter")
+def _check_expired(status: SystemStatus) -> Iterable[Alert]:
+    if status.expired:
+        them, still = ("it", "it still matters") if status.expired == 1 else ("them", "they still matter")
         yield Alert(
-            "expired",
-            "bad",
-            "",
-            f"{situation.expired:,} {'email' if situation.expired == 1 else 'emails'} expired in the last 24 hours: "
+            code="expired",
+            tone="bad",
+            about="",
+            sentence=f"{status.expired:,} {'email' if status.expired == 1 else 'emails'} expired in the last 24 hours: "
             f"no account accepted {them} in time.",
-            f"See why: manage.py mails --state expired. If {still}, reprocess {them}: manage.py reprocess ID",
-            since=situation.expired_since,
+            remedy=f"See why: manage.py mails --state expired. If {still}, reprocess {them}: manage.py reprocess ID",
+            since=status.expired_since,
             emails="state=expired",
         )
 
 
-def _check_machine(situation: SystemStatus) -> Iterable[Alert]:
-    if situation.redis == "away":
+def _check_machine(status: SystemStatus) -> Iterable[Alert]:
+    if status.redis == "away":
         yield Alert(
-            "redis_away",
-            "waiting",
-            "",
-            "Redis does not answer: emails are sent up to two seconds later.",
-            "Start it again. No email is lost, and nothing else needs to be done.",
+            code="redis_away",
+            tone="waiting",
+            about="",
+            sentence="Redis does not answer: emails are sent up to two seconds later.",
+            remedy="Start it again. No email is lost, and nothing else needs to be done.",
         )
-    if situation.disk_free < DISK_SHARE or situation.disk_free_bytes < DISK_BYTES:
+    if status.disk_free < DISK_SHARE or status.disk_free_bytes < DISK_BYTES:
         yield Alert(
-            "disk_nearly_full",
-            "bad",
-            "",
-            f"The disk of the data folder has only {format_size(situation.disk_free_bytes)} left ({situation.disk_free:.0%}).",
-            "Free some space: when the disk is full, no email can be accepted.",
+            code="disk_nearly_full",
+            tone="bad",
+            about="",
+            sentence=f"The disk of the data folder has only {format_size(status.disk_free_bytes)} left ({status.disk_free:.0%}).",
+            remedy="Free some space: when the disk is full, no email can be accepted.",
         )
 
 

@@ -1,7 +1,7 @@
-"""The last calls of one provider account, and those under way. Read along indexes that are there for other reasons.
+"""The last attempts of one provider account, and those in progress. Read along indexes that exist for other reasons.
 
-No index holds the account of an attempt: it would cost each mail 125 bytes of WAL and 73 bytes of disk for one page. The
-ids of attempts are ordered in time, so the newest of the house are looked at instead, as many as REACH.
+No index holds the account of an attempt: it would cost each email 125 bytes of WAL and 73 bytes of disk for one page. The
+ids of attempts are ordered in time, so the newest REACH of all accounts are read instead.
 """
 
 import datetime as dt
@@ -18,18 +18,18 @@ REACH = 20_000  # attempts of all accounts that are looked at
 SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LastAttempts:
-    """The last calls of an account that have an outcome, oldest first, each with its mail."""
+    """The last attempts of an account that have an outcome, oldest first, each with its email."""
 
     calls: Sequence[Attempt]
-    stopped: bool  # fewer than SHOWN were found among the last REACH of the house, and there are older ones
+    stopped: bool  # fewer than SHOWN among the last REACH of all accounts, and there are older ones
 
 
 def load_last_attempts(account: str, *, before: dt.datetime | None = None) -> LastAttempts:
-    """The last SHOWN calls of an account among the last REACH that the house began before this time.
+    """Load the last SHOWN attempts of an account, among the last REACH of all accounts that began before this time.
 
-    Two queries along the primary key; the cost does not depend on how many mails there are.
+    Two queries along the primary key; the cost does not grow with the number of emails.
     """
     begun = Attempt.objects.order_by("-pk")
     if before is not None:
@@ -40,13 +40,13 @@ def load_last_attempts(account: str, *, before: dt.datetime | None = None) -> La
     if edge is not None:
         mine = mine.filter(pk__gte=edge)
     calls = list(mine[:SHOWN])[::-1]
-    return LastAttempts(calls, stopped=edge is not None and len(calls) < SHOWN)
+    return LastAttempts(calls=calls, stopped=edge is not None and len(calls) < SHOWN)
 
 
 def count_failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[str, int]]]:
-    """Return why calls failed since then: account and fault (`unknown` for an unknown outcome) -> reason codes with counts.
+    """Return why attempts failed since then: account and failure class (`unknown` for an unknown outcome) -> reason codes, counts.
 
-    Looks at the newest REACH calls at most, along the primary key.
+    Reads the newest REACH attempts at most, along the primary key.
     """
     begun = Attempt.objects.filter(pk__gte=first_id(since)).order_by("-pk")
     edge = begun.values_list("pk", flat=True)[REACH - 1 : REACH].first()
@@ -61,5 +61,5 @@ def count_failure_codes(since: dt.datetime) -> dict[tuple[str, str], list[tuple[
 
 
 def count_in_progress(account: str) -> int:
-    """Calls of an account that have no answer yet. By the index of the mails that workers have in hand."""
+    """Count the requests to an account that are in progress, by the index of leased emails."""
     return Mail.objects.filter(status__in=LEASED, provider=account).count()

@@ -1,4 +1,4 @@
-"""What went wrong lately, as the alerts need it: emails that no account took, and refusals that go on.
+"""Recent failures, for alerts: emails that ended without being sent, and refusals that repeat.
 
 Bounded whatever the number of emails: counts stop at 100,000, and causes are read from the newest thousand.
 """
@@ -17,7 +17,7 @@ from providers.outcomes import FailureClass
 
 COUNTED_AT_MOST = 100_000
 LOOKED_AT = 1000  # emails whose causes are read
-LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in the morning
+LATELY = dt.timedelta(hours=24)  # so that failures of the night are seen in the morning
 RECENT = dt.timedelta(minutes=15)
 CAUSES_NAMED = 3
 
@@ -26,7 +26,7 @@ CAUSES_NAMED = 3
 class Cause:
     """Why emails ended badly, and how many did."""
 
-    account: str  # the last one that was asked; empty where none was
+    account: str  # of the last attempt; empty where there was none
     reason: str
     emails: int
 
@@ -47,24 +47,24 @@ NO_FAILED_EMAILS = FailedEmails()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedFailure:
-    """Calls of one account that failed in the last 15 minutes for one reason that somebody has to mend."""
+    """Attempts with one account that failed in the last 15 minutes for a reason that needs attention."""
 
     account: str
     failure_class: str
     attempts: int
     since: dt.datetime  # the minute of the first …
     last: dt.datetime  # … and of the last
-    accepted_since: int  # calls that it accepted in later minutes
+    accepted_since: int  # attempts that it accepted in later minutes
 
     @property
-    def goes_on(self) -> bool:
-        """Return False once as many calls were accepted since; a few refusals in between do not end it."""
+    def is_ongoing(self) -> bool:
+        """False once as many attempts were accepted since; a few refusals in between do not end it."""
         return self.accepted_since < min(self.attempts, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentFailures:
-    """Everything that went wrong lately, and what it is compared with."""
+    """Recent failures, and the numbers they are compared with."""
 
     discarded: FailedEmails = NO_FAILED_EMAILS
     rejected: FailedEmails = NO_FAILED_EMAILS
@@ -77,7 +77,7 @@ NO_RECENT_FAILURES = RecentFailures()
 
 
 def read_recent_failures(now: dt.datetime, recent: Statistics) -> RecentFailures:
-    """Read them: five short queries. `recent`: the figures of the last 15 minutes, by the minute."""
+    """Read the recent failures: five short queries. `recent`: the statistics of the last 15 minutes, by the minute."""
     counts = dict(
         Rollup.objects.filter(level__in=(Level.HOUR, Level.FRESH), start__gte=now - LATELY)
         .filter(kind__in=(Counted.END, Counted.ARRIVAL))
@@ -112,16 +112,16 @@ def _read_failed_emails(status: Status, now: dt.datetime) -> FailedEmails:
 
 
 def find_repeated_failures(recent: Statistics) -> list[RepeatedFailure]:
-    """Return what accounts refused for their own sake, and what failed on this machine."""
+    """Return attempts that failed because of their accounts, or of this machine."""
     refused: dict[tuple[str, str], Counter[dt.datetime]] = defaultdict(Counter)
     accepted: dict[str, Counter[dt.datetime]] = defaultdict(Counter)
-    for start, key, one in recent.rows:
+    for start, key, total in recent.rows:
         if key.kind != Counted.CALL:
             continue
         if key.outcome == AttemptState.ACCEPTED:
-            accepted[key.account][start] += one.count
+            accepted[key.account][start] += total.count
         elif key.failure_class in (FailureClass.ACCOUNT, FailureClass.LOCAL):
-            refused[key.account, key.failure_class][start] += one.count
+            refused[key.account, key.failure_class][start] += total.count
     return [
         RepeatedFailure(
             account=account,

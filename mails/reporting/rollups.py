@@ -1,8 +1,8 @@
-"""The figures of the house, added up as they come in. `lifecycle` writes them with the results; `stats` reads them.
+"""Roll-ups: counters and durations by minute, hour and day. `lifecycle` writes fresh rows with the results.
 
-Each group of results appends a few fresh rows, so that no dispatch waits for another. A duty adds fresh rows to those of
-their minute, hour, day …, some seconds later. Rows of one key may be many: their sum is what counts, and every
-replacement of rows keeps it, so two processes that fold at once disturb nothing.
+Each group of results appends a few fresh rows, so that no dispatcher waits for another. A periodic task adds them to the
+rows of their minute, hour and day some seconds later. A key may have several rows: only their sum counts, and every
+replacement of rows keeps it, so two processes may fold at once.
 """
 
 import datetime as dt
@@ -20,11 +20,11 @@ from mails.states import Counted, Level, Status
 from mercury.lib.database import database_clock
 
 TASK = "rollups"
-FOLDED_AT_ONCE = 5000  # fresh rows a turn
-# Ids carry the clock of the machine that took the mail, and its commit comes later: mails are counted after so long.
+FOLDED_AT_ONCE = 5000  # fresh rows in a run
+# Ids carry the clock of the machine that accepted the email, and its commit comes later: arrivals are counted after this time.
 ARRIVALS_LAG = dt.timedelta(seconds=20)
-ARRIVALS_AT_ONCE = dt.timedelta(minutes=2)  # of arrivals a turn, when many minutes are to be made up for
-ARRIVALS_BEFORE = dt.timedelta(hours=1)  # the first turn of all begins so long ago
+ARRIVALS_AT_ONCE = dt.timedelta(minutes=2)  # of arrivals in a run, while it catches up
+ARRIVALS_BEFORE = dt.timedelta(hours=1)  # the first run begins this long ago
 
 LENGTHS = {
     Level.MINUTE: dt.timedelta(minutes=1),
@@ -42,21 +42,21 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def floor_to_level(moment: dt.datetime, level: Level) -> dt.datetime:
-    """When the stretch of this level that holds `moment` began."""
+    """Return when the interval of this level that holds `moment` began."""
     if level == Level.EVER:
         return EPOCH
     return moment - (moment - EPOCH) % LENGTHS[level]
 
 
 def run() -> None:
-    """Count what arrived, add fresh rows to the others, and remove those whose time is over. Cheap, but not for a request."""
+    """Count arrivals, fold fresh rows and remove old ones. Cheap, but not for a request."""
     now = database_clock.now()
     count_arrivals(now)
     fold(now)
 
 
 def count_arrivals(now: dt.datetime) -> None:
-    """Count the mails that came in since the last count and are at least 20 s old, by a range of the primary key.
+    """Count the emails received since the last count that are at least 20 s old, by a range of the primary key.
 
     Two processes that count at once count nothing twice.
     """
@@ -69,31 +69,31 @@ def count_arrivals(now: dt.datetime) -> None:
 
 
 def _find_next_arrival(begin: dt.datetime, now: dt.datetime) -> dt.datetime:
-    """When the first mail since then came in, so that quiet times are made up for at once; `now` if there is none."""
+    """Return when the first email since then was received, to skip quiet times at once; `now` if there is none."""
     following = Mail.objects.filter(pk__gte=first_id(begin)).order_by("pk").values_list("pk", flat=True).first()
     return now if following is None else max(begin, moment_of(following))
 
 
 def fold(now: dt.datetime) -> int:
-    """Add up to 5,000 fresh rows to those of their minute, ten minutes, hour, day, and of all time. Returns how many."""
+    """Add up to 5,000 fresh rows to those of their minute, ten minutes, hour, day, and of all time; return how many."""
     with transaction.atomic():
         fresh = _take_rows(Rollup.objects.filter(level=Level.FRESH).order_by("id")[:FOLDED_AT_ONCE])
         sums: dict[tuple[Level, dt.datetime], dict[CounterKey, CounterSum]] = defaultdict(
             lambda: defaultdict(CounterSum)
         )
-        for _, start, key, one in fresh:
+        for _, start, key, total in fresh:
             for level in (*LENGTHS, Level.EVER):
-                sums[level, floor_to_level(start, level)][key].add(one.count, one.total_us, one.buckets)
+                sums[level, floor_to_level(start, level)][key].add(total.count, total.total_us, total.buckets)
         touched = Q(pk__in=())
         for level in (*LENGTHS, Level.EVER):
             touched |= Q(level=level, start__in=[start for other, start in sums if other == level])
-        for level, start, key, one in _take_rows(Rollup.objects.filter(touched).order_by("id")):
-            sums[level, start][key].add(one.count, one.total_us, one.buckets)
+        for level, start, key, total in _take_rows(Rollup.objects.filter(touched).order_by("id")):
+            sums[level, start][key].add(total.count, total.total_us, total.buckets)
         Rollup.objects.bulk_create(
             [
-                Rollup(**build_row(level, start, key, one))
+                Rollup(**build_row(level, start, key, total))
                 for (level, start), keys in sums.items()
-                for key, one in keys.items()
+                for key, total in keys.items()
             ]
         )
         over = Q(pk__in=())
@@ -135,7 +135,7 @@ RollupRow = tuple[Level, dt.datetime, CounterKey, CounterSum]
 
 
 def _take_rows(rows: QuerySet[Rollup]) -> list[RollupRow]:
-    """The rows, deleted. Rows that another process takes at the same time are its own."""
+    """Delete the rows and return them. Rows that another process deletes at the same time are its own."""
     listed = list(rows.select_for_update().values_list("id", *COLUMNS))
     Rollup.objects.filter(id__in=[row[0] for row in listed]).delete()
     return [

@@ -1,4 +1,4 @@
-"""The words of search, and the named states and ages that lists narrow by; used by the pages, the admin and `mails`."""
+"""Search words, and the named states and ages that lists filter by; used by pages, the admin and the `mails` command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mails.reporting import systemic_refusals
 from mails.states import LEASED, HoldReason, Source, Status
 from mercury.lib.mail.printable import replace_unprintable
 
-# What a list may be narrowed to, in the order people read it: name -> (words, condition).
+# The states a list filters by, in the order people read them: name -> (label, condition).
 STATES: dict[str, tuple[str, Q]] = {
     "queued": ("Queued", Q(status=Status.QUEUED)),
     "sending": ("Sending", Q(status__in=LEASED)),
@@ -43,19 +43,19 @@ AGES: dict[str, tuple[str, dt.timedelta]] = {
 HELP = "Words search recipient, sender, subject and id. Or narrow: to:zeus@ from:billing provider:mailgun-eu reason:550"
 
 
-# A search that no index serves reads the mails themselves, newest first: so many a page, or so many where it is asked to
-# look far. A hundred thousand take some 50 ms, a million half a second, however many mails there are.
+# A search that no index serves reads the emails themselves, newest first: REACH of them, or FAR on request. A hundred
+# thousand cost some 50 ms, a million half a second, however many emails there are.
 REACH, FAR = 100_000, 1_000_000
 _BY_INDEX = ("id", "before", "after")
-MOST_WORDS = 10  # each is a condition on every row that is looked at
+MOST_WORDS = 10  # each is a condition on every row that is read
 
 
 class UnknownSearchWord(ValueError):
-    """A prefix that search does not know, or a value it cannot read; the text says which are known."""
+    """Search does not know the prefix or cannot read the value; the text lists the known ones."""
 
 
 def narrow(mails: MailQuerySet, text: str) -> MailQuerySet:
-    """The mails of `mails` that every word of `text` fits: plain words, or `prefix:value` for one field.
+    """Return the emails that match every word of `text`: plain words, or `prefix:value` for one field.
 
     Raises UnknownSearchWord, naming what it knows.
     """
@@ -85,7 +85,7 @@ def _parse_word(word: str) -> Q:
 
 
 def _needs_scan(word: str) -> bool:
-    """Whether no index serves a word that `narrow` knows, so that each mail has to be looked at."""
+    """Return True if no index serves this word, so that each email has to be read."""
     prefix, colon, value = word.lower().partition(":")
     if colon and prefix == "to":
         return not _is_mailbox(value)
@@ -97,9 +97,9 @@ def _is_mailbox(value: str) -> bool:
 
 
 def _match_recipient(value: str) -> Q:
-    """Mails to an address that begins with `value`, if that names a mailbox (`hera@…`): by an index. Else that contains it.
+    """Match emails to an address that begins with `value`, if that names a mailbox (`hera@…`), by an index; else containing it.
 
-    The latter by the mail's own column: a table that is joined would be read as a whole, however few mails are meant.
+    The latter uses the column of the email: a joined table would be read as a whole, however few emails match.
     """
     if not _is_mailbox(value):
         return Q(recipient__icontains=value)
@@ -112,7 +112,7 @@ def _match_application(value: str) -> Q:
 
 
 def _match_id(value: str) -> Q:
-    """Mails whose id begins with `value`: a range of the primary key, so that no row is read in vain."""
+    """Match emails whose id begins with `value`: a range of the primary key."""
     digits = value.replace("-", "").lower()
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         raise UnknownSearchWord(
@@ -159,32 +159,32 @@ WORDS: dict[str, Callable[[str], Q]] = {
 
 
 def filter_since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> MailQuerySet:
-    """The mails that came in within `age` before `now`; a range of the primary key."""
+    """Return the emails received within `age` before `now`; a range of the primary key."""
     return mails.filter(pk__gte=first_id(now - age))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What the operators' list is narrowed by, under the names that its URL has."""
+    """The filters of the operators' list, under the names that its URL has."""
 
     q: str = ""
     state: str = ""
     account: str = ""  # "-": none yet
     queue: str = ""
-    app: str = ""  # an API key's number, or the door: `form`, `command`
+    app: str = ""  # an API key's number, or the source: `form`, `command`
     age: str = ""
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Filter:
-        """The filter that a URL's query asks for."""
+        """Return the filter of a URL's query."""
         return cls(**{name: query.get(name, "").strip() for name in cls.__dataclass_fields__})
 
     def as_query(self) -> str:
-        """The query that `from_query` reads."""
+        """Return the query that `from_query` reads."""
         return urlencode({name: value for name, value in asdict(self).items() if value})
 
     def narrow(self, mails: MailQuerySet, now: dt.datetime) -> MailQuerySet:
-        """The mails of `mails` that fit; none if a value cannot be one. Raises UnknownSearchWord."""
+        """Return the emails that match; none if a value is invalid. Raises UnknownSearchWord."""
         values = (self.state, self.account, self.queue, self.app, self.age)
         if any(replace_unprintable(value) != value for value in values):
             return mails.none()
@@ -218,15 +218,15 @@ def _match_app(value: str) -> Q:
 
 
 def format_count(mails: MailQuerySet, bound: int) -> str:
-    """How many mails there are, in words; reads at most `bound` of them: `1,840` or `10,000+`."""
+    """Return how many emails there are, reading at most `bound` of them: `1,840` or `10,000+`."""
     count = mails.order_by()[: bound + 1].count()
     return f"{bound:,}+" if count > bound else f"{count:,}"
 
 
 def format_estimate(mails: MailQuerySet, at_least: int = 0) -> str:
-    """About how many mails there are, by the database's own statistics: `≈ 1,200,000`; empty where it keeps none.
+    """Return an estimate from the database's own statistics: `≈ 1,200,000`; empty if it keeps none.
 
-    Reads no mail.
+    Reads no email.
     """
     if "JSON" not in connection.features.supported_explain_formats:
         return ""
@@ -235,39 +235,41 @@ def format_estimate(mails: MailQuerySet, at_least: int = 0) -> str:
 
 
 def format_rough_count(mails: MailQuerySet, bound: int) -> str:
-    """How many mails there are: exact up to `bound`, above that an estimate, or `10,000+` where there is none."""
+    """Return how many emails there are: exact up to `bound`, above that an estimate, or `10,000+` if there is none."""
     count = format_count(mails, bound)
     return (format_estimate(mails, at_least=bound) if count.endswith("+") else "") or count
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailPage:
-    """One page of a list, newest first. `newer` and `older` are where the neighbouring pages begin, if there are any."""
+    """One page of a list, newest first. `newer` and `older`: where the neighbouring pages begin, if there are any."""
 
     mails: list[Mail]
     newer: uuid.UUID | None
     older: uuid.UUID | None
-    stopped_at: dt.datetime | None = None  # a search stopped at mails of then, and there are more in its direction
-    reach: int = 0  # how many it looked at
+    stopped_at: dt.datetime | None = (
+        None  # a search stopped at emails of this time, and there are more in its direction
+    )
+    reach: int = 0  # how many it read
 
     @property
     def reach_words(self) -> str:
-        """The same for people."""
+        """`reach` for people."""
         return f"{self.reach:,}"
 
     @property
     def looked_back(self) -> bool:
-        """Whether the mails that a search did not look at are older ones."""
+        """True if the emails that a search did not read are older ones."""
         return self.stopped_at is not None and self.older is not None
 
 
 def load_page(
     mails: MailQuerySet, words: str = "", *, before: str = "", after: str = "", far: bool = False, size: int = 50
 ) -> MailPage:
-    """The page of those mails that the words fit, older than `before` or newer than `after` (ids); else the first page.
+    """Load a page of the emails that match, older than `before` or newer than `after` (ids); else the first page.
 
-    Costs the same at any depth: it reads `size` + 1 rows along the primary key and counts nothing. Words that no index
-    serves are looked for in the next REACH of `mails` only, with `far` in the next FAR. Raises UnknownSearchWord.
+    Costs the same at any depth: reads `size` + 1 rows along the primary key and counts nothing. Words that no index serves
+    are searched in the next REACH emails only, with `far` in the next FAR. Raises UnknownSearchWord.
     """
     found = narrow(mails, words)
     reach = (FAR if far else REACH) if any(map(_needs_scan, words.split())) else 0
@@ -285,14 +287,16 @@ def load_page(
     stopped_at = moment_of(edge) if edge is not None and not more else None
     if order == "pk":
         rows = rows[::-1]
-        return MailPage(rows, newer=follows, older=rows[-1].pk if rows else None, stopped_at=stopped_at, reach=reach)
+        return MailPage(
+            mails=rows, newer=follows, older=rows[-1].pk if rows else None, stopped_at=stopped_at, reach=reach
+        )
     return MailPage(
-        rows, newer=rows[0].pk if oldest and rows else None, older=follows, stopped_at=stopped_at, reach=reach
+        mails=rows, newer=rows[0].pk if oldest and rows else None, older=follows, stopped_at=stopped_at, reach=reach
     )
 
 
 def _find_edge(mails: MailQuerySet, reach: int) -> uuid.UUID | None:
-    """The last of the first `reach` mails; None if there are not more than these."""
+    """Return the last of the first `reach` emails; None if there are no more than these."""
     ids = list(mails.values_list("pk", flat=True)[reach - 1 : reach + 1])
     return ids[0] if len(ids) > 1 else None
 

@@ -1,6 +1,6 @@
-"""How the house stands now: what waits, who works, which accounts take mail, and what it runs on.
+"""The system status: what waits, which workers run, which accounts accept email, and the state of Redis and the disk.
 
-Read by partial indexes and short bounded counts, so that it costs the same however many mails there are.
+Reads partial indexes and bounded counts, so that the cost does not grow with the number of emails.
 """
 
 import datetime as dt
@@ -29,19 +29,19 @@ from providers.health.refusal_runs import Run
 from providers.models import BreakerChange, BreakerMode, BreakerState
 from providers.sandbox.failure_modes import SimulatedFailure
 
-COUNTED_AT_MOST = 100_000  # mails; a longer queue is told as "at least"
+COUNTED_AT_MOST = 100_000  # emails; a longer queue is shown as "at least"
 CHANGES_READ = 200  # of all accounts
-LATELY = dt.timedelta(hours=24)  # so that what went wrong at night is seen in the morning
+LATELY = dt.timedelta(hours=24)  # so that failures of the night are seen in the morning
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
-    """What waits in a queue. Counts stop at 100,000."""
+    """The emails that wait in a queue. Counts stop at 100,000."""
 
     queue: str
-    due: int  # mails that could be sent now
+    due: int  # emails that could be sent now
     oldest: float | None  # seconds that the oldest of them has been due
-    later: int  # mails in back-off
+    deferred: int  # emails that wait for their next attempt
     next_at: dt.datetime | None  # when the first of these is due …
     last_at: dt.datetime | None  # … and the last
     paused_at: dt.datetime | None = None  # since when the queue is paused; None while it is running
@@ -49,9 +49,9 @@ class QueueStatus:
     paused_note: str = ""  # why
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldCounts:
-    """Held mails by reason. Counts stop at 100,000."""
+    """Held emails by reason. Counts stop at 100,000."""
 
     unknown: int  # their outcome is not known
     poison: int
@@ -63,12 +63,12 @@ class HeldCounts:
         return self.unknown + self.poison + self.operator
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
     """A process that dispatches, by its last heartbeat."""
 
     id: str
-    alive: bool  # heard of within 15 s
+    alive: bool  # its last heartbeat is at most 10 s old
     queues: Sequence[str]
     concurrency: int
     in_flight: int
@@ -79,9 +79,9 @@ class WorkerStatus:
     polled_at: dt.datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """An account as it stands now."""
+    """A provider account now."""
 
     id: int
     name: str
@@ -89,7 +89,7 @@ class AccountStatus:
     enabled: bool
     configured: bool
     weight: int
-    rate: float | None  # calls a second, at most
+    rate: float | None  # requests a second, at most
     state: BreakerState
     mode: BreakerMode
     words: str  # what the breaker does, such as "probe in 26 s"
@@ -97,34 +97,34 @@ class AccountStatus:
     limited_until: dt.datetime | None
     last_failure: str
     last_failure_at: dt.datetime | None
-    failure_mode: str  # how a sandbox is told to misbehave now, such as "refuse=503"; mostly empty …
+    failure_mode: str  # of a sandbox, such as "refuse=503"; mostly empty …
     failure_mode_until: dt.datetime | None  # … and until when
     since: dt.datetime | None = None  # when the breaker opened or was forced, or the account was disabled
     by: str = ""  # who did that
     changed_at: dt.datetime | None = None  # when its settings or its breaker last changed
-    refuses: bool = False  # every email, so that its refusals count as its own; see `providers.refusals`
+    refuses: bool = False  # every email, so that its refusals count as its own; see `providers.health.refusal_runs`
     refused_since: dt.datetime | None = None  # when that began, now or the last time
     refusal_reason: str = ""  # its words
     refused_emails: int = 0  # discarded before that was noticed, and not sent again; at most 10,000
 
     @property
     def effective(self) -> BreakerState:
-        """What the breaker lets through, whoever decides."""
+        """The state that decides: the forced one, or the breaker's own."""
         forced = {BreakerMode.OPEN: BreakerState.OPEN, BreakerMode.CLOSED: BreakerState.CLOSED}
         return forced.get(self.mode, self.state)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SystemStatus:
-    """The house at one moment."""
+    """The status of this instance at one moment."""
 
     at: dt.datetime
-    waiting: Sequence[QueueStatus]
-    claimed: int  # mails that a worker has at the moment
-    sending_paused_by: str | None  # who paused all sending; None while it is not paused
-    oldest_unsent: float | None  # seconds since the oldest mail came in that is due or in back-off
+    queues: Sequence[QueueStatus]
+    claimed: int  # emails that a worker has claimed
+    sending_paused_by: str | None  # who paused all sending; None while it is running
+    oldest_unsent: float | None  # age in seconds of the oldest email that is due or deferred
     held: HeldCounts
-    expired: int  # mails whose time was over in the last 24 hours, and that nobody has sent anew; at most 100,000
+    expired: int  # in the last 24 hours and not reprocessed; at most 100,000
     workers: Sequence[WorkerStatus]
     accounts: Sequence[AccountStatus]
     recent: Sequence[AccountStatistics]  # of the last 15 minutes
@@ -138,17 +138,17 @@ class SystemStatus:
 
     @property
     def alive(self) -> list[WorkerStatus]:
-        """The workers that are heard of."""
-        return [one for one in self.workers if one.alive]
+        """The workers whose heartbeats arrive."""
+        return [worker for worker in self.workers if worker.alive]
 
     @property
     def poll_age(self) -> float | None:
-        """Seconds since a living worker last looked for due mails; None if none ever did."""
+        """Seconds since a living worker last looked for due emails; None if none ever did."""
         return compute_poll_age(self.alive, self.at)
 
 
 def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
-    """The situation now. Some twenty short queries, a question to Redis of at most 0.25 s, and one to the disk."""
+    """Read the system status: some twenty short queries, one request to Redis of at most 0.25 s, and one to the disk."""
     now = now or database_clock.now()
     disk = _measure_disk()
     paused = pauses.load_active()
@@ -157,7 +157,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
     candidates = registry.load_candidates()
     return SystemStatus(
         at=now,
-        waiting=[read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
+        queues=[read_queue_status(queue, now, paused.queues.get(queue)) for queue in QueueName.values],
         claimed=Mail.objects.filter(status__in=LEASED).count(),
         sending_paused_by=paused.all_sending.who if paused.all_sending else None,
         oldest_unsent=_measure_oldest_unsent(now),
@@ -165,8 +165,8 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
         expired=gone["count"],
         workers=list_workers(now),
         accounts=[
-            _add_refusals(build_account_status(one, now, changes.get(one.id, ())), one.refusals, now)
-            for one in candidates
+            _add_refusals(build_account_status(candidate, now, changes.get(candidate.id, ())), candidate.refusals, now)
+            for candidate in candidates
         ],
         recent=statistics.summarize_accounts(recent),
         redis=wake.check_redis(),
@@ -180,7 +180,7 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
 
 
 def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) -> QueueStatus:
-    """What waits in a queue, on which this pause stands: two questions of the index `mail_due`."""
+    """Count what waits in a queue, which this pause stops: two queries of the index `mail_due`."""
     mails = Mail.objects.filter(queue=queue, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
     due = mails.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].aggregate(
         count=Count("next_attempt_at"), first=Min("next_attempt_at")
@@ -189,21 +189,32 @@ def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) 
         count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at")
     )
     oldest = (now - due["first"]).total_seconds() if due["first"] else None
-    found = QueueStatus(queue, due["count"], oldest, later["count"], later["first"], later["last"])
+    found = QueueStatus(
+        queue=queue,
+        due=due["count"],
+        oldest=oldest,
+        deferred=later["count"],
+        next_at=later["first"],
+        last_at=later["last"],
+    )
     if pause is None:
         return found
     return replace(found, paused_at=pause.paused_at, paused_by=pause.who, paused_note=pause.note)
 
 
 def count_held() -> HeldCounts:
-    """Held mails by reason."""
+    """Count held emails by reason."""
     mails = Mail.objects.filter(status=Status.HELD).order_by("-id").values("reason_code")[:COUNTED_AT_MOST]
     counts = mails.aggregate(
         total=Count("reason_code"),
         unknown=Count("reason_code", filter=Q(reason_code=HoldReason.UNKNOWN)),
         poison=Count("reason_code", filter=Q(reason_code=HoldReason.POISON)),
     )
-    return HeldCounts(counts["unknown"], counts["poison"], counts["total"] - counts["unknown"] - counts["poison"])
+    return HeldCounts(
+        unknown=counts["unknown"],
+        poison=counts["poison"],
+        operator=counts["total"] - counts["unknown"] - counts["poison"],
+    )
 
 
 def count_expired(now: dt.datetime) -> dict[str, Any]:
@@ -213,7 +224,7 @@ def count_expired(now: dt.datetime) -> dict[str, Any]:
 
 
 def list_workers(now: dt.datetime) -> list[WorkerStatus]:
-    """The workers of the last hour, those that live first."""
+    """Return the workers of the last hour, the living ones first."""
     rows = Worker.objects.filter(seen_at__gte=now - dt.timedelta(hours=1)).order_by("-seen_at")[:200]
     found = [
         WorkerStatus(
@@ -230,12 +241,12 @@ def list_workers(now: dt.datetime) -> list[WorkerStatus]:
         )
         for row in rows
     ]
-    return sorted(found, key=lambda one: (not one.alive, one.id))
+    return sorted(found, key=lambda worker: (not worker.alive, worker.id))
 
 
 def compute_poll_age(alive: Sequence[WorkerStatus], now: dt.datetime) -> float | None:
-    """Seconds since one of these workers last looked for due mails; None if none ever did."""
-    looks = [one.polled_at for one in alive if one.polled_at]
+    """Return the seconds since one of these workers last looked for due emails; None if none ever did."""
+    looks = [worker.polled_at for worker in alive if worker.polled_at]
     return max(0.0, (now - max(looks)).total_seconds()) if looks else None
 
 
@@ -251,11 +262,11 @@ def load_breaker_changes() -> dict[int, list[BreakerChange]]:
 def build_account_status(
     candidate: Candidate, now: dt.datetime, changes: Sequence[BreakerChange] = ()
 ) -> AccountStatus:
-    """An account as it stands. `changes`: its last ones, newest first."""
+    """Build the status of an account. `changes`: its last ones, newest first."""
     began = _find_decisive_change(candidate, changes)
     breaker: Snapshot = candidate.breaker
-    simulated: SimulatedFailure | None = candidate.config.options.get("failure_mode")
-    active = simulated if simulated is not None and now < simulated.until else None
+    configured: SimulatedFailure | None = candidate.config.options.get("failure_mode")
+    simulated = configured if configured is not None and now < configured.until else None
     return AccountStatus(
         id=candidate.id,
         name=candidate.config.name,
@@ -271,8 +282,8 @@ def build_account_status(
         limited_until=breaker.limited_until,
         last_failure=breaker.last_failure,
         last_failure_at=breaker.last_failure_at,
-        failure_mode=str(active or ""),
-        failure_mode_until=active.until if active else None,
+        failure_mode=str(simulated or ""),
+        failure_mode_until=simulated.until if simulated else None,
         since=began.created_at if began else breaker.opened_at,
         by=began.who if began else "",
         changed_at=changes[0].created_at if changes else None,
@@ -300,11 +311,11 @@ def _find_decisive_change(candidate: Candidate, changes: Sequence[BreakerChange]
         words = (BreakerMode(candidate.breaker.mode).label.lower(),)
     else:
         return None
-    return next((one for one in changes if one.what.startswith(words)), None)
+    return next((change for change in changes if change.what.startswith(words)), None)
 
 
 def _measure_disk() -> Any:
-    """Of the data folder; of what is above it as long as nobody has needed it."""
+    """Measure the disk of the data folder; of the folder above it while that does not exist."""
     folder = settings.MERCURY_DATA
     while not folder.exists():
         folder = folder.parent
@@ -312,6 +323,9 @@ def _measure_disk() -> Any:
 
 
 def _measure_oldest_unsent(now: dt.datetime) -> float | None:
-    """By the index `mail_expiring`: mails expire in the order they came in, unless MERCURY_EXPIRY was changed."""
+    """Return the age of the oldest unsent email.
+
+    By the index `mail_expiring`: emails expire in the order of arrival, unless MERCURY_EXPIRY was changed.
+    """
     created = Mail.objects.filter(status__in=DUE).order_by("expires_at").values_list("created_at", flat=True).first()
     return (now - created).total_seconds() if created else None

@@ -1,4 +1,4 @@
-"""Emails that ended while an account refused everything, before that was noticed: they deserve another try."""
+"""Emails that were discarded while an account refused every email, before that was detected. They deserve another try."""
 
 import datetime as dt
 
@@ -10,29 +10,29 @@ from providers.health.refusal_runs import Run
 from providers.models import RefusalRun
 from providers.outcomes import FailureClass
 
-SHOWN_FOR = dt.timedelta(days=3)  # after a spell has ended
+SHOWN_FOR = dt.timedelta(days=3)  # after the refusals have ended
 COUNTED_AT_MOST = 10_000
 WORD = "refusals:"  # of search
 
 
 def match_discarded(account: str) -> Q:
-    """Return the condition of emails that the account alone ended in its last spell; none where it had none."""
+    """Return the condition of emails that were discarded in the last run of refusals of the account; none without one."""
     row = RefusalRun.objects.filter(account__name=account.lower(), noticed_at__isnull=False).first()
     return _match_run(account.lower(), Run.of(row)) if row else Q(pk__in=())
 
 
 def is_recent(run: Run, now: dt.datetime) -> bool:
-    """Return True if the account refused everything lately."""
+    """Return True if the account refused every email recently."""
     return run.noticed_at is not None and (run.ended_at is None or run.ended_at > now - SHOWN_FOR)
 
 
 def count_discarded(account: str, run: Run) -> int:
-    """Return how many emails the last spell ended that nobody has sent again."""
+    """Return how many emails of the run were discarded and not reprocessed."""
     return Mail.objects.filter(_match_run(account, run)).order_by()[:COUNTED_AT_MOST].count()
 
 
 def includes_rejected(words: str) -> bool:
-    """Return True if the words of a search name the emails of a spell, whose refusals are in doubt."""
+    """Return True if the search names emails of systemic refusals."""
     return any(word.lower().startswith(WORD) for word in words.split())
 
 

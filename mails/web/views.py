@@ -131,7 +131,7 @@ def mail_list(request: HttpRequest) -> HttpResponse:
     state, words = request.GET.get("state", ""), request.GET.get("q", "").strip()
     found = own.filter(search.STATES[state][1]) if state in search.STATES else own
     before, after = request.GET.get("before", ""), request.GET.get("after", "")
-    page, error = search.MailPage([], newer=None, older=None), ""
+    page, error = search.MailPage(mails=[], newer=None, older=None), ""
     try:
         page = search.load_page(found, words, before=before, after=after, far="far" in request.GET, size=MAILS_A_PAGE)
     except search.UnknownSearchWord as unknown:

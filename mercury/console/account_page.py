@@ -174,7 +174,7 @@ def _describe_unknown(name: str, mine: AccountStatistics | None) -> AccountFact:
 
 
 def _describe_latency(mine: AccountStatistics | None) -> AccountFact:
-    spread = mine.latency if mine else Durations(0, None, None, None, None)
+    spread = mine.latency if mine else Durations(count=0, mean=None, p50=None, p95=None, p99=None)
     if spread.p50 is None or spread.p95 is None or spread.p99 is None:
         return AccountFact(label="p50 / p95 / p99", figure="–", note="no request was accepted")
     return AccountFact(

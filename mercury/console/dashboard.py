@@ -154,7 +154,7 @@ def _rank_account(row: AccountRow) -> tuple[bool, bool, int, str]:
 def _build_queue_rows(status: SystemStatus, figures: Statistics) -> list[QueueRow]:
     by_queue = {queue.name: queue for queue in statistics.summarize_queues(figures)}
     rows = []
-    for waiting in status.waiting:
+    for waiting in status.queues:
         queue = by_queue.get(waiting.queue)
         per_minute = queue.sent / figures.minutes if queue else 0.0
         rows.append(QueueRow(waiting=waiting, figures=queue, per_minute=per_minute))

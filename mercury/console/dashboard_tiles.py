@@ -63,8 +63,8 @@ def _build_arriving(status: SystemStatus, whole: MailStatistics, points: Sequenc
 
 
 def _build_waiting(status: SystemStatus) -> Tile:
-    due = sum(queue.due for queue in status.waiting)
-    later = sum(queue.later for queue in status.waiting)
+    due = sum(queue.due for queue in status.queues)
+    later = sum(queue.deferred for queue in status.queues)
     return Tile(
         label="Waiting",
         figure=f"{due:,}",
@@ -76,7 +76,7 @@ def _build_waiting(status: SystemStatus) -> Tile:
 
 
 def _build_oldest(status: SystemStatus, points: Sequence[Point]) -> Tile:
-    oldest = max((queue.oldest for queue in status.waiting if queue.oldest is not None), default=0.0)
+    oldest = max((queue.oldest for queue in status.queues if queue.oldest is not None), default=0.0)
     figure, unit = _split_duration(oldest)
     return Tile(
         label="Oldest waiting",

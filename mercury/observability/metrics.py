@@ -188,17 +188,17 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
 
 
 def _build_queue_gauges(found: SystemStatus) -> Iterable[Metric]:
-    due = {queue.queue: queue.due for queue in found.waiting}
+    due = {queue.queue: queue.due for queue in found.queues}
     yield _build_labelled_gauge(
         "mercury_queue_depth", "Emails that could be sent now; at most 100,000 are counted.", "queue", due
     )
-    oldest = {queue.queue: queue.oldest or 0.0 for queue in found.waiting}
+    oldest = {queue.queue: queue.oldest or 0.0 for queue in found.queues}
     yield _build_labelled_gauge(
         "mercury_queue_age_seconds", "How long the oldest of them has been due.", "queue", oldest
     )
-    later = {queue.queue: queue.later for queue in found.waiting}
+    later = {queue.queue: queue.deferred for queue in found.queues}
     yield _build_labelled_gauge("mercury_back_off_mails", "Emails that are due later.", "queue", later)
-    paused = {queue.queue: queue.paused_at is not None for queue in found.waiting}
+    paused = {queue.queue: queue.paused_at is not None for queue in found.queues}
     yield _build_labelled_gauge("mercury_queue_paused", "1 while the queue is paused.", "queue", paused)
 
 

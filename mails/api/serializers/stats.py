@@ -113,7 +113,7 @@ class QueueStatusSerializer(DataclassSerializer):
             "queue": "The queue.",
             "due": "Emails that could be sent now; at most 100,000 are counted.",
             "oldest": "Seconds that the oldest of them has been due.",
-            "later": "Emails in back-off.",
+            "deferred": "Emails in back-off.",
             "next_at": "When the first of these is due.",
             "last_at": "When the last of these is due.",
             "paused_at": "Since when the queue is paused; null while it is running.",
@@ -247,7 +247,7 @@ class SystemStatusSerializer(DataclassSerializer):
         dataclass = SystemStatus
         help_texts = {
             "at": "The moment.",
-            "waiting": "What waits, by queue.",
+            "queues": "What waits, by queue.",
             "claimed": "Emails that a worker has claimed.",
             "sending_paused_by": "Who paused all sending; null while it is not paused.",
             "oldest_unsent": "Age in seconds of the oldest email that is due or in back-off.",

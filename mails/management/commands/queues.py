@@ -59,7 +59,7 @@ def _row(waiting: QueueStatus, *, in_progress: int, pause: Pause | None, as_json
         "state": "paused" if pause else "running",
         "waiting": waiting.due,
         "oldest": oldest,
-        "deferred": waiting.later,
+        "deferred": waiting.deferred,
         "in_progress": in_progress,
         "paused_at": pause.paused_at if pause else None,
         "paused_by": pause.who if pause else "",

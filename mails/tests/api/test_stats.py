@@ -36,11 +36,11 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
 
     assert now["summary"].startswith("No worker is running")
     assert now["alerts"][0]["code"] == "no_worker"
-    assert now["waiting"][0] | {"oldest": 0} == {
+    assert now["queues"][0] | {"oldest": 0} == {
         "queue": "text",
         "due": 1,
         "oldest": 0,
-        "later": 0,
+        "deferred": 0,
         "next_at": None,
         "last_at": None,
         "paused_at": None,
@@ -118,7 +118,7 @@ def test_a_paused_queue_is_shown_by_its_figures_and_by_its_emails(operator, olym
 
     pauses.pause(QueueName.TEXT, by="user:hermes", note="wrong template")
 
-    queue = operator.get(STATS + "now").json()["waiting"][0]
+    queue = operator.get(STATS + "now").json()["queues"][0]
     [listed] = zeus.get(MAILS + "?expand=true").json()["mails"]
     assert (queue["paused_by"], queue["paused_note"]) == ("hermes", "wrong template")
     assert zeus.get(url).json()["summary"] == listed["summary"]

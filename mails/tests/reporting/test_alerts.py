@@ -15,7 +15,7 @@ from mails.timeline.action_text import HELD_WORDS
 from providers.models import BreakerMode, BreakerState
 
 NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
-NONE = Durations(0, None, None, None, None)
+NONE = Durations(count=0, mean=None, p50=None, p95=None, p99=None)
 
 
 def account(name, **changes):
@@ -41,7 +41,18 @@ def account(name, **changes):
 
 
 def took(name, accepted, calls=None):
-    return AccountStatistics(name, calls or accepted, accepted, {}, 0, 0.0, accepted, 0.0, NONE, fastest=False)
+    return AccountStatistics(
+        name=name,
+        attempts=calls or accepted,
+        accepted=accepted,
+        refused={},
+        unknown=0,
+        failure_rate=0.0,
+        sent=accepted,
+        share=0.0,
+        latency=NONE,
+        fastest=False,
+    )
 
 
 def refused(name, calls, failure_class="account", accepted_since=0):
@@ -63,14 +74,25 @@ def ended_badly(emails, recent=0, reason="smtp-550"):
     )
 
 
-WORKER = WorkerStatus("one", True, ["text"], 256, 0, 0, 0, NOON, NOON, NOON)
+WORKER = WorkerStatus(
+    id="one",
+    alive=True,
+    queues=["text"],
+    concurrency=256,
+    in_flight=0,
+    closed=0,
+    done=0,
+    started_at=NOON,
+    seen_at=NOON,
+    polled_at=NOON,
+)
 WELL = SystemStatus(
     at=NOON,
-    waiting=[QueueStatus("text", 0, None, 0, None, None)],
+    queues=[QueueStatus(queue="text", due=0, oldest=None, deferred=0, next_at=None, last_at=None)],
     claimed=0,
     sending_paused_by=None,
     oldest_unsent=None,
-    held=HeldCounts(0, 0, 0),
+    held=HeldCounts(unknown=0, poison=0, operator=0),
     expired=0,
     workers=[WORKER],
     accounts=[account("olympus"), account("hades")],
@@ -86,8 +108,29 @@ CASES = [
     ({"workers": []}, "no_worker", ""),
     ({"workers": [replace(WORKER, alive=False, seen_at=NOON - dt.timedelta(minutes=3))]}, "no_worker", ""),
     ({"counted_until": NOON - dt.timedelta(minutes=4)}, "figures_late", ""),
-    ({"waiting": [QueueStatus("bulk", 7, 61.0, 0, None, None)]}, "oldest_waiting", "bulk"),
-    ({"waiting": [QueueStatus("bulk", 7, 61.0, 0, None, None, NOON, "hermes")]}, "queue_paused", "bulk"),
+    (
+        {"queues": [QueueStatus(queue="bulk", due=7, oldest=61.0, deferred=0, next_at=None, last_at=None)]},
+        "oldest_waiting",
+        "bulk",
+    ),
+    (
+        {
+            "queues": [
+                QueueStatus(
+                    queue="bulk",
+                    due=7,
+                    oldest=61.0,
+                    deferred=0,
+                    next_at=None,
+                    last_at=None,
+                    paused_at=NOON,
+                    paused_by="hermes",
+                )
+            ]
+        },
+        "queue_paused",
+        "bulk",
+    ),
     ({"oldest_unsent": 1000.0}, "oldest_unsent", ""),
     ({"accounts": [account("olympus", enabled=False)]}, "no_account", ""),
     ({"accounts": [account("olympus", configured=False)]}, "account_unusable", "olympus"),
@@ -121,9 +164,9 @@ CASES = [
         "sandbox_fault",
         "olympus",
     ),
-    ({"held": HeldCounts(1, 0, 0)}, "held_unknown", ""),
-    ({"held": HeldCounts(0, 2, 0)}, "held_poison", ""),
-    ({"held": HeldCounts(0, 0, 3)}, "held_operator", ""),
+    ({"held": HeldCounts(unknown=1, poison=0, operator=0)}, "held_unknown", ""),
+    ({"held": HeldCounts(unknown=0, poison=2, operator=0)}, "held_poison", ""),
+    ({"held": HeldCounts(unknown=0, poison=0, operator=3)}, "held_operator", ""),
     ({"expired": 1}, "expired", ""),
     ({"redis": "away"}, "redis_away", ""),
     ({"disk_free": 0.04}, "disk_nearly_full", ""),
@@ -132,7 +175,7 @@ CASES = [
 
 
 def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it():
-    [alert] = alerts.find_alerts(replace(WELL, held=HeldCounts(0, 1, 0)))
+    [alert] = alerts.find_alerts(replace(WELL, held=HeldCounts(unknown=0, poison=1, operator=0)))
 
     assert POISON_CLAIMS == 2
     assert "two workers crashed while they processed it" in alert.sentence
@@ -149,9 +192,19 @@ def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
 
 
 def test_a_paused_queue_tells_since_when_by_whom_why_and_how_many_wait():
-    queue = QueueStatus("bulk", 7, 1.0, 1200, None, None, NOON, "hermes", "wrong template")
+    queue = QueueStatus(
+        queue="bulk",
+        due=7,
+        oldest=1.0,
+        deferred=1200,
+        next_at=None,
+        last_at=None,
+        paused_at=NOON,
+        paused_by="hermes",
+        paused_note="wrong template",
+    )
 
-    [alert] = alerts.find_alerts(replace(WELL, waiting=[queue]))
+    [alert] = alerts.find_alerts(replace(WELL, queues=[queue]))
 
     assert alert.sentence == "Queue bulk is paused by hermes (“wrong template”): 1,207 emails are waiting."
     assert alert.since == NOON
@@ -242,7 +295,7 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
     situation = replace(
         WELL,
         accounts=[account("olympus", enabled=False, since=NOON)],
-        waiting=[QueueStatus("text", 7, 600.0, 0, None, None)],
+        queues=[QueueStatus(queue="text", due=7, oldest=600.0, deferred=0, next_at=None, last_at=None)],
         oldest_unsent=3600.0,
         expired=3,
         redis="away",
@@ -264,9 +317,9 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
 
 def test_an_account_forced_open_is_bad_where_no_other_is_ready():
     alone = [account("olympus", mode=BreakerMode.OPEN, by="hermes")]
-    waits = [QueueStatus("text", 7, 600.0, 0, None, None)]
+    waits = [QueueStatus(queue="text", due=7, oldest=600.0, deferred=0, next_at=None, last_at=None)]
 
-    listed = alerts.find_alerts(replace(WELL, accounts=alone, waiting=waits, recent=[]))
+    listed = alerts.find_alerts(replace(WELL, accounts=alone, queues=waits, recent=[]))
 
     assert [(alert.code, alert.tone) for alert in listed] == [("breaker_open", "bad"), ("oldest_waiting", "bad")]
     assert listed[0].sentence == "The breaker of olympus is forced open by hermes: it gets no email."
@@ -274,7 +327,13 @@ def test_an_account_forced_open_is_bad_where_no_other_is_ready():
 
 @pytest.mark.parametrize("changes", [{"workers": []}, {"sending_paused_by": "hermes"}])
 def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
-    listed = alerts.find_alerts(replace(WELL, waiting=[QueueStatus("text", 7, 600.0, 0, None, None)], **changes))
+    listed = alerts.find_alerts(
+        replace(
+            WELL,
+            queues=[QueueStatus(queue="text", due=7, oldest=600.0, deferred=0, next_at=None, last_at=None)],
+            **changes,
+        )
+    )
 
     [waiting] = [alert for alert in listed if alert.code == "oldest_waiting"]
     assert "manage.py worker text" not in waiting.remedy

@@ -32,16 +32,18 @@ def test_a_queue_tells_its_depth_its_oldest_and_its_back_off(olympus):
 
     text = system_status.read_queue_status("text", database_clock.now())
 
-    assert (text.due, text.later) == (2, 1)
+    assert (text.due, text.deferred) == (2, 1)
     assert 300 <= text.oldest < 310
     assert text.next_at == text.last_at == now + dt.timedelta(minutes=10)
-    assert system_status.read_queue_status("bulk", now) == system_status.QueueStatus("bulk", 0, None, 0, None, None)
+    assert system_status.read_queue_status("bulk", now) == system_status.QueueStatus(
+        queue="bulk", due=0, oldest=None, deferred=0, next_at=None, last_at=None
+    )
 
 
 def test_a_queue_tells_its_pause():
     pauses.pause(QueueName.BULK, by="user:hermes", note="wrong template")
 
-    text, _, _, bulk = system_status.read_system_status().waiting
+    text, _, _, bulk = system_status.read_system_status().queues
 
     assert (bulk.paused_by, bulk.paused_note) == ("hermes", "wrong template")
     assert (bulk.paused_at, text.paused_at) == (pauses.load_active().queues["bulk"].paused_at, None)
@@ -172,7 +174,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
     [trouble] = system_status.read_system_status().failures.repeated_failures
 
     assert (trouble.account, trouble.failure_class, trouble.attempts) == ("olympus", "account", 3)
-    assert trouble.goes_on
+    assert trouble.is_ongoing
 
 
 def test_who_forced_a_breaker_and_when_is_told(olympus):

@@ -42,7 +42,7 @@ def test_json_has_the_situation_and_the_period(some_sent):
     document = run("stats", "--since", "2h", "--json").document
 
     assert document["per"] == "minute"
-    assert document["now"]["waiting"][0]["due"] == 0
+    assert document["now"]["queues"][0]["due"] == 0
     assert document["alerts"][0]["code"] == "no_worker"
 
 
