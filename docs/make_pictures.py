@@ -1,8 +1,8 @@
 """Take the README's pictures from a running Mercury: `.venv/bin/python docs/make_pictures.py`.
 
 Starts an embedded Mercury in a temporary data folder, lets one sandbox account fail while emails arrive, and photographs
-the timeline of an email that failed over and the operators' overview, each in light and dark. Touches no other
-installation. Needs Debian's chromium, as the browser tests do (`CHROMIUM` names another).
+the timeline of an email that failed over and the operators' overview, each in light and dark. Shows a neutral
+host name, and touches no other installation. Needs Debian's chromium, as the browser tests do (`CHROMIUM` names another).
 """
 
 import json
@@ -28,6 +28,8 @@ EMAILS_DURING = 16
 RECIPIENTS = ("hera", "apollo", "artemis", "athena", "hermes", "iris")
 SUBJECTS = ("Your order is on its way", "Reset your password", "Your invoice", "Welcome to Olympus", "You made my day")
 SECONDS = 1000  # milliseconds, as playwright counts
+HOST_NAME = "olympus"  # shown as the name of the worker, instead of this machine's own
+NEUTRAL_HOST = f"import socket\n\nsocket.gethostname = lambda: {HOST_NAME!r}\n"
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
@@ -135,6 +137,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         ours = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "VIRTUAL_ENV"}}
         environment = {**ours, "MERCURY_DATA": folder, "DATABASE_URL": "", "REDIS_URL": "", "SECRET_KEY": ""}
+        patches = Path(folder, "patches")
+        patches.mkdir()
+        (patches / "sitecustomize.py").write_text(NEUTRAL_HOST)
+        environment["PYTHONPATH"] = str(patches)
         shown = json.loads(manage(environment, "setup", "--json"))
         with serve(environment, port) as url:
             key, login = shown["key"], (shown["username"], shown["password"])

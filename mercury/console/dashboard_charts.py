@@ -40,13 +40,13 @@ def _build_outcomes(points: Sequence[Point], unit: str, period: str) -> Picture:
         key="outcomes",
         title=f"Emails per {unit}",
         period=period,
-        sentence=f"In the {period} {arrived:,} {'email' if arrived == 1 else 'emails'} came in and {sent:,} {'was' if sent == 1 else 'were'} "
-        f"sent, {failed_over:,} of them after a failover. Each counts in the {unit} in which it happened: an email sent in this period "
-        "may have been accepted earlier, and an email that is discarded, reprocessed and sent counts twice.",
+        sentence=f"In the {period} {arrived:,} {'email was' if arrived == 1 else 'emails were'} accepted and {sent:,} sent, "
+        f"{failed_over:,} of them after a failover. An email that was sent may have been accepted before this period. An email "
+        "that is discarded, reprocessed and sent counts twice.",
         chart=chart_geometry.stack_columns(outcomes),
         legend=[Legend(series=key, words=words, tone=tone) for key, (words, tone) in OUTCOMES.items()],
         points=points,
-        table={"came in": arrivals} | {OUTCOMES[key][0]: values for key, values in outcomes.items()},
+        table={"accepted": arrivals} | {OUTCOMES[key][0]: values for key, values in outcomes.items()},
         describe=lambda value: f"{value:,g}",
     )
 
