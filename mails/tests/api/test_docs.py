@@ -4,6 +4,7 @@ import re
 
 import pytest
 from django.conf import settings
+from drf_spectacular.generators import SchemaGenerator
 
 from mails.access.api_keys import SCOPES
 from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
@@ -13,6 +14,7 @@ from mails.api.serializers.requests import NewEventSerializer, ReprocessMailSeri
 from mails.intake.submission import SubmissionSerializer
 from mails.tests.tables import answer_table, filter_row, request_table
 from mercury.lib.rest.filters import OPERATORS
+from providers.outcomes import FailureClass
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
 SOURCES = [
@@ -24,6 +26,24 @@ CODES = {
     for path in SOURCES
     for code in re.findall(r"(?:Problem\(\s*\d{3},\s*|NotStrictJSON\(\s*)\"([a-z_0-9]+)\"", path.read_text())
 }
+
+
+def list_properties(node: object) -> set[str]:
+    """The names of all fields that the OpenAPI document describes."""
+    if isinstance(node, dict):
+        own = set(node["properties"]) if isinstance(node.get("properties"), dict) else set()
+        return own.union(*map(list_properties, node.values()))
+    return set().union(*map(list_properties, node)) if isinstance(node, list) else set()
+
+
+def test_the_examples_name_only_fields_of_the_openapi_document():
+    misspelt = {"subjet"}
+    lists = {"mails", "events", "providers"}
+    classes = set(FailureClass.values)
+
+    named = set(re.findall(r'"(\w+)":', PAGE))
+
+    assert named - misspelt - lists - classes - list_properties(SchemaGenerator().get_schema(public=True)) == set()
 
 
 @pytest.mark.parametrize("word", sorted({*SCOPES, *CODES, *OPERATORS}))
