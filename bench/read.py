@@ -77,7 +77,7 @@ def _fill_rollups(mails: int) -> None:
 
 
 def _stretch(level: str, start: dt.datetime, mails: int, draw: random.Random) -> list[dict[str, object]]:
-    from mails.counters import CounterKey
+    from mails.lifecycle.counters import CounterKey
     from mails.states import Counted, Ending
     from mercury.lib import histogram
 

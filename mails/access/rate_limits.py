@@ -21,9 +21,9 @@ from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from mails import counters
-from mails.counters import CounterKey
 from mails.dispatch import wake
+from mails.lifecycle import counters
+from mails.lifecycle.counters import CounterKey
 from mails.models import ApiKey
 from mails.states import Counted
 from mercury.lib import rates

@@ -15,9 +15,8 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce, Length
 
-from mails import counters
-from mails.counters import CounterKey, Counters
-from mails.lifecycle import sql
+from mails.lifecycle import counters, sql
+from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient, Rollup
 from mails.states import ENDINGS, AttemptState, Counted, Ending, RecipientState
@@ -117,7 +116,7 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
                 sql.close_attempts(closed),
                 sql.insert_rows(Attempt, sql.OPENED_COLUMNS, opened),
                 sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
-                sql.insert_rows(Rollup, counters.COLUMNS, _count(won, moved, now).rows(now)),
+                sql.insert_rows(Rollup, counters.COLUMNS, _count(won, moved, now).build_rows(now)),
                 sql.insert_rows(Event, sql.EVENT_COLUMNS, _event_rows(_date_events(won, moved))),
             ]
         )

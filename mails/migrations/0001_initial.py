@@ -30,7 +30,9 @@ class Migration(migrations.Migration):
                 (
                     "senders",
                     models.JSONField(
-                        blank=True, default=list, help_text="Addresses it may send as; @example.com or *."
+                        blank=True,
+                        default=list,
+                        help_text="Allowed senders: addresses, @example.com for a domain, or * for any.",
                     ),
                 ),
                 (
@@ -117,7 +119,7 @@ class Migration(migrations.Migration):
                 (
                     "possible_duplicate",
                     models.BooleanField(
-                        default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
+                        default=False, help_text="The outcome of an attempt is unknown: it may be sent twice."
                     ),
                 ),
                 (
@@ -146,12 +148,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "pending_action",
-                    models.TextField(
-                        blank=True,
-                        db_default="",
-                        default="",
-                        help_text="The pending action, as JSON.",
-                    ),
+                    models.TextField(blank=True, db_default="", default="", help_text="The pending action, as JSON."),
                 ),
                 (
                     "text_removed_at",
@@ -267,10 +264,7 @@ class Migration(migrations.Migration):
                     "query",
                     models.TextField(blank=True, help_text="The filter that selected them, as the query of a URL."),
                 ),
-                (
-                    "selected_ids",
-                    models.JSONField(help_text="The selected ids, if no filter was used.", null=True),
-                ),
+                ("selected_ids", models.JSONField(help_text="The selected ids, if no filter was used.", null=True)),
                 ("included", models.JSONField(default=list, help_text="Emails that are included on request.")),
                 (
                     "account_choice",

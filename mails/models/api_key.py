@@ -7,7 +7,7 @@ from django.db import models
 
 
 class ApiKey(models.Model):
-    """A key an application signs in with. The key itself is shown once and never stored."""
+    """A key with which an application signs in. The key itself is shown once and never stored."""
 
     name = models.CharField(max_length=64, help_text="The application that uses the key.")
     prefix = models.CharField(max_length=16, unique=True, editable=False)
@@ -16,7 +16,9 @@ class ApiKey(models.Model):
     old_secret_hash = models.CharField(max_length=64, blank=True, editable=False)
     old_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     scopes = models.JSONField(default=list, help_text="What the key may do.")
-    senders = models.JSONField(default=list, blank=True, help_text="Addresses it may send as; @example.com or *.")
+    senders = models.JSONField(
+        default=list, blank=True, help_text="Allowed senders: addresses, @example.com for a domain, or * for any."
+    )
     rate = models.CharField(
         max_length=16,
         blank=True,
@@ -37,12 +39,12 @@ class ApiKey(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     def is_usable(self, now: dt.datetime) -> bool:
-        """Neither revoked nor expired."""
+        """Return True if the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 class SenderPermission(models.Model):
-    """An address a person may send as with the form; `*` stands for any. Superusers need none."""
+    """An address that a user may send from with the form; `*` allows any. Superusers need none."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sender_permissions")
     address = models.CharField(max_length=256)

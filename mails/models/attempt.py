@@ -11,7 +11,7 @@ from mails.states import (
 
 
 class Attempt(models.Model):
-    """One call of a provider. Committed open before the call, closed once after it."""
+    """One request to a provider. Committed as open before the request, closed once after it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="attempts", db_index=False)

@@ -11,7 +11,7 @@ from mails.states import (
 
 
 class BulkAction(models.Model):
-    """Something asked of many mails: who asked, why, of which, and how far it has come. Written by `bulk` only."""
+    """An action on many emails: who requested it, why, for which emails, and its progress. Written by `actions.bulk` only."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     action = models.CharField(max_length=16, choices=Action.choices)
@@ -50,10 +50,10 @@ class BulkAction(models.Model):
 
     @property
     def who(self) -> str:
-        """Who asked for it, as people are told."""
+        """Who requested it, as people read it."""
         return format_person(self.requested_by)
 
     @property
     def who_stopped(self) -> str:
-        """Who stopped it, as people are told."""
+        """Who stopped it, as people read it."""
         return format_person(self.stopped_by)

@@ -7,13 +7,13 @@ from mails.models.querysets import EventQuerySet
 
 
 class Event(models.Model):
-    """A step in a mail's life. Append-only: the database itself refuses to change or delete one.
+    """A step in the life of an email. Append-only: the database itself refuses to change or delete one.
 
     On PostgreSQL the table is partitioned by the month of `created_at`, and its key is (id, created_at).
     """
 
     id = models.BigAutoField(primary_key=True)
-    # No constraint: it took a sixth of an insert, and retention drops whole months after their mails are gone.
+    # No constraint: it cost a sixth of an insert, and retention drops whole months after their emails are deleted.
     mail = models.ForeignKey(Mail, on_delete=models.PROTECT, related_name="events", db_index=False, db_constraint=False)
     created_at = models.BigIntegerField(help_text="Nanoseconds since the Unix epoch.")
     created_by = models.CharField(max_length=128)

@@ -1,4 +1,4 @@
-"""Ids of emails: UUIDs of version 7, ordered by the millisecond they were made in."""
+"""Ids of emails: UUIDs of version 7, ordered by the millisecond of their creation."""
 
 import datetime as dt
 import uuid
@@ -7,16 +7,16 @@ import uuid_utils
 
 
 def uuid7() -> uuid.UUID:
-    """A UUID version 7 (RFC 9562): unique, and ordered by the millisecond it was made in."""
+    """Create a UUID version 7 (RFC 9562): unique, and ordered by the millisecond of its creation."""
     return uuid.UUID(int=uuid_utils.uuid7().int)
 
 
 def first_id(moment: dt.datetime) -> uuid.UUID:
-    """The smallest id that a mail of `moment` or later can have: ids begin with their millisecond."""
+    """Return the smallest id that an email of `moment` or later can have: ids begin with their millisecond."""
     milliseconds = min(max(int(moment.timestamp() * 1000), 0), 2**48 - 1)
     return uuid.UUID(int=milliseconds << 80)
 
 
 def moment_of(mail_id: uuid.UUID) -> dt.datetime:
-    """When the id was made, to the millisecond, by the clock of the machine that made it."""
+    """Return when the id was created, to the millisecond, by the clock of the machine that created it."""
     return dt.datetime.fromtimestamp((mail_id.int >> 80) / 1000, dt.UTC)

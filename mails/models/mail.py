@@ -29,7 +29,7 @@ _SET_ASIDE = (
 
 
 class Mail(models.Model):
-    """One mail and where it stands. The text lives in `Content`, so that a change of state rewrites a small row."""
+    """One email and its state. Its body is in `Content`, so that a change of state rewrites a small row."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     api_key = models.ForeignKey(ApiKey, null=True, on_delete=models.PROTECT, related_name="mails", db_index=False)
@@ -56,7 +56,7 @@ class Mail(models.Model):
     failure_classes = models.JSONField(default=list, help_text="Failure classes of this round.")
     attempt_count = models.PositiveSmallIntegerField(default=0)
     possible_duplicate = models.BooleanField(
-        default=False, help_text="An attempt's outcome is unknown: it may be sent twice."
+        default=False, help_text="The outcome of an attempt is unknown: it may be sent twice."
     )
     failure_class = models.CharField(max_length=16, blank=True, help_text="Failure class of the last refusal.")
     reason_code = models.CharField(max_length=64, blank=True)
@@ -96,7 +96,7 @@ class Mail(models.Model):
             ),
             models.Index(fields=("lease_expires_at",), condition=Q(status__in=LEASED), name="mail_leased"),
             models.Index(fields=("expires_at",), condition=Q(status__in=DUE), name="mail_expiring"),
-            # What went well leaves no trace here: a list of sent mails goes along the primary key.
+            # Sent emails are not in it: a list of them reads the primary key.
             models.Index(fields=("status", "-id"), condition=_SET_ASIDE, name="mail_set_aside"),
             models.Index(fields=("finished_at",), condition=Q(status=Status.EXPIRED), name="mail_expired"),
             models.Index(fields=("api_key", "-id"), name="mail_by_key"),
@@ -109,7 +109,7 @@ class Mail(models.Model):
 
 
 class Content(models.Model):
-    """The body of a mail."""
+    """The body of an email."""
 
     mail = models.OneToOneField(Mail, primary_key=True, on_delete=models.CASCADE, related_name="content")
     text = models.TextField(blank=True)
@@ -119,7 +119,7 @@ class Content(models.Model):
 
 
 class Recipient(models.Model):
-    """One recipient of a mail, with its own outcome."""
+    """One recipient of an email, with its own outcome."""
 
     id = models.BigAutoField(primary_key=True)
     mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="recipients")

@@ -2,5 +2,5 @@
 
 
 def format_person(by: str) -> str:
-    """Who did something, as people are told: a person by the name alone."""
+    """Return the recorded name as people read it: a user without the prefix."""
     return by.removeprefix("user:")

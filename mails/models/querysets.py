@@ -1,4 +1,4 @@
-"""Named questions about many rows."""
+"""Named queries of emails and events."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class MailQuerySet(models.QuerySet["Mail"]):
-    """Questions about mails."""
+    """Queries of emails."""
 
     def due(self, now: dt.datetime) -> MailQuerySet:
-        """Mails whose time has come; served by the partial index `mail_due`."""
+        """Return the emails that are due; served by the partial index `mail_due`."""
         return self.filter(status__in=DUE, next_attempt_at__lte=now)
 
     def in_queues(self, queues: list[str]) -> MailQuerySet:
-        """Mails of these queues."""
+        """Return the emails of these queues."""
         return self.filter(queue__in=queues)
 
     def visible_to(self, *, api_key: ApiKey | None, user: Any) -> MailQuerySet:
-        """What a client may see: a key its own mails, a person their own, a person with `view_mail` all."""
+        """Return what a client may see: a key its own emails, a user their own, a user with `view_mail` all."""
         if api_key is not None:
             return self.filter(api_key=api_key)
         if user is None or not user.is_authenticated:
@@ -35,16 +35,16 @@ class MailQuerySet(models.QuerySet["Mail"]):
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    """Questions about events."""
+    """Queries of events."""
 
     def of(self, mail_id: uuid.UUID) -> EventQuerySet:
-        """The events of one mail. Its id tells when it began, so that older months of the table are not looked into."""
-        return self.filter(mail_id=mail_id, created_at__gte=_not_before(mail_id))
+        """Return the events of one email. Its id holds its time, so that older partitions of the table are not read."""
+        return self.filter(mail_id=mail_id, created_at__gte=_compute_earliest(mail_id))
 
 
-def _not_before(mail_id: uuid.UUID) -> int:
-    """Nanoseconds since the Unix epoch that no event of the mail precedes: its id's millisecond, less a day.
+def _compute_earliest(mail_id: uuid.UUID) -> int:
+    """Return a time before all events of the email, in nanoseconds since the Unix epoch: that of its id, less a day.
 
-    The day allows for machines whose clocks disagree; ids that no mail can have are cut to what a column holds.
+    The day allows for machines whose clocks differ; ids that no email can have are limited to what a column holds.
     """
     return min(max((mail_id.int >> 80) * 10**6 - 86400 * 10**9, 0), 2**63 - 1)

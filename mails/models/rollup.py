@@ -9,7 +9,7 @@ from mails.states import (
 
 
 class Rollup(models.Model):
-    """Figures of one stretch of time. Rows of the same level, start and key add up; see `rollups`."""
+    """Counts and durations of one interval. Rows of the same level, start and key add up; see `reporting.rollups`."""
 
     id = models.BigAutoField(primary_key=True)
     level = models.CharField(max_length=12, choices=Level.choices)

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Worker(models.Model):
-    """A process that dispatches. Its heartbeat tells others when to take over what it holds."""
+    """A process that dispatches emails. When its heartbeat stops, others take over its emails."""
 
     id = models.CharField(primary_key=True, max_length=96, help_text="host:pid:random")
     started_at = models.DateTimeField()
@@ -24,7 +24,7 @@ class Worker(models.Model):
     )
     leases_kept = models.JSONField(
         default=list,
-        null=True,  # for a worker of the version before, while two versions run
+        null=True,  # for a worker of the previous version, while two versions run
         help_text="Ids of emails that it keeps after their leases ended, valid while its heartbeat is.",
     )
 
@@ -33,7 +33,7 @@ class Worker(models.Model):
 
 
 class PeriodicTask(models.Model):
-    """A periodic task of the whole house; whichever process holds the row's lease does it."""
+    """A periodic task of the instance; the process that holds the lease of the row runs it."""
 
     name = models.CharField(primary_key=True, max_length=32)
     leader = models.CharField(max_length=96, blank=True)

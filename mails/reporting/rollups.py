@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import TruncMinute
 
-from mails.counters import COLUMNS, CounterKey, CounterSum, build_row
+from mails.lifecycle.counters import COLUMNS, CounterKey, CounterSum, build_row
 from mails.models import Mail, PeriodicTask, Rollup, first_id, moment_of
 from mails.states import Counted, Level, Status
 from mercury.lib.database import database_clock

@@ -12,8 +12,8 @@ import orjson
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from mails import counters
-from mails.counters import CounterKey, CounterSum
+from mails.lifecycle import counters
+from mails.lifecycle.counters import CounterKey, CounterSum
 from mails.models import ApiKey, Rollup
 from mails.reporting import rollups
 from mails.states import AttemptState, Counted, Ending, Level

@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from mails.counters import CounterKey, CounterSum
+from mails.lifecycle.counters import CounterKey, CounterSum
 from mails.models import ApiKey
 from mails.queues import QueueName
 from mails.reporting import alerts, statistics, system_status

@@ -10,12 +10,12 @@ import pytest
 from django.db import connections
 
 from mails.access.api_keys import create
-from mails.counters import CounterKey, Counters
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import NO_SLOT, NOT_CALLED, Result
 from mails.intake.accept import Client, accept
 from mails.intake.errors import InvalidSubmission
 from mails.lifecycle import writer
+from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
 from mails.maintenance import sweeper
 from mails.models import Mail, PeriodicTask, Rollup, first_id
@@ -42,7 +42,7 @@ def fresh(now, *seconds, queue="text"):
     tally = Counters()
     for one in seconds:
         tally.count(CounterKey(Counted.END, queue, "olympus", outcome=Ending.DONE), one)
-    Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(now)])
+    Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(now)])
 
 
 def test_a_sent_mail_counts_as_first_send_call_and_end(olympus):

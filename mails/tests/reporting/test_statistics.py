@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from mails.counters import CounterKey, Counters, CounterSum
+from mails.lifecycle.counters import CounterKey, Counters, CounterSum
 from mails.models import PeriodicTask, Rollup
 from mails.reporting import rollups, statistics
 from mails.reporting.statistics import PeriodTooLong
@@ -27,7 +27,7 @@ def count(*keys, at=NOON, seconds=None, times=1):
     for key in keys:
         for _ in range(times):
             tally.count(key, seconds)
-    Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
+    Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(at)])
 
 
 def call(account, outcome=AttemptState.ACCEPTED, failure_class=""):

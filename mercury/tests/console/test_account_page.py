@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from mails.counters import CounterKey, Counters
+from mails.lifecycle.counters import CounterKey, Counters
 from mails.models import Attempt, Mail, Rollup, Worker, first_id
 from mails.reporting import recent_attempts
 from mails.states import AttemptState, Counted
@@ -41,7 +41,7 @@ def count(outcome: str, *, failure_class: str = "", account: str = "olympus", at
     tally = Counters()
     for _ in range(times):
         tally.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, failure_class=failure_class), seconds)
-    Rollup.objects.bulk_create([Rollup(**row) for row in tally.rows(at)])
+    Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(at)])
 
 
 def called(account: str, mail: Mail, *, at: dt.datetime = NOON) -> Attempt:

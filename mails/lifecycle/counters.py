@@ -14,20 +14,15 @@ from mails.models import Rollup
 from mails.states import Counted, Level
 from mercury.lib import histogram
 from mercury.lib.database import database_clock
+from mercury.lib.database.recordset import columns_of
 
-COLUMNS = {
-    "level": "text",
-    "start": "time",
-    "kind": "text",
-    "queue": "text",
-    "account": "text",
-    "application": "int",
-    "outcome": "text",
-    "failure_class": "text",
-    "count": "int",
-    "total_us": "int",
-    "buckets": "json",
-}
+COLUMNS = columns_of(
+    Rollup,
+    (
+        *("level", "start", "kind", "queue", "account", "application", "outcome", "failure_class"),
+        *("count", "total_us", "buckets"),
+    ),
+)
 
 
 class CounterKey(NamedTuple):
@@ -41,7 +36,7 @@ class CounterKey(NamedTuple):
     failure_class: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # positional: many thousands are built for a page of statistics
 class CounterSum:
     """A count, with the sum and the distribution of the durations that are known."""
 
@@ -73,7 +68,7 @@ class Counters:
             place = str(histogram.bucket(seconds))
             found.buckets[place] = found.buckets.get(place, 0) + 1
 
-    def rows(self, now: dt.datetime) -> list[dict[str, Any]]:
+    def build_rows(self, now: dt.datetime) -> list[dict[str, Any]]:
         """Return the fresh rows, dated with the minute of `now`."""
         minute = now.replace(second=0, microsecond=0)
         return [build_row(Level.FRESH, minute, key, total) for key, total in self._sums.items()]
