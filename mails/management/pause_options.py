@@ -11,19 +11,19 @@ from mercury.lib.commands import ExitCode, Output
 
 
 def add_scope(parser: CommandParser) -> None:
-    """Declare `--queue` and `--all`, of which one must be given."""
+    """Declare `--queue` and `--all`, of which one is required."""
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--queue", metavar="NAME", help=f"One queue: {', '.join(QueueName.values)}.")
     scope.add_argument("--all", action="store_true", help="All sending.")
 
 
 def read_scope(options: dict[str, Any], verb: str) -> str:
-    """Return the queue that was named, or `ALL_QUEUES`. Raises CommandError where neither option was given."""
+    """Return the named queue, or `ALL_QUEUES`. Raises CommandError without either option."""
     if options["all"]:
         return ALL_QUEUES
     if options["queue"] is None:
         raise CommandError(
-            f"What to {verb}? Give --queue NAME ({', '.join(QueueName.values)}), or --all for all sending.",
+            f"Specify what to {verb}: --queue NAME ({', '.join(QueueName.values)}), or --all for all sending.",
             returncode=ExitCode.USAGE_ERROR,
         )
     try:

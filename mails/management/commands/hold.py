@@ -7,5 +7,5 @@ from mails.states import Action
 class Command(ActionCommand):
     """Hold emails."""
 
-    help = "Hold emails: each is kept back until it is released. To stop a queue or all sending: `pause`."
+    help = "Hold emails: each is kept back until it is released. Use `pause` to stop a queue or all sending."
     action = Action.HOLD

@@ -21,7 +21,7 @@ class Command(commands.MercuryCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("id", help="The email's id, as shown by the API, its page and `mails`.")
+        parser.add_argument("id", help="Email id, as shown by `mails`.")
         shown = parser.add_mutually_exclusive_group()
         shown.add_argument("--events", action="store_true", help="Show the events as recorded, one per line.")
         shown.add_argument("--raw", action="store_true", help="Show the message source as sent to a provider.")

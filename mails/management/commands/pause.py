@@ -16,7 +16,7 @@ class Command(commands.MercuryCommand):
     """Pause a queue, or all sending."""
 
     help = (
-        "Pause one queue, or all sending. Emails are accepted and queued as usual; none is sent, on any machine, until "
+        "Pause one queue, or all sending. Emails are accepted and queued as usual, but not sent, on any machine, until "
         "`resume`. `queues` shows what is paused."
     )
     makes_changes = True
@@ -36,7 +36,7 @@ class Command(commands.MercuryCommand):
             pause_options.show_document(out, queue, paused=True, changed=False)
             return None
         what = f"sending from queue {queue}" if queue else "all sending"
-        out.say(f"A pause stops {what}. New emails are still accepted and stored. Requests in progress will finish.")
+        out.say(f"This stops {what}. New emails are still accepted and stored. Requests in progress will finish.")
         out.say(pausing.describe_pause(queue))
         if options["dry_run"] or not out.ask(f"Pause {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=False, changed=False)

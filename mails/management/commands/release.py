@@ -1,4 +1,4 @@
-"""`manage.py release`: let held emails go on."""
+"""`manage.py release`: release held emails."""
 
 from mails.management.action_commands import ActionCommand
 from mails.states import Action
@@ -8,7 +8,7 @@ class Command(ActionCommand):
     """Release emails."""
 
     help = (
-        "Release held emails: they are due at once. One whose outcome is unknown must be resolved instead. To let a "
-        "paused queue or all sending go on: `resume`."
+        "Release held emails: they become due at once. Use `resolve` for emails whose outcome is unknown, and `resume` "
+        "for a paused queue or for all sending."
     )
     action = Action.RELEASE

@@ -17,9 +17,9 @@ class Command(ActionCommand):
     """Reprocess emails."""
 
     help = (
-        "Send emails again that are discarded, expired, waiting or held. Each starts over with all accounts, unless "
-        "--via or --not-tried limits them. Skipped unless named by id, --reason or an --include option: emails that may "
-        "already have been sent, and emails rejected because of their content that no untried account is left for. "
+        "Send discarded, expired, waiting or held emails again. Each starts over with all accounts; --via and --not-tried "
+        "limit them. Skipped by default: emails that may already have been sent, and emails rejected because of their "
+        "content if every account was tried. To include these, name them by id, or use --reason or an --include option. "
         "Use `resolve` for emails held because their outcome is unknown."
     )
     action = Action.REPROCESS

@@ -1,4 +1,4 @@
-"""`manage.py resume`: let a paused queue, or all sending, go on."""
+"""`manage.py resume`: resume a paused queue, or all sending."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ class Command(commands.MercuryCommand):
     """Resume a queue, or all sending."""
 
     help = (
-        "Resume one queue, or all sending, after `pause` or MERCURY_START_PAUSED. Queues that were paused by name stay "
-        "paused, and so do emails that are held one by one."
+        "Resume one queue, or all sending, after `pause` or MERCURY_START_PAUSED. --all does not resume queues that were "
+        "paused by name, and does not release held emails."
     )
     makes_changes = True
 

@@ -16,8 +16,8 @@ class Command(commands.MercuryCommand):
     """Delete what is past its retention period."""
 
     help = (
-        "Delete the bodies of finished emails, and later the whole emails, after the retention period. Emails on hold or "
-        "in progress are kept. Servers and workers do this automatically, with MERCURY_BODY_RETENTION and "
+        "Delete the bodies of finished emails, and later the whole emails, after the retention period. Held emails and "
+        "emails in progress are kept. Servers and workers do this automatically, with MERCURY_BODY_RETENTION and "
         "MERCURY_MAIL_RETENTION."
     )
     makes_changes = True

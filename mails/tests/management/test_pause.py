@@ -109,11 +109,11 @@ def test_a_queue_that_is_already_paused_keeps_its_reason():
     ("options", "error"),
     [
         (["--queue", "parcel"], "There is no queue 'parcel'. Known: text, html, attachment, bulk."),
-        ([], "Give --queue NAME (text, html, attachment, bulk), or --all for all sending."),
+        ([], ": --queue NAME (text, html, attachment, bulk), or --all for all sending."),
     ],
     ids=["unknown", "no option"],
 )
-def test_wrong_use_is_named(verb, options, error):
+def test_a_usage_error_is_explained(verb, options, error):
     ran = run(verb, *options, "--yes")
 
     assert ran.code == ExitCode.USAGE_ERROR
@@ -137,8 +137,8 @@ def test_a_scope_that_is_not_clear_pauses_nothing(options, error):
 @pytest.mark.parametrize(
     ("scope", "forecast"),
     [
-        (["--all"], "A pause stops all sending."),
-        (["--queue", "text"], "A pause stops sending from queue text."),
+        (["--all"], "This stops all sending."),
+        (["--queue", "text"], "This stops sending from queue text."),
     ],
 )
 def test_what_nobody_confirms_does_not_read_as_done(scope, forecast):

@@ -3,13 +3,11 @@
 import threading
 
 import pytest
-from structlog.testing import capture_logs
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Progress
 from mails.maintenance import scheduler, sweeper
 from mails.worker import resident_dispatcher
-from mercury.management.commands import worker
 
 
 @pytest.mark.parametrize(("changed", "woken"), [(True, 1), (False, 0)])
@@ -64,15 +62,3 @@ def test_a_resident_drain_tells_of_its_minutes(olympus, monkeypatch):
         assert told.wait(10)
     finally:
         resident.stop()
-
-
-def test_the_line_of_a_worker_says_what_it_serves_and_whether_redis_answers(settings):
-    settings.REDIS_URL = ""
-
-    with capture_logs() as lines:
-        worker._log_minute(["text", "bulk"], Progress(in_flight=2, closed=9, done=7))
-
-    assert lines == [
-        {"event": "worker_minute", "log_level": "info", "queues": "text bulk", "redis": "not used",
-         "in_flight": 2, "closed": 9, "done": 7}
-    ]  # fmt: skip

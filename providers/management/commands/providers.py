@@ -77,7 +77,7 @@ class Command(commands.MercuryCommand):
             choices=BreakerMode.values,
             help="open: no requests; closed: all requests; auto: opens and closes automatically.",
         )
-        breaker.add_argument("--why", default="", metavar="TEXT", help="Reason, for the account's history.")
+        breaker.add_argument("--note", default="", metavar="WHY", help="Reason, for the account's history.")
 
         for word, text in {
             "enable": "Enable an account.",
@@ -85,7 +85,7 @@ class Command(commands.MercuryCommand):
         }.items():
             switch = commands.add_subcommand(words, word, text, makes_changes=True)
             switch.add_argument("name", help="Account name, as shown by `list`.")
-            switch.add_argument("--why", default="", metavar="TEXT", help="Reason, for the account's history.")
+            switch.add_argument("--note", default="", metavar="WHY", help="Reason, for the account's history.")
 
     def run(self, out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         """Run the subcommand."""
@@ -285,7 +285,7 @@ def _breaker(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         return None
     if mode == BreakerMode.OPEN and not out.ask(question):
         return ExitCode.FAILED
-    breaker_store.force(name, mode, by=BY, why=options["why"])
+    breaker_store.force(name, mode, by=BY, why=options["note"])
     out.say(f"The breaker of {name} is set to {mode.value}.")
     if mode != BreakerMode.OPEN:
         _warn_if_unused(out, name)
@@ -304,7 +304,7 @@ def _set_enabled(out: commands.Output, options: dict[str, Any]) -> ExitCode | No
     if not enabled and not out.ask(f"{name} will receive no more email. Continue?"):
         return ExitCode.FAILED
     changed = account.enabled != enabled
-    registration.update(account, enabled=enabled, by=BY, why=options["why"])
+    registration.update(account, enabled=enabled, by=BY, why=options["note"])
     out.say(f"{name} is {'enabled' if enabled else 'disabled'}{'' if changed else ' already'}.")
     if enabled:
         _warn_if_stopped(out, candidate)

@@ -13,7 +13,7 @@ from providers.accounts.errors import AccountChangeNotAllowed
 from providers.models import Account
 from providers.sandbox import failure_modes, mailbox
 
-COLUMNS = {"account": "Account", "fault": "Failure mode", "until": "Until (UTC)", "kept": "Captured emails"}
+COLUMNS = {"account": "Account", "failure_mode": "Failure mode", "until": "Until (UTC)", "captured": "Captured emails"}
 
 
 class Command(commands.MercuryCommand):
@@ -32,7 +32,7 @@ class Command(commands.MercuryCommand):
         )
         setter.add_argument("account", help="Sandbox account.")
         setter.add_argument(
-            "fault",
+            "failure_mode",
             help="slow=3 (accepts after 3 s), refuse=503, hang, lose (accepts, but the answer is lost) or "
             "flap=10 (alternates between healthy and 503 every 10 s).",
         )
@@ -68,33 +68,33 @@ def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 
 
 def _build_row(account: Account) -> dict[str, object]:
-    fault = sandboxes.get_failure_mode(account)
-    is_set = fault is not None and fault.until > database_clock.now()
+    failure = sandboxes.get_failure_mode(account)
+    is_set = failure is not None and failure.until > database_clock.now()
     return {
         "account": account.name,
-        "fault": str(fault) if is_set else "none",
-        "until": f"{fault.until:%H:%M:%S}" if fault is not None and is_set else "",
-        "until_at": fault.until if fault is not None and is_set else None,
-        "kept": mailbox.count_messages(account.name),
+        "failure_mode": str(failure) if is_set else "none",
+        "until": f"{failure.until:%H:%M:%S}" if failure is not None and is_set else "",
+        "until_at": failure.until if failure is not None and is_set else None,
+        "captured": mailbox.count_messages(account.name),
     }
 
 
 def _set(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     account = _find(options["account"])
     try:
-        fault = failure_modes.parse_failure(options["fault"], until=database_clock.now() + options["how_long"])
+        failure = failure_modes.parse_failure(options["failure_mode"], until=database_clock.now() + options["how_long"])
         if not options["dry_run"]:
-            sandboxes.set_failure_mode(account, fault)
+            sandboxes.set_failure_mode(account, failure)
     except (ValueError, AccountChangeNotAllowed) as error:
         raise CommandError(str(error), returncode=ExitCode.USAGE_ERROR) from None
     how_long = durations.format_duration(options["how_long"].total_seconds())
     if options["dry_run"]:
-        out.say(f"Would simulate {fault} on {account.name} for {how_long}.")
+        out.say(f"Would simulate {failure} on {account.name} for {how_long}.")
     else:
-        out.say(f"{account.name} simulates {fault} for {how_long}.")
+        out.say(f"{account.name} simulates {failure} for {how_long}.")
     if why := registry.explain_unused(account):
         out.say(f"No email will be affected: {why}.", tone="waiting")
-    out.write_document({"account": account.name, "fault": str(fault), "until": fault.until})
+    out.write_document({"account": account.name, "failure_mode": str(failure), "until": failure.until})
     return None
 
 

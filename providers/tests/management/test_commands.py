@@ -101,7 +101,7 @@ def test_a_test_through_a_real_account_needs_an_address():
 
 
 def test_a_breaker_is_forced_and_given_back():
-    code, _ = _run("providers", "breaker", "sandbox-a", "open", "--yes", "--why", "the bill is unpaid")
+    code, _ = _run("providers", "breaker", "sandbox-a", "open", "--yes", "--note", "the bill is unpaid")
 
     assert code == 0
     assert Breaker.objects.get(account__name="sandbox-a").mode == "open"
@@ -114,7 +114,7 @@ def test_a_breaker_is_forced_and_given_back():
 
 
 def test_an_account_is_disabled_and_enabled():
-    assert _run("providers", "disable", "sandbox-a", "--yes", "--why", "the bill is unpaid")[0] == 0
+    assert _run("providers", "disable", "sandbox-a", "--yes", "--note", "the bill is unpaid")[0] == 0
     assert BreakerChange.objects.latest("id").what == "disabled, “the bill is unpaid”"
     assert not Account.objects.get(name="sandbox-a").enabled
     assert _json("providers", "enable", "sandbox-a") == [{"account": "sandbox-a", "enabled": True, "changed": True}]
@@ -165,7 +165,7 @@ def test_an_unknown_account_is_wrong_use_and_names_the_known(words):
 
 def test_a_fault_is_set_shown_and_cleared():
     assert _run("sandbox", "set", "sandbox-a", "slow=3", "--for", "5m")[1] == "sandbox-a simulates slow=3 for 5 min.\n"
-    assert [(row["account"], row["fault"]) for row in _json("sandbox", "list")] == [
+    assert [(row["account"], row["failure_mode"]) for row in _json("sandbox", "list")] == [
         ("sandbox-a", "slow=3"),
         ("sandbox-b", "none"),
     ]
