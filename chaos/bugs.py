@@ -139,7 +139,7 @@ def _refuse_lost_answers(sending: Any) -> None:
     async def send_and_refuse(self: Any, account: Any, message: Any) -> Any:
         outcome = await send(self, account, message)
         if isinstance(outcome, Unknown):
-            return Refused(FailureClass.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
+            return Refused(failure_class=FailureClass.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
         return outcome
 
     sending.Sender.send = send_and_refuse

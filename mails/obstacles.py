@@ -123,7 +123,9 @@ class SendingConditions:
         )
 
     def _account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
-        routing_constraint = RoutingConstraint.of(mail.routing_constraint) if mail.routing_constraint else NO_CONSTRAINT
+        routing_constraint = (
+            RoutingConstraint.from_blob(mail.routing_constraint) if mail.routing_constraint else NO_CONSTRAINT
+        )
         permits = {
             candidate.config.name: rate_limit.count_available(
                 candidate.breaker.next_call_at, candidate.config.rate, self.now

@@ -70,11 +70,18 @@ def judge_status(
     code, asked = f"http-{status}", find_wait(retry_after, reason, now=now)
     failure = _classify_status(status, reason, trust_500=trust_500, is_documented=is_documented)
     if failure is None:
-        return Unknown(code, reason, status, asked)
+        return Unknown(reason_code=code, reason=reason, status_code=status, retry_after=asked)
     at_capacity = failure is FailureClass.RATE and asked is None and find_topic(reason) is Topic.CONNECTIONS
     if failure is FailureClass.RATE and not at_capacity:
         asked = asked or (HOURLY_WAIT if find_topic(reason) is Topic.HOURLY else DEFAULT_WAIT)
-    return Refused(failure, code, reason, status, asked, at_capacity=at_capacity)
+    return Refused(
+        failure_class=failure,
+        reason_code=code,
+        reason=reason,
+        status_code=status,
+        retry_after=asked,
+        at_capacity=at_capacity,
+    )
 
 
 def _classify_status(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> FailureClass | None:
@@ -136,10 +143,10 @@ def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], s
         case aiohttp.InvalidURL():
             return refuse_uncalled(FailureClass.ACCOUNT, "bad-url", "The account's API address is not a URL.")
         case TimeoutError():
-            return Unknown("read-timeout", "No answer within the time limit.")
+            return Unknown(reason_code="read-timeout", reason="No answer within the time limit.")
         case aiohttp.ClientResponseError():
-            return Unknown("unreadable-answer", clean(error.message))
-    return Unknown("connection-lost", "The connection was lost after the request was sent.")
+            return Unknown(reason_code="unreadable-answer", reason=clean(error.message))
+    return Unknown(reason_code="connection-lost", reason="The connection was lost after the request was sent.")
 
 
 def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
@@ -189,4 +196,4 @@ def refuse_without_thread() -> Refused:
 
 def refuse_uncalled(failure_class: FailureClass, reason_code: str, reason: str) -> Refused:
     """Return the refusal for an email that was not handed to the provider: surely not sent."""
-    return Refused(failure_class, reason_code, reason, asked=False)
+    return Refused(failure_class=failure_class, reason_code=reason_code, reason=reason, asked=False)

@@ -16,7 +16,7 @@ class FailureClass(TextChoices):
     LOCAL = "local", "Error of this machine"  # no descriptors, no memory, no network: not about any account
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRefusal:
     """One recipient that the provider refused while it accepted others."""
 
@@ -27,7 +27,7 @@ class RecipientRefusal:
     next_call: bool = False  # it is fine, but this call had enough recipients: it goes into a further call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """The provider documents this answer as accepted, in status and body."""
 
@@ -36,7 +36,7 @@ class Accepted:
     refused: tuple[RecipientRefusal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """Surely not sent."""
 
@@ -51,7 +51,7 @@ class Refused:
     calls_at_once: int = 0  # with at_capacity: its connections at that time, 0 if unknown
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
     """It may have been sent or not: read timeout, connection lost after the request, 500."""
 

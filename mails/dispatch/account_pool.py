@@ -26,8 +26,8 @@ from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store, rate_limit, refusal_runs
-from providers.health.breaker import FULL_FOR, Observation, Snapshot, begin_probe, observe
-from providers.health.refusal_runs import Refusal, Run
+from providers.health.breaker import FULL_FOR, BreakerSnapshot, Observation, begin_probe, observe
+from providers.health.refusal_runs import Refusal, RefusalRunSnapshot
 from providers.models import Account, Breaker
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused
 from providers.routing.capacity import count_capacity
@@ -157,7 +157,7 @@ class AccountPool:
             self._observe_refusals(results, now)
 
     def _observe(self, candidate: Candidate, tally: Observation, now: dt.datetime) -> None:
-        def after(breaker: Snapshot) -> Snapshot:
+        def after(breaker: BreakerSnapshot) -> BreakerSnapshot:
             return observe(breaker, tally, now)
 
         if after(candidate.breaker) == candidate.breaker:
@@ -239,7 +239,7 @@ class AccountPool:
             self._granted[config.name] -= 1
         self.replace(candidate, breaker)
 
-    def replace(self, candidate: Candidate, breaker: Snapshot) -> None:
+    def replace(self, candidate: Candidate, breaker: BreakerSnapshot) -> None:
         """Replace what is known of the account's breaker."""
         fresh = dataclasses.replace(candidate, breaker=breaker)
         self.candidates = [fresh if one.id == candidate.id else one for one in self.candidates]
@@ -255,7 +255,7 @@ class Selection:
         self.probes_for_all = False  # also for emails whose last failure was one mailbox's: no other can probe
         self._chooses = True
         self._pool = pool
-        self._before: dict[int, Snapshot] = {}  # breakers from which it reserves something, as they were
+        self._before: dict[int, BreakerSnapshot] = {}  # breakers from which it reserves something, as they were
 
     def choose(
         self,
@@ -321,11 +321,11 @@ class Selection:
             self._pool.lock.release()
 
 
-def _run_of(candidate: Candidate) -> Run:
-    return candidate.refusals or Run(candidate.id)
+def _run_of(candidate: Candidate) -> RefusalRunSnapshot:
+    return candidate.refusals or RefusalRunSnapshot(account_id=candidate.id)
 
 
-def _after_all(run: Run, results: Sequence[Result], now: dt.datetime) -> Run:
+def _after_all(run: RefusalRunSnapshot, results: Sequence[Result], now: dt.datetime) -> RefusalRunSnapshot:
     for result in results:
         if isinstance(result.outcome, Accepted):
             run = refusal_runs.accept(run, now)

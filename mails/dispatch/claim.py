@@ -214,7 +214,7 @@ def _load(*row: Any) -> ClaimedMail:
             for pk, address, state, reason in orjson.loads(recipients or "[]")
         ),
         state=parse_state(mail),
-        routing_constraint=RoutingConstraint.of(as_json(mail["routing_constraint"]))
+        routing_constraint=RoutingConstraint.from_blob(as_json(mail["routing_constraint"]))
         if mail["routing_constraint"]
         else NO_CONSTRAINT,
         unanswered_by=unanswered_by or "",

@@ -16,7 +16,12 @@ SHOWN_FOR = 60.0  # seconds after the last trouble that operators still see it
 def outcome_of(error: OSError | MemoryError) -> Refused:
     """Return the outcome of a call that this machine could not make: it lacked memory, a descriptor, a disk."""
     words = getattr(error, "strerror", None) or type(error).__name__
-    return Refused(FailureClass.LOCAL, "local", f"This machine could not make the request: {words}.", asked=False)
+    return Refused(
+        failure_class=FailureClass.LOCAL,
+        reason_code="local",
+        reason=f"This machine could not make the request: {words}.",
+        asked=False,
+    )
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from providers.outcomes import FailureClass, Outcome, Refused
 from providers.routing.choose import Choice
 
 NOT_CALLED = Refused(
-    FailureClass.RATE,  # transient, and no account's failure
+    failure_class=FailureClass.RATE,  # transient, and no account's failure
     reason_code=NEVER_CALLED,
     reason="This worker was no longer sure of its lease, so it made no request.",
     asked=False,
@@ -167,7 +167,7 @@ def _draft_hand_over(
         "why": choice.why,
         "attempt": attempt.number,
         "round": draft.state.round,
-        "evaluated": choice.evaluated_as_blob(),
+        "evaluated": choice.build_evaluated_blob(),
     }
     send: dict[str, Any] = {
         "to": [recipient.address for recipient in draft.mail.open_recipients],
@@ -250,7 +250,7 @@ def _wait(draft: Draft, choice: Choice, wait: retry_policy.Wait, now_ns: int) ->
     postponed = {
         "until": format_iso(due),
         "info": f"No account can accept it now; checked again in {format_duration(wait.seconds)}.",
-        "evaluated": choice.evaluated_as_blob(),
+        "evaluated": choice.build_evaluated_blob(),
     }
     retry = (_draft_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
     event = EventDraft(event=EventName.POSTPONED, by=Actor.DISPATCHER, at_ns=now_ns, blob=postponed)
@@ -324,7 +324,7 @@ def _discard(draft: Draft, info: str, now_ns: int) -> Step:
         "failure_classes": list(draft.state.failure_classes),
         "tried": list(draft.state.tried),
         "rounds": draft.state.round,
-        **draft.mail.routing_constraint.as_blob(),
+        **draft.mail.routing_constraint.to_blob(),
     }
     event = EventDraft(event=EventName.DISCARDED, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
     after = release_lease(draft.state, Status.DISCARDED, finished_at=database_clock.from_ns(now_ns))

@@ -335,6 +335,6 @@ def _reprocess(
         for recipient in recipients
         if recipient.state == RecipientState.REFUSED and state.status == Status.DISCARDED
     )
-    event = _draft(EventName.REPROCESS, action_request, now_ns, before=state.status, **routing_constraint.as_blob())
+    event = _draft(EventName.REPROCESS, action_request, now_ns, before=state.status, **routing_constraint.to_blob())
     after = _requeue(state, now_ns, round=1, tried=(), failure_classes=(), failure_class="", reason_code="")
     return Effect(after=after, events=(event,), recipients=reopened)

@@ -201,7 +201,7 @@ def extend_expiry(mail_ids: Iterable[uuid.UUID], until: dt.datetime) -> None:
 def constrain_routing(mail_ids: Iterable[uuid.UUID], routing_constraint: RoutingConstraint) -> None:
     """Let emails use only some accounts from now on, or all of them again."""
     if routing_constraint != NO_CONSTRAINT:
-        Mail.objects.filter(pk__in=mail_ids).update(routing_constraint=routing_constraint.as_blob())
+        Mail.objects.filter(pk__in=mail_ids).update(routing_constraint=routing_constraint.to_blob())
     else:
         Mail.objects.filter(pk__in=mail_ids, routing_constraint__isnull=False).update(routing_constraint=None)
 

@@ -24,8 +24,8 @@ from mails.states import DUE, LEASED, WORKER_SILENCE, HoldReason, Level, Status
 from mercury.lib.database import database_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
-from providers.health.breaker import Snapshot, describe_breaker
-from providers.health.refusal_runs import Run
+from providers.health.breaker import BreakerSnapshot, describe_breaker
+from providers.health.refusal_runs import RefusalRunSnapshot
 from providers.models import BreakerChange, BreakerMode, BreakerState
 from providers.sandbox.failure_modes import SimulatedFailure
 
@@ -264,7 +264,7 @@ def build_account_status(
 ) -> AccountStatus:
     """Build the status of an account. `changes`: its last ones, newest first."""
     began = _find_decisive_change(candidate, changes)
-    breaker: Snapshot = candidate.breaker
+    breaker: BreakerSnapshot = candidate.breaker
     configured: SimulatedFailure | None = candidate.config.options.get("failure_mode")
     simulated = configured if configured is not None and now < configured.until else None
     return AccountStatus(
@@ -290,7 +290,7 @@ def build_account_status(
     )
 
 
-def _add_refusals(account: AccountStatus, run: Run | None, now: dt.datetime) -> AccountStatus:
+def _add_refusals(account: AccountStatus, run: RefusalRunSnapshot | None, now: dt.datetime) -> AccountStatus:
     """Return the account with the last spell in which it refused everything; a query only where there was one lately."""
     if run is None or not systemic_refusals.is_recent(run, now):
         return account

@@ -139,7 +139,7 @@ _LABELS = {
 
 def _list_buttons(context: Context, mail: Mail) -> list[Button]:
     """Return every possible action in the admin, for users who may change emails; on a user's own page only Cancel."""
-    user, pending = context["request"].user, EventPayload(mail.pending_action).get_text("action")
+    user, pending = context["request"].user, EventPayload(raw=mail.pending_action).get_text("action")
     possible = [action for action in action_requests.list_actions(mail) if action != pending]
     if context.get("reasons_open") and user.has_perm("mails.change_mail"):
         return [

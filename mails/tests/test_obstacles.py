@@ -140,7 +140,7 @@ def test_an_account_whose_rate_is_used_up_is_told(olympus, worker):
 def test_an_account_that_the_email_itself_excludes_is_told(olympus, hades, worker):
     forced_open(hades)
     mail = a_mail()
-    Mail.objects.filter(pk=mail.pk).update(routing_constraint=RoutingConstraint(via="hades").as_blob())
+    Mail.objects.filter(pk=mail.pk).update(routing_constraint=RoutingConstraint(via="hades").to_blob())
 
     assert obstacles(reloaded(mail)) == [
         ("hades", "breaker forced open, until someone sets it to automatic"),

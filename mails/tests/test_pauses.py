@@ -20,8 +20,10 @@ from providers.outcomes import Accepted, FailureClass, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ACCEPTED = Accepted("id-1", 250)
-REFUSED = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
+ACCEPTED = Accepted(provider_message_id="id-1", status_code=250)
+REFUSED = Refused(
+    failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="Come back later.", status_code=503
+)
 
 
 def in_queue(queue):

@@ -18,19 +18,19 @@ def describe_held(mail: Mail, payload: EventPayload) -> Entry:
     """Describe why an email is on hold."""
     title, meaning = HELD_WORDS.get(payload.get_text("reason"), HELD_WORDS[HoldReason.OPERATOR.value])
     info = payload.get_text("info")
-    return Entry(title, parts=(info or meaning, *_quote_note(payload)), tone="unknown", icon="question")
+    return Entry(title=title, parts=(info or meaning, *_quote_note(payload)), tone="unknown", icon="question")
 
 
 def describe_released(mail: Mail, payload: EventPayload) -> Entry:
     """Describe the release of an email, or a retry at once."""
     title = "Retry requested" if payload.get_text("action") == Action.RETRY else "Released"
-    return Entry(title, parts=("It is ready to be sent now.", *_quote_note(payload)), tone="active", icon="again")
+    return Entry(title=title, parts=("It is ready to be sent now.", *_quote_note(payload)), tone="active", icon="again")
 
 
 def describe_reprocess(mail: Mail, payload: EventPayload) -> Entry:
     """Describe that an email starts over."""
     sentence = f"It starts over, {describe_constraint(payload) or 'with all accounts'}."
-    return Entry("Queued for reprocessing", parts=(sentence, *_quote_note(payload)), tone="active", icon="again")
+    return Entry(title="Queued for reprocessing", parts=(sentence, *_quote_note(payload)), tone="active", icon="again")
 
 
 def describe_cancelled(mail: Mail, payload: EventPayload) -> Entry:
@@ -38,22 +38,22 @@ def describe_cancelled(mail: Mail, payload: EventPayload) -> Entry:
     sentence = "It will not be sent."
     if payload.is_true("possibly_sent"):
         sentence = "It will not be sent again, but an earlier attempt got no reply: it may have been sent."
-    return Entry("Cancelled", parts=(sentence, *_quote_note(payload)), icon="cross")
+    return Entry(title="Cancelled", parts=(sentence, *_quote_note(payload)), icon="cross")
 
 
 def describe_resolved(mail: Mail, payload: EventPayload) -> Entry:
     """Describe how an unknown outcome was resolved."""
     if payload.get_text("outcome") == Action.SENT:
         sentence = "It is marked as sent; nothing more is sent."
-        return Entry("Resolved as sent", parts=(sentence, *_quote_note(payload)), tone="ok", icon="tick")
+        return Entry(title="Resolved as sent", parts=(sentence, *_quote_note(payload)), tone="ok", icon="tick")
     sentence = "It is safe to send it through another account."
-    return Entry("Resolved as not sent", parts=(sentence, *_quote_note(payload)), tone="waiting", icon="again")
+    return Entry(title="Resolved as not sent", parts=(sentence, *_quote_note(payload)), tone="waiting", icon="again")
 
 
 def describe_requested(mail: Mail, payload: EventPayload) -> Entry:
     """Describe an action that waits for the request in progress."""
     title, sentence = _REQUEST_WORDS.get(payload.get_text("action"), ("Action requested", ""))
-    return Entry(title, parts=(sentence, *_quote_note(payload)), tone="waiting", icon="clock")
+    return Entry(title=title, parts=(sentence, *_quote_note(payload)), tone="waiting", icon="clock")
 
 
 _REQUEST_WORDS = {

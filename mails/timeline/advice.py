@@ -13,7 +13,7 @@ ERRORS_SHOWN = 10
 _LONGEST_REPLY = 300  # characters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """What was wrong, one sentence each, and the next step."""
 
@@ -34,23 +34,23 @@ def advise(
             return _advise_on_discarded(mail, attempts, recipients)
         case Status.EXPIRED:
             return Advice(
-                "Not sent: no account accepted it before it expired.",
-                _list_replies(attempts, recipients),
-                "Send it again if it still matters, or ask an operator to reprocess it.",
+                title="Not sent: no account accepted it before it expired.",
+                errors=_list_replies(attempts, recipients),
+                next_step="Send it again if it still matters, or ask an operator to reprocess it.",
                 may_copy=True,
             )
         case Status.DONE if any(recipient.state == RecipientState.REFUSED for recipient in recipients):
             return Advice(
-                "Sent to some recipients only: some addresses were permanently rejected.",
-                _list_refused(recipients),
-                "Check these addresses and send a corrected copy to them only; the others have it.",
+                title="Sent to some recipients only: some addresses were permanently rejected.",
+                errors=_list_refused(recipients),
+                next_step="Check these addresses and send a corrected copy to them only; the others have it.",
                 may_copy=True,
             )
     return None
 
 
 def _advise_on_rejected(mail: Mail, events: Sequence[Event]) -> Advice:
-    payloads = [EventPayload(event.blob) for event in events if event.event == EventName.BAD_REQUEST]
+    payloads = [EventPayload(raw=event.blob) for event in events if event.event == EventName.BAD_REQUEST]
     items = [item for payload in payloads for item in payload.get_objects("errors")]
     errors = [f"{item.get_text('field')}: {item.get_text('detail')}" for item in items]
     application = mail.api_key.name if mail.api_key else ""
@@ -58,9 +58,9 @@ def _advise_on_rejected(mail: Mail, events: Sequence[Event]) -> Advice:
     if mail.source == Source.API and application:
         sender = f"The application {replace_unprintable(application)}"
     return Advice(
-        "Rejected: it failed validation and was never queued.",
-        errors[:ERRORS_SHOWN] or ["No error was recorded."],
-        f"{sender} has to correct this and send the email again; this one is only kept as a record.",
+        title="Rejected: it failed validation and was never queued.",
+        errors=errors[:ERRORS_SHOWN] or ["No error was recorded."],
+        next_step=f"{sender} has to correct this and send the email again; this one is only kept as a record.",
         may_copy=False,
     )
 
@@ -70,22 +70,22 @@ def _advise_on_discarded(mail: Mail, attempts: Sequence[Attempt], recipients: Se
     if not attempts:
         reason = replace_unprintable(mail.reason_code)
         return Advice(
-            "Not sent: no account was available.",
-            [f"Reason: {reason}." if reason else "No reason was recorded."],
-            "Ask an operator which account may send it, and to reprocess it.",
+            title="Not sent: no account was available.",
+            errors=[f"Reason: {reason}." if reason else "No reason was recorded."],
+            next_step="Ask an operator which account may send it, and to reprocess it.",
             may_copy=False,
         )
     if mail.failure_class == FailureClass.MESSAGE:
         return Advice(
-            "Not sent: the provider rejected the message itself; the same email would be rejected again.",
-            errors,
-            "Correct what the reply names (the address, the sender or the content), and send a corrected copy.",
+            title="Not sent: the provider rejected the message itself; the same email would be rejected again.",
+            errors=errors,
+            next_step="Correct what the reply names (the address, the sender or the content), and send a corrected copy.",
             may_copy=True,
         )
     return Advice(
-        "Not sent: no account accepted it. The message itself was not the problem.",
-        errors,
-        "The email needs no change. Ask an operator to fix the account and to reprocess the email.",
+        title="Not sent: no account accepted it. The message itself was not the problem.",
+        errors=errors,
+        next_step="The email needs no change. Ask an operator to fix the account and to reprocess the email.",
         may_copy=False,
     )
 

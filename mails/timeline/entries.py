@@ -19,7 +19,7 @@ from mercury.lib.durations import format_clock
 from mercury.lib.mail.printable import replace_unprintable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """Steps that belong together: those before the first retry round, or one round. All but the last fold."""
 
@@ -43,7 +43,7 @@ def list_entries(
     entries: list[Entry] = []
     last_round: float | None = None
     for event in events:
-        payload = EventPayload(event.blob)
+        payload = EventPayload(raw=event.blob)
         entry = _complete_entry(describe_event(mail, event, payload), event, payload, start)
         number = payload.get_number("round") if event.event in _ROUND_BEGINS else None
         if number is not None and number != last_round:
@@ -71,7 +71,7 @@ def group_by_round(entries: Sequence[Entry]) -> list[Round]:
     rounds: list[Round] = []
     for entry in entries:
         if entry.new_round or not rounds:
-            rounds.append(Round([]))
+            rounds.append(Round(entries=[]))
         rounds[-1].entries.append(entry)
     earlier = [replace(round_, folded=bool(round_.entries[0].new_round)) for round_ in rounds[:-1]]
     return [*earlier, *rounds[-1:]]
@@ -89,20 +89,22 @@ def _describe_current_step(mail: Mail, events: Sequence[Event], now: dt.datetime
     match mail.status:
         case Status.QUEUED:
             return Entry(
-                _choose_obstacle_title(mail, obstacles), parts=(_describe_obstacle(mail, obstacles),), icon="clock"
+                title=_choose_obstacle_title(mail, obstacles),
+                parts=(_describe_obstacle(mail, obstacles),),
+                icon="clock",
             )
         case Status.SENDING:
             return _describe_request_in_progress(mail, events, now)
         case Status.WAITING:
             wait = measure_wait(mail, now)
-            parts = ("In ", Passing.of(-wait)) if wait is not None else ()
-            return Entry(describe_next_attempt(mail), parts=parts, tone="waiting", icon="clock")
+            parts = ("In ", Passing.from_seconds(-wait)) if wait is not None else ()
+            return Entry(title=describe_next_attempt(mail), parts=parts, tone="waiting", icon="clock")
         case Status.HELD if mail.reason_code == HoldReason.UNKNOWN:
             sentence = "It will not be retried until someone confirms what happened."
-            return Entry("Waiting for confirmation", parts=(sentence,), tone="unknown", icon="clock")
+            return Entry(title="Waiting for confirmation", parts=(sentence,), tone="unknown", icon="clock")
         case Status.HELD:
             sentence = f"On hold until released, or until it expires at {format_clock(mail.expires_at)}."
-            return Entry("Waiting for an operator", parts=(sentence,), tone="unknown", icon="clock")
+            return Entry(title="Waiting for an operator", parts=(sentence,), tone="unknown", icon="clock")
         case _:
             return None
 
@@ -126,14 +128,14 @@ def _describe_request_in_progress(mail: Mail, events: Sequence[Event], now: dt.d
     parts: list[str] = []
     if sends:
         waited = max(0.0, now.timestamp() - sends[-1].created_at / 1e9)
-        parts.append(Passing.of(waited))
-        payload = EventPayload(sends[-1].blob)
+        parts.append(Passing.from_seconds(waited))
+        payload = EventPayload(raw=sends[-1].blob)
         limit, final = payload.get_number("deadline_s"), payload.get_number("final_reply_s")
         if limit is not None and final is not None and waited > limit:
             limit += final  # it waits for the reply to the final dot, which has a timeout of its own
         parts += [f" of {durations.format_duration(limit)}"] if limit is not None else []
     provider = replace_unprintable(mail.provider) or "the provider"
-    return Entry(f"Waiting for {provider} to reply", parts=tuple(parts), tone="active", icon="clock")
+    return Entry(title=f"Waiting for {provider} to reply", parts=tuple(parts), tone="active", icon="clock")
 
 
 _ROUND_BEGINS = frozenset({EventName.DEQUEUE, EventName.READY_TO_SEND})

@@ -21,7 +21,7 @@ class Passing(str):
     seconds: float
 
     @classmethod
-    def of(cls, seconds: float) -> Passing:
+    def from_seconds(cls, seconds: float) -> Passing:
         """Return the duration in words."""
         words = cls(durations.format_duration(abs(seconds)))
         words.seconds = seconds
@@ -31,7 +31,7 @@ class Passing(str):
 Sentence = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedAccount:
     """One account of a routing decision, and why it was selected or skipped."""
 
@@ -42,7 +42,7 @@ class EvaluatedAccount:
     selected: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One step of a timeline. `event` is the contract's name, empty for the step still in progress."""
 

@@ -18,7 +18,7 @@ LONGEST_TEXT = 2_000  # characters
 LONGEST_LIST = 100  # items
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventPayload:
     """The JSON object in a blob; empty where the blob is anything else."""
 
@@ -33,9 +33,9 @@ class EventPayload:
         object.__setattr__(self, "values", loaded if isinstance(loaded, dict) else {})
 
     @classmethod
-    def of(cls, values: dict[str, object]) -> EventPayload:
+    def from_values(cls, values: dict[str, object]) -> EventPayload:
         """Return the payload of an object inside a blob."""
-        payload = cls("")
+        payload = cls(raw="")
         payload.values.update(values)
         return payload
 
@@ -66,11 +66,11 @@ class EventPayload:
     def get_object(self, key: str) -> EventPayload:
         """Return the object at `key`; an empty one where there is none."""
         value = self.values.get(key)
-        return EventPayload.of(value) if isinstance(value, dict) else EventPayload("")
+        return EventPayload.from_values(value) if isinstance(value, dict) else EventPayload(raw="")
 
     def get_objects(self, key: str) -> list[EventPayload]:
         """Return the objects in the list at `key`, at most LONGEST_LIST."""
-        return [EventPayload.of(value) for value in self._get_list(key) if isinstance(value, dict)]
+        return [EventPayload.from_values(value) for value in self._get_list(key) if isinstance(value, dict)]
 
     def get_strings(self, key: str) -> list[str]:
         """Return the texts in the list at `key`, at most LONGEST_LIST."""

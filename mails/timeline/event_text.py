@@ -27,7 +27,7 @@ def describe_event(mail: Mail, event: Event, payload: EventPayload) -> Entry:
     if event.event in EventName.values:
         return _describe_report(EventName(event.event), payload)
     author = Strong(replace_unprintable(event.created_by))
-    return Entry(replace_unprintable(event.event), parts=("Added by ", author, "."))
+    return Entry(title=replace_unprintable(event.event), parts=("Added by ", author, "."))
 
 
 # Intake
@@ -45,13 +45,13 @@ def _describe_new(mail: Mail, payload: EventPayload) -> Entry:
         parts += [", key ", Strong(f"{key}…")]
     size = payload.get_number("size")
     parts.append(f", {durations.format_size(int(size if size is not None else mail.size))}")
-    return Entry("Received", parts=tuple(parts), icon="inbox")
+    return Entry(title="Received", parts=tuple(parts), icon="inbox")
 
 
 def _describe_bad_request(mail: Mail, payload: EventPayload) -> Entry:
     errors = [f"{error.get_text('field')}: {error.get_text('detail')}" for error in payload.get_objects("errors")]
     sentence = " ".join(errors) or "It failed validation."
-    return Entry("Failed validation", parts=(sentence, " It was not queued."), tone="bad", icon="ban")
+    return Entry(title="Failed validation", parts=(sentence, " It was not queued."), tone="bad", icon="ban")
 
 
 def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
@@ -59,12 +59,12 @@ def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
     recipients = "1 recipient" if count == 1 else f"{count} recipients"
     answered = ". Answered 202." if mail.source == Source.API else "."
     parts = (f"{recipients}, queue ", Strong(payload.get_text("queue") or mail.queue), answered)
-    return Entry("Valid and stored", parts=parts, tone="ok", icon="tick")
+    return Entry(title="Valid and stored", parts=parts, tone="ok", icon="tick")
 
 
 def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
     queue = payload.get_text("queue") or mail.queue
-    return Entry("Queued", parts=(f"Waiting for a worker in queue {queue}",), icon="lines")
+    return Entry(title="Queued", parts=(f"Waiting for a worker in queue {queue}",), icon="lines")
 
 
 # Dispatch
@@ -78,7 +78,7 @@ def _describe_dequeue(mail: Mail, payload: EventPayload) -> Entry:
         parts += ["Worker ", Strong(worker)]
     if until := payload.get_time("lease_until"):
         parts.append(f"{', c' if worker else 'C'}laimed until {format_clock(until)}")
-    return Entry("Claimed by a worker", parts=tuple(parts), tone="active", icon="clock")
+    return Entry(title="Claimed by a worker", parts=tuple(parts), tone="active", icon="clock")
 
 
 def _describe_ready_to_send(mail: Mail, payload: EventPayload) -> Entry:
@@ -88,7 +88,7 @@ def _describe_ready_to_send(mail: Mail, payload: EventPayload) -> Entry:
     why = payload.get_text("why")
     sentence = why[:1].upper() + why[1:] or f"Weighted random choice among {eligible} eligible accounts"
     title = f"Selected {service or 'a provider'}"
-    return Entry(title, parts=(sentence,), tone="active", icon="choose", evaluated=accounts)
+    return Entry(title=title, parts=(sentence,), tone="active", icon="choose", evaluated=accounts)
 
 
 def _read_accounts(payload: EventPayload) -> tuple[EvaluatedAccount, ...]:
@@ -126,7 +126,7 @@ def _describe_send(mail: Mail, payload: EventPayload) -> Entry:
     if len(recipients) > 1:
         words.append(f"{len(recipients)} recipients in one request")
     title = f"Request sent to {payload.get_text('service') or 'the provider'}"
-    return Entry(title, parts=(", ".join(words),), tone="active", icon="plane")
+    return Entry(title=title, parts=(", ".join(words),), tone="active", icon="plane")
 
 
 def _describe_done(mail: Mail, payload: EventPayload) -> Entry:
@@ -146,7 +146,7 @@ def _describe_done(mail: Mail, payload: EventPayload) -> Entry:
         parts.append(too_late)
     if payload.is_true("possible_duplicate"):
         parts.append(" Possible duplicate: an earlier attempt got no reply.")
-    return Entry(title, parts=tuple(parts), tone="ok", icon="tick")
+    return Entry(title=title, parts=tuple(parts), tone="ok", icon="tick")
 
 
 _TOO_LATE = {
@@ -168,7 +168,7 @@ def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
     if (wait := payload.get_number("retry_after")) is not None:
         parts.append(f" It asks to wait {durations.format_duration(wait)}.")
     title = f"Refused by {payload.get_text('service') or 'the provider'}"
-    return Entry(title, parts=tuple(parts), tone="bad", icon="cross")
+    return Entry(title=title, parts=tuple(parts), tone="bad", icon="cross")
 
 
 _FAILURE_WORDS = {
@@ -196,21 +196,21 @@ def _describe_unknown(mail: Mail, payload: EventPayload) -> Entry:
         )
         parts += [" Delivery guarantee ", Strong(guarantee), f": {next_step}." if next_step else "."]
     title = f"No reply from {service}" if no_reply else f"Outcome unknown at {service}"
-    return Entry(title, parts=tuple(parts), tone="unknown", icon="question")
+    return Entry(title=title, parts=tuple(parts), tone="unknown", icon="question")
 
 
 def _describe_retry(mail: Mail, payload: EventPayload) -> Entry:
     service = payload.get_text("service")
     if payload.get_text("when") != "later":
         sentence = f"{service} was already tried in this round" if service else "Another account is tried next"
-        return Entry("Trying the next provider", parts=(sentence,), tone="waiting", icon="again")
+        return Entry(title="Trying the next provider", parts=(sentence,), tone="waiting", icon="again")
     at, wait = payload.get_time("next_attempt_at"), payload.get_number("wait_s")
     sentence = "No account is available now"
     if at:
         sentence += f"; next attempt at {format_clock(at)}"
     if wait is not None:
         sentence += f", in {durations.format_duration(wait)}"
-    return Entry("Retry scheduled", parts=(sentence,), tone="waiting", icon="again")
+    return Entry(title="Retry scheduled", parts=(sentence,), tone="waiting", icon="again")
 
 
 def _describe_postponed(mail: Mail, payload: EventPayload) -> Entry:
@@ -218,7 +218,7 @@ def _describe_postponed(mail: Mail, payload: EventPayload) -> Entry:
     sentence = f"No account is available before {format_clock(until)}" if until else "No account is available now"
     info = payload.get_text("info")
     return Entry(
-        "Postponed",
+        title="Postponed",
         parts=(sentence, f": {info}" if info else "", ". This does not count as an attempt."),
         tone="waiting",
         icon="clock",
@@ -230,12 +230,12 @@ def _describe_late_result(mail: Mail, payload: EventPayload) -> Entry:
     service = payload.get_text("service") or "a provider"
     outcome = payload.get_text("outcome") or "no outcome"
     sentence = f"A worker whose claim had expired reports: {outcome}, {describe_reply(payload)}."
-    return Entry(f"Late response from {service}", parts=(sentence,), tone="unknown", icon="note")
+    return Entry(title=f"Late response from {service}", parts=(sentence,), tone="unknown", icon="note")
 
 
 def _describe_duplicate(mail: Mail, payload: EventPayload) -> Entry:
     parts = (Strong(payload.get_text("service") or "Another account"), " accepted it too, so it was sent twice.")
-    return Entry("Sent twice", parts=parts, tone="unknown", icon="question")
+    return Entry(title="Sent twice", parts=parts, tone="unknown", icon="question")
 
 
 # The end without a delivery
@@ -247,12 +247,12 @@ def _describe_discarded(mail: Mail, payload: EventPayload) -> Entry:
         parts += [" Tried: ", Strong(", ".join(tried)), "."]
     if constraint := action_text.describe_constraint(payload):
         parts.append(f" It was restricted: {constraint}.")
-    return Entry("Discarded", parts=tuple(parts), tone="bad", icon="cross")
+    return Entry(title="Discarded", parts=tuple(parts), tone="bad", icon="cross")
 
 
 def _describe_expired(mail: Mail, payload: EventPayload) -> Entry:
     sentence = payload.get_text("info") or "It expired before any account accepted it."
-    return Entry("Expired", parts=(sentence,), icon="cross")
+    return Entry(title="Expired", parts=(sentence,), icon="cross")
 
 
 # Reports
@@ -261,7 +261,7 @@ def _describe_expired(mail: Mail, payload: EventPayload) -> Entry:
 def _describe_report(name: EventName, payload: EventPayload) -> Entry:
     """Describe an event without a sentence of its own, such as a provider's report."""
     words = [text for key in ("info", "note", "reason", "by", "service") if (text := payload.get_text(key))]
-    return Entry(name.label, parts=(". ".join(words),), tone=_REPORT_TONES.get(name, "neutral"), icon="note")
+    return Entry(title=name.label, parts=(". ".join(words),), tone=_REPORT_TONES.get(name, "neutral"), icon="note")
 
 
 _REPORT_TONES = {

@@ -17,7 +17,7 @@ from mercury.lib.durations import format_age, format_clock
 SPANS_SHOWN = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """A figure with its name and a note below it. `at` is set where the figure is a point in time."""
 
@@ -27,7 +27,7 @@ class Fact:
     at: dt.datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usual:
     """What an email is compared with: medians of its queue over the last hour, in seconds; None where there are none."""
 
@@ -38,7 +38,7 @@ class Usual:
 UNKNOWN_USUAL = Usual()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """A period in an email's life, in seconds since submission."""
 
@@ -69,24 +69,28 @@ def list_facts(
     median = f", median {durations.format_duration(usual.wait)}" if usual.wait is not None else ""
     return [
         Fact(
-            "Received" if mail.status == Status.REJECTED else "Accepted",
-            format_age((now - mail.created_at).total_seconds()),
-            format_clock(mail.created_at),
-            mail.created_at,
+            label="Received" if mail.status == Status.REJECTED else "Accepted",
+            value=format_age((now - mail.created_at).total_seconds()),
+            note=format_clock(mail.created_at),
+            at=mail.created_at,
         ),
         Fact(
-            "Queue time",
-            _format_duration(_measure_queue_time(mail, events, now), goes_on=is_waiting),
-            f"queue {mail.queue}{median}",
+            label="Queue time",
+            value=_format_duration(_measure_queue_time(mail, events, now), goes_on=is_waiting),
+            note=f"queue {mail.queue}{median}",
         ),
-        Fact("Provider time", _format_duration(provider_time, goes_on=is_calling), _note_attempts(mail, attempts)),
-        Fact("Attempts", str(len(attempts)), f"round {mail.round}"),
+        Fact(
+            label="Provider time",
+            value=_format_duration(provider_time, goes_on=is_calling),
+            note=_note_attempts(mail, attempts),
+        ),
+        Fact(label="Attempts", value=str(len(attempts)), note=f"round {mail.round}"),
         _choose_total(mail, events, now, usual),
     ]
 
 
 def _format_duration(seconds: float, *, goes_on: bool) -> str:
-    return Passing.of(seconds) if goes_on else durations.format_duration(seconds)
+    return Passing.from_seconds(seconds) if goes_on else durations.format_duration(seconds)
 
 
 def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: Usual) -> Fact:
@@ -97,17 +101,19 @@ def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: 
             median = (
                 f"queue median {durations.format_duration(usual.acceptance)}" if usual.acceptance is not None else ""
             )
-            return Fact("Time to send", words, median)
+            return Fact(label="Time to send", value=words, note=median)
         case Status.REJECTED:
-            return Fact("Response time", words)
+            return Fact(label="Response time", value=words)
         case Status.DISCARDED | Status.EXPIRED | Status.CANCELLED:
-            return Fact("Total time", words, choose_badge(mail).word.lower())
+            return Fact(label="Total time", value=words, note=choose_badge(mail).word.lower())
         case Status.HELD:
             holds = [event.created_at / 1e9 for event in events if event.event == EventName.HELD]
             held_for = now.timestamp() - holds[-1] if holds else seconds
-            return Fact("On hold for", Passing.of(max(0.0, held_for)), f"{words} since submission")
+            return Fact(
+                label="On hold for", value=Passing.from_seconds(max(0.0, held_for)), note=f"{words} since submission"
+            )
         case _:
-            return Fact("Elapsed", Passing.of(seconds))
+            return Fact(label="Elapsed", value=Passing.from_seconds(seconds))
 
 
 def _note_attempts(mail: Mail, attempts: Sequence[Attempt]) -> str:
@@ -132,7 +138,7 @@ _OUTCOME_WORDS = {
 
 
 def _measure_queue_time(mail: Mail, events: Sequence[Event], now: dt.datetime) -> float:
-    claims = [EventPayload(event.blob) for event in events if event.event == EventName.DEQUEUE]
+    claims = [EventPayload(raw=event.blob) for event in events if event.event == EventName.DEQUEUE]
     waits = [claim.get_number("waited_ms") or 0.0 for claim in claims]
     if waits or mail.status in FINAL or mail.attempt_count:
         return max(0.0, sum(waits) / 1000)
@@ -155,15 +161,22 @@ def list_spans(mail: Mail, events: Sequence[Event], attempts: Sequence[Attempt],
         offset = measure_offset(event, start)
         if event.event == EventName.ACCEPTED and stored is None:
             stored = waited_from = offset
-            spans.append(Span("Validate and store", 0.0, offset, "neutral"))
+            spans.append(Span(label="Validate and store", start=0.0, length=offset, tone="neutral"))
         elif event.event == EventName.DEQUEUE:
-            spans.append(Span(f"Queue ({mail.queue})", waited_from, max(0.0, offset - waited_from), "waiting"))
+            spans.append(
+                Span(
+                    label=f"Queue ({mail.queue})",
+                    start=waited_from,
+                    length=max(0.0, offset - waited_from),
+                    tone="waiting",
+                )
+            )
         elif event.event in _BACK_IN_THE_QUEUE:
             waited_from = offset
     spans += [_make_attempt_span(attempt, start, now) for attempt in attempts]
     if mail.status in (Status.QUEUED, Status.WAITING) and events:
         length = max(0.0, now.timestamp() - start - waited_from)
-        spans.append(Span("Waiting now", waited_from, length, "waiting", goes_on=True))
+        spans.append(Span(label="Waiting now", start=waited_from, length=length, tone="waiting", goes_on=True))
     return sorted(spans, key=lambda span: span.start)[:SPANS_SHOWN]
 
 
@@ -179,10 +192,10 @@ def measure_offset(event: Event, start: float) -> float:
 
 def _make_attempt_span(attempt: Attempt, start: float, now: dt.datetime) -> Span:
     return Span(
-        f"{attempt.account}: {_describe_outcome(attempt)}",
-        max(0.0, attempt.opened_at.timestamp() - start),
-        _measure_attempt(attempt, now),
-        _ATTEMPT_TONES[AttemptState(attempt.state)],
+        label=f"{attempt.account}: {_describe_outcome(attempt)}",
+        start=max(0.0, attempt.opened_at.timestamp() - start),
+        length=_measure_attempt(attempt, now),
+        tone=_ATTEMPT_TONES[AttemptState(attempt.state)],
         goes_on=attempt.state == AttemptState.OPEN,
     )
 

@@ -22,7 +22,7 @@ EVENTS_AT_MOST = 5000
 BLOB_READ = 16_384  # characters; Mercury's own blobs are shorter, a client's may be longer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """All that a page or a command shows of one email."""
 

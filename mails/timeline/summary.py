@@ -16,7 +16,7 @@ from mercury.lib.durations import format_clock
 from mercury.lib.mail.printable import replace_unprintable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Badge:
     """A state as an icon and a word; `help` is its meaning in one sentence."""
 
@@ -37,40 +37,52 @@ def choose_badge(mail: Mail) -> Badge:
 def _choose_plain_badge(mail: Mail) -> Badge:
     match mail.status:
         case Status.QUEUED:
-            return Badge("Queued", "neutral", "clock", "Stored, waiting to be sent.")
+            return Badge(word="Queued", tone="neutral", icon="clock", help="Stored, waiting to be sent.")
         case Status.SENDING:
-            return Badge("Sending", "active", "plane", "A worker is sending it; no provider has replied yet.")
+            return Badge(
+                word="Sending", tone="active", icon="plane", help="A worker is sending it; no provider has replied yet."
+            )
         case Status.WAITING:
             return Badge(
-                "Waiting to retry", "waiting", "again", "No account is available now. It is retried until it expires."
+                word="Waiting to retry",
+                tone="waiting",
+                icon="again",
+                help="No account is available now. It is retried until it expires.",
             )
         case Status.HELD:
             return _choose_held_badge(mail.reason_code)
         case Status.DONE:
             return _choose_sent_badge(mail)
         case Status.DISCARDED:
-            return Badge("Discarded", "bad", "cross", "No account accepted it.")
+            return Badge(word="Discarded", tone="bad", icon="cross", help="No account accepted it.")
         case Status.EXPIRED:
-            return Badge("Expired", "neutral", "cross", "Expired before any account accepted it.")
+            return Badge(word="Expired", tone="neutral", icon="cross", help="Expired before any account accepted it.")
         case Status.CANCELLED:
-            return Badge("Cancelled", "neutral", "cross", "Cancelled by a person or through the API.")
+            return Badge(
+                word="Cancelled", tone="neutral", icon="cross", help="Cancelled by a person or through the API."
+            )
         case _:
-            return Badge("Rejected", "bad", "ban", "It failed validation and was never queued.")
+            return Badge(word="Rejected", tone="bad", icon="ban", help="It failed validation and was never queued.")
 
 
 def _choose_held_badge(reason: str) -> Badge:
     word = {HoldReason.UNKNOWN.value: "Outcome unknown", HoldReason.POISON.value: "Quarantined"}.get(reason, "Held")
     meaning = HELD_WORDS.get(reason, HELD_WORDS[HoldReason.OPERATOR.value])[1]
-    return Badge(word, "unknown", "question", meaning)
+    return Badge(word=word, tone="unknown", icon="question", help=meaning)
 
 
 def _choose_sent_badge(mail: Mail) -> Badge:
     if mail.reason_code == DUPLICATE:
-        return Badge("Sent twice", "unknown", "question", "Two providers accepted it, as a late response showed.")
+        return Badge(
+            word="Sent twice",
+            tone="unknown",
+            icon="question",
+            help="Two providers accepted it, as a late response showed.",
+        )
     if mail.possible_duplicate:
         help_text = "A provider accepted it. The outcome of an earlier attempt is unknown: it may have arrived twice."
-        return Badge("Sent, possible duplicate", "ok", "tick", help_text)
-    return Badge("Sent", "ok", "tick", "A provider accepted it.")
+        return Badge(word="Sent, possible duplicate", tone="ok", icon="tick", help=help_text)
+    return Badge(word="Sent", tone="ok", icon="tick", help="A provider accepted it.")
 
 
 def summarize(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES) -> str:
@@ -121,7 +133,7 @@ def describe_next_attempt(mail: Mail) -> str:
 
 def _describe_pending_action(mail: Mail) -> str:
     provider = replace_unprintable(mail.provider) or "the provider"
-    match EventPayload(mail.pending_action).get_text("action"):
+    match EventPayload(raw=mail.pending_action).get_text("action"):
         case Action.CANCEL.value:
             return f" It will be cancelled unless {provider} accepts it."
         case Action.HOLD.value:

@@ -21,7 +21,7 @@ from mercury.console.charts import Legend, Picture, build_picture
 from mercury.lib import chart_geometry, durations
 from mercury.lib.chart_geometry import Chart
 from mercury.lib.database import database_clock
-from providers.health.breaker import Snapshot
+from providers.health.breaker import BreakerSnapshot
 from providers.models import Account
 from providers.outcomes import FailureClass
 
@@ -111,7 +111,7 @@ class AccountFigures:
     failed: Sequence[MailListLink]  # the unsent emails that it had when its breaker opened and since
 
 
-def load_account_figures(account: Account, breaker: Snapshot, now: dt.datetime | None = None) -> AccountFigures:
+def load_account_figures(account: Account, breaker: BreakerSnapshot, now: dt.datetime | None = None) -> AccountFigures:
     """Return the figures of an account. Eight short queries, or nine if its breaker is open, whatever the number of emails."""
     now = now or database_clock.now()
     figures = statistics.load_statistics(now - PERIOD, now, account=account.name)
@@ -184,7 +184,7 @@ def _describe_latency(mine: AccountStatistics | None) -> AccountFact:
     )
 
 
-def _describe_limit(account: Account, breaker: Snapshot, figures: Statistics, now: dt.datetime) -> AccountFact:
+def _describe_limit(account: Account, breaker: BreakerSnapshot, figures: Statistics, now: dt.datetime) -> AccountFact:
     limit = f"{account.rate:g} /s" if account.rate else "none"
     if breaker.limited_until and breaker.limited_until > now:
         return AccountFact(
@@ -198,7 +198,7 @@ def _describe_limit(account: Account, breaker: Snapshot, figures: Statistics, no
     return AccountFact(label="Limit", figure=limit, note=f"peak {rate:.2g} /s, 10 min from {most:%H:%M} UTC")
 
 
-def _describe_in_flight(name: str, breaker: Snapshot, now: dt.datetime) -> AccountFact:
+def _describe_in_flight(name: str, breaker: BreakerSnapshot, now: dt.datetime) -> AccountFact:
     in_progress = recent_attempts.count_in_progress(name)
     concurrency = sum(worker.concurrency for worker in system_status.list_workers(now) if worker.alive)
     if breaker.slots is not None:
@@ -304,7 +304,7 @@ def _build_latency_picture(name: str, points: Sequence[Point]) -> Picture:
     )
 
 
-def _link_failed(name: str, breaker: Snapshot) -> list[MailListLink]:
+def _link_failed(name: str, breaker: BreakerSnapshot) -> list[MailListLink]:
     """Return links to its newest unsent emails by state, if its breaker is open; emails accepted before that do not count."""
     if breaker.opened_at is None:
         return []

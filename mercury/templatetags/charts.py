@@ -13,7 +13,7 @@ from mercury.console.account_page import AccountFigures, LastAttemptsChart
 from mercury.console.charts import Picture
 from mercury.lib import durations
 from mercury.lib.chart_geometry import Spark
-from providers.health.breaker import Snapshot
+from providers.health.breaker import BreakerSnapshot
 from providers.models import Account
 
 register = template.Library()
@@ -52,7 +52,7 @@ def draw_bars(picture: Picture) -> SafeString:
 
 
 @register.simple_tag(name="figures_of")
-def load_figures(account: Account, breaker: Snapshot) -> AccountFigures:
+def load_figures(account: Account, breaker: BreakerSnapshot) -> AccountFigures:
     """Load the figures of an account. Its view belongs to providers, which knows no emails, so the template loads them."""
     return account_page.load_account_figures(account, breaker)
 

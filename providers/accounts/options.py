@@ -22,7 +22,7 @@ _DESTINATION = frozenset(
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownOption:
     """One option of an account as people may see it."""
 
@@ -49,7 +49,12 @@ def list_shown_options(account: Account) -> list[ShownOption]:
     if kind is None:
         return []
     return [
-        ShownOption(option.name, option.label, option.secret, _show(options.get(option.name), secret=option.secret))
+        ShownOption(
+            name=option.name,
+            label=option.label,
+            secret=option.secret,
+            value=_show(options.get(option.name), secret=option.secret),
+        )
         for option in kind.options
     ]
 

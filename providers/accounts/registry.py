@@ -14,8 +14,8 @@ from providers.accounts.config import AccountConfig
 from providers.accounts.environment import load_accounts
 from providers.accounts.options import get_options
 from providers.accounts.sandboxes import to_simulated_failure
-from providers.health.breaker import Snapshot
-from providers.health.refusal_runs import Run
+from providers.health.breaker import BreakerSnapshot
+from providers.health.refusal_runs import RefusalRunSnapshot
 from providers.kinds.capabilities import KINDS
 from providers.models import Account, AccountSource, Breaker
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 DEFAULT_SANDBOXES = ("sandbox-a", "sandbox-b")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One account as routing sees it."""
 
@@ -33,9 +33,9 @@ class Candidate:
     config: AccountConfig
     enabled: bool
     configured: bool  # False: this process lacks its options (environment variable gone, key lost)
-    breaker: Snapshot
+    breaker: BreakerSnapshot
     source: str = AccountSource.DATABASE
-    refusals: Run | None = None  # in a row; None if it never refused an email because of its content
+    refusals: RefusalRunSnapshot | None = None  # in a row; None if it never refused an email because of its content
     version: dt.datetime | None = None  # of the account's row: changes with each edit
 
     @property
@@ -136,7 +136,9 @@ def _differs(row: Account, config: AccountConfig) -> bool:
 
 def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
     options = get_options(row)
-    config = AccountConfig(row.name, row.kind, options or {}, row.weight, row.rate, row.trust_500)
+    config = AccountConfig(
+        name=row.name, kind=row.kind, options=options or {}, weight=row.weight, rate=row.rate, trust_500=row.trust_500
+    )
     if hasattr(row, "failure_mode"):
         config = replace(config, options={**config.options, "failure_mode": to_simulated_failure(row.failure_mode)})
     return Candidate(
@@ -144,9 +146,9 @@ def _build_candidate(row: Account, *, real_exists: bool) -> Candidate:
         config=config,
         enabled=row.enabled and not (row.source == AccountSource.DEFAULT and real_exists),
         configured=(options is not None or _may_be_elsewhere(row)) and row.kind in KINDS,
-        breaker=Snapshot.of(row.breaker),
+        breaker=BreakerSnapshot.from_row(row.breaker),
         source=row.source,
-        refusals=Run.of(row.refusal_run) if hasattr(row, "refusal_run") else None,
+        refusals=RefusalRunSnapshot.from_row(row.refusal_run) if hasattr(row, "refusal_run") else None,
         version=row.updated_at,
     )
 

@@ -34,4 +34,4 @@ def get_failure_mode(account: Account) -> SimulatedFailure | None:
 
 def to_simulated_failure(row: FailureMode) -> SimulatedFailure:
     """Return the failure that the row describes."""
-    return SimulatedFailure(FailureKind(row.kind), row.value, row.until)
+    return SimulatedFailure(kind=FailureKind(row.kind), value=row.value, until=row.until)

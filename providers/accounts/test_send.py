@@ -78,7 +78,10 @@ def _find_waits(configs: Sequence[AccountConfig]) -> dict[str, Outcome]:
     rows = Breaker.objects.filter(account__name__in=[config.name for config in configs], limited_until__gt=now)
     return {
         name: Refused(
-            FailureClass.RATE, "limited", f"Its provider asked to wait until {until:%H:%M:%S} UTC.", asked=False
+            failure_class=FailureClass.RATE,
+            reason_code="limited",
+            reason=f"Its provider asked to wait until {until:%H:%M:%S} UTC.",
+            asked=False,
         )
         for name, until in rows.values_list("account__name", "limited_until")
     }

@@ -43,8 +43,8 @@ LIMIT_KEPT = dt.timedelta(seconds=60)  # … or after this time, once a raised l
 FULL_FOR = dt.timedelta(seconds=2)  # how long a process leaves the account to others after its only call was refused
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSnapshot:
     """The row of a breaker as values; see `models.Breaker` for each field."""
 
     account_id: int
@@ -68,15 +68,15 @@ class Snapshot:
     last_failure_at: dt.datetime | None = None
 
     @classmethod
-    def of(cls, row: Breaker) -> "Snapshot":
+    def from_row(cls, row: Breaker) -> "BreakerSnapshot":
         """Return the values of a loaded row."""
         return cls(**{name: getattr(row, name) for name in FIELDS})
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Snapshot))
+FIELDS = tuple(field.name for field in dataclasses.fields(BreakerSnapshot))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """Results of a group of calls of one account. `epoch`: the breaker's when the calls began."""
 
@@ -89,7 +89,7 @@ class Observation:
     at_capacity: bool = False  # it refused to have more
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Permission:
     """Permission to call an account now. `until`: when to ask again, if waiting helps."""
 
@@ -101,7 +101,7 @@ class Permission:
     remedy: str = ""  # what ends it, where waiting does not
 
 
-def check_permission(breaker: Snapshot, now: dt.datetime) -> Permission:
+def check_permission(breaker: BreakerSnapshot, now: dt.datetime) -> Permission:
     """Return whether the breaker and the provider's own rate limit allow a call, and why."""
     if breaker.mode == BreakerMode.OPEN:
         return Permission(allowed=False, note="breaker forced open", remedy="until someone sets it to automatic")
@@ -125,7 +125,7 @@ def check_permission(breaker: Snapshot, now: dt.datetime) -> Permission:
     return _check_closed(breaker)
 
 
-def _check_closed(breaker: Snapshot) -> Permission:
+def _check_closed(breaker: BreakerSnapshot) -> Permission:
     if breaker.slots is not None and (breaker.call_limit is None or breaker.slots < breaker.call_limit):
         return Permission(allowed=True, note=f"recovering, {breaker.slots} requests at once", slots=breaker.slots)
     if breaker.call_limit is not None:
@@ -137,12 +137,12 @@ def _describe_limit(limit: int) -> str:
     return f"accepts {limit} request{'' if limit == 1 else 's'} at once"
 
 
-def begin_probe(breaker: Snapshot, now: dt.datetime, lease: dt.timedelta) -> Snapshot:
+def begin_probe(breaker: BreakerSnapshot, now: dt.datetime, lease: dt.timedelta) -> BreakerSnapshot:
     """Return the breaker with its one probe claimed for `lease`. The process that saves it makes the probe."""
     return dataclasses.replace(breaker, state=BreakerState.HALF_OPEN, epoch=breaker.epoch + 1, probe_until=now + lease)
 
 
-def observe(breaker: Snapshot, observation: Observation, now: dt.datetime) -> Snapshot:
+def observe(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime) -> BreakerSnapshot:
     """Return the breaker after a group of calls. Results of an older epoch count for limits only."""
     if observation.limited_until and (
         breaker.limited_until is None or observation.limited_until > breaker.limited_until
@@ -167,7 +167,7 @@ def observe(breaker: Snapshot, observation: Observation, now: dt.datetime) -> Sn
     return breaker
 
 
-def _learn_limit(breaker: Snapshot, observation: Observation, now: dt.datetime) -> Snapshot:
+def _learn_limit(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime) -> BreakerSnapshot:
     """Learn how many concurrent calls the account accepts: the number at which it refused one more. Try one more later."""
     limit, until = breaker.call_limit, breaker.call_limit_until
     if observation.at_capacity:
@@ -185,7 +185,7 @@ def _learn_limit(breaker: Snapshot, observation: Observation, now: dt.datetime) 
     return dataclasses.replace(breaker, call_limit=limit + 1, call_limit_until=now + LIMIT_RAISED)
 
 
-def _count(breaker: Snapshot, observation: Observation, now: dt.datetime) -> Snapshot:
+def _count(breaker: BreakerSnapshot, observation: Observation, now: dt.datetime) -> BreakerSnapshot:
     """Count the calls of a closed breaker. It counts from the first failure on: without failures nothing is written."""
     if breaker.slots is not None:
         return _recover(breaker, breaker.slots, observation, now)
@@ -204,7 +204,7 @@ def _count(breaker: Snapshot, observation: Observation, now: dt.datetime) -> Sna
     return breaker
 
 
-def _recover(breaker: Snapshot, slots: int, observation: Observation, now: dt.datetime) -> Snapshot:
+def _recover(breaker: BreakerSnapshot, slots: int, observation: Observation, now: dt.datetime) -> BreakerSnapshot:
     """Raise the slots after a good probe. One failure does not stop it: an occasional failure must not block recovery."""
     calls = breaker.window_calls + observation.answered + observation.failures
     failures = breaker.window_failures + observation.failures
@@ -217,7 +217,7 @@ def _recover(breaker: Snapshot, slots: int, observation: Observation, now: dt.da
     return dataclasses.replace(breaker, slots=slots * 2, trips=0, window_calls=calls, window_failures=failures)
 
 
-def _open(breaker: Snapshot, now: dt.datetime) -> Snapshot:
+def _open(breaker: BreakerSnapshot, now: dt.datetime) -> BreakerSnapshot:
     wait = min(FIRST_WAIT * 2 ** min(breaker.trips, 10), LONGEST_WAIT)
     return dataclasses.replace(
         breaker,
@@ -231,7 +231,7 @@ def _open(breaker: Snapshot, now: dt.datetime) -> Snapshot:
     )
 
 
-def close(breaker: Snapshot) -> Snapshot:
+def close(breaker: BreakerSnapshot) -> BreakerSnapshot:
     """Return the breaker closed, with few slots at first."""
     return dataclasses.replace(
         breaker,
@@ -247,7 +247,7 @@ def close(breaker: Snapshot) -> Snapshot:
     )
 
 
-def describe_breaker(breaker: Snapshot, now: dt.datetime) -> str:
+def describe_breaker(breaker: BreakerSnapshot, now: dt.datetime) -> str:
     """Return what the breaker does now, in words: "1 failure of 5", "probe in 26 s"."""
     if breaker.mode != BreakerMode.AUTO:
         return BreakerMode(breaker.mode).label

@@ -10,11 +10,11 @@ from django.utils import timezone
 from mercury.lib.audit.models import Act
 from mercury.lib.database import database_clock
 from providers import history
-from providers.health.breaker import FIELDS, Snapshot, close
+from providers.health.breaker import FIELDS, BreakerSnapshot, close
 from providers.models import Account, Breaker, BreakerMode, BreakerState
 
 
-def save(before: Snapshot, after: Snapshot, *, by: str, with_history: bool = True) -> bool:
+def save(before: BreakerSnapshot, after: BreakerSnapshot, *, by: str, with_history: bool = True) -> bool:
     """Write the decision and return True; return False if another process was faster.
 
     Adds a line of history if the state changed, unless the caller writes a better one.
@@ -32,13 +32,15 @@ def save(before: Snapshot, after: Snapshot, *, by: str, with_history: bool = Tru
     return True
 
 
-def change(account_id: int, decide: Callable[[Snapshot], Snapshot], *, by: str, with_history: bool = True) -> Snapshot:
+def change(
+    account_id: int, decide: Callable[[BreakerSnapshot], BreakerSnapshot], *, by: str, with_history: bool = True
+) -> BreakerSnapshot:
     """Load the row, decide, write, and return what was written; start again if another process was faster.
 
     Raises Breaker.DoesNotExist if the account is gone. The loop ends: each lost try means that another process won.
     """
     while True:
-        before = Snapshot.of(Breaker.objects.get(account_id=account_id))
+        before = BreakerSnapshot.from_row(Breaker.objects.get(account_id=account_id))
         after = decide(before)
         if save(before, after, by=by, with_history=with_history):
             return after
@@ -51,7 +53,7 @@ def force(account_name: str, mode: BreakerMode, *, by: str, why: str = "") -> No
     """
     account = Account.objects.get(name=account_name)
 
-    def decide(breaker: Snapshot) -> Snapshot:
+    def decide(breaker: BreakerSnapshot) -> BreakerSnapshot:
         return dataclasses.replace(
             close(breaker), mode=mode, trips=0, slots=None, limited_until=None, call_limit=None, call_limit_until=None
         )
@@ -73,7 +75,7 @@ def request_probe(account_name: str, *, by: str) -> None:
     account = Account.objects.get(name=account_name)
     now = database_clock.now()
 
-    def decide(breaker: Snapshot) -> Snapshot:
+    def decide(breaker: BreakerSnapshot) -> BreakerSnapshot:
         if breaker.mode != BreakerMode.AUTO or breaker.state != BreakerState.OPEN:
             return breaker
         return dataclasses.replace(breaker, open_until=now)
@@ -83,7 +85,7 @@ def request_probe(account_name: str, *, by: str) -> None:
         history.record(account, by=by, what="probe requested", act=Act.CHANGE)
 
 
-def _describe_change(before: Snapshot, after: Snapshot) -> str:
+def _describe_change(before: BreakerSnapshot, after: BreakerSnapshot) -> str:
     if after.state == BreakerState.CLOSED:
         return "probe accepted, closed again" if before.state == BreakerState.HALF_OPEN else "closed"
     if before.state == BreakerState.HALF_OPEN:

@@ -21,8 +21,8 @@ SEVERAL = 5  # different emails …
 MANY = 20  # … or this many if each was refused because of its mailbox: plausible for one, not for all
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalRunSnapshot:
     """The row as values. `began_at` to `reason` are of the last spell in which the account refused everything."""
 
     account_id: int
@@ -40,12 +40,12 @@ class Run:
         return self.noticed_at is not None and self.ended_at is None
 
     @classmethod
-    def of(cls, row: RefusalRun) -> "Run":
+    def from_row(cls, row: RefusalRun) -> "RefusalRunSnapshot":
         """Return the values of a loaded row."""
         return cls(**{name: getattr(row, name) for name in _FIELDS})
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
+_FIELDS = tuple(field.name for field in dataclasses.fields(RefusalRunSnapshot))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def hash_recipients(recipients: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(sorted(recipients)).lower().encode()).hexdigest()[:8]
 
 
-def refuse(run: Run, refusal: Refusal, now: dt.datetime) -> Run:
+def refuse(run: RefusalRunSnapshot, refusal: Refusal, now: dt.datetime) -> RefusalRunSnapshot:
     """Return the run after one more refusal."""
     marks = run.marks.split()
     if run.is_systemic or any(refusal.mark == mark[1:] for mark in marks):
@@ -74,14 +74,16 @@ def refuse(run: Run, refusal: Refusal, now: dt.datetime) -> Run:
     return dataclasses.replace(run, began_at=run.first_at, noticed_at=now, ended_at=None, reason=refusal.reason[:200])
 
 
-def accept(run: Run, now: dt.datetime) -> Run:
+def accept(run: RefusalRunSnapshot, now: dt.datetime) -> RefusalRunSnapshot:
     """Return the run after the account accepted an email, which ends it."""
     if not run.marks and not run.is_systemic:
         return run
     return dataclasses.replace(run, marks="", first_at=None, ended_at=now if run.is_systemic else run.ended_at)
 
 
-def change(account_id: int, decide: Callable[[Run], Run], *, by: str) -> Run:
+def change(
+    account_id: int, decide: Callable[[RefusalRunSnapshot], RefusalRunSnapshot], *, by: str
+) -> RefusalRunSnapshot:
     """Load the row, decide, write, and return what was written; start again if another process was faster.
 
     Adds a line of history where a spell begins or ends. Raises Account.DoesNotExist if the account is gone.
@@ -92,7 +94,7 @@ def change(account_id: int, decide: Callable[[Run], Run], *, by: str) -> Run:
         if row is None:
             RefusalRun.objects.bulk_create([RefusalRun(account=account)], ignore_conflicts=True)
             continue
-        before = Run.of(row)
+        before = RefusalRunSnapshot.from_row(row)
         after = decide(before)
         changed = {name: getattr(after, name) for name in _FIELDS if getattr(after, name) != getattr(before, name)}
         if not changed:
@@ -106,7 +108,7 @@ def change(account_id: int, decide: Callable[[Run], Run], *, by: str) -> Run:
         return dataclasses.replace(after, version=before.version + 1)
 
 
-def _describe(run: Run) -> str:
+def _describe(run: RefusalRunSnapshot) -> str:
     """Return the line of history for the beginning or the end of a spell."""
     if not run.is_systemic:
         return "accepts email again"

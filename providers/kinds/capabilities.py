@@ -15,7 +15,7 @@ class Transport(Enum):
     SANDBOX = "sandbox"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One option of an account."""
 
@@ -31,7 +31,7 @@ class Option:
     is_extra: bool = False  # left out of the stored options if it has no value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKind:
     """What Mercury knows of one provider."""
 
@@ -51,24 +51,24 @@ class ProviderKind:
         return next((option for option in self.options if option.name == name), None)
 
 
-_API_KEY = Option("api_key", "API key", required=True, secret=True)
+_API_KEY = Option(name="api_key", label="API key", required=True, secret=True)
 
 
 MAX_CONNECTIONS = Option(
-    "max_connections",
-    "Maximum connections",
-    "For all processes of Mercury together, such as 3 for a mailbox of Exchange 365. Empty: learned from refusals.",
+    name="max_connections",
+    label="Maximum connections",
+    help="For all processes of Mercury together, such as 3 for a mailbox of Exchange 365. Empty: learned from refusals.",
     most=10_000,
 )
 
 
-_PORT = Option("port", "Port", "Empty: 587 with STARTTLS, 465 with TLS, 25 without.", most=65535)
+_PORT = Option(name="port", label="Port", help="Empty: 587 with STARTTLS, 465 with TLS, 25 without.", most=65535)
 
 
 _CA = Option(
-    "ca",
-    "Certificate authority",
-    "PEM certificates of your own authority. The server is checked against them alone. Empty: the public authorities.",
+    name="ca",
+    label="Certificate authority",
+    help="PEM certificates of your own authority. The server is checked against them alone. Empty: the public authorities.",
     is_long=True,
     is_extra=True,
 )
@@ -85,7 +85,10 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 options=(
                     _API_KEY,
                     Option(
-                        "api_url", "API address", "Another one for EU subusers.", default="https://api.sendgrid.com/v3/"
+                        name="api_url",
+                        label="API address",
+                        help="Another one for EU subusers.",
+                        default="https://api.sendgrid.com/v3/",
                     ),
                     MAX_CONNECTIONS,
                     _CA,
@@ -108,8 +111,15 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 transport=Transport.HTTP,
                 options=(
                     _API_KEY,
-                    Option("sender_domain", "Sending domain", "Empty: the domain of the sender's address."),
-                    Option("api_url", "API address", "Another one for the EU.", default="https://api.mailgun.net/v3"),
+                    Option(
+                        name="sender_domain", label="Sending domain", help="Empty: the domain of the sender's address."
+                    ),
+                    Option(
+                        name="api_url",
+                        label="API address",
+                        help="Another one for the EU.",
+                        default="https://api.mailgun.net/v3",
+                    ),
                     MAX_CONNECTIONS,
                     _CA,
                 ),
@@ -128,16 +138,16 @@ KINDS: Mapping[str, ProviderKind] = MappingProxyType(
                 label="SMTP",
                 transport=Transport.SMTP,
                 options=(
-                    Option("host", "Host", required=True),
+                    Option(name="host", label="Host", required=True),
                     _PORT,
-                    Option("username", "User name"),
-                    Option("password", "Password", secret=True),
-                    Option("security", "Security", default="starttls", choices=("starttls", "tls", "none")),
+                    Option(name="username", label="User name"),
+                    Option(name="password", label="Password", secret=True),
+                    Option(name="security", label="Security", default="starttls", choices=("starttls", "tls", "none")),
                     MAX_CONNECTIONS,
                     Option(
-                        "ehlo_name",
-                        "EHLO name",
-                        "Empty: MERCURY_EHLO_NAME, or this machine's full name.",
+                        name="ehlo_name",
+                        label="EHLO name",
+                        help="Empty: MERCURY_EHLO_NAME, or this machine's full name.",
                         is_extra=True,
                     ),
                     _CA,

@@ -12,7 +12,7 @@ from providers.routing.rules import NO_CONSTRAINT, Evaluated, RoutingConstraint,
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A choice: an account or none, and every account that was evaluated."""
 
@@ -31,7 +31,7 @@ class Choice:
         """Return when the first of the untried accounts may be evaluated again; None if waiting does not help."""
         return min((account.until for account in self.evaluated if account.until and not account.tried), default=None)
 
-    def evaluated_as_blob(self) -> list[dict[str, Any]]:
+    def build_evaluated_blob(self) -> list[dict[str, Any]]:
         """Return the evaluated accounts for an event's blob."""
         selected = self.candidate.config.name if self.candidate else None
         return [
@@ -75,7 +75,7 @@ def choose(
         if result.eligible:
             eligible.append((candidate, permission))
     if not eligible:
-        return Choice(None, "no account is available now", tuple(evaluated))
+        return Choice(candidate=None, why="no account is available now", evaluated=tuple(evaluated))
     candidate, permission, number, total = _draw(eligible, draw)
     evaluated = [_mark_drawn(account, candidate, number, total) for account in evaluated]
     why = (
@@ -83,7 +83,7 @@ def choose(
         if len(eligible) == 1
         else f"weighted random choice among {len(eligible)} eligible accounts"
     )
-    return Choice(candidate, why, tuple(evaluated), permission.probe)
+    return Choice(candidate=candidate, why=why, evaluated=tuple(evaluated), probe=permission.probe)
 
 
 def has_only_probes(

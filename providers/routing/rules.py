@@ -11,7 +11,7 @@ from providers.health.breaker import Permission, check_permission
 from providers.kinds.capabilities import KINDS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingConstraint:
     """Accounts that an email may or may not use, in every retry round: only one, or all except those tried before."""
 
@@ -27,21 +27,21 @@ class RoutingConstraint:
             return "already tried before the email was reprocessed"
         return "its last outcome is unknown: other accounts go first" if name == self.unanswered_by else ""
 
-    def as_blob(self) -> dict[str, Any]:
+    def to_blob(self) -> dict[str, Any]:
         """Return the constraint as events and `Mail.routing_constraint` store it; empty if there is none."""
         blob = {"via": self.via, "excluded": list(self.excluded)}
         return {name: value for name, value in blob.items() if value}
 
     @classmethod
-    def of(cls, blob: Mapping[str, Any]) -> "RoutingConstraint":
-        """Return the constraint that `as_blob` wrote."""
-        return cls(blob.get("via", ""), tuple(blob.get("excluded", ())))
+    def from_blob(cls, blob: Mapping[str, Any]) -> "RoutingConstraint":
+        """Return the constraint that `to_blob` wrote."""
+        return cls(via=blob.get("via", ""), excluded=tuple(blob.get("excluded", ())))
 
 
 NO_CONSTRAINT = RoutingConstraint()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
     """One account as the choice evaluated it. `until`: when waiting may help; None if it will not."""
 
@@ -80,7 +80,15 @@ def evaluate(
     def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Evaluated:
         tried_before = bool(exclusion) or config.name in tried
         remedy = _REMEDIES.get(note, permission.remedy if note == permission.note else "")
-        return Evaluated(config.name, config.weight, eligible, note, until, tried=tried_before, remedy=remedy)
+        return Evaluated(
+            account=config.name,
+            weight=config.weight,
+            eligible=eligible,
+            note=note,
+            until=until,
+            tried=tried_before,
+            remedy=remedy,
+        )
 
     never = _explain_never(candidate, exclusion, tried)
     if never:

@@ -27,7 +27,7 @@ MEANINGS = {
 _DEFAULTS = {FailureKind.SLOW: 3.0, FailureKind.REFUSE: 503.0, FailureKind.FLAP: 10.0}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedFailure:
     """A failure that one account simulates, and its end."""
 
@@ -59,7 +59,7 @@ def parse_failure(text: str, *, until: dt.datetime) -> SimulatedFailure:
     if kind not in _DEFAULTS:
         if value:
             raise ValueError(f"'{name}' has no value.")
-        return SimulatedFailure(kind, 0.0, until)
+        return SimulatedFailure(kind=kind, value=0.0, until=until)
     try:
         number = float(value) if value else _DEFAULTS[kind]
     except ValueError:
@@ -68,4 +68,4 @@ def parse_failure(text: str, *, until: dt.datetime) -> SimulatedFailure:
         raise ValueError("'refuse' needs a status from 300 to 599.")
     if not 0 < number <= 3600:
         raise ValueError(f"'{name}' needs a number above 0 and at most 3600.")
-    return SimulatedFailure(kind, number, until)
+    return SimulatedFailure(kind=kind, value=number, until=until)

@@ -28,7 +28,7 @@ class KeptMailNotFound(Exception):
     """The mailbox has no email with that key, or no longer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptMail:
     """One email in a mailbox, as a list shows it."""
 
@@ -46,7 +46,7 @@ class KeptMail:
         return all(word in shown for word in words)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxPage:
     """One page of a mailbox, newest first. `newer` and `older` are the keys at which the neighbouring pages begin, empty at the ends."""
 
@@ -98,14 +98,18 @@ def load_page(account: str, *, words: str = "", before: str = "", after: str = "
             )
         )
         mails = found[:size][::-1]
-        return MailboxPage(mails, mails[0].key if len(found) > size else "", mails[-1].key if mails else "")
+        return MailboxPage(
+            mails=mails, newer=mails[0].key if len(found) > size else "", older=mails[-1].key if mails else ""
+        )
     found = list(
         itertools.islice(
             _load_matching((path for path in paths if not before or _read_key(path) < before), wanted), size + 1
         )
     )
     mails = found[:size]
-    return MailboxPage(mails, mails[0].key if before and mails else "", mails[-1].key if len(found) > size else "")
+    return MailboxPage(
+        mails=mails, newer=mails[0].key if before and mails else "", older=mails[-1].key if len(found) > size else ""
+    )
 
 
 def _load_matching(paths: Iterable[Path], words: list[str]) -> Iterator[KeptMail]:

@@ -37,8 +37,8 @@ KEEPALIVE = 4.0  # seconds: a reset on a stale connection would look like a lost
 _DNS_TTL = 30
 
 
-@dataclass(slots=True)
-class Answer:
+@dataclass(slots=True, kw_only=True)
+class HttpAnswer:
     """A provider's answer, enough like a `requests.Response` for anymail to read it."""
 
     status_code: int
@@ -133,7 +133,7 @@ class HttpChannel:
             return outcome, NONE_REJECTED
         return outcome, self._find_rejected(answer, message.to)
 
-    def _find_rejected(self, answer: Answer, recipients: Sequence[str]) -> RejectedRecipients:
+    def _find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         try:
             rejected: RejectedRecipients = self._backend.find_rejected(answer.json(), recipients)
         except ValueError:
@@ -143,7 +143,7 @@ class HttpChannel:
     def close(self) -> None:
         """Close nothing: connections belong to the session."""
 
-    async def _call(self, method: str, url: URL, headers: dict[str, str], body: bytes, time_left: float) -> Answer:
+    async def _call(self, method: str, url: URL, headers: dict[str, str], body: bytes, time_left: float) -> HttpAnswer:
         to_connect = min(self._session.timeout.connect or time_left, 0.9 * time_left)
         timeout = aiohttp.ClientTimeout(total=time_left, connect=to_connect, sock_connect=to_connect)
         async with self._session.request(
@@ -155,19 +155,19 @@ class HttpChannel:
             timeout=timeout,
             ssl=self._tls,
         ) as response:
-            answer = Answer(response.status, str(url), response.headers)
+            answer = HttpAnswer(status_code=response.status, url=str(url), headers=response.headers)
             await _read_into(answer, response)
             return answer
 
-    def _judge(self, answer: Answer, payload: Any, message: EmailMessage) -> Outcome:
+    def _judge(self, answer: HttpAnswer, payload: Any, message: EmailMessage) -> Outcome:
         status = answer.status_code
         if 200 <= status < 300:
             message_id = (
                 self._backend.read_message_id(answer, payload, message) if self._is_documented(answer) else None
             )
             if message_id is None:
-                return Unknown(f"unexpected-{status}", self._read_reason(answer), status)
-            return Accepted(self._clean(message_id)[:255], status)
+                return Unknown(reason_code=f"unexpected-{status}", reason=self._read_reason(answer), status_code=status)
+            return Accepted(provider_message_id=self._clean(message_id)[:255], status_code=status)
         return classify.judge_status(
             status,
             self._read_reason(answer),
@@ -177,10 +177,10 @@ class HttpChannel:
             now=dt.datetime.now(dt.UTC),
         )
 
-    def _is_documented(self, answer: Answer) -> bool:
+    def _is_documented(self, answer: HttpAnswer) -> bool:
         return answer.is_whole and answer.status_code == self._backend.accepted_status
 
-    def _read_reason(self, answer: Answer) -> str:
+    def _read_reason(self, answer: HttpAnswer) -> str:
         """Return the provider's words: the messages of its JSON if it has some, else the whole text."""
         return self._clean(_read_messages(answer) or answer.text) or f"HTTP {answer.status_code} without a body"
 
@@ -194,7 +194,7 @@ class HttpChannel:
         return url
 
 
-def _read_wait_header(answer: Answer) -> str | None:
+def _read_wait_header(answer: HttpAnswer) -> str | None:
     """Return the header that says when to come back, None if there is none."""
     names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset") if answer.status_code == 429 else ("Retry-After",)
     return next((answer.headers[name] for name in names if name in answer.headers), None)
@@ -215,7 +215,7 @@ def _encode(params: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
     return headers, urlencode(data, doseq=True).encode()
 
 
-async def _read_into(answer: Answer, response: aiohttp.ClientResponse) -> None:
+async def _read_into(answer: HttpAnswer, response: aiohttp.ClientResponse) -> None:
     """Read at most 64 KB of the body. A status is an answer, even if the body breaks off."""
     chunks, left = [], MAX_ANSWER + 1
     try:
@@ -231,7 +231,7 @@ async def _read_into(answer: Answer, response: aiohttp.ClientResponse) -> None:
     _decompress(answer)
 
 
-def _decompress(answer: Answer) -> None:
+def _decompress(answer: HttpAnswer) -> None:
     """Undo a Content-Encoding that we did not request, up to the same limit."""
     encoding = answer.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
@@ -244,7 +244,7 @@ def _decompress(answer: Answer) -> None:
         answer.content, answer.is_whole = b"", False
 
 
-def _read_messages(answer: Answer) -> str:
+def _read_messages(answer: HttpAnswer) -> str:
     """Return the messages in SendGrid's `errors` or Mailgun's `message`; empty if there are none."""
     try:
         document = answer.json()

@@ -62,7 +62,7 @@ def _add_recipients(
     match outcome:
         case Accepted():
             waiting = tuple(
-                RecipientRefusal(spelling, NEXT_CALL, permanent=False, next_call=True)
+                RecipientRefusal(address=spelling, reason=NEXT_CALL, permanent=False, next_call=True)
                 for address in excluded
                 for spelling in copies[address]
             )
@@ -75,7 +75,7 @@ def _add_recipients(
 
 def _build_refusals(copies: Mapping[str, Sequence[str]], reasons: Mapping[str, str]) -> tuple[RecipientRefusal, ...]:
     return tuple(
-        RecipientRefusal(spelling, why, permanent=True, failure_class=FailureClass.MESSAGE)
+        RecipientRefusal(address=spelling, reason=why, permanent=True, failure_class=FailureClass.MESSAGE)
         for address, why in reasons.items()
         for spelling in copies[address]
     )

@@ -45,12 +45,12 @@ class SandboxChannel:
                 return self._refuse(503)
             case FailureKind.LOSE:
                 await self._store(message)
-                return Unknown("connection-lost", "Simulated lost reply.")
+                return Unknown(reason_code="connection-lost", reason="Simulated lost reply.")
             case FailureKind.SLOW if failure.value < self._deadline:
                 await asyncio.sleep(failure.value)
                 return await self._store(message)
         await asyncio.sleep(self._deadline)
-        return Unknown("read-timeout", f"Simulated slowness: no answer within {self._deadline:g} s.")
+        return Unknown(reason_code="read-timeout", reason=f"Simulated slowness: no answer within {self._deadline:g} s.")
 
     def close(self) -> None:
         """Close nothing: nothing is open."""
@@ -76,9 +76,11 @@ class SandboxChannel:
             is_abandoned.set()
             return classify.refuse_without_thread()
         try:
-            return Accepted(await asyncio.wait_for(writing, self._deadline), 250)
+            return Accepted(provider_message_id=await asyncio.wait_for(writing, self._deadline), status_code=250)
         except TimeoutError:  # all threads may be busy; this one may still write it
-            return Unknown("read-timeout", "The mailbox did not store the email within the time limit.")
+            return Unknown(
+                reason_code="read-timeout", reason="The mailbox did not store the email within the time limit."
+            )
         except OSError as error:
             words = f"The mailbox cannot be written: {error.strerror}"
             return classify.refuse_uncalled(FailureClass.LOCAL, "mailbox-unwritable", words)

@@ -87,7 +87,9 @@ class Sender:
         except Exception as error:  # noqa: BLE001  the call may have gone out
             # Its text may contain secrets or the email, its type and place do not.
             log.warning("sending_failed", account=account.name, error=type(error).__name__, place=_find_place(error))
-            return Unknown("internal-error", f"Mercury failed while sending: {type(error).__name__}.")
+            return Unknown(
+                reason_code="internal-error", reason=f"Mercury failed while sending: {type(error).__name__}."
+            )
 
     def end_calls_within(self, seconds: float) -> None:
         """End every call within `seconds`, also one that waits for the reply to its final dot."""

@@ -91,7 +91,7 @@ class SmtpChannel:
             return judge_timeout(delivery)
         delivery.is_started = True
         try:
-            envelope = Envelope.of(message)
+            envelope = Envelope.from_message(message)
         except (ValueError, TypeError, LookupError) as error:
             words = self._clean(f"The email cannot be written: {error}")
             return classify.refuse_uncalled(FailureClass.MESSAGE, "unsupported", words)

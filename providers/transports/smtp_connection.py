@@ -106,7 +106,7 @@ class Replies:
         self._buffer += received
 
 
-class Connection(smtplib.SMTP):
+class SmtpConnection(smtplib.SMTP):
     """A connection that keeps its delivery's deadline, stays in step, and connects to allowed hosts only."""
 
     def __init__(

@@ -48,8 +48,8 @@ class Judgement:
     next_call: bool = False  # at RCPT: the call has enough recipients; this one goes into a further call
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ParsedReply:
     """A parsed reply."""
 
     code: int
@@ -87,9 +87,9 @@ def judge(code: int, text: str, phase: Phase, *, recipients: int = 1) -> Judgeme
     return Judgement(failure_class=_judge_class(reply, recipients), retry_after=bounded)
 
 
-def _parse(code: int, text: str, phase: Phase) -> _Reply:
+def _parse(code: int, text: str, phase: Phase) -> _ParsedReply:
     found = _ENHANCED.search(text)
-    return _Reply(
+    return _ParsedReply(
         code=code,
         phase=phase,
         subject=int(found[2]) if found else None,
@@ -99,7 +99,7 @@ def _parse(code: int, text: str, phase: Phase) -> _Reply:
     )
 
 
-def _judge_limit(reply: _Reply, wait: float | None) -> Judgement | None:
+def _judge_limit(reply: _ParsedReply, wait: float | None) -> Judgement | None:
     """Return the meaning of a reply about a limit of rate or connections, None if it is about something else."""
     match reply.topic:
         case Topic.CONNECTIONS:
@@ -115,7 +115,7 @@ def _judge_limit(reply: _Reply, wait: float | None) -> Judgement | None:
     return None
 
 
-def _judge_class(reply: _Reply, recipients: int) -> FailureClass:
+def _judge_class(reply: _ParsedReply, recipients: int) -> FailureClass:
     if reply.phase in BEFORE_MAIL:
         return _judge_before_mail(reply)
     if reply.permanent:
@@ -123,7 +123,7 @@ def _judge_class(reply: _Reply, recipients: int) -> FailureClass:
     return _judge_temporary(reply)
 
 
-def _judge_before_mail(reply: _Reply) -> FailureClass:
+def _judge_before_mail(reply: _ParsedReply) -> FailureClass:
     """Return the class of a refusal before MAIL. Never MESSAGE: the server has not seen it."""
     if not reply.permanent:
         temporary = reply.phase is Phase.AUTH and reply.topic is Topic.AUTHENTICATION and not reply.is_about(7, 12)
@@ -134,7 +134,7 @@ def _judge_before_mail(reply: _Reply) -> FailureClass:
     return FailureClass.ACCOUNT if ours else FailureClass.PROVIDER
 
 
-def _judge_temporary(reply: _Reply) -> FailureClass:
+def _judge_temporary(reply: _ParsedReply) -> FailureClass:
     """Return the class of a 4xx, from MAIL on."""
     if reply.topic in ACCOUNT_TOPICS or reply.is_about(1, 7, 8):
         return FailureClass.ACCOUNT
@@ -149,7 +149,7 @@ def _judge_temporary(reply: _Reply) -> FailureClass:
     return FailureClass.RECIPIENT
 
 
-def _judge_permanent(reply: _Reply, recipients: int) -> FailureClass:
+def _judge_permanent(reply: _ParsedReply, recipients: int) -> FailureClass:
     """Return the class of a 5xx, from MAIL on."""
     if reply.code in _LOG_IN_CODES or reply.is_about(1, 7, 8) or reply.topic is Topic.SENDER_REJECTED:
         return FailureClass.ACCOUNT
@@ -171,7 +171,7 @@ def _judge_permanent(reply: _Reply, recipients: int) -> FailureClass:
     return FailureClass.ACCOUNT
 
 
-def _is_about_the_message(reply: _Reply) -> bool:
+def _is_about_the_message(reply: _ParsedReply) -> bool:
     """Return True if a 5xx is clearly about this message: its size, form or content."""
     if reply.is_about(*_FULL):
         return False
@@ -184,7 +184,7 @@ def _is_about_the_message(reply: _Reply) -> bool:
     return reply.phase in (Phase.DATA, Phase.DOT) and reply.topic is Topic.CONTENT
 
 
-def _judge_mailbox(reply: _Reply) -> FailureClass:
+def _judge_mailbox(reply: _ParsedReply) -> FailureClass:
     """Return the class of a 5xx at RCPT; MESSAGE: this mailbox, permanently."""
     if reply.code in _MAILBOX_CODES and reply.is_about(1, 1, 2, 3, 4, 5, 6, 9, 10):
         return FailureClass.MESSAGE
@@ -219,12 +219,12 @@ def refuse(
     """
     judgement = judge(code, text, phase, recipients=recipients)
     return Refused(
-        judgement.failure_class,
-        f"smtp-{code}",
-        _describe_log_in_refusal(code, text) if phase is Phase.AUTH else text,
-        code,
-        judgement.retry_after,
-        refused,
+        failure_class=judgement.failure_class,
+        reason_code=f"smtp-{code}",
+        reason=_describe_log_in_refusal(code, text) if phase is Phase.AUTH else text,
+        status_code=code,
+        retry_after=judgement.retry_after,
+        refused=refused,
         at_capacity=judgement.at_capacity,
     )
 
@@ -239,8 +239,8 @@ def refuse_recipient(address: str, code: int, text: str) -> RecipientRefusal:
     """Return the meaning of a reply to RCPT for the recipient. `text` is redacted."""
     judgement = judge(code, text, Phase.RCPT)
     return RecipientRefusal(
-        address,
-        f"{code} {text}",
+        address=address,
+        reason=f"{code} {text}",
         permanent=judgement.failure_class is FailureClass.MESSAGE,
         failure_class=judgement.failure_class,
         next_call=judgement.next_call,
@@ -267,10 +267,18 @@ def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
         DEFAULT_WAIT if failure_class is FailureClass.RATE and not decisive.at_capacity else None
     )
     refused = tuple(refuse_recipient(*reply) for reply in replies)
-    return Refused(failure_class, f"smtp-{code}", text, code, wait, refused, at_capacity=decisive.at_capacity)
+    return Refused(
+        failure_class=failure_class,
+        reason_code=f"smtp-{code}",
+        reason=text,
+        status_code=code,
+        retry_after=wait,
+        refused=refused,
+        at_capacity=decisive.at_capacity,
+    )
 
 
 def accept(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:
     """Return the outcome of an accepted message, with the id that most servers give it."""
     queued = re.search(r"queued as ([\w.+@<>-]{1,255})", text, re.IGNORECASE)
-    return Accepted(queued[1] if queued else "", code, refused)
+    return Accepted(provider_message_id=queued[1] if queued else "", status_code=code, refused=refused)

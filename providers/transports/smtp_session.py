@@ -14,7 +14,7 @@ from providers import classify
 from providers.accounts.config import AccountConfig
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 from providers.transports import mime, smtp_replies
-from providers.transports.smtp_connection import Connection, OutOfStep, Reply, wire_address
+from providers.transports.smtp_connection import OutOfStep, Reply, SmtpConnection, wire_address
 from providers.transports.smtp_delivery import DeadlineOver, SmtpDelivery
 from providers.transports.smtp_replies import Phase
 
@@ -24,7 +24,7 @@ _BROKEN = (OSError, ValueError)  # smtplib's own exceptions are OSErrors
 OUT_OF_STEP = "smtp-out-of-step"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """An email as SMTP carries it."""
 
@@ -33,7 +33,7 @@ class Envelope:
     content: bytes
 
     @classmethod
-    def of(cls, message: EmailMessage) -> "Envelope":
+    def from_message(cls, message: EmailMessage) -> "Envelope":
         """Write the email. Raises ValueError, TypeError or LookupError if it cannot be written."""
         return cls(
             sender=wire_address(message.from_email),
@@ -57,7 +57,7 @@ class SmtpSession:
         self._connect_timeout = connect_timeout
         self._clean = clean
         self._context = context
-        self.connection: Connection | None = None
+        self.connection: SmtpConnection | None = None
         self.idle_since = 0.0
 
     def deliver(self, envelope: Envelope, delivery: SmtpDelivery) -> Outcome:
@@ -87,9 +87,9 @@ class SmtpSession:
         configured = self._options.get("ehlo_name") or settings.MERCURY_EHLO_NAME
         return ehlo_name(local_address, configured=configured)
 
-    def _open(self, delivery: SmtpDelivery) -> Connection:
+    def _open(self, delivery: SmtpDelivery) -> SmtpConnection:
         options = self._options
-        connection = Connection(
+        connection = SmtpConnection(
             options["host"],
             options["port"],
             delivery=delivery,
@@ -108,7 +108,7 @@ class SmtpSession:
             raise
         return connection
 
-    def _hand_over(self, connection: Connection, envelope: Envelope, delivery: SmtpDelivery) -> Outcome:
+    def _hand_over(self, connection: SmtpConnection, envelope: Envelope, delivery: SmtpDelivery) -> Outcome:
         """Send sender, recipients and content. A refusing reply ends it and leaves the connection in order."""
         code, text = self._read(connection.mail_from(envelope.sender))
         if code == 421:
@@ -132,25 +132,26 @@ class SmtpSession:
         outcome = smtp_replies.refuse(code, text, delivery.phase, recipients=agreed, refused=refused)
         return self._check_refused(connection, outcome, delivery)
 
-    def _name_recipient(self, connection: Connection, address: str) -> tuple[int, str]:
+    def _name_recipient(self, connection: SmtpConnection, address: str) -> tuple[int, str]:
         """Name one recipient. Raises SMTPResponseException for a 421: the server closes the connection."""
         code, text = self._read(connection.rcpt_to(address))
         if code == 421:
             raise smtplib.SMTPResponseException(code, text)
         return code, text
 
-    def _check_accepted(self, connection: Connection, outcome: Accepted) -> Outcome:
+    def _check_accepted(self, connection: SmtpConnection, outcome: Accepted) -> Outcome:
         """Return the outcome, unless the server sends a refusal right behind it."""
         surplus = connection.read_surplus()
         if surplus:
             self.drop()
         if surplus[:1] in (b"4", b"5") and not surplus.startswith(b"421"):  # which announces a close
             return Unknown(
-                OUT_OF_STEP, self._clean(f"The server accepted the email and refused it: {_read_first_line(surplus)}")
+                reason_code=OUT_OF_STEP,
+                reason=self._clean(f"The server accepted the email and refused it: {_read_first_line(surplus)}"),
             )
         return outcome
 
-    def _check_refused(self, connection: Connection, outcome: Refused, delivery: SmtpDelivery) -> Refused | Unknown:
+    def _check_refused(self, connection: SmtpConnection, outcome: Refused, delivery: SmtpDelivery) -> Refused | Unknown:
         """Return the outcome, unless the next reply shows that the refusal answered another command."""
         try:
             code, _ = connection.reset()
@@ -174,7 +175,9 @@ class SmtpSession:
         if delivery.is_past_dot:
             if isinstance(error, DeadlineOver | TimeoutError) or delivery.is_over():
                 return judge_timeout(delivery)
-            return Unknown("connection-lost", "The connection was lost after the final dot of the email.")
+            return Unknown(
+                reason_code="connection-lost", reason="The connection was lost after the final dot of the email."
+            )
         if isinstance(error, smtplib.SMTPException):
             return self._judge_smtp_error(error, delivery)
         match error:
@@ -207,7 +210,9 @@ class SmtpSession:
     def _judge_out_of_step(self, error: OutOfStep, delivery: SmtpDelivery) -> Refused | Unknown:
         words = self._clean(f"The server's replies do not fit the commands: {error}.")
         return (
-            Unknown(OUT_OF_STEP, words) if delivery.is_past_dot else Refused(FailureClass.PROVIDER, OUT_OF_STEP, words)
+            Unknown(reason_code=OUT_OF_STEP, reason=words)
+            if delivery.is_past_dot
+            else Refused(failure_class=FailureClass.PROVIDER, reason_code=OUT_OF_STEP, reason=words)
         )
 
 
@@ -216,7 +221,10 @@ def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown:
     if delivery.is_cut_short:
         return _judge_stop(delivery)
     if delivery.is_past_dot:
-        return Unknown("read-timeout", "No reply to the final dot of the email within MERCURY_FINAL_REPLY_TIMEOUT.")
+        return Unknown(
+            reason_code="read-timeout",
+            reason="No reply to the final dot of the email within MERCURY_FINAL_REPLY_TIMEOUT.",
+        )
     if not delivery.is_started:
         return classify.refuse_uncalled(
             FailureClass.RATE, "no-connection", "All connections of the account stayed in use."
@@ -228,7 +236,10 @@ def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown:
 
 def _judge_stop(delivery: SmtpDelivery) -> Refused | Unknown:
     if delivery.is_past_dot:
-        return Unknown("stopped", "Mercury was stopped while it waited for the reply to the final dot of the email.")
+        return Unknown(
+            reason_code="stopped",
+            reason="Mercury was stopped while it waited for the reply to the final dot of the email.",
+        )
     return classify.refuse_uncalled(FailureClass.LOCAL, "stopped", "Mercury was stopped before it had sent the email.")
 
 

@@ -20,7 +20,7 @@ from providers.tests.support.builders import sandbox_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DOWN = Refused(FailureClass.PROVIDER, "http-503", "later", 503)
+DOWN = Refused(failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="later", status_code=503)
 
 
 def elsewhere(change):

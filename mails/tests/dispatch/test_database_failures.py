@@ -20,7 +20,7 @@ from providers.transports.sender import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DOWN = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
+DOWN = Refused(failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="Come back later.", status_code=503)
 
 
 class LockTimeout(psycopg2.OperationalError):  # type: ignore[misc]

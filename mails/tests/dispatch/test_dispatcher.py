@@ -265,8 +265,12 @@ def test_a_provider_that_takes_some_recipients_is_asked_again_for_none_of_them(o
     async def send(self, account, message):
         asked.append((account.name, list(message.to)))
         if len(asked) == 1:
-            return Accepted("1", 250, (RecipientRefusal(IRIS, "451 greylisted", permanent=False),))
-        return Accepted("2", 250)
+            return Accepted(
+                provider_message_id="1",
+                status_code=250,
+                refused=(RecipientRefusal(address=IRIS, reason="451 greylisted", permanent=False),),
+            )
+        return Accepted(provider_message_id="2", status_code=250)
 
     monkeypatch.setattr(Sender, "send", send)
     mail = a_mail(recipient=f"{HERA}, {IRIS}")
@@ -282,7 +286,11 @@ def test_a_provider_that_takes_some_recipients_is_asked_again_for_none_of_them(o
 
 def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(olympus, monkeypatch):
     async def send(self, account, message):
-        return Accepted("1", 250, (RecipientRefusal(IRIS, "550 no such user", permanent=True),))
+        return Accepted(
+            provider_message_id="1",
+            status_code=250,
+            refused=(RecipientRefusal(address=IRIS, reason="550 no such user", permanent=True),),
+        )
 
     monkeypatch.setattr(Sender, "send", send)
     mail = a_mail(recipient=f"{HERA}, {IRIS}")
@@ -297,8 +305,14 @@ def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(oly
 def test_a_rate_limit_leaves_the_account_alone_without_opening_its_breaker(olympus, hades, monkeypatch):
     async def send(self, account, message):
         if account.name == "olympus":
-            return Refused(FailureClass.RATE, "http-429", "slow down", 429, retry_after=600)
-        return Accepted("1", 202)
+            return Refused(
+                failure_class=FailureClass.RATE,
+                reason_code="http-429",
+                reason="slow down",
+                status_code=429,
+                retry_after=600,
+            )
+        return Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
     for number in range(20):
@@ -316,7 +330,7 @@ def test_a_drain_that_lost_its_lease_leaves_its_result_as_evidence(olympus, monk
 
     async def send(self, account, message):
         await asyncio.get_running_loop().run_in_executor(None, _take_over, mail.pk)
-        return Accepted("1", 202)
+        return Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -442,7 +456,7 @@ def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olym
         most.append(len(at_once))
         await asyncio.sleep(0)
         at_once.discard(message.subject)
-        return Accepted("1", 202)
+        return Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -453,7 +467,7 @@ def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olym
     results = event_loop.run(make_them())
 
     assert max(most) == 8
-    assert {result.outcome for result in results} == {Accepted("1", 202)}
+    assert {result.outcome for result in results} == {Accepted(provider_message_id="1", status_code=202)}
     assert runner.caller.count_soon_free() == 2  # a quarter of the slots at most
 
 
@@ -490,7 +504,7 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
         return await waiting
 
     results = [
-        Result(call=calls[0], outcome=Accepted("1", 202), latency=0.1),
+        Result(call=calls[0], outcome=Accepted(provider_message_id="1", status_code=202), latency=0.1),
         event_loop.run(stop_before_the_place_is_free()),
     ]
     runner.recorder.record(results)
@@ -549,7 +563,7 @@ def test_mails_that_a_worker_died_with_are_handed_over_one_at_a_time(olympus, mo
         most = max(most, sum(subject.startswith("quarantined email") for subject in at_once))
         await asyncio.sleep(0)
         at_once.discard(message.subject)
-        return Accepted("1", 202)
+        return Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -572,7 +586,7 @@ def test_suspects_that_come_back_well_are_followed_by_more_of_them_at_once(olymp
         number = int(message.subject.removeprefix("quarantined email "))
         handed.add((number < 16, await asyncio.to_thread(lambda: Mail.objects.get(subject=message.subject).claims)))
         at_once.discard(message.subject)
-        return Accepted("1", 202)
+        return Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -629,7 +643,7 @@ def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeyp
 
     async def send(self, account, message):
         runner.stop()
-        return Accepted("1", 202)
+        return Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -645,7 +659,7 @@ def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(oly
 
     async def send(self, account, message):
         runner.stop()
-        return Refused(FailureClass.PROVIDER, "http-503", "503", 503)
+        return Refused(failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="503", status_code=503)
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -730,7 +744,7 @@ def test_a_result_whose_commit_was_not_confirmed_is_recorded_once(olympus, monke
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    result = Result(call=call, outcome=Accepted("1", 202), latency=0.1)
+    result = Result(call=call, outcome=Accepted(provider_message_id="1", status_code=202), latency=0.1)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
@@ -746,7 +760,11 @@ def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olymp
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    result = Result(call=call, outcome=Refused(FailureClass.PROVIDER, "http-503", "503", 503), latency=0.1)
+    result = Result(
+        call=call,
+        outcome=Refused(failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="503", status_code=503),
+        latency=0.1,
+    )
     with monkeypatch.context() as patched:
         patched.setattr(writer, "record_each", lost_after(writer.record_each))
         with pytest.raises(OperationalError):
@@ -790,7 +808,9 @@ def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypat
     a_mail()
 
     async def send(self, account, message):
-        return Refused(FailureClass.MESSAGE, "unsupported", "cannot be said", asked=False)
+        return Refused(
+            failure_class=FailureClass.MESSAGE, reason_code="unsupported", reason="cannot be said", asked=False
+        )
 
     monkeypatch.setattr(Sender, "send", send)
 

@@ -34,18 +34,18 @@ from providers.models import Account, BreakerMode
 from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
 
 STEPS, LONG = 400, 20_000
-LATER = RecipientRefusal(IRIS, "later", permanent=False)
-NEVER = RecipientRefusal(IRIS, "never", permanent=True)
+LATER = RecipientRefusal(address=IRIS, reason="later", permanent=False)
+NEVER = RecipientRefusal(address=IRIS, reason="never", permanent=True)
 OUTCOMES = (
-    Accepted("id", 250),
-    Accepted("id", 250, (LATER,)),
-    Accepted("id", 250, (NEVER,)),
-    Refused(FailureClass.PROVIDER, "http-503", "later", 503),
-    Refused(FailureClass.MESSAGE, "http-400", "no", 400),
-    Refused(FailureClass.ACCOUNT, "http-401", "who are you?", 401),
-    Refused(FailureClass.RECIPIENT, "smtp-452", "mailbox full", 452),
-    Refused(FailureClass.LOCAL, "local", "no descriptors", asked=False),
-    Unknown("read-timeout", "no answer"),
+    Accepted(provider_message_id="id", status_code=250),
+    Accepted(provider_message_id="id", status_code=250, refused=(LATER,)),
+    Accepted(provider_message_id="id", status_code=250, refused=(NEVER,)),
+    Refused(failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="later", status_code=503),
+    Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason="no", status_code=400),
+    Refused(failure_class=FailureClass.ACCOUNT, reason_code="http-401", reason="who are you?", status_code=401),
+    Refused(failure_class=FailureClass.RECIPIENT, reason_code="smtp-452", reason="mailbox full", status_code=452),
+    Refused(failure_class=FailureClass.LOCAL, reason_code="local", reason="no descriptors", asked=False),
+    Unknown(reason_code="read-timeout", reason="no answer"),
 )
 REPORTS = ("DELIVERED", "BOUNCED", "OPENED", "DONE", "CANCELLED")
 

@@ -20,7 +20,13 @@ from providers.outcomes import Accepted, FailureClass, Refused
 from providers.transports.sender import Sender
 
 NO_DESCRIPTORS = outcome_of(OSError(errno.EMFILE, "Too many open files"))
-FULL = Refused(FailureClass.RATE, "smtp-421", "Too many connections.", 421, at_capacity=True)
+FULL = Refused(
+    failure_class=FailureClass.RATE,
+    reason_code="smtp-421",
+    reason="Too many connections.",
+    status_code=421,
+    at_capacity=True,
+)
 
 
 def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
@@ -95,7 +101,11 @@ def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympu
 
     async def send(self, account, message):
         most.append(runner.trouble.calls_at_once())
-        return Accepted("1", 250) if account.name == "olympus" else classify.judge_connect_error(classify.NO_RESOLVER)
+        return (
+            Accepted(provider_message_id="1", status_code=250)
+            if account.name == "olympus"
+            else classify.judge_connect_error(classify.NO_RESOLVER)
+        )
 
     monkeypatch.setattr(Sender, "send", send)
     runner = Dispatcher(["text"], concurrency=8)
@@ -216,7 +226,7 @@ def test_the_next_good_call_shows_that_it_is_over(olympus, monkeypatch):
     answers = [NO_DESCRIPTORS]
 
     async def send(self, account, message):
-        return answers.pop() if answers else Accepted("1", 202)
+        return answers.pop() if answers else Accepted(provider_message_id="1", status_code=202)
 
     monkeypatch.setattr(Sender, "send", send)
     dispatch(concurrency=2)

@@ -154,7 +154,11 @@ async def outcome_of(call):
     from mails.dispatch.transitions import Result
     from providers.outcomes import FailureClass, Refused
 
-    return Result(call=call, outcome=Refused(FailureClass.PROVIDER, reason_code="http-503", reason="no"), latency=0.1)
+    return Result(
+        call=call,
+        outcome=Refused(failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="no"),
+        latency=0.1,
+    )
 
 
 def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):

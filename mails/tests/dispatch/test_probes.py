@@ -15,7 +15,9 @@ from providers.outcomes import FailureClass, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FULL = Refused(FailureClass.RECIPIENT, "smtp-452", "452 4.2.2 Mailbox full", 452)
+FULL = Refused(
+    failure_class=FailureClass.RECIPIENT, reason_code="smtp-452", reason="452 4.2.2 Mailbox full", status_code=452
+)
 
 
 def due_for_a_probe(*names):

@@ -23,13 +23,19 @@ from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SPAM = Refused(FailureClass.MESSAGE, "smtp-554", "554 5.6.0 Rejected", 554)
-TAKEN = Accepted("1", 250)
+SPAM = Refused(failure_class=FailureClass.MESSAGE, reason_code="smtp-554", reason="554 5.6.0 Rejected", status_code=554)
+TAKEN = Accepted(provider_message_id="1", status_code=250)
 
 
 def unknown_mailbox(address):
-    refused = (RecipientRefusal(address, "550 5.1.1 no such user", permanent=True),)
-    return Refused(FailureClass.MESSAGE, "smtp-550", "550 5.1.1 no such user", 550, refused=refused)
+    refused = (RecipientRefusal(address=address, reason="550 5.1.1 no such user", permanent=True),)
+    return Refused(
+        failure_class=FailureClass.MESSAGE,
+        reason_code="smtp-550",
+        reason="550 5.1.1 no such user",
+        status_code=550,
+        refused=refused,
+    )
 
 
 def emails(count, *, first=0):
@@ -114,7 +120,10 @@ def test_mailboxes_that_do_not_exist_are_believed_for_longer(olympus):
 def test_what_was_never_asked_says_nothing(olympus):
     mails = emails(10)
 
-    answered(Dispatcher(["text"], concurrency=32), Refused(FailureClass.MESSAGE, "unsupported", "no", asked=False))
+    answered(
+        Dispatcher(["text"], concurrency=32),
+        Refused(failure_class=FailureClass.MESSAGE, reason_code="unsupported", reason="no", asked=False),
+    )
 
     assert set(ends(mails)) == {Status.DISCARDED}
     assert not RefusalRun.objects.exists()

@@ -19,9 +19,11 @@ from mails.states import DeliveryGuarantee
 from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
 
 TWICE, ONCE = DeliveryGuarantee.AT_LEAST_ONCE, DeliveryGuarantee.AT_MOST_ONCE
-ACCEPTED = Accepted("1", 202)
-DOWN = Refused(FailureClass.PROVIDER, "http-503", "503 Service Unavailable", 503)
-LOST = Unknown("connection-lost", "connection lost")
+ACCEPTED = Accepted(provider_message_id="1", status_code=202)
+DOWN = Refused(
+    failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="503 Service Unavailable", status_code=503
+)
+LOST = Unknown(reason_code="connection-lost", reason="connection lost")
 BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
 
 
@@ -30,7 +32,16 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
     [
         (ACCEPTED, TWICE, False, Done()),
         (ACCEPTED, ONCE, True, Done()),
-        (Accepted("1", 250, (RecipientRefusal("a@b.co", "550", permanent=True),)), TWICE, False, Done()),
+        (
+            Accepted(
+                provider_message_id="1",
+                status_code=250,
+                refused=(RecipientRefusal(address="a@b.co", reason="550", permanent=True),),
+            ),
+            TWICE,
+            False,
+            Done(),
+        ),
         (DOWN, TWICE, True, TryNext(failure_class=FailureClass.PROVIDER, reason=DOWN.reason)),
         (DOWN, ONCE, False, TryNext(failure_class=FailureClass.PROVIDER, reason=DOWN.reason)),
         (LOST, TWICE, False, TryNext(failure_class=FailureClass.PROVIDER, reason=LOST.reason)),
@@ -65,11 +76,18 @@ DAY = 86_400.0
 )
 def test_recipients_that_are_left_go_to_the_next_account_or_another_request(refused, step):
     refusals = tuple(
-        RecipientRefusal(f"{number}@b.co", reason, permanent=False, failure_class=failure_class, next_call=next_call)
+        RecipientRefusal(
+            address=f"{number}@b.co", reason=reason, permanent=False, failure_class=failure_class, next_call=next_call
+        )
         for number, (reason, failure_class, next_call) in enumerate(refused)
     )
 
-    assert choose_next_step(Accepted("1", 250, refusals), TWICE, possible_duplicate=False) == step
+    assert (
+        choose_next_step(
+            Accepted(provider_message_id="1", status_code=250, refused=refusals), TWICE, possible_duplicate=False
+        )
+        == step
+    )
 
 
 def decide(failure_classes, *, round_number=1, free_in=None, jitter=0.0, attempts=1, time_left=3 * DAY):
@@ -148,11 +166,11 @@ def test_an_email_with_a_thousand_attempts_is_tried_once_an_hour(failure_class):
         (ACCEPTED, False),
         (DOWN, True),
         (LOST, True),
-        (Refused(FailureClass.MESSAGE, "http-400", ""), False),
-        (Refused(FailureClass.ACCOUNT, "http-401", ""), False),
-        (Refused(FailureClass.RECIPIENT, "smtp-452", ""), False),
-        (Refused(FailureClass.RATE, "http-429", ""), False),
-        (Refused(FailureClass.LOCAL, "no-descriptors", ""), False),
+        (Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason=""), False),
+        (Refused(failure_class=FailureClass.ACCOUNT, reason_code="http-401", reason=""), False),
+        (Refused(failure_class=FailureClass.RECIPIENT, reason_code="smtp-452", reason=""), False),
+        (Refused(failure_class=FailureClass.RATE, reason_code="http-429", reason=""), False),
+        (Refused(failure_class=FailureClass.LOCAL, reason_code="no-descriptors", reason=""), False),
     ],
 )
 def test_only_provider_failures_count_towards_the_breaker(outcome, counts):

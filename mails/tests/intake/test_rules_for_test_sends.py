@@ -27,7 +27,7 @@ def relay(monkeypatch):
 
     def send_all(configs, **addresses):
         sent.append(addresses)
-        return [Accepted("x1", 250) for _ in configs]
+        return [Accepted(provider_message_id="x1", status_code=250) for _ in configs]
 
     monkeypatch.setattr(test_send, "send_all", send_all)
     options = {"host": "smtp.example.com", "username": "mercury", "password": "secret-password"}

@@ -24,10 +24,12 @@ from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ACCEPTED = Accepted("id-1", 250)
-REFUSED = Refused(FailureClass.PROVIDER, "http-503", "Come back later.", 503)
+ACCEPTED = Accepted(provider_message_id="id-1", status_code=250)
+REFUSED = Refused(
+    failure_class=FailureClass.PROVIDER, reason_code="http-503", reason="Come back later.", status_code=503
+)
 NOT_TRIED = AccountChoice(not_tried=True)
-UNKNOWN = Unknown("read-timeout", "No answer came.")
+UNKNOWN = Unknown(reason_code="read-timeout", reason="No answer came.")
 
 
 def ask(mail, action, by="hermes", note="", **more):
@@ -188,7 +190,13 @@ def test_a_mail_that_one_recipient_got_is_cancelled_for_the_others(olympus):
     handed = Handed()
     ask(mail, Action.CANCEL)
 
-    handed.answer(Accepted("id-1", 250, (RecipientRefusal(IRIS, "later", permanent=False),)))
+    handed.answer(
+        Accepted(
+            provider_message_id="id-1",
+            status_code=250,
+            refused=(RecipientRefusal(address=IRIS, reason="later", permanent=False),),
+        )
+    )
 
     assert reloaded(mail).status == Status.DONE
     assert {one.address: one.state for one in mail.recipients.all()} == {

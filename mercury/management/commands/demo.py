@@ -21,7 +21,7 @@ from mercury.lib import commands
 from mercury.lib.commands import ExitCode
 from providers.accounts import registry, sandboxes
 from providers.health import breaker_store
-from providers.health.breaker import Snapshot, describe_breaker
+from providers.health.breaker import BreakerSnapshot, describe_breaker
 from providers.models import Account, Breaker, BreakerMode
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
@@ -100,7 +100,7 @@ def _simulate_failure(out: commands.Output, account: Account | None) -> Iterator
         return
     until = timezone.now() + dt.timedelta(seconds=2 * PATIENCE)
     breaker_store.force(account.name, BreakerMode.AUTO, by="demo")
-    sandboxes.set_failure_mode(account, SimulatedFailure(FAULT, STATUS_CODE, until))
+    sandboxes.set_failure_mode(account, SimulatedFailure(kind=FAULT, value=STATUS_CODE, until=until))
     out.say(f"{account.name} now answers {STATUS_CODE:.0f} to every request.", tone="bad")
     try:
         yield
@@ -143,7 +143,7 @@ def _read_figures(mails: Sequence[Mail], accounts: Sequence[Account]) -> list[di
             "requests": sum(count for (name, _), count in counts.items() if name == account.name),
             "accepted": counts[account.name, AttemptState.ACCEPTED],
             "refused": counts[account.name, AttemptState.REFUSED],
-            "breaker": describe_breaker(Snapshot.of(breakers[account.pk]), now),
+            "breaker": describe_breaker(BreakerSnapshot.from_row(breakers[account.pk]), now),
         }
         for account in accounts
     ]

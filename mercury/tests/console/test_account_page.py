@@ -15,7 +15,7 @@ from mails.states import AttemptState, Counted
 from mails.tests.builders import a_mail, dispatch
 from mails.tests.people import browser_of, hermes
 from mercury.console import account_page
-from providers.health.breaker import Snapshot
+from providers.health.breaker import BreakerSnapshot
 from providers.models import Breaker
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +33,7 @@ def page_of(client: Client, one) -> str:
 
 
 def facts(one, now: dt.datetime = NOON) -> dict[str, tuple[str, str]]:
-    read = account_page.load_account_figures(one.account, Snapshot.of(one.breaker), now)
+    read = account_page.load_account_figures(one.account, BreakerSnapshot.from_row(one.breaker), now)
     return {fact.label: (fact.figure, fact.note) for fact in read.facts}
 
 
@@ -136,7 +136,7 @@ def test_a_call_that_took_no_millisecond_and_one_whose_end_is_not_known_are_told
     for latency_ms in (0, None, 1, 2400):
         Attempt.objects.filter(pk=called("olympus", mail).pk).update(latency_ms=latency_ms)
 
-    last = account_page.load_account_figures(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+    last = account_page.load_account_figures(olympus.account, BreakerSnapshot.from_row(olympus.breaker), NOON).last
 
     assert [call.took for call in last.attempts] == ["< 1 ms", "–", "1 ms", "2.4 s"]
     assert last.attempts[1].title == "24 Nov, 12:03:20 UTC: accepted"
@@ -151,7 +151,7 @@ def test_the_last_calls_of_an_account_that_rests_are_found_behind_those_of_other
     for _ in range(4):
         called("hades", mail, at=NOON)
 
-    read = account_page.load_account_figures(olympus.account, Snapshot.of(olympus.breaker), NOON)
+    read = account_page.load_account_figures(olympus.account, BreakerSnapshot.from_row(olympus.breaker), NOON)
 
     assert [call.took for call in read.last.attempts] == ["187 ms"]
     assert read.last.sentence == "The last request: 1 accepted. The height is the response time."
@@ -163,10 +163,10 @@ def test_a_search_for_calls_that_stopped_says_so(olympus, hades, monkeypatch):
     called("olympus", mail)
     for _ in range(2):
         called("hades", mail)
-    none = account_page.load_account_figures(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+    none = account_page.load_account_figures(olympus.account, BreakerSnapshot.from_row(olympus.breaker), NOON).last
     called("olympus", mail)
 
-    one = account_page.load_account_figures(olympus.account, Snapshot.of(olympus.breaker), NOON).last
+    one = account_page.load_account_figures(olympus.account, BreakerSnapshot.from_row(olympus.breaker), NOON).last
 
     assert none.sentence == "None of the last 2 requests of all accounts was made here."
     assert "The last request, of the last 2 of all accounts: 1 accepted." in one.sentence

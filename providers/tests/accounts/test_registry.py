@@ -322,7 +322,7 @@ def test_only_a_sandbox_can_be_told_to_fail():
 def test_a_fault_reaches_the_sending_side_and_goes_again():
     registry.load_candidates()
     sandbox = Account.objects.get(name="sandbox-a")
-    fault = SimulatedFailure(FailureKind.SLOW, 3, timezone.now() + dt.timedelta(minutes=1))
+    fault = SimulatedFailure(kind=FailureKind.SLOW, value=3, until=timezone.now() + dt.timedelta(minutes=1))
 
     sandboxes.set_failure_mode(sandbox, fault)
 

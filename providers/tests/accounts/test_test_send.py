@@ -10,7 +10,7 @@ from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support.accounts import smtp
 from providers.tests.support.builders import opened
 
-OLYMPUS = AccountConfig("olympus", "sandbox")
+OLYMPUS = AccountConfig(name="olympus", kind="sandbox")
 
 
 def test_the_test_mail_arrives():
@@ -33,11 +33,14 @@ def test_the_page_says_how_long_a_test_takes_at_most(settings):
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        (Accepted("x1", 202), "olympus accepted it (202, id x1)."),
-        (Accepted("", 250), "olympus accepted it (250)."),
-        (Refused(FailureClass.RATE, "http-429", "slow down"), "olympus refused it: Rate limit, http-429: slow down"),
+        (Accepted(provider_message_id="x1", status_code=202), "olympus accepted it (202, id x1)."),
+        (Accepted(provider_message_id="", status_code=250), "olympus accepted it (250)."),
         (
-            Unknown("read-timeout", "No answer."),
+            Refused(failure_class=FailureClass.RATE, reason_code="http-429", reason="slow down"),
+            "olympus refused it: Rate limit, http-429: slow down",
+        ),
+        (
+            Unknown(reason_code="read-timeout", reason="No answer."),
             "olympus did not confirm it; it may have been sent: read-timeout: No answer.",
         ),
     ],

@@ -194,7 +194,7 @@ def test_a_test_mail_tells_what_the_account_answered(operator, olympus):
 
     accepted = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", addresses).text
     sandboxes.set_failure_mode(
-        olympus, SimulatedFailure(FailureKind.REFUSE, 503, timezone.now() + dt.timedelta(minutes=1))
+        olympus, SimulatedFailure(kind=FailureKind.REFUSE, value=503, until=timezone.now() + dt.timedelta(minutes=1))
     )
     refused = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", addresses).text
 
@@ -222,7 +222,7 @@ def test_a_test_through_a_real_account_needs_both(operator):
 def test_all_accounts_are_tested_at_once(operator, olympus, hades):
     addresses = {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}
     sandboxes.set_failure_mode(
-        olympus, SimulatedFailure(FailureKind.REFUSE, 503, timezone.now() + dt.timedelta(minutes=1))
+        olympus, SimulatedFailure(kind=FailureKind.REFUSE, value=503, until=timezone.now() + dt.timedelta(minutes=1))
     )
 
     asked = operator.get(f"{ACCOUNTS}test/").text
@@ -396,7 +396,7 @@ def test_the_mailbox_is_emptied_after_saying_how_many(operator, olympus):
 
 
 def test_a_failure_mode_that_has_ended_is_not_shown(operator, olympus):
-    ended = SimulatedFailure(FailureKind.REFUSE, 503, timezone.now() - dt.timedelta(seconds=1))
+    ended = SimulatedFailure(kind=FailureKind.REFUSE, value=503, until=timezone.now() - dt.timedelta(seconds=1))
     sandboxes.set_failure_mode(olympus, ended)
 
     page = operator.get(f"/admin/providers/account/{olympus.pk}/change/").text

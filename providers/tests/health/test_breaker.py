@@ -12,8 +12,8 @@ from providers.health.breaker import (
     SLOTS_AFTER_PROBE,
     SLOTS_UNLIMITED,
     WINDOW,
+    BreakerSnapshot,
     Observation,
-    Snapshot,
     begin_probe,
     check_permission,
     describe_breaker,
@@ -23,7 +23,7 @@ from providers.models import Account, Breaker, BreakerChange, BreakerMode, Break
 from providers.tests.support.builders import sandbox_account
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
-CLOSED = Snapshot(account_id=1)
+CLOSED = BreakerSnapshot(account_id=1)
 OPEN = replace(CLOSED, state=BreakerState.OPEN, epoch=1, trips=1, opened_at=NOW, open_until=NOW + FIRST_WAIT)
 HALF_OPEN = replace(OPEN, state=BreakerState.HALF_OPEN, epoch=2, probe_until=NOW + dt.timedelta(seconds=50))
 
@@ -165,7 +165,7 @@ def test_it_says_what_it_does(breaker, words):
 @pytest.mark.django_db
 def test_of_two_writers_one_wins():
     account = sandbox_account("olympus").account
-    seen = Snapshot.of(account.breaker)
+    seen = BreakerSnapshot.from_row(account.breaker)
     opened = observe(seen, faults(5), NOW)
 
     assert breaker_store.save(seen, opened, by="one")

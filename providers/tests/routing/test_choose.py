@@ -8,7 +8,7 @@ import pytest
 
 from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
-from providers.health.breaker import Snapshot
+from providers.health.breaker import BreakerSnapshot
 from providers.models import BreakerMode, BreakerState
 from providers.routing.capacity import count_capacity
 from providers.routing.choose import choose as choose_account
@@ -18,8 +18,14 @@ NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
 
 
 def account(name, *, weight=1, rate=None, enabled=True, configured=True, **breaker):
-    config = AccountConfig(name, "sandbox", {}, weight, rate)
-    return Candidate(hash(name), config, enabled, configured, Snapshot(account_id=1, **breaker))
+    config = AccountConfig(name=name, kind="sandbox", options={}, weight=weight, rate=rate)
+    return Candidate(
+        id=hash(name),
+        config=config,
+        enabled=enabled,
+        configured=configured,
+        breaker=BreakerSnapshot(account_id=1, **breaker),
+    )
 
 
 def choose(*candidates, draw=0.0, tried=(), routing_constraint=NO_CONSTRAINT, in_flight=None, slots=None, permits=None):
@@ -102,7 +108,7 @@ def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(rout
 
     assert (choice.candidate, choice.free_at) == (None, None)
     assert note(choice, "hades") == reason
-    assert RoutingConstraint.of(routing_constraint.as_blob()) == routing_constraint
+    assert RoutingConstraint.from_blob(routing_constraint.to_blob()) == routing_constraint
 
 
 def test_an_account_has_its_share_of_the_places():
@@ -160,8 +166,10 @@ def test_capacity_is_what_could_be_handed_over_now(accounts, capacity):
 
 
 def smtp(name, *, max_connections=None, **breaker):
-    config = AccountConfig(name, "smtp", {"max_connections": max_connections})
-    return Candidate(hash(name), config, enabled=True, configured=True, breaker=Snapshot(account_id=1, **breaker))
+    config = AccountConfig(name=name, kind="smtp", options={"max_connections": max_connections})
+    return Candidate(
+        id=hash(name), config=config, enabled=True, configured=True, breaker=BreakerSnapshot(account_id=1, **breaker)
+    )
 
 
 @pytest.mark.parametrize(

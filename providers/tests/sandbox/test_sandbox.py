@@ -25,7 +25,7 @@ LATER = NOW + dt.timedelta(minutes=1)
 def _send(fault=None, *, now=NOW, deadline=0.05, message=None):
     async def scenario():
         with ThreadPoolExecutor(1) as pool:
-            account = AccountConfig("olympus", "sandbox", {"failure_mode": fault})
+            account = AccountConfig(name="olympus", kind="sandbox", options={"failure_mode": fault})
             return await SandboxChannel(account, pool=pool, deadline=deadline, now=lambda: now).send(
                 message or accounts.mail()
             )
@@ -51,7 +51,7 @@ def _kept():
     ],
 )
 def test_faults_as_people_write_them(text, kind, value):
-    assert failure_modes.parse_failure(text, until=LATER) == SimulatedFailure(kind, value, LATER)
+    assert failure_modes.parse_failure(text, until=LATER) == SimulatedFailure(kind=kind, value=value, until=LATER)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_what_is_no_fault_says_what_is(text):
 
 
 def test_a_fault_ends_by_itself():
-    fault = SimulatedFailure(FailureKind.HANG, 0, until=LATER)
+    fault = SimulatedFailure(kind=FailureKind.HANG, value=0, until=LATER)
 
     assert fault.is_active(NOW)
     assert not fault.is_active(LATER)
 
 
 def test_flapping_is_well_and_ill_in_turn():
-    fault = SimulatedFailure(FailureKind.FLAP, 10, until=LATER)
+    fault = SimulatedFailure(kind=FailureKind.FLAP, value=10, until=LATER)
 
     acts = [fault.is_active(NOW + dt.timedelta(seconds=seconds)) for seconds in (0, 9, 10, 19, 20)]
 
@@ -82,17 +82,17 @@ def test_flapping_is_well_and_ill_in_turn():
     ("fault", "told", "kept"),
     [
         (None, "Accepted 250", 1),
-        (SimulatedFailure(FailureKind.SLOW, 0.001, LATER), "Accepted 250", 1),
-        (SimulatedFailure(FailureKind.SLOW, 3, LATER), "Unknown `read-timeout`", 0),
-        (SimulatedFailure(FailureKind.REFUSE, 503, LATER), "Refused provider `http-503`", 0),
-        (SimulatedFailure(FailureKind.REFUSE, 401, LATER), "Refused account `http-401`", 0),
-        (SimulatedFailure(FailureKind.REFUSE, 429, LATER), "Refused rate `http-429` 30 s", 0),
-        (SimulatedFailure(FailureKind.REFUSE, 500, LATER), "Unknown `http-500`", 0),
-        (SimulatedFailure(FailureKind.HANG, 0, LATER), "Unknown `read-timeout`", 0),
-        (SimulatedFailure(FailureKind.LOSE, 0, LATER), "Unknown `connection-lost`", 1),
-        (SimulatedFailure(FailureKind.FLAP, 10, LATER), "Accepted 250", 1),
-        (SimulatedFailure(FailureKind.FLAP, 11, LATER), "Refused provider `http-503`", 0),
-        (SimulatedFailure(FailureKind.HANG, 0, NOW), "Accepted 250", 1),
+        (SimulatedFailure(kind=FailureKind.SLOW, value=0.001, until=LATER), "Accepted 250", 1),
+        (SimulatedFailure(kind=FailureKind.SLOW, value=3, until=LATER), "Unknown `read-timeout`", 0),
+        (SimulatedFailure(kind=FailureKind.REFUSE, value=503, until=LATER), "Refused provider `http-503`", 0),
+        (SimulatedFailure(kind=FailureKind.REFUSE, value=401, until=LATER), "Refused account `http-401`", 0),
+        (SimulatedFailure(kind=FailureKind.REFUSE, value=429, until=LATER), "Refused rate `http-429` 30 s", 0),
+        (SimulatedFailure(kind=FailureKind.REFUSE, value=500, until=LATER), "Unknown `http-500`", 0),
+        (SimulatedFailure(kind=FailureKind.HANG, value=0, until=LATER), "Unknown `read-timeout`", 0),
+        (SimulatedFailure(kind=FailureKind.LOSE, value=0, until=LATER), "Unknown `connection-lost`", 1),
+        (SimulatedFailure(kind=FailureKind.FLAP, value=10, until=LATER), "Accepted 250", 1),
+        (SimulatedFailure(kind=FailureKind.FLAP, value=11, until=LATER), "Refused provider `http-503`", 0),
+        (SimulatedFailure(kind=FailureKind.HANG, value=0, until=NOW), "Accepted 250", 1),
     ],
     ids=str,
 )
@@ -102,7 +102,7 @@ def test_what_each_fault_comes_to(fault, told, kept):
 
 
 def test_a_lost_answer_is_unknown_though_the_mail_arrived():
-    outcome = _send(SimulatedFailure(FailureKind.LOSE, 0, LATER))
+    outcome = _send(SimulatedFailure(kind=FailureKind.LOSE, value=0, until=LATER))
 
     assert isinstance(outcome, Unknown)
     assert _kept()[0].mail_id == accounts.MAIL_ID
@@ -252,7 +252,7 @@ def test_an_email_that_no_thread_could_be_started_for_is_not_kept_by_another_thr
         busy = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             pool.submit(busy.wait, 20)
-            channel = SandboxChannel(AccountConfig("olympus", "sandbox", {}), pool=pool, deadline=20)
+            channel = SandboxChannel(AccountConfig(name="olympus", kind="sandbox", options={}), pool=pool, deadline=20)
             with no_thread_left():
                 outcome = await channel.send(accounts.mail())
             busy.set()

@@ -30,7 +30,7 @@ def mail(**changes: Any) -> EmailMessage:
 
 def sendgrid(provider: LocalProvider, *, api_key: str = SENDGRID_KEY, **changes: Any) -> AccountConfig:
     options = {"api_key": api_key, "api_url": changes.pop("api_url", provider.sendgrid_url)}
-    return AccountConfig("olympus", "sendgrid", options, **changes)
+    return AccountConfig(name="olympus", kind="sendgrid", options=options, **changes)
 
 
 def mailgun(provider: LocalProvider, *, api_key: str = MAILGUN_KEY, **changes: Any) -> AccountConfig:
@@ -39,7 +39,7 @@ def mailgun(provider: LocalProvider, *, api_key: str = MAILGUN_KEY, **changes: A
         "api_url": changes.pop("api_url", provider.mailgun_url),
         "sender_domain": changes.pop("sender_domain", MAILGUN_DOMAIN),
     }
-    return AccountConfig("hades", "mailgun", options, **changes)
+    return AccountConfig(name="hades", kind="mailgun", options=options, **changes)
 
 
 def smtp(port: int, **options: Any) -> AccountConfig:
@@ -49,7 +49,7 @@ def smtp(port: int, **options: Any) -> AccountConfig:
 def named(name: str, port: int, **options: Any) -> AccountConfig:
     """An SMTP account of that name."""
     defaults = {"host": "127.0.0.1", "port": port, "username": "", "password": "", "security": "none"}
-    return AccountConfig(name, "smtp", defaults | options)
+    return AccountConfig(name=name, kind="smtp", options=defaults | options)
 
 
 async def send(account: AccountConfig, message: EmailMessage | None = None, *, deadline: float = 5.0) -> Outcome:

@@ -14,7 +14,7 @@ from providers.sandbox import mailbox
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SandboxAccount:
     """A sandbox account and the switches of its faults."""
 
@@ -54,11 +54,11 @@ class SandboxAccount:
 
     def _fault(self, kind: FailureKind, value: float = 0) -> None:
         until = database_clock.now() + dt.timedelta(hours=1)
-        sandboxes.set_failure_mode(self.account, SimulatedFailure(kind, value, until))
+        sandboxes.set_failure_mode(self.account, SimulatedFailure(kind=kind, value=value, until=until))
 
 
 def sandbox_account(name: str, *, weight: int = 1) -> SandboxAccount:
-    return SandboxAccount(registration.register(name, "sandbox", {}, weight=weight, by="test"))
+    return SandboxAccount(account=registration.register(name, "sandbox", {}, weight=weight, by="test"))
 
 
 def opened(account: str, key: str) -> EmailMessage:

@@ -84,7 +84,9 @@ def test_the_sandbox_keeps_them(db):
     account = sandbox_account("olympus")
 
     outcome = event_loop.run(
-        accounts.send(AccountConfig("olympus", "sandbox", {}), accounts.mail(from_email=SENDER, to=ODD))
+        accounts.send(
+            AccountConfig(name="olympus", kind="sandbox", options={}), accounts.mail(from_email=SENDER, to=ODD)
+        )
     )
 
     assert isinstance(outcome, Accepted), outcome

@@ -209,7 +209,7 @@ def test_a_mail_that_cannot_be_told_is_never_called():
     ],
 )
 def test_words_are_taken_from_json_of_any_shape(body, words):
-    answer = http.Answer(400, "http://olympus.test/", {}, body)
+    answer = http.HttpAnswer(status_code=400, url="http://olympus.test/", headers={}, content=body)
 
     assert http._read_messages(answer) == words
 

@@ -11,9 +11,9 @@ from providers.tests.support.local_provider import LocalProvider
 from providers.transports.http_recipients import group_spellings, send_to_all
 
 HERA, IRIS, BAD = "hera@olimpus.com", "iris@olimpus.com", "bad-@olimpus.com"
-TAKEN = Accepted("1", 202)
+TAKEN = Accepted(provider_message_id="1", status_code=202)
 WORDS = "'to' parameter is not a valid address. please check documentation"
-NOT_TAKEN = Refused(FailureClass.MESSAGE, "http-400", WORDS, 400)
+NOT_TAKEN = Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason=WORDS, status_code=400)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ def test_an_unknown_outcome_says_whom_its_call_left_out():
     answers = iter(
         [
             (NOT_TAKEN, RejectedRecipients(reasons={BAD: "no"})),
-            (Unknown("read-timeout", "No answer."), RejectedRecipients(reasons={})),
+            (Unknown(reason_code="read-timeout", reason="No answer."), RejectedRecipients(reasons={})),
         ]
     )
 

@@ -13,7 +13,7 @@ from providers.tests.support.local_provider import LocalProvider
 from providers.transports.maildir import SandboxChannel
 from providers.transports.sender import Sender
 
-OLYMPUS = AccountConfig("olympus", "sandbox")
+OLYMPUS = AccountConfig(name="olympus", kind="sandbox")
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,10 @@ def _local_hosts(settings):
 @pytest.mark.parametrize(
     "account",
     [
-        AccountConfig("olympus", "pigeon"),
-        AccountConfig("olympus", "sendgrid"),
-        AccountConfig("olympus", "sendgrid", {"api_key": "key"}),
-        AccountConfig("olympus", "smtp", {"host": "127.0.0.1"}),
+        AccountConfig(name="olympus", kind="pigeon"),
+        AccountConfig(name="olympus", kind="sendgrid"),
+        AccountConfig(name="olympus", kind="sendgrid", options={"api_key": "key"}),
+        AccountConfig(name="olympus", kind="smtp", options={"host": "127.0.0.1"}),
     ],
 )
 def test_an_account_that_cannot_work_is_a_refusal(account):
@@ -42,7 +42,7 @@ def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
 
     outcome = event_loop.run(accounts.send(OLYMPUS))
 
-    assert outcome == Unknown("internal-error", "Mercury failed while sending: LookupError.")
+    assert outcome == Unknown(reason_code="internal-error", reason="Mercury failed while sending: LookupError.")
 
 
 def test_cancellation_goes_through():
@@ -88,7 +88,7 @@ def test_many_at_once_do_not_mix_up():
 
 
 def test_an_account_never_shows_its_secrets_when_printed():
-    account = AccountConfig("olympus", "sendgrid", {"api_key": "thunderbolt"})
+    account = AccountConfig(name="olympus", kind="sendgrid", options={"api_key": "thunderbolt"})
 
     assert "thunderbolt" not in repr(account)
 

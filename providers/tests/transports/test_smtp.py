@@ -400,7 +400,7 @@ def test_a_call_that_is_given_up_after_the_dot_is_in_doubt():
 
 
 def test_no_bare_line_end_is_left_in_an_envelope():
-    envelope = Envelope.of(accounts.mail(body="one\rtwo\nthree\r\nfour"))
+    envelope = Envelope.from_message(accounts.mail(body="one\rtwo\nthree\r\nfour"))
 
     assert b"one\r\ntwo\r\nthree\r\nfour" in envelope.content
 
