@@ -50,7 +50,7 @@ class SendersField(forms.CharField):
 
 
 class RateField(forms.CharField):
-    """The rate limit of a key, as people write it."""
+    """Rate limit of a key, such as 10/s."""
 
     def clean(self, value: Any) -> str:
         """Return the rate as a key stores it; an invalid one gets an error that says how to write it."""
@@ -61,7 +61,7 @@ class RateField(forms.CharField):
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """What an operator decides about a key."""
+    """Settings of a key that an operator chooses."""
 
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,

@@ -49,7 +49,7 @@ class Facet:
 
     @property
     def label(self) -> str:
-        """The label of the current choice."""
+        """Return the label of the current choice."""
         return dict(self.choices).get(self.current, self.current)
 
 
@@ -116,7 +116,7 @@ class MailAdmin(GuardedAdmin):
             "state": selected.state,
             "state_label": search.STATES[selected.state][0] if selected.state in search.STATES else selected.state,
             "facets": facets,
-            "in_force": [facet for facet in facets if facet.current],
+            "active_facets": [facet for facet in facets if facet.current],
             "words": selected.q,
             "list_query": selected.as_query(),
             "hidden": [(name, value) for name, value in asdict(selected).items() if value],
@@ -164,7 +164,7 @@ def _get_mail(object_id: str) -> Mail:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The emails before and after one in a list, newest first; None at its ends."""
+    """Ids of the next newer and older email of a list; None at its ends."""
 
     newer: uuid.UUID | None
     older: uuid.UUID | None

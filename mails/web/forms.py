@@ -32,16 +32,16 @@ class SubmitForm(forms.Form):
         self.label_suffix = ""
         self.any_sender = any(sender == "*" or sender.startswith("@") for sender in senders)
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
-        given = str((self.data if self.is_bound else self.initial).get("sender") or "")
-        given = "" if len(given) > LONGEST_REPEATED else given  # the rule book refuses it, `with_new_key` says so
-        self.refused_sender = "" if not given or is_sender_allowed(extract_address(given), senders) else given
+        sender = str((self.data if self.is_bound else self.initial).get("sender") or "")
+        sender = "" if len(sender) > LONGEST_REPEATED else sender  # intake refuses it, `with_new_key` adds the error
+        self.refused_sender = "" if not sender or is_sender_allowed(extract_address(sender), senders) else sender
         if not self.any_sender:
             choices = list(self.known_senders)
-            # One of their addresses with a name before it is none of the choices, and may be sent as all the same.
-            if given and not self.refused_sender and given not in choices:
-                choices.insert(0, given)
+            # An allowed address with a display name is not among the choices, but is allowed too.
+            if sender and not self.refused_sender and sender not in choices:
+                choices.insert(0, sender)
             self.fields["sender"].widget = forms.Select(choices=[(sender, sender) for sender in choices])
-        self.fields["sender"].help_text = self._sender_help(senders)
+        self.fields["sender"].help_text = self._describe_senders(senders)
         self.fields["recipient"].help_text = (
             get_field("recipient").style["form_help"].format(max_recipients=settings.MERCURY_MAX_RECIPIENTS)
         )
@@ -51,7 +51,7 @@ class SubmitForm(forms.Form):
         for name in ("sender", "recipient", "subject", "content"):
             self.fields[name].widget.attrs |= {"data-mirrored": "", "aria-describedby": f"id_{name}_note"}
 
-    def submission(self) -> dict[str, object]:
+    def make_submission(self) -> dict[str, object]:
         """Return the submission. Browsers end lines with CR LF; the body is stored with LF."""
         text = self.cleaned_data["content"].replace("\r\n", "\n")
         names = ("sender", "recipient", "subject")
@@ -59,7 +59,7 @@ class SubmitForm(forms.Form):
 
     @property
     def key(self) -> str | None:
-        """The idempotency key; None if the form was posted without the field, which differs from a blank one."""
+        """Return the idempotency key; None if the form was posted without the field, which differs from a blank one."""
         return str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
 
     def show_errors(self, errors: Iterable[InvalidField]) -> None:
@@ -69,19 +69,19 @@ class SubmitForm(forms.Form):
             self.add_error(name if name in self.fields else None, error.detail)
 
     def with_new_key(self) -> "SubmitForm":
-        """The same form with a fresh idempotency key, for what is corrected is another mail.
+        """Return the form with a fresh idempotency key, because a corrected email is a new one.
 
-        A field that is too long to be shown again is emptied, and says so: half a text must not be sent by mistake.
+        A field that is too long to show again is emptied, with an error: half a body must not be sent by mistake.
         """
         shown = dict(self.data.items()) | {"idempotency_key": str(uuid.uuid4())}
         for name in self.fields:
             if len(str(shown.get(name, ""))) > LONGEST_REPEATED:
                 shown[name] = ""
-                self.add_error(name, "It is too long to be shown again; paste it once more.")
+                self.add_error(name, "Too long to show again; paste it once more.")
         self.data = shown
         return self
 
-    def _sender_help(self, senders: list[str]) -> str:
+    def _describe_senders(self, senders: list[str]) -> str:
         if "*" in senders:
             return "You may send as any address."
         domains = [sender for sender in senders if sender.startswith("@")]
@@ -89,7 +89,7 @@ class SubmitForm(forms.Form):
 
     @property
     def error_list(self) -> list[tuple[str, str, str]]:
-        """The summary's lines: id of the field, its label, the first sentence of the error; the whole error if it has no field."""
+        """Return the errors for the summary: id of the field, its label, the first sentence; the whole error if it has no field."""
         listed: list[tuple[str, str, str]] = []
         for name, errors in self.errors.items():
             if name not in self.fields:

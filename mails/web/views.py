@@ -1,4 +1,4 @@
-"""The pages for people who send: the form, their mails, and the live page of one mail."""
+"""Pages for users who send: the form, their emails, and the live page of one email."""
 
 import uuid
 from typing import cast
@@ -89,7 +89,7 @@ def _make_draft(mail: Mail) -> dict[str, str]:
 def _accept(form: SubmitForm, client: Client) -> Mail | None:
     """Submit the email; return None if it was rejected, and the form shows why."""
     try:
-        return accept(form.submission(), client=client, idempotency_key=form.key).mail
+        return accept(form.make_submission(), client=client, idempotency_key=form.key).mail
     except InvalidSubmission as invalid:
         form.show_errors(invalid.errors)
     except SenderNotAllowed as error:

@@ -100,7 +100,7 @@ class AccountForm(forms.Form):
 
     @property
     def error_list(self) -> list[tuple[str, str, str]]:
-        """The summary's lines: id of the field, its label, the error."""
+        """Return the errors for the summary: id of the field, its label, the error."""
         return [
             (str(self[name].id_for_label), str(self.fields[name].label or name.capitalize()), str(error))
             if name in self.fields

@@ -43,7 +43,7 @@ def test_line_ends_of_browsers_become_line_feeds_and_blanks_stay():
     form = SubmitForm(TYPED, senders=["*"])
 
     assert form.is_valid()
-    assert form.submission()["content"] == " a\nb"
+    assert form.make_submission()["content"] == " a\nb"
 
 
 def test_faults_are_listed_with_the_field_and_the_first_sentence():
