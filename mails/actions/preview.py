@@ -51,16 +51,16 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """Accounts that can take an email now, out of how many, and the active pauses."""
+class Conditions:
+    """What decides whether an email is sent now: available accounts, out of how many, and active pauses."""
 
     healthy: Sequence[Candidate]
     accounts: int
     pauses: ActivePauses
     account_choice: AccountChoice = EVERY_ACCOUNT
 
-    def restrict(self, account_choice: AccountChoice, untried: Collection[str]) -> "Outlook":
-        """Return the outlook of an email that goes through these accounts only."""
+    def restrict(self, account_choice: AccountChoice, untried: Collection[str]) -> "Conditions":
+        """Return the conditions of an email that goes through these accounts only."""
         if account_choice == EVERY_ACCOUNT:
             return self
         allowed = {account_choice.via} if account_choice.via else untried
@@ -88,12 +88,12 @@ class Outlook:
         return f"{self.availability[0].upper()}{self.availability[1:]}."
 
 
-def load_outlook() -> Outlook:
+def load_conditions() -> Conditions:
     """Return the accounts that can take an email now, and the active pauses."""
     usable = [candidate for candidate in registry.load_candidates() if candidate.usable]
     now = database_clock.now()
     healthy = [candidate for candidate in usable if check_permission(candidate.breaker, now).allowed]
-    return Outlook(healthy=healthy, accounts=len(usable), pauses=pauses.load_active())
+    return Conditions(healthy=healthy, accounts=len(usable), pauses=pauses.load_active())
 
 
 def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = EVERY_ACCOUNT) -> list[str]:
@@ -109,9 +109,13 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
             expiry = f"{mail.expires_at:%Y-%m-%d %H:%M} UTC"
             return [f"The email is not sent until it is released. It expires at {expiry}."]
         case Action.RELEASE:
-            return ["The email is ready to be sent now.", *doubt, load_outlook().describe(mail.queue)]
+            return ["The email is ready to be sent now.", *doubt, load_conditions().describe(mail.queue)]
         case Action.RETRY:
-            return ["The next attempt starts now; nothing else changes.", *doubt, load_outlook().describe(mail.queue)]
+            return [
+                "The next attempt starts now; nothing else changes.",
+                *doubt,
+                load_conditions().describe(mail.queue),
+            ]
         case Action.REPROCESS:
             return _describe_reprocessing(mail, account_choice, doubt)
         case Action.SENT:
@@ -128,7 +132,7 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
                     else []
                 ),
                 f"If {provider} did send it, it arrives twice.",
-                load_outlook().describe(mail.queue),
+                load_conditions().describe(mail.queue),
             ]
 
 
@@ -153,7 +157,7 @@ def _describe_reprocessing(mail: Mail, account_choice: AccountChoice, doubt: lis
         f"The email starts over {account_choice.words}, with a fresh expiry. It keeps its id and Message-ID.",
         *doubt,
         *([rejected] if mail.failure_class == FailureClass.MESSAGE else []),
-        load_outlook().restrict(account_choice, untried).describe(mail.queue),
+        load_conditions().restrict(account_choice, untried).describe(mail.queue),
     ]
 
 
@@ -175,7 +179,7 @@ def preview_action(
     eligible: list[uuid.UUID] = []
     groups: Counter[tuple[str, str, str]] = Counter()
     skipped: Counter[str] = Counter()
-    outlook = load_outlook()
+    conditions = load_conditions()
     already = 0
     more = False
     mails_read = rules.load_oldest(mails, look_at and look_at + 1).iterator(BATCH)
@@ -191,7 +195,7 @@ def preview_action(
             already += rules.is_already(mail, action)
             continue
         eligible.append(mail.pk)
-        forecast, tone = forecast_action(mail, action, outlook.restrict(account_choice, untried), untried)
+        forecast, tone = forecast_action(mail, action, conditions.restrict(account_choice, untried), untried)
         groups[_describe_reason(mail, action), forecast, tone] += 1
     listed = [
         PreviewGroup(state=state, emails=count, forecast=forecast, tone=tone)
@@ -200,17 +204,17 @@ def preview_action(
     return Preview(eligible=eligible, groups=listed, skipped=skipped, already=already, more=more)
 
 
-def describe_pace(emails: int, account_choice: AccountChoice) -> str:
+def estimate_send_time(emails: int, account_choice: AccountChoice) -> str:
     """Return how fast these emails are sent once queued, as the end of a sentence; with a time if all their accounts have limits."""
-    rates = [candidate.config.rate for candidate in load_outlook().restrict(account_choice, ()).healthy]
-    pace = "as fast as the accounts' limits allow"
+    rates = [candidate.config.rate for candidate in load_conditions().restrict(account_choice, ()).healthy]
+    limit = "as fast as the accounts' limits allow"
     if account_choice.not_tried or not rates or None in rates:  # the untried accounts differ from email to email
-        return f"{pace}."
+        return f"{limit}."
     per_second = sum(filter(None, rates))
-    return f"{pace}: {per_second:g} per second, about {durations.format_duration(emails / per_second)} if no other email is sent."
+    return f"{limit}: {per_second:g} per second, about {durations.format_duration(emails / per_second)} if no other email is sent."
 
 
-def forecast_action(mail: Mail, action: Action, outlook: Outlook, untried: Collection[str]) -> tuple[str, str]:
+def forecast_action(mail: Mail, action: Action, conditions: Conditions, untried: Collection[str]) -> tuple[str, str]:
     """Return what the action is likely to do, in words, and its tone. `untried`: accounts of the choice not tried yet."""
     if mail.status == Status.SENDING and action != Action.RELEASE:
         return f"{PAST[action]} when the request in progress ends, unless it is accepted", "waiting"
@@ -218,13 +222,13 @@ def forecast_action(mail: Mail, action: Action, outlook: Outlook, untried: Colle
         return "marked as sent; nothing is sent", "ok"
     if action in (Action.CANCEL, Action.HOLD):
         return PAST[action], "ok"
-    if outlook.pauses.all_sending:
+    if conditions.pauses.all_sending:
         return "waits until sending is resumed", "waiting"
-    if outlook.pauses.get(mail.queue):
+    if conditions.pauses.get(mail.queue):
         return f"waits until queue {mail.queue} is resumed", "waiting"
-    if not outlook.healthy:
-        return f"waits: {outlook.availability}", "waiting"
-    return _forecast_attempt(mail, action, outlook.availability, untried)
+    if not conditions.healthy:
+        return f"waits: {conditions.availability}", "waiting"
+    return _forecast_attempt(mail, action, conditions.availability, untried)
 
 
 def _forecast_attempt(mail: Mail, action: Action, availability: str, untried: Collection[str]) -> tuple[str, str]:

@@ -69,7 +69,7 @@ def make_constraint_field(shown: AccountChoice, mails: int) -> dict[str, Any]:
     return {
         "shown": shown,
         "accounts": rules.list_usable_accounts(),
-        "pace": preview.describe_pace(mails, shown) if mails else "",
+        "pace": preview.estimate_send_time(mails, shown) if mails else "",
     }
 
 

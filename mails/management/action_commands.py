@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from mails.actions import apply, rules, wording
 from mails.actions.apply import ActionCounts
-from mails.actions.preview import Preview, describe_pace, preview_action
+from mails.actions.preview import Preview, estimate_send_time, preview_action
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
@@ -170,7 +170,7 @@ def _announce(out: commands.Output, preview: Preview, action_request: ActionRequ
         )
     if preview.eligible and action_request.action == Action.REPROCESS:
         out.say(
-            f"They start over {action_request.account_choice.words}, {describe_pace(len(preview.eligible), action_request.account_choice)}"
+            f"They start over {action_request.account_choice.words}, {estimate_send_time(len(preview.eligible), action_request.account_choice)}"
         )
     for why, count in preview.skipped.most_common():
         remedy = f" Use {INCLUDE[why]} to include {'it' if count == 1 else 'them'}." if why in INCLUDE else ""

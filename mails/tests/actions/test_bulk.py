@@ -64,20 +64,20 @@ def test_an_unknown_outcome_is_skipped_even_if_it_is_selected():
 
 
 @pytest.mark.parametrize(
-    ("action", "status", "events", "told"),
+    ("action", "status", "events", "sentence"),
     [
         (Action.SENT, Status.DONE, ["RESOLVED", "DONE"], "2 resolved, 1 skipped."),
         (Action.NOT_SENT, Status.QUEUED, ["RESOLVED"], "2 queued, 1 skipped."),
     ],
 )
-def test_unknown_outcomes_are_resolved_and_the_others_are_skipped(action, status, events, told, olympus):
+def test_unknown_outcomes_are_resolved_and_the_others_are_skipped(action, status, events, sentence, olympus):
     mails = [create_unknown(olympus), create_unknown(olympus)]
     held = a_mail()
     Mail.objects.filter(pk=held.pk).update(status=Status.HELD, reason_code=HoldReason.OPERATOR, next_attempt_at=None)
 
     order = process(create_bulk_action(action))
 
-    assert bulk.describe_progress(order) == told
+    assert bulk.describe_progress(order) == sentence
     assert order.skipped == {"on hold": 1}
     assert {reloaded(mail).status for mail in mails} == {status}
     for mail in mails:

@@ -333,13 +333,13 @@ def test_a_choice_of_accounts_reads_as_it_was_written(account_choice):
 
 
 def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
-    assert preview.describe_pace(90, AccountChoice()) == "as fast as the accounts' limits allow."
+    assert preview.estimate_send_time(90, AccountChoice()) == "as fast as the accounts' limits allow."
     registration.update(olympus.account, rate=1.0, by="test")
     registration.update(hades.account, rate=2.0, by="test")
 
-    assert "3 per second, about 30 s" in preview.describe_pace(90, AccountChoice())
-    assert "2 per second, about 45 s" in preview.describe_pace(90, AccountChoice(via="hades"))
-    assert preview.describe_pace(90, NOT_TRIED) == "as fast as the accounts' limits allow."
+    assert "3 per second, about 30 s" in preview.estimate_send_time(90, AccountChoice())
+    assert "2 per second, about 45 s" in preview.estimate_send_time(90, AccountChoice(via="hades"))
+    assert preview.estimate_send_time(90, NOT_TRIED) == "as fast as the accounts' limits allow."
 
 
 def test_an_expired_mail_has_the_time_of_a_new_one(olympus):

@@ -1,4 +1,4 @@
-"""Each alert by the situation that calls for it, and none when all is well."""
+"""Each alert by the status that causes it, and none if all is well."""
 
 import datetime as dt
 from dataclasses import replace
@@ -183,7 +183,7 @@ def test_every_page_says_the_same_of_how_many_workers_an_email_may_take_with_it(
 
 
 @pytest.mark.parametrize(("changes", "code", "about"), CASES)
-def test_a_situation_calls_for_its_alert_and_no_other(changes, code, about):
+def test_a_status_causes_its_alert_and_no_other(changes, code, about):
     [alert] = alerts.find_alerts(replace(WELL, **changes))
 
     assert (alert.code, alert.about) == (code, about)
@@ -217,7 +217,7 @@ def test_a_well_instance_has_no_alert_and_says_so():
     assert alerts.summarize(WELL, []) == "All systems normal. No email queued, 1 worker running."
 
 
-def test_a_few_discarded_emails_are_no_alert_but_are_told():
+def test_a_few_discarded_emails_are_no_alert_but_in_the_summary():
     some = replace(WELL, failures=RecentFailures(discarded=ended_badly(2), sent=1000))
 
     assert alerts.find_alerts(some) == []
@@ -243,7 +243,7 @@ def test_sixty_of_sixty_discarded_is_bad_and_tells_how_many_why_since_when_and_w
         (ended_badly(1), 0, "waiting"),
     ],
 )
-def test_discarded_emails_weigh_by_their_share(found, sent, tone):
+def test_discarded_emails_are_judged_by_their_share(found, sent, tone):
     listed = alerts.find_alerts(replace(WELL, failures=RecentFailures(discarded=found, sent=sent)))
 
     assert [alert.tone for alert in listed] == ([tone] if tone else [])
@@ -274,10 +274,10 @@ def test_a_disabled_account_with_an_open_breaker_is_no_alert():
 
 
 @pytest.mark.parametrize("calls", [3, 800])
-def test_what_was_mended_is_told_no_more(calls):
-    mended = refused("olympus", calls, accepted_since=min(calls, 20))
+def test_an_alert_ends_once_attempts_are_accepted(calls):
+    recovered = refused("olympus", calls, accepted_since=min(calls, 20))
 
-    assert alerts.find_alerts(replace(WELL, failures=mended)) == []
+    assert alerts.find_alerts(replace(WELL, failures=recovered)) == []
     assert alerts.find_alerts(replace(WELL, failures=refused("olympus", calls, accepted_since=1)))
 
 
@@ -326,7 +326,7 @@ def test_an_account_forced_open_is_bad_where_no_other_is_ready():
 
 
 @pytest.mark.parametrize("changes", [{"workers": []}, {"sending_paused_by": "hermes"}])
-def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
+def test_more_workers_are_no_remedy_where_another_cause_is_known(changes):
     listed = alerts.find_alerts(
         replace(
             WELL,
@@ -339,7 +339,7 @@ def test_more_workers_are_no_cure_where_another_cause_is_known(changes):
     assert "manage.py worker text" not in waiting.remedy
 
 
-def test_disabling_is_no_cure_where_no_other_account_is_ready():
+def test_disabling_is_no_remedy_where_no_other_account_is_ready():
     alone = replace(WELL, accounts=[account("olympus")], recent=[], failures=refused("olympus", 30))
     [with_none] = alerts.find_alerts(alone)
     [with_another] = alerts.find_alerts(replace(WELL, failures=refused("olympus", 30)))
@@ -349,7 +349,7 @@ def test_disabling_is_no_cure_where_no_other_account_is_ready():
     assert "manage.py providers disable olympus" in with_another.remedy
 
 
-def test_a_breaker_that_is_forced_closed_while_its_calls_fail_is_bad():
+def test_a_breaker_that_is_forced_closed_while_its_attempts_fail_is_critical():
     accounts = [account("olympus", mode=BreakerMode.CLOSED, by="hermes", since=NOON), account("hades")]
     failing = replace(took("olympus", 0, calls=30), failure_rate=1.0)
 

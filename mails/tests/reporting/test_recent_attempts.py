@@ -1,4 +1,4 @@
-"""The last calls of one account are found among the last of the house."""
+"""The last attempts of one account are found among the last of all accounts."""
 
 import datetime as dt
 import uuid
@@ -34,7 +34,7 @@ def called():
     return call
 
 
-def test_they_are_those_of_the_account_with_an_outcome_oldest_first(called):
+def test_attempts_of_the_account_with_an_outcome_are_listed_oldest_first(called):
     first = called("olympus", after=1)
     called("hades", after=2)
     second = called("olympus", AttemptState.REFUSED, after=3)
@@ -67,7 +67,7 @@ def test_the_search_for_them_is_bounded_and_says_so(called, monkeypatch):
     assert (reached.calls, reached.stopped) == ([old], False)
 
 
-def test_calls_under_way_are_those_of_mails_in_hand(called):
+def test_requests_in_progress_are_those_of_leased_emails(called):
     Mail.objects.update(status="sending", lease=uuid.uuid4(), provider="olympus")
 
     assert (recent_attempts.count_in_progress("olympus"), recent_attempts.count_in_progress("hades")) == (1, 0)

@@ -1,4 +1,4 @@
-"""Figures are written with the results, and no fold loses or doubles one."""
+"""Counters are written with the results, and no fold loses or doubles one."""
 
 import datetime as dt
 import random
@@ -40,12 +40,12 @@ def counted(kind, level=Level.FRESH):
 
 def fresh(now, *seconds, queue="text"):
     tally = Counters()
-    for one in seconds:
-        tally.count(CounterKey(Counted.END, queue, "olympus", outcome=Ending.DONE), one)
+    for duration in seconds:
+        tally.count(CounterKey(Counted.END, queue, "olympus", outcome=Ending.DONE), duration)
     Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(now)])
 
 
-def test_a_sent_mail_counts_as_first_send_call_and_end(olympus):
+def test_a_sent_email_counts_as_first_send_attempt_and_end(olympus):
     a_mail()
 
     dispatch()
@@ -70,7 +70,7 @@ def test_a_group_of_results_becomes_a_handful_of_rows(olympus):
     assert ends.count() < 10
 
 
-def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, hades):
+def test_a_failover_is_counted_apart_and_the_refusal_by_its_class(olympus, hades):
     olympus.refuse(503)
     for number in range(12):
         a_mail(subject=f"mail {number}")
@@ -83,7 +83,7 @@ def test_a_failover_is_told_apart_and_the_refusal_counted_by_its_kind(olympus, h
     assert ends["hades", "done", ""] == Mail.objects.filter(attempt_count=1).count()
 
 
-def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
+def test_an_email_that_was_requeued_and_then_sent_is_no_failover(olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
@@ -95,7 +95,7 @@ def test_a_mail_that_was_given_back_and_then_sent_is_no_failover(olympus):
     assert counted(Counted.END) == {("olympus", "done", ""): 1}
 
 
-def test_a_mail_that_a_later_round_sent_is_a_failover(olympus):
+def test_an_email_that_a_later_round_sent_is_a_failover(olympus):
     olympus.refuse(503)
     a_mail()
     dispatch()
@@ -107,7 +107,7 @@ def test_a_mail_that_a_later_round_sent_is_a_failover(olympus):
     assert counted(Counted.END) == {("olympus", "failover", ""): 1}
 
 
-def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
+def test_a_discarded_email_counts_with_its_failure_class(olympus):
     olympus.refuse(400)
     a_mail()
 
@@ -116,7 +116,7 @@ def test_a_discarded_mail_counts_with_the_kind_of_its_fault(olympus):
     assert counted(Counted.END) == {("olympus", "discarded", "message"): 1}
 
 
-def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus):
+def test_an_attempt_of_a_dead_worker_counts_as_unknown_and_the_email_as_held(olympus):
     a_mail(delivery_guarantee="at-most-once")
     sending_by_a_lost_worker()
 
@@ -127,7 +127,7 @@ def test_a_call_of_a_lost_worker_counts_as_unknown_and_the_mail_as_held(olympus)
 
 
 @pytest.mark.parametrize("outcome", [NOT_CALLED, NO_SLOT])
-def test_a_call_that_was_not_made_counts_for_no_account(outcome, olympus):
+def test_an_attempt_that_was_not_made_counts_for_no_account(outcome, olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
@@ -137,7 +137,7 @@ def test_a_call_that_was_not_made_counts_for_no_account(outcome, olympus):
     assert counted(Counted.CALL) == {}
 
 
-def test_a_step_that_was_not_taken_counts_nothing():
+def test_a_step_that_was_not_recorded_counts_nothing():
     mail = a_mail()
     event = EventDraft(event=EventName.HELD, by="hermes", at_ns=database_clock.now_ns(), blob={})
     hold = Step(
@@ -247,7 +247,7 @@ def test_arrivals_are_counted_though_nothing_is_claimed_and_once_only():
     assert counted(Counted.ARRIVAL) == {("", "accepted", ""): 3}
 
 
-def test_arrivals_missed_while_nobody_had_the_duty_are_made_up_for_in_their_own_minutes():
+def test_arrivals_missed_without_a_leader_are_counted_later_in_their_own_minutes():
     now = database_clock.now()
     PeriodicTask.objects.create(name=rollups.TASK, done_until=now - dt.timedelta(minutes=9))
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]

@@ -97,7 +97,7 @@ def test_pages_lead_to_each_other_without_counting():
     assert back == first
 
 
-def test_a_search_that_reads_the_mails_stops_and_goes_on_where_it_stopped(monkeypatch):
+def test_a_search_that_reads_emails_stops_and_continues_where_it_stopped(monkeypatch):
     monkeypatch.setattr(search, "REACH", 3)
     for number in range(5):
         a_mail(subject=str(number))
@@ -126,7 +126,7 @@ def test_a_search_upwards_stops_as_well(monkeypatch):
     assert Mail.objects.get(pk=found.newer).subject == "0"
 
 
-def test_a_search_counts_only_mails_that_fit_the_other_filters(monkeypatch):
+def test_a_search_counts_only_emails_that_match_the_other_filters(monkeypatch):
     monkeypatch.setattr(search, "REACH", 1)
     a_mail(subject="Invoice")
     Mail.objects.filter(subject="Welcome").update(queue="bulk")
@@ -151,7 +151,7 @@ def test_counts_stop_at_a_bound():
 
 
 @pytest.mark.parametrize("state", ["held", "unknown", "discarded", "expired", "cancelled", "rejected"])
-def test_mails_that_were_set_aside_are_listed_from_an_index_of_their_own(state):
+def test_unsent_emails_are_listed_from_an_index_of_their_own(state):
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")

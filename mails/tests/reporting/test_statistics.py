@@ -73,7 +73,7 @@ def test_queues_tell_counts_rates_and_times():
     assert (bulk.sent, bulk.arrived) == (1, 0)
 
 
-def test_the_house_is_the_sum_of_its_queues():
+def test_all_emails_are_the_sum_of_the_queues():
     count(end(), end(queue="bulk"), seconds=1)
 
     assert statistics.summarize_all(statistics.load_statistics(NOON, NOON + HOUR)).sent == 2
@@ -110,7 +110,7 @@ def test_applications_have_the_names_of_their_keys():
     assert (people.name, people.sent) == (statistics.USERS_AND_CLI, 1)
 
 
-def test_a_series_has_each_stretch_also_the_empty_ones():
+def test_a_series_has_each_interval_also_the_empty_ones():
     count(end(), seconds=1, at=NOON)
     count(end(), seconds=1, at=NOON + dt.timedelta(minutes=2), times=3)
 
@@ -154,16 +154,16 @@ def test_totals_never_shrink_by_folding_or_removal():
         (dt.timedelta(days=90), Level.DAY),
     ],
 )
-def test_a_period_is_told_in_stretches_that_fit_it(length, level):
+def test_a_period_has_intervals_that_fit_it(length, level):
     assert statistics.choose_intervals(NOON - length, NOON)[1] == level
 
 
-def test_a_period_of_too_many_stretches_is_refused_with_a_cure():
+def test_a_period_of_too_many_intervals_is_refused_with_a_remedy():
     with pytest.raises(PeriodTooLong, match="longer intervals"):
         statistics.load_statistics(NOON - dt.timedelta(days=30), NOON, Level.MINUTE)
 
 
-def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queries):
+def test_statistics_need_three_queries_however_many_rows(django_assert_num_queries):
     for minute in range(50):
         count(end(), call("olympus"), seconds=1, at=NOON + dt.timedelta(minutes=minute))
 
@@ -172,7 +172,7 @@ def test_an_answer_takes_three_queries_however_many_rows(django_assert_num_queri
         assert len(statistics.build_series(figures)) == 60
 
 
-def test_what_happened_to_breakers_is_told_newest_first(olympus):
+def test_changes_of_breakers_are_listed_newest_first(olympus):
     breaker_store.force("olympus", BreakerMode.OPEN, by="hermes", why="maintenance")
     now = database_clock.now()
 

@@ -1,4 +1,4 @@
-"""What waits, who works, which accounts take mail: read from real rows."""
+"""Queues, workers and accounts of the system status, read from real rows."""
 
 import datetime as dt
 
@@ -57,7 +57,7 @@ def test_a_depth_is_counted_up_to_a_bound(olympus, monkeypatch):
     assert system_status.read_queue_status("text", database_clock.now()).due == 2
 
 
-def test_held_mails_are_told_by_reason():
+def test_held_emails_are_counted_by_reason():
     for reason in (HoldReason.UNKNOWN, HoldReason.UNKNOWN, HoldReason.POISON, HoldReason.OPERATOR):
         state(a_mail(), Status.HELD, reason_code=reason, next_attempt_at=None)
 
@@ -72,7 +72,10 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
 
     found = system_status.read_system_status(now)
 
-    assert [(one.id, one.alive, one.in_flight) for one in found.workers] == [("one", True, 3), ("two", False, 3)]
+    assert [(worker.id, worker.alive, worker.in_flight) for worker in found.workers] == [
+        ("one", True, 3),
+        ("two", False, 3),
+    ]
     assert found.poll_age == 4.0
 
 
@@ -93,13 +96,13 @@ def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
 def test_an_account_tells_its_breaker(olympus, hades):
     breaker_store.force("hades", BreakerMode.OPEN, by="hermes")
 
-    found = {one.name: one for one in system_status.read_system_status().accounts}
+    found = {account.name: account for account in system_status.read_system_status().accounts}
 
     assert (found["olympus"].state, found["olympus"].words) == (BreakerState.CLOSED, "no recent errors")
     assert (found["hades"].mode, found["hades"].words) == (BreakerMode.OPEN, "Forced open")
 
 
-def test_the_oldest_unsent_mail_is_found_also_in_back_off(olympus):
+def test_the_oldest_unsent_email_may_be_deferred(olympus):
     now = database_clock.now()
     mail = a_mail()
     past = now - dt.timedelta(hours=2)
@@ -108,13 +111,13 @@ def test_the_oldest_unsent_mail_is_found_also_in_back_off(olympus):
     assert system_status.read_system_status(now).oldest_unsent == 7200
 
 
-def test_mails_that_expired_lately_are_counted_until_they_are_sent_anew(olympus):
+def test_recently_expired_emails_are_counted_until_they_are_reprocessed(olympus):
     now = database_clock.now()
-    lately, anew, before = a_mail(), a_mail(), a_mail()
-    for mail in (lately, anew):
+    recent, reprocessed, before = a_mail(), a_mail(), a_mail()
+    for mail in (recent, reprocessed):
         state(mail, Status.EXPIRED, finished_at=now - dt.timedelta(hours=23))
     state(before, Status.EXPIRED, finished_at=now - dt.timedelta(hours=25))
-    apply.apply_action(anew.pk, ActionRequest(action=Action.REPROCESS, by="user:hermes"))
+    apply.apply_action(reprocessed.pk, ActionRequest(action=Action.REPROCESS, by="user:hermes"))
 
     assert system_status.read_system_status(now).expired == 1
 
@@ -127,13 +130,13 @@ def test_the_situation_costs_the_same_number_of_queries_whatever_waits(olympus, 
         system_status.read_system_status()
 
 
-def test_a_house_without_its_data_folder_knows_the_disk_that_it_would_lie_on(settings, tmp_path):
+def test_without_a_data_folder_the_disk_of_its_parent_is_measured(settings, tmp_path):
     settings.MERCURY_DATA = tmp_path / "never" / "made"
 
     assert 0 < system_status.read_system_status().disk_free <= 1
 
 
-def test_redis_that_is_not_used_is_told_as_such(settings):
+def test_redis_that_is_not_used_is_shown_so(settings):
     settings.REDIS_URL = ""
 
     assert wake.check_redis() == "not used"
@@ -146,7 +149,7 @@ def test_redis_that_does_not_answer_is_away(settings):
     assert wake.check_redis() == "away"
 
 
-def test_discarded_and_rejected_emails_are_told_with_their_cause(olympus):
+def test_discarded_and_rejected_emails_are_counted_with_their_causes(olympus):
     now = database_clock.now()
     for _ in range(3):
         state(a_mail(), Status.DISCARDED, provider="olympus", reason_code="smtp-550", finished_at=now)
@@ -157,14 +160,14 @@ def test_discarded_and_rejected_emails_are_told_with_their_cause(olympus):
 
     assert (found.discarded.emails, found.discarded.recent) == (4, 3)
     assert (found.discarded.since, found.discarded.last) == (now - dt.timedelta(hours=1), now)
-    assert [(one.account, one.reason, one.emails) for one in found.discarded.causes] == [
+    assert [(cause.account, cause.reason, cause.emails) for cause in found.discarded.causes] == [
         ("olympus", "smtp-550", 3),
         ("", "no-account", 1),
     ]
     assert found.rejected.emails == 1
 
 
-def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus, hades):
+def test_refusals_because_of_the_account_count_until_it_accepts_again(olympus, hades):
     hades.disable()
     olympus.refuse(401)
     for _ in range(3):
@@ -177,7 +180,7 @@ def test_refusals_for_the_accounts_sake_are_told_until_it_accepts_again(olympus,
     assert trouble.is_ongoing
 
 
-def test_who_forced_a_breaker_and_when_is_told(olympus):
+def test_the_status_says_who_forced_a_breaker_and_when(olympus):
     breaker_store.force("olympus", BreakerMode.CLOSED, by="hermes", why="the probe is too slow")
 
     [account] = system_status.read_system_status().accounts
