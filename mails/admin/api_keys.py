@@ -117,7 +117,7 @@ class ApiKeyAdmin(GuardedAdmin):
 
     form = ApiKeyForm
     audits_itself = True
-    list_display = ("name", "prefix", "state", "may", "sends_as", "limit", "last_used_at", "expires_at")
+    list_display = ("name", "prefix", "state", "may", "sends_as", "limit", "last_used", "expires")
     list_display_links = ("name",)
     search_fields = ("name", "prefix")
     change_form_template = "admin/mails/apikey/change_form.html"
@@ -145,6 +145,16 @@ class ApiKeyAdmin(GuardedAdmin):
     def limit(self, key: ApiKey) -> str:
         """Return its rate limit."""
         return key.rate or "no limit"
+
+    @admin.display(description="last used", ordering="last_used_at")
+    def last_used(self, key: ApiKey) -> str:
+        """Return when it was last used, with the time zone."""
+        return f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"
+
+    @admin.display(description="expires", ordering="expires_at")
+    def expires(self, key: ApiKey) -> str:
+        """Return when it expires, with the time zone."""
+        return f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "never"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show Django's list under Mercury's title."""

@@ -114,6 +114,7 @@ class BulkActionAdmin(GuardedAdmin):
     """Bulk actions: who started them, why, and their results."""
 
     list_display = ("__str__", "who", "requested_at", "result", "finished_at")
+    list_filter = ("action",)
     list_per_page = 50
 
     def has_view_permission(self, request: HttpRequest, obj: BulkAction | None = None) -> bool:

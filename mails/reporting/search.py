@@ -40,7 +40,7 @@ AGES: dict[str, tuple[str, dt.timedelta]] = {
     "7d": ("Last 7 days", dt.timedelta(days=7)),
 }
 
-HELP = "Words search recipient, sender, subject and id. Or narrow: to:zeus@ from:billing provider:mailgun-eu reason:550"
+HELP = "Search recipient, sender, subject or id. Filters: to:zeus@ from:billing provider:mailgun-eu reason:550"
 
 
 # A search that no index serves reads the emails themselves, newest first: REACH of them, or FAR on request. A hundred
