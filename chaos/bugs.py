@@ -172,14 +172,14 @@ def _keep_queue_in_memory(intake: Any) -> None:
         key = idempotency_key or ""
         name = (client.owner, key)
         if name in known:
-            return intake.Receipt(known[name], replayed=True)
+            return intake.Receipt(mail=known[name], replayed=True)
         if not known:
             threading.Thread(target=store, daemon=True).start()
-        wanted, now_ns = submission.parse(data), database_clock.now_ns()
+        wanted, now_ns = submission.parse_submission(data), database_clock.now_ns()
         new = intake._build_mail(wanted, client=client, received_at=now_ns, idempotency_key=key)
         known[name] = new.mail
         waiting.put(new)
-        return intake.Receipt(new.mail, replayed=False)
+        return intake.Receipt(mail=new.mail, replayed=False)
 
     intake.accept = accept
 

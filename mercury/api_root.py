@@ -36,6 +36,6 @@ class ApiRoot(ApiView):
         root = reverse("api-root", request=request)
         assert self.router is not None  # noqa: S101 (urls.py gives it)
         own = [("list the endpoints", "GET", ""), ("describe the API (OpenAPI 3.1)", "GET", "schema")]
-        listed = [(what[0].lower() + what[1:], method, path) for what, method, path in self.router.endpoints()]
+        listed = [(what[0].lower() + what[1:], method, path) for what, method, path in self.router.list_endpoints()]
         endpoints = {f"{what} [{method}]": root + path for what, method, path in [*own, *listed]}
         return Response({"versions": {"v1.0": endpoints}})

@@ -283,7 +283,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "PREPROCESSING_HOOKS": ["mercury.lib.rest.openapi.drop_aliases"],
+    "PREPROCESSING_HOOKS": ["mercury.lib.rest.routers.drop_aliases"],
     "POSTPROCESSING_HOOKS": [],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SWAGGER_UI_DIST": "SIDECAR",

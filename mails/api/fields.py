@@ -9,25 +9,25 @@ from mercury.lib.rest.filters import FilterField, ValueType
 from providers.outcomes import FailureClass
 
 MAIL_FIELDS: filters.FilterFields = {
-    "id": FilterField("id", ValueType.UUID),
-    "sender": FilterField("sender"),
-    "recipient": FilterField("recipient"),
-    "recipients": FilterField("recipient"),
-    "subject": FilterField("subject"),
-    "status": FilterField("status", values=Status.values),
-    "queue": FilterField("queue", values=QueueName.values),
-    "delivery_guarantee": FilterField("delivery_guarantee", values=DeliveryGuarantee.values),
-    "provider": FilterField("provider"),
-    "failure_class": FilterField("failure_class", values=("", *FailureClass)),
-    "reason_code": FilterField("reason_code"),
-    "attempts": FilterField("attempt_count", ValueType.INTEGER),
-    "created": FilterField("created_at", ValueType.MOMENT),
+    "id": FilterField(column="id", kind=ValueType.UUID),
+    "sender": FilterField(column="sender"),
+    "recipient": FilterField(column="recipient"),
+    "recipients": FilterField(column="recipient"),
+    "subject": FilterField(column="subject"),
+    "status": FilterField(column="status", values=Status.values),
+    "queue": FilterField(column="queue", values=QueueName.values),
+    "delivery_guarantee": FilterField(column="delivery_guarantee", values=DeliveryGuarantee.values),
+    "provider": FilterField(column="provider"),
+    "failure_class": FilterField(column="failure_class", values=("", *FailureClass)),
+    "reason_code": FilterField(column="reason_code"),
+    "attempts": FilterField(column="attempt_count", kind=ValueType.INTEGER),
+    "created": FilterField(column="created_at", kind=ValueType.MOMENT),
 }
 EVENT_FIELDS: filters.FilterFields = {
-    "id": FilterField("id", ValueType.INTEGER),
-    "event": FilterField("event"),
-    "created_at": FilterField("created_at", ValueType.INTEGER),
-    "created_by": FilterField("created_by"),
+    "id": FilterField(column="id", kind=ValueType.INTEGER),
+    "event": FilterField(column="event"),
+    "created_at": FilterField(column="created_at", kind=ValueType.INTEGER),
+    "created_by": FilterField(column="created_by"),
 }
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

@@ -32,6 +32,6 @@ class Negotiation(DefaultContentNegotiation):
         if not found:
             known = list(dict.fromkeys(renderer.format for renderer in renderers))
             detail = f"'{format[:40]}' is not a format of this answer. Allowed: {', '.join(known)}."
-            error = FieldError(detail, "invalid_format", parameter="format")
+            error = FieldError(detail=detail, code="invalid_format", parameter="format")
             raise Problem(400, error.code, error.describe(), errors=[error], extra={"allowed": {"format": known}})
         return found

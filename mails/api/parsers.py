@@ -37,7 +37,7 @@ class StrictJSONParser(BaseParser):
         try:
             return loads(body)
         except NotStrictJSON as invalid:
-            error = FieldError(invalid.detail, invalid.code, invalid.pointer)
+            error = FieldError(detail=invalid.detail, code=invalid.code, pointer=invalid.pointer)
             raise Problem(400, error.code, error.describe(), errors=[error]) from None
 
 
@@ -60,5 +60,7 @@ def _check_encoding(request: Any) -> None:
         raise Problem(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
     charset = str(request._request.content_params.get("charset", "utf-8")).strip("\"' ").lower()
     if charset not in {"utf-8", "utf8"}:
-        error = FieldError(f"The charset '{charset[:40]}' is not supported. Send JSON as UTF-8.", "wrong_charset")
+        error = FieldError(
+            detail=f"The charset '{charset[:40]}' is not supported. Send JSON as UTF-8.", code="wrong_charset"
+        )
         raise Problem(400, error.code, error.detail, errors=[error])

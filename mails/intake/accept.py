@@ -11,9 +11,9 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from mails.access import grants
 from mails.dispatch import wake
-from mails.intake import idempotency, submission
+from mails.intake import idempotency
 from mails.intake.errors import IdempotencyKeyInUse, InvalidField, InvalidSubmission, SenderNotAllowed
-from mails.intake.submission import Submission
+from mails.intake.submission import QUEUES, Submission, parse_submission
 from mails.intake.submission_fields import MAX_SENDER, MAX_SUBJECT, make_storable
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
@@ -30,7 +30,7 @@ GROUPED = 64 * 1024  # bytes; a larger email has its own transaction, so that a 
 KEPT_OF_A_REJECTED = 4096  # characters of the content of an email that failed validation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """Who submits an email: an application by its key, a person, or the command line (neither)."""
 
@@ -59,7 +59,7 @@ class Client:
         return ["*"] if self.user is None else grants.list_senders(self.user)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """A stored email. `replayed`: an earlier request with the same idempotency key stored it."""
 
@@ -79,26 +79,26 @@ def accept(data: Mapping[str, object], *, client: Client, idempotency_key: str |
     if idempotency_key is not None:
         idempotency.check_key(idempotency_key)
     try:
-        wanted = submission.parse(data)
+        submission = parse_submission(data)
     except InvalidSubmission as invalid:
         if client.source == Source.API:  # a person sees the error at once and corrects it
             invalid.mail_id = str(_keep_rejected(data, invalid.errors, client=client, received_at=received_at).pk)
         raise
     allowed = client.list_allowed_senders()
-    if not is_sender_allowed(addresses.extract_address(wanted.sender), allowed):
-        raise SenderNotAllowed(wanted.sender, allowed)
-    new = _build_mail(wanted, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
-    return Receipt(new.mail, replayed=False) if _try_store(new) else _replay_or_store(new)
+    if not is_sender_allowed(addresses.extract_address(submission.sender), allowed):
+        raise SenderNotAllowed(submission.sender, allowed)
+    new = _build_mail(submission, client=client, received_at=received_at, idempotency_key=idempotency_key or "")
+    return Receipt(mail=new.mail, replayed=False) if _try_store(new) else _replay_or_store(new)
 
 
 def is_sender_allowed(address: str, allowed: list[str]) -> bool:
     """Return True if an allowed sender covers this address; domains compare without case."""
     local, _, domain = address.rpartition("@")
-    wanted = {"*", f"@{domain.lower()}", f"{local}@{domain.lower()}"}
-    return any(addresses.normalize_entry(entry) in wanted for entry in allowed)
+    covering = {"*", f"@{domain.lower()}", f"{local}@{domain.lower()}"}
+    return any(addresses.normalize_entry(entry) in covering for entry in allowed)
 
 
-def _build_mail(wanted: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
+def _build_mail(submission: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
         id=uuid7(),
@@ -107,31 +107,33 @@ def _build_mail(wanted: Submission, *, client: Client, received_at: int, idempot
         source=client.source,
         idempotency_key=idempotency_key,
         created_at=created_at,
-        size=wanted.size,
-        sender=wanted.sender,
-        recipient=", ".join(wanted.recipients),
-        subject=wanted.subject,
-        queue=wanted.queue,
-        delivery_guarantee=wanted.delivery_guarantee,
+        size=submission.size,
+        sender=submission.sender,
+        recipient=", ".join(submission.recipients),
+        subject=submission.subject,
+        queue=submission.queue,
+        delivery_guarantee=submission.delivery_guarantee,
         status=Status.QUEUED,
         expires_at=created_at + settings.MERCURY_EXPIRY,
     )
     checked_at = database_clock.now_ns()
     accepted = {
-        "recipients": len(wanted.recipients),
+        "recipients": len(submission.recipients),
         "queue": mail.queue,
         "delivery_guarantee": mail.delivery_guarantee,
     }
     events = (
-        _build_new_event(client, wanted.size, received_at),
+        _build_new_event(client, submission.size, received_at),
         EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
         EventDraft(event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"queue": mail.queue}),
     )
     key = None
     if idempotency_key:
-        key = idempotency.build_key(idempotency_key, wanted, owner=client.owner, mail=mail)
+        key = idempotency.build_key(idempotency_key, submission, owner=client.owner, mail=mail)
     state = MailState(status=Status.QUEUED, next_attempt_at=created_at)
-    return NewMail(mail=mail, state=state, text=wanted.text, recipients=wanted.recipients, events=events, key=key)
+    return NewMail(
+        mail=mail, state=state, text=submission.text, recipients=submission.recipients, events=events, key=key
+    )
 
 
 def _store(new: Sequence[NewMail]) -> list[bool]:
@@ -195,7 +197,7 @@ def _keep_rejected(
         sender=make_storable(data.get("sender"), MAX_SENDER),
         recipient=make_storable(shown, KEPT_OF_A_REJECTED),
         subject=subject,
-        queue=queue if queue in submission.QUEUES else QueueName.TEXT,
+        queue=queue if queue in QUEUES else QueueName.TEXT,
         delivery_guarantee=delivery_guarantee
         if delivery_guarantee in DeliveryGuarantee.values
         else settings.MERCURY_DELIVERY_GUARANTEE,
@@ -223,8 +225,8 @@ def _replay_or_store(new: NewMail) -> Receipt:
     with transaction.atomic():
         earlier = idempotency.find_earlier_mail(new.key)
         if earlier is not None:
-            return Receipt(earlier, replayed=True)
+            return Receipt(mail=earlier, replayed=True)
         if not all(_store([new])):
             raise IdempotencyKeyInUse("A request with this Idempotency-Key is still running. Retry in a second.")
         _wake_queues([new])
-    return Receipt(new.mail, replayed=False)
+    return Receipt(mail=new.mail, replayed=False)

@@ -30,7 +30,7 @@ def refuse_addresses(wanted: DeliveryTest) -> str:
     """Return what is wrong with the addresses; empty if a submission may have them."""
     data = {"sender": wanted.sender, "recipient": wanted.recipient, "subject": "Test", "content": "Test"}
     try:
-        submission.parse(data)
+        submission.parse_submission(data)
     except InvalidSubmission as invalid:
         return " ".join(f"{error.field.capitalize()}: {error.detail}" for error in invalid.errors)
     return ""

@@ -103,7 +103,7 @@ def get_field(name: str) -> Any:
     return _serializer.fields[name]
 
 
-def parse(data: Mapping[str, object]) -> Submission:
+def parse_submission(data: Mapping[str, object]) -> Submission:
     """Check a submission against every rule and return it.
 
     Raises InvalidSubmission with all errors found, not only the first. An unknown field is an error, so that a
@@ -113,7 +113,11 @@ def parse(data: Mapping[str, object]) -> Submission:
         values = _serializer.run_validation(data)
     except ValidationError as invalid:
         errors: Any = invalid.detail
-        found = (InvalidField(name, detail.code, str(detail)) for name, details in errors.items() for detail in details)
+        found = (
+            InvalidField(field=name, code=detail.code, detail=str(detail))
+            for name, details in errors.items()
+            for detail in details
+        )
         raise InvalidSubmission(tuple(found)) from None
     return Submission(
         sender=values["sender"],

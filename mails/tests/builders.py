@@ -13,7 +13,7 @@ ZEUS = "zeus@olimpus.com"
 HERA = "hera@olimpus.com"
 IRIS = "iris@olimpus.com"
 HELLO: Mapping[str, Any] = {"sender": ZEUS, "recipient": HERA, "subject": "You made my day", "content": "Hi"}
-COMMAND = Client(Source.COMMAND)
+COMMAND = Client(source=Source.COMMAND)
 
 
 def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:

@@ -23,7 +23,7 @@ def advice_for(mail):
 def test_an_email_that_the_provider_refused_says_its_answer_and_offers_a_corrected_copy(olympus):
     olympus.refuse(400)
     user = zeus()
-    mail = a_mail(Client(Source.FORM, user=user))
+    mail = a_mail(Client(source=Source.FORM, user=user))
     dispatch()
     advice = advice_for(mail)
 
@@ -53,7 +53,7 @@ def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus)
 
 def test_a_rejected_email_names_each_fault_and_who_corrects_it():
     with pytest.raises(InvalidSubmission) as caught:
-        accept({"sender": "zeus", "recipient": HERA}, client=Client(Source.API))
+        accept({"sender": "zeus", "recipient": HERA}, client=Client(source=Source.API))
     mail = Mail.objects.get(pk=caught.value.mail_id)
 
     advice = advice_for(mail)

@@ -35,7 +35,7 @@ def worker():
 
 
 def obstacles(mail):
-    return [(one.account, one.reason) for one in find_obstacles(mail).accounts]
+    return [(obstacle.account, obstacle.reason) for obstacle in find_obstacles(mail).accounts]
 
 
 def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both(olympus):
@@ -76,7 +76,7 @@ def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus
 
     found = find_obstacles(mail)
 
-    assert [(one.account, one.reason, one.until) for one in found.accounts] == [
+    assert [(obstacle.account, obstacle.reason, obstacle.until) for obstacle in found.accounts] == [
         ("hades", "breaker open", until),
         ("olympus", "breaker open", until),
     ]

@@ -117,8 +117,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     )
     ask = {"sender": ZEUS, "recipient": HERA, "subject": "Hi", "content": "Hi"}
     mails = {
-        "own": accept(ask, client=Submitter(Source.FORM, user=owner)).mail,
-        "key": accept(ask, client=Submitter(Source.API, api_key=key)).mail,
+        "own": accept(ask, client=Submitter(source=Source.FORM, user=owner)).mail,
+        "key": accept(ask, client=Submitter(source=Source.API, api_key=key)).mail,
     }
     box = sandbox_account("box").account
     history.record(box, by="test", what="closed")

@@ -32,11 +32,11 @@ from providers.kinds.capabilities import KINDS, ProviderKind
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
 
 FIELDS: filters.FilterFields = {
-    "id": FilterField("id", ValueType.INTEGER),
-    "name": FilterField("name"),
-    "kind": FilterField("kind", values=tuple(KINDS)),
-    "source": FilterField("source", values=AccountSource.values),
-    "weight": FilterField("weight", ValueType.INTEGER),
+    "id": FilterField(column="id", kind=ValueType.INTEGER),
+    "name": FilterField(column="name"),
+    "kind": FilterField(column="kind", values=tuple(KINDS)),
+    "source": FilterField(column="source", values=AccountSource.values),
+    "weight": FilterField(column="weight", kind=ValueType.INTEGER),
 }
 _NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 

@@ -139,7 +139,7 @@ class AccountViewSet(ResourceViewSet):
 
     def _show(self, account: Account) -> dict[str, Any]:
         candidate = next((candidate for candidate in registry.load_candidates() if candidate.id == account.pk), None)
-        if candidate is None:  # removed meanwhile
+        if candidate is None:  # removed by another request
             raise Http404
         return ProviderAccountSerializer(context={"request": self.request}).to_representation((account, candidate))
 

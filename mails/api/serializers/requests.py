@@ -43,7 +43,7 @@ class EventNameField(StrictCharField):
 
 
 class BlobField(StrictCharField):
-    """What an event says beside its name, as text."""
+    """The further text of an event."""
 
     default_error_messages = {
         "invalid": 'The blob must be text; write JSON as text, for example "{{\\"status_code\\": 202}}".',
@@ -123,7 +123,7 @@ class ActionSerializer(StrictSerializer):
     problem = ("invalid_action", "Nothing was done; see errors.")
 
     @property
-    def wanted(self) -> Action:
+    def requested_action(self) -> Action:
         """Return the action that the valid request asks for."""
         return self.action or Action(self.validated_data["outcome"])
 

@@ -290,6 +290,25 @@ class PlainSerializer(serializers.Serializer[Any]):
         return found
 
 
+class PeriodQuerySerializer(serializers.Serializer[Any]):
+    """The query parameters of a period."""
+
+    since = serializers.CharField(
+        required=False, help_text="An age such as `15m`, `1h`, `7d`, or ISO 8601. Default: `1h`."
+    )
+    until = serializers.CharField(required=False, help_text="The same. Default: now.")
+
+
+class IntervalsQuerySerializer(PeriodQuerySerializer):
+    """The query parameters of a period in intervals."""
+
+    per = serializers.ChoiceField(
+        required=False,
+        choices=list(statistics.LEVELS),
+        help_text="The interval. Default: the finest that fits the period.",
+    )
+
+
 class PeriodSerializer(PlainSerializer):
     """A period."""
 

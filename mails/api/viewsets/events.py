@@ -75,7 +75,9 @@ class EventViewSet(OwnMailsViewSet):
         name, blob = serializer.validated_data["event"], serializer.validated_data.get("blob") or ""
         if requests.is_system_event(name) and not has_scope(request.user, request.auth, Scope.EVENTS_SYSTEM):
             detail = f"'{name}' is a reserved name: it requires the scope '{Scope.EVENTS_SYSTEM}'."
-            raise Problem(403, "missing_scope", detail, errors=[FieldError(detail, "missing_scope", "/event")])
+            raise Problem(
+                403, "missing_scope", detail, errors=[FieldError(detail=detail, code="missing_scope", pointer="/event")]
+            )
         try:
             event = writer.append_client_event(mail, event=name, blob=blob, by=format_recorder(request))
         except writer.TooManyEvents:

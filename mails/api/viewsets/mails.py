@@ -192,7 +192,10 @@ class MailViewSet(OwnMailsViewSet):
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
         action_request = ActionRequest(
-            action=serializer.wanted, by=format_recorder(request), note=note, account_choice=serializer.account_choice
+            action=serializer.requested_action,
+            by=format_recorder(request),
+            note=note,
+            account_choice=serializer.account_choice,
         )
         try:
             acted = apply.apply_action(mail.pk, action_request)
@@ -221,15 +224,20 @@ def _submit(request: Request) -> Receipt:
     try:
         return accept(_get_body(request), client=client, idempotency_key=key)
     except InvalidSubmission as invalid:
-        errors = [FieldError(error.detail, error.code, build_pointer(error.field)) for error in invalid.errors]
+        errors = [
+            FieldError(detail=error.detail, code=error.code, pointer=build_pointer(error.field))
+            for error in invalid.errors
+        ]
         extra = {"mail": build_mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
         detail = "The email was not accepted; see errors. It is kept as rejected."
         raise Problem(400, "invalid_mail", detail, errors=errors, extra=extra) from None
     except SenderNotAllowed as refused:
-        error = FieldError(str(refused), "sender_not_allowed", "/sender")
+        error = FieldError(detail=str(refused), code="sender_not_allowed", pointer="/sender")
         raise Problem(403, error.code, error.detail, errors=[error]) from None
     except InvalidIdempotencyKey as invalid_key:
-        error = FieldError(str(invalid_key).partition(": ")[2], "invalid_idempotency_key", header="Idempotency-Key")
+        error = FieldError(
+            detail=str(invalid_key).partition(": ")[2], code="invalid_idempotency_key", header="Idempotency-Key"
+        )
         raise Problem(400, error.code, str(invalid_key), errors=[error]) from None
     except IdempotencyKeyReused as reused:
         raise Problem(422, "idempotency_key_reused", str(reused)) from None

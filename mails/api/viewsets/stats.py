@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,13 +19,6 @@ from mercury.lib.rest.problems import FieldError, Problem
 from mercury.lib.rest.resource import ApiViewSet
 
 DEFAULT_PERIOD = dt.timedelta(hours=1)
-_PERIOD = [
-    OpenApiParameter("since", str, description="An age such as `15m`, `1h`, `7d`, or ISO 8601. Default: `1h`."),
-    OpenApiParameter("until", str, description="The same. Default: now."),
-]
-_PER = OpenApiParameter(
-    "per", str, enum=list(statistics.LEVELS), description="The interval. Default: the finest that fits the period."
-)
 
 
 class StatsViewSet(ApiViewSet):
@@ -49,7 +42,7 @@ class StatsViewSet(ApiViewSet):
         listed = alerts.find_alerts(found)
         return self._respond({"summary": alerts.summarize(found, listed), "alerts": listed, "status": found})
 
-    @extend_schema(parameters=[*_PERIOD, _PER])
+    @extend_schema(parameters=[shown.IntervalsQuerySerializer])
     @action(detail=False, serializer_class=shown.QueueStatsSerializer)
     def queues(self, request: Request) -> Response:
         """Read figures by queue.
@@ -62,7 +55,7 @@ class StatsViewSet(ApiViewSet):
             | {"total": statistics.summarize_all(figures), "queues": statistics.summarize_queues(figures)}
         )
 
-    @extend_schema(parameters=[*_PERIOD, _PER])
+    @extend_schema(parameters=[shown.IntervalsQuerySerializer])
     @action(detail=False, serializer_class=shown.ApplicationStatsSerializer)
     def applications(self, request: Request) -> Response:
         """Read figures by application.
@@ -73,7 +66,7 @@ class StatsViewSet(ApiViewSet):
         listed = statistics.summarize_applications(figures, statistics.load_application_names())
         return self._respond(_show_period(figures) | {"applications": listed})
 
-    @extend_schema(parameters=[*_PERIOD, _PER])
+    @extend_schema(parameters=[shown.IntervalsQuerySerializer])
     @action(detail=False, serializer_class=shown.ProviderStatsSerializer)
     def providers(self, request: Request) -> Response:
         """Read figures by provider account.
@@ -83,7 +76,7 @@ class StatsViewSet(ApiViewSet):
         figures = _load_figures(request)
         return self._respond(_show_period(figures) | {"providers": statistics.summarize_accounts(figures)})
 
-    @extend_schema(parameters=[*_PERIOD, _PER])
+    @extend_schema(parameters=[shown.IntervalsQuerySerializer])
     @action(detail=False, serializer_class=shown.SeriesStatsSerializer)
     def series(self, request: Request) -> Response:
         """Read figures as a series.
@@ -93,7 +86,7 @@ class StatsViewSet(ApiViewSet):
         figures = _load_figures(request)
         return self._respond(_show_period(figures) | {"points": statistics.build_series(figures)})
 
-    @extend_schema(parameters=_PERIOD)
+    @extend_schema(parameters=[shown.PeriodQuerySerializer])
     @action(detail=False, serializer_class=shown.BreakerStatsSerializer)
     def breakers(self, request: Request) -> Response:
         """Read the history of breakers.
@@ -148,4 +141,6 @@ def _parse_time(request: Request, name: str, default: dt.datetime, now: dt.datet
 
 
 def _build_problem(parameter: str, detail: str) -> Problem:
-    return Problem(400, "invalid_period", detail, errors=[FieldError(detail, "invalid_period", parameter=parameter)])
+    return Problem(
+        400, "invalid_period", detail, errors=[FieldError(detail=detail, code="invalid_period", parameter=parameter)]
+    )

@@ -84,7 +84,7 @@ def _read_body(name: str | None) -> str:
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:
     try:
-        return accept(data, client=Client(Source.COMMAND), idempotency_key=key).mail
+        return accept(data, client=Client(source=Source.COMMAND), idempotency_key=key).mail
     except InvalidSubmission as invalid:
         errors = "\n".join(f"  {error.field}: {error.detail}" for error in invalid.errors)
         raise CommandError(f"Rejected:\n{errors}", returncode=ExitCode.USAGE_ERROR) from invalid

@@ -59,7 +59,7 @@ def test_the_scheme_may_be_written_in_any_case():
     ],
 )
 def test_a_key_without_the_scope_gets_a_403_that_names_it(scope, method, path):
-    lacking = caller("lacking", scopes=[one for one in api_keys.SCOPES if one != scope])
+    lacking = caller("lacking", scopes=[granted for granted in api_keys.SCOPES if granted != scope])
     having = caller("having", scopes=[scope])
 
     answer = getattr(lacking, method)(path)

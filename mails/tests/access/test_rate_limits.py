@@ -32,7 +32,7 @@ def a_key():
 
 @pytest.fixture
 def at_noon(monkeypatch, settings):
-    """A clock that is told; in this process, for Redis has its own."""
+    """A clock that the test sets; only in this process, since Redis has its own."""
     settings.REDIS_URL = ""
     clock = SimpleNamespace(now=1_795_867_200.0)
     monkeypatch.setattr(time, "time", lambda: clock.now)
@@ -47,10 +47,10 @@ def test_so_many_pass_and_the_next_is_told_when_to_come_back(at_noon, a_key):
         found.append(rate_limits.count_write(key))
         at_noon.now += 1
 
-    assert [one.allowed for one in found] == [True, True, True, False]
-    assert [one.remaining for one in found] == [2, 1, 0, 0]
-    assert [one.reset_after for one in found] == [60, 59, 58, 57]
-    assert {(one.quota, one.window) for one in found} == {(3, 60)}
+    assert [status.allowed for status in found] == [True, True, True, False]
+    assert [status.remaining for status in found] == [2, 1, 0, 0]
+    assert [status.reset_after for status in found] == [60, 59, 58, 57]
+    assert {(status.quota, status.window) for status in found} == {(3, 60)}
 
 
 def test_seconds_to_wait_are_rounded_up_and_at_least_one(at_noon, a_key):
@@ -123,8 +123,8 @@ def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
     """In memory on the embedded leg, in a real Redis on the full one."""
     found = at_once(a_key("50/m"), 400)
 
-    assert sum(one.allowed for one in found) == 50
-    assert min(one.remaining for one in found) == 0
+    assert sum(status.allowed for status in found) == 50
+    assert min(status.remaining for status in found) == 0
 
 
 def test_exactly_the_rate_passes_also_in_the_memory_that_stands_in_for_redis(settings, a_key):
@@ -133,7 +133,7 @@ def test_exactly_the_rate_passes_also_in_the_memory_that_stands_in_for_redis(set
 
     found = at_once(a_key("50/m"), 400)
 
-    assert sum(one.allowed for one in found) == 50
+    assert sum(status.allowed for status in found) == 50
     wake.forget_redis()
 
 

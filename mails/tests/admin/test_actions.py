@@ -124,7 +124,7 @@ def test_an_action_that_does_not_exist_is_a_404(operator, path):
 
 def test_a_person_cancels_a_mail_of_their_own(olympus):
     user = zeus()
-    own = a_mail(Client(Source.FORM, user=user))
+    own = a_mail(Client(source=Source.FORM, user=user))
     other = a_mail()
     browser = browser_of(user)
 

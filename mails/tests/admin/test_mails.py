@@ -20,7 +20,7 @@ MAILS = "/admin/mails/mail/"
 
 def test_the_list_filters_by_state_account_queue_application_and_age(operator):
     key, _text = api_keys.create("accounts", scopes=["mails:send"], senders=["*"])
-    a_mail(Client(Source.API, api_key=key), subject="By key")
+    a_mail(Client(source=Source.API, api_key=key), subject="By key")
     a_mail(subject="By command", recipient=IRIS)
 
     assert "By key" not in operator.get(MAILS, {"state": "done"}).text

@@ -253,7 +253,7 @@ def test_lists_hold_urls_and_expanded_whole_objects(zeus, path):
     objects = zeus.get(path + "?expand=true", HTTP_HOST=HOST).json()[name]
 
     assert objects == [zeus.get(url, HTTP_HOST=HOST).json() for url in urls]
-    assert urls == [one["url"] for one in objects]
+    assert urls == [mail["url"] for mail in objects]
 
 
 def test_meta_has_its_keys_and_at_most_twenty_a_page(zeus):

@@ -25,7 +25,7 @@ from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
 from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, event_names
 
-API = Client(Source.API)
+API = Client(source=Source.API)
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +36,7 @@ def test_a_mail_is_stored_with_text_recipients_and_first_events():
     stored = Mail.objects.get(pk=mail.pk)
     assert (stored.status, stored.sender, stored.recipient) == (Status.QUEUED, ZEUS, f"{HERA}, {IRIS}")
     assert stored.content.text == "Hi"
-    assert [one.address for one in stored.recipients.all()] == [HERA, IRIS]
+    assert [recipient.address for recipient in stored.recipients.all()] == [HERA, IRIS]
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE"]
     assert stored.expires_at - stored.created_at == dt.timedelta(days=3)
 
@@ -115,7 +115,7 @@ def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():
     key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
     with pytest.raises(SenderNotAllowed, match="Not allowed to send as zeus@olimpus"):
-        accept(HELLO, client=Client(Source.API, api_key=key))
+        accept(HELLO, client=Client(source=Source.API, api_key=key))
 
     assert not Mail.objects.exists()
 
@@ -124,7 +124,7 @@ def test_a_name_does_not_hide_an_address_that_is_not_allowed():
     key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
     with pytest.raises(SenderNotAllowed):
-        accept({**HELLO, "sender": f'"{HERA}" <{ZEUS}>'}, client=Client(Source.API, api_key=key))
+        accept({**HELLO, "sender": f'"{HERA}" <{ZEUS}>'}, client=Client(source=Source.API, api_key=key))
 
 
 def test_a_person_sends_as_their_addresses_and_a_superuser_as_anyone():
@@ -132,10 +132,10 @@ def test_a_person_sends_as_their_addresses_and_a_superuser_as_anyone():
     person.sender_permissions.create(address=ZEUS)
     chief = get_user_model().objects.create_superuser("hermes")
 
-    accept(HELLO, client=Client(Source.FORM, user=person))
-    accept({**HELLO, "sender": HERA}, client=Client(Source.FORM, user=chief))
+    accept(HELLO, client=Client(source=Source.FORM, user=person))
+    accept({**HELLO, "sender": HERA}, client=Client(source=Source.FORM, user=chief))
     with pytest.raises(SenderNotAllowed):
-        accept({**HELLO, "sender": HERA}, client=Client(Source.FORM, user=person))
+        accept({**HELLO, "sender": HERA}, client=Client(source=Source.FORM, user=person))
 
 
 def test_the_same_key_and_body_give_the_same_mail():
@@ -175,7 +175,7 @@ def test_two_clients_may_use_the_same_key():
     two, _ = api_keys.create("two", scopes=["mails:send"], senders=["*"])
 
     for key in (one, two):
-        assert not accept(HELLO, client=Client(Source.API, api_key=key), idempotency_key="k").replayed
+        assert not accept(HELLO, client=Client(source=Source.API, api_key=key), idempotency_key="k").replayed
 
 
 def test_a_key_is_forgotten_after_a_day():
@@ -303,7 +303,7 @@ def test_a_mail_that_cannot_be_stored_spoils_no_other_of_its_group(monkeypatch):
     together = GatheredGroup(monkeypatch, [])
     gone, _ = api_keys.create("gone", scopes=["mails:send"], senders=["*"])
     ApiKey.objects.filter(pk=gone.pk).delete()
-    strange = Client(Source.API, api_key=gone)
+    strange = Client(source=Source.API, api_key=gone)
 
     receipts = together.hand_in([HELLO] * 4, clients=[COMMAND, COMMAND, strange, COMMAND])
 
@@ -344,7 +344,7 @@ class GatheredGroup:
         with ThreadPoolExecutor(len(mails)) as pool:
             calls = [pool.submit(self._accept, mails[0], clients[0], key)]
             self.began.wait(10)
-            calls += [pool.submit(self._accept, *one, key) for one in list(zip(mails, clients, strict=True))[1:]]
+            calls += [pool.submit(self._accept, *call, key) for call in list(zip(mails, clients, strict=True))[1:]]
             while len(intake._store_with_others._waiting) < len(mails) - 1:
                 assert not any(call.done() for call in calls), "one ended before it could wait for the others"
             self.gate.set()

@@ -91,7 +91,7 @@ def test_a_person_tests_as_the_addresses_they_may_use(relay):
     assert refused.status_code == 400
     assert "You may not send as ceo@hades.com" in refused.text
     assert sent.status_code == 200
-    assert [one["sender"] for one in relay.sent] == ["zeus@olimpus.com"]
+    assert [sent["sender"] for sent in relay.sent] == ["zeus@olimpus.com"]
 
 
 def test_a_sandbox_needs_no_sender_permission(olympus):

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from mails.intake import submission, submission_fields
 from mails.intake.errors import InvalidSubmission
-from mails.intake.submission import parse
+from mails.intake.submission import parse_submission
 from mails.message import addresses
 from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
 
 
 def errors_of(**changes):
     with pytest.raises(InvalidSubmission) as caught:
-        parse({**HELLO, **changes})
+        parse_submission({**HELLO, **changes})
     return [(error.field, error.code) for error in caught.value.errors]
 
 
@@ -31,17 +31,17 @@ def errors_of(**changes):
     ],
 )
 def test_recipients_in_every_form(recipient, addresses):
-    assert parse({**HELLO, "recipient": recipient}).recipients == addresses
+    assert parse_submission({**HELLO, "recipient": recipient}).recipients == addresses
 
 
 def test_recipients_is_another_name_of_recipient():
-    assert parse({"sender": ZEUS, "recipients": [HERA]}).recipients == (HERA,)
+    assert parse_submission({"sender": ZEUS, "recipients": [HERA]}).recipients == (HERA,)
     assert errors_of(recipients=HERA) == [("recipient", "ambiguous")]
 
 
 @pytest.mark.parametrize("sender", [ZEUS, f"Zeus <{ZEUS}>", f'"Zeus, father" <{ZEUS}>', f"Ζεύς <{ZEUS}>"])
 def test_a_sender_may_carry_a_name(sender):
-    wanted = parse({**HELLO, "sender": sender})
+    wanted = parse_submission({**HELLO, "sender": sender})
 
     assert wanted.sender == sender
     assert addresses.extract_address(wanted.sender) == ZEUS
@@ -103,7 +103,7 @@ def test_what_is_wrong_is_named(field, value, code):
     "subject", ["=?utf-8?q?caf=C3=A9?=", "=?nonsense?q?=FF?=", "What =? and ?= mean", "=?utf-8?b?!?="]
 )
 def test_encoded_words_pass_as_they_are(subject):
-    assert parse({**HELLO, "subject": subject}).subject == subject
+    assert parse_submission({**HELLO, "subject": subject}).subject == subject
 
 
 def test_all_faults_are_told_at_once():
@@ -117,33 +117,33 @@ def test_all_faults_are_told_at_once():
 
 def test_a_misspelt_field_is_guessed():
     with pytest.raises(InvalidSubmission, match="Did you mean 'subject'"):
-        parse({**HELLO, "subjet": "x"})
+        parse_submission({**HELLO, "subjet": "x"})
 
 
 def test_a_mail_read_from_the_api_can_be_posted_again():
-    assert parse({**HELLO, "id": "1", "url": "http://x", "events": "http://y"}).sender == ZEUS
+    assert parse_submission({**HELLO, "id": "1", "url": "http://x", "events": "http://y"}).sender == ZEUS
 
 
 def test_subject_and_content_may_be_absent_or_null():
-    wanted = parse({"sender": ZEUS, "recipient": HERA, "subject": None})
+    wanted = parse_submission({"sender": ZEUS, "recipient": HERA, "subject": None})
 
     assert (wanted.subject, wanted.text) == ("", "")
 
 
 @pytest.mark.parametrize(("asked", "queue"), [({}, "text"), ({"queue": None}, "text"), ({"queue": "bulk"}, "bulk")])
 def test_a_mail_is_bulk_where_that_is_asked_for(asked, queue):
-    assert parse({**HELLO, **asked}).queue == queue
+    assert parse_submission({**HELLO, **asked}).queue == queue
 
 
 def test_what_cannot_be_asked_for_is_told_with_what_can():
     with pytest.raises(InvalidSubmission, match=r"'text' is not possible\. Write one of: bulk; or leave the field out"):
-        parse({**HELLO, "queue": "text"})
+        parse_submission({**HELLO, "queue": "text"})
 
 
 def test_the_size_is_bounded(settings):
     settings.MERCURY_MAX_SIZE = 10
 
-    assert parse({**HELLO, "content": "1234567890"}).text == "1234567890"
+    assert parse_submission({**HELLO, "content": "1234567890"}).text == "1234567890"
     assert errors_of(content="123456789é") == [("content", "too_large")]
 
 
@@ -159,15 +159,15 @@ def test_the_size_is_bounded(settings):
 )
 def test_whatever_comes_in_is_valid_or_an_error_with_words(data):
     try:
-        wanted = parse(data)
+        wanted = parse_submission(data)
     except InvalidSubmission as invalid:
-        told = "".join(f"{error.field}{error.code}{error.detail}" for error in invalid.errors)
+        shown = "".join(f"{error.field}{error.code}{error.detail}" for error in invalid.errors)
     else:
-        told = wanted.sender + wanted.subject + "".join(wanted.recipients)
+        shown = wanted.sender + wanted.subject + "".join(wanted.recipients)
 
-    assert told
-    assert "\n" not in told
-    assert told.encode()
+    assert shown
+    assert "\n" not in shown
+    assert shown.encode()
 
 
 @given(st.text())

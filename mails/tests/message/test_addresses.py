@@ -112,7 +112,7 @@ def test_blanks_and_commas_separate_outside_of_quotes(text, parts):
     ],
 )
 def test_a_sender_keeps_its_name_and_its_quotes(sender, stored, address):
-    parsed = submission.parse({**HELLO, "sender": sender})
+    parsed = submission.parse_submission({**HELLO, "sender": sender})
 
     assert parsed.sender == stored
     assert addresses.extract_address(parsed.sender) == address
@@ -138,10 +138,12 @@ def test_a_name_of_any_length_is_read_once():
 
 def test_what_was_stored_of_recipients_can_be_posted_again():
     given = ['"john, doe"@olimpus.com', "hera@printer.local"]
-    first = submission.parse({**HELLO, "recipient": given})
+    first = submission.parse_submission({**HELLO, "recipient": given})
 
     assert list(first.recipients) == given
-    assert submission.parse({**HELLO, "recipient": ", ".join(first.recipients)}).recipients == first.recipients
+    assert (
+        submission.parse_submission({**HELLO, "recipient": ", ".join(first.recipients)}).recipients == first.recipients
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_what_was_stored_of_recipients_can_be_posted_again():
     ],
 )
 def test_marks_that_turn_nothing_else_around_may_stand_in_a_subject(subject):
-    assert submission.parse({**HELLO, "subject": subject}).subject == subject
+    assert submission.parse_submission({**HELLO, "subject": subject}).subject == subject
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_marks_that_turn_nothing_else_around_may_stand_in_a_subject(subject):
 )
 def test_marks_that_turn_what_follows_around_may_not(subject):
     with pytest.raises(InvalidSubmission) as refused:
-        submission.parse({**HELLO, "subject": subject})
+        submission.parse_submission({**HELLO, "subject": subject})
 
     assert [(error.field, error.code) for error in refused.value.errors] == [("subject", "forbidden_character")]
 
@@ -182,7 +184,7 @@ def test_marks_that_turn_what_follows_around_may_not(subject):
 def test_a_name_takes_no_marks_of_direction():
     for mark in "\u200f\u2068\u2069":
         with pytest.raises(InvalidSubmission):
-            submission.parse({**HELLO, "sender": f"Zeus{mark} <zeus@olimpus.com>"})
+            submission.parse_submission({**HELLO, "sender": f"Zeus{mark} <zeus@olimpus.com>"})
 
 
 @pytest.mark.parametrize(

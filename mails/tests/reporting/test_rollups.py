@@ -223,10 +223,10 @@ def test_arrivals_are_counted_by_queue_and_application_and_rejected_apart():
     PeriodicTask.objects.create(name=rollups.TASK, done_until=now)
     key, _ = create("shop", scopes=["mails:send"], senders=["*"])
     for _ in range(3):
-        accept(HELLO, client=Client(Source.API, api_key=key))
+        accept(HELLO, client=Client(source=Source.API, api_key=key))
     a_mail()
     with pytest.raises(InvalidSubmission):
-        a_mail(Client(Source.API), recipient="nobody")
+        a_mail(Client(source=Source.API), recipient="nobody")
 
     rollups.count_arrivals(just_after())
 

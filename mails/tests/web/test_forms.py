@@ -50,7 +50,9 @@ def test_faults_are_listed_with_the_field_and_the_first_sentence():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_errors([InvalidField("recipients", "invalid", "'hera' is not an address. Write it in full.")])
+    form.show_errors(
+        [InvalidField(field="recipients", code="invalid", detail="'hera' is not an address. Write it in full.")]
+    )
 
     assert form.error_list == [("id_recipient", "To", "'hera' is not an address")]
     assert form["recipient"].errors == ["'hera' is not an address. Write it in full."]
@@ -60,7 +62,7 @@ def test_a_fault_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_errors([InvalidField("delivery_guarantee", "invalid", "There is no such policy.")])
+    form.show_errors([InvalidField(field="delivery_guarantee", code="invalid", detail="There is no such policy.")])
 
     assert form.error_list == [("", "", "There is no such policy.")]
 

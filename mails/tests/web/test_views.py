@@ -117,7 +117,7 @@ def test_an_address_that_is_not_allowed_is_refused_at_its_field():
 
 
 def a_sent_mail(user, **changes):
-    mail = a_mail(Client(Source.FORM, user=user), **changes)
+    mail = a_mail(Client(source=Source.FORM, user=user), **changes)
     dispatch()
     return reloaded(mail)
 
@@ -181,7 +181,7 @@ def test_a_mail_whose_text_was_removed_is_not_copied_and_says_why(olympus):
 
 def test_only_a_sent_mail_that_the_person_may_see_is_copied():
     user = zeus()
-    queued, other = a_mail(Client(Source.FORM, user=user), subject="Not yet"), a_mail()
+    queued, other = a_mail(Client(source=Source.FORM, user=user), subject="Not yet"), a_mail()
     browser = browser_of(user)
 
     form = browser.get(f"/?copy={queued.pk}").text
@@ -213,7 +213,7 @@ def test_the_sandbox_box_shows_only_while_no_provider_is_configured(settings):
 
 def test_the_list_shows_ones_own_mails_only():
     user = zeus()
-    a_mail(Client(Source.FORM, user=user), subject="Mine")
+    a_mail(Client(source=Source.FORM, user=user), subject="Mine")
     a_mail(subject="Of somebody else")
 
     page = browser_of(user).get("/mails/").text
@@ -231,7 +231,7 @@ def test_an_empty_list_says_what_to_do():
 def test_the_list_narrows_by_state_and_words():
     user = zeus()
     browser = browser_of(user)
-    a_mail(Client(Source.FORM, user=user), subject="Mine")
+    a_mail(Client(source=Source.FORM, user=user), subject="Mine")
 
     assert "Mine" in browser.get("/mails/?state=queued&q=to:hera").text
     assert "No email matches" in browser.get("/mails/?state=done").text
@@ -430,7 +430,7 @@ def test_parts_of_a_message_are_for_those_who_may_see_the_mail(client, tail):
 def rejected(user, **changes):
     """A rejected email that this person may see, as the API keeps it."""
     with pytest.raises(InvalidSubmission) as caught:
-        a_mail(Client(Source.API, user=user), recipient="nobody", **changes)
+        a_mail(Client(source=Source.API, user=user), recipient="nobody", **changes)
     return Mail.objects.get(pk=caught.value.mail_id)
 
 

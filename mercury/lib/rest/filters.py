@@ -45,7 +45,7 @@ class ValueType(Enum):
     MOMENT = "time (ISO 8601)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
 class FilterField:
     """A field that a list can be filtered and sorted by."""
 
@@ -250,5 +250,9 @@ def _build_problem(
         allowed = {name: list(field.operators) for name, field in fields.items()}
     extra = {"allowed": dict(allowed)} if allowed else {}
     return Problem(
-        400, code, f"{parameter}: {detail}", errors=[FieldError(detail, code, parameter=parameter)], extra=extra
+        400,
+        code,
+        f"{parameter}: {detail}",
+        errors=[FieldError(detail=detail, code=code, parameter=parameter)],
+        extra=extra,
     )

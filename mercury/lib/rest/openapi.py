@@ -4,7 +4,6 @@
 """
 
 import http
-from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular import openapi
@@ -12,7 +11,7 @@ from drf_spectacular.plumbing import build_parameter_type
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
 from rest_framework.permissions import SAFE_METHODS
 
-from mercury.lib.rest.pagination import MetaSerializer
+from mercury.lib.rest.pagination import MetaSerializer, PageQuerySerializer
 from mercury.lib.rest.problems import CONTENT_TYPE, ProblemSerializer
 from mercury.lib.rest.resource import ResourceViewSet, read_summary
 from mercury.lib.rest.serializers import StrictSerializer
@@ -20,18 +19,14 @@ from mercury.lib.rest.serializers import StrictSerializer
 Schema = dict[str, Any]
 _VERBS = {"list": "list", "create": "create", "retrieve": "read", "update": "update", "destroy": "remove"}
 _ANYWHERE = (400, 401, 403, 406, 503)
-_MEANINGS = {
-    304: "Nothing has changed.",
+_DESCRIPTIONS = {  # where HTTP's own description of the status does not say enough
     400: "The request cannot be read, or breaks a rule; `errors` names field and problem.",
     401: "No API key, or a wrong, expired or revoked key.",
-    403: "The key lacks the scope, or may not do this.",
-    404: "There is nothing at this address, or it is not yours.",
-    406: "The API answers in JSON.",
-    409: "It is in use at this moment, or its state does not allow it.",
-    413: "The body is larger than the limit.",
-    415: "The body is not declared as JSON.",
+    403: "The key lacks the scope.",
+    404: "It does not exist, or it is not yours.",
+    409: "It is in use at the moment, or its state does not allow it.",
     422: "The Idempotency-Key was already used with a different body.",
-    429: "The key has reached its rate; repeat after `Retry-After` seconds.",
+    429: "The key has reached its rate limit; repeat after `Retry-After` seconds.",
     503: "The database does not answer, or too many large emails are in progress; repeat after `Retry-After` seconds, with "
     "the same Idempotency-Key.",
 }
@@ -52,24 +47,21 @@ _OF_READS = [
     describe_header("If-None-Match", "An `ETag`; the answer is 304 if nothing has changed."),
     describe_header("ETag", "Changes when the answer does.", on=[200]),
 ]
-_OF_LISTS = [describe_header("Link", "The first, previous, next and last page (RFC 8288).", on=[200])]
+_OF_LISTS = [
+    PageQuerySerializer,
+    describe_header("Link", "The first, previous, next and last page (RFC 8288).", on=[200]),
+]
 _OF_WRITES = [
     describe_header(
-        "RateLimit-Policy", 'The rate of the key, if it has one: `"key";q=600;w=60`, writes and seconds.', on=True
+        "RateLimit-Policy", 'The rate limit of the key, if it has one: `"key";q=600;w=60`, writes and seconds.', on=True
     ),
     describe_header("RateLimit", 'What is left of it, and seconds until that grows: `"key";r=597;t=59`.', on=True),
     describe_header("Retry-After", "Seconds to wait before the request is sent again.", on=[429]),
 ]
 
 
-def drop_aliases(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
-    """Return each path once, collections with their last slash and resources without (a hook of drf-spectacular)."""
-    paths = {path for path, *_ in endpoints}
-    return [
-        (path.removesuffix("/") if "{" in path and path.removesuffix("/") not in paths else path, *rest)
-        for path, *rest in endpoints
-        if f"{path}/" not in paths
-    ]
+def _describe_status(status: int) -> str:
+    return _DESCRIPTIONS.get(status) or f"{http.HTTPStatus(status).phrase}."
 
 
 class AutoSchema(openapi.AutoSchema):
@@ -100,7 +92,7 @@ class AutoSchema(openapi.AutoSchema):
             found += _OF_WRITES
         elif isinstance(self.view, ResourceViewSet):
             found += _OF_READS
-        return found + (_OF_LISTS if self.action == "list" else [])
+        return [*found, *(_OF_LISTS if self.action == "list" else [])]
 
     def get_examples(self) -> list[OpenApiExample]:  # noqa: D102
         if self.method in SAFE_METHODS:
@@ -146,10 +138,10 @@ class AutoSchema(openapi.AutoSchema):
         statuses |= {429} if self.method not in SAFE_METHODS else set()
         statuses |= {413, 415} if self.method in {"POST", "PUT"} else set()
         for status in sorted(statuses):
-            answer = OpenApiResponse(ProblemSerializer, description=_MEANINGS[status])
+            answer = OpenApiResponse(ProblemSerializer, description=_describe_status(status))
             found[str(status)] = self._get_response_for_code(answer, str(status), [CONTENT_TYPE], direction)
         if isinstance(self.view, ResourceViewSet) and self.method in SAFE_METHODS:
-            found["304"] = self._get_response_for_code(OpenApiResponse(description=_MEANINGS[304]), "304")
+            found["304"] = self._get_response_for_code(OpenApiResponse(description=_describe_status(304)), "304")
         return found
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Schema | None:

@@ -20,16 +20,34 @@ from mercury.lib.rest.problems import FieldError, Problem
 
 PER_PAGE = 20  # rows per page, default and maximum
 _KEPT = ("per_page", "expand", "filter", "sort")  # parameters that each link of a list keeps
-PARAMETERS = ("page", "cursor", *_KEPT)  # query parameters of a list
 _NUMBER = re.compile(r"[0-9]{1,4000}", re.ASCII)
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 Row = TypeVar("Row", bound=Model)
-_CURSOR = (
-    "Pages by key, in the list's own order: empty for the first, then as `next_url` has it. Costs the same at any depth and "
-    "counts nothing. Not together with `page` or `sort`."
-)
 _BY_CURSOR = "Null if the page was asked for by `cursor`."
+
+
+class PageQuerySerializer(serializers.Serializer[Any]):
+    """The query parameters of a page."""
+
+    page = serializers.IntegerField(
+        required=False, min_value=1, help_text="Counted from 1; a page beyond the last is a 404."
+    )
+    per_page = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        help_text=f"At most {PER_PAGE}, which is the default; a larger number means {PER_PAGE}.",
+    )
+    cursor = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text="Pages by key, in the list's own order: empty for the first, then as `next_url` has it. Costs the same at "
+        "any depth and counts nothing. Not together with `page` or `sort`.",
+    )
+    expand = serializers.BooleanField(required=False, help_text="Whole objects instead of URLs.")
+
+
+PARAMETERS = (*PageQuerySerializer._declared_fields, "filter", "sort")  # the query parameters of a list
 
 
 class MetaSerializer(serializers.Serializer[Any]):
@@ -99,20 +117,6 @@ class Pagination(BasePagination):
         }
         return {"type": "object", "properties": properties, "required": list(properties)}
 
-    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """Return the parameters of a page for the OpenAPI schema."""
-        number = {"type": "integer", "minimum": 1}
-        descriptions: dict[str, tuple[dict[str, Any], str]] = {
-            "page": (number, "Counted from 1; beyond the last it is a 404."),
-            "per_page": (number, f"At most {PER_PAGE}, which is the default; more is cut."),
-            "cursor": ({"type": "string"}, _CURSOR),
-            "expand": ({"type": "boolean"}, "Whole objects instead of URLs."),
-        }
-        return [
-            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-            for name, (schema, description) in descriptions.items()
-        ]
-
     def _paginate_by_key(self, request: Request, rows: QuerySet[Row], view: Any, per_page: int) -> QuerySet[Row]:
         query = request.query_params
         if "page" in query or query.get("sort"):
@@ -161,4 +165,6 @@ def _parse_flag(text: str) -> bool:
 
 def _build_problem(parameter: str, detail: str) -> Problem:
     code = f"invalid_{parameter}"
-    return Problem(400, code, f"{parameter}: {detail}", errors=[FieldError(detail, code, parameter=parameter)])
+    return Problem(
+        400, code, f"{parameter}: {detail}", errors=[FieldError(detail=detail, code=code, parameter=parameter)]
+    )

@@ -31,7 +31,7 @@ _REMEDIES: dict[type[APIException], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
     """One thing that is wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
 
@@ -217,4 +217,4 @@ def flatten_errors(detail: Any, place: str = "") -> list[FieldError]:
         steps = (f"{place}/{index}" if isinstance(inner, dict) else place for index, inner in enumerate(detail))
         return [error for step, inner in zip(steps, detail, strict=True) for error in flatten_errors(inner, step)]
     code = detail.code if isinstance(detail, ErrorDetail) and detail.code else "invalid"
-    return [FieldError(str(detail), code, place)]
+    return [FieldError(detail=str(detail), code=code, pointer=place)]

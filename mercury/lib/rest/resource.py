@@ -131,9 +131,11 @@ def _find_error(name: str, values: list[str], allowed: tuple[str, ...]) -> Field
         close = difflib.get_close_matches(shown, allowed, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         detail = f"There is no such query parameter here.{hint} Allowed: {', '.join(allowed)}."
-        return FieldError(detail, "unknown_parameter", parameter=shown)
+        return FieldError(detail=detail, code="unknown_parameter", parameter=shown)
     if len(values) > 1:
-        return FieldError(f"It occurs {len(values)} times; use it once.", f"invalid_{name}", parameter=name)
+        return FieldError(detail=f"It occurs {len(values)} times; use it once.", code=f"invalid_{name}", parameter=name)
     if not values[0].strip() and name not in _MAY_BE_BLANK:
-        return FieldError("It has no value. Give it a value, or omit it.", f"invalid_{name}", parameter=name)
+        return FieldError(
+            detail="It has no value. Give it a value, or omit it.", code=f"invalid_{name}", parameter=name
+        )
     return None

@@ -1,7 +1,7 @@
 """The router of the API: collections end with a slash, single resources without one; each answers in both forms."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rest_framework.routers import DynamicRoute, Route, SimpleRouter
@@ -25,7 +25,7 @@ class Router(SimpleRouter):
         DynamicRoute(url=r"^{prefix}/{lookup}/{url_path}/?$", name="{basename}-{url_name}", detail=True, initkwargs={}),
     ]
 
-    def endpoints(self) -> Iterator[tuple[str, str, str]]:
+    def list_endpoints(self) -> Iterator[tuple[str, str, str]]:
         """Yield each action: what it does, its method, and its path, with braces around ids (RFC 6570)."""
         for prefix, viewset, _ in self.registry:
             for route in self.get_routes(viewset):
@@ -36,3 +36,13 @@ class Router(SimpleRouter):
                 mapping: dict[str, Any] = self.get_method_map(viewset, route.mapping)
                 for method, action in mapping.items():
                     yield read_summary(viewset, action)[0], method.upper(), path
+
+
+def drop_aliases(endpoints: Sequence[tuple[str, str, str, Any]], **_: Any) -> list[tuple[str, str, str, Any]]:
+    """Return each path once, collections with their last slash and resources without (a hook of drf-spectacular)."""
+    paths = {path for path, *_ in endpoints}
+    return [
+        (path.removesuffix("/") if "{" in path and path.removesuffix("/") not in paths else path, *rest)
+        for path, *rest in endpoints
+        if f"{path}/" not in paths
+    ]

@@ -117,7 +117,7 @@ def _submit(number: int, count: int) -> Mail:
         "subject": f"Demo {number} of {count}",
         "content": "An email of `manage.py demo`. It stays in the sandbox.",
     }
-    return accept(data, client=Client(Source.COMMAND)).mail
+    return accept(data, client=Client(source=Source.COMMAND)).mail
 
 
 def _count_open(mails: Sequence[Mail]) -> int:

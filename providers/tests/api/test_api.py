@@ -73,14 +73,14 @@ def test_the_list_holds_urls_and_with_expand_whole_accounts(operator, olympus):
 def test_default_sandboxes_are_listed_before_anything_was_sent(operator):
     body = operator.get(f"{URL}?expand=true").json()
 
-    assert [one["name"] for one in body["providers"]] == ["sandbox-a", "sandbox-b"]
-    assert {one["source"] for one in body["providers"]} == {"default"}
+    assert [account["name"] for account in body["providers"]] == ["sandbox-a", "sandbox-b"]
+    assert {account["source"] for account in body["providers"]} == {"default"}
 
 
 def test_the_list_is_narrowed_and_ordered(operator):
     body = operator.get(f"{URL}?expand=true&filter=name,like,sandbox%25&sort=name,desc&per_page=1").json()
 
-    assert [one["name"] for one in body["providers"]] == ["sandbox-b"]
+    assert [account["name"] for account in body["providers"]] == ["sandbox-b"]
     assert body["meta"]["pages"] == 2
 
 

@@ -69,7 +69,7 @@ def test_no_name_and_no_header_takes_one(mark):
     with pytest.raises(ValueError, match="cannot be shown"):
         api_keys.create(f"shop{mark}", scopes=[], senders=[])
     with pytest.raises(InvalidSubmission):
-        submission.parse(HELLO | {"subject": f"Hi{mark}there"})
+        submission.parse_submission(HELLO | {"subject": f"Hi{mark}there"})
     with pytest.raises(Problem):
         NewEventSerializer(data={"event": f"OPENED{mark}x"}).is_valid(raise_exception=True)
 

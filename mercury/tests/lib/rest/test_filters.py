@@ -11,10 +11,10 @@ from mercury.lib.rest.filters import FilterField, ValueType
 from mercury.lib.rest.problems import Problem
 
 FIELDS = {
-    "id": FilterField("id", ValueType.INTEGER),
-    "name": FilterField("username"),
-    "first": FilterField("first_name"),
-    "since": FilterField("date_joined", ValueType.MOMENT),
+    "id": FilterField(column="id", kind=ValueType.INTEGER),
+    "name": FilterField(column="username"),
+    "first": FilterField(column="first_name"),
+    "since": FilterField(column="date_joined", kind=ValueType.MOMENT),
 }
 NAMES = ["Zeus", "zeta", "hera", "Ägir", "ägypten", "50%", "50 percent", "a_b", "axb", "back\\slash", "comma,semi;"]
 
@@ -99,7 +99,7 @@ def test_equal_rows_follow_the_direction_that_was_asked_for(gods):
 
 
 def test_a_field_with_few_values_names_them_where_another_is_asked_for(gods):
-    fields = {"first": FilterField("first_name", values=("", "even", "odd"))}
+    fields = {"first": FilterField(column="first_name", values=("", "even", "odd"))}
 
     def found(filter_by):
         return filters.filter_and_sort(User.objects.all(), fields, filter_by=filter_by, sort_by="", default="id")

@@ -36,11 +36,11 @@ def peak_of(work):
 
 
 def paths(patterns, before="/"):
-    for one in patterns:
-        text = str(one.pattern).replace("^", "").replace("$", "")
-        if isinstance(one, URLResolver):
-            yield from paths(one.url_patterns, before + text)
-        elif isinstance(one, URLPattern):
+    for pattern in patterns:
+        text = str(pattern.pattern).replace("^", "").replace("$", "")
+        if isinstance(pattern, URLResolver):
+            yield from paths(pattern.url_patterns, before + text)
+        elif isinstance(pattern, URLPattern):
             yield before + text
 
 

@@ -8,7 +8,7 @@ from mercury.lib.rest.pagination import PER_PAGE, Pagination
 from mercury.lib.rest.problems import Problem
 
 pytestmark = pytest.mark.django_db
-FIELDS = {"id": FilterField("id", ValueType.INTEGER), "name": FilterField("username")}
+FIELDS = {"id": FilterField(column="id", kind=ValueType.INTEGER), "name": FilterField(column="username")}
 
 
 class Gods:

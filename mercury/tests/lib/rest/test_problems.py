@@ -9,23 +9,26 @@ from mercury.lib.rest import problems
 from mercury.lib.rest.problems import FieldError, Problem
 
 
-def handled(exc):
+def handle(exc):
     request = RequestFactory().get("/")
     request.request_id = "r-1"
     return problems.handle_exception(exc, {"request": request})
 
 
 def test_a_problem_says_it_for_new_clients_and_for_old_ones():
-    faults = [FieldError("Give an address.", "required", "/recipient"), FieldError("No.", "invalid", "/a~1b~0c")]
+    errors = [
+        FieldError(detail="Give an address.", code="required", pointer="/recipient"),
+        FieldError(detail="No.", code="invalid", pointer="/a~1b~0c"),
+    ]
 
-    answer = handled(Problem(400, "invalid_mail", "Not taken.", errors=faults, extra={"mail": "http://x/"}))
+    answer = handle(Problem(400, "invalid_mail", "Not accepted.", errors=errors, extra={"mail": "http://x/"}))
 
     assert answer.content_type == "application/problem+json"
     assert answer.data == {
         "type": "urn:problem:mercury:invalid_mail",
         "title": "Bad Request",
         "status": 400,
-        "detail": "Not taken.",
+        "detail": "Not accepted.",
         "errors": [
             {"pointer": "/recipient", "detail": "Give an address.", "code": "required"},
             {"pointer": "/a~1b~0c", "detail": "No.", "code": "invalid"},
@@ -54,7 +57,7 @@ def test_a_problem_says_it_for_new_clients_and_for_old_ones():
     ],
 )
 def test_every_exception_has_a_status_and_a_code(exc, status, code):
-    answer = handled(exc)
+    answer = handle(exc)
 
     assert (answer.status_code, answer.data["type"]) == (status, f"urn:problem:mercury:{code}")
     assert answer.data["error"] == answer.data["title"]
@@ -62,12 +65,12 @@ def test_every_exception_has_a_status_and_a_code(exc, status, code):
 
 
 def test_what_nobody_foresaw_is_left_to_the_500_page():
-    assert handled(ZeroDivisionError()) is None
+    assert handle(ZeroDivisionError()) is None
 
 
 def test_an_unavailable_database_and_a_throttle_say_when_to_come_back():
-    assert handled(OperationalError())["Retry-After"] == "5"
-    assert handled(exceptions.Throttled(wait=7.2))["Retry-After"] == "8"
+    assert handle(OperationalError())["Retry-After"] == "5"
+    assert handle(exceptions.Throttled(wait=7.2))["Retry-After"] == "8"
 
 
 def test_a_serializers_nested_faults_get_their_pointers():
@@ -80,7 +83,7 @@ def test_a_serializers_nested_faults_get_their_pointers():
         }
     )
 
-    errors = handled(exc).data["errors"]
+    errors = handle(exc).data["errors"]
 
     assert [(error["pointer"], error["detail"]) for error in errors] == [
         ("/name", "Too long."),
@@ -91,7 +94,7 @@ def test_a_serializers_nested_faults_get_their_pointers():
 
 
 def test_the_text_of_a_database_error_stays_inside():
-    assert "secret" not in str(handled(OperationalError("password secret")).data)
+    assert "secret" not in str(handle(OperationalError("password secret")).data)
 
 
 @pytest.mark.parametrize(
