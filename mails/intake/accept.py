@@ -30,7 +30,7 @@ GROUPED = 64 * 1024  # bytes; a larger email has its own transaction, so that a 
 KEPT_OF_A_REJECTED = 4096  # characters of the content of an email that failed validation
 
 
-@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """Who submits an email: an application by its key, a person, or the command line (neither)."""
 
@@ -59,7 +59,7 @@ class Client:
         return ["*"] if self.user is None else grants.list_senders(self.user)
 
 
-@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """A stored email. `replayed`: an earlier request with the same idempotency key stored it."""
 

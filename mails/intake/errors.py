@@ -11,7 +11,7 @@ IntakeError
 from dataclasses import dataclass
 
 
-@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidField:
     """One error of a submission: the field, a stable code, and what is wrong and how to correct it."""
 

@@ -66,7 +66,7 @@ def test_a_wake_that_fails_does_not_fail_a_stored_mail(monkeypatch):
 @pytest.mark.parametrize("source", [Source.FORM, Source.COMMAND])
 def test_what_a_person_mistypes_leaves_no_row(source):
     with pytest.raises(InvalidSubmission):
-        accept({"sender": "zeus", "recipient": "nobody"}, client=Client(source))
+        accept({"sender": "zeus", "recipient": "nobody"}, client=Client(source=source))
 
     assert not Mail.objects.exists()
     assert not Event.objects.exists()

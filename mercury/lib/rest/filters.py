@@ -45,7 +45,7 @@ class ValueType(Enum):
     MOMENT = "time (ISO 8601)"
 
 
-@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterField:
     """A field that a list can be filtered and sorted by."""
 

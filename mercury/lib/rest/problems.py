@@ -31,7 +31,7 @@ _REMEDIES: dict[type[APIException], str] = {
 }
 
 
-@dataclass @ dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
     """One thing that is wrong with a request, and where: a JSON pointer into the body, a query parameter or a header."""
 
