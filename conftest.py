@@ -86,7 +86,7 @@ def isolate_instance(settings: Any, tmp_path: Path) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MERCURY_DATA = tmp_path
     settings.MERCURY_ENVIRONMENT = {}
-    database_clock.forget()
+    database_clock.reset()
     wake.forget_redis()
     rate_limits.reset()
     structlog.contextvars.clear_contextvars()

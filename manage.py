@@ -23,6 +23,6 @@ if __name__ == "__main__":
     try:
         execute_from_command_line(sys.argv)
     except Error as error:  # of a command of Django's; Mercury's say it themselves
-        if "--traceback" in sys.argv or not database_errors.is_not_now(error):
+        if "--traceback" in sys.argv or not database_errors.is_temporary(error):
             raise
         sys.exit(f"CommandError: The database says: {commands.make_printable(error).strip()}")

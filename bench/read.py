@@ -96,9 +96,9 @@ def _stretch(level: str, start: dt.datetime, mails: int, draw: random.Random) ->
         count = max(1, int(mails * share))
         buckets: dict[str, int] = {}
         for _ in range(min(count, 200)):
-            place = str(histogram.bucket(draw.lognormvariate(-1.6, 0.6)))
+            place = str(histogram.choose_bucket(draw.lognormvariate(-1.6, 0.6)))
             buckets[place] = buckets.get(place, 0) + max(1, count // 200)
-        total_us = int(sum(histogram.bounds(int(place))[0] * inside for place, inside in buckets.items()) * 1e6)
+        total_us = int(sum(histogram.get_bounds(int(place))[0] * inside for place, inside in buckets.items()) * 1e6)
         rows.append(
             {"level": level, "start": start, **key._asdict(), "count": count, "total_us": total_us, "buckets": buckets}
         )

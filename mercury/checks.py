@@ -39,21 +39,21 @@ SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 
 def register_all() -> None:
     """Register the checks below with Django."""
-    for check in (names, values, database, accounts, beyond_loopback):
+    for check in (check_names, check_values, check_database, check_accounts, check_hosts):
         register(check, CHECK_TAG)
     for check in (
-        production,
-        production_stores,
-        production_accounts,
-        production_destinations,
-        production_secrets,
-        production_workers,
-        production_files,
+        check_production,
+        check_stores,
+        check_accounts_in_use,
+        check_destinations,
+        check_secrets,
+        check_workers,
+        check_files,
     ):
         register(check, CHECK_TAG, deploy=True)
 
 
-def names(**_: Any) -> list[CheckMessage]:
+def check_names(**_: Any) -> list[CheckMessage]:
     """Warn about names that begin with MERCURY_ and are not settings."""
     return [
         Warning(f"{name} is not a setting of Mercury.", hint=_suggest(name), id="mercury.W001")
@@ -62,7 +62,7 @@ def names(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def values(**_: Any) -> list[CheckMessage]:
+def check_values(**_: Any) -> list[CheckMessage]:
     """Report values that contradict each other."""
     found: list[CheckMessage] = []
     if settings.MERCURY_LEASE < settings.MERCURY_SEND_TIMEOUT + LEASE_MARGIN:
@@ -103,7 +103,7 @@ def values(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def database(**_: Any) -> list[CheckMessage]:
+def check_database(**_: Any) -> list[CheckMessage]:
     """Report a database or a driver that Mercury does not support."""
     if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < SQLITE_NEEDED:
         return [
@@ -124,7 +124,7 @@ def database(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def accounts(**_: Any) -> list[CheckMessage]:
+def check_accounts(**_: Any) -> list[CheckMessage]:
     """Report provider accounts in the environment that cannot be read."""
     try:
         environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
@@ -133,15 +133,15 @@ def accounts(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def beyond_loopback(**_: Any) -> list[CheckMessage]:
+def check_hosts(**_: Any) -> list[CheckMessage]:
     """Report development settings on a machine that others can reach."""
     others = [host for host in settings.ALLOWED_HOSTS if not _is_loopback(host)]
-    return _unsafe(f"ALLOWED_HOSTS names {', '.join(others)}") if others else []
+    return _list_unsafe_settings(f"ALLOWED_HOSTS names {', '.join(others)}") if others else []
 
 
-def production(**_: Any) -> list[CheckMessage]:
+def check_production(**_: Any) -> list[CheckMessage]:
     """Report missing settings of a production installation."""
-    found = [] if beyond_loopback() else _unsafe("This is a production check")
+    found = [] if check_hosts() else _list_unsafe_settings("This is a production check")
     if not settings.MERCURY_HTTPS:
         found.append(
             Warning(
@@ -161,7 +161,7 @@ def production(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def production_stores(**_: Any) -> list[CheckMessage]:
+def check_stores(**_: Any) -> list[CheckMessage]:
     """Report a database or Redis that does not answer, with the driver's message, which contains no password."""
     found: list[CheckMessage] = []
     try:
@@ -191,12 +191,12 @@ def production_stores(**_: Any) -> list[CheckMessage]:
     return found
 
 
-def production_accounts(**_: Any) -> list[CheckMessage]:
+def check_accounts_in_use(**_: Any) -> list[CheckMessage]:
     """Warn about sandbox accounts, and about missing or disabled accounts."""
     try:
         known = _read_accounts()
     except ImproperlyConfigured:
-        return []  # `accounts` reports it
+        return []  # `check_accounts` reports it
     used = {name: kind for name, (kind, is_used) in known.items() if is_used}
     sandboxes = sorted(name for name, kind in used.items() if kind in SANDBOXES)
     if not known and not _are_default_sandboxes_unused():
@@ -227,13 +227,13 @@ def production_accounts(**_: Any) -> list[CheckMessage]:
     return []
 
 
-def production_secrets(**_: Any) -> list[CheckMessage]:
+def check_secrets(**_: Any) -> list[CheckMessage]:
     """Warn about stored secrets that are encrypted with an older key."""
     try:
         stored = apps.get_model("providers", "Account")._default_manager.exclude(secret_options="").order_by("name")
         old = [name for name, token in stored.values_list("name", "secret_options") if not encryption.is_current(token)]
     except DatabaseError:
-        return []  # `database` reports it
+        return []  # `check_database` reports it
     if not old:
         return []
     return [
@@ -245,12 +245,12 @@ def production_secrets(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def production_destinations(**_: Any) -> list[CheckMessage]:
+def check_destinations(**_: Any) -> list[CheckMessage]:
     """Report accounts of the environment whose secret would be sent without TLS. Mercury makes no requests for them."""
     try:
         accounts_named = environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured:
-        return []  # `accounts` reports it
+        return []  # `check_accounts` reports it
     allowed = outbound_hosts.get_allowed_hosts()
     return [
         Error(
@@ -263,7 +263,7 @@ def production_destinations(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def production_workers(**_: Any) -> list[CheckMessage]:
+def check_workers(**_: Any) -> list[CheckMessage]:
     """Warn about full mode without a worker. Return nothing if the database does not answer."""
     if not settings.REDIS_URL:
         return []
@@ -282,7 +282,7 @@ def production_workers(**_: Any) -> list[CheckMessage]:
     ]
 
 
-def production_files(**_: Any) -> list[CheckMessage]:
+def check_files(**_: Any) -> list[CheckMessage]:
     """Warn about files with emails and secrets that every user of this machine can read."""
     names = [Path(settings.MERCURY_DATA)]
     if connection.vendor == "sqlite":
@@ -303,16 +303,16 @@ def refuse_start(addresses: Iterable[str] = ()) -> None:
 
     `addresses` are those the server listens on, `host:port`. The web process calls this when it starts; commands run the checks.
     """
-    unsafe = beyond_loopback()
+    unsafe = check_hosts()
     by_network = [address for address in addresses if not address.startswith(("unix:", "/"))]
     listening = [address for address in by_network if not _is_loopback(address.rpartition(":")[0])]
     if listening and not unsafe:
-        unsafe = _unsafe(f"The server listens on {', '.join(listening)}")
-    if found := [*values(), *accounts(), *unsafe]:
+        unsafe = _list_unsafe_settings(f"The server listens on {', '.join(listening)}")
+    if found := [*check_values(), *check_accounts(), *unsafe]:
         raise ImproperlyConfigured("\n".join(f"{message.msg} {message.hint}" for message in found))
 
 
-def _unsafe(because: str) -> list[CheckMessage]:
+def _list_unsafe_settings(because: str) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     if settings.MERCURY_SECRET_IS_GENERATED:
         found.append(

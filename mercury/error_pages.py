@@ -63,7 +63,7 @@ def show_locked_out(
 
 def show_server_error(request: HttpRequest) -> HttpResponse:
     """Answer an unexpected error. Uses no database, since that may be the cause; then the answer is a 503."""
-    if database_errors.is_not_now(sys.exc_info()[1]):
+    if database_errors.is_temporary(sys.exc_info()[1]):
         return show_store_unavailable(request)
     detail = "Unexpected error; it has been logged with the request id. Accepted emails are not affected."
     return _render(request, Problem(500, "server_error", detail))

@@ -28,9 +28,9 @@ KNOWN_FOR = dt.timedelta(days=90)
 _COOKIE, _SALT = "known-browser", "mercury.login"
 
 
-def client_network(request: HttpRequest) -> str:
+def get_client_network(request: HttpRequest) -> str:
     """Return what axes counts as one address: whoever has an IPv6 /64 has 2^64 addresses."""
-    return client_addresses.network(request.META.get("REMOTE_ADDR", ""))
+    return client_addresses.get_network(request.META.get("REMOTE_ADDR", ""))
 
 
 class Limits(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no types
@@ -83,10 +83,10 @@ def _is_crowded(request: HttpRequest, name: str) -> bool:
     recent = AccessAttempt.objects.filter(attempt_time__gte=since)
     by_name = recent.filter(username=name) if name else recent.none()
     by_address = recent.filter(ip_address=request.axes_ip_address)  # type: ignore[attr-defined]
-    return _failures(by_name) >= FAILURES_BY_NAME or _failures(by_address) >= FAILURES_BY_ADDRESS
+    return _count_failures(by_name) >= FAILURES_BY_NAME or _count_failures(by_address) >= FAILURES_BY_ADDRESS
 
 
-def _failures(attempts: Any) -> int:
+def _count_failures(attempts: Any) -> int:
     return int(attempts.aggregate(sum=Sum("failures_since_start"))["sum"] or 0)
 
 

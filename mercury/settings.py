@@ -107,25 +107,25 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "mercury.middleware.request_id.request_id",
-    "mercury.middleware.database.bounded_waits",
-    "mercury.middleware.client_ip.client_address",
-    "mercury.middleware.admin_queries.readable_admin_queries",
-    "mercury.middleware.body_limits.chunked_body",
+    "mercury.middleware.request_id.set_request_id",
+    "mercury.middleware.database.bound_waits",
+    "mercury.middleware.client_ip.set_client_address",
+    "mercury.middleware.admin_queries.reject_unreadable_queries",
+    "mercury.middleware.body_limits.read_chunked_body",
     "django.middleware.security.SecurityMiddleware",
-    "mercury.middleware.csp.content_security_policy",
-    "mercury.middleware.body_limits.body_within_limit",
-    "mercury.middleware.liveness.liveness",
+    "mercury.middleware.csp.add_security_policy",
+    "mercury.middleware.body_limits.limit_body",
+    "mercury.middleware.liveness.answer_liveness",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mercury.middleware.sessions.Sessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "mercury.middleware.sessions.People",
-    "mercury.middleware.body_limits.large_requests",
+    "mercury.middleware.body_limits.limit_large_requests",
     "mercury.middleware.sessions.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "mercury.middleware.database.store_unavailable",
+    "mercury.middleware.database.answer_unavailable",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -254,7 +254,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = dt.timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_HANDLER = "mercury.login.Limits"  # adds two wider limits
-AXES_CLIENT_IP_CALLABLE = "mercury.login.client_network"
+AXES_CLIENT_IP_CALLABLE = "mercury.login.get_client_network"
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout lasts ten minutes, whatever others try
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "mercury.error_pages.show_locked_out"
@@ -335,7 +335,7 @@ MERCURY_TEST_REDIS_URL = env.read("MERCURY_TEST_REDIS_URL", parse_redis_url, "re
 
 LOG_LEVEL = env.read("LOG_LEVEL", parse_choice("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), "INFO")
 LOG_FORMAT = env.read("LOG_FORMAT", parse_choice("console", "json"), "console")
-LOGGING_CONFIG = "mercury.observability.logs.configure"
+LOGGING_CONFIG = "mercury.observability.logs.configure_logging"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
 # Exception reports

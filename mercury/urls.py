@@ -48,7 +48,7 @@ urlpatterns = [
     path("health/live", health.check_live, name="health-live"),
     path("health/ready", health.check_ready, name="health-ready"),
     path("health/workers", health.check_workers, name="health-workers"),
-    path("metrics", metrics.metrics, name="metrics"),
+    path("metrics", metrics.show_metrics, name="metrics"),
     path("admin/sandbox/", admin.site.admin_view(sandbox.inbox), name="sandbox"),
     path(
         "admin/sandbox/<slug:account>/failure-mode/",

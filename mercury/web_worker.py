@@ -49,7 +49,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
         if not conn.initialized and not conn.data_ready:
             self._await_data(conn)
             return
-        pool = self.liveness if _asks_for_liveness(conn.sock) else self.tpool
+        pool = self.liveness if _is_liveness_request(conn.sock) else self.tpool
         done = pool.submit(self.handle, conn)
         done.add_done_callback(lambda future: self.method_queue.defer(self.finish_request, conn, future))
 
@@ -61,7 +61,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
 
-def _asks_for_liveness(sock: socket.socket) -> bool:
+def _is_liveness_request(sock: socket.socket) -> bool:
     """Return whether the next request asks for it, and is there as a whole: nobody can keep that thread waiting."""
     try:
         head = sock.recv(_LONGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)

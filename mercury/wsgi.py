@@ -12,7 +12,7 @@ from mercury.lib.runtime import event_loop
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
 application = get_wsgi_application()
 checks.refuse_start()  # whatever the server is; gunicorn.conf.py asks about its addresses too
-event_loop.settle_memory()
+event_loop.trim_memory()
 database_bounds.waits.default = database_bounds.STREAM  # what is not a request: an answer that is sent piece by piece
 
 from mercury import openapi

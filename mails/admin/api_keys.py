@@ -176,7 +176,7 @@ class ApiKeyAdmin(GuardedAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """Save a changed key, or create one and keep it, encrypted, for the next page to show."""
         if change:
-            api_keys.update(obj, by=audit.person(request))
+            api_keys.update(obj, by=audit.get_person(request))
             return
         made, text = api_keys.create(
             obj.name,
@@ -184,7 +184,7 @@ class ApiKeyAdmin(GuardedAdmin):
             senders=obj.senders,
             rate=obj.rate,
             expires_at=obj.expires_at,
-            by=audit.person(request),
+            by=audit.get_person(request),
         )
         obj.pk = made.pk
         obj.refresh_from_db()
@@ -216,7 +216,7 @@ class ApiKeyAdmin(GuardedAdmin):
         """Revoke a key after confirmation."""
         key = self._key(request, key_id)
         if request.method == "POST":
-            done = api_keys.revoke(key, by=audit.person(request))
+            done = api_keys.revoke(key, by=audit.get_person(request))
             words = f"The key {key} was revoked." if done else f"The key {key} was already revoked."
             messages.success(request, words)
             return redirect("admin:mails_apikey_changelist")
@@ -241,7 +241,7 @@ class ApiKeyAdmin(GuardedAdmin):
             if hours not in dict(OVERLAPS):
                 raise Http404
             try:
-                made, text = api_keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.person(request))
+                made, text = api_keys.rotate(key, dt.timedelta(hours=int(hours)), by=audit.get_person(request))
             except api_keys.KeyNotUsable as error:
                 messages.error(request, str(error))
                 return redirect("admin:mails_apikey_changelist")

@@ -83,7 +83,7 @@ class PermissionGuardedAdmin(GuardedAdmin):
         setattr(request, _BEFORE, _list_rights(type(obj).objects.get(pk=obj.pk)) if change else {})
         super().save_model(request, obj, form, change)
 
-    def audit_detail(self, request: HttpRequest, obj: Any) -> str:
+    def get_audit_detail(self, request: HttpRequest, obj: Any) -> str:
         """Return each changed permission, before and after."""
         before, after = getattr(request, _BEFORE, None), _list_rights(obj)
         if before is None:  # a new password

@@ -222,4 +222,4 @@ def _load(*row: Any) -> ClaimedMail:
 
 
 def _encode_time(moment: dt.datetime) -> Any:
-    return moment if connection.vendor == "postgresql" else recordset.time_text(moment)
+    return moment if connection.vendor == "postgresql" else recordset.format_time(moment)

@@ -18,7 +18,7 @@ from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.transitions import Call, Plan, Result, Terms
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
-from mercury.lib.database.database_errors import is_not_now, kind
+from mercury.lib.database.database_errors import classify, is_temporary
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +117,7 @@ class Claimer:
             draft = transitions.dequeue(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
             return self.planner.plan_next(draft, selection, first=True)
         except Exception as error:  # an email that we fail at must not stop the others, for ever and everywhere
-            if is_not_now(error):
+            if is_temporary(error):
                 raise
             log.exception("mail_not_planned", mail=str(mail.id))
             reason = f"Mercury failed to select an account: {type(error).__name__}."
@@ -131,7 +131,7 @@ class Claimer:
         try:
             self._hold_those_without_a_reason([plan for plan in plans if plan.step.mail_id not in won], now_ns)
         except Error as error:
-            log.warning("unstorable_not_held", error=kind(error))
+            log.warning("unstorable_not_held", error=classify(error))
 
     def _hold_those_without_a_reason(self, lost: Sequence[Plan], now_ns: int) -> None:
         """Hold them, unless sending or their queue was paused, or their account changed, since they were selected."""

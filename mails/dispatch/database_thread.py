@@ -12,7 +12,7 @@ from django.db import Error, close_old_connections, connection, connections
 
 from mercury.lib.database import database_bounds
 from mercury.lib.database.database_bounds import Bounds
-from mercury.lib.database.database_errors import RETRIED_AT_ONCE, sqlstate
+from mercury.lib.database.database_errors import RETRIED_AT_ONCE, get_sqlstate
 
 CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
 Answer = TypeVar("Answer")
@@ -36,7 +36,7 @@ class DatabaseThread:
         self._thread.shutdown()
 
     def _connected(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        with database_bounds.work(self._bounds):
+        with database_bounds.limit_work(self._bounds):
             return self._repeated(work, *arguments)
 
     def _repeated(self, work: Callable[..., Answer], *arguments: object) -> Answer:
@@ -47,7 +47,7 @@ class DatabaseThread:
                 answer = work(*arguments)
             except Error as error:
                 self._answered_at = float("-inf")
-                if not tries_left or sqlstate(error) not in RETRIED_AT_ONCE:
+                if not tries_left or get_sqlstate(error) not in RETRIED_AT_ONCE:
                     raise
                 time.sleep(random.uniform(0.01, 0.05))  # noqa: S311
             else:

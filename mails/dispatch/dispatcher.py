@@ -30,7 +30,7 @@ from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.planner import POLL, PassResult
 from mails.dispatch.recorder import Recorder
 from mails.dispatch.transitions import Call, Result, Terms
-from mercury.lib.database.database_errors import is_locked, kind
+from mercury.lib.database.database_errors import classify, is_locked
 from providers.transports.sender import Sender
 
 log = structlog.get_logger(__name__)
@@ -191,7 +191,7 @@ class Dispatcher:
         try:
             await self.threads.claim.run(pauses.pause_at_start)
         except Error as error:
-            log.warning("start_failed", error=kind(error))
+            log.warning("start_failed", error=classify(error))
             return False
         return True
 
@@ -206,7 +206,7 @@ class Dispatcher:
             try:
                 await self.threads.record.run(self.recorder.record_late)
             except Error as error:
-                log.warning("late_results_not_recorded", error=kind(error))
+                log.warning("late_results_not_recorded", error=classify(error))
                 self.heartbeat.judge_nobody_until_all_could_beat()
                 return False
         return beaten
@@ -224,7 +224,7 @@ class Dispatcher:
             try:
                 claimed = await self.threads.claim.run(self.claimer.claim, free)
             except Error as error:
-                log.warning("claim_failed", error=kind(error))
+                log.warning("claim_failed", error=classify(error))
                 await self._pause(DATABASE_PAUSE)
                 continue
             self._begin(claimed)
@@ -297,7 +297,7 @@ class Dispatcher:
             try:
                 recorded = await self.threads.record.run(self.recorder.record, group)
             except Error as error:
-                log.warning("record_failed", error=kind(error), results=len(group))
+                log.warning("record_failed", error=classify(error), results=len(group))
                 rest = await self._set_locked_apart(group) if is_locked(error) else group
                 if len(rest) == len(group):  # all of it, or whatever else is locked
                     await asyncio.sleep(DATABASE_PAUSE)
@@ -315,7 +315,7 @@ class Dispatcher:
         try:
             free = await self.threads.record.run(claim.find_unlocked, attempts)
         except Error as error:  # not one row, but the table, or the database
-            log.warning("locks_not_known", error=kind(error))
+            log.warning("locks_not_known", error=classify(error))
             free = set(attempts)
         locked = [result for result in group if result.call.mail.id not in free]
         if locked:
@@ -363,4 +363,4 @@ class Dispatcher:
             self.claimer.undo_unconfirmed()
             self.heartbeat.remove()
         except Error as error:
-            log.warning("worker_not_removed", error=kind(error))
+            log.warning("worker_not_removed", error=classify(error))

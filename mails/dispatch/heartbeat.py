@@ -13,7 +13,7 @@ from mails.dispatch.transitions import Call, Terms
 from mails.models import Worker
 from mails.states import WORKER_SILENCE
 from mercury.lib.database import database_clock
-from mercury.lib.database.database_errors import kind
+from mercury.lib.database.database_errors import classify
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Heartbeat:
         try:
             await self._threads.claim.run(self.write)
         except Error as error:
-            log.warning("heartbeat_failed", error=kind(error))
+            log.warning("heartbeat_failed", error=classify(error))
             self.judge_nobody_until_all_could_beat()
             return False
         if time.monotonic() - began > HEARTBEAT:  # the database stood still: nobody else could beat either
@@ -70,7 +70,7 @@ class Heartbeat:
         try:
             return await self._threads.claim.run(self._is_leased, call)
         except Error as error:
-            log.warning("lease_not_confirmed", error=kind(error))
+            log.warning("lease_not_confirmed", error=classify(error))
             return False
 
     def write(self) -> None:
@@ -110,6 +110,6 @@ class Heartbeat:
         try:
             await self._threads.maintenance.run(maintain, self._terms.worker)
         except Error as error:
-            log.warning("maintenance_failed", error=kind(error))
+            log.warning("maintenance_failed", error=classify(error))
         finally:
             self._is_maintaining = False

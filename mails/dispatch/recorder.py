@@ -16,7 +16,7 @@ from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult
 from mercury.lib.database import database_clock
-from mercury.lib.database.database_errors import kind
+from mercury.lib.database.database_errors import classify
 from providers.outcomes import Refused, Unknown
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class Recorder:
                 ]
                 won = writer.record_each([plan.step for plan in plans]) if plans else set()
             except Error as error:
-                log.warning("record_failed", error=kind(error), results=len(left))
+                log.warning("record_failed", error=classify(error), results=len(left))
                 return carried_out, set(left)
             if not pending:
                 break
@@ -102,7 +102,7 @@ class Recorder:
         try:
             self._pool.observe(results, now)
         except Error as error:
-            log.warning("breakers_not_updated", error=kind(error))
+            log.warning("breakers_not_updated", error=classify(error))
         self.try_to_record_late()
 
     def has_late(self) -> bool:
@@ -114,7 +114,7 @@ class Recorder:
         try:
             self.record_late()
         except Error as error:
-            log.warning("late_results_not_recorded", error=kind(error))
+            log.warning("late_results_not_recorded", error=classify(error))
 
     def record_late(self) -> None:
         """Record what this dispatcher learned about emails that it no longer holds."""

@@ -198,7 +198,7 @@ def _are_isolates_balanced(text: str) -> bool:
 
 def _read_encoded_words(text: str) -> str:
     """Return all that mail programs could read in its encoded words; empty for a text longer than any field allows."""
-    return encoded_words.all_readings(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
+    return encoded_words.list_readings(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
 
 
 def _format_named(name: str, address: str) -> str:

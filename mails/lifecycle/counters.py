@@ -14,9 +14,9 @@ from mails.models import Rollup
 from mails.states import Counted, Level
 from mercury.lib import histogram
 from mercury.lib.database import database_clock
-from mercury.lib.database.recordset import columns_of
+from mercury.lib.database.recordset import list_columns
 
-COLUMNS = columns_of(
+COLUMNS = list_columns(
     Rollup,
     (
         *("level", "start", "kind", "queue", "account", "application", "outcome", "failure_class"),
@@ -65,7 +65,7 @@ class Counters:
         found.count += 1
         if seconds is not None:
             found.total_us += round(seconds * 1_000_000)
-            place = str(histogram.bucket(seconds))
+            place = str(histogram.choose_bucket(seconds))
             found.buckets[place] = found.buckets.get(place, 0) + 1
 
     def build_rows(self, now: dt.datetime) -> list[dict[str, Any]]:

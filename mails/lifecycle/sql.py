@@ -12,7 +12,7 @@ from mails.lifecycle.values import STATE_COLUMNS
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient
 from mails.states import DUPLICATE, AttemptState, Status
 from mercury.lib.database import recordset
-from mercury.lib.database.recordset import columns_of
+from mercury.lib.database.recordset import list_columns
 
 Columns = Mapping[str, str]
 Rows = Sequence[Mapping[str, Any]]
@@ -22,32 +22,32 @@ Statement = tuple[str, Rows]  # and the rows that it reads; it is not run withou
 SENDING_NOT_PAUSED = "NOT EXISTS (SELECT 1 FROM mails_pause WHERE queue = '' AND resumed_at IS NULL)"
 PAUSED_QUEUES = "(SELECT queue FROM mails_pause WHERE resumed_at IS NULL)"
 
-MAIL_COLUMNS = columns_of(
+MAIL_COLUMNS = list_columns(
     Mail,
     (
         *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "sender", "recipient"),
         *("subject", "queue", "delivery_guarantee", "expires_at", "last_event_at"),
     ),
 )
-KEY_COLUMNS = columns_of(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
-CONTENT_COLUMNS = columns_of(Content, ("mail_id", "text"))
-RECIPIENT_COLUMNS = columns_of(Recipient, ("mail_id", "address", "state", "reason"))
-EVENT_COLUMNS = columns_of(Event, ("mail_id", "created_at", "created_by", "event", "blob"))
-OPENED_COLUMNS = columns_of(
+KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
+CONTENT_COLUMNS = list_columns(Content, ("mail_id", "text"))
+RECIPIENT_COLUMNS = list_columns(Recipient, ("mail_id", "address", "state", "reason"))
+EVENT_COLUMNS = list_columns(Event, ("mail_id", "created_at", "created_by", "event", "blob"))
+OPENED_COLUMNS = list_columns(
     Attempt,
     (
         *("id", "mail_id", "number", "account", "lease", "state", "opened_at"),
         *("failure_class", "reason_code", "reason", "provider_message_id"),
     ),
 )
-CLOSED_COLUMNS = columns_of(
+CLOSED_COLUMNS = list_columns(
     Attempt,
     (
         *("id", "state", "closed_at", "latency_ms"),
         *("failure_class", "reason_code", "reason", "status_code", "provider_message_id"),
     ),
 )
-OUTCOME_COLUMNS = columns_of(Recipient, ("id", "state", "reason"))
+OUTCOME_COLUMNS = list_columns(Recipient, ("id", "state", "reason"))
 STEP_COLUMNS = (
     {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "pending_action": "text"}
     | STATE_COLUMNS

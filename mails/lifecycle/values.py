@@ -49,7 +49,7 @@ class MailState(NamedTuple):
     claims: int = 0
 
 
-STATE_COLUMNS = recordset.columns_of(Mail, MailState._fields)
+STATE_COLUMNS = recordset.list_columns(Mail, MailState._fields)
 
 
 def parse_state(row: Mapping[str, Any]) -> MailState:

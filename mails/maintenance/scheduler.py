@@ -13,7 +13,7 @@ from mails.dispatch import wake
 from mails.maintenance import leadership, partitions, retention, sweeper
 from mails.reporting import rollups
 from mercury.lib.database import database_clock
-from mercury.lib.database.database_errors import is_not_now, kind
+from mercury.lib.database.database_errors import classify, is_temporary
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,8 @@ def run_safely(name: str, work: Callable[[], object]) -> None:
     try:
         work()
     except Exception as error:
-        if isinstance(error, Error) and is_not_now(error):
-            log.warning("task_failed", task=name, error=kind(error))
+        if isinstance(error, Error) and is_temporary(error):
+            log.warning("task_failed", task=name, error=classify(error))
         else:
             log.exception("task_failed", task=name)
 

@@ -91,7 +91,7 @@ def sweep_if_leader(worker: str) -> bool:
         return False
     changed = bring_forward()
     database_clock.look()
-    if database_clock.jumped_within(WORKER_SILENCE.total_seconds()):
+    if database_clock.has_jumped_within(WORKER_SILENCE.total_seconds()):
         return changed > 0  # heartbeats and leases from before say nothing about who lives
     for _ in range(MAX_SWEEPS):
         swept = sweep(until=until).total()
@@ -131,7 +131,7 @@ def _remove_old_rows(now: dt.datetime) -> None:
 
 def bring_forward() -> int:
     """Make due what was queued before the clock went back, so that it does not wait until the clock catches up."""
-    if not database_clock.went_back_within(2 * WORKER_SILENCE.total_seconds()):
+    if not database_clock.has_gone_back_within(2 * WORKER_SILENCE.total_seconds()):
         return 0
     now = database_clock.now()
     return Mail.objects.filter(status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)

@@ -381,5 +381,5 @@ def _measure(sums: Iterable[tuple[CounterKey, CounterSum]]) -> Durations:
 def _measure_sums(sums: Sequence[CounterSum]) -> Durations:
     whole = _add_up(sums)
     timed = sum(whole.buckets.values())
-    p50, p95, p99 = histogram.percentiles(whole.buckets, (0.5, 0.95, 0.99))
+    p50, p95, p99 = histogram.compute_percentiles(whole.buckets, (0.5, 0.95, 0.99))
     return Durations(count=timed, mean=whole.total_us / timed / 1_000_000 if timed else None, p50=p50, p95=p95, p99=p99)

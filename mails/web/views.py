@@ -227,7 +227,7 @@ def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     shown = _read_preview(request, mail_id)
     if not shown.html:
         raise Http404("This email has no HTML.")
-    return preview.html_response(shown, remote_images=request.GET.get("images") == "on")
+    return preview.build_html_response(shown, remote_images=request.GET.get("images") == "on")
 
 
 @never_cache
@@ -246,10 +246,10 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
     """Return one file of an email as a download."""
-    file = preview.read(_read_source(request, mail_id)).file(number)
+    file = preview.read(_read_source(request, mail_id)).find_file(number)
     if file is None:
         raise Http404("This email has no such file.")
-    return preview.file_response(file)
+    return preview.build_file_response(file)
 
 
 def _read_story(mail: Mail, *, everything: bool = False) -> Story:

@@ -16,7 +16,7 @@ def parse(text: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def network(text: str) -> str:
+def get_network(text: str) -> str:
     """Return what one client has to itself: an IPv4 address, or the first address of an IPv6 /64; UNKNOWN for no address."""
     try:
         address = ipaddress.ip_address(parse(text))

@@ -304,7 +304,7 @@ class MercuryCommand(BaseCommand):
             dry_run=options.get("dry_run", False),
         )
         try:
-            with nullcontext() if self.serves else process.in_terminal():
+            with nullcontext() if self.serves else process.is_in_terminal():
                 code = self.run(out, options)
         except BrokenPipeError:  # the reader closed the pipe, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,12 +16,12 @@ class DecryptionFailed(Exception):
 
 def encrypt(text: str) -> str:
     """Return the text encrypted with the newest key, as ASCII. The same text gives another result each time."""
-    return _cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS), settings.SECRET_KEY).encrypt(text.encode()).decode()
+    return _build_cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS), settings.SECRET_KEY).encrypt(text.encode()).decode()
 
 
 def decrypt(token: str) -> str:
     """Return the text that `encrypt` was given; any of the keys decrypts it. Raises DecryptionFailed, which says what to do."""
-    cipher = _cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS), settings.SECRET_KEY)
+    cipher = _build_cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS), settings.SECRET_KEY)
     try:
         return cipher.decrypt(token.encode()).decode()
     except InvalidToken as error:
@@ -31,14 +31,14 @@ def decrypt(token: str) -> str:
         ) from error
 
 
-def encrypt_again(token: str) -> str:
+def reencrypt(token: str) -> str:
     """Return the same text under the newest key. Raises DecryptionFailed."""
     return encrypt(decrypt(token))
 
 
 def is_current(token: str) -> bool:
     """Return True if the text is encrypted with the newest key, so that older ones are not needed for it."""
-    newest = _cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS[:1]), settings.SECRET_KEY)._fernets[0]
+    newest = _build_cipher(tuple(settings.MERCURY_ENCRYPTION_KEYS[:1]), settings.SECRET_KEY)._fernets[0]
     try:
         newest.decrypt(token.encode())
     except InvalidToken:
@@ -47,12 +47,12 @@ def is_current(token: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _cipher(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
+def _build_cipher(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
     """Return the cipher of these keys, newest first; the key from SECRET_KEY is last and reads what it wrote.
 
     So keys can be set for the first time while secrets are stored.
     """
-    derived = Fernet(_derived(secret_key))
+    derived = Fernet(_derive_key(secret_key))
     try:
         return MultiFernet([*(Fernet(key) for key in keys), derived])
     except ValueError as error:
@@ -62,6 +62,6 @@ def _cipher(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
         ) from error
 
 
-def _derived(secret_key: str) -> bytes:
+def _derive_key(secret_key: str) -> bytes:
     kdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"mercury provider options")
     return base64.urlsafe_b64encode(kdf.derive(secret_key.encode()))

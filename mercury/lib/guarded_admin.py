@@ -54,30 +54,32 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Record who added it, also in the audit log."""
-        self._audit(request, Act.REGISTER, obj, self.audit_detail(request, obj))
+        self._record_audit(request, Act.REGISTER, obj, self.get_audit_detail(request, obj))
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Record who changed what of it, also in the audit log."""
         entry = super().log_change(request, obj, message)
         words = LogEntry(change_message=entry.change_message).get_change_message() if entry else str(message)
-        self._audit(request, Act.CHANGE, obj, " ".join(filter(None, (words, self.audit_detail(request, obj)))))
+        self._record_audit(
+            request, Act.CHANGE, obj, " ".join(filter(None, (words, self.get_audit_detail(request, obj))))
+        )
         return entry
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Record who deleted them, also in the audit log."""
         for obj in queryset:
-            self._audit(request, Act.DELETE, obj, "")
+            self._record_audit(request, Act.DELETE, obj, "")
         return super().log_deletions(request, queryset)
 
-    def audit_detail(self, request: HttpRequest, obj: Any) -> str:
+    def get_audit_detail(self, request: HttpRequest, obj: Any) -> str:
         """Return what the audit log says of an addition or a change beyond the names of the fields."""
         return ""
 
-    def _audit(self, request: HttpRequest, act: Act, obj: Any, detail: str) -> None:
+    def _record_audit(self, request: HttpRequest, act: Act, obj: Any, detail: str) -> None:
         if not self.audits_itself:
             kind = self.audit_kind or str(self.opts.verbose_name)
-            log.record(act, by=log.person(request), kind=kind, name=str(obj), object_id=obj.pk, detail=detail)
+            log.record(act, by=log.get_person(request), kind=kind, name=str(obj), object_id=obj.pk, detail=detail)
 
 
 class ReadOnly:

@@ -14,25 +14,25 @@ ERROR = RATIO - 1  # of a percentile, as a share of it, for durations of 1 ms an
 Buckets = Mapping[str, int]  # the number of a bucket, as JSON writes it -> how many durations fell into it
 
 
-def bucket(seconds: float) -> int:
+def choose_bucket(seconds: float) -> int:
     """Return the number of the bucket that a duration falls into; 0 holds all below 1 ms."""
     milliseconds = seconds * 1000
     return 0 if milliseconds < 1 else 1 + math.floor(math.log2(milliseconds) * PER_OCTAVE)
 
 
-def bounds(number: int) -> tuple[float, float]:
+def get_bounds(number: int) -> tuple[float, float]:
     """Return where a bucket begins and ends, in seconds."""
     if number == 0:
         return 0.0, 0.001
     return 2 ** ((number - 1) / PER_OCTAVE) / 1000, 2 ** (number / PER_OCTAVE) / 1000
 
 
-def percentile(buckets: Buckets, share: float) -> float | None:
+def compute_percentile(buckets: Buckets, share: float) -> float | None:
     """Return the duration in seconds that `share` (above 0, at most 1) of all do not exceed; None if there are none."""
-    return percentiles(buckets, (share,))[0]
+    return compute_percentiles(buckets, (share,))[0]
 
 
-def percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]:
+def compute_percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]:
     """Return the same for several shares, in ascending order.
 
     Interpolated within its bucket, as if the durations in it lay evenly.
@@ -47,13 +47,13 @@ def percentiles(buckets: Buckets, shares: Sequence[float]) -> list[float | None]
     for number in sorted(counts):
         inside = counts[number]
         while len(found) < len(wanted) and wanted[len(found)] <= passed + inside:
-            low, high = bounds(number)
+            low, high = get_bounds(number)
             found.append(low + (high - low) * (wanted[len(found)] - passed) / inside)
         passed += inside
     return found
 
 
-def at_most(buckets: Buckets, octaves: Iterable[int]) -> list[int]:
+def count_at_most(buckets: Buckets, octaves: Iterable[int]) -> list[int]:
     """Return how many durations are below 2^octave ms, for each octave: exact, since a bucket begins at each octave."""
     numbered = [(int(number), inside) for number, inside in buckets.items()]
     return [sum(inside for number, inside in numbered if number <= octave * PER_OCTAVE) for octave in octaves]

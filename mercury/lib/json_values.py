@@ -9,7 +9,7 @@ from typing import Any
 DIGITS = 6  # behind the point: durations are in seconds, so to the microsecond
 
 
-def plain(value: Any) -> Any:
+def convert_to_plain(value: Any) -> Any:
     """Return the value as `json.dumps` accepts it."""
     match value:
         case dt.datetime():
@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
         case str() | int() | None:
             return value
         case Mapping():
-            return {str(plain(key)): plain(item) for key, item in value.items()}
+            return {str(convert_to_plain(key)): convert_to_plain(item) for key, item in value.items()}
         case Sequence():
-            return [plain(item) for item in value]
-    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return [convert_to_plain(item) for item in value]
+    return {field.name: convert_to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

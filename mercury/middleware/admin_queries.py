@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponseBase
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
-def readable_admin_queries(get_response: GetResponse) -> GetResponse:
+def reject_unreadable_queries(get_response: GetResponse) -> GetResponse:
     """Answer 400 to what Django's own admin pages would meet with an error: a NUL character for PostgreSQL, no field's name."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

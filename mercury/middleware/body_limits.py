@@ -24,26 +24,26 @@ _TAKES_EVENTS = re.compile(r"/api/v1\.0/mails/[^/]+/events")
 EVENT_LIMIT = 7 * large_bodies.SMALL  # a blob of 64 KB, each octet of which JSON may escape with six, and the rest
 
 
-def _limit(request: HttpRequest) -> int:
+def _get_limit(request: HttpRequest) -> int:
     """Return how many bytes a body may have: few, unless the path takes an email from somebody who may have signed in."""
     path = request.path_info.rstrip("/")
-    if path in _TAKE_EMAIL and _may_be_signed_in(request):
+    if path in _TAKE_EMAIL and _has_session(request):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     else:
         limit = EVENT_LIMIT if _TAKES_EVENTS.fullmatch(path) else large_bodies.SMALL
     return min(limit, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
-def _may_be_signed_in(request: HttpRequest) -> bool:
+def _has_session(request: HttpRequest) -> bool:
     return "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
 
 
-def _length(request: HttpRequest) -> int:
+def _get_length(request: HttpRequest) -> int:
     length = request.META.get("CONTENT_LENGTH") or "0"
     return int(length[:20]) if length.isascii() and length.isdecimal() else 0
 
 
-def chunked_body(get_response: GetResponse) -> GetResponse:
+def read_chunked_body(get_response: GetResponse) -> GetResponse:
     """Give a body without Content-Length (chunked) one, for Django takes such a body for empty.
 
     Reads at most one byte more than the path's limit; the length then says "too large" to whoever reads the body. A body
@@ -54,7 +54,7 @@ def chunked_body(get_response: GetResponse) -> GetResponse:
         meta = request.META
         if "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower() and meta.get("wsgi.input_terminated"):
             try:
-                body = meta["wsgi.input"].read(_limit(request) + 1)
+                body = meta["wsgi.input"].read(_get_limit(request) + 1)
             except (OSError, ParseException) as error:
                 raise BadRequest("The body ended before its last chunk, or is not in chunks.") from error
             meta["CONTENT_LENGTH"] = str(len(body))
@@ -64,16 +64,16 @@ def chunked_body(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
-def body_within_limit(get_response: GetResponse) -> GetResponse:
+def limit_body(get_response: GetResponse) -> GetResponse:
     """Answer 413 before a body is read that says it is larger than its path takes.
 
     Django's own limit is one for all paths and leaves files out: eight log-ins of ten megabytes took gigabytes, without an account.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        limit = _limit(request)
-        if _length(request) > limit:
-            return error_pages.show_problem(request, build_too_large(limit, signed_in=_may_be_signed_in(request)))
+        limit = _get_limit(request)
+        if _get_length(request) > limit:
+            return error_pages.show_problem(request, build_too_large(limit, signed_in=_has_session(request)))
         return get_response(request)
 
     return middleware
@@ -87,7 +87,7 @@ def _read(request: HttpRequest) -> None:
         raise BadRequest("The connection ended before the body did.") from error
 
 
-def large_requests(get_response: GetResponse) -> GetResponse:
+def limit_large_requests(get_response: GetResponse) -> GetResponse:
     """Bound how much of large emails is worked on at once. Comes after `request.user`, before a form is parsed.
 
     The API holds its bytes itself, once it knows the key. A form is parsed by the check of its CSRF token, so it is held here.
@@ -96,11 +96,11 @@ def large_requests(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         large_bodies.track(request)
         try:
-            if _length(request) > large_bodies.SMALL and not request.path_info.startswith("/api/"):
+            if _get_length(request) > large_bodies.SMALL and not request.path_info.startswith("/api/"):
                 if not request.user.is_authenticated:
                     raise build_too_large(large_bodies.SMALL, signed_in=False)
                 _read(request)
-                large_bodies.reserve(request, _length(request))
+                large_bodies.reserve(request, _get_length(request))
             return get_response(request)
         except Problem as problem:
             return error_pages.show_problem(request, problem)

@@ -10,7 +10,7 @@ from mercury.lib import client_addresses
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
-def client_address(get_response: GetResponse) -> GetResponse:
+def set_client_address(get_response: GetResponse) -> GetResponse:
     """Take the client's address from X-Forwarded-For, as far as MERCURY_PROXIES says that it can be believed.
 
     Each proxy of ours appends the address that it was called from, so the client's is that many from the right; what
@@ -21,13 +21,13 @@ def client_address(get_response: GetResponse) -> GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         said = request.headers.get("X-Forwarded-For")
         if settings.MERCURY_PROXIES and said is not None:
-            request.META["REMOTE_ADDR"] = _client_of(said.split(","), settings.MERCURY_PROXIES)
+            request.META["REMOTE_ADDR"] = _find_client(said.split(","), settings.MERCURY_PROXIES)
         return get_response(request)
 
     return middleware
 
 
-def _client_of(said: list[str], proxies: int) -> str:
+def _find_client(said: list[str], proxies: int) -> str:
     try:
         return client_addresses.parse(said[-proxies])
     except (IndexError, ValueError):

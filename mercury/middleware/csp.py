@@ -12,7 +12,7 @@ POLICY = (
 )
 
 
-def content_security_policy(get_response: GetResponse) -> GetResponse:
+def add_security_policy(get_response: GetResponse) -> GetResponse:
     """Set the strict policy on every response, unless the view has set one of its own."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

@@ -11,7 +11,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 LIVENESS = frozenset({"/health/live", "/health/live/"})
 
 
-def liveness(get_response: GetResponse) -> GetResponse:
+def answer_liveness(get_response: GetResponse) -> GetResponse:
     """Answer `/health/live` before anything that could wait for a file, a session or the database."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

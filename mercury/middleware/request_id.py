@@ -12,7 +12,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
-def request_id(get_response: GetResponse) -> GetResponse:
+def set_request_id(get_response: GetResponse) -> GetResponse:
     """Give each request an id, the client's own if it sent a sane one: in its answer, in its errors, in each log line."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

@@ -34,7 +34,7 @@ def check_ready(request: HttpRequest) -> HttpResponse:
         else:
             sending = _describe_sending()
     except Error as error:
-        if not database_errors.is_not_now(error):
+        if not database_errors.is_temporary(error):
             raise
         checks = {"database": "does not answer", "migrations": "not known"}
     is_ok = all(state == "ok" for state in checks.values())

@@ -30,7 +30,7 @@ _processors: list[
 ] = []  # one list for good: loggers in use keep it when logging is set up once more, as `wsgi` does
 
 
-def configure(config: dict[str, Any]) -> None:
+def configure_logging(config: dict[str, Any]) -> None:
     """Set up structlog and standard logging from `settings.LOGGING` (`level`, `format`: `console` or `json`)."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

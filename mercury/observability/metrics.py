@@ -36,9 +36,9 @@ Totals = list[tuple[CounterKey, CounterSum]]
 
 
 @require_safe
-def metrics(request: HttpRequest) -> HttpResponse:
+def show_metrics(request: HttpRequest) -> HttpResponse:
     """Serve the metrics to requests with METRICS_TOKEN or from METRICS_FROM; refuse all others."""
-    if not may_read(request):
+    if not can_read(request):
         detail = "Send 'Authorization: Bearer …' with METRICS_TOKEN, or ask from a network that METRICS_FROM names."
         return problems.build_response(request, Problem(403, "metrics_forbidden", detail))
     registry = CollectorRegistry(auto_describe=False)
@@ -46,7 +46,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def may_read(request: HttpRequest) -> bool:
+def can_read(request: HttpRequest) -> bool:
     """Return True if the token (compared in constant time) or the client's address allows it; an address behind a proxy does not count."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     wanted = settings.METRICS_TOKEN
@@ -248,7 +248,7 @@ def _fill_histogram(
     family: HistogramMetricFamily, sums: Mapping[tuple[str, ...], CounterSum], octaves: Sequence[int]
 ) -> HistogramMetricFamily:
     for labels, counter in sorted(sums.items()):
-        counts = histogram.at_most(counter.buckets, octaves)
+        counts = histogram.count_at_most(counter.buckets, octaves)
         buckets = [(str(2**octave / 1000), float(count)) for octave, count in zip(octaves, counts, strict=True)]
         buckets.append(("+Inf", float(sum(counter.buckets.values()))))
         family.add_metric(labels, buckets, counter.total_us / 1_000_000)

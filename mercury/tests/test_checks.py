@@ -36,7 +36,7 @@ def test_a_misspelt_name_is_named_with_the_right_one(settings):
         "MERCURY_DELIVERY_GUARANTEE": "at-most-once",
     }
 
-    [warning] = checks.names()
+    [warning] = checks.check_names()
 
     assert (warning.id, warning.msg.split()[0], warning.hint) == (
         "mercury.W001",
@@ -49,20 +49,20 @@ def test_the_defaults_are_sound(settings):
     settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
     settings.DEBUG = False
 
-    assert [*checks.values(), *checks.database(), *checks.accounts(), *checks.beyond_loopback()] == []
+    assert [*checks.check_values(), *checks.check_database(), *checks.check_accounts(), *checks.check_hosts()] == []
 
 
 def test_a_lease_must_outlast_a_call(settings):
     settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=20)
     settings.MERCURY_LEASE = dt.timedelta(seconds=49)
 
-    assert ids(checks.values()) == ["mercury.E001"]
+    assert ids(checks.check_values()) == ["mercury.E001"]
 
 
 def test_an_unknown_policy_is_named_with_the_known_ones(settings):
     settings.MERCURY_DELIVERY_GUARANTEE = "exactly-once"
 
-    [error] = checks.values()
+    [error] = checks.check_values()
 
     assert error.id == "mercury.E002"
     assert "at-least-once" in error.hint
@@ -72,7 +72,7 @@ def test_connecting_ends_within_the_call(settings):
     settings.MERCURY_CONNECT_TIMEOUT = dt.timedelta(seconds=21)
     settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=20)
 
-    [error] = checks.values()
+    [error] = checks.check_values()
 
     assert error.id == "mercury.E009"
     assert "MERCURY_CONNECT_TIMEOUT (21 s)" in error.msg
@@ -82,20 +82,20 @@ def test_an_old_sqlite_is_refused(monkeypatch):
     monkeypatch.setattr(connection, "vendor", "sqlite")
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
 
-    assert ids(checks.database()) == ["mercury.E004"]
+    assert ids(checks.check_database()) == ["mercury.E004"]
 
 
 def test_a_second_driver_is_worth_a_warning(monkeypatch):
     monkeypatch.setattr(connection, "vendor", "postgresql")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "psycopg" else None)
 
-    assert ids(checks.database()) == ["mercury.W002"]
+    assert ids(checks.check_database()) == ["mercury.W002"]
 
 
 def test_an_account_that_cannot_be_read_is_an_error(settings):
     settings.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "pigeon://smtp.example.com"}
 
-    [error] = checks.accounts()
+    [error] = checks.check_accounts()
 
     assert error.id == "mercury.E005"
     assert "PROVIDER_RELAY" in error.msg
@@ -103,7 +103,7 @@ def test_an_account_that_cannot_be_read_is_an_error(settings):
 
 @pytest.mark.django_db
 def test_a_real_installation_is_silent(a_real_installation):
-    assert [*checks.beyond_loopback(), *checks.production(), *checks.production_accounts()] == []
+    assert [*checks.check_hosts(), *checks.check_production(), *checks.check_accounts_in_use()] == []
 
 
 @pytest.mark.parametrize("hosts", [["mail.example.com"], ["10.0.0.5"], ["*"], ["localhost", ".example.com"]])
@@ -112,7 +112,7 @@ def test_strangers_meet_no_made_secret_and_no_debug(a_real_installation, hosts):
     a_real_installation.MERCURY_SECRET_IS_GENERATED = True
     a_real_installation.DEBUG = True
 
-    assert ids(checks.beyond_loopback()) == ["mercury.E006", "mercury.E007"]
+    assert ids(checks.check_hosts()) == ["mercury.E006", "mercury.E007"]
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY"):
         checks.refuse_start()
 
@@ -147,17 +147,17 @@ def test_a_deployment_without_https_or_with_sqlite_and_redis_is_warned_of(a_real
     a_real_installation.REDIS_URL = "redis://127.0.0.1:6379/0"
     monkeypatch.setattr(connection, "vendor", "sqlite")
 
-    assert ids(checks.production()) == ["mercury.W003", "mercury.W004"]
+    assert ids(checks.check_production()) == ["mercury.W003", "mercury.W004"]
 
 
 @pytest.mark.django_db
 def test_a_deployment_without_an_account_is_warned_of_until_one_is_stored(a_real_installation):
     a_real_installation.MERCURY_ENVIRONMENT = {}
-    before = ids(checks.production_accounts())
+    before = ids(checks.check_accounts_in_use())
 
     Account.objects.create(name="relay", kind="smtp")
 
-    assert (before, ids(checks.production_accounts())) == (["mercury.W005"], [])
+    assert (before, ids(checks.check_accounts_in_use())) == (["mercury.W005"], [])
 
 
 @pytest.mark.django_db
@@ -165,7 +165,7 @@ def test_the_sandboxes_that_stand_in_are_no_accounts(a_real_installation):
     a_real_installation.MERCURY_ENVIRONMENT = {}
     Account.objects.create(name="sandbox-a", kind="sandbox", source="default")
 
-    assert ids(checks.production_accounts()) == ["mercury.W005"]
+    assert ids(checks.check_accounts_in_use()) == ["mercury.W005"]
 
 
 @pytest.mark.django_db
@@ -174,7 +174,7 @@ def test_stand_ins_that_are_all_out_of_use_take_no_mail(a_real_installation):
     Account.objects.create(name="sandbox-a", kind="sandbox", source="default", enabled=False)
     Account.objects.create(name="sandbox-b", kind="sandbox", source="default", weight=0)
 
-    [warning] = checks.production_accounts()
+    [warning] = checks.check_accounts_in_use()
 
     assert (warning.id, "PROVIDER_<NAME>" in warning.hint) == ("mercury.W006", True)
 
@@ -184,15 +184,15 @@ def test_stand_ins_that_are_all_out_of_use_take_no_mail(a_real_installation):
 def test_a_deployment_whose_accounts_are_all_out_of_use_is_warned_of(a_real_installation, change):
     Account.objects.create(name="relay", kind="smtp", source="environment", **change)
 
-    assert ids(checks.production_accounts()) == ["mercury.W006"]
+    assert ids(checks.check_accounts_in_use()) == ["mercury.W006"]
 
 
 @pytest.mark.django_db
 def test_a_sandbox_in_production_is_named(a_real_installation, olympus):
-    [beside] = checks.production_accounts()
+    [beside] = checks.check_accounts_in_use()
 
     a_real_installation.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox://"}
-    [alone] = checks.production_accounts()
+    [alone] = checks.check_accounts_in_use()
 
     assert [beside.id, alone.id] == ["mercury.W007", "mercury.W007"]
     assert "(olympus): email that they get counts as sent" in beside.msg
@@ -204,7 +204,7 @@ def test_an_account_is_what_its_variable_says_now(a_real_installation):
     a_real_installation.MERCURY_ENVIRONMENT = {"PROVIDER_RELAY": "sandbox://"}
     Account.objects.create(name="relay", kind="smtp", source="environment")
 
-    assert ids(checks.production_accounts()) == ["mercury.W007"]
+    assert ids(checks.check_accounts_in_use()) == ["mercury.W007"]
 
 
 @pytest.mark.django_db
@@ -212,12 +212,12 @@ def test_a_disabled_sandbox_and_one_whose_variable_is_gone_are_no_fault(a_real_i
     Account.objects.create(name="olympus", kind="sandbox", enabled=False)
     Account.objects.create(name="hades", kind="sandbox", source="environment")
 
-    assert checks.production_accounts() == []
+    assert checks.check_accounts_in_use() == []
 
 
 @pytest.mark.django_db
 def test_stores_that_answer_are_sound():
-    assert checks.production_stores() == []
+    assert checks.check_stores() == []
 
 
 def test_stores_that_are_away_are_told_in_their_driver_s_words(a_real_installation, monkeypatch):
@@ -227,7 +227,7 @@ def test_stores_that_are_away_are_told_in_their_driver_s_words(a_real_installati
     monkeypatch.setattr(connection, "ensure_connection", away)
     a_real_installation.REDIS_URL = "redis://zeus:thunder@127.0.0.1:1/0"
 
-    found = checks.production_stores()
+    found = checks.check_stores()
 
     assert ids(found) == ["mercury.W009", "mercury.W010"]
     assert found[0].msg == "The database does not answer: Connection refused Is the server running?"
@@ -240,17 +240,17 @@ def test_full_mode_without_a_worker_is_warned_of(a_real_installation):
     a_real_installation.REDIS_URL = "redis://127.0.0.1:6379/0"
     now = timezone.now()
     Worker.objects.create(id="dead", started_at=now, seen_at=now - dt.timedelta(minutes=2))
-    [warning] = checks.production_workers()
+    [warning] = checks.check_workers()
 
     Worker.objects.create(id="alive", started_at=now, seen_at=now)
 
     assert (warning.id, "manage.py worker" in warning.hint) == ("mercury.W008", True)
-    assert checks.production_workers() == []
+    assert checks.check_workers() == []
 
 
 @pytest.mark.django_db
 def test_embedded_mode_needs_no_worker(a_real_installation):
-    assert checks.production_workers() == []
+    assert checks.check_workers() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -259,7 +259,7 @@ def test_a_database_without_tables_is_not_asked_about_accounts_and_workers(a_rea
     monkeypatch.setattr(Account._meta, "db_table", "nowhere")
     monkeypatch.setattr(Worker._meta, "db_table", "nowhere")
 
-    assert [*checks.production_accounts(), *checks.production_workers()] == []
+    assert [*checks.check_accounts_in_use(), *checks.check_workers()] == []
 
 
 @pytest.mark.django_db
@@ -267,12 +267,12 @@ def test_secrets_that_need_an_older_key_are_named(settings):
     settings.MERCURY_ENCRYPTION_KEYS = []
     registration.register("olympus", "sendgrid", {"api_key": "SG.thunderbolt"}, by="zeus")
     settings.MERCURY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    [warning] = checks.production_secrets()
+    [warning] = checks.check_secrets()
 
     secrets.encrypt_all_again(by="zeus")
 
     assert "olympus" in warning.msg
-    assert checks.production_secrets() == []
+    assert checks.check_secrets() == []
 
 
 def test_a_secret_that_would_go_out_without_tls_is_told(settings):
@@ -283,10 +283,10 @@ def test_a_secret_that_would_go_out_without_tls_is_told(settings):
         "PROVIDER_SAFE": "smtp://zeus:thunder@mail.olimpus.com",
     }
 
-    found = checks.production_destinations()
+    found = checks.check_destinations()
     settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["mail.olimpus.com", "api.olimpus.com"]
 
     assert ids(found) == ["mercury.E010", "mercury.E010"]
     assert "hades" in found[0].msg
     assert "thunder" not in f"{found}"
-    assert checks.production_destinations() == []
+    assert checks.check_destinations() == []

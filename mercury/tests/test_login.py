@@ -51,7 +51,7 @@ def attack(count: int, **who) -> None:
     ],
 )
 def test_what_one_client_has_to_itself_counts_as_one_address(address, network):
-    assert client_addresses.network(address) == network
+    assert client_addresses.get_network(address) == network
 
 
 def test_addresses_of_one_64_share_the_limit(client, zeus):

@@ -112,17 +112,19 @@ def test_a_value_that_nothing_works_with_stops_with_the_name_of_its_variable(rea
 
 
 def test_every_number_time_and_size_has_bounds():
-    """A setting of these kinds stands in the table, with a value beyond its bounds."""
+    """Each setting of these kinds is in the table, with a value beyond its bounds."""
     source = Path(settings.__file__).read_text()
-    bounded = re.findall(r'"(MERCURY_[A-Z_]+)",\s*(?:some\()?(?:whole|lasting|sized)\(', source)
+    bounded = re.findall(
+        r'"(MERCURY_[A-Z_]+)",\s*(?:parse_nonempty_list\()?parse_(?:integer|duration|size)_between\(', source
+    )
 
     assert set(bounded) - {name for name, _ in OUT_OF_BOUNDS} == {
         "MERCURY_MAIL_RETENTION"
     }  # `retention_limits` bounds it
-    assert re.findall(r"env\.read\([^)]*(?:, duration|, parse_size|, int|, float)\b", source) == []
+    assert re.findall(r"env\.read\([^)]*(?:, parse_duration|, parse_size|, int|, float)\b", source) == []
 
 
-def test_a_secret_with_a_comment_in_it_is_told_once(read, tmp_path):
+def test_a_secret_with_a_comment_is_reported_once(read, tmp_path):
     with pytest.raises(ImproperlyConfigured, match=r"^SECRET_KEY: it contains a comment") as raised:
         read(MERCURY_DATA=str(tmp_path), SECRET_KEY="thunder      # 50 random characters or more")
 

@@ -59,7 +59,7 @@ def encrypt_all_again(*, by: str, dry_run: bool = False) -> EncryptionResult:
             found.current.append(row.name)
             continue
         try:
-            token = encryption.encrypt_again(row.secret_options)
+            token = encryption.reencrypt(row.secret_options)
         except encryption.DecryptionFailed:
             found.unreadable.append(row.name)
             continue

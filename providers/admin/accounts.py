@@ -82,7 +82,7 @@ class AccountAdmin(GuardedAdmin):
             context = {"title": "Add an account", "kinds": KINDS.values()}
             return self._render(request, "admin/providers/account/choose_kind.html", context)
         form = AccountForm(request.POST or None, kind=kind.key)
-        if request.method == "POST" and form.is_valid() and (account := form.save(by=audit.person(request))):
+        if request.method == "POST" and form.is_valid() and (account := form.save(by=audit.get_person(request))):
             messages.success(request, f"Account {account.name} was added. Send a test email to check that it works.")
             return redirect("admin:providers_account_change", account.pk)
         return self._show_form(request, form, title=f"New {kind.label} account", button="Add the account", back="")
@@ -120,7 +120,7 @@ class AccountAdmin(GuardedAdmin):
         account, _candidate = self._get_for_change(request, account_id)
         initial = {name: getattr(account, name) for name in ("weight", "rate", "trust_500", "enabled")}
         form = AccountForm(request.POST or None, kind=account.kind, account=account, initial=initial)
-        if request.method == "POST" and form.is_valid() and form.save(by=audit.person(request)):
+        if request.method == "POST" and form.is_valid() and form.save(by=audit.get_person(request)):
             messages.success(request, f"Account {account.name} was saved.")
             return redirect("admin:providers_account_change", account.pk)
         back = reverse("admin:providers_account_change", args=[account.pk])
@@ -140,7 +140,7 @@ class AccountAdmin(GuardedAdmin):
         if request.method == "POST":
             try:
                 action.run(
-                    account, audit.person(request), request.POST.get("why", "").strip()[: REASON_FIELD["length"]]
+                    account, audit.get_person(request), request.POST.get("why", "").strip()[: REASON_FIELD["length"]]
                 )
             except AccountError as error:
                 errors.append(str(error))

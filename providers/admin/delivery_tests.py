@@ -16,7 +16,7 @@ def run_tests(
     """Send the tests; return the result of each, or the error that prevented them."""
     try:
         outcomes = test_send.run(
-            configs, sender=sender, recipient=recipient, by=audit.person(request), person=request.user
+            configs, sender=sender, recipient=recipient, by=audit.get_person(request), person=request.user
         )
     except test_send.DeliveryTestNotAllowed as error:
         return [], [str(error)]

@@ -97,7 +97,7 @@ def message_html(request: HttpRequest, account: str, key: str) -> HttpResponse:
     shown = _read_message(request, account, key)
     if not shown.html:
         raise Http404("This email has no HTML.")
-    return preview.html_response(shown, remote_images=request.GET.get("images") == "on")
+    return preview.build_html_response(shown, remote_images=request.GET.get("images") == "on")
 
 
 @require_safe
@@ -109,10 +109,10 @@ def message_source(request: HttpRequest, account: str, key: str) -> HttpResponse
 @require_safe
 def message_file(request: HttpRequest, account: str, key: str, number: int) -> HttpResponse:
     """Return one file of an email as a download."""
-    file = _read_message(request, account, key).file(number)
+    file = _read_message(request, account, key).find_file(number)
     if file is None:
         raise Http404("This email has no such file.")
-    return preview.file_response(file)
+    return preview.build_file_response(file)
 
 
 def _read_message(request: HttpRequest, account: str, key: str) -> Preview:
@@ -131,7 +131,7 @@ def set_failure_mode(request: HttpRequest, account: str) -> HttpResponse:
     _check_permissions(request, "providers.change_account")
     row = _get_account(account)
     if not request.POST.get("kind"):
-        sandboxes.set_failure_mode(row, None, by=audit.person(request))
+        sandboxes.set_failure_mode(row, None, by=audit.get_person(request))
         messages.success(request, f"Failure mode of {account} cleared.")
         return redirect(f"{reverse('sandbox')}?account={account}")
     kind, value, duration = (request.POST.get(name, "").strip() for name in ("kind", "value", "for"))
@@ -139,7 +139,7 @@ def set_failure_mode(request: HttpRequest, account: str) -> HttpResponse:
         failure = _parse_failure(kind, value, duration)
     except ValueError as error:
         return _show_inbox(request, account, Typed(account, kind, value, duration, str(error)))
-    sandboxes.set_failure_mode(row, failure, by=audit.person(request))
+    sandboxes.set_failure_mode(row, failure, by=audit.get_person(request))
     messages.success(request, f"{account}: simulating “{failure}” until {failure.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
 
@@ -157,7 +157,7 @@ def clear(request: HttpRequest, account: str) -> HttpResponse:
     back = f"{reverse('sandbox')}?account={account}"
     if request.method == "POST":
         removed = _count_emails(mailbox.clear(account))
-        history.record(row, by=audit.person(request), what=f"mailbox emptied: {removed}", act=Act.DELETE)
+        history.record(row, by=audit.get_person(request), what=f"mailbox emptied: {removed}", act=Act.DELETE)
         messages.success(request, f"Removed from {account}: {removed}.")
         return redirect(back)
     context = {

@@ -191,9 +191,9 @@ def _load_summary(path: Path) -> KeptMail:
         key=_read_key(path),
         received_at=dt.datetime.fromtimestamp(int(stamp) / 1e9 if is_ours else path.stat().st_mtime, dt.UTC),
         size=path.stat().st_size,
-        sender=preview.decoded(headers.get("From", "")),
-        to=preview.decoded(headers.get("To", "")),
-        subject=preview.decoded(headers.get("Subject", "")),
+        sender=preview.decode_part(headers.get("From", "")),
+        to=preview.decode_part(headers.get("To", "")),
+        subject=preview.decode_part(headers.get("Subject", "")),
         mail_id=parse_mail_id(str(headers.get("X-Mercury-ID", ""))),
     )
 

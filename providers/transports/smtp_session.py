@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMessage
 
-from mercury.lib.mail.ehlo import ehlo_name
+from mercury.lib.mail.ehlo import get_ehlo_name
 from providers import classify
 from providers.accounts.config import AccountConfig
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
@@ -85,7 +85,7 @@ class SmtpSession:
 
     def _get_name(self, local_address: str) -> str:
         configured = self._options.get("ehlo_name") or settings.MERCURY_EHLO_NAME
-        return ehlo_name(local_address, configured=configured)
+        return get_ehlo_name(local_address, configured=configured)
 
     def _open(self, delivery: SmtpDelivery) -> SmtpConnection:
         options = self._options

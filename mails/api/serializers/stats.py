@@ -9,7 +9,7 @@ from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
-from mercury.lib.json_values import plain
+from mercury.lib.json_values import convert_to_plain
 from mercury.lib.rest.serializers import DataclassSerializer
 
 
@@ -277,7 +277,7 @@ class CurrentStatusSerializer(SystemStatusSerializer):
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Return sentence, alerts and figures."""
-        parts: dict[str, Any] = plain({name: instance[name] for name in ("summary", "alerts")})
+        parts: dict[str, Any] = convert_to_plain({name: instance[name] for name in ("summary", "alerts")})
         return parts | super().to_representation(instance["status"])
 
 
@@ -286,7 +286,7 @@ class PlainSerializer(serializers.Serializer[Any]):
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Return the values."""
-        found: dict[str, Any] = plain(instance)
+        found: dict[str, Any] = convert_to_plain(instance)
         return found
 
 
@@ -360,7 +360,7 @@ class ChangeSerializer(serializers.Serializer[Any]):
         """Return the change."""
         return {
             "account": instance.account_name,
-            "at": plain(instance.created_at),
+            "at": convert_to_plain(instance.created_at),
             "by": instance.by,
             "what": instance.what,
             "state": instance.state,

@@ -43,7 +43,7 @@ def jump(db, monkeypatch):
 
 def later(monkeypatch):
     """More time has passed since the jump than anybody needs for a heartbeat."""
-    monkeypatch.setattr(database_clock, "jumped_within", lambda seconds: False)
+    monkeypatch.setattr(database_clock, "has_jumped_within", lambda seconds: False)
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR])

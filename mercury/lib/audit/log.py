@@ -23,6 +23,6 @@ def record(act: Act, *, by: str, kind: str, name: str, object_id: object = "", d
     )
 
 
-def person(request: HttpRequest) -> str:
+def get_person(request: HttpRequest) -> str:
     """Return who asks, as the audit log and events keep a person."""
     return f"user:{request.user.get_username()}"[:128]

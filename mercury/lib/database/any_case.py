@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import CharField, Lookup, TextField
 from django.db.models.lookups import IContains, IEndsWith, IExact, IStartsWith
 
-from mercury.lib.database.fair_sqlite.capitals import CAPITALS, capitals
+from mercury.lib.database.fair_sqlite.capitals import CAPITALS, list_capitals
 
 
 class _InAnyCase:
@@ -22,7 +22,7 @@ class _InAnyCase:
             return sql, parameters
         column, column_parameters = self.process_lhs(compiler, connection)
         _, pattern_parameters = self.process_rhs(compiler, connection)
-        pattern = tuple(capitals(parameter) for parameter in pattern_parameters)
+        pattern = tuple(list_capitals(parameter) for parameter in pattern_parameters)
         return f"{CAPITALS}({column}) LIKE %s ESCAPE '\\'", (*column_parameters, *pattern)
 
 

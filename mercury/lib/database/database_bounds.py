@@ -33,7 +33,7 @@ class Bounds:
     is_request: bool = False  # many of them may come at once, so that their number is bounded too
 
 
-def for_requests(statement: float) -> Bounds:
+def get_request_bounds(statement: float) -> Bounds:
     """Return the bounds of a web request: it is answered within 5 s where a statement may take 3."""
     return Bounds(
         lock=min(2.0, statement),
@@ -109,7 +109,7 @@ class Waits:
         return self.bounds.altogether - self._work.waited
 
     @contextmanager
-    def work(self, bounds: Bounds) -> Iterator[None]:
+    def limit(self, bounds: Bounds) -> Iterator[None]:
         """Bound what this thread does inside."""
         before, waited = self._work.bounds, self._work.waited
         self._work.bounds, self._work.waited = bounds, 0.0
@@ -193,7 +193,7 @@ waits = Waits()
 
 
 @contextmanager
-def work(bounds: Bounds) -> Iterator[None]:
+def limit_work(bounds: Bounds) -> Iterator[None]:
     """Bound what this thread asks the database inside."""
-    with waits.work(bounds):
+    with waits.limit(bounds):
         yield

@@ -67,17 +67,17 @@ def look() -> None:
     _read()
 
 
-def jumped_within(seconds: float) -> bool:
+def has_jumped_within(seconds: float) -> bool:
     """Return whether this process saw the clock jump so recently: moments that others wrote before mean nothing then."""
     return _jump is not None and time.monotonic_ns() - _jump.monotonic_ns <= seconds * 1e9
 
 
-def went_back_within(seconds: float) -> bool:
+def has_gone_back_within(seconds: float) -> bool:
     """Return whether the last jump was one into the past, and so recent."""
-    return _went_back and jumped_within(seconds)
+    return _went_back and has_jumped_within(seconds)
 
 
-def forget() -> None:
+def reset() -> None:
     """Look at the database's clock again before the next answer, as a process does that has just begun."""
     global _last, _jump, _went_back
     _last, _jump, _went_back = None, None, False

@@ -36,14 +36,14 @@ RETRIED_AT_ONCE = frozenset({"40001", "40P01"})  # their transaction was rolled 
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-def is_not_now(error: BaseException | None) -> bool:
+def is_temporary(error: BaseException | None) -> bool:
     """Return whether this is a database error that means "not now"."""
     if not isinstance(error, Error):
         return False
     name = getattr(error.__cause__, "sqlite_errorname", None)
     if name:
         return str(name).startswith(tuple(NOT_NOW_SQLITE))
-    code = sqlstate(error)
+    code = get_sqlstate(error)
     if code:
         return code in NOT_NOW or code[:2] in NOT_NOW
     # A lost connection has no code, and neither have our own bounds. psycopg2 has a bare DatabaseError for some losses.
@@ -54,8 +54,8 @@ def is_lost(error: Error) -> bool:
     """Return whether the connection is of no more use, so that another one may serve at once."""
     if getattr(error.__cause__, "sqlite_errorname", None):
         return False
-    code = sqlstate(error)
-    return code.startswith(("08", "57P")) if code else is_not_now(error)
+    code = get_sqlstate(error)
+    return code.startswith(("08", "57P")) if code else is_temporary(error)
 
 
 def is_rolled_back(error: Error) -> bool:
@@ -65,21 +65,21 @@ def is_rolled_back(error: Error) -> bool:
     """
     if getattr(error.__cause__, "sqlite_errorname", None):
         return False
-    code = sqlstate(error)
+    code = get_sqlstate(error)
     return code is not None and not code.startswith(("08", "57P", "40003"))
 
 
 def is_locked(error: BaseException | None) -> bool:
     """Return whether PostgreSQL gave up to wait for a lock of another transaction."""
-    return isinstance(error, Error) and sqlstate(error) == LOCK_NOT_AVAILABLE
+    return isinstance(error, Error) and get_sqlstate(error) == LOCK_NOT_AVAILABLE
 
 
-def sqlstate(error: Error) -> str | None:
+def get_sqlstate(error: Error) -> str | None:
     """Return PostgreSQL's code of the error, None where there is none."""
     return getattr(error.__cause__, "pgcode", None)
 
 
-def kind(error: Error) -> str:
+def classify(error: Error) -> str:
     """Return what a database error is, without the statement's values."""
-    code = sqlstate(error) or getattr(error.__cause__, "sqlite_errorname", None)
+    code = get_sqlstate(error) or getattr(error.__cause__, "sqlite_errorname", None)
     return " ".join(filter(None, (type(error).__name__, code)))

@@ -29,13 +29,13 @@ _KINDS = (
 )
 
 
-def columns_of(model: type[models.Model], names: Iterable[str]) -> dict[str, str]:
+def list_columns(model: type[models.Model], names: Iterable[str]) -> dict[str, str]:
     """Return the type of each of these columns of a model, as `source` reads it."""
     fields = {field.attname: field for field in model._meta.concrete_fields}
-    return {name: _kind_of(fields[name]) for name in names}
+    return {name: _get_kind(fields[name]) for name in names}
 
 
-def _kind_of(field: "models.Field[Any, Any]") -> str:
+def _get_kind(field: "models.Field[Any, Any]") -> str:
     while isinstance(field, models.ForeignKey):
         field = field.target_field
     return next(kind for types, kind in _KINDS if isinstance(field, types))
@@ -65,7 +65,7 @@ def _as_django_stores(name: str, kind: str) -> str:
     return value
 
 
-def time_text(moment: dt.datetime) -> str:
+def format_time(moment: dt.datetime) -> str:
     """Return an aware datetime as Django's SQLite backend stores it, which PostgreSQL reads too (its sessions are in UTC)."""
     return str(moment.astimezone(dt.UTC).replace(tzinfo=None))
 

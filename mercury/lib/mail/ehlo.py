@@ -9,16 +9,16 @@ _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NOBODYS = ("localhost", "localdomain", "localhost.localdomain")  # names that every machine has
 
 
-def ehlo_name(local_address: str, *, configured: str = "") -> str:
+def get_ehlo_name(local_address: str, *, configured: str = "") -> str:
     """Return the configured name, else the machine's full name, else an address literal. Never `localhost`.
 
     `local_address`: this end of the connection.
     """
-    return configured or full_name_of_this_machine() or address_literal(local_address)
+    return configured or find_full_host_name() or format_address_literal(local_address)
 
 
 @lru_cache(maxsize=1)
-def full_name_of_this_machine() -> str:
+def find_full_host_name() -> str:
     """Return the fully qualified name, or nothing if the machine knows none. May ask DNS, once."""
     for name in (socket.gethostname(), socket.getfqdn()):
         if is_full_name(name):
@@ -43,12 +43,12 @@ def is_ehlo_name(text: str) -> bool:
     if not (text.startswith("[") and text.endswith("]")):
         return is_full_name(text)
     try:
-        return address_literal(text[1:-1].removeprefix("IPv6:")) == text
+        return format_address_literal(text[1:-1].removeprefix("IPv6:")) == text
     except ValueError:
         return False
 
 
-def address_literal(address: str) -> str:
+def format_address_literal(address: str) -> str:
     """Return the IP address as EHLO carries it."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:

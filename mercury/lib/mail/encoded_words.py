@@ -23,27 +23,27 @@ class _Word:
 def read(text: str) -> str:
     """Return the text with its encoded words read; one in an unknown character set stays as it is."""
     parts, end = [], 0
-    for run in _runs(text):
-        parts += [text[end : run[0].start], _together(run) or "".join(map(_alone, run))]
+    for run in _split_runs(text):
+        parts += [text[end : run[0].start], _decode_together(run) or "".join(map(_decode_alone, run))]
         end = run[-1].end
     return "".join(parts) + text[end:]
 
 
-def all_readings(text: str) -> str:
+def list_readings(text: str) -> str:
     """Return every text that some mail program could make of the encoded words, one after the other; empty without any.
 
     A program may read each word alone, or the octets of neighbours together, and take octets for what it likes where
     it does not know the character set.
     """
     readings = []
-    for run in _runs(text):
-        readings += [_together(run), *map(_alone, run)]
+    for run in _split_runs(text):
+        readings += [_decode_together(run), *map(_decode_alone, run)]
         readings += [word.content.decode("latin-1") for word in run if not _is_known(word.charset)]
         readings += [word.content.decode("ascii", "ignore") for word in run]
     return "\ufffd".join(readings)
 
 
-def _runs(text: str) -> Iterator[list[_Word]]:
+def _split_runs(text: str) -> Iterator[list[_Word]]:
     """Return the encoded words in runs of one character set that only blanks separate."""
     run: list[_Word] = []
     for word in map(_word, _WORD.finditer(text)):
@@ -75,7 +75,7 @@ def _from_base64(octets: bytes) -> bytes:
         return octets
 
 
-def _together(run: list[_Word]) -> str:
+def _decode_together(run: list[_Word]) -> str:
     """Return the octets of all read as one text; nothing if they are none."""
     try:
         return b"".join(word.content for word in run).decode(run[0].charset)
@@ -83,7 +83,7 @@ def _together(run: list[_Word]) -> str:
         return ""
 
 
-def _alone(word: _Word) -> str:
+def _decode_alone(word: _Word) -> str:
     try:
         return word.content.decode(word.charset, "replace")
     except (LookupError, ValueError):

@@ -63,7 +63,7 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Har
     """
     found = 0
 
-    def filtered(tag: str, attribute: str, value: str) -> str | None:
+    def filter_attribute(tag: str, attribute: str, value: str) -> str | None:
         nonlocal found
         if attribute == "style":
             if not _LOADS.search(value):
@@ -83,7 +83,7 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Har
         html[:AT_MOST],
         tags=_TAGS,
         attributes=_ATTRIBUTES,
-        attribute_filter=filtered,
+        attribute_filter=filter_attribute,
         filter_style_properties=_STYLES,
         url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
         url_relative="deny",
@@ -93,7 +93,7 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Har
     return Harmless(text, found)
 
 
-def response(harmless: Harmless, *, remote_images: bool) -> HttpResponse:
+def build_response(harmless: Harmless, *, remote_images: bool) -> HttpResponse:
     """Return the response for the frame. Only Mercury's own pages may frame it, and it sends no referrer."""
     answer = HttpResponse(_PAGE.format(harmless.text))
     answer["Content-Security-Policy"] = POLICY_WITH_REMOTE_IMAGES if remote_images else POLICY

@@ -66,15 +66,15 @@ class Preview:
     @property
     def remote_images(self) -> int:
         """Return how many remote images the HTML has."""
-        return self.harmless(remote_images=False).remote_images
+        return self.clean_html(remote_images=False).remote_images
 
-    def file(self, number: int) -> File | None:
+    def find_file(self, number: int) -> File | None:
         """Return the file with this number."""
         return next((file for file in self.files if file.number == number), None)
 
-    def harmless(self, *, remote_images: bool) -> Harmless:
+    def clean_html(self, *, remote_images: bool) -> Harmless:
         """Return the HTML as it may be shown in the frame."""
-        pictures = {file.content_id: _data_url(file) for file in self.files if _is_shown_inside(file)}
+        pictures = {file.content_id: _build_data_url(file) for file in self.files if _is_shown_inside(file)}
         return html_cleaning.clean(self.html, pictures=pictures, remote_images=remote_images)
 
 
@@ -82,7 +82,7 @@ def read(source: bytes) -> Preview:
     """Parse an email. Parts that cannot be read are left out; the source is always available."""
     try:
         message = email.message_from_bytes(source, policy=email.policy.compat32)
-        parts = list(_leaves(message))
+        parts = list(_list_leaves(message))
     except (RecursionError, ValueError):  # nested without end; a boundary that is none
         return Preview(source)
     bodies: dict[str, str] = {}
@@ -90,24 +90,24 @@ def read(source: bytes) -> Preview:
     for part in parts:
         kind = part.get_content_type()
         if kind in ("text/plain", "text/html") and kind not in bodies and not _is_attachment(part):
-            bodies[kind] = _text(part)[:TEXT_SHOWN] if kind == "text/plain" else _text(part)
+            bodies[kind] = _read_text(part)[:TEXT_SHOWN] if kind == "text/plain" else _read_text(part)
         else:
-            files.append(_file(part, len(files) + 1))
-    headers = [(_sane(name), decoded(value)) for name, value in message.items()]
+            files.append(_build_file(part, len(files) + 1))
+    headers = [(_sanitize_type(name), decode_part(value)) for name, value in message.items()]
     return Preview(source, headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), files)
 
 
-def decoded(header: object) -> str:
+def decode_part(header: object) -> str:
     """Return a header's value with its encoded words (RFC 2047) read, as it stands where they cannot be."""
-    return _sane(encoded_words.read(str(header)))
+    return _sanitize_type(encoded_words.read(str(header)))
 
 
-def html_response(preview: Preview, *, remote_images: bool) -> HttpResponse:
+def build_html_response(preview: Preview, *, remote_images: bool) -> HttpResponse:
     """Return the HTML for the frame."""
-    return html_cleaning.response(preview.harmless(remote_images=remote_images), remote_images=remote_images)
+    return html_cleaning.build_response(preview.clean_html(remote_images=remote_images), remote_images=remote_images)
 
 
-def file_response(file: File) -> HttpResponse:
+def build_file_response(file: File) -> HttpResponse:
     """Return a file as a download, never to be shown, whatever type it claims."""
     return _download(file.content, file.name, "application/octet-stream")
 
@@ -124,7 +124,7 @@ def _download(content: bytes, name: str, kind: str) -> HttpResponse:
     return answer
 
 
-def _leaves(message: Message) -> Iterator[Message]:
+def _list_leaves(message: Message) -> Iterator[Message]:
     """Return the parts with content, in their order. A forwarded email is one part."""
     waiting = [message]
     while waiting:
@@ -140,7 +140,7 @@ def _is_attachment(part: Message) -> bool:
     return str(part.get("Content-Disposition", "")).strip().lower().startswith("attachment")
 
 
-def _content(part: Message) -> bytes:
+def _read_content(part: Message) -> bytes:
     payload = part.get_payload(decode=True)
     if isinstance(payload, bytes):
         return payload
@@ -152,33 +152,33 @@ def _content(part: Message) -> bytes:
     )
 
 
-def _text(part: Message) -> str:
+def _read_text(part: Message) -> str:
     """Return the part's text, with the line ends of a page."""
-    content = _content(part)
+    content = _read_content(part)
     charset = part.get_content_charset("utf-8")
     try:
-        text = _sane(content.decode(charset, "replace"))
+        text = _sanitize_type(content.decode(charset, "replace"))
     except (LookupError, ValueError):  # no character set, or one that only encodes
         text = content.decode("utf-8", "replace")
     return text.replace("\r\n", "\n")
 
 
-def _file(part: Message, number: int) -> File:
+def _build_file(part: Message, number: int) -> File:
     kind = part.get_content_type()
-    name = _sane(part.get_filename() or "").replace("\\", "/").rpartition("/")[2]
+    name = _sanitize_type(part.get_filename() or "").replace("\\", "/").rpartition("/")[2]
     name = re.sub(r"[^\w.()+ -]", "_", name).strip(". ")[:120]  # \w knows no mark that turns the writing direction
     content_id = str(part.get("Content-ID", "")).strip().strip("<>")
-    return File(number, name or f"part-{number}", _sane(kind), _content(part), _sane(content_id))
+    return File(number, name or f"part-{number}", _sanitize_type(kind), _read_content(part), _sanitize_type(content_id))
 
 
 def _is_shown_inside(file: File) -> bool:
     return bool(file.content_id) and file.kind in _PICTURES and file.size <= PICTURE_SHOWN
 
 
-def _data_url(file: File) -> str:
+def _build_data_url(file: File) -> str:
     return f"data:{file.kind};base64,{base64.b64encode(file.content).decode()}"
 
 
-def _sane(text: str) -> str:
+def _sanitize_type(text: str) -> str:
     """Return the text without lone surrogates, which no response can encode."""
     return text.encode("utf-8", "replace").decode()

@@ -177,7 +177,7 @@ def _convert(exc: Exception) -> Problem | None:
     match exc:
         case Problem():
             return exc
-        case Error() if database_errors.is_not_now(exc):
+        case Error() if database_errors.is_temporary(exc):
             return build_store_unavailable()
         case Http404() | exceptions.NotFound():
             return Problem(404, "not_found", "There is nothing at this address, or it is not yours.")

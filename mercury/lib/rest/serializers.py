@@ -13,7 +13,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.fields import SkipField, empty
 
-from mercury.lib.json_values import plain
+from mercury.lib.json_values import convert_to_plain
 from mercury.lib.mail import printable
 from mercury.lib.rest.problems import Problem, flatten_errors
 
@@ -200,7 +200,7 @@ class DataclassSerializer(serializers.Serializer[Any]):
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """Return the dataclass as JSON values."""
-        found: dict[str, Any] = plain(instance)
+        found: dict[str, Any] = convert_to_plain(instance)
         return found
 
 

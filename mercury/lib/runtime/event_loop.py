@@ -23,7 +23,7 @@ def run(main: Coroutine[Any, Any, Answer]) -> Answer:
         return runner.run(main)
 
 
-def settle_memory() -> None:
+def trim_memory() -> None:
     """Take all that a started process has loaded out of the garbage collector's sight. Call it once, when started."""
     gc.collect()
     gc.freeze()

@@ -18,7 +18,7 @@ def make_folder(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Write a new file for its owner alone."""
-    with open(path, "wb", opener=_private) as file:
+    with open(path, "wb", opener=_make_private) as file:
         file.write(content)
 
 
@@ -35,5 +35,5 @@ def is_open_to_all(path: Path) -> bool:
         return False
 
 
-def _private(path: str, flags: int) -> int:
+def _make_private(path: str, flags: int) -> int:
     return os.open(path, flags, FILE)

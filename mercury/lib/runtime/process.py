@@ -17,7 +17,7 @@ def is_terminal() -> bool:
 
 
 @contextmanager
-def in_terminal() -> Iterator[None]:
+def is_in_terminal() -> Iterator[None]:
     """Mark the block as a command's own work."""
     token = _is_terminal.set(True)
     try:

@@ -14,7 +14,7 @@ from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
-from mercury.lib.json_values import plain
+from mercury.lib.json_values import convert_to_plain
 from providers.models import BreakerMode
 
 INTERVAL = 5.0  # seconds between two refreshes with --watch
@@ -105,7 +105,7 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
     period = {"since": figures.since, "until": figures.until, "per": figures.level}
     tables = {"queues": queues, "providers": providers, "applications": applications}
     kept = {name: table for name, table in tables.items() if name.removesuffix("s") in wanted}
-    out.write_document(plain({"summary": summary, "alerts": listed, "now": found, **period, **kept}))
+    out.write_document(convert_to_plain({"summary": summary, "alerts": listed, "now": found, **period, **kept}))
     if out.as_json:
         return
     out.say(summary, tone=listed[0].tone if listed else "ok")

@@ -53,7 +53,7 @@ class Command(commands.MercuryCommand):
                 f"Unknown queue: {', '.join(unknown)}. Queues: {', '.join(QueueName.values)}.",
                 returncode=ExitCode.USAGE_ERROR,
             )
-        event_loop.settle_memory()
+        event_loop.trim_memory()
         if options["burst"]:
             sent = event_loop.run(Dispatcher(queues, concurrency=options["concurrency"]).run(until_idle=True))
             out.say(f"{sent} sent, no email is due.")

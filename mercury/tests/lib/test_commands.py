@@ -116,7 +116,7 @@ def test_sql_that_is_wrong_is_no_database_that_is_away():
     with pytest.raises(DatabaseError) as raised, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT * FROM nowhere")
 
-    assert not database_errors.is_not_now(raised.value)
+    assert not database_errors.is_temporary(raised.value)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("45", 45), ("1.5", 1.5), ("2m", 120)])

@@ -67,7 +67,7 @@ def test_keys_set_for_the_first_time_leave_what_was_stored_readable(settings):
 
     assert encryption.decrypt(token) == "thunderbolt"
     assert not encryption.is_current(token)
-    assert encryption.is_current(encryption.encrypt_again(token))
+    assert encryption.is_current(encryption.reencrypt(token))
 
 
 def test_the_first_key_writes_and_the_derived_one_does_not(settings):

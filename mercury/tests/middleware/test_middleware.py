@@ -45,7 +45,7 @@ def test_a_view_may_set_a_policy_of_its_own():
         answer["Content-Security-Policy"] = "sandbox"
         return answer
 
-    answer = csp.content_security_policy(get_response)(RequestFactory().get("/"))
+    answer = csp.add_security_policy(get_response)(RequestFactory().get("/"))
 
     assert answer["Content-Security-Policy"] == "sandbox"
 
@@ -104,7 +104,7 @@ def test_a_request_waits_for_the_database_within_its_bounds():
         seen.append(waits.bounds)
         return health.check_live(request)
 
-    database.bounded_waits(get_response)(RequestFactory().get("/"))
+    database.bound_waits(get_response)(RequestFactory().get("/"))
 
     assert seen[0].is_request
     assert not waits.bounds.is_request
@@ -132,7 +132,7 @@ def chunked(body: bytes, **environ):
         "POST", "/", b"", content_type="application/json", HTTP_TRANSFER_ENCODING="chunked", **environ
     )
     request.META["wsgi.input"] = io.BytesIO(body)
-    body_limits.chunked_body(health.check_live)(request)
+    body_limits.read_chunked_body(health.check_live)(request)
     return request
 
 
@@ -157,7 +157,7 @@ def test_a_chunked_body_that_breaks_off_is_the_client_s_fault(fault):
     request.META["wsgi.input"] = Mock(read=Mock(side_effect=fault))
 
     with pytest.raises(BadRequest):
-        body_limits.chunked_body(health.check_live)(request)
+        body_limits.read_chunked_body(health.check_live)(request)
 
 
 def test_a_server_that_does_not_mark_the_end_of_a_body_is_not_waited_for():
@@ -181,7 +181,7 @@ def test_as_many_addresses_are_believed_as_there_are_proxies(rf, settings, proxi
     settings.MERCURY_PROXIES = proxies
     request = rf.get("/", HTTP_X_FORWARDED_FOR="1.1.1.1, 2.2.2.2, 3.3.3.3")
 
-    client_ip.client_address(lambda request: None)(request)
+    client_ip.set_client_address(lambda request: None)(request)
 
     assert request.META["REMOTE_ADDR"] == address
 
@@ -200,7 +200,7 @@ def test_an_address_is_read_as_proxies_write_it(rf, settings, said, address):
     settings.MERCURY_PROXIES = 1
     request = rf.get("/", HTTP_X_FORWARDED_FOR=said)
 
-    client_ip.client_address(lambda request: None)(request)
+    client_ip.set_client_address(lambda request: None)(request)
 
     assert request.META["REMOTE_ADDR"] == address
 
@@ -209,7 +209,7 @@ def test_without_the_header_the_client_called_directly(rf, settings):
     settings.MERCURY_PROXIES = 1
     request = rf.get("/")
 
-    client_ip.client_address(lambda request: None)(request)
+    client_ip.set_client_address(lambda request: None)(request)
 
     assert request.META["REMOTE_ADDR"] == "127.0.0.1"
 
@@ -221,7 +221,7 @@ def test_where_it_names_no_address_the_client_is_not_known_and_never_the_proxy(r
     settings.MERCURY_PROXIES = 1
     request = rf.get("/", HTTP_X_FORWARDED_FOR=f"1.1.1.1,{said}")
 
-    client_ip.client_address(lambda request: None)(request)
+    client_ip.set_client_address(lambda request: None)(request)
 
     assert request.META["REMOTE_ADDR"] == ""
 

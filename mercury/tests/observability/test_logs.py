@@ -16,7 +16,7 @@ def written():
     before = (logging.root.handlers[:], logging.root.level)
 
     def configure(form: str) -> io.StringIO:
-        logs.configure({"level": "INFO", "format": form})
+        logs.configure_logging({"level": "INFO", "format": form})
         stream = io.StringIO()
         handler = logging.root.handlers[0]
         assert isinstance(handler, QueuedStream)

@@ -36,7 +36,7 @@ def told(monkeypatch, settings):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     handlers = logging.root.handlers[:]
-    logs.configure(settings.LOGGING)  # whatever another test has made of a library's loggers
+    logs.configure_logging(settings.LOGGING)  # whatever another test has made of a library's loggers
     logging.disable(logging.NOTSET)
     sentry.start(f"http://key@127.0.0.1:{server.server_port}/1")
 

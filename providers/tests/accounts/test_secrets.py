@@ -65,13 +65,13 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(settings, olympus)
 
 def test_a_change_made_meanwhile_wins(settings, olympus, monkeypatch):
     settings.MERCURY_ENCRYPTION_KEYS = [NEW]
-    encrypt_again = encryption.encrypt_again
+    encrypt_again = encryption.reencrypt
 
     def meanwhile(token):
         registration.update(Account.objects.get(), options={"api_key": "SG.another"}, by="hera")
         return encrypt_again(token)
 
-    monkeypatch.setattr("mercury.lib.encryption.encrypt_again", meanwhile)
+    monkeypatch.setattr("mercury.lib.encryption.reencrypt", meanwhile)
 
     assert secrets.encrypt_all_again(by="zeus").encrypted == []
     assert get_options(Account.objects.get())["api_key"] == "SG.another"

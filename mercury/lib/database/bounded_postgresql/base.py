@@ -31,7 +31,7 @@ _ALONE = re.compile(
 
 
 @lru_cache(maxsize=64)
-def _prefix(bounds: Bounds) -> str:
+def _build_prefix(bounds: Bounds) -> str:
     """Return the statements that set the bounds in PostgreSQL; always the same text for the same kind of work."""
     limits = {"lock_timeout": bounds.lock, "statement_timeout": bounds.statement}
     return "".join(
@@ -44,21 +44,21 @@ class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
 
     def execute(self, query: Any, parameters: Any = None) -> None:
         """Execute one statement within the bounds of what this thread does."""
-        with _bounded(self.connection):
-            super().execute(self._with_bounds(query), parameters)
+        with _limit_statement(self.connection):
+            super().execute(self._add_bounds(query), parameters)
 
     def executemany(self, query: Any, parameters: Any) -> None:
         """Execute one statement for each of the parameters; a bound is one for all of them."""
-        with _bounded(self.connection):
-            super().executemany(self._with_bounds(query), parameters)
+        with _limit_statement(self.connection):
+            super().executemany(self._add_bounds(query), parameters)
 
-    def _with_bounds(self, query: Any) -> Any:
+    def _add_bounds(self, query: Any) -> Any:
         if self.name or self.connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
             return query  # its transaction has them
         text = (
             query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(self)
         )
-        return text if _ALONE.match(text) else _prefix(waits.bounds) + text
+        return text if _ALONE.match(text) else _build_prefix(waits.bounds) + text
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -88,19 +88,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _commit(self) -> None:
         if self.connection is not None:
-            with self.wrap_database_errors, _bounded(self.connection, least=LAST_WORD):
+            with self.wrap_database_errors, _limit_statement(self.connection, least=LAST_WORD):
                 super()._commit()  # type: ignore[misc]
 
     def _rollback(self) -> None:
         if self.connection is not None:
-            with self.wrap_database_errors, _bounded(self.connection, least=LAST_WORD):
+            with self.wrap_database_errors, _limit_statement(self.connection, least=LAST_WORD):
                 super()._rollback()  # type: ignore[misc]
 
 
 @contextmanager
-def _bounded(connection: Any, *, least: float = 0.0) -> Iterator[None]:
+def _limit_statement(connection: Any, *, least: float = 0.0) -> Iterator[None]:
     """Around the wait for an answer; an error of a wait whose time was over says so."""
-    wait: Wait = waits.begin(_closing(connection), least=least)
+    wait: Wait = waits.begin(_close_if_broken(connection), least=least)
     try:
         yield
     except Exception as error:
@@ -111,7 +111,7 @@ def _bounded(connection: Any, *, least: float = 0.0) -> Iterator[None]:
         waits.finish(wait)
 
 
-def _closing(connection: Any) -> Callable[[], None]:
+def _close_if_broken(connection: Any) -> Callable[[], None]:
     """Return what ends a wait for this connection, from another thread: libpq reads the end of the stream."""
 
     def close() -> None:

@@ -15,7 +15,7 @@ from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
 from mercury.lib.database.database_bounds import waits
-from mercury.lib.database.fair_sqlite.capitals import CAPITALS, capitals
+from mercury.lib.database.fair_sqlite.capitals import CAPITALS, list_capitals
 from mercury.lib.runtime import private_files
 
 LOOK_EVERY = 50_000  # of SQLite's instructions, some 2 ms, between two looks at the time
@@ -121,7 +121,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not name.startswith(("file:", ":memory:")) and Path(name).parent.is_dir() and not Path(name).exists():
             private_files.touch(Path(name))
         connection = super().get_new_connection(conn_params)
-        connection.create_function(CAPITALS, 1, capitals, deterministic=True)
+        connection.create_function(CAPITALS, 1, list_capitals, deterministic=True)
         connection.most = self.settings_dict["OPTIONS"].get("timeout", connection.most)
         connection.set_progress_handler(connection.is_over_time, LOOK_EVERY)
         return connection

@@ -3,7 +3,7 @@
 CAPITALS = "mercury_capitals"  # its name in SQL
 
 
-def capitals(text: object) -> object:
+def list_capitals(text: object) -> object:
     """Return text in capitals, each letter as one, which `ß` has none of; anything else as it is."""
     if not isinstance(text, str):
         return text

@@ -11,7 +11,7 @@ from mails.tests.builders import a_mail
 from mails.tests.callers import HELLO, MAILS, caller
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
-from mercury.lib.database.fair_sqlite.capitals import capitals
+from mercury.lib.database.fair_sqlite.capitals import list_capitals
 
 pytestmark = pytest.mark.django_db
 SUBJECT = "Grüße aus ΑΘΉΝΑ, Straße 5 % Ünder_Öl"
@@ -78,4 +78,4 @@ def test_an_expression_is_compared_as_before():
 
 
 def test_capitals_keep_the_length_of_a_text():
-    assert [capitals(value) for value in ("straße", "ŉ", "ÿ", None, 5)] == ["STRAßE", "ŉ", "Ÿ", None, 5]
+    assert [list_capitals(value) for value in ("straße", "ŉ", "ÿ", None, 5)] == ["STRAßE", "ŉ", "Ÿ", None, 5]

@@ -42,9 +42,9 @@ def database(monkeypatch):
         monkeypatch.setattr(database_clock, "time", SimpleNamespace(monotonic_ns=lambda: database.here))
         return database
 
-    database_clock.forget()
+    database_clock.reset()
     yield answers
-    database_clock.forget()
+    database_clock.reset()
 
 
 def off_by(database):
@@ -78,7 +78,7 @@ def test_the_clock_is_asked_again_after_five_seconds(database):
     assert off_by(clock) == pytest.approx(0)
     clock.here += 2 * 10**9
     assert off_by(clock) == pytest.approx(0.2)
-    assert not database_clock.jumped_within(60)
+    assert not database_clock.has_jumped_within(60)
 
 
 def test_nobody_waits_for_a_reading_that_another_thread_makes(database):
@@ -102,18 +102,18 @@ def test_nobody_waits_for_a_reading_that_another_thread_makes(database):
 def test_a_jump_is_noticed_at_the_next_look_and_forgotten_in_time(database, jump, back):
     clock = database((0.5, 0), (0.5, jump), (0.5, jump))
     database_clock.look()
-    assert not database_clock.jumped_within(60)
+    assert not database_clock.has_jumped_within(60)
 
     clock.here += 2 * 10**9
     database_clock.look()
 
     assert off_by(clock) == pytest.approx(jump)
-    assert database_clock.jumped_within(10)
-    assert database_clock.went_back_within(10) is back
+    assert database_clock.has_jumped_within(10)
+    assert database_clock.has_gone_back_within(10) is back
     clock.here += 11 * 10**9
     database_clock.look()
-    assert not database_clock.jumped_within(10)
-    assert not database_clock.went_back_within(10)
+    assert not database_clock.has_jumped_within(10)
+    assert not database_clock.has_gone_back_within(10)
 
 
 def test_what_two_clocks_drift_apart_is_no_jump(database):
@@ -122,7 +122,7 @@ def test_what_two_clocks_drift_apart_is_no_jump(database):
     clock.here += 2 * 10**9
     database_clock.look()
 
-    assert not database_clock.jumped_within(10)
+    assert not database_clock.has_jumped_within(10)
 
 
 def test_a_jump_of_the_machine_is_noticed_where_its_clock_is_the_database_s(monkeypatch):
@@ -134,5 +134,5 @@ def test_a_jump_of_the_machine_is_noticed_where_its_clock_is_the_database_s(monk
     now.there += 3600 * 10**9
     database_clock.look()
 
-    assert database_clock.jumped_within(10)
-    database_clock.forget()
+    assert database_clock.has_jumped_within(10)
+    database_clock.reset()

@@ -48,14 +48,14 @@ def of_sqlite(name, kind=OperationalError):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(not settings.REDIS_URL, reason="SQLSTATEs are PostgreSQL's")
 def test_what_postgresql_cannot_do_now_is_not_now_whatever_django_calls_it(code):
-    assert database_errors.is_not_now(raised_by_postgresql(code))
+    assert database_errors.is_temporary(raised_by_postgresql(code))
 
 
 @pytest.mark.parametrize("code", FAULTS_OF_WHAT_WAS_ASKED)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(not settings.REDIS_URL, reason="SQLSTATEs are PostgreSQL's")
 def test_what_is_wrong_with_a_statement_stays_wrong(code):
-    assert not database_errors.is_not_now(raised_by_postgresql(code))
+    assert not database_errors.is_temporary(raised_by_postgresql(code))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -69,23 +69,23 @@ def test_a_read_only_postgresql_is_not_now():
         finally:
             cursor.execute("SET default_transaction_read_only = off")
 
-    assert database_errors.is_not_now(raised.value)
-    assert database_errors.kind(raised.value) == "InternalError 25006"
+    assert database_errors.is_temporary(raised.value)
+    assert database_errors.classify(raised.value) == "InternalError 25006"
 
 
 @pytest.mark.parametrize(
     "name", [*NOT_NOW_SQLITE, "SQLITE_BUSY_SNAPSHOT", "SQLITE_IOERR_FSYNC", "SQLITE_READONLY_DBMOVED"]
 )
 def test_what_sqlite_cannot_do_now_is_not_now(name):
-    assert database_errors.is_not_now(of_sqlite(name))
+    assert database_errors.is_temporary(of_sqlite(name))
 
 
 @pytest.mark.parametrize(
     "name", ["SQLITE_ERROR", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_MISUSE"]
 )
 def test_sql_that_is_wrong_or_a_broken_file_is_no_matter_of_time(name):
-    assert not database_errors.is_not_now(of_sqlite(name))
-    assert not database_errors.is_not_now(of_sqlite(name, DatabaseError))
+    assert not database_errors.is_temporary(of_sqlite(name))
+    assert not database_errors.is_temporary(of_sqlite(name, DatabaseError))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_sql_that_is_wrong_or_a_broken_file_is_no_matter_of_time(name):
     ],
 )
 def test_a_loss_without_a_code_is_not_now_and_no_other_error_is(error, expected):
-    assert database_errors.is_not_now(error) is expected
+    assert database_errors.is_temporary(error) is expected
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from mercury.lib.mail import ehlo
 
 @pytest.fixture(autouse=True)
 def _asked_anew():
-    ehlo.full_name_of_this_machine.cache_clear()
+    ehlo.find_full_host_name.cache_clear()
     yield
-    ehlo.full_name_of_this_machine.cache_clear()
+    ehlo.find_full_host_name.cache_clear()
 
 
 def _machine(monkeypatch, *, hostname, fqdn):
@@ -34,13 +34,13 @@ def _machine(monkeypatch, *, hostname, fqdn):
 def test_the_machines_full_name_or_its_address(monkeypatch, hostname, fqdn, name):
     _machine(monkeypatch, hostname=hostname, fqdn=fqdn)
 
-    assert ehlo.ehlo_name("192.0.2.7") == name
+    assert ehlo.get_ehlo_name("192.0.2.7") == name
 
 
 def test_what_is_configured_wins(monkeypatch):
     _machine(monkeypatch, hostname="mail.olimpus.com", fqdn="")
 
-    assert ehlo.ehlo_name("192.0.2.7", configured="relay.olimpus.com") == "relay.olimpus.com"
+    assert ehlo.get_ehlo_name("192.0.2.7", configured="relay.olimpus.com") == "relay.olimpus.com"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_is_configured_wins(monkeypatch):
     ],
 )
 def test_an_address_literal(address, literal):
-    assert ehlo.address_literal(address) == literal
+    assert ehlo.format_address_literal(address) == literal
     assert ehlo.is_ehlo_name(literal)
 
 

@@ -59,7 +59,7 @@ def _b(text, charset="utf-8"):
     ],
 )
 def test_a_mark_hides_behind_no_other_word(bad, word, around):
-    assert printable.find_unprintable(encoded_words.all_readings(around.format(word(bad))))
+    assert printable.find_unprintable(encoded_words.list_readings(around.format(word(bad))))
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_a_mark_hides_behind_no_other_word(bad, word, around):
     ],
 )
 def test_a_mark_is_found_in_whatever_way_it_is_written(header):
-    assert printable.find_unprintable(encoded_words.all_readings(header))
+    assert printable.find_unprintable(encoded_words.list_readings(header))
 
 
 @given(st.text("=?utf-8?qQbB *AaZz09+/_\r\n\u202e klingon", max_size=80))
 def test_reading_raises_nothing(text):
     encoded_words.read(text)
-    encoded_words.all_readings(text)
+    encoded_words.list_readings(text)

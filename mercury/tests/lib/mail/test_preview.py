@@ -81,14 +81,14 @@ def test_a_files_name_leads_nowhere(sent, name):
     [file] = preview.read(message).files
 
     assert file.name.startswith(name)
-    assert "\n" not in preview.file_response(file)["Content-Disposition"]
+    assert "\n" not in preview.build_file_response(file)["Content-Disposition"]
 
 
 def test_files_are_kept_never_shown():
     message = EmailMessage()
     message.add_attachment("<script>alert(1)</script>", subtype="html", filename="page.html")
 
-    answer = preview.file_response(preview.read(message.as_bytes()).files[0])
+    answer = preview.build_file_response(preview.read(message.as_bytes()).files[0])
 
     assert answer["Content-Type"] == "application/octet-stream"
     assert answer["Content-Disposition"] == 'attachment; filename="page.html"'
@@ -138,7 +138,7 @@ WORDS = st.sampled_from(
 def test_no_arrangement_of_bytes_breaks_it(pieces):
     shown = preview.read(b"".join(pieces))
 
-    shown.harmless(remote_images=False).text.encode()
+    shown.clean_html(remote_images=False).text.encode()
     "".join(file.name + file.kind for file in shown.files).encode()
 
 
@@ -205,13 +205,13 @@ def test_pictures_that_the_mail_carries_are_shown():
 
     shown = preview.read(message.as_bytes())
 
-    assert 'src="data:image/png;base64,' in shown.harmless(remote_images=False).text
+    assert 'src="data:image/png;base64,' in shown.clean_html(remote_images=False).text
     assert shown.remote_images == 0
 
 
 @pytest.mark.parametrize("remote_images", [True, False])
 def test_the_answer_carries_the_fences(remote_images):
-    answer = preview.html_response(preview.read(a_message().as_bytes()), remote_images=remote_images)
+    answer = preview.build_html_response(preview.read(a_message().as_bytes()), remote_images=remote_images)
 
     policy = answer["Content-Security-Policy"]
     assert policy.startswith("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'")

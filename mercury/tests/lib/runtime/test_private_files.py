@@ -106,7 +106,7 @@ def test_a_data_folder_that_everybody_can_read_is_told(settings, tmp_path, monke
     settings.MERCURY_DATA = tmp_path
     tmp_path.chmod(found)
 
-    told = checks.production_files()
+    told = checks.check_files()
 
     assert [message.id for message in told] == ["mercury.W012"] * warned
     assert all(f"chmod 700 {tmp_path}" in message.hint for message in told)
@@ -120,7 +120,7 @@ def test_a_database_that_everybody_can_read_is_told(settings, tmp_path, monkeypa
     settings.MERCURY_DATA = tmp_path / "nowhere"
     monkeypatch.setattr(checks, "connection", Mock(vendor="sqlite", settings_dict={"NAME": str(path)}))
 
-    [told] = checks.production_files()
+    [told] = checks.check_files()
 
     assert told.hint == f"chmod 600 {path}"
 

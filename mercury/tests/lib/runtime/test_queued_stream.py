@@ -92,7 +92,7 @@ def test_a_stream_that_is_closed_ends_nothing(log, monkeypatch):
 
 
 def test_what_was_logged_last_is_written_before_the_process_ends():
-    code = "import logging, mercury.observability.logs; mercury.observability.logs.configure({'level': 'INFO', 'format': 'json'}); logging.info('last')"
+    code = "import logging, mercury.observability.logs; mercury.observability.logs.configure_logging({'level': 'INFO', 'format': 'json'}); logging.info('last')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert json.loads(done.stderr)["event"] == "last"
@@ -101,7 +101,7 @@ def test_what_was_logged_last_is_written_before_the_process_ends():
 def test_a_process_ends_though_nobody_reads_its_log():
     code = """
 import logging, mercury.observability.logs
-mercury.observability.logs.configure({'level': 'INFO', 'format': 'json'})
+mercury.observability.logs.configure_logging({'level': 'INFO', 'format': 'json'})
 for _ in range(3000):
     logging.info('x' * 1000)
 print('at the end', flush=True)
