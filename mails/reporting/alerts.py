@@ -195,7 +195,7 @@ def _check_discarded(status: SystemStatus) -> Iterable[Alert]:
             code="discarded",
             tone=tone,
             about="",
-            sentence=f"{_count_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
+            sentence=f"{_format_emails(found.emails)} discarded in the last 24 hours, {_format_percent(found.emails, sent)} of all finished: "
             f"{_describe_causes(found)}.",
             remedy="Open one to see the provider's reply. Fix the cause, then reprocess them from their list.",
             since=found.since,
@@ -211,7 +211,7 @@ def _check_rejected(status: SystemStatus) -> Iterable[Alert]:
             code="rejected",
             tone=tone,
             about="",
-            sentence=f"{_count_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
+            sentence=f"{_format_emails(found.emails)} rejected in the last 24 hours, {_format_percent(found.emails, arrived)} of all submitted: "
             f"{_describe_causes(found)}.",
             remedy="Each one names its application and the error. The application has to correct the email and send it again.",
             since=found.since,
@@ -248,7 +248,7 @@ def _check_held(status: SystemStatus) -> Iterable[Alert]:
             code="held_unknown",
             tone="waiting",
             about="",
-            sentence=f"{_count_emails(held.unknown)} on hold and may have been sent: the outcome is unknown.",
+            sentence=f"{_format_emails(held.unknown)} on hold and may have been sent: the outcome is unknown.",
             remedy="Check with the provider, then resolve: manage.py resolve ID --sent or --not-sent",
             emails="state=unknown",
         )
@@ -257,7 +257,7 @@ def _check_held(status: SystemStatus) -> Iterable[Alert]:
             code="held_poison",
             tone="bad",
             about="",
-            sentence=f"{_count_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
+            sentence=f"{_format_emails(held.poison)} quarantined: two workers crashed while they processed {'it' if held.poison == 1 else 'each'}.",
             remedy="Look at one (manage.py mails --state held) and at the logs of the workers before you release it.",
             emails="state=held",
         )
@@ -266,7 +266,7 @@ def _check_held(status: SystemStatus) -> Iterable[Alert]:
             code="held_operator",
             tone="waiting",
             about="",
-            sentence=f"{_count_emails(held.operator)} on hold, set by an operator.",
+            sentence=f"{_format_emails(held.operator)} on hold, set by an operator.",
             remedy="To release them: manage.py release IDS",
             emails="state=held",
         )
@@ -306,5 +306,5 @@ def _check_machine(status: SystemStatus) -> Iterable[Alert]:
         )
 
 
-def _count_emails(count: int) -> str:
+def _format_emails(count: int) -> str:
     return "1 email is" if count == 1 else f"{count:,} emails are"
