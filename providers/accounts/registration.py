@@ -144,7 +144,9 @@ def _check_numbers(weight: int, rate: float | None) -> dict[str, str]:
     if not 0 <= weight <= 10_000:
         errors["weight"] = "A weight is a whole number from 0 (no email) to 10000."
     if rate is not None and not rates.MIN_PER_SECOND <= rate <= rates.MAX_PER_SECOND:
-        errors["rate"] = f"A rate is calls a second, from one a day to {rates.MAX_PER_SECOND:.0f}; null is no limit."
+        errors["rate"] = (
+            f"A rate is a number of requests per second, from one per day to {rates.MAX_PER_SECOND:.0f}; null: no limit."
+        )
     return errors
 
 
