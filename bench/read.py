@@ -190,5 +190,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.mails < 10_000:
         parser.error("--mails: 10000 or more, please.")
-    instance.say_what("Looking", options.mails)
+    instance.say_what("Reading", options.mails)
     measure(options.mails)
