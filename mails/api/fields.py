@@ -1,4 +1,4 @@
-"""The fields by which lists of emails and events are narrowed and ordered, and times as answers show them."""
+"""The fields that lists of emails and events filter and sort by, and the format of times in answers."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""What the view sets of emails and of their events share: who asks, and which emails they may see."""
+"""Base of the view sets of emails and events: the client of a request, and the emails that it may see."""
 
 import re
 import uuid

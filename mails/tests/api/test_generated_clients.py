@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.one_leg, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture(scope="module")
 def tools():
-    """The environment of the generators; a machine without it skips these tests, CI fails."""
+    """The environment of the generators; a machine without them skips these tests; CI fails."""
     if not (TOOLS / "installed").exists():
         missing = f"{TOOLS} is not there: make clients installs the generators of clients."
         if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
@@ -48,14 +48,14 @@ def sent(live_server, olympus):
     zeus = caller()
 
     def send(words, folder, environment):
-        told = json.loads(run([*words, live_server.url, zeus.text], folder, environment))
+        printed = json.loads(run([*words, live_server.url, zeus.text], folder, environment))
 
-        assert told["refused"] == "/recipient"
-        assert told["id"] == told["again"]
-        assert told["subject"] == "Grüße"
+        assert printed["refused"] == "/recipient"
+        assert printed["id"] == printed["again"]
+        assert printed["subject"] == "Grüße"
         mail = Mail.objects.exclude(status="rejected").get()
-        assert str(mail.pk) == told["id"]
-        assert told["listed"] == Mail.objects.count()
+        assert str(mail.pk) == printed["id"]
+        assert printed["listed"] == Mail.objects.count()
         assert mail.recipient == "hera@olimpus.com, iris@olimpus.com"
         names = list(mail.events.values_list("event", flat=True))
         assert {EventName.ACCEPTED, "READ BY HERA"} <= set(names)
