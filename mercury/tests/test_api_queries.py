@@ -60,7 +60,7 @@ def test_every_view_refuses_a_parameter_that_is_blank_or_given_twice(zeus, urls)
         assert problem(zeus.get(f"{url}?format=xml"), 400, "invalid_format")["allowed"]["format"]
 
 
-def test_a_parameter_that_is_blank_by_intent_is_taken(zeus):
+def test_a_parameter_that_may_be_blank_is_accepted(zeus):
     assert zeus.get(f"{MAILS}?cursor=").status_code == 200
 
 
@@ -70,7 +70,7 @@ def test_a_post_takes_no_parameters(zeus):
     assert zeus.get(MAILS).json()["mails"] == []
 
 
-def test_a_method_that_is_not_there_and_a_stranger_are_told_so_first(zeus, client):
+def test_a_missing_method_and_missing_credentials_are_reported_first(zeus, client):
     problem(zeus.put(f"{MAILS}?x=1", {}), 405)
     problem(client.get(f"{MAILS}?x=1"), 401)
 
@@ -129,7 +129,7 @@ def _all_pages(zeus, url, sort):
     return found
 
 
-def test_the_description_is_built_once_also_for_threads_that_ask_first_at_the_same_moment(monkeypatch):
+def test_the_schema_is_built_once_even_if_several_threads_ask_at_the_same_moment(monkeypatch):
     built = []
     made = openapi.SchemaGenerator.get_schema
     monkeypatch.setattr(

@@ -26,7 +26,7 @@ def test_an_unknown_path_is_json_for_clients_and_a_page_for_people():
     assert Client().get("/api/v1.0/nowhere", **PAGES)["Content-Type"] == "application/problem+json"
 
 
-def test_a_form_without_its_token_is_told_to_reload(db):
+def test_a_form_without_its_token_asks_to_reload(db):
     page = Client(enforce_csrf_checks=True).post("/login/", {}, **PAGES)
 
     assert page.status_code == 403

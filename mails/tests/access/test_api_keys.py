@@ -152,7 +152,7 @@ def test_a_key_works_where_its_use_cannot_be_noted(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_broke_meanwhile_is_opened_anew_and_asked_again():
+def test_a_broken_connection_is_reopened_and_the_query_repeated():
     if connection.vendor != "postgresql":
         assert connection.settings_dict["ENGINE"].endswith("sqlite")  # a file does not hang up
         return

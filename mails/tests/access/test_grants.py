@@ -286,7 +286,7 @@ def test_the_audit_log_outlives_who_acted():
     assert acts() == [("register", "API key", "user:argus")]
 
 
-def test_an_expired_key_is_not_taken_for_a_new_one():
+def test_an_expired_key_does_not_count_as_a_new_one():
     key, _text = api_keys.create("shop", scopes=["mails:send"], senders=["*"], expires_at=timezone.now())
 
     assert grants.find_missing_for_change(argus(), key, scopes=["mails:send"], senders=["*"]) == []

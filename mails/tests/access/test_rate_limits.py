@@ -39,7 +39,7 @@ def at_noon(monkeypatch, settings):
     return clock
 
 
-def test_so_many_pass_and_the_next_is_told_when_to_come_back(at_noon, a_key):
+def test_writes_within_the_rate_pass_and_the_next_learns_when_to_retry(at_noon, a_key):
     key = a_key("3/m")
 
     found = []
@@ -96,7 +96,7 @@ def test_a_clock_that_is_set_back_locks_nobody_out(at_noon, a_key):
     assert [rate_limits.count_write(key).allowed for _ in range(3)] == [True, True, False]
 
 
-def test_keys_are_counted_apart_and_a_changed_rate_begins_anew(a_key):
+def test_keys_are_counted_separately_and_a_changed_rate_starts_at_zero(a_key):
     assert [rate_limits.count_write(a_key("1/m")).allowed for _ in range(2)] == [True, False]
 
     assert rate_limits.count_write(a_key("1/m", prefix=secrets.token_hex(4))).allowed
@@ -127,7 +127,7 @@ def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
     assert min(status.remaining for status in found) == 0
 
 
-def test_exactly_the_rate_passes_also_in_the_memory_that_stands_in_for_redis(settings, a_key):
+def test_exactly_the_rate_passes_also_in_memory_without_redis(settings, a_key):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     wake.forget_redis()
 
@@ -249,7 +249,7 @@ def test_the_figures_are_written_by_themselves(monkeypatch):
     assert Rollup.objects.get().count == 1
 
 
-def test_a_redis_that_refuses_to_count_is_not_taken_for_one_that_is_away(a_key, settings, monkeypatch):
+def test_a_redis_that_refuses_to_count_is_not_treated_as_down(a_key, settings, monkeypatch):
     def refuse(redis):
         raise ResponseError("NOPERM this user has no permissions to run the 'evalsha' command")
 

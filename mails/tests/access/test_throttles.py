@@ -21,7 +21,7 @@ def at_noon(monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1_795_867_200.0)
 
 
-def test_each_answer_tells_the_rate_and_what_is_left(at_noon):
+def test_each_answer_states_the_rate_and_what_is_left(at_noon):
     zeus = caller(rate="3/m")
 
     answers = [zeus.post(MAILS, HELLO), zeus.post(MAILS, {}), send_raw(zeus, b"{"), zeus.post(MAILS, HELLO)]
@@ -159,7 +159,7 @@ def test_a_rotated_key_keeps_its_rate_and_a_change_holds_from_the_next_mail():
     assert [answer.status_code for answer in answers] == [202, 202, 429]
 
 
-def test_without_redis_a_mail_is_taken_and_counted(settings):
+def test_without_redis_an_email_is_accepted_and_counted(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     wake.forget_redis()
     zeus = caller(rate="2/m")

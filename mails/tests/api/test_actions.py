@@ -71,7 +71,7 @@ def test_a_mail_whose_text_was_removed_is_shown_and_not_reprocessed(olympus):
     assert (shown["content"], shown["body_removed"]) == ("", "2026-01-02T00:00:00.000000Z")
 
 
-def test_an_unknown_outcome_must_be_settled(olympus):
+def test_an_unknown_outcome_must_be_resolved(olympus):
     client = caller()
     olympus.lose_answer()
     mail = Mail.objects.get(
@@ -96,7 +96,7 @@ def discarded(client, account):
 
 
 @pytest.mark.parametrize("body", [{"not_tried": True}, {"via": "hades"}])
-def test_a_client_sends_a_mail_anew_through_some_accounts(body, olympus, hades):
+def test_a_client_reprocesses_an_email_through_some_accounts(body, olympus, hades):
     client = caller()
     hades.disable()
     mail = discarded(client, olympus)
@@ -177,7 +177,7 @@ def test_it_takes_the_scope():
     assert api_keys.Scope.MAILS_MANAGE in api_keys.SCOPES
 
 
-def test_a_person_steers_with_the_permission_to_change_mails():
+def test_a_person_needs_the_permission_to_change_mails_for_an_action():
     mail = a_mail()
     url = f"{MAILS}{mail.pk}/cancel"
 

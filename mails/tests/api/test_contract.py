@@ -142,7 +142,7 @@ def test_content_has_no_small_bound(zeus):
 
 @pytest.mark.parametrize("field", ["sender", "recipient"])
 @pytest.mark.parametrize("value", [None, "", "not an address", 7, "a@b@c.com"])
-def test_a_missing_or_invalid_address_is_a_400_that_names_field_and_fault(zeus, field, value):
+def test_a_missing_or_invalid_address_is_a_400_that_names_field_and_problem(zeus, field, value):
     found = problem(zeus.post(MAILS, HELLO | {field: value}), 400, "invalid_mail")
 
     assert [error["pointer"] for error in found["errors"]] == [f"/{field}"]
@@ -295,7 +295,7 @@ def test_a_list_read_after_a_write_shows_it_first(zeus):
         ("filter=attempts,ge,1", []),
     ],
 )
-def test_mails_are_narrowed_and_ordered(zeus, query, subjects):
+def test_mails_are_filtered_and_sorted(zeus, query, subjects):
     for subject in ("one", "two", "three"):
         sent(zeus, subject=subject)
 
@@ -315,7 +315,7 @@ def test_a_mail_is_found_by_its_id(zeus):
     assert first["url"] not in found + later
 
 
-def test_events_are_narrowed_and_ordered(zeus):
+def test_events_are_filtered_and_sorted(zeus):
     mail = sent(zeus).json()
     zeus.post(mail["events"], {"event": "READ"})
 

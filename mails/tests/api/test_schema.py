@@ -24,7 +24,7 @@ def document(client):
     return client.get(SCHEMA).json()
 
 
-def test_the_description_names_every_path_and_method(document):
+def test_the_schema_names_every_path_and_method(document):
     described = {(path, method) for path, found in document["paths"].items() for method in found}
 
     base = "/api/v1.0"
@@ -52,14 +52,14 @@ def test_the_description_names_every_path_and_method(document):
     }
 
 
-def test_the_description_is_openapi_3_1_and_its_components_are_json_schema(document):
+def test_the_schema_is_openapi_3_1_and_its_components_are_json_schema(document):
     assert document["openapi"].startswith("3.1")
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
 
 
-def test_every_operation_tells_its_refusals(document):
+def test_every_operation_states_its_errors(document):
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert operation["summary"]
@@ -69,7 +69,7 @@ def test_every_operation_tells_its_refusals(document):
                     assert list(answer["content"]) == ["application/problem+json"]
 
 
-def test_the_rate_of_a_key_is_described_where_mails_are_handed_in(document):
+def test_the_rate_of_a_key_is_described_where_emails_are_submitted(document):
     answers = document["paths"][MAILS]["post"]["responses"]
 
     assert {"RateLimit", "RateLimit-Policy"} <= set(answers["202"]["headers"])
@@ -80,7 +80,7 @@ def test_the_rate_of_a_key_is_described_where_mails_are_handed_in(document):
     )
 
 
-def test_real_answers_are_what_the_description_says(document):
+def test_real_answers_match_the_schema(document):
     zeus = caller()
     mail = zeus.post(MAILS, HELLO).json()
     event = zeus.post(mail["events"], {"event": "READ"}).json()
@@ -145,7 +145,7 @@ def described():
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_requests_made_from_the_description_get_answers_that_it_names(label, mode, olympus):
+def test_requests_made_from_the_schema_get_answers_that_match_it(label, mode, olympus):
     zeus = caller()
     mail = zeus.post(MAILS, HELLO).json()
     event = zeus.get(mail["events"]).json()["events"][0].rpartition("/")[2]

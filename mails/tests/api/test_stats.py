@@ -24,12 +24,12 @@ def operator():
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_figures_of_the_house_take_a_scope_of_their_own(resource, operator):
+def test_figures_of_the_instance_need_a_scope_of_their_own(resource, operator):
     assert operator.get(STATS + resource).status_code == 200
     problem(caller("zeus", scopes=[Scope.MAILS_READ]).get(STATS + resource), 403, "missing_scope")
 
 
-def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
+def test_now_states_the_status_in_one_sentence_with_alerts(operator, olympus):
     a_mail()
 
     now = operator.get(STATS + "now").json()
@@ -50,7 +50,7 @@ def test_now_tells_the_state_in_one_sentence_with_alerts(operator, olympus):
     assert [account["name"] for account in now["accounts"]] == ["olympus"]
 
 
-def test_sent_mails_are_told_by_queue_provider_application_and_minute(operator, olympus):
+def test_sent_emails_are_counted_by_queue_provider_application_and_minute(operator, olympus):
     for number in range(3):
         a_mail(subject=f"mail {number}")
     dispatch()
@@ -101,7 +101,7 @@ def test_a_period_may_be_given_by_its_ends(operator):
     assert [point["start"][11:16] for point in answer["points"]] == ["12:00", "13:00", "14:00"]
 
 
-def test_a_mail_says_where_it_stands_in_one_sentence(olympus):
+def test_an_email_states_its_status_in_one_sentence(olympus):
     zeus = caller()
     url = zeus.post(MAILS, {"sender": "zeus@olimpus.com", "recipient": "hera@olimpus.com"}).json()["url"]
     waiting = zeus.get(url)

@@ -73,7 +73,7 @@ def test_a_malformed_idempotency_key_is_a_400(zeus, key):
 
 
 @dispatchers
-def test_a_mail_shows_where_it_stands(zeus, olympus):
+def test_an_email_shows_its_status(zeus, olympus):
     olympus.refuse(503)
     url = zeus.post(MAILS, HELLO).json()["url"]
     before = zeus.get(url).json()
@@ -174,7 +174,7 @@ def test_head_answers_like_get_without_a_body(zeus):
     assert zeus.head(mail["url"])["ETag"] == zeus.get(mail["url"])["ETag"]
 
 
-def test_options_tells_the_methods(zeus):
+def test_options_lists_the_methods(zeus):
     answer = zeus.options(MAILS)
 
     assert answer.status_code == 200

@@ -72,7 +72,7 @@ def test_what_a_person_mistypes_leaves_no_row(source):
     assert not Event.objects.exists()
 
 
-def test_a_mail_that_fails_validation_is_kept_with_its_faults():
+def test_an_email_that_fails_validation_is_kept_with_its_errors():
     with pytest.raises(InvalidSubmission) as caught:
         accept({"sender": "zeus", "recipient": "nobody", "content": "x" * 10_000}, client=API)
 
@@ -156,7 +156,7 @@ def test_the_same_key_and_another_body_are_refused():
     assert Mail.objects.count() == 1
 
 
-def test_a_queue_that_is_asked_for_is_part_of_what_a_key_stands_for():
+def test_a_requested_queue_is_part_of_the_body_of_a_key():
     accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1")
 
     with pytest.raises(IdempotencyKeyReused):
@@ -204,7 +204,7 @@ def test_a_rejected_mail_shows_the_queue_that_it_would_have_had():
         ({"delivery_guarantee": ["at-least-once"]}, "at-most-once"),
     ],
 )
-def test_a_rejected_mail_shows_the_policy_that_it_would_have_had(asked, shown, settings):
+def test_a_rejected_email_shows_the_delivery_guarantee_that_it_would_have_had(asked, shown, settings):
     settings.MERCURY_DELIVERY_GUARANTEE = "at-most-once"
 
     with pytest.raises(InvalidSubmission):
@@ -261,7 +261,7 @@ def test_of_many_at_once_with_one_key_one_is_stored():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_request_that_still_runs_is_told_at_once():
+def test_a_key_of_a_running_request_is_refused_at_once():
     if connection.vendor != "postgresql":
         assert connection.settings_dict["OPTIONS"]["transaction_mode"] == "IMMEDIATE"  # writers wait for each other
         return

@@ -106,7 +106,7 @@ def test_encoded_words_pass_as_they_are(subject):
     assert parse_submission({**HELLO, "subject": subject}).subject == subject
 
 
-def test_all_faults_are_told_at_once():
+def test_all_errors_are_reported_together():
     assert {field for field, _ in errors_of(sender="zeus", recipient="", subject="\n", x=1)} == {
         "sender",
         "recipient",
@@ -135,7 +135,7 @@ def test_a_mail_is_bulk_where_that_is_asked_for(asked, queue):
     assert parse_submission({**HELLO, **asked}).queue == queue
 
 
-def test_what_cannot_be_asked_for_is_told_with_what_can():
+def test_an_impossible_value_is_refused_with_the_possible_ones():
     with pytest.raises(InvalidSubmission, match=r"'text' is not possible\. Write one of: bulk; or leave the field out"):
         parse_submission({**HELLO, "queue": "text"})
 
@@ -157,7 +157,7 @@ def test_the_size_is_bounded(settings):
         ),
     )
 )
-def test_whatever_comes_in_is_valid_or_an_error_with_words(data):
+def test_any_input_is_valid_or_an_error_with_text(data):
     try:
         wanted = parse_submission(data)
     except InvalidSubmission as invalid:

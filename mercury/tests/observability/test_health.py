@@ -77,7 +77,7 @@ def test_not_ready_before_the_migrations_are_applied(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_workers_are_well_while_one_drains_and_unavailable_without_one(client):
+def test_workers_are_ok_while_one_polls_and_unavailable_without_one(client):
     assert client.get("/health/workers").status_code == 503
 
     now = database_clock.now()
@@ -89,7 +89,7 @@ def test_workers_are_well_while_one_drains_and_unavailable_without_one(client):
 
 
 @pytest.mark.django_db
-def test_a_worker_that_beats_and_does_not_drain_is_not_well(client):
+def test_a_worker_with_a_heartbeat_that_does_not_poll_is_not_ok(client):
     now = database_clock.now()
     Worker.objects.create(id="one", started_at=now, seen_at=now, polled_at=now - dt.timedelta(seconds=61))
 

@@ -77,7 +77,7 @@ def test_default_sandboxes_are_listed_before_anything_was_sent(operator):
     assert {account["source"] for account in body["providers"]} == {"default"}
 
 
-def test_the_list_is_narrowed_and_ordered(operator):
+def test_the_list_is_filtered_and_sorted(operator):
     body = operator.get(f"{URL}?expand=true&filter=name,like,sandbox%25&sort=name,desc&per_page=1").json()
 
     assert [account["name"] for account in body["providers"]] == ["sandbox-b"]
@@ -119,7 +119,7 @@ def test_an_unknown_account_is_a_404(operator, account_id):
         ({"wieght": 2}, "/wieght"),
     ],
 )
-def test_a_fault_is_named_by_its_field(operator, changes, pointer):
+def test_an_error_names_its_field(operator, changes, pointer):
     answer = operator.post(URL, OLYMPUS | changes)
 
     assert answer.status_code == 400
@@ -285,7 +285,7 @@ def _not_found(*args, **kwargs):
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-def test_the_description_has_the_accounts(client):
+def test_the_schema_has_the_accounts(client):
     answer = client.get(f"{reverse('schema')}?format=json")
 
     paths = answer.json()["paths"]
@@ -294,7 +294,7 @@ def test_the_description_has_the_accounts(client):
     assert "ProviderAccount" in answer.json()["components"]["schemas"]
 
 
-def test_the_description_gives_each_option_the_type_and_bounds_that_it_is_checked_with(client):
+def test_the_schema_gives_each_option_the_type_and_limits_of_its_check(client):
     described = client.get("/api/v1.0/schema?format=json").json()["components"]["schemas"]
     numbers = {
         (kind.label, option.name): option.most

@@ -76,7 +76,7 @@ def test_no_path_takes_more_than_64_kb_but_those_that_take_mails():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("letter", ["é", "\x7f"], ids=["letter", "control character"])
-def test_the_longest_blob_is_taken_however_json_writes_it(letter):
+def test_the_longest_blob_is_accepted_however_json_writes_it(letter):
     zeus_calls = caller()
     [mail] = [zeus_calls.post(MAILS, HELLO, format="json").json()]
     blob = letter * (MAX_BLOB // len(letter.encode()))

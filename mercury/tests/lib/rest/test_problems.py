@@ -73,7 +73,7 @@ def test_an_unavailable_database_and_a_throttle_say_when_to_come_back():
     assert handle(exceptions.Throttled(wait=7.2))["Retry-After"] == "8"
 
 
-def test_a_serializers_nested_faults_get_their_pointers():
+def test_a_serializers_nested_errors_get_their_pointers():
     exc = exceptions.ValidationError(
         {
             "name": ["Too long."],
