@@ -1,6 +1,6 @@
 """How long the aftermath of an outage lasts: `python bench/catch_up.py [--worker-rate 1000] [--seed 4]`.
 
-A simulation, no measurement. First: no worker runs for a while; mails are sent oldest first, as a drain claims them.
+A simulation, no measurement. First: no worker runs for a while; mails are sent oldest first, as a dispatcher claims them.
 Then: every provider refuses every mail for a while and no breaker opens, so that mails go through their rounds, by the
 product's own decision (`mails.dispatch.retry_policy`) and its default back-off.
 """
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no
 from mails.dispatch import retry_policy
 from providers.outcomes import FailureClass
 
-RATES = (10, 100)  # mails a second
+RATES = (10, 100)  # emails per second
 OUTAGES = {"5 min": 300, "1 h": 3600}  # seconds
 WORKERS = (1, 2, 4)
 BACKOFF = tuple(dt.timedelta(minutes=minutes) for minutes in (0.5, 2, 10, 30, 60, 120))
@@ -34,7 +34,7 @@ class Aftermath:
     backlog: int
     catch_up: float  # from its end until a new mail leaves at once again
     longest: float  # that a mail waited
-    late: int  # mails that waited longer than a minute, when `oldest_waiting` speaks up
+    late: int  # emails that waited longer than a minute, when `oldest_waiting` speaks up
 
 
 def without_workers(rate: int, outage: int, capacity: float, draw: random.Random) -> Aftermath:
@@ -66,7 +66,7 @@ class Rounds:
 
     sent_at: list[float] = field(default_factory=list)
     rounds: int = 0
-    busiest: int = 0  # mails that were due in one second, at most
+    busiest: int = 0  # emails that were due in one second, at most
 
 
 def through_rounds(rate: int, outage: int, draw: random.Random) -> Rounds:
@@ -107,7 +107,7 @@ def print_rounds(rate: int, words: str, outage: int, seed: int) -> None:
     mails = rate * outage
     p50, p99 = (sent[min(len(sent) - 1, len(sent) * part // 100)] for part in (50, 99))
     print(
-        f"{words:5} of refusals, {rate:3} mails/s, no breaker: {found.rounds / mails:4.2f} rounds a mail,"
+        f"{words:5} of refusals, {rate:3} emails/s, no breaker: {found.rounds / mails:4.2f} rounds an email,"
         f" at most {found.busiest / rate:3.1f} x the rate due again in a second;"
         f" sent after its end: half within {p50 / 60:4.1f} min, 99 % within {p99 / 60:4.1f}, the last after {sent[-1] / 60:4.1f}"
     )
@@ -116,9 +116,9 @@ def print_rounds(rate: int, words: str, outage: int, seed: int) -> None:
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worker-rate", type=float, default=1000.0, help="Mails a second of one worker.")
+    parser.add_argument("--worker-rate", type=float, default=1000.0, help="Emails per second of one worker.")
     parser.add_argument("--workers", type=int, action="append", help="How many workers (repeatable).")
-    parser.add_argument("--rate", type=int, action="append", help="Mails a second that come in (repeatable).")
+    parser.add_argument("--rate", type=int, action="append", help="Emails per second that come in (repeatable).")
     parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
     for words, outage in OUTAGES.items():
@@ -126,10 +126,10 @@ def main() -> None:
             for workers in options.workers or WORKERS:
                 capacity = workers * options.worker_rate
                 if capacity <= rate:
-                    parser.error(f"{workers} workers send {capacity:.0f} mails/s, and {rate} come in.")
+                    parser.error(f"{workers} workers send {capacity:.0f} emails/s, and {rate} come in.")
                 left = without_workers(rate, outage, capacity, random.Random(options.seed))
                 print(
-                    f"{words:5} without workers, {rate:3} mails/s, then {workers} of {options.worker_rate:.0f} mails/s:"
+                    f"{words:5} without workers, {rate:3} emails/s, then {workers} of {options.worker_rate:.0f} emails/s:"
                     f" {left.backlog:6} wait, caught up {left.catch_up:6.1f} s later;"
                     f" {left.late} mails waited over a minute, the longest {left.longest / 60:.1f} min",
                     flush=True,

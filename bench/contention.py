@@ -1,6 +1,6 @@
-"""Whether drains are in each other's way: `python bench/contention.py [--mails N] [--drains N …]`.
+"""Measure if dispatchers block each other: `python bench/contention.py [--mails N] [--dispatchers N …]`.
 
-Lets one, two, four and eight drains empty the same backlog on PostgreSQL, and counts what each asked for and got, and
+Lets one, two, four and eight dispatchers empty the same backlog on PostgreSQL, and counts what each asked for and got, and
 how often one waited for a lock of another. Prints no time: a busy machine only makes them meet more often.
 """
 
@@ -21,8 +21,8 @@ import instance
 import psycopg2
 from instance import Instance
 
-DRAINS = (1, 2, 4, 8)
-PLACES = 64
+DISPATCHERS = (1, 2, 4, 8)
+CONCURRENCY = 64
 LOOK_EVERY = 0.01  # seconds
 
 
@@ -35,7 +35,7 @@ class Claim:
     got: int
 
 
-def drain_and_count(places: int) -> tuple[list[Claim], int]:
+def dispatch_and_count(concurrency: int) -> tuple[list[Claim], int]:
     """Send what is due, in this process; its claims, and how many mails a provider took."""
     from mails.dispatch import claim
     from mails.dispatch.dispatcher import Dispatcher
@@ -51,7 +51,7 @@ def drain_and_count(places: int) -> tuple[list[Claim], int]:
         return found
 
     claim.select_due = counted
-    done = event_loop.run(Dispatcher(list(QueueName.values), places=places).run(until_idle=True))
+    done = event_loop.run(Dispatcher(list(QueueName.values), concurrency=concurrency).run(until_idle=True))
     return claims, done
 
 
@@ -98,7 +98,7 @@ def build() -> Iterator[Instance]:
         yield built
 
 
-def measure(built: Instance, drains: int, mails: int) -> str:
+def measure(built: Instance, dispatchers: int, mails: int) -> str:
     """Return the figures of this many dispatchers."""
     built.provider.start_afresh(delay_ms=0)
     built.run(dispatch.fill, mails)
@@ -106,12 +106,12 @@ def measure(built: Instance, drains: int, mails: int) -> str:
     deadlocks = _deadlocks(url)
     watch = Watch(url)
     watch.start()
-    with ThreadPoolExecutor(drains) as pool:
-        results = list(pool.map(lambda _: built.run(drain_and_count, PLACES), range(drains)))
+    with ThreadPoolExecutor(dispatchers) as pool:
+        results = list(pool.map(lambda _: built.run(dispatch_and_count, CONCURRENCY), range(dispatchers)))
     watch.stop()
     taken = built.provider.count()
     if taken != mails or sum(done for _, done in results) != mails:
-        raise SystemExit(f"Of {mails} mails the provider took {taken}.")
+        raise SystemExit(f"Of {mails} emails the provider accepted {taken}.")
     claims = sorted((claim for listed, _ in results for claim in listed), key=lambda claim: claim.at)
     last = max(number for number, claim in enumerate(claims) if claim.got)
     full = claims[:last]  # what came after found the backlog empty
@@ -120,7 +120,7 @@ def measure(built: Instance, drains: int, mails: int) -> str:
     worked = sum(any(claim.got for claim in listed) for listed, _ in results)
     when = f" (the first after {mails_before / mails:.0%} of the backlog)" if short else ""
     return (
-        f"{drains} drain{'s' * (drains > 1):1} ({worked} got mails): {len(full):4} claims, asked for"
+        f"{dispatchers} dispatcher{'s' * (dispatchers > 1):1} ({worked} got emails): {len(full):4} claims, asked for"
         f" {sum(claim.asked for claim in full) / max(1, len(full)):4.1f}, got {sum(claim.got for claim in full) / max(1, len(full)):4.1f};"
         f" {len(short) / max(1, len(full)):4.0%} smaller than asked for{when};"
         f" {watch.waiting / max(1, watch.active):5.1%} of the looks at a busy session found it waiting for a lock;"
@@ -137,15 +137,15 @@ def _deadlocks(url: str) -> int:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mails", type=int, default=4000, help="How many mails each backlog has.")
-    parser.add_argument("--drains", type=int, action="append", help="Drains at once (repeatable).")
+    parser.add_argument("--mails", type=int, default=4000, help="Number of emails each backlog has.")
+    parser.add_argument("--dispatchers", type=int, action="append", help="Dispatchers at once (repeatable).")
     options = parser.parse_args()
     instance.check_mails(parser, options.mails)
-    instance.say_what(f"Contention, {PLACES} places a drain", options.mails)
+    instance.say_what(f"Contention, {CONCURRENCY} slots per dispatcher", options.mails)
     try:
         with build() as built:
-            for drains in options.drains or DRAINS:
-                print(measure(built, drains, options.mails), flush=True)
+            for dispatchers in options.dispatchers or DISPATCHERS:
+                print(measure(built, dispatchers, options.mails), flush=True)
     except instance.ServiceMissing as missing:
         raise SystemExit(f"{missing}. Start it, please.") from missing
 

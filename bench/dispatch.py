@@ -100,7 +100,7 @@ def measure(leg: str, mails: int) -> None:
         print(
             f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {mails / records.seconds:6.0f} emails/s"
             f" ({mails / whole:.0f} with a start-up of {empty:.1f} s),"
-            f" {(cpu - workers * start_up) / mails * 1000:.2f} ms of CPU an email; all done, each accepted once",
+            f" {(cpu - workers * start_up) / mails * 1000:.2f} ms of CPU per email; all done, each accepted once",
             flush=True,
         )
 

@@ -141,10 +141,10 @@ def measure_mails(stores: Stores, mails: int) -> int:
     built, total = stores.built, 0
     key = built.run(instance.make_key)
     turns = ((1, False, 1, mails // 8), (16, False, 16, mails), (16, True, 64, mails), (16, True, 256, mails))
-    for clients, idempotent, places, count in turns:
+    for clients, idempotent, concurrency, count in turns:
         with instance.serving(built, processes=1) as (port, _):
             intake.post(port, key, intake.WARM_UP, clients=clients, idempotent=idempotent, content=prose())
-            drain(built, places)
+            dispatch(built, concurrency)
             before = stores.asked()
             intake.post(port, key, count, clients=clients, idempotent=idempotent, content=prose())
             what = f"{clients:2} clients{', Idempotency-Key' if idempotent else ''}"
@@ -152,22 +152,22 @@ def measure_mails(stores: Stores, mails: int) -> int:
             sessions, connections = stores.sessions(), stores.redis_clients()
         if clients > 1 and not idempotent:
             print(f"one web process of 8 threads: {sessions} connections to PostgreSQL, {connections} to Redis")
-        print_drain(stores, places, count)
+        print_sending(stores, concurrency, count)
         total += intake.WARM_UP + count
     print_worker(stores, key, mails)
     return total + mails
 
 
-def print_drain(stores: Stores, places: int, mails: int) -> None:
+def print_sending(stores: Stores, concurrency: int, mails: int) -> None:
     """Send what waits. The start of the worker and its end are counted with it."""
     fresh, groups = "SELECT count(*) FROM mails_rollup", "SELECT count(DISTINCT lease) FROM mails_attempt"
     [(rows_before,)], [(groups_before,)] = stores.ask(fresh), stores.ask(groups)
     before = stores.asked()
-    drain(stores.built, places)
+    dispatch(stores.built, concurrency)
     line = stores.asked().line(before, mails)
     [(rows,)], [(taken,)] = stores.ask(fresh), stores.ask(groups)
     print(
-        f"sending, {places:3} places, {mails / (taken - groups_before):5.1f} mails a group  {line},"
+        f"sending, {concurrency:3} slots, {mails / (taken - groups_before):5.1f} emails per group  {line},"
         f" {(rows - rows_before) / mails:.3f} roll-up rows",
         flush=True,
     )
@@ -212,8 +212,8 @@ def print_rows(stores: Stores, mails: int, before: dict[str, tuple[int, int]]) -
     for table in TABLES:
         heap, indexes = (now - then for now, then in zip(after[table], before[table], strict=True))
         whole += heap + indexes
-        print(f"  mails_{table:15} {heap / mails:6.0f} bytes of rows, {indexes / mails:6.0f} of indexes, a mail")
-    print(f"  all of it             {whole / mails:6.0f} bytes a mail", flush=True)
+        print(f"  mails_{table:15} {heap / mails:6.0f} bytes of rows, {indexes / mails:6.0f} of indexes, per email")
+    print(f"  all of it             {whole / mails:6.0f} bytes per email", flush=True)
 
 
 def sizes(stores: Stores) -> dict[str, tuple[int, int]]:
@@ -230,15 +230,15 @@ def names(table: str) -> tuple[str, str]:
     return f"mails_{table}", f"mails_{table}\\_%" if table == "event" else ""
 
 
-def drain(built: Instance, places: int) -> None:
+def dispatch(built: Instance, concurrency: int) -> None:
     """Let a worker send what is due."""
-    instance.wait_for(built.start("manage.py", "worker", "--burst", f"--concurrency={places}"))
+    instance.wait_for(built.start("manage.py", "worker", "--burst", f"--concurrency={concurrency}"))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mails", type=int, default=2000, help="How many mails each figure is counted with.")
+    parser.add_argument("--mails", type=int, default=2000, help="Number of emails each figure is counted with.")
     options = parser.parse_args()
     instance.check_mails(parser, options.mails)
     instance.say_what("Footprint", options.mails)

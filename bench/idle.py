@@ -1,6 +1,6 @@
 """How long a mail waits when nothing else does: `python bench/idle.py [--mails N] [--leg embedded|full|both]`.
 
-One client posts a mail, waits a random while, posts the next: gunicorn, and in the full leg one `manage.py worker`, have
+One client posts an email, waits a random while, posts the next: gunicorn, and in the full leg one `manage.py worker`, have
 nothing else to do. Counted from the moment the client has read the 202 to the moment the local provider has the request's
 head; all clocks are this machine's monotonic one. Below zero: the provider had it before the client had its answer.
 """

@@ -30,7 +30,7 @@ DATABASE_URL = os.environ.get("MERCURY_TEST_DATABASE_URL", "postgres://postgres@
 REDIS_URL = os.environ.get("MERCURY_TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 REDIS_NUMBER = 9  # not the tests' own, which may run meanwhile
 CONTENT = ("All is well on the mountain, and the weather is fine.\n" * 40)[:2000]
-REMEMBERED = 10_000  # mails that the local provider remembers
+REMEMBERED = 10_000  # emails that the local provider remembers
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -210,14 +210,14 @@ def say_what(title: str, mails: int) -> None:
     """Print the first line of a benchmark: what is measured, and on what kind of machine."""
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     print(
-        f"{title}, {mails} mails of {len(CONTENT)} bytes; {os.cpu_count()} cores, load at the start {load}", flush=True
+        f"{title}, {mails} emails of {len(CONTENT)} bytes; {os.cpu_count()} cores, load at the start {load}", flush=True
     )
 
 
 def main(title: str, measure: Callable[[str, int], None], *, mails: int, most: int = REMEMBERED) -> None:
     """Run the command line of a benchmark: `measure(leg, mails)` for each leg that was asked for."""
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--mails", type=int, default=mails, help="How many mails each figure is measured with.")
+    parser.add_argument("--mails", type=int, default=mails, help="Number of emails each figure is measured with.")
     parser.add_argument("--leg", choices=(*LEGS, "both"), default="both")
     options = parser.parse_args()
     check_mails(parser, options.mails, most=most)

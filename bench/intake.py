@@ -78,7 +78,7 @@ def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: 
         sender.join()
     latencies = [latency for sender in senders for latency in sender.latencies]
     if len(latencies) != mails:
-        raise SystemExit(f"Only {len(latencies)} of {mails} mails were taken at port {port}.")
+        raise SystemExit(f"Only {len(latencies)} of {mails} emails were taken at port {port}.")
     return latencies
 
 
@@ -125,7 +125,7 @@ class Target:
         store = f", {self.store_cpu / mails * 1000:.2f} in PostgreSQL" if self.store_cpu else ""
         return (
             f"  {self.name:30} {mails / self.seconds:5.0f} requests/s, p50 {p50:.1f} p95 {p95:.1f} p99 {p99:.1f} ms;"
-            f" CPU a mail: {web:.2f} ms in the web processes{ratio}{store}, {self.own_cpu / mails * 1000:.2f} in the client"
+            f" CPU per email: {web:.2f} ms in the web processes{ratio}{store}, {self.own_cpu / mails * 1000:.2f} in the client"
         )
 
 

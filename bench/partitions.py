@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import instance
 
-MAILS = 64  # mails of a group, as many as a drain closes at once
+MAILS = 64  # mails of a group, as many as a dispatcher closes at once
 NAMES = ("DEQUEUE", "READY TO SEND", "SEND", "DONE")
 MONTHS_AHEAD = 4
 BLOB = '{"service": "olympus", "why": "weighted choice of 2", "attempt": 1, "round": 1, "to": ["hera@olimpus.com"]}'

@@ -176,10 +176,10 @@ def mail_server(run: Run) -> Iterator[Ready]:
         if run.delay_ms:
             provider = stack.enter_context(instance.running_sink())
             provider.start_afresh(delay_ms=run.delay_ms)
-            sink, places = provider.smtp_port, 200
+            sink, concurrency = provider.smtp_port, 200
         else:
-            sink, places = stack.enter_context(postfix.running_sink(package)), 20
-        server = stack.enter_context(postfix.running(package, sink=sink, places=places))
+            sink, concurrency = stack.enter_context(postfix.running_sink(package)), 20
+        server = stack.enter_context(postfix.running(package, sink=sink, concurrency=concurrency))
         server.fill(run.mails)
 
         def start() -> list[subprocess.Popen[bytes]]:
@@ -367,8 +367,8 @@ def _options() -> argparse.Namespace:
 
 def _line(contestant: Contestant, run: Run, figures: Figures) -> str:
     return (
-        f"{contestant.name:40} provider {run.delay_ms:3} ms, {run.mails:5} mails: {figures.rate:6.0f} mails/s,"
-        f" {figures.cpu_ms:5.2f} ms of CPU a mail ({figures.database_ms:.2f} in PostgreSQL, {figures.redis_ms:.2f} in Redis)"
+        f"{contestant.name:40} provider {run.delay_ms:3} ms, {run.mails:5} mails: {figures.rate:6.0f} emails/s,"
+        f" {figures.cpu_ms:5.2f} ms of CPU per email ({figures.database_ms:.2f} in PostgreSQL, {figures.redis_ms:.2f} in Redis)"
     )
 
 

@@ -50,8 +50,8 @@ smtp_tls_security_level = none
 smtpd_tls_security_level = none
 maillog_file = {home}/log
 maillog_file_prefixes = {home}
-initial_destination_concurrency = {places}
-smtp_destination_concurrency_limit = {places}
+initial_destination_concurrency = {concurrency}
+smtp_destination_concurrency_limit = {concurrency}
 defer_transports = {deferred}
 """
 _MASTER = """
@@ -65,7 +65,7 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
-smtp unix - - n - {places} smtp
+smtp unix - - n - {concurrency} smtp
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
@@ -83,7 +83,7 @@ class Postfix:
     home: Path
     port: int
     sink: int  # port of the mail server that it relays to
-    places: int  # deliveries at once
+    concurrency: int  # deliveries at once
     master: subprocess.Popen[bytes] = field(init=False)
     lines: Counter[bytes] = field(default_factory=Counter)
     read: int = 0  # bytes of the log that were counted
@@ -92,7 +92,7 @@ class Postfix:
         """Run the master with mails for the sink deferred."""
         (self.home / "conf").mkdir()
         self._configure(deferred="smtp")
-        (self.home / "conf/master.cf").write_text(_MASTER.format(port=self.port, places=self.places))
+        (self.home / "conf/master.cf").write_text(_MASTER.format(port=self.port, concurrency=self.concurrency))
         command = [self.root / "usr/lib/postfix/sbin/master", "-c", self.home / "conf", "-d"]
         self.master = subprocess.Popen(command, env=self.environment, start_new_session=True)
 
@@ -130,12 +130,18 @@ class Postfix:
         return {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": libraries, "MAIL_CONFIG": str(self.home / "conf")}
 
     def _configure(self, *, deferred: str) -> None:
-        values = {"owner": OWNER, "group": GROUP, "places": self.places, "deferred": deferred, "sink": self.sink}
+        values = {
+            "owner": OWNER,
+            "group": GROUP,
+            "concurrency": self.concurrency,
+            "deferred": deferred,
+            "sink": self.sink,
+        }
         (self.home / "conf/main.cf").write_text(_MAIN.format(home=self.home, root=self.root, **values))
 
 
 @contextmanager
-def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
+def running(package: Path, *, sink: int, concurrency: int) -> Iterator[Postfix]:
     """Run a Postfix with an empty queue while the block runs."""
     home = Path(tempfile.mkdtemp(prefix="mercury-bench-postfix-"))
     home.chmod(0o755)
@@ -147,7 +153,7 @@ def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
     for name in QUEUES.split():
         (home / "queue" / name).mkdir(mode=0o700)
         os.chown(home / "queue" / name, owner, -1)
-    postfix = Postfix(package, home, instance.free_port(), sink, places)
+    postfix = Postfix(package, home, instance.pick_free_port(), sink, concurrency)
     postfix.start()
     try:
         instance.wait_until(lambda: instance.listens(postfix.port))
@@ -161,7 +167,7 @@ def running(package: Path, *, sink: int, places: int) -> Iterator[Postfix]:
 @contextmanager
 def running_sink(package: Path) -> Iterator[int]:
     """Postfix's own smtp-sink, which takes everything at once, while the block runs; its port."""
-    port = instance.free_port()
+    port = instance.pick_free_port()
     environment = {"LD_LIBRARY_PATH": str(package / "usr/lib/postfix")}
     command = [package / "usr/sbin/smtp-sink", "-u", OWNER, f"127.0.0.1:{port}", "1000"]
     process = subprocess.Popen(command, env=environment)

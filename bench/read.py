@@ -17,7 +17,7 @@ import instance
 from django.http import HttpResponse
 
 MAILS = 1_000_000
-WAITING = 3000  # mails that are not sent yet
+WAITING = 3000  # emails that are not sent yet
 DAYS = 30
 TIMES = 5
 

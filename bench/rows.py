@@ -1,6 +1,6 @@
 """Whether a mail costs the same in a large instance: `python bench/rows.py [--mails N] [--rows N …]`.
 
-The same mails are taken in and sent in a PostgreSQL database that holds ten thousand old ones, and in one that holds a
+The same mails are accepted and sent in a PostgreSQL database that holds ten thousand old ones, and in one that holds a
 million with their seven million events. Give `--rows` once or more for other sizes.
 """
 
@@ -47,14 +47,14 @@ def _send(built: Instance, mails: int, empty: float) -> str:
     database_cpu = instance.database_cpu() - database_cpu
     taken = built.provider.taken()
     if taken["count"] != mails:
-        raise SystemExit(f"Of {mails} mails the provider took {taken['count']}.")
+        raise SystemExit(f"Of {mails} emails the provider accepted {taken['count']}.")
     arrived = [mail["arrived_ns"] for mail in taken["mails"]]
     return _figures(mails, (max(arrived) - min(arrived)) / 1e9, cpu, database_cpu)
 
 
 def _figures(mails: int, seconds: float, cpu: float, database_cpu: float) -> str:
     return (
-        f"{mails / seconds:5.0f} mails/s, {cpu / mails * 1000:.2f} ms of CPU a mail in Mercury,"
+        f"{mails / seconds:5.0f} emails/s, {cpu / mails * 1000:.2f} ms of CPU per email in Mercury,"
         f" {database_cpu / mails * 1000:.2f} in PostgreSQL"
     )
 
@@ -62,7 +62,7 @@ def _figures(mails: int, seconds: float, cpu: float, database_cpu: float) -> str
 def main() -> None:
     """Measure each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mails", type=int, default=5000, help="How many mails each figure is measured with.")
+    parser.add_argument("--mails", type=int, default=5000, help="Number of emails each figure is measured with.")
     parser.add_argument("--rows", type=int, action="append", help="Old mails in the database (repeatable).")
     options = parser.parse_args()
     instance.check_mails(parser, options.mails)

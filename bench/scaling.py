@@ -1,6 +1,6 @@
-"""How many processes, cores and bytes a rate takes: `python bench/scaling.py [--web-ms 1.6 --worker-ms 0.45 …]`.
+"""The processes, cores and bytes that a rate needs: `python bench/scaling.py [--web-ms 1.6 --worker-ms 0.45 …]`.
 
-Arithmetic and no measurement. What a mail costs is a parameter: take it from the benchmarks of your own machine
+Arithmetic and no measurement. What an email costs is a parameter: take it from the benchmarks of your own machine
 (`intake.py`, `dispatch.py`, `rows.py` for CPU, `footprint.py` for bytes, statements and connections).
 """
 
@@ -8,25 +8,25 @@ import argparse
 import math
 from dataclasses import dataclass
 
-RATES = (10.0, 100.0, 1000.0, 1157.0)  # mails a second; the last is 100 million a day
+RATES = (10.0, 100.0, 1000.0, 1157.0)  # emails per second; the last is 100 million a day
 DAY = 86_400
 WORDS = {
-    "web_ms": (1.6, "CPU of the web processes for a mail, in ms."),
-    "worker_ms": (0.45, "CPU of the worker for a mail, in ms."),
-    "database_ms": (0.75, "CPU of PostgreSQL for a mail, taken in and sent, in ms."),
-    "call_ms": (200.0, "How long the provider takes for a call, in ms."),
-    "busy": (0.6, "Share of a core, or of a worker's places, that is to be used; the rest is for peaks."),
+    "web_ms": (1.6, "CPU of the web processes for an email, in ms."),
+    "worker_ms": (0.45, "CPU of the worker for an email, in ms."),
+    "database_ms": (0.75, "CPU of PostgreSQL for an email, accepted and sent, in ms."),
+    "call_ms": (200.0, "Time the provider needs to answer a request, in ms."),
+    "busy": (0.6, "Share of a core, or of a worker's slots, that is to be used; the rest is for peaks."),
     "threads": (8, "WEB_THREADS, each with a connection to PostgreSQL."),
-    "places": (256, "MERCURY_MAX_CONCURRENCY of each worker."),
-    "disk_bytes": (6700, "Bytes that a mail leaves on disk, with its indexes; idempotency keys go after a day."),
-    "wal_bytes": (9000, "Bytes of write-ahead log of a mail, taken in and sent."),
+    "concurrency": (256, "MERCURY_MAX_CONCURRENCY of each worker."),
+    "disk_bytes": (6700, "Bytes that an email leaves on disk, with its indexes; idempotency keys go after a day."),
+    "wal_bytes": (9000, "Bytes of write-ahead log of an email, accepted and sent."),
     "database_cores": (16, "Cores of one PostgreSQL server."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What one mail costs, and what one process has."""
+    """The cost of one email, and the size of one process."""
 
     web_ms: float
     worker_ms: float
@@ -34,7 +34,7 @@ class Costs:
     call_ms: float
     busy: float
     threads: int
-    places: int
+    concurrency: int
     disk_bytes: int
     wal_bytes: int
     database_cores: int
@@ -42,11 +42,11 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a rate takes."""
+    """The resources that a rate needs."""
 
     web: int  # processes; each uses one core at most
     workers: int  # processes; each uses one core at most
-    calls: float  # under way at once
+    calls: float  # in progress at once
     cores: float  # of PostgreSQL
     databases: int
     connections: int
@@ -54,59 +54,61 @@ class Need:
     disk: float  # bytes a day
 
 
-def need(rate: float, costs: Costs) -> Need:
+def compute_need(rate: float, costs: Costs) -> Need:
     """Return what this many emails per second need. Pure."""
-    web = _whole(rate * costs.web_ms / 1000 / costs.busy)
+    web = _round_up(rate * costs.web_ms / 1000 / costs.busy)
     calls = rate * costs.call_ms / 1000  # Little's law
-    workers = max(_whole(rate * costs.worker_ms / 1000 / costs.busy), _whole(calls / costs.places / costs.busy))
+    workers = max(
+        _round_up(rate * costs.worker_ms / 1000 / costs.busy), _round_up(calls / costs.concurrency / costs.busy)
+    )
     cores = rate * costs.database_ms / 1000 / costs.busy
     return Need(
         web,
         workers,
         calls,
         cores,
-        databases=_whole(cores / costs.database_cores),
-        connections=web * costs.threads + 3 * workers,  # to take mails, to close calls, for periodic tasks
+        databases=_round_up(cores / costs.database_cores),
+        connections=web * costs.threads + 3 * workers,  # to accept emails, to record results, for periodic tasks
         wal=rate * costs.wal_bytes,
         disk=rate * DAY * costs.disk_bytes,
     )
 
 
-def capacity(costs: Costs) -> str:
+def describe_capacity(costs: Costs) -> str:
     """Return what one of each can carry."""
     return (
-        f"One web process: {1000 / costs.web_ms * costs.busy:.0f} mails/s."
-        f" One worker: {min(1000 / costs.worker_ms, costs.places * 1000 / costs.call_ms) * costs.busy:.0f}."
+        f"One web process: {1000 / costs.web_ms * costs.busy:.0f} emails/s."
+        f" One worker: {min(1000 / costs.worker_ms, costs.concurrency * 1000 / costs.call_ms) * costs.busy:.0f}."
         f" One core of PostgreSQL: {1000 / costs.database_ms * costs.busy:.0f}."
         f" All at {costs.busy:.0%} of what they can."
     )
 
 
-def table(rates: list[float], costs: Costs) -> str:
+def build_table(rates: list[float], costs: Costs) -> str:
     """Return one line per rate."""
     head = (
-        " mails/s  mails/day    web  workers  calls at once  cores of PostgreSQL  databases  connections"
+        " emails/s  emails/day    web  workers  requests at once  cores of PostgreSQL  databases  connections"
         "  WAL MB/s  disk GB/day  GB/month"
     )
     lines = [head]
     for rate in rates:
-        found = need(rate, costs)
+        found = compute_need(rate, costs)
         lines.append(
-            f"{rate:8.0f} {rate * DAY / 1e6:8.1f} M {found.web:6} {found.workers:8} {found.calls:14.0f}"
+            f"{rate:9.0f} {rate * DAY / 1e6:9.1f} M {found.web:6} {found.workers:8} {found.calls:17.0f}"
             f" {found.cores:20.1f} {found.databases:10} {found.connections:12} {found.wal / 1e6:9.1f}"
             f" {found.disk / 1e9:12.1f} {found.disk * 30 / 1e9:9.0f}"
         )
     return "\n".join(lines)
 
 
-def _whole(share: float) -> int:
+def _round_up(share: float) -> int:
     return max(1, math.ceil(share))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rate", type=float, action="append", help="Mails a second (repeatable).")
+    parser.add_argument("--rate", type=float, action="append", help="Emails per second (repeatable).")
     for name, (default, words) in WORDS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=words)
     options = vars(parser.parse_args())
@@ -114,8 +116,8 @@ def main() -> None:
     if min([*rates, *options.values()]) <= 0 or options["busy"] > 1:
         parser.error("All figures are above 0, and --busy is 1 at most.")
     costs = Costs(**options)
-    print(capacity(costs))
-    print(table(rates, costs))
+    print(describe_capacity(costs))
+    print(build_table(rates, costs))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ def measure(leg: str, mails: int) -> None:
         seconds = (time.monotonic_ns() - began) / 1e9
         taken = built.provider.count()
     if worker.returncode or taken != mails:
-        raise SystemExit(f"Of {mails} mails the provider took {taken}; the worker ended with {worker.returncode}.")
+        raise SystemExit(f"Of {mails} emails the provider accepted {taken}; the worker ended with {worker.returncode}.")
     print(
-        f"{WORDS[leg]:26} {mails} mails waiting: first send {first_ns / 1e9:.2f} s after the start of the process;"
+        f"{WORDS[leg]:26} {mails} emails waiting: first send {first_ns / 1e9:.2f} s after the start of the process;"
         f" all sent after {seconds:.0f} s, with {peak_kb / 1024:.0f} MB of memory at most",
         flush=True,
     )
