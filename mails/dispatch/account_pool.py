@@ -1,4 +1,4 @@
-"""The accounts as one dispatcher sees them: their breakers, its own calls under way, the calls that rate limits grant it.
+"""The accounts as one dispatcher sees them: their breakers, its own calls in progress, the calls that rate limits grant it.
 
 Read again ten times a second at most. What it reserves (the one probe, calls of a rate limit) it reserves by conditional
 UPDATE in the transaction of the steps that need it, so that all machines together keep to it.
@@ -30,7 +30,7 @@ from providers.health.breaker import FULL_FOR, BreakerSnapshot, Observation, beg
 from providers.health.refusal_runs import Refusal, RefusalRunSnapshot
 from providers.models import Account, Breaker
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused
-from providers.routing.capacity import count_capacity
+from providers.routing import capacity
 from providers.routing.choose import Choice, choose, has_only_probes
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
@@ -52,7 +52,7 @@ class AccountPool:
         self._probe_lease = probe_lease
         self.candidates: list[Candidate] = []
         self._read_at = float("-inf")  # monotonic clock
-        self._under_way: dict[uuid.UUID, str] = {}  # attempt -> account
+        self._calls: dict[uuid.UUID, str] = {}  # attempt -> account
         self._in_flight: Counter[str] = Counter()
         self._granted: dict[str, int] = {}
         self._resting: dict[str, dt.datetime] = {}  # account -> until when it is left to other processes
@@ -89,15 +89,15 @@ class AccountPool:
                     candidate.breaker.next_call_at, candidate.config.rate, now
                 )
 
-    def capacity(self, now: dt.datetime) -> int:
+    def count_capacity(self, now: dt.datetime) -> int:
         """Return how many emails could be handed over now."""
         with self.lock:
             self._refresh(now)
-            return count_capacity(
-                self._callable(now),
+            return capacity.count_capacity(
+                self._list_callable(now),
                 now=now,
                 in_flight=self._in_flight,
-                slots=self._share(),
+                slots=self._compute_share(),
                 permits=self._granted,
                 processes=self._processes,
             )
@@ -107,25 +107,25 @@ class AccountPool:
         with self.lock:
             self._refresh(now)
             return has_only_probes(
-                self._callable(now),
+                self._list_callable(now),
                 now=now,
                 in_flight=self._in_flight,
-                slots=self._share(),
+                slots=self._compute_share(),
                 permits=self._granted,
                 processes=self._processes,
             )
 
-    def next_chance(self, now: dt.datetime) -> float:
+    def find_next_chance(self, now: dt.datetime) -> float:
         """Return the seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
         with self.lock:
             evaluated = self.choose((), now, first=True).evaluated
-        waits = [(one.until - now).total_seconds() for one in evaluated if one.until]
+        waits = [(account.until - now).total_seconds() for account in evaluated if account.until]
         return min(max(min(waits, default=2.0), 0.02), 2.0)
 
     def note_begun(self, call: Call) -> None:
         """Note a call that is made as soon as its pass is committed."""
         with self.lock:
-            self._under_way[call.attempt.id] = call.account.name
+            self._calls[call.attempt.id] = call.account.name
             self._in_flight[call.account.name] += 1
 
     def _forget(self, calls: Iterable[Call]) -> None:
@@ -138,7 +138,7 @@ class AccountPool:
         self._forget(result.call for result in results)
 
     def _end(self, call: Call) -> None:
-        if self._under_way.pop(call.attempt.id, None):
+        if self._calls.pop(call.attempt.id, None):
             self._in_flight[call.account.name] -= 1
 
     def observe(self, results: Sequence[Result], now: dt.datetime) -> None:
@@ -149,55 +149,58 @@ class AccountPool:
         with self.lock:
             known = {candidate.config.name: candidate for candidate in self.candidates}
             for (name, epoch), group in groups.items():
-                tally = _tally(group, epoch, now, in_flight=self._in_flight[name])
-                if tally.at_capacity and not tally.at_once:
+                observation = _summarize(group, epoch, now, in_flight=self._in_flight[name])
+                if observation.at_capacity and not observation.at_once:
                     self._resting[name] = now + FULL_FOR
                 if (candidate := known.get(name)) is not None:
-                    self._observe(candidate, tally, now)
+                    self._observe(candidate, observation, now)
             self._observe_refusals(results, now)
 
-    def _observe(self, candidate: Candidate, tally: Observation, now: dt.datetime) -> None:
-        def after(breaker: BreakerSnapshot) -> BreakerSnapshot:
-            return observe(breaker, tally, now)
+    def _observe(self, candidate: Candidate, observation: Observation, now: dt.datetime) -> None:
+        def apply(breaker: BreakerSnapshot) -> BreakerSnapshot:
+            return observe(breaker, observation, now)
 
-        if after(candidate.breaker) == candidate.breaker:
+        if apply(candidate.breaker) == candidate.breaker:
             return
         try:
-            self.replace(candidate, breaker_store.change(candidate.id, after, by=Actor.DISPATCHER))
+            self.replace(candidate, breaker_store.change(candidate.id, apply, by=Actor.DISPATCHER))
         except Breaker.DoesNotExist:
             log.info("account_removed", account=candidate.config.name)
 
     def _observe_refusals(self, results: Sequence[Result], now: dt.datetime) -> None:
         """Note refusals in a row and their end; an account that refused nothing costs no write."""
         for candidate in list(self.candidates):
-            mine = [one for one in results if one.call.account.name == candidate.config.name]
-            if _after_all(_run_of(candidate), mine, now) == _run_of(candidate):
+            of_account = [result for result in results if result.call.account.name == candidate.config.name]
+            if _count_refusals(_get_run(candidate), of_account, now) == _get_run(candidate):
                 continue
             try:
-                run = refusal_runs.change(candidate.id, partial(_after_all, results=mine, now=now), by=Actor.DISPATCHER)
+                run = refusal_runs.change(
+                    candidate.id, partial(_count_refusals, results=of_account, now=now), by=Actor.DISPATCHER
+                )
             except Account.DoesNotExist:
                 log.info("account_removed", account=candidate.config.name)
                 continue
             self.candidates = [
-                dataclasses.replace(one, refusals=run) if one.id == candidate.id else one for one in self.candidates
+                dataclasses.replace(known, refusals=run) if known.id == candidate.id else known
+                for known in self.candidates
             ]
 
-    def _callable(self, now: dt.datetime) -> list[Candidate]:
+    def _list_callable(self, now: dt.datetime) -> list[Candidate]:
         """Return the accounts; one that is left to other processes as if its provider had asked this one to wait."""
         self._resting = {name: until for name, until in self._resting.items() if until > now}
         if not self._resting:
             return self.candidates
-        return [self._at_rest(candidate) for candidate in self.candidates]
+        return [self._let_rest(candidate) for candidate in self.candidates]
 
-    def _at_rest(self, candidate: Candidate) -> Candidate:
+    def _let_rest(self, candidate: Candidate) -> Candidate:
         until, asked = self._resting.get(candidate.config.name), candidate.breaker.limited_until
         if until is None or (asked is not None and asked >= until):
             return candidate
         return dataclasses.replace(candidate, breaker=dataclasses.replace(candidate.breaker, limited_until=until))
 
-    def _share(self) -> int | None:
+    def _compute_share(self) -> int | None:
         """Return at most half of the slots for one account, so that one that hangs cannot starve the rest."""
-        usable = [one for one in self.candidates if one.enabled and one.configured]
+        usable = [candidate for candidate in self.candidates if candidate.enabled and candidate.configured]
         return max(1, self._concurrency // 2) if len(usable) > 1 else None
 
     def choose(
@@ -209,19 +212,19 @@ class AccountPool:
         routing_constraint: RoutingConstraint = NO_CONSTRAINT,
         probes: bool = True,
     ) -> Choice:
-        """Choose an account for a mail that these have refused, and that may go only through some.
+        """Choose an account for an email that these have refused, and that may have a routing constraint.
 
-        A mail that already holds a place may use it with any account; only the `first` choice is bound to an
-        account's share of the slots.
+        An email that already has a slot may use it with any account; only the `first` choice keeps to an account's share
+        of the slots.
         """
         return choose(
-            self._callable(now),
+            self._list_callable(now),
             now=now,
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             tried=tried,
             routing_constraint=routing_constraint,
             in_flight=self._in_flight,
-            slots=self._share() if first else None,
+            slots=self._compute_share() if first else None,
             permits=self._granted,
             probes=probes,
             processes=self._processes,
@@ -242,7 +245,7 @@ class AccountPool:
     def replace(self, candidate: Candidate, breaker: BreakerSnapshot) -> None:
         """Replace what is known of the account's breaker."""
         fresh = dataclasses.replace(candidate, breaker=breaker)
-        self.candidates = [fresh if one.id == candidate.id else one for one in self.candidates]
+        self.candidates = [fresh if known.id == candidate.id else known for known in self.candidates]
 
 
 class Selection:
@@ -278,14 +281,14 @@ class Selection:
 
         Each acceptance and refusal counts for those behind it, so that a group ends no more emails than single calls do.
         """
-        runs = {one.config.name: _run_of(one) for one in self._pool.candidates}
+        runs = {candidate.config.name: _get_run(candidate) for candidate in self._pool.candidates}
         judged = []
         for result in results:
             name = result.call.account.name
             if name in runs:
-                runs[name] = _after_all(runs[name], [result], self.now)
-                if runs[name].is_systemic and _refusal(result) is not None:
-                    result = _as_the_accounts(result)
+                runs[name] = _count_refusals(runs[name], [result], self.now)
+                if runs[name].is_systemic and _find_refusal(result) is not None:
+                    result = _reclassify_as_account(result)
             judged.append(result)
         return judged
 
@@ -305,14 +308,15 @@ class Selection:
             self.let_others_choose()
             yield
             return
-        reserved = [one for one in self._pool.candidates if one.id in self._before]
+        reserved = [candidate for candidate in self._pool.candidates if candidate.id in self._before]
         with transaction.atomic():
-            for one in sorted(reserved, key=lambda one: one.id):
-                if not breaker_store.save(self._before[one.id], one.breaker, by=Actor.DISPATCHER):
+            for candidate in sorted(reserved, key=lambda candidate: candidate.id):
+                if not breaker_store.save(self._before[candidate.id], candidate.breaker, by=Actor.DISPATCHER):
                     raise BreakerChanged
             yield
-        for one in reserved:
-            self._pool.replace(one, dataclasses.replace(one.breaker, version=self._before[one.id].version + 1))
+        for candidate in reserved:
+            saved = dataclasses.replace(candidate.breaker, version=self._before[candidate.id].version + 1)
+            self._pool.replace(candidate, saved)
 
     def let_others_choose(self) -> None:
         """Let the other thread choose: this pass has chosen all that it wanted."""
@@ -321,32 +325,32 @@ class Selection:
             self._pool.lock.release()
 
 
-def _run_of(candidate: Candidate) -> RefusalRunSnapshot:
+def _get_run(candidate: Candidate) -> RefusalRunSnapshot:
     return candidate.refusals or RefusalRunSnapshot(account_id=candidate.id)
 
 
-def _after_all(run: RefusalRunSnapshot, results: Sequence[Result], now: dt.datetime) -> RefusalRunSnapshot:
+def _count_refusals(run: RefusalRunSnapshot, results: Sequence[Result], now: dt.datetime) -> RefusalRunSnapshot:
     for result in results:
         if isinstance(result.outcome, Accepted):
             run = refusal_runs.accept(run, now)
-        elif (refusal := _refusal(result)) is not None:
+        elif (refusal := _find_refusal(result)) is not None:
             run = refusal_runs.refuse(run, refusal, now)
     return run
 
 
-def _refusal(result: Result) -> Refusal | None:
+def _find_refusal(result: Result) -> Refusal | None:
     """Return the refusal, if the account was asked and it looks like the email's fault."""
     outcome = result.outcome
     if not isinstance(outcome, Refused) or outcome.failure_class != FailureClass.MESSAGE or not outcome.asked:
         return None
     return Refusal(
-        mark=refusal_runs.hash_recipients(one.address for one in result.call.mail.open_recipients),
-        of_mailbox=bool(outcome.refused) and all(one.permanent for one in outcome.refused),
+        mark=refusal_runs.hash_recipients(recipient.address for recipient in result.call.mail.open_recipients),
+        of_mailbox=bool(outcome.refused) and all(refusal.permanent for refusal in outcome.refused),
         reason=outcome.reason,
     )
 
 
-def _as_the_accounts(result: Result) -> Result:
+def _reclassify_as_account(result: Result) -> Result:
     outcome = result.outcome
     assert isinstance(outcome, Refused)  # noqa: S101 (the caller looked)
     reason = f"{outcome.reason} (This account refuses every email, so this counts as an account failure.)"
@@ -355,11 +359,11 @@ def _as_the_accounts(result: Result) -> Result:
     )
 
 
-def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
-    results = [one for one in results if not _says_nothing(one)]
-    failures = [one.outcome for one in results if retry_policy.is_provider_failure(one.outcome)]
-    waits = [wait for one in results if (wait := _wait_of_account(one.outcome)) is not None]
-    full = [one.outcome for one in results if isinstance(one.outcome, Refused) and one.outcome.at_capacity]
+def _summarize(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
+    results = [result for result in results if not _is_no_news(result)]
+    failures = [result.outcome for result in results if retry_policy.is_provider_failure(result.outcome)]
+    waits = [wait for result in results if (wait := _read_account_wait(result.outcome)) is not None]
+    full = [result.outcome for result in results if isinstance(result.outcome, Refused) and result.outcome.at_capacity]
     most = max((outcome.calls_at_once for outcome in full), default=0)
     last = failures[-1] if failures else None
     return Observation(
@@ -373,7 +377,7 @@ def _tally(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight
     )
 
 
-def _wait_of_account(outcome: Outcome) -> float | None:
+def _read_account_wait(outcome: Outcome) -> float | None:
     """Return the seconds that the account shall rest: what was said of one mailbox or one message does not count."""
     match outcome:
         case Accepted() | Refused(failure_class=FailureClass.RECIPIENT | FailureClass.MESSAGE):
@@ -381,7 +385,7 @@ def _wait_of_account(outcome: Outcome) -> float | None:
     return outcome.retry_after
 
 
-def _says_nothing(result: Result) -> bool:
+def _is_no_news(result: Result) -> bool:
     """Return True if the call ended on our side, so that it is no news of the provider, good or bad."""
     outcome = result.outcome
     if not isinstance(outcome, Refused):

@@ -18,7 +18,7 @@ from providers.transports.sender import Sender
 
 log = structlog.get_logger(__name__)
 
-AHEAD = 0.05  # seconds that a claim takes, in which slots become free that are in use when it begins
+AHEAD = 0.05  # seconds of a claim, in which slots become free that are in use when it begins
 PATIENCE = 2.0  # seconds that an email waits for its slot before it is given back
 
 
@@ -72,7 +72,7 @@ class Caller:
             self._returned.append(time.monotonic())
 
     async def _acquire_slot(self) -> bool:
-        """Take a free slot; wait for one if need be, but not for long, and begin nothing after a stop."""
+        """Acquire a slot; wait for one if need be, but not for long, and begin nothing after a stop."""
         if not self._slots.locked():
             return await self._slots.acquire()
         try:
@@ -102,7 +102,7 @@ class Caller:
                 accepted_at=mail.created_at,
             )
         except (OSError, MemoryError) as error:
-            return local_trouble.outcome_of(error)
+            return local_trouble.build_outcome(error)
         except Exception:  # an email that we fail at must not end the calls of the others
             log.exception("message_not_built")
             return transitions.NOT_BUILT
@@ -114,7 +114,7 @@ class Caller:
             self._trouble.pass_by()
         elif outcome.failure_class == FailureClass.LOCAL and self._trouble.meet(
             outcome.reason,
-            under_way=self.in_flight,
+            in_progress=self.in_flight,
             now=time.monotonic(),
             may_be_one_host=outcome.reason_code in MAY_BE_ONE_HOST,
         ):

@@ -1,4 +1,4 @@
-"""Find a batch of due mails for one dispatcher, locked until it has said what happens to them."""
+"""Select a batch of due emails for one dispatcher, locked until its steps are recorded."""
 
 import datetime as dt
 import uuid
@@ -19,7 +19,7 @@ from mercury.lib.database.recordset import as_json, as_time, as_uuid
 from providers.outcomes import FailureClass
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
-MOST_BYTES = 64 * 1024 * 1024  # of subjects and texts in one batch, so that a worker's memory stays bounded
+MOST_BYTES = 64 * 1024 * 1024  # of subjects and bodies in one batch, so that a worker's memory stays bounded
 _READ = (
     "id",
     "sender",
@@ -33,7 +33,7 @@ _READ = (
 
 
 class ClaimedRecipient(NamedTuple):
-    """One recipient of a mail in hand."""
+    """One recipient of a claimed email. A named tuple: one or more are made for each email that is claimed."""
 
     id: int
     address: str
@@ -42,7 +42,10 @@ class ClaimedRecipient(NamedTuple):
 
 
 class ClaimedMail(NamedTuple):
-    """A mail as a dispatcher sees it, with what it takes to send it."""
+    """An email as a dispatcher sees it, with everything needed to send it.
+
+    A named tuple, since it is copied with each step: a frozen dataclass takes five times as long to copy.
+    """
 
     id: uuid.UUID
     sender: str
@@ -58,12 +61,12 @@ class ClaimedMail(NamedTuple):
     unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
-        """Without what the mail says, which is nothing for a log."""
+        """Return its id alone: the content must not get into a log."""
         return f"ClaimedMail({self.id})"
 
     @property
     def is_quarantined(self) -> bool:
-        """Whether workers died with it so often that it is handed over apart from others: it may be why."""
+        """Return True if workers died with it so often that it is sent apart from others: it may be the cause."""
         return self.state.claims >= QUARANTINE_CLAIMS
 
     @property
@@ -73,16 +76,16 @@ class ClaimedMail(NamedTuple):
 
     @property
     def open_recipients(self) -> tuple[ClaimedRecipient, ...]:
-        """Those that no provider has taken or refused for good."""
-        return tuple(one for one in self.recipients if one.state == RecipientState.PENDING)
+        """Return the recipients that no provider has accepted or permanently rejected."""
+        return tuple(recipient for recipient in self.recipients if recipient.state == RecipientState.PENDING)
 
 
 @contextmanager
 def lock_claims() -> Iterator[None]:
-    """Around `due` and the `lifecycle.record` that moves what it found.
+    """Wrap `select_due` and the `writer.record` that moves what it found.
 
     PostgreSQL: one transaction, whose row locks keep other dispatchers off. SQLite: none, since its one lock would stop all
-    writers while a dispatcher thinks; there a mail that another process took meanwhile fails its fence.
+    writers while a dispatcher thinks; there an email that another process has claimed in between fails its fence.
     """
     if connection.vendor == "postgresql":
         with transaction.atomic():
@@ -94,25 +97,24 @@ def lock_claims() -> Iterator[None]:
 def select_due(
     queues: Sequence[str], *, limit: int, now: dt.datetime, quarantined: int = 0, fit_for_probe: bool = False
 ) -> list[ClaimedMail]:
-    """Up to `limit` due mails of these queues, oldest first, at most 64 MB of them, with text and recipients.
+    """Return up to `limit` due emails of these queues, oldest first, at most 64 MB of them, with body and recipients.
 
-    None while all sending is paused, and none of a paused queue. Mails that another dispatcher has locked are passed over, not
-    waited for. Those that workers died with so often that they are handed over apart come first, at most so many
-    `quarantined`. `fit_for_probe`: only those whose last failure was not one mailbox's.
+    Returns none while all sending is paused, and none of a paused queue. Emails that another dispatcher has locked are
+    skipped, not waited for. Quarantined emails come first, at most `quarantined` of them. `fit_for_probe`: only those whose
+    last failure was not one mailbox's.
 
-    Each queue is read in the order of its index: one condition over all of them would sort whatever waits, at each look.
-    One statement for everything: a busy process gets the processor back milliseconds after an answer is there, whatever
-    was asked.
+    Each queue is read in the order of its index: one condition over all of them would sort everything that waits, at each query.
+    One statement for everything: a busy process gets the processor back milliseconds after each answer is there.
     """
     lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     fit = f"AND failure_class <> '{FailureClass.RECIPIENT}'" if fit_for_probe else ""
 
-    def oldest(which: str) -> str:
+    def build_oldest(comparison: str) -> str:
         in_queue = f"""
             SELECT * FROM (
                 SELECT size, {", ".join(_READ)} FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND queue = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
-                    AND claims {which} {QUARANTINE_CLAIMS} AND {SENDING_NOT_PAUSED} {fit}
+                    AND claims {comparison} {QUARANTINE_CLAIMS} AND {SENDING_NOT_PAUSED} {fit}
                 ORDER BY next_attempt_at LIMIT %s {lock}
             ) AS due_in_queue"""  # noqa: S608 (names of our own columns)
         in_queues = " UNION ALL ".join([in_queue] * len(queues))
@@ -120,7 +122,7 @@ def select_due(
             f"SELECT * FROM (SELECT * FROM ({in_queues}) AS due_in_queues ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
         )
 
-    def asked(most: int) -> list[Any]:
+    def list_parameters(most: int) -> list[Any]:
         return [*chain.from_iterable((queue, queue, _encode_time(now), most) for queue in queues), most]
 
     order = f"claims >= {QUARANTINE_CLAIMS} DESC, next_attempt_at"
@@ -128,7 +130,7 @@ def select_due(
         cursor.execute(
             f"""
             WITH due AS MATERIALIZED (
-                SELECT * FROM ({oldest(">=")} UNION ALL {oldest("<")}) AS all_due ORDER BY {order} LIMIT %s
+                SELECT * FROM ({build_oldest(">=")} UNION ALL {build_oldest("<")}) AS all_due ORDER BY {order} LIMIT %s
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
@@ -137,7 +139,7 @@ def select_due(
             FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
             WHERE before < %s ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
-            [*asked(quarantined), *asked(limit), limit, MOST_BYTES],
+            [*list_parameters(quarantined), *list_parameters(limit), limit, MOST_BYTES],
         )
         return [_load(*row) for row in cursor.fetchall()]
 
@@ -168,12 +170,12 @@ def find_unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]
 
 
 def is_leased(mail_id: uuid.UUID, token: uuid.UUID, *, until: dt.datetime) -> bool:
-    """Whether the mail is held under this lease, and will be until then."""
+    """Return True if the email is claimed under this lease, and will be until then."""
     return Mail.objects.filter(id=mail_id, lease=token, lease_expires_at__gte=until).exists()
 
 
 def read_pending_actions(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uuid.UUID, str]:
-    """Of these mails, those whose call is still this attempt, under its lease, each with what was asked for meanwhile."""
+    """Return the pending action of each of these emails whose call is still this attempt, under its lease; empty if none."""
     rows = Mail.objects.filter(id__in=list(attempts), status=Status.SENDING)
     return {
         mail_id: pending_action
@@ -189,7 +191,7 @@ _UNANSWERED_BY = f"""CASE WHEN added.possible_duplicate THEN (
 
 
 def _select_recipients(mail_id: str) -> str:
-    """The expression that gathers a mail's recipients as one JSON text, in their order."""
+    """Return the expression that gathers an email's recipients as one JSON text, in their order."""
     if connection.vendor == "postgresql":
         listed = "json_agg(json_build_array(id, address, state, reason) ORDER BY id)::text FROM mails_recipient"
         return f"(SELECT {listed} WHERE mail_id = {mail_id})"

@@ -37,9 +37,7 @@ class Claimer:
         self._pool = pool
         self._terms = terms
         self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
-        self._not_stored: set[uuid.UUID] = (
-            set()
-        )  # due emails whose last step was not taken, for no reason that was found
+        self._not_stored: set[uuid.UUID] = set()  # due emails whose last step failed, for no reason that was found
 
     def note_returned(self, result: Result) -> None:
         """Note that a call came back, so that its slot is free for the next pass."""
@@ -68,15 +66,15 @@ class Claimer:
     def _claim(self, free: int, now_ns: int, *, one_by_one: bool) -> PassResult:
         """Claim once. `one_by_one`: an email spoilt the pass; savepoints find out which, and cost each claim two answers."""
         now = self.polled_at = database_clock.from_ns(now_ns)
-        room = min(free, self._pool.capacity(now))
+        room = min(free, self._pool.count_capacity(now))
         if room < 1:
-            return PassResult(look_again=self._pool.next_chance(now))
+            return PassResult(look_again=self._pool.find_next_chance(now))
         plans: list[Plan] = []
         with self.planner.until_confirmed(plans), claim.lock_claims():
             mails = self._select_due(room, now)
             lease = uuid.uuid4()
             with self._pool.select(now_ns) as selection:
-                still = self._pool.capacity(now)  # the other thread may have used some for emails in flight
+                still = self._pool.count_capacity(now)  # the other thread may have used some for emails in flight
                 mails.sort(key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
                 selection.probes_for_all = all(mail.is_about_mailbox for mail in mails) and self._pool.has_only_probes(
                     now

@@ -1,8 +1,8 @@
-"""The dispatcher: claims due emails of its queues, hands them to providers, and records what came of it.
+"""The dispatcher: claims due emails of its queues, hands them to providers, and records the results.
 
 A hub. One event loop makes the calls; two threads do the database work, a group of emails at a time. One claims: it
-selects emails, chooses their accounts, opens the attempts and commits. One records: it writes what calls came to, and goes
-on with what is left. No transaction is open during a call. Its spokes never call each other.
+selects emails, chooses their accounts, opens the attempts and commits. One records: it writes the results of calls, and hands
+what was refused to the next account. No transaction is open during a call. Its spokes never call each other.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ DATABASE_PAUSE = 1.0  # seconds before the next try while the database is away, 
 KEPT_AHEAD = dt.timedelta(seconds=15)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a dispatcher is. It does not know how many emails wait: a count of the due ones costs a query."""
+    """Progress of a dispatcher, without the emails that wait: a count of the due ones costs a query."""
 
     in_flight: int
     closed: int  # calls that came back so far
@@ -57,7 +57,7 @@ def name_process() -> str:
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
-def terms_from_settings(worker: str) -> Terms:
+def read_terms(worker: str) -> Terms:
     """Return the settings that every step of this worker's dispatcher follows."""
     return Terms(
         worker=worker,
@@ -99,10 +99,10 @@ class Dispatcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._results: asyncio.Queue[Result] = asyncio.Queue()
-        self._in_hand: dict[uuid.UUID, Call] = {}  # calls in progress, and those whose result is not yet written
+        self._open_calls: dict[uuid.UUID, Call] = {}  # calls in progress, and those whose result is not yet written
         self._locked: list[Result] = []  # results whose rows others have locked
         self._closed = self._done = 0
-        self.terms = terms_from_settings(self.worker)
+        self.terms = read_terms(self.worker)
         self.threads = Threads.start()
         self.pool = AccountPool(concurrency=self._concurrency, probe_lease=settings.MERCURY_LEASE)
         self.trouble = LocalTrouble(self._concurrency)
@@ -156,7 +156,7 @@ class Dispatcher:
                     await self._start()
                     await self._keep_claiming(until_idle=until_idle, deadline=deadline)
                     sender.end_calls_within(self.terms.deadline)
-                    while self._in_hand:
+                    while self._open_calls:
                         self._changed.clear()
                         await self._pause(POLL)
                     for task in tasks:
@@ -168,19 +168,19 @@ class Dispatcher:
         return self._done
 
     async def end(self) -> None:
-        """Give up the database connections."""
+        """Close the database connections."""
         await self.threads.end()
 
     @property
     def progress(self) -> Progress:
-        """How far it is; fit for any thread."""
-        return Progress(self.caller.in_flight, self._closed, self._done)
+        """Return its progress; fit for any thread."""
+        return Progress(in_flight=self.caller.in_flight, closed=self._closed, done=self._done)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> object:
         return self._tasks.create_task(work)
 
     async def _start(self) -> None:
-        """Claim nothing before the heartbeat's row exists: without it, others would take the emails over.
+        """Claim nothing before the heartbeat's row exists: without it, others would recover its emails.
 
         Nor before sending is paused, where `MERCURY_START_PAUSED` asks for that.
         """
@@ -217,7 +217,7 @@ class Dispatcher:
             free = self._count_free_slots()
             if free < min(self._batch, max(1, self.trouble.calls_at_once() // 8)):
                 in_trouble_for = self.trouble.seconds_until_claims(time.monotonic())
-                if until_idle and in_trouble_for and not self._in_hand:
+                if until_idle and in_trouble_for and not self._open_calls:
                     return
                 await self._pause(min(POLL, in_trouble_for or POLL))
                 continue
@@ -230,7 +230,7 @@ class Dispatcher:
             self._begin(claimed)
             if claimed.more:
                 continue
-            if until_idle and not self._in_hand and not self._changed.is_set() and claimed.look_again >= POLL:
+            if until_idle and not self._open_calls and not self._changed.is_set() and claimed.look_again >= POLL:
                 return
             await self._pause(claimed.look_again)
 
@@ -241,13 +241,13 @@ class Dispatcher:
         if self.trouble.limit is not None:
             return self.trouble.limit - self.caller.expected
         soon_free = self._concurrency + self.caller.count_soon_free() - self.caller.expected
-        return min(soon_free, self._concurrency + self._unwritten - len(self._in_hand))
+        return min(soon_free, self._concurrency + self._unwritten - len(self._open_calls))
 
     def _begin(self, result: PassResult) -> None:
         """Begin the calls that follow from a pass."""
         calls = result.calls
         self._done += result.done
-        self._in_hand |= {call.mail.id: call for call in calls}
+        self._open_calls |= {call.mail.id: call for call in calls}
         self.caller.expected += len(calls)
         self.claimer.quarantine.note_begun(result.quarantined)
         for call in calls:
@@ -325,7 +325,7 @@ class Dispatcher:
 
     def _finish(self, group: Sequence[Result], recorded: PassResult) -> None:
         for result in group:
-            self._in_hand.pop(result.call.mail.id, None)
+            self._open_calls.pop(result.call.mail.id, None)
         self._closed += len(group)
         self.claimer.quarantine.note_ended([result.call.mail.id for result in group])
         self._begin(recorded)
@@ -337,7 +337,7 @@ class Dispatcher:
         except TimeoutError:
             return
 
-    # What follows runs in the claim thread.
+    # These run in the claim thread.
 
     def _describe(self, now: dt.datetime) -> dict[str, object]:
         """Return what this dispatcher does, for its row.
@@ -346,7 +346,7 @@ class Dispatcher:
         lock. The email's own row is not written for that: it may be locked, and the heartbeat must not wait for it.
         """
         soon = now + KEPT_AHEAD
-        ends = {mail_id: call.mail.state.lease_expires_at for mail_id, call in self._in_hand.copy().items()}
+        ends = {mail_id: call.mail.state.lease_expires_at for mail_id, call in self._open_calls.copy().items()}
         return {
             "leases_kept": [str(mail_id) for mail_id, end in ends.items() if end is not None and end < soon],
             "queues": self._queues,

@@ -18,7 +18,7 @@ from mercury.lib.database.database_errors import classify
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 2.5  # seconds between two heartbeats, each a chance to recover what dead workers left
-HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (WORKER_SILENCE), others take over what this process holds
+HEARTBEAT_TRUST = 7.0  # seconds; after 10 without one (WORKER_SILENCE), others recover what this process has claimed
 
 
 class Heartbeat:

@@ -1,8 +1,8 @@
 """Trouble of this machine as one worker's calls meet it: no descriptors, no memory, no resolver. It slows its claims.
 
-Fewer calls at once cure what comes of too many, and cost nothing where they cure nothing: half as many after each
-burst of trouble, one more with each call that goes out well. While nothing goes out at all, the worker waits longer
-each time before it claims anything, so that it does not spin through the emails of its healthy peers.
+Fewer concurrent calls cure what too many cause, and cost nothing where they cure nothing: half as many after each burst
+of trouble, one more with each call that goes out well. While nothing goes out at all, the worker waits longer each time
+before it claims anything, so that it does not spin through the emails of its healthy peers.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds
 SHOWN_FOR = 60.0  # seconds after the last trouble that operators still see it
 
 
-def outcome_of(error: OSError | MemoryError) -> Refused:
+def build_outcome(error: OSError | MemoryError) -> Refused:
     """Return the outcome of a call that this machine could not make: it lacked memory, a descriptor, a disk."""
     words = getattr(error, "strerror", None) or type(error).__name__
     return Refused(
@@ -34,13 +34,13 @@ class LocalTrouble:
     wait: float = FIRST_WAIT  # seconds before what was not sent is due again
     _claims_from: float = float("-inf")
     _seen_at: float = float("-inf")
-    _threshold: int = 1  # below it a good call adds one place; above it a whole row of them does
+    _threshold: int = 1  # below it a good call adds one slot; above it as many good calls as slots do
     _good: int = 0
     _went_out: bool = False  # a call, since the last second began in which a host could not be reached from here
     _second_ends: float = float("-inf")
 
-    def meet(self, reason: str, *, under_way: int, now: float, may_be_one_host: bool = False) -> bool:
-        """Note a call that ended so; return True where that is news. What ends together is one burst.
+    def meet(self, reason: str, *, in_progress: int, now: float, may_be_one_host: bool = False) -> bool:
+        """Note a call that this machine's trouble ended; return True where that is news. What ends together is one burst.
 
         `may_be_one_host`: a resolver that does not answer for one name, or no route to one network, is no reason to
         slow the calls of other accounts while these go out.
@@ -49,12 +49,12 @@ class LocalTrouble:
         self.reason, self._seen_at = reason, now
         if may_be_one_host and self._others_go_out(now):
             return is_new
-        if now < self._claims_from and self.limit is not None:  # what is still under way is what this machine can do
-            self.limit = self._threshold = max(1, min(self.limit, under_way // 2))
+        if now < self._claims_from and self.limit is not None:  # what is still in progress is what this machine can do
+            self.limit = self._threshold = max(1, min(self.limit, in_progress // 2))
             return False
         nothing_went_out = self.limit is not None and not self._good
         self.wait = min(self.wait * 2, LONGEST_WAIT) if nothing_went_out else FIRST_WAIT
-        self.limit = self._threshold = max(1, min(self.limit or self.concurrency, max(under_way, 1)) // 2)
+        self.limit = self._threshold = max(1, min(self.limit or self.concurrency, max(in_progress, 1)) // 2)
         self._good, self._claims_from = 0, now + self.wait
         return True
 
@@ -79,7 +79,7 @@ class LocalTrouble:
         return went_out
 
     def calls_at_once(self) -> int:
-        """Return how many calls may be under way."""
+        """Return how many calls may be in progress."""
         return self.concurrency if self.limit is None else self.limit
 
     def seconds_until_claims(self, now: float) -> float:

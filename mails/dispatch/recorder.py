@@ -1,4 +1,4 @@
-"""The record pass: write what calls came to, and hand what was refused to the next account. It runs in the record thread."""
+"""The record pass: write the results of calls, and hand what was refused to the next account. It runs in the record thread."""
 
 import datetime as dt
 import uuid
@@ -21,7 +21,7 @@ from providers.outcomes import Refused, Unknown
 
 log = structlog.get_logger(__name__)
 
-LOOKS = 3  # at what was asked for during a call, while it changes
+LOOKS = 3  # at the action requested during a call, while it changes
 
 
 class Recorder:
@@ -35,20 +35,22 @@ class Recorder:
         self._confirmations: list[Confirmation] = []
 
     def record(self, results: Sequence[Result]) -> PassResult:
-        """Write what the calls came to, and hand what was refused to the next account."""
+        """Write the results of calls, and hand what was refused to the next account."""
         now_ns = database_clock.now_ns()
         self.planner.undo_unconfirmed(now_ns)
         self._pool.note_ended(results)
         judged, plans, won = self._record(results, now_ns)
-        result = self.planner.conclude(plans, won)
-        again, failed = self._apply_pending([one for one in judged if one.call.mail.id not in won], now_ns)
+        concluded = self.planner.conclude(plans, won)
+        again, failed = self._apply_pending([result for result in judged if result.call.mail.id not in won], now_ns)
         won |= {plan.step.mail_id for plan in again}
-        late = [one for one in judged if one.call.mail.id not in won | failed]
-        self._late += [call_results.describe_late(one, now_ns=now_ns) for one in late]
+        late = [result for result in judged if result.call.mail.id not in won | failed]
+        self._late += [call_results.describe_late(result, now_ns=now_ns) for result in late]
         self._confirmations += filter(None, map(call_results.confirm, late))
-        self._observe([one for one in results if one.call.mail.id not in failed], database_clock.from_ns(now_ns))
-        unwritten = [one for one in results if one.call.mail.id in failed]
-        return replace(result, done=result.done + count_done(again), unwritten=unwritten)
+        self._observe(
+            [result for result in results if result.call.mail.id not in failed], database_clock.from_ns(now_ns)
+        )
+        unwritten = [result for result in results if result.call.mail.id in failed]
+        return replace(concluded, done=concluded.done + count_done(again), unwritten=unwritten)
 
     def _record(self, results: Sequence[Result], now_ns: int) -> tuple[list[Result], list[Plan], set[uuid.UUID]]:
         """Return the results as they count, their plans, and the ids of the emails that took theirs."""
@@ -70,7 +72,7 @@ class Recorder:
         return self.planner.plan_next(answer, selection, first=False, give_back=self._is_stopping())
 
     def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[Plan], set[uuid.UUID]]:
-        """Carry out what somebody asked for during a call; or give back what a pause keeps from the next account.
+        """Carry out what was requested during a call; or give back what a pause keeps from the next account.
 
         Return the plans that were carried out, and the emails left where the database failed: the group's other steps
         are committed by then, so their calls must be made. A query only where a step was lost; a pending action that

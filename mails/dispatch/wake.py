@@ -58,7 +58,7 @@ def wake_workers(queue: str) -> None:
         return
 
     def enqueue_once(client: Redis) -> None:
-        if client.set(flag_key(queue), 1, nx=True, ex=FLAG_SECONDS):
+        if client.set(name_flag(queue), 1, nx=True, ex=FLAG_SECONDS):
             _enqueue(queue)
 
     ask_redis(enqueue_once, queue=queue)
@@ -127,7 +127,7 @@ def _keep_looking(queue: str) -> None:
         if _watch is not threading.current_thread():
             return
         try:
-            connect().set(flag_key(queue), 1, ex=FLAG_SECONDS)
+            connect().set(name_flag(queue), 1, ex=FLAG_SECONDS)
             _enqueue(queue)
         except RedisError:
             continue
@@ -136,7 +136,7 @@ def _keep_looking(queue: str) -> None:
         return
 
 
-def flag_key(queue: str) -> str:
+def name_flag(queue: str) -> str:
     """Return the key that says that a wake-up of this queue waits already."""
     return f"mercury:wake:{queue}"
 

@@ -1,7 +1,7 @@
-"""The months of the event table on PostgreSQL: made ahead, and dropped when all their mails are gone.
+"""Partitions of the event table on PostgreSQL, one a month: created ahead, and dropped when all their emails are deleted.
 
-SQLite has one table, and nothing here does anything there. An event that no month is there for goes into the rest, so
-that none is ever refused; the rest is emptied into months of their own.
+SQLite has one table, and nothing here does anything there. An event without a partition for its month goes into the
+default one (`mails_event_rest`), so that none is ever refused; that is emptied into partitions of its months.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 TASK = "event-months"
 EVERY = dt.timedelta(hours=1)
-AHEAD = 3  # months that are ready beyond the present one
+AHEAD = 3  # partitions that are ready beyond the present month
 LOCK_WAIT = "2s"  # a longer one would queue the dispatchers' inserts behind it
 _NAME = re.compile(r"mails_event_(\d{4})_(\d{2})")
 _COLUMNS = "id, mail_id, created_at, created_by, event, blob"
@@ -34,41 +34,41 @@ class Month:
 
     @classmethod
     def of(cls, moment: dt.datetime) -> "Month":
-        """The month of this moment."""
+        """Return the month of this moment."""
         utc = moment.astimezone(dt.UTC)
         return cls(utc.year, utc.month)
 
     @property
     def begin(self) -> dt.datetime:
-        """Its first moment."""
+        """Return its first moment."""
         return dt.datetime(self.year, self.month, 1, tzinfo=dt.UTC)
 
     @property
     def next(self) -> "Month":
-        """The month after it."""
+        """Return the month after it."""
         return Month(self.year + self.month // 12, self.month % 12 + 1)
 
     @property
     def table(self) -> str:
-        """Its partition."""
+        """Return the name of its partition."""
         return f"mails_event_{self.year:04}_{self.month:02}"
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """Its first nanosecond since the Unix epoch, and the next month's."""
+        """Return its first nanosecond since the Unix epoch, and the next month's."""
         return int(self.begin.timestamp()) * 10**9, int(self.next.begin.timestamp()) * 10**9
 
 
-def wanted(now: dt.datetime) -> list[Month]:
-    """The months that have to be there. Pure."""
+def list_wanted(now: dt.datetime) -> list[Month]:
+    """Return the months that need a partition now."""
     months = [Month.of(now)]
     for _ in range(AHEAD):
         months.append(months[-1].next)
     return months
 
 
-def existing() -> list[Month]:
-    """The months that are there, oldest first; none on SQLite."""
+def list_existing() -> list[Month]:
+    """Return the months that have a partition, oldest first; none on SQLite."""
     if connection.vendor != "postgresql":
         return []
     names = _column(
@@ -79,30 +79,34 @@ def existing() -> list[Month]:
 
 
 def prepare(now: dt.datetime) -> list[Month]:
-    """Make the months that are missing, and return them. Waits 2 s at most for a lock, then raises OperationalError."""
+    """Create the partitions that are missing, and return their months. Waits 2 s at most for a lock, then raises OperationalError."""
     if connection.vendor != "postgresql":
         return []
-    made = []
+    created = []
     with transaction.atomic():
         _wait_briefly()
         if _column("SELECT 1 FROM mails_event_rest LIMIT 1"):
-            made += _empty_the_rest()
-        there = {*existing()}
-        missing = [month for month in wanted(now) if month not in there]
+            created += _empty_default()
+        there = {*list_existing()}
+        missing = [month for month in list_wanted(now) if month not in there]
         for month in missing:
-            _make(month)
-    if made or missing:
-        log.info("event_months_made", months=[month.table for month in [*made, *missing]], out_of_the_rest=len(made))
-    return [*made, *missing]
+            _create(month)
+    if created or missing:
+        log.info(
+            "event_partitions_created",
+            months=[month.table for month in [*created, *missing]],
+            from_default=len(created),
+        )
+    return [*created, *missing]
 
 
-def droppable(before: dt.datetime) -> list[Month]:
-    """The months that ended before, and in which a mail's events are left though the mail is gone."""
-    return [month for month in existing() if month.next.begin <= before and _has_orphans(month)]
+def list_droppable(before: dt.datetime) -> list[Month]:
+    """Return the months that ended before, and whose partitions have events of emails that are deleted."""
+    return [month for month in list_existing() if month.next.begin <= before and _has_orphans(month)]
 
 
-def size(months: Sequence[Month]) -> int:
-    """Bytes on disk of these months, with their indexes."""
+def measure_size(months: Sequence[Month]) -> int:
+    """Return the bytes on disk of these partitions, with their indexes."""
     if not months:
         return 0
     (found,) = _column(
@@ -112,12 +116,12 @@ def size(months: Sequence[Month]) -> int:
 
 
 def drop(month: Month) -> None:
-    """Drop the month; events of mails that are still there are kept, in a new table of the same month.
+    """Drop the partition of a month; events of emails that still exist are kept, in a new table of the same month.
 
     One short transaction but for the copy, which holds no lock that an insert waits for.
     """
     begin, end = month.bounds
-    # A mail is older than its events; the day allows for a machine whose clock was ahead.
+    # An email is older than its events; the day allows for a machine whose clock was ahead.
     last = first_id(month.next.begin + dt.timedelta(days=1))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -129,12 +133,12 @@ def drop(month: Month) -> None:
         cursor.execute(f"DROP TABLE {month.table}")
         cursor.execute("SELECT 1 FROM mails_event_kept LIMIT 1")
         if cursor.fetchone():
-            _make(month)
+            _create(month)
             cursor.execute(
                 f"INSERT INTO {month.table} ({_COLUMNS}) SELECT {_COLUMNS} FROM mails_event_kept ORDER BY id"  # noqa: S608
             )
         cursor.execute("DROP TABLE mails_event_kept")
-    log.info("event_month_dropped", month=month.table, begin=begin, end=end)
+    log.info("event_partition_dropped", month=month.table, begin=begin, end=end)
 
 
 def _has_orphans(month: Month) -> bool:
@@ -146,16 +150,19 @@ def _has_orphans(month: Month) -> bool:
     )
 
 
-def _make(month: Month) -> None:
-    """To attach a finished table takes a lock that lets inserts go on; to create it as a partition does not."""
+def _create(month: Month) -> None:
+    """Create a table and attach it: the lock of that lets inserts go on; that of creating it as a partition does not."""
     begin, end = month.bounds
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {month.table} (LIKE mails_event INCLUDING DEFAULTS)")
         cursor.execute(f"ALTER TABLE mails_event ATTACH PARTITION {month.table} FOR VALUES FROM ({begin}) TO ({end})")
 
 
-def _empty_the_rest() -> list[Month]:
-    """Give the rows of the rest months of their own. Inserts wait meanwhile: it holds what came while no duty was done."""
+def _empty_default() -> list[Month]:
+    """Move the rows of the default partition into partitions of their months.
+
+    Inserts wait for that: the rows are those of a time in which no leader ran this task.
+    """
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE mails_event DETACH PARTITION mails_event_rest")
         cursor.execute("ALTER TABLE mails_event_rest RENAME TO mails_event_out_of_rest")
@@ -165,7 +172,7 @@ def _empty_the_rest() -> list[Month]:
         )
         months = sorted(Month(found.year, found.month) for (found,) in cursor.fetchall())
         for month in months:
-            _make(month)
+            _create(month)
         cursor.execute(
             f"INSERT INTO mails_event ({_COLUMNS})"  # noqa: S608
             f" SELECT {_COLUMNS} FROM mails_event_out_of_rest ORDER BY id"

@@ -632,7 +632,7 @@ class Migration(migrations.Migration):
                     models.Q(models.Q(("status__in", frozenset(["sending"])), _negated=True), ("lease__isnull", True)),
                     _connector="OR",
                 ),
-                name="mail_lease_iff_in_hand",
+                name="mail_lease_iff_claimed",
             ),
         ),
         migrations.AddConstraint(

@@ -81,7 +81,7 @@ class Mail(models.Model):
             models.CheckConstraint(condition=Q(status__in=Status.values), name="mail_status_known"),
             models.CheckConstraint(
                 condition=Q(status__in=LEASED, lease__isnull=False) | (~Q(status__in=LEASED) & Q(lease__isnull=True)),
-                name="mail_lease_iff_in_hand",
+                name="mail_lease_iff_claimed",
             ),
             models.CheckConstraint(  # a set, as the migration has it: SQLite would copy the whole table for another order
                 condition=~Q(status__in=frozenset(DUE)) | Q(next_attempt_at__isnull=False), name="mail_due_has_time"

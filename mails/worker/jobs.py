@@ -1,7 +1,7 @@
-"""Waking a queue through RQ, and the worker that answers.
+"""The job that wakes a queue through RQ, and the worker that answers.
 
-The queue is a hint. A job is an entry in a queue's list and nothing else; if all of Redis is lost, mails are sent two seconds
-later, because every dispatcher also looks into the database by itself.
+The queue is a hint. A job is an entry in a queue's list and nothing else; if all of Redis is lost, emails are sent two
+seconds later, because every dispatcher also polls the database.
 """
 
 import signal
@@ -35,14 +35,14 @@ T = TypeVar("T")
 WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
 JOB_SECONDS = 60  # a dispatcher inside a job ends after this, so that a worker on several queues serves them all
 
-_job_dispatcher: Dispatcher | None = None  # that of the job which this process runs, where it has no resident one
-_told_to_stop = False  # whether a signal has asked this process to stop, perhaps before the job had its dispatch
+_job_dispatcher: Dispatcher | None = None  # of the job that this process runs, where it has no resident one
+_is_stopping = False  # a signal has asked this process to stop, perhaps before the job had its dispatcher
 
 
 def dispatch_queue(queue: str) -> None:
-    """The job: wake this process's dispatcher, or dispatch here where there is none (a plain `rqworker`)."""
+    """Wake this process's dispatcher, or dispatch here where there is none (a plain `rqworker`). This is the job."""
     try:
-        wake.connect().delete(wake.flag_key(queue))
+        wake.connect().delete(wake.name_flag(queue))
     except RedisError as error:
         log.warning("redis_away", error=type(error).__name__)
     if not wake.wake_local():
@@ -52,7 +52,7 @@ def dispatch_queue(queue: str) -> None:
 def _dispatch_here(queue: QueueName) -> None:
     global _job_dispatcher
     _job_dispatcher = Dispatcher([queue])
-    if _told_to_stop:
+    if _is_stopping:
         _job_dispatcher.stop()
     try:
         event_loop.run(_job_dispatcher.run(until_idle=True, at_most=JOB_SECONDS))
@@ -74,7 +74,7 @@ class QueueWorker(SimpleWorker):
         """Return the seconds that one answer of Redis may take; with RQ's minutes a worker would outlive its stop."""
         return WAIT_SECONDS + 2
 
-    def work(  # type: ignore[override]  # what else RQ's takes is ignored: logging of its own, a scheduler, a strategy
+    def work(  # type: ignore[override]  # RQ's other options are ignored: logging of its own, a scheduler, a strategy
         self,
         burst: bool = False,
         logging_level: str | None = None,
@@ -85,8 +85,8 @@ class QueueWorker(SimpleWorker):
     ) -> bool:
         """Answer wake-ups until a signal asks for the end; return True if there was one.
 
-        `burst` ends with the last wake-up that is there, `max_jobs` after so many, `max_idle_time` after so many seconds without
-        one. A Redis that is away is waited for; with `stopping`, RedisError is raised, and the caller connects again.
+        `burst` ends with the last wake-up that is there, `max_jobs` after that number, `max_idle_time` after as many seconds
+        without one. Waits for a Redis that is away; with `stopping`, raises RedisError, and the caller connects again.
         """
         self._install_signal_handlers()
         answered, idle_since, away = 0, time.monotonic(), False
@@ -115,7 +115,7 @@ class QueueWorker(SimpleWorker):
 
         The dispatcher is woken before Redis is asked for anything more.
         """
-        popped = self._wait() if wait else self._take()
+        popped = self._wait() if wait else self._pop()
         if popped is None:
             return False
         queue, job_id = popped
@@ -129,7 +129,7 @@ class QueueWorker(SimpleWorker):
         found: Any = self.connection.blpop(list(queues), WAIT_SECONDS)
         return (queues[found[0]], found[1]) if found else None
 
-    def _take(self) -> tuple[Queue, bytes] | None:
+    def _pop(self) -> tuple[Queue, bytes] | None:
         for queue in self.queues:
             job_id: Any = self.connection.lpop(queue.key)
             if job_id is not None:
@@ -147,7 +147,7 @@ class QueueWorker(SimpleWorker):
             self._stop_requested = True
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Claim nothing more; the wait under way ends by itself. Neither logs nor raises: a signal may come anywhere."""
+        """Claim nothing more; the wait in progress ends soon. Neither logs nor raises: a signal may come anywhere."""
         self._shutdown_requested_date = now()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.request_force_stop)
@@ -155,9 +155,9 @@ class QueueWorker(SimpleWorker):
         self.handle_warm_shutdown_request()
 
     def handle_warm_shutdown_request(self) -> None:
-        """Claim nothing more from now on, and tell the process to stop, too."""
-        global _told_to_stop
-        _told_to_stop = True
+        """Claim nothing more from now on, and stop the process, too."""
+        global _is_stopping
+        _is_stopping = True
         resident_dispatcher.ask_to_stop()
         if _job_dispatcher is not None:
             _job_dispatcher.stop()
@@ -166,7 +166,7 @@ class QueueWorker(SimpleWorker):
 
 
 def work(queues: Sequence[str], *, stopping: StopRequest | threading.Event) -> None:
-    """Answer wake-ups of these queues until `stopping` is set; goes on by itself when Redis comes back.
+    """Answer wake-ups of these queues until `stopping` is set; continues when Redis is back.
 
     Runs in the main thread: RQ puts its own signal handlers there, which set `stopping`.
     """
@@ -178,8 +178,8 @@ def work(queues: Sequence[str], *, stopping: StopRequest | threading.Event) -> N
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            # Of a wake-up that a killed worker took; the dispatcher looks by itself now.
-            connection.delete(*map(wake.flag_key, queues))
+            # Of a wake-up that a killed worker popped; the dispatcher polls the database now.
+            connection.delete(*map(wake.name_flag, queues))
             if away:
                 log.info("redis_back")
             away = False

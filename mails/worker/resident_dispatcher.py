@@ -1,6 +1,6 @@
 """The dispatcher that lives as long as its process: in the web process when embedded, and in each worker.
 
-It polls the database every two seconds by itself, so that waking it is only a matter of speed.
+It polls the database every two seconds, so that waking it is only a matter of speed.
 """
 
 import atexit
@@ -26,7 +26,7 @@ MINUTE = 60.0  # seconds
 
 
 class MinuteReport:
-    """Reports once a minute what one dispatcher has done since the last time; also nothing, for silence says nothing."""
+    """Report of one dispatcher, once a minute: what it has done since the last one, even if that is nothing."""
 
     def __init__(self, report: Callable[[Progress], None], *, now: float) -> None:
         self._report = report

@@ -1,9 +1,8 @@
-"""Takes out of RQ what would let a job in Redis choose the code that a process runs, or the address that it calls.
+"""Limits on RQ: no job in Redis chooses the code that a process runs, or the address that it calls.
 
 Redis holds hints: a queue's name, at most. Who can write to it must gain nothing. RQ trusts it: jobs are pickled unless every
 caller says otherwise, and a job names functions to import and URLs to call, also when nobody runs it, as in the clean-up of a
-registry. So these are changed in RQ's own classes, for every process and for each part of RQ or django-rq that looks a job up
-by itself. `mails.worker.jobs.QueueWorker` needs none of it: it does not read jobs.
+registry. So these are changed in RQ's own classes, for every process and for each part of RQ or django-rq that looks a job up. `mails.worker.jobs.QueueWorker` needs none of it: it does not read jobs.
 """
 
 from typing import Any

@@ -44,7 +44,7 @@ class Command(commands.MercuryCommand):
         ages = (options["bodies"], options["mails"])
         if error := retention_limits.find_error(*ages):
             raise CommandError(error, returncode=ExitCode.USAGE_ERROR)
-        expected = retention.outlook(*ages)
+        expected = retention.forecast(*ages)
         if options["dry_run"] or not expected:
             _show(out, expected, dry_run=options["dry_run"])
             return None

@@ -41,11 +41,11 @@ def test_recipients_come_in_their_order_with_what_became_of_them():
     mail.recipients.create(address="hera@olympus.gr", state=RecipientState.PENDING)
 
     with claim.lock_claims():
-        (in_hand,) = claim.select_due(["text"], limit=5, now=database_clock.now())
+        (claimed,) = claim.select_due(["text"], limit=5, now=database_clock.now())
 
-    assert [one.reason for one in in_hand.recipients[1:]] == ['"no" \\ 550', ""]
-    assert list(in_hand.recipients) == sorted(in_hand.recipients)
-    assert "ares@olympus.gr" not in {one.address for one in in_hand.open_recipients}
+    assert [one.reason for one in claimed.recipients[1:]] == ['"no" \\ 550', ""]
+    assert list(claimed.recipients) == sorted(claimed.recipients)
+    assert "ares@olympus.gr" not in {one.address for one in claimed.open_recipients}
 
 
 def test_a_backlog_is_read_in_the_order_of_an_index():

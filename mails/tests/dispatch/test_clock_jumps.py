@@ -91,7 +91,7 @@ def test_what_was_queued_before_the_clock_went_back_is_due_at_once(olympus, jump
 
 def test_no_door_dates_an_event_before_the_last_one(olympus, jump):
     mail = a_mail()
-    [call] = sent_by("busy")._in_hand.values()
+    [call] = sent_by("busy")._open_calls.values()
     jump(-HOUR)
     database_clock.look()
     apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by="hermes"))

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.local_trouble import LocalTrouble, outcome_of
+from mails.dispatch.local_trouble import LocalTrouble, build_outcome
 from mails.dispatch.transitions import Result
 from mails.message import mime
 from mails.models import Mail, Rollup, Worker
@@ -19,7 +19,7 @@ from providers.models import BreakerState
 from providers.outcomes import Accepted, FailureClass, Refused
 from providers.transports.sender import Sender
 
-NO_DESCRIPTORS = outcome_of(OSError(errno.EMFILE, "Too many open files"))
+NO_DESCRIPTORS = build_outcome(OSError(errno.EMFILE, "Too many open files"))
 FULL = Refused(
     failure_class=FailureClass.RATE,
     reason_code="smtp-421",
@@ -32,8 +32,8 @@ FULL = Refused(
 def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
     trouble = LocalTrouble(concurrency=256)
 
-    assert trouble.meet("no descriptors", under_way=100, now=0.0)
-    assert not trouble.meet("no descriptors", under_way=99, now=0.5)
+    assert trouble.meet("no descriptors", in_progress=100, now=0.0)
+    assert not trouble.meet("no descriptors", in_progress=99, now=0.5)
 
     assert (trouble.calls_at_once(), trouble.seconds_until_claims(0.5), trouble.wait) == (49, 0.5, 1.0)
 
@@ -41,7 +41,7 @@ def test_a_burst_halves_what_is_under_way_once_and_pauses_claims():
 def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound():
     trouble, now, waits = LocalTrouble(concurrency=8), 0.0, []
     for _ in range(8):
-        trouble.meet("no resolver", under_way=1, now=now)
+        trouble.meet("no resolver", in_progress=1, now=now)
         waits.append(trouble.wait)
         now += trouble.wait
 
@@ -51,8 +51,8 @@ def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound(
 
 def test_good_calls_bring_the_places_back_fast_at_first_and_then_one_a_row():
     trouble = LocalTrouble(concurrency=16)
-    trouble.meet("no descriptors", under_way=16, now=0.0)
-    trouble.meet("no descriptors", under_way=8, now=10.0)
+    trouble.meet("no descriptors", in_progress=16, now=0.0)
+    trouble.meet("no descriptors", in_progress=8, now=10.0)
     assert trouble.calls_at_once() == 4
     for _ in range(4):
         trouble.pass_by()
@@ -65,9 +65,9 @@ def test_good_calls_bring_the_places_back_fast_at_first_and_then_one_a_row():
 
 def test_a_good_call_between_two_bursts_keeps_the_wait_short():
     trouble = LocalTrouble(concurrency=16)
-    trouble.meet("no descriptors", under_way=16, now=0.0)
+    trouble.meet("no descriptors", in_progress=16, now=0.0)
     trouble.pass_by()
-    trouble.meet("no descriptors", under_way=8, now=2.0)
+    trouble.meet("no descriptors", in_progress=8, now=2.0)
 
     assert trouble.wait == 1.0
 
@@ -76,8 +76,8 @@ def test_one_host_that_cannot_be_reached_slows_nobody_while_others_are():
     trouble = LocalTrouble(concurrency=16)
     for second in range(5):
         trouble.pass_by()
-        assert trouble.meet("no resolver", under_way=8, now=second + 0.1, may_be_one_host=True) == (second == 0)
-        assert not trouble.meet("no resolver", under_way=8, now=second + 0.9, may_be_one_host=True)
+        assert trouble.meet("no resolver", in_progress=8, now=second + 0.1, may_be_one_host=True) == (second == 0)
+        assert not trouble.meet("no resolver", in_progress=8, now=second + 0.9, may_be_one_host=True)
 
     assert (trouble.limit, trouble.seconds_until_claims(5.0), trouble.shown(5.0)) == (None, 0.0, "no resolver")
 
@@ -86,9 +86,9 @@ def test_a_resolver_that_answers_for_nobody_slows_the_worker_within_a_second():
     fresh, running = LocalTrouble(concurrency=16), LocalTrouble(concurrency=16)
     running.pass_by()
 
-    assert fresh.meet("no resolver", under_way=8, now=0.0, may_be_one_host=True)
-    running.meet("no resolver", under_way=8, now=0.0, may_be_one_host=True)
-    running.meet("no resolver", under_way=8, now=1.0, may_be_one_host=True)
+    assert fresh.meet("no resolver", in_progress=8, now=0.0, may_be_one_host=True)
+    running.meet("no resolver", in_progress=8, now=0.0, may_be_one_host=True)
+    running.meet("no resolver", in_progress=8, now=1.0, may_be_one_host=True)
 
     assert fresh.calls_at_once() == running.calls_at_once() == 4
 
@@ -119,7 +119,7 @@ def test_an_account_whose_host_cannot_be_looked_up_keeps_no_other_waiting(olympu
 
 def test_operators_see_it_for_a_minute():
     trouble = LocalTrouble(concurrency=16)
-    trouble.meet("no descriptors", under_way=16, now=0.0)
+    trouble.meet("no descriptors", in_progress=16, now=0.0)
 
     assert (trouble.shown(59.0), trouble.shown(61.0)) == ("no descriptors", "")
 
@@ -189,7 +189,7 @@ def test_an_email_that_no_call_is_made_of_for_long_is_tried_rarely(olympus, outc
 def test_what_is_left_under_way_after_a_burst_is_what_this_machine_can_do():
     trouble = LocalTrouble(concurrency=256)
     for under_way in range(256, 45, -1):
-        trouble.meet("no descriptors", under_way=under_way, now=0.1)
+        trouble.meet("no descriptors", in_progress=under_way, now=0.1)
 
     assert trouble.calls_at_once() == 23
 

@@ -86,7 +86,7 @@ def test_a_locked_lost_email_stops_the_sweep_of_no_other(olympus):
 def sent_by(worker):
     """A worker has calls under way."""
     dispatcher = Dispatcher(["text"], concurrency=8, worker=worker)
-    dispatcher._in_hand |= {call.mail.id: call for call in dispatcher.claimer.claim(8).calls}
+    dispatcher._open_calls |= {call.mail.id: call for call in dispatcher.claimer.claim(8).calls}
     return dispatcher
 
 
@@ -95,9 +95,9 @@ def test_no_lease_ends_under_a_live_heartbeat(olympus):
     slow = sent_by("slow")
     later = database_clock.now() + settings.MERCURY_LEASE
     Mail.objects.update(lease_expires_at=later - settings.MERCURY_LEASE)
-    [call] = slow._in_hand.values()
+    [call] = slow._open_calls.values()
     state = call.mail.state._replace(lease_expires_at=database_clock.now() + dt.timedelta(seconds=5))
-    slow._in_hand[mail.pk] = replace(call, mail=call.mail._replace(state=state))
+    slow._open_calls[mail.pk] = replace(call, mail=call.mail._replace(state=state))
     slow.heartbeat.write()
 
     assert Worker.objects.get().leases_kept == [str(mail.pk)]
@@ -126,7 +126,7 @@ def test_fresh_leases_are_not_written_again(olympus):
 
 def test_what_nobody_has_locked_is_free(olympus):
     mail = a_mail()
-    [call] = sent_by("busy")._in_hand.values()
+    [call] = sent_by("busy")._open_calls.values()
 
     assert claim.find_unlocked({mail.pk: call.attempt}) == {mail.pk}
 
@@ -137,7 +137,7 @@ def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_taken_back(olymp
     hades.refuse(503)
     mail = a_mail()
     dispatcher = sent_by("busy")
-    [call] = dispatcher._in_hand.values()
+    [call] = dispatcher._open_calls.values()
     refused = event_loop.run(outcome_of(call))
     with psql() as session, session.cursor() as other:
         other.execute(LOCKS["the email"], [mail.pk])

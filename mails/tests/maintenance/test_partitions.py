@@ -39,7 +39,7 @@ def tables() -> list[str]:
 
 
 def test_this_month_and_the_next_three_are_wanted():
-    assert [month.table[-7:] for month in partitions.wanted(NOW)] == ["2026_11", "2026_12", "2027_01", "2027_02"]
+    assert [month.table[-7:] for month in partitions.list_wanted(NOW)] == ["2026_11", "2026_12", "2027_01", "2027_02"]
 
 
 def test_a_month_ends_where_the_next_begins():
@@ -62,7 +62,7 @@ def test_missing_months_are_made_once():
 
     assert len(partitions.prepare(later)) == 4
     assert partitions.prepare(later) == []
-    assert Month.of(later) in partitions.existing()
+    assert Month.of(later) in partitions.list_existing()
 
 
 @on_postgresql
@@ -88,11 +88,11 @@ def test_a_month_is_dropped_whole_and_keeps_the_events_of_mails_that_are_still_t
     an_event(old, uuid.UUID(int=kept.int + 1))
     partitions.prepare(old)
 
-    assert partitions.droppable(NOW) == [Month.of(old)]
+    assert partitions.list_droppable(NOW) == [Month.of(old)]
     partitions.drop(Month.of(old))
 
     assert [event.mail_id for event in Event.objects.filter(event="NOTE")] == [kept]
-    assert partitions.droppable(NOW) == []
+    assert partitions.list_droppable(NOW) == []
 
 
 @on_postgresql
@@ -103,7 +103,7 @@ def test_a_month_without_a_mail_leaves_no_table():
 
     partitions.drop(Month.of(old))
 
-    assert Month.of(old) not in partitions.existing()
+    assert Month.of(old) not in partitions.list_existing()
     assert not Event.objects.exists()
 
 

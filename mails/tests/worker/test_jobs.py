@@ -26,7 +26,7 @@ def redis(settings, monkeypatch):
     server = fakeredis.FakeStrictRedis()
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(wake, "connect", lambda: server)
-    monkeypatch.setattr(jobs, "_told_to_stop", False)
+    monkeypatch.setattr(jobs, "_is_stopping", False)
     monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     return server
 
@@ -183,7 +183,7 @@ def test_a_worker_ends_as_rqworker_was_asked_to(redis, monkeypatch, ends, answer
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_resident_drain_claims_nothing_more_once_a_worker_is_told_to_stop(redis, olympus):
+def test_the_resident_drain_claims_nothing_more_once_a_worker_is_stop_requested(redis, olympus):
     resident = resident_dispatcher.start(["text"])
     worker = QueueWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
     try:
@@ -195,7 +195,7 @@ def test_the_resident_drain_claims_nothing_more_once_a_worker_is_told_to_stop(re
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_drain_of_a_job_ends_once_its_worker_is_told_to_stop(redis, olympus, monkeypatch):
+def test_the_drain_of_a_job_ends_once_its_worker_is_stop_requested(redis, olympus, monkeypatch):
     mails = [a_mail(subject=f"mail {number}") for number in range(3)]
     worker = QueueWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
     made = Dispatcher.__init__
