@@ -38,7 +38,7 @@ def test_a_breaker_is_forced_open_and_closed_and_the_overview_follows(visitor, o
     page.get_by_role("link", name="Force closed olympus").click()
     page.get_by_role("button", name="Force closed").click()
     expect(page.get_by_text("The breaker of olympus is forced closed.", exact=True)).to_be_visible()
-    expect(watching.get_by_text("it takes no email")).to_have_count(0, timeout=20 * SECONDS)
+    expect(watching.get_by_text("it gets no email")).to_have_count(0, timeout=20 * SECONDS)
     expect(row).to_contain_text("Closed")
     assert olympus.breaker.mode == "closed"
 
