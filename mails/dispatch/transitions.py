@@ -24,7 +24,8 @@ from mails.states import NEVER_CALLED, Actor, AttemptState, EventName, HoldReaso
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
 from providers.accounts.config import AccountConfig
-from providers.kinds.capabilities import KINDS, Transport
+from providers.kinds.base import Transport
+from providers.kinds.capabilities import KINDS
 from providers.outcomes import FailureClass, Outcome, Refused
 from providers.routing.choose import Choice
 

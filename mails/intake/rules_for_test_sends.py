@@ -6,13 +6,13 @@ from mails.intake import submission
 from mails.intake.submission import InvalidSubmission
 from mails.message import addresses
 from mails.queues import QueueName
-from providers.accounts import test_send
-from providers.accounts.test_send import DeliveryTest
+from providers.accounts import delivery_test
+from providers.accounts.delivery_test import DeliveryTest
 
 
 def register_rules() -> None:
     """Make test emails follow the rules. Called once per process."""
-    test_send.rules[:] = [refuse_paused, refuse_addresses, refuse_sender]
+    delivery_test.rules[:] = [refuse_paused, refuse_addresses, refuse_sender]
 
 
 def refuse_paused(wanted: DeliveryTest) -> str:

@@ -10,7 +10,8 @@ from mercury.lib import encryption
 from providers import outbound_hosts
 from providers.accounts import environment, secrets
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
-from providers.kinds.capabilities import KINDS, ProviderKind, Transport
+from providers.kinds.base import ProviderKind, Transport
+from providers.kinds.capabilities import KINDS
 from providers.kinds.options import OptionsInvalid, clean_options
 from providers.models import Account, AccountSource
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from mercury.lib.audit import log as audit
 from mercury.lib.guarded_admin import GuardedAdmin
 from providers import history
-from providers.accounts import registry, sandboxes, test_send
+from providers.accounts import delivery_test, registry, sandboxes
 from providers.accounts.config import AccountConfig
 from providers.accounts.errors import AccountError
 from providers.accounts.options import list_shown_options
@@ -176,7 +176,7 @@ class AccountAdmin(GuardedAdmin):
 
     def _show_test(self, request: HttpRequest, configs: list[AccountConfig], context: dict[str, Any]) -> HttpResponse:
         only_sandboxes = all(config.kind == "sandbox" for config in configs)
-        nobody = test_send.PLACEHOLDER_ADDRESS if only_sandboxes else ""
+        nobody = delivery_test.PLACEHOLDER_ADDRESS if only_sandboxes else ""
         own = request.user.email or nobody  # type: ignore[union-attr]
         sender = request.POST.get("sender", own).strip() or nobody
         recipient = request.POST.get("recipient", own).strip() or nobody
@@ -197,7 +197,7 @@ class AccountAdmin(GuardedAdmin):
             "results": results,
             "errors": errors,
             "sandboxes": [config.name for config in configs if config.kind == "sandbox"],
-            "deadline": test_send.get_time_limit(configs),
+            "deadline": delivery_test.get_time_limit(configs),
         }
         return self._render(request, "admin/providers/account/test.html", context)
 

@@ -5,7 +5,7 @@ from django.core.validators import validate_email
 from django.http import HttpRequest
 
 from mercury.lib.audit import log as audit
-from providers.accounts import test_send
+from providers.accounts import delivery_test
 from providers.accounts.config import AccountConfig
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 
@@ -15,10 +15,10 @@ def run_tests(
 ) -> tuple[list[dict[str, str]], list[str]]:
     """Send the tests; return the result of each, or the error that prevented them."""
     try:
-        outcomes = test_send.run(
+        outcomes = delivery_test.run(
             configs, sender=sender, recipient=recipient, by=audit.get_person(request), person=request.user
         )
-    except test_send.DeliveryTestNotAllowed as error:
+    except delivery_test.DeliveryTestNotAllowed as error:
         return [], [str(error)]
     return [_describe_outcome(config.name, outcome) for config, outcome in zip(configs, outcomes, strict=True)], []
 

@@ -28,7 +28,8 @@ from mercury.lib.rest.serializers import (
 from providers.accounts.options import list_shown_options
 from providers.accounts.registry import Candidate
 from providers.health.breaker import describe_breaker
-from providers.kinds.capabilities import KINDS, ProviderKind
+from providers.kinds.base import ProviderKind
+from providers.kinds.capabilities import KINDS
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
 
 FIELDS: filters.FilterFields = {

@@ -11,7 +11,8 @@ from yarl import URL
 
 from mercury.lib.mail import ehlo
 from providers import tls
-from providers.kinds.capabilities import KINDS, Option, Transport
+from providers.kinds.base import Option, Transport
+from providers.kinds.capabilities import KINDS
 
 
 class OptionsInvalid(Exception):

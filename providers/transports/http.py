@@ -25,7 +25,8 @@ from yarl import URL
 
 from providers import classify, outbound_hosts, tls
 from providers.accounts.config import AccountConfig
-from providers.kinds.capabilities import KINDS, MAX_CONNECTIONS
+from providers.kinds.base import MAX_CONNECTIONS
+from providers.kinds.capabilities import KINDS
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 from providers.transports import redaction

@@ -12,7 +12,7 @@ from mails.queues import QueueName
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, hermes
 from mercury.lib.audit.models import Act, AuditEntry
-from providers.accounts import registration, registry, test_send
+from providers.accounts import delivery_test, registration, registry
 from providers.models import Breaker, BreakerChange
 from providers.outcomes import Accepted
 
@@ -29,7 +29,7 @@ def relay(monkeypatch):
         sent.append(addresses)
         return [Accepted(provider_message_id="x1", status_code=250) for _ in configs]
 
-    monkeypatch.setattr(test_send, "send_all", send_all)
+    monkeypatch.setattr(delivery_test, "send_all", send_all)
     options = {"host": "smtp.example.com", "username": "mercury", "password": "secret-password"}
     monkeypatch.setattr("providers.outbound_hosts.check_host", lambda *_, **__: None)
     account = registration.register("relay", "smtp", options, by="test")
@@ -112,9 +112,9 @@ def test_a_wait_that_the_provider_asked_for_is_kept(relay):
 
 
 def test_a_test_that_breaks_off_is_recorded_too(relay, monkeypatch):
-    monkeypatch.setattr(test_send, "send_all", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(delivery_test, "send_all", lambda *_, **__: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        test_send.run([registry.load_candidates()[0].config], by="command line", **ADDRESSES)
+        delivery_test.run([registry.load_candidates()[0].config], by="command line", **ADDRESSES)
 
     assert "interrupted, it may have been sent" in AuditEntry.objects.get(act=Act.TEST).detail

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode
 from mercury.lib.database import database_clock
-from providers.accounts import environment, registration, registry, secrets, test_send
+from providers.accounts import delivery_test, environment, registration, registry, secrets
 from providers.accounts.config import AccountConfig
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.registry import Candidate
@@ -220,7 +220,7 @@ def _remove(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 def _test(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     config = registry.list_unstored().get(options["name"]) or _require_options(_find(options["name"]))
     name, is_sandbox = config.name, config.kind == "sandbox"
-    recipient = options["to"] or (test_send.PLACEHOLDER_ADDRESS if is_sandbox else "")
+    recipient = options["to"] or (delivery_test.PLACEHOLDER_ADDRESS if is_sandbox else "")
     if not recipient:
         raise CommandError(
             "Specify the recipient of the test email: --to you@example.com.", returncode=ExitCode.USAGE_ERROR
@@ -231,15 +231,19 @@ def _test(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
         out.write_document({"account": name, "sender": sender, "recipient": recipient})
         return None
     try:
-        [outcome] = test_send.run([config], sender=sender, recipient=recipient, by=BY)
-    except test_send.DeliveryTestNotAllowed as refused:
+        [outcome] = delivery_test.run([config], sender=sender, recipient=recipient, by=BY)
+    except delivery_test.DeliveryTestNotAllowed as refused:
         raise CommandError(f"Nothing was sent. {refused}") from None
     is_accepted = isinstance(outcome, Accepted)
-    out.say(test_send.describe_outcome(name, outcome), tone="ok" if is_accepted else "bad")
+    out.say(delivery_test.describe_outcome(name, outcome), tone="ok" if is_accepted else "bad")
     if name in registry.list_unstored():
         out.say(f"It is not stored yet. To store it: manage.py providers add {name}")
     out.write_document(
-        {"account": name, "outcome": type(outcome).__name__.lower(), "words": test_send.describe_outcome(name, outcome)}
+        {
+            "account": name,
+            "outcome": type(outcome).__name__.lower(),
+            "words": delivery_test.describe_outcome(name, outcome),
+        }
     )
     return None if is_accepted else ExitCode.FAILED
 

@@ -3,7 +3,9 @@
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.payloads import MailgunBackend, SendGridBackend, parse_addresses
+from providers.kinds.anymail_payload import parse_addresses
+from providers.kinds.mailgun import MailgunBackend
+from providers.kinds.sendgrid import SendGridBackend
 from providers.outcomes import Accepted
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider

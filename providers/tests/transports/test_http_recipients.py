@@ -3,8 +3,9 @@
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.payloads import MailgunBackend, SendGridBackend
+from providers.kinds.mailgun import MailgunBackend
 from providers.kinds.rejected_recipients import RejectedRecipients, find_named
+from providers.kinds.sendgrid import SendGridBackend
 from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider

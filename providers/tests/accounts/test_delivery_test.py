@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from providers.accounts import test_send
+from providers.accounts import delivery_test
 from providers.accounts.config import AccountConfig
 from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support.accounts import smtp
@@ -14,7 +14,7 @@ OLYMPUS = AccountConfig(name="olympus", kind="sandbox")
 
 
 def test_the_test_mail_arrives():
-    outcome = test_send.send(OLYMPUS, sender="Zeus <zeus@olimpus.com>", recipient="hera@olimpus.com")
+    outcome = delivery_test.send(OLYMPUS, sender="Zeus <zeus@olimpus.com>", recipient="hera@olimpus.com")
 
     assert isinstance(outcome, Accepted)
     read = opened("olympus", outcome.provider_message_id)
@@ -26,8 +26,8 @@ def test_the_test_mail_arrives():
 def test_the_page_says_how_long_a_test_takes_at_most(settings):
     settings.MERCURY_SEND_TIMEOUT = dt.timedelta(seconds=7)
 
-    assert test_send.get_time_limit([OLYMPUS]) == 7
-    assert test_send.get_time_limit([OLYMPUS, smtp(25)]) == 14
+    assert delivery_test.get_time_limit([OLYMPUS]) == 7
+    assert delivery_test.get_time_limit([OLYMPUS, smtp(25)]) == 14
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_the_page_says_how_long_a_test_takes_at_most(settings):
     ],
 )
 def test_what_came_of_it_in_a_sentence(outcome, words):
-    assert test_send.describe_outcome("olympus", outcome) == words
+    assert delivery_test.describe_outcome("olympus", outcome) == words
