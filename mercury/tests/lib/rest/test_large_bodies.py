@@ -65,7 +65,7 @@ def declared(client, path, length, **headers):
 
 
 @pytest.mark.django_db
-def test_no_path_takes_more_than_64_kb_but_those_that_take_mails():
+def test_only_paths_that_accept_mails_accept_more_than_64_kb():
     browser = browser_of(hermes())
 
     refused = {path for path in ALL if declared(browser, path, SMALL + 1).status_code == 413}
@@ -89,12 +89,18 @@ def test_the_longest_blob_is_accepted_however_json_writes_it(letter):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("length", [SMALL + 1, 10 * MEGABYTE, 10**30])
-def test_who_is_not_signed_in_sends_no_large_body_anywhere(client, length):
+def test_a_client_without_a_session_sends_no_large_body_anywhere(client, length):
     client.cookies["sessionid"] = "of-nobody"
     paths = set(ALL) - EVENTS - {"/api/v1.0/mails", "/api/v1.0/mails/"}
 
     assert {path for path in paths if declared(client, path, length).status_code != 413} == set()
-    assert {path for path in ALL if declared(Client(), path, length).status_code != 413} <= EVENTS
+    client.cookies.clear()  # the same client, since a new one loads all middleware again
+    allowed = set()
+    for path in ALL:
+        if declared(client, path, length).status_code != 413:
+            allowed.add(path)
+        client.cookies.clear()
+    assert allowed <= EVENTS
 
 
 @pytest.mark.django_db
