@@ -25,7 +25,7 @@ class Command(commands.MercuryCommand):
 
     help = (
         "Submit an email. With --wait, show its timeline as it grows; the exit code is then 0 if a provider accepted it, "
-        "1 if it was not sent, 4 if it is still pending when the time is up."
+        "1 if it was not sent, 4 if it is held, or still pending when the time is up."
     )
     makes_changes = True
 

@@ -167,7 +167,10 @@ def test_the_second_copy_goes_to_another_account_if_one_can_take_it(olympus, had
     assert {send_again(mail) for mail in mails} == {Status.DONE}
 
     assert (len(olympus.inbox()), len(hades.inbox())) == (6, 6)
-    assert "its last outcome is unknown: other accounts go first" in mails[0].events.filter(event="READY TO SEND").last().blob
+    assert (
+        "its last outcome is unknown: other accounts go first"
+        in mails[0].events.filter(event="READY TO SEND").last().blob
+    )
 
 
 def test_an_answer_that_is_missing_and_then_refusals_are_tried_on_until_the_mail_expires(olympus, hades):

@@ -52,7 +52,7 @@ def test_filters_choose_and_a_limit_bounds(olympus):
     assert run("release", "--state", "held", "--reason", "operator", "--yes", "--json").document["done"] == 2
 
 
-def test_a_sent_mail_is_left_out_with_its_reason(olympus):
+def test_a_sent_mail_is_skipped_with_its_reason(olympus):
     mail = a_mail()
     dispatch()
 
@@ -62,7 +62,7 @@ def test_a_sent_mail_is_left_out_with_its_reason(olympus):
     assert "1 skipped: sent." in ran.out
 
 
-def test_some_of_the_named_are_left_out(olympus):
+def test_some_of_the_named_are_skipped(olympus):
     sent = a_mail()
     dispatch()
     waiting = a_mail()
@@ -206,7 +206,7 @@ def test_one_account_and_those_not_tried_yet_do_not_go_together(olympus):
     assert "not allowed with argument --via" in ran.error
 
 
-def test_an_unknown_outcome_is_settled(olympus, hades):
+def test_an_unknown_outcome_is_resolved(olympus, hades):
     olympus.lose_answer()
     hades.disable()
     mail = a_mail(delivery_guarantee="at-most-once")
@@ -245,7 +245,7 @@ def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, sta
     assert event_names(mail)[-2] == "ENQUEUE"
 
 
-def test_beside_one_that_is_held_already_the_other_is_held():
+def test_a_second_email_is_held_although_the_first_was_held_already():
     held, queued = a_mail(), a_mail()
     run("hold", str(held.pk), "--yes")
 
@@ -259,7 +259,7 @@ def test_beside_one_that_is_held_already_the_other_is_held():
     )
 
 
-def test_beside_one_that_is_held_already_a_sent_one_is_missed(olympus):
+def test_a_sent_email_fails_although_the_other_was_held_already(olympus):
     sent = a_mail()
     dispatch()
     held = a_mail()

@@ -98,7 +98,7 @@ def test_a_dry_run_stores_nothing():
     assert not Mail.objects.exists()
 
 
-def test_waiting_drains_by_itself_and_shows_the_timeline(olympus):
+def test_waiting_dispatches_by_itself_and_shows_the_timeline(olympus):
     ran = run(*HELLO, "--wait")
 
     assert ran.code == 0

@@ -111,7 +111,8 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
     out.say(summary, tone=listed[0].tone if listed else "ok")
     for alert in listed:
         since = f" (since {alert.since:%Y-%m-%d %H:%M:%S} UTC)" if alert.since else ""
-        out.say(f"  {alert.sentence}{since}", tone=alert.tone)
+        if alert.sentence != summary or since:
+            out.say(f"  {alert.sentence}{since}", tone=alert.tone)
         out.say(f"    → {alert.remedy}")
     out.say(f"Since {figures.since:%Y-%m-%d %H:%M} UTC:")
     if "queue" in wanted:

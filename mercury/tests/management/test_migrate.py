@@ -50,9 +50,9 @@ def test_both_succeed_and_nothing_is_recorded_twice(tmp_path):
             )
             for _ in range(2)
         ]
-        told = [process.communicate(timeout=300) for process in both]
+        outputs = [process.communicate(timeout=300) for process in both]
 
-        assert [process.returncode for process in both] == [0, 0], told
+        assert [process.returncode for process in both] == [0, 0], outputs
         for rows in applied(url):
             assert len(rows) == len(set(rows)) > 0
 
@@ -60,17 +60,17 @@ def test_both_succeed_and_nothing_is_recorded_twice(tmp_path):
 @pytest.mark.django_db(transaction=True)
 def test_who_comes_second_says_that_it_waits():
     lock = _lock_postgresql if connection.vendor == "postgresql" else _lock_sqlite
-    told = []
+    outputs = []
     with lock(connection, pytest.fail):
 
         def tell():
-            told.append("waits")
+            outputs.append("waits")
             raise InterruptedError  # in the place of an endless wait
 
         with pytest.raises(InterruptedError), lock(connection, tell):
             pytest.fail("both were alone")
 
-    assert told == ["waits"]
+    assert outputs == ["waits"]
     with lock(connection, pytest.fail):  # it is free again
         pass
 

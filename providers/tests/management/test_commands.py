@@ -263,7 +263,7 @@ def test_an_account_is_added_from_this_terminals_variable_and_removed_again(sett
     assert (stored.source, stored.weight) == ("database", 3)
     assert get_options(stored)["api_key"] == "SG.thunderbolt"
     settings.MERCURY_ENVIRONMENT = {}
-    assert [one.config.name for one in registry.load_candidates() if one.enabled] == ["hades"]
+    assert [candidate.config.name for candidate in registry.load_candidates() if candidate.enabled] == ["hades"]
 
     code, text = _run("providers", "remove", "hades", "--yes")
 
@@ -271,7 +271,7 @@ def test_an_account_is_added_from_this_terminals_variable_and_removed_again(sett
     assert not Account.objects.filter(name="hades").exists()
     assert "No account is available: email is queued." in text
     assert _run("providers", "enable", "sandbox-a")[0] == 0
-    assert [one.config.name for one in registry.load_candidates() if one.enabled] == ["sandbox-a"]
+    assert [candidate.config.name for candidate in registry.load_candidates() if candidate.enabled] == ["sandbox-a"]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,9 @@ def test_a_removed_account_of_the_environment_is_said_to_come_back(settings):
 
     assert "hades is deleted. Servers and workers that still have PROVIDER_HADES will add it again" in text
     assert not Account.objects.filter(name="hades").exists()
-    assert "hades" in [one.config.name for one in registry.load_candidates()]  # this process serves, with the variable
+    assert "hades" in [
+        candidate.config.name for candidate in registry.load_candidates()
+    ]  # this process serves, with the variable
 
 
 def test_a_fault_of_a_sandbox_out_of_use_is_said_to_be_without_effect():
