@@ -43,9 +43,9 @@ def test_recipients_come_in_their_order_with_what_became_of_them():
     with claim.lock_claims():
         (claimed,) = claim.select_due(["text"], limit=5, now=database_clock.now())
 
-    assert [one.reason for one in claimed.recipients[1:]] == ['"no" \\ 550', ""]
+    assert [recipient.reason for recipient in claimed.recipients[1:]] == ['"no" \\ 550', ""]
     assert list(claimed.recipients) == sorted(claimed.recipients)
-    assert "ares@olympus.gr" not in {one.address for one in claimed.open_recipients}
+    assert "ares@olympus.gr" not in {recipient.address for recipient in claimed.open_recipients}
 
 
 def test_a_backlog_is_read_in_the_order_of_an_index():

@@ -47,7 +47,7 @@ def failing_once(monkeypatch, module, name):
 def never_recorded(monkeypatch, mail):
     """Let no hand-over of this email be taken, for no reason that can be found."""
     record = writer.record
-    monkeypatch.setattr(writer, "record", lambda steps: record([one for one in steps if one.mail_id != mail.pk]))
+    monkeypatch.setattr(writer, "record", lambda steps: record([step for step in steps if step.mail_id != mail.pk]))
 
 
 def test_a_claim_that_is_committed_is_carried_out_though_the_search_for_what_was_lost_fails(olympus, monkeypatch):

@@ -40,7 +40,7 @@ def test_a_mail_goes_out_and_every_step_is_recorded(olympus):
     assert event_names(mail) == ["NEW", "ACCEPTED", "ENQUEUE", "DEQUEUE", "READY TO SEND", "SEND", "DONE"]
     sent = reloaded(mail)
     assert (sent.status, sent.provider, sent.attempt_count, sent.lease) == (Status.DONE, "olympus", 1, None)
-    assert [one.state for one in sent.recipients.all()] == [RecipientState.ACCEPTED]
+    assert [recipient.state for recipient in sent.recipients.all()] == [RecipientState.ACCEPTED]
     [kept] = olympus.inbox()
     assert kept.mail_id == str(mail.pk)
 
@@ -284,7 +284,7 @@ def test_a_provider_that_takes_some_recipients_is_asked_again_for_none_of_them(o
     assert asked[0][0] != asked[1][0]
     assert reloaded(mail).status == Status.DONE
     assert event_names(mail).count("DONE") == 1
-    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED] * 2
+    assert [recipient.state for recipient in mail.recipients.all()] == [RecipientState.ACCEPTED] * 2
 
 
 def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(olympus, monkeypatch):
@@ -301,7 +301,7 @@ def test_a_recipient_refused_for_good_does_not_keep_the_mail_from_being_done(oly
     dispatch()
 
     assert reloaded(mail).status == Status.DONE
-    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
+    assert [recipient.state for recipient in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
     assert "550 no such user" in mail.events.get(event="DONE").blob
 
 
@@ -328,7 +328,7 @@ def test_a_rate_limit_leaves_the_account_alone_without_opening_its_breaker(olymp
     assert breaker.limited_until > database_clock.now() + dt.timedelta(minutes=9)
 
 
-def test_a_drain_that_lost_its_lease_leaves_its_result_as_evidence(olympus, monkeypatch):
+def test_a_dispatcher_that_lost_its_lease_records_its_result_as_late(olympus, monkeypatch):
     mail = a_mail()
 
     async def send(self, account, message):
@@ -402,7 +402,7 @@ def test_a_mail_that_no_message_can_be_made_of_ends_no_other_call(olympus, monke
     assert dispatch() == 1
 
 
-def test_what_a_mail_says_is_not_shown_where_the_drain_writes_about_it(olympus):
+def test_what_a_mail_says_is_not_shown_where_the_dispatcher_writes_about_it(olympus):
     a_mail(subject="You made my day")
     [call] = Dispatcher(["text"], concurrency=1).claimer.claim(1).calls
 
@@ -528,7 +528,7 @@ def test_a_hold_asked_for_during_a_call_that_was_not_made_is_carried_out(olympus
     assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.HELD, HoldReason.OPERATOR)
 
 
-def test_two_drains_share_a_queue_without_sharing_a_mail(olympus):
+def test_two_dispatchers_share_a_queue_without_sharing_an_email(olympus):
     for number in range(30):
         a_mail(subject=f"mail {number}")
     one, two = Dispatcher(["text"], concurrency=20), Dispatcher(["text"], concurrency=20)
@@ -632,7 +632,7 @@ def test_waiting_without_a_call_does_not_clear_a_mail_of_suspicion(olympus):
     assert (reloaded(mail).status, reloaded(mail).claims) == (Status.WAITING, 1)
 
 
-def test_a_drain_says_goodbye(olympus):
+def test_a_dispatcher_says_goodbye(olympus):
     a_mail()
 
     dispatch()
@@ -640,7 +640,7 @@ def test_a_drain_says_goodbye(olympus):
     assert not Worker.objects.exists()
 
 
-def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeypatch):
+def test_a_stopped_dispatcher_ends_its_calls_and_claims_nothing_more(olympus, monkeypatch):
     first, second = a_mail(subject="first"), a_mail(subject="second")
     runner = Dispatcher(["text"], concurrency=1)
 
@@ -656,7 +656,7 @@ def test_a_stopped_drain_ends_its_calls_and_claims_nothing_more(olympus, monkeyp
     assert reloaded(second).status == Status.QUEUED
 
 
-def test_a_stopping_drain_hands_a_refused_mail_back_instead_of_calling_again(olympus, hades, monkeypatch):
+def test_a_stopping_dispatcher_hands_a_refused_mail_back_instead_of_calling_again(olympus, hades, monkeypatch):
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
 
@@ -739,7 +739,7 @@ def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doub
 
     assert (call.mail.id, call.attempt.number) == (mail.pk, 2)
     assert not reloaded(mail).possible_duplicate
-    assert [one.reason_code for one in mail.attempts.all()] == ["not-called", ""]
+    assert [attempt.reason_code for attempt in mail.attempts.all()] == ["not-called", ""]
     assert event_names(mail)[3:] == ["DEQUEUE", "READY TO SEND", "SEND", "RETRY", "DEQUEUE", "READY TO SEND", "SEND"]
 
 
@@ -777,7 +777,7 @@ def test_a_refusal_whose_commit_was_not_confirmed_goes_to_the_next_account(olymp
     assert dispatch() == 1
 
     assert not reloaded(mail).possible_duplicate
-    assert [one.reason_code for one in mail.attempts.all()] == ["http-503", "not-called", ""]
+    assert [attempt.reason_code for attempt in mail.attempts.all()] == ["http-503", "not-called", ""]
 
 
 def due_for_a_probe():

@@ -76,8 +76,8 @@ class InFlight(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.dispatchers = [Dispatcher(["text"], concurrency=8) for _ in range(2)]
-        for one in self.dispatchers:
-            one.heartbeat.write()
+        for dispatcher in self.dispatchers:
+            dispatcher.heartbeat.write()
         self.mails, self.calls = [], []
         self.seen = {}  # mail -> its state and events after the last step
         self.attempts_when_held = None
@@ -178,7 +178,7 @@ class InFlight(RuleBasedStateMachine):
         type(self).steps += 1
         mails = Mail.objects.filter(pk__in=self.mails).prefetch_related("events", "attempts", "recipients")
         for mail in mails:
-            events = [(one.id, one.event, one.created_by, one.blob) for one in mail.events.all()]
+            events = [(event.id, event.event, event.created_by, event.blob) for event in mail.events.all()]
             status, told = self.seen.get(mail.pk, (Status.QUEUED, []))
             assert events[: len(told)] == told, "events are append-only"
             assert Status(mail.status) in reachable(Status(status)), f"{status} became {mail.status}"
@@ -218,9 +218,9 @@ def check_words(mail, names):
     check_copies(mail, names)
     assert EventName.SEND not in names[names.index(EventName.CANCELLED) :] if EventName.CANCELLED in names else True
     if mail.status == Status.DONE:
-        taken = any(one.state == AttemptState.ACCEPTED for one in mail.attempts.all())
+        taken = any(attempt.state == AttemptState.ACCEPTED for attempt in mail.attempts.all())
         assert taken or EventName.RESOLVED in names, f"done without an attempt: {names}"
-        assert all(one.state != RecipientState.PENDING for one in mail.recipients.all())
+        assert all(recipient.state != RecipientState.PENDING for recipient in mail.recipients.all())
 
 
 def check_copies(mail, names):
@@ -240,10 +240,10 @@ def check_copies(mail, names):
 def check_attempts(mail):
     """The calls on record, against the mail."""
     attempts = sorted(mail.attempts.all(), key=lambda one: one.number)
-    assert [one.number for one in attempts] == list(range(1, mail.attempt_count + 1))
-    still_open = [one for one in attempts if one.state == AttemptState.OPEN]
+    assert [attempt.number for attempt in attempts] == list(range(1, mail.attempt_count + 1))
+    still_open = [attempt for attempt in attempts if attempt.state == AttemptState.OPEN]
     if mail.status == Status.SENDING:
-        assert [(one.number, one.lease) for one in still_open] == [(mail.attempt_count, mail.lease)]
+        assert [(attempt.number, attempt.lease) for attempt in still_open] == [(mail.attempt_count, mail.lease)]
     else:
         assert (still_open, mail.lease, mail.pending_action) == ([], None, "")
 

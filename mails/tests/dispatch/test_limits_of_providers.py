@@ -81,7 +81,7 @@ def test_recipients_beyond_those_of_one_call_get_theirs_in_further_calls():
     server = sent_through(recipients=3)
 
     assert reloaded(mail).status == Status.DONE
-    assert {one.state for one in mail.recipients.all()} == {RecipientState.ACCEPTED}
+    assert {recipient.state for recipient in mail.recipients.all()} == {RecipientState.ACCEPTED}
     assert sorted(chain.from_iterable(server.delivered)) == everybody
     assert [len(recipients) for recipients in server.delivered] == [3, 3, 2]
     assert breaker().state == BreakerState.CLOSED

@@ -153,7 +153,9 @@ def refused_everything(olympus, count=7):
 
 
 def alert():
-    found = [one for one in alerts.find_alerts(system_status.read_system_status()) if one.code == "systemic_refusals"]
+    found = [
+        alert for alert in alerts.find_alerts(system_status.read_system_status()) if alert.code == "systemic_refusals"
+    ]
     return found[0] if found else None
 
 

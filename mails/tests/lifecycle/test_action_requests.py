@@ -199,7 +199,7 @@ def test_a_mail_that_one_recipient_got_is_cancelled_for_the_others(olympus):
     )
 
     assert reloaded(mail).status == Status.DONE
-    assert {one.address: one.state for one in mail.recipients.all()} == {
+    assert {recipient.address: recipient.state for recipient in mail.recipients.all()} == {
         HERA: RecipientState.ACCEPTED,
         IRIS: RecipientState.REFUSED,
     }
@@ -214,9 +214,9 @@ def test_a_discarded_mail_begins_again_with_all_accounts(olympus):
 
     ask(mail, Action.REPROCESS)
 
-    assert [one.state for one in mail.recipients.all()] == [RecipientState.PENDING]
+    assert [recipient.state for recipient in mail.recipients.all()] == [RecipientState.PENDING]
     assert dispatch() == 1
-    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED]
+    assert [recipient.state for recipient in mail.recipients.all()] == [RecipientState.ACCEPTED]
 
 
 def given_up(olympus, hades, status=400):
@@ -238,7 +238,7 @@ def accounts_of(mail):
 def evaluated(mail):
     """Why each account was or was not chosen at the last hand-over."""
     ready = json.loads(mail.events.filter(event="READY TO SEND").last().blob)
-    return {one["account"]: one["note"] for one in ready["evaluated"]}
+    return {account["account"]: account["note"] for account in ready["evaluated"]}
 
 
 def test_a_mail_goes_on_only_with_accounts_that_it_was_not_tried_with(olympus, hades):
@@ -549,7 +549,7 @@ def test_a_restored_instance_is_paused_again(olympus, settings):
     assert pauses.load_active().all_sending is not None
 
 
-def test_a_drain_in_its_loop_holds_what_it_was_asked_to(olympus, hades):
+def test_a_dispatcher_in_its_loop_holds_what_it_was_asked_to(olympus, hades):
     olympus.refuse(503)
     hades.refuse(503)
     mail = a_mail()

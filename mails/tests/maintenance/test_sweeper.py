@@ -84,7 +84,7 @@ def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(
     dispatch()
 
     assert reloaded(mail).status == Status.DONE
-    assert [one.state for one in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
+    assert [recipient.state for recipient in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
 
 
 def test_a_call_without_an_end_is_held_at_most_once(olympus):

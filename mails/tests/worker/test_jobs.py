@@ -44,7 +44,7 @@ def test_many_mails_wake_a_queue_once(redis):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_takes_the_flag_away_and_drains_the_queue(redis, olympus):
+def test_a_job_takes_the_flag_away_and_dispatches_the_queue(redis, olympus):
     mail = a_mail()
     wake.wake_workers("text")
 
@@ -55,7 +55,7 @@ def test_a_job_takes_the_flag_away_and_drains_the_queue(redis, olympus):
     assert len(waiting(redis)) == 2
 
 
-def test_a_job_wakes_the_resident_drain_where_there_is_one(redis, monkeypatch):
+def test_a_job_wakes_the_resident_dispatcher_where_there_is_one(redis, monkeypatch):
     woken = []
     monkeypatch.setattr(wake, "wake_local", lambda: not woken.append(True))
 
@@ -64,7 +64,7 @@ def test_a_job_wakes_the_resident_drain_where_there_is_one(redis, monkeypatch):
     assert woken
 
 
-def test_a_worker_wakes_its_drain_before_it_asks_redis_for_anything_more(redis, monkeypatch):
+def test_a_worker_wakes_its_dispatcher_before_it_asks_redis_for_anything_more(redis, monkeypatch):
     wake.wake_workers("text")
     happened = []
     monkeypatch.setattr(wake, "wake_local", lambda: happened.append("woken"))
@@ -183,7 +183,7 @@ def test_a_worker_ends_as_rqworker_was_asked_to(redis, monkeypatch, ends, answer
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_resident_drain_claims_nothing_more_once_a_worker_is_stop_requested(redis, olympus):
+def test_the_resident_dispatcher_claims_nothing_more_once_a_worker_is_stop_requested(redis, olympus):
     resident = resident_dispatcher.start(["text"])
     worker = QueueWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
     try:
@@ -195,7 +195,7 @@ def test_the_resident_drain_claims_nothing_more_once_a_worker_is_stop_requested(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_drain_of_a_job_ends_once_its_worker_is_stop_requested(redis, olympus, monkeypatch):
+def test_the_dispatcher_of_a_job_ends_once_its_worker_is_stop_requested(redis, olympus, monkeypatch):
     mails = [a_mail(subject=f"mail {number}") for number in range(3)]
     worker = QueueWorker([Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer)
     made = Dispatcher.__init__
@@ -211,7 +211,7 @@ def test_the_drain_of_a_job_ends_once_its_worker_is_stop_requested(redis, olympu
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stop_that_came_before_the_drain_of_a_job_counts(redis, olympus):
+def test_a_stop_that_came_before_the_dispatcher_of_a_job_counts(redis, olympus):
     mail = a_mail()
     QueueWorker(
         [Queue("text", connection=redis)], connection=redis, serializer=JSONSerializer
@@ -306,7 +306,7 @@ def test_a_flag_that_was_left_without_its_job_does_not_stop_the_next_wake_up(red
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_resident_drain_sends_what_it_is_woken_for_and_stops(olympus, settings):
+def test_the_resident_dispatcher_sends_what_it_is_woken_for_and_stops(olympus, settings):
     settings.REDIS_URL = ""
     resident_dispatcher.start(["text"], concurrency=4)
     done = threading.Event()

@@ -11,7 +11,7 @@ from mails.worker import resident_dispatcher
 
 
 @pytest.mark.parametrize(("changed", "woken"), [(True, 1), (False, 0)])
-def test_a_sweep_that_took_something_up_wakes_the_drain(monkeypatch, changed, woken):
+def test_a_sweep_that_took_something_up_wakes_the_dispatcher(monkeypatch, changed, woken):
     calls = []
     monkeypatch.setattr(sweeper, "sweep_if_leader", lambda worker: changed)
     monkeypatch.setattr(wake, "wake_local", lambda: calls.append("woken"))
@@ -21,7 +21,7 @@ def test_a_sweep_that_took_something_up_wakes_the_drain(monkeypatch, changed, wo
     assert len(calls) == woken
 
 
-def test_a_sweep_that_fails_does_not_end_the_drain_that_called_it(monkeypatch):
+def test_a_sweep_that_fails_does_not_end_the_dispatcher_that_called_it(monkeypatch):
     def fails(worker):
         raise RuntimeError("no such table")
 
@@ -47,11 +47,11 @@ def test_minutes_that_were_missed_are_told_once():
     for now in (400, 401, 419, 421):
         minutes.update(Progress(in_flight=0, closed=now, done=now), now=now)
 
-    assert [one.closed for one in told] == [400, 21]
+    assert [progress.closed for progress in told] == [400, 21]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_resident_drain_tells_of_its_minutes(olympus, monkeypatch):
+def test_a_resident_dispatcher_tells_of_its_minutes(olympus, monkeypatch):
     monkeypatch.setattr(resident_dispatcher, "MINUTE", 1e-6)
     told = threading.Event()
     resident = resident_dispatcher.ResidentDispatcher(["text"], each_minute=lambda minute: told.set())
