@@ -63,7 +63,7 @@ def is_public(address: str) -> bool:
 
 
 def check_addresses(host: str, addresses: Iterable[str], *, allowed: Collection[str]) -> None:
-    """Raise DestinationRefused if one of the addresses that `host` has now is private and the host is not allowed."""
+    """Raise HostNotAllowed if one of the addresses that `host` has now is private and the host is not allowed."""
     if host.lower() in allowed:
         return
     if not all(is_public(address) for address in addresses):
@@ -90,7 +90,7 @@ def _parse_literal(host: str) -> str:
 
 
 def check_host(host: str, *, allowed: Collection[str]) -> None:
-    """Raise DestinationRefused for a private host. Asks DNS; a name that is not known there passes for now."""
+    """Raise HostNotAllowed for a private host. Asks DNS; a name that is not known there passes for now."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -140,7 +140,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the addresses of the host. Raises DestinationRefused, or the error of a resolver that does not answer."""
+        """Return the addresses of the host. Raises HostNotAllowed, or the error of a resolver that does not answer."""
         try:
             async with asyncio.timeout(self._patience):
                 found = await self._resolver.resolve(host, port, family)
@@ -157,7 +157,7 @@ class GuardedResolver(AbstractResolver):
 
 
 def resolve_host(address: tuple[str, int], *, allowed: Collection[str]) -> list[tuple[str, int]]:
-    """Return the addresses of a host and port. Raises DestinationRefused, or the resolver's error."""
+    """Return the addresses of a host and port. Raises HostNotAllowed, or the resolver's error."""
     host, port = address
     found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     check_addresses(host, [entry[4][0] for entry in found], allowed=allowed)

@@ -44,7 +44,7 @@ def extract_domain(address: str) -> str:
 def normalize(text: str) -> str:
     """Return the address in its normal form: the domain in lower case and ASCII, quotes only where they are needed.
 
-    Raises AddressInvalid. Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) all the way to the recipient;
+    Raises InvalidAddress. Letters beyond ASCII before the @ would need SMTPUTF8 (RFC 6531) all the way to the recipient;
     they are refused.
     """
     if len(text) > MAX_ADDRESS:  # before the validator, whose time and cache grow with the text

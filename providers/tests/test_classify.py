@@ -26,7 +26,7 @@ def test_these_are_surely_not_sent(status):
 
 
 @pytest.mark.parametrize(
-    ("fault", "statuses"),
+    ("failure_class", "statuses"),
     [
         (FailureClass.ACCOUNT, [401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 431, 451]),
         (FailureClass.MESSAGE, [400, 413, 422, 499]),
@@ -34,15 +34,15 @@ def test_these_are_surely_not_sent(status):
         (FailureClass.RATE, [429]),
     ],
 )
-def test_whose_fault_it_is(fault, statuses):
+def test_failure_class_of_each_status(failure_class, statuses):
     for status in statuses:
         outcome = classify.judge_status(status, "", now=NOW)
         assert isinstance(outcome, Refused)
-        assert outcome.failure_class is fault
+        assert outcome.failure_class is failure_class
 
 
 @pytest.mark.parametrize(
-    ("words", "fault"),
+    ("words", "failure_class"),
     [
         ("Sender address rejected", FailureClass.ACCOUNT),
         ("The sender is not known here", FailureClass.ACCOUNT),
@@ -50,11 +50,11 @@ def test_whose_fault_it_is(fault, statuses):
         ("Please correct the address and try again", FailureClass.MESSAGE),
     ],
 )
-def test_a_400_ends_an_email_only_where_its_words_are_about_nothing_else(words, fault):
+def test_a_400_ends_an_email_only_where_its_words_are_about_nothing_else(words, failure_class):
     outcome = classify.judge_status(400, words, now=NOW)
 
     assert isinstance(outcome, Refused)
-    assert outcome.failure_class is fault
+    assert outcome.failure_class is failure_class
 
 
 def test_only_the_500_can_be_trusted():
@@ -151,7 +151,7 @@ def test_the_docs_list_each_trouble_of_this_machine():
     known = [classify.judge_connect_error(OSError(number, "no")) for number in classify.LOCAL_ERRORS]
     known += [classify.judge_connect_error(classify.NO_RESOLVER), classify.refuse_without_thread()]
 
-    assert listed == {tables.told(outcome) for outcome in known} | {"Refused local `mailbox-unwritable`"}
+    assert listed == {tables.describe(outcome) for outcome in known} | {"Refused local `mailbox-unwritable`"}
 
 
 def wrapped(error):

@@ -31,7 +31,10 @@ def test_where_no_account_is_two_sandboxes_stand_in():
     candidates = _by_name()
 
     assert sorted(candidates) == ["sandbox-a", "sandbox-b"]
-    assert all(one.enabled and one.configured and one.config.kind == "sandbox" for one in candidates.values())
+    assert all(
+        candidate.enabled and candidate.configured and candidate.config.kind == "sandbox"
+        for candidate in candidates.values()
+    )
     assert Breaker.objects.count() == 2
 
 
@@ -41,7 +44,7 @@ def test_default_sandboxes_step_back_for_a_real_account():
 
     candidates = _by_name()
 
-    assert [name for name, one in candidates.items() if one.enabled] == ["olympus"]
+    assert [name for name, candidate in candidates.items() if candidate.enabled] == ["olympus"]
     assert registry.is_used(Account.objects.get(name="olympus"))
     assert not registry.is_used(Account.objects.get(name="sandbox-a"))
 
@@ -52,7 +55,7 @@ def test_default_sandboxes_do_not_swallow_mail_when_the_last_account_is_removed(
         registry.load_candidates()
     registration.remove(_olympus())
 
-    assert [(one.config.name, one.enabled) for one in registry.load_candidates()] == [
+    assert [(candidate.config.name, candidate.enabled) for candidate in registry.load_candidates()] == [
         ("sandbox-a", False),
         ("sandbox-b", False),
     ]
@@ -108,7 +111,9 @@ def test_a_default_sandbox_gives_its_name_to_the_environment(settings):
     settings.MERCURY_ENVIRONMENT = {"PROVIDER_SANDBOX_A": "sandbox://?weight=2"}
 
     candidates = _by_name()
-    assert [name for name, one in candidates.items() if one.enabled and one.configured] == ["sandbox-a"]
+    assert [name for name, candidate in candidates.items() if candidate.enabled and candidate.configured] == [
+        "sandbox-a"
+    ]
     assert Account.objects.get(name="sandbox-a").source == AccountSource.ENVIRONMENT
 
 

@@ -21,7 +21,11 @@ def olympus(settings):
 
 def usable() -> dict[str, bool]:
     secrets.forget_others([])  # as another process
-    return {one.config.name: one.configured for one in registry.load_candidates() if one.config.name == "olympus"}
+    return {
+        candidate.config.name: candidate.configured
+        for candidate in registry.load_candidates()
+        if candidate.config.name == "olympus"
+    }
 
 
 def test_the_first_key_disables_no_account(settings, olympus):

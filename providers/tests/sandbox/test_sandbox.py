@@ -22,10 +22,10 @@ NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(minutes=1)
 
 
-def _send(fault=None, *, now=NOW, deadline=0.05, message=None):
+def _send(failure=None, *, now=NOW, deadline=0.05, message=None):
     async def scenario():
         with ThreadPoolExecutor(1) as pool:
-            account = AccountConfig(name="olympus", kind="sandbox", options={"failure_mode": fault})
+            account = AccountConfig(name="olympus", kind="sandbox", options={"failure_mode": failure})
             return await SandboxChannel(account, pool=pool, deadline=deadline, now=lambda: now).send(
                 message or accounts.mail()
             )
@@ -64,22 +64,22 @@ def test_what_is_no_fault_says_what_is(text):
 
 
 def test_a_fault_ends_by_itself():
-    fault = SimulatedFailure(kind=FailureKind.HANG, value=0, until=LATER)
+    failure = SimulatedFailure(kind=FailureKind.HANG, value=0, until=LATER)
 
-    assert fault.is_active(NOW)
-    assert not fault.is_active(LATER)
+    assert failure.is_active(NOW)
+    assert not failure.is_active(LATER)
 
 
 def test_flapping_is_well_and_ill_in_turn():
-    fault = SimulatedFailure(kind=FailureKind.FLAP, value=10, until=LATER)
+    failure = SimulatedFailure(kind=FailureKind.FLAP, value=10, until=LATER)
 
-    acts = [fault.is_active(NOW + dt.timedelta(seconds=seconds)) for seconds in (0, 9, 10, 19, 20)]
+    acts = [failure.is_active(NOW + dt.timedelta(seconds=seconds)) for seconds in (0, 9, 10, 19, 20)]
 
     assert acts == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize(
-    ("fault", "told", "kept"),
+    ("failure", "told", "kept"),
     [
         (None, "Accepted 250", 1),
         (SimulatedFailure(kind=FailureKind.SLOW, value=0.001, until=LATER), "Accepted 250", 1),
@@ -96,8 +96,8 @@ def test_flapping_is_well_and_ill_in_turn():
     ],
     ids=str,
 )
-def test_what_each_fault_comes_to(fault, told, kept):
-    assert tables.told(_send(fault)) == told
+def test_the_outcome_of_each_failure_mode(failure, told, kept):
+    assert tables.describe(_send(failure)) == told
     assert len(_kept()) == kept
 
 
@@ -223,7 +223,7 @@ def test_a_key_leads_to_kept_mails_only(key):
 
 
 def test_a_mail_that_cannot_be_written_is_refused():
-    assert tables.told(_send(message=accounts.mail(subject="two\nlines"))) == "Refused message `unsupported`"
+    assert tables.describe(_send(message=accounts.mail(subject="two\nlines"))) == "Refused message `unsupported`"
 
 
 def test_accepted_names_the_kept_mail():
@@ -244,7 +244,7 @@ def test_a_mailbox_that_cannot_be_written_is_a_refusal(settings, tmp_path):
     (tmp_path / "file").write_text("no folder")
     settings.MERCURY_DATA = tmp_path / "file"
 
-    assert tables.told(_send()) == "Refused local `mailbox-unwritable`"
+    assert tables.describe(_send()) == "Refused local `mailbox-unwritable`"
 
 
 def test_an_email_that_no_thread_could_be_started_for_is_not_kept_by_another_thread_later():

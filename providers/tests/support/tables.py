@@ -22,7 +22,7 @@ def name(cell: str) -> str:
     return found[1]
 
 
-def told(outcome: Outcome) -> str:
+def describe(outcome: Outcome) -> str:
     """An outcome as a cell tells it."""
     if isinstance(outcome, Accepted):
         refused = "".join(

@@ -90,7 +90,7 @@ async def _loopback(self, host, port, family):
 def test_sendgrid_answers_as_the_table_says(_words, scenario, expected, _mailgun, settings, monkeypatch):
     outcome, provider = event_loop.run(_call(accounts.sendgrid, tables.name(scenario), settings, monkeypatch))
 
-    assert tables.told(outcome) == expected
+    assert tables.describe(outcome) == expected
     assert provider.calls <= 1
 
 
@@ -100,7 +100,7 @@ def test_sendgrid_answers_as_the_table_says(_words, scenario, expected, _mailgun
 def test_mailgun_answers_as_the_table_says(_words, scenario, _sendgrid, expected, settings, monkeypatch):
     outcome, provider = event_loop.run(_call(accounts.mailgun, tables.name(scenario), settings, monkeypatch))
 
-    assert tables.told(outcome) == expected
+    assert tables.describe(outcome) == expected
     assert provider.calls <= 1
 
 
@@ -193,7 +193,7 @@ def test_a_mail_that_cannot_be_told_is_never_called():
 
     outcome, calls = event_loop.run(scenario())
 
-    assert tables.told(outcome) == "Refused message `unsupported`"
+    assert tables.describe(outcome) == "Refused message `unsupported`"
     assert calls == 0
 
 
@@ -224,7 +224,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
         async with LocalProvider() as provider:
             return await accounts.send(accounts.sendgrid(provider, api_url="http://olympus.test/v3/"), deadline=0.5)
 
-    assert tables.told(event_loop.run(scenario())) == "Refused local `resolver`"
+    assert tables.describe(event_loop.run(scenario())) == "Refused local `resolver`"
 
 
 def test_a_process_without_descriptors_blames_nobody():
@@ -237,5 +237,5 @@ def test_a_process_without_descriptors_blames_nobody():
 
     outcome, after = event_loop.run(scenario())
 
-    assert tables.told(outcome) == "Refused local `no-descriptors`"
+    assert tables.describe(outcome) == "Refused local `no-descriptors`"
     assert isinstance(after, Accepted)

@@ -31,7 +31,7 @@ def _local_hosts(settings):
     ],
 )
 def test_an_account_that_cannot_work_is_a_refusal(account):
-    assert tables.told(event_loop.run(accounts.send(account))) == "Refused account `account-unusable`"
+    assert tables.describe(event_loop.run(accounts.send(account))) == "Refused account `account-unusable`"
 
 
 def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
@@ -69,7 +69,7 @@ def test_new_options_of_an_account_count_at_once():
 
     wrong, right = event_loop.run(scenario())
 
-    assert tables.told(wrong) == "Refused account `http-401`"
+    assert tables.describe(wrong) == "Refused account `http-401`"
     assert isinstance(right, Accepted)
 
 

@@ -214,7 +214,7 @@ def test_the_server_answers_as_the_table_says(_words, scenario, expected, settin
 
     outcome = event_loop.run(_once(scenario, settings))
 
-    assert tables.told(outcome) == expected
+    assert tables.describe(outcome) == expected
 
 
 def _not_found(*args, **kwargs):
@@ -294,7 +294,7 @@ def test_a_header_that_cannot_be_written_is_a_fault_of_the_message():
 
     outcome, sessions = event_loop.run(scenario())
 
-    assert tables.told(outcome) == "Refused message `unsupported`"
+    assert tables.describe(outcome) == "Refused message `unsupported`"
     assert sessions == []
 
 
@@ -306,7 +306,7 @@ def test_an_address_that_smuggles_a_command_is_never_sent():
 
     outcome, taken = event_loop.run(scenario())
 
-    assert tables.told(outcome) == "Refused message `unsupported`"
+    assert tables.describe(outcome) == "Refused message `unsupported`"
     assert taken == []
 
 
@@ -418,7 +418,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
     finally:
         answered.set()
 
-    assert tables.told(outcome) == "Refused local `resolver`"
+    assert tables.describe(outcome) == "Refused local `resolver`"
 
 
 def test_a_process_without_descriptors_blames_nobody():
@@ -431,7 +431,7 @@ def test_a_process_without_descriptors_blames_nobody():
 
     outcome, after = event_loop.run(scenario())
 
-    assert tables.told(outcome) == "Refused local `no-descriptors`"
+    assert tables.describe(outcome) == "Refused local `no-descriptors`"
     assert isinstance(after, Accepted)
 
 
@@ -440,4 +440,4 @@ def test_a_server_that_closes_at_a_recipient_is_judged_by_what_it_said():
         async with Server("recipient-421") as server:
             return await accounts.send(accounts.smtp(server.port), _to_both())
 
-    assert tables.told(event_loop.run(scenario())) == "Refused rate `smtp-421`, fewer concurrent requests"
+    assert tables.describe(event_loop.run(scenario())) == "Refused rate `smtp-421`, fewer concurrent requests"

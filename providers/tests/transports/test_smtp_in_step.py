@@ -46,7 +46,7 @@ def _send_twice(script, *, between=b"", **options):
 def test_nothing_but_354_lets_the_content_out(reply):
     outcome, server = _send({"DATA": reply})
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
     assert server.taken == []
     assert server.verbs()[-1] == "DATA"
 
@@ -72,7 +72,7 @@ def test_nothing_but_354_lets_the_content_out(reply):
 def test_a_reply_too_many_or_of_the_wrong_kind_before_the_dot_is_a_refusal(verb, replies):
     outcome, server = _send({verb: replies})
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
     assert server.taken == []
 
 
@@ -83,20 +83,20 @@ def test_a_refusal_that_was_meant_for_another_command_is_not_the_messages(verb):
 
     outcome, _ = _send(replies | {"DATA": b"550 5.1.1 no such user\r\n354 go ahead\r\n"})
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
 
 
 def test_a_refusal_followed_by_a_reply_that_resets_nothing_is_not_believed():
     outcome, _ = _send({"DATA": b"550 5.1.1 no such user\r\n", "RSET": b"354 go ahead\r\n"})
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
 
 
 @pytest.mark.parametrize("reply", [b"354 go ahead\r\n", b"220 hello\r\n", b"Thanks!\r\n", b"25\r\n"])
 def test_a_wrong_reply_to_the_dot_leaves_the_outcome_unknown(reply):
     outcome, server = _send({"DOT": reply})
 
-    assert tables.told(outcome) == "Unknown `smtp-out-of-step`"
+    assert tables.describe(outcome) == "Unknown `smtp-out-of-step`"
     assert len(server.taken) == 1
 
 
@@ -104,7 +104,7 @@ def test_a_wrong_reply_to_the_dot_leaves_the_outcome_unknown(reply):
 def test_a_server_that_contradicts_itself_after_the_dot_leaves_the_outcome_unknown(replies):
     outcome, _ = _send({"DOT": replies})
 
-    assert tables.told(outcome) == "Unknown `smtp-out-of-step`"
+    assert tables.describe(outcome) == "Unknown `smtp-out-of-step`"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_kept_connection_in_step_is_used_again():
 def test_a_connection_out_of_step_is_not_kept():
     first, second, server = _send_twice({"RCPT": [b"250 ok\r\n250 ok\r\n"]})
 
-    assert (tables.told(first), tables.told(second)) == (OUT_OF_STEP, "Accepted 250")
+    assert (tables.describe(first), tables.describe(second)) == (OUT_OF_STEP, "Accepted 250")
     assert server.connections == 2
 
 
@@ -143,7 +143,7 @@ def test_nothing_is_taken_over_from_before_tls():
         {"STARTTLS": b"220 go ahead\r\n250-olympus.test\r\n250 AUTH PLAIN\r\n"}, security="starttls"
     )
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
     assert server.verbs()[-1] == "STARTTLS"
 
 
@@ -151,7 +151,7 @@ def test_nothing_is_taken_over_from_before_tls():
 def test_tls_begins_after_220_only(reply):
     outcome, server = _send({"STARTTLS": reply}, security="starttls")
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
     assert server.verbs()[-1] == "STARTTLS"
 
 
@@ -161,7 +161,7 @@ def test_tls_begins_after_220_only(reply):
 def test_nothing_but_235_says_that_we_are_logged_in(reply):
     outcome, server = _send({"AUTH": reply}, **LOGIN)
 
-    assert tables.told(outcome) == OUT_OF_STEP
+    assert tables.describe(outcome) == OUT_OF_STEP
     assert "MAIL" not in server.verbs()
 
 
@@ -183,7 +183,7 @@ def test_a_log_in_that_is_answered_counts_for_the_kept_connection_too():
 def test_a_server_with_ways_to_log_in_that_we_do_not_know_is_the_accounts_fault():
     outcome, _ = _send({"EHLO": b"250-olympus.test\r\n250 AUTH GSSAPI\r\n"}, **LOGIN)
 
-    assert tables.told(outcome) == "Refused account `smtp-unsupported`"
+    assert tables.describe(outcome) == "Refused account `smtp-unsupported`"
 
 
 def test_a_server_that_hangs_up_instead_of_an_answer_to_the_dot_leaves_it_unknown():
