@@ -308,6 +308,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = DEBUG or TESTING
+WHITENOISE_AUTOREFRESH = DEBUG or TESTING  # finds files on request: a scan at each start would slow every test client
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # Security: on with MERCURY_HTTPS
