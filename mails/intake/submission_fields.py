@@ -114,7 +114,8 @@ class RecipientsField(SubmissionField):
         try:
             return tuple(dict.fromkeys(_normalize_address(part) for part in parts))
         except ValidationError as invalid:
-            (detail,) = invalid.detail
+            details: Any = invalid.detail
+            (detail,) = details
             hint = " Spaces and commas separate addresses." if isinstance(data, str) and len(parts) > 1 else ""
             raise _build_error(detail.code, f"{detail}{hint}") from None
 
@@ -182,8 +183,8 @@ def _shorten(value: object) -> str:
     return _LINES.sub("\ufffd", make_storable(value, _SHOWN))
 
 
-def _build_error(code: str, detail: str) -> ValidationError:
-    return ValidationError([ErrorDetail(detail, code)])
+def _build_error(code: str, detail: object) -> ValidationError:
+    return ValidationError([ErrorDetail(str(detail), code)])
 
 
 def _are_isolates_balanced(text: str) -> bool:

@@ -94,7 +94,9 @@ class ProviderAccountSerializer(AccountFields):
     url = serializers.URLField(help_text="The account itself.")
     name = serializers.CharField(help_text="Its name, as events have it.")
     kind = serializers.ChoiceField(choices=list(KINDS), help_text="The provider.")
-    source = serializers.ChoiceField(choices=AccountSource.values, help_text="Where its options come from.")
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # its own name here
+        choices=AccountSource.values, help_text="Where its options come from."
+    )
     configured = serializers.BooleanField(help_text="False: this process lacks its options.")
     in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
     breaker = BreakerSerializer(help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words.")

@@ -86,7 +86,7 @@ class AccountViewSet(ResourceViewSet):
 
         It may be selected at once.
         """
-        serializer = self.get_serializer(data=request.data)
+        serializer: Any = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
         name, kind, options = fields.pop("name"), fields.pop("kind"), fields.pop("options", {})
@@ -109,7 +109,7 @@ class AccountViewSet(ResourceViewSet):
         the environment are changed there.
         """
         account = _find_account(account_id)
-        serializer = self.get_serializer(data=request.data, context={"account": account})
+        serializer: Any = self.get_serializer(data=request.data, context={"account": account})
         serializer.is_valid(raise_exception=True)
         fields = dict(serializer.validated_data)
         no_rate = "rate" in fields and fields["rate"] is None

@@ -202,5 +202,5 @@ def is_system_event(name: str) -> bool:
     return name in EventName.values
 
 
-def _invalid(detail: str) -> ValidationError:
-    return ValidationError([detail], "invalid")
+def _invalid(detail: object) -> ValidationError:
+    return ValidationError([str(detail)], "invalid")

@@ -188,7 +188,7 @@ class MailViewSet(OwnMailsViewSet):
     def _act(self, request: Request, mail_id: str) -> Response:
         """Carry out the action. 200 if it is done (or was before), 202 if it waits for an attempt to end, 409 if it is too late."""
         mail = find_mail(self.list_visible().only("id"), mail_id)
-        serializer = self.get_serializer(data=request.data)
+        serializer: Any = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         note = serializer.validated_data.get("note") or ""
         action_request = ActionRequest(

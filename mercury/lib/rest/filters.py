@@ -65,7 +65,9 @@ FilterFields = Mapping[str, FilterField]
 class GrammarFilter(BaseFilterBackend):
     """Filter and sort a list by the grammar of this module, over the view's `filter_fields`, by default its `ordering`."""
 
-    def filter_queryset(self, request: Request, queryset: QuerySet[Row], view: Any) -> QuerySet[Row]:
+    def filter_queryset(  # type: ignore[override]
+        self, request: Request, queryset: QuerySet[Row], view: Any
+    ) -> QuerySet[Row]:
         """Return the rows that `filter` and `sort` ask for. Raises Problem (400)."""
         query = request.query_params
         clauses = {"filter_by": query.get("filter", ""), "sort_by": query.get("sort", "")}

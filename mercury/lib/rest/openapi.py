@@ -67,6 +67,8 @@ def _describe_status(status: int) -> str:
 class AutoSchema(openapi.AutoSchema):
     """Describe an operation by its view set: `tag`, `noun`, `refusals`, and the docstrings of its actions."""
 
+    view: Any
+
     @property
     def action(self) -> str:
         """Return the name of the view's method that answers."""
@@ -83,7 +85,7 @@ class AutoSchema(openapi.AutoSchema):
     def get_summary(self) -> str:  # noqa: D102
         return read_summary(type(self.view), self.action)[0]
 
-    def get_description(self) -> str:  # noqa: D102
+    def get_description(self) -> str:  # type: ignore[override]  # noqa: D102
         return read_summary(type(self.view), self.action)[1]
 
     def get_override_parameters(self) -> list[Any]:  # noqa: D102
@@ -122,7 +124,7 @@ class AutoSchema(openapi.AutoSchema):
         ]
 
     def _get_request_body(self, direction: Any = "request") -> Schema | None:
-        body: Schema | None = super()._get_request_body(direction)
+        body: Schema | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         if body is not None:
             body["required"] = bool(body.get("required")) or isinstance(
                 self.get_request_serializer(), PolymorphicProxySerializer
@@ -139,13 +141,13 @@ class AutoSchema(openapi.AutoSchema):
         statuses |= {413, 415} if self.method in {"POST", "PUT"} else set()
         for status in sorted(statuses):
             answer = OpenApiResponse(ProblemSerializer, description=_describe_status(status))
-            found[str(status)] = self._get_response_for_code(answer, str(status), [CONTENT_TYPE], direction)
+            found[str(status)] = self._get_response_for_code(answer, str(status), [CONTENT_TYPE], direction)  # type: ignore[no-untyped-call]
         if isinstance(self.view, ResourceViewSet) and self.method in SAFE_METHODS:
-            found["304"] = self._get_response_for_code(OpenApiResponse(description=_describe_status(304)), "304")
+            found["304"] = self._get_response_for_code(OpenApiResponse(description=_describe_status(304)), "304")  # type: ignore[no-untyped-call]
         return found
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Schema | None:
-        schema: Schema | None = super()._map_serializer_field(field, direction, bypass_extensions)
+        schema: Schema | None = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
         for name in ("title", "x-spec-enum-id"):
             schema and schema.pop(name, None)
         if schema and "integer" in (schema.get("type"), *(schema.get("type") or ())):
@@ -153,7 +155,7 @@ class AutoSchema(openapi.AutoSchema):
         return schema
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Schema:
-        schema: Schema = super()._map_basic_serializer(serializer, direction)
+        schema: Schema = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if isinstance(serializer, StrictSerializer):
             properties = schema.setdefault("properties", {})
             for alias, name in serializer.aliases.items():

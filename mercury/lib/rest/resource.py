@@ -85,7 +85,8 @@ class ResourceViewSet(ApiViewSet):
 
     def represent(self, rows: Any) -> Sequence[Any]:
         """Return the rows as whole objects."""
-        return self.get_serializer(rows, many=True).data
+        data: Sequence[Any] = self.get_serializer(rows, many=True).data
+        return data
 
     def build_url(self, pk: Any) -> str:
         """Return the URL of one item of the list."""

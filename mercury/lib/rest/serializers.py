@@ -36,7 +36,8 @@ class StrictSerializer(serializers.Serializer[Any]):
     def names(self) -> tuple[str, ...]:
         """Return all names that a client may use, each alias behind its field."""
         other = {name: alias for alias, name in self.aliases.items()}
-        return tuple(name for field in self.fields for name in (field, other.get(field)) if name)
+        fields: list[Any] = list(self.fields)
+        return tuple(name for field in fields for name in (field, other.get(field)) if name)
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the valid values. Raises ValidationError with all errors: unknown fields first, then field by field."""
