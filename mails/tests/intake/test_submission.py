@@ -136,7 +136,7 @@ def test_a_mail_is_bulk_where_that_is_asked_for(asked, queue):
 
 
 def test_an_impossible_value_is_refused_with_the_possible_ones():
-    with pytest.raises(InvalidSubmission, match=r"'text' is not possible\. Write one of: bulk; or omit the field"):
+    with pytest.raises(InvalidSubmission, match=r"'text' is not allowed\. Write one of: bulk; or omit the field"):
         parse_submission({**HELLO, "queue": "text"})
 
 
