@@ -15,11 +15,11 @@ def some_sent(olympus):
     dispatch()
 
 
-def test_it_begins_with_the_state_and_its_cure(olympus):
+def test_it_begins_with_the_summary_and_the_remedy(olympus):
     lines = run("stats").out.splitlines()
 
     assert lines[0] == "No worker is running: nothing is sent."
-    assert "manage.py worker" in lines[2]
+    assert "manage.py worker" in lines[1]
 
 
 def test_it_shows_queues_providers_and_applications(some_sent):
