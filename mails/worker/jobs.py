@@ -183,8 +183,8 @@ def work(queues: Sequence[str], *, stopping: StopRequest | threading.Event) -> N
             if away:
                 log.info("redis_back")
             away = False
-            queues = [Queue(queue, connection=connection, serializer=JSONSerializer) for queue in queues]
-            worker = QueueWorker(queues, connection=connection, serializer=JSONSerializer)
+            rq_queues = [Queue(name, connection=connection, serializer=JSONSerializer) for name in queues]
+            worker = QueueWorker(rq_queues, connection=connection, serializer=JSONSerializer)
             worker.stopping = stopping
             worker.work()
         except RedisError as error:
