@@ -109,9 +109,9 @@ def measure(built: Instance, dispatchers: int, mails: int) -> str:
     with ThreadPoolExecutor(dispatchers) as pool:
         results = list(pool.map(lambda _: built.run(dispatch_and_count, CONCURRENCY), range(dispatchers)))
     watch.stop()
-    taken = built.provider.count()
-    if taken != mails or sum(done for _, done in results) != mails:
-        raise SystemExit(f"Of {mails} emails the provider accepted {taken}.")
+    accepted = built.provider.count()
+    if accepted != mails or sum(done for _, done in results) != mails:
+        raise SystemExit(f"Of {mails} emails the provider accepted {accepted}.")
     claims = sorted((claim for listed, _ in results for claim in listed), key=lambda claim: claim.at)
     last = max(number for number, claim in enumerate(claims) if claim.got)
     full = claims[:last]  # what came after found the backlog empty

@@ -112,7 +112,7 @@ def _dispatch(built: Instance, workers: int) -> float:
 
 
 def _check(built: Instance, records: Records, mails: int) -> None:
-    accepted = built.provider.taken()
+    accepted = built.provider.read_received()
     different = len({mail["mail_id"] for mail in accepted["mails"]})
     if not records.done == records.attempts == accepted["count"] == different == mails:
         raise SystemExit(

@@ -49,7 +49,7 @@ def history(mails: int, *, days: float = 30.0, api_key: int | None = None) -> No
             _insert_keys(api_key)
 
 
-def settle() -> None:
+def vacuum() -> None:
     """Leave the tables as after hours of work: statistics fresh, rows marked visible, everything on the disk."""
     with connection.cursor() as cursor:
         for model in apps.get_app_config("mails").get_models():

@@ -165,9 +165,9 @@ def print_sending(stores: Stores, concurrency: int, mails: int) -> None:
     before = stores.asked()
     dispatch(stores.built, concurrency)
     line = stores.asked().line(before, mails)
-    [(rows,)], [(taken,)] = stores.ask(fresh), stores.ask(groups)
+    [(rows,)], [(groups_after,)] = stores.ask(fresh), stores.ask(groups)
     print(
-        f"sending, {concurrency:3} slots, {mails / (taken - groups_before):5.1f} emails per group  {line},"
+        f"sending, {concurrency:3} slots, {mails / (groups_after - groups_before):5.1f} emails per group  {line},"
         f" {(rows - rows_before) / mails:.3f} roll-up rows",
         flush=True,
     )

@@ -30,7 +30,7 @@ def measure(leg: str, mails: int) -> None:
             instance.wait_until(lambda: built.provider.count() == WARM_UP)
             posted = _post(port, key, "mail", mails)
             instance.wait_until(lambda: built.provider.count() == WARM_UP + mails)
-        arrived = {mail["subject"]: mail["arrived_ns"] for mail in built.provider.taken()["mails"]}
+        arrived = {mail["subject"]: mail["arrived_ns"] for mail in built.provider.read_received()["mails"]}
     waits = [(arrived[subject] - answered) / 1e6 for subject, (_, answered) in posted.items()]
     posts = [(answered - began) / 1e6 for began, answered in posted.values()]
     print(

@@ -28,7 +28,7 @@ LEGS = ("embedded", "full")
 WORDS = {"embedded": "embedded (SQLite)", "full": "full (PostgreSQL + Redis)"}
 DATABASE_URL = os.environ.get("MERCURY_TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 REDIS_URL = os.environ.get("MERCURY_TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
-REDIS_NUMBER = 9  # not the tests' own, which may run meanwhile
+REDIS_NUMBER = 9  # not the tests' own, which may run at the same time
 CONTENT = ("All is well on the mountain, and the weather is fine.\n" * 40)[:2000]
 REMEMBERED = 10_000  # emails that the local provider remembers
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,13 +46,13 @@ class Provider:
         count: int = json.loads(self._ask("GET", "/count"))["count"]
         return count
 
-    def taken(self) -> dict[str, Any]:
+    def read_received(self) -> dict[str, Any]:
         """Return how many emails it accepted, and which (it remembers the last 10,000)."""
         answer: dict[str, Any] = json.loads(self._ask("GET", "/deliveries"))
         return answer
 
     def start_afresh(self, *, delay_ms: float) -> None:
-        """Forget what was taken, and answer after so long from now on."""
+        """Forget what was received, and answer after `delay_ms` from now on."""
         self._ask("DELETE", "/deliveries")
         self._ask("POST", "/configure", json.dumps({"delay_ms": delay_ms}).encode())
 
@@ -176,7 +176,7 @@ def cpu_of_tree(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         children = family(pid)[1:]
     except FileNotFoundError:
-        return 0.0  # it has ended meanwhile, and its parent's figure has it
+        return 0.0  # it has ended by now, and its parent's figure has it
     return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_of_tree, children))
 
 

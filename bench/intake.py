@@ -1,8 +1,8 @@
 """How fast mails come in: `python bench/intake.py [--mails N] [--leg embedded|full|both]`.
 
 Clients that keep their connections post to gunicorn: embedded one process, which also sends what comes in, so that its
-CPU is that of taking and sending; full, two processes that only take, with no worker beside them. There Mercury and the
-bare views of `bench/bare.py` stand side by side under the same gunicorn, and are asked by turns.
+CPU is that of accepting and sending; full, two processes that only accept, with no worker. There Mercury and the
+bare views of `bench/bare.py` run side by side under the same gunicorn, and are asked by turns.
 """
 
 import json
@@ -68,7 +68,7 @@ def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: 
     The clients take them from one heap. Where each has a number of its own, those whose connections the idler process
     accepted are through early, and the end measures the other process alone.
 
-    Raises SystemExit unless all are taken.
+    Raises SystemExit unless all are accepted.
     """
     heap = iter(range(mails))
     senders = [Client(port, key, heap, **options) for _ in range(clients)]
@@ -78,7 +78,7 @@ def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: 
         sender.join()
     latencies = [latency for sender in senders for latency in sender.latencies]
     if len(latencies) != mails:
-        raise SystemExit(f"Only {len(latencies)} of {mails} emails were taken at port {port}.")
+        raise SystemExit(f"Only {len(latencies)} of {mails} emails were accepted at port {port}.")
     return latencies
 
 

@@ -1,8 +1,8 @@
-"""Mercury beside what a user would pick instead: `python bench/peers.py [--mails N] [--only NAME] [--latency MS]`.
+"""Mercury compared with what a user would pick instead: `python bench/peers.py [--mails N] [--only NAME] [--latency MS]`.
 
 Each sends a backlog of the same mails to the same kind of local provider, one after the other in one run, at its best
 setting that is known. Counted from the first mail that leaves to the last outcome on record. CPU is that of the sending
-processes and all their children; what PostgreSQL and Redis used is beside it. The peers come from PyPI with the versions
+processes and all their children; what PostgreSQL and Redis used is next to it. The peers come from PyPI with the versions
 below into virtual environments of their own, Postfix from Debian's package into a folder.
 """
 

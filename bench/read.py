@@ -53,7 +53,7 @@ def fill_in(mails: int) -> None:
         for condition, change in changes:
             cursor.execute(f"UPDATE mails_mail SET {change} WHERE {condition}")
     _fill_rollups(mails)
-    fill.settle()
+    fill.vacuum()
 
 
 def _fill_rollups(mails: int) -> None:

@@ -21,7 +21,7 @@ def measure(rows: int, mails: int) -> None:
         key = built.run(instance.make_key)
         began = time.monotonic()
         built.run(fill.history, rows)
-        built.run(fill.settle)
+        built.run(fill.vacuum)
         print(f"{rows} old mails, filled in within {time.monotonic() - began:.0f} s", flush=True)
         empty = instance.wait_for(built.start("manage.py", "worker", "--burst"))
         with instance.serving(built, processes=intake.PROCESSES["full"]) as (port, web):
@@ -40,15 +40,15 @@ def _take(port: int, web: int, key: str, mails: int) -> str:
 
 
 def _send(built: Instance, mails: int, empty: float) -> str:
-    """Send what was taken in; `empty`: seconds of CPU of a worker that has nothing to do."""
+    """Send what was submitted; `empty`: seconds of CPU of a worker that has nothing to do."""
     built.provider.start_afresh(delay_ms=0)
     database_cpu = instance.database_cpu()
     cpu = instance.wait_for(built.start("manage.py", "worker", "--burst")) - empty
     database_cpu = instance.database_cpu() - database_cpu
-    taken = built.provider.taken()
-    if taken["count"] != mails:
-        raise SystemExit(f"Of {mails} emails the provider accepted {taken['count']}.")
-    arrived = [mail["arrived_ns"] for mail in taken["mails"]]
+    received = built.provider.read_received()
+    if received["count"] != mails:
+        raise SystemExit(f"Of {mails} emails the provider accepted {received['count']}.")
+    arrived = [mail["arrived_ns"] for mail in received["mails"]]
     return _figures(mails, (max(arrived) - min(arrived)) / 1e9, cpu, database_cpu)
 
 

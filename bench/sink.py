@@ -1,7 +1,7 @@
 """A provider and a mail server that only take, so that a benchmark measures the sender: `python bench/sink.py`.
 
 HTTP is SendGrid's `v3/mail/send` as far as a good mail goes; `providers.tests.support.local_provider` knows the bad ones. A mail
-costs a few hundredths of a millisecond, for it is read only when somebody asks what was taken.
+costs a few hundredths of a millisecond, for it is read only when somebody asks what was received.
 
     GET  /count          {"count": 2}
     GET  /deliveries     {"count": 2, "mails": [{"arrived_ns", "mail_id", "to", "subject"}, ...]}, the last 10,000
@@ -27,7 +27,7 @@ class Sink:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all mails."""
         self.count = 0
         self.bodies: deque[tuple[int, bytes]] = deque(maxlen=KEEP)
 
@@ -139,7 +139,7 @@ class Smtp(asyncio.Protocol):
     def _take(self, mail: bytes) -> None:
         self.in_data = False
         self.sink.take(time.monotonic_ns(), mail)
-        asyncio.get_running_loop().call_later(self.sink.delay, self.transport.write, b"250 taken\r\n")
+        asyncio.get_running_loop().call_later(self.sink.delay, self.transport.write, b"250 accepted\r\n")
 
     def _command(self, verb: bytes) -> None:
         if verb == b"DATA":

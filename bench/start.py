@@ -25,9 +25,11 @@ def measure(leg: str, mails: int) -> None:
         first_ns = _first_arrival(built) - began
         peak_kb = _peak_memory(worker)
         seconds = (time.monotonic_ns() - began) / 1e9
-        taken = built.provider.count()
-    if worker.returncode or taken != mails:
-        raise SystemExit(f"Of {mails} emails the provider accepted {taken}; the worker ended with {worker.returncode}.")
+        accepted = built.provider.count()
+    if worker.returncode or accepted != mails:
+        raise SystemExit(
+            f"Of {mails} emails the provider accepted {accepted}; the worker ended with {worker.returncode}."
+        )
     print(
         f"{WORDS[leg]:26} {mails} emails waiting: first send {first_ns / 1e9:.2f} s after the start of the process;"
         f" all sent after {seconds:.0f} s, with {peak_kb / 1024:.0f} MB of memory at most",
@@ -38,7 +40,7 @@ def measure(leg: str, mails: int) -> None:
 def _first_arrival(built: Instance) -> int:
     """Return when the first email reached the provider, by the monotonic clock in nanoseconds."""
     instance.wait_until(lambda: built.provider.count() > 0)
-    arrived: int = built.provider.taken()["mails"][0]["arrived_ns"]
+    arrived: int = built.provider.read_received()["mails"][0]["arrived_ns"]
     return arrived
 
 

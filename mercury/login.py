@@ -29,7 +29,7 @@ _COOKIE, _SALT = "known-browser", "mercury.login"
 
 
 def get_client_network(request: HttpRequest) -> str:
-    """Return what axes counts as one address: whoever has an IPv6 /64 has 2^64 addresses."""
+    """Return what axes counts as one address: an owner of an IPv6 /64 has 2^64 addresses."""
     return client_addresses.get_network(request.META.get("REMOTE_ADDR", ""))
 
 

@@ -24,7 +24,7 @@ _LONGEST = 8192  # bytes of a request's head that is looked at
 
 
 class ServerLog(Logger):  # type: ignore[misc]
-    """gunicorn's log, which never waits for whoever reads it: a full pipe must not keep the server from its signals."""
+    """gunicorn's log, which never waits for its reader: a full pipe must not keep the server from its signals."""
 
     def _set_handler(self, log: logging.Logger, output: str | None, fmt: logging.Formatter, stream: Any = None) -> None:
         super()._set_handler(log, output, fmt, stream)
@@ -40,7 +40,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
     """One web process."""
 
     def init_process(self) -> None:
-        """Serve until told to stop."""
+        """Serve until asked to stop."""
         self.liveness = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mercury-liveness")
         super().init_process()
 

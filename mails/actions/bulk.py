@@ -32,7 +32,7 @@ SECONDS_PER_RUN = 0.5  # the dispatcher's database thread waits for it
 def select_mails(action: Action, selected: Filter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
     """Return the selected emails that were received by `at`, in a state that may allow the action.
 
-    A resolving action excludes emails with an attempt that ended after `at`: whoever asked did not know its outcome.
+    A resolving action excludes emails with an attempt that ended after `at`: the person who asked did not know its outcome.
     Raises UnknownSearchWord.
     """
     if isinstance(selected, Filter):

@@ -67,7 +67,7 @@ def _apply_policy(draft: Draft, result: Result, now_ns: int) -> Draft | Plan:
 
 
 def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
-    """Plan what follows a call's result where its own step was not taken.
+    """Plan what follows a call's result where its own step was not written.
 
     Either an action was requested during the call (`pending_action`), or all sending or its queue was paused before the
     email could be handed on.

@@ -122,7 +122,7 @@ class Claimer:
             return transitions.hold_as_poison(mail, reason, now_ns=now_ns)
 
     def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
-        """Hold due emails whose step was not taken twice in a row, for no reason that was found.
+        """Hold due emails whose step was not written twice in a row, for no reason that was found.
 
         The claim is committed by now, so a failure here must not keep its calls from being made.
         """

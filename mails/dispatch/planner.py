@@ -81,7 +81,7 @@ class Planner:
             self.unconfirmed.clear()
 
     def conclude(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> PassResult:
-        """Return what follows from the steps that were taken. Where one was not, accounts may have changed: read them."""
+        """Return what follows from the steps that were written. Where one was not, accounts may have changed: read them."""
         lost = [plan.call for plan in plans if plan.call and plan.step.mail_id not in won]
         if lost:
             self._pool.undo(lost)

@@ -255,35 +255,35 @@ def _step_row(step: Step) -> dict[str, Any]:
 
 def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt.datetime) -> Counters:
     """Return what these steps add to the instance's figures: first sends, calls that ended, emails that ended."""
-    tally = Counters()
+    totals = Counters()
     for step in steps:
         mail = moved[step.mail_id]
         age = max(0.0, (now - mail.created_at).total_seconds())  # clocks of two processes may differ by a hair
         if step.opened is not None and step.opened.number == 1:
-            tally.count(CounterKey(Counted.FIRST_SEND, mail.queue, application=mail.application), age)
+            totals.count(CounterKey(Counted.FIRST_SEND, mail.queue, application=mail.application), age)
         if step.closed is not None and step.closed.account:
-            _count_call(tally, step, mail)
+            _count_call(totals, step, mail)
         if step.after.status in ENDINGS:
-            _count_ending(tally, step, mail, age)
-    return tally
+            _count_ending(totals, step, mail, age)
+    return totals
 
 
-def _count_call(tally: Counters, step: Step, mail: _MovedMail) -> None:
+def _count_call(totals: Counters, step: Step, mail: _MovedMail) -> None:
     closed = step.closed
     assert closed is not None  # noqa: S101 (the caller looked)
     seconds = None if closed.latency_ms is None else closed.latency_ms / 1000
-    tally.count(
+    totals.count(
         CounterKey(Counted.CALL, mail.queue, closed.account, outcome=closed.state, failure_class=closed.failure_class),
         seconds,
     )
 
 
-def _count_ending(tally: Counters, step: Step, mail: _MovedMail, age: float) -> None:
+def _count_ending(totals: Counters, step: Step, mail: _MovedMail, age: float) -> None:
     after, ending = step.after, ENDINGS[step.after.status]
     if ending == Ending.DONE and (after.tried or after.round > 1):  # an attempt that was not made is no failure
         ending = Ending.FAILOVER
     key = CounterKey(Counted.END, mail.queue, after.provider, mail.application, ending, after.failure_class)
-    tally.count(key, None if ending == Ending.HELD else age)
+    totals.count(key, None if ending == Ending.HELD else age)
 
 
 def _last_moment(events: Iterable[EventDraft]) -> int:

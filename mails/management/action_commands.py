@@ -69,29 +69,29 @@ class ActionCommand(commands.MercuryCommand):
         )
         _announce(out, preview, action_request)
         if not preview.eligible or options["dry_run"]:
-            tally = ActionCounts(skipped=preview.skipped.total(), already=preview.already)
-            out.write_document(_document(action_request, preview, tally, dry_run=options["dry_run"]))
-            return None if preview.eligible else _exit_code(tally, named=named)
+            counts = ActionCounts(skipped=preview.skipped.total(), already=preview.already)
+            out.write_document(_document(action_request, preview, counts, dry_run=options["dry_run"]))
+            return None if preview.eligible else _exit_code(counts, named=named)
         if not out.ask(
             f"{wording.label_action(action_request.action, commands.format_email_count(len(preview.eligible)))}?"
         ):
             out.say("Nothing was changed.")
             return ExitCode.FAILED
         with out.show_progress(action_request.action.label, total=len(preview.eligible)) as bar:
-            tally = apply.apply_to_many(preview.eligible, action_request, on_progress=bar.show)
-        tally.skipped += preview.skipped.total()
-        tally.already += preview.already
-        out.say(_describe_result(action_request.action, tally), tone="ok")
-        out.write_document(_document(action_request, preview, tally, dry_run=False))
-        return _exit_code(tally, named=named)
+            counts = apply.apply_to_many(preview.eligible, action_request, on_progress=bar.show)
+        counts.skipped += preview.skipped.total()
+        counts.already += preview.already
+        out.say(_describe_result(action_request.action, counts), tone="ok")
+        out.write_document(_document(action_request, preview, counts, dry_run=False))
+        return _exit_code(counts, named=named)
 
 
-def _exit_code(tally: ActionCounts, *, named: bool) -> ExitCode | None:
+def _exit_code(counts: ActionCounts, *, named: bool) -> ExitCode | None:
     """Return the exit code. An email named by id must end in the requested state; already being in it counts, as over the API."""
-    missed = tally.changed + (tally.skipped - tally.already if named else 0)
+    missed = counts.changed + (counts.skipped - counts.already if named else 0)
     if not missed:
         return None
-    return ExitCode.PARTLY_DONE if tally.done or tally.requested or tally.already else ExitCode.FAILED
+    return ExitCode.PARTLY_DONE if counts.done or counts.requested or counts.already else ExitCode.FAILED
 
 
 def _included(options: dict[str, Any]) -> tuple[Inclusion, ...]:
@@ -184,14 +184,14 @@ def _explain_none(preview: Preview) -> str:
     return "Nothing to do." if preview.skipped.total() == preview.already else "None of these emails is eligible."
 
 
-def _describe_result(action: Action, tally: ActionCounts) -> str:
+def _describe_result(action: Action, counts: ActionCounts) -> str:
     return wording.describe_result(
-        action, done=tally.done, requested=tally.requested, changed=tally.changed, skipped=tally.skipped
+        action, done=counts.done, requested=counts.requested, changed=counts.changed, skipped=counts.skipped
     )
 
 
 def _document(
-    action_request: ActionRequest, preview: Preview, tally: ActionCounts, *, dry_run: bool
+    action_request: ActionRequest, preview: Preview, counts: ActionCounts, *, dry_run: bool
 ) -> dict[str, object]:
     return {
         "action": action_request.action,
@@ -206,9 +206,9 @@ def _document(
             {"state": group.state, "emails": group.emails, "forecast": group.forecast} for group in preview.groups
         ],
         "skipped_because": dict(preview.skipped),
-        "done": tally.done,
-        "pending": tally.requested,
-        "skipped": tally.skipped,
-        "already": tally.already,
-        "changed": tally.changed,
+        "done": counts.done,
+        "pending": counts.requested,
+        "skipped": counts.skipped,
+        "already": counts.already,
+        "changed": counts.changed,
     }

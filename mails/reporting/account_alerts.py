@@ -258,8 +258,10 @@ def _count_accepted_by_others(account: AccountStatus, status: SystemStatus) -> i
     """
     if account.changed_at is not None and account.changed_at > status.at - RECENT:
         return None
-    taken = {statistics.name: statistics.accepted for statistics in status.recent}
-    others = sum(count for name, count in taken.items() if name != account.name)
+    accepted = {statistics.name: statistics.accepted for statistics in status.recent}
+    others = sum(count for name, count in accepted.items() if name != account.name)
     weights = sum(other.weight for other in status.accounts if other.enabled)
     fair_share = (others * account.weight / weights) if weights else 0
-    return others if not taken.get(account.name) and others >= ENOUGH_MAILS and fair_share >= ENOUGH_MAILS / 4 else None
+    return (
+        others if not accepted.get(account.name) and others >= ENOUGH_MAILS and fair_share >= ENOUGH_MAILS / 4 else None
+    )

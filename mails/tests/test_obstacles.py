@@ -38,16 +38,16 @@ def obstacles(mail):
     return [(obstacle.account, obstacle.reason) for obstacle in find_obstacles(mail).accounts]
 
 
-def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_is_told_both(olympus):
+def test_an_email_under_a_pause_of_all_sending_and_one_of_its_queue_shows_both(olympus):
     mail = a_mail()
     pauses.pause(by="user:hermes")
     pauses.pause(QueueName.TEXT, by="user:hermes")
 
     found = find_obstacles(mail)
-    told = summarize(mail, NOW, found)
+    summary = summarize(mail, NOW, found)
 
-    assert told.index("Sending is paused since") < told.index("Queue text is paused since")
-    assert " by hermes: nothing is sent until someone resumes it. Queue" in told
+    assert summary.index("Sending is paused since") < summary.index("Queue text is paused since")
+    assert " by hermes: nothing is sent until someone resumes it. Queue" in summary
     assert re.match(r"pause-\d+\.pause-\d+$", found.mark)
 
 
@@ -80,11 +80,11 @@ def test_with_every_breaker_open_the_accounts_are_named_with_their_times(olympus
         ("hades", "breaker open", until),
         ("olympus", "breaker open", until),
     ]
-    [told] = found.sentences
-    assert told.startswith(
+    [sentence] = found.sentences
+    assert sentence.startswith(
         f"No account can accept this email now: hades (breaker open until {until:%H:%M:%S} UTC), olympus"
     )
-    assert told.endswith(f"The first is available at {until:%H:%M:%S} UTC.")
+    assert sentence.endswith(f"The first is available at {until:%H:%M:%S} UTC.")
     assert "worker" not in summarize(mail, NOW, found)
 
 
@@ -121,7 +121,7 @@ def test_what_only_an_operator_can_change_is_said_so(olympus, worker, strike, re
     assert find_obstacles(mail).sentences[0].endswith("It waits until an operator changes that.")
 
 
-def test_an_account_that_asked_for_a_pause_is_told_with_its_end(olympus, worker):
+def test_an_account_that_asked_for_a_pause_is_shown_with_its_end(olympus, worker):
     until = database_clock.now() + dt.timedelta(minutes=3)
     Breaker.objects.update(limited_until=until)
 
@@ -130,14 +130,14 @@ def test_an_account_that_asked_for_a_pause_is_told_with_its_end(olympus, worker)
     assert (obstacle.reason, obstacle.until) == ("asked to wait", until)
 
 
-def test_an_account_whose_rate_is_used_up_is_told(olympus, worker):
+def test_an_account_whose_rate_is_used_up_is_shown(olympus, worker):
     registration.update(olympus.account, rate=1.0, by="test")
     Breaker.objects.update(next_call_at=database_clock.now() + dt.timedelta(seconds=9))
 
     assert obstacles(a_mail()) == [("olympus", "rate limit 1/s reached")]
 
 
-def test_an_account_that_the_email_itself_excludes_is_told(olympus, hades, worker):
+def test_an_account_that_the_email_itself_excludes_is_shown(olympus, hades, worker):
     forced_open(hades)
     mail = a_mail()
     Mail.objects.filter(pk=mail.pk).update(routing_constraint=RoutingConstraint(via="hades").to_blob())

@@ -124,14 +124,14 @@ def test_done_names_who_was_refused_and_a_possible_double():
     assert "Possible duplicate: an earlier attempt got no reply." in entry.sentence
 
 
-def test_a_mail_that_is_settled_as_sent_does_not_read_as_an_answer_of_the_provider():
-    settled = describe("RESOLVED", {"outcome": "sent", "note": "in the log"})
+def test_a_mail_that_is_resolved_as_sent_does_not_read_as_an_answer_of_the_provider():
+    resolved = describe("RESOLVED", {"outcome": "sent", "note": "in the log"})
     done = describe(
         "DONE", {"service": "hades", "accepted": ["hera@olimpus.com"], "refused": [], "possible_duplicate": False}
     )
 
-    assert settled.title == "Resolved as sent"
-    assert settled.sentence == "It is marked as sent; nothing more is sent. Reason: “in the log”"
+    assert resolved.title == "Resolved as sent"
+    assert resolved.sentence == "It is marked as sent; nothing more is sent. Reason: “in the log”"
     assert (done.title, done.sentence) == ("Closed as sent", "Sent through hades.")
 
 
@@ -255,7 +255,7 @@ def test_a_final_mail_waits_for_nothing(status):
     assert not any(entry.under_way for entry in list_entries(mail_in(status), [event("NEW")], NOW))
 
 
-def test_a_clients_event_is_told_under_its_own_name():
+def test_a_clients_event_is_shown_under_its_own_name():
     entry = describe("INVOICE PRINTED", "on paper")
 
     assert entry.title == "INVOICE PRINTED"
@@ -395,7 +395,7 @@ def test_each_state_has_a_badge_and_a_summary():
         assert summarize(mail, NOW).endswith(".")
 
 
-def test_a_doubtful_mail_is_sent_possibly_twice():
+def test_a_possible_duplicate_is_sent_possibly_twice():
     assert choose_badge(mail_in(Status.DONE, possible_duplicate=True)).word == "Sent, possible duplicate"
     assert summarize(mail_in(Status.DONE, possible_duplicate=True), NOW).count("an earlier attempt got no reply") == 1
 
@@ -404,7 +404,7 @@ def test_a_doubtful_mail_is_sent_possibly_twice():
     "status",
     [Status.QUEUED, Status.SENDING, Status.WAITING, Status.HELD, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED],
 )
-def test_a_doubtful_mail_that_is_not_sent_may_have_arrived_already(status):
+def test_a_possible_duplicate_that_is_not_sent_may_have_arrived_already(status):
     mail = mail_in(status, possible_duplicate=True, next_attempt_at=NOW, reason_code="connection-lost")
 
     assert summarize(mail, NOW).count("It may have arrived already: an earlier attempt got no reply.") == 1

@@ -1,4 +1,4 @@
-"""Where an email stands: its badge, and one sentence that says why."""
+"""Summary of an email: its badge, and one sentence that says its state and why."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _choose_sent_badge(mail: Mail) -> Badge:
 
 
 def summarize(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES) -> str:
-    """Return where the email stands and why, in one sentence; and one more for each thing that blocks it now."""
+    """Return the email's state and the reason, in one sentence; and one more for each thing that blocks it now."""
     in_progress = mail.status in {*DUE, *LEASED}
     sentences = [
         f"{_describe_state(mail, now, obstacles)}{_describe_doubt(mail)}",

@@ -46,7 +46,7 @@ def _get_length(request: HttpRequest) -> int:
 def read_chunked_body(get_response: GetResponse) -> GetResponse:
     """Give a body without Content-Length (chunked) one, for Django takes such a body for empty.
 
-    Reads at most one byte more than the path's limit; the length then says "too large" to whoever reads the body. A body
+    Reads at most one byte more than the path's limit; the length then says "too large" to the reader of the body. A body
     that breaks off, or whose chunks cannot be read, is the client's fault: 400.
     """
 

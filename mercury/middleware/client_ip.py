@@ -14,8 +14,8 @@ def set_client_address(get_response: GetResponse) -> GetResponse:
     """Take the client's address from X-Forwarded-For, as far as MERCURY_PROXIES says that it can be believed.
 
     Each proxy of ours appends the address that it was called from, so the client's is that many from the right; what
-    stands before it, the client may have written. Where the header has fewer, or what is no address, the client's is not known,
-    and empty: the proxy's own address is never taken for it. Without the header the client called directly.
+    comes before it, the client may have written. Where the header has fewer, or what is no address, the client's is not known,
+    and empty: the proxy's own address is never used for it. Without the header the client called directly.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

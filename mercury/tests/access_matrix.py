@@ -56,7 +56,7 @@ class Row:
 
 def holding(*needed: str, scope: str = "", owner: bool = False) -> Who:
     """People with one of these, each a permission or several joined by +."""
-    return Who(any_of=tuple(frozenset(one.split("+")) for one in needed), scope=scope, owner=owner)
+    return Who(any_of=tuple(frozenset(names.split("+")) for names in needed), scope=scope, owner=owner)
 
 
 def staff(*needed: str) -> Who:
@@ -156,7 +156,7 @@ def _api() -> Iterator[Row]:
 
 def _admin() -> Iterator[Row]:
     rollup, change_mail = "mails.view_rollup", "mails.change_mail"
-    steer = staff("mails.view_mail+mails.change_mail")
+    manage = staff("mails.view_mail+mails.change_mail")
     yield _row("`/admin/`, redirects to `more/` without `mails.view_rollup`", "GET", STAFF, "admin/", "admin/more/")
     yield _row("`/admin/figures/`, `queues/`", "GET", staff(rollup), "admin/figures/", "admin/queues/")
     yield _row("`/admin/sending/…/`", "GET, POST", staff(change_mail), "admin/sending/<str:verb>/")
@@ -179,12 +179,12 @@ def _admin() -> Iterator[Row]:
     yield _row("`/admin/audit/`, the page of an app", "GET", log, APPS)
     yield from _sandbox()
     mail = "admin/mails/mail/"
-    yield _row(f"`/{mail}bulk/`", "GET, POST", steer, f"{mail}bulk/")
+    yield _row(f"`/{mail}bulk/`", "GET, POST", manage, f"{mail}bulk/")
     yield _row(f"`/{mail}export/`", "GET", staff("mails.view_mail"), f"{mail}export/")
-    yield _row(f"`/{mail}…/action/…/`", "GET, POST", steer, f"{mail}<uuid:mail_id>/action/<str:verb>/")
+    yield _row(f"`/{mail}…/action/…/`", "GET, POST", manage, f"{mail}<uuid:mail_id>/action/<str:verb>/")
     bulk = "admin/mails/bulkaction/"
     yield _row(f"`/{bulk}…/news/`", "GET", staff("mails.view_mail"), f"{bulk}<uuid:bulk_id>/news/")
-    yield _row(f"`/{bulk}…/stop/`", "POST", steer, f"{bulk}<uuid:bulk_id>/stop/")
+    yield _row(f"`/{bulk}…/stop/`", "POST", manage, f"{bulk}<uuid:bulk_id>/stop/")
     key = "admin/mails/apikey/<int:key_id>/"
     yield _row("`/admin/mails/apikey/…/revoke/`", "GET, POST", staff("mails.change_apikey"), f"{key}revoke/")
     yield _row(

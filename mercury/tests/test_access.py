@@ -92,7 +92,9 @@ class World:
             user = User.objects.create_user(name, is_staff=is_staff, is_superuser=is_superuser)
             rows = Permission.objects.select_related("content_type")
             user.user_permissions.set(
-                one for one in rows if f"{one.content_type.app_label}.{one.codename}" in permissions
+                permission
+                for permission in rows
+                if f"{permission.content_type.app_label}.{permission.codename}" in permissions
             )
             self.browsers[who] = Client(raise_request_exception=False)
             self.browsers[who].force_login(user)

@@ -21,7 +21,7 @@ def zeus():
 
 @pytest.fixture
 def urls(zeus, olympus):
-    """Every URL of the API with what stands in its place, and what its GET may be asked with."""
+    """Every URL of the API with values for its parameters, and the query parameters of its GET."""
     mail = zeus.post(MAILS, HELLO).json()
     event = zeus.get(mail["events"]).json()["events"][0]
     base = "/api/v1.0"

@@ -161,7 +161,7 @@ def test_a_deployment_without_an_account_is_warned_of_until_one_is_stored(a_real
 
 
 @pytest.mark.django_db
-def test_the_sandboxes_that_stand_in_are_no_accounts(a_real_installation):
+def test_the_default_sandboxes_are_no_accounts(a_real_installation):
     a_real_installation.MERCURY_ENVIRONMENT = {}
     Account.objects.create(name="sandbox-a", kind="sandbox", source="default")
 
@@ -169,7 +169,7 @@ def test_the_sandboxes_that_stand_in_are_no_accounts(a_real_installation):
 
 
 @pytest.mark.django_db
-def test_stand_ins_that_are_all_out_of_use_take_no_mail(a_real_installation):
+def test_default_sandboxes_that_are_all_out_of_use_accept_no_mail(a_real_installation):
     a_real_installation.MERCURY_ENVIRONMENT = {}
     Account.objects.create(name="sandbox-a", kind="sandbox", source="default", enabled=False)
     Account.objects.create(name="sandbox-b", kind="sandbox", source="default", weight=0)
@@ -189,13 +189,13 @@ def test_a_deployment_whose_accounts_are_all_out_of_use_is_warned_of(a_real_inst
 
 @pytest.mark.django_db
 def test_a_sandbox_in_production_is_named(a_real_installation, olympus):
-    [beside] = checks.check_accounts_in_use()
+    [with_others] = checks.check_accounts_in_use()
 
     a_real_installation.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "sandbox://"}
     [alone] = checks.check_accounts_in_use()
 
-    assert [beside.id, alone.id] == ["mercury.W007", "mercury.W007"]
-    assert "(olympus): email that they get counts as sent" in beside.msg
+    assert [with_others.id, alone.id] == ["mercury.W007", "mercury.W007"]
+    assert "(olympus): email that they get counts as sent" in with_others.msg
     assert "(hades, olympus): all email goes to them" in alone.msg
 
 
@@ -220,7 +220,7 @@ def test_stores_that_answer_are_sound():
     assert checks.check_stores() == []
 
 
-def test_stores_that_are_away_are_told_in_their_driver_s_words(a_real_installation, monkeypatch):
+def test_stores_that_are_away_are_reported_in_their_driver_s_words(a_real_installation, monkeypatch):
     def away():
         raise OperationalError("Connection refused\n\tIs the server running?\n")
 
@@ -275,7 +275,7 @@ def test_secrets_that_need_an_older_key_are_named(settings):
     assert checks.check_secrets() == []
 
 
-def test_a_secret_that_would_go_out_without_tls_is_told(settings):
+def test_a_secret_that_would_go_out_without_tls_is_reported(settings):
     settings.MERCURY_ENVIRONMENT = {
         "PROVIDER_HADES": "smtp://zeus:thunder@mail.olimpus.com?security=none",
         "PROVIDER_OLYMPUS": "sendgrid://:KEY@?api_url=http://api.olimpus.com/v3/",

@@ -269,6 +269,6 @@ def test_every_curl_line_works_with_curl_7_68():
     """`curl --json` came with 7.82; Ubuntu 20.04 has 7.68."""
     shown = [*PAGES, *(ROOT / "templates").rglob("*.html"), *(ROOT / "mails").rglob("*.py")]
 
-    newer = [str(one) for one in shown if re.search(r"(<b>)?--json(</b>)? ?(<i>)?['\"]\{", one.read_text())]
+    newer = [str(path) for path in shown if re.search(r"(<b>)?--json(</b>)? ?(<i>)?['\"]\{", path.read_text())]
 
     assert not newer

@@ -22,9 +22,9 @@ def test_imports_run_downwards_only(contracts, capsys):
     assert ended == 0, capsys.readouterr().out
 
 
-def test_every_module_of_the_project_stands_above_the_apps(contracts):
-    house, inside = contracts[0], contracts[1]
-    above = {name.strip().removeprefix("mercury.") for name in house["layers"][0].split(":")}
+def test_every_module_of_the_project_is_above_the_apps(contracts):
+    project, inside = contracts[0], contracts[1]
+    above = {name.strip().removeprefix("mercury.") for name in project["layers"][0].split(":")}
 
     modules = {name.strip() for layer in inside["layers"] for name in layer.split("|")}
 

@@ -104,7 +104,7 @@ def filled(template: str, chance: random.Random, real: dict[str, str], *, odd: b
 
 @pytest.fixture
 def everybody(olympus):
-    """Who may ask, and what stands in the URLs."""
+    """Who may ask, and the parameters of the URLs."""
     person, operator = zeus(), hermes()
     staff = type(person).objects.create_user("iris", password=PASSWORD, is_staff=True)
     mail = a_mail()

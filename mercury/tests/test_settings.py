@@ -186,7 +186,7 @@ def test_the_secret_is_made_once_in_a_folder_that_is_its_owner_s_alone(tmp_path)
 
     assert first == second
     assert len(first) == 50
-    assert [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)] == [0o700, 0o600]
+    assert [stat.S_IMODE(entry.stat().st_mode) for entry in (path.parent, path)] == [0o700, 0o600]
 
 
 def test_a_folder_that_is_there_keeps_its_mode(tmp_path):

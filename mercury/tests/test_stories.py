@@ -66,14 +66,14 @@ def test_a_mail_goes_in_goes_out_and_every_step_shows(mercury):
     assert names(mercury, answer) == [*ORDER, "DONE"]
 
 
-def test_a_failover_is_told_step_by_step(mercury):
+def test_a_failover_is_recorded_step_by_step(mercury):
     mercury.manage("sandbox", "set", "olympus", "refuse=503", "--for", "5m")
     answers = [mercury.post(subject=f"mail {number}") for number in range(12)]
 
     wait_until(lambda: all(map(mercury.is_done, answers)), 30)
 
-    told = [names(mercury, answer) for answer in answers]
-    assert [*ORDER, "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"] in told
+    stories = [names(mercury, answer) for answer in answers]
+    assert [*ORDER, "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"] in stories
     assert {mercury.read_mail(answer)["provider"] for answer in answers} == {"hades"}
 
 
@@ -95,7 +95,7 @@ def test_stopping_leaves_no_outcome_unknown(mercury):
 
 
 @only_full
-def test_a_killed_worker_is_taken_over_with_the_doubt_on_record(mercury):
+def test_a_killed_worker_is_replaced_and_the_unknown_outcome_is_on_record(mercury):
     mercury.manage("sandbox", "set", "olympus", "hang", "--for", "5m")
     mercury.manage("sandbox", "set", "hades", "hang", "--for", "5m")
     answer = mercury.post()
@@ -107,13 +107,13 @@ def test_a_killed_worker_is_taken_over_with_the_doubt_on_record(mercury):
     mercury.start_worker()
 
     wait_until(lambda: mercury.is_done(answer), 40, lambda: mercury.read_events(answer))
-    told = names(mercury, answer)
-    assert told[6:8] == ["UNKNOWN", "RETRY"]
-    assert told.count("DONE") == 1
+    story = names(mercury, answer)
+    assert story[6:8] == ["UNKNOWN", "RETRY"]
+    assert story.count("DONE") == 1
 
 
 @only_full
-def test_a_plain_rqworker_drains_too(mercury):
+def test_a_plain_rqworker_dispatches_too(mercury):
     for worker in mercury.processes[:2]:
         worker.terminate()
         worker.wait(15)
@@ -125,7 +125,7 @@ def test_a_plain_rqworker_drains_too(mercury):
 
 
 @only_full
-def test_without_redis_mails_are_taken_and_sent(tmp_path):
+def test_without_redis_mails_are_accepted_and_sent(tmp_path):
     port = pick_free_port()
     own_redis = subprocess.Popen(
         ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", str(tmp_path)],

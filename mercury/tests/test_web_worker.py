@@ -1,4 +1,4 @@
-"""Liveness of a web process all of whose threads are taken: by a real gunicorn, since that is what it depends on."""
+"""Liveness of a web process all of whose threads are busy: by a real gunicorn, since that is what it depends on."""
 
 import http.client
 import socket
@@ -52,8 +52,8 @@ def get(port, path, *, first=None, method="GET"):
     return (answer, answer.read(first)) if first else answer.read()
 
 
-def test_liveness_is_answered_while_all_threads_are_taken(port):
-    taken = [get(port, "/slow", first=1) for _ in range(2)]
+def test_liveness_is_answered_while_all_threads_are_busy(port):
+    waiting = [get(port, "/slow", first=1) for _ in range(2)]
     unfinished = socket.create_connection(("127.0.0.1", port))
     unfinished.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")  # nobody keeps that thread waiting either
     with_body = socket.create_connection(("127.0.0.1", port))
@@ -61,7 +61,7 @@ def test_liveness_is_answered_while_all_threads_are_taken(port):
 
     assert [get(port, "/health/live") for _ in range(3)] == [b"/health/live 1"] * 3
     assert get(port, "/health/live?a=b") == b"/health/live 1"
-    assert len(taken) == 2
+    assert len(waiting) == 2
 
 
 def test_liveness_is_answered_on_a_connection_that_is_kept(port):

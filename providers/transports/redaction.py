@@ -14,7 +14,7 @@ from mercury.lib.mail import printable
 
 MAX_REASON = 2048  # bytes of a provider's words that are kept
 _LOOKED_AT = 16 * 1024  # characters; what is kept is far shorter
-_SHORTEST = 4  # characters of a secret; what is shorter cannot be told from a word
+_SHORTEST = 4  # characters of a secret; a shorter one cannot be distinguished from a word
 _CUT_OFF = 6  # characters at the end of the words that may be the beginning of a secret
 _MARK = "[secret]"
 _ENTITIES = {chr(code): name for code, name in html.entities.codepoint2name.items()} | {"'": "apos"}

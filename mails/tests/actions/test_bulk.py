@@ -156,7 +156,7 @@ def test_the_leader_processes_bulk_actions_without_redis(monkeypatch, settings):
     monkeypatch.setattr(wake, "wake_local", lambda: woken.append("woken"))
     mail, order = create_discarded(), create_bulk_action()
 
-    for _ in range(2):  # the first makes the duty's row
+    for _ in range(2):  # the first creates the task's row
         scheduler.run_tasks("worker")
 
     assert BulkAction.objects.get(pk=order.pk).finished_at

@@ -31,7 +31,7 @@ def action(mail, verb):
 
 def offered(browser, mail):
     text = browser.get(page_of(mail)).content.decode()
-    return [one.value for one in Action if action(mail, one) in text]
+    return [choice.value for choice in Action if action(mail, choice) in text]
 
 
 def test_only_what_is_possible_now_is_offered(operator, olympus):
@@ -183,12 +183,12 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
     assert "No email of queue text is sent" in asked
     assert "1 email queued (it will wait); 0 requests in progress (they will finish)." in asked
     assert not pauses.load_active()
-    told = operator.post(pause, {"note": "wrong template"}, follow=True).content.decode()
+    shown_page = operator.post(pause, {"note": "wrong template"}, follow=True).content.decode()
 
-    assert "Queue text is paused. 1 email queued (it will wait)" in told
-    assert "by hermes (“wrong template”): 1 email is waiting." in told
-    assert told.count(resume) == 2  # in the alert, and in the table
-    assert pause not in told
+    assert "Queue text is paused. 1 email queued (it will wait)" in shown_page
+    assert "by hermes (“wrong template”): 1 email is waiting." in shown_page
+    assert shown_page.count(resume) == 2  # in the alert, and in the table
+    assert pause not in shown_page
     page = operator.get(page_of(mail)).content.decode()
     assert "Queue text is paused since" in page
     assert "Waiting: queue text is paused" in page
@@ -202,9 +202,9 @@ def test_a_queue_is_paused_and_resumed_from_the_overview(operator, olympus):
 
 
 def test_a_queue_that_does_not_exist_is_named_with_those_that_do(operator):
-    told = operator.get(reverse("queue", args=["parcel", "pause"]), follow=True).content.decode()
+    page = operator.get(reverse("queue", args=["parcel", "pause"]), follow=True).content.decode()
 
-    assert "There is no queue &#x27;parcel&#x27;. Known: text, html, attachment, bulk." in told
+    assert "There is no queue &#x27;parcel&#x27;. Known: text, html, attachment, bulk." in page
     assert operator.get(reverse("queue", args=["text", "sell"])).status_code == 404
 
 
@@ -269,11 +269,11 @@ def test_an_email_is_reprocessed_through_the_selected_accounts(query, posted, wo
     url = action(given_up, "reprocess") + query
 
     page = operator.get(url).text
-    told = operator.post(url, posted | {"note": "Mended"}, follow=True).text
+    shown_page = operator.post(url, posted | {"note": "Mended"}, follow=True).text
 
     assert words.removeprefix("starts over ").rstrip(".") in page
-    assert f"The email is queued and {words}" in told
-    assert "Mended" in told
+    assert f"The email is queued and {words}" in shown_page
+    assert "Mended" in shown_page
     assert dispatch() == 1
 
 
@@ -324,10 +324,10 @@ def test_where_no_account_is_left_nothing_can_be_confirmed(operator, given_up, h
     url = f"{action(given_up, 'reprocess')}?account_choice=not-tried"
 
     page = operator.get(url).text
-    told = operator.post(url, {"account_choice": "not-tried"}, follow=True).text
+    shown_page = operator.post(url, {"account_choice": "not-tried"}, follow=True).text
 
     assert "the email was already tried with olympus" in page
     assert "Reprocess the mail</button>" not in page
     assert "Update forecast" in page
-    assert "the email was already tried with olympus" in told
+    assert "the email was already tried with olympus" in shown_page
     assert reloaded(given_up).status == Status.DISCARDED

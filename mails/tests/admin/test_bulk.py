@@ -55,15 +55,15 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "<strong>1 skipped:</strong> it may have been sent already." in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert "Reprocess 3 emails?" in operator.get(f"{url}&included=uncertain").text
-    told = operator.post(url, {"note": "Mended"}, follow=True).text
-    assert "2 queued, 1 skipped." in told
-    assert "Started by hermes " in told
-    assert "Mended" in told
-    assert "poller" not in told
+    shown_page = operator.post(url, {"note": "Mended"}, follow=True).text
+    assert "2 queued, 1 skipped." in shown_page
+    assert "Started by hermes " in shown_page
+    assert "Mended" in shown_page
+    assert "poller" not in shown_page
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
     listed = operator.get(reverse("admin:mails_bulkaction_changelist")).text
     assert "Reprocess: Discarded" in listed
-    assert "user:hermes" not in told + listed
+    assert "user:hermes" not in shown_page + listed
 
 
 def test_many_emails_are_reprocessed_through_the_selected_accounts(operator, olympus, hades):
@@ -77,15 +77,15 @@ def test_many_emails_are_reprocessed_through_the_selected_accounts(operator, oly
     looked = operator.post(url, {"account_choice": "not-tried", "look": "1"}, follow=True)
     there = looked.redirect_chain[0][0]
     reason = operator.post(url, {"account_choice": "not-tried", "note": "hades is back"}, follow=True)
-    told = operator.post(there, {"account_choice": "not-tried", "note": "hades is back"}, follow=True).text
+    page = operator.post(there, {"account_choice": "not-tried", "note": "hades is back"}, follow=True).text
 
     assert 'value="hades is back"' in reason.text
     assert there == f"{url}&account_choice=not-tried"
     assert "may succeed: not yet tried with hades" in looked.text
     assert "Pace: as fast as the accounts&#x27; limits allow." in looked.text
     assert "Reprocess: no eligible email" in operator.get(url).text
-    assert "They start over, only through accounts not tried yet." in told
-    assert "2 queued, 0 skipped." in told
+    assert "They start over, only through accounts not tried yet." in page
+    assert "2 queued, 0 skipped." in page
     assert dispatch() == 2
     assert len(hades.inbox()) == 2
     assert {mail.events.get(event="REPROCESS").created_by for mail in mails} == {"user:hermes"}
@@ -115,10 +115,10 @@ def test_a_bulk_action_in_the_background_keeps_its_choice_of_accounts(operator, 
     mails = [create_discarded(), create_discarded()]
     url = f"{MAILS}bulk/?action=reprocess&scope=all&account_choice=via&via=hades"
 
-    told = operator.post(url, {"account_choice": "via", "via": "hades"}, follow=True).text
+    page = operator.post(url, {"account_choice": "via", "via": "hades"}, follow=True).text
     bulk.run()
 
-    assert "They start over, through hades only." in told
+    assert "They start over, through hades only." in page
     assert [reloaded(mail).routing_constraint for mail in mails] == [{"via": "hades"}] * 2
     assert dispatch() == 2
     assert len(hades.inbox()) == 2
@@ -145,9 +145,9 @@ def test_the_page_says_to_check_with_the_provider_before_it_resolves_anything(op
     assert "Mark 2 emails as not sent?" in not_sent
     assert "will be sent, a duplicate if olympus already sent it; 1 of 1 accounts available" in not_sent
     assert {reloaded(mail).status for mail in mails} == {Status.HELD}
-    told = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
-    assert "2 resolved, 0 skipped." in told
-    assert "In its log" in told
+    page = operator.post(f"{url}&action=sent", {"note": "In its log"}, follow=True).text
+    assert "2 resolved, 0 skipped." in page
+    assert "In its log" in page
     assert {reloaded(mail).status for mail in mails} == {Status.DONE}
 
 
@@ -193,12 +193,12 @@ def test_many_emails_are_processed_in_the_background_with_progress(operator, oly
     url = f"{MAILS}bulk/?action=reprocess&scope=all"
 
     asking = operator.get(url).text
-    told = operator.post(url, follow=True).text
+    page = operator.post(url, follow=True).text
     order = BulkAction.objects.get()
     news = reverse("admin:mails_bulkaction_news", args=[order.pk])
 
     assert "runs in the background" in asking
-    assert "0 of 2 emails processed" in told
+    assert "0 of 2 emails processed" in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert operator.get(f"{news}?batches=0").status_code == 204
     assert bulk.run()

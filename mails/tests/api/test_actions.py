@@ -121,7 +121,7 @@ def test_no_account_left_is_a_409_that_names_the_reason(olympus):
     assert request_action(client, mail, "reprocess", {"via": None, "not_tried": False}).status_code == 200
 
 
-def test_a_wish_during_a_call_is_a_202_that_says_so(olympus):
+def test_an_action_request_during_a_call_is_a_202_that_says_so(olympus):
     client = caller()
     mail = posted(client)
     from mails.tests.lifecycle.test_action_requests import Handed

@@ -1,4 +1,4 @@
-"""A change of an account holds from its commit on: whoever chose the account before chooses again."""
+"""A change of an account holds from its commit on: an account chosen before is chosen again."""
 
 import threading
 from functools import partial
@@ -107,7 +107,7 @@ def test_sandboxes_leave_service_with_the_first_account_of_ones_own(monkeypatch)
     assert [attempt.account for attempt in mail.attempts.all()] == ["olympus"]
 
 
-def test_a_refused_mail_is_not_handed_on_to_an_account_that_was_disabled_meanwhile(olympus, hades, monkeypatch):
+def test_a_refused_mail_is_not_handed_on_to_an_account_that_was_disabled_during_the_call(olympus, hades, monkeypatch):
     runner = Dispatcher(["text"], concurrency=8)
     disable(hades)
     mail = a_mail()
@@ -147,7 +147,7 @@ def test_a_change_waits_for_hand_overs_that_are_being_committed(olympus, monkeyp
         won = record(steps)
         disabling.start()
         disabling.join(0.3)
-        order.append(("disabled meanwhile", not disabling.is_alive()))
+        order.append(("disabled during the call", not disabling.is_alive()))
         return won
 
     def work():
@@ -161,7 +161,7 @@ def test_a_change_waits_for_hand_overs_that_are_being_committed(olympus, monkeyp
     assert len(Dispatcher(["text"], concurrency=8).claimer.claim(8).calls) == 1
 
     disabling.join(10)
-    assert order == [("disabled meanwhile", False), "disabled"]
+    assert order == [("disabled during the call", False), "disabled"]
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")

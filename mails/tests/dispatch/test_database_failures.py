@@ -45,7 +45,7 @@ def failing_once(monkeypatch, module, name):
 
 
 def never_recorded(monkeypatch, mail):
-    """Let no hand-over of this email be taken, for no reason that can be found."""
+    """Make each step of this email to SENDING fail, for no reason that can be found."""
     record = writer.record
     monkeypatch.setattr(writer, "record", lambda steps: record([step for step in steps if step.mail_id != mail.pk]))
 

@@ -58,15 +58,15 @@ def test_a_refused_mail_goes_to_the_other_account_at_once(olympus, hades):
     assert event_names(failed_over[0])[5:] == ["SEND", "FAILURE", "RETRY", "READY TO SEND", "SEND", "DONE"]
 
 
-def test_progress_is_told_as_calls_begin_and_as_their_results_are_written(olympus):
+def test_progress_is_reported_as_calls_begin_and_as_their_results_are_written(olympus):
     for number in range(3):
         a_mail(subject=f"mail {number}")
-    told = []
+    reports = []
 
-    event_loop.run(Dispatcher(["text"], concurrency=8, on_progress=told.append).run(until_idle=True))
+    event_loop.run(Dispatcher(["text"], concurrency=8, on_progress=reports.append).run(until_idle=True))
 
-    assert told[0] == Progress(in_flight=3, closed=0, done=0)
-    assert told[-1] == Progress(in_flight=0, closed=3, done=3)
+    assert reports[0] == Progress(in_flight=3, closed=0, done=0)
+    assert reports[-1] == Progress(in_flight=0, closed=3, done=3)
 
 
 def test_five_faults_open_the_breaker_and_the_others_pass_it_by(olympus, hades):
@@ -143,7 +143,7 @@ def test_an_account_that_never_answers_in_time_takes_two_copies_and_then_the_mai
     assert '"possible_duplicate": true' in mail.events.get(event="DONE").blob
 
 
-def test_what_is_settled_as_not_sent_may_be_unknown_once_more(olympus):
+def test_an_email_resolved_as_not_sent_may_be_unknown_once_more(olympus):
     olympus.lose_answer()
     mail = a_mail()
     dispatch()
@@ -367,7 +367,7 @@ def test_one_mail_that_cannot_be_stored_does_not_spoil_its_group(olympus, monkey
 
 @pytest.mark.full
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite stores any number")
-def test_a_claim_that_the_database_refuses_is_taken_mail_by_mail(olympus):
+def test_a_claim_that_the_database_refuses_is_repeated_email_by_email(olympus):
     good, bad = a_mail(subject="good"), a_mail(subject="bad")
     Mail.objects.filter(pk=bad.pk).update(attempt_count=32767)  # the most that the column holds
     runner = Dispatcher(["text"], concurrency=4)
@@ -445,7 +445,7 @@ def test_a_mail_whose_call_was_not_made_is_due_at_once_and_has_tried_nobody(olym
     assert dispatch() == 1
 
 
-def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olympus, monkeypatch):
+def test_mails_are_claimed_ahead_but_no_more_calls_made_than_there_are_slots(olympus, monkeypatch):
     for number in range(10):
         a_mail(subject=f"mail {number}")
     runner = Dispatcher(["text"], concurrency=8)
@@ -474,7 +474,7 @@ def test_mails_are_taken_ahead_but_no_more_calls_made_than_there_are_places(olym
     assert runner.caller.count_soon_free() == 2  # a quarter of the slots at most
 
 
-def test_a_mail_taken_ahead_whose_place_does_not_come_free_is_given_back(olympus, monkeypatch):
+def test_a_mail_claimed_ahead_whose_slot_stays_busy_is_given_back(olympus, monkeypatch):
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=1)
     [call] = runner.claimer.claim(1).calls
@@ -495,14 +495,14 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
     first, second = a_mail(subject="first"), a_mail(subject="second")
     runner = Dispatcher(["text"], concurrency=1)
     calls = runner.claimer.claim(2).calls
-    told = []
+    reports = []
 
     async def stop_before_the_place_is_free():
         async with runner.caller._slots:
             waiting = asyncio.create_task(runner.caller._make(calls[1]))
             await asyncio.sleep(0)
             runner.caller.expected = 2
-            told.append(runner._describe(database_clock.now())["in_flight"])
+            reports.append(runner._describe(database_clock.now())["in_flight"])
             runner.stop()
         return await waiting
 
@@ -513,7 +513,7 @@ def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
     runner.recorder.record(results)
 
     assert [reloaded(mail).status for mail in (first, second)] == [Status.DONE, Status.QUEUED]
-    assert told == [1]  # calls under way, and not the mails that wait
+    assert reports == [1]  # calls under way, and not the mails that wait
     assert not runner.caller._slots.locked()
 
 
@@ -691,7 +691,7 @@ def test_a_mail_that_cannot_be_planned_is_held_and_stops_nobody(olympus, monkeyp
 
 
 def lost_after(function):
-    """The function, with a connection that breaks after the database has done what it was told."""
+    """The function, with a connection that breaks after the database has committed."""
 
     def broken(*arguments):
         function(*arguments)
@@ -718,7 +718,7 @@ def test_a_hand_over_that_was_not_committed_leaves_no_trace(olympus, monkeypatch
     assert (call.mail.id, call.attempt.number) == (mail.pk, 1)
 
 
-def test_a_hand_over_whose_commit_was_not_confirmed_is_taken_back_without_a_doubt(olympus, monkeypatch):
+def test_a_hand_over_whose_commit_was_not_confirmed_is_undone_without_a_possible_duplicate(olympus, monkeypatch):
     mail = a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     turn = claim.lock_claims

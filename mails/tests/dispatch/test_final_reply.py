@@ -60,7 +60,7 @@ def test_an_answer_that_comes_after_the_deadline_is_no_second_copy(server, setti
 
     assert not early
     assert done == 1
-    assert len(server.taken) == 1
+    assert len(server.received) == 1
     assert reloaded(mail).attempts.count() == 1
 
 

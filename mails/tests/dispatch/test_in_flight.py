@@ -1,7 +1,7 @@
 """A mail in flight under everything that may happen to it, in any order: what holds always, holds here after each step.
 
 Two dispatchers take, hand over and close; leases are lost, answers come late; people cancel, hold, release, reprocess and
-resolve; the house is held, the queue paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
+resolve; all sending or a queue is paused, an account disabled; clients post reports. `--hypothesis-profile=long` takes 20,000 steps (CONTRIBUTING.md).
 """
 
 import datetime as dt
@@ -69,7 +69,7 @@ GOES_ON = {EventName.RELEASED, EventName.REPROCESS, EventName.RESOLVED, "ASKED r
 
 
 class InFlight(RuleBasedStateMachine):
-    """Mails, two dispatchers, and whoever has a hand in."""
+    """Mails, two dispatchers, and everyone who acts on the mails."""
 
     steps = 0
 
@@ -102,7 +102,7 @@ class InFlight(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(pick=st.integers(0, 999), outcome=st.sampled_from(OUTCOMES))
     def close(self, pick, outcome):
-        """An answer; late if the lease was lost meanwhile."""
+        """An answer; late if the lease was lost before it came."""
         dispatch, call = self.calls.pop(pick % len(self.calls))
         self.calls += [
             (dispatch, then)
@@ -179,8 +179,8 @@ class InFlight(RuleBasedStateMachine):
         mails = Mail.objects.filter(pk__in=self.mails).prefetch_related("events", "attempts", "recipients")
         for mail in mails:
             events = [(event.id, event.event, event.created_by, event.blob) for event in mail.events.all()]
-            status, told = self.seen.get(mail.pk, (Status.QUEUED, []))
-            assert events[: len(told)] == told, "events are append-only"
+            status, recorded = self.seen.get(mail.pk, (Status.QUEUED, []))
+            assert events[: len(recorded)] == recorded, "events are append-only"
             assert Status(mail.status) in reachable(Status(status)), f"{status} became {mail.status}"
             self.seen[mail.pk] = (mail.status, events)
             check_words(mail, [named(name, blob) for _, name, by, blob in events if by != "key:shop"])
@@ -218,8 +218,8 @@ def check_words(mail, names):
     check_copies(mail, names)
     assert EventName.SEND not in names[names.index(EventName.CANCELLED) :] if EventName.CANCELLED in names else True
     if mail.status == Status.DONE:
-        taken = any(attempt.state == AttemptState.ACCEPTED for attempt in mail.attempts.all())
-        assert taken or EventName.RESOLVED in names, f"done without an attempt: {names}"
+        accepted = any(attempt.state == AttemptState.ACCEPTED for attempt in mail.attempts.all())
+        assert accepted or EventName.RESOLVED in names, f"done without an attempt: {names}"
         assert all(recipient.state != RecipientState.PENDING for recipient in mail.recipients.all())
 
 

@@ -55,7 +55,7 @@ def test_it_is_the_probe_where_there_is_no_other(olympus):
     assert call.mail.id == mail.pk
 
 
-def test_beside_a_healthy_account_the_probe_falls_to_the_others_alone(olympus, hades):
+def test_with_a_healthy_account_the_probe_falls_to_the_others_alone(olympus, hades):
     due_for_a_probe("olympus")
     for number in range(6):
         refused_by_its_mailbox(number)

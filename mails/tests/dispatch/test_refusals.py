@@ -24,7 +24,7 @@ from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SPAM = Refused(failure_class=FailureClass.MESSAGE, reason_code="smtp-554", reason="554 5.6.0 Rejected", status_code=554)
-TAKEN = Accepted(provider_message_id="1", status_code=250)
+ACCEPTED = Accepted(provider_message_id="1", status_code=250)
 
 
 def unknown_mailbox(address):
@@ -85,7 +85,7 @@ def test_all_workers_share_what_one_has_seen(olympus):
 
 def test_an_acceptance_in_between_shows_that_it_judges_emails(olympus):
     runner, mails = Dispatcher(["text"], concurrency=32), emails(12)
-    answers = iter([SPAM, SPAM, SPAM, TAKEN] * 3)
+    answers = iter([SPAM, SPAM, SPAM, ACCEPTED] * 3)
 
     answered(runner, lambda call: next(answers))
 
@@ -137,7 +137,7 @@ def test_those_emails_go_elsewhere_where_there_is_an_elsewhere(olympus, hades):
         calls = runner.claimer.claim(64).calls
         while calls:
             results = [
-                Result(call=call, outcome=SPAM if call.account.name == "olympus" else TAKEN, latency=0.1)
+                Result(call=call, outcome=SPAM if call.account.name == "olympus" else ACCEPTED, latency=0.1)
                 for call in calls
             ]
             calls = runner.recorder.record(results).calls
@@ -159,28 +159,28 @@ def alert():
     return found[0] if found else None
 
 
-def test_the_operator_is_told_until_all_is_done(olympus):
+def test_the_alert_stays_until_all_is_done(olympus):
     assert alert() is None
     runner, mails = refused_everything(olympus)
 
-    told = alert()
-    assert (told.tone, told.about) == ("bad", "olympus")
-    assert "554 5.6.0 Rejected" in told.sentence
-    assert told.emails == "state=discarded&q=refusals%3Aolympus"
+    found = alert()
+    assert (found.tone, found.about) == ("bad", "olympus")
+    assert "554 5.6.0 Rejected" in found.sentence
+    assert found.emails == "state=discarded&q=refusals%3Aolympus"
     Mail.objects.filter(status=Status.WAITING).update(next_attempt_at=database_clock.now())
-    answered(runner, TAKEN)
+    answered(runner, ACCEPTED)
     assert BreakerChange.objects.filter(what="accepts email again").count() == 1
     assert (alert().tone, "4 emails discarded" in alert().remedy) == ("waiting", True)
     run("reprocess", "--refusals-of", "olympus", "--yes")
     assert alert() is None
-    assert answered(runner, TAKEN) == 4
+    assert answered(runner, ACCEPTED) == 4
     assert set(ends(mails)) == {Status.DONE}
 
 
 def test_an_account_that_accepted_again_judges_emails_again(olympus):
     runner, _ = refused_everything(olympus)
     Mail.objects.filter(status=Status.WAITING).update(next_attempt_at=database_clock.now())
-    answered(runner, TAKEN)
+    answered(runner, ACCEPTED)
 
     later = emails(1, first=100)
     answered(runner, SPAM)
@@ -193,7 +193,7 @@ def test_search_finds_what_ended_in_the_spell_and_nothing_else(olympus):
     runner = Dispatcher(["text"], concurrency=32)
     answered(runner, SPAM)
     emails(1, first=60)
-    answered(runner, TAKEN)
+    answered(runner, ACCEPTED)
     Mail.objects.filter(pk__in=[mail.pk for mail in before]).update(
         finished_at=database_clock.now() - dt.timedelta(minutes=5)
     )
@@ -227,7 +227,7 @@ def test_a_page_reprocesses_them_in_one_go(admin_client, olympus):
 def test_the_alert_leads_in_one_click_to_reprocessing_what_was_discarded(olympus):
     runner, mails = refused_everything(olympus)
     Mail.objects.filter(status=Status.WAITING).update(next_attempt_at=database_clock.now())
-    answered(runner, TAKEN)
+    answered(runner, ACCEPTED)
     operator = browser_of(hermes())
 
     page = operator.get("/admin/").text
@@ -238,5 +238,5 @@ def test_the_alert_leads_in_one_click_to_reprocessing_what_was_discarded(olympus
 
     assert asked.status_code == 200
     assert "4 skipped" not in asked.text
-    assert answered(runner, TAKEN) == 4
+    assert answered(runner, ACCEPTED) == 4
     assert set(ends(mails)) == {Status.DONE}

@@ -151,7 +151,7 @@ def test_an_unknown_outcome_at_most_once_stays_one_when_it_was_to_be_held(action
     assert (after.status, after.reason_code, after.possible_duplicate) == (*expected, True)
 
 
-def test_a_wish_can_be_taken_back(olympus, hades):
+def test_a_pending_action_can_be_withdrawn(olympus, hades):
     mail = a_mail()
     handed = Handed()
     ask(mail, Action.CANCEL)
@@ -163,7 +163,7 @@ def test_a_wish_can_be_taken_back(olympus, hades):
     assert event_names(mail)[6:] == ["REQUESTED", "REQUESTED", "FAILURE", "RETRY", "READY TO SEND", "SEND"]
 
 
-def test_the_later_wish_counts(olympus, hades):
+def test_the_later_request_counts(olympus, hades):
     mail = a_mail()
     handed = Handed()
     ask(mail, Action.HOLD)
@@ -281,7 +281,7 @@ def test_a_mail_that_its_accounts_refuse_tells_which_they_were(olympus, hades):
     assert reloaded(mail).status == Status.DISCARDED
 
 
-def test_a_mail_is_bound_until_it_is_sent_anew_in_another_way(olympus, hades):
+def test_a_routing_constraint_lasts_until_the_email_is_reprocessed_in_another_way(olympus, hades):
     mail = given_up(olympus, hades)
     ask(mail, Action.REPROCESS, account_choice=NOT_TRIED)
     ask(mail, Action.HOLD)
@@ -332,7 +332,7 @@ def test_a_choice_of_accounts_reads_as_it_was_written(account_choice):
     assert AccountChoice.parse(account_choice.as_text()) == account_choice
 
 
-def test_the_pace_is_told_where_all_accounts_have_limits(olympus, hades):
+def test_the_pace_is_shown_where_all_accounts_have_limits(olympus, hades):
     assert preview.estimate_send_time(90, AccountChoice()) == "as fast as the accounts' limits allow."
     registration.update(olympus.account, rate=1.0, by="test")
     registration.update(hades.account, rate=2.0, by="test")
@@ -366,16 +366,16 @@ def unknown(olympus, hades):
 
 
 @pytest.mark.parametrize("action", [Action.RELEASE, Action.REPROCESS])
-def test_an_unknown_outcome_is_only_settled_never_sent_anew(action, unknown):
+def test_an_unknown_outcome_is_only_resolved_never_sent_again(action, unknown):
     with pytest.raises(ActionNotAllowed, match="outcome unknown"):
         ask(unknown, action)
 
 
-def test_an_unknown_outcome_is_settled_as_sent(unknown, hades):
+def test_an_unknown_outcome_is_resolved_as_sent(unknown, hades):
     ask(unknown, Action.SENT, note="it is in olympus' log")
 
-    settled = reloaded(unknown)
-    assert (settled.status, settled.possible_duplicate, settled.provider) == (Status.DONE, False, "olympus")
+    resolved = reloaded(unknown)
+    assert (resolved.status, resolved.possible_duplicate, resolved.provider) == (Status.DONE, False, "olympus")
     assert event_names(unknown)[-2:] == ["RESOLVED", "DONE"]
     assert last_blob(unknown)["accepted"] == [HERA]
     assert hades.inbox() == []

@@ -1,4 +1,4 @@
-"""A duty is done by one process, and by another when that one dies."""
+"""A periodic task runs in one process, and in another when that one dies."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ from mercury.lib.database import database_clock
 pytestmark = pytest.mark.django_db
 
 
-def test_only_the_holder_has_the_duty_until_its_lease_is_over():
+def test_only_the_leader_runs_the_task_until_its_lease_is_over():
     leadership.acquire("sweep", "one")  # makes the row
 
     assert leadership.acquire("sweep", "one")
@@ -21,7 +21,7 @@ def test_only_the_holder_has_the_duty_until_its_lease_is_over():
     assert not leadership.acquire("sweep", "one")
 
 
-def test_duties_are_held_one_by_one():
+def test_each_task_has_a_leader_of_its_own():
     for name in ("sweep", "rollups"):
         leadership.acquire(name, "one")
     leadership.acquire("sweep", "one")

@@ -1,4 +1,4 @@
-"""Old texts go, later the mails; what has not ended stays, and each batch stands for itself."""
+"""Retention removes old bodies, later the emails; what has not ended stays, and each batch commits on its own."""
 
 import datetime as dt
 import uuid
@@ -30,7 +30,7 @@ _TABLES = ("mails_content", "mails_recipient", "mails_attempt", "mails_idempoten
 
 
 def aged(mail: Mail, days: int, *, finished: int | None = None, status: str = "") -> Mail:
-    """The mail as if it had come in so many days ago, and ended (unless told otherwise) in the same moment."""
+    """Return the email as if it had come in `days` ago, and (without `ended`) ended in the same moment."""
     born = database_clock.now() - days * DAY
     ended = born if finished is None else database_clock.now() - finished * DAY
     old = Mail.objects.get(pk=mail.pk)
@@ -158,7 +158,7 @@ def test_the_guard_of_the_events_is_back_afterwards(olympus):
     assert list(kept.events.values_list("event", "blob")) == [("NOTE", "kept")]
 
 
-def test_a_mail_without_its_text_is_never_sent_anew(olympus):
+def test_a_mail_without_its_body_is_never_sent_again(olympus):
     mail = aged(a_mail(), 31, status=Status.DISCARDED)
     before = reloaded(mail)
     remove()
@@ -210,14 +210,14 @@ def test_a_dry_run_tells_rows_and_bytes_and_changes_nothing(olympus):
     assert Content.objects.filter(pk=mail.pk).exists()
 
 
-def test_the_command_removes_what_the_dry_run_told(olympus):
+def test_the_command_removes_what_the_dry_run_counted(olympus):
     a_sent_mail(400)
-    told = run("retention", "--dry-run", "--json").document
+    document = run("retention", "--dry-run", "--json").document
 
     ran = run("retention", "--bodies", "30d", "--mails", "365d", "--yes", "--json")
 
     assert {name: ran.document[name] for name in ("texts", "text_bytes", "mails", "rows")} == {
-        name: told[name] for name in ("texts", "text_bytes", "mails", "rows")
+        name: document[name] for name in ("texts", "text_bytes", "mails", "rows")
     }
     assert "Nothing is past its retention period" in run("retention", "--yes").out
 
@@ -256,7 +256,7 @@ def test_an_idempotency_key_never_leads_to_a_mail_that_is_gone(olympus):
     assert not IdempotencyKey.objects.filter(pk=key.pk).exists()
 
 
-def test_the_duty_goes_on_in_later_heartbeats_and_rests_for_an_hour(olympus, monkeypatch):
+def test_the_task_continues_in_later_heartbeats_and_rests_for_an_hour(olympus, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 1)
     monkeypatch.setattr(scheduler, "REMOVAL_A_HEARTBEAT", 0.0)
     monkeypatch.setattr(scheduler, "_removal", None)

@@ -1,4 +1,4 @@
-"""What a lost worker leaves is taken up, with the doubt on record where there is one."""
+"""Emails of lost workers return to the queue; where an outcome is unknown, it is on record."""
 
 import datetime as dt
 import time
@@ -64,17 +64,17 @@ def test_a_sweep_during_which_the_database_stood_still_judges_nobody(olympus, mo
 
 
 def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_first(olympus, monkeypatch):
-    duties = []
-    runner = Dispatcher(["text"], concurrency=8, on_heartbeat=duties.append)
+    heartbeats = []
+    runner = Dispatcher(["text"], concurrency=8, on_heartbeat=heartbeats.append)
     monkeypatch.setattr("mails.dispatch.heartbeat.HEARTBEAT", -1.0)
 
     assert event_loop.run(runner.heartbeat.beat())
 
     assert runner.heartbeat._maintains_from > time.monotonic() + WORKER_SILENCE.total_seconds() / 2
-    assert duties == []
+    assert heartbeats == []
 
 
-def test_a_mail_of_which_some_recipients_were_taken_before_ends_as_done_in_part(olympus):
+def test_a_mail_of_which_some_recipients_were_accepted_before_ends_as_done_in_part(olympus):
     mail = a_mail(recipient="hera@olimpus.com, iris@olimpus.com")
     sending_by_a_lost_worker()
     mail.recipients.filter(address="hera@olimpus.com").update(state=RecipientState.ACCEPTED)
@@ -145,7 +145,7 @@ def test_a_worker_silent_for_10_seconds_is_lost_long_before_its_lease_ends(olymp
     assert reloaded(mail).status == Status.QUEUED
 
 
-def test_a_lease_that_is_over_is_taken_up_even_if_the_worker_beats(olympus):
+def test_an_email_whose_lease_is_over_is_recovered_even_if_the_worker_beats(olympus):
     mail = a_mail()
     now = database_clock.now()
     Worker.objects.create(id="lost", started_at=now, seen_at=now)
@@ -176,7 +176,7 @@ def test_a_dry_run_counts_and_changes_nothing(olympus):
     assert reloaded(mail).status == Status.SENDING
 
 
-def test_only_the_holder_of_the_duty_sweeps(olympus):
+def test_only_the_leader_sweeps(olympus):
     sweeper.sweep_if_leader("one")
     sweeper.sweep_if_leader("one")
     mail = a_mail()
@@ -191,7 +191,7 @@ def test_only_the_holder_of_the_duty_sweeps(olympus):
     assert PeriodicTask.objects.get().leader == "two"
 
 
-def test_the_duty_of_a_lost_worker_is_free_when_its_mails_are(olympus):
+def test_the_task_of_a_lost_worker_is_free_when_its_mails_are(olympus):
     sweeper.sweep_if_leader("lost")
     mail = a_mail()
     sending_by_a_lost_worker()
@@ -217,7 +217,7 @@ def test_idempotency_keys_are_forgotten_after_a_day(olympus):
 
 
 @pytest.mark.parametrize(("lost", "left"), [(5, 0), (9, 1)])
-def test_what_many_lost_workers_held_is_taken_up_at_one_heartbeat_up_to_a_bound(olympus, monkeypatch, lost, left):
+def test_what_many_lost_workers_held_is_recovered_at_one_heartbeat_up_to_a_bound(olympus, monkeypatch, lost, left):
     monkeypatch.setattr(sweeper, "BATCH", 2)
     PeriodicTask.objects.create(name=sweeper.TASK)
     for number in range(lost):

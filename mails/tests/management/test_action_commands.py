@@ -232,8 +232,8 @@ def test_a_large_number_goes_in_groups(monkeypatch):
     assert set(Mail.objects.values_list("status", flat=True)) == {Status.CANCELLED}
 
 
-@pytest.mark.parametrize(("verb", "stands"), [("hold", "on hold"), ("cancel", "cancelled")])
-def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, stands):
+@pytest.mark.parametrize(("verb", "state"), [("hold", "on hold"), ("cancel", "cancelled")])
+def test_a_mail_that_is_already_as_asked_for_is_no_failure_as_over_the_api(verb, state):
     mail = a_mail()
     run(verb, str(mail.pk), "--yes")
 
@@ -241,7 +241,7 @@ def test_a_mail_that_stands_as_asked_for_is_no_failure_as_over_the_api(verb, sta
 
     assert again.code == ExitCode.DONE
     assert "Nothing to do." in again.out
-    assert f"1 skipped: already {stands}." in again.out
+    assert f"1 skipped: already {state}." in again.out
     assert event_names(mail)[-2] == "ENQUEUE"
 
 

@@ -28,7 +28,7 @@ def test_nothing_left_behind_is_said():
     assert run("sweep").out.strip() == "Nothing to recover."
 
 
-def test_a_lost_mail_is_taken_up_again(lost_mail):
+def test_a_lost_mail_is_recovered(lost_mail):
     assert run("sweep", "--json").document == {"mails": 1, "what": "queued again: not sent"}
     assert reloaded(lost_mail).status == Status.QUEUED
 

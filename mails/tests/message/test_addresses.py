@@ -1,4 +1,4 @@
-"""Addresses as RFC 5321 and RFC 5322 have them: what is taken, in which form, and what is not."""
+"""Addresses as RFC 5321 and RFC 5322 have them: which are accepted, in which form, and which are not."""
 
 import tracemalloc
 
@@ -72,17 +72,17 @@ def test_what_is_no_address_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("private", "taken", "refused"),
+    ("private", "accepted", "refused"),
     [
         ([], [], ["zeus@localhost", "zeus@a.local", "zeus@a.test", "zeus@mailhost"]),
         (["mailhost", "corp.onion"], ["zeus@mailhost", "zeus@a.corp.onion"], ["zeus@localhost", "zeus@a.onion"]),
         (["*"], ["zeus@mailhost", "zeus@localhost", "zeus@a.invalid", "zeus@olimpus.com"], ["zeus@a..b", "zeus@"]),
     ],
 )
-def test_private_domains_are_a_setting(settings, private, taken, refused):
+def test_private_domains_are_a_setting(settings, private, accepted, refused):
     settings.MERCURY_PRIVATE_DOMAINS = private
 
-    assert [text for text in taken + refused if addresses.is_address(text)] == taken
+    assert [text for text in accepted + refused if addresses.is_address(text)] == accepted
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_quote_without_end_is_read_in_the_memory_of_its_text(inside):
 
 
 def test_a_name_of_any_length_is_read_once():
-    """A form repeats a refused sender of up to 100,000 characters. Looked at from each blank anew it took 20 s of a processor."""
+    """A form repeats a refused sender of up to 100,000 characters. Looked at again from each blank it took 20 s of a processor."""
     assert addresses.extract_address("zeus" + " " * 2_000_000 + "x") == "zeus" + " " * 2_000_000 + "x"
     assert addresses.extract_address("zeus" + " " * 2_000_000 + "<zeus@olimpus.com>") == "zeus@olimpus.com"
 
@@ -157,7 +157,7 @@ def test_what_was_stored_of_recipients_can_be_posted_again():
         "=?utf-8?q?=E2=81=A8x=E2=81=A9?=",
     ],
 )
-def test_marks_that_turn_nothing_else_around_may_stand_in_a_subject(subject):
+def test_marks_that_turn_nothing_else_around_may_be_in_a_subject(subject):
     assert submission.parse_submission({**HELLO, "subject": subject}).subject == subject
 
 

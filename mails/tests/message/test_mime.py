@@ -1,4 +1,4 @@
-"""One email is the same bytes at every attempt, and to whoever looks at it."""
+"""One email is the same bytes at every attempt, and to everyone who looks at it."""
 
 import email
 
@@ -23,7 +23,9 @@ TEXT = "Grüße\u2028\x85\x0b\x0c\ttab \n-- \n.\nZeus" + "Å" * 600
 
 
 def _source(mail):
-    return mime.render_source(mail, recipients=[one.address for one in mail.recipients.all()], text=mail.content.text)
+    return mime.render_source(
+        mail, recipients=[recipient.address for recipient in mail.recipients.all()], text=mail.content.text
+    )
 
 
 def test_each_attempt_sends_the_bytes_that_are_shown(settings):
@@ -40,7 +42,7 @@ def test_each_attempt_sends_the_bytes_that_are_shown(settings):
 
     assert event_loop.run(scenario()) == 1
 
-    first, second = server.taken
+    first, second = server.received
     recipients = [line.partition(":")[2] for line in server.said if line.startswith("RCPT")]
     assert recipients == [f"<{HERA}>", f"<{IRIS}>", f"<{IRIS}>"]
     assert email.message_from_bytes(second)["To"] == f"{HERA}, {IRIS}"
@@ -76,7 +78,7 @@ def test_two_copies_of_one_email_are_equal(olympus, hades):
     hades.lose_answer()
     mail = a_mail(content=TEXT)
     dispatch()
-    copies = [mailbox.read_source(one.name, kept.key) for one in (olympus, hades) for kept in one.inbox()]
+    copies = [mailbox.read_source(account.name, kept.key) for account in (olympus, hades) for kept in account.inbox()]
 
     assert len(copies) == 2
     assert set(copies) == {_source(mail)}

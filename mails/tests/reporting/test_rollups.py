@@ -39,10 +39,10 @@ def counted(kind, level=Level.FRESH):
 
 
 def fresh(now, *seconds, queue="text"):
-    tally = Counters()
+    counters = Counters()
     for duration in seconds:
-        tally.count(CounterKey(Counted.END, queue, "olympus", outcome=Ending.DONE), duration)
-    Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(now)])
+        counters.count(CounterKey(Counted.END, queue, "olympus", outcome=Ending.DONE), duration)
+    Rollup.objects.bulk_create([Rollup(**row) for row in counters.build_rows(now)])
 
 
 def test_a_sent_email_counts_as_first_send_attempt_and_end(olympus):

@@ -23,11 +23,11 @@ HOUR = dt.timedelta(hours=1)
 
 
 def count(*keys, at=NOON, seconds=None, times=1):
-    tally = Counters()
+    counters = Counters()
     for key in keys:
         for _ in range(times):
-            tally.count(key, seconds)
-    Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(at)])
+            counters.count(key, seconds)
+    Rollup.objects.bulk_create([Rollup(**row) for row in counters.build_rows(at)])
 
 
 def call(account, outcome=AttemptState.ACCEPTED, failure_class=""):

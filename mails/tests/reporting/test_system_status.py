@@ -79,7 +79,7 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
     assert found.poll_age == 4.0
 
 
-def test_a_drain_tells_in_its_heartbeat_what_it_does(olympus, monkeypatch):
+def test_a_dispatcher_reports_in_its_heartbeat_what_it_does(olympus, monkeypatch):
     seen = []
     monkeypatch.setattr("mails.dispatch.heartbeat.HEARTBEAT", 0.01)
     monkeypatch.setattr("mails.dispatch.dispatcher.Dispatcher._leave", lambda self: seen.extend(Worker.objects.all()))

@@ -134,13 +134,13 @@ def test_a_copy_is_a_new_mail_that_nothing_sends_before_the_person_does(olympus)
     assert f"/?copy={mail.pk}" in page
     assert "It is sent as a new email with a new id and Message-ID." in form.text
     assert (reloaded(mail).status, Mail.objects.count()) == (Status.DONE, 1)
-    typed = {one.name: one.value() for one in form.context["form"]}
+    typed = {field.name: field.value() for field in form.context["form"]}
     browser.post("/", typed)
     copy = Mail.objects.exclude(pk=mail.pk).get()
     assert copy.content.text == mail.content.text
     assert (copy.sender, copy.recipient, copy.subject) == (mail.sender, mail.recipient, mail.subject)
     dispatch()
-    ours = [one for one in olympus.inbox() if one.subject == mail.subject]
+    ours = [kept for kept in olympus.inbox() if kept.subject == mail.subject]
     assert len(ours) == 2
     assert reloaded(copy).status == Status.DONE
 
@@ -193,7 +193,7 @@ def test_only_a_sent_mail_that_the_person_may_see_is_copied():
         assert browser.get(f"/?copy={unknown}").status_code == 404
 
 
-def test_who_may_send_as_nobody_is_told_what_to_do():
+def test_who_may_send_as_nobody_sees_what_to_do():
     user = zeus()
     user.sender_permissions.all().delete()
 
@@ -266,7 +266,7 @@ def test_no_news_is_204(olympus):
     assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_news_costs_six_queries_beside_the_login(olympus, django_assert_num_queries):
+def test_no_news_costs_six_queries_besides_the_login(olympus, django_assert_num_queries):
     mail = a_mail()
     obstacles = find_obstacles(mail).mark
     last = Event.objects.filter(mail=mail).latest("id").pk
@@ -301,13 +301,13 @@ def test_a_pause_of_its_queue_is_news_and_so_is_its_end(olympus):
     pauses.pause(QueueName.TEXT, by="user:hermes")
     obstacles = f"pause-{Pause.objects.get().pk}"
 
-    told = timeline_of(browser, mail, after=last, status="queued")
+    response = timeline_of(browser, mail, after=last, status="queued")
     again = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
     pauses.resume(QueueName.TEXT, by="user:hermes")
     ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
-    assert "Queue text is paused" in told.text
-    assert f"&amp;obstacles={obstacles}" in told.text
+    assert "Queue text is paused" in response.text
+    assert f"&amp;obstacles={obstacles}" in response.text
     assert again.status_code == 204
     assert ended.status_code == 200
     assert "paused" not in ended.text
@@ -320,14 +320,14 @@ def test_a_pause_of_all_sending_is_news_and_so_is_its_end(olympus):
     pauses.pause(by="user:hermes")
     obstacles = f"pause-{Pause.objects.get().pk}"
 
-    told = timeline_of(browser, mail, after=last, status="queued")
+    response = timeline_of(browser, mail, after=last, status="queued")
     again = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
     pauses.resume(by="user:hermes")
     ended = timeline_of(browser, mail, after=last, status="queued", obstacles=obstacles)
 
-    assert "nothing is sent until someone resumes it" in told.text
-    assert "Waiting: sending is paused" in told.text
-    assert f"&amp;obstacles={obstacles}" in told.text
+    assert "nothing is sent until someone resumes it" in response.text
+    assert "Waiting: sending is paused" in response.text
+    assert f"&amp;obstacles={obstacles}" in response.text
     assert again.status_code == 204
     assert ended.status_code == 200
     assert "Sending is paused" not in ended.text

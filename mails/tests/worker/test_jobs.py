@@ -78,7 +78,7 @@ def test_a_worker_wakes_its_dispatcher_before_it_asks_redis_for_anything_more(re
 
 def test_a_worker_that_starts_makes_up_for_a_wake_up_that_died_with_another(redis, monkeypatch):
     wake.wake_workers("text")
-    waiting(redis)[0].delete()  # taken by a worker that was killed
+    waiting(redis)[0].delete()  # claimed by a worker that was killed
     stopping = threading.Event()
     monkeypatch.setattr(jobs.Redis, "from_url", lambda *address, **options: redis)
     monkeypatch.setattr(QueueWorker, "work", lambda self, **options: stopping.set())

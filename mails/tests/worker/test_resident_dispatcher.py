@@ -1,4 +1,4 @@
-"""The resident dispatcher does the house's duties, and looks for mails again where those left some due."""
+"""The resident dispatcher runs the periodic tasks, and looks for mails again where those left some due."""
 
 import threading
 
@@ -31,34 +31,34 @@ def test_a_sweep_that_fails_does_not_end_the_dispatcher_that_called_it(monkeypat
 
 
 def test_each_minute_tells_what_came_in_it_and_that_nothing_did():
-    told = []
-    minutes = resident_dispatcher.MinuteReport(told.append, now=100.0)
+    reports = []
+    minutes = resident_dispatcher.MinuteReport(reports.append, now=100.0)
 
     for now, closed, done in [(101, 0, 0), (159, 4, 3), (161, 9, 7), (163, 9, 7), (219, 9, 7), (221, 9, 7)]:
         minutes.update(Progress(in_flight=2, closed=closed, done=done), now=now)
 
-    assert told == [Progress(in_flight=2, closed=9, done=7), Progress(in_flight=2, closed=0, done=0)]
+    assert reports == [Progress(in_flight=2, closed=9, done=7), Progress(in_flight=2, closed=0, done=0)]
 
 
-def test_minutes_that_were_missed_are_told_once():
-    told = []
-    minutes = resident_dispatcher.MinuteReport(told.append, now=0.0)
+def test_minutes_that_were_missed_are_reported_once():
+    reports = []
+    minutes = resident_dispatcher.MinuteReport(reports.append, now=0.0)
 
     for now in (400, 401, 419, 421):
         minutes.update(Progress(in_flight=0, closed=now, done=now), now=now)
 
-    assert [progress.closed for progress in told] == [400, 21]
+    assert [progress.closed for progress in reports] == [400, 21]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_resident_dispatcher_tells_of_its_minutes(olympus, monkeypatch):
     monkeypatch.setattr(resident_dispatcher, "MINUTE", 1e-6)
-    told = threading.Event()
-    resident = resident_dispatcher.ResidentDispatcher(["text"], each_minute=lambda minute: told.set())
+    reported = threading.Event()
+    resident = resident_dispatcher.ResidentDispatcher(["text"], each_minute=lambda minute: reported.set())
 
     resident.start()
 
     try:
-        assert told.wait(10)
+        assert reported.wait(10)
     finally:
         resident.stop()

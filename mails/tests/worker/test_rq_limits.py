@@ -376,7 +376,7 @@ def test_the_serializers_are_those_that_were_looked_at():
 
 
 def test_the_names_that_rq_imports_are_those_that_were_looked_at():
-    """`import_attribute` by file, and every use of pickle beside the default serializer."""
+    """`import_attribute` by file, and every use of pickle outside the default serializer."""
     folder = Path(rq.__file__).parent
     imports, pickles = {}, set()
     for path in folder.rglob("*.py"):

@@ -5,7 +5,7 @@ A client that meets one gets a 503 with Retry-After, a dispatcher waits and goes
 
 from django.db import DatabaseError, Error, InterfaceError, OperationalError
 
-# SQLSTATEs of PostgreSQL, and of what speaks its protocol, such as pgbouncer. Two characters stand for a whole class.
+# SQLSTATEs of PostgreSQL, and of what speaks its protocol, such as pgbouncer. Two characters are a whole class.
 NOT_NOW = {
     "08": "the connection was lost, or could not be opened",
     "25006": "read-only, as a standby is after a failover",

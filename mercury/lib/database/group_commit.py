@@ -20,14 +20,14 @@ class _Place(Generic[Item, Answer]):
         self.called = threading.Event()
         self.answer: Answer
         self.error: BaseException | None = None
-        self.settled = False
+        self.has_result = False
 
 
 class GroupCommit(Generic[Item, Answer]):
     """Hands the items of all threads that call at about the same time to one `write`.
 
-    A lone caller waits for nobody. Whoever comes while a group is being written waits for its end, and the first of
-    those then writes for all of them, in its own thread. `write` never runs twice at once; it gets the items in their
+    A lone caller waits for nobody. A caller that comes while a group is being written waits for its end, and the first of
+    them then writes for all of them, in its own thread. `write` never runs twice at once; it gets the items in their
     order of arrival and gives an answer for each. What it raises, every caller of the group gets. `after` runs in the
     writing thread, once the others have their answers and the next group is on its way; it must not raise.
     """
@@ -55,7 +55,7 @@ class GroupCommit(Generic[Item, Answer]):
                 self._next = place
         if not first:
             self._wait(place)
-        if not place.settled:
+        if not place.has_result:
             self._write_group()
         if place.error is not None:
             raise place.error
@@ -64,7 +64,7 @@ class GroupCommit(Generic[Item, Answer]):
     def _wait(self, place: _Place[Item, Answer]) -> None:
         waits.wait_for(place.called)
         with self._lock:
-            if place.settled or place is self._next:
+            if place.has_result or place is self._next:
                 return
             if place in self._waiting:
                 self._waiting.remove(place)
@@ -82,7 +82,7 @@ class GroupCommit(Generic[Item, Answer]):
                 place.error = error
         self._hand_over()
         for place in group:
-            place.settled = True
+            place.has_result = True
             place.called.set()
         if group[0].error is None:
             self._after(items)

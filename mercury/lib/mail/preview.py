@@ -98,7 +98,7 @@ def read(source: bytes) -> Preview:
 
 
 def decode_part(header: object) -> str:
-    """Return a header's value with its encoded words (RFC 2047) read, as it stands where they cannot be."""
+    """Return a header's value with its encoded words (RFC 2047) decoded, or unchanged where they cannot be."""
     return _sanitize_type(encoded_words.read(str(header)))
 
 

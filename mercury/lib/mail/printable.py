@@ -7,7 +7,7 @@ import re
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LINES = "\t\n"  # what text of several lines may have
-IMPLICIT_MARKS = "\u061c\u200e\u200f"  # ALM, LRM, RLM: they turn nothing around that stands before or after them
+IMPLICIT_MARKS = "\u061c\u200e\u200f"  # ALM, LRM, RLM: they turn nothing around before or after them
 INVISIBLE = (
     "\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\ufff9\ufffa\ufffb"  # drawn as nothing, and harmless otherwise
 )

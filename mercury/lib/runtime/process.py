@@ -1,7 +1,7 @@
 """Whose environment this is: that of the running instance, or that of somebody's terminal.
 
 A server or worker stores what its environment says, such as provider accounts. A command typed in a terminal may carry
-other variables, so it stores nothing unless it was told to.
+other variables, so it stores nothing unless it is asked to.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """A log handler that never waits: lines go through a bounded queue, and a thread of its own writes them.
 
-A pipe whose reader stands still blocks whoever writes to it. Here that is one thread, while emails go on; what does not
+A pipe whose reader reads nothing blocks every writer. Here that is one thread, while emails go on; what does not
 fit into the queue is dropped, and counted in a line once there is room again.
 """
 
@@ -70,7 +70,7 @@ class QueuedStream(logging.Handler):
             self._writer.start()
 
     def flush(self) -> None:
-        """Wait until all is written, but not for long: whoever reads may stand still."""
+        """Wait until all is written, but not for long: the reader may have stopped."""
         if self._pid == os.getpid() and self._writer is not None:
             behind_the_last = threading.Event()
             self._lines.put(behind_the_last)

@@ -38,10 +38,10 @@ def facts(one, now: dt.datetime = NOON) -> dict[str, tuple[str, str]]:
 
 
 def count(outcome: str, *, failure_class: str = "", account: str = "olympus", at=NOON, seconds=None, times=1) -> None:
-    tally = Counters()
+    counters = Counters()
     for _ in range(times):
-        tally.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, failure_class=failure_class), seconds)
-    Rollup.objects.bulk_create([Rollup(**row) for row in tally.build_rows(at)])
+        counters.count(CounterKey(Counted.CALL, "text", account, outcome=outcome, failure_class=failure_class), seconds)
+    Rollup.objects.bulk_create([Rollup(**row) for row in counters.build_rows(at)])
 
 
 def called(account: str, mail: Mail, *, at: dt.datetime = NOON) -> Attempt:
@@ -88,7 +88,7 @@ def test_six_facts_tell_of_the_last_day(olympus, hades):
     assert found["In flight"] == ("1", "of 32 slots")
 
 
-def test_refusals_of_earlier_are_told_by_their_kind(olympus):
+def test_earlier_refusals_are_listed_by_failure_class(olympus):
     count("refused", failure_class="message", times=3, at=NOON - HOUR)
 
     assert facts(olympus)["Refused"] == ("3", "all because of the message")
@@ -116,7 +116,7 @@ def test_held_mails_of_the_account_are_a_click_away(operator, olympus):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_last_calls_are_drawn_told_and_listed(operator, olympus):
+def test_the_last_calls_are_drawn_summed_up_and_listed(operator, olympus):
     sent = a_mail(subject="Invoice <b>")
     dispatch()
     olympus.refuse(503)
@@ -131,7 +131,7 @@ def test_the_last_calls_are_drawn_told_and_listed(operator, olympus):
     assert page.count("As a table") == 2
 
 
-def test_a_call_that_took_no_millisecond_and_one_whose_end_is_not_known_are_told(olympus):
+def test_a_call_that_took_no_millisecond_and_one_whose_end_is_not_known_are_listed(olympus):
     mail = a_mail()
     for latency_ms in (0, None, 1, 2400):
         Attempt.objects.filter(pk=called("olympus", mail).pk).update(latency_ms=latency_ms)

@@ -94,7 +94,7 @@ def test_yes_answers_before_the_question_is_asked():
 @pytest.mark.parametrize(
     ("options", "traceback"), [(["migrate"], False), (["showmigrations"], False), (["migrate", "--traceback"], True)]
 )
-def test_a_database_that_is_away_is_told_in_short_by_django_s_commands_too(tmp_path, options, traceback):
+def test_a_database_that_is_away_is_reported_in_short_by_django_s_commands_too(tmp_path, options, traceback):
     done = subprocess.run(
         [sys.executable, "manage.py", *options],
         env={"MERCURY_DATA": str(tmp_path), "DATABASE_URL": "postgres://zeus:thunder@127.0.0.1:1/mercury"},

@@ -14,7 +14,7 @@ shares = st.sampled_from([0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0])
 
 
 def buckets_of(seconds):
-    return Counter(str(histogram.choose_bucket(one)) for one in seconds)
+    return Counter(str(histogram.choose_bucket(duration)) for duration in seconds)
 
 
 def true_percentile(seconds, share):
@@ -23,17 +23,17 @@ def true_percentile(seconds, share):
 
 @given(durations, shares)
 def test_a_percentile_is_at_most_a_bucket_ratio_off(seconds, share):
-    told = histogram.compute_percentile(buckets_of(seconds), share)
+    percentile = histogram.compute_percentile(buckets_of(seconds), share)
 
     true = true_percentile(seconds, share)
-    assert abs(told - true) <= (histogram.ERROR + 1e-9) * true
+    assert abs(percentile - true) <= (histogram.ERROR + 1e-9) * true
 
 
 @given(st.lists(st.floats(0, 0.00099), min_size=1, max_size=50), shares)
 def test_below_a_millisecond_a_percentile_is_at_most_a_millisecond_off(seconds, share):
-    told = histogram.compute_percentile(buckets_of(seconds), share)
+    percentile = histogram.compute_percentile(buckets_of(seconds), share)
 
-    assert abs(told - true_percentile(seconds, share)) <= 0.001
+    assert abs(percentile - true_percentile(seconds, share)) <= 0.001
 
 
 @given(st.floats(0, 400_000, allow_nan=False))
@@ -60,6 +60,6 @@ def test_of_nothing_there_is_no_percentile():
 def test_what_lies_below_a_power_of_two_is_counted_exactly(seconds):
     octaves = [0, 3, 10, 30]
 
-    told = histogram.count_at_most(buckets_of(seconds), octaves)
+    counts = histogram.count_at_most(buckets_of(seconds), octaves)
 
-    assert told == [sum(one * 1000 < 2**octave for one in seconds) for octave in octaves]
+    assert counts == [sum(duration * 1000 < 2**octave for duration in seconds) for octave in octaves]

@@ -161,7 +161,7 @@ def test_values_that_are_refused(kind, text):
         (variables.parse_base_url, f"https://zeus:{PASSWORD}@mail.example.com"),
     ],
 )
-def test_what_is_wrong_with_a_secret_is_told_and_not_the_secret(kind, text):
+def test_what_is_wrong_with_a_secret_is_said_and_not_the_secret(kind, text):
     with pytest.raises(ValueError, match=r"\.") as raised:
         kind(text)
 
@@ -196,7 +196,7 @@ def test_a_file_need_not_be_there(environment, tmp_path):
 @pytest.mark.parametrize(
     "line", [PASSWORD, f"HADES ={PASSWORD}", f" HADES={PASSWORD}", f"HADES: {PASSWORD}", f"a-b={PASSWORD}"]
 )
-def test_a_line_that_is_no_setting_is_told_by_its_number_alone(environment, tmp_path, caplog, line):
+def test_a_line_that_is_no_setting_is_reported_by_its_number_alone(environment, tmp_path, caplog, line):
     path = tmp_path / ".env"
     path.write_text(f"OLYMPUS=high\n{line}\n")
 

@@ -1,4 +1,4 @@
-"""Commands at the edges: numbers out of bounds, blank options, terminals of few characters, ports that are taken."""
+"""Commands at the edges: numbers out of bounds, blank options, terminals of few characters, ports in use."""
 
 import argparse
 import json
@@ -156,9 +156,9 @@ def test_commands_end_well_where_the_terminal_knows_few_characters(encoding, tmp
 
 @pytest.mark.one_leg
 @pytest.mark.parametrize("words", [("profile",), ("setup",)])
-def test_a_port_that_is_taken_is_said_in_one_line(words, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ran = manage(*words, "--port", str(taken.getsockname()[1]), MERCURY_DATA=str(tmp_path))
+def test_a_port_in_use_is_reported_in_one_line(words, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        ran = manage(*words, "--port", str(occupied.getsockname()[1]), MERCURY_DATA=str(tmp_path))
 
     assert ran.returncode == 1
     assert b"Traceback" not in ran.stderr

@@ -38,7 +38,7 @@ def test_the_second_start_keeps_everything_and_shows_no_secret():
     assert get_user_model().objects.count() == ApiKey.objects.count() == 1
 
 
-def test_the_printed_curl_line_is_a_mail_that_is_taken(client):
+def test_the_printed_curl_line_submits_an_email(client):
     printed = run("setup").out
     words = shlex.split(printed[printed.index("curl -i") :].replace("\\\n", " "))
     headers = dict(word.split(": ") for word in words if ": " in word and not word.startswith("{"))
@@ -53,7 +53,7 @@ def test_the_printed_curl_line_is_a_mail_that_is_taken(client):
     assert answer.status_code == 202, answer.content
 
 
-def test_a_taken_port_is_said_before_anything_is_done():
+def test_a_port_in_use_is_reported_before_anything_is_done():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -34,7 +34,7 @@ def test_an_insane_request_id_is_replaced(sent):
     assert Client().get(LIVE, HTTP_X_REQUEST_ID=sent)["X-Request-ID"] != sent
 
 
-def test_the_strict_policy_stands_on_every_answer():
+def test_the_strict_policy_is_on_every_answer():
     for path in (LIVE, "/api/v1.0/", "/nowhere", "/static/nowhere.css"):
         assert Client().get(path)["Content-Security-Policy"] == POLICY
 

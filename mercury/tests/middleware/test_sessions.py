@@ -26,7 +26,7 @@ def test_a_request_with_a_key_looks_at_no_session_and_a_page_does(client, monkey
 
 
 @pytest.mark.django_db
-def test_a_session_counts_for_nothing_beside_a_wrong_key(admin_client):
+def test_a_session_counts_for_nothing_with_a_wrong_key(admin_client):
     assert admin_client.get("/api/v1.0/mails/").status_code == 200
     assert admin_client.get("/api/v1.0/mails/", HTTP_AUTHORIZATION="Bearer mk_wrong").status_code == 401
 
@@ -43,7 +43,7 @@ def test_the_browsable_page_opens_with_a_key_too(client):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("accept", [None, "", "*/*", "application/json", "application/*", "text/plain;q=0.5, */*"])
-def test_json_is_the_answer_to_whoever_takes_it(admin_client, accept):
+def test_json_is_the_answer_to_clients_that_accept_it(admin_client, accept):
     headers = {} if accept is None else {"HTTP_ACCEPT": accept}
 
     assert admin_client.get("/api/v1.0/mails/", **headers)["Content-Type"] == "application/json"

@@ -12,7 +12,7 @@ from mercury.observability import logs
 
 @pytest.fixture
 def written():
-    """What is logged, as the text that would stand on stderr."""
+    """Return what is logged, as the text that stderr would get."""
     before = (logging.root.handlers[:], logging.root.level)
 
     def configure(form: str) -> io.StringIO:

@@ -140,7 +140,7 @@ def test_names_and_units_follow_the_conventions(scrape, olympus):
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic t0ken"}])
-def test_a_stranger_is_told_nothing(settings, header, olympus):
+def test_a_stranger_sees_nothing(settings, header, olympus):
     settings.METRICS_TOKEN = "t0ken"
 
     answer = Client().get("/metrics", headers=header)

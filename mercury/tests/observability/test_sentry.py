@@ -18,8 +18,8 @@ ADDRESS = "hera@olympus.test"
 
 
 @pytest.fixture
-def told(monkeypatch, settings):
-    """Start telling a Sentry of this machine; gives the events that came there, and the bytes that they came in."""
+def reported_events(monkeypatch, settings):
+    """Report to a Sentry of this machine; gives the events that it got, and the bytes that they came in."""
     bodies = []
 
     class Sentry(BaseHTTPRequestHandler):
@@ -60,13 +60,13 @@ def break_at_a_mail():
     raise ValueError(f"cannot write '{text}' to {recipient}")
 
 
-def test_an_exception_in_the_drain_s_log_arrives_with_its_place_and_mail(told):
+def test_an_exception_in_the_dispatcher_s_log_arrives_with_its_place_and_mail(reported_events):
     try:
         break_at_a_mail()
     except ValueError:
         structlog.get_logger("mails").exception("mail_not_planned", mail="01a2", to=ADDRESS, subject=TEXT)
 
-    [event], sent = told()
+    [event], sent = reported_events()
     [exception] = event["exception"]["values"]
     assert (exception["type"], exception["value"]) == ("ValueError", sentry.LEFT_OUT)
     assert exception["stacktrace"]["frames"][-1]["function"] == "break_at_a_mail"
@@ -75,7 +75,7 @@ def test_an_exception_in_the_drain_s_log_arrives_with_its_place_and_mail(told):
     assert ADDRESS not in sent
 
 
-def test_django_s_log_of_a_request_that_failed_arrives_without_the_request(told, rf):
+def test_django_s_log_of_a_request_that_failed_arrives_without_the_request(reported_events, rf):
     structlog.contextvars.bind_contextvars(request_id="r-1")
     request = rf.post(f"/?q={ADDRESS}", {"text": TEXT})
     try:
@@ -85,14 +85,14 @@ def test_django_s_log_of_a_request_that_failed_arrives_without_the_request(told,
             "Internal Server Error: %s", ADDRESS, extra={"request": request, "status_code": 500}
         )
 
-    [event], sent = told()
+    [event], sent = reported_events()
     assert set(event) <= {*sentry._OF_EVENT, "exception"}
     assert event["tags"] == {"request_id": "r-1"}
     assert TEXT not in sent
     assert ADDRESS not in sent
 
 
-def test_an_exception_that_ends_the_process_arrives_once(told, capsys):
+def test_an_exception_that_ends_the_process_arrives_once(reported_events, capsys):
     try:
         try:
             break_at_a_mail()
@@ -102,12 +102,12 @@ def test_an_exception_that_ends_the_process_arrives_once(told, capsys):
         structlog.get_logger("mails").exception("dispatcher_failed")
         sys.excepthook(RuntimeError, error, error.__traceback__)
 
-    [event], sent = told()
-    assert [one["type"] for one in event["exception"]["values"]] == ["ValueError", "RuntimeError"]
+    [event], sent = reported_events()
+    assert [exception["type"] for exception in event["exception"]["values"]] == ["ValueError", "RuntimeError"]
     assert TEXT not in sent
 
 
-def test_a_line_without_an_exception_is_no_event(told):
+def test_a_line_without_an_exception_is_no_event(reported_events):
     structlog.get_logger("mails").error("job_refused", function=TEXT)
 
-    assert told() == ([], "")
+    assert reported_events() == ([], "")

@@ -1,4 +1,4 @@
-"""The accounts of the house."""
+"""The accounts of the instance."""
 
 import datetime as dt
 
@@ -27,7 +27,7 @@ def _olympus(**changes):
     return registration.register("olympus", "sendgrid", {"api_key": KEY}, by="zeus", **changes)
 
 
-def test_where_no_account_is_two_sandboxes_stand_in():
+def test_two_sandboxes_replace_missing_accounts():
     candidates = _by_name()
 
     assert sorted(candidates) == ["sandbox-a", "sandbox-b"]
@@ -279,7 +279,7 @@ def test_nothing_changed_is_nothing_recorded():
     assert _by_name()["olympus"].config.options["api_key"] == KEY
 
 
-def test_a_limit_can_be_taken_away():
+def test_a_limit_can_be_removed():
     account = _olympus(rate=5.0)
 
     assert registration.update(account, no_rate=True, by="zeus").rate is None
@@ -319,7 +319,7 @@ def test_a_default_sandbox_has_no_options_and_stays():
         registration.remove(sandbox)
 
 
-def test_only_a_sandbox_can_be_told_to_fail():
+def test_only_a_sandbox_can_be_set_to_fail():
     with pytest.raises(AccountChangeNotAllowed, match="not a sandbox"):
         sandboxes.set_failure_mode(_olympus(), None)
 

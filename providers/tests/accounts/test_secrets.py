@@ -67,15 +67,15 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(settings, olympus)
     assert "Not readable with any configured key: hades. Add their key" in answer.out
 
 
-def test_a_change_made_meanwhile_wins(settings, olympus, monkeypatch):
+def test_a_change_made_during_the_reencryption_wins(settings, olympus, monkeypatch):
     settings.MERCURY_ENCRYPTION_KEYS = [NEW]
     encrypt_again = encryption.reencrypt
 
-    def meanwhile(token):
+    def change_during_reencryption(token):
         registration.update(Account.objects.get(), options={"api_key": "SG.another"}, by="hera")
         return encrypt_again(token)
 
-    monkeypatch.setattr("mercury.lib.encryption.reencrypt", meanwhile)
+    monkeypatch.setattr("mercury.lib.encryption.reencrypt", change_during_reencryption)
 
     assert secrets.encrypt_all_again(by="zeus").encrypted == []
     assert get_options(Account.objects.get())["api_key"] == "SG.another"

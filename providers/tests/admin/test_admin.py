@@ -84,7 +84,7 @@ def test_a_secret_left_empty_is_kept(operator):
     assert (get_options(account) or {})["api_key"] == SECRET
 
 
-def test_a_new_address_asks_for_the_secret_beside_its_field(operator):
+def test_a_new_address_asks_for_the_secret_next_to_its_field(operator):
     account = registration.register("sendgrid-main", "sendgrid", {"api_key": SECRET}, by="test")
     form = {"option_api_key": "", "option_api_url": "https://api.hades.example/v3/", "weight": 1, "enabled": "on"}
 
@@ -173,9 +173,9 @@ def test_a_note_is_cut_to_what_a_line_of_history_holds(operator, olympus):
 
 def test_the_last_error_ends_with_one_full_stop(operator, olympus):
     later = timezone.now() + dt.timedelta(seconds=30)
-    Breaker.objects.update(state="open", open_until=later, last_failure="The sandbox was told to answer 503.")
+    Breaker.objects.update(state="open", open_until=later, last_failure="The sandbox was set to answer 503.")
 
-    assert "Last error: The sandbox was told to answer 503.<" in operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
+    assert "Last error: The sandbox was set to answer 503.<" in operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
 
 
 @pytest.mark.parametrize("name", ["enable", "automatic", "zeus"])
@@ -204,19 +204,19 @@ def test_a_test_mail_tells_what_the_account_answered(operator, olympus):
 
 
 def test_a_test_through_a_sandbox_needs_no_address(operator, olympus):
-    told = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", {"sender": "", "recipient": ""}).text
+    page = operator.post(f"{ACCOUNTS}{olympus.pk}/test/", {"sender": "", "recipient": ""}).text
 
-    assert "olympus accepted it" in told
+    assert "olympus accepted it" in page
     assert mailbox.list_messages("olympus")[0].to == "somebody@example.com"
 
 
 def test_a_test_through_a_real_account_needs_both(operator):
     real = registration.register("hades", "sendgrid", {"api_key": SECRET}, by="test")
 
-    told = operator.post(f"{ACCOUNTS}{real.pk}/test/", {"sender": "", "recipient": ""})
+    response = operator.post(f"{ACCOUNTS}{real.pk}/test/", {"sender": "", "recipient": ""})
 
-    assert told.status_code == 400
-    assert "Nothing was sent" in told.text
+    assert response.status_code == 400
+    assert "Nothing was sent" in response.text
 
 
 def test_all_accounts_are_tested_at_once(operator, olympus, hades):
@@ -226,12 +226,12 @@ def test_all_accounts_are_tested_at_once(operator, olympus, hades):
     )
 
     asked = operator.get(f"{ACCOUNTS}test/").text
-    told = operator.post(f"{ACCOUNTS}test/", addresses).text
+    page = operator.post(f"{ACCOUNTS}test/", addresses).text
 
     assert "Sends one test email through each of hades, olympus" in asked
     assert "Send 2 test emails" in asked
-    assert "hades accepted it" in told
-    assert ", http-503: " in told.partition("olympus: ")[2]
+    assert "hades accepted it" in page
+    assert ", http-503: " in page.partition("olympus: ")[2]
     assert len(mailbox.list_messages("hades")) == 1
 
 
@@ -313,7 +313,7 @@ def test_a_kept_mail_leads_to_the_page_of_its_mail(operator, olympus):
         assert f'href="/admin/mails/mail/{mail_id}/change/"' in operator.get(url).text
 
 
-def test_a_kept_mail_is_taken_apart(operator, olympus):
+def test_a_stored_email_is_shown_in_parts(operator, olympus):
     message = StandardMessage()
     message.set_content("Hi")
     message.add_alternative('<p onclick="x">Hi</p><img src="https://evil.example/x.png">', subtype="html")

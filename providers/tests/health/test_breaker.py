@@ -37,7 +37,7 @@ def test_good_calls_change_nothing():
 
 
 @pytest.mark.parametrize(
-    ("tally", "state"),
+    ("observation", "state"),
     [
         (faults(4), BreakerState.CLOSED),
         (faults(5), BreakerState.OPEN),
@@ -46,8 +46,8 @@ def test_good_calls_change_nothing():
         (faults(50, answered=1000), BreakerState.CLOSED),
     ],
 )
-def test_it_opens_at_five_faults_that_are_half_of_the_calls(tally, state):
-    assert observe(CLOSED, tally, NOW).state == state
+def test_it_opens_at_five_failures_that_are_half_of_the_calls(observation, state):
+    assert observe(CLOSED, observation, NOW).state == state
 
 
 def test_faults_add_up_within_the_window_and_are_forgotten_after_it():
@@ -130,7 +130,7 @@ def test_results_of_an_older_epoch_do_not_count():
 
 
 @pytest.mark.parametrize(("mode", "allowed"), [(BreakerMode.OPEN, False), (BreakerMode.CLOSED, True)])
-def test_a_forced_breaker_does_as_it_is_told(mode, allowed):
+def test_a_forced_breaker_ignores_what_happens(mode, allowed):
     forced = replace(CLOSED, mode=mode)
 
     assert check_permission(forced, NOW).allowed is allowed
@@ -200,8 +200,8 @@ def full(at_once, *, epoch=0):
     return Observation(epoch=epoch, answered=1, at_once=at_once, at_capacity=True)
 
 
-def after(breaker, tally, seconds=0.0):
-    return observe(breaker, tally, NOW + dt.timedelta(seconds=seconds))
+def after(breaker, observation, seconds=0.0):
+    return observe(breaker, observation, NOW + dt.timedelta(seconds=seconds))
 
 
 def test_a_refusal_of_one_more_call_teaches_how_many_the_account_takes():

@@ -15,7 +15,7 @@ def test_a_rested_account_has_a_second_worth_of_calls():
     assert rate_limit.count_available(None, 0.1, NOW) == 1
 
 
-def test_what_is_taken_comes_back_with_time():
+def test_spent_capacity_returns_with_time():
     stored = rate_limit.reserve(None, 10, NOW, 10)
 
     assert rate_limit.count_available(stored, 10, NOW) == 0

@@ -106,7 +106,7 @@ def test_a_host_is_a_name_or_an_address(typed, host):
 
 
 @pytest.mark.parametrize("url", ["https://olimpus.com./v3", "https://olimpus.com:8443/v3", "https://[2606:4700::1]/"])
-def test_an_address_with_a_proper_host_is_taken(url):
+def test_an_address_with_a_proper_host_is_accepted(url):
     assert clean_options("sendgrid", {"api_key": "key", "api_url": url})["api_url"] == url
 
 

@@ -1,4 +1,4 @@
-"""What SendGrid and Mailgun are told, as the local provider read it over real sockets."""
+"""Payloads for SendGrid and Mailgun, as the local provider reads them over real sockets."""
 
 import pytest
 
@@ -13,12 +13,12 @@ from providers.tests.support.local_provider import LocalProvider
 BOTH = [accounts.sendgrid, accounts.mailgun]
 
 
-def _taken(build, message):
+def _send_and_read(build, message):
     async def scenario():
         async with LocalProvider() as provider:
             outcome = await accounts.send(build(provider), message)
             assert isinstance(outcome, Accepted), outcome
-            return provider.taken[0]
+            return provider.received[0]
 
     return event_loop.run(scenario())
 
@@ -30,46 +30,46 @@ def _local_hosts(settings):
 
 @pytest.mark.parametrize("build", BOTH)
 def test_the_identity_of_a_mail_goes_along(build):
-    taken = _taken(build, accounts.mail())
+    received = _send_and_read(build, accounts.mail())
 
-    assert taken["message_id"] == f"<{accounts.MAIL_ID}@olimpus.com>"
-    assert taken["mail_id"] == accounts.MAIL_ID
-    assert taken["metadata"] == {"mercury_id": accounts.MAIL_ID}
+    assert received["message_id"] == f"<{accounts.MAIL_ID}@olimpus.com>"
+    assert received["mail_id"] == accounts.MAIL_ID
+    assert received["metadata"] == {"mercury_id": accounts.MAIL_ID}
 
 
 @pytest.mark.parametrize("build", BOTH)
 def test_text_in_any_language_arrives(build):
-    taken = _taken(build, accounts.mail(subject="Grüße ⚡", body="Χαῖρε,\nἭρα & <b> 100 %"))
+    received = _send_and_read(build, accounts.mail(subject="Grüße ⚡", body="Χαῖρε,\nἭρα & <b> 100 %"))
 
-    assert (taken["subject"], taken["text"]) == ("Grüße ⚡", "Χαῖρε,\nἭρα & <b> 100 %")
+    assert (received["subject"], received["text"]) == ("Grüße ⚡", "Χαῖρε,\nἭρα & <b> 100 %")
 
 
 @pytest.mark.parametrize("build", BOTH)
 def test_several_recipients_are_one_call(build):
-    taken = _taken(build, accounts.mail(to=["hera@olimpus.com", "iris@olimpus.com"]))
+    received = _send_and_read(build, accounts.mail(to=["hera@olimpus.com", "iris@olimpus.com"]))
 
-    assert taken["to"] == ["hera@olimpus.com", "iris@olimpus.com"]
+    assert received["to"] == ["hera@olimpus.com", "iris@olimpus.com"]
 
 
 @pytest.mark.parametrize(("build", "subject"), [(accounts.sendgrid, " "), (accounts.mailgun, "")])
-def test_a_blank_stands_for_what_the_provider_demands(build, subject):
-    taken = _taken(build, accounts.mail(subject="", body=""))
+def test_a_blank_replaces_what_the_provider_demands(build, subject):
+    received = _send_and_read(build, accounts.mail(subject="", body=""))
 
-    assert (taken["subject"], taken["text"]) == (subject, " ")
+    assert (received["subject"], received["text"]) == (subject, " ")
 
 
 def test_attachments_are_not_lost_on_the_way():
     message = accounts.mail()
     message.attach("hello.txt", "Hi", "text/plain")
 
-    assert _taken(accounts.mailgun, message)["files"] == ["hello.txt"]
+    assert _send_and_read(accounts.mailgun, message)["files"] == ["hello.txt"]
 
 
 @pytest.mark.parametrize("build", BOTH)
 def test_the_message_itself_is_not_changed(build):
     message = accounts.mail(body="")
 
-    _taken(build, message)
+    _send_and_read(build, message)
 
     assert (message.body, message.to) == ("", ["hera@olimpus.com"])
 
@@ -86,10 +86,10 @@ def test_the_message_itself_is_not_changed(build):
     ],
 )
 def test_addresses_are_parsed_alike_with_and_without_the_short_cut(given, parsed):
-    assert [(one.display_name, one.addr_spec) for one in parse_addresses(given)] == parsed
+    assert [(address.display_name, address.addr_spec) for address in parse_addresses(given)] == parsed
 
 
-def test_global_settings_stand_in_for_nothing(settings):
+def test_global_settings_replace_nothing(settings):
     settings.ANYMAIL = {"SEND_DEFAULTS": {"tags": ["global"]}, "MAILGUN_SENDER_DOMAIN": "global.example"}
     settings.SENDGRID_API_KEY = settings.MAILGUN_API_KEY = "global"
 

@@ -196,7 +196,7 @@ def test_a_fault_that_is_none_is_wrong_use(fault):
     assert _run("sandbox", "set", "sandbox-a", fault)[0] == 2
 
 
-def test_a_real_account_cannot_be_told_to_fail():
+def test_a_real_account_cannot_be_set_to_fail():
     registration.register("olympus", "sendgrid", {"api_key": "SG.thunderbolt"}, by="zeus")
 
     assert _run("sandbox", "set", "olympus", "hang") == (

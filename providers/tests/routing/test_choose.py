@@ -42,7 +42,7 @@ def choose(*candidates, draw=0.0, tried=(), routing_constraint=NO_CONSTRAINT, in
 
 
 def note(choice, name):
-    return next(one.note for one in choice.evaluated if one.account == name)
+    return next(account.note for account in choice.evaluated if account.account == name)
 
 
 def test_the_draw_follows_the_weights():
@@ -58,7 +58,7 @@ def test_the_choice_says_why():
 
     assert choice.why == "weighted random choice among 2 eligible accounts"
     assert note(choice, "olympus") == "selected (drew 2 of 3)"
-    assert [one.eligible for one in choice.evaluated] == [True, True]
+    assert [account.eligible for account in choice.evaluated] == [True, True]
     assert note(choice, "hades") == ""
 
 

@@ -79,7 +79,7 @@ def test_flapping_is_well_and_ill_in_turn():
 
 
 @pytest.mark.parametrize(
-    ("failure", "told", "kept"),
+    ("failure", "outcome", "kept"),
     [
         (None, "Accepted 250", 1),
         (SimulatedFailure(kind=FailureKind.SLOW, value=0.001, until=LATER), "Accepted 250", 1),
@@ -96,8 +96,8 @@ def test_flapping_is_well_and_ill_in_turn():
     ],
     ids=str,
 )
-def test_the_outcome_of_each_failure_mode(failure, told, kept):
-    assert tables.describe(_send(failure)) == told
+def test_the_outcome_of_each_failure_mode(failure, outcome, kept):
+    assert tables.describe(_send(failure)) == outcome
     assert len(_kept()) == kept
 
 

@@ -1,7 +1,7 @@
 """A provider on this machine, over real sockets: SendGrid's `v3/mail/send` and Mailgun's `messages`, and every misdeed.
 
 It checks path, key and required fields as the providers' public API descriptions have them, remembers what it took,
-and answers in the way it is told to. For tests (`async with LocalProvider() as provider`), and for benchmarks as a
+and answers in the way a test asks for. For tests (`async with LocalProvider() as provider`), and for benchmarks as a
 process of its own: `python -m providers.tests.support.local_provider --port 8110 --delay-ms 200`.
 
     GET  /deliveries     {"count": 2, "mails": [{"provider", "arrived_ns", "message_id", "mail_id", "to", "subject"}, ...]}
@@ -63,7 +63,7 @@ class LocalProvider:
         self.count = 0
         self.calls = 0
         self.bytes_written = 0
-        self.taken: deque[dict[str, Any]] = deque(maxlen=keep)
+        self.received: deque[dict[str, Any]] = deque(maxlen=keep)
         self.times: deque[tuple[int, int]] = deque(maxlen=keep)
         self.connections: set[int] = set()
         self.called = asyncio.Event()
@@ -155,17 +155,17 @@ class LocalProvider:
 
     def _take(self, request: web.Request, provider: str, mail: dict[str, Any]) -> web.Response:
         self.count += 1
-        self.taken.append({"provider": provider, "arrived_ns": request[ARRIVED_NS], **mail})
+        self.received.append({"provider": provider, "arrived_ns": request[ARRIVED_NS], **mail})
         if provider == "sendgrid":
             return web.Response(status=202, headers={"X-Message-Id": f"local-{self.count}"})
         return _mailgun_ok(f"<local-{self.count}@{MAILGUN_DOMAIN}>")
 
     async def _show(self, request: web.Request) -> web.Response:
-        return web.json_response({"count": self.count, "calls": self.calls, "mails": list(self.taken)})
+        return web.json_response({"count": self.count, "calls": self.calls, "mails": list(self.received)})
 
     async def _forget(self, request: web.Request) -> web.Response:
         self.count = self.calls = 0
-        self.taken.clear()
+        self.received.clear()
         self.times.clear()
         return web.Response(status=204)
 
@@ -199,7 +199,7 @@ def _read_sendgrid(content_type: str, body: bytes) -> tuple[web.Response | None,
     for is_missing, field, words in checks:
         if is_missing:
             return _errors(400, words, field), {}
-    fault = _fault_of_recipients([one["email"] for one in people[0]["to"]])
+    fault = _fault_of_recipients([person["email"] for person in people[0]["to"]])
     if fault is not None:
         return fault, {}
     headers = {name.lower(): value for name, value in data.get("headers", {}).items()}
@@ -207,7 +207,7 @@ def _read_sendgrid(content_type: str, body: bytes) -> tuple[web.Response | None,
         "message_id": headers.get("message-id"),
         "mail_id": headers.get("x-mercury-id"),
         "metadata": data.get("custom_args", {}),
-        "to": [one["email"] for one in people[0]["to"]],
+        "to": [person["email"] for person in people[0]["to"]],
         "from": data["from"]["email"],
         "subject": data["subject"],
         "text": data["content"][0]["value"],

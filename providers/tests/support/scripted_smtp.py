@@ -31,7 +31,7 @@ class ScriptedServer:
         self.arrived = asyncio.Event()  # a content is there
         self.answers_the_dot = asyncio.Event()
         self.answers_the_dot.set()
-        self.taken: list[bytes] = []  # contents whose final dot came while the server waited for one
+        self.received: list[bytes] = []  # contents whose final dot came while the server waited for one
         self.said: list[str] = []  # the commands, in their order, of all connections
         self.connections = 0
         self._writers: list[asyncio.StreamWriter] = []
@@ -74,7 +74,7 @@ class ScriptedServer:
                 if verb == "STARTTLS" and reply == OK["STARTTLS"]:
                     await writer.start_tls(self.tls)  # type: ignore[arg-type]
                 if verb == "DATA" and reply.startswith(b"354"):
-                    self.taken.append(await _content(reader))
+                    self.received.append(await _content(reader))
                     self.arrived.set()
                     await self.answers_the_dot.wait()
                     writer.write(self._reply("DOT"))

@@ -7,7 +7,7 @@ NO_REPLIES: Mapping[str, str] = {}
 
 
 class SmallSmtpServer:
-    """`connections`: taken at once; `recipients`: of one message; `replies`: to RCPT, by address.
+    """`connections`: accepted at once; `recipients`: of one message; `replies`: to RCPT, by address.
 
     `delivered` has the recipients of each message that passed its dot. `on_message` is called before that is answered.
     """

@@ -56,14 +56,14 @@ def test_smtp_names_them_in_its_commands_and_headers(sender):
     async def scenario():
         async with Listener() as server:
             outcome = await accounts.send(accounts.smtp(server.port), accounts.mail(from_email=sender, to=ODD))
-            return outcome, server.named, server.taken
+            return outcome, server.named, server.received
 
-    outcome, named, taken = event_loop.run(scenario())
+    outcome, named, received = event_loop.run(scenario())
 
     assert isinstance(outcome, Accepted), outcome
     assert not outcome.refused
     assert named == [SENDER, *ODD]
-    assert read(taken[0]) == [[SENDER], ODD]
+    assert read(received[0]) == [[SENDER], ODD]
 
 
 @pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
@@ -71,13 +71,13 @@ def test_http_apis_are_given_them(build):
     async def scenario():
         async with LocalProvider() as provider:
             outcome = await accounts.send(build(provider), accounts.mail(from_email=SENDER, to=ODD))
-            return outcome, provider.taken
+            return outcome, provider.received
 
-    outcome, taken = event_loop.run(scenario())
+    outcome, received = event_loop.run(scenario())
 
     assert isinstance(outcome, Accepted), outcome
-    assert taken[0]["to"] == ODD
-    assert taken[0]["from"] == SENDER
+    assert received[0]["to"] == ODD
+    assert received[0]["from"] == SENDER
 
 
 def test_the_sandbox_keeps_them(db):

@@ -149,10 +149,10 @@ def test_credentials_do_not_follow_a_redirect_to_another_host():
             outcome = await accounts.send(accounts.mailgun(provider))
             return outcome, provider.calls, provider.count
 
-    outcome, calls, taken = event_loop.run(scenario())
+    outcome, calls, received = event_loop.run(scenario())
 
     assert isinstance(outcome, Refused)
-    assert (calls, taken) == (1, 0)
+    assert (calls, received) == (1, 0)
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch):
@@ -185,7 +185,7 @@ def test_the_name_that_a_provider_gives_is_kept():
     assert (first.provider_message_id, second.provider_message_id) == ("local-1", "local-2@mg.olimpus.com")
 
 
-def test_a_mail_that_cannot_be_told_is_never_called():
+def test_an_email_that_the_payload_cannot_carry_is_never_posted():
     async def scenario():
         async with LocalProvider() as provider:
             outcome = await accounts.send(accounts.sendgrid(provider), accounts.mail(to=["no address"]))
@@ -208,7 +208,7 @@ def test_a_mail_that_cannot_be_told_is_never_called():
         (b"\xff\xfe", ""),
     ],
 )
-def test_words_are_taken_from_json_of_any_shape(body, words):
+def test_words_are_read_from_json_of_any_shape(body, words):
     answer = http.HttpAnswer(status_code=400, url="http://olympus.test/", headers={}, content=body)
 
     assert http._read_messages(answer) == words

@@ -12,9 +12,9 @@ from providers.tests.support.local_provider import LocalProvider
 from providers.transports.http_recipients import group_spellings, send_to_all
 
 HERA, IRIS, BAD = "hera@olimpus.com", "iris@olimpus.com", "bad-@olimpus.com"
-TAKEN = Accepted(provider_message_id="1", status_code=202)
+ACCEPTED = Accepted(provider_message_id="1", status_code=202)
 WORDS = "'to' parameter is not a valid address. please check documentation"
-NOT_TAKEN = Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason=WORDS, status_code=400)
+REFUSED = Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason=WORDS, status_code=400)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def sent(build, to, **changes):
             outcome = await accounts.send(build(provider), accounts.mail(to=to))
             return (
                 outcome,
-                [address.strip() for mail in provider.taken for address in _split(mail["to"])],
+                [address.strip() for mail in provider.received for address in _split(mail["to"])],
                 provider.calls,
             )
 
@@ -38,63 +38,63 @@ def sent(build, to, **changes):
 
 
 def _split(addresses):
-    return [one for text in addresses for one in text.split(",")]
+    return [address for text in addresses for address in text.split(",")]
 
 
-def told(outcome):
+def describe(outcome):
     return {
-        one.address: "for good" if one.permanent else "further call" if one.next_call else "for now"
-        for one in outcome.refused
+        recipient.address: "for good" if recipient.permanent else "further call" if recipient.next_call else "for now"
+        for recipient in outcome.refused
     }
 
 
 @pytest.mark.parametrize("to", [[HERA, BAD], [BAD, HERA], [HERA, BAD, IRIS], [BAD, HERA, "worse-@olimpus.com"]])
 def test_sendgrid_names_the_bad_addresses_and_the_others_get_theirs_in_the_same_attempt(to):
-    outcome, taken, calls = sent(accounts.sendgrid, to)
+    outcome, received, calls = sent(accounts.sendgrid, to)
 
     assert isinstance(outcome, Accepted)
-    assert told(outcome) == dict.fromkeys((one for one in to if "-@" in one), "for good")
+    assert describe(outcome) == dict.fromkeys((address for address in to if "-@" in address), "for good")
     assert outcome.refused[0].reason == "Does not contain a valid address."
-    assert taken == [one for one in to if "-@" not in one]
+    assert received == [address for address in to if "-@" not in address]
     assert calls == 2
 
 
 def test_mailgun_names_nobody_so_the_recipients_are_halved_until_it_is_found():
-    outcome, taken, calls = sent(accounts.mailgun, [BAD, HERA, IRIS])
+    outcome, received, calls = sent(accounts.mailgun, [BAD, HERA, IRIS])
 
     assert isinstance(outcome, Accepted)
-    assert told(outcome) == {BAD: "for good"}
-    assert (sorted(taken), calls) == ([HERA, IRIS], 3)
+    assert describe(outcome) == {BAD: "for good"}
+    assert (sorted(received), calls) == ([HERA, IRIS], 3)
 
 
 def test_whom_a_halved_call_left_out_goes_into_a_further_call():
-    outcome, taken, _ = sent(accounts.mailgun, [HERA, IRIS, "zeus@olimpus.com", BAD])
+    outcome, received, _ = sent(accounts.mailgun, [HERA, IRIS, "zeus@olimpus.com", BAD])
 
-    assert taken == [HERA, IRIS]
-    assert told(outcome) == {"zeus@olimpus.com": "further call", BAD: "further call"}
+    assert received == [HERA, IRIS]
+    assert describe(outcome) == {"zeus@olimpus.com": "further call", BAD: "further call"}
 
 
 @pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
 @pytest.mark.parametrize("to", [[BAD], [BAD, "worse-@olimpus.com"]])
 def test_if_all_are_bad_the_email_is_refused_for_good(build, to):
-    outcome, taken, _ = sent(build, to)
+    outcome, received, _ = sent(build, to)
 
-    assert (outcome.failure_class, taken) == (FailureClass.MESSAGE, [])
-    assert told(outcome) == dict.fromkeys(to, "for good")
+    assert (outcome.failure_class, received) == (FailureClass.MESSAGE, [])
+    assert describe(outcome) == dict.fromkeys(to, "for good")
 
 
 @pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
 def test_spellings_of_one_address_get_one_copy(build):
-    outcome, taken, calls = sent(build, ["Hera@olimpus.com", HERA, IRIS, "hera@OLIMPUS.com"])
+    outcome, received, calls = sent(build, ["Hera@olimpus.com", HERA, IRIS, "hera@OLIMPUS.com"])
 
     assert outcome.refused == ()
-    assert (taken, calls) == (["Hera@olimpus.com", IRIS], 1)
+    assert (received, calls) == (["Hera@olimpus.com", IRIS], 1)
 
 
 def test_all_spellings_share_the_fate_of_their_copy():
     outcome, _, _ = sent(accounts.sendgrid, [HERA, "Bad-@olimpus.com", BAD])
 
-    assert told(outcome) == {"Bad-@olimpus.com": "for good", BAD: "for good"}
+    assert describe(outcome) == {"Bad-@olimpus.com": "for good", BAD: "for good"}
 
 
 @pytest.mark.parametrize("build", [accounts.sendgrid, accounts.mailgun])
@@ -106,7 +106,7 @@ def test_a_refusal_that_is_not_about_recipients_is_made_once(build):
 
 def test_no_call_is_made_without_time_for_it():
     async def refuse(addresses):
-        return NOT_TAKEN, RejectedRecipients(reasons={}, has_unnamed=True)
+        return REFUSED, RejectedRecipients(reasons={}, has_unnamed=True)
 
     outcome = event_loop.run(send_to_all([HERA, IRIS], refuse, time_left=lambda: 0.0))
 
@@ -116,7 +116,7 @@ def test_no_call_is_made_without_time_for_it():
 def test_an_unknown_outcome_says_whom_its_call_left_out():
     answers = iter(
         [
-            (NOT_TAKEN, RejectedRecipients(reasons={BAD: "no"})),
+            (REFUSED, RejectedRecipients(reasons={BAD: "no"})),
             (Unknown(reason_code="read-timeout", reason="No answer."), RejectedRecipients(reasons={})),
         ]
     )

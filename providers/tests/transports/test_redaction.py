@@ -83,7 +83,9 @@ def test_a_reason_is_cut_and_cleaned():
 
     assert clean("a\x00b\x1b[31mc\u202ed\r\ne\ud800f\u2028g") == "a b [31mc d e f g"
     assert clean("key thunderbolt, half of it: thunder") == "key [secret], half of it: [secret]"
-    assert clean("abc is too short to be told from a word") == "abc is too short to be told from a word"
+    assert (
+        clean("abc is too short to be distinguished from a word") == "abc is too short to be distinguished from a word"
+    )
     assert len(clean("ü" * 5000).encode()) <= redaction.MAX_REASON
 
 

@@ -78,7 +78,7 @@ def test_many_at_once_do_not_mix_up():
         async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=50) as sender:
             mails = [accounts.mail(subject=str(number)) for number in range(50)]
             outcomes = await asyncio.gather(*(sender.send(accounts.mailgun(provider), mail) for mail in mails))
-            return outcomes, {taken["subject"] for taken in provider.taken}
+            return outcomes, {mail["subject"] for mail in provider.received}
 
     outcomes, subjects = event_loop.run(scenario())
 

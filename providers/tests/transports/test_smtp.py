@@ -53,7 +53,7 @@ class Server:
         self.tls = tls
         self.scenario = scenario
         self.options = options
-        self.taken: list[bytes] = []
+        self.received: list[bytes] = []
         self.sessions: list[SMTP] = []
         self.served: set[int] = set()
         self.hanging = asyncio.Event()
@@ -97,7 +97,7 @@ class Server:
         reply = self._reply("DATA")
         if reply:
             return reply
-        self.taken.append(envelope.content)
+        self.received.append(envelope.content)
         self.served.add(id(server))
         await self._misbehave("dot", server)
         return "250 2.0.0 Ok: queued as 4Xyz12"
@@ -224,37 +224,37 @@ def _not_found(*args, **kwargs):
 def test_each_recipient_keeps_its_own_answer():
     async def scenario():
         async with Server("one-550") as server:
-            return await accounts.send(accounts.smtp(server.port), _to_both()), server.taken
+            return await accounts.send(accounts.smtp(server.port), _to_both()), server.received
 
-    outcome, taken = event_loop.run(scenario())
+    outcome, received = event_loop.run(scenario())
 
     assert isinstance(outcome, Accepted)
     assert [(refusal.address, refusal.reason) for refusal in outcome.refused] == [(HERA, "550 5.1.1 User unknown")]
     assert outcome.provider_message_id == "4Xyz12"
-    assert len(taken) == 1
+    assert len(received) == 1
 
 
 def test_when_all_are_refused_each_answer_is_kept_and_no_content_goes_out():
     async def scenario():
         async with Server("550-and-450") as server:
-            return await accounts.send(accounts.smtp(server.port), _to_both()), server.taken
+            return await accounts.send(accounts.smtp(server.port), _to_both()), server.received
 
-    outcome, taken = event_loop.run(scenario())
+    outcome, received = event_loop.run(scenario())
 
     assert isinstance(outcome, Refused)
     assert {refusal.address: refusal.permanent for refusal in outcome.refused} == {HERA: True, ZEUS: False}
-    assert taken == []
+    assert received == []
 
 
 def test_a_mail_whose_dot_got_no_answer_was_handed_over_once():
     async def scenario():
         async with Server("drop-dot") as server, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
-            return await sender.send(accounts.smtp(server.port), accounts.mail()), server.taken
+            return await sender.send(accounts.smtp(server.port), accounts.mail()), server.received
 
-    outcome, taken = event_loop.run(scenario())
+    outcome, received = event_loop.run(scenario())
 
     assert isinstance(outcome, Unknown)
-    assert len(taken) == 1
+    assert len(received) == 1
 
 
 def test_a_connection_serves_many_mails_also_after_a_refusal():
@@ -277,7 +277,7 @@ def test_headers_and_text_arrive_as_they_were_given():
         async with Server() as server:
             text = "Hi\n.\nQUIT\n..two dots\r.\rbare"
             await accounts.send(accounts.smtp(server.port), accounts.mail(body=text))
-            return server.taken
+            return server.received
 
     (content,) = event_loop.run(scenario())
 
@@ -302,12 +302,12 @@ def test_an_address_that_smuggles_a_command_is_never_sent():
     async def scenario():
         async with Server() as server:
             message = accounts.mail(to=["hera@olimpus.com", "iris@olimpus.com>\r\nRCPT TO:<hades@olimpus.com"])
-            return await accounts.send(accounts.smtp(server.port), message), server.taken
+            return await accounts.send(accounts.smtp(server.port), message), server.received
 
-    outcome, taken = event_loop.run(scenario())
+    outcome, received = event_loop.run(scenario())
 
     assert tables.describe(outcome) == "Refused message `unsupported`"
-    assert taken == []
+    assert received == []
 
 
 def test_a_password_does_not_reach_a_reason():
@@ -371,13 +371,13 @@ def test_a_cancelled_call_stops_its_thread_before_the_dot():
             await asyncio.gather(call, return_exceptions=True)
             server.scenario = "ok"
             after = await sender.send(accounts.smtp(server.port), accounts.mail())  # the only thread is free again
-            return call.cancelled(), after, server.taken
+            return call.cancelled(), after, server.received
 
-    cancelled, after, taken = event_loop.run(scenario())
+    cancelled, after, received = event_loop.run(scenario())
 
     assert cancelled
     assert isinstance(after, Accepted)
-    assert len(taken) == 1
+    assert len(received) == 1
 
 
 def test_a_call_that_was_given_up_never_passes_the_dot():

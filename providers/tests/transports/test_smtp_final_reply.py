@@ -39,7 +39,7 @@ def test_a_server_that_answers_the_dot_late_has_the_email_once():
 
     assert not early
     assert isinstance(outcome, Accepted)
-    assert len(server.taken) == 1
+    assert len(server.received) == 1
 
 
 def test_a_server_that_never_answers_the_dot_leaves_the_outcome_unknown():
@@ -106,8 +106,11 @@ def test_an_account_that_waits_for_replies_keeps_no_other_waiting():
     assert isinstance(outcome, Accepted)
     assert len(surplus) == MAX_THREADS
     # They found no free connection: the server has not been asked, so it is not to blame.
-    assert all(isinstance(one, Refused) and one.failure_class is FailureClass.RATE and not one.asked for one in surplus)
-    assert sum(isinstance(one, Accepted) for one in all_of_them) == MAX_THREADS
+    assert all(
+        isinstance(outcome, Refused) and outcome.failure_class is FailureClass.RATE and not outcome.asked
+        for outcome in surplus
+    )
+    assert sum(isinstance(outcome, Accepted) for outcome in all_of_them) == MAX_THREADS
 
 
 def test_a_large_email_has_more_time_to_be_uploaded():
@@ -148,4 +151,4 @@ def test_a_call_that_no_thread_could_be_started_for_is_not_made_by_another_threa
     assert isinstance(refused, Refused)
     assert (refused.failure_class, refused.reason_code) == (FailureClass.LOCAL, "no-threads")
     assert isinstance(last, Accepted)
-    assert len(server.taken) == 2  # the first and the last
+    assert len(server.received) == 2  # the first and the last

@@ -47,7 +47,7 @@ def test_nothing_but_354_lets_the_content_out(reply):
     outcome, server = _send({"DATA": reply})
 
     assert tables.describe(outcome) == OUT_OF_STEP
-    assert server.taken == []
+    assert server.received == []
     assert server.verbs()[-1] == "DATA"
 
 
@@ -73,7 +73,7 @@ def test_a_reply_too_many_or_of_the_wrong_kind_before_the_dot_is_a_refusal(verb,
     outcome, server = _send({verb: replies})
 
     assert tables.describe(outcome) == OUT_OF_STEP
-    assert server.taken == []
+    assert server.received == []
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT"])
@@ -97,7 +97,7 @@ def test_a_wrong_reply_to_the_dot_leaves_the_outcome_unknown(reply):
     outcome, server = _send({"DOT": reply})
 
     assert tables.describe(outcome) == "Unknown `smtp-out-of-step`"
-    assert len(server.taken) == 1
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize("replies", [b"250 queued\r\n554 rejected\r\n", b"554 rejected\r\n250 queued\r\n"])
@@ -122,7 +122,7 @@ def test_unread_input_closes_a_kept_connection(dot, between):
     assert isinstance(first, Accepted)
     assert isinstance(second, Accepted)
     assert server.connections == 2
-    assert len(server.taken) == 2
+    assert len(server.received) == 2
 
 
 def test_a_kept_connection_in_step_is_used_again():
@@ -138,7 +138,7 @@ def test_a_connection_out_of_step_is_not_kept():
     assert server.connections == 2
 
 
-def test_nothing_is_taken_over_from_before_tls():
+def test_nothing_is_kept_from_before_tls():
     outcome, server = _send(
         {"STARTTLS": b"220 go ahead\r\n250-olympus.test\r\n250 AUTH PLAIN\r\n"}, security="starttls"
     )

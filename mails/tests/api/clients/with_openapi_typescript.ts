@@ -21,7 +21,7 @@ const fromNobody: Submission = { recipient: "hera@olimpus.com" };
 // @ts-expect-error
 const misspelt: Submission = { sender: "zeus@olimpus.com", subjet: "Hi" };
 // @ts-expect-error
-const settled: components["schemas"]["ResolveMail"] = {};
+const resolved: components["schemas"]["ResolveMail"] = {};
 // @ts-expect-error
 const relay: components["schemas"]["NewSMTPAccount"] = { name: "relay", kind: "smtp", options: { port: 25 } };
 

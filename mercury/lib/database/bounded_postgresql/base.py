@@ -23,7 +23,7 @@ from mercury.lib.database.database_bounds import Bounds, Wait, waits
 LEAST_TO_CONNECT = 1.0  # seconds
 LAST_WORD = 0.5  # seconds for COMMIT and ROLLBACK, also where a request has no time left
 
-# What PostgreSQL refuses beside other statements; nothing but commands uses it.
+# What PostgreSQL refuses together with other statements; nothing but commands uses it.
 _ALONE = re.compile(
     r"\s*(VACUUM|ALTER\s+SYSTEM|(CREATE|DROP|ALTER)\s+(DATABASE|TABLESPACE)|(CREATE|DROP|REINDEX)\b.*\bCONCURRENTLY)",
     re.IGNORECASE | re.DOTALL,

@@ -1,7 +1,7 @@
 """Django's SQLite backend, with a queue before the write lock for the threads of this process.
 
-SQLite has no queue of its own: who finds the file locked sleeps, up to 100 ms a time, and tries again, so whoever
-writes most keeps the lock, and the others wait for as long as luck will have it. Other processes still compete so.
+SQLite has no queue of its own: a thread that finds the file locked sleeps, up to 100 ms a time, and tries again. So the
+thread that writes most keeps the lock, and the others wait for as long as luck will have it. Other processes still compete so.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ SHORTEST = 0.1  # seconds that are left to wait for another process, after a wai
 
 
 class _Turn:
-    """A place in the line. The event is also set when the time of whoever waits is over."""
+    """A place in the line. The event is also set when the waiting thread's time is over."""
 
     def __init__(self) -> None:
         self.called = threading.Event()
@@ -35,14 +35,14 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken = False
+        self._is_held = False
         self._waiting: deque[_Turn] = deque()
 
     def take(self, seconds: float) -> bool:
         """Wait for one's turn; False if it did not come in time."""
         with self._lock:
-            if not self._taken:
-                self._taken = True
+            if not self._is_held:
+                self._is_held = True
                 return True
             turn = _Turn()
             self._waiting.append(turn)
@@ -62,7 +62,7 @@ class Turns:
                 turn.granted = True
                 turn.called.set()
             else:
-                self._taken = False
+                self._is_held = False
 
 
 _turns: dict[str, Turns] = {}
@@ -86,7 +86,7 @@ class Connection(sqlite3.Connection):
 
     may_run_until = 0.0  # monotonic clock
     most = 5.0  # seconds, by the settings, that it waits for another process
-    _waits = -1.0  # seconds, as SQLite was told last
+    _waits = -1.0  # seconds, as SQLite was set last
 
     def wait_for_others(self, seconds: float) -> None:
         """Let the file's lock be waited for no longer than this, nor than the settings say."""
@@ -116,7 +116,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return parameters | {"factory": Connection}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Open the file; a new one is its owner's alone, and so are those that SQLite makes beside it."""
+        """Open the file; a new one is its owner's alone, and so are those that SQLite creates next to it."""
         name = str(conn_params["database"])
         if not name.startswith(("file:", ":memory:")) and Path(name).parent.is_dir() and not Path(name).exists():
             private_files.touch(Path(name))

@@ -71,16 +71,16 @@ def test_a_request_waits_for_one_transaction_of_a_thread_that_writes_without_a_p
 @pytest.mark.django_db(transaction=True)
 def test_every_end_of_a_transaction_passes_the_turn_on():
     with transaction.atomic():
-        assert _taken()
-    assert not _taken()
+        assert _is_held()
+    assert not _is_held()
 
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         1 / 0  # noqa: B018
-    assert not _taken()
+    assert not _is_held()
 
     with pytest.raises(DatabaseError):
         _hang_up_in_between()
-    assert not _taken()
+    assert not _is_held()
 
 
 @only_sqlite
@@ -94,15 +94,15 @@ def test_who_cannot_begin_holds_no_turn(monkeypatch):
         pass
 
     held.pass_on()
-    assert not _taken()
+    assert not _is_held()
 
 
 def _turns():
     return base._turns.setdefault(str(connection.settings_dict["NAME"]), Turns())
 
 
-def _taken():
-    return _turns()._taken
+def _is_held():
+    return _turns()._is_held
 
 
 def _beat():

@@ -8,7 +8,7 @@ from mercury.lib.mail import ehlo
 
 
 @pytest.fixture(autouse=True)
-def _asked_anew():
+def _forget_name():
     ehlo.find_full_host_name.cache_clear()
     yield
     ehlo.find_full_host_name.cache_clear()

@@ -23,7 +23,7 @@ def cleaned(html: str, *, remote_images: bool = False, **pictures: str) -> str:
     return html_cleaning.clean(html, pictures=pictures, remote_images=remote_images).text
 
 
-def test_a_message_is_taken_apart():
+def test_a_message_is_split_into_its_parts():
     message = a_message("<p>Χαῖρε</p>", "Χαῖρε")
     message.add_attachment(b"thunder", maintype="application", subtype="pdf", filename="bolt.pdf")
 

@@ -1,4 +1,4 @@
-"""What Mercury writes, nobody else on the machine reads; what was there before is told."""
+"""Nobody else on the machine reads what Mercury writes; checks report what was there before."""
 
 import os
 import sqlite3
@@ -61,7 +61,7 @@ def test_a_mailbox_is_its_owner_s_alone(settings, tmp_path):
     assert {mode(path) for path in found if path.is_file()} == {0o600}
 
 
-def test_a_new_sqlite_file_and_those_beside_it_are_their_owner_s_alone(tmp_path):
+def test_a_new_sqlite_file_and_those_next_to_it_are_their_owner_s_alone(tmp_path):
     path = tmp_path / "new.sqlite3"
     options = django_settings.DATABASES["default"] | {
         "ENGINE": "mercury.lib.database.fair_sqlite",
@@ -101,28 +101,28 @@ def test_a_start_with_a_secret_of_its_own_makes_a_private_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("found", "warned"), [(0o700, False), (0o770, False), (0o755, True), (0o701, True)])
-def test_a_data_folder_that_everybody_can_read_is_told(settings, tmp_path, monkeypatch, found, warned):
+def test_a_data_folder_that_everybody_can_read_is_reported(settings, tmp_path, monkeypatch, found, warned):
     monkeypatch.setattr(checks, "connection", Mock(vendor="postgresql"))
     settings.MERCURY_DATA = tmp_path
     tmp_path.chmod(found)
 
-    told = checks.check_files()
+    messages = checks.check_files()
 
-    assert [message.id for message in told] == ["mercury.W012"] * warned
-    assert all(f"chmod 700 {tmp_path}" in message.hint for message in told)
+    assert [message.id for message in messages] == ["mercury.W012"] * warned
+    assert all(f"chmod 700 {tmp_path}" in message.hint for message in messages)
     tmp_path.chmod(0o700)
 
 
-def test_a_database_that_everybody_can_read_is_told(settings, tmp_path, monkeypatch):
+def test_a_database_that_everybody_can_read_is_reported(settings, tmp_path, monkeypatch):
     path = tmp_path / "elsewhere.sqlite3"
     sqlite3.connect(path).close()
     path.chmod(0o644)
     settings.MERCURY_DATA = tmp_path / "nowhere"
     monkeypatch.setattr(checks, "connection", Mock(vendor="sqlite", settings_dict={"NAME": str(path)}))
 
-    [told] = checks.check_files()
+    [message] = checks.check_files()
 
-    assert told.hint == f"chmod 600 {path}"
+    assert message.hint == f"chmod 600 {path}"
 
 
 def test_the_image_s_data_folder_is_private_and_the_build_takes_no_database():

@@ -35,7 +35,7 @@ def test_lines_come_in_their_order(log):
 
 
 class Full(io.StringIO):
-    """A pipe whose reader stands still, until it goes on."""
+    """A pipe whose reader reads nothing, until it continues."""
 
     def __init__(self):
         super().__init__()
@@ -49,10 +49,10 @@ class Full(io.StringIO):
 
 def test_a_full_pipe_keeps_nobody_waiting_and_what_is_dropped_is_counted(log, monkeypatch):
     logger, handler = log
-    told = []
+    reports = []
     monkeypatch.setattr(queued_stream, "MOST", 10)
     monkeypatch.setattr(queued_stream, "LAST_WORDS", 0.01)
-    monkeypatch.setattr(queued_stream.log, "warning", lambda event, **fields: told.append((event, fields)))
+    monkeypatch.setattr(queued_stream.log, "warning", lambda event, **fields: reports.append((event, fields)))
     handler.stream = Full()
     logger.warning("first")
     handler.stream.stuck.wait()
@@ -62,8 +62,8 @@ def test_a_full_pipe_keeps_nobody_waiting_and_what_is_dropped_is_counted(log, mo
 
     assert handler.stream.getvalue() == ""
     handler.stream.goes_on.set()
-    wait_until(lambda: told, 20)
-    assert told == [("log_lines_dropped", {"lines": 5})]
+    wait_until(lambda: reports, 20)
+    assert reports == [("log_lines_dropped", {"lines": 5})]
     assert len(handler.stream.getvalue().splitlines()) >= 5
 
 
@@ -78,8 +78,8 @@ def test_a_line_is_no_longer_than_its_bound(log, monkeypatch):
 
 def test_a_stream_that_is_closed_ends_nothing(log, monkeypatch):
     logger, handler = log
-    told = []
-    monkeypatch.setattr(queued_stream.log, "warning", lambda event, **fields: told.append((event, fields)))
+    reports = []
+    monkeypatch.setattr(queued_stream.log, "warning", lambda event, **fields: reports.append((event, fields)))
     handler.stream.close()
     logger.warning("line")
     handler.flush()
@@ -87,7 +87,7 @@ def test_a_stream_that_is_closed_ends_nothing(log, monkeypatch):
     logger.warning("next")
     handler.flush()
 
-    assert told == [("log_lines_dropped", {"lines": 1})]
+    assert reports == [("log_lines_dropped", {"lines": 1})]
     assert handler.stream.getvalue() == "next\n"
 
 
