@@ -110,7 +110,7 @@ def test_retry_at_once_and_retry_later_read_differently():
         "RETRY", {"service": "olympus", "when": "later", "next_attempt_at": "2026-11-24T10:14:35+00:00", "wait_s": 30}
     )
 
-    assert (at_once.title, at_once.sentence) == ("Trying the next provider", "olympus was already tried in this round")
+    assert (at_once.title, at_once.sentence) == ("Trying the next account", "olympus was already tried in this round")
     assert later.title == "Retry scheduled"
     assert "next attempt at 10:14:35 UTC, in 30 s" in later.sentence
 
@@ -414,8 +414,14 @@ def test_a_possible_duplicate_that_is_not_sent_may_have_arrived_already(status):
 def test_a_mail_held_for_its_unknown_outcome_says_so_once():
     mail = mail_in(Status.HELD, possible_duplicate=True, reason_code=HoldReason.UNKNOWN)
 
-    assert summarize(mail, NOW) == "It may have been sent and must not be sent twice."
-    assert choose_badge(mail).help == "It may have been sent and must not be sent twice."
+    assert (
+        summarize(mail, NOW)
+        == "It may already have been sent. Mercury does not send it again until the outcome is known."
+    )
+    assert (
+        choose_badge(mail).help
+        == "It may already have been sent. Mercury does not send it again until the outcome is known."
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ from mails.timeline.entry import Entry
 from mails.timeline.event_payload import EventPayload, shorten
 
 HELD_WORDS = {
-    HoldReason.UNKNOWN.value: ("On hold: unconfirmed", "It may have been sent and must not be sent twice."),
+    HoldReason.UNKNOWN.value: (
+        "On hold: unconfirmed",
+        "It may already have been sent. Mercury does not send it again until the outcome is known.",
+    ),
     HoldReason.POISON.value: ("Quarantined", "Two workers crashed while they processed it."),
     HoldReason.OPERATOR.value: ("On hold", "It is not sent until it is released."),
 }

@@ -203,7 +203,7 @@ def _describe_retry(mail: Mail, payload: EventPayload) -> Entry:
     service = payload.get_text("service")
     if payload.get_text("when") != "later":
         sentence = f"{service} was already tried in this round" if service else "Another account is tried next"
-        return Entry(title="Trying the next provider", parts=(sentence,), tone="waiting", icon="again")
+        return Entry(title="Trying the next account", parts=(sentence,), tone="waiting", icon="again")
     at, wait = payload.get_time("next_attempt_at"), payload.get_number("wait_s")
     sentence = "No account is available now"
     if at:

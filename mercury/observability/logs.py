@@ -88,10 +88,10 @@ def mask_private_fields(_logger: Any, _method: str, record: Record) -> Record:
     for name, value in list(record.items()):
         if isinstance(value, int | float | None):
             continue
-        record[name] = "[left out]" if name in _PRIVATE_FIELDS else _mask_text(replace_unprintable(str(value)))
+        record[name] = "[removed]" if name in _PRIVATE_FIELDS else _mask_text(replace_unprintable(str(value)))
     return record
 
 
 def _mask_text(text: str) -> str:
-    text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[left out]", text)
+    text = _SECRET.sub(lambda match: f"{match[1] or match[2] or match[3]}[removed]", text)
     return _ADDRESS.sub("[address]", text)
