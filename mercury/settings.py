@@ -69,7 +69,7 @@ def _write_secret(path: Path) -> None:
 # General
 
 MERCURY_DATA = env.read("MERCURY_DATA", variables.parse_folder, str(BASE_DIR / "data"))
-MERCURY_ENVIRONMENT = dict(os.environ)  # providers.environment reads accounts from it
+MERCURY_ENVIRONMENT = dict(os.environ)  # providers.accounts.environment reads accounts from it
 DEBUG = env.read("DEBUG", parse_switch, "false")
 TESTING = "pytest" in sys.modules
 _set_secret = env.read("SECRET_KEY", variables.parse_secret)

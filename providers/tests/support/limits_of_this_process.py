@@ -12,7 +12,7 @@ from unittest import mock
 def no_descriptor_left() -> Iterator[None]:
     """Let this process open nothing more inside this."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open(os.devnull, os.O_RDONLY)  # all below are taken
+    lowest = os.open(os.devnull, os.O_RDONLY)  # all below are in use
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:

@@ -47,7 +47,7 @@ BY_ADDRESS = {
 
 
 class Server:
-    """aiosmtpd with the misdeeds of one scenario. `taken` holds the mails that passed the dot."""
+    """aiosmtpd with the misdeeds of one scenario. `received` holds the mails that passed the dot."""
 
     def __init__(self, scenario: str = "ok", *, tls=None, **options) -> None:
         self.tls = tls
