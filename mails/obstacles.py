@@ -23,7 +23,7 @@ from providers.accounts.registry import Candidate
 from providers.health import rate_limit
 from providers.models import AccountSource
 from providers.routing.choose import choose
-from providers.routing.rules import NO_CONSTRAINT, Evaluated, RoutingConstraint
+from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, RoutingConstraint
 
 NAMED_AT_MOST = 8  # accounts in a sentence
 
@@ -174,7 +174,7 @@ def _out_of_use(candidates: Sequence[Candidate]) -> set[str]:
     return default if len(default) < len(candidates) else set()
 
 
-def _obstacle_of(account: Evaluated, now: dt.datetime) -> AccountObstacle:
+def _obstacle_of(account: AccountEvaluation, now: dt.datetime) -> AccountObstacle:
     lasts = account.until is not None and (account.until - now).total_seconds() > 2
     if lasts:
         return AccountObstacle(

@@ -5,23 +5,23 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
 
 from mercury.lib.audit.models import AuditEntry
-from mercury.lib.guarded_admin import GuardedAdmin, ReadOnly
+from mercury.lib.guarded_admin import GuardedAdmin, ReadOnlyMixin
 
 
 class AttemptAdmin(GuardedAdmin, AccessAttemptAdmin):  # type: ignore[misc]  # axes has no types
     """Failed log-ins that count against a limit. To delete one lets its person try again."""
 
 
-class LogAdmin(ReadOnly, GuardedAdmin, AccessLogAdmin):  # type: ignore[misc]
+class LogAdmin(ReadOnlyMixin, GuardedAdmin, AccessLogAdmin):  # type: ignore[misc]
     """Log-ins."""
 
 
-class FailureLogAdmin(ReadOnly, GuardedAdmin, AccessFailureLogAdmin):  # type: ignore[misc]
+class FailureLogAdmin(ReadOnlyMixin, GuardedAdmin, AccessFailureLogAdmin):  # type: ignore[misc]
     """Failed log-ins."""
 
 
 @admin.register(AuditEntry)
-class AuditAdmin(ReadOnly, GuardedAdmin):
+class AuditAdmin(ReadOnlyMixin, GuardedAdmin):
     """Who rotated, revoked, registered, changed, deleted or tested what."""
 
     list_display = ("created_at", "act", "kind", "name", "who", "detail")

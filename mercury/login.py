@@ -33,7 +33,7 @@ def get_client_network(request: HttpRequest) -> str:
     return client_addresses.get_network(request.META.get("REMOTE_ADDR", ""))
 
 
-class Limits(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no types
+class LogInLimits(AxesDatabaseHandler):  # type: ignore[misc]  # axes has no types
     """Axes' own limit, and the two wider ones."""
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:

@@ -80,7 +80,7 @@ ALLOWED_HOSTS = env.read(
 )
 CSRF_TRUSTED_ORIGINS = env.read("CSRF_TRUSTED_ORIGINS", parse_list(variables.parse_origin))
 CSRF_FAILURE_VIEW = "mercury.error_pages.show_csrf_failure"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.debug_page.Discreet"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "mercury.lib.debug_page.SecretsFilter"
 MERCURY_BASE_URL = env.read("MERCURY_BASE_URL", variables.parse_base_url)
 ROOT_URLCONF = "mercury.urls"
 WSGI_APPLICATION = "mercury.wsgi.application"
@@ -117,12 +117,12 @@ MIDDLEWARE = [
     "mercury.middleware.body_limits.limit_body",
     "mercury.middleware.liveness.answer_liveness",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "mercury.middleware.sessions.Sessions",
+    "mercury.middleware.sessions.BrowserSessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "mercury.middleware.sessions.People",
+    "mercury.middleware.sessions.BrowserAuthenticationMiddleware",
     "mercury.middleware.body_limits.limit_large_requests",
-    "mercury.middleware.sessions.Messages",
+    "mercury.middleware.sessions.BrowserMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "mercury.middleware.database.answer_unavailable",
@@ -253,7 +253,7 @@ LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = dt.timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "mercury.login.Limits"  # adds two wider limits
+AXES_HANDLER = "mercury.login.LogInLimits"  # adds two wider limits
 AXES_CLIENT_IP_CALLABLE = "mercury.login.get_client_network"
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout lasts ten minutes, whatever others try
 AXES_RESET_ON_SUCCESS = True

@@ -20,7 +20,7 @@ from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from mails.models import Attempt, BulkAction, Mail, first_id
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import RESOLVING, Action, Inclusion
 from mercury.lib.database import database_clock
 
@@ -29,13 +29,13 @@ BATCH = 250  # emails in one transaction
 SECONDS_PER_RUN = 0.5  # the dispatcher's database thread waits for it
 
 
-def select_mails(action: Action, selected: Filter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
+def select_mails(action: Action, selected: MailListFilter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
     """Return the selected emails that were received by `at`, in a state that may allow the action.
 
     A resolving action excludes emails with an attempt that ended after `at`: the person who asked did not know its outcome.
     Raises UnknownSearchWord.
     """
-    if isinstance(selected, Filter):
+    if isinstance(selected, MailListFilter):
         received = Mail.objects.filter(pk__lt=first_id(at + dt.timedelta(milliseconds=1)))
         mails = rules.filter_eligible_states(action, selected.narrow(received, at))
     else:
@@ -47,7 +47,7 @@ def select_mails(action: Action, selected: Filter | Sequence[uuid.UUID], at: dt.
 
 def create_bulk_action(
     action_request: ActionRequest,
-    selected: Filter | Sequence[uuid.UUID],
+    selected: MailListFilter | Sequence[uuid.UUID],
     *,
     at: dt.datetime,
     description: str,
@@ -61,8 +61,8 @@ def create_bulk_action(
         requested_at=at,
         note=action_request.note,
         description=description,
-        query=selected.as_query() if isinstance(selected, Filter) else "",
-        selected_ids=None if isinstance(selected, Filter) else [str(mail_id) for mail_id in selected],
+        query=selected.as_query() if isinstance(selected, MailListFilter) else "",
+        selected_ids=None if isinstance(selected, MailListFilter) else [str(mail_id) for mail_id in selected],
         included=list(included),
         account_choice=action_request.account_choice.as_text(),
         total=total,
@@ -138,7 +138,7 @@ def _process_batch(bulk_action: BulkAction) -> None:
 
 def _select_next(bulk_action: BulkAction, action: Action) -> MailQuerySet:
     selected_ids = None if bulk_action.selected_ids is None else [uuid.UUID(text) for text in bulk_action.selected_ids]
-    selected = Filter.from_query(QueryDict(bulk_action.query)) if selected_ids is None else selected_ids
+    selected = MailListFilter.from_query(QueryDict(bulk_action.query)) if selected_ids is None else selected_ids
     try:
         mails = select_mails(action, selected, bulk_action.requested_at)
     except search.UnknownSearchWord:  # another release knows more search words

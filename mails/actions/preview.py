@@ -37,7 +37,7 @@ class PreviewGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class ActionPreview:
     """What an action would do to a number of emails.
 
     `skipped`: reason -> count. `already`: those of them that are in that state already. `more`: not all were looked at.
@@ -169,7 +169,7 @@ def preview_action(
     included: Collection[Inclusion] = (),
     limit: int | None = None,
     look_at: int | None = None,
-) -> Preview:
+) -> ActionPreview:
     """Return what the action would do to these emails, and which it would skip.
 
     `account_choice`: through which accounts they are reprocessed. `included`: kinds of emails not to skip. `limit` counts
@@ -201,7 +201,7 @@ def preview_action(
         PreviewGroup(state=state, emails=count, forecast=forecast, tone=tone)
         for (state, forecast, tone), count in groups.most_common()
     ]
-    return Preview(eligible=eligible, groups=listed, skipped=skipped, already=already, more=more)
+    return ActionPreview(eligible=eligible, groups=listed, skipped=skipped, already=already, more=more)
 
 
 def estimate_send_time(emails: int, account_choice: AccountChoice) -> str:

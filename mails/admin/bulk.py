@@ -13,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 
 from mails.actions import apply, bulk, rules, wording
 from mails.actions.errors import AccountNotUsable
-from mails.actions.preview import Preview, preview_action
+from mails.actions.preview import ActionPreview, preview_action
 from mails.admin import actions, choice
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
@@ -223,7 +223,7 @@ def list_offered() -> list[tuple[str, str]]:
     return [(action.value, _LABELS.get(action, action.label)) for action in OFFERED]
 
 
-def _label_button(action: Action, preview: Preview) -> str:
+def _label_button(action: Action, preview: ActionPreview) -> str:
     """Return the action and its count: `Cancel 3 emails`."""
     count = len(preview.eligible)
     mails = f"{'more than ' if preview.more else ''}{count:,} email{'' if count == 1 and not preview.more else 's'}"

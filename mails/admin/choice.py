@@ -13,7 +13,7 @@ from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice
 from mails.models import ApiKey
 from mails.queues import QueueName
 from mails.reporting import search
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import Action
 from mercury.lib.mail.printable import replace_unprintable
 
@@ -25,24 +25,24 @@ def is_everything(query: QueryDict) -> bool:
     return query.get("scope") == "all"
 
 
-def read_selection(query: QueryDict) -> Filter | list[uuid.UUID]:
+def read_selection(query: QueryDict) -> MailListFilter | list[uuid.UUID]:
     """Return the filter of the list, or the selected ids; anything else than an id is ignored."""
     if is_everything(query):
-        return Filter.from_query(query)
+        return MailListFilter.from_query(query)
     ids = (_parse_uuid(text) for text in query.getlist("mail")[:SELECTED_AT_MOST])
     return [mail_id for mail_id in ids if mail_id is not None]
 
 
 def link_back(query: QueryDict) -> str:
     """Return the URL of the list that the selection was made in."""
-    return f"{reverse('admin:mails_mail_changelist')}?{Filter.from_query(query).as_query()}".rstrip("?")
+    return f"{reverse('admin:mails_mail_changelist')}?{MailListFilter.from_query(query).as_query()}".rstrip("?")
 
 
 def describe_selection(query: QueryDict) -> str:
     """Return the selection in words."""
     if not is_everything(query):
         return "selected emails"
-    chosen = Filter.from_query(query)
+    chosen = MailListFilter.from_query(query)
     parts = [
         search.STATES[chosen.state][0] if chosen.state in search.STATES else chosen.state,
         f"account {chosen.account}" if chosen.account else "",

@@ -17,7 +17,7 @@ from mails.admin import choice
 from mails.models import Mail
 from mails.models.querysets import MailQuerySet
 from mails.reporting import search
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import DUPLICATE
 from mercury.lib.mail.printable import replace_unprintable
 
@@ -77,8 +77,8 @@ def escape_formula(cell: str) -> str:
     return _FORMULA.sub(r"\1\2'", replace_unprintable(cell).translate(_ON_ONE_LINE))
 
 
-def _select_mails(selected: Filter | list[uuid.UUID]) -> MailQuerySet:
-    if isinstance(selected, Filter):
+def _select_mails(selected: MailListFilter | list[uuid.UUID]) -> MailQuerySet:
+    if isinstance(selected, MailListFilter):
         return selected.narrow(Mail.objects.all(), timezone.now())
     return Mail.objects.filter(pk__in=selected)
 

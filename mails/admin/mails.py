@@ -18,7 +18,7 @@ from mails.models import ApiKey, Mail
 from mails.models.querysets import MailQuerySet
 from mails.queues import QueueName
 from mails.reporting import search, statistics
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import Action, Source
 from mails.timeline.story import read_story
 from mercury.lib.guarded_admin import GuardedAdmin
@@ -90,7 +90,7 @@ class MailAdmin(GuardedAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         query = request.GET
-        selected = Filter.from_query(query)
+        selected = MailListFilter.from_query(query)
         facets = _make_facets(selected)
         found, error = _search(replace(selected, state=""))
         narrowed = bool(selected.q) or any(facet.current for facet in facets)
@@ -171,12 +171,12 @@ class Neighbours:
 
 
 def _find_neighbours(mail: Mail, query: QueryDict) -> Neighbours:
-    selected, here = Filter.from_query(query), str(mail.pk)
+    selected, here = MailListFilter.from_query(query), str(mail.pk)
     newer, older = _read_page(selected, after=here, size=1).mails, _read_page(selected, before=here, size=1).mails
     return Neighbours(newer[0].pk if newer else None, older[0].pk if older else None)
 
 
-def _read_page(selected: Filter, **where: Any) -> search.MailPage:
+def _read_page(selected: MailListFilter, **where: Any) -> search.MailPage:
     """Return a page of the matching emails, see `search.load_page`; an empty one if the search is invalid."""
     mails = replace(selected, q="").narrow(Mail.objects.select_related("api_key", "user"), timezone.now())
     try:
@@ -203,7 +203,7 @@ def _make_chips(found: MailQuerySet, count: Callable[[MailQuerySet], str]) -> li
     return [chip for chip in chips if chip.count != "0" or chip.name not in ("held", "expired", "cancelled")]
 
 
-def _make_facets(selected: Filter) -> list[Facet]:
+def _make_facets(selected: MailListFilter) -> list[Facet]:
     accounts = [(name, name) for name in Account.objects.values_list("name", flat=True)]
     keys = ApiKey.objects.values_list("pk", "name")[:APPLICATIONS_SHOWN]
     sources = [(Source.FORM.value, "Form"), (Source.COMMAND.value, "Command line")]
@@ -215,7 +215,7 @@ def _make_facets(selected: Filter) -> list[Facet]:
     ]
 
 
-def _search(selected: Filter) -> tuple[MailQuerySet, str]:
+def _search(selected: MailListFilter) -> tuple[MailQuerySet, str]:
     """Return the matching emails, and the error if the search is invalid."""
     try:
         return selected.narrow(Mail.objects.all(), timezone.now()), ""

@@ -31,7 +31,7 @@ from providers.health.refusal_runs import Refusal, RefusalRunSnapshot
 from providers.models import Account, Breaker
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused
 from providers.routing import capacity
-from providers.routing.choose import Choice, choose, has_only_probes
+from providers.routing.choose import RoutingDecision, choose, has_only_probes
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
 log = structlog.get_logger(__name__)
@@ -59,10 +59,10 @@ class AccountPool:
         self._processes = 1  # that share the connections of an account
 
     @contextmanager
-    def select(self, now_ns: int) -> Iterator["Selection"]:
+    def select(self, now_ns: int) -> Iterator["AccountSelection"]:
         """Begin a selection of accounts: read them and their breakers; undo what was begun if the pass fails."""
         self.lock.acquire()
-        selection = Selection(self, now_ns)
+        selection = AccountSelection(self, now_ns)
         try:
             self._refresh(selection.now)
             yield selection
@@ -211,7 +211,7 @@ class AccountPool:
         first: bool,
         routing_constraint: RoutingConstraint = NO_CONSTRAINT,
         probes: bool = True,
-    ) -> Choice:
+    ) -> RoutingDecision:
         """Choose an account for an email that these have refused, and that may have a routing constraint.
 
         An email that already has a slot may use it with any account; only the `first` choice keeps to an account's share
@@ -248,7 +248,7 @@ class AccountPool:
         self.candidates = [fresh if known.id == candidate.id else known for known in self.candidates]
 
 
-class Selection:
+class AccountSelection:
     """The accounts that one pass selects, and what it has to reserve for that."""
 
     def __init__(self, pool: AccountPool, now_ns: int) -> None:
@@ -267,7 +267,7 @@ class Selection:
         first: bool,
         routing_constraint: RoutingConstraint = NO_CONSTRAINT,
         probes: bool = True,
-    ) -> Choice:
+    ) -> RoutingDecision:
         """Choose an account as `AccountPool.choose` does, and note what `reserve` has to write for it."""
         choice = self._pool.choose(tried, self.now, first=first, routing_constraint=routing_constraint, probes=probes)
         candidate = choice.candidate

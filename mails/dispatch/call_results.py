@@ -9,8 +9,8 @@ from mails.dispatch.transitions import (
     NO_SLOT,
     NOT_BUILT,
     NOT_CALLED,
-    Draft,
-    Plan,
+    StepDraft,
+    StepPlan,
     Result,
     hold_draft_as_poison,
     put_off,
@@ -24,7 +24,7 @@ from mercury.lib.database import database_clock
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 
 
-def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
+def close_call(result: Result, *, now_ns: int) -> StepDraft | StepPlan:
     """Close the attempt of a call that came back. Return the plan where that decides, else the draft of an open email."""
     draft, outcome = _close(result, now_ns), result.outcome
     if outcome is NOT_BUILT:
@@ -40,19 +40,19 @@ def close_call(result: Result, *, now_ns: int) -> Draft | Plan:
     return _apply_policy(draft, result, now_ns)
 
 
-def _apply_policy(draft: Draft, result: Result, now_ns: int) -> Draft | Plan:
+def _apply_policy(draft: StepDraft, result: Result, now_ns: int) -> StepDraft | StepPlan:
     before = result.call.mail.state
     match retry_policy.choose_next_step(
         result.outcome, draft.mail.delivery_guarantee, possible_duplicate=before.possible_duplicate
     ):
         case retry_policy.Done():
-            return Plan(step=_end(draft, result, now_ns), draft=draft)
+            return StepPlan(step=_end(draft, result, now_ns), draft=draft)
         case retry_policy.Hold(reason):
             times = " by two requests" if before.possible_duplicate else ""
             blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
             event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
             after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
-            return Plan(step=draft.finish(after, event), draft=draft)
+            return StepPlan(step=draft.finish(after, event), draft=draft)
         case retry_policy.SendRest(reason):
             return replace(draft, exception=reason)
         case retry_policy.TryNext(failure_class=failure_class, reason=reason):
@@ -66,7 +66,7 @@ def _apply_policy(draft: Draft, result: Result, now_ns: int) -> Draft | Plan:
             assert_never(never)
 
 
-def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
+def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> StepPlan:
     """Plan what follows a call's result where its own step was not written.
 
     Either an action was requested during the call (`pending_action`), or all sending or its queue was paused before the
@@ -74,16 +74,16 @@ def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
     """
     answer = close_call(result, now_ns=now_ns)
     if not pending_action:
-        return answer if isinstance(answer, Plan) else requeue(answer, now_ns=now_ns)
+        return answer if isinstance(answer, StepPlan) else requeue(answer, now_ns=now_ns)
     action_request = ActionRequest.parse(pending_action)
-    if isinstance(answer, Plan):
+    if isinstance(answer, StepPlan):
         step = answer.step
         if step.after.status == Status.DONE:
             step = action_requests.note_too_late(action_request, step)
             return replace(answer, step=replace(step, pending_action=pending_action))
         if step.after.status == Status.HELD and action_request.action == Action.HOLD:  # and for a stronger reason
             return replace(answer, step=replace(step, pending_action=pending_action))
-    draft = answer if isinstance(answer, Draft) else answer.draft
+    draft = answer if isinstance(answer, StepDraft) else answer.draft
     effect = action_requests.compute_effect(
         action_request,
         draft.state,
@@ -92,7 +92,7 @@ def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> Plan:
         now_ns=now_ns,
     )
     step = replace(draft, recipients=draft.recipients + effect.recipients).finish(effect.after, *effect.events)
-    return Plan(step=replace(step, pending_action=pending_action), draft=draft)
+    return StepPlan(step=replace(step, pending_action=pending_action), draft=draft)
 
 
 def describe_late(result: Result, *, now_ns: int) -> LateResult:
@@ -134,7 +134,7 @@ def _read_wait(outcome: Outcome) -> float:
     return 0.0
 
 
-def _close(result: Result, now_ns: int) -> Draft:
+def _close(result: Result, now_ns: int) -> StepDraft:
     mail, closed = result.call.mail, _close_attempt(result, now_ns)
     outcomes = _find_outcomes(mail, result.outcome)
     mail = mail._replace(recipients=_update_recipients(mail, outcomes)) if outcomes else mail
@@ -145,7 +145,7 @@ def _close(result: Result, now_ns: int) -> Draft:
         possible_duplicate=mail.state.possible_duplicate or isinstance(result.outcome, Unknown),
     )
     event = _draft_failure(mail, result, closed, now_ns)
-    return Draft(mail=mail, state=state, events=(event,) if event else (), closed=closed, recipients=outcomes)
+    return StepDraft(mail=mail, state=state, events=(event,) if event else (), closed=closed, recipients=outcomes)
 
 
 def _draft_failure(mail: ClaimedMail, result: Result, closed: AttemptClosed, now_ns: int) -> EventDraft | None:
@@ -231,7 +231,7 @@ def _update_recipients(mail: ClaimedMail, outcomes: tuple[RecipientOutcome, ...]
     )
 
 
-def _end(draft: Draft, result: Result, now_ns: int) -> Step:
+def _end(draft: StepDraft, result: Result, now_ns: int) -> Step:
     """End an email whose recipients are all resolved."""
     closed = draft.closed
     assert closed is not None  # noqa: S101 (the draft came from `_close`)

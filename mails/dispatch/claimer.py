@@ -11,11 +11,11 @@ from django.db import Error
 
 from mails import pauses
 from mails.dispatch import claim, transitions
-from mails.dispatch.account_pool import AccountPool, BreakerChanged, Selection
+from mails.dispatch.account_pool import AccountPool, BreakerChanged, AccountSelection
 from mails.dispatch.claim import ClaimedMail
 from mails.dispatch.planner import PassResult, Planner
 from mails.dispatch.quarantine import Quarantine
-from mails.dispatch.transitions import Call, Plan, Result, Terms
+from mails.dispatch.transitions import Call, StepPlan, Result, DispatcherSettings
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary
@@ -29,7 +29,7 @@ NOT_STORED = "Mercury could not store its next step."
 class Claimer:
     """The claim passes of one dispatcher. Methods run in the claim thread, `note_returned` in the event loop."""
 
-    def __init__(self, queues: Sequence[str], pool: AccountPool, terms: Terms) -> None:
+    def __init__(self, queues: Sequence[str], pool: AccountPool, terms: DispatcherSettings) -> None:
         self.polled_at: dt.datetime | None = None  # when it last looked for due emails
         self.quarantine = Quarantine()
         self.planner = Planner(pool, terms)
@@ -69,7 +69,7 @@ class Claimer:
         room = min(free, self._pool.count_capacity(now))
         if room < 1:
             return PassResult(look_again=self._pool.find_next_chance(now))
-        plans: list[Plan] = []
+        plans: list[StepPlan] = []
         with self.planner.until_confirmed(plans), claim.lock_claims():
             mails = self._select_due(room, now)
             lease = uuid.uuid4()
@@ -109,7 +109,7 @@ class Claimer:
                 return fit
         return claim.select_due(self._queues, limit=room, now=now, quarantined=quarantined)
 
-    def _plan(self, mail: ClaimedMail, selection: Selection, lease: uuid.UUID, *, in_company: bool) -> Plan:
+    def _plan(self, mail: ClaimedMail, selection: AccountSelection, lease: uuid.UUID, *, in_company: bool) -> StepPlan:
         now_ns = selection.now_ns
         try:
             draft = transitions.dequeue(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
@@ -121,7 +121,7 @@ class Claimer:
             reason = f"Mercury failed to select an account: {type(error).__name__}."
             return transitions.hold_as_poison(mail, reason, now_ns=now_ns)
 
-    def _hold_what_cannot_be_stored(self, plans: Sequence[Plan], won: set[uuid.UUID], now_ns: int) -> None:
+    def _hold_what_cannot_be_stored(self, plans: Sequence[StepPlan], won: set[uuid.UUID], now_ns: int) -> None:
         """Hold due emails whose step was not written twice in a row, for no reason that was found.
 
         The claim is committed by now, so a failure here must not keep its calls from being made.
@@ -131,7 +131,7 @@ class Claimer:
         except Error as error:
             log.warning("unstorable_not_held", error=classify(error))
 
-    def _hold_those_without_a_reason(self, lost: Sequence[Plan], now_ns: int) -> None:
+    def _hold_those_without_a_reason(self, lost: Sequence[StepPlan], now_ns: int) -> None:
         """Hold them, unless sending or their queue was paused, or their account changed, since they were selected."""
         changed = _find_changed_accounts(lost)
         lost = [plan for plan in lost if plan.call is None or _chosen_version(plan.call) not in changed]
@@ -145,7 +145,7 @@ class Claimer:
         self._not_stored = {mail.id for mail in broken} - {mail.id for mail in again}
 
 
-def _find_changed_accounts(lost: Sequence[Plan]) -> set[tuple[str, dt.datetime | None]]:
+def _find_changed_accounts(lost: Sequence[StepPlan]) -> set[tuple[str, dt.datetime | None]]:
     """Return the accounts, as they were chosen, that do not serve or were changed since. A query for each of them."""
     chosen = {_chosen_version(plan.call) for plan in lost if plan.call}
     return {(name, version) for name, version in chosen if not writer.is_serving(name, version)}

@@ -29,7 +29,7 @@ from mails.dispatch.heartbeat import Heartbeat
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.planner import POLL, PassResult
 from mails.dispatch.recorder import Recorder
-from mails.dispatch.transitions import Call, Result, Terms
+from mails.dispatch.transitions import Call, Result, DispatcherSettings
 from mercury.lib.database.database_errors import classify, is_locked
 from providers.transports.sender import Sender
 
@@ -57,9 +57,9 @@ def name_process() -> str:
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
-def read_terms(worker: str) -> Terms:
+def read_terms(worker: str) -> DispatcherSettings:
     """Return the settings that every step of this worker's dispatcher follows."""
-    return Terms(
+    return DispatcherSettings(
         worker=worker,
         deadline=settings.MERCURY_SEND_TIMEOUT.total_seconds(),
         final_reply=settings.MERCURY_FINAL_REPLY_TIMEOUT.total_seconds(),

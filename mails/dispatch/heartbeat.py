@@ -9,7 +9,7 @@ from django.db import Error
 
 from mails.dispatch import claim
 from mails.dispatch.database_thread import Threads
-from mails.dispatch.transitions import Call, Terms
+from mails.dispatch.transitions import Call, DispatcherSettings
 from mails.models import Worker
 from mails.states import WORKER_SILENCE
 from mercury.lib.database import database_clock
@@ -27,7 +27,7 @@ class Heartbeat:
     def __init__(
         self,
         threads: Threads,
-        terms: Terms,
+        terms: DispatcherSettings,
         *,
         describe: Callable[[dt.datetime], dict[str, object]],
         maintain: Callable[[str], None] | None,

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from django.db import Error
 
 from mails.dispatch import transitions
-from mails.dispatch.account_pool import AccountPool, Selection
-from mails.dispatch.transitions import Call, Draft, Plan, Result, Terms
+from mails.dispatch.account_pool import AccountPool, AccountSelection
+from mails.dispatch.transitions import Call, StepDraft, StepPlan, Result, DispatcherSettings
 from mails.lifecycle import writer
 from mails.states import Status
 from mercury.lib.database.database_errors import is_rolled_back
 from providers.outcomes import FailureClass
-from providers.routing.choose import Choice
+from providers.routing.choose import RoutingDecision
 
 POLL = 2.0  # seconds between two looks into the database when nobody wakes the dispatcher
 
@@ -35,12 +35,14 @@ class PassResult:
 class Planner:
     """The planner of one database thread. It keeps the hand-overs whose commit was not confirmed."""
 
-    def __init__(self, pool: AccountPool, terms: Terms) -> None:
-        self.unconfirmed: list[Plan] = []
+    def __init__(self, pool: AccountPool, terms: DispatcherSettings) -> None:
+        self.unconfirmed: list[StepPlan] = []
         self._pool = pool
         self._terms = terms
 
-    def plan_next(self, draft: Draft, selection: Selection, *, first: bool, give_back: bool = False) -> Plan:
+    def plan_next(
+        self, draft: StepDraft, selection: AccountSelection, *, first: bool, give_back: bool = False
+    ) -> StepPlan:
         """Plan where an open email goes: to an account, to wait, or to an end. `give_back`: to no account any more."""
         now_ns = selection.now_ns
         if selection.now >= draft.mail.expires_at:
@@ -56,14 +58,14 @@ class Planner:
             selection.note_begun(plan.call)
         return plan
 
-    def record(self, selection: Selection, plans: Sequence[Plan], *, one_by_one: bool) -> set[uuid.UUID]:
+    def record(self, selection: AccountSelection, plans: Sequence[StepPlan], *, one_by_one: bool) -> set[uuid.UUID]:
         """Record the steps, and return the ids of the emails that took theirs."""
         record = writer.record_each if one_by_one else writer.record
         with selection.reserve():
             return record([plan.step for plan in plans])
 
     @contextmanager
-    def until_confirmed(self, plans: Sequence[Plan]) -> Iterator[None]:
+    def until_confirmed(self, plans: Sequence[StepPlan]) -> Iterator[None]:
         """Wrap a transaction: if it fails, it may have been committed all the same, so keep its hand-overs."""
         try:
             yield
@@ -80,7 +82,7 @@ class Planner:
             writer.record_each([transitions.undo_hand_over(plan, now_ns=now_ns) for plan in self.unconfirmed])
             self.unconfirmed.clear()
 
-    def conclude(self, plans: Sequence[Plan], won: set[uuid.UUID]) -> PassResult:
+    def conclude(self, plans: Sequence[StepPlan], won: set[uuid.UUID]) -> PassResult:
         """Return what follows from the steps that were written. Where one was not, accounts may have changed: read them."""
         lost = [plan.call for plan in plans if plan.call and plan.step.mail_id not in won]
         if lost:
@@ -89,7 +91,7 @@ class Planner:
         return PassResult(calls=[plan.call for plan in winners if plan.call], done=count_done(winners))
 
 
-def choose_account(draft: Draft, selection: Selection, *, first: bool) -> Choice:
+def choose_account(draft: StepDraft, selection: AccountSelection, *, first: bool) -> RoutingDecision:
     """Choose the account for an email: one that has left an answer missing gets it again only if no other can take it."""
     mail, tried = draft.mail, draft.state.tried
     probes = selection.probes_for_all or draft.state.failure_class != FailureClass.RECIPIENT
@@ -105,6 +107,6 @@ def choose_account(draft: Draft, selection: Selection, *, first: bool) -> Choice
     return selection.choose(tried, first=first, routing_constraint=mail.routing_constraint, probes=probes)
 
 
-def count_done(plans: Sequence[Plan]) -> int:
+def count_done(plans: Sequence[StepPlan]) -> int:
     """Return how many emails these plans end as done."""
     return sum(plan.step.after.status == Status.DONE for plan in plans)

@@ -9,9 +9,9 @@ import structlog
 from django.db import Error
 
 from mails.dispatch import call_results, claim
-from mails.dispatch.account_pool import AccountPool, BreakerChanged, Selection
+from mails.dispatch.account_pool import AccountPool, BreakerChanged, AccountSelection
 from mails.dispatch.planner import PassResult, Planner, count_done
-from mails.dispatch.transitions import Draft, Plan, Result, Terms
+from mails.dispatch.transitions import StepDraft, StepPlan, Result, DispatcherSettings
 from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult
@@ -27,7 +27,7 @@ LOOKS = 3  # at the action requested during a call, while it changes
 class Recorder:
     """The record passes of one dispatcher. Methods run in the record thread, `has_late` anywhere."""
 
-    def __init__(self, pool: AccountPool, terms: Terms, *, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, pool: AccountPool, terms: DispatcherSettings, *, is_stopping: Callable[[], bool]) -> None:
         self.planner = Planner(pool, terms)
         self._pool = pool
         self._is_stopping = is_stopping
@@ -52,9 +52,9 @@ class Recorder:
         unwritten = [result for result in results if result.call.mail.id in failed]
         return replace(concluded, done=concluded.done + count_done(again), unwritten=unwritten)
 
-    def _record(self, results: Sequence[Result], now_ns: int) -> tuple[list[Result], list[Plan], set[uuid.UUID]]:
+    def _record(self, results: Sequence[Result], now_ns: int) -> tuple[list[Result], list[StepPlan], set[uuid.UUID]]:
         """Return the results as they count, their plans, and the ids of the emails that took theirs."""
-        plans: list[Plan] = []
+        plans: list[StepPlan] = []
         while True:
             try:
                 with self.planner.until_confirmed(plans), self._pool.select(now_ns) as selection:
@@ -65,20 +65,20 @@ class Recorder:
             except BreakerChanged:
                 continue
 
-    def _plan(self, result: Result, selection: Selection) -> Plan:
+    def _plan(self, result: Result, selection: AccountSelection) -> StepPlan:
         answer = call_results.close_call(result, now_ns=selection.now_ns)
-        if not isinstance(answer, Draft):
+        if not isinstance(answer, StepDraft):
             return answer
         return self.planner.plan_next(answer, selection, first=False, give_back=self._is_stopping())
 
-    def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[Plan], set[uuid.UUID]]:
+    def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[StepPlan], set[uuid.UUID]]:
         """Carry out what was requested during a call; or give back what a pause keeps from the next account.
 
         Return the plans that were carried out, and the emails left where the database failed: the group's other steps
         are committed by then, so their calls must be made. A query only where a step was lost; a pending action that
         changes in between is looked at again.
         """
-        carried_out: list[Plan] = []
+        carried_out: list[StepPlan] = []
         left = {result.call.mail.id: result for result in lost}
         for _ in range(LOOKS):
             try:

@@ -27,7 +27,7 @@ from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.capabilities import KINDS
 from providers.outcomes import FailureClass, Outcome, Refused
-from providers.routing.choose import Choice
+from providers.routing.choose import RoutingDecision
 
 NOT_CALLED = Refused(
     failure_class=FailureClass.RATE,  # transient, and no account's failure
@@ -46,7 +46,7 @@ NOT_BUILT = replace(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class DispatcherSettings:
     """Settings that every step of a dispatcher follows, as values."""
 
     worker: str  # whose steps they are
@@ -82,7 +82,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class StepDraft:
     """A step in the making: what has happened to the email so far in this pass."""
 
     mail: ClaimedMail  # with the recipients as they are by now, and the state that the step starts from
@@ -110,15 +110,17 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class StepPlan:
     """A step, and the call that follows once it is committed. `draft`: where the step started from."""
 
     step: Step
-    draft: Draft
+    draft: StepDraft
     call: Call | None = None
 
 
-def dequeue(mail: ClaimedMail, *, lease: uuid.UUID, terms: Terms, now_ns: int, in_company: bool) -> Draft:
+def dequeue(
+    mail: ClaimedMail, *, lease: uuid.UUID, terms: DispatcherSettings, now_ns: int, in_company: bool
+) -> StepDraft:
     """Claim a due email under this lease. `in_company`: see Draft."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
@@ -130,10 +132,10 @@ def dequeue(mail: ClaimedMail, *, lease: uuid.UUID, terms: Terms, now_ns: int, i
         "lease_until": format_iso(state.lease_expires_at),
     }
     event = EventDraft(event=EventName.DEQUEUE, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-    return Draft(mail=mail, state=state, events=(event,), in_company=in_company)
+    return StepDraft(mail=mail, state=state, events=(event,), in_company=in_company)
 
 
-def hand_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Plan:
+def hand_over(draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSettings, now_ns: int) -> StepPlan:
     """Open an attempt with the selected account; the call follows the commit."""
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
     assert draft.state.lease is not None  # noqa: S101 (it is claimed)
@@ -156,11 +158,11 @@ def hand_over(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int) -> Pla
     )
     events = _draft_hand_over(draft, choice, attempt, terms, now_ns)
     call = Call(mail=draft.mail._replace(state=after), account=account, attempt=attempt, epoch=choice.epoch)
-    return Plan(step=draft.finish(after, *events, opened=attempt), draft=draft, call=call)
+    return StepPlan(step=draft.finish(after, *events, opened=attempt), draft=draft, call=call)
 
 
 def _draft_hand_over(
-    draft: Draft, choice: Choice, attempt: AttemptOpened, terms: Terms, now_ns: int
+    draft: StepDraft, choice: RoutingDecision, attempt: AttemptOpened, terms: DispatcherSettings, now_ns: int
 ) -> list[EventDraft]:
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
     ready: dict[str, Any] = {
@@ -187,7 +189,7 @@ def _draft_hand_over(
     return events
 
 
-def undo_hand_over(plan: Plan, *, now_ns: int) -> Step:
+def undo_hand_over(plan: StepPlan, *, now_ns: int) -> Step:
     """Undo a hand-over whose commit was not confirmed, and whose call was therefore not made; the email is due at once.
 
     Its fence is the state that the hand-over leads to: if the commit did not happen, this step does not either.
@@ -218,7 +220,9 @@ def undo_hand_over(plan: Plan, *, now_ns: int) -> Step:
     )
 
 
-def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, jitter: float) -> Plan:
+def wait_or_discard(
+    draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSettings, now_ns: int, jitter: float
+) -> StepPlan:
     """Let an email wait that no account can be asked for now, or discard it. `jitter`: drawn from [-1, 1]."""
     now = database_clock.from_ns(now_ns)
     free_at = choice.free_at
@@ -234,14 +238,14 @@ def wait_or_discard(draft: Draft, choice: Choice, *, terms: Terms, now_ns: int, 
     )
     match follows:
         case retry_policy.Discard(info):
-            return Plan(step=_discard(draft, info, now_ns), draft=draft)
+            return StepPlan(step=_discard(draft, info, now_ns), draft=draft)
         case retry_policy.Wait():
             return _wait(draft, choice, follows, now_ns)
         case never:
             assert_never(never)
 
 
-def _wait(draft: Draft, choice: Choice, wait: retry_policy.Wait, now_ns: int) -> Plan:
+def _wait(draft: StepDraft, choice: RoutingDecision, wait: retry_policy.Wait, now_ns: int) -> StepPlan:
     due = database_clock.from_ns(now_ns) + dt.timedelta(seconds=wait.seconds)
     after = release_lease(draft.state, Status.WAITING, next_attempt_at=due)
     if wait.retries_all:
@@ -255,10 +259,10 @@ def _wait(draft: Draft, choice: Choice, wait: retry_policy.Wait, now_ns: int) ->
     }
     retry = (_draft_retry(draft, now_ns, {"when": "later", "round": after.round}),) if draft.exception else ()
     event = EventDraft(event=EventName.POSTPONED, by=Actor.DISPATCHER, at_ns=now_ns, blob=postponed)
-    return Plan(step=draft.finish(after, *retry, event), draft=draft)
+    return StepPlan(step=draft.finish(after, *retry, event), draft=draft)
 
 
-def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
+def put_off(draft: StepDraft, seconds: float, *, now_ns: int) -> StepPlan:
     """Make the email due again soon, or rarely after many calls, with every account still to be asked.
 
     This machine was in trouble, so that a healthy worker may do better; or the account accepted no more calls at once.
@@ -272,49 +276,49 @@ def put_off(draft: Draft, seconds: float, *, now_ns: int) -> Plan:
     return _schedule_retry(draft, after, seconds, now_ns)
 
 
-def _schedule_retry(draft: Draft, after: MailState, seconds: float, now_ns: int) -> Plan:
+def _schedule_retry(draft: StepDraft, after: MailState, seconds: float, now_ns: int) -> StepPlan:
     blob = {
         "when": "later",
         "next_attempt_at": format_iso(after.next_attempt_at),
         "round": after.round,
         "wait_s": round(seconds, 1),
     }
-    return Plan(step=draft.finish(after, _draft_retry(draft, now_ns, blob)), draft=draft)
+    return StepPlan(step=draft.finish(after, _draft_retry(draft, now_ns, blob)), draft=draft)
 
 
-def requeue(draft: Draft, *, now_ns: int) -> Plan:
+def requeue(draft: StepDraft, *, now_ns: int) -> StepPlan:
     """Return the email to the queue, due at once: this process cannot go on with it."""
     after = release_lease(draft.state, Status.QUEUED, next_attempt_at=database_clock.from_ns(now_ns))
     retry = (_draft_retry(draft, now_ns, {"when": "at once", "round": after.round}),) if draft.exception else ()
-    return Plan(step=draft.finish(after, *retry), draft=draft)
+    return StepPlan(step=draft.finish(after, *retry), draft=draft)
 
 
-def hold_as_poison(mail: ClaimedMail, reason: str, *, now_ns: int) -> Plan:
+def hold_as_poison(mail: ClaimedMail, reason: str, *, now_ns: int) -> StepPlan:
     """Hold a due email that cannot be worked on at all, so that it does not come back at once and for ever."""
-    return hold_draft_as_poison(Draft(mail=mail, state=mail.state), reason, now_ns=now_ns)
+    return hold_draft_as_poison(StepDraft(mail=mail, state=mail.state), reason, now_ns=now_ns)
 
 
-def hold_draft_as_poison(draft: Draft, reason: str, *, now_ns: int) -> Plan:
+def hold_draft_as_poison(draft: StepDraft, reason: str, *, now_ns: int) -> StepPlan:
     """Hold the email of this draft as poison."""
     blob = {"reason": HoldReason.POISON, "info": reason}
     event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
     after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.POISON)
-    return Plan(step=draft.finish(after, event), draft=draft)
+    return StepPlan(step=draft.finish(after, event), draft=draft)
 
 
-def expire(draft: Draft, *, now_ns: int) -> Plan:
+def expire(draft: StepDraft, *, now_ns: int) -> StepPlan:
     """End an email that has expired: as done if some recipients were accepted before, else as expired."""
     info = "It expired before an account accepted it."
     partly = _end_in_part(draft, info, now_ns)
     if partly is not None:
-        return Plan(step=partly, draft=draft)
+        return StepPlan(step=partly, draft=draft)
     event = EventDraft(event=EventName.EXPIRED, by=Actor.DISPATCHER, at_ns=now_ns, blob={"info": info})
     finished_at = database_clock.from_ns(now_ns)
     after = release_lease(draft.state, Status.EXPIRED, reason_code="expired", finished_at=finished_at)
-    return Plan(step=draft.finish(after, event), draft=draft)
+    return StepPlan(step=draft.finish(after, event), draft=draft)
 
 
-def _discard(draft: Draft, info: str, now_ns: int) -> Step:
+def _discard(draft: StepDraft, info: str, now_ns: int) -> Step:
     """End an email that no account accepted: as done if some recipients were accepted before, else as discarded."""
     reason = draft.exception or info
     partly = _end_in_part(draft, reason, now_ns)
@@ -332,7 +336,7 @@ def _discard(draft: Draft, info: str, now_ns: int) -> Step:
     return _refuse_open(draft, reason).finish(after, event)
 
 
-def _end_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
+def _end_in_part(draft: StepDraft, reason: str, now_ns: int) -> Step | None:
     """End an email of which some recipients were accepted, and give the others up; None if nobody was accepted."""
     if not any(recipient.state == RecipientState.ACCEPTED for recipient in draft.mail.recipients):
         return None
@@ -352,7 +356,7 @@ def _end_in_part(draft: Draft, reason: str, now_ns: int) -> Step | None:
     return _refuse_open(draft, reason).finish(after, event)
 
 
-def _refuse_open(draft: Draft, reason: str) -> Draft:
+def _refuse_open(draft: StepDraft, reason: str) -> StepDraft:
     """Return the draft with the recipients that are still open permanently rejected."""
     outcomes = tuple(
         RecipientOutcome(id=recipient.id, state=RecipientState.REFUSED, reason=reason)
@@ -361,7 +365,7 @@ def _refuse_open(draft: Draft, reason: str) -> Draft:
     return replace(draft, recipients=draft.recipients + outcomes)
 
 
-def _draft_retry(draft: Draft, now_ns: int, details: dict[str, Any]) -> EventDraft:
+def _draft_retry(draft: StepDraft, now_ns: int, details: dict[str, Any]) -> EventDraft:
     blob = {"service": draft.state.provider, "exception": draft.exception} | details
     return EventDraft(event=EventName.RETRY, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
 

@@ -97,7 +97,7 @@ class Confirmation:
     number: int
 
 
-class WithOutcome(Protocol):
+class HasOutcome(Protocol):
     """A recipient, whether it was loaded by the dispatcher or as a row."""
 
     @property
@@ -161,7 +161,7 @@ def needs_confirmation(mail: Mail) -> bool:
 def compute_effect(
     action_request: ActionRequest,
     state: MailState,
-    recipients: Iterable[WithOutcome],
+    recipients: Iterable[HasOutcome],
     *,
     delivery_guarantee: str,
     now_ns: int,
@@ -207,7 +207,7 @@ def note_too_late(action_request: ActionRequest, step: Step) -> Step:
     return replace(step, events=(*before, replace(done, blob=blob)))
 
 
-def list_recipients(recipients: Iterable[WithOutcome]) -> dict[str, Any]:
+def list_recipients(recipients: Iterable[HasOutcome]) -> dict[str, Any]:
     """Return the recipients that were accepted and those that were refused, as the blob of DONE has them."""
     listed = list(recipients)
     return {
@@ -250,7 +250,7 @@ def _requeue_as_not_sent(action_request: ActionRequest, state: MailState, now_ns
     return Effect(after=after, events=(_draft(EventName.RESOLVED, action_request, now_ns, outcome=Action.NOT_SENT),))
 
 
-def _cancel(action_request: ActionRequest, state: MailState, recipients: Sequence[WithOutcome], now_ns: int) -> Effect:
+def _cancel(action_request: ActionRequest, state: MailState, recipients: Sequence[HasOutcome], now_ns: int) -> Effect:
     """End the email; where it was accepted for some recipients, give up the others only."""
     if not any(recipient.state == RecipientState.ACCEPTED for recipient in recipients):
         event = _draft(
@@ -269,7 +269,7 @@ def _cancel(action_request: ActionRequest, state: MailState, recipients: Sequenc
 def _end_as_sent(
     action_request: ActionRequest,
     state: MailState,
-    recipients: Sequence[WithOutcome],
+    recipients: Sequence[HasOutcome],
     delivery_guarantee: str,
     now_ns: int,
 ) -> Effect:
@@ -288,7 +288,7 @@ def _end_as_sent(
 def _end(
     action_request: ActionRequest,
     state: MailState,
-    recipients: Sequence[WithOutcome],
+    recipients: Sequence[HasOutcome],
     others: RecipientState,
     reason: str,
     now_ns: int,
@@ -317,7 +317,7 @@ def _end(
 class _ResolvedRecipient:
     """A recipient as it is once it is resolved."""
 
-    def __init__(self, recipient: WithOutcome, outcome: RecipientOutcome | None) -> None:
+    def __init__(self, recipient: HasOutcome, outcome: RecipientOutcome | None) -> None:
         self.id, self.address = recipient.id, recipient.address
         self.state, self.reason = (outcome or recipient).state, (outcome or recipient).reason
 
@@ -325,7 +325,7 @@ class _ResolvedRecipient:
 def _reprocess(
     action_request: ActionRequest,
     state: MailState,
-    recipients: Sequence[WithOutcome],
+    recipients: Sequence[HasOutcome],
     now_ns: int,
     routing_constraint: RoutingConstraint,
 ) -> Effect:

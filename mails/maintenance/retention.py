@@ -26,7 +26,7 @@ MONTH_RESTS = dt.timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
+class RemovedCounts:
     """Counts of what was deleted, or would be. `rows`: those of the emails and of what belongs to them, without bodies."""
 
     texts: int = 0
@@ -36,14 +36,16 @@ class Removed:
     months: int = 0
     month_bytes: int = 0  # on disk, with indexes
 
-    def __add__(self, other: "Removed") -> "Removed":
-        return Removed(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
+    def __add__(self, other: "RemovedCounts") -> "RemovedCounts":
+        return RemovedCounts(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        )
 
     def __bool__(self) -> bool:
-        return self != Removed()
+        return self != RemovedCounts()
 
 
-def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> Removed:
+def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> RemovedCounts:
     """Return what `run` would delete now. Reads all that is old enough, and changes nothing."""
     now = database_clock.now()
     of_mails = _build_old_enough(now - mails, "mail__")
@@ -52,7 +54,7 @@ def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> Removed:
     parts: list[type[models.Model]] = [Recipient, Attempt, *([] if connection.vendor == "postgresql" else [Event])]
     rows = [part._default_manager.filter(of_mails, mail_id__lt=first_id(now - mails)).count() for part in parts]
     months = _list_ended_months(now - mails) if count else partitions.list_droppable(now - mails - MONTH_RESTS)
-    return Removed(
+    return RemovedCounts(
         texts=texts.count(),
         text_bytes=texts.aggregate(size=Sum("mail__size"))["size"] or 0,
         mails=count,
@@ -62,7 +64,7 @@ def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> Removed:
     )
 
 
-def run(bodies: dt.timedelta, mails: dt.timedelta) -> Iterator[Removed]:
+def run(bodies: dt.timedelta, mails: dt.timedelta) -> Iterator[RemovedCounts]:
     """Delete bodies, emails and partitions of events of these ages; yield after each transaction what it deleted.
 
     Several processes may run it at once: an email that another one has locked is skipped, not waited for. Raises
@@ -74,16 +76,16 @@ def run(bodies: dt.timedelta, mails: dt.timedelta) -> Iterator[Removed]:
     yield from _drop_months(now - mails)
 
 
-def _remove_texts(cutoff: dt.datetime) -> Iterator[Removed]:
+def _remove_texts(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
     for page in _read_pages(Content, cutoff):
         with transaction.atomic():
             sizes = _lock_old(page, cutoff)
             Content.objects.filter(pk__in=sizes).delete()
             Mail.objects.filter(pk__in=sizes).update(text_removed_at=database_clock.now())
-        yield Removed(texts=len(sizes), text_bytes=sum(sizes.values()))
+        yield RemovedCounts(texts=len(sizes), text_bytes=sum(sizes.values()))
 
 
-def _remove_mails(cutoff: dt.datetime) -> Iterator[Removed]:
+def _remove_mails(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
     for page in _read_pages(Mail, cutoff):
         with transaction.atomic():
             mail_ids = list(_lock_old(page, cutoff))
@@ -92,15 +94,15 @@ def _remove_mails(cutoff: dt.datetime) -> Iterator[Removed]:
             attempts, _ = Attempt.objects.filter(mail_id__in=mail_ids).delete()
             events = _remove_events(mail_ids)
             _delete(mail_ids)
-        yield Removed(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + events)
+        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + events)
 
 
-def _drop_months(cutoff: dt.datetime) -> Iterator[Removed]:
+def _drop_months(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
     for month in partitions.list_droppable(cutoff - MONTH_RESTS):
         before = partitions.measure_size([month])
         partitions.drop(month)
         kept = partitions.measure_size([month]) if month in partitions.list_existing() else 0
-        yield Removed(months=1, month_bytes=before - kept)
+        yield RemovedCounts(months=1, month_bytes=before - kept)
 
 
 def _list_ended_months(cutoff: dt.datetime) -> list[Month]:

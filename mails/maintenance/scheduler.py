@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 REMOVAL_A_HEARTBEAT = 0.2  # seconds, and one batch more
 
-_removal: Iterator[retention.Removed] | None = None  # retention's run in progress
+_removal: Iterator[retention.RemovedCounts] | None = None  # retention's run in progress
 
 
 def run_tasks(worker: str) -> None:

@@ -44,7 +44,7 @@ MAX_SWEEPS = 4  # of full batches at once: the thread that sweeps also claims an
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
+class LostMail:
     """An email whose worker is dead, and its open attempt, if a call had begun."""
 
     mail: Mail
@@ -137,7 +137,7 @@ def bring_forward() -> int:
     return Mail.objects.filter(status=Status.QUEUED, next_attempt_at__gt=now).update(next_attempt_at=now)
 
 
-def find_lost(now: dt.datetime) -> list[Lost]:
+def find_lost(now: dt.datetime) -> list[LostMail]:
     """Return claimed emails whose worker is silent or whose lease is over, at most 500, oldest lease first.
 
     Not those that a living worker keeps beyond their leases, since their results wait or their calls last.
@@ -152,7 +152,7 @@ def find_lost(now: dt.datetime) -> list[Lost]:
     )
     open_attempts = Attempt.objects.filter(mail__in=mails, state=AttemptState.OPEN)
     attempts = {attempt.mail_id: attempt for attempt in open_attempts}
-    return [Lost(mail=mail, attempt=attempts.get(mail.pk)) for mail in mails]
+    return [LostMail(mail=mail, attempt=attempts.get(mail.pk)) for mail in mails]
 
 
 def _lock_free(mails: MailQuerySet) -> MailQuerySet:
@@ -173,7 +173,7 @@ def _find_steps(now_ns: int) -> Iterable[tuple[str, Step]]:
         yield "expired", _expire(mail, now_ns)
 
 
-def _recover(lost: Lost, now_ns: int) -> tuple[str, Step]:
+def _recover(lost: LostMail, now_ns: int) -> tuple[str, Step]:
     """Return what is done with a lost email, in words and as a step."""
     mail, attempt = lost.mail, lost.attempt
     recovery = Recovery(mail=mail, state=read_state(mail)._replace(lease=None, lease_expires_at=None, worker=""))

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from mails.actions import apply, rules, wording
 from mails.actions.apply import ActionCounts
-from mails.actions.preview import Preview, estimate_send_time, preview_action
+from mails.actions.preview import ActionPreview, estimate_send_time, preview_action
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, first_id
 from mails.models.querysets import MailQuerySet
@@ -156,7 +156,7 @@ def read_note(options: dict[str, Any]) -> str:
     return note
 
 
-def _announce(out: commands.Output, preview: Preview, action_request: ActionRequest) -> None:
+def _announce(out: commands.Output, preview: ActionPreview, action_request: ActionRequest) -> None:
     if not out.as_json:
         out.write_rows(
             [{"state": group.state, "emails": group.emails, "forecast": group.forecast} for group in preview.groups],
@@ -177,7 +177,7 @@ def _announce(out: commands.Output, preview: Preview, action_request: ActionRequ
         out.say(f"{count} skipped: {why}.{remedy}", tone="waiting")
 
 
-def _explain_none(preview: Preview) -> str:
+def _explain_none(preview: ActionPreview) -> str:
     """Return the sentence shown in place of the table when no email is eligible."""
     if not preview.skipped:
         return "No matching emails."
@@ -191,7 +191,7 @@ def _describe_result(action: Action, counts: ActionCounts) -> str:
 
 
 def _document(
-    action_request: ActionRequest, preview: Preview, counts: ActionCounts, *, dry_run: bool
+    action_request: ActionRequest, preview: ActionPreview, counts: ActionCounts, *, dry_run: bool
 ) -> dict[str, object]:
     return {
         "action": action_request.action,

@@ -11,7 +11,7 @@ from mails.models import Content, Mail
 from mails.states import Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import preview
-from mercury.lib.mail.preview import Preview
+from mercury.lib.mail.preview import MailPreview
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 
@@ -90,8 +90,8 @@ def explain_not_copyable(mail: Mail) -> str:
     return ""
 
 
-def build_preview(mail: Mail, *, recipients: Sequence[str], text: str) -> Preview:
+def build_preview(mail: Mail, *, recipients: Sequence[str], text: str) -> MailPreview:
     """Return the preview of the email for a page, made from the beginning of its body."""
     raw = render_source(mail, recipients=recipients, text=text[: preview.TEXT_SHOWN])
-    parsed = preview.read(raw) if raw else Preview(b"", text=text[: preview.TEXT_SHOWN])
+    parsed = preview.read(raw) if raw else MailPreview(b"", text=text[: preview.TEXT_SHOWN])
     return replace(parsed, goes_on=len(text) > preview.TEXT_SHOWN)

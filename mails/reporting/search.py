@@ -164,7 +164,7 @@ def filter_since(mails: MailQuerySet, age: dt.timedelta, now: dt.datetime) -> Ma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class MailListFilter:
     """The filters of the operators' list, under the names that its URL has."""
 
     q: str = ""
@@ -175,7 +175,7 @@ class Filter:
     age: str = ""
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> Filter:
+    def from_query(cls, query: Mapping[str, str]) -> MailListFilter:
         """Return the filter of a URL's query."""
         return cls(**{name: query.get(name, "").strip() for name in cls.__dataclass_fields__})
 

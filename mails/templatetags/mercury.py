@@ -18,7 +18,7 @@ from mails.lifecycle import action_requests
 from mails.message import mime
 from mails.models import Mail
 from mails.states import FINAL, Action, Status
-from mails.timeline.entry import Entry, Passing
+from mails.timeline.entry import Entry, RunningDuration
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.facts import Span
 from mails.timeline.summary import Badge, choose_badge
@@ -195,7 +195,7 @@ def offset(entry: Entry) -> SafeString:
 @register.simple_tag
 def passing(words: str) -> SafeString | str:
     """Return words of a sentence; the page keeps counting a duration that goes on."""
-    if not isinstance(words, Passing):
+    if not isinstance(words, RunningDuration):
         return words
     return format_html('<span data-passing="{}">{}</span>', f"{words.seconds:.3f}", words)
 

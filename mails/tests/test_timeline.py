@@ -14,7 +14,7 @@ from mails.states import EventName, HoldReason, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.timeline import story as stories
 from mails.timeline.entries import group_by_round, list_entries
-from mails.timeline.entry import Entry, Passing, Strong
+from mails.timeline.entry import Entry, RunningDuration, BoldText
 from mails.timeline.facts import Usual, list_facts, list_spans
 from mails.timeline.reply_text import describe_reason
 from mails.timeline.story import read_story
@@ -57,7 +57,7 @@ def test_a_received_mail_names_application_key_and_size():
 
     assert entry.title == "Received"
     assert entry.sentence == "Submitted by application accounts via the API, key 7qd0x1yz…, 6.1 kB"
-    assert [part for part in entry.parts if isinstance(part, Strong)] == ["accounts", "7qd0x1yz…"]
+    assert [part for part in entry.parts if isinstance(part, BoldText)] == ["accounts", "7qd0x1yz…"]
 
 
 def test_a_refusal_says_the_answer_whose_fault_it_is_and_that_nothing_was_sent():
@@ -222,7 +222,7 @@ def test_an_answer_that_is_awaited_shows_how_much_of_its_time_is_over():
     last = list_entries(mail, [event("SEND", {"deadline_s": 10}, after_ms=1500)], NOW)[-1]
 
     assert last.sentence == "500 ms of 10 s"
-    assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [pytest.approx(0.5)]
+    assert [part.seconds for part in last.parts if isinstance(part, RunningDuration)] == [pytest.approx(0.5)]
 
 
 def test_an_answer_that_an_smtp_server_takes_its_time_for_shows_that_time():
@@ -247,7 +247,7 @@ def test_a_mail_that_waits_counts_down_to_its_round():
     )
     mail.expires_at = soon
     assert list_entries(mail, [event("NEW")], NOW)[-1].title == "Waiting to retry, expires at 10:14:35 UTC"
-    assert [part.seconds for part in last.parts if isinstance(part, Passing)] == [-30]
+    assert [part.seconds for part in last.parts if isinstance(part, RunningDuration)] == [-30]
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED])
@@ -353,7 +353,7 @@ def test_facts_name_what_is_usual_in_the_queue():
 
 def growing(mail: Mail, events: list[Event], attempts: list[Attempt]) -> list[str]:
     facts = list_facts(mail, events, attempts, NOW)
-    return [fact.label for fact in facts if isinstance(fact.value, Passing)]
+    return [fact.label for fact in facts if isinstance(fact.value, RunningDuration)]
 
 
 def test_figures_that_go_on_say_so():

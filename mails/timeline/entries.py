@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mails.models import Event, Mail
 from mails.obstacles import NO_OBSTACLES, Obstacles
 from mails.states import EventName, HoldReason, Status
-from mails.timeline.entry import Entry, Passing
+from mails.timeline.entry import Entry, RunningDuration
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.event_text import describe_event
 from mails.timeline.facts import find_start, measure_offset
@@ -97,7 +97,7 @@ def _describe_current_step(mail: Mail, events: Sequence[Event], now: dt.datetime
             return _describe_request_in_progress(mail, events, now)
         case Status.WAITING:
             wait = measure_wait(mail, now)
-            parts = ("In ", Passing.from_seconds(-wait)) if wait is not None else ()
+            parts = ("In ", RunningDuration.from_seconds(-wait)) if wait is not None else ()
             return Entry(title=describe_next_attempt(mail), parts=parts, tone="waiting", icon="clock")
         case Status.HELD if mail.reason_code == HoldReason.UNKNOWN:
             sentence = "It will not be retried until someone confirms what happened."
@@ -128,7 +128,7 @@ def _describe_request_in_progress(mail: Mail, events: Sequence[Event], now: dt.d
     parts: list[str] = []
     if sends:
         waited = max(0.0, now.timestamp() - sends[-1].created_at / 1e9)
-        parts.append(Passing.from_seconds(waited))
+        parts.append(RunningDuration.from_seconds(waited))
         payload = EventPayload(raw=sends[-1].blob)
         limit, final = payload.get_number("deadline_s"), payload.get_number("final_reply_s")
         if limit is not None and final is not None and waited > limit:

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from mercury.lib import durations
 
 
-class Strong(str):
+class BoldText(str):
     """Words of a sentence that a page prints in bold."""
 
     __slots__ = ()
     strong = True
 
 
-class Passing(str):
+class RunningDuration(str):
     """A duration that a page keeps counting: the time elapsed so far or, if negative, the time left."""
 
     seconds: float
 
     @classmethod
-    def from_seconds(cls, seconds: float) -> Passing:
+    def from_seconds(cls, seconds: float) -> RunningDuration:
         """Return the duration in words."""
         words = cls(durations.format_duration(abs(seconds)))
         words.seconds = seconds

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mails.models import Event, Mail
 from mails.states import Action, EventName, Source
 from mails.timeline import action_text
-from mails.timeline.entry import Entry, EvaluatedAccount, Strong
+from mails.timeline.entry import Entry, EvaluatedAccount, BoldText
 from mails.timeline.event_payload import EventPayload, shorten
 from mails.timeline.reply_text import describe_latency, describe_reply
 from mercury.lib import durations
@@ -26,7 +26,7 @@ def describe_event(mail: Mail, event: Event, payload: EventPayload) -> Entry:
         return describe(mail, payload)
     if event.event in EventName.values:
         return _describe_report(EventName(event.event), payload)
-    author = Strong(replace_unprintable(event.created_by))
+    author = BoldText(replace_unprintable(event.created_by))
     return Entry(title=replace_unprintable(event.event), parts=("Added by ", author, "."))
 
 
@@ -40,9 +40,9 @@ def _describe_new(mail: Mail, payload: EventPayload) -> Entry:
         Source.FORM: ("Submitted by ", " via the web form"),
         Source.COMMAND: ("Submitted on the ", ""),
     }.get(Source(mail.source), ("Submitted by ", ""))
-    parts: list[str] = [before, Strong(application or "an unknown client"), after]
+    parts: list[str] = [before, BoldText(application or "an unknown client"), after]
     if key := payload.get_text("key"):
-        parts += [", key ", Strong(f"{key}…")]
+        parts += [", key ", BoldText(f"{key}…")]
     size = payload.get_number("size")
     parts.append(f", {durations.format_size(int(size if size is not None else mail.size))}")
     return Entry(title="Received", parts=tuple(parts), icon="inbox")
@@ -58,7 +58,7 @@ def _describe_accepted(mail: Mail, payload: EventPayload) -> Entry:
     count = int(payload.get_number("recipients") or 1)
     recipients = "1 recipient" if count == 1 else f"{count} recipients"
     answered = ". Answered 202." if mail.source == Source.API else "."
-    parts = (f"{recipients}, queue ", Strong(payload.get_text("queue") or mail.queue), answered)
+    parts = (f"{recipients}, queue ", BoldText(payload.get_text("queue") or mail.queue), answered)
     return Entry(title="Valid and stored", parts=parts, tone="ok", icon="tick")
 
 
@@ -73,9 +73,9 @@ def _describe_enqueue(mail: Mail, payload: EventPayload) -> Entry:
 def _describe_dequeue(mail: Mail, payload: EventPayload) -> Entry:
     parts: list[str] = []
     if (waited := payload.get_number("waited_ms")) is not None:
-        parts += ["Waited ", Strong(durations.format_duration(waited / 1000)), ". "]
+        parts += ["Waited ", BoldText(durations.format_duration(waited / 1000)), ". "]
     if worker := payload.get_text("worker"):
-        parts += ["Worker ", Strong(worker)]
+        parts += ["Worker ", BoldText(worker)]
     if until := payload.get_time("lease_until"):
         parts.append(f"{', c' if worker else 'C'}laimed until {format_clock(until)}")
     return Entry(title="Claimed by a worker", parts=tuple(parts), tone="active", icon="clock")
@@ -133,15 +133,15 @@ def _describe_done(mail: Mail, payload: EventPayload) -> Entry:
     service = payload.get_text("service") or "the provider"
     code = payload.get_number("status_code")
     if code is None and payload.get_number("attempt") is None:  # no request ended here: resolved, or the rest given up
-        title, parts = "Closed as sent", ["Sent through ", Strong(service), "."]
+        title, parts = "Closed as sent", ["Sent through ", BoldText(service), "."]
     else:
-        reply = Strong("Accepted" if code is None else f"{code:.0f}")
+        reply = BoldText("Accepted" if code is None else f"{code:.0f}")
         title, parts = f"Accepted by {service}", [reply, *describe_latency(payload), "."]
     if message_id := payload.get_text("provider_message_id"):
-        parts += [" Provider’s message id: ", Strong(message_id), "."]
+        parts += [" Provider’s message id: ", BoldText(message_id), "."]
     if refused := payload.get_objects("refused"):
         named = "; ".join(f"{item.get_text('address')} ({item.get_text('reason')})" for item in refused[:10])
-        parts += [" Refused: ", Strong(named), "."]
+        parts += [" Refused: ", BoldText(named), "."]
     if too_late := _TOO_LATE.get(payload.get_object("too_late").get_text("action")):
         parts.append(too_late)
     if payload.is_true("possible_duplicate"):
@@ -156,7 +156,7 @@ _TOO_LATE = {
 
 
 def _describe_failure(mail: Mail, payload: EventPayload) -> Entry:
-    reply = Strong(describe_reply(payload))
+    reply = BoldText(describe_reply(payload))
     parts: list[str] = [
         reply,
         *describe_latency(payload),
@@ -185,7 +185,7 @@ def _describe_unknown(mail: Mail, payload: EventPayload) -> Entry:
     service = payload.get_text("service") or "the provider"
     code = payload.get_text("reason_code")
     no_reply = "timeout" in code or "time-out" in code or "lost" in code
-    sent = [". The request went out, so the email ", Strong("may have been sent"), "."]
+    sent = [". The request went out, so the email ", BoldText("may have been sent"), "."]
     parts: list[str] = [describe_reply(payload), *describe_latency(payload), *sent]
     if (reason := payload.get_text("reason")) and reason != code:
         parts.append(f" {shorten(reason, 300).rstrip('.')}.")
@@ -194,7 +194,7 @@ def _describe_unknown(mail: Mail, payload: EventPayload) -> Entry:
             payload.get_text("delivery_guarantee") or mail.delivery_guarantee,
             payload.get_text("next"),
         )
-        parts += [" Delivery guarantee ", Strong(guarantee), f": {next_step}." if next_step else "."]
+        parts += [" Delivery guarantee ", BoldText(guarantee), f": {next_step}." if next_step else "."]
     title = f"No reply from {service}" if no_reply else f"Outcome unknown at {service}"
     return Entry(title=title, parts=tuple(parts), tone="unknown", icon="question")
 
@@ -234,7 +234,7 @@ def _describe_late_result(mail: Mail, payload: EventPayload) -> Entry:
 
 
 def _describe_duplicate(mail: Mail, payload: EventPayload) -> Entry:
-    parts = (Strong(payload.get_text("service") or "Another account"), " accepted it too, so it was sent twice.")
+    parts = (BoldText(payload.get_text("service") or "Another account"), " accepted it too, so it was sent twice.")
     return Entry(title="Sent twice", parts=parts, tone="unknown", icon="question")
 
 
@@ -244,7 +244,7 @@ def _describe_duplicate(mail: Mail, payload: EventPayload) -> Entry:
 def _describe_discarded(mail: Mail, payload: EventPayload) -> Entry:
     parts = [payload.get_text("info") or "No account accepted it."]
     if tried := payload.get_strings("tried"):
-        parts += [" Tried: ", Strong(", ".join(tried)), "."]
+        parts += [" Tried: ", BoldText(", ".join(tried)), "."]
     if constraint := action_text.describe_constraint(payload):
         parts.append(f" It was restricted: {constraint}.")
     return Entry(title="Discarded", parts=tuple(parts), tone="bad", icon="cross")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mails.models import Attempt, Event, Mail
 from mails.states import FINAL, AttemptState, EventName, Status
-from mails.timeline.entry import Passing
+from mails.timeline.entry import RunningDuration
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.summary import choose_badge
 from mercury.lib import durations
@@ -90,7 +90,7 @@ def list_facts(
 
 
 def _format_duration(seconds: float, *, goes_on: bool) -> str:
-    return Passing.from_seconds(seconds) if goes_on else durations.format_duration(seconds)
+    return RunningDuration.from_seconds(seconds) if goes_on else durations.format_duration(seconds)
 
 
 def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: Usual) -> Fact:
@@ -110,10 +110,12 @@ def _choose_total(mail: Mail, events: Sequence[Event], now: dt.datetime, usual: 
             holds = [event.created_at / 1e9 for event in events if event.event == EventName.HELD]
             held_for = now.timestamp() - holds[-1] if holds else seconds
             return Fact(
-                label="On hold for", value=Passing.from_seconds(max(0.0, held_for)), note=f"{words} since submission"
+                label="On hold for",
+                value=RunningDuration.from_seconds(max(0.0, held_for)),
+                note=f"{words} since submission",
             )
         case _:
-            return Fact(label="Elapsed", value=Passing.from_seconds(seconds))
+            return Fact(label="Elapsed", value=RunningDuration.from_seconds(seconds))
 
 
 def _note_attempts(mail: Mail, attempts: Sequence[Attempt]) -> str:

@@ -35,7 +35,7 @@ from mails.states import Action, Source
 from mails.timeline.story import Story, has_news, read_story
 from mails.web.forms import SubmitForm
 from mercury.lib.mail import preview
-from mercury.lib.mail.preview import Preview
+from mercury.lib.mail.preview import MailPreview
 from mercury.lib.mail.printable import replace_unprintable
 from mercury.lib.rest import large_bodies
 from providers.accounts import registry
@@ -257,7 +257,7 @@ def _read_story(mail: Mail, *, everything: bool = False) -> Story:
     return read_story(mail, now, everything=everything, usual=statistics.load_usual_times(mail.queue, now))
 
 
-def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> Preview:
+def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> MailPreview:
     story = read_story(_get_visible(request, mail_id), timezone.now())
     return mime.build_preview(story.mail, recipients=story.addresses, text=story.text)
 

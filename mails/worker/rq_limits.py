@@ -14,7 +14,7 @@ from rq.serializers import DefaultSerializer, JSONSerializer
 from mails.dispatch.wake import JOB
 
 
-class NotAWakeUp(ValueError):
+class UnknownJob(ValueError):
     """A job names another function than the one that Mercury enqueues."""
 
     def __init__(self, name: object) -> None:
@@ -43,7 +43,7 @@ def apply() -> None:
 
 def _import_wake_up(job: Job) -> Any:
     if job.func_name != JOB:
-        raise NotAWakeUp(job.func_name)
+        raise UnknownJob(job.func_name)
     return import_string(JOB)
 
 

@@ -42,7 +42,7 @@ _NOT_SENT = {"waiting": "waiting to retry", "unknown": "held, outcome unknown", 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class OutcomeStyle:
     """How an outcome is shown. `mark`: above its column, for those who do not see its colour."""
 
     words: str
@@ -51,10 +51,10 @@ class Look:
     mark: str
 
 
-OUTCOMES: Mapping[str, Look] = {
-    AttemptState.ACCEPTED: Look(words="accepted", tone="ok", icon="tick", mark=""),
-    AttemptState.REFUSED: Look(words="refused", tone="bad", icon="cross", mark="×"),
-    AttemptState.UNKNOWN: Look(words="outcome unknown", tone="unknown", icon="question", mark="?"),
+OUTCOMES: Mapping[str, OutcomeStyle] = {
+    AttemptState.ACCEPTED: OutcomeStyle(words="accepted", tone="ok", icon="tick", mark=""),
+    AttemptState.REFUSED: OutcomeStyle(words="refused", tone="bad", icon="cross", mark="×"),
+    AttemptState.UNKNOWN: OutcomeStyle(words="outcome unknown", tone="unknown", icon="question", mark="?"),
 }
 
 
@@ -81,7 +81,7 @@ class AttemptBar:
     """One attempt in words. `x`, `y`: the position of its mark above its column."""
 
     attempt: Attempt
-    look: Look
+    look: OutcomeStyle
     took: str
     title: str
     x: float
@@ -96,7 +96,7 @@ class LastAttemptsChart:
     chart: Chart
     attempts: Sequence[AttemptBar]
     sentence: str
-    legend: Sequence[Look]
+    legend: Sequence[OutcomeStyle]
     x_labels: Sequence[tuple[float, str]]
     y_labels: Sequence[tuple[float, str]]
 

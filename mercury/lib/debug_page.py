@@ -5,7 +5,7 @@ import re
 from django.views.debug import SafeExceptionReporterFilter
 
 
-class Discreet(SafeExceptionReporterFilter):
+class SecretsFilter(SafeExceptionReporterFilter):
     """Also hides the environment, and the URLs of accounts, databases and servers, for they hold passwords and keys."""
 
     hidden_settings = re.compile(

@@ -82,7 +82,7 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
             log.record(act, by=log.get_person(request), kind=kind, name=str(obj), object_id=obj.pk, detail=detail)
 
 
-class ReadOnly:
+class ReadOnlyMixin:
     """A record: pages that show it, and none that changes it."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

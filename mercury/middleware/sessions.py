@@ -22,13 +22,13 @@ class _PassedByKeys:
         return super().__call__(request)  # type: ignore[misc]
 
 
-class Sessions(_PassedByKeys, SessionMiddleware):
+class BrowserSessionMiddleware(_PassedByKeys, SessionMiddleware):
     """Django's sessions."""
 
 
-class People(_PassedByKeys, AuthenticationMiddleware):
+class BrowserAuthenticationMiddleware(_PassedByKeys, AuthenticationMiddleware):
     """Django's `request.user`."""
 
 
-class Messages(_PassedByKeys, MessageMiddleware):
+class BrowserMessageMiddleware(_PassedByKeys, MessageMiddleware):
     """Django's messages."""

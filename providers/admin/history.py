@@ -5,12 +5,12 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from mercury.lib.guarded_admin import GuardedAdmin, ReadOnly
+from mercury.lib.guarded_admin import GuardedAdmin, ReadOnlyMixin
 from providers.models import BreakerChange
 
 
 @admin.register(BreakerChange)
-class HistoryAdmin(ReadOnly, GuardedAdmin):
+class HistoryAdmin(ReadOnlyMixin, GuardedAdmin):
     """Changes of breakers and settings, by account name."""
 
     list_display = ("created_at", "account_name", "what", "who")

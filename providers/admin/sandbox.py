@@ -17,7 +17,7 @@ from mercury.lib import durations
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.mail import preview
-from mercury.lib.mail.preview import Preview
+from mercury.lib.mail.preview import MailPreview
 from mercury.lib.rest import large_bodies
 from providers import history
 from providers.accounts import registry, sandboxes
@@ -32,7 +32,7 @@ _KINDS = [(kind.value, f"{kind.label}: {meaning}") for kind, meaning in failure_
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class FailurePanelInput:
     """The input of an account's failure panel, and the error in it."""
 
     account: str
@@ -49,7 +49,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
     return _show_inbox(request, request.GET.get("account", ""))
 
 
-def _show_inbox(request: HttpRequest, name: str, typed: Typed | None = None) -> HttpResponse:
+def _show_inbox(request: HttpRequest, name: str, typed: FailurePanelInput | None = None) -> HttpResponse:
     accounts = list(Account.objects.filter(kind="sandbox").order_by("name"))
     if not accounts:
         registry.load_candidates()
@@ -115,7 +115,7 @@ def message_file(request: HttpRequest, account: str, key: str, number: int) -> H
     return preview.build_file_response(file)
 
 
-def _read_message(request: HttpRequest, account: str, key: str) -> Preview:
+def _read_message(request: HttpRequest, account: str, key: str) -> MailPreview:
     _check_permissions(request, "providers.view_account", READ)
     _get_account(account)
     try:
@@ -138,7 +138,7 @@ def set_failure_mode(request: HttpRequest, account: str) -> HttpResponse:
     try:
         failure = _parse_failure(kind, value, duration)
     except ValueError as error:
-        return _show_inbox(request, account, Typed(account, kind, value, duration, str(error)))
+        return _show_inbox(request, account, FailurePanelInput(account, kind, value, duration, str(error)))
     sandboxes.set_failure_mode(row, failure, by=audit.get_person(request))
     messages.success(request, f"{account}: simulating “{failure}” until {failure.until:%H:%M:%S} UTC.")
     return redirect(f"{reverse('sandbox')}?account={account}")
@@ -177,7 +177,7 @@ def _count_emails(count: int) -> str:
     return "1 email" if count == 1 else f"{count} emails"
 
 
-def _describe_mailbox(account: Account, now: dt.datetime, typed: Typed | None) -> dict[str, Any]:
+def _describe_mailbox(account: Account, now: dt.datetime, typed: FailurePanelInput | None) -> dict[str, Any]:
     failure = sandboxes.get_failure_mode(account)
     is_active = failure is not None and failure.until > now
     return {

@@ -90,7 +90,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Permission:
+class CallPermission:
     """Permission to call an account now. `until`: when to ask again, if waiting helps."""
 
     allowed: bool
@@ -101,36 +101,36 @@ class Permission:
     remedy: str = ""  # what ends it, where waiting does not
 
 
-def check_permission(breaker: BreakerSnapshot, now: dt.datetime) -> Permission:
+def check_permission(breaker: BreakerSnapshot, now: dt.datetime) -> CallPermission:
     """Return whether the breaker and the provider's own rate limit allow a call, and why."""
     if breaker.mode == BreakerMode.OPEN:
-        return Permission(allowed=False, note="breaker forced open", remedy="until someone sets it to automatic")
+        return CallPermission(allowed=False, note="breaker forced open", remedy="until someone sets it to automatic")
     if breaker.limited_until and breaker.limited_until > now:
-        return Permission(
+        return CallPermission(
             allowed=False, note=f"asked to wait until {breaker.limited_until:%H:%M:%S}", until=breaker.limited_until
         )
     if breaker.mode == BreakerMode.CLOSED:
-        return Permission(allowed=True, note="breaker forced closed", slots=breaker.call_limit)
+        return CallPermission(allowed=True, note="breaker forced closed", slots=breaker.call_limit)
     match breaker.state:
         case BreakerState.OPEN if breaker.open_until and breaker.open_until > now:
-            return Permission(
+            return CallPermission(
                 allowed=False, note=f"breaker open until {breaker.open_until:%H:%M:%S}", until=breaker.open_until
             )
         case BreakerState.HALF_OPEN if breaker.probe_until and breaker.probe_until > now:
-            return Permission(
+            return CallPermission(
                 allowed=False, note="breaker half-open, a probe is in progress", until=now + dt.timedelta(seconds=2)
             )
         case BreakerState.OPEN | BreakerState.HALF_OPEN:
-            return Permission(allowed=True, note="breaker half-open, probe free", probe=True, slots=1)
+            return CallPermission(allowed=True, note="breaker half-open, probe free", probe=True, slots=1)
     return _check_closed(breaker)
 
 
-def _check_closed(breaker: BreakerSnapshot) -> Permission:
+def _check_closed(breaker: BreakerSnapshot) -> CallPermission:
     if breaker.slots is not None and (breaker.call_limit is None or breaker.slots < breaker.call_limit):
-        return Permission(allowed=True, note=f"recovering, {breaker.slots} requests at once", slots=breaker.slots)
+        return CallPermission(allowed=True, note=f"recovering, {breaker.slots} requests at once", slots=breaker.slots)
     if breaker.call_limit is not None:
-        return Permission(allowed=True, note=_describe_limit(breaker.call_limit), slots=breaker.call_limit)
-    return Permission(allowed=True, note="")
+        return CallPermission(allowed=True, note=_describe_limit(breaker.call_limit), slots=breaker.call_limit)
+    return CallPermission(allowed=True, note="")
 
 
 def _describe_limit(limit: int) -> str:

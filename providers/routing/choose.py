@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from providers.accounts.registry import Candidate
-from providers.health.breaker import Permission
-from providers.routing.rules import NO_CONSTRAINT, Evaluated, RoutingConstraint, evaluate
+from providers.health.breaker import CallPermission
+from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, RoutingConstraint, evaluate
 
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RoutingDecision:
     """A choice: an account or none, and every account that was evaluated."""
 
     candidate: Candidate | None
     why: str
-    evaluated: tuple[Evaluated, ...]
+    evaluated: tuple[AccountEvaluation, ...]
     probe: bool = False
 
     @property
@@ -58,7 +58,7 @@ def choose(
     permits: Mapping[str, int],
     probes: bool = True,
     processes: int = 1,
-) -> Choice:
+) -> RoutingDecision:
     """Choose an account by a weighted draw among those that may be called now.
 
     `draw`: in [0, 1). `in_flight`: calls in progress, by account. `slots`: the most of them for one account.
@@ -75,7 +75,7 @@ def choose(
         if result.eligible:
             eligible.append((candidate, permission))
     if not eligible:
-        return Choice(candidate=None, why="no account is available now", evaluated=tuple(evaluated))
+        return RoutingDecision(candidate=None, why="no account is available now", evaluated=tuple(evaluated))
     candidate, permission, number, total = _draw(eligible, draw)
     evaluated = [_mark_drawn(account, candidate, number, total) for account in evaluated]
     why = (
@@ -83,7 +83,7 @@ def choose(
         if len(eligible) == 1
         else f"weighted random choice among {len(eligible)} eligible accounts"
     )
-    return Choice(candidate=candidate, why=why, evaluated=tuple(evaluated), probe=permission.probe)
+    return RoutingDecision(candidate=candidate, why=why, evaluated=tuple(evaluated), probe=permission.probe)
 
 
 def has_only_probes(
@@ -103,7 +103,9 @@ def has_only_probes(
     return bool(eligible) and all(permission.probe for permission in eligible)
 
 
-def _draw(eligible: Sequence[tuple[Candidate, Permission]], draw: float) -> tuple[Candidate, Permission, int, int]:
+def _draw(
+    eligible: Sequence[tuple[Candidate, CallPermission]], draw: float
+) -> tuple[Candidate, CallPermission, int, int]:
     total = sum(candidate.config.weight for candidate, _ in eligible)
     number = min(int(draw * total), total - 1)
     passed = 0
@@ -114,7 +116,7 @@ def _draw(eligible: Sequence[tuple[Candidate, Permission]], draw: float) -> tupl
     raise AssertionError("the draw is below the total")
 
 
-def _mark_drawn(account: Evaluated, drawn: Candidate, number: int, total: int) -> Evaluated:
+def _mark_drawn(account: AccountEvaluation, drawn: Candidate, number: int, total: int) -> AccountEvaluation:
     """Return the account, with the result of the draw if it was drawn."""
     if account.account != drawn.config.name:
         return account

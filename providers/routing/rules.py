@@ -7,7 +7,7 @@ from typing import Any
 
 from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
-from providers.health.breaker import Permission, check_permission
+from providers.health.breaker import CallPermission, check_permission
 from providers.kinds.capabilities import KINDS
 
 
@@ -42,7 +42,7 @@ NO_CONSTRAINT = RoutingConstraint()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
+class AccountEvaluation:
     """One account as the choice evaluated it. `until`: when waiting may help; None if it will not."""
 
     account: str
@@ -71,16 +71,16 @@ def evaluate(
     slots: int | None,
     permits: Mapping[str, int],
     processes: int,
-) -> tuple[Permission, Evaluated]:
+) -> tuple[CallPermission, AccountEvaluation]:
     """Return whether the account may be called now, and the reason that is recorded for it."""
     config = candidate.config
     permission = check_permission(candidate.breaker, now)
     exclusion = routing_constraint.explain_exclusion(config.name)
 
-    def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> Evaluated:
+    def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> AccountEvaluation:
         tried_before = bool(exclusion) or config.name in tried
         remedy = _REMEDIES.get(note, permission.remedy if note == permission.note else "")
-        return Evaluated(
+        return AccountEvaluation(
             account=config.name,
             weight=config.weight,
             eligible=eligible,
@@ -121,7 +121,9 @@ def _explain_never(candidate: Candidate, exclusion: str, tried: Container[str]) 
     return "weight 0" if candidate.config.weight == 0 else ""
 
 
-def _explain_full(config: AccountConfig, permission: Permission, busy: int, slots: int | None, processes: int) -> str:
+def _explain_full(
+    config: AccountConfig, permission: CallPermission, busy: int, slots: int | None, processes: int
+) -> str:
     """Return which limit of concurrent calls the account has reached; empty for none."""
     connections = get_max_connections(config, processes)
     if permission.slots is not None and busy >= permission.slots:

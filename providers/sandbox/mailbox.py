@@ -63,7 +63,7 @@ def get_folder(account: str) -> Path:
 
 
 def store(account: str, content: bytes) -> str:
-    """Write an email and return its key. Once this returns, `list_messages` shows it.
+    """Write an email and return its key. Once this returns, `load_page` shows it.
 
     The oldest beyond MERCURY_SANDBOX_KEEP are removed every 20 emails, so that a few more may exist in between.
     """
@@ -78,11 +78,6 @@ def store(account: str, content: bytes) -> str:
     if count % _PRUNE_EVERY == 0:
         prune(account)
     return key
-
-
-def list_messages(account: str, *, limit: int = 100) -> list[KeptMail]:
-    """Return the newest emails, newest first. Reads the headers of at most `limit` files."""
-    return load_page(account, size=limit).mails
 
 
 def load_page(account: str, *, words: str = "", before: str = "", after: str = "", size: int = 50) -> MailboxPage:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from mails.maintenance import retention, retention_limits
-from mails.maintenance.retention import Removed
+from mails.maintenance.retention import RemovedCounts
 from mercury.lib import commands, durations
 from mercury.lib.commands import ExitCode
 
@@ -51,7 +51,7 @@ class Command(commands.MercuryCommand):
         if not out.ask(f"Permanently delete {expected.texts:,} bodies and {expected.mails:,} emails?"):
             out.say("Nothing was deleted.")
             return ExitCode.FAILED
-        removed = Removed()
+        removed = RemovedCounts()
         with out.show_progress("Deleting", total=expected.texts + expected.mails) as bar:
             for batch in retention.run(*ages):
                 removed += batch
@@ -60,7 +60,7 @@ class Command(commands.MercuryCommand):
         return None
 
 
-def _show(out: commands.Output, removed: Removed, *, dry_run: bool) -> None:
+def _show(out: commands.Output, removed: RemovedCounts, *, dry_run: bool) -> None:
     parts = [
         ("Bodies", removed.texts, f"{removed.texts:,}", durations.format_size(removed.text_bytes)),
         ("Emails", removed.mails, f"{removed.rows:,}", ""),

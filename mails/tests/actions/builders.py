@@ -5,7 +5,7 @@ from django.utils import timezone
 from mails.actions import bulk
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, ActionRequest
 from mails.models import Mail
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import Action, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
 from providers.outcomes import FailureClass
@@ -27,7 +27,7 @@ def create_discarded(**changes):
 def create_bulk_action(action=Action.REPROCESS, selected=None, account_choice=EVERY_ACCOUNT, **more):
     order = ActionRequest(action=action, by="user:hermes", note="fixed", account_choice=account_choice)
     return bulk.create_bulk_action(
-        order, Filter() if selected is None else selected, at=timezone.now(), description="all emails", **more
+        order, MailListFilter() if selected is None else selected, at=timezone.now(), description="all emails", **more
     )
 
 

@@ -8,7 +8,7 @@ from mails.actions import bulk
 from mails.dispatch import wake
 from mails.maintenance import scheduler
 from mails.models import BulkAction, Mail
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import Action, HoldReason, Status
 from mails.tests.actions.builders import create_bulk_action, create_discarded, create_unknown, process
 from mails.tests.builders import IRIS, a_mail, dispatch, event_names, reloaded
@@ -168,7 +168,7 @@ def test_the_leader_processes_bulk_actions_without_redis(monkeypatch, settings):
 def test_mails_are_held_released_and_cancelled(action):
     mail, other = a_mail(), a_mail(recipient=IRIS)
 
-    process(create_bulk_action(action, Filter(q="to:hera")))
+    process(create_bulk_action(action, MailListFilter(q="to:hera")))
 
     stopped = {Action.HOLD: Status.HELD, Action.CANCEL: Status.CANCELLED}[action]
     assert (reloaded(mail).status, reloaded(other).status) == (stopped, Status.QUEUED)

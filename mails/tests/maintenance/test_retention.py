@@ -14,7 +14,7 @@ from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import Step, read_state
 from mails.maintenance import partitions, retention, scheduler
-from mails.maintenance.retention import Removed
+from mails.maintenance.retention import RemovedCounts
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, PeriodicTask, Recipient, first_id
 from mails.states import FINAL, Action, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
@@ -55,8 +55,8 @@ def a_sent_mail(days: int, *, finished: int | None = None) -> Mail:
     return aged(reloaded(mail), days, finished=finished)
 
 
-def remove() -> Removed:
-    return sum(retention.run(BODIES, MAILS), Removed())
+def remove() -> RemovedCounts:
+    return sum(retention.run(BODIES, MAILS), RemovedCounts())
 
 
 def guard_refuses() -> bool:
@@ -79,7 +79,7 @@ def test_an_old_text_goes_and_the_timeline_stays(olympus):
     assert mail.events.count() == 1
     assert (mail.recipients.count(), mail.attempts.count()) == (1, 1)
     assert reloaded(young).text_removed_at is None
-    assert remove() == Removed()
+    assert remove() == RemovedCounts()
 
 
 def test_an_old_mail_goes_with_all_that_is_its_own(olympus):
@@ -105,7 +105,7 @@ def test_a_mail_that_has_not_ended_stays_however_old_it_is(status):
     aged_mail.save(force_insert=True)
     Content.objects.create(mail=aged_mail, text="Hi")
 
-    assert remove() == Removed()
+    assert remove() == RemovedCounts()
 
     assert reloaded(aged_mail).content.text == "Hi"
 
@@ -113,7 +113,7 @@ def test_a_mail_that_has_not_ended_stays_however_old_it_is(status):
 def test_the_age_counts_from_the_end_not_from_the_beginning(olympus):
     mail = a_sent_mail(400, finished=10)
 
-    assert remove() == Removed()
+    assert remove() == RemovedCounts()
 
     assert Content.objects.filter(pk=mail.pk).exists()
 

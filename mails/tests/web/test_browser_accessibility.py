@@ -10,7 +10,7 @@ from mails.actions import bulk
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail
 from mails.reporting import search
-from mails.reporting.search import Filter
+from mails.reporting.search import MailListFilter
 from mails.states import Action
 from mails.tests.builders import a_mail
 from mails.tests.people import hermes
@@ -33,7 +33,7 @@ def list_urls(olympus: SandboxAccount, operator: User) -> list[str]:
     queued = a_mail()
     action_request = bulk.create_bulk_action(
         ActionRequest(action=Action.HOLD, by="user:hermes", note="why"),
-        Filter(),
+        MailListFilter(),
         at=queued.created_at,
         description="all emails",
     )

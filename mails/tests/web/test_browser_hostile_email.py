@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from mails.tests.people import hermes
 from mails.tests.web.browser import browser_only, store_hostile_email
 from mercury.lib.mail import html_cleaning
-from mercury.lib.mail.html_cleaning import Harmless
+from mercury.lib.mail.html_cleaning import CleanHtml
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -46,7 +46,7 @@ def evil() -> Iterator[str]:
 @pytest.mark.parametrize("fences", ["all", "without the cleaner"])
 def test_a_hostile_mail_does_nothing(visitor, evil, fences, monkeypatch):
     if fences == "without the cleaner":
-        monkeypatch.setattr(html_cleaning, "clean", lambda html, **_options: Harmless(html, 0))
+        monkeypatch.setattr(html_cleaning, "clean", lambda html, **_options: CleanHtml(html, 0))
     page = visitor.sign_in(hermes(), store_hostile_email(evil))
     title = page.title()
 

@@ -34,7 +34,7 @@ from rq.worker_registration import clean_worker_registry
 from mails.dispatch import wake
 from mails.worker import jobs
 from mails.worker.jobs import QueueWorker
-from mails.worker.rq_limits import NotAWakeUp
+from mails.worker.rq_limits import UnknownJob
 
 JOB, WORKER, EXECUTION = "evil-job", "evil-worker", "evil-execution"
 REGISTRIES = ("finished", "failed", "deferred", "scheduled", "canceled", "ready")
@@ -242,7 +242,7 @@ def test_no_worker_runs_a_function_that_is_not_the_wake_up(redis, worker_class, 
 
     worker_class(["text"], connection=redis).work(burst=True)
 
-    with pytest.raises(NotAWakeUp):
+    with pytest.raises(UnknownJob):
         job.func  # noqa: B018 (the property imports)
 
 

@@ -57,7 +57,7 @@ class _Work(threading.local):
     waited: float = 0.0  # seconds, since it began
 
 
-class Wait:
+class DatabaseWait:
     """One thread that waits for one answer. `ended`: why it was ended, empty while it was not."""
 
     __slots__ = ("_end", "began", "ended", "is_request", "until")
@@ -92,7 +92,7 @@ class Waits:
         self.most: int | None = None
         self.default = COMMAND
         self._lock = threading.Lock()
-        self._waiting: set[Wait] = set()
+        self._waiting: set[DatabaseWait] = set()
         self._watch: threading.Thread | None = None
         self._pid = 0
         self._somebody = threading.Event()
@@ -118,7 +118,7 @@ class Waits:
         finally:
             self._work.bounds, self._work.waited = before, waited
 
-    def begin(self, end: Callable[[], None] | None = None, *, least: float = 0.0) -> Wait:
+    def begin(self, end: Callable[[], None] | None = None, *, least: float = 0.0) -> DatabaseWait:
         """Begin to wait; `finish` must follow. `end` is called in another thread once the time is over.
 
         Raises OperationalError at once if this request has no time left, or if too many wait already. What must be said
@@ -130,14 +130,14 @@ class Waits:
             raise OperationalError("The database used all the time of this request.")
         if bounds.is_request and not least and self._is_crowded(now):
             raise OperationalError("The database is slow, and too many requests already wait for it.")
-        wait = Wait(began=now, until=now + left, is_request=bounds.is_request, end=end)
+        wait = DatabaseWait(began=now, until=now + left, is_request=bounds.is_request, end=end)
         with self._lock:
             self._waiting.add(wait)
         if left < math.inf:
             self._keep_watch()
         return wait
 
-    def finish(self, wait: Wait) -> None:
+    def finish(self, wait: DatabaseWait) -> None:
         """End the wait: the answer has arrived, or never will."""
         with self._lock:  # so that nobody closes a connection that has just been given another task
             self._waiting.discard(wait)

@@ -1,4 +1,4 @@
-"""A mail's HTML made harmless, and the answer that carries it. Three fences, each of which holds alone.
+"""Cleans the HTML of an email, and builds the response that carries it. Three fences, each of which holds alone.
 
 The cleaner takes out what runs, loads or sends; the answer's own Content-Security-Policy forbids it once more; and the
 page shows the answer in a frame without any allowance.
@@ -48,14 +48,14 @@ _PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Harmless:
+class CleanHtml:
     """HTML without scripts, forms, frames, styles of its own page, and, unless asked for, remote images."""
 
     text: str
     remote_images: int  # as many want to be fetched from elsewhere
 
 
-def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Harmless:
+def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> CleanHtml:
     """Return the HTML without anything that runs, sends or redirects by itself.
 
     `pictures`: data: URLs of the pictures that the mail carries, by Content-ID. Links stay readable and open nothing: the
@@ -90,10 +90,10 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Har
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
-    return Harmless(text, found)
+    return CleanHtml(text, found)
 
 
-def build_response(harmless: Harmless, *, remote_images: bool) -> HttpResponse:
+def build_response(harmless: CleanHtml, *, remote_images: bool) -> HttpResponse:
     """Return the response for the frame. Only Mercury's own pages may frame it, and it sends no referrer."""
     answer = HttpResponse(_PAGE.format(harmless.text))
     answer["Content-Security-Policy"] = POLICY_WITH_REMOTE_IMAGES if remote_images else POLICY

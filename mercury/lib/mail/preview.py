@@ -18,7 +18,7 @@ from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 
 from mercury.lib.mail import encoded_words, html_cleaning
-from mercury.lib.mail.html_cleaning import Harmless
+from mercury.lib.mail.html_cleaning import CleanHtml
 
 SOURCE_SHOWN = 200_000  # bytes
 TEXT_SHOWN = 200_000  # characters
@@ -43,8 +43,8 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """What a mail holds. `html` is as it was sent: only `harmless` makes it fit to be shown."""
+class MailPreview:
+    """What a mail holds. `html` is as it was sent: only `clean_html` makes it safe to show."""
 
     source: bytes
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -72,19 +72,19 @@ class Preview:
         """Return the file with this number."""
         return next((file for file in self.files if file.number == number), None)
 
-    def clean_html(self, *, remote_images: bool) -> Harmless:
+    def clean_html(self, *, remote_images: bool) -> CleanHtml:
         """Return the HTML as it may be shown in the frame."""
         pictures = {file.content_id: _build_data_url(file) for file in self.files if _is_shown_inside(file)}
         return html_cleaning.clean(self.html, pictures=pictures, remote_images=remote_images)
 
 
-def read(source: bytes) -> Preview:
+def read(source: bytes) -> MailPreview:
     """Parse an email. Parts that cannot be read are left out; the source is always available."""
     try:
         message = email.message_from_bytes(source, policy=email.policy.compat32)
         parts = list(_list_leaves(message))
     except (RecursionError, ValueError):  # nested without end; a boundary that is none
-        return Preview(source)
+        return MailPreview(source)
     bodies: dict[str, str] = {}
     files: list[File] = []
     for part in parts:
@@ -94,7 +94,7 @@ def read(source: bytes) -> Preview:
         else:
             files.append(_build_file(part, len(files) + 1))
     headers = [(_sanitize_type(name), decode_part(value)) for name, value in message.items()]
-    return Preview(source, headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), files)
+    return MailPreview(source, headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), files)
 
 
 def decode_part(header: object) -> str:
@@ -102,7 +102,7 @@ def decode_part(header: object) -> str:
     return _sanitize_type(encoded_words.read(str(header)))
 
 
-def build_html_response(preview: Preview, *, remote_images: bool) -> HttpResponse:
+def build_html_response(preview: MailPreview, *, remote_images: bool) -> HttpResponse:
     """Return the HTML for the frame."""
     return html_cleaning.build_response(preview.clean_html(remote_images=remote_images), remote_images=remote_images)
 

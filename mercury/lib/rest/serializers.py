@@ -174,7 +174,7 @@ class StrictDictField(StrictField, serializers.DictField):
 
 
 class DataclassSerializer(serializers.Serializer[Any]):
-    """Show a dataclass as `plain` does. Types come from its annotations, descriptions from `Meta.help_texts`.
+    """Show a dataclass as `convert_to_plain` does. Types come from its annotations, descriptions from `Meta.help_texts`.
 
     Declare the serializers of nested dataclasses before it.
     """

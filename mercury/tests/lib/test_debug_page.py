@@ -1,6 +1,6 @@
 import pytest
 
-from mercury.lib.debug_page import Discreet
+from mercury.lib.debug_page import SecretsFilter
 
 pytestmark = pytest.mark.one_leg
 
@@ -13,7 +13,7 @@ def test_the_page_of_an_error_shows_no_password_of_the_environment(settings):
     settings.REDIS_URL = "redis://:thunder@hades:6379/0"
     settings.SENTRY_DSN = "https://thunder@sentry.olimpus.com/1"
 
-    shown = Discreet().get_safe_settings()
+    shown = SecretsFilter().get_safe_settings()
 
     assert "thunder" not in repr(shown)
     assert shown["MERCURY_SANDBOX_KEEP"] == settings.MERCURY_SANDBOX_KEEP
@@ -24,4 +24,4 @@ def test_nor_what_a_request_was_given_of_it(rf):
         "/", PROVIDER_OLYMPUS="mailgun://:thunder@mg.olimpus.com", DATABASE_URL="postgres://zeus:thunder@hades/m"
     )
 
-    assert "thunder" not in repr(Discreet().get_safe_request_meta(request))
+    assert "thunder" not in repr(SecretsFilter().get_safe_request_meta(request))

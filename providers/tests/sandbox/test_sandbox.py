@@ -34,7 +34,7 @@ def _send(failure=None, *, now=NOW, deadline=0.05, message=None):
 
 
 def _kept():
-    return mailbox.list_messages("olympus")
+    return mailbox.load_page("olympus").mails
 
 
 @pytest.mark.parametrize(

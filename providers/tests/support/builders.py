@@ -50,7 +50,7 @@ class SandboxAccount:
         registration.update(self.account, enabled=True, by="test")
 
     def inbox(self) -> list[Any]:
-        return list(mailbox.list_messages(self.name))
+        return list(mailbox.load_page(self.name).mails)
 
     def _fault(self, kind: FailureKind, value: float = 0) -> None:
         until = database_clock.now() + dt.timedelta(hours=1)

@@ -97,4 +97,4 @@ def test_the_sandbox_takes_a_mail():
     outcome = event_loop.run(accounts.send(OLYMPUS))
 
     assert isinstance(outcome, Accepted)
-    assert [kept.key for kept in mailbox.list_messages("olympus")] == [outcome.provider_message_id]
+    assert [kept.key for kept in mailbox.load_page("olympus").mails] == [outcome.provider_message_id]

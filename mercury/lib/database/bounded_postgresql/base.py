@@ -18,7 +18,7 @@ from django.db import OperationalError
 from django.db.backends.postgresql import base
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-from mercury.lib.database.database_bounds import Bounds, Wait, waits
+from mercury.lib.database.database_bounds import Bounds, DatabaseWait, waits
 
 LEAST_TO_CONNECT = 1.0  # seconds
 LAST_WORD = 0.5  # seconds for COMMIT and ROLLBACK, also where a request has no time left
@@ -100,7 +100,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 @contextmanager
 def _limit_statement(connection: Any, *, least: float = 0.0) -> Iterator[None]:
     """Around the wait for an answer; an error of a wait whose time was over says so."""
-    wait: Wait = waits.begin(_close_if_broken(connection), least=least)
+    wait: DatabaseWait = waits.begin(_close_if_broken(connection), least=least)
     try:
         yield
     except Exception as error:
