@@ -11,11 +11,11 @@ from django.db import Error
 
 from mails import pauses
 from mails.dispatch import claim, transitions
-from mails.dispatch.account_pool import AccountPool, BreakerChanged, AccountSelection
+from mails.dispatch.account_pool import AccountPool, AccountSelection, BreakerChanged
 from mails.dispatch.claim import ClaimedMail
 from mails.dispatch.planner import PassResult, Planner
 from mails.dispatch.quarantine import Quarantine
-from mails.dispatch.transitions import Call, StepPlan, Result, DispatcherSettings
+from mails.dispatch.transitions import Call, DispatcherSettings, Result, StepPlan
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary

@@ -29,7 +29,7 @@ from mails.dispatch.heartbeat import Heartbeat
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.planner import POLL, PassResult
 from mails.dispatch.recorder import Recorder
-from mails.dispatch.transitions import Call, Result, DispatcherSettings
+from mails.dispatch.transitions import Call, DispatcherSettings, Result
 from mercury.lib.database.database_errors import classify, is_locked
 from providers.transports.sender import Sender
 

@@ -10,7 +10,7 @@ from django.db import Error
 
 from mails.dispatch import transitions
 from mails.dispatch.account_pool import AccountPool, AccountSelection
-from mails.dispatch.transitions import Call, StepDraft, StepPlan, Result, DispatcherSettings
+from mails.dispatch.transitions import Call, DispatcherSettings, Result, StepDraft, StepPlan
 from mails.lifecycle import writer
 from mails.states import Status
 from mercury.lib.database.database_errors import is_rolled_back

@@ -9,9 +9,9 @@ import structlog
 from django.db import Error
 
 from mails.dispatch import call_results, claim
-from mails.dispatch.account_pool import AccountPool, BreakerChanged, AccountSelection
+from mails.dispatch.account_pool import AccountPool, AccountSelection, BreakerChanged
 from mails.dispatch.planner import PassResult, Planner, count_done
-from mails.dispatch.transitions import StepDraft, StepPlan, Result, DispatcherSettings
+from mails.dispatch.transitions import DispatcherSettings, Result, StepDraft, StepPlan
 from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult

@@ -14,7 +14,7 @@ from mails.states import EventName, HoldReason, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.timeline import story as stories
 from mails.timeline.entries import group_by_round, list_entries
-from mails.timeline.entry import Entry, RunningDuration, BoldText
+from mails.timeline.entry import BoldText, Entry, RunningDuration
 from mails.timeline.facts import Usual, list_facts, list_spans
 from mails.timeline.reply_text import describe_reason
 from mails.timeline.story import read_story

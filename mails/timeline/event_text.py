@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mails.models import Event, Mail
 from mails.states import Action, EventName, Source
 from mails.timeline import action_text
-from mails.timeline.entry import Entry, EvaluatedAccount, BoldText
+from mails.timeline.entry import BoldText, Entry, EvaluatedAccount
 from mails.timeline.event_payload import EventPayload, shorten
 from mails.timeline.reply_text import describe_latency, describe_reply
 from mercury.lib import durations
