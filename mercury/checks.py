@@ -29,7 +29,7 @@ from mercury.lib.runtime import private_files
 from providers import outbound_hosts
 from providers.accounts import environment
 from providers.kinds.base import Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a request to the end of its lease
 WORKER_RESTART_TIME = timedelta(minutes=1)  # longer than a restart takes

@@ -25,7 +25,7 @@ from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.outcomes import FailureClass, Outcome, Refused
 from providers.routing.choose import RoutingDecision
 

@@ -14,7 +14,7 @@ class AccountConfig:
     """
 
     name: str
-    kind: str  # a key of kinds.capabilities.KINDS: "sendgrid", "mailgun", "smtp", "sandbox"
+    kind: str  # a key of kinds.catalog.KINDS: "sendgrid", "mailgun", "smtp", "sandbox"
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     weight: int = 1  # share of the weighted draw; 0 is never drawn
     rate: float | None = None  # calls a second, None = no limit

@@ -20,7 +20,7 @@ from mercury.lib.runtime import event_loop
 from providers import history
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.models import Account, Breaker
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused
 from providers.transports.sender import Sender

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from mercury.lib import rates, variables
 from providers import tls
 from providers.accounts.config import AccountConfig
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.kinds.options import OptionsInvalid, clean_options
 
 PREFIX = "PROVIDER_"

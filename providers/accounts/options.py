@@ -11,7 +11,7 @@ from providers import outbound_hosts
 from providers.accounts import environment, secrets
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.kinds.base import ProviderKind, Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.kinds.options import OptionsInvalid, clean_options
 from providers.models import Account, AccountSource
 

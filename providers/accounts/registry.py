@@ -16,7 +16,7 @@ from providers.accounts.options import get_options
 from providers.accounts.sandboxes import to_simulated_failure
 from providers.health.breaker import BreakerSnapshot
 from providers.health.refusal_runs import RefusalRunSnapshot
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, Breaker
 
 log = structlog.get_logger(__name__)

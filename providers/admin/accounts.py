@@ -26,7 +26,7 @@ from providers.admin import account_actions, delivery_tests
 from providers.admin.account_actions import REASON_FIELD, WITH_REASON, is_open
 from providers.admin.forms import AccountForm
 from providers.health.breaker import check_permission, describe_breaker
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.models import Account, BreakerChange
 from providers.sandbox.failure_modes import SimulatedFailure
 

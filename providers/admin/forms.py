@@ -9,7 +9,7 @@ from providers.accounts import registration
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.options import list_shown_options
 from providers.kinds.base import Option
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource
 
 _OPTION = "option_"

@@ -29,7 +29,7 @@ from providers.accounts.options import list_shown_options
 from providers.accounts.registry import Candidate
 from providers.health.breaker import describe_breaker
 from providers.kinds.base import ProviderKind
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, BreakerMode, BreakerState
 
 FIELDS: filters.FilterFields = {

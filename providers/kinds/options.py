@@ -12,7 +12,7 @@ from yarl import URL
 from mercury.lib.mail import ehlo
 from providers import tls
 from providers.kinds.base import Option, Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 
 
 class OptionsInvalid(Exception):

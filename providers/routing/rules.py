@@ -8,7 +8,7 @@ from typing import Any
 from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission, check_permission
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from yarl import URL
 from providers import classify, outbound_hosts, tls
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import MAX_CONNECTIONS
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 from providers.transports import redaction

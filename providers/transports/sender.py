@@ -16,7 +16,7 @@ from django.core.mail import EmailMessage
 from providers import classify, outbound_hosts
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.outcomes import FailureClass, Outcome, Unknown
 from providers.transports import http
 from providers.transports.maildir import SandboxChannel

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from providers.accounts import registry
 from providers.health import breaker_store
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.models import Account, BreakerChange, BreakerMode
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ from django.conf import settings
 
 from mails.tests.tables import answer_table, request_table
 from providers.api.serializers import FIELDS, NewProviderAccountSerializer, ProviderAccountSerializer
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
 

@@ -4,7 +4,7 @@ import pytest
 from django.utils.module_loading import import_string
 
 from providers.kinds.base import Transport
-from providers.kinds.capabilities import KINDS
+from providers.kinds.catalog import KINDS
 from providers.kinds.options import OptionsInvalid, clean_options
 from providers.tests.support import certificates
 
