@@ -61,17 +61,11 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         return redirect(choice.link_to_every_account(request))
     reason, error = read_note(request)
     if request.method == "POST" and not error:
-        try:
-            result = apply.apply_action(
-                mail.pk,
-                ActionRequest(action=action, by=name_actor(request), note=reason, account_choice=account_choice),
-            )
-        except MailNotFound as gone:
-            raise Http404(str(gone)) from None
-        except (ActionNotAllowed, AccountNotUsable) as too_late:
-            messages.warning(request, str(too_late))
-        else:
-            messages.success(request, result.describe(action))
+        _apply(
+            request,
+            mail,
+            ActionRequest(action=action, by=name_actor(request), note=reason, account_choice=account_choice),
+        )
         return page
     title, button = _WORDS[action]
     possible = rules.is_allowed(mail, action, account_choice)
@@ -93,6 +87,18 @@ def action_view(request: HttpRequest, mail_id: uuid.UUID, verb: str) -> HttpResp
         "back": reverse("admin:mails_mail_change", args=[mail.pk]),
     }
     return _confirm(request, context)
+
+
+def _apply(request: HttpRequest, mail: Mail, action_request: ActionRequest) -> None:
+    """Carry the action out and leave a message with its result. Raises Http404 if the email is gone."""
+    try:
+        result = apply.apply_action(mail.pk, action_request)
+    except MailNotFound as gone:
+        raise Http404(str(gone)) from None
+    except (ActionNotAllowed, AccountNotUsable) as too_late:
+        messages.warning(request, str(too_late))
+    else:
+        messages.success(request, result.describe(action_request.action))
 
 
 def sending_view(request: HttpRequest, verb: str) -> HttpResponse:

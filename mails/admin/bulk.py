@@ -18,6 +18,7 @@ from mails.admin import actions, choice
 from mails.lifecycle.action_requests import EVERY_ACCOUNT, AccountChoice, ActionRequest
 from mails.models import BulkAction
 from mails.reporting import search, systemic_refusals
+from mails.reporting.search import MailListFilter
 from mails.states import RESOLVING, Action, Inclusion
 from mercury.lib.database import database_clock
 from mercury.lib.guarded_admin import GuardedAdmin
@@ -67,24 +68,19 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         messages.error(request, str(wrong))
         return redirect(choice.link_to_every_account(request))
     note, error = actions.read_note(request)
-    words = choice.describe_selection(request.GET)
+    description = choice.describe_selection(request.GET)
     if request.method == "POST" and not error and (preview.eligible or preview.more):
-        total = None if preview.more else len(preview.eligible) + preview.skipped.total()
         action_request = ActionRequest(
             action=action, by=actions.name_actor(request), note=note, account_choice=account_choice
         )
-        bulk_action = bulk.create_bulk_action(
-            action_request, selected, at=at, description=words, included=included, total=total
-        )
-        if not preview.more and len(preview.eligible) <= AT_ONCE:
-            apply.start_bulk_action(bulk_action, seconds=SECONDS)
+        bulk_action = _start(action_request, selected, preview, at=at, description=description, included=included)
         return redirect("admin:mails_bulkaction_change", bulk_action.pk)
     button = _label_button(action, preview)
     context = {
         **admin.site.each_context(request),
         "title": f"{button}?" if preview.eligible else f"{action.label}: no eligible email",
         "action": action,
-        "words": words,
+        "words": description,
         "meaning": _EFFECTS[action].format(accounts=account_choice.words),
         "account_choice": choice.make_constraint_field(account_choice, len(preview.eligible)) if restarts else None,
         "preview": preview,
@@ -100,6 +96,22 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "back": back,
     }
     return TemplateResponse(request, "admin/mails/mail/bulk.html", context, status=400 if error else 200)
+
+
+def _start(
+    action_request: ActionRequest,
+    selected: MailListFilter | list[uuid.UUID],
+    preview: ActionPreview,
+    *,
+    at: dt.datetime,
+    **details: Any,
+) -> BulkAction:
+    """Store the bulk action; carry it out at once if it is small, else leave it to the workers."""
+    total = None if preview.more else len(preview.eligible) + preview.skipped.total()
+    bulk_action = bulk.create_bulk_action(action_request, selected, at=at, total=total, **details)
+    if not preview.more and len(preview.eligible) <= AT_ONCE:
+        apply.start_bulk_action(bulk_action, seconds=SECONDS)
+    return bulk_action
 
 
 def _read_also(request: HttpRequest) -> list[Inclusion]:

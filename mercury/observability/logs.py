@@ -30,6 +30,16 @@ _processors: list[
 ] = []  # one list for good: loggers in use keep it when logging is set up once more, as `wsgi` does
 
 
+_LOGGERS = {
+    "django": {"level": "NOTSET", "handlers": [], "propagate": True},
+    "django.db.backends": {"level": "INFO"},  # below, it would write statements with their values
+    "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
+    "django.request": {"level": "ERROR"},  # a client's own fault is in its answer and in the access log
+    "django.security": {"level": "CRITICAL"},  # every scanner makes them, and each comes with a traceback
+    "django.security.csrf": {"level": "WARNING"},  # a line; it names what CSRF_TRUSTED_ORIGINS lacks
+}
+
+
 def configure_logging(config: dict[str, Any]) -> None:
     """Set up structlog and standard logging from `settings.LOGGING` (`level`, `format`: `console` or `json`)."""
     shared: list[Any] = [
@@ -60,14 +70,7 @@ def configure_logging(config: dict[str, Any]) -> None:
             },
             "handlers": {"stderr": {"class": "mercury.lib.runtime.queued_stream.QueuedStream", "formatter": "events"}},
             "root": {"handlers": ["stderr"], "level": config["level"]},
-            "loggers": {
-                "django": {"level": "NOTSET", "handlers": [], "propagate": True},
-                "django.db.backends": {"level": "INFO"},  # below, it would write statements with their values
-                "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
-                "django.request": {"level": "ERROR"},  # a client's own fault is in its answer and in the access log
-                "django.security": {"level": "CRITICAL"},  # every scanner makes them, and each comes with a traceback
-                "django.security.csrf": {"level": "WARNING"},  # a line; it names what CSRF_TRUSTED_ORIGINS lacks
-            },
+            "loggers": _LOGGERS,
         }
     )
     _processors[:] = [
