@@ -16,7 +16,7 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mercury.settings")
     if not any(argument.startswith(("--settings", "--pythonpath")) for argument in sys.argv):
         try:
-            settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show a fault in it below a traceback)
+            settings.SECRET_KEY  # noqa: B018 (reads the environment; Django would show an error in it below a traceback)
         except ImproperlyConfigured as error:
             sys.exit(f"Mercury does not start. {error}")
     commands.escape_unencodable_output()

@@ -53,7 +53,7 @@ def _worker(built: Instance) -> Iterator[None]:
 
 
 def _post(port: int, key: str, name: str, mails: int) -> dict[str, tuple[int, int]]:
-    """Post so many mails one at a time; by subject, when the request began and when its answer was read."""
+    """Post `mails` emails one at a time; return by subject when the request began and when its answer was read."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     times: dict[str, tuple[int, int]] = {}

@@ -202,7 +202,7 @@ def wait_for(process: subprocess.Popen[bytes]) -> float:
 def check_mails(parser: argparse.ArgumentParser, mails: int, *, most: int = REMEMBERED) -> None:
     """Refuse a number that the benchmark could not count."""
     if not 1 <= mails <= most:
-        why = "; the local provider remembers so many" if most == REMEMBERED else ""
+        why = "; the local provider remembers no more" if most == REMEMBERED else ""
         parser.error(f"--mails: 1 to {most}, please{why}.")
 
 

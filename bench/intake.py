@@ -22,7 +22,7 @@ from instance import CONTENT, WORDS, Instance
 
 CLIENTS = 16
 WARM_UP = 160  # mails before the measurement, so that every thread has its connection
-TURNS = 4  # each target is asked so many times, so that a slow moment of the machine meets all
+TURNS = 4  # how often each target is asked, so that a slow moment of the machine meets all
 MAILS = "/api/v1.0/mails/"
 BARE = ("--pythonpath", "bench", "django.core.wsgi:get_wsgi_application()")
 PROCESSES = {"embedded": 1, "full": 2}
@@ -63,7 +63,7 @@ class Client(threading.Thread):
 
 
 def post(port: int, key: str, mails: int, *, clients: int = CLIENTS, **options: Any) -> list[float]:
-    """Post so many mails: the seconds that each answer took.
+    """Post `mails` emails; return the seconds that each answer took.
 
     The clients take them from one heap. Where each has a number of its own, those whose connections the idler process
     accepted are through early, and the end measures the other process alone.
@@ -160,7 +160,7 @@ def measure(leg: str, mails: int) -> None:
 
 
 def _ask(built: Instance, target: Target, key: str, mails: int) -> None:
-    """Post so many mails, and add what they cost to the target's figures."""
+    """Post `mails` emails, and add what they cost to the target's figures."""
     built.provider.start_afresh(delay_ms=0)
     cpu, store, own, began = (
         instance.cpu_of(instance.family(target.arbiter)),

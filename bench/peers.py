@@ -37,7 +37,7 @@ REQUIREMENTS = {
     "rq": ("rq==3.0.0", "redis==8.1.0", *COMMON),
     "dramatiq": ("dramatiq[redis]==2.2.1", "redis==8.1.0", *COMMON),
 }
-GOALS = {"postfix": 1.2, "celery": 8.0, "post_office": 2.0}  # Mercury is to be so many times as fast
+GOALS = {"postfix": 1.2, "celery": 8.0, "post_office": 2.0}  # Mercury should be this many times as fast
 
 
 class NotDone(Exception):
@@ -111,7 +111,7 @@ class Processes:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a contestant came to."""
+    """Figures of a contestant."""
 
     rate: float  # mails per second
     cpu_ms: float  # of the sending processes, for one mail
@@ -152,7 +152,7 @@ def _redis_cpu() -> float:
 
 
 def mercury(workers: int) -> Callable[[Run], AbstractContextManager[Ready]]:
-    """Mercury with so many workers, each on every queue."""
+    """Mercury with `workers` workers, each on every queue."""
 
     @contextmanager
     def prepare(run: Run) -> Iterator[Ready]:
@@ -344,8 +344,8 @@ def main() -> None:
                 run = Run(max(1, round(options.mails * contestant.share)), delay_ms, environments)
                 try:
                     figures = results[contestant.name, contestant.family, delay_ms] = measure(contestant, run)
-                except (ServiceMissing, NotDone) as fault:
-                    print(f"{contestant.name:40} provider {delay_ms:3} ms: no figure, {fault}.", flush=True)
+                except (ServiceMissing, NotDone) as error:
+                    print(f"{contestant.name:40} provider {delay_ms:3} ms: no figure, {error}.", flush=True)
                     continue
                 print(_line(contestant, run, figures), flush=True)
             _print_ratios(results, delay_ms)

@@ -97,7 +97,7 @@ class Postfix:
         self.master = subprocess.Popen(command, env=self.environment, start_new_session=True)
 
     def fill(self, mails: int) -> None:
-        """Hand in so many mails, and wait until all of them are in the deferred queue."""
+        """Submit `mails` emails, and wait until all of them are in the deferred queue."""
         to = ["-f", "zeus@olimpus.com", "-t", "hera@olimpus.com", f"127.0.0.1:{self.port}"]
         source = [self.root / "usr/sbin/smtp-source", "-s", "20", "-l", str(len(CONTENT)), "-m", str(mails), *to]
         subprocess.run(source, env=self.environment, check=True)

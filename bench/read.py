@@ -45,7 +45,7 @@ def fill_in(mails: int) -> None:
         (f"mod({number}, 5000) = 1", "status = 'held', finished_at = NULL, reason_code = 'outcome-unknown'"),
         (
             f"{number} > {mails - WAITING}",
-            """status = 'waiting', finished_at = NULL, fault = 'provider', reason_code = 'http-503',
+            """status = 'waiting', finished_at = NULL, failure_class = 'provider', reason_code = 'http-503',
             next_attempt_at = now() + (random() - 0.3) * interval '1 hour'""",
         ),
     )

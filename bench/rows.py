@@ -16,7 +16,7 @@ ROWS = (10_000, 1_000_000)
 
 
 def measure(rows: int, mails: int) -> None:
-    """Print what taking in and sending cost with so many old mails."""
+    """Print what accepting and sending cost with this many old emails."""
     with instance.build("full") as built:
         key = built.run(instance.make_key)
         began = time.monotonic()

@@ -1,1 +1,1 @@
-"""Mercury under fire: `python chaos/run.py`. Real processes, real faults, and an accounting of every mail."""
+"""Mercury under fire: `python chaos/run.py`. Real processes, real failures, and an accounting of every mail."""

@@ -102,7 +102,7 @@ def _record_attempt_after_call(writer: Any) -> None:
         listed = []
         for step in steps:
             if step.closed and (opened := kept.pop(step.closed.id, None)):
-                row = writer._opened_row(opened)
+                row = writer._build_attempt_row(opened)
                 sql.execute([sql.insert_rows(writer.Attempt, sql.OPENED_COLUMNS, [row])])
                 step = replace(step, events=opened.events + step.events)
             if step.opened:

@@ -39,7 +39,7 @@ class AccountObstacle:
     @property
     def words(self) -> str:
         """Return account, reason and end: `olympus (breaker open until 10:14:03 UTC)`."""
-        return f"{self.account} ({self.reason}{f' until {_when(self.until)}' if self.until else ''})"
+        return f"{self.account} ({self.reason}{f' until {_format_moment(self.until)}' if self.until else ''})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,10 @@ class Obstacles:
         """Return a sentence for each obstacle."""
         sentences = []
         if self.sending_pause:
-            since = _since(self.sending_pause)
+            since = _describe_pause_start(self.sending_pause)
             sentences.append(f"Sending is paused {since}: nothing is sent until someone resumes it.")
         if self.queue_pause:
-            since = _since(self.queue_pause)
+            since = _describe_pause_start(self.queue_pause)
             sentences.append(f"Queue {self.queue_pause.queue} is paused {since}: its emails wait until it is resumed.")
         return [*sentences, *self.account_sentences, *([self.worker] if self.worker else [])]
 
@@ -79,7 +79,11 @@ class Obstacles:
         named = ", ".join(obstacle.words for obstacle in self.accounts[:NAMED_AT_MOST])
         more = len(self.accounts) - NAMED_AT_MOST
         first = min((obstacle.until for obstacle in self.accounts if obstacle.until), default=None)
-        then = f"The first is available at {_when(first)}." if first else "It waits until an operator changes that."
+        then = (
+            f"The first is available at {_format_moment(first)}."
+            if first
+            else "It waits until an operator changes that."
+        )
         return [f"No account can accept this email now: {named}{f' and {more} more' if more > 0 else ''}. {then}"]
 
 
@@ -119,10 +123,12 @@ class SendingConditions:
             return paused
         is_paused = paused != NO_OBSTACLES
         return replace(
-            paused, accounts=self._account_obstacles(mail), worker="" if is_paused else self._worker_obstacle(mail)
+            paused,
+            accounts=self._find_account_obstacles(mail),
+            worker="" if is_paused else self._find_worker_obstacle(mail),
         )
 
-    def _account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
+    def _find_account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
         routing_constraint = (
             RoutingConstraint.from_blob(mail.routing_constraint) if mail.routing_constraint else NO_CONSTRAINT
         )
@@ -144,12 +150,14 @@ class SendingConditions:
         )
         if choice.candidate is not None:
             return ()
-        hidden = _out_of_use(self.candidates)
-        shown = [_obstacle_of(account, self.now) for account in choice.evaluated if account.account not in hidden]
+        hidden = _find_unused_sandboxes(self.candidates)
+        shown = [
+            _build_account_obstacle(account, self.now) for account in choice.evaluated if account.account not in hidden
+        ]
         soonest_first = sorted(shown, key=lambda obstacle: (obstacle.until is None, obstacle.until or self.now))
         return tuple(soonest_first) or (NO_ACCOUNT,)
 
-    def _worker_obstacle(self, mail: Mail) -> str:
+    def _find_worker_obstacle(self, mail: Mail) -> str:
         workers = [worker for worker in self.workers if mail.queue in worker.queues]
         if not workers:
             return f"No worker is running for queue {mail.queue}: start one (manage.py worker)."
@@ -164,17 +172,17 @@ def find_obstacles(mail: Mail) -> Obstacles:
     return SendingConditions.load().find_obstacles(mail) if mail.status in {*DUE, *LEASED} else NO_OBSTACLES
 
 
-def _since(pause: Pause) -> str:
+def _describe_pause_start(pause: Pause) -> str:
     return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
 
 
-def _out_of_use(candidates: Sequence[Candidate]) -> set[str]:
+def _find_unused_sandboxes(candidates: Sequence[Candidate]) -> set[str]:
     """Return the default sandboxes, if there are other accounts: then nobody expects email to go there."""
     default = {candidate.config.name for candidate in candidates if candidate.source == AccountSource.DEFAULT}
     return default if len(default) < len(candidates) else set()
 
 
-def _obstacle_of(account: AccountEvaluation, now: dt.datetime) -> AccountObstacle:
+def _build_account_obstacle(account: AccountEvaluation, now: dt.datetime) -> AccountObstacle:
     lasts = account.until is not None and (account.until - now).total_seconds() > 2
     if lasts:
         return AccountObstacle(
@@ -184,7 +192,7 @@ def _obstacle_of(account: AccountEvaluation, now: dt.datetime) -> AccountObstacl
     return AccountObstacle(account=account.account, reason=reason)
 
 
-def _when(moment: dt.datetime) -> str:
+def _format_moment(moment: dt.datetime) -> str:
     """Return a time of day, with its date where that is not today."""
     today = database_clock.now().date()
     return format_clock(moment) if moment.date() == today else f"{moment:%Y-%m-%d} {format_clock(moment)}"

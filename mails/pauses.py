@@ -75,7 +75,7 @@ def pause(queue: str = ALL_QUEUES, *, by: str, note: str = "", at_start: bool = 
     details = {"paused_at": database_clock.now(), "paused_by": by, "note": note, "at_start": at_start}
     _, paused = Pause.objects.get_or_create(queue=queue, resumed_at=None, defaults=details)
     if paused:
-        log.warning("queue_paused" if queue else "sending_paused", **_fields(queue, by))
+        log.warning("queue_paused" if queue else "sending_paused", **_build_log_fields(queue, by))
     return paused
 
 
@@ -83,7 +83,7 @@ def resume(queue: str = ALL_QUEUES, *, by: str) -> bool:
     """Resume this queue, or all sending; return False if it was not paused."""
     resumed = Pause.objects.filter(queue=queue, resumed_at=None).update(resumed_at=database_clock.now(), resumed_by=by)
     if resumed:
-        log.warning("queue_resumed" if queue else "sending_resumed", **_fields(queue, by))
+        log.warning("queue_resumed" if queue else "sending_resumed", **_build_log_fields(queue, by))
     return bool(resumed)
 
 
@@ -106,5 +106,5 @@ def pause_at_start() -> None:
     )
 
 
-def _fields(queue: str, by: str) -> dict[str, str]:
+def _build_log_fields(queue: str, by: str) -> dict[str, str]:
     return {"queue": str(queue), "by": by} if queue else {"by": by}

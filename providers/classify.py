@@ -107,13 +107,13 @@ def find_wait(retry_after: str | None, reason: str, *, now: dt.datetime) -> floa
 
     Mailgun's 429 carries no header, it says "try again after 120 seconds". None if it does not ask.
     """
-    seconds = _seconds(retry_after or "", now)
+    seconds = _parse_seconds(retry_after or "", now)
     if seconds is None:
         seconds = find_stated_wait(reason)
     return min(seconds, MAX_WAIT) if seconds else None
 
 
-def _seconds(text: str, now: dt.datetime) -> float | None:
+def _parse_seconds(text: str, now: dt.datetime) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit():
         seconds = float(text)

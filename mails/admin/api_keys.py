@@ -107,7 +107,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         else:
             missing = grants.find_missing_for_new_key(self.person, **wanted)
         if missing:
-            raise forms.ValidationError(_refusal("You cannot grant what you do not have", missing))
+            raise forms.ValidationError(_describe_refusal("You cannot grant what you do not have", missing))
         return data
 
 
@@ -207,14 +207,14 @@ class ApiKeyAdmin(GuardedAdmin):
             "key": key,
             "key_text": _pop_shown_once(request, key) if request.method == "GET" else "",
             "key_state": _state(key) if key else None,
-            "example_sender": _example_sender(key),
+            "example_sender": _choose_example_sender(key),
             "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         }
         return super().changeform_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     def revoke_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """Revoke a key after confirmation."""
-        key = self._key(request, key_id)
+        key = self._get_key(request, key_id)
         if request.method == "POST":
             done = api_keys.revoke(key, by=audit.get_person(request))
             words = f"The key {key} was revoked." if done else f"The key {key} was already revoked."
@@ -233,9 +233,11 @@ class ApiKeyAdmin(GuardedAdmin):
 
     def rotate_view(self, request: HttpRequest, key_id: int) -> HttpResponse:
         """Replace a key by a new one; the old one stays valid for the chosen time."""
-        key = self._key(request, key_id)
+        key = self._get_key(request, key_id)
         if missing := grants.find_missing_for_rotation(request.user, key):
-            raise PermissionDenied(_refusal("The new key would let you do more than you are allowed to", missing))
+            raise PermissionDenied(
+                _describe_refusal("The new key would let you do more than you are allowed to", missing)
+            )
         if request.method == "POST":
             hours = request.POST.get("overlap", "")
             if hours not in dict(OVERLAPS):
@@ -260,7 +262,7 @@ class ApiKeyAdmin(GuardedAdmin):
             choices=OVERLAPS,
         )
 
-    def _key(self, request: HttpRequest, key_id: int) -> ApiKey:
+    def _get_key(self, request: HttpRequest, key_id: int) -> ApiKey:
         if not self.has_change_permission(request):
             raise PermissionDenied
         key = ApiKey.objects.filter(pk=key_id, revoked_at__isnull=True).first()
@@ -295,7 +297,7 @@ class ApiKeyAdmin(GuardedAdmin):
         return TemplateResponse(request, "admin/confirm.html", context)
 
 
-def _refusal(what: str, missing: list[str]) -> str:
+def _describe_refusal(what: str, missing: list[str]) -> str:
     return f"{what}: {'; '.join(missing)}. Ask a superuser."
 
 
@@ -314,7 +316,7 @@ def _describe_use(key: ApiKey) -> str:
     return f"Last used {key.last_used_at:%d %b %Y %H:%M} UTC." if key.last_used_at else "It was never used."
 
 
-def _example_sender(key: ApiKey | None) -> str:
+def _choose_example_sender(key: ApiKey | None) -> str:
     """Return an allowed sender of the key, so that the pasted command works."""
     senders = key.senders if key else []
     first = next((sender for sender in senders if not sender.startswith(("@", "*"))), "")

@@ -42,7 +42,7 @@ _EFFECTS = {
 def bulk_view(request: HttpRequest) -> HttpResponse:
     """Show the effect of an action on the selected emails, or on all that match; start it after confirmation."""
     actions.check_mail_permission(request)
-    action = _action(request.GET.get("action", ""))
+    action = _parse_action(request.GET.get("action", ""))
     selected = choice.read_selection(request.GET)
     back = choice.link_back(request.GET)
     if not selected and not choice.is_everything(request.GET):
@@ -85,7 +85,7 @@ def bulk_view(request: HttpRequest) -> HttpResponse:
         "account_choice": choice.make_constraint_field(account_choice, len(preview.eligible)) if restarts else None,
         "preview": preview,
         "skipped": [_describe_skipped(request, why, count) for why, count in preview.skipped.most_common()],
-        "included": [(kind.label, _exclude(request, kind)) for kind in included],
+        "included": [(kind.label, _build_exclude_query(request, kind)) for kind in included],
         "button": button,
         "looked_at": LOOKED_AT,
         "in_background": preview.more or len(preview.eligible) > AT_ONCE,
@@ -211,7 +211,7 @@ def _describe_progress(bulk_action: BulkAction) -> dict[str, Any]:
     }
 
 
-def _action(name: str) -> Action:
+def _parse_action(name: str) -> Action:
     if name not in OFFERED:
         raise Http404("No such bulk action.")
     return Action(name)
@@ -248,7 +248,7 @@ def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, A
     for kind in Inclusion:
         if why == kind.label:
             tone = "unknown" if kind == Inclusion.UNCERTAIN else "bad"
-            remedies = [("Include them", _include(request, kind))]
+            remedies = [("Include them", _build_include_query(request, kind))]
     if why == rules.NO_UNTRIED_ACCOUNT:
         remedies = [("Try all accounts again", choice.link_to_every_account(request))]
     if why == rules.NEEDS_CONFIRMATION:
@@ -259,13 +259,13 @@ def _describe_skipped(request: HttpRequest, why: str, count: int) -> dict[str, A
     return {"why": why, "count": count, "remedies": remedies, "tone": tone}
 
 
-def _include(request: HttpRequest, included: Inclusion) -> str:
+def _build_include_query(request: HttpRequest, included: Inclusion) -> str:
     query = request.GET.copy()
     query.appendlist("included", included)
     return f"?{query.urlencode()}"
 
 
-def _exclude(request: HttpRequest, included: Inclusion) -> str:
+def _build_exclude_query(request: HttpRequest, included: Inclusion) -> str:
     query = request.GET.copy()
     query.setlist("included", [kind for kind in query.getlist("included") if kind != included])
     return f"?{query.urlencode()}"

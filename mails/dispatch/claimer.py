@@ -98,7 +98,7 @@ class Claimer:
     def _select_due(self, room: int, now: dt.datetime) -> list[ClaimedMail]:
         """Return due emails, first the quarantined ones, which a worker has died with and one of which may abort this process.
 
-        One quarantined email at a time at first. So what dies with a poisonous email never dies with it three times, and
+        One quarantined email at a time at first. So what dies with a poison message never dies with it three times, and
         is not held as poison. The more of them came back well, the more are claimed together: after the power has failed
         twice, there may be thousands.
         """
@@ -134,7 +134,7 @@ class Claimer:
     def _hold_those_without_a_reason(self, lost: Sequence[StepPlan], now_ns: int) -> None:
         """Hold them, unless sending or their queue was paused, or their account changed, since they were selected."""
         changed = _find_changed_accounts(lost)
-        lost = [plan for plan in lost if plan.call is None or _chosen_version(plan.call) not in changed]
+        lost = [plan for plan in lost if plan.call is None or _get_account_version(plan.call) not in changed]
         if not lost:
             self._not_stored.clear()
             return
@@ -147,9 +147,9 @@ class Claimer:
 
 def _find_changed_accounts(lost: Sequence[StepPlan]) -> set[tuple[str, dt.datetime | None]]:
     """Return the accounts, as they were chosen, that do not serve or were changed since. A query for each of them."""
-    chosen = {_chosen_version(plan.call) for plan in lost if plan.call}
+    chosen = {_get_account_version(plan.call) for plan in lost if plan.call}
     return {(name, version) for name, version in chosen if not writer.is_serving(name, version)}
 
 
-def _chosen_version(call: Call) -> tuple[str, dt.datetime | None]:
+def _get_account_version(call: Call) -> tuple[str, dt.datetime | None]:
     return call.account.name, call.attempt.account_version

@@ -28,18 +28,18 @@ class DatabaseThread:
 
     async def run(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         """Do the work over a connection that is not known to be broken; deadlocks are tried three times. Raises what it raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run_bounded, work, *arguments)
 
     async def end(self) -> None:
         """Close the connection and the thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
         self._thread.shutdown()
 
-    def _connected(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+    def _run_bounded(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         with database_bounds.limit_work(self._bounds):
-            return self._repeated(work, *arguments)
+            return self._run_with_retries(work, *arguments)
 
-    def _repeated(self, work: Callable[..., Answer], *arguments: object) -> Answer:
+    def _run_with_retries(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         for tries_left in (2, 1, 0):
             if time.monotonic() - self._answered_at > CONNECTION_TRUST:
                 close_old_connections()

@@ -264,7 +264,7 @@ class Dispatcher:
 
     async def _keep_recording(self) -> None:
         while True:
-            await self._record_all(await self._next_group())
+            await self._record_all(await self._collect_group())
 
     async def _keep_retrying(self) -> None:
         """Write the results whose rows were locked, once they are not: apart from others, so that nobody waits for them."""
@@ -274,7 +274,7 @@ class Dispatcher:
                 locked, self._locked = self._locked, []
                 await self._record_all(await self._set_locked_apart(locked))
 
-    async def _next_group(self) -> list[Result]:
+    async def _collect_group(self) -> list[Result]:
         """Return results worth one write: those that arrive within 50 ms, fewer if no call is in progress any more."""
         group = [await self._results.get()]
         until = time.monotonic() + GROUP_WAIT

@@ -47,7 +47,7 @@ class LocalTrouble:
         """
         is_new = not self.shown(now)
         self.reason, self._seen_at = reason, now
-        if may_be_one_host and self._others_go_out(now):
+        if may_be_one_host and self._has_call_gone_out(now):
             return is_new
         if now < self._claims_from and self.limit is not None:  # what is still in progress is what this machine can do
             self.limit = self._threshold = max(1, min(self.limit, in_progress // 2))
@@ -69,7 +69,7 @@ class LocalTrouble:
         if self.limit >= self.concurrency:
             self.limit, self.wait = None, FIRST_WAIT
 
-    def _others_go_out(self, now: float) -> bool:
+    def _has_call_gone_out(self, now: float) -> bool:
         """Return True if calls went out in the second before this one, or this one has not ended."""
         if now < self._second_ends:
             return True

@@ -178,10 +178,10 @@ def compute_effect(
         case Action.HOLD:
             return _hold(action_request, state, now_ns)
         case Action.RELEASE:
-            event = _draft(EventName.RELEASED, action_request, now_ns)
+            event = _draft_event(EventName.RELEASED, action_request, now_ns)
             return Effect(after=_requeue(state, now_ns, reason_code=""), events=(event,))
         case Action.RETRY:
-            event = _draft(EventName.RELEASED, action_request, now_ns, action=Action.RETRY)
+            event = _draft_event(EventName.RELEASED, action_request, now_ns, action=Action.RETRY)
             return Effect(after=_requeue(state, now_ns), events=(event,))
         case Action.REPROCESS:
             return _reprocess(action_request, state, listed, now_ns, routing_constraint)
@@ -220,7 +220,7 @@ def list_recipients(recipients: Iterable[HasOutcome]) -> dict[str, Any]:
     }
 
 
-def _draft(name: EventName, action_request: ActionRequest, now_ns: int, **details: Any) -> EventDraft:
+def _draft_event(name: EventName, action_request: ActionRequest, now_ns: int, **details: Any) -> EventDraft:
     return EventDraft(event=name, by=action_request.by, at_ns=now_ns, blob=action_request.as_blob(**details))
 
 
@@ -232,7 +232,7 @@ def _requeue(state: MailState, now_ns: int, **changes: Any) -> MailState:
 def _hold(action_request: ActionRequest, state: MailState, now_ns: int) -> Effect:
     """Hold the email; one that is held because its outcome is unknown stays so."""
     reason = state.reason_code if state.reason_code == HoldReason.UNKNOWN else HoldReason.OPERATOR
-    event = _draft(EventName.HELD, action_request, now_ns, reason=HoldReason.OPERATOR)
+    event = _draft_event(EventName.HELD, action_request, now_ns, reason=HoldReason.OPERATOR)
     return Effect(after=release_lease(state, Status.HELD, reason_code=reason), events=(event,))
 
 
@@ -247,13 +247,15 @@ def _requeue_as_not_sent(action_request: ActionRequest, state: MailState, now_ns
         possible_duplicate=False,
         reason_code="",
     )
-    return Effect(after=after, events=(_draft(EventName.RESOLVED, action_request, now_ns, outcome=Action.NOT_SENT),))
+    return Effect(
+        after=after, events=(_draft_event(EventName.RESOLVED, action_request, now_ns, outcome=Action.NOT_SENT),)
+    )
 
 
 def _cancel(action_request: ActionRequest, state: MailState, recipients: Sequence[HasOutcome], now_ns: int) -> Effect:
     """End the email; where it was accepted for some recipients, give up the others only."""
     if not any(recipient.state == RecipientState.ACCEPTED for recipient in recipients):
-        event = _draft(
+        event = _draft_event(
             EventName.CANCELLED,
             action_request,
             now_ns,
@@ -279,7 +281,7 @@ def _end_as_sent(
     """
     the_only_one = state.reason_code == HoldReason.UNKNOWN and delivery_guarantee == DeliveryGuarantee.AT_MOST_ONCE
     twice = state.possible_duplicate and state.attempt_count > 1 and not the_only_one
-    resolved = _draft(EventName.RESOLVED, action_request, now_ns, outcome=Action.SENT)
+    resolved = _draft_event(EventName.RESOLVED, action_request, now_ns, outcome=Action.SENT)
     state = state._replace(possible_duplicate=twice)
     effect = _end(action_request, state, recipients, RecipientState.ACCEPTED, "", now_ns)
     return replace(effect, events=(resolved, *effect.events))
@@ -335,6 +337,8 @@ def _reprocess(
         for recipient in recipients
         if recipient.state == RecipientState.REFUSED and state.status == Status.DISCARDED
     )
-    event = _draft(EventName.REPROCESS, action_request, now_ns, before=state.status, **routing_constraint.to_blob())
+    event = _draft_event(
+        EventName.REPROCESS, action_request, now_ns, before=state.status, **routing_constraint.to_blob()
+    )
     after = _requeue(state, now_ns, round=1, tried=(), failure_classes=(), failure_class="", reason_code="")
     return Effect(after=after, events=(event,), recipients=reopened)

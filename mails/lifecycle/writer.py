@@ -64,7 +64,7 @@ def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
 
 def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
     """Insert the keys that nobody has or is about to have, and return their emails' ids."""
-    rows = [_row(key, sql.KEY_COLUMNS) for key in keys]
+    rows = [_build_row(key, sql.KEY_COLUMNS) for key in keys]
     with connection.cursor() as cursor:
         cursor.execute(sql.insert_keys(), [recordset.encode(rows)])
         return {as_uuid(row[0]) for row in cursor.fetchall()}
@@ -72,9 +72,9 @@ def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
 
 def _store(new: Sequence[NewMail]) -> None:
     mail_rows = [
-        _row(mail.mail, sql.MAIL_COLUMNS)
-        | _row(mail.state, STATE_COLUMNS)
-        | {"last_event_at": _last_moment(mail.events)}
+        _build_row(mail.mail, sql.MAIL_COLUMNS)
+        | _build_row(mail.state, STATE_COLUMNS)
+        | {"last_event_at": _find_last_moment(mail.events)}
         for mail in new
     ]
     recipients = [
@@ -88,7 +88,7 @@ def _store(new: Sequence[NewMail]) -> None:
             sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
             sql.insert_rows(Content, sql.CONTENT_COLUMNS, contents),
             sql.insert_rows(Recipient, sql.RECIPIENT_COLUMNS, recipients),
-            sql.insert_rows(Event, sql.EVENT_COLUMNS, _event_rows((mail.mail.id, mail.events) for mail in new)),
+            sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
         ]
     )
 
@@ -108,16 +108,16 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
         moved = _move(steps)
         now = database_clock.now()
         won = [step for step in steps if step.mail_id in moved]
-        opened = [_opened_row(step) for step in won if step.opened]
-        closed = [_row(step.closed, sql.CLOSED_COLUMNS) for step in won if step.closed]
-        outcomes = [_row(outcome, sql.OUTCOME_COLUMNS) for step in won for outcome in step.recipients]
+        opened = [_build_attempt_row(step) for step in won if step.opened]
+        closed = [_build_row(step.closed, sql.CLOSED_COLUMNS) for step in won if step.closed]
+        outcomes = [_build_row(outcome, sql.OUTCOME_COLUMNS) for step in won for outcome in step.recipients]
         sql.execute(
             [
                 sql.close_attempts(closed),
                 sql.insert_rows(Attempt, sql.OPENED_COLUMNS, opened),
                 sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
                 sql.insert_rows(Rollup, counters.COLUMNS, _count(won, moved, now).build_rows(now)),
-                sql.insert_rows(Event, sql.EVENT_COLUMNS, _event_rows(_date_events(won, moved))),
+                sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_date_events(won, moved))),
             ]
         )
     return set(moved)
@@ -155,8 +155,8 @@ def record_late(results: Iterable[LateResult]) -> None:
 
 
 def _store_late(results: Sequence[LateResult]) -> None:
-    closed = [_row(attempt, sql.CLOSED_COLUMNS) for _, attempt, _ in results if attempt]
-    events = _event_rows((mail_id, (event,)) for mail_id, _, event in results)
+    closed = [_build_row(attempt, sql.CLOSED_COLUMNS) for _, attempt, _ in results if attempt]
+    events = _build_event_rows((mail_id, (event,)) for mail_id, _, event in results)
     try:
         with transaction.atomic():
             sql.execute([sql.close_attempts(closed), sql.insert_rows(Event, sql.EVENT_COLUMNS, events)])
@@ -188,7 +188,7 @@ def _update_and_note(statement: str, parameters: Sequence[Any], event: EventDraf
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         moments = {as_uuid(mail_id): at_ns for mail_id, at_ns in cursor.fetchall()}
-        rows = _event_rows((mail_id, (replace(event, at_ns=at_ns),)) for mail_id, at_ns in moments.items())
+        rows = _build_event_rows((mail_id, (replace(event, at_ns=at_ns),)) for mail_id, at_ns in moments.items())
         sql.execute([sql.insert_rows(Event, sql.EVENT_COLUMNS, rows)])
     return set(moments)
 
@@ -249,8 +249,8 @@ def _step_row(step: Step) -> dict[str, Any]:
         "attempts": step.attempts,
         "pending_action": step.pending_action,
         "account_version": step.opened.account_version if step.opened else None,
-        "at": _last_moment(step.events),
-    } | _row(step.after, STATE_COLUMNS)
+        "at": _find_last_moment(step.events),
+    } | _build_row(step.after, STATE_COLUMNS)
 
 
 def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt.datetime) -> Counters:
@@ -286,7 +286,7 @@ def _count_ending(totals: Counters, step: Step, mail: _MovedMail, age: float) ->
     totals.count(key, None if ending == Ending.HELD else age)
 
 
-def _last_moment(events: Iterable[EventDraft]) -> int:
+def _find_last_moment(events: Iterable[EventDraft]) -> int:
     return max((event.at_ns for event in events), default=0)
 
 
@@ -296,22 +296,22 @@ def _date_events(
     """Yield each step's events, none dated before the email's last one: the clock may have gone back."""
     for step in steps:
         at_ns = moved[step.mail_id].last_event_at
-        went_back = at_ns > _last_moment(step.events)
+        went_back = at_ns > _find_last_moment(step.events)
         yield step.mail_id, tuple(replace(event, at_ns=at_ns) for event in step.events) if went_back else step.events
 
 
-def _row(value: object, columns: Iterable[str]) -> dict[str, Any]:
+def _build_row(value: object, columns: Iterable[str]) -> dict[str, Any]:
     """Return a shallow copy; the deep one of `dataclasses.asdict` took two fifths of a dispatcher's database thread."""
     return {name: getattr(value, name) for name in columns}
 
 
-def _opened_row(step: Step) -> dict[str, Any]:
+def _build_attempt_row(step: Step) -> dict[str, Any]:
     empty = {"failure_class": "", "reason_code": "", "reason": "", "provider_message_id": ""}
-    opened = _row(step.opened, ("id", "number", "account", "lease", "opened_at"))
+    opened = _build_row(step.opened, ("id", "number", "account", "lease", "opened_at"))
     return opened | empty | {"mail_id": step.mail_id, "state": AttemptState.OPEN}
 
 
-def _event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[dict[str, Any]]:
+def _build_event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[dict[str, Any]]:
     return [
         {
             "mail_id": mail_id,

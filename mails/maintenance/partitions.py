@@ -71,7 +71,7 @@ def list_existing() -> list[Month]:
     """Return the months that have a partition, oldest first; none on SQLite."""
     if connection.vendor != "postgresql":
         return []
-    names = _column(
+    names = _select_column(
         "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
         " WHERE inhparent = 'mails_event'::regclass"
     )
@@ -85,7 +85,7 @@ def prepare(now: dt.datetime) -> list[Month]:
     created = []
     with transaction.atomic():
         _wait_briefly()
-        if _column("SELECT 1 FROM mails_event_rest LIMIT 1"):
+        if _select_column("SELECT 1 FROM mails_event_rest LIMIT 1"):
             created += _empty_default()
         there = {*list_existing()}
         missing = [month for month in list_wanted(now) if month not in there]
@@ -109,7 +109,7 @@ def measure_size(months: Sequence[Month]) -> int:
     """Return the bytes on disk of these partitions, with their indexes."""
     if not months:
         return 0
-    (found,) = _column(
+    (found,) = _select_column(
         "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s) AS name", [[m.table for m in months]]
     )
     return int(str(found))
@@ -143,7 +143,7 @@ def drop(month: Month) -> None:
 
 def _has_orphans(month: Month) -> bool:
     return bool(
-        _column(
+        _select_column(
             f"SELECT 1 FROM {month.table} AS event"  # noqa: S608 (a name of our own)
             " WHERE NOT EXISTS (SELECT FROM mails_mail WHERE mails_mail.id = event.mail_id) LIMIT 1"
         )
@@ -187,7 +187,7 @@ def _wait_briefly() -> None:
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
 
 
-def _column(sql: str, parameters: Sequence[Any] = ()) -> list[object]:
+def _select_column(sql: str, parameters: Sequence[Any] = ()) -> list[object]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return [row[0] for row in cursor.fetchall()]

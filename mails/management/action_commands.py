@@ -64,13 +64,13 @@ class ActionCommand(commands.MercuryCommand):
             action_request.action,
             mails,
             account_choice=action_request.account_choice,
-            included=_included(options),
+            included=_parse_inclusions(options),
             limit=options.get("limit"),
         )
         _announce(out, preview, action_request)
         if not preview.eligible or options["dry_run"]:
             counts = ActionCounts(skipped=preview.skipped.total(), already=preview.already)
-            out.write_document(_document(action_request, preview, counts, dry_run=options["dry_run"]))
+            out.write_document(_build_document(action_request, preview, counts, dry_run=options["dry_run"]))
             return None if preview.eligible else _exit_code(counts, named=named)
         if not out.ask(
             f"{wording.label_action(action_request.action, commands.format_email_count(len(preview.eligible)))}?"
@@ -82,7 +82,7 @@ class ActionCommand(commands.MercuryCommand):
         counts.skipped += preview.skipped.total()
         counts.already += preview.already
         out.say(_describe_result(action_request.action, counts), tone="ok")
-        out.write_document(_document(action_request, preview, counts, dry_run=False))
+        out.write_document(_build_document(action_request, preview, counts, dry_run=False))
         return _exit_code(counts, named=named)
 
 
@@ -94,7 +94,7 @@ def _exit_code(counts: ActionCounts, *, named: bool) -> ExitCode | None:
     return ExitCode.PARTLY_DONE if counts.done or counts.requested or counts.already else ExitCode.FAILED
 
 
-def _included(options: dict[str, Any]) -> tuple[Inclusion, ...]:
+def _parse_inclusions(options: dict[str, Any]) -> tuple[Inclusion, ...]:
     """Return the kinds of emails to include that a command skips by default."""
     if options["ids"] or options.get("reason"):
         return tuple(Inclusion)
@@ -190,7 +190,7 @@ def _describe_result(action: Action, counts: ActionCounts) -> str:
     )
 
 
-def _document(
+def _build_document(
     action_request: ActionRequest, preview: ActionPreview, counts: ActionCounts, *, dry_run: bool
 ) -> dict[str, object]:
     return {

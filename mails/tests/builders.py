@@ -17,7 +17,7 @@ COMMAND = Client(source=Source.COMMAND)
 
 
 def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:
-    """A mail that zeus handed in."""
+    """An email that zeus submitted."""
     return accept({**HELLO, **changes}, client=client).mail
 
 

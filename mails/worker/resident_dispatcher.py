@@ -85,7 +85,7 @@ class ResidentDispatcher:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._dispatcher = self._new_dispatcher()
+            self._dispatcher = self._create_dispatcher()
             self._pass_stop_on()  # a stop may have come before there was a dispatcher
             try:
                 event_loop.run(self._dispatcher.run())
@@ -93,7 +93,7 @@ class ResidentDispatcher:
                 log.exception("dispatcher_failed")
                 time.sleep(RESTART_AFTER)
 
-    def _new_dispatcher(self) -> Dispatcher:
+    def _create_dispatcher(self) -> Dispatcher:
         """Return a dispatcher that runs the periodic tasks with each heartbeat, and reports each minute."""
         minutes = MinuteReport(self._each_minute, now=time.monotonic()) if self._each_minute else None
 

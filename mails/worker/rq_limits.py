@@ -31,9 +31,9 @@ def apply() -> None:
         Job: {
             "func": property(_import_wake_up),
             "send_webhooks": _send_nothing,
-            "success_callback": property(_no_callback),
-            "failure_callback": property(_no_callback),
-            "stopped_callback": property(_no_callback),
+            "success_callback": property(_ignore_callback),
+            "failure_callback": property(_ignore_callback),
+            "stopped_callback": property(_ignore_callback),
         },
     }
     for owner, attributes in changed.items():
@@ -47,7 +47,7 @@ def _import_wake_up(job: Job) -> Any:
     return import_string(JOB)
 
 
-def _no_callback(job: Job) -> None:
+def _ignore_callback(job: Job) -> None:
     return None
 
 

@@ -200,7 +200,7 @@ class Output:
             return
         table = Table(*columns.values(), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for row in rows:
-            table.add_row(*(self._cell(row.get(key), tones or {}) for key in columns))
+            table.add_row(*(self._format_cell(row.get(key), tones or {}) for key in columns))
         if table.row_count:
             self._print(table)
         else:
@@ -234,7 +234,7 @@ class Output:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             yield ProgressBar(progress, progress.add_task(title, total=total, note=""))
 
-    def _cell(self, value: object, tones: Mapping[str, str]) -> Text:
+    def _format_cell(self, value: object, tones: Mapping[str, str]) -> Text:
         match value:
             case list() | tuple():
                 text = make_printable(", ".join(map(str, value)))

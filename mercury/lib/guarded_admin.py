@@ -28,13 +28,13 @@ class GuardedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic a
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Return True for the parameters of the filters that this page declares."""
-        return request is not None and lookup in self._declared_lookups(request)
+        return request is not None and lookup in self._list_declared_lookups(request)
 
-    def _declared_lookups(self, request: HttpRequest) -> set[str]:
+    def _list_declared_lookups(self, request: HttpRequest) -> set[str]:
         dates = {f"{self.date_hierarchy}__{part}" for part in _DATE_PARTS} if self.date_hierarchy else set()
-        return dates.union(*(self._parameters(declared, request) for declared in self.get_list_filter(request)))
+        return dates.union(*(self._list_parameters(declared, request) for declared in self.get_list_filter(request)))
 
-    def _parameters(self, declared: Any, request: HttpRequest) -> Iterable[str]:
+    def _list_parameters(self, declared: Any, request: HttpRequest) -> Iterable[str]:
         if isinstance(declared, type) and issubclass(declared, admin.SimpleListFilter):
             return [declared.parameter_name or ""]
         name, make = declared if isinstance(declared, list | tuple) else (declared, admin.FieldListFilter.create)

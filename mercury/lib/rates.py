@@ -10,7 +10,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Rate(NamedTuple):
-    """So many in one unit of time."""
+    """A number of emails in one unit of time."""
 
     number: float
     unit: str

@@ -95,9 +95,9 @@ def test_every_path_is_in_the_api_page():
     assert [path for path in paths if path.removesuffix("/") not in text] == []
 
 
-@pytest.mark.parametrize("fault", FailureClass.values)
-def test_every_kind_of_fault_is_in_the_providers_page(fault):
-    assert fault in page("docs/providers.md")
+@pytest.mark.parametrize("failure_class", FailureClass.values)
+def test_every_failure_class_is_in_the_providers_page(failure_class):
+    assert failure_class in page("docs/providers.md")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -28,7 +28,7 @@ def log(client, *, address="192.0.2.1", name="zeus", password="no", agent="x") -
 
 
 def attack(count: int, **who) -> None:
-    """Failures of so many different addresses and names, as axes has them."""
+    """Failures of many different addresses and names, as axes has them."""
     for number in range(count):
         AccessAttempt.objects.create(
             username=who.get("name") or f"name-{number}",

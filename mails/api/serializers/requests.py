@@ -34,11 +34,11 @@ class EventNameField(StrictCharField):
             self.fail("required")
         name = super().to_internal_value(data)
         if not 1 <= len(name) <= MAX_EVENT:
-            raise _invalid(self.error_messages["length"].format(length=len(name)))
+            raise _build_error(self.error_messages["length"].format(length=len(name)))
         if printable.find_unprintable(name):
-            raise _invalid(self.error_messages["control"])
+            raise _build_error(self.error_messages["control"])
         if name != name.strip():
-            raise _invalid(self.error_messages["space"])
+            raise _build_error(self.error_messages["space"])
         return name
 
 
@@ -54,7 +54,7 @@ class BlobField(StrictCharField):
         """Return the blob."""
         blob = super().to_internal_value(data)
         if len(blob.encode()) > MAX_BLOB:
-            raise _invalid(self.error_messages["too_long"].format(size=format_size(len(blob.encode()))))
+            raise _build_error(self.error_messages["too_long"].format(size=format_size(len(blob.encode()))))
         return blob
 
 
@@ -89,9 +89,9 @@ class NoteField(StrictCharField):
         """Return the reason."""
         note = super().to_internal_value(data)
         if len(note) > MAX_NOTE:
-            raise _invalid(self.error_messages["too_long"].format(length=len(note)))
+            raise _build_error(self.error_messages["too_long"].format(length=len(note)))
         if replace_unprintable(note) != note:
-            raise _invalid(self.error_messages["control"])
+            raise _build_error(self.error_messages["control"])
         return note.strip()
 
 
@@ -202,5 +202,5 @@ def is_system_event(name: str) -> bool:
     return name in EventName.values
 
 
-def _invalid(detail: object) -> ValidationError:
+def _build_error(detail: object) -> ValidationError:
     return ValidationError([str(detail)], "invalid")

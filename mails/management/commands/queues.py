@@ -40,7 +40,7 @@ class Command(commands.MercuryCommand):
         in_progress = dict(Mail.objects.filter(status__in=LEASED).order_by().values_list("queue").annotate(Count("pk")))
         mail_display.show_pauses(out, queues=())
         rows = [
-            _row(
+            _build_row(
                 system_status.read_queue_status(queue, now),
                 in_progress=in_progress.get(queue, 0),
                 pause=active.get(queue) or active.all_sending,
@@ -52,7 +52,7 @@ class Command(commands.MercuryCommand):
         return None
 
 
-def _row(waiting: QueueStatus, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
+def _build_row(waiting: QueueStatus, *, in_progress: int, pause: Pause | None, as_json: bool) -> dict[str, object]:
     oldest = waiting.oldest if as_json or waiting.oldest is None else durations.format_duration(waiting.oldest)
     return {
         "queue": waiting.queue,

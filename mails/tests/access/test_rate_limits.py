@@ -114,7 +114,7 @@ def warnings(monkeypatch):
 
 
 def at_once(key, times):
-    """So many at once, by threads that meet."""
+    """Count `times` requests of the key at once, in threads."""
     with ThreadPoolExecutor(POOL) as pool:
         return list(pool.map(rate_limits.count_write, [key] * times))
 

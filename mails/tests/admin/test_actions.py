@@ -269,11 +269,11 @@ def test_an_email_is_reprocessed_through_the_selected_accounts(query, posted, wo
     url = action(given_up, "reprocess") + query
 
     page = operator.get(url).text
-    shown_page = operator.post(url, posted | {"note": "Mended"}, follow=True).text
+    shown_page = operator.post(url, posted | {"note": "Repaired"}, follow=True).text
 
     assert words.removeprefix("starts over ").rstrip(".") in page
     assert f"The email is queued and {words}" in shown_page
-    assert "Mended" in shown_page
+    assert "Repaired" in shown_page
     assert dispatch() == 1
 
 

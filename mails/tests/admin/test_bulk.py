@@ -55,10 +55,10 @@ def test_the_page_says_first_what_it_will_do_then_does_it_and_keeps_who_and_why(
     assert "<strong>1 skipped:</strong> it may have been sent already." in page
     assert {reloaded(mail).status for mail in mails} == {Status.DISCARDED}
     assert "Reprocess 3 emails?" in operator.get(f"{url}&included=uncertain").text
-    shown_page = operator.post(url, {"note": "Mended"}, follow=True).text
+    shown_page = operator.post(url, {"note": "Repaired"}, follow=True).text
     assert "2 queued, 1 skipped." in shown_page
     assert "Started by hermes " in shown_page
-    assert "Mended" in shown_page
+    assert "Repaired" in shown_page
     assert "poller" not in shown_page
     assert {reloaded(mail).status for mail in mails} == {Status.QUEUED}
     listed = operator.get(reverse("admin:mails_bulkaction_changelist")).text

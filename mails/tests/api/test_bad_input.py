@@ -1,4 +1,4 @@
-"""What bad input gets: a clear 4xx with field and fault, and nothing lost or half-written."""
+"""What bad input gets: a clear 4xx that names field and problem, and nothing lost or half-written."""
 
 import io
 import json

@@ -292,7 +292,7 @@ def test_an_account_that_changed_just_now_is_not_said_to_take_nothing():
 
 
 def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
-    situation = replace(
+    status = replace(
         WELL,
         accounts=[account("olympus", enabled=False, since=NOON)],
         queues=[QueueStatus(queue="text", due=7, oldest=600.0, deferred=0, next_at=None, last_at=None)],
@@ -301,7 +301,7 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
         redis="away",
     )
 
-    listed = alerts.find_alerts(situation)
+    listed = alerts.find_alerts(status)
 
     assert [alert.code for alert in listed] == [
         "no_account",
@@ -310,7 +310,7 @@ def test_the_cause_comes_before_its_symptoms_and_is_the_summary():
         "redis_away",
         "oldest_unsent",
     ]
-    assert alerts.summarize(situation, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
+    assert alerts.summarize(status, listed) == "No provider account is enabled: nothing can be sent. 4 more alerts."
     remedies = {alert.code: alert.remedy for alert in listed}
     assert remedies["oldest_waiting"] == "More workers would not help: no account can accept email."
 

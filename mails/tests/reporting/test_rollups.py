@@ -31,7 +31,7 @@ NOON = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 
 
 def counted(kind, level=Level.FRESH):
-    """Counts by (account, outcome, fault)."""
+    """Return counts by (account, outcome, failure class)."""
     found = Counter()
     for row in Rollup.objects.filter(kind=kind, level=level):
         found[row.account, row.outcome, row.failure_class] += row.count

@@ -123,14 +123,14 @@ def _show(out: Output, figures: Statistics, found: SystemStatus, by: str | None)
         _show_providers(out, providers, found)
     if "application" in wanted:
         out.say()
-        rows = [_mail_row(application) for application in applications]
+        rows = [_build_mail_row(application) for application in applications]
         out.write_rows(
             rows, columns={"name": "Application"} | MAILS, empty="No email from an application in this period."
         )
 
 
 def _show_queues(out: Output, queues: Sequence[MailStatistics], found: SystemStatus) -> None:
-    named = {figures.name: _mail_row(figures) for figures in queues}
+    named = {figures.name: _build_mail_row(figures) for figures in queues}
     for queue in found.queues:
         if queue.due or queue.deferred or queue.queue in named:
             oldest = format_duration(queue.oldest) if queue.oldest is not None else ""
@@ -151,7 +151,7 @@ def _show_providers(out: Output, providers: Sequence[AccountStatistics], found: 
     out.write_rows(named.values(), columns=CALLS, tones=TONES, empty="No provider account is enabled.")
 
 
-def _mail_row(figures: MailStatistics) -> dict[str, object]:
+def _build_mail_row(figures: MailStatistics) -> dict[str, object]:
     return {
         "name": figures.name,
         "arrived": figures.arrived,

@@ -1,4 +1,4 @@
-"""The page of an account tells what its calls came to, in words and figures."""
+"""The page of an account shows the outcomes of its calls, in words and figures."""
 
 import datetime as dt
 import re

@@ -200,10 +200,10 @@ def test_a_line_that_is_no_setting_is_reported_by_its_number_alone(environment, 
     path = tmp_path / ".env"
     path.write_text(f"OLYMPUS=high\n{line}\n")
 
-    [fault] = variables.load_env_file(path)
+    [error] = variables.load_env_file(path)
 
-    assert fault.startswith(f"{path}, line 2: is not a valid setting. Write NAME=value")
-    assert PASSWORD not in fault + caplog.text
+    assert error.startswith(f"{path}, line 2: is not a valid setting. Write NAME=value")
+    assert PASSWORD not in error + caplog.text
     assert environment == {"STYX": "deep", "OLYMPUS": "high"}
 
 

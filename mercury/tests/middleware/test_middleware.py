@@ -151,10 +151,10 @@ def test_a_chunked_body_that_does_not_end_is_read_up_to_the_limit(settings):
     assert request.META["CONTENT_LENGTH"] == "101"
 
 
-@pytest.mark.parametrize("fault", [ConnectionResetError(), NoMoreData(), InvalidChunkSize(b"cerberus")])
-def test_a_chunked_body_that_breaks_off_is_the_client_s_fault(fault):
+@pytest.mark.parametrize("error", [ConnectionResetError(), NoMoreData(), InvalidChunkSize(b"cerberus")])
+def test_a_chunked_body_that_breaks_off_is_the_client_s_fault(error):
     request = RequestFactory().post("/login/", HTTP_TRANSFER_ENCODING="chunked", **{"wsgi.input_terminated": True})
-    request.META["wsgi.input"] = Mock(read=Mock(side_effect=fault))
+    request.META["wsgi.input"] = Mock(read=Mock(side_effect=error))
 
     with pytest.raises(BadRequest):
         body_limits.read_chunked_body(health.check_live)(request)

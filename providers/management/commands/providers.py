@@ -95,7 +95,7 @@ class Command(commands.MercuryCommand):
             "remove": _remove,
             "test": _test,
             "encrypt": _encrypt,
-            "breaker": _breaker,
+            "breaker": _set_breaker,
             "enable": _set_enabled,
             "disable": _set_enabled,
         }
@@ -140,12 +140,12 @@ def _build_unstored_row(config: AccountConfig) -> dict[str, object]:
 
 
 def _describe_state(candidate: Candidate) -> str:
-    if not candidate.configured or _lacks_options(candidate):
+    if not candidate.configured or _is_missing_options(candidate):
         return "missing credentials"
     return "active" if candidate.enabled else "disabled"
 
 
-def _lacks_options(candidate: Candidate) -> bool:
+def _is_missing_options(candidate: Candidate) -> bool:
     """Return True for an account of the environment whose variable this terminal lacks; a server may have it."""
     return candidate.source == AccountSource.ENVIRONMENT and candidate.config.name not in environment.load_accounts()
 
@@ -250,7 +250,7 @@ def _test(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 
 def _require_options(candidate: Candidate) -> AccountConfig:
     name = candidate.config.name
-    if _lacks_options(candidate):
+    if _is_missing_options(candidate):
         raise CommandError(
             f"The credentials of '{name}' are in the server's environment, but not in this terminal. Set "
             f"{environment.get_variable(name)} here too, or test the account on its page.",
@@ -280,7 +280,7 @@ def _encrypt(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     return ExitCode.PARTLY_DONE if found.unreadable else None
 
 
-def _breaker(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
+def _set_breaker(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     name, mode = _find(options["name"]).config.name, BreakerMode(options["mode"])
     question = f"No email will be sent through {name} until its breaker is set to auto. Continue?"
     if options["dry_run"]:

@@ -327,12 +327,12 @@ def test_only_a_sandbox_can_be_set_to_fail():
 def test_a_fault_reaches_the_sending_side_and_goes_again():
     registry.load_candidates()
     sandbox = Account.objects.get(name="sandbox-a")
-    fault = SimulatedFailure(kind=FailureKind.SLOW, value=3, until=timezone.now() + dt.timedelta(minutes=1))
+    failure_mode = SimulatedFailure(kind=FailureKind.SLOW, value=3, until=timezone.now() + dt.timedelta(minutes=1))
 
-    sandboxes.set_failure_mode(sandbox, fault)
+    sandboxes.set_failure_mode(sandbox, failure_mode)
 
-    assert _by_name()["sandbox-a"].config.options["failure_mode"] == fault
-    assert sandboxes.get_failure_mode(sandbox) == fault
+    assert _by_name()["sandbox-a"].config.options["failure_mode"] == failure_mode
+    assert sandboxes.get_failure_mode(sandbox) == failure_mode
     sandboxes.set_failure_mode(sandbox, None)
     assert "failure_mode" not in _by_name()["sandbox-a"].config.options
     assert sandboxes.get_failure_mode(sandbox) is None

@@ -98,7 +98,7 @@ def test_a_new_address_asks_for_the_secret_next_to_its_field(operator):
 
 
 @pytest.mark.parametrize(
-    ("form", "fault"),
+    ("form", "message"),
     [
         ({"name": "Not A Name", "option_host": "mail.olimpus.com"}, "lower case letters"),
         ({"name": "smtp-one", "option_host": ""}, "It is required."),
@@ -106,13 +106,13 @@ def test_a_new_address_asks_for_the_secret_next_to_its_field(operator):
         ({"name": "smtp-one", "option_host": "mail.olimpus.com", "weight": "-1"}, "A weight is"),
     ],
 )
-def test_errors_are_named_and_the_input_is_kept(operator, form, fault):
+def test_errors_are_named_and_the_input_is_kept(operator, form, message):
     whole = {"weight": 1, "option_security": "starttls", **form}
 
     response = operator.post(f"{ACCOUNTS}add/?kind=smtp", whole)
 
     assert response.status_code == 400
-    assert fault in response.text
+    assert message in response.text
     assert "<title>Error:" in response.text
     assert not Account.objects.filter(kind="smtp").exists()
 
@@ -354,13 +354,13 @@ def test_parts_of_a_mail_are_for_those_who_may_see_accounts(client, olympus, tai
 
 def test_a_failure_mode_is_set_with_an_end_and_cleared(operator, olympus):
     operator.post("/admin/sandbox/olympus/failure-mode/", {"kind": "refuse", "value": "503", "for": "5m"})
-    fault = sandboxes.get_failure_mode(olympus)
+    failure_mode = sandboxes.get_failure_mode(olympus)
     page = operator.get("/admin/sandbox/").text
     operator.post("/admin/sandbox/olympus/failure-mode/", {"kind": ""})
 
-    assert fault is not None
-    assert (fault.kind, fault.value) == (FailureKind.REFUSE, 503)
-    assert dt.timedelta(minutes=4) < fault.until - timezone.now() <= dt.timedelta(minutes=5)
+    assert failure_mode is not None
+    assert (failure_mode.kind, failure_mode.value) == (FailureKind.REFUSE, 503)
+    assert dt.timedelta(minutes=4) < failure_mode.until - timezone.now() <= dt.timedelta(minutes=5)
     assert "Refuses" in page
     assert sandboxes.get_failure_mode(olympus) is None
 

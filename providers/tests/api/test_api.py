@@ -123,7 +123,7 @@ def test_an_error_names_its_field(operator, changes, pointer):
     answer = operator.post(URL, OLYMPUS | changes)
 
     assert answer.status_code == 400
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
     assert KEY not in answer.content.decode()
     assert not Account.objects.filter(name="olympus").exists()
 
@@ -131,7 +131,7 @@ def test_an_error_names_its_field(operator, changes, pointer):
 def test_what_is_missing_is_named(operator):
     answer = operator.post(URL, {})
 
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/name", "/kind"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/name", "/kind"]
 
 
 def test_what_an_answer_showed_can_be_put_back(operator, olympus):
@@ -162,13 +162,13 @@ def test_an_account_keeps_its_name_and_kind(operator, olympus):
     answer = operator.put(olympus["url"], {"name": "hades", "kind": "sandbox"})
 
     assert answer.status_code == 400
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/name", "/kind"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/name", "/kind"]
 
 
 def test_a_wrong_change_is_a_400_that_names_the_field(operator, olympus):
     answer = operator.put(olympus["url"], {"weight": -1})
 
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/weight"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/weight"]
 
 
 def test_a_stored_key_follows_no_new_address_by_itself(operator, olympus):
@@ -179,7 +179,7 @@ def test_a_stored_key_follows_no_new_address_by_itself(operator, olympus):
 
     for refused in (answer, as_shown):
         assert refused.status_code == 400
-        assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/options/api_key"]
+        assert [error["pointer"] for error in refused.json()["errors"]] == ["/options/api_key"]
     assert operator.get(olympus["url"]).json()["options"] == olympus["options"]
     assert operator.put(olympus["url"], {"options": elsewhere | {"api_key": KEY}}).status_code == 200
 

@@ -28,7 +28,7 @@ OPEN = replace(CLOSED, state=BreakerState.OPEN, epoch=1, trips=1, opened_at=NOW,
 HALF_OPEN = replace(OPEN, state=BreakerState.HALF_OPEN, epoch=2, probe_until=NOW + dt.timedelta(seconds=50))
 
 
-def faults(number, epoch=0, answered=0):
+def failures(number, epoch=0, answered=0):
     return Observation(epoch=epoch, failures=number, answered=answered, last_failure="503 Service Unavailable")
 
 
@@ -39,11 +39,11 @@ def test_good_calls_change_nothing():
 @pytest.mark.parametrize(
     ("observation", "state"),
     [
-        (faults(4), BreakerState.CLOSED),
-        (faults(5), BreakerState.OPEN),
-        (faults(5, answered=5), BreakerState.OPEN),
-        (faults(5, answered=6), BreakerState.CLOSED),
-        (faults(50, answered=1000), BreakerState.CLOSED),
+        (failures(4), BreakerState.CLOSED),
+        (failures(5), BreakerState.OPEN),
+        (failures(5, answered=5), BreakerState.OPEN),
+        (failures(5, answered=6), BreakerState.CLOSED),
+        (failures(50, answered=1000), BreakerState.CLOSED),
     ],
 )
 def test_it_opens_at_five_failures_that_are_half_of_the_calls(observation, state):
@@ -51,10 +51,10 @@ def test_it_opens_at_five_failures_that_are_half_of_the_calls(observation, state
 
 
 def test_faults_add_up_within_the_window_and_are_forgotten_after_it():
-    four = observe(CLOSED, faults(4), NOW)
+    four = observe(CLOSED, failures(4), NOW)
 
-    assert observe(four, faults(1), NOW + WINDOW).state == BreakerState.OPEN
-    late = observe(four, faults(1), NOW + WINDOW + dt.timedelta(seconds=1))
+    assert observe(four, failures(1), NOW + WINDOW).state == BreakerState.OPEN
+    late = observe(four, failures(1), NOW + WINDOW + dt.timedelta(seconds=1))
     assert (late.state, late.window_failures) == (BreakerState.CLOSED, 1)
 
 
@@ -97,10 +97,10 @@ def test_a_good_probe_closes_it_and_places_grow():
 def test_two_faults_while_recovering_open_it_again():
     closed = observe(HALF_OPEN, Observation(epoch=2, answered=1), NOW)
 
-    once = observe(closed, faults(1, epoch=closed.epoch), NOW)
+    once = observe(closed, failures(1, epoch=closed.epoch), NOW)
     assert (once.state, once.slots) == (BreakerState.CLOSED, 2)
-    assert observe(once, faults(1, epoch=closed.epoch), NOW).state == BreakerState.OPEN
-    assert observe(closed, faults(2, epoch=closed.epoch), NOW).state == BreakerState.OPEN
+    assert observe(once, failures(1, epoch=closed.epoch), NOW).state == BreakerState.OPEN
+    assert observe(closed, failures(2, epoch=closed.epoch), NOW).state == BreakerState.OPEN
 
 
 def test_an_account_that_fails_now_and_then_recovers_nevertheless():
@@ -114,19 +114,19 @@ def test_an_account_that_fails_now_and_then_recovers_nevertheless():
 
 def test_each_failed_probe_doubles_the_wait_up_to_its_bound():
     waits, breaker, now = [], CLOSED, NOW
-    breaker = observe(breaker, faults(5), now)
+    breaker = observe(breaker, failures(5), now)
     for _ in range(4):
         waits.append(breaker.open_until - now)
         now = breaker.open_until
         breaker = begin_probe(breaker, now, dt.timedelta(seconds=50))
-        breaker = observe(breaker, faults(1, epoch=breaker.epoch), now)
+        breaker = observe(breaker, failures(1, epoch=breaker.epoch), now)
 
     assert waits == [FIRST_WAIT, FIRST_WAIT * 2, LONGEST_WAIT, LONGEST_WAIT]
 
 
 def test_results_of_an_older_epoch_do_not_count():
     assert observe(HALF_OPEN, Observation(epoch=1, answered=9), NOW).state == BreakerState.HALF_OPEN
-    assert observe(HALF_OPEN, faults(9, epoch=1), NOW).state == BreakerState.HALF_OPEN
+    assert observe(HALF_OPEN, failures(9, epoch=1), NOW).state == BreakerState.HALF_OPEN
 
 
 @pytest.mark.parametrize(("mode", "allowed"), [(BreakerMode.OPEN, False), (BreakerMode.CLOSED, True)])
@@ -134,7 +134,7 @@ def test_a_forced_breaker_ignores_what_happens(mode, allowed):
     forced = replace(CLOSED, mode=mode)
 
     assert check_permission(forced, NOW).allowed is allowed
-    assert observe(forced, faults(50), NOW).state == BreakerState.CLOSED
+    assert observe(forced, failures(50), NOW).state == BreakerState.CLOSED
 
 
 def test_a_rate_limit_is_no_fault():
@@ -166,7 +166,7 @@ def test_it_says_what_it_does(breaker, words):
 def test_of_two_writers_one_wins():
     account = sandbox_account("olympus").account
     seen = BreakerSnapshot.from_row(account.breaker)
-    opened = observe(seen, faults(5), NOW)
+    opened = observe(seen, failures(5), NOW)
 
     assert breaker_store.save(seen, opened, by="one")
     assert not breaker_store.save(seen, opened, by="two")
@@ -179,7 +179,7 @@ def test_of_two_writers_one_wins():
 @pytest.mark.django_db
 def test_forcing_writes_who_and_why():
     account = sandbox_account("olympus").account
-    breaker_store.change(account.pk, lambda breaker: observe(breaker, faults(5), NOW), by="Dispatcher")
+    breaker_store.change(account.pk, lambda breaker: observe(breaker, failures(5), NOW), by="Dispatcher")
 
     breaker_store.force("olympus", BreakerMode.CLOSED, by="hermes", why="SendGrid says resolved")
 
@@ -196,7 +196,7 @@ def test_forcing_an_account_that_is_not_there_says_so():
 
 
 def full(at_once, *, epoch=0):
-    """A group of calls, one of which was refused because the account had so many already."""
+    """A group of calls, one of which was refused because the account had too many already."""
     return Observation(epoch=epoch, answered=1, at_once=at_once, at_capacity=True)
 
 

@@ -1,4 +1,4 @@
-"""Sandbox accounts for the tests, with the switches of their faults; the cast calls them olympus and hades."""
+"""Sandbox accounts for the tests, with the switches of their failure modes; the cast calls them olympus and hades."""
 
 import datetime as dt
 import email
@@ -16,7 +16,7 @@ from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxAccount:
-    """A sandbox account and the switches of its faults."""
+    """A sandbox account and the switches of its failure modes."""
 
     account: Account
 

@@ -102,9 +102,9 @@ class LocalProvider:
             return _errors(401, "The provided authorization grant is invalid, expired, or revoked", None)
         if self.answer == "reset-before":
             return _reset(request)
-        fault, mail = _read_sendgrid(request.content_type, await request.read())
-        if fault is not None:
-            return fault
+        error, mail = _read_sendgrid(request.content_type, await request.read())
+        if error is not None:
+            return error
         return await self._respond(request, "sendgrid", mail)
 
     async def _mailgun(self, request: web.Request) -> web.StreamResponse:
@@ -116,9 +116,9 @@ class LocalProvider:
             return web.json_response({"message": f"Domain not found: {request.match_info['domain']}"}, status=404)
         if self.answer == "reset-before":
             return _reset(request)
-        fault, mail = _read_mailgun(await _form(request))
-        if fault is not None:
-            return fault
+        error, mail = _read_mailgun(await _form(request))
+        if error is not None:
+            return error
         return await self._respond(request, "mailgun", mail)
 
     def _note_call(self, request: web.Request) -> None:
@@ -199,9 +199,9 @@ def _read_sendgrid(content_type: str, body: bytes) -> tuple[web.Response | None,
     for is_missing, field, words in checks:
         if is_missing:
             return _errors(400, words, field), {}
-    fault = _fault_of_recipients([person["email"] for person in people[0]["to"]])
-    if fault is not None:
-        return fault, {}
+    error = _find_recipient_error([person["email"] for person in people[0]["to"]])
+    if error is not None:
+        return error, {}
     headers = {name.lower(): value for name, value in data.get("headers", {}).items()}
     return None, {
         "message_id": headers.get("message-id"),
@@ -219,7 +219,7 @@ def _is_refused(address: str) -> bool:
     return address.partition("@")[0].endswith("-")
 
 
-def _fault_of_recipients(addresses: list[str]) -> web.Response | None:
+def _find_recipient_error(addresses: list[str]) -> web.Response | None:
     """Return SendGrid's answer to addresses that are none, or that are the same but for upper and lower case."""
     bad = [number for number, address in enumerate(addresses) if _is_refused(address)]
     if bad:

@@ -1,4 +1,4 @@
-"""An SMTP server with limits, over real sockets: so many connections, so many recipients in one message."""
+"""An SMTP server with limits, over real sockets: of connections, and of recipients in one message."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from mercury.lib.database import database_clock
 
 
 class Database:
-    """A database whose answers take so many ms, and were given in the middle of that but for so many ms."""
+    """A database whose answers take some ms, and were given a few ms off the middle of that."""
 
     vendor = "postgresql"
 
