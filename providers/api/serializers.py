@@ -16,7 +16,7 @@ from mercury.lib import rates
 from mercury.lib.database import database_clock
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import FilterField, ValueType
-from mercury.lib.rest.problems import Problem
+from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 from mercury.lib.rest.serializers import (
     StrictBooleanField,
     StrictCharField,
@@ -142,10 +142,12 @@ class WrittenAccountSerializer(StrictSerializer, AccountFields):
 
     def refuse(self, errors: Mapping[str, str]) -> Problem:
         """Return the answer to what the registry refuses; a key names a field, or `options.NAME`."""
-        found = [(field.partition("."), detail) for field, detail in errors.items()]
-        return self.build_problem(
-            {name: {inner: [detail]} if dot else [detail] for (name, dot, inner), detail in found}
-        )
+        code, summary = self.problem
+        found = [
+            FieldError(detail=detail, code="invalid", pointer=build_pointer(*field.split(".", 1)))
+            for field, detail in errors.items()
+        ]
+        return Problem(400, code, summary, errors=found)
 
 
 class ChangedProviderAccountSerializer(WrittenAccountSerializer):

@@ -128,6 +128,15 @@ def test_an_error_names_its_field(operator, changes, pointer):
     assert not Account.objects.filter(name="olympus").exists()
 
 
+def test_each_wrong_option_is_named(operator):
+    options = {"port": 0, "security": "x", "foo": 1, "a.b": 2}
+
+    answer = operator.post(URL, {"name": "relay", "kind": "smtp", "options": options})
+
+    pointers = [error["pointer"] for error in answer.json()["errors"]]
+    assert sorted(pointers) == ["/options/a.b", "/options/foo", "/options/host", "/options/port", "/options/security"]
+
+
 def test_what_is_missing_is_named(operator):
     answer = operator.post(URL, {})
 
