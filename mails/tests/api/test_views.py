@@ -179,6 +179,7 @@ def test_options_lists_the_methods(zeus):
 
     assert answer.status_code == 200
     assert answer["Allow"] == "GET, POST, HEAD, OPTIONS"
+    assert sorted(answer.json()) == ["description", "name", "parses", "renders"]  # fields are in the OpenAPI schema
 
 
 def test_creating_costs_the_same_queries_whatever_the_number_of_recipients(zeus, django_assert_max_num_queries):

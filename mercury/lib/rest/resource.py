@@ -11,6 +11,7 @@ from django.http import HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
+from rest_framework.metadata import SimpleMetadata
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -28,9 +29,18 @@ _SHOWN = 40  # characters of a client's parameter that an error repeats
 _MAX_ERRORS = 20
 
 
+class Metadata(SimpleMetadata):
+    """The answer to OPTIONS: what a view is for, and its media types. Fields are described in the OpenAPI schema alone."""
+
+    def determine_actions(self, request: Request, view: APIView) -> dict[str, Any]:
+        """Return no fields. Django REST framework would list those of the answer as required ones of a request."""
+        return {}
+
+
 class ApiView(APIView):
     """A view that refuses unknown query parameters, so that a misspelt one is not ignored."""
 
+    metadata_class = Metadata
     query_parameters: Mapping[str, tuple[str, ...]] = {}  # by action; a list has those of its pages
 
     def check_throttles(self, request: Request) -> None:
