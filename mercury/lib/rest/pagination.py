@@ -33,16 +33,16 @@ class PageQuerySerializer(serializers.Serializer[Any]):
     page = serializers.IntegerField(
         required=False, min_value=1, help_text="Counted from 1; a page beyond the last is a 404."
     )
-    per_page = serializers.IntegerField(
-        required=False,
-        min_value=1,
-        help_text=f"At most {PER_PAGE}, which is the default; a larger number means {PER_PAGE}.",
-    )
     cursor = serializers.CharField(
         required=False,
         allow_blank=True,
         help_text="Pages by key, in the list's own order: empty for the first, then as `next_url` has it. Costs the same at "
         "any depth and counts nothing. Not together with `page` or `sort`.",
+    )
+    per_page = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        help_text=f"At most {PER_PAGE}, which is the default; a larger number means {PER_PAGE}.",
     )
     expand = serializers.BooleanField(required=False, help_text="Whole objects instead of URLs.")
 
