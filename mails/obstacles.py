@@ -64,10 +64,10 @@ class Obstacles:
         """Return a sentence for each obstacle."""
         sentences = []
         if self.sending_pause:
-            since = _describe_pause_start(self.sending_pause)
+            since = pauses.describe_start(self.sending_pause)
             sentences.append(f"Sending is paused {since}: nothing is sent until someone resumes it.")
         if self.queue_pause:
-            since = _describe_pause_start(self.queue_pause)
+            since = pauses.describe_start(self.queue_pause)
             sentences.append(f"Queue {self.queue_pause.queue} is paused {since}: its emails wait until it is resumed.")
         return [*sentences, *self.account_sentences, *([self.worker] if self.worker else [])]
 
@@ -170,10 +170,6 @@ class SendingConditions:
 def find_obstacles(mail: Mail) -> Obstacles:
     """Return what keeps this email; no query for one that is not on its way."""
     return SendingConditions.load().find_obstacles(mail) if mail.status in {*DUE, *LEASED} else NO_OBSTACLES
-
-
-def _describe_pause_start(pause: Pause) -> str:
-    return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
 
 
 def _find_unused_sandboxes(candidates: Sequence[Candidate]) -> set[str]:

@@ -62,6 +62,11 @@ def load_active() -> ActivePauses:
     return ActivePauses(all_sending=active.pop(ALL_QUEUES, None), queues=active)
 
 
+def describe_start(pause: Pause) -> str:
+    """Return since when the pause is active, and who made it."""
+    return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
+
+
 def find_paused(mail_ids: Collection[uuid.UUID], *, since: dt.datetime) -> set[uuid.UUID]:
     """Return those of these emails whose queue, or all sending, is paused or was paused at any time since then."""
     paused = set(Pause.objects.filter(Q(resumed_at=None) | Q(resumed_at__gte=since)).values_list("queue", flat=True))

@@ -28,7 +28,7 @@ def resume_sending(queue: str = ALL_QUEUES, *, by: str) -> bool:
     return resumed
 
 
-def describe_pause(queue: str = ALL_QUEUES) -> str:
+def describe_pause_effect(queue: str = ALL_QUEUES) -> str:
     """Return how many emails a pause keeps waiting, and how many requests will finish."""
     waiting = search.format_count(_select_due(queue), COUNTED_AT_MOST)
     requests = _select_mails(queue).filter(status__in=LEASED).count()
@@ -37,7 +37,7 @@ def describe_pause(queue: str = ALL_QUEUES) -> str:
     return f"{waiting} {emails}; {requests:,} {running}."
 
 
-def describe_resumption(queue: str = ALL_QUEUES) -> str:
+def describe_resume_effect(queue: str = ALL_QUEUES) -> str:
     """Return how many emails will be sent once sending resumes."""
     waiting = search.format_count(_select_due(queue), COUNTED_AT_MOST)
     if waiting == "0":

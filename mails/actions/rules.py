@@ -88,7 +88,7 @@ def is_allowed(mail: Mail, action: Action, account_choice: AccountChoice) -> boo
     return not account_choice.not_tried or bool(action_execution.find_untried(account_choice, [mail.pk])[mail.pk])
 
 
-def list_usable_accounts() -> list[str]:
+def list_offered_accounts() -> list[str]:
     """Return the accounts that an email may be sent through, by name."""
     return sorted(action_execution.list_usable_accounts())
 

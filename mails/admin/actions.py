@@ -134,7 +134,7 @@ def _pause(request: HttpRequest, queue: str, reason: str) -> str:
     """Pause it, and return what happened in words."""
     paused = pausing.pause_sending(queue, by=name_actor(request), note=reason)
     what = _name_scope(queue)
-    return f"{what} is paused. {pausing.describe_pause(queue)}" if paused else f"{what} was already paused."
+    return f"{what} is paused. {pausing.describe_pause_effect(queue)}" if paused else f"{what} was already paused."
 
 
 def _resume(request: HttpRequest, queue: str) -> str:
@@ -152,7 +152,7 @@ def _describe_pause_page(queue: str, reason: str) -> dict[str, Any]:
     what = f"queue {queue}" if queue else "all sending"
     return {
         "title": f"Pause {what}?",
-        "sentences": [*sentences, pausing.describe_pause(queue)],
+        "sentences": [*sentences, pausing.describe_pause_effect(queue)],
         "button": f"Pause {what}",
         "fields": [_NOTE | {"note": "Recorded with your name and shown on the overview.", "value": reason}],
     }
@@ -168,7 +168,7 @@ def _describe_resume_page(queue: str) -> dict[str, Any]:
     what = f"queue {queue}" if queue else "sending"
     return {
         "title": f"Resume {what}?",
-        "sentences": [since.strip() or f"{_name_scope(queue)} is not paused.", pausing.describe_resumption(queue)],
+        "sentences": [since.strip() or f"{_name_scope(queue)} is not paused.", pausing.describe_resume_effect(queue)],
         "button": f"Resume {what}",
     }
 

@@ -68,7 +68,7 @@ def make_constraint_field(shown: AccountChoice, mails: int) -> dict[str, Any]:
     """Return what the choice of accounts on a page shows, for this number of emails."""
     return {
         "shown": shown,
-        "accounts": rules.list_usable_accounts(),
+        "accounts": rules.list_offered_accounts(),
         "pace": preview.estimate_send_time(mails, shown) if mails else "",
     }
 

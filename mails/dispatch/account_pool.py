@@ -332,9 +332,9 @@ def _get_run(candidate: Candidate) -> RefusalRunSnapshot:
 def _count_refusals(run: RefusalRunSnapshot, results: Sequence[Result], now: dt.datetime) -> RefusalRunSnapshot:
     for result in results:
         if isinstance(result.outcome, Accepted):
-            run = refusal_runs.accept(run, now)
+            run = refusal_runs.observe_acceptance(run, now)
         elif (refusal := _find_refusal(result)) is not None:
-            run = refusal_runs.refuse(run, refusal, now)
+            run = refusal_runs.observe_refusal(run, refusal, now)
     return run
 
 

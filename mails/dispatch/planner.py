@@ -52,7 +52,7 @@ class Planner:
         choice = choose_account(draft, selection, first=first)
         if choice.candidate is None:
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
-            return transitions.wait_or_discard(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
+            return transitions.plan_wait_or_discard(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
         plan = transitions.hand_over(draft, choice, terms=self._terms, now_ns=now_ns)
         if plan.call is not None:
             selection.note_begun(plan.call)

@@ -220,7 +220,7 @@ def undo_hand_over(plan: StepPlan, *, now_ns: int) -> Step:
     )
 
 
-def wait_or_discard(
+def plan_wait_or_discard(
     draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSettings, now_ns: int, jitter: float
 ) -> StepPlan:
     """Let an email wait that no account can be asked for now, or discard it. `jitter`: drawn from [-1, 1]."""

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from mails import pauses
-from mails.models import Event, Mail, Pause
+from mails.models import Event, Mail
 from mails.queues import QueueName
 from mails.timeline.entry import Entry
 from mails.timeline.story import Story
@@ -32,19 +32,14 @@ def show_pauses(out: Output, *, queues: Collection[str] = QueueName.values) -> b
     active = pauses.load_active()
     paused = {queue: pause for queue, pause in active.queues.items() if queue in queues}
     if active.all_sending:
-        since = describe_pause(active.all_sending)
+        since = pauses.describe_start(active.all_sending)
         out.say(f"Sending is paused {since}: nothing is sent until manage.py resume --all.", tone="waiting")
     for queue, pause in paused.items():
-        since = describe_pause(pause)
+        since = pauses.describe_start(pause)
         out.say(
             f"Queue {queue} is paused {since}: its emails wait for manage.py resume --queue {queue}.", tone="waiting"
         )
     return active.all_sending is not None or bool(paused)
-
-
-def describe_pause(pause: Pause) -> str:
-    """Return since when it is active and who made it."""
-    return f"since {pause.paused_at:%Y-%m-%d %H:%M} UTC by {pause.who}"
 
 
 def serialize_mail(mail: Mail) -> dict[str, object]:

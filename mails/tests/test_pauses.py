@@ -171,7 +171,7 @@ def test_an_action_says_that_its_email_waits_for_the_queue(olympus):
 
 def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
     assert (
-        pausing.describe_pause(QueueName.TEXT)
+        pausing.describe_pause_effect(QueueName.TEXT)
         == "0 emails queued (they will wait); 0 requests in progress (they will finish)."
     )
     a_mail(subject="first")
@@ -179,11 +179,11 @@ def test_a_pause_and_its_end_say_how_many_emails_they_concern(olympus):
     a_mail(subject="second")
 
     assert (
-        pausing.describe_pause(QueueName.TEXT)
+        pausing.describe_pause_effect(QueueName.TEXT)
         == "1 email queued (it will wait); 1 request in progress (it will finish)."
     )
-    assert pausing.describe_resumption(QueueName.TEXT) == "1 queued email will be sent when due."
-    assert pausing.describe_resumption(QueueName.BULK) == "No emails are queued."
+    assert pausing.describe_resume_effect(QueueName.TEXT) == "1 queued email will be sent when due."
+    assert pausing.describe_resume_effect(QueueName.BULK) == "No emails are queued."
 
 
 def test_an_unknown_queue_is_named_with_the_known_ones():

@@ -62,7 +62,7 @@ def hash_recipients(recipients: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(sorted(recipients)).lower().encode()).hexdigest()[:8]
 
 
-def refuse(run: RefusalRunSnapshot, refusal: Refusal, now: dt.datetime) -> RefusalRunSnapshot:
+def observe_refusal(run: RefusalRunSnapshot, refusal: Refusal, now: dt.datetime) -> RefusalRunSnapshot:
     """Return the run after one more refusal."""
     marks = run.marks.split()
     if run.is_systemic or any(refusal.mark == mark[1:] for mark in marks):
@@ -74,7 +74,7 @@ def refuse(run: RefusalRunSnapshot, refusal: Refusal, now: dt.datetime) -> Refus
     return dataclasses.replace(run, began_at=run.first_at, noticed_at=now, ended_at=None, reason=refusal.reason[:200])
 
 
-def accept(run: RefusalRunSnapshot, now: dt.datetime) -> RefusalRunSnapshot:
+def observe_acceptance(run: RefusalRunSnapshot, now: dt.datetime) -> RefusalRunSnapshot:
     """Return the run after the account accepted an email, which ends it."""
     if not run.marks and not run.is_systemic:
         return run

@@ -205,7 +205,7 @@ def _judge_mailbox(reply: _ParsedReply) -> FailureClass:
     return FailureClass.PROVIDER if reply.topic is Topic.SYSTEM or reply.code == 503 else FailureClass.ACCOUNT
 
 
-def refuse(
+def build_refused(
     code: int,
     text: str,
     phase: Phase,
@@ -278,7 +278,7 @@ def refuse_all(replies: Sequence[tuple[str, int, str]]) -> Refused:
     )
 
 
-def accept(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:
+def build_accepted(code: int, text: str, refused: tuple[RecipientRefusal, ...]) -> Accepted:
     """Return the outcome of an accepted message, with the id that most servers give it."""
     queued = re.search(r"queued as ([\w.+@<>-]{1,255})", text, re.IGNORECASE)
     return Accepted(provider_message_id=queued[1] if queued else "", status_code=code, refused=refused)

@@ -114,7 +114,7 @@ class SmtpSession:
         if code == 421:
             raise smtplib.SMTPResponseException(code, text)
         if code != 250:
-            return self._check_refused(connection, smtp_replies.refuse(code, text, Phase.MAIL), delivery)
+            return self._check_refused(connection, smtp_replies.build_refused(code, text, Phase.MAIL), delivery)
         replies = {
             address: self._name_recipient(connection, on_the_wire)
             for address, on_the_wire in envelope.recipients.items()
@@ -125,11 +125,11 @@ class SmtpSession:
         refused = tuple(smtp_replies.refuse_recipient(*reply) for reply in refusing)
         code, text = self._read(connection.data(envelope.content))
         if code == 250:
-            return self._check_accepted(connection, smtp_replies.accept(code, text, refused))
+            return self._check_accepted(connection, smtp_replies.build_accepted(code, text, refused))
         if code < 400:  # only after the dot: `data` takes nothing but 354 before it
             raise OutOfStep(f"{code} instead of 250 to the final dot")
         agreed = len(replies) - len(refused)
-        outcome = smtp_replies.refuse(code, text, delivery.phase, recipients=agreed, refused=refused)
+        outcome = smtp_replies.build_refused(code, text, delivery.phase, recipients=agreed, refused=refused)
         return self._check_refused(connection, outcome, delivery)
 
     def _name_recipient(self, connection: SmtpConnection, address: str) -> tuple[int, str]:
@@ -195,7 +195,7 @@ class SmtpSession:
                 return self._judge_out_of_step(OutOfStep(f"unexpected reply {error.smtp_code}"), delivery)
             case smtplib.SMTPResponseException():
                 code, text = self._read(Reply(error.smtp_code, _to_bytes(error.smtp_error)))
-                return smtp_replies.refuse(code, text, delivery.phase)
+                return smtp_replies.build_refused(code, text, delivery.phase)
             case smtplib.SMTPServerDisconnected():
                 if delivery.is_over():
                     return judge_timeout(delivery)

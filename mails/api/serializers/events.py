@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from mails.api.fields import format_time, from_nanoseconds
-from mails.api.serializers.mails import build_mail_url
+from mails.api.serializers.mails import build_mail_api_url
 from mails.models import Event
 
 
@@ -37,7 +37,7 @@ class EventSerializer(serializers.Serializer[Event]):
             "id": instance.pk,
             "url": build_event_url(request, mail_id, instance.pk),
             "mail_id": mail_id,
-            "mail": build_mail_url(request, mail_id),
+            "mail": build_mail_api_url(request, mail_id),
             "event": instance.event,
             "created_at": instance.created_at,
             "created": format_time(from_nanoseconds(instance.created_at)),

@@ -43,7 +43,7 @@ class AcceptedMailSerializer(serializers.Serializer[Mail]):
 
     def to_representation(self, instance: Mail) -> dict[str, Any]:
         """Return the email with the `content` of the context."""
-        url = build_mail_url(self.context["request"], instance.pk)
+        url = build_mail_api_url(self.context["request"], instance.pk)
         return {
             "id": str(instance.pk),
             "url": url,
@@ -89,7 +89,7 @@ class MailStateSerializer(serializers.Serializer[Mail]):
         """Return the state."""
         return {
             "id": str(instance.pk),
-            "url": build_mail_url(self.context["request"], instance.pk),
+            "url": build_mail_api_url(self.context["request"], instance.pk),
             "status": instance.status,
             "provider": instance.provider,
             "attempts": instance.attempt_count,
@@ -165,7 +165,7 @@ class ManagedMailSerializer(MailSerializer):
         return fields
 
 
-def build_mail_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
+def build_mail_api_url(request: Request | HttpRequest, mail_id: uuid.UUID | str) -> str:
     """Return the absolute URL of an email, on the host that was asked."""
     return request.build_absolute_uri(reverse("api-mail-detail", kwargs={"mail_id": str(mail_id)}))
 

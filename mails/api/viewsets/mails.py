@@ -23,7 +23,7 @@ from mails.api.serializers.mails import (
     MailSerializer,
     MailStateSerializer,
     ManagedMailSerializer,
-    build_mail_url,
+    build_mail_api_url,
 )
 from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
 from mails.intake.accept import Client, Receipt, accept
@@ -179,7 +179,7 @@ class MailViewSet(OwnMailsViewSet):
 
     def build_url(self, pk: uuid.UUID) -> str:
         """Return the URL of an email."""
-        return build_mail_url(self.request, pk)
+        return build_mail_api_url(self.request, pk)
 
     def _represent(self, mail: Mail, obstacles: Obstacles, **context: Any) -> dict[str, Any]:
         context |= {"request": self.request, "obstacles": obstacles}
@@ -228,7 +228,7 @@ def _submit(request: Request) -> Receipt:
             FieldError(detail=error.detail, code=error.code, pointer=build_pointer(error.field))
             for error in invalid.errors
         ]
-        extra = {"mail": build_mail_url(request, invalid.mail_id)} if invalid.mail_id else {}
+        extra = {"mail": build_mail_api_url(request, invalid.mail_id)} if invalid.mail_id else {}
         detail = "The email was not accepted; see errors. It is kept as rejected."
         raise Problem(400, "invalid_mail", detail, errors=errors, extra=extra) from None
     except SenderNotAllowed as refused:

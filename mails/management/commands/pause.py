@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from mails import pauses
 from mails.actions import pausing
-from mails.management import action_commands, mail_display, pause_options
+from mails.management import action_commands, pause_options
 from mails.states import Actor
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
@@ -32,12 +32,12 @@ class Command(commands.MercuryCommand):
         name = pause_options.name_scope(queue)
         pause = pauses.load_active().get(queue)
         if pause is not None:
-            out.say(f"{name} is already paused, {mail_display.describe_pause(pause)}. {pause.note}".rstrip())
+            out.say(f"{name} is already paused, {pauses.describe_start(pause)}. {pause.note}".rstrip())
             pause_options.show_document(out, queue, paused=True, changed=False)
             return None
         what = f"sending from queue {queue}" if queue else "all sending"
         out.say(f"This stops {what}. New emails are still accepted and stored. Requests in progress will finish.")
-        out.say(pausing.describe_pause(queue))
+        out.say(pausing.describe_pause_effect(queue))
         if options["dry_run"] or not out.ask(f"Pause {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=False, changed=False)
             return None if options["dry_run"] else ExitCode.FAILED

@@ -6,7 +6,7 @@ from django.core.management.base import CommandParser
 
 from mails import pauses
 from mails.actions import pausing
-from mails.management import mail_display, pause_options
+from mails.management import pause_options
 from mails.states import Actor
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode, Output
@@ -34,8 +34,8 @@ class Command(commands.MercuryCommand):
             out.say(f"{name} is not paused.")
             pause_options.show_document(out, queue, paused=False, changed=False)
             return None
-        out.say(f"Paused {mail_display.describe_pause(pause)}. {pause.note}".rstrip())
-        out.say(pausing.describe_resumption(queue))
+        out.say(f"Paused {pauses.describe_start(pause)}. {pause.note}".rstrip())
+        out.say(pausing.describe_resume_effect(queue))
         if options["dry_run"] or not out.ask(f"Resume {f'queue {queue}' if queue else 'all sending'}?"):
             pause_options.show_document(out, queue, paused=True, changed=False)
             return None if options["dry_run"] else ExitCode.FAILED

@@ -4,7 +4,15 @@ import pytest
 
 from providers.outcomes import FailureClass
 from providers.tests.support import tables
-from providers.transports.smtp_replies import Judgement, Phase, accept, judge, refuse, refuse_all, refuse_recipient
+from providers.transports.smtp_replies import (
+    Judgement,
+    Phase,
+    build_accepted,
+    build_refused,
+    judge,
+    refuse_all,
+    refuse_recipient,
+)
 
 HERA, ZEUS = "hera@olimpus.com", "zeus@olimpus.com"
 
@@ -92,11 +100,13 @@ def test_a_recipient_beyond_the_limit_of_a_call_is_neither_refused_for_good_nor_
 
 
 def test_the_words_of_a_refused_log_in_are_judged_and_not_kept():
-    outcome = refuse(451, "4.7.0 Authentication failed for AGp1cAB0aHVuZGVy: Maximum credits exceeded", Phase.AUTH)
+    outcome = build_refused(
+        451, "4.7.0 Authentication failed for AGp1cAB0aHVuZGVy: Maximum credits exceeded", Phase.AUTH
+    )
 
     assert outcome.failure_class is FailureClass.ACCOUNT
     assert outcome.reason == "The server refused the login: 451 4.7.0."
-    assert refuse(535, "no", Phase.AUTH).reason == "The server refused the login: 535."
+    assert build_refused(535, "no", Phase.AUTH).reason == "The server refused the login: 535."
 
 
 @pytest.mark.parametrize(
@@ -104,4 +114,4 @@ def test_the_words_of_a_refused_log_in_are_judged_and_not_kept():
     [("2.0.0 Ok: queued as 4Xyz12", "4Xyz12"), ("OK queued as <a@b.c>", "<a@b.c>"), ("fine", "")],
 )
 def test_the_name_that_a_server_gives(text, name):
-    assert accept(250, text, ()).provider_message_id == name
+    assert build_accepted(250, text, ()).provider_message_id == name
