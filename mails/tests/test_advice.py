@@ -51,7 +51,7 @@ def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus)
     assert not advice.may_copy
 
 
-def test_a_rejected_email_names_each_fault_and_who_corrects_it():
+def test_a_rejected_email_names_each_error_and_who_corrects_it():
     with pytest.raises(InvalidSubmission) as caught:
         accept({"sender": "zeus", "recipient": HERA}, client=Client(source=Source.API))
     mail = Mail.objects.get(pk=caught.value.mail_id)

@@ -60,7 +60,7 @@ def test_a_received_mail_names_application_key_and_size():
     assert [part for part in entry.parts if isinstance(part, BoldText)] == ["accounts", "7qd0x1yz…"]
 
 
-def test_a_refusal_says_the_answer_whose_fault_it_is_and_that_nothing_was_sent():
+def test_a_refusal_says_the_answer_its_failure_class_and_that_nothing_was_sent():
     blob = {
         "service": "olympus",
         "status_code": 503,

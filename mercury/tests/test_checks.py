@@ -208,7 +208,7 @@ def test_an_account_is_what_its_variable_says_now(a_real_installation):
 
 
 @pytest.mark.django_db
-def test_a_disabled_sandbox_and_one_whose_variable_is_gone_are_no_fault(a_real_installation):
+def test_a_disabled_sandbox_and_one_whose_variable_is_gone_are_no_error(a_real_installation):
     Account.objects.create(name="olympus", kind="sandbox", enabled=False)
     Account.objects.create(name="hades", kind="sandbox", source="environment")
 

@@ -114,7 +114,7 @@ def test_an_answer_that_does_not_ask_to_wait_sets_none(status):
     assert classify.judge_status(status, "", now=NOW).retry_after is None
 
 
-def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_fault():
+def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_error():
     assert classify.judge_status(400, "", is_documented=False, now=NOW).failure_class is FailureClass.ACCOUNT
     assert classify.judge_status(413, "", is_documented=False, now=NOW).failure_class is FailureClass.MESSAGE
 
@@ -135,7 +135,7 @@ def test_a_400_that_is_not_in_the_providers_document_is_not_the_messages_fault()
         (errno.EACCES, "not-permitted"),
     ],
 )
-def test_what_this_machine_lacks_is_nobodys_fault(number, code):
+def test_what_this_machine_lacks_is_nobodys_error(number, code):
     for error in (OSError(number, "no"), wrapped(OSError(number, "no"))):
         outcome = (
             classify.judge_failure(error, str)
@@ -160,7 +160,7 @@ def wrapped(error):
 
 
 @pytest.mark.parametrize("number", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM])
-def test_a_resolver_that_does_not_answer_is_nobodys_fault(number):
+def test_a_resolver_that_does_not_answer_is_nobodys_error(number):
     assert classify.judge_connect_error(socket.gaierror(number, "no")).failure_class is FailureClass.LOCAL
 
 

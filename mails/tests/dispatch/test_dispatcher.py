@@ -69,7 +69,7 @@ def test_progress_is_reported_as_calls_begin_and_as_their_results_are_written(ol
     assert reports[-1] == Progress(in_flight=0, closed=3, done=3)
 
 
-def test_five_faults_open_the_breaker_and_the_others_pass_it_by(olympus, hades):
+def test_five_failures_open_the_breaker_and_the_others_pass_it_by(olympus, hades):
     olympus.refuse(503)
     for number in range(40):
         a_mail(subject=f"mail {number}")
@@ -491,7 +491,7 @@ def test_a_mail_claimed_ahead_whose_slot_stays_busy_is_given_back(olympus, monke
     assert dispatch() == 1
 
 
-def test_a_stop_begins_no_call_of_a_mail_that_waits_for_its_place(olympus):
+def test_a_stop_begins_no_call_of_a_mail_that_waits_for_a_slot(olympus):
     first, second = a_mail(subject="first"), a_mail(subject="second")
     runner = Dispatcher(["text"], concurrency=1)
     calls = runner.claimer.claim(2).calls
@@ -835,7 +835,7 @@ def test_a_probe_that_finds_no_place_leaves_it_to_the_next_mail(olympus):
     assert olympus.breaker.state == BreakerState.CLOSED
 
 
-def test_a_fault_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus, monkeypatch):
+def test_an_error_of_our_own_in_a_call_ends_the_run_instead_of_hanging_it(olympus, monkeypatch):
     mail = a_mail()
 
     async def broken(*arguments, **options):

@@ -49,7 +49,7 @@ def test_while_nothing_goes_out_the_worker_waits_longer_each_time_up_to_a_bound(
     assert trouble.calls_at_once() == 1
 
 
-def test_good_calls_bring_the_places_back_fast_at_first_and_then_one_a_row():
+def test_good_calls_bring_the_slots_back_fast_at_first_and_then_one_a_row():
     trouble = LocalTrouble(concurrency=16)
     trouble.meet("no descriptors", in_progress=16, now=0.0)
     trouble.meet("no descriptors", in_progress=8, now=10.0)
@@ -194,7 +194,7 @@ def test_what_is_left_under_way_after_a_burst_is_what_this_machine_can_do():
     assert trouble.calls_at_once() == 23
 
 
-def test_places_that_are_about_to_be_free_do_not_count_while_there_is_trouble(monkeypatch):
+def test_slots_that_are_about_to_be_free_do_not_count_while_there_is_trouble(monkeypatch):
     runner = Dispatcher(["text"], concurrency=64)
     runner.trouble.limit = 20
     monkeypatch.setattr(runner.caller, "count_soon_free", lambda: 20)

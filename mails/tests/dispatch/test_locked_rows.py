@@ -132,7 +132,7 @@ def test_what_nobody_has_locked_is_free(olympus):
 
 
 @full
-def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_taken_back(olympus, hades):
+def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_undone(olympus, hades):
     olympus.refuse(503)
     hades.refuse(503)
     mail = a_mail()

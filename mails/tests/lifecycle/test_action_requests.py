@@ -391,7 +391,7 @@ def test_an_unknown_outcome_that_was_not_sent_goes_to_the_next_account(unknown, 
     assert len(hades.inbox()) == 1
 
 
-def test_a_late_answer_settles_a_mail_that_is_held_for_it(olympus):
+def test_a_late_answer_resolves_an_email_that_is_held_for_it(olympus):
     mail = a_mail(delivery_guarantee="at-most-once")
     handed = Handed()
     sweeper.sweep()

@@ -46,7 +46,7 @@ def test_line_ends_of_browsers_become_line_feeds_and_blanks_stay():
     assert form.make_submission()["content"] == " a\nb"
 
 
-def test_faults_are_listed_with_the_field_and_the_first_sentence():
+def test_errors_are_listed_with_the_field_and_the_first_sentence():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
@@ -58,7 +58,7 @@ def test_faults_are_listed_with_the_field_and_the_first_sentence():
     assert form["recipient"].errors == ["'hera' is not an address. Write it in full."]
 
 
-def test_a_fault_of_no_field_is_listed_without_a_link():
+def test_an_error_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 

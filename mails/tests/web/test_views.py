@@ -447,7 +447,7 @@ def test_a_rejected_mail_shows_its_text_and_is_no_message():
     assert browser.get(f"/mails/{mail.pk}/message.eml").status_code == 404
 
 
-def test_the_page_of_a_rejected_mail_names_the_faults():
+def test_the_page_of_a_rejected_mail_names_the_errors():
     user = zeus()
     browser = browser_of(user)
     mail = rejected(user)

@@ -207,7 +207,7 @@ def test_a_line_that_is_no_setting_is_reported_by_its_number_alone(environment, 
     assert environment == {"STYX": "deep", "OLYMPUS": "high"}
 
 
-def test_a_file_that_cannot_be_read_is_a_fault(environment, tmp_path):
+def test_a_file_that_cannot_be_read_is_an_error(environment, tmp_path):
     (tmp_path / "latin").write_bytes(b"OLYMPUS=h\xf6h\n")
 
     assert "cannot be read (Is a directory)" in variables.load_env_file(tmp_path)[0]

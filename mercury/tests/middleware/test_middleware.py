@@ -152,7 +152,7 @@ def test_a_chunked_body_that_does_not_end_is_read_up_to_the_limit(settings):
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), NoMoreData(), InvalidChunkSize(b"cerberus")])
-def test_a_chunked_body_that_breaks_off_is_the_client_s_fault(error):
+def test_a_chunked_body_that_breaks_off_is_the_client_s_error(error):
     request = RequestFactory().post("/login/", HTTP_TRANSFER_ENCODING="chunked", **{"wsgi.input_terminated": True})
     request.META["wsgi.input"] = Mock(read=Mock(side_effect=error))
 

@@ -56,7 +56,7 @@ def test_what_the_api_does_not_speak_is_still_refused(admin_client):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("length", [151, 5000])
-def test_a_name_that_is_too_long_for_anybody_is_a_fault_of_the_form(client, length):
+def test_a_name_that_is_too_long_for_anybody_is_an_error_of_the_form(client, length):
     answer = client.post("/login/", {"username": "z" * length, "password": "no"})
 
     assert answer.status_code == 200

@@ -123,7 +123,7 @@ def test_the_names_of_the_prototype():
         ("MAILGUN_API_KEY", "secret\nsecret", "api_key: It must be one line"),
     ],
 )
-def test_a_fault_is_named_with_its_variable_and_without_the_secret(variable, value, words):
+def test_an_error_is_named_with_its_variable_and_without_the_secret(variable, value, words):
     with pytest.raises(ImproperlyConfigured) as caught:
         environment.parse_accounts({variable: value})
 
@@ -132,7 +132,7 @@ def test_a_fault_is_named_with_its_variable_and_without_the_secret(variable, val
     assert "sec" not in str(caught.value).replace("security", "")
 
 
-def test_two_variables_for_one_account_are_a_fault():
+def test_two_variables_for_one_account_are_an_error():
     with pytest.raises(ImproperlyConfigured, match="SENDGRID_API_KEY and PROVIDER_SENDGRID both create"):
         environment.parse_accounts({"SENDGRID_API_KEY": "SG.key", "PROVIDER_SENDGRID": "sendgrid://:SG.key@"})
 

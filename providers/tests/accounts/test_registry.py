@@ -126,7 +126,7 @@ def test_a_name_that_the_database_has_stays_with_it(settings):
     assert _by_name()["olympus"].config.kind == "sendgrid"
 
 
-def test_a_fault_in_the_environment_is_said(settings):
+def test_an_error_in_the_environment_is_said(settings):
     settings.MERCURY_ENVIRONMENT = {"PROVIDER_HADES": "pigeon://"}
 
     with pytest.raises(ImproperlyConfigured, match="PROVIDER_HADES"):
@@ -226,7 +226,7 @@ def test_what_makes_no_account_names_the_field(name, kind, options, numbers, fie
     assert not Account.objects.exists()
 
 
-def test_all_faults_are_named_at_once():
+def test_all_errors_are_named_at_once():
     with pytest.raises(AccountInvalid) as caught:
         registration.register("Olympus", "sendgrid", {}, weight=-1, rate=-1, by="zeus")
 
@@ -324,7 +324,7 @@ def test_only_a_sandbox_can_be_set_to_fail():
         sandboxes.set_failure_mode(_olympus(), None)
 
 
-def test_a_fault_reaches_the_sending_side_and_goes_again():
+def test_a_failure_mode_reaches_the_sending_side_and_ends():
     registry.load_candidates()
     sandbox = Account.objects.get(name="sandbox-a")
     failure_mode = SimulatedFailure(kind=FailureKind.SLOW, value=3, until=timezone.now() + dt.timedelta(minutes=1))

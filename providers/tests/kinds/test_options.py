@@ -90,7 +90,7 @@ def test_defaults_are_filled_in():
         ("sandbox", {"fault": "hang"}, "fault"),
     ],
 )
-def test_a_fault_names_its_option(kind, options, field):
+def test_an_error_names_its_option(kind, options, field):
     with pytest.raises(OptionsInvalid) as caught:
         clean_options(kind, options)
 

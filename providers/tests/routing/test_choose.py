@@ -111,13 +111,13 @@ def test_who_is_out_of_bounds_is_left_out_in_every_round_and_not_waited_for(rout
     assert RoutingConstraint.from_blob(routing_constraint.to_blob()) == routing_constraint
 
 
-def test_an_account_has_its_share_of_the_places():
+def test_an_account_has_its_share_of_the_slots():
     choice = choose(account("hades"), account("olympus"), in_flight={"hades": 4}, slots=4)
 
     assert note(choice, "hades") == "all 4 slots in use"
 
 
-def test_a_recovering_account_has_few_places():
+def test_a_recovering_account_has_few_slots():
     choice = choose(account("hades", slots=2), account("olympus"), in_flight={"hades": 2})
 
     assert note(choice, "hades") == "recovering, 2 requests at once; all in use"

@@ -286,7 +286,7 @@ def test_headers_and_text_arrive_as_they_were_given():
     assert b"\r\n.\r\nQUIT\r\n..two dots\r\n.\r\nbare" in content
 
 
-def test_a_header_that_cannot_be_written_is_a_fault_of_the_message():
+def test_a_header_that_cannot_be_written_is_an_error_of_the_message():
     async def scenario():
         async with Server() as server:
             outcome = await accounts.send(accounts.smtp(server.port), accounts.mail(subject="two\nlines"))

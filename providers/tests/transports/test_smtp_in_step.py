@@ -180,7 +180,7 @@ def test_a_log_in_that_is_answered_counts_for_the_kept_connection_too():
     assert server.verbs().count("AUTH") == 1
 
 
-def test_a_server_with_ways_to_log_in_that_we_do_not_know_is_the_accounts_fault():
+def test_a_server_with_ways_to_log_in_that_we_do_not_know_is_the_accounts_error():
     outcome, _ = _send({"EHLO": b"250-olympus.test\r\n250 AUTH GSSAPI\r\n"}, **LOGIN)
 
     assert tables.describe(outcome) == "Refused account `smtp-unsupported`"

@@ -61,7 +61,7 @@ def test_a_reply_about_anything_else_than_the_mailbox_never_ends_it(code, words)
 
 @pytest.mark.parametrize("phase", [Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH])
 @pytest.mark.parametrize("text", ["", "5.6.0 content rejected", "5.3.4 message too large", "5.1.1 user unknown"])
-def test_what_comes_before_the_message_is_never_its_fault(phase, text):
+def test_what_comes_before_the_message_is_never_its_error(phase, text):
     assert judge(550, text, phase).failure_class is not FailureClass.MESSAGE
 
 
@@ -83,7 +83,7 @@ def test_a_mailbox_named_after_the_dot_ends_an_email_only_if_it_is_the_only_one(
         ([(452, "4.5.3 too many recipients")], FailureClass.RATE),
     ],
 )
-def test_when_all_are_refused_one_fault_decides(replies, fault):
+def test_when_all_are_refused_one_error_decides(replies, fault):
     outcome = refuse_all([(f"{number}@olimpus.com", *reply) for number, reply in enumerate(replies)])
 
     assert outcome.failure_class is fault
