@@ -50,7 +50,7 @@ def test_it_opens_at_five_failures_that_are_half_of_the_calls(observation, state
     assert observe(CLOSED, observation, NOW).state == state
 
 
-def test_errors_add_up_within_the_window_and_are_forgotten_after_it():
+def test_failures_add_up_within_the_window_and_are_forgotten_after_it():
     four = observe(CLOSED, failures(4), NOW)
 
     assert observe(four, failures(1), NOW + WINDOW).state == BreakerState.OPEN
@@ -94,7 +94,7 @@ def test_a_good_probe_closes_it_and_slots_grow():
     assert closed.trips == 0
 
 
-def test_two_errors_while_recovering_open_it_again():
+def test_two_failures_while_recovering_open_it_again():
     closed = observe(HALF_OPEN, Observation(epoch=2, answered=1), NOW)
 
     once = observe(closed, failures(1, epoch=closed.epoch), NOW)
@@ -137,7 +137,7 @@ def test_a_forced_breaker_ignores_what_happens(mode, allowed):
     assert observe(forced, failures(50), NOW).state == BreakerState.CLOSED
 
 
-def test_a_rate_limit_is_no_error():
+def test_a_rate_limit_is_no_failure():
     limited = observe(CLOSED, Observation(epoch=0, answered=1, limited_until=NOW + dt.timedelta(seconds=30)), NOW)
 
     assert limited.state == BreakerState.CLOSED

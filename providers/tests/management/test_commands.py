@@ -163,7 +163,7 @@ def test_an_unknown_account_is_wrong_use_and_names_the_known(words):
     assert "sandbox-a" in text
 
 
-def test_an_error_is_set_shown_and_cleared():
+def test_a_failure_mode_is_set_shown_and_cleared():
     assert _run("sandbox", "set", "sandbox-a", "slow=3", "--for", "5m")[1] == "sandbox-a simulates slow=3 for 5 min.\n"
     assert [(row["account"], row["failure_mode"]) for row in _json("sandbox", "list")] == [
         ("sandbox-a", "slow=3"),
@@ -192,7 +192,7 @@ def test_clearing_all_clears_all():
 
 
 @pytest.mark.parametrize("fault", ["quick", "slow=-3", "refuse=200"])
-def test_an_error_that_is_none_is_wrong_use(fault):
+def test_an_unknown_failure_mode_is_wrong_use(fault):
     assert _run("sandbox", "set", "sandbox-a", fault)[0] == 2
 
 
@@ -335,7 +335,7 @@ def test_a_removed_account_of_the_environment_is_said_to_come_back(settings):
     ]  # this process serves, with the variable
 
 
-def test_an_error_of_a_sandbox_out_of_use_is_said_to_be_without_effect():
+def test_a_failure_mode_of_a_sandbox_out_of_use_is_said_to_be_without_effect():
     registration.register("olympus", "sandbox", {}, by="zeus")
 
     assert "other accounts exist" in _run("sandbox", "set", "sandbox-a", "hang")[1]

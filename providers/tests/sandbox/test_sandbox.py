@@ -50,7 +50,7 @@ def _kept():
         ("flap=10", FailureKind.FLAP, 10),
     ],
 )
-def test_errors_as_people_write_them(text, kind, value):
+def test_failure_modes_as_people_write_them(text, kind, value):
     assert failure_modes.parse_failure(text, until=LATER) == SimulatedFailure(kind=kind, value=value, until=LATER)
 
 
@@ -58,12 +58,12 @@ def test_errors_as_people_write_them(text, kind, value):
     "text",
     ["", "quick", "slow=soon", "slow=0", "slow=-1", "slow=1e9", "refuse=200", "refuse=9000", "hang=3", "slow=nan"],
 )
-def test_what_is_no_error_says_what_is(text):
+def test_an_unknown_failure_mode_names_the_known_ones(text):
     with pytest.raises(ValueError, match=r"Known|needs|has no value"):
         failure_modes.parse_failure(text, until=LATER)
 
 
-def test_an_error_ends_by_itself():
+def test_a_failure_mode_ends_by_itself():
     failure = SimulatedFailure(kind=FailureKind.HANG, value=0, until=LATER)
 
     assert failure.is_active(NOW)
