@@ -93,6 +93,13 @@ class Planter(MetaPathFinder):
         return spec
 
 
+def _replace(module: Any, **values: Any) -> None:
+    """Replace names of the module. Raises AttributeError for one that it does not have, so that no plant misses."""
+    for name, value in values.items():
+        getattr(module, name)
+        setattr(module, name, value)
+
+
 def _record_attempt_after_call(writer: Any) -> None:
     """Keep the attempt and its events in memory until the request has ended."""
     record, sql = writer.record, writer.sql
@@ -111,7 +118,7 @@ def _record_attempt_after_call(writer: Any) -> None:
             listed.append(step)
         return record(listed)
 
-    writer.record = record_late
+    _replace(writer, record=record_late)
 
 
 def _remove_fence(writer: Any) -> None:
@@ -128,7 +135,7 @@ def _remove_fence(writer: Any) -> None:
 
 
 def _trust_every_lease(claim: Any) -> None:
-    claim.is_leased = lambda *_, **__: True
+    _replace(claim, is_leased=lambda *_, **__: True)
 
 
 def _refuse_lost_answers(sending: Any) -> None:
@@ -142,7 +149,7 @@ def _refuse_lost_answers(sending: Any) -> None:
             return Refused(failure_class=FailureClass.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
         return outcome
 
-    sending.Sender.send = send_and_refuse
+    _replace(sending.Sender, send=send_and_refuse)
 
 
 def _ignore_key(intake: Any) -> None:
@@ -151,7 +158,7 @@ def _ignore_key(intake: Any) -> None:
 
 
 def _find_no_lost_mails(sweep: Any) -> None:
-    sweep.find_lost = lambda now: []
+    _replace(sweep, find_lost=lambda now: [])
 
 
 def _keep_queue_in_memory(intake: Any) -> None:
@@ -181,30 +188,30 @@ def _keep_queue_in_memory(intake: Any) -> None:
         waiting.put(new)
         return intake.Receipt(mail=new.mail, replayed=False)
 
-    intake.accept = accept
+    _replace(intake, accept=accept)
 
 
 def _abort_on_poison(message: Any) -> None:
-    build = message.build
+    build = message.build_message
 
     def abort_on_poison(*arguments: Any, **options: Any) -> Any:
         if "poison" in repr((arguments, options)):
             os.abort()
         return build(*arguments, **options)
 
-    message.build = abort_on_poison
+    _replace(message, build_message=abort_on_poison)
 
 
 def _shorten_silence(states: Any) -> None:
-    states.WORKER_SILENCE = dt.timedelta(seconds=3)
+    _replace(states, WORKER_SILENCE=dt.timedelta(seconds=3))
 
 
 def _quicken_heartbeat(heartbeat: Any) -> None:
-    heartbeat.HEARTBEAT, heartbeat.HEARTBEAT_TRUST = 0.5, 2.0
+    _replace(heartbeat, HEARTBEAT=0.5, HEARTBEAT_TRUST=2.0)
 
 
 def _shorten_breaker_wait(breaker: Any) -> None:
-    breaker.FIRST_WAIT = dt.timedelta(seconds=1)
+    _replace(breaker, FIRST_WAIT=dt.timedelta(seconds=1))
 
 
 def _sleep_by_waiting(settings: Any) -> None:

@@ -228,7 +228,7 @@ def test_a_wait_that_cannot_be_ended_is_tried_again_and_keeps_no_other_waiting()
 def test_a_silent_server_is_given_up_by_a_process_without_a_descriptor():
     ask("SELECT 1")
     with no_descriptor_left():
-        bounded_postgresql._closing(connection.connection)()
+        bounded_postgresql._close_if_broken(connection.connection)()
 
     with pytest.raises(Error):
         ask("SELECT 1")
