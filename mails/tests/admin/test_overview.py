@@ -139,6 +139,14 @@ def test_the_overview_of_an_idle_installation_has_zeros_and_no_blanks(operator, 
     assert "No email is on hold, discarded or expired." in page
 
 
+def test_the_overview_counts_the_emails_that_wait_to_retry(operator, olympus):
+    Mail.objects.filter(pk=a_mail().pk).update(status="waiting", next_attempt_at=timezone.now() + dt.timedelta(hours=1))
+
+    page = operator.get("/admin/").text
+
+    assert re.search(r'data-label="Waiting to retry">1<span class="below">next ', page)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_overviews_poller_gets_204_when_nothing_changed(operator, olympus):
     page = operator.get("/admin/").text
