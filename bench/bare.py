@@ -1,4 +1,4 @@
-"""What Mercury's intake is measured against: a bare view of Django REST framework that stores the same rows.
+"""The baseline of Mercury's intake: a bare view of Django REST framework that stores the same rows.
 
 No API key, no rules but the serializer's, no wake-up, and of all middleware only what gives an answer its length. An
 `Idempotency-Key` is stored and never looked at. `by-orm` writes as anybody would at first; `by-statement` writes the

@@ -1,4 +1,4 @@
-"""How long the aftermath of an outage lasts: `python bench/catch_up.py [--worker-rate 1000] [--seed 4]`.
+"""Duration of the aftermath of an outage: `python bench/catch_up.py [--worker-rate 1000] [--seed 4]`.
 
 A simulation, no measurement. First: no worker runs for a while; mails are sent oldest first, as a dispatcher claims them.
 Then: every provider refuses every mail for a while and no breaker opens, so that mails go through their rounds, by the
@@ -29,7 +29,7 @@ TICK = 0.1  # seconds of the first simulation
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """What an outage left behind; times in seconds."""
+    """Emails that an outage delayed; times in seconds."""
 
     backlog: int
     catch_up: float  # from its end until a new mail leaves at once again
@@ -62,7 +62,7 @@ def without_workers(rate: int, outage: int, capacity: float, draw: random.Random
 
 @dataclass(slots=True)
 class Rounds:
-    """What became of mails that went through rounds of back-off; times in seconds."""
+    """Emails that went through rounds of back-off; times in seconds."""
 
     sent_at: list[float] = field(default_factory=list)
     rounds: int = 0

@@ -17,7 +17,7 @@ BATCH = 500  # emails stored at once when filling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """What Mercury recorded."""
+    """Mercury's own record of the emails."""
 
     done: int
     attempts: int

@@ -1,4 +1,4 @@
-"""What a mail asks of PostgreSQL and Redis, and leaves there: `python bench/footprint.py [--mails N]`.
+"""Statements and bytes of an email in PostgreSQL and Redis: `python bench/footprint.py [--mails N]`.
 
 Counts statements, write-ahead log, rows, bytes and connections, and no time: a busy machine changes nothing.
 Starts a PostgreSQL (with pg_stat_statements) and a Redis of its own, with the settings of a fresh installation.
@@ -30,7 +30,7 @@ PARTS = "relname = %s OR relname LIKE %s"  # a table, or the months of the event
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a database and its Redis have been asked for so far."""
+    """Counters of a database and its Redis."""
 
     statements: int  # each is a round trip
     checks: int  # of foreign keys, by the server itself at the commit

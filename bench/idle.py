@@ -1,4 +1,4 @@
-"""How long a mail waits when nothing else does: `python bench/idle.py [--mails N] [--leg embedded|full|both]`.
+"""Waiting time of an email when the instance is idle: `python bench/idle.py [--mails N] [--leg embedded|full|both]`.
 
 One client posts an email, waits a random while, posts the next: gunicorn, and in the full leg one `manage.py worker`, have
 nothing else to do. Counted from the moment the client has read the 202 to the moment the local provider has the request's

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a Mercury of its own for each run, with its data folder, database and local provider."""
+"""An instance of Mercury for each run of a benchmark, with its own data folder, database and local provider."""
 
 import argparse
 import json

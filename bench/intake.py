@@ -1,4 +1,4 @@
-"""How fast mails come in: `python bench/intake.py [--mails N] [--leg embedded|full|both]`.
+"""Rate of intake: `python bench/intake.py [--mails N] [--leg embedded|full|both]`.
 
 Clients that keep their connections post to gunicorn: embedded one process, which also sends what comes in, so that its
 CPU is that of accepting and sending; full, two processes that only accept, with no worker. There Mercury and the
@@ -103,7 +103,7 @@ def _more(connection: socket.socket) -> bytes:
 
 @dataclass(slots=True)
 class Target:
-    """What is asked, and what came of it so far."""
+    """A server under test, and its figures so far."""
 
     name: str
     port: int

@@ -1,4 +1,4 @@
-"""What it costs that events are partitioned by month: `python bench/partitions.py [--groups N]`.
+"""Cost of the monthly partitions of events: `python bench/partitions.py [--groups N]`.
 
 Writes groups of events as `lifecycle.record` does into a plain table and into a partitioned one, in turn and each in
 a transaction of its own, once with a foreign key to the mails and once without. Prints the median of the ratios.

@@ -46,7 +46,7 @@ class NotDone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one contestant is asked to do, and the folder of the environments."""
+    """The work of one contestant, and the folder of the environments."""
 
     mails: int
     delay_ms: int

@@ -1,4 +1,4 @@
-"""How long it takes to look: `python bench/read.py [--mails N]`.
+"""Time of lists, pages and statistics: `python bench/read.py [--mails N]`.
 
 Fills PostgreSQL with a million mails and their seven million events over 30 days, with some that were discarded, are
 held or wait, and with the roll-ups of as many days; then asks what people and programs ask, and prints how long each

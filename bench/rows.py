@@ -1,4 +1,4 @@
-"""Whether a mail costs the same in a large instance: `python bench/rows.py [--mails N] [--rows N …]`.
+"""Cost of an email in a large instance: `python bench/rows.py [--mails N] [--rows N …]`.
 
 The same mails are accepted and sent in a PostgreSQL database that holds ten thousand old ones, and in one that holds a
 million with their seven million events. Give `--rows` once or more for other sizes.

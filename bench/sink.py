@@ -20,7 +20,7 @@ KEY = b"SG.local-provider-key"
 
 
 class Sink:
-    """What both servers took, and how long they wait before they answer."""
+    """The emails that both servers received, and their delay before they answer."""
 
     def __init__(self) -> None:
         self.delay = 0.0  # seconds

@@ -1,4 +1,4 @@
-"""How a worker starts into a full instance: `python bench/start.py [--mails N] [--leg embedded|full|both]`.
+"""Start of a worker in a full instance: `python bench/start.py [--mails N] [--leg embedded|full|both]`.
 
 Emails are due before the process starts. Counted from the start of `manage.py worker` to the moment the local
 provider has the head of the first request; the memory is the most that the process had while it sent all of them.

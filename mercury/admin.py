@@ -22,7 +22,7 @@ class FailureLogAdmin(ReadOnlyMixin, GuardedAdmin, AccessFailureLogAdmin):  # ty
 
 @admin.register(AuditEntry)
 class AuditAdmin(ReadOnlyMixin, GuardedAdmin):
-    """Who rotated, revoked, registered, changed, deleted or tested what."""
+    """Audit entries: who rotated, revoked, registered, changed, deleted or tested what."""
 
     list_display = ("created_at", "act", "kind", "name", "who", "detail")
     list_filter = ("act", "kind", "created_at")

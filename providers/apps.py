@@ -1,4 +1,4 @@
-"""How a mail leaves: accounts, routing, sending, the sandbox. Knows nothing of mails."""
+"""Sending of email: accounts, routing, sending, the sandbox. Knows nothing of mails."""
 
 from django.apps import AppConfig
 

@@ -6,7 +6,7 @@ from django.db.models import TextChoices
 
 
 class FailureClass(TextChoices):
-    """What a refusal is about. Only PROVIDER failures open a breaker, and only MESSAGE failures end an email at once."""
+    """Cause of a refusal. Only PROVIDER failures open a breaker, and only MESSAGE failures end an email at once."""
 
     MESSAGE = "message", "Message error"  # bad recipient, unsupported option: no account would accept it
     ACCOUNT = "account", "Account error"  # 401, 402, 403, quota: another account may accept it

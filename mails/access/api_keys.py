@@ -36,7 +36,7 @@ _EDITABLE_FIELDS = ("name", "scopes", "senders", "rate", "expires_at")
 
 
 class Scope(TextChoices):
-    """What a key may do."""
+    """Permissions that a key can have."""
 
     MAILS_SEND = "mails:send", "Send emails"
     MAILS_READ = "mails:read", "Read its own emails and their events"

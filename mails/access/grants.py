@@ -1,4 +1,4 @@
-"""Who may grant what: a person grants scopes and senders only if they have them, so nobody gains more than they hold."""
+"""Grants of scopes and senders: a person grants only what they have, so nobody gains more than they hold."""
 
 from collections.abc import Collection
 from typing import Any

@@ -21,7 +21,7 @@ _MAKES_DUE = frozenset({Action.RELEASE, Action.RETRY, Action.REPROCESS, Action.N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionReport:
-    """What an action did to one email."""
+    """Result of an action on one email."""
 
     mail: Mail
     requested: bool  # a request to a provider is in progress; the action follows when that ends
@@ -52,7 +52,7 @@ class ActionReport:
 
 @dataclass(slots=True, kw_only=True)
 class ActionCounts:
-    """What an action did to a number of emails."""
+    """Result of an action on a number of emails."""
 
     done: int = 0
     requested: int = 0  # a request to a provider is in progress; done when that ends

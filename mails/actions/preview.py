@@ -1,4 +1,4 @@
-"""What an action would do: to one email, in sentences; to many, as groups with a forecast each. Changes nothing."""
+"""Previews of actions: of one email, in sentences; to many, as groups with a forecast each. Changes nothing."""
 
 import uuid
 from collections import Counter
@@ -38,7 +38,7 @@ class PreviewGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionPreview:
-    """What an action would do to a number of emails.
+    """Preview of an action on a number of emails.
 
     `skipped`: reason -> count. `already`: those of them that are in that state already. `more`: not all were looked at.
     """
@@ -52,7 +52,7 @@ class ActionPreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What decides whether an email is sent now: available accounts, out of how many, and active pauses."""
+    """Conditions for an email to be sent now: available accounts, out of how many, and active pauses."""
 
     healthy: Sequence[Candidate]
     accounts: int

@@ -1,4 +1,4 @@
-"""What both passes share: plan where an email goes next, record the plans, and undo what was not confirmed."""
+"""Shared by both passes: plan where an email goes next, record the plans, and undo what was not confirmed."""
 
 import random
 import uuid
@@ -22,7 +22,7 @@ POLL = 2.0  # seconds between two looks into the database when nobody wakes the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassResult:
-    """What follows from a claim pass or a record pass, once it is committed."""
+    """Result of a committed claim pass or record pass."""
 
     calls: list[Call] = field(default_factory=list)
     done: int = 0  # emails that it ended as done

@@ -32,7 +32,7 @@ KEPT_OF_A_REJECTED = 4096  # characters of the content of an email that failed v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Who submits an email: an application by its key, a person, or the command line (neither)."""
+    """The submitter of an email: an application by its key, a person, or the command line (neither)."""
 
     source: Source
     api_key: ApiKey | None = None

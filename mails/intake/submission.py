@@ -1,4 +1,4 @@
-"""What a client submits: each field of an email, declared once for API, form, command line and docs. Uses no database."""
+"""A submission: each field of an email, declared once for API, form, command line and docs. Uses no database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ COLUMNS = list_columns(
 
 
 class CounterKey(NamedTuple):
-    """What a counter counts. Fields that do not apply to its kind are empty."""
+    """Subject of a counter. Fields that do not apply to its kind are empty."""
 
     kind: Counted
     queue: str = ""

@@ -37,7 +37,7 @@ class TooManyEvents(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _MovedMail:
-    """What counting needs of an email that took its step."""
+    """The fields that counting needs of an email that changed."""
 
     queue: str
     created_at: dt.datetime

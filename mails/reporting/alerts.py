@@ -53,7 +53,7 @@ ORDER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Blocker:
-    """What stops all sending, if anything: then waiting is a symptom, and more workers do not help."""
+    """The cause that stops all sending, if any: then waiting is a symptom, and more workers do not help."""
 
     by: str = ""  # the code of the cause
 

@@ -1,4 +1,4 @@
-"""What people and applications asked of an email, as titles and sentences."""
+"""Action requests of people and applications, as titles and sentences."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LONGEST_REPLY = 300  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """What was wrong, one sentence each, and the next step."""
+    """The errors, one sentence each, and the next step."""
 
     title: str
     errors: Sequence[str]

@@ -29,7 +29,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usual:
-    """What an email is compared with: medians of its queue over the last hour, in seconds; None where there are none."""
+    """The usual durations: medians of its queue over the last hour, in seconds; None where there are none."""
 
     wait: float | None = None  # from submission to the first request
     acceptance: float | None = None  # from submission to a provider's acceptance

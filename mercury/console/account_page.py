@@ -43,7 +43,7 @@ _NOT_SENT = {"waiting": "waiting to retry", "unknown": "held, outcome unknown", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeStyle:
-    """How an outcome is shown. `mark`: above its column, for those who do not see its colour."""
+    """Display of an outcome. `mark`: above its column, for those who do not see its colour."""
 
     words: str
     tone: str

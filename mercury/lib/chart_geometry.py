@@ -44,7 +44,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """What to draw. `rows`: the ticks of the y axis; `columns`: the middles of the stretches."""
+    """The shapes of a chart. `rows`: the ticks of the y axis; `columns`: the middles of the stretches."""
 
     bars: Sequence[Bar]
     lines: Sequence[Line]

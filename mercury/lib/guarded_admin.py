@@ -1,4 +1,4 @@
-"""What Django's admin leaves open, closed for every model: lookups in the address, long searches, acts without a record."""
+"""Restrictions of Django's admin for every model: lookups in the address, long searches, acts without a record."""
 
 from collections.abc import Iterable
 from typing import Any

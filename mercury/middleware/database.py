@@ -1,4 +1,4 @@
-"""How long a request waits for the database, and the answer when it is away."""
+"""Bounds a request's waits for the database, and answers when it is away."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What every kind of provider declares: options, capabilities, transport, and the options that several kinds share."""
+"""Declaration of a kind of provider: options, capabilities, transport, and the options that several kinds share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKind:
-    """What Mercury knows of one provider."""
+    """Everything that Mercury knows of one provider."""
 
     key: str
     label: str

@@ -1,4 +1,4 @@
-"""How much email the accounts can accept now. Pure."""
+"""Capacity of the accounts for email now. Pure."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping

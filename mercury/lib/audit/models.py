@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Act(models.TextChoices):
-    """What was done."""
+    """Kind of an audited act."""
 
     REGISTER = "register", "Registered"
     CHANGE = "change", "Changed"

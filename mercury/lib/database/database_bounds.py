@@ -1,4 +1,4 @@
-"""How long this process waits for its database: other bounds for a request, the dispatcher, maintenance and a command.
+"""Bounds on waiting for the database, different for a request, the dispatcher, maintenance and a command.
 
 PostgreSQL itself ends a statement that waits for a lock, or runs, for too long (`lock`, `statement`). A server that is
 silent, such as a stopped one whose kernel still answers, ends nothing: a thread of this process looks ten times a
@@ -51,7 +51,7 @@ COMMAND = Bounds(lock=10.0)  # a migration rewrites tables for hours, but must n
 
 
 class _Work(threading.local):
-    """What this thread is doing."""
+    """The work of this thread."""
 
     bounds: Bounds | None = None  # None: the process's own
     waited: float = 0.0  # seconds, since it began
@@ -82,7 +82,7 @@ class DatabaseWait:
 
 
 class Waits:
-    """Who waits for the database in this process.
+    """The threads of this process that wait for the database.
 
     `most`: requests that may wait for longer than a second; any more are refused at once, so that some threads of a web
     process stay free, and a client that comes later has not to wait for those before it. None: no bound.

@@ -44,7 +44,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class MailPreview:
-    """What a mail holds. `html` is as it was sent: only `clean_html` makes it safe to show."""
+    """Parts of an email. `html` is as it was sent: only `clean_html` makes it safe to show."""
 
     source: bytes
     headers: list[tuple[str, str]] = field(default_factory=list)
