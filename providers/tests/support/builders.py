@@ -37,9 +37,6 @@ class SandboxAccount:
     def lose_answer(self) -> None:
         self._fault(FailureKind.LOSE)
 
-    def hang(self) -> None:
-        self._fault(FailureKind.HANG)
-
     def behave(self) -> None:
         sandboxes.set_failure_mode(self.account, None)
 
