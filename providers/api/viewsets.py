@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
@@ -16,6 +17,7 @@ from mercury.lib.rest.problems import Problem
 from mercury.lib.rest.resource import ResourceViewSet
 from providers.accounts import registration, registry
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
+from providers.accounts.registry import Candidate
 from providers.api.serializers import (
     ANY_NEW_ACCOUNT,
     FIELDS,
@@ -64,7 +66,7 @@ class AccountViewSet(ResourceViewSet):
 
     def get_queryset(self) -> QuerySet[Account]:
         """Return the accounts that the registry knows; those of the environment have a row from then on."""
-        return Account.objects.filter(pk__in=[candidate.id for candidate in registry.load_candidates()])
+        return Account.objects.filter(pk__in=self._candidates)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List provider accounts."""
@@ -72,8 +74,7 @@ class AccountViewSet(ResourceViewSet):
 
     def represent(self, rows: QuerySet[Account]) -> Sequence[Any]:
         """Return whole accounts."""
-        candidates = {candidate.id: candidate for candidate in registry.load_candidates()}
-        known = [(row, candidates[row.pk]) for row in rows if row.pk in candidates]
+        known = [(row, self._candidates[row.pk]) for row in rows if row.pk in self._candidates]
         return super().represent(known)
 
     @extend_schema(
@@ -136,6 +137,11 @@ class AccountViewSet(ResourceViewSet):
     def build_url(self, pk: int) -> str:
         """Return the URL of an account."""
         return build_account_url(self.request, pk)
+
+    @cached_property
+    def _candidates(self) -> dict[int, Candidate]:
+        """Return what the registry knew of each account at the beginning of the request, by id."""
+        return {candidate.id: candidate for candidate in registry.load_candidates()}
 
     def _show(self, account: Account) -> dict[str, Any]:
         candidate = next((candidate for candidate in registry.load_candidates() if candidate.id == account.pk), None)
