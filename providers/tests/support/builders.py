@@ -29,13 +29,13 @@ class SandboxAccount:
         return Breaker.objects.get(account=self.account)
 
     def refuse(self, status: int = 503) -> None:
-        self._fault(FailureKind.REFUSE, status)
+        self._fail_with(FailureKind.REFUSE, status)
 
     def slow(self, seconds: float) -> None:
-        self._fault(FailureKind.SLOW, seconds)
+        self._fail_with(FailureKind.SLOW, seconds)
 
     def lose_answer(self) -> None:
-        self._fault(FailureKind.LOSE)
+        self._fail_with(FailureKind.LOSE)
 
     def behave(self) -> None:
         sandboxes.set_failure_mode(self.account, None)
@@ -49,7 +49,7 @@ class SandboxAccount:
     def inbox(self) -> list[Any]:
         return list(mailbox.load_page(self.name).mails)
 
-    def _fault(self, kind: FailureKind, value: float = 0) -> None:
+    def _fail_with(self, kind: FailureKind, value: float = 0) -> None:
         until = database_clock.now() + dt.timedelta(hours=1)
         sandboxes.set_failure_mode(self.account, SimulatedFailure(kind=kind, value=value, until=until))
 
