@@ -76,6 +76,8 @@ class Testbed:
     `worker_settings`, which has one entry per worker.
     """
 
+    __test__ = False  # its name begins with Test, and pytest must not collect it
+
     def __init__(
         self,
         leg: str,
