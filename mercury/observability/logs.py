@@ -19,7 +19,10 @@ _PRIVATE_FIELDS = frozenset(
         "recipients", "secret", "sender", "subject", "text", "to", "token",
     }
 )  # fmt: skip
-_ADDRESS = re.compile(r"(?:[^\s@<>\"'(),;:\[\]]+|\"(?:[^\"\\\r\n]|\\.){1,64}\")@[^\s@<>\"'(),;:\[\]]+")
+# The look-behind lets a word be tried from its first character only: without it, a long word without an @ costs its square.
+_ADDRESS = re.compile(
+    r"(?:(?<![^\s@<>\"'(),;:\[\]])[^\s@<>\"'(),;:\[\]]+|\"(?:[^\"\\\r\n]|\\.){1,64}\")@[^\s@<>\"'(),;:\[\]]+"
+)
 _SECRET = re.compile(
     r"(mk_[a-z0-9]{8}_)[A-Za-z0-9_-]+|((?:Bearer|Basic) )\S+|(://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE
 )
