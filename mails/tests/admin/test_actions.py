@@ -15,7 +15,7 @@ from mails.models import Mail
 from mails.states import Action, Source, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mails.tests.callers import caller
-from mails.tests.lifecycle.test_action_requests import Handed
+from mails.tests.lifecycle.support import CallsInProgress
 from mails.tests.people import browser_of, zeus
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,7 +77,7 @@ def test_a_reason_that_cannot_be_kept_does_nothing(operator):
 
 def test_a_call_under_way_is_named(operator, olympus):
     mail = a_mail()
-    Handed()
+    CallsInProgress()
 
     asked = operator.get(action(mail, "cancel")).content.decode()
     done = operator.post(action(mail, "cancel"), follow=True).content.decode()
