@@ -124,9 +124,9 @@ def test_no_account_left_is_a_409_that_names_the_reason(olympus):
 def test_an_action_request_during_a_call_is_a_202_that_says_so(olympus):
     client = caller()
     mail = posted(client)
-    from mails.tests.lifecycle.test_action_requests import Handed
+    from mails.tests.lifecycle.support import CallsInProgress
 
-    Handed()
+    CallsInProgress()
 
     answer = request_action(client, mail, "cancel")
 
