@@ -74,8 +74,11 @@ NOTE_ARRIVALS = """
     )).observe(document, { childList: true, subtree: true });
 """
 
+POLLS = """performance.getEntriesByType("resource").filter((entry) => entry.name.includes("/timeline?"))
+    .map((entry) => performance.timeOrigin + entry.startTime)"""
 
-def test_each_event_appears_within_two_seconds(visitor, olympus, hades, monkeypatch):
+
+def test_each_event_appears_with_the_next_poll(visitor, olympus, hades, monkeypatch):
     monkeypatch.setattr(random, "random", lambda: 0.0)  # the first of the accounts by name
     hades.refuse(503)
     olympus.slow(3)
@@ -90,10 +93,12 @@ def test_each_event_appears_within_two_seconds(visitor, olympus, hades, monkeypa
     expect(page.locator("#state")).to_have_text("Sent", timeout=20 * SECONDS)
     arrived = page.evaluate("arrived")
     recorded = {str(event.pk): event.created_at / 1e6 for event in mail.events.all()}
-    delays = {number: arrived[number] - recorded[number] for number in recorded.keys() - seen_before}
-    print(f"events were {min(delays.values()):.0f} to {max(delays.values()):.0f} ms old when they appeared")
-    assert len(delays) >= 7
-    assert max(delays.values()) < 2 * SECONDS
+    polls = page.evaluate(POLLS)
+    new = recorded.keys() - seen_before
+    missed = {number: sum(recorded[number] < began < arrived[number] for began in polls) - 1 for number in new}
+    assert len(new) >= 7
+    assert len(polls) >= 2
+    assert max(missed.values()) <= 1  # an event is dated before its commit, so one poll may come in between
 
 
 @browser_only
