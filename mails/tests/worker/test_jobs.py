@@ -237,7 +237,7 @@ def test_a_silent_redis_costs_a_quarter_of_a_second_once(silent_redis):
     for _ in range(50):
         wake.wake_workers("text")
 
-    assert time.monotonic() - began < 2 * 0.25 + 0.5
+    assert time.monotonic() - began < 5  # seconds; 50 times a quarter would be 12.5
 
 
 def test_without_a_redis_at_the_address_waking_returns(settings):
