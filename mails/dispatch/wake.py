@@ -6,7 +6,7 @@ seconds later, because every dispatcher also polls the database by itself.
 
 import threading
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TypeVar
 
 import structlog
@@ -66,8 +66,15 @@ def wake_workers(queue: str) -> None:
 
 def wake_after_commit(queues: Iterable[str]) -> None:
     """Have these queues dispatched once the transaction is committed."""
-    for queue in queues:
-        transaction.on_commit(partial(wake_workers, queue), robust=True)
+    wanted = list(queues)
+
+    def wake_each() -> (
+        None
+    ):  # a function: Django names a robust hook that fails by its __qualname__, and a partial has none
+        for queue in wanted:
+            wake_workers(queue)
+
+    transaction.on_commit(wake_each, robust=True)
 
 
 def ask_redis(question: Callable[[Redis], T], *, queue: str = QueueName.TEXT) -> T | None:

@@ -143,13 +143,7 @@ def _store(new: Sequence[NewMail]) -> list[bool]:
 
 
 def _wake_queues(stored: Sequence[NewMail]) -> None:
-    queues = {draft.mail.queue for draft in stored}
-
-    def wake_queues() -> None:
-        for queue in queues:
-            wake.wake_workers(queue)
-
-    transaction.on_commit(wake_queues, robust=True)
+    wake.wake_after_commit({draft.mail.queue for draft in stored})
 
 
 _store_with_others = GroupCommit(_store, after=_wake_queues)
