@@ -23,7 +23,7 @@ from providers.accounts.registry import Candidate
 from providers.health import rate_limit
 from providers.models import AccountSource
 from providers.routing.choose import choose
-from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, RoutingConstraint
+from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, AccountLoad, RoutingConstraint
 
 NAMED_AT_MOST = 8  # accounts in a sentence
 
@@ -141,12 +141,10 @@ class SendingConditions:
         }
         choice = choose(
             self.candidates,
-            now=self.now,
+            AccountLoad(now=self.now, in_flight=self.in_flight, permits=permits),
             draw=0.0,
             tried=mail.tried if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
             routing_constraint=routing_constraint,
-            in_flight=self.in_flight,
-            permits=permits,
         )
         if choice.candidate is not None:
             return ()

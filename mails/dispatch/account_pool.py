@@ -32,7 +32,7 @@ from providers.models import Account, Breaker
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused
 from providers.routing import capacity
 from providers.routing.choose import RoutingDecision, choose, has_only_probes
-from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
+from providers.routing.rules import NO_CONSTRAINT, AccountLoad, RoutingConstraint
 
 log = structlog.get_logger(__name__)
 
@@ -93,27 +93,13 @@ class AccountPool:
         """Return how many emails could be handed over now."""
         with self.lock:
             self._refresh(now)
-            return capacity.count_capacity(
-                self._list_callable(now),
-                now=now,
-                in_flight=self._in_flight,
-                slots=self._compute_share(),
-                permits=self._granted,
-                processes=self._processes,
-            )
+            return capacity.count_capacity(self._list_callable(now), self._build_load(now, slots=self._compute_share()))
 
     def has_only_probes(self, now: dt.datetime) -> bool:
         """Return True if what may be called now are probes alone."""
         with self.lock:
             self._refresh(now)
-            return has_only_probes(
-                self._list_callable(now),
-                now=now,
-                in_flight=self._in_flight,
-                slots=self._compute_share(),
-                permits=self._granted,
-                processes=self._processes,
-            )
+            return has_only_probes(self._list_callable(now), self._build_load(now, slots=self._compute_share()))
 
     def find_next_chance(self, now: dt.datetime) -> float:
         """Return the seconds until it is worth to look again when the capacity was 0: at least 20 ms, at most 2 s."""
@@ -219,15 +205,16 @@ class AccountPool:
         """
         return choose(
             self._list_callable(now),
-            now=now,
+            self._build_load(now, slots=self._compute_share() if first else None),
             draw=random.random(),  # noqa: S311 (a share of the load, not a secret)
             tried=tried,
             routing_constraint=routing_constraint,
-            in_flight=self._in_flight,
-            slots=self._compute_share() if first else None,
-            permits=self._granted,
             probes=probes,
-            processes=self._processes,
+        )
+
+    def _build_load(self, now: dt.datetime, *, slots: int | None) -> AccountLoad:
+        return AccountLoad(
+            now=now, in_flight=self._in_flight, slots=slots, permits=self._granted, processes=self._processes
         )
 
     def reserve(self, candidate: Candidate, now: dt.datetime, *, probe: bool) -> None:

@@ -1,30 +1,21 @@
 """Capacity of the accounts for email now. Pure."""
 
-import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from providers.accounts.registry import Candidate
-from providers.routing.rules import NO_CONSTRAINT, evaluate, get_max_connections
+from providers.routing.rules import AccountLoad, evaluate, get_max_connections
 
 
-def count_capacity(
-    candidates: Iterable[Candidate],
-    *,
-    now: dt.datetime,
-    in_flight: Mapping[str, int],
-    slots: int | None,
-    permits: Mapping[str, int],
-    processes: int = 1,
-) -> int:
+def count_capacity(candidates: Iterable[Candidate], load: AccountLoad) -> int:
     """Return how many emails the accounts can accept right now; the dispatcher claims no more."""
     total = 0
     for candidate in candidates:
-        permission, evaluated = evaluate(candidate, now, (), NO_CONSTRAINT, in_flight, slots, permits, processes)
+        permission, evaluated = evaluate(candidate, load)
         if not evaluated.eligible:
             continue
         name = candidate.config.name
-        connections = get_max_connections(candidate.config, processes)
-        limits = [limit for limit in (slots, permission.slots, connections) if limit is not None]
-        room = min(limits) - in_flight.get(name, 0) if limits else 1_000_000
-        total += min(room, permits.get(name, room))
+        connections = get_max_connections(candidate.config, load.processes)
+        limits = [limit for limit in (load.slots, permission.slots, connections) if limit is not None]
+        room = min(limits) - load.in_flight.get(name, 0) if limits else 1_000_000
+        total += min(room, load.permits.get(name, room))
     return total

@@ -1,13 +1,13 @@
 """Choose the account for an email, and record why the others were left out. Pure."""
 
 import datetime as dt
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission
-from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, RoutingConstraint, evaluate
+from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, AccountLoad, RoutingConstraint, evaluate
 
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
@@ -48,29 +48,24 @@ class RoutingDecision:
 
 def choose(
     candidates: Iterable[Candidate],
+    load: AccountLoad,
     *,
-    now: dt.datetime,
     draw: float,
     tried: Container[str] = (),
     routing_constraint: RoutingConstraint = NO_CONSTRAINT,
-    in_flight: Mapping[str, int],
-    slots: int | None = None,
-    permits: Mapping[str, int],
     probes: bool = True,
-    processes: int = 1,
 ) -> RoutingDecision:
     """Choose an account by a weighted draw among those that may be called now.
 
-    `draw`: in [0, 1). `in_flight`: calls in progress, by account. `slots`: the most of them for one account.
-    `permits`: calls that a rate limit grants now, by account; an account that is not in it has no limit.
-    `probes`: whether this email may be a breaker's one probe. `processes`: how many share an account's connections.
+    `draw`: in [0, 1). `tried`: accounts that refused the email in this round. `probes`: whether it may be a breaker's one
+    probe.
     """
     evaluated, eligible = [], []
     for candidate in candidates:
-        permission, result = evaluate(candidate, now, tried, routing_constraint, in_flight, slots, permits, processes)
+        permission, result = evaluate(candidate, load, tried=tried, routing_constraint=routing_constraint)
         if result.eligible and permission.probe and not probes:
             note = "its probe is kept for an email that was not refused because of one mailbox"
-            result = replace(result, eligible=False, note=note, until=now + PROBE_KEPT)
+            result = replace(result, eligible=False, note=note, until=load.now + PROBE_KEPT)
         evaluated.append(result)
         if result.eligible:
             eligible.append((candidate, permission))
@@ -86,19 +81,9 @@ def choose(
     return RoutingDecision(candidate=candidate, why=why, evaluated=tuple(evaluated), probe=permission.probe)
 
 
-def has_only_probes(
-    candidates: Iterable[Candidate],
-    *,
-    now: dt.datetime,
-    in_flight: Mapping[str, int],
-    slots: int | None,
-    permits: Mapping[str, int],
-    processes: int = 1,
-) -> bool:
+def has_only_probes(candidates: Iterable[Candidate], load: AccountLoad) -> bool:
     """Return True if at least one account may be called now, and each of those for a breaker's probe only."""
-    results = (
-        evaluate(candidate, now, (), NO_CONSTRAINT, in_flight, slots, permits, processes) for candidate in candidates
-    )
+    results = (evaluate(candidate, load) for candidate in candidates)
     eligible = [permission for permission, result in results if result.eligible]
     return bool(eligible) and all(permission.probe for permission in eligible)
 

@@ -54,6 +54,22 @@ class AccountEvaluation:
     remedy: str = ""  # what ends it, where waiting does not
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountLoad:
+    """How busy the accounts are at one moment, for every decision about them.
+
+    `in_flight`: calls in progress, by account. `slots`: the most of them for one account, None for no limit. `permits`:
+    calls that a rate limit grants now, by account; an account that is not in it has no limit. `processes`: how many share
+    an account's connections.
+    """
+
+    now: dt.datetime
+    in_flight: Mapping[str, int]
+    slots: int | None = None
+    permits: Mapping[str, int]
+    processes: int = 1
+
+
 def get_max_connections(config: AccountConfig, processes: int) -> int | None:
     """Return how many connections one of `processes` may have to the account, None for no limit."""
     if config.max_connections is not None:
@@ -64,17 +80,14 @@ def get_max_connections(config: AccountConfig, processes: int) -> int | None:
 
 def evaluate(
     candidate: Candidate,
-    now: dt.datetime,
-    tried: Container[str],
-    routing_constraint: RoutingConstraint,
-    in_flight: Mapping[str, int],
-    slots: int | None,
-    permits: Mapping[str, int],
-    processes: int,
+    load: AccountLoad,
+    *,
+    tried: Container[str] = (),
+    routing_constraint: RoutingConstraint = NO_CONSTRAINT,
 ) -> tuple[CallPermission, AccountEvaluation]:
     """Return whether the account may be called now, and the reason that is recorded for it."""
     config = candidate.config
-    permission = check_permission(candidate.breaker, now)
+    permission = check_permission(candidate.breaker, load.now)
     exclusion = routing_constraint.explain_exclusion(config.name)
 
     def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> AccountEvaluation:
@@ -95,11 +108,11 @@ def evaluate(
         return permission, build(never)
     if not permission.allowed:
         return permission, build(permission.note, until=permission.until)
-    full = _explain_full(config, permission, in_flight.get(config.name, 0), slots, processes)
-    if not full and permits.get(config.name, 1) < 1:
+    full = _explain_full(config, permission, load)
+    if not full and load.permits.get(config.name, 1) < 1:
         full = f"rate limit {config.rate:g}/s reached"
     if full:
-        return permission, build(full, until=now + dt.timedelta(seconds=1))
+        return permission, build(full, until=load.now + dt.timedelta(seconds=1))
     return permission, build(permission.note, eligible=True)
 
 
@@ -121,11 +134,10 @@ def _explain_never(candidate: Candidate, exclusion: str, tried: Container[str]) 
     return "weight 0" if candidate.config.weight == 0 else ""
 
 
-def _explain_full(
-    config: AccountConfig, permission: CallPermission, busy: int, slots: int | None, processes: int
-) -> str:
+def _explain_full(config: AccountConfig, permission: CallPermission, load: AccountLoad) -> str:
     """Return which limit of concurrent calls the account has reached; empty for none."""
-    connections = get_max_connections(config, processes)
+    busy, slots = load.in_flight.get(config.name, 0), load.slots
+    connections = get_max_connections(config, load.processes)
     if permission.slots is not None and busy >= permission.slots:
         return f"{permission.note}; all in use"
     if connections is not None and busy >= connections:

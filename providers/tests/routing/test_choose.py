@@ -12,7 +12,7 @@ from providers.health.breaker import BreakerSnapshot
 from providers.models import BreakerMode, BreakerState
 from providers.routing.capacity import count_capacity
 from providers.routing.choose import choose as choose_account
-from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
+from providers.routing.rules import NO_CONSTRAINT, AccountLoad, RoutingConstraint
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
 
@@ -31,13 +31,10 @@ def account(name, *, weight=1, rate=None, enabled=True, configured=True, **break
 def choose(*candidates, draw=0.0, tried=(), routing_constraint=NO_CONSTRAINT, in_flight=None, slots=None, permits=None):
     return choose_account(
         candidates,
-        now=NOW,
+        AccountLoad(now=NOW, in_flight=in_flight or {}, slots=slots, permits=permits or {}),
         draw=draw,
         tried=tried,
         routing_constraint=routing_constraint,
-        in_flight=in_flight or {},
-        slots=slots,
-        permits=permits or {},
     )
 
 
@@ -160,7 +157,7 @@ def test_nobody_waits_for_an_account_that_was_tried():
     ],
 )
 def test_capacity_is_what_could_be_handed_over_now(accounts, capacity):
-    found = count_capacity(accounts, now=NOW, in_flight={}, slots=4, permits={})
+    found = count_capacity(accounts, AccountLoad(now=NOW, in_flight={}, slots=4, permits={}))
 
     assert found == capacity
 
@@ -179,10 +176,13 @@ def smtp(name, *, max_connections=None, **breaker):
 def test_the_processes_share_an_accounts_connections(max_connections, processes, room):
     hades = smtp("hades", max_connections=max_connections)
 
-    def routed(busy):
-        return choose_account([hades], now=NOW, draw=0, in_flight={"hades": busy}, permits={}, processes=processes)
+    def load(busy):
+        return AccountLoad(now=NOW, in_flight={"hades": busy}, permits={}, processes=processes)
 
-    assert count_capacity([hades], now=NOW, in_flight={}, slots=None, permits={}, processes=processes) == room
+    def routed(busy):
+        return choose_account([hades], load(busy), draw=0)
+
+    assert count_capacity([hades], load(0)) == room
     assert routed(room - 1).candidate is hades
     assert routed(room).candidate is None
     assert note(routed(room), "hades") == f"all {room} connections in use"
@@ -191,5 +191,5 @@ def test_the_processes_share_an_accounts_connections(max_connections, processes,
 def test_a_learned_limit_counts_too():
     hades = smtp("hades", max_connections=8, call_limit=3)
 
-    assert count_capacity([hades], now=NOW, in_flight={}, slots=None, permits={}) == 3
+    assert count_capacity([hades], AccountLoad(now=NOW, in_flight={}, permits={})) == 3
     assert note(choose(hades, in_flight={"hades": 3}), "hades") == "accepts 3 requests at once; all in use"
