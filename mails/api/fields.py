@@ -40,8 +40,3 @@ def format_time(moment: dt.datetime | None) -> str | None:
 def to_nanoseconds(moment: dt.datetime) -> int:
     """Return nanoseconds since the Unix epoch, exactly."""
     return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
-
-
-def from_nanoseconds(nanoseconds: int) -> dt.datetime:
-    """Return the moment, to the microsecond."""
-    return _EPOCH + dt.timedelta(microseconds=nanoseconds // 1000)

@@ -8,9 +8,10 @@ from django.urls import reverse
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from mails.api.fields import format_time, from_nanoseconds
+from mails.api.fields import format_time
 from mails.api.serializers.mails import build_mail_api_url
 from mails.models import Event
+from mercury.lib.database import database_clock
 
 
 class EventSerializer(serializers.Serializer[Event]):
@@ -40,7 +41,7 @@ class EventSerializer(serializers.Serializer[Event]):
             "mail": build_mail_api_url(request, mail_id),
             "event": instance.event,
             "created_at": instance.created_at,
-            "created": format_time(from_nanoseconds(instance.created_at)),
+            "created": format_time(database_clock.from_ns(instance.created_at)),
             "created_by": instance.created_by,
             "blob": instance.blob,
         }
