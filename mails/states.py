@@ -115,6 +115,14 @@ class DeliveryGuarantee(TextChoices):
     AT_MOST_ONCE = "at-most-once", "At most once"  # hold it until it is confirmed
 
 
+class RecipientKind(TextChoices):
+    """Header in which an email names a recipient; a blind copy (`bcc`) is in none."""
+
+    TO = "to", "To"
+    CC = "cc", "Cc"
+    BCC = "bcc", "Bcc"
+
+
 class RecipientState(TextChoices):
     """Outcome for one recipient of an email."""
 

@@ -1,6 +1,8 @@
 """The tables of emails."""
 
 import django.db.models.deletion
+import django.db.models.functions.comparison
+import django.db.models.functions.text
 from django.conf import settings
 from django.db import migrations, models
 
@@ -71,6 +73,16 @@ class Migration(migrations.Migration):
                 ("idempotency_key", models.CharField(blank=True, max_length=255)),
                 ("created_at", models.DateTimeField()),
                 ("size", models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")),
+                (
+                    "needs",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="What an account must be able to carry, in words.",
+                        max_length=255,
+                    ),
+                ),
                 ("sender", models.CharField(max_length=256)),
                 ("recipient", models.TextField(help_text="The addresses as the API shows them, separated by commas.")),
                 ("subject", models.CharField(blank=True, max_length=512)),
@@ -141,6 +153,22 @@ class Migration(migrations.Migration):
                 (
                     "routing_constraint",
                     models.JSONField(help_text="The accounts it may use, if a reprocess limited them.", null=True),
+                ),
+                (
+                    "route",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=django.db.models.functions.text.Concat(
+                            "needs",
+                            models.Value(" "),
+                            django.db.models.functions.comparison.Cast("routing_constraint", models.TextField()),
+                            models.Value(" "),
+                            django.db.models.functions.comparison.Cast("tried", models.TextField()),
+                            output_field=models.TextField(),
+                        ),
+                        help_text="Emails with the same route may use the same accounts now; they are claimed together.",
+                        output_field=models.TextField(),
+                    ),
                 ),
                 (
                     "claims",
@@ -321,6 +349,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("text", models.TextField(blank=True)),
+                ("html", models.TextField(blank=True, db_default="", default="")),
+                (
+                    "other_fields",
+                    models.JSONField(
+                        help_text="The other fields of the message, such as headers and attachments.", null=True
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -449,6 +484,21 @@ class Migration(migrations.Migration):
             name="Recipient",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("to", "To"), ("cc", "Cc"), ("bcc", "Bcc")],
+                        db_default="to",
+                        default="to",
+                        max_length=3,
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True, db_default="", default="", help_text="The display name.", max_length=256
+                    ),
+                ),
                 ("address", models.CharField(max_length=320)),
                 (
                     "state",
@@ -541,7 +591,7 @@ class Migration(migrations.Migration):
             model_name="mail",
             index=models.Index(
                 condition=models.Q(("status__in", ("queued", "waiting"))),
-                fields=["queue", "next_attempt_at"],
+                fields=["queue", "route", "next_attempt_at"],
                 name="mail_due",
             ),
         ),

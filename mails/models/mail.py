@@ -2,7 +2,8 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Cast, Concat
 
 from mails.models.api_key import ApiKey
 from mails.models.ids import uuid7
@@ -13,6 +14,7 @@ from mails.states import (
     LEASED,
     QUARANTINE_CLAIMS,
     DeliveryGuarantee,
+    RecipientKind,
     RecipientState,
     Source,
     Status,
@@ -40,6 +42,14 @@ class Mail(models.Model):
     idempotency_key = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField()
     size = models.PositiveIntegerField(help_text="Bytes of subject and content, UTF-8.")
+
+    needs = models.CharField(
+        max_length=255,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="What an account must be able to carry, in words.",
+    )
 
     sender = models.CharField(max_length=256)
     recipient = models.TextField(help_text="The addresses as the API shows them, separated by commas.")
@@ -69,6 +79,19 @@ class Mail(models.Model):
     )
     worker = models.CharField(max_length=96, blank=True, help_text="The process that claimed it.")
     routing_constraint = models.JSONField(null=True, help_text="The accounts it may use, if a reprocess limited them.")
+    route = models.GeneratedField(
+        expression=Concat(
+            "needs",
+            Value(" "),
+            Cast("routing_constraint", models.TextField()),
+            Value(" "),
+            Cast("tried", models.TextField()),
+            output_field=models.TextField(),
+        ),
+        output_field=models.TextField(),
+        db_persist=True,
+        help_text="Emails with the same route may use the same accounts now; they are claimed together.",
+    )
     claims = models.PositiveSmallIntegerField(default=0, help_text="Attempts started since the last one ended.")
     pending_action = models.TextField(default="", db_default="", blank=True, help_text="The pending action, as JSON.")
     text_removed_at = models.DateTimeField(null=True, editable=False, help_text="When retention deleted its body.")
@@ -88,7 +111,7 @@ class Mail(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=("queue", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
+            models.Index(fields=("queue", "route", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
             models.Index(
                 fields=("queue", "next_attempt_at"),
                 condition=Q(status__in=DUE, claims__gte=QUARANTINE_CLAIMS),
@@ -109,10 +132,14 @@ class Mail(models.Model):
 
 
 class Content(models.Model):
-    """The body of an email."""
+    """The bodies of an email, and everything else that only the call needs."""
 
     mail = models.OneToOneField(Mail, primary_key=True, on_delete=models.CASCADE, related_name="content")
     text = models.TextField(blank=True)
+    html = models.TextField(default="", db_default="", blank=True)
+    other_fields = models.JSONField(
+        null=True, help_text="The other fields of the message, such as headers and attachments."
+    )
 
     def __str__(self) -> str:
         return f"content of {self.mail_id}"
@@ -123,6 +150,10 @@ class Recipient(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     mail = models.ForeignKey(Mail, on_delete=models.CASCADE, related_name="recipients")
+    kind = models.CharField(
+        max_length=3, choices=RecipientKind.choices, default=RecipientKind.TO, db_default=RecipientKind.TO
+    )
+    name = models.CharField(max_length=256, default="", db_default="", blank=True, help_text="The display name.")
     address = models.CharField(max_length=320)
     state = models.CharField(max_length=16, choices=RecipientState.choices, default=RecipientState.PENDING)
     reason = models.TextField(blank=True)
