@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
+from mails.message.message import Message, MessageRecipient
 from mails.models import Content, Event, IdempotencyKey, Mail, Recipient, uuid7
 from mails.states import Actor, EventName, Source, Status
 from mercury.lib.database import database_clock
@@ -90,18 +91,13 @@ class ByStatement(Bare):
         """Write the six rows, and the key's if there is one, in one transaction."""
         state = MailState(status=Status.QUEUED, next_attempt_at=mail.created_at)
         events = tuple(EventDraft(event=name, by=Actor.MAIL_SERVICE, at_ns=now_ns) for name in NAMES)
-        writer.create(
-            [
-                NewMail(
-                    mail=mail,
-                    state=state,
-                    text=given["content"],
-                    recipients=(given["recipient"],),
-                    events=events,
-                    key=key,
-                )
-            ]
+        message = Message(
+            sender=given["sender"],
+            recipients=(MessageRecipient(address=given["recipient"]),),
+            subject=given["subject"],
+            text=given["content"],
         )
+        writer.create([NewMail(mail=mail, message=message, state=state, events=events, key=key)])
 
 
 urlpatterns = [

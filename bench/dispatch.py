@@ -30,9 +30,18 @@ def fill(count: int) -> None:
 
     from mails.lifecycle import writer
     from mails.lifecycle.values import EventDraft, MailState, NewMail
+    from mails.message.message import Message, MessageRecipient
     from mails.models import Mail, uuid7
     from mails.states import Actor, EventName, Source, Status
     from mercury.lib.database import database_clock
+
+    def build_message(number: int) -> Message:
+        return Message(
+            sender="zeus@olimpus.com",
+            recipients=(MessageRecipient(address="hera@olimpus.com"),),
+            subject=f"mail {number}",
+            text=CONTENT,
+        )
 
     for first in range(0, count, BATCH):
         now_ns = database_clock.now_ns()
@@ -48,20 +57,16 @@ def fill(count: int) -> None:
                     id=uuid7(),
                     source=Source.COMMAND,
                     created_at=now,
-                    size=len(CONTENT),
-                    sender="zeus@olimpus.com",
-                    recipient="hera@olimpus.com",
-                    subject=f"mail {number}",
                     queue="text",
                     delivery_guarantee="at-least-once",
                     expires_at=now + dt.timedelta(days=3),
+                    **message.columns,
                 ),
+                message=message,
                 state=state,
-                text=CONTENT,
-                recipients=("hera@olimpus.com",),
                 events=events,
             )
-            for number in range(first, min(first + BATCH, count))
+            for message in (build_message(number) for number in range(first, min(first + BATCH, count)))
         ]
         with transaction.atomic():
             writer.create(new)

@@ -18,6 +18,7 @@ from mails.intake.submission_fields import MAX_SENDER, MAX_SUBJECT, make_storabl
 from mails.lifecycle import writer
 from mails.lifecycle.values import EventDraft, MailState, NewMail
 from mails.message import addresses
+from mails.message.message import Message, MessageRecipient
 from mails.models import ApiKey, Mail, uuid7
 from mails.queues import QueueName
 from mails.states import Actor, DeliveryGuarantee, EventName, Source, Status
@@ -100,6 +101,12 @@ def is_sender_allowed(address: str, allowed: list[str]) -> bool:
 
 def _build_mail(submission: Submission, *, client: Client, received_at: int, idempotency_key: str) -> NewMail:
     created_at = database_clock.from_ns(received_at)
+    message = Message(
+        sender=submission.sender,
+        recipients=tuple(MessageRecipient(address=address) for address in submission.recipients),
+        subject=submission.subject,
+        text=submission.text,
+    )
     mail = Mail(
         id=uuid7(),
         api_key=client.api_key,
@@ -107,10 +114,7 @@ def _build_mail(submission: Submission, *, client: Client, received_at: int, ide
         source=client.source,
         idempotency_key=idempotency_key,
         created_at=created_at,
-        size=submission.size,
-        sender=submission.sender,
-        recipient=", ".join(submission.recipients),
-        subject=submission.subject,
+        **message.columns,
         queue=submission.queue,
         delivery_guarantee=submission.delivery_guarantee,
         status=Status.QUEUED,
@@ -123,7 +127,7 @@ def _build_mail(submission: Submission, *, client: Client, received_at: int, ide
         "delivery_guarantee": mail.delivery_guarantee,
     }
     events = (
-        _build_new_event(client, submission.size, received_at),
+        _build_new_event(client, mail.size, received_at),
         EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
         EventDraft(event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"queue": mail.queue}),
     )
@@ -131,9 +135,7 @@ def _build_mail(submission: Submission, *, client: Client, received_at: int, ide
     if idempotency_key:
         key = idempotency.build_key(idempotency_key, submission, owner=client.owner, mail=mail)
     state = MailState(status=Status.QUEUED, next_attempt_at=created_at)
-    return NewMail(
-        mail=mail, state=state, text=submission.text, recipients=submission.recipients, events=events, key=key
-    )
+    return NewMail(mail=mail, message=message, state=state, events=events, key=key)
 
 
 def _store(new: Sequence[NewMail]) -> list[bool]:
@@ -177,8 +179,11 @@ def _keep_rejected(
     """Store an email that failed validation, cut to a limit, so that its sender can find out why it was not sent."""
     recipient = data.get("recipient") if data.get("recipient") is not None else data.get("recipients")
     shown = ", ".join(map(str, recipient)) if isinstance(recipient, list) else recipient
-    text = make_storable(data.get("content"), KEPT_OF_A_REJECTED)
-    subject = make_storable(data.get("subject"), MAX_SUBJECT)
+    message = Message(
+        sender=make_storable(data.get("sender"), MAX_SENDER),
+        subject=make_storable(data.get("subject"), MAX_SUBJECT),
+        text=make_storable(data.get("content"), KEPT_OF_A_REJECTED),
+    )
     delivery_guarantee, queue = data.get("delivery_guarantee"), data.get("queue")
     created_at = database_clock.from_ns(received_at)
     mail = Mail(
@@ -187,10 +192,7 @@ def _keep_rejected(
         user=client.user,
         source=client.source,
         created_at=created_at,
-        size=len(subject.encode()) + len(text.encode()),
-        sender=make_storable(data.get("sender"), MAX_SENDER),
-        recipient=make_storable(shown, KEPT_OF_A_REJECTED),
-        subject=subject,
+        **message.columns | {"recipient": make_storable(shown, KEPT_OF_A_REJECTED)},
         queue=queue if queue in QUEUES else QueueName.TEXT,
         delivery_guarantee=delivery_guarantee
         if delivery_guarantee in DeliveryGuarantee.values
@@ -209,7 +211,7 @@ def _keep_rejected(
     state = MailState(
         status=Status.REJECTED, finished_at=created_at, failure_class="message", reason_code=errors[0].code[:64]
     )
-    writer.create([NewMail(mail=mail, state=state, text=text, recipients=(), events=events)])
+    writer.create([NewMail(mail=mail, message=message, state=state, events=events)])
     return mail
 
 

@@ -25,13 +25,13 @@ PAUSED_QUEUES = "(SELECT queue FROM mails_pause WHERE resumed_at IS NULL)"
 MAIL_COLUMNS = list_columns(
     Mail,
     (
-        *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "sender", "recipient"),
-        *("subject", "queue", "delivery_guarantee", "expires_at", "last_event_at"),
+        *("id", "api_key_id", "user_id", "source", "idempotency_key", "created_at", "size", "needs"),
+        *("sender", "recipient", "subject", "queue", "delivery_guarantee", "expires_at", "last_event_at"),
     ),
 )
 KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_id", "created_at"))
-CONTENT_COLUMNS = list_columns(Content, ("mail_id", "text"))
-RECIPIENT_COLUMNS = list_columns(Recipient, ("mail_id", "address", "state", "reason"))
+CONTENT_COLUMNS = list_columns(Content, ("mail_id", "text", "html", "other_fields"))
+RECIPIENT_COLUMNS = list_columns(Recipient, ("mail_id", "kind", "name", "address", "state", "reason"))
 EVENT_COLUMNS = list_columns(Event, ("mail_id", "created_at", "created_by", "event", "blob"))
 OPENED_COLUMNS = list_columns(
     Attempt,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mails.message.message import Message
 from mails.models import IdempotencyKey, Mail
 from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib.database import recordset
@@ -147,12 +148,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMail:
-    """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved."""
+    """An email to be stored, with its first events. `mail` is unsaved and complete but for its state; `key` is unsaved.
+
+    `mail` has `message.columns`.
+    """
 
     mail: Mail
+    message: Message
     state: MailState
-    text: str
-    recipients: tuple[str, ...]
     events: tuple[EventDraft, ...]
     key: IdempotencyKey | None = None
 

@@ -78,11 +78,12 @@ def _store(new: Sequence[NewMail]) -> None:
         for mail in new
     ]
     recipients = [
-        {"mail_id": mail.mail.id, "address": address, "state": RecipientState.PENDING, "reason": ""}
+        {"mail_id": mail.mail.id, "state": RecipientState.PENDING, "reason": ""}
+        | _build_row(recipient, ("kind", "name", "address"))
         for mail in new
-        for address in mail.recipients
+        for recipient in mail.message.recipients
     ]
-    contents = [{"mail_id": mail.mail.id, "text": mail.text} for mail in new]
+    contents = [{"mail_id": mail.mail.id} | _build_row(mail.message, ("text", "html", "other_fields")) for mail in new]
     sql.execute(
         [
             sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),

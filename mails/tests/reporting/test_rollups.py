@@ -18,6 +18,7 @@ from mails.lifecycle import writer
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
 from mails.maintenance import sweeper
+from mails.message.message import Message
 from mails.models import Mail, PeriodicTask, Rollup, first_id
 from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
@@ -252,18 +253,12 @@ def test_arrivals_missed_without_a_leader_are_counted_later_in_their_own_minutes
     PeriodicTask.objects.create(name=rollups.TASK, done_until=now - dt.timedelta(minutes=9))
     arrived = [now - dt.timedelta(minutes=age) for age in (8, 8, 3)]
     for moment in arrived:
-        mail = Mail(id=uuid7_of(moment), created_at=moment, expires_at=now, size=0, source="api", queue="text")
-        writer.create(
-            [
-                NewMail(
-                    mail=mail,
-                    state=MailState(status=Status.QUEUED, next_attempt_at=now),
-                    text="",
-                    recipients=(),
-                    events=(),
-                )
-            ]
+        message = Message(sender="")
+        mail = Mail(
+            id=uuid7_of(moment), created_at=moment, expires_at=now, source="api", queue="text", **message.columns
         )
+        state = MailState(status=Status.QUEUED, next_attempt_at=now)
+        writer.create([NewMail(mail=mail, message=message, state=state, events=())])
 
     for _ in range(6):
         rollups.count_arrivals(now)

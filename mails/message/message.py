@@ -1,0 +1,126 @@
+"""A message: everything that its sender wrote, as one value from submission to the provider call. Uses no database.
+
+A field that only the call needs is declared once, here: `Content.other_fields` then stores it, and nothing but its door and
+its builder (`mails.message.mime`) knows it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import orjson
+
+from mails.states import RecipientKind
+from providers.kinds.capabilities import Feature, MessageTraits
+
+_KINDS = {RecipientKind.CC: Feature.CC, RecipientKind.BCC: Feature.BCC}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecipient:
+    """One recipient, as the sender named it."""
+
+    address: str
+    kind: RecipientKind = RecipientKind.TO
+    name: str = ""  # the display name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentReference:
+    """An attachment, without its content."""
+
+    filename: str
+    content_type: str
+    size: int  # bytes of the content
+    location: str  # where its content is stored
+    content_id: str = ""  # by which the HTML shows it
+
+
+def _declare(load: Callable[..., Any], feature: Feature) -> Any:
+    """Declare a field that only the call needs. `load`: returns its value from JSON, its empty value without an argument."""
+    return field(default_factory=load, metadata={"load": load, "feature": feature})
+
+
+def _load_attachments(stored: Any = ()) -> tuple[AttachmentReference, ...]:
+    return tuple(AttachmentReference(**attachment) for attachment in stored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An email as its sender wrote it."""
+
+    sender: str  # an address, with or without a display name
+    recipients: tuple[MessageRecipient, ...] = ()
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+    headers: Mapping[str, str] = _declare(dict, Feature.HEADERS)
+    attachments: tuple[AttachmentReference, ...] = _declare(_load_attachments, Feature.ATTACHMENTS)
+    tags: tuple[str, ...] = _declare(tuple, Feature.TAGS)
+    metadata: Mapping[str, str] = _declare(dict, Feature.METADATA)
+
+    def __repr__(self) -> str:
+        """Return its size alone: the content must not get into a log."""
+        return f"Message({self.size} bytes)"
+
+    @classmethod
+    def from_stored(cls, *, other_fields: Mapping[str, Any] | None, **columns: Any) -> Self:
+        """Return the message that was stored. Raises ValueError for a field that this version of Mercury does not know."""
+        others = other_fields or {}
+        if unknown := others.keys() - _LOADERS.keys():
+            raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+        return cls(**columns, **{name: _LOADERS[name](value) for name, value in others.items()})
+
+    @property
+    def other_fields(self) -> dict[str, Any] | None:
+        """Return the fields that only the call needs, as one JSON document; None if there are none."""
+        filled = {name: value for name in _LOADERS if (value := getattr(self, name))}
+        return {name: _dump(value) for name, value in filled.items()} or None
+
+    @property
+    def size(self) -> int:
+        """Return its bytes in UTF-8: subject, bodies, other fields, and contents of attachments."""
+        size = sum(len(text.encode()) for text in (self.subject, self.text, self.html))
+        if others := self.other_fields:
+            size += len(orjson.dumps(others)) + sum(attachment.size for attachment in self.attachments)
+        return size
+
+    @property
+    def traits(self) -> MessageTraits:
+        """Return what routing needs to know of it."""
+        return MessageTraits(size=self.size, recipients=len(self.recipients), features=frozenset(self._list_features()))
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of `Mail` that follow from it."""
+        traits = self.traits
+        return {
+            "sender": self.sender,
+            "recipient": ", ".join(recipient.address for recipient in self.recipients),
+            "subject": self.subject,
+            "size": traits.size,
+            "needs": traits.needs,
+        }
+
+    def _list_features(self) -> list[Feature]:
+        features = [feature for name, feature in _FEATURES.items() if getattr(self, name)]
+        features += [_KINDS[recipient.kind] for recipient in self.recipients if recipient.kind in _KINDS]
+        if any(attachment.content_id for attachment in self.attachments):
+            features.append(Feature.INLINE)
+        if not all(recipient.address.rpartition("@")[0].isascii() for recipient in self.recipients):
+            features.append(Feature.SMTPUTF8)
+        return features
+
+
+_LOADERS = {entry.name: entry.metadata["load"] for entry in fields(Message) if entry.metadata}
+_FEATURES = {"html": Feature.HTML} | {
+    entry.name: entry.metadata["feature"] for entry in fields(Message) if entry.metadata
+}
+
+
+def _dump(value: Any) -> Any:
+    """Return the value as JSON has it; a mapping as pairs, since PostgreSQL would sort its names."""
+    if isinstance(value, Mapping):
+        return [[name, entry] for name, entry in value.items()]
+    return [asdict(entry) if isinstance(entry, AttachmentReference) else entry for entry in value]
