@@ -1,15 +1,17 @@
 """Declaration of a kind of provider: options, capabilities, transport, and the options that several kinds share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from providers.kinds.http_api import HttpApi
 
 
 class Transport(Enum):
     """The protocol of an account."""
 
-    HTTP = "http"  # payload by django-anymail, sent by aiohttp
+    HTTP = "http"  # a kind's HttpApi builds requests and reads answers
     SMTP = "smtp"
     SANDBOX = "sandbox"
 
@@ -38,9 +40,11 @@ class ProviderKind:
     label: str
     transport: Transport
     options: tuple[Option, ...]
-    backend: str  # dotted path of the class that builds its requests; empty for the sandbox
     can: tuple[str, ...]  # for people, shown with an account
     cannot: tuple[str, ...]
+    api: Callable[[Mapping[str, Any]], HttpApi] | None = (
+        None  # of an HTTP provider: opens one account's, given its options
+    )
     regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url
     max_recipients: int | None = None  # of one call
     most_at_once: int | None = None  # concurrent calls of one account in one process, unless the account sets a limit
@@ -48,6 +52,12 @@ class ProviderKind:
     def find_option(self, name: str) -> Option | None:
         """Return the option of this name, None if the kind has none."""
         return next((option for option in self.options if option.name == name), None)
+
+    def open_api(self, options: Mapping[str, Any]) -> HttpApi:
+        """Return the API of an account with these options. Raises TypeError if the kind is not spoken to over HTTP."""
+        if self.api is None:
+            raise TypeError(f"{self.label} has no HTTP API.")
+        return self.api(options)
 
 
 API_KEY = Option(name="api_key", label="API key", required=True, secret=True)

@@ -7,7 +7,6 @@ SANDBOX = ProviderKind(
     label="Sandbox",
     transport=Transport.SANDBOX,
     options=(),
-    backend="",
     can=(
         "keeps every email for you to read",
         "simulates slow, refused, missing, alternating and lost answers",

@@ -23,7 +23,6 @@ SMTP = ProviderKind(
         ),
         CA,
     ),
-    backend="providers.transports.smtp_session.SmtpSession",
     can=(
         "keeps the Message-ID",
         "sends exactly the bytes that Mercury shows",

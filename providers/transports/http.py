@@ -4,63 +4,30 @@ It follows no redirect, uses no proxy of the environment, reads at most 64 KB of
 Whatever the provider does, the result is an Outcome.
 """
 
-import base64
 import copy
 import datetime as dt
-import json
 import ssl
 import time
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Sequence
+from dataclasses import replace
 
 import aiohttp
-import requests
-from anymail.exceptions import AnymailError
 from django.core.mail import EmailMessage
-from django.utils.module_loading import import_string
 from yarl import URL
 
 from providers import classify, outbound_hosts, tls
 from providers.accounts.config import AccountConfig
-from providers.kinds.base import MAX_CONNECTIONS
 from providers.kinds.catalog import KINDS
+from providers.kinds.http_api import HttpAnswer, HttpRequest
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
 from providers.transports import redaction
 from providers.transports.http_recipients import send_to_all
 
-_NOT_ANYMAILS = frozenset({MAX_CONNECTIONS.name, "ca"})  # options that anymail does not know
 MAX_ANSWER = 64 * 1024  # bytes
 KEEPALIVE = 4.0  # seconds: a reset on a stale connection would look like a lost answer
 _DNS_TTL = 30
-
-
-@dataclass(slots=True, kw_only=True)
-class HttpAnswer:
-    """A provider's answer, enough like a `requests.Response` for anymail to read it."""
-
-    status_code: int
-    url: str
-    headers: Mapping[str, str]
-    content: bytes = b""
-    is_whole: bool = True  # False: cut at the limit, broken off, or impossible to decompress
-    reason: str = ""
-    request: None = field(default=None)
-
-    @property
-    def text(self) -> str:
-        """Return the body as text; bytes that are not UTF-8 are replaced."""
-        return self.content.decode("utf-8", "replace")
-
-    def json(self) -> Any:
-        """Return the body as JSON. Raises ValueError."""
-        try:
-            return json.loads(self.content)
-        except RecursionError:
-            raise ValueError("nested too deep") from None
 
 
 def open_session(*, deadline: float, connect_timeout: float) -> aiohttp.ClientSession:
@@ -88,8 +55,7 @@ class HttpChannel:
         kind = KINDS[account.kind]
         ca = account.options.get("ca")
         self._tls: ssl.SSLContext | bool = tls.build_client_context(ca) if ca else True
-        options = {name: value for name, value in account.options.items() if name not in _NOT_ANYMAILS}
-        self._backend = import_string(kind.backend)(**options)
+        self._api = kind.open_api(account.options)
         self._trust_500 = account.trust_500
         self._session = session
         self._clean = redaction.build_cleaner(
@@ -119,53 +85,47 @@ class HttpChannel:
     async def _send_once(self, message: EmailMessage, time_left: float) -> tuple[Outcome, RejectedRecipients]:
         """Call the provider once; return the outcome and the recipients that a refusal is about."""
         try:
-            payload = self._backend.build_message_payload(message, {})
-            params = payload.get_request_params(self._backend.api_url)
-            url, headers, body = self._parse_url(params["url"]), *_encode(params)
-        except (AnymailError, ValueError, TypeError) as error:
+            request = self._api.build_request(message)
+            url = self._parse_url(request.url)
+        except (ValueError, TypeError) as error:
             words = error.args[0] if error.args else type(error).__name__
             return classify.refuse_uncalled(FailureClass.MESSAGE, "unsupported", self._clean(str(words))), NONE_REJECTED
         try:
-            answer = await self._call(params["method"], url, headers, body, time_left)
+            answer = await self._call(request, url, time_left)
         except (aiohttp.ClientError, OSError) as error:
             return classify.judge_failure(error, self._clean), NONE_REJECTED
-        outcome = self._judge(answer, payload, message)
+        outcome = self._judge(answer)
         if not isinstance(outcome, Refused) or outcome.failure_class is not FailureClass.MESSAGE:
             return outcome, NONE_REJECTED
         return outcome, self._find_rejected(answer, message.to)
 
     def _find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
-        try:
-            rejected: RejectedRecipients = self._backend.find_rejected(answer.json(), recipients)
-        except ValueError:
-            return NONE_REJECTED
+        rejected = self._api.find_rejected(answer, recipients)
         return replace(rejected, reasons={address: self._clean(text) for address, text in rejected.reasons.items()})
 
     def close(self) -> None:
         """Close nothing: connections belong to the session."""
 
-    async def _call(self, method: str, url: URL, headers: dict[str, str], body: bytes, time_left: float) -> HttpAnswer:
+    async def _call(self, request: HttpRequest, url: URL, time_left: float) -> HttpAnswer:
         to_connect = min(self._session.timeout.connect or time_left, 0.9 * time_left)
         timeout = aiohttp.ClientTimeout(total=time_left, connect=to_connect, sock_connect=to_connect)
         async with self._session.request(
-            method,
+            request.method,
             url,
-            data=body,
-            headers=self._headers | headers,
+            data=request.body,
+            headers={**self._headers, **request.headers},
             allow_redirects=False,
             timeout=timeout,
             ssl=self._tls,
         ) as response:
-            answer = HttpAnswer(status_code=response.status, url=str(url), headers=response.headers)
+            answer = HttpAnswer(status_code=response.status, headers=response.headers)
             await _read_into(answer, response)
             return answer
 
-    def _judge(self, answer: HttpAnswer, payload: Any, message: EmailMessage) -> Outcome:
+    def _judge(self, answer: HttpAnswer) -> Outcome:
         status = answer.status_code
         if 200 <= status < 300:
-            message_id = (
-                self._backend.read_message_id(answer, payload, message) if self._is_documented(answer) else None
-            )
+            message_id = self._api.read_message_id(answer) if self._is_documented(answer) else None
             if message_id is None:
                 return Unknown(reason_code=f"unexpected-{status}", reason=self._read_reason(answer), status_code=status)
             return Accepted(provider_message_id=self._clean(message_id)[:255], status_code=status)
@@ -174,16 +134,16 @@ class HttpChannel:
             self._read_reason(answer),
             retry_after=_read_wait_header(answer),
             trust_500=self._trust_500,
-            is_documented=bool(_read_messages(answer)),
+            is_documented=bool(self._api.read_error(answer)),
             now=dt.datetime.now(dt.UTC),
         )
 
     def _is_documented(self, answer: HttpAnswer) -> bool:
-        return answer.is_whole and answer.status_code == self._backend.accepted_status
+        return answer.is_whole and answer.status_code == self._api.accepted_status
 
     def _read_reason(self, answer: HttpAnswer) -> str:
-        """Return the provider's words: the messages of its JSON if it has some, else the whole text."""
-        return self._clean(_read_messages(answer) or answer.text) or f"HTTP {answer.status_code} without a body"
+        """Return the provider's words: those of its error document if it is one, else the whole text."""
+        return self._clean(self._api.read_error(answer) or answer.text) or f"HTTP {answer.status_code} without a body"
 
     def _parse_url(self, text: str) -> URL:
         """Return the URL parsed. Results are kept: parsing costs as much as building a small payload."""
@@ -199,21 +159,6 @@ def _read_wait_header(answer: HttpAnswer) -> str | None:
     """Return the header that says when to come back, None if there is none."""
     names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset") if answer.status_code == 429 else ("Retry-After",)
     return next((answer.headers[name] for name in names if name in answer.headers), None)
-
-
-def _encode(params: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
-    """Return headers and body of the request that anymail would have passed to `requests`."""
-    headers, data, auth = dict(params["headers"] or {}), params["data"], params["auth"]
-    if auth:
-        headers["Authorization"] = "Basic " + base64.b64encode(":".join(auth).encode()).decode()
-    if params.get("files"):
-        prepared = requests.Request("POST", params["url"], data=data, files=params["files"]).prepare()
-        headers["Content-Type"] = prepared.headers["Content-Type"]
-        return headers, prepared.body if isinstance(prepared.body, bytes) else b""
-    if isinstance(data, bytes):
-        return headers, data
-    headers["Content-Type"] = "application/x-www-form-urlencoded"
-    return headers, urlencode(data, doseq=True).encode()
 
 
 async def _read_into(answer: HttpAnswer, response: aiohttp.ClientResponse) -> None:
@@ -243,20 +188,3 @@ def _decompress(answer: HttpAnswer) -> None:
         answer.is_whole = answer.is_whole and unpacker.eof
     except zlib.error:
         answer.content, answer.is_whole = b"", False
-
-
-def _read_messages(answer: HttpAnswer) -> str:
-    """Return the messages in SendGrid's `errors` or Mailgun's `message`; empty if there are none."""
-    try:
-        document = answer.json()
-    except ValueError:
-        return ""
-    if not isinstance(document, dict):
-        return ""
-    if isinstance(document.get("message"), str):
-        return str(document["message"])
-    errors = document.get("errors")
-    if not isinstance(errors, list):
-        return ""
-    entries = [error for error in errors if isinstance(error, dict) and isinstance(error.get("message"), str)]
-    return "; ".join(f"{e['field']}: {e['message']}" if e.get("field") else str(e["message"]) for e in entries)

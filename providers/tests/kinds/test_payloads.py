@@ -3,9 +3,9 @@
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.anymail_payload import parse_addresses
-from providers.kinds.mailgun import MailgunBackend
-from providers.kinds.sendgrid import SendGridBackend
+from providers.kinds.anymail_api import parse_addresses
+from providers.kinds.mailgun import MailgunApi
+from providers.kinds.sendgrid import SendGridApi
 from providers.outcomes import Accepted
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider
@@ -93,8 +93,13 @@ def test_global_settings_replace_nothing(settings):
     settings.ANYMAIL = {"SEND_DEFAULTS": {"tags": ["global"]}, "MAILGUN_SENDER_DOMAIN": "global.example"}
     settings.SENDGRID_API_KEY = settings.MAILGUN_API_KEY = "global"
 
-    sendgrid = SendGridBackend(api_key="own", api_url="https://api.sendgrid.com/v3/")
-    mailgun = MailgunBackend(api_key="own", api_url="https://api.mailgun.net/v3", sender_domain=None)
+    sendgrid = SendGridApi({"api_key": "own", "api_url": "https://api.sendgrid.com/v3/"})
+    mailgun = MailgunApi({"api_key": "own", "api_url": "https://api.mailgun.net/v3", "sender_domain": None})
 
-    assert (sendgrid.api_key, mailgun.api_key, mailgun.sender_domain) == ("own", "own", None)
-    assert "o:tag" not in mailgun.build_message_payload(accounts.mail(), {}).data
+    assert sendgrid.build_request(accounts.mail()).headers["Authorization"] == "Bearer own"
+    request = mailgun.build_request(accounts.mail())
+    assert (request.url, request.headers["Authorization"]) == (
+        "https://api.mailgun.net/v3/olimpus.com/messages",
+        "Basic YXBpOm93bg==",
+    )
+    assert b"o%3Atag" not in request.body

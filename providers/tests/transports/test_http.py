@@ -14,7 +14,6 @@ from providers.outcomes import Accepted, Refused, Unknown
 from providers.tests.support import accounts, certificates, tables
 from providers.tests.support.limits_of_this_process import no_descriptor_left
 from providers.tests.support.local_provider import MAILGUN_KEY, SENDGRID_KEY, LocalProvider
-from providers.transports import http
 from providers.transports.sender import Sender
 
 ROWS = tables.rows("HTTP: SendGrid and Mailgun")
@@ -195,23 +194,6 @@ def test_an_email_that_the_payload_cannot_carry_is_never_posted():
 
     assert tables.describe(outcome) == "Refused message `unsupported`"
     assert calls == 0
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b'{"message": "Domain not found"}', "Domain not found"),
-        (b'{"errors": [{"message": "required", "field": "from"}, {"message": "also"}]}', "from: required; also"),
-        (b'{"errors": "odd", "message": 3}', ""),
-        (b"[" * 30_000, ""),
-        (b"[1]", ""),
-        (b"\xff\xfe", ""),
-    ],
-)
-def test_words_are_read_from_json_of_any_shape(body, words):
-    answer = http.HttpAnswer(status_code=400, url="http://olympus.test/", headers={}, content=body)
-
-    assert http._read_messages(answer) == words
 
 
 def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):

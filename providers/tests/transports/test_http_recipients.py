@@ -1,11 +1,14 @@
 """One recipient that an API finds fault with costs the others nothing; one person gets one copy."""
 
+import json
+
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.mailgun import MailgunBackend
+from providers.kinds.http_api import HttpAnswer
+from providers.kinds.mailgun import MailgunApi
 from providers.kinds.rejected_recipients import RejectedRecipients, find_named
-from providers.kinds.sendgrid import SendGridBackend
+from providers.kinds.sendgrid import SendGridApi
 from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider
@@ -39,6 +42,10 @@ def sent(build, to, **changes):
 
 def _split(addresses):
     return [address for text in addresses for address in text.split(",")]
+
+
+def _answer(document):
+    return HttpAnswer(status_code=400, headers={}, content=json.dumps(document).encode())
 
 
 def describe(outcome):
@@ -152,9 +159,9 @@ def test_an_unknown_outcome_says_whom_its_call_left_out():
     ],
 )
 def test_whom_sendgrid_blames(errors, expected):
-    backend = SendGridBackend(api_key="x", api_url="https://olympus.test/v3/")
+    api = SendGridApi({"api_key": "x", "api_url": "https://olympus.test/v3/"})
 
-    assert backend.find_rejected({"errors": errors}, [HERA, IRIS]) == expected
+    assert api.find_rejected(_answer({"errors": errors}), [HERA, IRIS]) == expected
 
 
 @pytest.mark.parametrize(
@@ -171,9 +178,9 @@ def test_whom_sendgrid_blames(errors, expected):
     ],
 )
 def test_whom_mailgun_blames(message, expected):
-    backend = MailgunBackend(api_key="x", api_url="https://olympus.test/v3", sender_domain=None)
+    api = MailgunApi({"api_key": "x", "api_url": "https://olympus.test/v3", "sender_domain": None})
 
-    assert backend.find_rejected({"message": message}, [HERA, IRIS]) == expected
+    assert api.find_rejected(_answer({"message": message}), [HERA, IRIS]) == expected
 
 
 def test_an_address_is_named_only_as_a_whole():
