@@ -1,17 +1,19 @@
 """Measure how fast a backlog is dispatched: `python bench/dispatch.py [--mails N] [--leg embedded|full|both]`.
 
 Fills a database, lets `manage.py worker --burst` send everything to a local provider, and then compares what Mercury
-recorded with what the provider accepted. The rate is counted from the first attempt opened to the last one closed, and
-once more over the whole life of the process.
+recorded with what the provider accepted. The rate is counted from the first attempt opened to the last one closed. On
+PostgreSQL a bare dispatcher (`bare_dispatcher.py`) sends as many emails after each run of Mercury, as a yardstick.
 """
 
 import datetime as dt
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import bare_dispatcher
 import instance
 from instance import CONTENT, WORDS, Instance
 
+ROUNDS = 2  # times that Mercury and the bare dispatcher take turns
 BATCH = 500  # emails stored at once when filling
 
 
@@ -22,6 +24,24 @@ class Records:
     done: int
     attempts: int
     seconds: float  # from the first attempt opened to the last one closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Figures of one run."""
+
+    rate: float  # emails per second
+    cpu_ms: float  # of the sending processes, for one email
+    database_ms: float  # of PostgreSQL, for one email
+
+    @classmethod
+    def of(cls, mails: int, seconds: float, cpu: float, database: float) -> "Figures":
+        """Return the figures of a run that took these seconds and this CPU."""
+        return cls(rate=mails / seconds, cpu_ms=cpu / mails * 1000, database_ms=database / mails * 1000)
+
+    def __str__(self) -> str:
+        in_database = f" ({self.database_ms:.2f} in PostgreSQL)" if self.database_ms else ""
+        return f"{self.rate:6.0f} emails/s, {self.cpu_ms:.2f} ms of CPU per email{in_database}"
 
 
 def fill(count: int) -> None:
@@ -88,31 +108,56 @@ def read_records() -> Records:
 
 
 def measure(leg: str, mails: int) -> None:
-    """Print the figures of a leg, each from a database of its own."""
+    """Print the figures of a leg, each from a database of its own; on PostgreSQL next to those of the bare dispatcher."""
     for delay_ms, workers in ((0, 1), (200, 1), *(((0, 2), (200, 2)) if leg == "full" else ())):
-        with instance.build(leg) as built:
-            built.provider.start_afresh(delay_ms=delay_ms)
-            began = time.monotonic()
-            start_up = _dispatch(built, 1)
-            empty = time.monotonic() - began
-            built.run(fill, mails)
-            began = time.monotonic()
-            cpu = _dispatch(built, workers)
-            whole = time.monotonic() - began
-            records = built.run(read_records)
-            _check(built, records, mails)
-        who = f"{workers} worker{'s' * (workers > 1)}"
-        print(
-            f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {mails / records.seconds:6.0f} emails/s"
-            f" ({mails / whole:.0f} with a start-up of {empty:.1f} s),"
-            f" {(cpu - workers * start_up) / mails * 1000:.2f} ms of CPU per email; all done, each accepted once",
-            flush=True,
-        )
+        for _ in range(ROUNDS if leg == "full" else 1):
+            figures = _measure_mercury(leg, mails, delay_ms, workers)
+            who = f"{workers} worker{'s' * (workers > 1)}"
+            print(
+                f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {figures}; all done, each accepted once",
+                flush=True,
+            )
+            if leg == "full":
+                bare = _measure_bare(mails, delay_ms, workers)
+                print(
+                    f"{'  bare dispatcher':26} provider {delay_ms:3} ms, {who:9}: {bare};"
+                    f" Mercury: {figures.rate / bare.rate:.2f} x the rate, {figures.cpu_ms / bare.cpu_ms:.2f} x the CPU",
+                    flush=True,
+                )
 
 
-def _dispatch(built: Instance, workers: int) -> float:
+def _measure_mercury(leg: str, mails: int, delay_ms: int, workers: int) -> Figures:
+    with instance.build(leg) as built:
+        built.provider.start_afresh(delay_ms=delay_ms)
+        command = ("manage.py", "worker", "--burst")
+        start_up = _dispatch(built, command, 1)
+        built.run(fill, mails)
+        database = instance.database_cpu() if leg == "full" else 0.0
+        cpu = _dispatch(built, command, workers) - workers * start_up
+        database = instance.database_cpu() - database if leg == "full" else 0.0
+        records = built.run(read_records)
+        _check(built, records, mails)
+    return Figures.of(mails, records.seconds, cpu, database)
+
+
+def _measure_bare(mails: int, delay_ms: int, workers: int) -> Figures:
+    with instance.build("full") as built:
+        built.provider.start_afresh(delay_ms=delay_ms)
+        command = ("bench/bare_dispatcher.py", built.provider.base)
+        built.run(bare_dispatcher.fill, 0, CONTENT)
+        start_up = _dispatch(built, command, 1)
+        built.run(bare_dispatcher.fill, mails, CONTENT)
+        database = instance.database_cpu()
+        cpu = _dispatch(built, command, workers) - workers * start_up
+        database = instance.database_cpu() - database
+        done, seconds = built.run(bare_dispatcher.read_records)
+        _check(built, Records(done=done, attempts=done, seconds=seconds), mails)
+    return Figures.of(mails, seconds, cpu, database)
+
+
+def _dispatch(built: Instance, command: Sequence[str], workers: int) -> float:
     """Let workers send what is due, and return the seconds of CPU that they used."""
-    processes = [built.start("manage.py", "worker", "--burst") for _ in range(workers)]
+    processes = [built.start(*command) for _ in range(workers)]
     return sum(instance.wait_for(process) for process in processes)
 
 
