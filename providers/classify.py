@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from providers.outbound_hosts import HostNotAllowed
-from providers.outcomes import FailureClass, Refused, Unknown
+from providers.outcomes import Cause, FailureClass, NotAttempted, Refused, Unknown
 from providers.reply_words import (
     ACCOUNT_TOPICS,
     DEFAULT_WAIT,
@@ -127,21 +127,25 @@ def _parse_seconds(text: str, now: dt.datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], str]) -> Refused | Unknown:
+def judge_failure(
+    error: aiohttp.ClientError | OSError, clean: Callable[[str], str]
+) -> Refused | Unknown | NotAttempted:
     """Return the outcome of a failed request: up to the TLS handshake surely not sent, after it unknown."""
     match error:
         case aiohttp.ClientConnectorDNSError(os_error=HostNotAllowed() as cause):
-            return refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(cause))
+            return refuse_destination(cause)
         case aiohttp.ClientConnectorDNSError():
             return judge_connect_error(error.os_error, host=error.host)
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return refuse_uncalled(FailureClass.PROVIDER, "tls", clean(f"TLS failed: {error}"))
+            return refuse_unreached("tls", clean(f"TLS failed: {error}"))
         case aiohttp.ClientConnectorError():
             return judge_connect_error(error.os_error)
         case aiohttp.ConnectionTimeoutError():
             return judge_connect_error(TimeoutError())
         case aiohttp.InvalidURL():
-            return refuse_uncalled(FailureClass.ACCOUNT, "bad-url", "The account's API address is not a URL.")
+            return NotAttempted(
+                cause=Cause.ACCOUNT, reason_code="bad-url", reason="The account's API address is not a URL."
+            )
         case TimeoutError():
             return Unknown(reason_code="read-timeout", reason="No answer within the time limit.")
         case aiohttp.ClientResponseError():
@@ -149,51 +153,55 @@ def judge_failure(error: aiohttp.ClientError | OSError, clean: Callable[[str], s
     return Unknown(reason_code="connection-lost", reason="The connection was lost after the request was sent.")
 
 
-def judge_connect_error(error: OSError, *, host: str = "") -> Refused:
-    """Return the refusal for a connection that could not be made, with a reason code for each cause."""
+def judge_connect_error(error: OSError, *, host: str = "") -> Refused | NotAttempted:
+    """Return the outcome of a connection that could not be made, with a reason code for each cause."""
     local = find_local_error(error)
     if local is not None:
         return local
     match error:
         case HostNotAllowed():
-            return refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(error))
+            return refuse_destination(error)
         case ssl.SSLError():
-            return refuse_uncalled(FailureClass.PROVIDER, "tls", f"TLS failed: {error.reason or type(error).__name__}")
+            return refuse_unreached("tls", f"TLS failed: {error.reason or type(error).__name__}")
         case socket.gaierror():
             named = f"The name '{host}'" if host else "The host's name"
-            return refuse_uncalled(FailureClass.PROVIDER, "dns", f"{named} was not found.")
+            return refuse_unreached("dns", f"{named} was not found.")
         case ConnectionRefusedError():
-            return refuse_uncalled(
-                FailureClass.PROVIDER, "connection-refused", "The host refuses connections on this port."
-            )
+            return refuse_unreached("connection-refused", "The host refuses connections on this port.")
         case TimeoutError():
-            return refuse_uncalled(FailureClass.PROVIDER, "connect-timeout", "No connection within the time limit.")
-    return refuse_uncalled(
-        FailureClass.PROVIDER, "connect-failed", f"No connection: {error.strerror or type(error).__name__}"
-    )
+            return refuse_unreached("connect-timeout", "No connection within the time limit.")
+    return refuse_unreached("connect-failed", f"No connection: {error.strerror or type(error).__name__}")
 
 
-def find_local_error(error: BaseException) -> Refused | None:
-    """Return the refusal for an error of this machine, None for an error that the provider may have caused."""
+def find_local_error(error: BaseException) -> NotAttempted | None:
+    """Return the outcome of an error of this machine, None for an error that the provider may have caused."""
     match error:
         case MemoryError():
-            return refuse_uncalled(FailureClass.LOCAL, *LOCAL_ERRORS[errno.ENOMEM])
+            return blame_machine(*LOCAL_ERRORS[errno.ENOMEM])
         case socket.gaierror(errno=number) if number in _RESOLVER_ERRORS:
-            return refuse_uncalled(
-                FailureClass.LOCAL, "resolver", "The DNS resolver of this machine could not resolve the host name."
-            )
+            return blame_machine("resolver", "The DNS resolver of this machine could not resolve the host name.")
         case socket.gaierror() | ssl.SSLError():  # their numbers are of another kind
             return None
         case OSError(errno=int(number)) if number in LOCAL_ERRORS:
-            return refuse_uncalled(FailureClass.LOCAL, *LOCAL_ERRORS[number])
+            return blame_machine(*LOCAL_ERRORS[number])
     return None
 
 
-def refuse_without_thread() -> Refused:
-    """Return the refusal for an attempt for which no thread could be started."""
-    return refuse_uncalled(FailureClass.LOCAL, "no-threads", "This machine could not start one more thread.")
+def blame_missing_thread() -> NotAttempted:
+    """Return the outcome of an attempt for which no thread could be started."""
+    return blame_machine("no-threads", "This machine could not start one more thread.")
 
 
-def refuse_uncalled(failure_class: FailureClass, reason_code: str, reason: str) -> Refused:
-    """Return the refusal for an email that was not handed to the provider: surely not sent."""
-    return Refused(failure_class=failure_class, reason_code=reason_code, reason=reason, asked=False)
+def blame_machine(reason_code: str, reason: str) -> NotAttempted:
+    """Return the outcome of an attempt that trouble of this machine prevented."""
+    return NotAttempted(cause=Cause.MACHINE, reason_code=reason_code, reason=reason)
+
+
+def refuse_destination(error: HostNotAllowed) -> NotAttempted:
+    """Return the outcome of an attempt whose host Mercury may not connect to."""
+    return NotAttempted(cause=Cause.ACCOUNT, reason_code="destination-refused", reason=str(error))
+
+
+def refuse_unreached(reason_code: str, reason: str) -> Refused:
+    """Return the refusal for a provider that could not be reached: it counts towards its breaker."""
+    return Refused(failure_class=FailureClass.PROVIDER, reason_code=reason_code, reason=reason)

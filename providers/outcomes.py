@@ -1,6 +1,7 @@
 """The outcomes of one attempt. `transports.sender.Sender.send` returns one of these, and nothing else."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from django.db.models import TextChoices
 
@@ -38,7 +39,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Surely not sent."""
+    """Surely not sent: the provider refused it, or could not be reached."""
 
     failure_class: FailureClass
     reason_code: str  # stable and short, for grouping: "http-503", "connect-timeout", "smtp-550"
@@ -46,7 +47,6 @@ class Refused:
     status_code: int | None = None
     retry_after: float | None = None  # seconds, if the provider asks for a wait
     refused: tuple[RecipientRefusal, ...] = field(default=())  # if each recipient got its own answer
-    asked: bool = True  # False: no call was made, so it is not about the provider's health
     at_capacity: bool = False  # the account accepts no more concurrent calls; nothing else is wrong
     calls_at_once: int = 0  # with at_capacity: its connections at that time, 0 if unknown
 
@@ -61,4 +61,39 @@ class Unknown:
     retry_after: float | None = None  # seconds, if the provider asks for a wait
 
 
-Outcome = Accepted | Refused | Unknown
+class Cause(Enum):
+    """What kept Mercury from asking the provider. The dispatcher decides by it where the email goes."""
+
+    WORKER = "worker"  # this worker returns it: no slot, no certain lease; due again at once
+    MACHINE = "machine"  # trouble of this machine: no descriptors, no memory, no network; due again after a wait
+    EMAIL = "email"  # Mercury itself fails at the email: held
+    MESSAGE = "message"  # this account's API cannot carry the message: on to the next account
+    ACCOUNT = "account"  # its options cannot be used: on to the next account
+    CAPACITY = "capacity"  # the account takes no more now, all its connections stayed in use: on to the next account
+
+
+_FAILURE_CLASSES = {
+    Cause.WORKER: FailureClass.RATE,  # transient, and no account's failure
+    Cause.MACHINE: FailureClass.LOCAL,
+    Cause.EMAIL: FailureClass.RATE,
+    Cause.MESSAGE: FailureClass.MESSAGE,
+    Cause.ACCOUNT: FailureClass.ACCOUNT,
+    Cause.CAPACITY: FailureClass.RATE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAttempted:
+    """Surely not sent, because the provider was not asked: no news of its health, nor of what it says to the email."""
+
+    cause: Cause
+    reason_code: str
+    reason: str
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """Return the failure class that its attempt is stored with."""
+        return _FAILURE_CLASSES[self.cause]
+
+
+Outcome = Accepted | Refused | Unknown | NotAttempted

@@ -29,7 +29,7 @@ from providers.health import breaker_store, rate_limit, refusal_runs
 from providers.health.breaker import FULL_FOR, BreakerSnapshot, Observation, begin_probe, observe
 from providers.health.refusal_runs import Refusal, RefusalRunSnapshot
 from providers.models import Account, Breaker
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused
+from providers.outcomes import Accepted, FailureClass, NotAttempted, Refused, Unknown
 from providers.routing import capacity
 from providers.routing.choose import RoutingDecision, choose, has_only_probes
 from providers.routing.rules import NO_CONSTRAINT, AccountLoad, RoutingConstraint
@@ -326,9 +326,9 @@ def _count_refusals(run: RefusalRunSnapshot, results: Sequence[Result], now: dt.
 
 
 def _find_refusal(result: Result) -> Refusal | None:
-    """Return the refusal, if the account was asked and it looks like the email's fault."""
+    """Return the refusal, if it looks like the email's fault."""
     outcome = result.outcome
-    if not isinstance(outcome, Refused) or outcome.failure_class != FailureClass.MESSAGE or not outcome.asked:
+    if not isinstance(outcome, Refused) or outcome.failure_class != FailureClass.MESSAGE:
         return None
     return Refusal(
         mark=refusal_runs.hash_recipients(recipient.address for recipient in result.call.mail.open_recipients),
@@ -347,36 +347,26 @@ def _reclassify_as_account(result: Result) -> Result:
 
 
 def _summarize(results: Sequence[Result], epoch: int, now: dt.datetime, *, in_flight: int) -> Observation:
-    results = [result for result in results if not _is_no_news(result)]
-    failures = [result.outcome for result in results if retry_policy.is_provider_failure(result.outcome)]
-    waits = [wait for result in results if (wait := _read_account_wait(result.outcome)) is not None]
-    full = [result.outcome for result in results if isinstance(result.outcome, Refused) and result.outcome.at_capacity]
-    most = max((outcome.calls_at_once for outcome in full), default=0)
+    answers = [result.outcome for result in results if not isinstance(result.outcome, NotAttempted)]
+    failures = [answer for answer in answers if retry_policy.is_provider_failure(answer)]
+    waits = [wait for answer in answers if (wait := _read_account_wait(answer)) is not None]
+    full = [answer for answer in answers if isinstance(answer, Refused) and answer.at_capacity]
+    most = max((answer.calls_at_once for answer in full), default=0)
     last = failures[-1] if failures else None
     return Observation(
         epoch=epoch,
-        answered=len(results) - len(failures),
+        answered=len(answers) - len(failures),
         failures=len(failures),
         last_failure=last.reason if last is not None and not isinstance(last, Accepted) else "",
         limited_until=now + dt.timedelta(seconds=max(waits)) if waits else None,
-        at_once=(most or in_flight) if full else in_flight + len(results),
+        at_once=(most or in_flight) if full else in_flight + len(answers),
         at_capacity=bool(full),
     )
 
 
-def _read_account_wait(outcome: Outcome) -> float | None:
+def _read_account_wait(outcome: Accepted | Refused | Unknown) -> float | None:
     """Return the seconds that the account shall rest: what was said of one mailbox or one message does not count."""
     match outcome:
         case Accepted() | Refused(failure_class=FailureClass.RECIPIENT | FailureClass.MESSAGE):
             return None
     return outcome.retry_after
-
-
-def _is_no_news(result: Result) -> bool:
-    """Return True if the call ended on our side, so that it is no news of the provider, good or bad."""
-    outcome = result.outcome
-    if not isinstance(outcome, Refused):
-        return False
-    return outcome.failure_class == FailureClass.LOCAL or (
-        not outcome.asked and not retry_policy.is_provider_failure(outcome)
-    )

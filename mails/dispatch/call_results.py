@@ -1,14 +1,11 @@
 """Plans for a call that came back: its attempt, its recipients, and where the email goes from there. Pure."""
 
 from dataclasses import replace
-from typing import Any, TypeGuard, assert_never
+from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
 from mails.dispatch.claim import ClaimedMail, ClaimedRecipient
 from mails.dispatch.transitions import (
-    NO_SLOT,
-    NOT_BUILT,
-    NOT_CALLED,
     Result,
     StepDraft,
     StepPlan,
@@ -21,38 +18,29 @@ from mails.lifecycle.action_requests import ActionRequest, Confirmation, list_re
 from mails.lifecycle.values import AttemptClosed, EventDraft, LateResult, RecipientOutcome, Step, release_lease
 from mails.states import Action, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 
 
 def close_call(result: Result, *, now_ns: int) -> StepDraft | StepPlan:
     """Close the attempt of a call that came back. Return the plan where that decides, else the draft of an open email."""
-    draft, outcome = _close(result, now_ns), result.outcome
-    if outcome is NOT_BUILT:
-        return hold_draft_as_poison(draft, NOT_BUILT.reason, now_ns=now_ns)
-    if _is_not_made(outcome):
-        # No account has refused it, so it has nothing to wait for.
-        return requeue(replace(draft, exception=outcome.reason), now_ns=now_ns)
-    if _is_local(outcome):
-        return put_off(replace(draft, exception=outcome.reason), result.put_off, now_ns=now_ns)
-    if isinstance(outcome, Refused) and outcome.at_capacity:
-        # The account was not asked about this email. It goes to any account as soon as one has room.
-        return put_off(replace(draft, exception=outcome.reason), 0.0, now_ns=now_ns)
-    return _apply_policy(draft, result, now_ns)
-
-
-def _apply_policy(draft: StepDraft, result: Result, now_ns: int) -> StepDraft | StepPlan:
-    before = result.call.mail.state
+    draft, before = _close(result, now_ns), result.call.mail.state
     match retry_policy.choose_next_step(
-        result.outcome, draft.mail.delivery_guarantee, possible_duplicate=before.possible_duplicate
+        result.outcome,
+        draft.mail.delivery_guarantee,
+        possible_duplicate=before.possible_duplicate,
+        local_wait=result.put_off,
     ):
         case retry_policy.Done():
             return StepPlan(step=_end(draft, result, now_ns), draft=draft)
         case retry_policy.Hold(reason):
             times = " by two requests" if before.possible_duplicate else ""
-            blob = {"reason": HoldReason.UNKNOWN, "info": f"It may have been sent{times}: {reason}"}
-            event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
-            after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
-            return StepPlan(step=draft.finish(after, event), draft=draft)
+            return _hold_as_unknown(draft, f"It may have been sent{times}: {reason}", now_ns)
+        case retry_policy.HoldAsPoison(reason):
+            return hold_draft_as_poison(draft, reason, now_ns=now_ns)
+        case retry_policy.Requeue(reason):
+            return requeue(replace(draft, exception=reason), now_ns=now_ns)
+        case retry_policy.PutOff(reason=reason, seconds=seconds):
+            return put_off(replace(draft, exception=reason), seconds, now_ns=now_ns)
         case retry_policy.SendRest(reason):
             return replace(draft, exception=reason)
         case retry_policy.TryNext(failure_class=failure_class, reason=reason):
@@ -64,6 +52,13 @@ def _apply_policy(draft: StepDraft, result: Result, now_ns: int) -> StepDraft | 
             return replace(draft, state=state, exception=reason, asked_wait=_read_wait(result.outcome))
         case never:
             assert_never(never)
+
+
+def _hold_as_unknown(draft: StepDraft, info: str, now_ns: int) -> StepPlan:
+    blob = {"reason": HoldReason.UNKNOWN, "info": info}
+    event = EventDraft(event=EventName.HELD, by=Actor.DISPATCHER, at_ns=now_ns, blob=blob)
+    after = release_lease(draft.state, Status.HELD, reason_code=HoldReason.UNKNOWN)
+    return StepPlan(step=draft.finish(after, event), draft=draft)
 
 
 def apply_pending(result: Result, pending_action: str, *, now_ns: int) -> StepPlan:
@@ -117,16 +112,6 @@ def confirm(result: Result) -> Confirmation | None:
     return None
 
 
-def _is_not_made(outcome: Outcome) -> TypeGuard[Refused]:
-    """Return True if the call never began, for this worker's own reasons."""
-    return outcome is NOT_CALLED or outcome is NO_SLOT or outcome is NOT_BUILT
-
-
-def _is_local(outcome: Outcome) -> TypeGuard[Refused]:
-    """Return True if trouble of this machine kept it from the call: nobody has refused anything."""
-    return isinstance(outcome, Refused) and outcome.failure_class == FailureClass.LOCAL
-
-
 def _read_wait(outcome: Outcome) -> float:
     """Return the seconds that the answer asked this email to wait. What it asked of the account, the account pool keeps."""
     if isinstance(outcome, Refused) and outcome.failure_class is FailureClass.RECIPIENT:
@@ -152,7 +137,7 @@ def _draft_failure(mail: ClaimedMail, result: Result, closed: AttemptClosed, now
     """Return the event of an outcome that does not accept the email for everybody."""
     name = EventName.FAILURE
     match result.outcome:
-        case Refused():
+        case Refused() | NotAttempted():
             blob = _describe_failure(result, closed)
         case Unknown():
             again = retry_policy.can_repeat(mail.delivery_guarantee, possible_duplicate=mail.state.possible_duplicate)
@@ -186,22 +171,33 @@ def _close_attempt(result: Result, now_ns: int) -> AttemptClosed:
         state=AttemptState.ACCEPTED,
         closed_at=database_clock.from_ns(now_ns),
         latency_ms=round(result.latency * 1000),
-        status_code=outcome.status_code,
-        account="" if _is_not_made(outcome) else result.call.account.name,  # no call to count
+        account=result.call.account.name,
     )
     match outcome:
-        case Accepted(provider_message_id=message_id):
-            return replace(closed, provider_message_id=message_id[:255])
-        case Refused(failure_class=failure_class, reason_code=reason_code, reason=reason):
+        case Accepted(provider_message_id=message_id, status_code=status_code):
+            return replace(closed, status_code=status_code, provider_message_id=message_id[:255])
+        case Refused(failure_class=failure_class, reason_code=reason_code, reason=reason, status_code=status_code):
             return replace(
                 closed,
                 state=AttemptState.REFUSED,
                 failure_class=failure_class,
                 reason_code=reason_code,
                 reason=reason,
+                status_code=status_code,
             )
-        case Unknown(reason_code=reason_code, reason=reason):
-            return replace(closed, state=AttemptState.UNKNOWN, reason_code=reason_code, reason=reason)
+        case NotAttempted(cause=cause, failure_class=failure_class, reason_code=reason_code, reason=reason):
+            return replace(
+                closed,
+                state=AttemptState.REFUSED,
+                failure_class=failure_class,
+                reason_code=reason_code,
+                reason=reason,
+                account="" if cause in (Cause.WORKER, Cause.EMAIL) else closed.account,  # not to be counted as a call
+            )
+        case Unknown(reason_code=reason_code, reason=reason, status_code=status_code):
+            return replace(
+                closed, state=AttemptState.UNKNOWN, reason_code=reason_code, reason=reason, status_code=status_code
+            )
         case never:
             assert_never(never)
 

@@ -5,15 +5,17 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import takewhile
+from typing import assert_never
 
 import structlog
 
-from mails.dispatch import local_trouble, transitions
+from mails.dispatch import local_trouble
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.transitions import Call, Result
 from mails.message import mime
+from mails.states import NEVER_CALLED
 from providers.classify import MAY_BE_ONE_HOST
-from providers.outcomes import FailureClass, Outcome, Refused
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 from providers.transports.sender import Sender
 
 log = structlog.get_logger(__name__)
@@ -61,7 +63,9 @@ class Caller:
 
     async def _make(self, call: Call) -> Result:
         if not await self._acquire_slot():
-            return Result(call=call, outcome=transitions.NO_SLOT, latency=0.0)
+            words = "This worker had no free slot, so it returned the email to the queue and made no request."
+            not_called = NotAttempted(cause=Cause.WORKER, reason_code=NEVER_CALLED, reason=words)
+            return Result(call=call, outcome=not_called, latency=0.0)
         try:
             began = time.perf_counter()
             outcome = await self._send(call)
@@ -89,7 +93,8 @@ class Caller:
         """Call the provider; not if this process can no longer be sure of its lease."""
         if not await self._confirm_lease(call):
             log.warning("call_not_made", account=call.account.name)
-            return transitions.NOT_CALLED
+            words = "This worker was no longer sure of its lease, so it made no request."
+            return NotAttempted(cause=Cause.WORKER, reason_code=NEVER_CALLED, reason=words)
         mail = call.mail
         try:
             built = mime.build_message(
@@ -105,17 +110,24 @@ class Caller:
             return local_trouble.build_outcome(error)
         except Exception:  # an email that we fail at must not end the calls of the others
             log.exception("message_not_built")
-            return transitions.NOT_BUILT
+            words = "Mercury failed to build the message, so it made no request."
+            return NotAttempted(cause=Cause.EMAIL, reason_code=NEVER_CALLED, reason=words)
         assert self.sender is not None  # noqa: S101 (calls are made while the dispatcher runs)
         return await self.sender.send(call.account, built)
 
     def _note_trouble(self, outcome: Outcome) -> None:
-        if not isinstance(outcome, Refused) or outcome.failure_class not in (FailureClass.LOCAL, FailureClass.RATE):
-            self._trouble.pass_by()
-        elif outcome.failure_class == FailureClass.LOCAL and self._trouble.meet(
-            outcome.reason,
-            in_progress=self.in_flight,
-            now=time.monotonic(),
-            may_be_one_host=outcome.reason_code in MAY_BE_ONE_HOST,
-        ):
-            log.warning("local_trouble_met", reason=outcome.reason, calls_at_once=self._trouble.calls_at_once())
+        match outcome:
+            case NotAttempted(cause=Cause.MACHINE):
+                if self._trouble.meet(
+                    outcome.reason,
+                    in_progress=self.in_flight,
+                    now=time.monotonic(),
+                    may_be_one_host=outcome.reason_code in MAY_BE_ONE_HOST,
+                ):
+                    log.warning("local_trouble_met", reason=outcome.reason, calls_at_once=self._trouble.calls_at_once())
+            case NotAttempted() | Refused(failure_class=FailureClass.RATE):
+                pass  # no proof that this machine can make more calls
+            case Accepted() | Refused() | Unknown():
+                self._trouble.pass_by()
+            case never:
+                assert_never(never)

@@ -7,21 +7,17 @@ before it claims anything, so that it does not spin through the emails of its he
 
 from dataclasses import dataclass
 
-from providers.outcomes import FailureClass, Refused
+from providers import classify
+from providers.outcomes import NotAttempted
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds
 SHOWN_FOR = 60.0  # seconds after the last trouble that operators still see it
 
 
-def build_outcome(error: OSError | MemoryError) -> Refused:
+def build_outcome(error: OSError | MemoryError) -> NotAttempted:
     """Return the outcome of a call that this machine could not make: it lacked memory, a descriptor, a disk."""
     words = getattr(error, "strerror", None) or type(error).__name__
-    return Refused(
-        failure_class=FailureClass.LOCAL,
-        reason_code="local",
-        reason=f"This machine could not make the request: {words}.",
-        asked=False,
-    )
+    return classify.blame_machine("local", f"This machine could not make the request: {words}.")
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 import structlog
 from django.db import Error
@@ -17,7 +18,7 @@ from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify
-from providers.outcomes import Refused, Unknown
+from providers.outcomes import Accepted, NotAttempted, Refused, Unknown
 
 log = structlog.get_logger(__name__)
 
@@ -134,9 +135,16 @@ def _log_failures(results: Sequence[Result]) -> None:
     for result in results:
         mail, account = str(result.call.mail.id), result.call.account.name
         match result.outcome:
-            case Refused(failure_class=failure_class, reason_code=reason_code):
+            case Accepted():
+                pass
+            case (
+                Refused(failure_class=failure_class, reason_code=reason_code)
+                | NotAttempted(failure_class=failure_class, reason_code=reason_code)
+            ):
                 log.info(
                     "attempt_refused", mail=mail, account=account, failure_class=failure_class, reason_code=reason_code
                 )
             case Unknown(reason_code=reason_code):
                 log.warning("attempt_unknown", mail=mail, account=account, reason_code=reason_code)
+            case never:
+                assert_never(never)

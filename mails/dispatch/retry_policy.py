@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from mails.states import DeliveryGuarantee
-from providers.outcomes import Accepted, FailureClass, Outcome, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, RecipientRefusal, Refused, Unknown
 
 # An email refused for these may be accepted later. An account's failure is the operator's to fix, so the email waits.
 TRANSIENT = frozenset(
@@ -47,7 +47,29 @@ class Hold:
     reason: str
 
 
-NextStep = Done | TryNext | SendRest | Hold
+@dataclass(frozen=True, slots=True)
+class HoldAsPoison:
+    """Mercury fails at the email itself: it must not come back at once and for ever."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """This worker could not make the call. No account has refused the email, so it has nothing to wait for."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutOff:
+    """No account has refused the email; it is due again in `seconds`, or rarely after many calls."""
+
+    reason: str
+    seconds: float
+
+
+NextStep = Done | TryNext | SendRest | Hold | HoldAsPoison | Requeue | PutOff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +91,12 @@ class Discard:
     info: str
 
 
-def choose_next_step(outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *, possible_duplicate: bool) -> NextStep:
+def choose_next_step(
+    outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *, possible_duplicate: bool, local_wait: float
+) -> NextStep:
     """Return what to do with an email after a call. `possible_duplicate`: an earlier call's outcome is unknown, too.
+
+    `local_wait`: seconds before it is due again where trouble of this machine prevented the call.
 
     Under at-least-once the first unknown outcome goes on as a failure of the provider: that is one more copy at most. A
     second one holds the email, as the first one does under at-most-once: an account that answers so late would receive
@@ -79,12 +105,30 @@ def choose_next_step(outcome: Outcome, delivery_guarantee: DeliveryGuarantee, *,
     match outcome:
         case Accepted(refused=refused):
             return _choose_after_refusals([refusal for refusal in refused if not refusal.permanent])
+        case Refused(at_capacity=True, reason=reason):  # to any account as soon as one has room
+            return PutOff(reason=reason, seconds=0.0)
         case Refused(failure_class=failure_class, reason=reason):
             return TryNext(failure_class=failure_class, reason=reason)
+        case NotAttempted():
+            return _choose_without_attempt(outcome, local_wait)
         case Unknown(reason=reason):
             if can_repeat(delivery_guarantee, possible_duplicate=possible_duplicate):
                 return TryNext(failure_class=FailureClass.PROVIDER, reason=reason)
             return Hold(reason)
+        case never:
+            assert_never(never)
+
+
+def _choose_without_attempt(outcome: NotAttempted, local_wait: float) -> NextStep:
+    match outcome.cause:
+        case Cause.WORKER:
+            return Requeue(outcome.reason)
+        case Cause.MACHINE:  # a healthy worker may do better
+            return PutOff(reason=outcome.reason, seconds=local_wait)
+        case Cause.EMAIL:
+            return HoldAsPoison(outcome.reason)
+        case Cause.MESSAGE | Cause.ACCOUNT | Cause.CAPACITY:
+            return TryNext(failure_class=outcome.failure_class, reason=outcome.reason)
         case never:
             assert_never(never)
 

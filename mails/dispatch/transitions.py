@@ -26,23 +26,8 @@ from mercury.lib.durations import format_duration
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
-from providers.outcomes import FailureClass, Outcome, Refused
+from providers.outcomes import Cause, NotAttempted, Outcome
 from providers.routing.choose import RoutingDecision
-
-NOT_CALLED = Refused(
-    failure_class=FailureClass.RATE,  # transient, and no account's failure
-    reason_code=NEVER_CALLED,
-    reason="This worker was no longer sure of its lease, so it made no request.",
-    asked=False,
-)
-NO_SLOT = replace(
-    NOT_CALLED,
-    reason="This worker had no free slot, so it returned the email to the queue and made no request.",
-)
-NOT_BUILT = replace(
-    NOT_CALLED,
-    reason="Mercury failed to build the message, so it made no request.",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,18 +182,22 @@ def undo_hand_over(plan: StepPlan, *, now_ns: int) -> Step:
     assert plan.call is not None  # noqa: S101 (the caller looked)
     opened, state = plan.call.attempt, plan.call.mail.state
     now = database_clock.from_ns(now_ns)
-    reason = "The database did not confirm that it was recorded, so no request was made."
+    outcome = NotAttempted(
+        cause=Cause.WORKER,
+        reason_code=NEVER_CALLED,
+        reason="The database did not confirm that it was recorded, so no request was made.",
+    )
     closed = AttemptClosed(
         id=opened.id,
         state=AttemptState.REFUSED,
         closed_at=now,
         latency_ms=0,
-        failure_class=NOT_CALLED.failure_class,
-        reason_code=NOT_CALLED.reason_code,
-        reason=reason,
+        failure_class=outcome.failure_class,
+        reason_code=outcome.reason_code,
+        reason=outcome.reason,
     )
     before = plan.draft.state._replace(attempt_count=state.attempt_count)
-    retry = {"service": opened.account, "exception": reason, "when": "at once", "round": before.round}
+    retry = {"service": opened.account, "exception": outcome.reason, "when": "at once", "round": before.round}
     return Step(
         mail_id=plan.call.mail.id,
         before=state.status,

@@ -6,14 +6,16 @@ from typing import Any
 from mails.dispatch.dispatcher import Dispatcher
 from mails.intake.accept import Client, accept
 from mails.models import Mail
-from mails.states import Source
+from mails.states import NEVER_CALLED, Source
 from mercury.lib.runtime import event_loop
+from providers.outcomes import Cause, NotAttempted
 
 ZEUS = "zeus@olimpus.com"
 HERA = "hera@olimpus.com"
 IRIS = "iris@olimpus.com"
 HELLO: Mapping[str, Any] = {"sender": ZEUS, "recipient": HERA, "subject": "You made my day", "content": "Hi"}
 COMMAND = Client(source=Source.COMMAND)
+NOT_CALLED = NotAttempted(cause=Cause.WORKER, reason_code=NEVER_CALLED, reason="This worker had no free slot.")
 
 
 def a_mail(client: Client = COMMAND, **changes: Any) -> Mail:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import make_msgid
-from typing import Any
+from typing import Any, assert_never
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -22,7 +22,7 @@ from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
 from providers.models import Account, Breaker
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused
+from providers.outcomes import Accepted, Cause, NotAttempted, Outcome, Refused, Unknown
 from providers.transports.sender import Sender
 
 PLACEHOLDER_ADDRESS = "somebody@example.com"  # sender and recipient for a sandbox, if no address is given
@@ -74,15 +74,14 @@ def run(configs: Sequence[AccountConfig], *, sender: str, recipient: str, by: st
 
 
 def _find_waits(configs: Sequence[AccountConfig]) -> dict[str, Outcome]:
-    """Return a refusal for each account whose provider asked for a wait that is not over."""
+    """Return the outcome for each account whose provider asked for a wait that is not over."""
     now = database_clock.now()
     rows = Breaker.objects.filter(account__name__in=[config.name for config in configs], limited_until__gt=now)
     return {
-        name: Refused(
-            failure_class=FailureClass.RATE,
+        name: NotAttempted(
+            cause=Cause.CAPACITY,
             reason_code="limited",
             reason=f"Its provider asked to wait until {until:%H:%M:%S} UTC.",
-            asked=False,
         )
         for name, until in rows.values_list("account__name", "limited_until")
     }
@@ -125,8 +124,14 @@ def describe_outcome(account: str, outcome: Outcome) -> str:
             name = f", id {outcome.provider_message_id}" if outcome.provider_message_id else ""
             return f"{account} accepted it ({outcome.status_code}{name})."
         case Refused():
-            return f"{account} refused it: {FailureClass(outcome.failure_class).label}, {outcome.reason_code}: {outcome.reason}"
-    return f"{account} did not confirm it; it may have been sent: {outcome.reason_code}: {outcome.reason}"
+            return f"{account} refused it: {outcome.failure_class.label}, {outcome.reason_code}: {outcome.reason}"
+        case NotAttempted():
+            label = outcome.failure_class.label
+            return f"{account} was not asked: {label}, {outcome.reason_code}: {outcome.reason}"
+        case Unknown():
+            return f"{account} did not confirm it; it may have been sent: {outcome.reason_code}: {outcome.reason}"
+        case never:
+            assert_never(never)
 
 
 async def _send_each(mails: Sequence[tuple[AccountConfig, EmailMessage]]) -> list[Outcome]:

@@ -1,5 +1,7 @@
 """Test emails of the admin: send one through each account, and say the results in words."""
 
+from typing import assert_never
+
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.http import HttpRequest
@@ -7,7 +9,7 @@ from django.http import HttpRequest
 from mercury.lib.audit import log as audit
 from providers.accounts import delivery_test
 from providers.accounts.config import AccountConfig
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
 
 
 def run_tests(
@@ -44,9 +46,12 @@ def _describe_outcome(account: str, outcome: Outcome) -> dict[str, str]:
             message_id = f" Message id: {outcome.provider_message_id}." if outcome.provider_message_id else ""
             words = f"{account} accepted it ({outcome.status_code}).{message_id}"
             return {"tone": "ok", "icon": "tick", "word": "Accepted", "words": words}
-        case Refused():
-            words = f"{account}: {FailureClass(outcome.failure_class).label}, {outcome.reason_code}: {outcome.reason}"
-            return {"tone": "bad", "icon": "cross", "word": "Refused", "words": words}
+        case Refused() | NotAttempted():
+            word = "Refused" if isinstance(outcome, Refused) else "Not sent"
+            words = f"{account}: {outcome.failure_class.label}, {outcome.reason_code}: {outcome.reason}"
+            return {"tone": "bad", "icon": "cross", "word": word, "words": words}
         case Unknown():
             words = f"{account} did not confirm; it may have been sent. {outcome.reason_code}: {outcome.reason}"
             return {"tone": "unknown", "icon": "question", "word": "Outcome unknown", "words": words}
+        case never:
+            assert_never(never)

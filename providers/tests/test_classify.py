@@ -9,7 +9,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from providers import classify
-from providers.outcomes import FailureClass, Refused, Unknown
+from providers.outcomes import Cause, FailureClass, Refused, Unknown
 from providers.tests.support import tables
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -143,15 +143,15 @@ def test_what_this_machine_lacks_is_nobodys_error(number, code):
             else classify.judge_connect_error(error)
         )
 
-        assert (outcome.failure_class, outcome.reason_code, outcome.asked) == (FailureClass.LOCAL, code, False)
+        assert (outcome.cause, outcome.reason_code) == (Cause.MACHINE, code)
 
 
 def test_the_docs_list_each_trouble_of_this_machine():
     listed = {cell for _, cell in tables.rows("This machine")}
     known = [classify.judge_connect_error(OSError(number, "no")) for number in classify.LOCAL_ERRORS]
-    known += [classify.judge_connect_error(classify.NO_RESOLVER), classify.refuse_without_thread()]
+    known += [classify.judge_connect_error(classify.NO_RESOLVER), classify.blame_missing_thread()]
 
-    assert listed == {tables.describe(outcome) for outcome in known} | {"Refused local `mailbox-unwritable`"}
+    assert listed == {tables.describe(outcome) for outcome in known} | {"Not attempted local `mailbox-unwritable`"}
 
 
 def wrapped(error):

@@ -88,7 +88,7 @@ def test_an_api_with_a_private_authority(tmp_path, known):
 def test_a_password_is_not_sent_without_tls_to_a_host_that_is_not_listed(options):
     outcome = event_loop.run(accounts.send(accounts.smtp(25, **options)))
 
-    assert tables.describe(outcome) == "Refused account `destination-refused`"
+    assert tables.describe(outcome) == "Not attempted account `destination-refused`"
     assert "without TLS" in outcome.reason
 
 
@@ -99,5 +99,5 @@ def test_a_key_is_not_sent_without_tls_to_a_host_that_is_not_listed():
 
     outcome = event_loop.run(scenario())
 
-    assert tables.describe(outcome) == "Refused account `destination-refused`"
+    assert tables.describe(outcome) == "Not attempted account `destination-refused`"
     assert "without TLS" in outcome.reason

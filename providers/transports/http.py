@@ -21,7 +21,7 @@ from providers.accounts.config import AccountConfig
 from providers.kinds.catalog import KINDS
 from providers.kinds.http_api import HttpAnswer, HttpRequest
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 from providers.transports import redaction
 from providers.transports.http_recipients import send_to_all
 
@@ -89,7 +89,8 @@ class HttpChannel:
             url = self._parse_url(request.url)
         except (ValueError, TypeError) as error:
             words = error.args[0] if error.args else type(error).__name__
-            return classify.refuse_uncalled(FailureClass.MESSAGE, "unsupported", self._clean(str(words))), NONE_REJECTED
+            words = self._clean(str(words))
+            return NotAttempted(cause=Cause.MESSAGE, reason_code="unsupported", reason=words), NONE_REJECTED
         try:
             answer = await self._call(request, url, time_left)
         except (aiohttp.ClientError, OSError) as error:

@@ -10,7 +10,7 @@ from django.core.mail import EmailMessage
 
 from providers import classify
 from providers.accounts.config import AccountConfig
-from providers.outcomes import Accepted, FailureClass, Outcome, Unknown
+from providers.outcomes import Accepted, Cause, NotAttempted, Outcome, Unknown
 from providers.sandbox import mailbox
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 from providers.transports import mime
@@ -62,8 +62,8 @@ class SandboxChannel:
         try:
             content = mime.build_content(message)
         except (ValueError, TypeError, LookupError) as error:
-            return classify.refuse_uncalled(
-                FailureClass.MESSAGE, "unsupported", f"The email cannot be written: {error}"
+            return NotAttempted(
+                cause=Cause.MESSAGE, reason_code="unsupported", reason=f"The email cannot be written: {error}"
             )
         is_abandoned = threading.Event()
 
@@ -74,7 +74,7 @@ class SandboxChannel:
             writing = asyncio.get_running_loop().run_in_executor(self._pool, store)
         except RuntimeError:  # the pool keeps the work, for a thread that it already has
             is_abandoned.set()
-            return classify.refuse_without_thread()
+            return classify.blame_missing_thread()
         try:
             return Accepted(provider_message_id=await asyncio.wait_for(writing, self._deadline), status_code=250)
         except TimeoutError:  # all threads may be busy; this one may still write it
@@ -83,4 +83,4 @@ class SandboxChannel:
             )
         except OSError as error:
             words = f"The mailbox cannot be written: {error.strerror}"
-            return classify.refuse_uncalled(FailureClass.LOCAL, "mailbox-unwritable", words)
+            return classify.blame_machine("mailbox-unwritable", words)

@@ -17,7 +17,7 @@ from providers import classify, outbound_hosts
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
-from providers.outcomes import FailureClass, Outcome, Unknown
+from providers.outcomes import Cause, NotAttempted, Outcome, Unknown
 from providers.transports import http
 from providers.transports.maildir import SandboxChannel
 from providers.transports.smtp import SmtpChannel
@@ -77,11 +77,13 @@ class Sender:
         try:
             channel = self._get_channel(account)
         except outbound_hosts.HostNotAllowed as error:
-            return classify.refuse_uncalled(FailureClass.ACCOUNT, "destination-refused", str(error))
+            return classify.refuse_destination(error)
         except Exception as error:  # noqa: BLE001  whatever is wrong with the options, nothing was called
             log.warning("account_unusable", account=account.name, error=type(error).__name__)
-            return classify.refuse_uncalled(
-                FailureClass.ACCOUNT, "account-unusable", "The account's options cannot be used. Enter them again."
+            return NotAttempted(
+                cause=Cause.ACCOUNT,
+                reason_code="account-unusable",
+                reason="The account's options cannot be used. Enter them again.",
             )
         try:
             return await channel.send(message)

@@ -14,7 +14,7 @@ from django.core.mail import EmailMessage
 
 from providers import classify, outbound_hosts, tls
 from providers.accounts.config import AccountConfig
-from providers.outcomes import FailureClass, Outcome, Refused
+from providers.outcomes import Cause, NotAttempted, Outcome, Refused
 from providers.transports import redaction
 from providers.transports.smtp_delivery import SmtpDelivery
 from providers.transports.smtp_session import Envelope, SmtpSession, judge_timeout
@@ -57,7 +57,7 @@ class SmtpChannel:
             thread = asyncio.get_running_loop().run_in_executor(self._pool, self._deliver, message, delivery)
         except RuntimeError:  # the pool keeps the work, for a thread that it already has
             delivery.give_up()
-            return judge_timeout(delivery) if delivery.is_past_dot else classify.refuse_without_thread()
+            return judge_timeout(delivery) if delivery.is_past_dot else classify.blame_missing_thread()
         self._deliveries.add(delivery)
         try:
             while not thread.done():
@@ -94,7 +94,7 @@ class SmtpChannel:
             envelope = Envelope.from_message(message)
         except (ValueError, TypeError, LookupError) as error:
             words = self._clean(f"The email cannot be written: {error}")
-            return classify.refuse_uncalled(FailureClass.MESSAGE, "unsupported", words)
+            return NotAttempted(cause=Cause.MESSAGE, reason_code="unsupported", reason=words)
         session = self._get_session()
         self._sessions.add(session)
         try:
@@ -105,7 +105,7 @@ class SmtpChannel:
             if delivery.is_past_dot:
                 raise
             words = f"Mercury failed before it sent the email: {type(error).__name__}."
-            return classify.refuse_uncalled(FailureClass.LOCAL, "internal-error", words)
+            return classify.blame_machine("internal-error", words)
         if isinstance(outcome, Refused) and outcome.at_capacity:
             outcome = replace(outcome, calls_at_once=self._count_connections())
         if session.connection is None:

@@ -12,7 +12,7 @@ from django.core.mail import EmailMessage
 from mercury.lib.mail.ehlo import get_ehlo_name
 from providers import classify
 from providers.accounts.config import AccountConfig
-from providers.outcomes import Accepted, FailureClass, Outcome, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 from providers.transports import mime, smtp_replies
 from providers.transports.smtp_connection import OutOfStep, Reply, SmtpConnection, wire_address
 from providers.transports.smtp_delivery import DeadlineOver, SmtpDelivery
@@ -151,7 +151,7 @@ class SmtpSession:
             )
         return outcome
 
-    def _check_refused(self, connection: SmtpConnection, outcome: Refused, delivery: SmtpDelivery) -> Refused | Unknown:
+    def _check_refused(self, connection: SmtpConnection, outcome: Refused, delivery: SmtpDelivery) -> Outcome:
         """Return the outcome, unless the next reply shows that the refusal answered another command."""
         try:
             code, _ = connection.reset()
@@ -168,7 +168,7 @@ class SmtpSession:
     def _read(self, reply: Reply) -> tuple[int, str]:
         return reply.code, self._clean(reply.text.decode("utf-8", "replace"))
 
-    def _judge_failure(self, error: OSError | ValueError, delivery: SmtpDelivery) -> Refused | Unknown:
+    def _judge_failure(self, error: OSError | ValueError, delivery: SmtpDelivery) -> Refused | Unknown | NotAttempted:
         """Return the outcome of a session that broke."""
         if isinstance(error, OutOfStep):
             return self._judge_out_of_step(error, delivery)
@@ -185,10 +185,12 @@ class SmtpSession:
                 return classify.judge_connect_error(error)
             case ValueError():  # the email was written already, so it is not the cause
                 words = f"The account's options cannot be used ({type(error).__name__}). Enter them again."
-                return classify.refuse_uncalled(FailureClass.ACCOUNT, "account-unusable", words)
+                return NotAttempted(cause=Cause.ACCOUNT, reason_code="account-unusable", reason=words)
         return judge_timeout(delivery) if delivery.is_over() else classify.judge_connect_error(error)
 
-    def _judge_smtp_error(self, error: smtplib.SMTPException, delivery: SmtpDelivery) -> Refused | Unknown:
+    def _judge_smtp_error(
+        self, error: smtplib.SMTPException, delivery: SmtpDelivery
+    ) -> Refused | Unknown | NotAttempted:
         """Return the outcome if smtplib gave up before the email was sent."""
         match error:
             case smtplib.SMTPResponseException() if error.smtp_code < 400:
@@ -199,13 +201,13 @@ class SmtpSession:
             case smtplib.SMTPServerDisconnected():
                 if delivery.is_over():
                     return judge_timeout(delivery)
-                return classify.refuse_uncalled(
-                    FailureClass.PROVIDER,
-                    "connection-lost",
-                    "The server closed the connection before the email was sent.",
+                return classify.refuse_unreached(
+                    "connection-lost", "The server closed the connection before the email was sent."
                 )
         # No TLS although it is required, no log-in, or no log-in mechanism that smtplib knows.
-        return classify.refuse_uncalled(FailureClass.ACCOUNT, "smtp-unsupported", self._clean(str(error)))
+        return Refused(
+            failure_class=FailureClass.ACCOUNT, reason_code="smtp-unsupported", reason=self._clean(str(error))
+        )
 
     def _judge_out_of_step(self, error: OutOfStep, delivery: SmtpDelivery) -> Refused | Unknown:
         words = self._clean(f"The server's replies do not fit the commands: {error}.")
@@ -216,7 +218,7 @@ class SmtpSession:
         )
 
 
-def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown:
+def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown | NotAttempted:
     """Return the outcome if the delivery's time is over now."""
     if delivery.is_cut_short:
         return _judge_stop(delivery)
@@ -226,21 +228,21 @@ def judge_timeout(delivery: SmtpDelivery) -> Refused | Unknown:
             reason="No reply to the final dot of the email within MERCURY_FINAL_REPLY_TIMEOUT.",
         )
     if not delivery.is_started:
-        return classify.refuse_uncalled(
-            FailureClass.RATE, "no-connection", "All connections of the account stayed in use."
+        return NotAttempted(
+            cause=Cause.CAPACITY, reason_code="no-connection", reason="All connections of the account stayed in use."
         )
     if delivery.is_looking_up:
         return classify.judge_connect_error(classify.NO_RESOLVER)
-    return classify.refuse_uncalled(FailureClass.PROVIDER, "deadline", "The server was too slow to receive the email.")
+    return classify.refuse_unreached("deadline", "The server was too slow to receive the email.")
 
 
-def _judge_stop(delivery: SmtpDelivery) -> Refused | Unknown:
+def _judge_stop(delivery: SmtpDelivery) -> Unknown | NotAttempted:
     if delivery.is_past_dot:
         return Unknown(
             reason_code="stopped",
             reason="Mercury was stopped while it waited for the reply to the final dot of the email.",
         )
-    return classify.refuse_uncalled(FailureClass.LOCAL, "stopped", "Mercury was stopped before it had sent the email.")
+    return classify.blame_machine("stopped", "Mercury was stopped before it had sent the email.")
 
 
 def _read_first_line(reply: bytes) -> str:

@@ -31,7 +31,7 @@ from mercury.lib.database import database_clock
 from providers.accounts import registration
 from providers.health import breaker_store
 from providers.models import Account, BreakerMode
-from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, RecipientRefusal, Refused, Unknown
 
 STEPS, LONG = 400, 20_000
 LATER = RecipientRefusal(address=IRIS, reason="later", permanent=False)
@@ -44,7 +44,7 @@ OUTCOMES = (
     Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason="no", status_code=400),
     Refused(failure_class=FailureClass.ACCOUNT, reason_code="http-401", reason="who are you?", status_code=401),
     Refused(failure_class=FailureClass.RECIPIENT, reason_code="smtp-452", reason="mailbox full", status_code=452),
-    Refused(failure_class=FailureClass.LOCAL, reason_code="local", reason="no descriptors", asked=False),
+    *(NotAttempted(cause=cause, reason_code="not-called", reason="not made") for cause in Cause),
     Unknown(reason_code="read-timeout", reason="no answer"),
 )
 REPORTS = ("DELIVERED", "BOUNCED", "OPENED", "DONE", "CANCELLED")

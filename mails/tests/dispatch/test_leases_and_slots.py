@@ -12,13 +12,13 @@ from mails.dispatch import claim
 from mails.dispatch.claimer import Claimer
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.heartbeat import Heartbeat
-from mails.dispatch.transitions import NOT_CALLED, Result
+from mails.dispatch.transitions import Result
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mime
 from mails.models import Mail
 from mails.states import Action, AttemptState, HoldReason, Status
-from mails.tests.builders import a_mail, dispatch, event_names, reloaded
+from mails.tests.builders import NOT_CALLED, a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 from providers.outcomes import Accepted

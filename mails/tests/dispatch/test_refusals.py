@@ -19,7 +19,7 @@ from mails.tests.people import browser_of, hermes
 from mercury.lib.database import database_clock
 from providers.health.refusal_runs import MANY, SEVERAL
 from providers.models import BreakerChange, RefusalRun
-from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, RecipientRefusal, Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -122,7 +122,7 @@ def test_what_was_never_asked_says_nothing(olympus):
 
     answered(
         Dispatcher(["text"], concurrency=32),
-        Refused(failure_class=FailureClass.MESSAGE, reason_code="unsupported", reason="no", asked=False),
+        NotAttempted(cause=Cause.MESSAGE, reason_code="unsupported", reason="no"),
     )
 
     assert set(ends(mails)) == {Status.DISCARDED}

@@ -8,6 +8,9 @@ from mails.dispatch.retry_policy import (
     Discard,
     Done,
     Hold,
+    HoldAsPoison,
+    PutOff,
+    Requeue,
     SendRest,
     TryNext,
     Wait,
@@ -16,7 +19,7 @@ from mails.dispatch.retry_policy import (
     wait_or_discard,
 )
 from mails.states import DeliveryGuarantee
-from providers.outcomes import Accepted, FailureClass, RecipientRefusal, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, RecipientRefusal, Refused, Unknown
 
 TWICE, ONCE = DeliveryGuarantee.AT_LEAST_ONCE, DeliveryGuarantee.AT_MOST_ONCE
 ACCEPTED = Accepted(provider_message_id="1", status_code=202)
@@ -50,7 +53,31 @@ BACKOFF = (dt.timedelta(seconds=30), dt.timedelta(minutes=2))
     ],
 )
 def test_the_next_step_follows_the_outcome(outcome, delivery_guarantee, possible_duplicate, step):
-    assert choose_next_step(outcome, delivery_guarantee, possible_duplicate=possible_duplicate) == step
+    assert choose_next_step(outcome, delivery_guarantee, possible_duplicate=possible_duplicate, local_wait=4.0) == step
+
+
+@pytest.mark.parametrize(
+    ("cause", "step"),
+    [
+        (Cause.WORKER, Requeue("why")),
+        (Cause.MACHINE, PutOff(reason="why", seconds=4.0)),
+        (Cause.EMAIL, HoldAsPoison("why")),
+        (Cause.MESSAGE, TryNext(failure_class=FailureClass.MESSAGE, reason="why")),
+        (Cause.ACCOUNT, TryNext(failure_class=FailureClass.ACCOUNT, reason="why")),
+        (Cause.CAPACITY, TryNext(failure_class=FailureClass.RATE, reason="why")),
+    ],
+)
+def test_what_was_not_attempted_goes_where_its_cause_sends_it_even_if_an_earlier_outcome_is_unknown(cause, step):
+    outcome = NotAttempted(cause=cause, reason_code="not-called", reason="why")
+
+    for possible_duplicate in (False, True):
+        assert choose_next_step(outcome, ONCE, possible_duplicate=possible_duplicate, local_wait=4.0) == step
+
+
+def test_an_account_without_room_for_a_connection_leaves_the_email_to_any_account_at_once():
+    full = Refused(failure_class=FailureClass.RATE, reason_code="smtp-421", reason="full", at_capacity=True)
+
+    assert choose_next_step(full, TWICE, possible_duplicate=False, local_wait=4.0) == PutOff(reason="full", seconds=0.0)
 
 
 DAY = 86_400.0
@@ -84,7 +111,10 @@ def test_recipients_that_are_left_go_to_the_next_account_or_another_request(refu
 
     assert (
         choose_next_step(
-            Accepted(provider_message_id="1", status_code=250, refused=refusals), TWICE, possible_duplicate=False
+            Accepted(provider_message_id="1", status_code=250, refused=refusals),
+            TWICE,
+            possible_duplicate=False,
+            local_wait=1.0,
         )
         == step
     )
@@ -170,7 +200,7 @@ def test_an_email_with_a_thousand_attempts_is_tried_once_an_hour(failure_class):
         (Refused(failure_class=FailureClass.ACCOUNT, reason_code="http-401", reason=""), False),
         (Refused(failure_class=FailureClass.RECIPIENT, reason_code="smtp-452", reason=""), False),
         (Refused(failure_class=FailureClass.RATE, reason_code="http-429", reason=""), False),
-        (Refused(failure_class=FailureClass.LOCAL, reason_code="no-descriptors", reason=""), False),
+        (NotAttempted(cause=Cause.MACHINE, reason_code="no-descriptors", reason=""), False),
     ],
 )
 def test_only_provider_failures_count_towards_the_breaker(outcome, counts):

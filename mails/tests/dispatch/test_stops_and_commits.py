@@ -8,16 +8,16 @@ from django.db import OperationalError
 
 from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import NO_SLOT, Result
+from mails.dispatch.transitions import Result
 from mails.lifecycle import writer
 from mails.maintenance import sweeper
 from mails.models import Worker
 from mails.states import HoldReason, Status
-from mails.tests.builders import a_mail, dispatch, event_names, reloaded
+from mails.tests.builders import NOT_CALLED, a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 from providers.models import Breaker, BreakerState
-from providers.outcomes import Accepted, FailureClass, Refused
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Refused
 from providers.transports.sender import Sender
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -202,9 +202,7 @@ def test_a_probe_that_never_called_does_not_close_the_breaker(olympus, monkeypat
     a_mail()
 
     async def send(self, account, message):
-        return Refused(
-            failure_class=FailureClass.MESSAGE, reason_code="unsupported", reason="cannot be said", asked=False
-        )
+        return NotAttempted(cause=Cause.MESSAGE, reason_code="unsupported", reason="cannot be said")
 
     monkeypatch.setattr(Sender, "send", send)
 
@@ -219,7 +217,7 @@ def test_a_probe_that_finds_no_place_leaves_it_to_the_next_mail(olympus):
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
 
-    runner.recorder.record([Result(call=call, outcome=NO_SLOT, latency=0.0)])
+    runner.recorder.record([Result(call=call, outcome=NOT_CALLED, latency=0.0)])
 
     assert olympus.breaker.state == BreakerState.HALF_OPEN
     assert dispatch() == 1

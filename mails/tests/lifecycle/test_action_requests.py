@@ -7,11 +7,10 @@ import pytest
 
 from mails.actions import preview
 from mails.actions.errors import AccountNotUsable, ActionNotAllowed, NoUntriedAccount
-from mails.dispatch import transitions
 from mails.lifecycle.action_requests import AccountChoice
 from mails.maintenance import sweeper
 from mails.models import Mail
-from mails.states import Action, AttemptState, HoldReason, RecipientState, Status
+from mails.states import NEVER_CALLED, Action, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import HERA, IRIS, a_mail, dispatch, event_names, reloaded
 from mails.tests.lifecycle.support import (
     ACCEPTED,
@@ -296,7 +295,7 @@ def test_a_disabled_account_is_none_that_is_left(olympus, hades):
 def test_an_account_that_was_not_called_after_all_counts_as_not_tried(olympus, hades):
     mail = given_up(olympus, hades)
     hades.disable()
-    mail.attempts.update(reason_code=transitions.NOT_CALLED.reason_code)
+    mail.attempts.update(reason_code=NEVER_CALLED)
 
     request_action(mail, Action.REPROCESS, account_choice=NOT_TRIED)
 

@@ -11,7 +11,7 @@ from django.db import connections
 
 from mails.access.api_keys import create
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import NO_SLOT, NOT_CALLED, Result
+from mails.dispatch.transitions import Result
 from mails.intake.accept import Client, accept
 from mails.intake.errors import InvalidSubmission
 from mails.lifecycle import writer
@@ -22,9 +22,10 @@ from mails.message.message import Message
 from mails.models import Mail, PeriodicTask, Rollup, first_id
 from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
-from mails.tests.builders import HELLO, a_mail, dispatch
+from mails.tests.builders import HELLO, NOT_CALLED, a_mail, dispatch
 from mails.tests.maintenance.test_sweeper import sending_by_a_lost_worker
 from mercury.lib.database import database_clock
+from providers.outcomes import Cause, NotAttempted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,7 +89,7 @@ def test_an_email_that_was_requeued_and_then_sent_is_no_failover(olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
-    runner.recorder.record([Result(call=call, outcome=NO_SLOT, latency=0.0)])
+    runner.recorder.record([Result(call=call, outcome=NOT_CALLED, latency=0.0)])
 
     dispatch()
 
@@ -127,12 +128,13 @@ def test_an_attempt_of_a_dead_worker_counts_as_unknown_and_the_email_as_held(oly
     assert counted(Counted.END) == {("olympus", "held", ""): 1}
 
 
-@pytest.mark.parametrize("outcome", [NOT_CALLED, NO_SLOT])
-def test_an_attempt_that_was_not_made_counts_for_no_account(outcome, olympus):
+@pytest.mark.parametrize("cause", [Cause.WORKER, Cause.EMAIL])
+def test_an_attempt_that_was_not_made_counts_for_no_account(cause, olympus):
     a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     [call] = runner.claimer.claim(4).calls
 
+    outcome = NotAttempted(cause=cause, reason_code="not-called", reason="no")
     runner.recorder.record([Result(call=call, outcome=outcome, latency=0.0)])
 
     assert counted(Counted.CALL) == {}

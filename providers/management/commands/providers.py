@@ -16,7 +16,7 @@ from providers.accounts.registry import Candidate
 from providers.health import breaker_store
 from providers.health.breaker import describe_breaker
 from providers.models import Account, AccountSource, BreakerMode
-from providers.outcomes import Accepted
+from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
 
 BY = "command line"
 COLUMNS = {
@@ -30,6 +30,12 @@ COLUMNS = {
     "rate": "Rate",
 }
 TONES = {"active": "ok", "closed": "ok", "half-open": "waiting", "open": "bad", "disabled": "waiting"}
+_OUTCOMES: dict[type[Outcome], str] = {
+    Accepted: "accepted",
+    Refused: "refused",
+    Unknown: "unknown",
+    NotAttempted: "not-attempted",
+}
 NONE_STORED = (
     "No accounts yet. A server or worker stores the accounts of its environment when it starts, or two sandbox accounts "
     "if there are none. To add one here: manage.py providers add NAME URL"
@@ -241,7 +247,7 @@ def _test(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     out.write_document(
         {
             "account": name,
-            "outcome": type(outcome).__name__.lower(),
+            "outcome": _OUTCOMES[type(outcome)],
             "words": delivery_test.describe_outcome(name, outcome),
         }
     )

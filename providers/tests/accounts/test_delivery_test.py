@@ -6,7 +6,7 @@ import pytest
 
 from providers.accounts import delivery_test
 from providers.accounts.config import AccountConfig
-from providers.outcomes import Accepted, FailureClass, Refused, Unknown
+from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Refused, Unknown
 from providers.tests.support.accounts import smtp
 from providers.tests.support.builders import opened
 
@@ -38,6 +38,10 @@ def test_the_page_says_how_long_a_test_takes_at_most(settings):
         (
             Refused(failure_class=FailureClass.RATE, reason_code="http-429", reason="slow down"),
             "olympus refused it: Rate limit, http-429: slow down",
+        ),
+        (
+            NotAttempted(cause=Cause.CAPACITY, reason_code="limited", reason="Its provider asked to wait."),
+            "olympus was not asked: Rate limit, limited: Its provider asked to wait.",
         ),
         (
             Unknown(reason_code="read-timeout", reason="No answer."),

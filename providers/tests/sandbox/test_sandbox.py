@@ -9,7 +9,7 @@ import pytest
 
 from mercury.lib.runtime import event_loop
 from providers.accounts.config import AccountConfig
-from providers.outcomes import Accepted, Refused, Unknown
+from providers.outcomes import Accepted, NotAttempted, Unknown
 from providers.sandbox import failure_modes, mailbox
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 from providers.sandbox.mailbox import KeptMailNotFound
@@ -223,7 +223,7 @@ def test_a_key_leads_to_kept_mails_only(key):
 
 
 def test_a_mail_that_cannot_be_written_is_refused():
-    assert tables.describe(_send(message=accounts.mail(subject="two\nlines"))) == "Refused message `unsupported`"
+    assert tables.describe(_send(message=accounts.mail(subject="two\nlines"))) == "Not attempted message `unsupported`"
 
 
 def test_accepted_names_the_kept_mail():
@@ -244,7 +244,7 @@ def test_a_mailbox_that_cannot_be_written_is_a_refusal(settings, tmp_path):
     (tmp_path / "file").write_text("no folder")
     settings.MERCURY_DATA = tmp_path / "file"
 
-    assert tables.describe(_send()) == "Refused local `mailbox-unwritable`"
+    assert tables.describe(_send()) == "Not attempted local `mailbox-unwritable`"
 
 
 def test_an_email_that_no_thread_could_be_started_for_is_not_kept_by_another_thread_later():
@@ -260,6 +260,6 @@ def test_an_email_that_no_thread_could_be_started_for_is_not_kept_by_another_thr
 
     outcome = event_loop.run(scenario())
 
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, NotAttempted)
     assert outcome.reason_code == "no-threads"
     assert not _kept()

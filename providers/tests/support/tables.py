@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from providers.outcomes import Accepted, Outcome, Refused
+from providers.outcomes import Accepted, NotAttempted, Outcome, Refused
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "providers.md"
 
@@ -33,5 +33,7 @@ def describe(outcome: Outcome) -> str:
         wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
         fewer = ", fewer concurrent requests" if outcome.at_capacity else ""
         return f"Refused {outcome.failure_class} `{outcome.reason_code}`{wait}{fewer}"
+    if isinstance(outcome, NotAttempted):
+        return f"Not attempted {outcome.failure_class} `{outcome.reason_code}`"
     wait = f" {round(outcome.retry_after, -1):.0f} s" if outcome.retry_after is not None else ""
     return f"Unknown `{outcome.reason_code}`{wait}"

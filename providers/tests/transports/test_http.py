@@ -192,7 +192,7 @@ def test_an_email_that_the_payload_cannot_carry_is_never_posted():
 
     outcome, calls = event_loop.run(scenario())
 
-    assert tables.describe(outcome) == "Refused message `unsupported`"
+    assert tables.describe(outcome) == "Not attempted message `unsupported`"
     assert calls == 0
 
 
@@ -206,7 +206,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
         async with LocalProvider() as provider:
             return await accounts.send(accounts.sendgrid(provider, api_url="http://olympus.test/v3/"), deadline=0.5)
 
-    assert tables.describe(event_loop.run(scenario())) == "Refused local `resolver`"
+    assert tables.describe(event_loop.run(scenario())) == "Not attempted local `resolver`"
 
 
 def test_a_process_without_descriptors_blames_nobody():
@@ -219,5 +219,5 @@ def test_a_process_without_descriptors_blames_nobody():
 
     outcome, after = event_loop.run(scenario())
 
-    assert tables.describe(outcome) == "Refused local `no-descriptors`"
+    assert tables.describe(outcome) == "Not attempted local `no-descriptors`"
     assert isinstance(after, Accepted)

@@ -31,7 +31,7 @@ def _local_hosts(settings):
     ],
 )
 def test_an_account_that_cannot_work_is_a_refusal(account):
-    assert tables.describe(event_loop.run(accounts.send(account))) == "Refused account `account-unusable`"
+    assert tables.describe(event_loop.run(accounts.send(account))) == "Not attempted account `account-unusable`"
 
 
 def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):

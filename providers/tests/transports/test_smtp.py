@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from django.core.mail import EmailMessage
 
 from mercury.lib.runtime import event_loop
-from providers.outcomes import Accepted, Refused, Unknown
+from providers.outcomes import Accepted, NotAttempted, Refused, Unknown
 from providers.tests.support import accounts, certificates, tables
 from providers.tests.support.limits_of_this_process import no_descriptor_left
 from providers.transports import smtp
@@ -294,7 +294,7 @@ def test_a_header_that_cannot_be_written_is_an_error_of_the_message():
 
     outcome, sessions = event_loop.run(scenario())
 
-    assert tables.describe(outcome) == "Refused message `unsupported`"
+    assert tables.describe(outcome) == "Not attempted message `unsupported`"
     assert sessions == []
 
 
@@ -306,7 +306,7 @@ def test_an_address_that_smuggles_a_command_is_never_sent():
 
     outcome, received = event_loop.run(scenario())
 
-    assert tables.describe(outcome) == "Refused message `unsupported`"
+    assert tables.describe(outcome) == "Not attempted message `unsupported`"
     assert received == []
 
 
@@ -385,7 +385,7 @@ def test_a_call_that_was_given_up_never_passes_the_dot():
 
     call.give_up()
 
-    assert isinstance(judge_timeout(call), Refused)
+    assert isinstance(judge_timeout(call), NotAttempted)
     with pytest.raises(DeadlineOver):
         call.pass_dot()
 
@@ -418,7 +418,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
     finally:
         answered.set()
 
-    assert tables.describe(outcome) == "Refused local `resolver`"
+    assert tables.describe(outcome) == "Not attempted local `resolver`"
 
 
 def test_a_process_without_descriptors_blames_nobody():
@@ -431,7 +431,7 @@ def test_a_process_without_descriptors_blames_nobody():
 
     outcome, after = event_loop.run(scenario())
 
-    assert tables.describe(outcome) == "Refused local `no-descriptors`"
+    assert tables.describe(outcome) == "Not attempted local `no-descriptors`"
     assert isinstance(after, Accepted)
 
 

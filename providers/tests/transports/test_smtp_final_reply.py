@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.outcomes import Accepted, FailureClass, Refused, Unknown
+from providers.outcomes import Accepted, Cause, NotAttempted, Unknown
 from providers.tests.support import accounts
 from providers.tests.support.limits_of_this_process import no_thread_left
 from providers.tests.support.scripted_smtp import ScriptedServer
@@ -106,10 +106,7 @@ def test_an_account_that_waits_for_replies_keeps_no_other_waiting():
     assert isinstance(outcome, Accepted)
     assert len(surplus) == MAX_THREADS
     # They found no free connection: the server has not been asked, so it is not to blame.
-    assert all(
-        isinstance(outcome, Refused) and outcome.failure_class is FailureClass.RATE and not outcome.asked
-        for outcome in surplus
-    )
+    assert all(isinstance(outcome, NotAttempted) and outcome.cause is Cause.CAPACITY for outcome in surplus)
     assert sum(isinstance(outcome, Accepted) for outcome in all_of_them) == MAX_THREADS
 
 
@@ -148,7 +145,7 @@ def test_a_call_that_no_thread_could_be_started_for_is_not_made_by_another_threa
 
     refused, last, server = event_loop.run(scenario())
 
-    assert isinstance(refused, Refused)
-    assert (refused.failure_class, refused.reason_code) == (FailureClass.LOCAL, "no-threads")
+    assert isinstance(refused, NotAttempted)
+    assert (refused.cause, refused.reason_code) == (Cause.MACHINE, "no-threads")
     assert isinstance(last, Accepted)
     assert len(server.received) == 2  # the first and the last
