@@ -41,14 +41,14 @@ class Heartbeat:
         self._spawn = spawn
         self._is_maintaining = False
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
-        self._maintains_from = 0.0  # monotonic clock
+        self._judges_from = 0.0  # monotonic clock
 
     async def beat(self) -> bool:
         """Beat once. After a gap, others' heartbeats are stale for the same reason: judge nobody until they could beat."""
         if not self._is_trusted():
             # A process that begins lets others beat once more: the clock may have jumped before its first look.
             grace = WORKER_SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
-            self._maintains_from = time.monotonic() + grace
+            self._judges_from = time.monotonic() + grace
         began = time.monotonic()
         try:
             await self._threads.claim.run(self.write)
@@ -95,13 +95,21 @@ class Heartbeat:
         until = database_clock.now() + dt.timedelta(seconds=self._terms.deadline)
         return claim.is_leased(call.mail.id, call.attempt.lease, until=until)
 
+    def may_judge_others(self) -> bool:
+        """Return True if a worker without a fresh heartbeat may be considered dead. Fit for any thread.
+
+        It must have beaten itself, and all others must have had the time to do so since the database, or the clock,
+        last failed.
+        """
+        return self._is_trusted() and time.monotonic() >= self._judges_from
+
     def judge_nobody_until_all_could_beat(self) -> None:
-        """Put maintenance off: the database failed or stood still, so others' heartbeats are stale for that reason."""
-        self._maintains_from = time.monotonic() + WORKER_SILENCE.total_seconds()
+        """Judge nobody for a while: the database failed or stood still, so others' heartbeats are stale for that reason."""
+        self._judges_from = time.monotonic() + WORKER_SILENCE.total_seconds()
 
     def _begin_maintenance(self) -> None:
         """Begin what is done at each heartbeat, unless the last time has not ended yet."""
-        if self._maintain is None or self._is_maintaining or time.monotonic() < self._maintains_from:
+        if self._maintain is None or self._is_maintaining or not self.may_judge_others():
             return
         self._is_maintaining = True
         self._spawn(self._run_maintenance(self._maintain))

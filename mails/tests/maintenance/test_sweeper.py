@@ -70,7 +70,8 @@ def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_firs
 
     assert event_loop.run(runner.heartbeat.beat())
 
-    assert runner.heartbeat._maintains_from > time.monotonic() + WORKER_SILENCE.total_seconds() / 2
+    assert not runner.heartbeat.may_judge_others()
+    assert runner.heartbeat._judges_from > time.monotonic() + WORKER_SILENCE.total_seconds() / 2
     assert heartbeats == []
 
 
