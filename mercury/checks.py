@@ -28,12 +28,11 @@ from mercury.lib.commands import CHECK_TAG, make_printable
 from mercury.lib.runtime import private_files
 from providers import outbound_hosts
 from providers.accounts import environment
-from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
 
 LEASE_MARGIN = timedelta(seconds=30)  # from the end of a request to the end of its lease
 WORKER_RESTART_TIME = timedelta(minutes=1)  # longer than a restart takes
-SANDBOXES = frozenset(key for key, kind in KINDS.items() if kind.transport is Transport.SANDBOX)
+SANDBOXES = frozenset(key for key, kind in KINDS.items() if not kind.capabilities.delivers)
 ADD_ACCOUNT = "Set PROVIDER_<NAME> (docs/providers.md), or add an account in the admin."
 SQLITE_NEEDED = (3, 35)  # UPDATE … RETURNING, which the claim uses
 

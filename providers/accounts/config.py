@@ -9,12 +9,12 @@ from typing import Any
 class AccountConfig:
     """An account with its secrets in the clear; never log it, never put it into an event.
 
-    `options` depend on the kind: `api_key`, `api_url`, `sender_domain` for the HTTP kinds; `host`, `port`,
-    `username`, `password`, `security` for SMTP; `max_connections` for both; `failure_mode` (a sandbox.failure_modes.SimulatedFailure) for the sandbox.
+    `options` are those that its kind declares, with defaults; a sandbox that simulates a failure also has `failure_mode`
+    (a sandbox.failure_modes.SimulatedFailure).
     """
 
     name: str
-    kind: str  # a key of kinds.catalog.KINDS: "sendgrid", "mailgun", "smtp", "sandbox"
+    kind: str  # a key of kinds.catalog.KINDS
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     weight: int = 1  # share of the weighted draw; 0 is never drawn
     rate: float | None = None  # calls a second, None = no limit

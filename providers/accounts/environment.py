@@ -1,11 +1,14 @@
-"""Accounts from the environment: one URL each, `PROVIDER_<NAME>=<kind>://…`, and the prototype's names."""
+"""Accounts from the environment: one URL each, `PROVIDER_<NAME>=<scheme>://…`, and the variables of the prototype.
+
+What is the same for all kinds is read here; each kind reads the parts of its URL.
+"""
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -13,19 +16,24 @@ from django.core.exceptions import ImproperlyConfigured
 from mercury.lib import rates, variables
 from providers import tls
 from providers.accounts.config import AccountConfig
+from providers.kinds.base import AccountUrl, OptionsInvalid, ProviderKind
 from providers.kinds.catalog import KINDS
-from providers.kinds.options import OptionsInvalid, clean_options
+from providers.kinds.options import clean_options
 
 PREFIX = "PROVIDER_"
-PREFIXES = (PREFIX, "SENDGRID_", "MAILGUN_")  # of all variables that are read here
+_SCHEMES = {scheme: kind for kind in KINDS.values() for scheme in kind.schemes}
+_VARIABLES = frozenset(name for kind in KINDS.values() for name in kind.variables)
 
 
 def load_accounts() -> Mapping[str, AccountConfig]:
     """Return the accounts that the environment of this process names. Raises ImproperlyConfigured.
 
-    An unchanged environment is parsed once.
+    An unchanged environment is parsed, and its files are read, once.
     """
-    return _parse_cached(tuple(item for item in settings.MERCURY_ENVIRONMENT.items() if item[0].startswith(PREFIXES)))
+    environ = settings.MERCURY_ENVIRONMENT
+    return _parse_cached(
+        tuple((name, environ[name]) for name in environ if name.startswith(PREFIX) or name in _VARIABLES)
+    )
 
 
 @lru_cache(maxsize=4)
@@ -39,11 +47,10 @@ def parse_accounts(environ: Mapping[str, str]) -> dict[str, AccountConfig]:
     Raises ImproperlyConfigured. Its text names the variable, the problem and the remedy, and never shows a value.
     """
     found: dict[str, tuple[str, AccountConfig]] = {}
-    sources = {
-        **{name: _read_url for name in sorted(environ) if name.startswith(PREFIX)},
-        "SENDGRID_API_KEY": _read_prototype_sendgrid,
-        "MAILGUN_API_KEY": _read_prototype_mailgun,
+    sources: dict[str, Callable[[str, Mapping[str, str]], AccountConfig]] = {
+        name: _read_url for name in sorted(environ) if name.startswith(PREFIX)
     }
+    sources |= {next(iter(kind.variables)): partial(_read_variables, kind) for kind in KINDS.values() if kind.variables}
     for variable, read in sources.items():
         if not environ.get(variable, "").strip():
             continue
@@ -71,37 +78,66 @@ def _read_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     name = variable.removeprefix(PREFIX).lower().replace("_", "-")
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > 64:
         raise ImproperlyConfigured(f"{variable}: an account's name is made of letters, digits and single underscores.")
+    scheme, url, query = _split_url(variable, environ[variable].strip())
+    if scheme not in _SCHEMES:
+        raise ImproperlyConfigured(f"{variable}: unknown scheme '{scheme}'. Known: {', '.join(_SCHEMES)}.")
+    kind = _SCHEMES[scheme]
+    common: dict[str, str] = {key: query.pop(key) for key in ("weight", "rate", "trust_500") if key in query}
+    options = {**kind.schemes[scheme](url), **_read_region(variable, kind, query), **_read_files(variable, kind, query)}
+    return _build_account(variable, name, kind, options | query, common)
+
+
+def _read_variables(kind: ProviderKind, variable: str, environ: Mapping[str, str]) -> AccountConfig:
+    """Return the account that a kind's other variables make, such as those of the prototype. Its name is the kind's."""
+    options = {option: environ.get(name, "") for name, option in kind.variables.items()}
+    return _build_account(variable, kind.key, kind, options, {})
+
+
+def _split_url(variable: str, text: str) -> tuple[str, AccountUrl, dict[str, str]]:
+    """Return the scheme, the decoded parts and the query of a URL."""
     try:
-        url = urlsplit(environ[variable].strip())
-        port = url.port
+        url = urlsplit(text)
+        parts = AccountUrl(
+            username=unquote(url.username or ""),
+            password=unquote(url.password or ""),
+            host=url.hostname,
+            port=url.port,
+        )
     except ValueError:
         raise ImproperlyConfigured(
             f"{variable}: not a URL. Write /, ?, #, @ and : in a password as %2F, %3F, %23, %40 and %3A."
         ) from None
-    if url.scheme not in _SCHEMES:
-        raise ImproperlyConfigured(f"{variable}: unknown scheme '{url.scheme}'. Known: {', '.join(_SCHEMES)}.")
-    kind, options_of = _SCHEMES[url.scheme]
-    query = dict(parse_qsl(url.query, keep_blank_values=True))
-    common: dict[str, str] = {key: query.pop(key) for key in ("weight", "rate", "trust_500") if key in query}
-    options = options_of(variable, url, port, query) | query
-    if "ca_file" in options and KINDS[kind].find_option("ca"):
-        options["ca"] = _read_file(variable, options.pop("ca_file"))
-    return _build_account(variable, name, kind, options, common)
+    return url.scheme, parts, dict(parse_qsl(url.query, keep_blank_values=True))
 
 
-def _read_file(variable: str, path: str) -> str:
-    """Return the text of a file that a variable names: certificates are too long for a URL."""
+def _read_region(variable: str, kind: ProviderKind, query: dict[str, str]) -> dict[str, str]:
+    """Return the address of the region that the query names, and take it out of the query."""
+    if not kind.regions or "region" not in query:
+        return {}
+    region = query.pop("region")
+    if region not in kind.regions:
+        raise ImproperlyConfigured(f"{variable}: unknown region '{region}'. Known: {', '.join(kind.regions)}.")
+    return {"api_url": kind.regions[region]}
+
+
+def _read_files(variable: str, kind: ProviderKind, query: dict[str, str]) -> dict[str, str]:
+    """Return the options that are too long for a URL, from the files that the query names."""
+    long = {f"{option.name}_file": option.name for option in kind.options if option.is_long}
+    return {long[key]: _read_file(variable, key, query.pop(key)) for key in list(query) if key in long}
+
+
+def _read_file(variable: str, key: str, path: str) -> str:
     try:
         with Path(path).open(encoding="utf-8") as file:
             return file.read(tls.MAX_CA + 1)
     except (OSError, ValueError):
         raise ImproperlyConfigured(
-            f"{variable}: ca_file: the file cannot be read as text. Name one with PEM certificates."
+            f"{variable}: {key}: the file cannot be read as text. Name one with PEM certificates."
         ) from None
 
 
 def _build_account(
-    variable: str, name: str, kind: str, options: Mapping[str, Any], common: Mapping[str, str]
+    variable: str, name: str, kind: ProviderKind, options: Mapping[str, Any], common: Mapping[str, str]
 ) -> AccountConfig:
     weight = common.get("weight", "1")
     if not (weight.isascii() and weight.isdigit() and int(weight) <= 10_000):
@@ -110,8 +146,8 @@ def _build_account(
         limit = rates.parse_rate(common.get("rate", ""))
         return AccountConfig(
             name=name,
-            kind=kind,
-            options=clean_options(kind, options),
+            kind=kind.key,
+            options=clean_options(kind.key, options),
             weight=int(weight),
             rate=limit.per_second if limit else None,
             trust_500=_read_switch("trust_500", common.get("trust_500") or "false"),
@@ -125,62 +161,3 @@ def _read_switch(name: str, text: str) -> bool:
         return variables.parse_switch(text)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _read_key_and_region(variable: str, url: SplitResult, kind: str, query: dict[str, str]) -> dict[str, Any]:
-    """Return API key and address of an HTTP kind. The key is in the place of the URL's password."""
-    options: dict[str, Any] = {"api_key": unquote(url.password or url.username or "")}
-    region = query.pop("region", None)
-    if region is not None:
-        regions = KINDS[kind].regions
-        if region not in regions:
-            raise ImproperlyConfigured(f"{variable}: unknown region '{region}'. Known: {', '.join(regions)}.")
-        options["api_url"] = regions[region]
-    return options
-
-
-def _read_sendgrid(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return _read_key_and_region(variable, url, "sendgrid", query)
-
-
-def _read_mailgun(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return _read_key_and_region(variable, url, "mailgun", query) | {"sender_domain": url.hostname}
-
-
-def _read_smtp(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return {
-        "host": url.hostname,
-        "port": port,
-        "username": unquote(url.username or ""),
-        "password": unquote(url.password or ""),
-    }
-
-
-def _read_smtps(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return _read_smtp(variable, url, port, query) | {"security": "tls"}
-
-
-def _read_sandbox(variable: str, url: SplitResult, port: int | None, query: dict[str, str]) -> dict[str, Any]:
-    return {}
-
-
-_SCHEMES: dict[str, tuple[str, Callable[[str, SplitResult, int | None, dict[str, str]], dict[str, Any]]]] = {
-    "sendgrid": ("sendgrid", _read_sendgrid),
-    "mailgun": ("mailgun", _read_mailgun),
-    "smtp": ("smtp", _read_smtp),
-    "smtps": ("smtp", _read_smtps),
-    "sandbox": ("sandbox", _read_sandbox),
-}
-
-
-def _read_prototype_sendgrid(variable: str, environ: Mapping[str, str]) -> AccountConfig:
-    return _build_account(variable, "sendgrid", "sendgrid", {"api_key": environ[variable]}, {})
-
-
-def _read_prototype_mailgun(variable: str, environ: Mapping[str, str]) -> AccountConfig:
-    """Return the account that the prototype's variables name. Its URL ended with the resource, anymail's with the version."""
-    options = {"api_key": environ[variable], "sender_domain": environ.get("MAILGUN_DOMAIN_NAME", "")}
-    address = environ.get("MAILGUN_URL_API", "").strip()
-    if address:
-        options["api_url"] = re.sub(r"(/v\d+)/.*$", r"\1", address)
-    return _build_account(variable, "mailgun", "mailgun", options, {})

@@ -10,15 +10,10 @@ from mercury.lib import encryption
 from providers import outbound_hosts
 from providers.accounts import environment, secrets
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
-from providers.kinds.base import ProviderKind, Transport
+from providers.kinds.base import OptionsInvalid, ProviderKind, Transport
 from providers.kinds.catalog import KINDS
-from providers.kinds.options import OptionsInvalid, clean_options
+from providers.kinds.options import clean_options
 from providers.models import Account, AccountSource
-
-_DESTINATION = frozenset(
-    {"api_url", "host", "port", "security", "ca"}
-)  # they decide where an account connects to, and how
-
 
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -108,7 +103,11 @@ def _check_secrets(
 
     The provider's own regions count as one host. Values are compared as stored, so that another spelling changes nothing.
     """
-    moved = [name for name in _DESTINATION if values.get(name) != before.get(name)]
+    moved = [
+        option.name
+        for option in kind.options
+        if option.is_destination and values.get(option.name) != before.get(option.name)
+    ]
     if all(values.get(name) in kind.regions.values() for name in moved):
         return
     kept = [option.name for option in kind.options if option.secret and option.name not in given]

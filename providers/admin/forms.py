@@ -119,9 +119,8 @@ def _make_field(option: Option, shown: str, *, new: bool) -> forms.Field:
     if option.secret:
         note = option.help if new else f"{shown or 'Not set'}. Leave empty to keep it."
         widget: forms.Widget = forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"})
-        keeps_blanks = option.name == "password"
         return forms.CharField(
-            label=option.label, required=False, help_text=note, widget=widget, strip=not keeps_blanks
+            label=option.label, required=False, help_text=note, widget=widget, strip=not option.keeps_blanks
         )
     shape = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}) if option.is_long else forms.TextInput()
     return forms.CharField(

@@ -1,8 +1,11 @@
 """Capabilities of a provider kind, and what a message needs of them. Pure; knows no provider."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
+
+from mercury.lib.durations import format_size
 
 
 class Feature(StrEnum):
@@ -24,6 +27,11 @@ class Feature(StrEnum):
         """Return what an account without it cannot carry, as the end of a sentence."""
         return _MEANINGS[self]
 
+    @property
+    def is_required(self) -> bool:
+        """Return False if an account without it may be used: recipients miss nothing, and Mercury keeps it."""
+        return self not in (Feature.TAGS, Feature.METADATA)
+
 
 _MEANINGS = {
     Feature.HTML: "an HTML body",
@@ -37,20 +45,30 @@ _MEANINGS = {
     Feature.METADATA: "metadata",
     Feature.SMTPUTF8: "addresses with letters beyond ASCII before the @",
 }
+IN_MIME = frozenset(Feature) - {
+    Feature.TAGS,
+    Feature.METADATA,
+    Feature.SMTPUTF8,
+}  # what the messages that Mercury writes have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageTraits:
     """What routing needs to know of a message: its size in bytes, its number of recipients, and the features it uses."""
 
-    size: int = 0
+    size: int = 0  # attachments as they are, not in base64
     recipients: int = 1
     features: frozenset[Feature] = frozenset()
 
     @property
     def needs(self) -> str:
-        """Return the features as `Mail.needs` stores them: words in alphabetical order, separated by commas."""
-        return ",".join(sorted(self.features))
+        """Return the required features as `Mail.needs` stores them: in alphabetical order, separated by commas."""
+        return ",".join(sorted(feature for feature in self.features if feature.is_required))
+
+    @property
+    def sent_size(self) -> int:
+        """Return about how many bytes are sent: base64 makes 78 of 57."""
+        return self.size * 78 // 57 if Feature.ATTACHMENTS in self.features else self.size
 
 
 def parse_needs(needs: str) -> frozenset[Feature]:
@@ -58,23 +76,74 @@ def parse_needs(needs: str) -> frozenset[Feature]:
     return frozenset(map(Feature, filter(None, needs.split(","))))
 
 
+def _declare(meaning: str, **default: bool) -> Any:
+    """Declare a capability. `meaning` completes both "can …" and "cannot …". Without a default each kind has to state it."""
+    return field(**default, metadata={"meaning": meaning})  # type: ignore[call-overload]  # `default` or nothing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a provider kind can carry and tell. None: no limit is known."""
+    """What a provider kind can carry and tell. None: no limit is known.
+
+    It is about the requests that Mercury makes, not about all that the provider offers. `can` and `cannot` say the same to
+    people: a field with a default is mentioned only by the kinds that differ from it.
+    """
 
     features: frozenset[Feature]
-    max_size: int | None = None  # bytes of a whole message
-    max_recipients: int | None = None  # of one call
+    max_size: int | None = None  # bytes of a whole message, as the provider counts them
+    max_recipients: int | None = None  # of one request; an email to more is sent in several
+    never_empty: frozenset[str] = frozenset()  # "subject", "body": a space is sent instead of nothing
+
+    keeps_message_id: bool = _declare("keep the Message-ID")
+    sends_exact_bytes: bool = _declare("send exactly the bytes that Mercury shows")
+    shows_all_recipients: bool = _declare("show recipients of another request in To")
+    answers_per_recipient: bool = _declare("answer for each recipient")
+    reports_delivery: bool = _declare("report delivery by webhook")
+    delivers: bool = _declare("deliver email", default=True)
+    keeps_emails: bool = _declare("keep every email for you to read", default=False)
+    simulates_failures: bool = _declare("simulate slow, refused, missing, alternating and lost answers", default=False)
+
+    @property
+    def can(self) -> tuple[str, ...]:
+        """Return what the kind can do, as ends of a sentence that begins with "It can"."""
+        return tuple(self._list_abilities())
+
+    @property
+    def cannot(self) -> tuple[str, ...]:
+        """Return what it cannot do, as ends of a sentence that begins with "It cannot"."""
+        return tuple(self._list_inabilities())
 
     def explain_missing(self, traits: MessageTraits) -> str:
         """Return why it cannot carry such a message, as a short phrase; empty if it can."""
-        if missing := traits.features - self.features:
-            return f"it cannot carry {_join(feature.meaning for feature in sorted(missing))}"
-        if self.max_size is not None and traits.size > self.max_size:
-            return f"the message has {traits.size} bytes; it carries at most {self.max_size}"
+        if missing := {feature for feature in traits.features - self.features if feature.is_required}:
+            return f"it cannot carry {_join(missing, 'and')}"
+        if self.max_size is not None and traits.sent_size > self.max_size:
+            return f"the message has {format_size(traits.sent_size)}; it carries at most {format_size(self.max_size)}"
         return ""
 
+    def _list_abilities(self) -> Iterator[str]:
+        yield f"carry {_join(self.features, 'and')}"
+        if self.max_size is not None:
+            yield f"carry up to {format_size(self.max_size)}"
+        if self.max_recipients is not None:
+            yield f"send to {self.max_recipients:,} recipients in a request"
+        yield from self._list_meanings(value=True)
 
-def _join(phrases: Iterable[str]) -> str:
-    *first, last = phrases
-    return f"{', '.join(first)} and {last}" if first else last
+    def _list_inabilities(self) -> Iterator[str]:
+        if missing := frozenset(Feature) - self.features:
+            yield f"carry {_join(missing, 'or')}"
+        if self.never_empty:
+            yield f"send an empty {' or '.join(sorted(self.never_empty, reverse=True))} (a space is sent)"
+        yield from self._list_meanings(value=False)
+
+    def _list_meanings(self, *, value: bool) -> Iterator[str]:
+        for entry in fields(self):
+            if "meaning" in entry.metadata and getattr(self, entry.name) is value and entry.default is not value:
+                yield entry.metadata["meaning"]
+
+
+def _join(features: Iterable[Feature], word: str) -> str:
+    """Return the meanings of the features as a list in words, in the order of their declaration."""
+    wanted = set(features)
+    *first, last = [feature.meaning for feature in Feature if feature in wanted]
+    return f"{', '.join(first)} {word} {last}" if first else last

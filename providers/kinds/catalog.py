@@ -1,4 +1,4 @@
-"""All kinds of provider, by key."""
+"""All kinds of provider, by key: the one list that a new kind is added to."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,14 +1,25 @@
-"""Mailgun: options, capabilities, the payload with its quirks, and how its answers are read."""
+"""Mailgun."""
 
 import re
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from anymail.backends import mailgun
 
+from providers.kinds import cleaning
 from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload
-from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, Option, ProviderKind, Transport
+from providers.kinds.base import (
+    API_KEY,
+    CA,
+    MAX_CONNECTIONS,
+    AccountUrl,
+    Option,
+    ProviderKind,
+    Transport,
+    build_api_url,
+    read_key,
+)
+from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
 
@@ -57,29 +68,44 @@ def _read_message(answer: HttpAnswer) -> str:
     return ""
 
 
+def _clean_api_url(value: str) -> str:
+    """Return the address up to its version; Mailgun's documentation shows it with the domain and the resource."""
+    return re.sub(r"(/v\d+)/[^/]+(/messages)?/?$", r"\1", cleaning.clean_url(value))
+
+
+def _read_url(url: AccountUrl) -> Mapping[str, Any]:
+    return {**read_key(url), "sender_domain": url.host}
+
+
 MAILGUN = ProviderKind(
     key="mailgun",
     label="Mailgun",
     transport=Transport.HTTP,
+    api=MailgunApi,
+    capabilities=Capabilities(
+        features=IN_MIME | {Feature.TAGS, Feature.METADATA},
+        max_size=25_000_000,
+        max_recipients=1000,
+        never_empty=MailgunPayload.never_empty,
+        keeps_message_id=True,
+        sends_exact_bytes=False,
+        shows_all_recipients=False,
+        answers_per_recipient=False,
+        reports_delivery=True,
+    ),
     options=(
         API_KEY,
-        Option(name="sender_domain", label="Sending domain", help="Empty: the domain of the sender's address."),
         Option(
-            name="api_url",
-            label="API address",
-            help="Another one for the EU.",
-            default="https://api.mailgun.net/v3",
+            name="sender_domain",
+            label="Sending domain",
+            help="Empty: the domain of the sender's address.",
+            clean=cleaning.clean_domain,
         ),
+        build_api_url("https://api.mailgun.net/v3", "Another one for the EU.", _clean_api_url),
         MAX_CONNECTIONS,
         CA,
     ),
-    api=MailgunApi,
-    can=("keeps the Message-ID", "reports delivery by webhook"),
-    cannot=(
-        "answer for each recipient",
-        "show recipients of another request in To",
-        "send an empty body (a space is sent)",
-    ),
-    regions=MappingProxyType({"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"}),
-    max_recipients=1000,
+    schemes={"mailgun": _read_url},
+    variables={"MAILGUN_API_KEY": "api_key", "MAILGUN_DOMAIN_NAME": "sender_domain", "MAILGUN_URL_API": "api_url"},
+    regions={"us": "https://api.mailgun.net/v3", "eu": "https://api.eu.mailgun.net/v3"},
 )

@@ -1,15 +1,31 @@
-"""Sandbox: capabilities. `transports.maildir` keeps its email."""
+"""Sandbox: keeps email instead of delivering it. `transports.maildir` does."""
 
-from providers.kinds.base import ProviderKind, Transport
+from collections.abc import Mapping
+from typing import Any
+
+from providers.kinds.base import AccountUrl, ProviderKind, Transport
+from providers.kinds.capabilities import IN_MIME, Capabilities
+
+
+def _read_url(url: AccountUrl) -> Mapping[str, Any]:
+    return {}
+
 
 SANDBOX = ProviderKind(
     key="sandbox",
     label="Sandbox",
     transport=Transport.SANDBOX,
-    options=(),
-    can=(
-        "keeps every email for you to read",
-        "simulates slow, refused, missing, alternating and lost answers",
+    capabilities=Capabilities(
+        features=IN_MIME,
+        keeps_message_id=True,
+        sends_exact_bytes=True,
+        shows_all_recipients=True,
+        answers_per_recipient=False,
+        reports_delivery=False,
+        delivers=False,
+        keeps_emails=True,
+        simulates_failures=True,
     ),
-    cannot=("deliver email",),
+    options=(),
+    schemes={"sandbox": _read_url},
 )

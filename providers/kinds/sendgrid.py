@@ -1,16 +1,16 @@
-"""SendGrid: options, capabilities, the payload with its quirks, and how its answers are read."""
+"""SendGrid."""
 
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from anymail.backends import sendgrid
 from anymail.exceptions import AnymailNotSupportedWarning
 
 from providers.kinds.anymail_api import NO_GLOBAL_FALLBACK, AnymailApi, LeanPayload
-from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, Option, ProviderKind, Transport
+from providers.kinds.base import API_KEY, CA, MAX_CONNECTIONS, ProviderKind, Transport, build_api_url, read_key
+from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
 
@@ -85,24 +85,25 @@ SENDGRID = ProviderKind(
     key="sendgrid",
     label="SendGrid",
     transport=Transport.HTTP,
+    api=SendGridApi,
+    capabilities=Capabilities(
+        features=IN_MIME | {Feature.TAGS, Feature.METADATA},
+        max_size=30_000_000,
+        max_recipients=1000,
+        never_empty=SendGridPayload.never_empty,
+        keeps_message_id=True,
+        sends_exact_bytes=False,
+        shows_all_recipients=False,
+        answers_per_recipient=False,
+        reports_delivery=True,
+    ),
     options=(
         API_KEY,
-        Option(
-            name="api_url",
-            label="API address",
-            help="Another one for EU subusers.",
-            default="https://api.sendgrid.com/v3/",
-        ),
+        build_api_url("https://api.sendgrid.com/v3/", "Another one for EU subusers."),
         MAX_CONNECTIONS,
         CA,
     ),
-    api=SendGridApi,
-    can=("keeps the Message-ID", "reports delivery by webhook"),
-    cannot=(
-        "answer for each recipient",
-        "show recipients of another request in To",
-        "send an empty subject or body (a space is sent)",
-    ),
-    regions=MappingProxyType({"us": "https://api.sendgrid.com/v3/", "eu": "https://api.eu.sendgrid.com/v3/"}),
-    max_recipients=1000,
+    schemes={"sendgrid": read_key},
+    variables={"SENDGRID_API_KEY": "api_key"},
+    regions={"us": "https://api.sendgrid.com/v3/", "eu": "https://api.eu.sendgrid.com/v3/"},
 )

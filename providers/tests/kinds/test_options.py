@@ -2,9 +2,9 @@
 
 import pytest
 
-from providers.kinds.base import Transport
+from providers.kinds.base import OptionsInvalid, Transport
 from providers.kinds.catalog import KINDS
-from providers.kinds.options import OptionsInvalid, clean_options
+from providers.kinds.options import clean_options
 from providers.tests.support import certificates
 
 
@@ -15,8 +15,8 @@ def _pem(words):
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_each_kind_says_what_it_can_and_cannot(kind):
     assert kind.label
-    assert kind.can
-    assert kind.cannot
+    assert kind.capabilities.can
+    assert kind.capabilities.cannot
     assert kind.transport is Transport.SANDBOX or kind.transport is Transport.SMTP or kind.api
 
 
