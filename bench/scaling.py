@@ -68,7 +68,7 @@ def compute_need(rate: float, costs: Costs) -> Need:
         calls,
         cores,
         databases=_round_up(cores / costs.database_cores),
-        connections=web * costs.threads + 3 * workers,  # to accept emails, to record results, for periodic tasks
+        connections=web * costs.threads + 4 * workers,  # to claim, to record, to recover, for other periodic tasks
         wal=rate * costs.wal_bytes,
         disk=rate * DAY * costs.disk_bytes,
     )

@@ -26,7 +26,7 @@ from mercury.lib.database import database_clock
 
 TASK = "bulk-actions"
 BATCH = 250  # emails in one transaction
-SECONDS_PER_RUN = 0.5  # the dispatcher's database thread waits for it
+SECONDS_PER_RUN = 1.0  # the other periodic tasks wait for it
 
 
 def select_mails(action: Action, selected: MailListFilter | Sequence[uuid.UUID], at: dt.datetime) -> MailQuerySet:
@@ -70,7 +70,7 @@ def create_bulk_action(
 
 
 def run() -> bool:
-    """Work on the oldest unfinished bulk action for about half a second; return True if that changed an email."""
+    """Work on the oldest unfinished bulk action for about a second; return True if that changed an email."""
     bulk_action = BulkAction.objects.filter(finished_at=None).order_by("id").first()
     return bulk_action is not None and bool(process_batches(bulk_action, seconds=SECONDS_PER_RUN).done)
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 from django.db import Error, close_old_connections, connection, connections
 
 from mercury.lib.database import database_bounds
-from mercury.lib.database.database_bounds import Bounds
 from mercury.lib.database.database_errors import RETRIED_AT_ONCE, get_sqlstate
 
 CONNECTION_TRUST = 1.0  # seconds after its last answer before the connection is looked at again
@@ -21,8 +20,7 @@ Answer = TypeVar("Answer")
 class DatabaseThread:
     """A thread that does one piece of work after the other."""
 
-    def __init__(self, name: str, bounds: Bounds = database_bounds.DISPATCH) -> None:
-        self._bounds = bounds
+    def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._answered_at = float("-inf")  # monotonic clock: the database's last good answer
 
@@ -36,7 +34,7 @@ class DatabaseThread:
         self._thread.shutdown()
 
     def _run_bounded(self, work: Callable[..., Answer], *arguments: object) -> Answer:
-        with database_bounds.limit_work(self._bounds):
+        with database_bounds.limit_work(database_bounds.DISPATCH):
             return self._run_with_retries(work, *arguments)
 
     def _run_with_retries(self, work: Callable[..., Answer], *arguments: object) -> Answer:
@@ -62,18 +60,16 @@ class Threads:
 
     claim: DatabaseThread  # also beats
     record: DatabaseThread
-    maintenance: DatabaseThread  # for what lasts long, and must not keep heartbeats and claims waiting
 
     @classmethod
     def start(cls) -> "Threads":
-        """Return three threads; on SQLite, which has one writer at a time, one for everything."""
+        """Return two threads; on SQLite, which has one writer at a time, one for both."""
         claim = DatabaseThread("mercury-claim")
         if connection.vendor != "postgresql":
-            return cls(claim=claim, record=claim, maintenance=claim)
-        maintenance = DatabaseThread("mercury-maintenance", database_bounds.MAINTENANCE)
-        return cls(claim=claim, record=DatabaseThread("mercury-record"), maintenance=maintenance)
+            return cls(claim=claim, record=claim)
+        return cls(claim=claim, record=DatabaseThread("mercury-record"))
 
     async def end(self) -> None:
         """Close the connections and the threads."""
-        for thread in {self.claim, self.record, self.maintenance}:
+        for thread in {self.claim, self.record}:
             await thread.end()

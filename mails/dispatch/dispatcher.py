@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -86,7 +86,8 @@ class Dispatcher:
         """`concurrency`: calls in progress at most.
 
         `on_progress` is called in the event loop after each look for due emails, as their calls begin, and after each
-        group of results is written. `on_heartbeat` is called every 2.5 s in a thread of its own (SQLite: that claims).
+        group of results is written. `on_heartbeat` is called in the event loop after each heartbeat (2.5 s) after which
+        this process may judge others: periodic tasks begin then, in threads of their own.
         `worker`: the name of its row, if not a new one.
         """
         self.worker = worker or name_process()
@@ -108,9 +109,7 @@ class Dispatcher:
         self.trouble = LocalTrouble(self._concurrency)
         self.claimer = Claimer(self._queues, self.pool, self.terms)
         self.recorder = Recorder(self.pool, self.terms, is_stopping=self._is_stopping)
-        self.heartbeat = Heartbeat(
-            self.threads, self.terms, describe=self._describe, maintain=on_heartbeat, spawn=self._spawn
-        )
+        self.heartbeat = Heartbeat(self.threads, self.terms, describe=self._describe, on_heartbeat=on_heartbeat)
         self.caller = Caller(
             self._concurrency,
             trouble=self.trouble,
@@ -175,9 +174,6 @@ class Dispatcher:
     def progress(self) -> Progress:
         """Return its progress; fit for any thread."""
         return Progress(in_flight=self.caller.in_flight, closed=self._closed, done=self._done)
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> object:
-        return self._tasks.create_task(work)
 
     async def _start(self) -> None:
         """Claim nothing before the heartbeat's row exists: without it, others would recover its emails.

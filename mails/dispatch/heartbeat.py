@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import structlog
 from django.db import Error
@@ -30,16 +30,16 @@ class Heartbeat:
         terms: DispatcherSettings,
         *,
         describe: Callable[[dt.datetime], dict[str, object]],
-        maintain: Callable[[str], None] | None,
-        spawn: Callable[[Coroutine[None, None, None]], object],
+        on_heartbeat: Callable[[str], None] | None,
     ) -> None:
-        """`describe`: the other columns of the worker's row. `maintain`: run at each heartbeat, in the maintenance thread."""
+        """`describe`: the other columns of the worker's row.
+
+        `on_heartbeat` is called after each heartbeat after which this process may judge others; it must return at once.
+        """
         self._threads = threads
         self._terms = terms
         self._describe = describe
-        self._maintain = maintain
-        self._spawn = spawn
-        self._is_maintaining = False
+        self._on_heartbeat = on_heartbeat
         self._trusted_until = 0.0  # monotonic clock: calls may begin until then without a look at the lease
         self._judges_from = 0.0  # monotonic clock
 
@@ -58,7 +58,8 @@ class Heartbeat:
             return False
         if time.monotonic() - began > HEARTBEAT:  # the database stood still: nobody else could beat either
             self.judge_nobody_until_all_could_beat()
-        self._begin_maintenance()
+        if self._on_heartbeat is not None and self.may_judge_others():
+            self._on_heartbeat(self._terms.worker)
         return True
 
     async def confirm_lease(self, call: Call) -> bool:
@@ -106,18 +107,3 @@ class Heartbeat:
     def judge_nobody_until_all_could_beat(self) -> None:
         """Judge nobody for a while: the database failed or stood still, so others' heartbeats are stale for that reason."""
         self._judges_from = time.monotonic() + WORKER_SILENCE.total_seconds()
-
-    def _begin_maintenance(self) -> None:
-        """Begin what is done at each heartbeat, unless the last time has not ended yet."""
-        if self._maintain is None or self._is_maintaining or not self.may_judge_others():
-            return
-        self._is_maintaining = True
-        self._spawn(self._run_maintenance(self._maintain))
-
-    async def _run_maintenance(self, maintain: Callable[[str], None]) -> None:
-        try:
-            await self._threads.maintenance.run(maintain, self._terms.worker)
-        except Error as error:
-            log.warning("maintenance_failed", error=classify(error))
-        finally:
-            self._is_maintaining = False

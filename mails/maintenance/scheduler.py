@@ -1,7 +1,12 @@
-"""The periodic tasks of the instance. Every dispatcher offers to run them with each heartbeat; the leader of each does."""
+"""The periodic tasks of the instance. Every resident dispatcher offers to run them; the leader of each does.
+
+Two threads run them after each heartbeat: one recovers what dead workers left, the other does all the rest. So recovery
+waits for no task, and claims and heartbeats wait for neither. A task whose leader is slow may begin in another process,
+once the leader's lease is over: each of them is safe then, as its module says.
+"""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 import structlog
@@ -9,81 +14,97 @@ from django.conf import settings
 from django.db import Error
 
 from mails.actions import bulk
-from mails.dispatch import wake
-from mails.maintenance import leadership, partitions, retention, sweeper
+from mails.maintenance import leadership, old_rows, partitions, retention, sweeper
+from mails.maintenance.periodic_thread import Beat, PeriodicThread
 from mails.reporting import rollups
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary
 
 log = structlog.get_logger(__name__)
 
-REMOVAL_A_HEARTBEAT = 0.2  # seconds, and one batch more
+SLICE = 1.0  # seconds, and one batch more, that a task with much to do works before the others have their turn
 
-_removal: Iterator[retention.RemovedCounts] | None = None  # retention's run in progress
-
-
-def run_tasks(worker: str) -> None:
-    """Run each task that this worker leads and that is due. One that fails stops no other."""
-    for name, task in TASKS.items():
-        run_safely(name, lambda task=task: task(worker))  # type: ignore[misc]
+Task = Callable[[Beat], None]
 
 
-def run_safely(name: str, work: Callable[[], object]) -> None:
-    """Do the work, and log a failure: it must not end the dispatcher that the task runs in."""
-    try:
-        work()
-    except Exception as error:
-        if isinstance(error, Error) and is_temporary(error):
-            log.warning("task_failed", task=name, error=classify(error))
-        else:
-            log.exception("task_failed", task=name)
+class Scheduler:
+    """The periodic tasks of one process. `wake`: called when a task has made emails due."""
+
+    def __init__(self, *, wake: Callable[[], object]) -> None:
+        self._wake = wake
+        self._removal: Iterator[retention.RemovedCounts] | None = None  # retention's run in progress
+        self.tasks: dict[str, Task] = {
+            rollups.TASK: self._roll_up,
+            bulk.TASK: self._continue_bulk_actions,
+            partitions.TASK: self._prepare_partitions,
+            retention.TASK: self._remove_old_mails,
+            old_rows.TASK: self._remove_old_rows,
+        }
+        self._threads = (
+            PeriodicThread("mercury-sweeper", lambda beat: run_tasks({sweeper.TASK: self._recover_and_expire}, beat)),
+            PeriodicThread("mercury-maintenance", lambda beat: run_tasks(self.tasks, beat)),
+        )
+
+    def start(self) -> None:
+        """Begin to follow the heartbeats."""
+        for thread in self._threads:
+            thread.start()
+
+    def note_heartbeat(self, worker: str) -> None:
+        """Have the tasks run that this worker leads and that are due. Returns at once."""
+        for thread in self._threads:
+            thread.note_heartbeat(worker)
+
+    def stop(self) -> None:
+        """Begin no more tasks. One that does not end within a second ends with the process, and is undone."""
+        for thread in self._threads:
+            thread.ask_to_stop()
+        for thread in self._threads:
+            if not thread.stop():
+                log.warning("maintenance_not_stopped", thread=thread.name)
+
+    def _recover_and_expire(self, beat: Beat) -> None:
+        """Return emails of dead workers to the queue, and end those that have expired."""
+        if sweeper.sweep_if_leader(beat.worker, until=beat.at + sweeper.LONGEST_LOOK):
+            self._wake()
+
+    def _roll_up(self, beat: Beat) -> None:
+        if leadership.acquire(rollups.TASK, beat.worker):
+            rollups.run()
+
+    def _continue_bulk_actions(self, beat: Beat) -> None:
+        if leadership.acquire(bulk.TASK, beat.worker) and bulk.run():
+            self._wake()
+
+    def _prepare_partitions(self, beat: Beat) -> None:
+        """Make the months of the event table ahead of time."""
+        if leadership.begin_run(partitions.TASK, beat.worker, every=partitions.EVERY):
+            partitions.prepare(database_clock.now())
+
+    def _remove_old_mails(self, beat: Beat) -> None:
+        """Delete what is older than its retention period: an hour's worth or a year's, in slices, an hour after the last run."""
+        if self._removal is None and leadership.begin_run(retention.TASK, beat.worker, every=retention.EVERY):
+            self._removal = retention.run(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION)
+        until = time.monotonic() + SLICE
+        while self._removal is not None and time.monotonic() < until:
+            removed = next(self._removal, None)  # None also after it raised; what it left is for the next run
+            if removed is None:
+                self._removal = None
+            elif removed:
+                log.info("retention_removed", **asdict(removed))
+
+    def _remove_old_rows(self, beat: Beat) -> None:
+        if leadership.acquire(old_rows.TASK, beat.worker):
+            old_rows.remove(seconds=SLICE)
 
 
-def recover_and_expire(worker: str) -> None:
-    """Return emails of dead workers to the queue, and end those that have expired."""
-    if sweeper.sweep_if_leader(worker):
-        wake.wake_local()
-
-
-def roll_up(worker: str) -> None:
-    """Add the latest figures to the roll-ups."""
-    if leadership.acquire(rollups.TASK, worker):
-        rollups.run()
-
-
-def continue_bulk_actions(worker: str) -> None:
-    """Carry out the next batch of a bulk action."""
-    if leadership.acquire(bulk.TASK, worker) and bulk.run():
-        wake.wake_local()
-
-
-def prepare_partitions(worker: str) -> None:
-    """Make the months of the event table ahead of time."""
-    if leadership.begin_run(partitions.TASK, worker, every=partitions.EVERY):
-        partitions.prepare(database_clock.now())
-
-
-def remove_old(worker: str) -> None:
-    """Remove what is older than its retention: an hour's worth or a year's, a few batches a heartbeat.
-
-    Not all at once: emails may be waiting for this thread.
-    """
-    global _removal
-    if _removal is None and leadership.begin_run(retention.TASK, worker, every=retention.EVERY):
-        _removal = retention.run(settings.MERCURY_BODY_RETENTION, settings.MERCURY_MAIL_RETENTION)
-    until = time.monotonic() + REMOVAL_A_HEARTBEAT
-    while _removal is not None and time.monotonic() < until:
-        removed = next(_removal, None)  # None also after it raised; what it left is for the next run
-        if removed is None:
-            _removal = None
-        elif removed:
-            log.info("retention_removed", **asdict(removed))
-
-
-TASKS: dict[str, Callable[[str], None]] = {
-    sweeper.TASK: recover_and_expire,
-    rollups.TASK: roll_up,
-    partitions.TASK: prepare_partitions,
-    retention.TASK: remove_old,
-    bulk.TASK: continue_bulk_actions,
-}
+def run_tasks(tasks: Mapping[str, Task], beat: Beat) -> None:
+    """Run the tasks, one after the other. One that fails stops no other."""
+    for name, task in tasks.items():
+        try:
+            task(beat)
+        except Exception as error:
+            if isinstance(error, Error) and is_temporary(error):
+                log.warning("task_failed", task=name, error=classify(error))
+            else:
+                log.exception("task_failed", task=name)

@@ -16,11 +16,10 @@ from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, read_state
 from mails.maintenance import leadership
-from mails.models import Attempt, IdempotencyKey, Mail, Worker
+from mails.models import Attempt, Mail, Worker
 from mails.models.querysets import MailQuerySet
 from mails.states import (
     DUE,
-    IDEMPOTENCY_KEYS_KEPT,
     LEASED,
     WORKER_SILENCE,
     Actor,
@@ -36,11 +35,10 @@ from providers.outcomes import FailureClass
 log = structlog.get_logger(__name__)
 
 TASK = "sweep"
-KEEP_WORKERS = dt.timedelta(days=1)
 BATCH = 500  # emails in one sweep
 # Seconds, a heartbeat's time; after a longer query heartbeats may be old since the database did not answer.
 LONGEST_LOOK = 2.5
-MAX_SWEEPS = 4  # of full batches at once: the thread that sweeps also claims and beats
+MAX_SWEEPS = 4  # of full batches with one heartbeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +79,11 @@ class Recovery:
         return self.finish(after, event)
 
 
-def sweep_if_leader(worker: str) -> bool:
+def sweep_if_leader(worker: str, *, until: float = float("inf")) -> bool:
     """Sweep, if this worker leads the task; return True if that changed an email, so that some may be due.
 
-    Where many workers died, what the last of them held does not wait for the next heartbeat.
+    Where many workers died, what the last of them held does not wait for the next heartbeat. `until`: see `sweep`.
     """
-    until = time.monotonic() + LONGEST_LOOK
     if not leadership.acquire(TASK, worker):
         return False
     changed = bring_forward()
@@ -106,7 +103,7 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
 
     Does nothing if it knows only after `until` (monotonic clock) what is lost: the database may not have answered for
     everybody. Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot
-    both win. Also removes old idempotency keys and heartbeats.
+    both win.
     """
     now_ns = database_clock.now_ns()
     if dry_run:
@@ -117,16 +114,10 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
             log.warning("sweep_abandoned", emails=len(steps))
             return Counter()
         won = writer.record_each([step for _, step in steps.values()])
-    _remove_old_rows(database_clock.from_ns(now_ns))
     counts = Counter(steps[mail_id][0] for mail_id in won)
     if counts:
         log.info("swept", **counts)
     return counts
-
-
-def _remove_old_rows(now: dt.datetime) -> None:
-    IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEYS_KEPT).delete()
-    Worker.objects.filter(seen_at__lt=now - KEEP_WORKERS).delete()
 
 
 def bring_forward() -> int:

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from django.conf import settings
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
-from mails.maintenance import scheduler
+from mails.maintenance.scheduler import Scheduler
 from mails.queues import QueueName
 from mercury.lib.runtime import event_loop
 
@@ -26,24 +27,24 @@ MINUTE = 60.0  # seconds
 
 
 class MinuteReport:
-    """Report of one dispatcher, once a minute: what it has done since the last one, even if that is nothing."""
+    """Reports what was done since the last report, even if that is nothing."""
 
-    def __init__(self, report: Callable[[Progress], None], *, now: float) -> None:
+    def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
-        self._due = now + MINUTE
         self._reported = Progress(in_flight=0, closed=0, done=0)
 
-    def update(self, progress: Progress, *, now: float) -> None:
-        """Report if a minute is over. A late update makes up for no minute that was missed."""
-        if now < self._due:
-            return
-        self._due += MINUTE * (1 + (now - self._due) // MINUTE)
-        before, self._reported = self._reported, progress
+    def update(self, progress: Progress) -> None:
+        """Report. A dispatcher that began after the last report counts from zero."""
+        before = self._reported if self._reported.closed <= progress.closed else Progress(in_flight=0, closed=0, done=0)
+        self._reported = progress
         self._report(replace(progress, closed=progress.closed - before.closed, done=progress.done - before.done))
 
 
 class ResidentDispatcher:
-    """A dispatcher in a thread of its own. It calls `each_minute` with its progress, in its maintenance thread."""
+    """A dispatcher in a thread of its own, and the periodic tasks that follow its heartbeats, in theirs.
+
+    `each_minute` is called once a minute, in one more thread, with what the dispatcher has done since the last time.
+    """
 
     def __init__(
         self,
@@ -56,12 +57,18 @@ class ResidentDispatcher:
         self._concurrency = concurrency
         self._each_minute = each_minute
         self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
+        self._ended = threading.Event()
         self._dispatcher: Dispatcher | None = None
+        self.scheduler = Scheduler(wake=self.wake)
         self._thread = threading.Thread(target=self._run, name="mercury-dispatcher", daemon=True)
 
     def start(self) -> None:
         """Begin to dispatch."""
         self._thread.start()
+        self.scheduler.start()
+        if self._each_minute is not None:
+            report = partial(self._keep_reporting, self._each_minute)
+            threading.Thread(target=report, name="mercury-minutes", daemon=True).start()
 
     def wake(self) -> None:
         """Look for due emails now."""
@@ -85,25 +92,26 @@ class ResidentDispatcher:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._dispatcher = self._create_dispatcher()
+            self._dispatcher = Dispatcher(
+                self._queues, concurrency=self._concurrency, on_heartbeat=self.scheduler.note_heartbeat
+            )
             self._pass_stop_on()  # a stop may have come before there was a dispatcher
             try:
                 event_loop.run(self._dispatcher.run())
             except Exception:  # whatever it was, emails must go on being sent
                 log.exception("dispatcher_failed")
                 time.sleep(RESTART_AFTER)
+        self._ended.set()
+        self.scheduler.stop()
 
-    def _create_dispatcher(self) -> Dispatcher:
-        """Return a dispatcher that runs the periodic tasks with each heartbeat, and reports each minute."""
-        minutes = MinuteReport(self._each_minute, now=time.monotonic()) if self._each_minute else None
-
-        def maintain(worker: str) -> None:
-            scheduler.run_tasks(worker)
-            if minutes:
-                scheduler.run_safely("minute", lambda: minutes.update(dispatcher.progress, now=time.monotonic()))
-
-        dispatcher = Dispatcher(self._queues, concurrency=self._concurrency, on_heartbeat=maintain)
-        return dispatcher
+    def _keep_reporting(self, report: Callable[[Progress], None]) -> None:
+        minutes = MinuteReport(report)
+        while not self._ended.wait(MINUTE):
+            if self._dispatcher is not None:
+                try:
+                    minutes.update(self._dispatcher.progress)
+                except Exception:  # a line of the log is worth no thread
+                    log.exception("minute_not_reported")
 
 
 _resident: ResidentDispatcher | None = None

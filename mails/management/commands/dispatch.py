@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from mails.dispatch.dispatcher import Dispatcher, Progress
+from mails.maintenance.periodic_thread import Beat, PeriodicThread
 from mails.models import Mail
 from mails.queues import QueueName
 from mercury.lib import commands
@@ -68,7 +69,7 @@ def _dispatch(queues: list[str], bar: ProgressBar, *, concurrency: int | None, o
     began = time.monotonic()
     due = _count_due(queues)
 
-    def count(_worker: str) -> None:  # every 2.5 s, in the dispatcher's database thread
+    def count(_beat: Beat) -> None:
         nonlocal due
         due = _count_due(queues)
 
@@ -77,10 +78,13 @@ def _dispatch(queues: list[str], bar: ProgressBar, *, concurrency: int | None, o
         note = f"{progress.in_flight} in flight, {rate:.0f} sent/s, {due} waiting"
         bar.show(progress.done, total=max(progress.done, progress.done + due), note=note)
 
-    dispatcher = Dispatcher(queues, concurrency=concurrency, on_progress=show, on_heartbeat=count)
+    counting = PeriodicThread("mercury-count", count)  # apart, so that no claim waits for it
+    dispatcher = Dispatcher(queues, concurrency=concurrency, on_progress=show, on_heartbeat=counting.note_heartbeat)
     before = {number: signal.signal(number, lambda *_: dispatcher.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    counting.start()
     try:
         return event_loop.run(dispatcher.run(until_idle=once))
     finally:
+        counting.stop()
         for number, handler in before.items():
             signal.signal(number, handler)

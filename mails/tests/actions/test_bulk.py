@@ -1,12 +1,13 @@
 """Orders for many mails: chosen by ticks or by the list's filter, said first, then done in batches that no crash doubles."""
 
 import datetime as dt
+import time
 
 import pytest
 
 from mails.actions import bulk
-from mails.dispatch import wake
-from mails.maintenance import scheduler
+from mails.maintenance.periodic_thread import Beat
+from mails.maintenance.scheduler import Scheduler, run_tasks
 from mails.models import BulkAction, Mail
 from mails.reporting.search import MailListFilter
 from mails.states import Action, HoldReason, Status
@@ -150,14 +151,14 @@ def test_a_bulk_action_is_stopped_between_two_batches(monkeypatch):
     assert (order.done, order.stopped_by) == (1, "user:iris")
 
 
-def test_the_leader_processes_bulk_actions_without_redis(monkeypatch, settings):
+def test_the_leader_processes_bulk_actions_without_redis(settings):
     settings.REDIS_URL = ""
     woken = []
-    monkeypatch.setattr(wake, "wake_local", lambda: woken.append("woken"))
+    tasks = Scheduler(wake=lambda: woken.append("woken")).tasks
     mail, order = create_discarded(), create_bulk_action()
 
     for _ in range(2):  # the first creates the task's row
-        scheduler.run_tasks("worker")
+        run_tasks(tasks, Beat(worker="worker", at=time.monotonic()))
 
     assert BulkAction.objects.get(pk=order.pk).finished_at
     assert reloaded(mail).status == Status.QUEUED

@@ -1,6 +1,7 @@
 """Retention removes old bodies, later the emails; what has not ended stays, and each batch commits on its own."""
 
 import datetime as dt
+import time
 import uuid
 
 import pytest
@@ -13,8 +14,10 @@ from mails.actions.errors import ActionNotAllowed
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.lifecycle.values import Step, read_state
-from mails.maintenance import partitions, retention, scheduler
+from mails.maintenance import old_rows, partitions, retention, scheduler
+from mails.maintenance.periodic_thread import Beat
 from mails.maintenance.retention import RemovedCounts
+from mails.maintenance.scheduler import Scheduler, run_tasks
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, PeriodicTask, Recipient, first_id
 from mails.states import FINAL, Action, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
@@ -251,29 +254,48 @@ def test_an_idempotency_key_never_leads_to_a_mail_that_is_gone(olympus):
     )
     remove()
 
-    run("sweep")
+    old_rows.remove(seconds=1.0)
 
     assert not IdempotencyKey.objects.filter(pk=key.pk).exists()
 
 
-def test_the_task_continues_in_later_heartbeats_and_rests_for_an_hour(olympus, monkeypatch):
+def test_the_task_continues_with_later_heartbeats_and_rests_for_an_hour(olympus, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 1)
-    monkeypatch.setattr(scheduler, "REMOVAL_A_HEARTBEAT", 0.0)
-    monkeypatch.setattr(scheduler, "_removal", None)
+    monkeypatch.setattr(scheduler, "SLICE", 0.0)
     mails = [a_sent_mail(40 + number) for number in range(2)]
     left = Content.objects.filter(pk__in=[mail.pk for mail in mails])
+    tasks = {retention.TASK: Scheduler(wake=lambda: None).tasks[retention.TASK]}
+    beat = Beat(worker="worker", at=time.monotonic())
     for _ in range(2):  # the first makes the row
-        scheduler.remove_old("worker")
-    monkeypatch.setattr(scheduler, "REMOVAL_A_HEARTBEAT", 60.0)
+        run_tasks(tasks, beat)
+    monkeypatch.setattr(scheduler, "SLICE", 60.0)
 
     assert left.count() == 2
-    scheduler.remove_old("worker")
+    run_tasks(tasks, beat)
 
     assert left.count() == 0
-    assert scheduler._removal is None
-    assert PeriodicTask.objects.get(name=retention.TASK).done_until is not None
-    scheduler.remove_old("worker")
-    assert scheduler._removal is None
+    done_until = PeriodicTask.objects.get(name=retention.TASK).done_until
+    late = a_sent_mail(50)
+    run_tasks(tasks, beat)
+    assert Content.objects.filter(pk=late.pk).exists()
+    assert PeriodicTask.objects.get(name=retention.TASK).done_until == done_until
+
+
+def test_two_runs_at_once_delete_each_email_once(olympus, monkeypatch):
+    """A leader that is slow loses its lease, and another one begins."""
+    monkeypatch.setattr(retention, "BATCH", 2)
+    mails = [a_sent_mail(400 + number) for number in range(5)]
+    kept = a_sent_mail(3)
+
+    slow = retention.run(BODIES, MAILS)
+    first = next(slow)
+    second = remove()
+    rest = sum(slow, RemovedCounts())
+
+    assert first.mails + second.mails + rest.mails == 5
+    assert not Mail.objects.filter(pk__in=[mail.pk for mail in mails]).exists()
+    assert Content.objects.filter(pk=kept.pk).exists()
+    assert guard_refuses()
 
 
 @pytest.mark.full

@@ -1,53 +1,31 @@
-"""The resident dispatcher runs the periodic tasks, and looks for mails again where those left some due."""
+"""The resident dispatcher reports each minute what it has done."""
 
 import threading
 
 import pytest
 
-from mails.dispatch import wake
 from mails.dispatch.dispatcher import Progress
-from mails.maintenance import scheduler, sweeper
 from mails.worker import resident_dispatcher
 
 
-@pytest.mark.parametrize(("changed", "woken"), [(True, 1), (False, 0)])
-def test_a_sweep_that_took_something_up_wakes_the_dispatcher(monkeypatch, changed, woken):
-    calls = []
-    monkeypatch.setattr(sweeper, "sweep_if_leader", lambda worker: changed)
-    monkeypatch.setattr(wake, "wake_local", lambda: calls.append("woken"))
-
-    scheduler.run_tasks("worker")
-
-    assert len(calls) == woken
-
-
-def test_a_sweep_that_fails_does_not_end_the_dispatcher_that_called_it(monkeypatch):
-    def fails(worker):
-        raise RuntimeError("no such table")
-
-    monkeypatch.setattr(sweeper, "sweep_if_leader", fails)
-
-    scheduler.run_tasks("worker")
-
-
-def test_each_minute_tells_what_came_in_it_and_that_nothing_did():
+def test_a_report_tells_what_came_since_the_last_and_that_nothing_did():
     reports = []
-    minutes = resident_dispatcher.MinuteReport(reports.append, now=100.0)
+    minutes = resident_dispatcher.MinuteReport(reports.append)
 
-    for now, closed, done in [(101, 0, 0), (159, 4, 3), (161, 9, 7), (163, 9, 7), (219, 9, 7), (221, 9, 7)]:
-        minutes.update(Progress(in_flight=2, closed=closed, done=done), now=now)
+    for closed, done in [(9, 7), (9, 7), (11, 8)]:
+        minutes.update(Progress(in_flight=2, closed=closed, done=done))
 
-    assert reports == [Progress(in_flight=2, closed=9, done=7), Progress(in_flight=2, closed=0, done=0)]
+    assert [(report.closed, report.done) for report in reports] == [(9, 7), (0, 0), (2, 1)]
 
 
-def test_minutes_that_were_missed_are_reported_once():
+def test_a_dispatcher_that_replaced_a_failed_one_counts_from_zero():
     reports = []
-    minutes = resident_dispatcher.MinuteReport(reports.append, now=0.0)
+    minutes = resident_dispatcher.MinuteReport(reports.append)
 
-    for now in (400, 401, 419, 421):
-        minutes.update(Progress(in_flight=0, closed=now, done=now), now=now)
+    for closed in (40, 3):
+        minutes.update(Progress(in_flight=0, closed=closed, done=closed))
 
-    assert [progress.closed for progress in reports] == [400, 21]
+    assert [report.closed for report in reports] == [40, 3]
 
 
 @pytest.mark.django_db(transaction=True)
