@@ -127,7 +127,9 @@ class BareDispatcher:
         status, message_id = await self._post(_build_payload(mail))
         self._in_flight -= 1
         self._slot_free.set()
-        self._results.put_nowait({"id": mail.id, "status": "done" if status == 202 else "failed", "message_id": message_id})
+        self._results.put_nowait(
+            {"id": mail.id, "status": "done" if status == 202 else "failed", "message_id": message_id}
+        )
 
     async def _post(self, body: bytes) -> tuple[int, str]:
         headers = {"Authorization": "Bearer SG.local-provider-key", "Content-Type": "application/json"}

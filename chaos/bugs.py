@@ -191,15 +191,15 @@ def _keep_queue_in_memory(intake: Any) -> None:
     _replace(intake, accept=accept)
 
 
-def _abort_on_poison(message: Any) -> None:
-    build = message.build_message
+def _abort_on_poison(mime: Any) -> None:
+    build = mime.build_message
 
-    def abort_on_poison(*arguments: Any, **options: Any) -> Any:
-        if "poison" in repr((arguments, options)):
+    def abort_on_poison(mail_id: Any, message: Any, **options: Any) -> Any:
+        if "poison" in f"{message.subject} {message.text}":
             os.abort()
-        return build(*arguments, **options)
+        return build(mail_id, message, **options)
 
-    _replace(message, build_message=abort_on_poison)
+    _replace(mime, build_message=abort_on_poison)
 
 
 def _shorten_silence(states: Any) -> None:

@@ -145,7 +145,7 @@ class MailAdmin(GuardedAdmin):
             "opts": self.opts,
             "message_id": mime.make_message_id(mail.pk, mail.sender),
             "story": story,
-            "preview": mime.build_preview(mail, recipients=story.addresses, text=story.text),
+            "preview": mime.build_preview(mail, recipients=story.recipients),
             "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
             "list_query": request.GET.get("list", ""),

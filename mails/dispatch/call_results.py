@@ -130,7 +130,14 @@ def _close(result: Result, now_ns: int) -> StepDraft:
         possible_duplicate=mail.state.possible_duplicate or isinstance(result.outcome, Unknown),
     )
     event = _draft_failure(mail, result, closed, now_ns)
-    return StepDraft(mail=mail, state=state, events=(event,) if event else (), closed=closed, recipients=outcomes)
+    return StepDraft(
+        mail=mail,
+        state=state,
+        message=result.call.message,
+        events=(event,) if event else (),
+        closed=closed,
+        recipients=outcomes,
+    )
 
 
 def _draft_failure(mail: ClaimedMail, result: Result, closed: AttemptClosed, now_ns: int) -> EventDraft | None:

@@ -96,14 +96,12 @@ class Caller:
             words = "This worker was no longer sure of its lease, so it made no request."
             return NotAttempted(cause=Cause.WORKER, reason_code=NEVER_CALLED, reason=words)
         mail = call.mail
+        assert call.message is not None  # noqa: S101 (it was loaded before)
         try:
             built = mime.build_message(
                 mail.id,
-                sender=mail.sender,
+                call.message,
                 recipients=[recipient.address for recipient in mail.open_recipients],
-                shown_to=[recipient.address for recipient in mail.recipients],
-                subject=mail.subject,
-                text=mail.text,
                 accepted_at=mail.created_at,
             )
         except (OSError, MemoryError) as error:

@@ -13,17 +13,20 @@ from django.db import connection, transaction
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, parse_state
 from mails.models import Mail
-from mails.states import QUARANTINE_CLAIMS, AttemptState, DeliveryGuarantee, RecipientState, Status
+from mails.states import QUARANTINE_CLAIMS, AttemptState, DeliveryGuarantee, RecipientKind, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_json, as_time, as_uuid
+from providers.kinds.capabilities import Feature, MessageTraits, parse_needs
 from providers.outcomes import FailureClass
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 
-MOST_BYTES = 64 * 1024 * 1024  # of subjects and bodies in one batch, so that a worker's memory stays bounded
+MOST_BYTES = 64 * 1024 * 1024  # of the emails that a dispatcher has in progress, so that its memory stays bounded
+_NONE = frozenset[Feature]()
 _READ = (
     "id",
+    "size",
+    "needs",
     "sender",
-    "subject",
     "delivery_guarantee",
     "created_at",
     "expires_at",
@@ -39,18 +42,19 @@ class ClaimedRecipient(NamedTuple):
     address: str
     state: RecipientState
     reason: str = ""
+    kind: RecipientKind = RecipientKind.TO
+    name: str = ""
 
 
 class ClaimedMail(NamedTuple):
-    """An email as a dispatcher sees it, with everything needed to send it.
+    """An email as a dispatcher sees it, with everything needed to route it. Its content is loaded for the call.
 
     A named tuple, since it is copied with each step: a frozen dataclass takes five times as long to copy.
     """
 
     id: uuid.UUID
     sender: str
-    subject: str
-    text: str
+    traits: MessageTraits
     delivery_guarantee: DeliveryGuarantee
     created_at: dt.datetime
     due_at: dt.datetime  # since when it has waited
@@ -61,7 +65,7 @@ class ClaimedMail(NamedTuple):
     unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
-        """Return its id alone: the content must not get into a log."""
+        """Return its id alone: addresses must not get into a log."""
         return f"ClaimedMail({self.id})"
 
     @property
@@ -95,10 +99,17 @@ def lock_claims() -> Iterator[None]:
 
 
 def select_due(
-    queues: Sequence[str], *, limit: int, now: dt.datetime, quarantined: int = 0, fit_for_probe: bool = False
+    queues: Sequence[str],
+    *,
+    limit: int,
+    now: dt.datetime,
+    bytes_in_use: int = 0,
+    quarantined: int = 0,
+    fit_for_probe: bool = False,
 ) -> list[ClaimedMail]:
-    """Return up to `limit` due emails of these queues, oldest first, at most 64 MB of them, with body and recipients.
+    """Return up to `limit` due emails of these queues, oldest first, with their recipients.
 
+    Together with those in progress (`bytes_in_use`) they have at most MOST_BYTES; one of any size if none is in progress.
     Returns none while all sending is paused, and none of a paused queue. Emails that another dispatcher has locked are
     skipped, not waited for. Quarantined emails come first, at most `quarantined` of them. `fit_for_probe`: only those whose
     last failure was not one mailbox's.
@@ -112,7 +123,7 @@ def select_due(
     def build_oldest(comparison: str) -> str:
         in_queue = f"""
             SELECT * FROM (
-                SELECT size, {", ".join(_READ)} FROM mails_mail
+                SELECT {", ".join(_READ)} FROM mails_mail
                 WHERE status IN ('queued', 'waiting') AND queue = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
                     AND claims {comparison} {QUARANTINE_CLAIMS} AND {SENDING_NOT_PAUSED} {fit}
                 ORDER BY next_attempt_at LIMIT %s {lock}
@@ -134,12 +145,10 @@ def select_due(
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
-            SELECT {", ".join(f"added.{name}" for name in _READ)}, content.text, {_select_recipients("added.id")},
-                {_UNANSWERED_BY}
-            FROM added LEFT JOIN mails_content AS content ON content.mail_id = added.id
-            WHERE before < %s ORDER BY {order}, added.id
+            SELECT {", ".join(f"added.{name}" for name in _READ)}, {_select_recipients("added.id")}, {_UNANSWERED_BY}
+            FROM added WHERE before + size <= %s OR before + %s = 0 ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
-            [*list_parameters(quarantined), *list_parameters(limit), limit, MOST_BYTES],
+            [*list_parameters(quarantined), *list_parameters(limit), limit, MOST_BYTES - bytes_in_use, bytes_in_use],
         )
         return [_load(*row) for row in cursor.fetchall()]
 
@@ -190,30 +199,35 @@ _UNANSWERED_BY = f"""CASE WHEN added.possible_duplicate THEN (
 ) END"""  # noqa: S608 (a constant of ours)
 
 
+_RECIPIENT = "id, address, state, reason, kind, name"
+
+
 def _select_recipients(mail_id: str) -> str:
     """Return the expression that gathers an email's recipients as one JSON text, in their order."""
     if connection.vendor == "postgresql":
-        listed = "json_agg(json_build_array(id, address, state, reason) ORDER BY id)::text FROM mails_recipient"
+        listed = f"json_agg(json_build_array({_RECIPIENT}) ORDER BY id)::text FROM mails_recipient"
         return f"(SELECT {listed} WHERE mail_id = {mail_id})"
     ordered = f"(SELECT * FROM mails_recipient WHERE mail_id = {mail_id} ORDER BY id)"  # noqa: S608
-    return f"(SELECT json_group_array(json_array(id, address, state, reason)) FROM {ordered})"  # noqa: S608
+    return f"(SELECT json_group_array(json_array({_RECIPIENT})) FROM {ordered})"  # noqa: S608
 
 
 def _load(*row: Any) -> ClaimedMail:
-    *values, text, recipients, unanswered_by = row
+    *values, recipients, unanswered_by = row
     mail = dict(zip(_READ, values, strict=True))
+    listed = orjson.loads(recipients or "[]")
     return ClaimedMail(
         id=as_uuid(mail["id"]),
         sender=mail["sender"],
-        subject=mail["subject"],
-        text=text or "",
+        traits=MessageTraits(
+            size=mail["size"], recipients=len(listed), features=parse_needs(mail["needs"]) if mail["needs"] else _NONE
+        ),
         delivery_guarantee=DeliveryGuarantee(mail["delivery_guarantee"]),
         created_at=as_time(mail["created_at"]),
         due_at=as_time(mail["next_attempt_at"]),
         expires_at=as_time(mail["expires_at"]),
         recipients=tuple(
-            ClaimedRecipient(id=pk, address=address, state=RecipientState(state), reason=reason)
-            for pk, address, state, reason in orjson.loads(recipients or "[]")
+            ClaimedRecipient(pk, address, RecipientState(state), reason, RecipientKind(kind), name)
+            for pk, address, state, reason, kind, name in listed
         ),
         state=parse_state(mail),
         routing_constraint=RoutingConstraint.from_blob(as_json(mail["routing_constraint"]))

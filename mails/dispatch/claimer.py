@@ -5,12 +5,13 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 from django.db import Error
 
 from mails import pauses
-from mails.dispatch import claim, transitions
+from mails.dispatch import claim, contents, transitions
 from mails.dispatch.account_pool import AccountPool, AccountSelection, BreakerChanged
 from mails.dispatch.claim import ClaimedMail
 from mails.dispatch.planner import PassResult, Planner
@@ -43,15 +44,23 @@ class Claimer:
         """Note that a call came back, so that its slot is free for the next pass."""
         self._returned.append(result)
 
-    def claim(self, free: int) -> PassResult:
-        """Claim as many due emails as can be handed over, choose their accounts, and commit the attempts."""
+    def claim(self, free: int, bytes_in_use: int = 0) -> PassResult:
+        """Claim as many due emails as can be handed over, choose their accounts, commit the attempts, and load messages.
+
+        `bytes_in_use`: of the emails in progress.
+        """
         now_ns = database_clock.now_ns()
         self.planner.undo_unconfirmed(now_ns)
         self._pool.note_ended([self._returned.popleft() for _ in range(len(self._returned))])
+        claimed = self._claim_until_settled(free, bytes_in_use, now_ns)
+        calls, not_made = contents.load_messages(claimed.calls)
+        return replace(claimed, calls=calls, not_made=not_made)
+
+    def _claim_until_settled(self, free: int, bytes_in_use: int, now_ns: int) -> PassResult:
         one_by_one = False
         while True:
             try:
-                return self._claim(free, now_ns, one_by_one=one_by_one)
+                return self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
             except BreakerChanged:  # another dispatcher won, so this ends
                 continue
             except writer.NOT_STORABLE:
@@ -63,7 +72,7 @@ class Claimer:
         """Undo what was claimed last, if its commit was not confirmed."""
         self.planner.undo_unconfirmed(database_clock.now_ns())
 
-    def _claim(self, free: int, now_ns: int, *, one_by_one: bool) -> PassResult:
+    def _claim(self, free: int, bytes_in_use: int, now_ns: int, *, one_by_one: bool) -> PassResult:
         """Claim once. `one_by_one`: an email spoilt the pass; savepoints find out which, and cost each claim two answers."""
         now = self.polled_at = database_clock.from_ns(now_ns)
         room = min(free, self._pool.count_capacity(now))
@@ -71,7 +80,7 @@ class Claimer:
             return PassResult(look_again=self._pool.find_next_chance(now))
         plans: list[StepPlan] = []
         with self.planner.until_confirmed(plans), claim.lock_claims():
-            mails = self._select_due(room, now)
+            mails = self._select_due(room, bytes_in_use, now)
             lease = uuid.uuid4()
             with self._pool.select(now_ns) as selection:
                 still = self._pool.count_capacity(now)  # the other thread may have used some for emails in flight
@@ -95,7 +104,7 @@ class Claimer:
             return replace(result, quarantined=called, look_again=AFTER_A_CHANGE)
         return replace(result, quarantined=called, more=more)
 
-    def _select_due(self, room: int, now: dt.datetime) -> list[ClaimedMail]:
+    def _select_due(self, room: int, bytes_in_use: int, now: dt.datetime) -> list[ClaimedMail]:
         """Return due emails, first the quarantined ones, which a worker has died with and one of which may abort this process.
 
         One quarantined email at a time at first. So what dies with a poison message never dies with it three times, and
@@ -103,11 +112,16 @@ class Claimer:
         twice, there may be thousands.
         """
         quarantined = min(self.quarantine.count_free(), room)
-        if self._pool.has_only_probes(now):
-            fit = claim.select_due(self._queues, limit=room, now=now, quarantined=quarantined, fit_for_probe=True)
-            if fit:
-                return fit
-        return claim.select_due(self._queues, limit=room, now=now, quarantined=quarantined)
+        select = partial(
+            claim.select_due,
+            self._queues,
+            limit=room,
+            now=now,
+            bytes_in_use=bytes_in_use,
+            quarantined=quarantined,
+        )
+        fit = select(fit_for_probe=True) if self._pool.has_only_probes(now) else []
+        return fit or select()
 
     def _plan(self, mail: ClaimedMail, selection: AccountSelection, lease: uuid.UUID, *, in_company: bool) -> StepPlan:
         now_ns = selection.now_ns

@@ -218,7 +218,7 @@ class Dispatcher:
                 await self._pause(min(POLL, in_trouble_for or POLL))
                 continue
             try:
-                claimed = await self.threads.claim.run(self.claimer.claim, free)
+                claimed = await self.threads.claim.run(self.claimer.claim, free, self._count_bytes_in_use())
             except Error as error:
                 log.warning("claim_failed", error=classify(error))
                 await self._pause(DATABASE_PAUSE)
@@ -239,24 +239,33 @@ class Dispatcher:
         soon_free = self._concurrency + self.caller.count_soon_free() - self.caller.expected
         return min(soon_free, self._concurrency + self._unwritten - len(self._open_calls))
 
+    def _count_bytes_in_use(self) -> int:
+        """Return the bytes of the emails in progress; their messages stay in memory until their results are written."""
+        return sum(call.mail.traits.size for call in self._open_calls.values())
+
     def _begin(self, result: PassResult) -> None:
         """Begin the calls that follow from a pass."""
         calls = result.calls
         self._done += result.done
         self._open_calls |= {call.mail.id: call for call in calls}
+        self._open_calls |= {other.call.mail.id: other.call for other in result.not_made}
         self.caller.expected += len(calls)
         self.claimer.quarantine.note_begun(result.quarantined)
         for call in calls:
             self._tasks.create_task(self._make(call))
+        for other in result.not_made:
+            self._note_result(other)
         if self._on_progress:
             self._on_progress(self.progress)
 
     async def _make(self, call: Call) -> None:
-        result = await self.caller.make(call)
-        self.claimer.note_returned(result)
-        self._results.put_nowait(result)
+        self._note_result(await self.caller.make(call))
         if self._concurrency - self.caller.expected == self._batch or self.trouble.limit is not None:
             self._changed.set()
+
+    def _note_result(self, result: Result) -> None:
+        self.claimer.note_returned(result)
+        self._results.put_nowait(result)
 
     async def _keep_recording(self) -> None:
         while True:

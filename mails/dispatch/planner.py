@@ -25,6 +25,7 @@ class PassResult:
     """Result of a committed claim pass or record pass."""
 
     calls: list[Call] = field(default_factory=list)
+    not_made: Sequence[Result] = ()  # in place of calls whose message could not be loaded
     done: int = 0  # emails that it ended as done
     more: bool = False  # there may be more due emails than were claimed
     quarantined: frozenset[uuid.UUID] = frozenset()  # those of the calls' emails that a worker has died with

@@ -19,6 +19,7 @@ from mails.lifecycle.values import (
     Step,
     release_lease,
 )
+from mails.message.message import Message
 from mails.models import uuid7
 from mails.states import NEVER_CALLED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
@@ -49,6 +50,7 @@ class Call:
     account: AccountConfig
     attempt: AttemptOpened
     epoch: int  # of the account's breaker
+    message: Message | None = None  # loaded once the attempt is committed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class StepDraft:
 
     mail: ClaimedMail  # with the recipients as they are by now, and the state that the step starts from
     state: MailState
+    message: Message | None = None  # of an email that was handed over before
     events: tuple[EventDraft, ...] = ()
     closed: AttemptClosed | None = None
     recipients: tuple[RecipientOutcome, ...] = ()
@@ -142,7 +145,13 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSet
         claims=draft.state.claims + (not draft.in_company),
     )
     events = _draft_hand_over(draft, choice, attempt, terms, now_ns)
-    call = Call(mail=draft.mail._replace(state=after), account=account, attempt=attempt, epoch=choice.epoch)
+    call = Call(
+        mail=draft.mail._replace(state=after),
+        account=account,
+        attempt=attempt,
+        epoch=choice.epoch,
+        message=draft.message,
+    )
     return StepPlan(step=draft.finish(after, *events, opened=attempt), draft=draft, call=call)
 
 

@@ -4,6 +4,7 @@ A field that only the call needs is declared once, here: `Content.other_fields` 
 its builder (`mails.message.mime`) knows it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
@@ -13,6 +14,7 @@ import orjson
 from mails.states import RecipientKind
 from providers.kinds.capabilities import Feature, MessageTraits
 
+_TO_ESCAPE, _ESCAPED = re.compile(r'["\\]'), r"\\\g<0>"
 _KINDS = {RecipientKind.CC: Feature.CC, RecipientKind.BCC: Feature.BCC}
 
 
@@ -23,6 +25,11 @@ class MessageRecipient:
     address: str
     kind: RecipientKind = RecipientKind.TO
     name: str = ""  # the display name
+
+    @property
+    def shown(self) -> str:
+        """Return it as headers name it (RFC 5322 §3.4)."""
+        return f'"{_TO_ESCAPE.sub(_ESCAPED, self.name)}" <{self.address}>' if self.name else self.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,21 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from email.utils import format_datetime
+from typing import Any
+
+from django.db.models.functions import Left
 
 from mails.message.addresses import extract_address
-from mails.models import Content, Mail
-from mails.states import Status
+from mails.message.message import Message, MessageRecipient
+from mails.models import Content, Mail, Recipient
+from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
-from mercury.lib.mail import preview
+from mercury.lib.mail import html_cleaning, preview
 from mercury.lib.mail.preview import MailPreview
+from providers.kinds.capabilities import join_meanings, parse_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 
@@ -25,58 +30,74 @@ def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
 
 
 def build_message(
-    mail_id: uuid.UUID,
-    *,
-    sender: str,
-    recipients: Sequence[str],
-    shown_to: Sequence[str],
-    subject: str,
-    text: str,
-    accepted_at: dt.datetime,
+    mail_id: uuid.UUID, message: Message, *, accepted_at: dt.datetime, recipients: Collection[str] | None = None
 ) -> OutgoingEmail:
-    """Build the message for one attempt. `recipients` are those still pending, `shown_to` all that `To` names."""
-    message = OutgoingEmail(
-        shown_to=shown_to,
-        subject=subject,
-        body=text,
-        from_email=sender,
-        to=list(recipients),
+    """Build the message for one attempt. `recipients`: the addresses that it goes to; None: all. To and Cc name all."""
+    shown: dict[str, list[str]] = {kind: [] for kind in RecipientKind}
+    called: dict[str, list[str]] = {kind: [] for kind in RecipientKind}
+    for recipient in message.recipients:
+        shown[recipient.kind].append(recipient.shown)
+        if recipients is None or recipient.address in recipients:
+            called[recipient.kind].append(recipient.shown)
+    built = OutgoingEmail(
+        shown_to=shown[RecipientKind.TO],
+        shown_cc=shown[RecipientKind.CC],
+        subject=message.subject,
+        body=message.text,
+        from_email=message.sender,
+        to=called[RecipientKind.TO],
+        cc=called[RecipientKind.CC],
+        bcc=called[RecipientKind.BCC],
         headers={
+            **message.headers,
             "Date": format_datetime(accepted_at),
-            "Message-ID": make_message_id(mail_id, sender),
+            "Message-ID": make_message_id(mail_id, message.sender),
             "X-Mercury-ID": str(mail_id),
         },
     )
-    # anymail's own attribute: providers return it with their reports.
-    setattr(message, "metadata", {"mercury_id": str(mail_id)})  # noqa: B010 (no attribute of Django's class)
-    return message
+    _set_html(built, message)
+    # anymail's own attributes: providers return the metadata with their reports.
+    vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
+    return built
 
 
-def render_source(mail: Mail, *, recipients: Sequence[str], text: str) -> bytes:
-    """Return the email as providers get it, as bytes. Empty if it was rejected, or if retention removed its body.
+def _set_html(built: OutgoingEmail, message: Message) -> None:
+    if message.html and message.text:
+        built.attach_alternative(message.html, mime.HTML)
+    elif message.html:
+        built.body, built.content_subtype = message.html, "html"
 
-    `recipients`: all of them.
-    """
+
+def render_source(mail: Mail, message: Message) -> bytes:
+    """Return the email as providers get it, as bytes. Empty if it was rejected, or if retention removed its body."""
     if mail.status == Status.REJECTED or mail.text_removed_at:
         return b""
-    built = build_message(
-        mail.pk,
-        sender=mail.sender,
-        recipients=recipients,
-        shown_to=recipients,
-        subject=mail.subject,
-        text=text,
-        accepted_at=mail.created_at,
-    )
     try:
-        return mime.build_content(built)
+        return mime.build_content(build_message(mail.pk, message, accepted_at=mail.created_at))
     except (ValueError, TypeError, LookupError):  # as a channel finds it: this mail is no message
         return b""
 
 
-def read_body(mail: Mail) -> str:
-    """Return the stored body, up to MERCURY_MAX_SIZE bytes."""
-    return Content.objects.filter(mail=mail).values_list("text", flat=True).first() or ""
+def read_message(mail: Mail) -> Message:
+    """Return the stored message, up to MERCURY_MAX_SIZE bytes; without bodies if retention removed them. Two queries."""
+    contents = Content.objects.filter(mail=mail).values_list("text", "html", "other_fields")
+    text, html, other_fields = contents.first() or ("", "", None)
+    return _build_stored(mail, mail.recipients.order_by("id"), text=text, html=html, other_fields=other_fields)
+
+
+def _build_stored(
+    mail: Mail, recipients: Iterable[Recipient], *, other_fields: Mapping[str, Any] | None = None, **bodies: str
+) -> Message:
+    return Message.from_stored(
+        sender=mail.sender,
+        recipients=tuple(
+            MessageRecipient(kind=RecipientKind(recipient.kind), name=recipient.name, address=recipient.address)
+            for recipient in recipients
+        ),
+        subject=mail.subject,
+        other_fields=other_fields,
+        **bodies,
+    )
 
 
 def explain_not_copyable(mail: Mail) -> str:
@@ -85,13 +106,20 @@ def explain_not_copyable(mail: Mail) -> str:
         return "Only an email that was sent, discarded or expired can be copied."
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
+    if mail.needs:
+        features = join_meanings(parse_needs(mail.needs), "or")
+        return f"The form cannot carry {features}; send this email again with the API."
     if mail.size > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
     return ""
 
 
-def build_preview(mail: Mail, *, recipients: Sequence[str], text: str) -> MailPreview:
-    """Return the preview of the email for a page, made from the beginning of its body."""
-    raw = render_source(mail, recipients=recipients, text=text[: preview.TEXT_SHOWN])
-    parsed = preview.read(raw) if raw else MailPreview(b"", text=text[: preview.TEXT_SHOWN])
-    return replace(parsed, goes_on=len(text) > preview.TEXT_SHOWN)
+def build_preview(mail: Mail, *, recipients: Iterable[Recipient]) -> MailPreview:
+    """Return the preview of the email for a page, made from the beginnings of its bodies. One query."""
+    beginnings = {"text": Left("text", preview.TEXT_SHOWN + 1), "html": Left("html", html_cleaning.AT_MOST + 1)}
+    contents = Content.objects.filter(mail=mail).values_list(*beginnings.values(), "other_fields")
+    text, html, other_fields = contents.first() or ("", "", None)
+    message = _build_stored(mail, recipients, text=text[: preview.TEXT_SHOWN], html=html, other_fields=other_fields)
+    raw = render_source(mail, message)
+    parsed = preview.read(raw) if raw else MailPreview(b"", text=message.text)
+    return replace(parsed, goes_on=len(text) > preview.TEXT_SHOWN or len(html) > html_cleaning.AT_MOST)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.db.models.functions import Left
 
-from mails.models import Attempt, Content, Event, Mail, Recipient
+from mails.models import Attempt, Event, Mail, Recipient
 from mails.obstacles import Obstacles, find_obstacles
 from mails.states import FINAL
 from mails.timeline.advice import Advice, advise
@@ -15,7 +15,6 @@ from mails.timeline.entries import Round, group_by_round, list_entries, measure_
 from mails.timeline.entry import Entry
 from mails.timeline.facts import UNKNOWN_USUAL, Fact, Span, Usual, list_facts, list_spans
 from mails.timeline.summary import Badge, choose_badge, summarize
-from mercury.lib.mail.preview import TEXT_SHOWN
 
 EVENTS_SHOWN = 200  # a page shows the first event and the last 200, unless asked for all
 EVENTS_AT_MOST = 5000
@@ -34,7 +33,6 @@ class Story:
     entries: list[Entry]
     recipients: list[Recipient]
     attempts: list[Attempt]
-    text: str  # the beginning of the body
     cursor: int  # id of the last event shown
     event_count: int  # events shown
     has_older_events: bool  # older events exist that are not shown
@@ -52,14 +50,9 @@ class Story:
         """The entries by round."""
         return group_by_round(self.entries)
 
-    @property
-    def addresses(self) -> list[str]:
-        """The recipients' addresses."""
-        return [recipient.address for recipient in self.recipients]
-
 
 def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual: Usual = UNKNOWN_USUAL) -> Story:
-    """Read the rows of `mail` (nine queries, each by an index) and describe it; `usual` is what it is compared with.
+    """Read the rows of `mail` (eight queries, each by an index) and describe it; `usual` is what it is compared with.
 
     Shows the first event and the last EVENTS_SHOWN; with `everything` up to EVENTS_AT_MOST.
     """
@@ -76,7 +69,6 @@ def read_story(mail: Mail, now: dt.datetime, *, everything: bool = False, usual:
         entries=list_entries(mail, events, now, obstacles),
         recipients=recipients,
         attempts=attempts,
-        text=_read_beginning(mail),
         cursor=events[-1].id if events else 0,
         event_count=len(events),
         has_older_events=has_older_events,
@@ -97,12 +89,6 @@ def _read_events(mail: Mail, limit: int) -> tuple[list[Event], bool]:
     for event in events:
         event.blob = event.beginning  # type: ignore[attr-defined]
     return events, has_older_events
-
-
-def _read_beginning(mail: Mail) -> str:
-    """Return as much of the body as a page shows, and one character more if there is more."""
-    contents = Content.objects.filter(mail=mail).annotate(beginning=Left("text", TEXT_SHOWN + 1))
-    return contents.values_list("beginning", flat=True).first() or ""
 
 
 def has_news(mail: Mail, *, after: int, status: str, obstacles: str) -> bool:

@@ -82,8 +82,8 @@ def _find_copied(request: HttpRequest) -> Mail | None:
 
 
 def _make_draft(mail: Mail) -> dict[str, str]:
-    text = mime.read_body(mail)
-    return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": text}
+    content = mime.read_message(mail).text
+    return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": content}
 
 
 def _accept(form: SubmitForm, client: Client) -> Mail | None:
@@ -159,7 +159,7 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     context = {
         "message_id": mime.make_message_id(mail.pk, mail.sender),
         "story": story,
-        "preview": mime.build_preview(mail, recipients=story.addresses, text=story.text),
+        "preview": mime.build_preview(mail, recipients=story.recipients),
         "images_on": request.GET.get("images") == "on",
         "section": "mails",
     }
@@ -258,16 +258,15 @@ def _read_story(mail: Mail, *, everything: bool = False) -> Story:
 
 
 def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> MailPreview:
-    story = read_story(_get_visible(request, mail_id), timezone.now())
-    return mime.build_preview(story.mail, recipients=story.addresses, text=story.text)
+    mail = _get_visible(request, mail_id)
+    return mime.build_preview(mail, recipients=mail.recipients.order_by("id"))
 
 
 def _read_source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
     """Return the whole message; large ones one at a time, because building one needs many times its size in memory."""
     mail = _get_visible(request, mail_id)
     large_bodies.reserve(request, mail.size)
-    recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
-    return mime.render_source(mail, recipients=recipients, text=mime.read_body(mail))
+    return mime.render_source(mail, mime.read_message(mail))
 
 
 def _get_visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:

@@ -116,13 +116,13 @@ class Capabilities:
     def explain_missing(self, traits: MessageTraits) -> str:
         """Return why it cannot carry such a message, as a short phrase; empty if it can."""
         if missing := {feature for feature in traits.features - self.features if feature.is_required}:
-            return f"it cannot carry {_join(missing, 'and')}"
+            return f"it cannot carry {join_meanings(missing, 'and')}"
         if self.max_size is not None and traits.sent_size > self.max_size:
             return f"the message has {format_size(traits.sent_size)}; it carries at most {format_size(self.max_size)}"
         return ""
 
     def _list_abilities(self) -> Iterator[str]:
-        yield f"carry {_join(self.features, 'and')}"
+        yield f"carry {join_meanings(self.features, 'and')}"
         if self.max_size is not None:
             yield f"carry up to {format_size(self.max_size)}"
         if self.max_recipients is not None:
@@ -131,7 +131,7 @@ class Capabilities:
 
     def _list_inabilities(self) -> Iterator[str]:
         if missing := frozenset(Feature) - self.features:
-            yield f"carry {_join(missing, 'or')}"
+            yield f"carry {join_meanings(missing, 'or')}"
         if self.never_empty:
             yield f"send an empty {' or '.join(sorted(self.never_empty, reverse=True))} (a space is sent)"
         yield from self._list_meanings(value=False)
@@ -142,7 +142,7 @@ class Capabilities:
                 yield entry.metadata["meaning"]
 
 
-def _join(features: Iterable[Feature], word: str) -> str:
+def join_meanings(features: Iterable[Feature], word: str) -> str:
     """Return the meanings of the features as a list in words, in the order of their declaration."""
     wanted = set(features)
     *first, last = [feature.meaning for feature in Feature if feature in wanted]

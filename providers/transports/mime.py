@@ -5,44 +5,112 @@ signature over them stays valid. They can be written to a terminal as they are.
 """
 
 import binascii
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from email.message import Message
 from typing import Any, cast
 
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail.message import EmailAlternative
+
+from mercury.lib.mail import name_address
 
 MAX_LINE = 998  # octets, RFC 5322 §2.1.1
+HTML = "text/html"
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")  # nothing else ends a line: not U+2028, U+0085, VT or FF
 _ALL_BUT_PLAIN = bytes({*range(0x20, 0x7F), 0x09, 0x0A, 0x0D})
 _LONG_LINE = re.compile(rb"[^\r\n]{%d}" % (MAX_LINE + 1))
 _BLANK_AT_END = re.compile(rb"[ \t]\r\n")  # some servers cut it: "-- " would be no signature any more
 _BASE64_LINE = 57  # octets that make a line of 76 characters
+_PLACEHOLDER = "-"  # Django leaves an empty text out of an email with alternatives
 
 
-class OutgoingEmail(EmailMessage):
-    """An email whose To names all recipients, while a call may go to some of them only."""
+class OutgoingEmail(EmailMultiAlternatives):
+    """An email whose To and Cc name all recipients, while a call may go to some of them only.
 
-    def __init__(self, *, shown_to: Sequence[str], **fields: Any) -> None:
+    The call goes to `to`, `cc` and `bcc`: addresses, with or without a display name.
+    """
+
+    def __init__(self, *, shown_to: Sequence[str], shown_cc: Sequence[str] = (), **fields: Any) -> None:
         super().__init__(**fields)
-        self.shown_to = list(shown_to)
+        self.shown = {"To": ", ".join(shown_to), "Cc": ", ".join(shown_cc)}
+
+
+def list_addresses(message: EmailMessage) -> list[str]:
+    """Return the addresses that a call goes to, without display names."""
+    return [_extract_address(recipient) for recipient in message.recipients()]
+
+
+def narrow(message: EmailMessage, addresses: Collection[str]) -> EmailMessage:
+    """Return a copy that goes to these of its recipients.
+
+    At least one is in `to`, which HTTP providers require. Blind copies without any other recipient belong in one copy
+    each, since all of a copy see its To.
+    """
+    part = copy(message)
+    part.to, part.cc, part.bcc = (
+        [recipient for recipient in recipients if _extract_address(recipient) in addresses]
+        for recipients in (message.to, message.cc, message.bcc)
+    )
+    if not part.to:
+        part.to, part.cc = part.cc, []
+    if not part.to:
+        part.to, part.bcc = part.bcc, []
+    return part
 
 
 def build_content(message: EmailMessage) -> bytes:
     """Return the message as it is sent. Raises ValueError, TypeError or LookupError if it cannot be written."""
+    bodies = [str(message.body)]
     skeleton = copy(message)
     skeleton.body = ""  # Django would also split it at characters that end no line
     if isinstance(message, OutgoingEmail):
-        skeleton.extra_headers = {**message.extra_headers, "To": ", ".join(message.shown_to)}
+        skeleton.extra_headers = message.extra_headers | {name: value for name, value in message.shown.items() if value}
+        bodies += _empty_alternatives(cast(OutgoingEmail, skeleton))
     built = cast(Message, skeleton.message())
-    text = next(part for part in built.walk() if not part.is_multipart())
-    encoding, payload = _encode_body(str(message.body))
-    del text["Content-Transfer-Encoding"]
-    text["Content-Transfer-Encoding"] = encoding
-    text.set_payload(payload.decode("ascii"))
+    payloads = [_fill(part, body) for part, body in zip(_list_leaves(built), bodies, strict=False)]
+    for number, part in enumerate(part for part in built.walk() if part.is_multipart()):
+        part.set_boundary(_make_boundary(number, payloads))
     return _LINE_END.sub(b"\r\n", built.as_bytes())
+
+
+def _extract_address(recipient: str) -> str:
+    found = name_address.split_name(recipient) if recipient.endswith(">") else None
+    return found[1] if found else recipient
+
+
+def _empty_alternatives(message: OutgoingEmail) -> list[str]:
+    """Replace the alternatives of the text by empty ones, and return them."""
+    contents = [str(content) for content, _ in message.alternatives]
+    message.alternatives = [EmailAlternative("", kind) for _, kind in message.alternatives]
+    if contents:
+        message.body = _PLACEHOLDER
+    return contents
+
+
+def _list_leaves(message: Message) -> Iterable[Message]:
+    return (part for part in message.walk() if not part.is_multipart())
+
+
+def _fill(part: Message, body: str) -> bytes:
+    """Write the body into the part, and return it as it was written."""
+    encoding, payload = _encode_body(body)
+    del part["Content-Transfer-Encoding"]
+    part["Content-Transfer-Encoding"] = encoding
+    part.set_payload(payload.decode("ascii"))
+    return payload
+
+
+def _make_boundary(number: int, payloads: Iterable[bytes]) -> str:
+    """Return a line that is in none of the parts (RFC 2046 §5.1.1), the same each time that this email is built.
+
+    Encoded parts cannot contain `=_`, and no plain one the hash of itself.
+    """
+    digest = hashlib.sha256(b"\0".join(payloads)).hexdigest()
+    return f"=_{number}_{digest[:40]}"
 
 
 def _encode_body(text: str) -> tuple[str, bytes]:

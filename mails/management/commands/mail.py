@@ -34,7 +34,7 @@ class Command(commands.MercuryCommand):
                 f"The body was deleted on {mail.text_removed_at:%Y-%m-%d %H:%M} UTC by retention (MERCURY_BODY_RETENTION)."
             )
         if options["raw"]:
-            source = _build_source(mail)
+            source = mime.render_source(mail, mime.read_message(mail))
             out.write_exact(source)
             out.write_document({"id": str(mail.pk), "source": source.decode("ascii")})
         elif options["events"]:
@@ -66,8 +66,3 @@ def _find(text: str) -> Mail:
 
 def _list_events(mail: Mail) -> list[dict[str, object]]:
     return [mail_display.serialize_event(event) for event in Event.objects.of(mail.pk).order_by("id")]
-
-
-def _build_source(mail: Mail) -> bytes:
-    recipients = list(mail.recipients.order_by("id").values_list("address", flat=True))
-    return mime.render_source(mail, recipients=recipients, text=mime.read_body(mail))

@@ -112,8 +112,8 @@ def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(oly
 
     claim_some = Claimer.claim
 
-    def claim_and_ask(self, free):
-        claimed = claim_some(self, free)
+    def claim_and_ask(self, *free):
+        claimed = claim_some(self, *free)
         if claimed.calls:
             apply.apply_action(requested.pk, ActionRequest(action=Action.HOLD, by="hermes"))
         return claimed

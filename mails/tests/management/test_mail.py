@@ -64,7 +64,7 @@ def test_raw_is_the_source_to_the_octet_and_nothing_in_it_drives_a_terminal():
 
     out = run("mail", str(mail.pk), "--raw").out
 
-    assert out.encode() == mime.render_source(mail, recipients=[HERA], text=mail.content.text)
+    assert out.encode() == mime.render_source(mail, mime.read_message(mail))
     assert email.message_from_string(out).get_payload(decode=True).decode().replace("\r\n", "\n") == (
         "tab\tinside\tand at the end\t\n-- \nzeus \x1b[31mred\x0c\u2028\n"
     )

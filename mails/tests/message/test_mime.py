@@ -23,9 +23,7 @@ TEXT = "Grüße\u2028\x85\x0b\x0c\ttab \n-- \n.\nZeus" + "Å" * 600
 
 
 def _source(mail):
-    return mime.render_source(
-        mail, recipients=[recipient.address for recipient in mail.recipients.all()], text=mail.content.text
-    )
+    return mime.render_source(mail, mime.read_message(mail))
 
 
 def test_each_attempt_sends_the_bytes_that_are_shown(settings):
