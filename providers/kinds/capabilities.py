@@ -118,7 +118,7 @@ class Capabilities:
         if missing := {feature for feature in traits.features - self.features if feature.is_required}:
             return f"it cannot carry {join_meanings(missing, 'and')}"
         if self.max_size is not None and traits.sent_size > self.max_size:
-            return f"the message has {format_size(traits.sent_size)}; it carries at most {format_size(self.max_size)}"
+            return f"the message has {traits.sent_size:,} bytes; it carries at most {self.max_size:,}"
         return ""
 
     def _list_abilities(self) -> Iterator[str]:

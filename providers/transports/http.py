@@ -57,6 +57,7 @@ class HttpChannel:
         self._tls: ssl.SSLContext | bool = tls.build_client_context(ca) if ca else True
         self._api = kind.open_api(account.options)
         self._trust_500 = account.trust_500
+        self._most_recipients = kind.capabilities.max_recipients
         self._session = session
         self._clean = redaction.build_cleaner(
             [str(account.options[o.name]) for o in kind.options if o.secret and account.options.get(o.name)]
@@ -80,7 +81,7 @@ class HttpChannel:
             part.to = list(addresses)
             return await self._send_once(part, time_left())
 
-        return await send_to_all(message.to, send, time_left=time_left)
+        return await send_to_all(message.to, send, time_left=time_left, most=self._most_recipients)
 
     async def _send_once(self, message: EmailMessage, time_left: float) -> tuple[Outcome, RejectedRecipients]:
         """Call the provider once; return the outcome and the recipients that a refusal is about."""

@@ -30,13 +30,16 @@ def group_spellings(addresses: Sequence[str]) -> dict[str, list[str]]:
     return {same[0]: same for same in spellings.values()}
 
 
-async def send_to_all(addresses: Sequence[str], send: Send, *, time_left: Callable[[], float]) -> Outcome:
+async def send_to_all(
+    addresses: Sequence[str], send: Send, *, time_left: Callable[[], float], most: int | None = None
+) -> Outcome:
     """Send to these addresses, without those that the provider rejects, and return the outcome.
 
-    `send`: makes one call to some of them. `time_left`: seconds left for another call.
+    `send`: makes one call to some of them, to `most` at most; the others get a further call. `time_left`: seconds left for
+    another call.
     """
     copies = group_spellings(addresses)
-    asked, excluded, reasons = list(copies), list[str](), dict[str, str]()
+    (asked, excluded), reasons = _split(list(copies), most), dict[str, str]()
     calls = 0
     while True:
         calls += 1
@@ -49,11 +52,16 @@ async def send_to_all(addresses: Sequence[str], send: Send, *, time_left: Callab
             asked, excluded = asked[:half], asked[half:] + excluded
         asked = [address for address in asked if address not in reasons]
         if not asked:
-            asked, excluded = excluded, []
+            asked, excluded = _split(excluded, most)
         if not asked:
             return _refuse_all(outcome, copies, reasons)
         if calls == MOST_CALLS or time_left() <= 0:
             return replace(outcome, failure_class=FailureClass.RECIPIENT, refused=_build_refusals(copies, reasons))
+
+
+def _split(addresses: list[str], most: int | None) -> tuple[list[str], list[str]]:
+    """Return those of the next call, and the others."""
+    return (addresses, []) if most is None else (addresses[:most], addresses[most:])
 
 
 def _add_recipients(

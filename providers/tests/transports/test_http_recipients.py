@@ -120,6 +120,20 @@ def test_no_call_is_made_without_time_for_it():
     assert (outcome.failure_class, outcome.reason) == (FailureClass.RECIPIENT, WORDS)
 
 
+def test_no_call_is_to_more_recipients_than_the_provider_takes():
+    asked = []
+
+    async def send(addresses):
+        asked.append(list(addresses))
+        rejected = RejectedRecipients(reasons={BAD: "no"} if BAD in addresses else {})
+        return (REFUSED if rejected.reasons else ACCEPTED), rejected
+
+    outcome = event_loop.run(send_to_all([BAD, HERA, IRIS], send, time_left=lambda: 1.0, most=1))
+
+    assert asked == [[BAD], [HERA]]
+    assert describe(outcome) == {BAD: "for good", IRIS: "further call"}
+
+
 def test_an_unknown_outcome_says_whom_its_call_left_out():
     answers = iter(
         [

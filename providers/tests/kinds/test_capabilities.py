@@ -1,0 +1,92 @@
+"""What a kind can carry, as routing asks and as people read it."""
+
+import pytest
+
+from providers.kinds.capabilities import IN_MIME, Capabilities, Feature, MessageTraits, parse_needs
+
+
+def _make(**changes):
+    stated = {
+        "features": IN_MIME,
+        "keeps_message_id": True,
+        "sends_exact_bytes": False,
+        "shows_all_recipients": False,
+        "answers_per_recipient": False,
+        "reports_delivery": True,
+    }
+    return Capabilities(**(stated | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "traits", "reason"),
+    [
+        ({}, {}, ""),
+        ({}, {"features": {Feature.HTML, Feature.CC}}, ""),
+        ({"features": frozenset()}, {"features": {Feature.INLINE}}, "it cannot carry inline images"),
+        (
+            {"features": frozenset()},
+            {"features": {Feature.INLINE, Feature.HTML, Feature.CC}},
+            "it cannot carry an HTML body, recipients in Cc and inline images",
+        ),
+        ({"features": frozenset()}, {"features": {Feature.TAGS, Feature.METADATA}}, ""),
+        ({"max_size": 1000}, {"size": 1000}, ""),
+        ({"max_size": 1000}, {"size": 1001}, "the message has 1,001 bytes; it carries at most 1,000"),
+        ({}, {"size": 10**12}, ""),
+        ({"max_recipients": 1}, {"recipients": 2}, ""),
+    ],
+)
+def test_why_a_message_cannot_be_carried(changes, traits, reason):
+    wanted = MessageTraits(**(traits | {"features": frozenset(traits.get("features", ()))}))
+
+    assert _make(**changes).explain_missing(wanted) == reason
+
+
+def test_attachments_grow_on_their_way():
+    traits = MessageTraits(size=5_700_000, features=frozenset({Feature.ATTACHMENTS}))
+
+    assert _make(max_size=7_800_000).explain_missing(traits) == ""
+    assert _make(max_size=7_000_000).explain_missing(traits) == (
+        "the message has 7,800,000 bytes; it carries at most 7,000,000"
+    )
+
+
+def test_needs_are_stored_without_what_mercury_keeps_itself():
+    needs = MessageTraits(features=frozenset(Feature)).needs
+
+    assert parse_needs(needs) == frozenset(Feature) - {Feature.TAGS, Feature.METADATA}
+    assert parse_needs("") == frozenset()
+    with pytest.raises(ValueError, match="pigeons"):
+        parse_needs("pigeons")
+
+
+def test_each_feature_and_each_stated_capability_is_told_once():
+    capabilities = _make(features=frozenset({Feature.HTML, Feature.CC}), max_size=30_000_000, max_recipients=1000)
+
+    told = "; ".join([*capabilities.can, *capabilities.cannot])
+
+    assert capabilities.can[:3] == (
+        "carry an HTML body and recipients in Cc",
+        "carry up to 30.0 MB",
+        "send to 1,000 recipients in a request",
+    )
+    assert [feature for feature in Feature if told.count(feature.meaning) != 1] == []
+    assert "keep the Message-ID" in capabilities.can
+    assert "answer for each recipient" in capabilities.cannot
+
+
+def test_what_only_a_sandbox_does_is_not_told_of_the_others():
+    assert "deliver email" not in _make().can + _make().cannot
+    assert "deliver email" in _make(delivers=False).cannot
+    assert "keep every email for you to read" in _make(keeps_emails=True).can
+    assert "keep every email for you to read" not in _make().cannot
+
+
+@pytest.mark.parametrize(
+    ("never_empty", "words"),
+    [
+        ({"body"}, "send an empty body (a space is sent)"),
+        ({"body", "subject"}, "send an empty subject or body (a space is sent)"),
+    ],
+)
+def test_what_is_never_sent_empty_is_told(never_empty, words):
+    assert words in _make(never_empty=frozenset(never_empty)).cannot
