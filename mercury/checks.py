@@ -129,7 +129,7 @@ def check_accounts(**_: Any) -> list[CheckMessage]:
     try:
         environment.parse_accounts(settings.MERCURY_ENVIRONMENT)
     except ImproperlyConfigured as error:
-        return [Error(str(error), hint="docs/providers.md describes the URL of an account.", id="mercury.E005")]
+        return [Error(str(error), hint="docs/providers/ describes the URL of each kind.", id="mercury.E005")]
     return []
 
 

@@ -14,6 +14,7 @@ TYPES = (
     (serializers.CharField, "text"),
     (serializers.ChoiceField, "text"),
     (serializers.ListSerializer, "list"),
+    (serializers.ListField, "list"),
     (serializers.Field, "object"),
 )
 

@@ -19,7 +19,7 @@ from mails.states import FINAL, TRANSITIONS, EventName, Status
 from providers.outcomes import FailureClass
 
 ROOT = Path(settings.BASE_DIR)
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 SOURCE = "\n".join(
     path.read_text()
     for folder in ("mercury", "mails", "providers", "chaos", "bench")

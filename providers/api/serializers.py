@@ -101,6 +101,10 @@ class ProviderAccountSerializer(AccountFields):
     in_use = serializers.BooleanField(help_text="It may be selected, as far as its breaker allows.")
     breaker = BreakerSerializer(help_text="Its circuit breaker: `mode`, `state`, and `says`, the state in words.")
     created = serializers.DateTimeField(help_text="When it was first seen.")
+    can = serializers.ListField(
+        child=serializers.CharField(), help_text="What an account of its kind can do, in words."
+    )
+    cannot = serializers.ListField(child=serializers.CharField(), help_text="What it cannot do, in words.")
 
     def get_fields(self) -> dict[str, Any]:
         """Return the fields, in the order of an answer; it has them all."""
@@ -112,6 +116,7 @@ class ProviderAccountSerializer(AccountFields):
     def to_representation(self, instance: tuple[Account, Candidate]) -> dict[str, Any]:
         """Return the account, given its row and what the registry knows of it."""
         row, candidate = instance
+        kind = KINDS.get(row.kind)  # a newer version's kind is not known here
         return {
             "id": row.pk,
             "url": build_account_url(self.context["request"], row.pk),
@@ -131,13 +136,15 @@ class ProviderAccountSerializer(AccountFields):
                 "says": describe_breaker(candidate.breaker, database_clock.now()),
             },
             "created": f"{row.created_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%f}Z",
+            "can": kind.capabilities.can if kind else (),
+            "cannot": kind.capabilities.cannot if kind else (),
         }
 
 
 class WrittenAccountSerializer(StrictSerializer, AccountFields):
     """An account as a client sends it; the fields of an answer may be sent back."""
 
-    ignored = ("breaker", "configured", "created", "id", "in_use", "source", "url")
+    ignored = ("breaker", "can", "cannot", "configured", "created", "id", "in_use", "source", "url")
     problem = ("invalid_account", "The account was not stored; see errors.")
 
     def refuse(self, errors: Mapping[str, str]) -> Problem:
@@ -180,7 +187,7 @@ class NewProviderAccountSerializer(WrittenAccountSerializer):
         help_text="Lower case letters, digits and single dashes, at most 64 characters.",
         style={"example": "mailgun-eu"},
     )
-    kind = StrictCharField(help_text="The provider: `sendgrid`, `mailgun`, `smtp` or `sandbox`; see providers.md.")
+    kind = StrictCharField(help_text="The provider; docs/providers/ has a page for each.")
 
     def get_fields(self) -> dict[str, Any]:
         """Return the fields, the required ones first."""

@@ -2,7 +2,7 @@
 
 Three things decide: the enhanced status code (RFC 3463), the step of the session, and known words. An email ends at once
 only if a reply is clearly about this message, or about this mailbox permanently. Everything else is retried.
-`docs/providers.md` has real replies with their results, and the tests read it.
+`docs/providers/smtp.md` has real replies with their results, and the tests read it.
 """
 
 import re

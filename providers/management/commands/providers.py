@@ -15,6 +15,8 @@ from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store
 from providers.health.breaker import describe_breaker
+from providers.kinds.base import ProviderKind
+from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
 
@@ -72,6 +74,8 @@ class Command(commands.MercuryCommand):
         test.add_argument("--to", metavar="ADDRESS", help="Recipient (optional for sandbox accounts).")
         test.add_argument("--from", dest="sender", metavar="ADDRESS", help="Sender. Default: the recipient.")
 
+        commands.add_subcommand(words, "kinds", "List provider kinds: their URLs, options and capabilities.")
+
         commands.add_subcommand(words, "encrypt", "Encrypt stored options with the newest key.", makes_changes=True)
 
         breaker = commands.add_subcommand(
@@ -97,6 +101,7 @@ class Command(commands.MercuryCommand):
         """Run the subcommand."""
         words = {
             "list": _list,
+            "kinds": _list_kinds,
             "add": _add,
             "remove": _remove,
             "test": _test,
@@ -116,6 +121,27 @@ def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     rows += [_build_unstored_row(config) for config in registry.list_unstored().values()]
     out.write_rows(rows, columns=COLUMNS, empty=NONE_STORED, tones=TONES)
     return None
+
+
+def _list_kinds(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
+    for kind in KINDS.values():
+        row = _build_kind_row(kind)
+        out.write_document(row)
+        out.say(f"{kind.label} ({kind.key})", tone="ok")
+        for name in ("urls", "options", "can", "cannot"):
+            out.say(f"  {name}: {'; '.join(row[name]) or 'none'}")
+    return None
+
+
+def _build_kind_row(kind: ProviderKind) -> dict[str, Any]:
+    return {
+        "kind": kind.key,
+        "label": kind.label,
+        "urls": [f"{scheme}://" for scheme in kind.schemes],
+        "options": [option.name for option in kind.options],
+        "can": kind.capabilities.can,
+        "cannot": kind.capabilities.cannot,
+    }
 
 
 def _build_row(candidate: Candidate) -> dict[str, object]:
@@ -191,7 +217,7 @@ def _read_account(name: str, url: str | None) -> AccountConfig:
         if config is None:
             variable = environment.get_variable(name)
             raise CommandError(
-                f"Specify its URL, or set {variable} in this terminal. docs/providers.md lists the URLs.",
+                f"Specify its URL, or set {variable} in this terminal. docs/providers/ has the URL of each kind.",
                 returncode=ExitCode.USAGE_ERROR,
             )
         return config

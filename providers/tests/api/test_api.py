@@ -56,6 +56,8 @@ def test_an_account_is_registered_and_never_shows_its_secret(operator):
     }
     assert (body["weight"], body["rate"], body["enabled"], body["in_use"]) == (2, 14, True, True)
     assert body["breaker"] == {"mode": "auto", "state": "closed", "says": "no recent errors"}
+    assert tuple(body["can"]) == KINDS["sendgrid"].capabilities.can
+    assert tuple(body["cannot"]) == KINDS["sendgrid"].capabilities.cannot
     for text in (answer.content, operator.get(body["url"]).content, operator.get(f"{URL}?expand=true").content):
         assert KEY.encode() not in text
     assert BreakerChange.objects.get().by == "user:zeus"

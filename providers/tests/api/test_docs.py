@@ -4,7 +4,6 @@ from django.conf import settings
 
 from mails.tests.tables import answer_table, request_table
 from providers.api.serializers import FIELDS, NewProviderAccountSerializer, ProviderAccountSerializer
-from providers.kinds.catalog import KINDS
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
 
@@ -15,12 +14,6 @@ def test_the_fields_of_a_new_account_are_in_the_page_as_they_are_declared():
 
 def test_the_fields_of_an_account_are_in_the_page_as_they_are_declared():
     assert answer_table(ProviderAccountSerializer) in PAGE
-
-
-def test_the_description_of_kind_names_each_kind():
-    described = NewProviderAccountSerializer().fields["kind"].help_text
-
-    assert [kind for kind in KINDS if f"`{kind}`" not in described] == []
 
 
 def test_the_fields_to_filter_and_sort_accounts_by_are_in_the_page():

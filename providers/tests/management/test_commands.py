@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 
 from providers.accounts import registration, registry
 from providers.accounts.options import get_options
+from providers.kinds.catalog import KINDS
 from providers.models import Account, Breaker, BreakerChange, FailureMode
 from providers.sandbox import mailbox
 
@@ -55,6 +56,17 @@ def test_the_list_as_json_is_one_account_a_line():
         ("olympus", "active", "0.5/s"),
     ] + ([(row["name"], "disabled", "") for row in rows[1:]])
     assert "thunderbolt" not in json.dumps(rows)
+
+
+def test_the_kinds_say_what_they_can_carry():
+    code, text = _run("providers", "kinds")
+    rows = {row["kind"]: row for row in _json("providers", "kinds")}
+
+    assert code == 0
+    assert "SMTP (smtp)\n  urls: smtp://; smtps://\n  options: host; port" in text
+    assert "  cannot: carry tags, metadata or addresses with letters beyond ASCII before the @; report delivery" in text
+    assert list(rows) == list(KINDS)
+    assert tuple(rows["sandbox"]["cannot"]) == KINDS["sandbox"].capabilities.cannot
 
 
 def test_an_account_that_lacks_its_variable_is_said_so(settings):

@@ -1,18 +1,18 @@
-"""The tables of docs/providers.md, and outcomes in the words of their cells."""
+"""The tables of docs/providers.md and docs/providers/smtp.md, and outcomes in the words of their cells."""
 
 import re
 from pathlib import Path
 
 from providers.outcomes import Accepted, NotAttempted, Outcome, Refused
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "providers.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
-def rows(heading: str) -> list[list[str]]:
+def rows(heading: str, page: str = "providers.md") -> list[list[str]]:
     """The body of the first table below the heading, cells as text."""
-    section = PAGE.read_text().split(f"### {heading}\n", 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    section = re.split(rf"^##+ {heading}$", (DOCS / page).read_text(), flags=re.MULTILINE)[1]
+    lines = [line for line in re.split(r"^##", section, flags=re.MULTILINE)[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def name(cell: str) -> str:

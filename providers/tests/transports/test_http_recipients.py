@@ -1,14 +1,9 @@
 """One recipient that an API finds fault with costs the others nothing; one person gets one copy."""
 
-import json
-
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.http_api import HttpAnswer
-from providers.kinds.mailgun import MailgunApi
 from providers.kinds.rejected_recipients import RejectedRecipients, find_named
-from providers.kinds.sendgrid import SendGridApi
 from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider
@@ -42,10 +37,6 @@ def sent(build, to, **changes):
 
 def _split(addresses):
     return [address for text in addresses for address in text.split(",")]
-
-
-def _answer(document):
-    return HttpAnswer(status_code=400, headers={}, content=json.dumps(document).encode())
 
 
 def describe(outcome):
@@ -148,53 +139,6 @@ def test_an_unknown_outcome_says_whom_its_call_left_out():
     outcome = event_loop.run(send_to_all([HERA, BAD], send, time_left=lambda: 1.0))
 
     assert outcome.reason == f"No answer. This request was made without {BAD}."
-
-
-@pytest.mark.parametrize(
-    ("errors", "expected"),
-    [
-        ([{"field": "personalizations.0.to.1.email", "message": "no"}], RejectedRecipients(reasons={IRIS: "no"})),
-        (
-            [{"field": "personalizations.0.to", "message": f"not valid: {HERA}"}],
-            RejectedRecipients(reasons={HERA: f"not valid: {HERA}"}),
-        ),
-        ([{"field": "personalizations.0.to", "message": "no"}], RejectedRecipients(reasons={}, has_unnamed=True)),
-        (
-            [{"field": "personalizations.0.to.9.email", "message": "no"}],
-            RejectedRecipients(reasons={}, has_unnamed=True),
-        ),
-        (
-            [{"field": "personalizations.0.to.1.email", "message": "no"}, {"field": "subject", "message": "no"}],
-            RejectedRecipients(reasons={}),
-        ),
-        ([{"field": None, "message": "no"}], RejectedRecipients(reasons={})),
-        (["no"], RejectedRecipients(reasons={})),
-        ("no", RejectedRecipients(reasons={})),
-    ],
-)
-def test_whom_sendgrid_blames(errors, expected):
-    api = SendGridApi({"api_key": "x", "api_url": "https://olympus.test/v3/"})
-
-    assert api.find_rejected(_answer({"errors": errors}), [HERA, IRIS]) == expected
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (WORDS, RejectedRecipients(reasons={}, has_unnamed=True)),
-        (
-            f"to parameter is not a valid address: {IRIS}",
-            RejectedRecipients(reasons={IRIS: f"to parameter is not a valid address: {IRIS}"}, has_unnamed=True),
-        ),
-        ("'from' parameter is not a valid address. please check documentation", RejectedRecipients(reasons={})),
-        ("Need at least one of 'text' or 'html'", RejectedRecipients(reasons={})),
-        (None, RejectedRecipients(reasons={})),
-    ],
-)
-def test_whom_mailgun_blames(message, expected):
-    api = MailgunApi({"api_key": "x", "api_url": "https://olympus.test/v3", "sender_domain": None})
-
-    assert api.find_rejected(_answer({"message": message}), [HERA, IRIS]) == expected
 
 
 def test_an_address_is_named_only_as_a_whole():

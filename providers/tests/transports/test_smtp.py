@@ -1,4 +1,4 @@
-"""Each line of the SMTP table in docs/providers.md, against a real server over real sockets."""
+"""Each line of the table of answers in docs/providers/smtp.md, against a real server over real sockets."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ from providers.transports.sender import Sender
 from providers.transports.smtp_delivery import DeadlineOver, SmtpDelivery
 from providers.transports.smtp_session import Envelope, judge_timeout
 
-ROWS = tables.rows("SMTP")
+ROWS = tables.rows("Answers", "providers/smtp.md")
 ZEUS, HERA = "zeus@olimpus.com", "hera@olimpus.com"
 REPLIES = {
     "relay-denied": ("RCPT", "554 5.7.1 Relay access denied"),

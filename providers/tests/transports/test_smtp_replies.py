@@ -1,4 +1,4 @@
-"""Each line of the table of SMTP replies in docs/providers.md, and what follows where several replies meet."""
+"""Each line of the table of replies in docs/providers/smtp.md, and what follows where several replies meet."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def described(judgement: Judgement) -> str:
     return f"{judgement.failure_class}{wait}"
 
 
-@pytest.mark.parametrize(("_who", "step", "reply", "expected"), tables.rows("SMTP replies"))
+@pytest.mark.parametrize(("_who", "step", "reply", "expected"), tables.rows("Replies", "providers/smtp.md"))
 def test_a_reply_becomes_what_the_table_says(_who, step, reply, expected):
     code, _, text = tables.name(reply).partition(" ")
 
