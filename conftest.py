@@ -1,10 +1,12 @@
 """Shared by all tests: the databases as production uses them, a data folder per test, and the cast."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.db.backends.postgresql.base import DatabaseOperations as PostgresqlOperations
 from django.db.backends.sqlite3.base import DatabaseOperations as SqliteOperations  # operations needs base first
@@ -12,10 +14,7 @@ from django.test import TransactionTestCase
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from mails.access import rate_limits
-from mails.dispatch import wake
 from mails.migrations import _database
-from mercury.lib.database import database_clock
 from providers.tests.support.builders import SandboxAccount, sandbox_account
 
 settings.register_profile("long", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=long
@@ -77,18 +76,27 @@ def _is_same_on_both_legs(item: pytest.Item) -> bool:
     return is_listed and not needs_database
 
 
+def begin_process() -> None:
+    """Forget what this process knows and has counted, as another process does that begins."""
+    apps.get_app_config("mercury").begin_process()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(name="begin_process")
+def begin_process_again() -> Callable[[], None]:
+    """Return a function after which this process knows as little as one that begins."""
+    return begin_process
+
+
 @pytest.fixture(autouse=True)
 def isolate_instance(settings: Any, tmp_path: Path) -> None:
-    """Hide other tests' sandbox mail, the tester's own accounts, the clock of a dropped database and request ids.
+    """Hide other tests' sandbox mail, the tester's own accounts, the state of the process and request ids.
 
     Passwords are hashed fast: nearly every page test creates a user, and the slow hash took most of its time.
     """
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MERCURY_DATA = tmp_path
     settings.MERCURY_ENVIRONMENT = {}
-    database_clock.reset()
-    wake.forget_redis()
-    rate_limits.reset()
+    begin_process()
     structlog.contextvars.clear_contextvars()
 
 

@@ -4,7 +4,6 @@ Building it takes a second, and drf-spectacular does not allow two threads to bu
 """
 
 import threading
-from functools import cache
 
 from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
@@ -19,9 +18,18 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from mercury.lib.rest.resource import ApiView
+from mercury.lib.runtime import process_state
 
 _RENDERERS = (OpenApiYamlRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer, OpenApiJsonRenderer2)
-_building = threading.Lock()
+
+
+class _Schema:
+    """The schema in each format, as this process has built it."""
+
+    def __init__(self) -> None:
+        self.building = threading.Lock()
+        self.document: dict[str, object] | None = None
+        self.texts: dict[str, bytes] = {}
 
 
 class OpenApiSchema(ApiView):
@@ -40,8 +48,13 @@ class OpenApiSchema(ApiView):
 
 def render_schema(format_name: str) -> bytes:
     """Return the schema in this format, `json` or `yaml`."""
-    with _building:
-        return _render(format_name)
+    schema = process_state.get(_Schema)
+    with schema.building:
+        if schema.document is None:
+            schema.document = _generate()
+        if format_name not in schema.texts:
+            schema.texts[format_name] = _render(format_name, schema.document)
+        return schema.texts[format_name]
 
 
 def build_schema() -> None:
@@ -50,14 +63,12 @@ def build_schema() -> None:
         render_schema(format_name)
 
 
-@cache
-def _render(format_name: str) -> bytes:
+def _render(format_name: str, document: dict[str, object]) -> bytes:
     renderer = next(kind for kind in _RENDERERS if kind.format == format_name)
-    text: bytes = renderer().render(_generate())
+    text: bytes = renderer().render(document)
     return text
 
 
-@cache
 def _generate() -> dict[str, object]:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     found: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]

@@ -9,7 +9,6 @@ import math
 import threading
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import structlog
@@ -27,14 +26,23 @@ from mails.lifecycle.counters import CounterKey
 from mails.models import ApiKey
 from mails.states import Counted
 from mercury.lib import rates
+from mercury.lib.runtime import process_state
 
 log = structlog.get_logger(__name__)
 
 WRITE_SECONDS = 5.0  # refused emails are added to the counters this long after the first, in one row per key
 
-_lock = threading.Lock()
-_refused: collections.Counter[int] = collections.Counter()  # by the key's id, since they were last written
-_writer: threading.Thread | None = None
+
+class Counts:
+    """What this process has counted by itself."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.memory = MovingWindowRateLimiter(MemoryStorage())
+        self.redis: tuple[Redis, MovingWindowRateLimiter] | None = None  # the limiter of a connection
+        self.not_shared = ""  # why the count was last not shared
+        self.refused: collections.Counter[int] = collections.Counter()  # by the key's id, since they were last written
+        self.writer: threading.Thread | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,7 @@ def _hit(limiter: MovingWindowRateLimiter, limit: RateLimitItemPerSecond, name: 
 def _hit_in_redis(redis: Redis, limit: RateLimitItemPerSecond, name: str) -> _WindowCount | None:
     """Count in Redis. Returns None if Redis answers and refuses the command, for it is not down then."""
     try:
-        return _hit(_make_redis_limiter(redis), limit, name)
+        return _hit(_get_redis_limiter(redis), limit, name)
     except (OutOfMemoryError, ReadOnlyError):
         raise
     except ResponseError as error:
@@ -98,16 +106,19 @@ def _hit_in_redis(redis: Redis, limit: RateLimitItemPerSecond, name: str) -> _Wi
         return None
 
 
-@lru_cache(maxsize=8)
 def _log_not_shared(words: str) -> None:
-    """Log once per process and error that the count is not shared."""
-    log.warning("rate_limit_sharing_failed", error=words)
+    """Log that the count is not shared, once until there is another reason."""
+    counts = process_state.get(Counts)
+    if counts.not_shared != words:
+        counts.not_shared = words
+        log.warning("rate_limit_sharing_failed", error=words)
 
 
 def _hit_in_memory(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
     """Count in this process's memory, one thread at a time: the library's storage is not thread-safe."""
-    with _lock:
-        limiter = _make_memory_limiter()
+    counts = process_state.get(Counts)
+    with counts.lock:
+        limiter = counts.memory
         count = _hit(limiter, limit, name)
         if count.resets_at <= time.time() + limit.get_expiry():
             return count
@@ -115,36 +126,39 @@ def _hit_in_memory(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:
         return _hit(limiter, limit, name)
 
 
-@lru_cache(maxsize=1)
+def _get_redis_limiter(redis: Redis) -> MovingWindowRateLimiter:
+    counts = process_state.get(Counts)
+    if counts.redis is None or counts.redis[0] is not redis:
+        counts.redis = (redis, _make_redis_limiter(redis))
+    return counts.redis[1]
+
+
 def _make_redis_limiter(redis: Redis) -> MovingWindowRateLimiter:
     """Return a limiter that uses the connections of `redis` and their time-outs."""
     storage = RedisStorage(settings.REDIS_URL, connection_pool=redis.connection_pool, key_prefix="mercury")
     return MovingWindowRateLimiter(storage)
 
 
-@lru_cache(maxsize=1)
-def _make_memory_limiter() -> MovingWindowRateLimiter:
-    return MovingWindowRateLimiter(MemoryStorage())
-
-
 def _record_refused(key: ApiKey, seconds: int, *, mail: bool) -> None:
     """Log a refused write once per window and process; count a refused email, which a thread writes a little later."""
-    global _writer
     log_limit = RateLimitItemPerSecond(1, seconds, namespace="rate-logged")
     if _hit_in_memory(log_limit, key.prefix).allowed:
         log.warning("rate_limit_exceeded", key=key.prefix, rate=key.rate)
     if not mail:
         return
-    with _lock:
-        _refused[key.pk] += 1
-        if _writer is None:
-            _writer = threading.Thread(target=_write_refused_later, name="mercury-refused", daemon=True)
-            _writer.start()
+    counts = process_state.get(Counts)
+    with counts.lock:
+        counts.refused[key.pk] += 1
+        if counts.writer is None:
+            counts.writer = threading.Thread(
+                target=_write_refused_later, args=(counts,), name="mercury-refused", daemon=True
+            )
+            counts.writer.start()
 
 
-def _write_refused_later() -> None:
+def _write_refused_later(counts: Counts) -> None:
     threading.Event().wait(WRITE_SECONDS)
-    if _writer is threading.current_thread():
+    if process_state.get(Counts) is counts and counts.writer is threading.current_thread():
         try:
             write_refused()
         finally:
@@ -156,26 +170,16 @@ def write_refused() -> None:
 
     A process that ends loses the last few seconds.
     """
-    global _writer
-    with _lock:
-        refused = dict(_refused)
-        _refused.clear()
-        _writer = None
+    counts = process_state.get(Counts)
+    with counts.lock:
+        refused = dict(counts.refused)
+        counts.refused.clear()
+        counts.writer = None
     try:
         counters.append_counts(
             {CounterKey(Counted.ARRIVAL, application=pk, outcome="throttled"): refused[pk] for pk in refused}
         )
     except Error as error:
         log.warning("refused_count_write_failed", error=type(error).__name__)
-        with _lock:
-            _refused.update(refused)
-
-
-def reset() -> None:
-    """Reset the counts of this process, for tests."""
-    global _writer
-    with _lock:
-        _writer = None
-        _make_memory_limiter.cache_clear()
-        _log_not_shared.cache_clear()
-        _refused.clear()
+        with counts.lock:
+            counts.refused.update(refused)

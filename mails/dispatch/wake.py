@@ -6,7 +6,6 @@ seconds later, because every dispatcher also polls the database by itself.
 
 import threading
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import TypeVar
 
 import structlog
@@ -20,6 +19,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from mails.queues import QueueName
+from mercury.lib.runtime import process_state
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -29,22 +29,28 @@ FLAG_SECONDS = 30  # a wake-up is not repeated while its flag is set
 FIRST_LOOK_SECONDS = 0.05  # until the first look at a Redis that failed: it may only have been slow for once …
 SILENT_SECONDS = 2.0  # … doubled from look to look, up to this
 
-_local: Callable[[], None] | None = None  # wakes the dispatcher that lives in this process
-_watch: threading.Thread | None = None  # looks whether Redis, which has failed, is back
-_lock = threading.Lock()
+
+class Wakers:
+    """How this process wakes dispatchers, and whether Redis answers it."""
+
+    def __init__(self) -> None:
+        self.local: Callable[[], None] | None = None  # wakes the dispatcher that lives in this process
+        self.redis: Redis | None = None  # its connection, once it was needed
+        self.watch: threading.Thread | None = None  # looks whether Redis, which has failed, is back
+        self.lock = threading.Lock()  # for `watch`
 
 
 def register_local(wake_it: Callable[[], None] | None) -> None:
     """Set what wakes the dispatcher of this process; None: it has none."""
-    global _local
-    _local = wake_it
+    process_state.get(Wakers).local = wake_it
 
 
 def wake_local() -> bool:
     """Wake the dispatcher of this process; return False if it has none."""
-    if _local is None:
+    local = process_state.get(Wakers).local
+    if local is None:
         return False
-    _local()
+    local()
     return True
 
 
@@ -83,7 +89,7 @@ def ask_redis(question: Callable[[Redis], T], *, queue: str = QueueName.TEXT) ->
     Only the questions in progress as Redis fails wait for it: from then on a thread of its own finds out when it is back, by
     waking `queue`.
     """
-    if not settings.REDIS_URL or _watch is not None:
+    if not settings.REDIS_URL or process_state.get(Wakers).watch is not None:
         return None
     try:
         return question(connect())
@@ -96,7 +102,7 @@ def check_redis() -> str:
     """Return whether Redis answers: `answers`, `away`, or `not used`. Waits at most 0.25 s."""
     if not settings.REDIS_URL:
         return "not used"
-    if _watch is not None:
+    if process_state.get(Wakers).watch is not None:
         return "away"
     try:
         connect().ping()
@@ -115,30 +121,30 @@ def count_wake_ups() -> dict[str, int]:
 
 
 def _leave_alone(queue: str, error: RedisError) -> None:
-    global _watch
-    with _lock:
-        if _watch is not None:
+    wakers = process_state.get(Wakers)
+    with wakers.lock:
+        if wakers.watch is not None:
             return
-        _watch = threading.Thread(target=_keep_looking, args=(queue,), name="mercury-redis", daemon=True)
+        watch = threading.Thread(target=_keep_looking, args=(queue, wakers), name="mercury-redis", daemon=True)
+        wakers.watch = watch
     log.warning("redis_away", error=type(error).__name__)
-    _watch.start()
+    watch.start()
 
 
-def _keep_looking(queue: str) -> None:
+def _keep_looking(queue: str, wakers: Wakers) -> None:
     """Wake the queue that could not be woken; a flag that was left without its job does not count."""
-    global _watch
     nap, seconds = threading.Event(), FIRST_LOOK_SECONDS
     while True:
         nap.wait(seconds)
         seconds = min(2 * seconds, SILENT_SECONDS)
-        if _watch is not threading.current_thread():
+        if process_state.get(Wakers) is not wakers:  # what this thread watched for is over
             return
         try:
             connect().set(name_flag(queue), 1, ex=FLAG_SECONDS)
             _enqueue(queue)
         except RedisError:
             continue
-        _watch = None
+        wakers.watch = None
         log.info("redis_back")
         return
 
@@ -154,19 +160,14 @@ def _enqueue(queue: str) -> None:
     )
 
 
-def forget_redis() -> None:
-    """Connect again before the next question, also to a Redis that has just failed."""
-    global _watch
-    _watch = None
-    connect.cache_clear()
-
-
-@lru_cache(maxsize=1)
 def connect() -> Redis:
     """Return this process's connection, whose answers are waited for only briefly."""
-    return Redis.from_url(
-        settings.REDIS_URL,
-        socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT,
-        socket_timeout=settings.MERCURY_REDIS_TIMEOUT,
-        retry=Retry(NoBackoff(), 0),
-    )
+    wakers = process_state.get(Wakers)
+    if wakers.redis is None:  # two threads may make one at once; the first to be replaced closes itself
+        wakers.redis = Redis.from_url(
+            settings.REDIS_URL,
+            socket_connect_timeout=settings.MERCURY_REDIS_TIMEOUT,
+            socket_timeout=settings.MERCURY_REDIS_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+    return wakers.redis

@@ -26,7 +26,7 @@ from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher
 from mails.queues import QueueName
 from mails.worker import resident_dispatcher
-from mercury.lib.runtime import event_loop
+from mercury.lib.runtime import event_loop, process_state
 from mercury.lib.runtime.stop_request import StopRequest
 
 log = structlog.get_logger(__name__)
@@ -35,8 +35,12 @@ T = TypeVar("T")
 WAIT_SECONDS = 1  # of one wait for a wake-up; a signal is seen at its end
 JOB_SECONDS = 60  # a dispatcher inside a job ends after this, so that a worker on several queues serves them all
 
-_job_dispatcher: Dispatcher | None = None  # of the job that this process runs, where it has no resident one
-_is_stopping = False  # a signal has asked this process to stop, perhaps before the job had its dispatcher
+
+class JobInProgress:
+    """The job that this process runs, where it has no resident dispatcher."""
+
+    dispatcher: Dispatcher | None = None
+    is_stopping = False  # a signal has asked this process to stop, perhaps before the job had its dispatcher
 
 
 def dispatch_queue(queue: str) -> None:
@@ -50,14 +54,14 @@ def dispatch_queue(queue: str) -> None:
 
 
 def _dispatch_here(queue: QueueName) -> None:
-    global _job_dispatcher
-    _job_dispatcher = Dispatcher([queue])
-    if _is_stopping:
-        _job_dispatcher.stop()
+    job = process_state.get(JobInProgress)
+    job.dispatcher = dispatcher = Dispatcher([queue])
+    if job.is_stopping:
+        dispatcher.stop()
     try:
-        event_loop.run(_job_dispatcher.run(until_idle=True, at_most=JOB_SECONDS))
+        event_loop.run(dispatcher.run(until_idle=True, at_most=JOB_SECONDS))
     finally:
-        _job_dispatcher = None
+        job.dispatcher = None
 
 
 class QueueWorker(SimpleWorker):
@@ -156,11 +160,11 @@ class QueueWorker(SimpleWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         """Claim nothing more from now on, and stop the process, too."""
-        global _is_stopping
-        _is_stopping = True
+        job = process_state.get(JobInProgress)
+        job.is_stopping = True
         resident_dispatcher.ask_to_stop()
-        if _job_dispatcher is not None:
-            _job_dispatcher.stop()
+        if job.dispatcher is not None:
+            job.dispatcher.stop()
         if self.stopping is not None:
             self.stopping.set()
 

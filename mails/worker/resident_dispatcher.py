@@ -17,7 +17,7 @@ from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
 from mails.maintenance.scheduler import Scheduler
 from mails.queues import QueueName
-from mercury.lib.runtime import event_loop
+from mercury.lib.runtime import event_loop, process_state
 
 log = structlog.get_logger(__name__)
 
@@ -114,19 +114,22 @@ class ResidentDispatcher:
                     log.exception("minute_not_reported")
 
 
-_resident: ResidentDispatcher | None = None
+class Resident:
+    """The resident dispatcher of this process, if it has one."""
+
+    dispatcher: ResidentDispatcher | None = None
 
 
 def start(
     queues: Sequence[str], *, concurrency: int | None = None, each_minute: Callable[[Progress], None] | None = None
 ) -> ResidentDispatcher:
     """Start this process's resident dispatcher. It ends with the process, after the calls in progress."""
-    global _resident
-    _resident = ResidentDispatcher(queues, concurrency=concurrency, each_minute=each_minute)
-    _resident.start()
-    wake.register_local(_resident.wake)
+    dispatcher = ResidentDispatcher(queues, concurrency=concurrency, each_minute=each_minute)
+    process_state.get(Resident).dispatcher = dispatcher
+    dispatcher.start()
+    wake.register_local(dispatcher.wake)
     atexit.register(stop)
-    return _resident
+    return dispatcher
 
 
 def start_embedded() -> None:
@@ -136,14 +139,15 @@ def start_embedded() -> None:
 
 def ask_to_stop() -> None:
     """Let the resident dispatcher claim nothing more, if there is one; returns at once. Fit for a signal's handler."""
-    if _resident is not None:
-        _resident.ask_to_stop()
+    dispatcher = process_state.get(Resident).dispatcher
+    if dispatcher is not None:
+        dispatcher.ask_to_stop()
 
 
 def stop() -> None:
     """Stop the resident dispatcher, if there is one."""
-    global _resident
-    if _resident is not None and not _resident.stop():
+    resident = process_state.get(Resident)
+    if resident.dispatcher is not None and not resident.dispatcher.stop():
         log.warning("dispatcher_not_stopped")
-    _resident = None
+    resident.dispatcher = None
     wake.register_local(None)

@@ -11,12 +11,15 @@ from django.db import transaction
 
 from mercury.lib import encryption
 from mercury.lib.audit.models import Act
+from mercury.lib.runtime import process_state
 from providers import history
 from providers.models import Account
 
 log = structlog.get_logger(__name__)
 
-_cache: dict[int, tuple[dt.datetime, Mapping[str, Any] | None]] = {}
+
+class _Cache(dict[int, tuple[dt.datetime, Mapping[str, Any] | None]]):
+    """Options in the clear and their row's `updated_at`, by the account's id; None without their key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class EncryptionResult:
 
 def read_options(account: Account) -> Mapping[str, Any] | None:
     """Return the options with secrets in the clear, None without their key. Decryption costs more than the query."""
-    known = _cache.get(account.pk)
+    cache = process_state.get(_Cache)
+    known = cache.get(account.pk)
     if known is not None and known[0] == account.updated_at:
         return known[1]
     try:
@@ -38,14 +42,15 @@ def read_options(account: Account) -> Mapping[str, Any] | None:
     except encryption.DecryptionFailed as error:
         log.warning("account_unreadable", account_id=account.pk, reason=str(error))
         options = None
-    _cache[account.pk] = (account.updated_at, options)
+    cache[account.pk] = (account.updated_at, options)
     return options
 
 
 def forget_others(rows: Iterable[Account]) -> None:
     """Forget the options of accounts that are not among `rows`."""
-    for gone in _cache.keys() - {row.pk for row in rows}:
-        _cache.pop(gone, None)
+    cache = process_state.get(_Cache)
+    for gone in cache.keys() - {row.pk for row in rows}:
+        cache.pop(gone, None)
 
 
 def encrypt_all_again(*, by: str, dry_run: bool = False) -> EncryptionResult:

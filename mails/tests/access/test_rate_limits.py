@@ -13,8 +13,11 @@ from redis.exceptions import RedisError, ResponseError
 from structlog.testing import capture_logs
 
 from mails.access import api_keys, rate_limits
+from mails.access.rate_limits import Counts
 from mails.dispatch import wake
+from mails.dispatch.wake import Wakers
 from mails.models import ApiKey, Rollup
+from mercury.lib.runtime import process_state
 
 POOL = 16
 
@@ -129,12 +132,10 @@ def test_of_many_that_come_at_once_exactly_the_rate_passes(a_key):
 
 def test_exactly_the_rate_passes_also_in_memory_without_redis(settings, a_key):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    wake.forget_redis()
 
     found = at_once(a_key("50/m"), 400)
 
     assert sum(status.allowed for status in found) == 50
-    wake.forget_redis()
 
 
 @pytest.fixture
@@ -142,14 +143,13 @@ def redis(settings, monkeypatch):
     server = fakeredis.FakeStrictRedis()
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(wake, "connect", lambda: server)
-    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     return server
 
 
-def test_processes_share_the_count_in_redis(redis, a_key):
+def test_processes_share_the_count_in_redis(redis, a_key, begin_process):
     first = [rate_limits.count_write(a_key("2/m")).allowed for _ in range(2)]
 
-    rate_limits.reset()  # another process
+    begin_process()
 
     assert first == [True, True]
     assert not rate_limits.count_write(a_key("2/m")).allowed
@@ -187,13 +187,11 @@ def test_a_redis_that_fails_is_asked_once_and_the_process_counts_by_itself(redis
 def test_a_silent_redis_costs_a_quarter_of_a_second_once(settings, a_key):
     with socket.create_server(("127.0.0.1", 0)) as server:
         settings.REDIS_URL = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
-        wake.forget_redis()
         began = time.monotonic()
         for _ in range(50):
             rate_limits.count_write(a_key())
             wake.wake_workers("text")
         took = time.monotonic() - began
-    wake.forget_redis()
 
     assert took < 0.25 + 0.5
 
@@ -243,7 +241,7 @@ def test_the_figures_are_written_by_themselves(monkeypatch):
     rate_limits.count_write(key)
 
     rate_limits.count_write(key)
-    if (writer := rate_limits._writer) is not None:
+    if (writer := process_state.get(Counts).writer) is not None:
         writer.join(10)
 
     assert Rollup.objects.get().count == 1
@@ -255,7 +253,6 @@ def test_a_redis_that_refuses_to_count_is_not_treated_as_down(a_key, settings, m
 
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(wake, "connect", fakeredis.FakeStrictRedis)
-    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     monkeypatch.setattr(rate_limits, "_make_redis_limiter", refuse)
     key = a_key("2/m")
 
@@ -264,4 +261,4 @@ def test_a_redis_that_refuses_to_count_is_not_treated_as_down(a_key, settings, m
 
     assert found == [True, True, False]
     assert [line["event"] for line in logged] == ["rate_limit_sharing_failed", "rate_limit_exceeded"]
-    assert wake._watch is None
+    assert process_state.get(Wakers).watch is None

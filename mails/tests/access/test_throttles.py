@@ -7,10 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from mails.access import rate_limits
-from mails.dispatch import wake
+from mails.access.rate_limits import Counts
 from mails.models import Event, Mail
 from mails.tests.callers import HELLO, MAILS, caller, problem, send_raw
 from mails.tests.people import browser_of, hermes
+from mercury.lib.runtime import process_state
 
 pytestmark = pytest.mark.django_db
 
@@ -60,14 +61,14 @@ def test_the_body_is_not_read_before_the_mail_is_counted():
     problem(send_raw(zeus, b"no json"), 429, "throttled")
 
 
-def test_a_repeated_idempotency_key_counts_and_a_refused_one_is_not_used_up():
+def test_a_repeated_idempotency_key_counts_and_a_refused_one_is_not_used_up(begin_process):
     zeus = caller(rate="2/m")
     order = {"HTTP_IDEMPOTENCY_KEY": "order-17"}
 
     zeus.post(MAILS, HELLO, **order)
     again = zeus.post(MAILS, HELLO, **order)
     refused = zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY="order-18")
-    rate_limits.reset()
+    begin_process()
     zeus.key.rate = ""
     zeus.key.save()
     later = zeus.post(MAILS, HELLO, HTTP_IDEMPOTENCY_KEY="order-18")
@@ -111,15 +112,13 @@ def test_every_write_of_a_key_counts_and_says_so(at_noon):
     assert Event.objects.filter(event="READ").count() == 1
 
 
-def test_only_a_mail_beyond_the_rate_counts_as_one_that_came_in(monkeypatch):
-    noted = []
-    monkeypatch.setattr(rate_limits, "_refused", noted)
+def test_only_a_mail_beyond_the_rate_counts_as_one_that_came_in():
     zeus = caller(rate="1/m")
     mail = zeus.post(MAILS, HELLO).json()
 
     problem(zeus.post(mail["events"], {"event": "READ"}), 429, "throttled")
 
-    assert noted == []
+    assert not process_state.get(Counts).refused
 
 
 def test_a_key_without_a_rate_costs_nothing(monkeypatch, settings):
@@ -161,10 +160,8 @@ def test_a_rotated_key_keeps_its_rate_and_a_change_holds_from_the_next_mail():
 
 def test_without_redis_an_email_is_accepted_and_counted(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    wake.forget_redis()
     zeus = caller(rate="2/m")
 
     answers = [zeus.post(MAILS, HELLO) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [202, 202, 429]
-    wake.forget_redis()

@@ -144,7 +144,6 @@ def test_redis_that_is_not_used_is_shown_so(settings):
 
 def test_redis_that_does_not_answer_is_away(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    wake.forget_redis()
 
     assert wake.check_redis() == "away"
 

@@ -14,11 +14,12 @@ from structlog.testing import capture_logs
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.wake import JOB
+from mails.dispatch.wake import JOB, Wakers
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded
 from mails.worker import jobs, resident_dispatcher
 from mails.worker.jobs import QueueWorker
+from mercury.lib.runtime import process_state
 
 
 @pytest.fixture
@@ -26,8 +27,6 @@ def redis(settings, monkeypatch):
     server = fakeredis.FakeStrictRedis()
     settings.REDIS_URL = "redis://fake"
     monkeypatch.setattr(wake, "connect", lambda: server)
-    monkeypatch.setattr(jobs, "_is_stopping", False)
-    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     return server
 
 
@@ -227,9 +226,7 @@ def silent_redis(settings):
     """A server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         settings.REDIS_URL = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
-        wake.forget_redis()
         yield
-    wake.forget_redis()
 
 
 def test_a_silent_redis_costs_a_quarter_of_a_second_once(silent_redis):
@@ -242,12 +239,10 @@ def test_a_silent_redis_costs_a_quarter_of_a_second_once(silent_redis):
 
 def test_without_a_redis_at_the_address_waking_returns(settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    wake.forget_redis()
 
     wake.wake_workers("text")
 
-    assert wake._watch is not None
-    wake.forget_redis()
+    assert process_state.get(Wakers).watch is not None
 
 
 @pytest.fixture
@@ -279,12 +274,12 @@ def test_a_redis_that_is_back_wakes_the_queue_that_it_failed_for(full_redis, mon
     monkeypatch.setattr(wake, "SILENT_SECONDS", 0.01)
     wake.wake_workers("text")
 
-    looking = wake._watch
+    looking = process_state.get(Wakers).watch
     full_redis.make_room()
     looking.join(10)
 
     assert len(waiting(full_redis)) == 1
-    assert wake._watch is None
+    assert process_state.get(Wakers).watch is None
 
 
 def test_a_flag_that_was_left_without_its_job_does_not_stop_the_next_wake_up(redis, monkeypatch):
@@ -299,7 +294,7 @@ def test_a_flag_that_was_left_without_its_job_does_not_stop_the_next_wake_up(red
 
     monkeypatch.setattr(Queue, "enqueue", gone_once)
     wake.wake_workers("text")
-    if (looking := wake._watch) is not None:
+    if (looking := process_state.get(Wakers).watch) is not None:
         looking.join(10)
 
     assert len(waiting(redis)) == 1
@@ -325,22 +320,21 @@ def test_the_resident_dispatcher_sends_what_it_is_woken_for_and_stops(olympus, s
     assert not wake.wake_local()
 
 
-def test_a_redis_that_failed_is_looked_at_soon_and_then_less_often(settings, monkeypatch):
+def test_a_redis_that_failed_is_looked_at_soon_and_then_less_often(settings, monkeypatch, begin_process):
     naps = []
 
     class Nap:
         def wait(self, seconds):
             naps.append(seconds)
             if len(naps) == 8:
-                wake._watch = None
+                begin_process()
 
     def away():
         raise RedisError("away")
 
     monkeypatch.setattr(wake, "connect", away)
     monkeypatch.setattr(wake.threading, "Event", Nap)
-    monkeypatch.setattr(wake, "_watch", threading.current_thread())
 
-    wake._keep_looking("text")
+    wake._keep_looking("text", process_state.get(Wakers))
 
     assert naps == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]

@@ -63,7 +63,6 @@ def redis(settings, monkeypatch):
     settings.REDIS_URL = "redis://fake"
     settings.MERCURY_EMBEDDED = False
     monkeypatch.setattr(wake, "connect", lambda: server)
-    monkeypatch.setattr(wake.connect, "cache_clear", lambda: None, raising=False)
     for module in ("connection_utils", "queues", "utils", "workers", "views", "cron_views", "stats_views"):
         for name in ("get_redis_connection", "get_connection", "get_connection_by_index"):
             monkeypatch.setattr(f"django_rq.{module}.{name}", lambda *a, **k: server, raising=False)

@@ -10,6 +10,8 @@ from operator import itemgetter
 import structlog
 from django.db import connection
 
+from mercury.lib.runtime import process_state
+
 log = structlog.get_logger(__name__)
 
 REFRESH = 5.0  # seconds between two readings of the database's clock, at most
@@ -24,10 +26,16 @@ class _Reading:
     monotonic_ns: int  # this process's, at the same moment
 
 
-_last: _Reading | None = None
-_jump: _Reading | None = None  # the first reading after the last jump
-_went_back = False  # whether that jump was one into the past
-_one_reads = threading.Lock()  # the others go on with what was read before: nobody waits for another's query
+class _Clock:
+    """What this process knows of the database's clock."""
+
+    def __init__(self) -> None:
+        self.last: _Reading | None = None
+        self.jump: _Reading | None = None  # the first reading after the last jump
+        self.went_back = False  # whether that jump was one into the past
+        self.one_reads = (
+            threading.Lock()
+        )  # the others go on with what was read before: nobody waits for another's query
 
 
 def now_ns() -> int:
@@ -39,14 +47,15 @@ def now_ns() -> int:
     """
     if connection.vendor == "sqlite":
         return time.time_ns()
-    reading = _last
+    clock = process_state.get(_Clock)
+    reading = clock.last
     if reading is None:
-        reading = _read()
-    elif time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9 and _one_reads.acquire(blocking=False):
+        reading = _read(clock)
+    elif time.monotonic_ns() - reading.monotonic_ns > REFRESH * 1e9 and clock.one_reads.acquire(blocking=False):
         try:
-            reading = _read()
+            reading = _read(clock)
         finally:
-            _one_reads.release()
+            clock.one_reads.release()
     return reading.epoch_ns + time.monotonic_ns() - reading.monotonic_ns
 
 
@@ -64,40 +73,34 @@ def from_ns(nanoseconds: int) -> dt.datetime:
 
 def look() -> None:
     """Read the clock now, so that nothing is judged by one that has jumped since. Workers do so at each heartbeat."""
-    _read()
+    _read(process_state.get(_Clock))
 
 
 def has_jumped_within(seconds: float) -> bool:
     """Return whether this process saw the clock jump so recently: moments that others wrote before mean nothing then."""
-    return _jump is not None and time.monotonic_ns() - _jump.monotonic_ns <= seconds * 1e9
+    jump = process_state.get(_Clock).jump
+    return jump is not None and time.monotonic_ns() - jump.monotonic_ns <= seconds * 1e9
 
 
 def has_gone_back_within(seconds: float) -> bool:
     """Return whether the last jump was one into the past, and so recent."""
-    return _went_back and has_jumped_within(seconds)
+    return process_state.get(_Clock).went_back and has_jumped_within(seconds)
 
 
-def reset() -> None:
-    """Look at the database's clock again before the next answer, as a process does that has just begun."""
-    global _last, _jump, _went_back
-    _last, _jump, _went_back = None, None, False
-
-
-def _read() -> _Reading:
+def _read(clock: _Clock) -> _Reading:
     """Read the clock, and notice if it is not where the reading before says that it must be."""
-    global _last, _jump, _went_back
     reading = _look()
-    before = _last
+    before = clock.last
     if before is not None and before.monotonic_ns > reading.monotonic_ns:  # another thread has a newer one
         return before
-    _last = reading
+    clock.last = reading
     if before is not None:
-        expected = before.epoch_ns + _last.monotonic_ns - before.monotonic_ns
-        ahead = _last.epoch_ns - expected
+        expected = before.epoch_ns + reading.monotonic_ns - before.monotonic_ns
+        ahead = reading.epoch_ns - expected
         if abs(ahead) > JUMP_NS:
-            _jump, _went_back = _last, ahead < 0
+            clock.jump, clock.went_back = reading, ahead < 0
             log.warning("database_clock_jumped", seconds=round(ahead / 1e9, 3))
-    return _last
+    return reading
 
 
 def _look() -> _Reading:

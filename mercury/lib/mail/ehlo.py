@@ -3,7 +3,9 @@
 import ipaddress
 import re
 import socket
-from functools import lru_cache
+from functools import cached_property
+
+from mercury.lib.runtime import process_state
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NOBODYS = ("localhost", "localdomain", "localhost.localdomain")  # names that every machine has
@@ -14,16 +16,19 @@ def get_ehlo_name(local_address: str, *, configured: str = "") -> str:
 
     `local_address`: this end of the connection.
     """
-    return configured or find_full_host_name() or format_address_literal(local_address)
+    return configured or process_state.get(_Machine).full_name or format_address_literal(local_address)
 
 
-@lru_cache(maxsize=1)
-def find_full_host_name() -> str:
-    """Return the fully qualified name, or nothing if the machine knows none. May ask DNS, once."""
-    for name in (socket.gethostname(), socket.getfqdn()):
-        if is_full_name(name):
-            return name.lower()
-    return ""
+class _Machine:
+    """This machine, as far as it knows itself."""
+
+    @cached_property
+    def full_name(self) -> str:
+        """Return the fully qualified name, or nothing if the machine knows none. May ask DNS, once."""
+        for name in (socket.gethostname(), socket.getfqdn()):
+            if is_full_name(name):
+                return name.lower()
+        return ""
 
 
 def is_full_name(name: str) -> bool:

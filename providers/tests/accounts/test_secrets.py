@@ -1,5 +1,6 @@
 import pytest
 from cryptography.fernet import Fernet
+from django.apps import apps
 
 from mails.tests.commandline import run
 from mercury.lib import encryption
@@ -20,7 +21,7 @@ def olympus(settings):
 
 
 def usable() -> dict[str, bool]:
-    secrets.forget_others([])  # as another process
+    apps.get_app_config("mercury").begin_process()
     return {
         candidate.config.name: candidate.configured
         for candidate in registry.load_candidates()

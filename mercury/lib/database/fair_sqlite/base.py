@@ -16,7 +16,7 @@ from django.db.backends.sqlite3 import base
 
 from mercury.lib.database.database_bounds import waits
 from mercury.lib.database.fair_sqlite.capitals import CAPITALS, list_capitals
-from mercury.lib.runtime import private_files
+from mercury.lib.runtime import private_files, process_state
 
 LOOK_EVERY = 50_000  # of SQLite's instructions, some 2 ms, between two looks at the time
 SHORTEST = 0.1  # seconds that are left to wait for another process, after a wait for threads of this one
@@ -65,7 +65,8 @@ class Turns:
                 self._is_held = False
 
 
-_turns: dict[str, Turns] = {}
+class TurnsOfFiles(dict[str, Turns]):
+    """The lock of each database file, for the threads of this process."""
 
 
 class Cursor(base.SQLiteCursorWrapper):
@@ -132,7 +133,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self.connection.cursor(factory=Cursor)
 
     def _start_transaction_under_autocommit(self) -> None:
-        turns = _turns.setdefault(str(self.settings_dict["NAME"]), Turns())
+        turns = process_state.get(TurnsOfFiles).setdefault(str(self.settings_dict["NAME"]), Turns())
         assert self.connection is not None  # noqa: S101 (a transaction begins)
         seconds = min(self.connection.most, waits.bounds.silence)
         ends = time.monotonic() + seconds

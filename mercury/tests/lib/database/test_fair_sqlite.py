@@ -7,6 +7,7 @@ from django.db import DatabaseError, OperationalError, connection, connections, 
 from mails.models import Worker
 from mercury.lib.database.fair_sqlite import base
 from mercury.lib.database.fair_sqlite.base import Turns
+from mercury.lib.runtime import process_state
 
 
 def test_turns_come_in_the_order_of_asking():
@@ -99,7 +100,7 @@ def test_who_cannot_begin_holds_no_turn(monkeypatch):
 
 
 def _turns():
-    return base._turns.setdefault(str(connection.settings_dict["NAME"]), Turns())
+    return process_state.get(base.TurnsOfFiles).setdefault(str(connection.settings_dict["NAME"]), Turns())
 
 
 def _is_held():

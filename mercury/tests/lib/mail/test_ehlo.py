@@ -7,13 +7,6 @@ import pytest
 from mercury.lib.mail import ehlo
 
 
-@pytest.fixture(autouse=True)
-def _forget_name():
-    ehlo.find_full_host_name.cache_clear()
-    yield
-    ehlo.find_full_host_name.cache_clear()
-
-
 def _machine(monkeypatch, *, hostname, fqdn):
     monkeypatch.setattr(socket, "gethostname", lambda: hostname)
     monkeypatch.setattr(socket, "getfqdn", lambda: fqdn)
