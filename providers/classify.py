@@ -7,10 +7,8 @@ import datetime as dt
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-
-import aiohttp
 
 from providers.outbound_hosts import HostNotAllowed
 from providers.outcomes import Cause, FailureClass, NotAttempted, Refused, Unknown
@@ -127,32 +125,6 @@ def _parse_seconds(text: str, now: dt.datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def judge_failure(
-    error: aiohttp.ClientError | OSError, clean: Callable[[str], str]
-) -> Refused | Unknown | NotAttempted:
-    """Return the outcome of a failed request: up to the TLS handshake surely not sent, after it unknown."""
-    match error:
-        case aiohttp.ClientConnectorDNSError(os_error=HostNotAllowed() as cause):
-            return refuse_destination(cause)
-        case aiohttp.ClientConnectorDNSError():
-            return judge_connect_error(error.os_error, host=error.host)
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return refuse_unreached("tls", clean(f"TLS failed: {error}"))
-        case aiohttp.ClientConnectorError():
-            return judge_connect_error(error.os_error)
-        case aiohttp.ConnectionTimeoutError():
-            return judge_connect_error(TimeoutError())
-        case aiohttp.InvalidURL():
-            return NotAttempted(
-                cause=Cause.ACCOUNT, reason_code="bad-url", reason="The account's API address is not a URL."
-            )
-        case TimeoutError():
-            return Unknown(reason_code="read-timeout", reason="No answer within the time limit.")
-        case aiohttp.ClientResponseError():
-            return Unknown(reason_code="unreadable-answer", reason=clean(error.message))
-    return Unknown(reason_code="connection-lost", reason="The connection was lost after the request was sent.")
-
-
 def judge_connect_error(error: OSError, *, host: str = "") -> Refused | NotAttempted:
     """Return the outcome of a connection that could not be made, with a reason code for each cause."""
     local = find_local_error(error)
@@ -162,7 +134,7 @@ def judge_connect_error(error: OSError, *, host: str = "") -> Refused | NotAttem
         case HostNotAllowed():
             return refuse_destination(error)
         case ssl.SSLError():
-            return refuse_unreached("tls", f"TLS failed: {error.reason or type(error).__name__}")
+            return refuse_unreached("tls", f"TLS failed: {_describe_tls_error(error)}")
         case socket.gaierror():
             named = f"The name '{host}'" if host else "The host's name"
             return refuse_unreached("dns", f"{named} was not found.")
@@ -171,6 +143,13 @@ def judge_connect_error(error: OSError, *, host: str = "") -> Refused | NotAttem
         case TimeoutError():
             return refuse_unreached("connect-timeout", "No connection within the time limit.")
     return refuse_unreached("connect-failed", f"No connection: {error.strerror or type(error).__name__}")
+
+
+def _describe_tls_error(error: ssl.SSLError) -> str:
+    """Return what OpenSSL says; it has better words for certificates."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return error.reason or type(error).__name__
 
 
 def find_local_error(error: BaseException) -> NotAttempted | None:

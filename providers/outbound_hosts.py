@@ -6,17 +6,18 @@ changes its addresses later (DNS rebinding) gains nothing.
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import socket
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from django.conf import settings
 from yarl import URL
 
+_DNS_TTL = 30.0  # seconds
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV6_AT_LARGE = ipaddress.ip_network("2000::/3")  # all that is assigned so far; the rest wraps or is reserved
 
@@ -101,11 +102,11 @@ def check_host(host: str, *, allowed: Collection[str]) -> None:
 def extract_host(url: str) -> str:
     """Return the host of a URL in lower case, without brackets, port and final dot.
 
-    The result is what aiohttp connects to: it reads digits of any script as ASCII, and then needs no resolver.
+    The result is what `transports.http_client` connects to. Digits of any script are ASCII in it.
     """
     try:
         host = URL(url).raw_host
-    except ValueError:  # aiohttp will not call it at all
+    except ValueError:  # it will not be called at all
         host = urlsplit(url).hostname
     return (host or "").removesuffix(".")
 
@@ -128,32 +129,60 @@ def is_unencrypted(url: str) -> bool:
     return urlsplit(url).scheme == "http"
 
 
-class GuardedResolver(AbstractResolver):
-    """aiohttp's resolver, which refuses names that lead to private addresses. aiohttp caches what it answers."""
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]  # family and address as getaddrinfo has them
 
-    def __init__(self, allowed: Collection[str], *, patience: float | None = None) -> None:
-        """`patience`: seconds that the resolver has; None leaves it to the caller."""
-        self._patience = patience
-        self._resolver = ThreadedResolver()
+
+class GuardedResolver:
+    """Resolves host names and refuses those that lead to private addresses. What it returns is to be connected to.
+
+    A lookup runs once for all who ask, also after those who asked first have given up: a resolver that does not answer
+    holds one thread for each name, not for each call.
+    """
+
+    def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = allowed
+        self._lookups: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
+        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of the host. Raises HostNotAllowed, or the error of a resolver that does not answer."""
-        try:
-            async with asyncio.timeout(self._patience):
-                found = await self._resolver.resolve(host, port, family)
-        except TimeoutError:
-            raise socket.gaierror(socket.EAI_AGAIN, "The DNS resolver did not answer.") from None
-        except RuntimeError:  # no thread to ask in
-            raise OSError(errno.ENOMEM, "This machine has no thread left.") from None
-        check_addresses(host, [entry["host"] for entry in found], allowed=self._allowed)
-        return found
+    async def resolve(self, host: str, port: int, *, patience: float) -> list[Address]:
+        """Return the addresses of the host, at most 30 seconds old.
 
-    async def close(self) -> None:
-        """Close the resolver."""
-        await self._resolver.close()
+        Raises HostNotAllowed, or the error of a resolver; one that does not answer within `patience` seconds counts as
+        not available.
+        """
+        key, now = (host, port), time.monotonic()
+        known = self._known.get(key)
+        if known is not None and now - known[0] < _DNS_TTL:
+            return known[1]
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = self._lookups[key] = asyncio.create_task(look_up(host, port))
+            lookup.add_done_callback(functools.partial(self._end_lookup, key))
+        done, _ = await asyncio.wait([lookup], timeout=patience)
+        if not done:
+            raise socket.gaierror(socket.EAI_AGAIN, "The DNS resolver did not answer.")
+        addresses = lookup.result()
+        check_addresses(host, [str(target[0]) for _, target in addresses], allowed=self._allowed)
+        self._known[key] = (now, addresses)
+        return addresses
+
+    def _end_lookup(self, key: tuple[str, int], lookup: asyncio.Task[list[Address]]) -> None:
+        del self._lookups[key]
+        if not lookup.cancelled():
+            lookup.exception()  # retrieved, also if nobody waits any more
+
+
+async def look_up(host: str, port: int) -> list[Address]:
+    """Return the addresses that the system's resolver has for the host. Raises OSError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "Not the name of a host.") from None
+    except RuntimeError:  # no thread to ask in
+        raise OSError(errno.ENOMEM, "This machine has no thread left.") from None
+    return [(socket.AddressFamily(entry[0]), entry[4]) for entry in found]
 
 
 def resolve_host(address: tuple[str, int], *, allowed: Collection[str]) -> list[tuple[str, int]]:

@@ -1,15 +1,15 @@
 """Where Mercury may connect to."""
 
+import asyncio
 import socket
 
 import pytest
-from aiohttp import ThreadedResolver
 
 from mercury.lib.runtime import event_loop
 from providers import outbound_hosts
 from providers.outbound_hosts import HostNotAllowed
 
-# Digits that aiohttp reads as 127, while the system's resolver takes them for a name that nobody knows.
+# Digits that a URL parser reads as 127, while the system's resolver takes them for a name that nobody knows.
 SEGMENTED_127 = "\N{SEGMENTED DIGIT ONE}\N{SEGMENTED DIGIT TWO}\N{SEGMENTED DIGIT SEVEN}"
 
 
@@ -100,23 +100,74 @@ def test_a_host_that_nobody_knows_passes_at_save(host, monkeypatch):
     outbound_hosts.check_host(host, allowed=frozenset())
 
 
-def test_the_resolver_asks_again_at_each_connection(monkeypatch):
-    answers = iter(["93.184.215.14", "127.0.0.1"])
+def _answer(monkeypatch, *answers):
+    """Let the system's resolver give these addresses, one after the other; return the names that it was asked for."""
+    asked, addresses = list[str](), iter(answers)
 
-    async def resolve(self, host, port, family):
-        return [{"hostname": host, "host": next(answers), "port": port, "family": family, "proto": 0, "flags": 0}]
+    async def look_up(host, port):
+        asked.append(host)
+        return [(socket.AF_INET, (next(addresses), port))]
 
-    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(outbound_hosts, "look_up", look_up)
+    return asked
+
+
+def test_a_name_is_checked_again_when_its_addresses_are_no_longer_fresh(monkeypatch):
+    asked = _answer(monkeypatch, "93.184.215.14", "127.0.0.1")
 
     async def scenario():
         resolver = outbound_hosts.GuardedResolver(frozenset())
-        first = await resolver.resolve("olimpus.test", 443)
+        fresh = [await resolver.resolve("olimpus.test", 443, patience=1) for _ in range(2)]
+        monkeypatch.setattr(outbound_hosts, "_DNS_TTL", 0)
         with pytest.raises(HostNotAllowed):
-            await resolver.resolve("olimpus.test", 443)
-        await resolver.close()
-        return first
+            await resolver.resolve("olimpus.test", 443, patience=1)
+        return fresh
 
-    assert [entry["host"] for entry in event_loop.run(scenario())] == ["93.184.215.14"]
+    assert event_loop.run(scenario()) == [[(socket.AF_INET, ("93.184.215.14", 443))]] * 2
+    assert asked == ["olimpus.test"] * 2
+
+
+def test_one_private_address_of_a_name_refuses_it(monkeypatch):
+    async def look_up(host, port):
+        return [(socket.AF_INET, ("93.184.215.14", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
+
+    monkeypatch.setattr(outbound_hosts, "look_up", look_up)
+
+    with pytest.raises(HostNotAllowed):
+        event_loop.run(outbound_hosts.GuardedResolver(frozenset()).resolve("olimpus.test", 443, patience=1))
+
+
+def test_a_lookup_that_does_not_end_is_asked_for_once(monkeypatch):
+    asked = []
+
+    async def look_up(host, port):
+        asked.append(host)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(outbound_hosts, "look_up", look_up)
+
+    async def scenario():
+        resolver = outbound_hosts.GuardedResolver(frozenset())
+        for _ in range(3):
+            with pytest.raises(socket.gaierror) as found:
+                await resolver.resolve("olimpus.test", 443, patience=0.01)
+            assert found.value.errno == socket.EAI_AGAIN
+
+    event_loop.run(scenario())
+
+    assert asked == ["olimpus.test"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "127.1", "0177.0.0.1", "2130706433", "::ffff:127.0.0.1"])
+def test_a_literal_private_address_is_refused_at_each_connection(host):
+    with pytest.raises(HostNotAllowed):
+        event_loop.run(outbound_hosts.GuardedResolver(frozenset()).resolve(host, 443, patience=5))
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".test", "..", "a b"])
+def test_what_is_no_name_is_not_found(host):
+    with pytest.raises(socket.gaierror):
+        event_loop.run(outbound_hosts.GuardedResolver(frozenset()).resolve(host, 443, patience=5))
 
 
 def test_a_connection_goes_to_the_address_that_was_checked(monkeypatch):

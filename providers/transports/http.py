@@ -1,77 +1,66 @@
-"""Send over HTTP: a kind builds the request, aiohttp sends it on pooled connections, within limits.
+"""Send over HTTP: a kind builds the request and reads the answer, `http_client` makes the call, within one deadline.
 
-It follows no redirect, uses no proxy of the environment, reads at most 64 KB of an answer, and has one deadline for all.
 Whatever the provider does, the result is an Outcome.
 """
 
 import copy
 import datetime as dt
-import ssl
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-import aiohttp
 from django.core.mail import EmailMessage
-from yarl import URL
 
 from providers import classify, outbound_hosts, tls
 from providers.accounts.config import AccountConfig
 from providers.kinds.catalog import KINDS
-from providers.kinds.http_api import HttpAnswer, HttpRequest
+from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 from providers.transports import redaction
+from providers.transports.http_client import Endpoint, HttpClient, build_head, parse_endpoint
+from providers.transports.http_connection import (
+    MAX_ANSWER,
+    AnswerTimeout,
+    AnswerUnreadable,
+    HttpCallFailed,
+    NotConnected,
+)
 from providers.transports.http_recipients import send_to_all
 
-MAX_ANSWER = 64 * 1024  # bytes
-KEEPALIVE = 4.0  # seconds: a reset on a stale connection would look like a lost answer
-_DNS_TTL = 30
+_MAX_ENDPOINTS = 1000  # kept parsed; parsing costs as much as building a small payload
 
 
-def open_session(*, deadline: float, connect_timeout: float) -> aiohttp.ClientSession:
-    """Return the session that all HTTP accounts of an event loop share."""
-    to_connect = min(connect_timeout, 0.9 * deadline)  # ends first, so that a call that never began is known as such
-    connector = aiohttp.TCPConnector(
-        limit=0,  # the dispatcher limits the calls in progress; waiting here would count as time to connect
-        keepalive_timeout=KEEPALIVE,
-        ttl_dns_cache=_DNS_TTL,
-        resolver=outbound_hosts.GuardedResolver(outbound_hosts.get_allowed_hosts(), patience=0.9 * to_connect),
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=deadline, connect=to_connect, sock_connect=to_connect),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-    )
+def open_client(*, deadline: float, connect_timeout: float) -> HttpClient:
+    """Return the client that all HTTP accounts of an event loop share."""
+    resolver = outbound_hosts.GuardedResolver(outbound_hosts.get_allowed_hosts())
+    return HttpClient(deadline=deadline, connect_timeout=connect_timeout, resolver=resolver)
 
 
 class HttpChannel:
     """One account of an HTTP provider. Keeps what is the same for all emails; has no connection of its own."""
 
-    def __init__(self, account: AccountConfig, *, session: aiohttp.ClientSession) -> None:
+    def __init__(self, account: AccountConfig, *, client: HttpClient) -> None:
         kind = KINDS[account.kind]
-        ca = account.options.get("ca")
-        self._tls: ssl.SSLContext | bool = tls.build_client_context(ca) if ca else True
+        self._tls = tls.build_client_context(account.options.get("ca") or "")
         self._api = kind.open_api(account.options)
         self._trust_500 = account.trust_500
         self._most_recipients = kind.capabilities.max_recipients
-        self._session = session
+        self._client = client
         self._clean = redaction.build_cleaner(
             [str(account.options[o.name]) for o in kind.options if o.secret and account.options.get(o.name)]
         )
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Mercury/1.0"}
-        self._urls: dict[str, URL] = {}
+        self._endpoints: dict[str, Endpoint] = {}
         outbound_hosts.check_secret(account.options, allowed=outbound_hosts.get_allowed_hosts())
         outbound_hosts.check_literal(
             outbound_hosts.extract_host(account.options["api_url"]), allowed=outbound_hosts.get_allowed_hosts()
         )
 
     async def send(self, message: EmailMessage) -> Outcome:
-        """Send the email within the session's deadline: in one call, or in more if some addresses are refused."""
-        ends_at = time.monotonic() + (self._session.timeout.total or 0.0)
+        """Send the email within the client's deadline: in one call, or in more if some addresses are refused."""
+        ends_at = time.monotonic() + self._client.deadline
 
         def time_left() -> float:
             return ends_at - time.monotonic()
@@ -87,15 +76,22 @@ class HttpChannel:
         """Call the provider once; return the outcome and the recipients that a refusal is about."""
         try:
             request = self._api.build_request(message)
-            url = self._parse_url(request.url)
         except (ValueError, TypeError) as error:
             words = error.args[0] if error.args else type(error).__name__
             words = self._clean(str(words))
             return NotAttempted(cause=Cause.MESSAGE, reason_code="unsupported", reason=words), NONE_REJECTED
         try:
-            answer = await self._call(request, url, time_left)
-        except (aiohttp.ClientError, OSError) as error:
-            return classify.judge_failure(error, self._clean), NONE_REJECTED
+            endpoint = self._find_endpoint(request.url)
+            headers = {**self._headers, **request.headers}
+            head = build_head(endpoint, request.method, headers, len(request.body))
+        except ValueError:
+            words = "The account's API address or key is unusable. Enter it again."
+            return NotAttempted(cause=Cause.ACCOUNT, reason_code="account-unusable", reason=words), NONE_REJECTED
+        try:
+            answer = await self._client.call(endpoint, head, request.body, tls=self._tls, time_left=time_left)
+        except HttpCallFailed as error:
+            return self._judge_failure(error), NONE_REJECTED
+        _decompress(answer)
         outcome = self._judge(answer)
         if not isinstance(outcome, Refused) or outcome.failure_class is not FailureClass.MESSAGE:
             return outcome, NONE_REJECTED
@@ -106,23 +102,18 @@ class HttpChannel:
         return replace(rejected, reasons={address: self._clean(text) for address, text in rejected.reasons.items()})
 
     def close(self) -> None:
-        """Close nothing: connections belong to the session."""
+        """Close nothing: connections belong to the client."""
 
-    async def _call(self, request: HttpRequest, url: URL, time_left: float) -> HttpAnswer:
-        to_connect = min(self._session.timeout.connect or time_left, 0.9 * time_left)
-        timeout = aiohttp.ClientTimeout(total=time_left, connect=to_connect, sock_connect=to_connect)
-        async with self._session.request(
-            request.method,
-            url,
-            data=request.body,
-            headers={**self._headers, **request.headers},
-            allow_redirects=False,
-            timeout=timeout,
-            ssl=self._tls,
-        ) as response:
-            answer = HttpAnswer(status_code=response.status, headers=response.headers)
-            await _read_into(answer, response)
-            return answer
+    def _judge_failure(self, error: HttpCallFailed) -> Refused | Unknown | NotAttempted:
+        """Return the outcome of a call without a status: without a connection surely not sent, after it unknown."""
+        match error:
+            case NotConnected():
+                return classify.judge_connect_error(error.cause, host=error.host)
+            case AnswerTimeout():
+                return Unknown(reason_code="read-timeout", reason="No answer within the time limit.")
+            case AnswerUnreadable():
+                return Unknown(reason_code="unreadable-answer", reason=self._clean(str(error)))
+        return Unknown(reason_code="connection-lost", reason="The connection was lost after the request was sent.")
 
     def _judge(self, answer: HttpAnswer) -> Outcome:
         status = answer.status_code
@@ -147,36 +138,20 @@ class HttpChannel:
         """Return the provider's words: those of its error document if it is one, else the whole text."""
         return self._clean(self._api.read_error(answer) or answer.text) or f"HTTP {answer.status_code} without a body"
 
-    def _parse_url(self, text: str) -> URL:
-        """Return the URL parsed. Results are kept: parsing costs as much as building a small payload."""
-        url = self._urls.get(text)
-        if url is None:
-            if len(self._urls) > 1000:
-                self._urls.clear()
-            url = self._urls[text] = URL(text)
-        return url
+    def _find_endpoint(self, url: str) -> Endpoint:
+        """Return where the URL leads. Raises ValueError."""
+        endpoint = self._endpoints.get(url)
+        if endpoint is None:
+            if len(self._endpoints) >= _MAX_ENDPOINTS:
+                self._endpoints.clear()
+            endpoint = self._endpoints[url] = parse_endpoint(url)
+        return endpoint
 
 
 def _read_wait_header(answer: HttpAnswer) -> str | None:
     """Return the header that says when to come back, None if there is none."""
     names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset") if answer.status_code == 429 else ("Retry-After",)
     return next((answer.headers[name] for name in names if name in answer.headers), None)
-
-
-async def _read_into(answer: HttpAnswer, response: aiohttp.ClientResponse) -> None:
-    """Read at most 64 KB of the body. A status is an answer, even if the body breaks off."""
-    chunks, left = [], MAX_ANSWER + 1
-    try:
-        while left > 0 and (chunk := await response.content.read(left)):
-            chunks.append(chunk)
-            left -= len(chunk)
-    except (aiohttp.ClientError, OSError):  # OSError: also the deadline, which is a TimeoutError
-        answer.is_whole = False
-    if left <= 0:
-        answer.is_whole = False
-        response.close()
-    answer.content = b"".join(chunks)[:MAX_ANSWER]
-    _decompress(answer)
 
 
 def _decompress(answer: HttpAnswer) -> None:

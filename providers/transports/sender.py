@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Protocol
 from weakref import WeakSet
 
-import aiohttp
 import structlog
 from django.core.mail import EmailMessage
 
@@ -38,7 +37,7 @@ class Channel(Protocol):
 
 
 class Sender:
-    """Sends on one event loop, over one HTTP session and threads of each SMTP account. `async with` opens and closes all."""
+    """Sends on one event loop, over one HTTP client and threads of each SMTP account. `async with` opens and closes all."""
 
     def __init__(
         self, *, deadline: float, connect_timeout: float, concurrency: int, final_reply: float | None = None
@@ -54,9 +53,7 @@ class Sender:
 
     async def __aenter__(self) -> "Sender":
         self._pool = ThreadPoolExecutor(min(self._concurrency, MAX_THREADS), thread_name_prefix="sandbox")
-        self._session: aiohttp.ClientSession = http.open_session(
-            deadline=self._deadline, connect_timeout=self._connect_timeout
-        )
+        self._http = http.open_client(deadline=self._deadline, connect_timeout=self._connect_timeout)
         return self
 
     async def __aexit__(
@@ -66,7 +63,7 @@ class Sender:
             channel.close()
         self._channels.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        await self._session.close()
+        self._http.close()
 
     async def send(self, account: AccountConfig, message: EmailMessage) -> Outcome:
         """Send this email once through the account, to all of its recipients.
@@ -114,7 +111,7 @@ class Sender:
     def _open_channel(self, account: AccountConfig) -> Channel:
         match KINDS[account.kind].transport:
             case Transport.HTTP:
-                return http.HttpChannel(account, session=self._session)
+                return http.HttpChannel(account, client=self._http)
             case Transport.SMTP:
                 channel = SmtpChannel(
                     account,

@@ -7,6 +7,7 @@ from django.core.mail import EmailMessage
 from providers.accounts.config import AccountConfig
 from providers.outcomes import Outcome
 from providers.tests.support.local_provider import MAILGUN_DOMAIN, MAILGUN_KEY, SENDGRID_KEY, LocalProvider
+from providers.tests.support.scripted_http import ScriptedHttp
 from providers.transports.sender import Sender
 
 MAIL_ID = "01890c5e-0000-7000-8000-000000000001"
@@ -28,7 +29,7 @@ def mail(**changes: Any) -> EmailMessage:
     return message
 
 
-def sendgrid(provider: LocalProvider, *, api_key: str = SENDGRID_KEY, **changes: Any) -> AccountConfig:
+def sendgrid(provider: LocalProvider | ScriptedHttp, *, api_key: str = SENDGRID_KEY, **changes: Any) -> AccountConfig:
     options = {"api_key": api_key, "api_url": changes.pop("api_url", provider.sendgrid_url)}
     return AccountConfig(name="olympus", kind="sendgrid", options=options, **changes)
 

@@ -7,9 +7,9 @@ import socket
 from typing import Any
 
 import pytest
-from aiohttp import ThreadedResolver
 
 from mercury.lib.runtime import event_loop
+from providers import outbound_hosts
 from providers.outcomes import Accepted, Refused, Unknown
 from providers.tests.support import accounts, certificates, tables
 from providers.tests.support.limits_of_this_process import no_descriptor_left
@@ -62,11 +62,11 @@ async def _call(build, scenario, settings, monkeypatch):
                     changes["api_url"] = f"https://127.0.0.1:{provider.port}/v3/"
                 case "dns":
                     changes["api_url"] = "http://olympus.test/v3/"
-                    monkeypatch.setattr(ThreadedResolver, "resolve", _not_found)
+                    monkeypatch.setattr(outbound_hosts, "look_up", _not_found)
                 case "rebinding":
                     settings.MERCURY_PRIVATE_HOSTS_ALLOWED = []
                     changes["api_url"] = f"http://hades.test:{provider.port}/v3/"
-                    monkeypatch.setattr(ThreadedResolver, "resolve", _loopback)
+                    monkeypatch.setattr(outbound_hosts, "look_up", _loopback)
                 case "private":
                     settings.MERCURY_PRIVATE_HOSTS_ALLOWED = []
             deadline = 0.7 if scenario in NEVER_ENDING else 5.0
@@ -78,9 +78,8 @@ async def _not_found(*args, **kwargs):
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-async def _loopback(self, host, port, family):
-    where = {"host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": socket.AI_NUMERICHOST}
-    return [{"hostname": host, **where}]
+async def _loopback(host, port):
+    return [(socket.AF_INET, ("127.0.0.1", port))]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +153,10 @@ def test_credentials_do_not_follow_a_redirect_to_another_host():
     assert (calls, received) == (1, 0)
 
 
-def test_proxies_of_the_environment_are_not_used(monkeypatch):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{_closed_port()}")
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+def test_proxies_of_the_environment_are_not_used(name, monkeypatch):
+    for spelling in (name, name.lower()):
+        monkeypatch.setenv(spelling, f"http://127.0.0.1:{_closed_port()}")
 
     async def scenario():
         async with LocalProvider() as provider:
@@ -200,7 +201,7 @@ def test_a_resolver_that_does_not_answer_is_this_machines_trouble(monkeypatch):
     async def never(*args, **kwargs):
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(ThreadedResolver, "resolve", never)
+    monkeypatch.setattr(outbound_hosts, "look_up", never)
 
     async def scenario():
         async with LocalProvider() as provider:
