@@ -79,12 +79,10 @@ class LeanPayload(RequestsPayload):  # type: ignore[misc]
         super().set_text_body(" " if is_blank else body)
 
     def get_request_params(self, api_url: str) -> dict[str, Any]:
-        """Return the arguments that anymail would pass to `requests`."""
-        params: dict[str, Any] = super().get_request_params(_join(api_url, super().get_api_endpoint()))
+        """Return the arguments that anymail would pass to `requests`. Joins the URL once for all emails."""
+        params: dict[str, Any] = super().get_request_params("")  # so its `url` is the endpoint alone
+        params["url"] = _join(api_url, params["url"])
         return params
-
-    def get_api_endpoint(self) -> None:
-        """Return nothing: `get_request_params` joins it to the URL, once for all emails."""
 
     def serialize_json(self, data: Any) -> bytes:
         """Return the document as UTF-8. Raises TypeError for a value that JSON cannot hold."""
