@@ -81,7 +81,7 @@ def _check_destination(kind: ProviderKind, values: Mapping[str, Any]) -> None:
     if kind.transport is Transport.SANDBOX:
         return
     field = "host" if kind.transport is Transport.SMTP else "api_url"
-    if values[field] in kind.regions.values():
+    if kind.is_own_address(values[field]):
         return
     if field == "host" and outbound_hosts.is_secret_exposed(values, allowed=outbound_hosts.get_allowed_hosts()):
         words = "Without TLS others can read the password: choose starttls or tls."
@@ -108,7 +108,7 @@ def _check_secrets(
         for option in kind.options
         if option.is_destination and values.get(option.name) != before.get(option.name)
     ]
-    if all(values.get(name) in kind.regions.values() for name in moved):
+    if all(kind.is_own_address(values.get(name)) for name in moved):
         return
     kept = [option.name for option in kind.options if option.secret and option.name not in given]
     errors = {name: "The address it is sent to has changed: enter it again." for name in kept if before.get(name)}

@@ -72,7 +72,7 @@ class ProviderKind:
     options: tuple[Option, ...]
     schemes: Mapping[str, UrlReader]  # of its URLs
     variables: Mapping[str, str] = field(default_factory=dict)  # of other names -> option; the first creates an account
-    regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url
+    regions: Mapping[str, str] = field(default_factory=dict)  # region -> api_url; empty if it has only one
     api: Callable[[Mapping[str, Any]], HttpApi] | None = (
         None  # of an HTTP provider: opens one account's, given its options
     )
@@ -84,6 +84,11 @@ class ProviderKind:
     def find_option(self, name: str) -> Option | None:
         """Return the option of this name, None if the kind has none."""
         return next((option for option in self.options if option.name == name), None)
+
+    def is_own_address(self, value: Any) -> bool:
+        """Return True for an address of the provider itself: a region's, or the only one."""
+        option = self.find_option("api_url")
+        return value in self.regions.values() or (option is not None and value == option.default)
 
     def open_api(self, options: Mapping[str, Any]) -> HttpApi:
         """Return the API of an account with these options. Raises TypeError if the kind is not spoken to over HTTP."""

@@ -1,5 +1,7 @@
 """Checks of options that several kinds share."""
 
+from dataclasses import replace
+
 import pytest
 
 from providers.kinds.base import OptionsInvalid, Transport
@@ -18,10 +20,10 @@ def test_an_http_kind_has_an_api_and_the_others_have_none(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_the_default_address_is_one_of_the_regions(kind):
+def test_the_default_address_is_one_of_the_regions_if_there_are_some(kind):
     default = kind.find_option("api_url")
 
-    assert default is None or default.default in kind.regions.values()
+    assert not kind.regions or default.default in kind.regions.values()
 
 
 def test_defaults_are_filled_in():
@@ -113,3 +115,12 @@ def test_a_certificate_that_is_no_authority_is_refused(tmp_path):
 
     with pytest.raises(OptionsInvalid, match="belongs to an authority"):
         clean_options("smtp", {"host": "mail.olimpus.com", "ca": server})
+
+
+def test_a_provider_knows_its_own_addresses():
+    sendgrid = KINDS["sendgrid"]
+
+    assert sendgrid.is_own_address("https://api.eu.sendgrid.com/v3/")
+    assert replace(sendgrid, regions={}).is_own_address("https://api.sendgrid.com/v3/")
+    assert not sendgrid.is_own_address("https://api.sendgrid.com.olimpus.com/v3/")
+    assert not KINDS["smtp"].is_own_address(None)
