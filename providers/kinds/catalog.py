@@ -9,4 +9,10 @@ from providers.kinds.sandbox import SANDBOX
 from providers.kinds.sendgrid import SENDGRID
 from providers.kinds.smtp import SMTP
 
-KINDS: Mapping[str, ProviderKind] = MappingProxyType({kind.key: kind for kind in (SENDGRID, MAILGUN, SMTP, SANDBOX)})
+_ALL = (
+    SENDGRID,
+    MAILGUN,
+    SMTP,
+    SANDBOX,
+)
+KINDS: Mapping[str, ProviderKind] = MappingProxyType({kind.key: kind for kind in _ALL})

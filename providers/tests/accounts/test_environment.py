@@ -100,7 +100,7 @@ def test_the_names_of_the_prototype():
         (
             "PROVIDER_OLYMPUS",
             "pigeon://:secret@",
-            "unknown scheme 'pigeon'. Known: sendgrid, mailgun, smtp, smtps, sandbox",
+            "unknown scheme 'pigeon'. Known: sendgrid, mailgun, ",
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?region=mars", "unknown region 'mars'. Known: us, eu"),
         ("PROVIDER_OLYMPUS", "sendgrid://", "api_key: It is required"),
