@@ -21,9 +21,10 @@ from mercury.lib.durations import format_clock
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health import rate_limit
+from providers.kinds.capabilities import MessageTraits
 from providers.models import AccountSource
 from providers.routing.choose import choose
-from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, AccountLoad, RoutingConstraint
+from providers.routing.rules import AccountEvaluation, AccountLoad, Route, RoutingConstraint
 
 NAMED_AT_MOST = 8  # accounts in a sentence
 
@@ -129,8 +130,10 @@ class SendingConditions:
         )
 
     def _find_account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
-        routing_constraint = (
-            RoutingConstraint.from_blob(mail.routing_constraint) if mail.routing_constraint else NO_CONSTRAINT
+        route = Route(
+            traits=MessageTraits.from_needs(mail.needs),
+            constraint=RoutingConstraint.from_blob(mail.routing_constraint or {}),
+            tried=tuple(mail.tried) if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
         )
         permits = {
             candidate.config.name: rate_limit.count_available(
@@ -143,8 +146,7 @@ class SendingConditions:
             self.candidates,
             AccountLoad(now=self.now, in_flight=self.in_flight, permits=permits),
             draw=0.0,
-            tried=mail.tried if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
-            routing_constraint=routing_constraint,
+            route=route,
         )
         if choice.candidate is not None:
             return ()

@@ -28,6 +28,7 @@ class HoldReason(TextChoices):
 
 
 NEVER_CALLED = "not-called"  # reason_code of an attempt that was closed before its account heard of it
+CANNOT_CARRY = "cannot-carry"  # reason_code of an email that no account it may use can carry
 DUPLICATE = "duplicate"  # reason_code of an email that is DONE and that two attempts were accepted for
 
 # Workers that died with an email, from which on it is sent apart from others; see dispatch/quarantine.py.

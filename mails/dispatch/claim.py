@@ -10,29 +10,39 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection, transaction
 
+from mails.dispatch.routes import ANY_ROUTE, MailRoute, read_route
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, parse_state
 from mails.models import Mail
 from mails.states import QUARANTINE_CLAIMS, AttemptState, DeliveryGuarantee, RecipientKind, RecipientState, Status
 from mercury.lib.database import recordset
-from mercury.lib.database.recordset import as_json, as_time, as_uuid
-from providers.kinds.capabilities import Feature, MessageTraits, parse_needs
+from mercury.lib.database.recordset import as_time, as_uuid
+from providers.kinds.capabilities import MessageTraits
 from providers.outcomes import FailureClass
-from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
+from providers.routing.rules import RoutingConstraint
 
 MOST_BYTES = 64 * 1024 * 1024  # of the emails that a dispatcher has in progress, so that its memory stays bounded
-_NONE = frozenset[Feature]()
 _READ = (
     "id",
     "size",
-    "needs",
     "sender",
     "delivery_guarantee",
     "created_at",
     "expires_at",
+    "queue",
+    "route",
     "routing_constraint",
     *STATE_COLUMNS,
 )
+
+
+class Branch(NamedTuple):
+    """A part of a claim: up to `limit` due emails of one route in one queue."""
+
+    queue: str
+    route: str  # `Mail.route`
+    limit: int
+    fit_for_probe: bool = False  # only those whose last failure was not one mailbox's
 
 
 class ClaimedRecipient(NamedTuple):
@@ -61,7 +71,9 @@ class ClaimedMail(NamedTuple):
     expires_at: dt.datetime
     recipients: tuple[ClaimedRecipient, ...]
     state: MailState
-    routing_constraint: RoutingConstraint = NO_CONSTRAINT
+    queue: str = ""
+    route_name: str = ""  # `Mail.route`
+    route: MailRoute = ANY_ROUTE
     unanswered_by: str = ""  # the account whose answer is missing, if the email may have been sent
 
     def __repr__(self) -> str:
@@ -77,6 +89,11 @@ class ClaimedMail(NamedTuple):
     def is_about_mailbox(self) -> bool:
         """Return True if its last failure was one mailbox's: its answer would say little about an account."""
         return self.state.failure_class == FailureClass.RECIPIENT
+
+    @property
+    def routing_constraint(self) -> RoutingConstraint:
+        """Return the accounts that it may or may not use."""
+        return self.route.accounts.constraint
 
     @property
     def open_recipients(self) -> tuple[ClaimedRecipient, ...]:
@@ -99,58 +116,91 @@ def lock_claims() -> Iterator[None]:
 
 
 def select_due(
-    queues: Sequence[str],
-    *,
-    limit: int,
-    now: dt.datetime,
-    bytes_in_use: int = 0,
-    quarantined: int = 0,
-    fit_for_probe: bool = False,
+    branches: Sequence[Branch], *, limit: int, now: dt.datetime, bytes_in_use: int = 0, quarantined: int = 0
 ) -> list[ClaimedMail]:
-    """Return up to `limit` due emails of these queues, oldest first, with their recipients.
+    """Return up to `limit` due emails of these branches, oldest first, with their recipients.
 
     Together with those in progress (`bytes_in_use`) they have at most MOST_BYTES; one of any size if none is in progress.
     Returns none while all sending is paused, and none of a paused queue. Emails that another dispatcher has locked are
-    skipped, not waited for. Quarantined emails come first, at most `quarantined` of them. `fit_for_probe`: only those whose
-    last failure was not one mailbox's.
+    skipped, not waited for. Quarantined emails of the same routes come first, at most `quarantined` of them.
 
-    Each queue is read in the order of its index: one condition over all of them would sort everything that waits, at each query.
+    Each branch is read in the order of its index: one condition over all of them would sort everything that waits, at each query.
     One statement for everything: a busy process gets the processor back milliseconds after each answer is there.
     """
-    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    fit = f"AND failure_class <> '{FailureClass.RECIPIENT}'" if fit_for_probe else ""
-
-    def build_oldest(comparison: str) -> str:
-        in_queue = f"""
-            SELECT * FROM (
-                SELECT {", ".join(_READ)} FROM mails_mail
-                WHERE status IN ('queued', 'waiting') AND queue = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
-                    AND claims {comparison} {QUARANTINE_CLAIMS} AND {SENDING_NOT_PAUSED} {fit}
-                ORDER BY next_attempt_at LIMIT %s {lock}
-            ) AS due_in_queue"""  # noqa: S608 (names of our own columns)
-        in_queues = " UNION ALL ".join([in_queue] * len(queues))
-        return (
-            f"SELECT * FROM (SELECT * FROM ({in_queues}) AS due_in_queues ORDER BY next_attempt_at LIMIT %s) AS oldest"  # noqa: S608
-        )
-
-    def list_parameters(most: int) -> list[Any]:
-        return [*chain.from_iterable((queue, queue, _encode_time(now), most) for queue in queues), most]
-
+    if not branches:
+        return []
     order = f"claims >= {QUARANTINE_CLAIMS} DESC, next_attempt_at"
+    parts = [_select_branch(branch, now) for branch in branches]
+    if quarantined:
+        parts.append(_select_quarantined(branches, now, quarantined))
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             WITH due AS MATERIALIZED (
-                SELECT * FROM ({build_oldest(">=")} UNION ALL {build_oldest("<")}) AS all_due ORDER BY {order} LIMIT %s
+                SELECT * FROM ({" UNION ALL ".join(sql for sql, _ in parts)}) AS all_due ORDER BY {order} LIMIT %s
             ), added AS (
                 SELECT due.*, sum(size) OVER (ORDER BY {order}, id) - size AS before FROM due
             )
             SELECT {", ".join(f"added.{name}" for name in _READ)}, {_select_recipients("added.id")}, {_UNANSWERED_BY}
             FROM added WHERE before + size <= %s OR before + %s = 0 ORDER BY {order}, added.id
             """,  # noqa: S608 (names of our own columns)
-            [*list_parameters(quarantined), *list_parameters(limit), limit, MOST_BYTES - bytes_in_use, bytes_in_use],
+            [
+                *chain.from_iterable(parameters for _, parameters in parts),
+                limit,
+                MOST_BYTES - bytes_in_use,
+                bytes_in_use,
+            ],
         )
         return [_load(*row) for row in cursor.fetchall()]
+
+
+def _select_branch(branch: Branch, now: dt.datetime) -> tuple[str, list[Any]]:
+    fit = _FIT_FOR_PROBE if branch.fit_for_probe else "true"
+    condition = f"route = %s AND {fit} AND claims < {QUARANTINE_CLAIMS}"
+    return _select_oldest(branch.queue, condition, [branch.route], now, branch.limit)
+
+
+def _select_quarantined(branches: Sequence[Branch], now: dt.datetime, limit: int) -> tuple[str, list[Any]]:
+    """Return the SELECT of quarantined emails: few, so that an index of their own has them in order, whatever their route."""
+    parts = [
+        _select_quarantined_of(queue, branches, now, limit) for queue in sorted({branch[0] for branch in branches})
+    ]
+    sql = f"""
+        SELECT * FROM (
+            SELECT * FROM ({" UNION ALL ".join(sql for sql, _ in parts)}) AS of_queues ORDER BY next_attempt_at LIMIT %s
+        ) AS quarantined"""  # noqa: S608 (names of our own columns)
+    return sql, [*chain.from_iterable(parameters for _, parameters in parts), limit]
+
+
+def _select_quarantined_of(
+    queue: str, branches: Sequence[Branch], now: dt.datetime, limit: int
+) -> tuple[str, list[Any]]:
+    listed: dict[bool, list[str]] = {True: [], False: []}
+    for branch in branches:
+        if branch.queue == queue:
+            listed[branch.fit_for_probe].append(branch.route)
+    conditions = [
+        # As an expression, so that no planner prefers the index of routes, and reads all that wait to find few.
+        f"(route || '' IN ({', '.join(['%s'] * len(names))}) AND {_FIT_FOR_PROBE if fit else 'true'})"
+        for fit, names in listed.items()
+        if names
+    ]
+    condition = f"({' OR '.join(conditions)}) AND claims >= {QUARANTINE_CLAIMS}"
+    return _select_oldest(queue, condition, [*listed[True], *listed[False]], now, limit)
+
+
+def _select_oldest(
+    queue: str, condition: str, parameters: Sequence[str], now: dt.datetime, limit: int
+) -> tuple[str, list[Any]]:
+    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    sql = f"""
+        SELECT * FROM (
+            SELECT {", ".join(_READ)} FROM mails_mail
+            WHERE status IN ('queued', 'waiting') AND queue = %s AND %s NOT IN {PAUSED_QUEUES} AND next_attempt_at <= %s
+                AND {condition} AND {SENDING_NOT_PAUSED}
+            ORDER BY next_attempt_at LIMIT %s {lock}
+        ) AS oldest"""  # noqa: S608 (names of our own columns)
+    return sql, [queue, queue, _encode_time(now), *parameters, limit]
 
 
 def find_unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
@@ -193,6 +243,7 @@ def read_pending_actions(attempts: Mapping[uuid.UUID, AttemptOpened]) -> dict[uu
     }
 
 
+_FIT_FOR_PROBE = f"failure_class <> '{FailureClass.RECIPIENT}'"
 _UNANSWERED_BY = f"""CASE WHEN added.possible_duplicate THEN (
     SELECT account FROM mails_attempt WHERE mail_id = added.id AND state = '{AttemptState.UNKNOWN}'
     ORDER BY number DESC LIMIT 1
@@ -214,25 +265,24 @@ def _select_recipients(mail_id: str) -> str:
 def _load(*row: Any) -> ClaimedMail:
     *values, recipients, unanswered_by = row
     mail = dict(zip(_READ, values, strict=True))
-    listed = orjson.loads(recipients or "[]")
+    state, listed = parse_state(mail), orjson.loads(recipients or "[]")
+    route = read_route(mail["route"], mail["routing_constraint"], state)
     return ClaimedMail(
         id=as_uuid(mail["id"]),
         sender=mail["sender"],
-        traits=MessageTraits(
-            size=mail["size"], recipients=len(listed), features=parse_needs(mail["needs"]) if mail["needs"] else _NONE
-        ),
+        traits=MessageTraits(size=mail["size"], recipients=len(listed), features=route.accounts.traits.features),
         delivery_guarantee=DeliveryGuarantee(mail["delivery_guarantee"]),
         created_at=as_time(mail["created_at"]),
         due_at=as_time(mail["next_attempt_at"]),
         expires_at=as_time(mail["expires_at"]),
         recipients=tuple(
-            ClaimedRecipient(pk, address, RecipientState(state), reason, RecipientKind(kind), name)
-            for pk, address, state, reason, kind, name in listed
+            ClaimedRecipient(pk, address, RecipientState(word), reason, RecipientKind(kind), name)
+            for pk, address, word, reason, kind, name in listed
         ),
-        state=parse_state(mail),
-        routing_constraint=RoutingConstraint.from_blob(as_json(mail["routing_constraint"]))
-        if mail["routing_constraint"]
-        else NO_CONSTRAINT,
+        state=state,
+        queue=mail["queue"],
+        route_name=mail["route"],
+        route=route,
         unanswered_by=unanswered_by or "",
     )
 

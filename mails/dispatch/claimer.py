@@ -3,27 +3,31 @@
 import datetime as dt
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import structlog
 from django.db import Error
 
 from mails import pauses
 from mails.dispatch import claim, contents, transitions
-from mails.dispatch.account_pool import AccountPool, AccountSelection, BreakerChanged
+from mails.dispatch.account_pool import AccountPool
+from mails.dispatch.account_selection import AccountSelection, BreakerChanged, select
+from mails.dispatch.allotment import Allotment, allot
 from mails.dispatch.claim import ClaimedMail
-from mails.dispatch.planner import PassResult, Planner
+from mails.dispatch.due_routes import DueRoutes
+from mails.dispatch.planner import POLL, PassResult, Planner
 from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.transitions import Call, DispatcherSettings, Result, StepPlan
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary
+from providers.routing.capacity import AccountRoom, measure_route
 
 log = structlog.get_logger(__name__)
 
 AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
+SOON = 0.02  # seconds before an account is asked again at the earliest
 NOT_STORED = "Mercury could not store its next step."
 
 
@@ -34,7 +38,7 @@ class Claimer:
         self.polled_at: dt.datetime | None = None  # when it last looked for due emails
         self.quarantine = Quarantine()
         self.planner = Planner(pool, terms)
-        self._queues = queues
+        self._routes = DueRoutes(queues)
         self._pool = pool
         self._terms = terms
         self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
@@ -75,59 +79,83 @@ class Claimer:
     def _claim(self, free: int, bytes_in_use: int, now_ns: int, *, one_by_one: bool) -> PassResult:
         """Claim once. `one_by_one`: an email spoilt the pass; savepoints find out which, and cost each claim two answers."""
         now = self.polled_at = database_clock.from_ns(now_ns)
-        room = min(free, self._pool.count_capacity(now))
-        if room < 1:
-            return PassResult(look_again=self._pool.find_next_chance(now))
+        rooms = self._pool.measure_rooms(now)
+        if not any(room.emails for room in rooms.values()):
+            return PassResult(look_again=_count_seconds((room.until for room in rooms.values()), now))
+        allotment = self._allot(rooms, free, now)
+        if not allotment.branches:
+            if self._routes.seen_at != now or self._routes.has_more:  # there may be others
+                return PassResult(look_again=self._routes.seconds_until_look or AFTER_A_CHANGE)
+            return PassResult(look_again=_count_seconds([allotment.free_at], now))
+        result = self._claim_from(allotment, bytes_in_use, now_ns, one_by_one=one_by_one)
+        return result or self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
+
+    def _allot(self, rooms: Mapping[str, AccountRoom], free: int, now: dt.datetime) -> Allotment:
+        """Return what to claim, of the routes as they are known, or as they are now where these have nothing to claim."""
+        if self._routes.is_stale:
+            self._routes.look(now)
+        allotment = self._allot_known(rooms, free, now)
+        if not allotment.branches and self._routes.seen_at != now and not self._routes.seconds_until_look:
+            self._routes.look(now)
+            allotment = self._allot_known(rooms, free, now)
+        return allotment
+
+    def _allot_known(self, rooms: Mapping[str, AccountRoom], free: int, now: dt.datetime) -> Allotment:
+        due = self._routes.list_due(now)
+        accounts = self._pool.find_accounts(route.name for route in due)
+        capacities = [measure_route(own, rooms) for own in accounts]
+        return allot(due, capacities, rooms, free=free, without_fit=self._routes.without_fit)
+
+    def _claim_from(
+        self, allotment: Allotment, bytes_in_use: int, now_ns: int, *, one_by_one: bool
+    ) -> PassResult | None:
+        """Claim what was allotted. None if that finds nothing, and other emails are worth a look."""
+        now = database_clock.from_ns(now_ns)
         plans: list[StepPlan] = []
         with self.planner.until_confirmed(plans), claim.lock_claims():
-            mails = self._select_due(room, bytes_in_use, now)
-            lease = uuid.uuid4()
-            with self._pool.select(now_ns) as selection:
-                still = self._pool.count_capacity(now)  # the other thread may have used some for emails in flight
-                mails.sort(key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
-                selection.probes_for_all = all(mail.is_about_mailbox for mail in mails) and self._pool.has_only_probes(
-                    now
-                )
-                quarantined = frozenset(mail.id for mail in mails if mail.is_quarantined)
-                alone = len(quarantined) == 1 and self.quarantine.is_empty()
-                plans += [
-                    self._plan(mail, selection, lease, in_company=mail.is_quarantined and not alone)
-                    for mail in mails[:still]
-                ]
+            # One quarantined email at a time at first. So what dies with a poison message never dies with it three times, and
+            # is not held as poison. After the power has failed twice, there may be thousands: see `quarantine`.
+            quarantined = min(self.quarantine.count_free(), allotment.limit)
+            mails = claim.select_due(
+                allotment.branches,
+                limit=allotment.limit,
+                now=now,
+                bytes_in_use=bytes_in_use,
+                quarantined=quarantined,
+            )
+            with select(self._pool, now_ns) as selection:
+                selection.may_probe = frozenset(self._routes.without_fit)
+                plans += self._plan_all(mails, selection)
                 won = self.planner.record(selection, plans, one_by_one=one_by_one)
         self._hold_what_cannot_be_stored(plans, won, now_ns)
+        is_more = self._routes.note_claimed(allotment, mails) or self._routes.seen_at != now
+        if not mails and is_more:
+            return None
         result = self.planner.conclude(plans, won)
-        called = quarantined & {call.mail.id for call in result.calls}
-        # A quarantined email that is not called, since no account is left for it, is in nobody's way.
-        more = len(mails) == room or (len(quarantined) > 0 and not called)
-        if len(won) < len(plans):  # what is behind that may last a while: look again soon, but not at once
+        begun = {call.mail.id for call in result.calls}
+        called = frozenset(mail.id for mail in mails if mail.is_quarantined and mail.id in begun)
+        # What was not written, or not planned, is behind something that may last a while: look again soon, but not at once.
+        if len(won) < len(plans) or (mails and not plans):
             return replace(result, quarantined=called, look_again=AFTER_A_CHANGE)
-        return replace(result, quarantined=called, more=more)
+        # A quarantined email that was decided without a call is in nobody's way.
+        is_cleared = not called and any(plan.draft.mail.is_quarantined for plan in plans)
+        return replace(result, quarantined=called, more=is_more or is_cleared)
 
-    def _select_due(self, room: int, bytes_in_use: int, now: dt.datetime) -> list[ClaimedMail]:
-        """Return due emails, first the quarantined ones, which a worker has died with and one of which may abort this process.
+    def _plan_all(self, mails: Sequence[ClaimedMail], selection: AccountSelection) -> list[StepPlan]:
+        """Return the steps of these emails; none of an email that is left as it is."""
+        lease = uuid.uuid4()
+        alone = sum(mail.is_quarantined for mail in mails) == 1 and self.quarantine.is_empty()
+        ordered = sorted(mails, key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
+        plans = [self._plan(mail, selection, lease, in_company=mail.is_quarantined and not alone) for mail in ordered]
+        return [plan for plan in plans if plan is not None]
 
-        One quarantined email at a time at first. So what dies with a poison message never dies with it three times, and
-        is not held as poison. The more of them came back well, the more are claimed together: after the power has failed
-        twice, there may be thousands.
-        """
-        quarantined = min(self.quarantine.count_free(), room)
-        select = partial(
-            claim.select_due,
-            self._queues,
-            limit=room,
-            now=now,
-            bytes_in_use=bytes_in_use,
-            quarantined=quarantined,
-        )
-        fit = select(fit_for_probe=True) if self._pool.has_only_probes(now) else []
-        return fit or select()
-
-    def _plan(self, mail: ClaimedMail, selection: AccountSelection, lease: uuid.UUID, *, in_company: bool) -> StepPlan:
+    def _plan(
+        self, mail: ClaimedMail, selection: AccountSelection, lease: uuid.UUID, *, in_company: bool
+    ) -> StepPlan | None:
         now_ns = selection.now_ns
         try:
             draft = transitions.dequeue(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
-            return self.planner.plan_next(draft, selection, first=True)
+            return self.planner.plan_due(draft, selection)
         except Exception as error:  # an email that we fail at must not stop the others, for ever and everywhere
             if is_temporary(error):
                 raise
@@ -167,3 +195,9 @@ def _find_changed_accounts(lost: Sequence[StepPlan]) -> set[tuple[str, dt.dateti
 
 def _get_account_version(call: Call) -> tuple[str, dt.datetime | None]:
     return call.account.name, call.attempt.account_version
+
+
+def _count_seconds(moments: Iterable[dt.datetime | None], now: dt.datetime) -> float:
+    """Return the seconds until the first of these moments: at least 20 ms, at most `POLL`, which it is without any."""
+    waits = [(moment - now).total_seconds() for moment in moments if moment]
+    return min(max(min(waits, default=POLL), SOON), POLL)

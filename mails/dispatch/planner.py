@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from django.db import Error
 
-from mails.dispatch import transitions
-from mails.dispatch.account_pool import AccountPool, AccountSelection
+from mails.dispatch import retry_policy, transitions
+from mails.dispatch.account_pool import AccountPool
+from mails.dispatch.account_selection import AccountSelection
 from mails.dispatch.transitions import Call, DispatcherSettings, Result, StepDraft, StepPlan
 from mails.lifecycle import writer
 from mails.states import Status
@@ -41,17 +42,26 @@ class Planner:
         self._pool = pool
         self._terms = terms
 
-    def plan_next(
-        self, draft: StepDraft, selection: AccountSelection, *, first: bool, give_back: bool = False
-    ) -> StepPlan:
-        """Plan where an open email goes: to an account, to wait, or to an end. `give_back`: to no account any more."""
+    def plan_due(self, draft: StepDraft, selection: AccountSelection) -> StepPlan | None:
+        """Plan where a due email goes. None leaves it as it is: others took what its accounts could take meanwhile."""
+        return self._plan(draft, selection, first=True)
+
+    def plan_next(self, draft: StepDraft, selection: AccountSelection, *, give_back: bool = False) -> StepPlan:
+        """Plan where an email goes after a call: to another account, to wait, or to an end. `give_back`: to no account."""
+        if give_back and selection.now < draft.mail.expires_at:
+            return transitions.requeue(draft, now_ns=selection.now_ns)
+        plan = self._plan(draft, selection, first=False)
+        assert plan is not None  # noqa: S101 (only a due email can be left as it is)
+        return plan
+
+    def _plan(self, draft: StepDraft, selection: AccountSelection, *, first: bool) -> StepPlan | None:
         now_ns = selection.now_ns
         if selection.now >= draft.mail.expires_at:
             return transitions.expire(draft, now_ns=now_ns)
-        if give_back:
-            return transitions.requeue(draft, now_ns=now_ns)
         choice = choose_account(draft, selection, first=first)
         if choice.candidate is None:
+            if first and not must_decide(draft, choice):
+                return None
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
             return transitions.plan_wait_or_discard(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
         plan = transitions.hand_over(draft, choice, terms=self._terms, now_ns=now_ns)
@@ -92,20 +102,25 @@ class Planner:
         return PassResult(calls=[plan.call for plan in winners if plan.call], done=count_done(winners))
 
 
+def must_decide(draft: StepDraft, choice: RoutingDecision) -> bool:
+    """Return True if a due email that no account can take now cannot just stay as it is. See `allotment`."""
+    if draft.mail.route.is_cut or not choice.can_carry:
+        return True
+    return retry_policy.must_decide(draft.state.failure_classes, may_wait=choice.free_at is not None)
+
+
 def choose_account(draft: StepDraft, selection: AccountSelection, *, first: bool) -> RoutingDecision:
     """Choose the account for an email: one that has left an answer missing gets it again only if no other can take it."""
-    mail, tried = draft.mail, draft.state.tried
-    probes = selection.probes_for_all or draft.state.failure_class != FailureClass.RECIPIENT
+    mail, route, tried = draft.mail, draft.mail.route.accounts, draft.state.tried
+    if tried != route.tried:
+        route = replace(route, tried=tried)
+    probes = mail.route_name in selection.may_probe or draft.state.failure_class != FailureClass.RECIPIENT
     if mail.unanswered_by and mail.unanswered_by not in tried:
-        elsewhere = selection.choose(
-            tried,
-            first=first,
-            routing_constraint=replace(mail.routing_constraint, unanswered_by=mail.unanswered_by),
-            probes=probes,
-        )
+        others = replace(route, constraint=replace(route.constraint, unanswered_by=mail.unanswered_by))
+        elsewhere = selection.choose(others, first=first, probes=probes)
         if elsewhere.candidate is not None:
             return elsewhere
-    return selection.choose(tried, first=first, routing_constraint=mail.routing_constraint, probes=probes)
+    return selection.choose(route, first=first, probes=probes)
 
 
 def count_done(plans: Sequence[StepPlan]) -> int:

@@ -10,7 +10,8 @@ import structlog
 from django.db import Error
 
 from mails.dispatch import call_results, claim
-from mails.dispatch.account_pool import AccountPool, AccountSelection, BreakerChanged
+from mails.dispatch.account_pool import AccountPool
+from mails.dispatch.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.planner import PassResult, Planner, count_done
 from mails.dispatch.transitions import DispatcherSettings, Result, StepDraft, StepPlan
 from mails.lifecycle import action_execution, writer
@@ -58,7 +59,7 @@ class Recorder:
         plans: list[StepPlan] = []
         while True:
             try:
-                with self.planner.until_confirmed(plans), self._pool.select(now_ns) as selection:
+                with self.planner.until_confirmed(plans), select(self._pool, now_ns) as selection:
                     judged = selection.judge(results)
                     plans[:] = [self._plan(result, selection) for result in judged]
                     won = self.planner.record(selection, plans, one_by_one=True)
@@ -70,7 +71,7 @@ class Recorder:
         answer = call_results.close_call(result, now_ns=selection.now_ns)
         if not isinstance(answer, StepDraft):
             return answer
-        return self.planner.plan_next(answer, selection, first=False, give_back=self._is_stopping())
+        return self.planner.plan_next(answer, selection, give_back=self._is_stopping())
 
     def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[StepPlan], set[uuid.UUID]]:
         """Carry out what was requested during a call; or give back what a pause keeps from the next account.

@@ -154,6 +154,15 @@ def classify_refusals(refused: Sequence[RecipientRefusal]) -> FailureClass:
     )
 
 
+def must_decide(failure_classes: Sequence[str], *, may_wait: bool) -> bool:
+    """Return True if an email that no account can take now cannot just wait for one: it begins a new round, or ends.
+
+    `failure_classes`: seen in this round. `may_wait`: an account that was not asked in this round may accept email again
+    after a time. An email that nobody has refused yet waits for as long as it takes, also for an operator.
+    """
+    return bool(failure_classes) and (not may_wait or not TRANSIENT.isdisjoint(failure_classes))
+
+
 def wait_or_discard(
     *,
     failure_classes: Sequence[str],

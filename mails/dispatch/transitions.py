@@ -21,13 +21,13 @@ from mails.lifecycle.values import (
 )
 from mails.message.message import Message
 from mails.models import uuid7
-from mails.states import NEVER_CALLED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
+from mails.states import CANNOT_CARRY, NEVER_CALLED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
-from providers.outcomes import Cause, NotAttempted, Outcome
+from providers.outcomes import Cause, FailureClass, NotAttempted, Outcome
 from providers.routing.choose import RoutingDecision
 
 
@@ -222,6 +222,8 @@ def plan_wait_or_discard(
     draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSettings, now_ns: int, jitter: float
 ) -> StepPlan:
     """Let an email wait that no account can be asked for now, or discard it. `jitter`: drawn from [-1, 1]."""
+    if not choice.can_carry:
+        return _discard_as_too_much(draft, choice, now_ns)
     now = database_clock.from_ns(now_ns)
     free_at = choice.free_at
     follows = retry_policy.wait_or_discard(
@@ -241,6 +243,14 @@ def plan_wait_or_discard(
             return _wait(draft, choice, follows, now_ns)
         case never:
             assert_never(never)
+
+
+def _discard_as_too_much(draft: StepDraft, choice: RoutingDecision, now_ns: int) -> StepPlan:
+    """Discard an email that no account that it may ever use can carry."""
+    classes = tuple(sorted({*draft.state.failure_classes, FailureClass.MESSAGE}))
+    state = draft.state._replace(failure_classes=classes, failure_class=FailureClass.MESSAGE, reason_code=CANNOT_CARRY)
+    info = f"no account that it may use can carry it: {choice.explain_missing()}"
+    return StepPlan(step=_discard(replace(draft, state=state), info, now_ns), draft=draft)
 
 
 def _wait(draft: StepDraft, choice: RoutingDecision, wait: retry_policy.Wait, now_ns: int) -> StepPlan:

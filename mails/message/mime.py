@@ -16,7 +16,7 @@ from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import html_cleaning, preview
 from mercury.lib.mail.preview import MailPreview
-from providers.kinds.capabilities import join_meanings, parse_needs
+from providers.kinds.capabilities import MessageTraits, join_meanings
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 
@@ -107,7 +107,7 @@ def explain_not_copyable(mail: Mail) -> str:
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
     if mail.needs:
-        features = join_meanings(parse_needs(mail.needs), "or")
+        features = join_meanings(MessageTraits.from_needs(mail.needs).features, "or")
         return f"The form cannot carry {features}; send this email again with the API."
     if mail.size > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."

@@ -158,13 +158,18 @@ class Migration(migrations.Migration):
                     "route",
                     models.GeneratedField(
                         db_persist=True,
-                        expression=django.db.models.functions.text.Concat(
-                            "needs",
-                            models.Value(" "),
-                            django.db.models.functions.comparison.Cast("routing_constraint", models.TextField()),
-                            models.Value(" "),
-                            django.db.models.functions.comparison.Cast("tried", models.TextField()),
-                            output_field=models.TextField(),
+                        expression=django.db.models.functions.text.Left(
+                            django.db.models.functions.text.Concat(
+                                "needs",
+                                models.Value("\t"),
+                                django.db.models.functions.comparison.Cast("routing_constraint", models.TextField()),
+                                models.Value("\t"),
+                                django.db.models.functions.comparison.Cast("tried", models.TextField()),
+                                models.Value("\t"),
+                                django.db.models.functions.comparison.Cast("failure_classes", models.TextField()),
+                                output_field=models.TextField(),
+                            ),
+                            600,
                         ),
                         help_text="Emails with the same route may use the same accounts now; they are claimed together.",
                         output_field=models.TextField(),

@@ -52,6 +52,12 @@ IN_MIME = frozenset(Feature) - {
 }  # what the messages that Mercury writes have
 
 
+# Sizes that routing tells apart, in megabytes: limits of providers. A message counts as large as the next of them, so that
+# sizes make few routes; one of at most the first is small, and every provider carries it.
+SIZES = (10, 15, 20, 25, 30, 40, 50, 100)
+MEGABYTE = 1_000_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageTraits:
     """What routing needs to know of a message: its size in bytes, its number of recipients, and the features it uses."""
@@ -62,18 +68,29 @@ class MessageTraits:
 
     @property
     def needs(self) -> str:
-        """Return the required features as `Mail.needs` stores them: in alphabetical order, separated by commas."""
-        return ",".join(sorted(feature for feature in self.features if feature.is_required))
+        """Return the required features as `Mail.needs` stores them, in alphabetical order, and the size of a large message."""
+        size = self._round_size()
+        words = sorted(feature for feature in self.features if feature.is_required)
+        return ",".join([*words, f"{size}MB"] if size else words)
+
+    @classmethod
+    def from_needs(cls, needs: str) -> "MessageTraits":
+        """Return the traits that `needs` tells of. Raises ValueError for a word that is neither a feature nor a size."""
+        words = needs.split(",") if needs else []
+        size = max((int(word.removesuffix("MB")) * MEGABYTE for word in words if word.endswith("MB")), default=0)
+        features = frozenset(Feature(word) for word in words if not word.endswith("MB"))
+        return cls(size=size * 57 // 78 if Feature.ATTACHMENTS in features else size, features=features)
 
     @property
     def sent_size(self) -> int:
         """Return about how many bytes are sent: base64 makes 78 of 57."""
         return self.size * 78 // 57 if Feature.ATTACHMENTS in self.features else self.size
 
-
-def parse_needs(needs: str) -> frozenset[Feature]:
-    """Return the features that `MessageTraits.needs` wrote. Raises ValueError for a word that is no feature."""
-    return frozenset(map(Feature, filter(None, needs.split(","))))
+    def _round_size(self) -> int:
+        """Return the megabytes that it counts as; 0 for a small message."""
+        if self.sent_size <= SIZES[0] * MEGABYTE:
+            return 0
+        return next((size for size in SIZES if self.sent_size <= size * MEGABYTE), -(-self.sent_size // MEGABYTE))
 
 
 def _declare(meaning: str, **default: bool) -> Any:
@@ -118,7 +135,7 @@ class Capabilities:
         if missing := {feature for feature in traits.features - self.features if feature.is_required}:
             return f"it cannot carry {join_meanings(missing, 'and')}"
         if self.max_size is not None and traits.sent_size > self.max_size:
-            return f"the message has {traits.sent_size:,} bytes; it carries at most {self.max_size:,}"
+            return f"it carries at most {self.max_size:,} bytes"
         return ""
 
     def _list_abilities(self) -> Iterator[str]:

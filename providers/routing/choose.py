@@ -1,13 +1,13 @@
 """Choose the account for an email, and record why the others were left out. Pure."""
 
 import datetime as dt
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission
-from providers.routing.rules import NO_CONSTRAINT, AccountEvaluation, AccountLoad, RoutingConstraint, evaluate
+from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad, Route, evaluate
 
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
@@ -31,6 +31,17 @@ class RoutingDecision:
         """Return when the first of the untried accounts may be evaluated again; None if waiting does not help."""
         return min((account.until for account in self.evaluated if account.until and not account.tried), default=None)
 
+    @property
+    def can_carry(self) -> bool:
+        """Return False if accounts exist, and none that the email may ever use can carry its message."""
+        allowed = [account for account in self.evaluated if not account.excluded]
+        return not allowed or not all(account.cannot_carry for account in allowed)
+
+    def explain_missing(self) -> str:
+        """Return the accounts that cannot carry the message, each with what it lacks."""
+        lacking = [account for account in self.evaluated if account.cannot_carry and not account.excluded]
+        return ", ".join(f"{account.account} ({account.note})" for account in lacking)
+
     def build_evaluated_blob(self) -> list[dict[str, Any]]:
         """Return the evaluated accounts for an event's blob."""
         selected = self.candidate.config.name if self.candidate else None
@@ -51,18 +62,16 @@ def choose(
     load: AccountLoad,
     *,
     draw: float,
-    tried: Container[str] = (),
-    routing_constraint: RoutingConstraint = NO_CONSTRAINT,
+    route: Route = ANY_ACCOUNT,
     probes: bool = True,
 ) -> RoutingDecision:
-    """Choose an account by a weighted draw among those that may be called now.
+    """Choose an account for an email of this route, by a weighted draw among those that may be called now.
 
-    `draw`: in [0, 1). `tried`: accounts that refused the email in this round. `probes`: whether it may be a breaker's one
-    probe.
+    `draw`: in [0, 1). `probes`: whether it may be a breaker's one probe.
     """
     evaluated, eligible = [], []
     for candidate in candidates:
-        permission, result = evaluate(candidate, load, tried=tried, routing_constraint=routing_constraint)
+        permission, result = evaluate(candidate, load, route)
         if result.eligible and permission.probe and not probes:
             note = "its probe is kept for an email that was not refused because of one mailbox"
             result = replace(result, eligible=False, note=note, until=load.now + PROBE_KEPT)
@@ -79,13 +88,6 @@ def choose(
         else f"weighted random choice among {len(eligible)} eligible accounts"
     )
     return RoutingDecision(candidate=candidate, why=why, evaluated=tuple(evaluated), probe=permission.probe)
-
-
-def has_only_probes(candidates: Iterable[Candidate], load: AccountLoad) -> bool:
-    """Return True if at least one account may be called now, and each of those for a breaker's probe only."""
-    results = (evaluate(candidate, load) for candidate in candidates)
-    eligible = [permission for permission, result in results if result.eligible]
-    return bool(eligible) and all(permission.probe for permission in eligible)
 
 
 def _draw(

@@ -1,14 +1,16 @@
 """Which accounts an email may use now, and why not the others. Pure."""
 
 import datetime as dt
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission, check_permission
+from providers.kinds.capabilities import MessageTraits
 from providers.kinds.catalog import KINDS
+from providers.models import AccountSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,19 @@ class RoutingConstraint:
 
 
 NO_CONSTRAINT = RoutingConstraint()
+NO_TRAITS = MessageTraits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Everything about an email that decides which accounts it may use now. Emails with the same route may use the same."""
+
+    traits: MessageTraits = NO_TRAITS
+    constraint: RoutingConstraint = NO_CONSTRAINT
+    tried: tuple[str, ...] = ()  # accounts that refused it in this round
+
+
+ANY_ACCOUNT = Route()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,8 @@ class AccountEvaluation:
     note: str
     until: dt.datetime | None = None
     tried: bool = False  # in this round, or the email may not use it
+    cannot_carry: bool = False  # its provider cannot carry such a message
+    excluded: bool = False  # the email may never use it, whatever its provider can carry
     remedy: str = ""  # what ends it, where waiting does not
 
 
@@ -79,19 +96,14 @@ def get_max_connections(config: AccountConfig, processes: int) -> int | None:
 
 
 def evaluate(
-    candidate: Candidate,
-    load: AccountLoad,
-    *,
-    tried: Container[str] = (),
-    routing_constraint: RoutingConstraint = NO_CONSTRAINT,
+    candidate: Candidate, load: AccountLoad, route: Route = ANY_ACCOUNT
 ) -> tuple[CallPermission, AccountEvaluation]:
-    """Return whether the account may be called now, and the reason that is recorded for it."""
+    """Return whether the account may be called now for an email of this route, and the reason that is recorded for it."""
     config = candidate.config
     permission = check_permission(candidate.breaker, load.now)
-    exclusion = routing_constraint.explain_exclusion(config.name)
+    exclusion, missing = explain_exclusion(candidate, route), explain_missing(config, route)
 
     def build(note: str, *, eligible: bool = False, until: dt.datetime | None = None) -> AccountEvaluation:
-        tried_before = bool(exclusion) or config.name in tried
         remedy = _REMEDIES.get(note, permission.remedy if note == permission.note else "")
         return AccountEvaluation(
             account=config.name,
@@ -99,11 +111,13 @@ def evaluate(
             eligible=eligible,
             note=note,
             until=until,
-            tried=tried_before,
+            tried=bool(exclusion or missing) or config.name in route.tried,
+            cannot_carry=bool(missing),
+            excluded=bool(exclusion),
             remedy=remedy,
         )
 
-    never = _explain_never(candidate, exclusion, tried)
+    never = _explain_never(candidate, exclusion, missing, route)
     if never:
         return permission, build(never)
     if not permission.allowed:
@@ -123,13 +137,30 @@ _REMEDIES = {
 }
 
 
-def _explain_never(candidate: Candidate, exclusion: str, tried: Container[str]) -> str:
+def explain_exclusion(candidate: Candidate, route: Route) -> str:
+    """Return why an email of this route may never use the account, whatever it can carry; empty if it may."""
+    if candidate.source == AccountSource.DEFAULT and not candidate.enabled:
+        return "disabled"  # a default sandbox: nobody expects email to go there, once other accounts exist
+    return route.constraint.explain_exclusion(candidate.config.name)
+
+
+def explain_missing(config: AccountConfig, route: Route) -> str:
+    """Return why the account's provider cannot carry a message of this route; empty if it can."""
+    if route.traits is NO_TRAITS:
+        return ""
+    kind = KINDS.get(config.kind)
+    return kind.capabilities.explain_missing(route.traits) if kind else ""
+
+
+def _explain_never(candidate: Candidate, exclusion: str, missing: str, route: Route) -> str:
     """Return why the account cannot be used even later; empty if it can."""
+    if missing and not exclusion:  # nobody needs to enable an account that could not carry it
+        return missing
     if not candidate.enabled:
         return "disabled"
     if not candidate.configured:
         return "not in this process's environment"
-    if exclusion or candidate.config.name in tried:
+    if exclusion or candidate.config.name in route.tried:
         return exclusion or "already tried in this round"
     return "weight 0" if candidate.config.weight == 0 else ""
 

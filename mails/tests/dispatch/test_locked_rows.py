@@ -173,7 +173,7 @@ def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):
 
     dispatcher = Dispatcher(["text"], concurrency=8)
     with monkeypatch.context() as refused:
-        refused.setattr("mails.dispatch.account_pool.AccountSelection.choose", read_only)
+        refused.setattr("mails.dispatch.account_selection.AccountSelection.choose", read_only)
         with pytest.raises(InternalError):
             dispatcher.claimer.claim(8)
 

@@ -10,9 +10,9 @@ from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
 from providers.health.breaker import BreakerSnapshot
 from providers.models import BreakerMode, BreakerState
-from providers.routing.capacity import count_capacity
+from providers.routing.capacity import measure_rooms
 from providers.routing.choose import choose as choose_account
-from providers.routing.rules import NO_CONSTRAINT, AccountLoad, RoutingConstraint
+from providers.routing.rules import NO_CONSTRAINT, AccountLoad, Route, RoutingConstraint
 
 NOW = dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC)
 
@@ -33,9 +33,12 @@ def choose(*candidates, draw=0.0, tried=(), routing_constraint=NO_CONSTRAINT, in
         candidates,
         AccountLoad(now=NOW, in_flight=in_flight or {}, slots=slots, permits=permits or {}),
         draw=draw,
-        tried=tried,
-        routing_constraint=routing_constraint,
+        route=Route(tried=tried, constraint=routing_constraint),
     )
+
+
+def count_capacity(accounts, load):
+    return sum(room.emails for room in measure_rooms(accounts, load).values())
 
 
 def note(choice, name):
