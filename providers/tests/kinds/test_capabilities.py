@@ -2,7 +2,7 @@
 
 import pytest
 
-from providers.kinds.capabilities import IN_MIME, Capabilities, Feature, MessageTraits, parse_needs
+from providers.kinds.capabilities import IN_MIME, Capabilities, Feature, MessageTraits
 
 
 def _make(**changes):
@@ -51,10 +51,25 @@ def test_attachments_grow_on_their_way():
 def test_needs_are_stored_without_what_mercury_keeps_itself():
     needs = MessageTraits(features=frozenset(Feature)).needs
 
-    assert parse_needs(needs) == frozenset(Feature) - {Feature.TAGS, Feature.METADATA}
-    assert parse_needs("") == frozenset()
+    assert MessageTraits.from_needs(needs).features == frozenset(Feature) - {Feature.TAGS, Feature.METADATA}
+    assert MessageTraits.from_needs("") == MessageTraits()
     with pytest.raises(ValueError, match="pigeons"):
-        parse_needs("pigeons")
+        MessageTraits.from_needs("pigeons")
+
+
+@pytest.mark.parametrize(
+    ("size", "needs"), [(10_000_000, ""), (10_000_001, "15MB"), (25_000_000, "25MB"), (100_000_001, "101MB")]
+)
+def test_a_large_message_counts_as_large_as_the_next_limit(size, needs):
+    assert MessageTraits(size=size).needs == needs
+    assert MessageTraits.from_needs(needs).sent_size >= (size if needs else 0)
+
+
+def test_the_size_of_attachments_is_not_counted_twice():
+    traits = MessageTraits(size=14_000_000, features=frozenset({Feature.ATTACHMENTS}))
+
+    assert traits.needs == "attachments,20MB"
+    assert 19_900_000 < MessageTraits.from_needs(traits.needs).sent_size <= 20_000_000
 
 
 def test_each_feature_and_each_stated_capability_is_told_once():
