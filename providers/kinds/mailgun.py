@@ -1,4 +1,4 @@
-"""Mailgun."""
+"""Mailgun: its account, what it can carry, its requests and its answers."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""SendGrid."""
+"""SendGrid: its account, what it can carry, its requests and its answers."""
 
 import re
 import warnings
