@@ -23,7 +23,7 @@ from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
 
-_RECIPIENT_REJECTED = re.compile(r"(?:^|\W)to\W.{0,20}\bnot a valid address", re.IGNORECASE)
+_RECIPIENT_REJECTED = re.compile(r"(?:^|\W)(?:to|b?cc)\W.{0,20}\bnot a valid address", re.IGNORECASE)
 
 
 class MailgunPayload(LeanPayload, mailgun.MailgunPayload):  # type: ignore[misc]
@@ -54,7 +54,7 @@ class MailgunApi(AnymailApi):
         return _read_message(answer)
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
-        """Return the recipients that a refusal is about. Mailgun says that 'to' is not valid, and sometimes which address."""
+        """Return the recipients that a refusal is about. Mailgun says that 'to' (or 'cc') is not valid, and sometimes which."""
         words = _read_message(answer)
         if not _RECIPIENT_REJECTED.search(words):
             return NONE_REJECTED

@@ -14,7 +14,7 @@ from providers.kinds.capabilities import IN_MIME, Capabilities, Feature
 from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
 
-_RECIPIENT_FIELD = re.compile(r"personalizations\.0\.to(?:\.(\d{1,4})(?:\.email)?)?")
+_RECIPIENT_FIELD = re.compile(r"personalizations\.0\.(?:to(?:\.(\d{1,4})(?:\.email)?)?|b?cc(?:\.\d{1,4}(?:\.email)?)?)")
 
 
 class SendGridPayload(LeanPayload, sendgrid.SendGridPayload):  # type: ignore[misc]
@@ -52,7 +52,10 @@ class SendGridApi(AnymailApi):
         return "; ".join(f"{field}: {words}" if field else words for field, words in _list_errors(answer) if words)
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
-        """Return the recipients that a refusal names, if all its fields are such as `personalizations.0.to.1.email`."""
+        """Return the recipients that a refusal names, if all its fields are such as `personalizations.0.to.1.email`.
+
+        `recipients` begin with those in To; one in Cc or Bcc is known by the words only.
+        """
         reasons: dict[str, str] = {}
         for field, words in _list_errors(answer):
             found = _RECIPIENT_FIELD.fullmatch(field)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from providers.kinds.capabilities import IN_MIME, Capabilities, Feature, MessageTraits
+from providers.kinds.capabilities import IN_MIME, MEGABYTE, SIZES, Capabilities, Feature, MessageTraits
+from providers.kinds.catalog import KINDS
 
 
 def _make(**changes):
@@ -63,6 +64,12 @@ def test_needs_are_stored_without_what_mercury_keeps_itself():
 def test_a_large_message_counts_as_large_as_the_next_limit(size, needs):
     assert MessageTraits(size=size).needs == needs
     assert MessageTraits.from_needs(needs).sent_size >= (size if needs else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_routing_can_tell_the_limit_of_each_kind(kind):
+    """Otherwise a message that it carries would count as a larger one."""
+    assert kind.capabilities.max_size in (None, *(size * MEGABYTE for size in SIZES))
 
 
 def test_the_size_of_attachments_is_not_counted_twice():

@@ -116,6 +116,7 @@ def test_the_words_of_an_error_are_its_message(api):
             f"to parameter is not a valid address: {IRIS}",
             RejectedRecipients(reasons={IRIS: f"to parameter is not a valid address: {IRIS}"}, has_unnamed=True),
         ),
+        ("'bcc' parameter is not a valid address", RejectedRecipients(reasons={}, has_unnamed=True)),
         ("'from' parameter is not a valid address. please check documentation", NONE_REJECTED),
         ("Need at least one of 'text' or 'html'", NONE_REJECTED),
         (None, NONE_REJECTED),

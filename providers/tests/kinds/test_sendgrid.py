@@ -102,6 +102,15 @@ def test_the_words_of_an_error_follow_its_field(api, errors, words):
             [{"field": "personalizations.0.to.1.email", "message": "no"}, {"field": "subject", "message": "no"}],
             NONE_REJECTED,
         ),
+        (
+            [{"field": "personalizations.0.cc.0.email", "message": "no"}],
+            RejectedRecipients(reasons={}, has_unnamed=True),
+        ),
+        (
+            [{"field": "personalizations.0.bcc.0.email", "message": f"not valid: {IRIS}"}],
+            RejectedRecipients(reasons={IRIS: f"not valid: {IRIS}"}),
+        ),
+        ([{"field": "personalizations.0.subject", "message": "no"}], NONE_REJECTED),
         ([{"field": None, "message": "no"}], NONE_REJECTED),
         (["no"], NONE_REJECTED),
         ("no", NONE_REJECTED),
