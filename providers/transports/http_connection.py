@@ -68,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
     """An HTTP/1.1 connection. It belongs to one call at a time; `is_reusable` says whether another may follow.
 
     Anything that arrives while no call is in progress closes it, so an answer can never be that to an earlier request.
-    The parser is llhttp in its strict mode: a head that two programs could read differently is an error.
+    An answer whose end two programs could see in different places is an error.
     """
 
     def __init__(self, *, on_closed: Callable[["HttpConnection"], None]) -> None:
@@ -78,6 +78,10 @@ class HttpConnection(asyncio.Protocol):
         self._on_closed = on_closed
         self._transport: asyncio.Transport
         self._parser = HttpResponseParser(self)
+        # Real servers break these rules, and every client lets them; how an answer ends stays strict.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         self._waiter: asyncio.Future[HttpAnswer] | None = None
 
     async def call(self, head: bytes, body: bytes, *, ends_at: float) -> HttpAnswer:

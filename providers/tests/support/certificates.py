@@ -30,7 +30,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def with_authority(folder: Path) -> tuple[str, ssl.SSLContext]:
+def with_authority(folder: Path, *, valid_for: dt.timedelta = dt.timedelta(days=1)) -> tuple[str, ssl.SSLContext]:
     """The PEM of an authority, and the TLS context of a server at 127.0.0.1 that it vouches for."""
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of Olympus")])
@@ -42,7 +42,7 @@ def with_authority(folder: Path) -> tuple[str, ssl.SSLContext]:
     )
     address = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
     server = (
-        _builder(server_name, authority_name, server_key)
+        _builder(server_name, authority_name, server_key, valid_for)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -55,10 +55,15 @@ def with_authority(folder: Path) -> tuple[str, ssl.SSLContext]:
     return authority.public_bytes(pem).decode(), context
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    valid_for: dt.timedelta = dt.timedelta(days=1),
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_after(now + valid_for)
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import socket
 
 import pytest
@@ -64,6 +65,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
             200,
             b"Hello",
         ),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5 \r\nHello\r\n0\r\n\r\n", 200, b"Hello"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 5\nX-Odd: \x01\n\nHello", 200, b"Hello"),
         (b"HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nHello", 200, b"Hello"),
         (b"HTTP/1.1 999 \xe9\r\nX-Odd: \xe9\r\nContent-Length: 5\r\n\r\nHello", 999, b"Hello"),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" + OK, 202, b""),
@@ -106,7 +109,6 @@ def test_a_status_is_an_answer_even_if_the_body_breaks_off(reply):
         b"SMTP/1.0 250 ready\r\n\r\n",
         b"<html>",
         b"HTTP/1.1 2x0 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
         HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nHello!",
         HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n0\r\n\r\n",
         HEAD + b"Content-Length: -1\r\n\r\n",
@@ -117,7 +119,7 @@ def test_a_status_is_an_answer_even_if_the_body_breaks_off(reply):
         b"Bearer thunderbolt",
     ],
 )
-def test_what_two_programs_could_read_differently_or_has_no_end_is_unreadable(data):
+def test_what_is_not_http_or_has_no_clear_end_is_unreadable(data):
     with pytest.raises(AnswerUnreadable) as found:
         event_loop.run(_call_once(Reply(data=data)))
 
@@ -402,6 +404,23 @@ def test_a_certificate_for_another_name_is_refused(tmp_path, monkeypatch):
     words, requests = event_loop.run(scenario())
 
     assert "olympus.test" in words
+    assert requests == []
+
+
+def test_an_expired_certificate_is_refused_with_the_reason(settings, tmp_path):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+    ca, context = certificates.with_authority(tmp_path, valid_for=dt.timedelta(seconds=-1))
+
+    async def scenario():
+        async with ScriptedHttp(tls=context) as server:
+            account = accounts.sendgrid(server)
+            account.options["ca"] = ca
+            return await accounts.send(account), server.requests
+
+    outcome, requests = event_loop.run(scenario())
+
+    assert tables.describe(outcome) == "Refused provider `tls`"
+    assert outcome.reason == "TLS failed: certificate has expired"
     assert requests == []
 
 
