@@ -24,6 +24,7 @@ from mails.models import uuid7
 from mails.states import CANNOT_CARRY, NEVER_CALLED, Actor, AttemptState, EventName, HoldReason, RecipientState, Status
 from mercury.lib.database import database_clock
 from mercury.lib.durations import format_duration
+from mercury.lib.value import value
 from providers.accounts.config import AccountConfig
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
@@ -42,7 +43,7 @@ class DispatcherSettings:
     backoff: Sequence[dt.timedelta]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Call:
     """A provider call to be made, its attempt committed."""
 
@@ -53,7 +54,7 @@ class Call:
     message: Message | None = None  # loaded once the attempt is committed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Result:
     """Result of a provider call. `latency`: seconds."""
 
@@ -68,7 +69,7 @@ class Result:
         return f"{self.call.account.name}:{self.call.attempt.id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class StepDraft:
     """A step in the making: what has happened to the email so far in this pass."""
 
@@ -97,7 +98,7 @@ class StepDraft:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class StepPlan:
     """A step, and the call that follows once it is committed. `draft`: where the step started from."""
 

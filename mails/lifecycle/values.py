@@ -11,13 +11,14 @@ from mails.models import IdempotencyKey, Mail
 from mails.states import LEASED, TRANSITIONS, AttemptState, RecipientState, Status
 from mercury.lib.database import recordset
 from mercury.lib.database.recordset import as_json, as_time, as_uuid
+from mercury.lib.value import value
 
 
 class IllegalTransition(Exception):
     """A step would move an email to a state that may not follow: a bug in Mercury, never bad input."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class EventDraft:
     """An event about to be recorded. `at_ns`: nanoseconds since the Unix epoch, by the database's clock."""
 
@@ -80,7 +81,7 @@ def release_lease(state: MailState, status: Status, **changes: Any) -> MailState
     return state._replace(status=status, **released | changes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttemptOpened:
     """A provider call about to be made; committed before the provider hears of it."""
 
@@ -92,7 +93,7 @@ class AttemptOpened:
     account_version: dt.datetime | None = None  # of the account's row, as it was chosen; None: whatever it is now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttemptClosed:
     """Outcome of one provider call."""
 
@@ -108,7 +109,7 @@ class AttemptClosed:
     account: str = ""  # whose call it was, to be counted; empty where it was counted before, or never made
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecipientOutcome:
     """Outcome for one recipient."""
 
@@ -117,7 +118,7 @@ class RecipientOutcome:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Step:
     """One change of one email. It happens only while the email is `before`, leased under `fence`, after `attempts` calls.
 

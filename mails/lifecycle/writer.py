@@ -27,6 +27,7 @@ from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 log = structlog.get_logger(__name__)
 
 NOT_STORABLE = (IllegalTransition, DataError, IntegrityError)  # something is wrong with a step, not with the database
+_encode_blob = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` builds an encoder at each call
 CLIENT_EVENTS = 1000  # that clients may append to one email …
 CLIENT_BLOBS = 1_000_000  # … and characters of their blobs: pages, lists and exports read them all
 
@@ -319,7 +320,7 @@ def _build_event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]
             "created_at": draft.at_ns,
             "created_by": draft.by,
             "event": draft.event,
-            "blob": json.dumps(draft.blob, ensure_ascii=False) if draft.blob else "",
+            "blob": _encode_blob(draft.blob) if draft.blob else "",
         }
         for mail_id, drafts in events
         for draft in drafts

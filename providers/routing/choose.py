@@ -2,9 +2,10 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from mercury.lib.value import value
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission
 from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad, Route, evaluate
@@ -12,7 +13,7 @@ from providers.routing.rules import ANY_ACCOUNT, AccountEvaluation, AccountLoad,
 PROBE_KEPT = dt.timedelta(seconds=10)  # how long an email waits that may not be the probe
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RoutingDecision:
     """A choice: an account or none, and every account that was evaluated."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mercury.lib.value import value
 from providers.accounts.config import AccountConfig
 from providers.accounts.registry import Candidate
 from providers.health.breaker import CallPermission, check_permission
@@ -56,7 +57,7 @@ class Route:
 ANY_ACCOUNT = Route()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AccountEvaluation:
     """One account as the choice evaluated it. `until`: when waiting may help; None if it will not."""
 
