@@ -109,8 +109,7 @@ def _record_attempt_after_call(writer: Any) -> None:
         listed = []
         for step in steps:
             if step.closed and (opened := kept.pop(step.closed.id, None)):
-                row = writer._build_attempt_row(opened)
-                sql.execute([sql.insert_rows(writer.Attempt, sql.OPENED_COLUMNS, [row])])
+                sql.execute(sql.open_attempts([(*writer._get_opened_row(opened.opened), opened.mail_id)]))
                 step = replace(step, events=opened.events + step.events)
             if step.opened:
                 kept[step.opened.id] = step

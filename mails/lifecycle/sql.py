@@ -1,9 +1,10 @@
 """The SQL of the writer and of claims, named and explained; where the two databases differ, both are side by side here.
 
-Rows come in as one JSON parameter (`mercury.lib.database.recordset`), named `r`, so that a group of emails costs one round trip.
+Rows come in as JSON parameters (`mercury.lib.database.recordset`), named `r`, so that a group of emails costs one round trip.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from django.db import connection, models
@@ -15,8 +16,8 @@ from mercury.lib.database import recordset
 from mercury.lib.database.recordset import list_columns
 
 Columns = Mapping[str, str]
-Rows = Sequence[Mapping[str, Any]]
-Statement = tuple[str, Rows]  # and the rows that it reads; it is not run without any
+Rows = Sequence[Sequence[Any]]  # values in the order of the columns
+Statement = tuple[str, list[str]]  # and its parameters
 
 # Evaluated once a statement, not once a row.
 SENDING_NOT_PAUSED = "NOT EXISTS (SELECT 1 FROM mails_pause WHERE queue = '' AND resumed_at IS NULL)"
@@ -33,13 +34,7 @@ KEY_COLUMNS = list_columns(IdempotencyKey, ("owner", "key", "body_hash", "mail_i
 CONTENT_COLUMNS = list_columns(Content, ("mail_id", "text", "html", "other_fields"))
 RECIPIENT_COLUMNS = list_columns(Recipient, ("mail_id", "kind", "name", "address", "state", "reason"))
 EVENT_COLUMNS = list_columns(Event, ("mail_id", "created_at", "created_by", "event", "blob"))
-OPENED_COLUMNS = list_columns(
-    Attempt,
-    (
-        *("id", "mail_id", "number", "account", "lease", "state", "opened_at"),
-        *("failure_class", "reason_code", "reason", "provider_message_id"),
-    ),
-)
+OPENED_COLUMNS = list_columns(Attempt, ("id", "number", "account", "lease", "opened_at"))
 CLOSED_COLUMNS = list_columns(
     Attempt,
     (
@@ -50,9 +45,11 @@ CLOSED_COLUMNS = list_columns(
 OUTCOME_COLUMNS = list_columns(Recipient, ("id", "state", "reason"))
 STEP_COLUMNS = (
     {"id": "uuid", "before": "text", "fence": "uuid", "attempts": "int", "pending_action": "text"}
-    | STATE_COLUMNS
     | {"account_version": "time", "at": "int"}
+    | STATE_COLUMNS
 )
+STEP_OPENED_COLUMNS = {f"opened_{name}": kind for name, kind in OPENED_COLUMNS.items()}
+STEP_CLOSED_COLUMNS = {f"closed_{name}": kind for name, kind in CLOSED_COLUMNS.items()}
 
 # Serving accounts as the statement runs. PostgreSQL locks them: a change of an account waits for the attempts that are
 # being committed, and a claim during such a change does without the account. SQLite has one writer at a time.
@@ -64,7 +61,6 @@ SERVING_ACCOUNTS = """
 # also needs that sending is not paused and that the account is as it was when it was selected; no step goes to SENDING
 # or QUEUED without a body. Its events are dated no earlier than the email's last one.
 MOVE_MAILS = """
-    WITH serving AS MATERIALIZED ({serving_accounts})
     UPDATE mails_mail SET {changes}, last_event_at = {latest}(COALESCE(mails_mail.last_event_at, 0), r.at), pending_action = ''
     FROM {rows}
     WHERE mails_mail.id = r.id AND mails_mail.status = r.before AND mails_mail.attempt_count = r.attempts
@@ -78,6 +74,20 @@ MOVE_MAILS = """
         ))
         AND (mails_mail.text_removed_at IS NULL OR r.status NOT IN ('{sending}', '{queued}'))
     RETURNING mails_mail.id, mails_mail.queue, mails_mail.created_at, mails_mail.api_key_id, mails_mail.last_event_at
+"""
+
+# The attempts of the emails that moved, from what their steps say of them. PostgreSQL does all in one statement. SQLite
+# has no UPDATE within another statement: there they follow, for the steps that were taken.
+TAKE_STEPS = {
+    "postgresql": """
+        WITH serving AS MATERIALIZED ({serving_accounts}), moved AS ({move_mails}{attempts}) {write_attempts}
+        SELECT id, queue, created_at, api_key_id, last_event_at FROM moved
+    """,
+    "sqlite": "WITH serving AS MATERIALIZED ({serving_accounts}) {move_mails}",
+}
+OPEN_ATTEMPTS = """
+    INSERT INTO mails_attempt ({names}, mail_id, state, failure_class, reason_code, reason, provider_message_id)
+    SELECT {picked}, '{open}', '', '', '', '' FROM {rows}
 """
 
 # What somebody asks for during a call waits with the email for the end of the call.
@@ -109,10 +119,10 @@ KEY_IS_FREE = {
 # Open attempts, and unknown ones whose outcome is known now; never a known outcome. A clock that went back closes no
 # attempt before it was opened.
 CLOSE_ATTEMPTS = """
-    UPDATE mails_attempt SET {changes}, closed_at = {latest}(r.closed_at, mails_attempt.opened_at)
+    UPDATE mails_attempt SET {changes}, closed_at = {latest}({row}closed_at, mails_attempt.opened_at)
     FROM {rows}
-    WHERE mails_attempt.id = r.id
-        AND (mails_attempt.state = '{open}' OR (mails_attempt.state = '{unknown}' AND r.state <> '{unknown}'))
+    WHERE mails_attempt.id = {row}id
+        AND (mails_attempt.state = '{open}' OR (mails_attempt.state = '{unknown}' AND {row}state <> '{unknown}'))
 """
 
 LATEST = {"postgresql": "GREATEST", "sqlite": "MAX"}
@@ -125,18 +135,32 @@ def select_serving(accounts: Collection[str]) -> tuple[str, list[str]]:
     return SERVING_ACCOUNTS.format(names=names, lock=SHARED_LOCK[connection.vendor]), sorted(accounts)
 
 
-def move_mails(serving_accounts: str) -> str:
-    """Return the statement that takes one step of each email; its rows have STEP_COLUMNS."""
-    return MOVE_MAILS.format(
-        serving_accounts=serving_accounts,
+def take_steps(accounts: Collection[str], rows: Rows, *, opens: bool, closes: bool) -> Statement:
+    """Return the statement that takes one step of each email, and on PostgreSQL opens and closes its attempts.
+
+    The rows have STEP_COLUMNS. On PostgreSQL STEP_OPENED_COLUMNS follow if `opens`, and STEP_CLOSED_COLUMNS if `closes`.
+    """
+    serving, parameters = select_serving(accounts)
+    columns = (STEP_OPENED_COLUMNS if opens else {}) | (STEP_CLOSED_COLUMNS if closes else {})
+    steps = recordset.build("r", STEP_COLUMNS | columns, rows)
+    move_mails = MOVE_MAILS.format(
         changes=_assign(STATE_COLUMNS),
         latest=LATEST[connection.vendor],
-        rows=recordset.source("r", STEP_COLUMNS),
+        rows=steps.source,
         sending_not_paused=SENDING_NOT_PAUSED,
         paused_queues=PAUSED_QUEUES,
         sending=Status.SENDING,
         queued=Status.QUEUED,
     )
+    opened = _open_attempts("moved.opened_", "moved.id", "moved WHERE opened_id IS NOT NULL")
+    closed = _close_attempts("moved.closed_", "moved")
+    statement = TAKE_STEPS[connection.vendor].format(
+        serving_accounts=serving,
+        move_mails=move_mails,
+        attempts="".join(f", r.{name}" for name in columns),
+        write_attempts=(f", opened AS ({opened})" if opens else "") + (f", closed AS ({closed})" if closes else ""),
+    )
+    return statement, [*parameters, *steps.parameters]
 
 
 def request_action() -> str:
@@ -151,52 +175,77 @@ def mark_duplicates() -> str:
     return MARK_DUPLICATES.format(latest=LATEST[connection.vendor], rows=rows, done=Status.DONE, duplicate=DUPLICATE)
 
 
-def insert_keys() -> str:
-    """Return the statement that inserts the keys that nobody has."""
-    insert, _ = insert_rows(IdempotencyKey, KEY_COLUMNS, ())
-    return INSERT_KEYS.format(insert=insert, free=KEY_IS_FREE[connection.vendor])
+def insert_keys(rows: Rows) -> Iterator[Statement]:
+    """Yield the statement that inserts the keys that nobody has."""
+    for insert, parameters in insert_rows(IdempotencyKey, KEY_COLUMNS, rows):
+        yield INSERT_KEYS.format(insert=insert, free=KEY_IS_FREE[connection.vendor]), parameters
 
 
-def close_attempts(rows: Rows) -> Statement:
-    """Return the statement that closes these attempts."""
-    statement = CLOSE_ATTEMPTS.format(
-        changes=_assign(name for name in CLOSED_COLUMNS if name not in ("id", "closed_at")),
-        latest=LATEST[connection.vendor],
-        rows=recordset.source("r", CLOSED_COLUMNS),
-        open=AttemptState.OPEN,
-        unknown=AttemptState.UNKNOWN,
-    )
-    return statement, rows
+def open_attempts(rows: Rows) -> Iterator[Statement]:
+    """Yield the statement that opens these attempts; the rows have OPENED_COLUMNS and the email's id."""
+    if rows:
+        source, parameters = recordset.build("r", OPENED_COLUMNS | {"mail_id": "uuid"}, rows)
+        yield _open_attempts("r.", "r.mail_id", source), parameters
 
 
-def insert_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Statement:
-    """Return the statement that inserts these rows."""
-    picked = ", ".join(f"r.{name}" for name in columns)
-    source = recordset.source("r", columns)
-    return f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {picked} FROM {source}", rows  # noqa: S608
+def close_attempts(rows: Rows) -> Iterator[Statement]:
+    """Yield the statement that closes these attempts; the rows have CLOSED_COLUMNS."""
+    if rows:
+        source, parameters = recordset.build("r", CLOSED_COLUMNS, rows)
+        yield _close_attempts("r.", source), parameters
 
 
-def update_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Statement:
-    """Return the statement that gives the rows of these ids the other columns' values."""
-    table, source = model._meta.db_table, recordset.source("r", columns)
-    changes = _assign(name for name in columns if name != "id")
-    return f"UPDATE {table} SET {changes} FROM {source} WHERE {table}.id = r.id", rows  # noqa: S608
+def insert_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Iterator[Statement]:
+    """Yield the statement that inserts these rows."""
+    if rows:
+        table, picked = model._meta.db_table, ", ".join(f"r.{name}" for name in columns)
+        source, parameters = recordset.build("r", columns, rows)
+        yield f"INSERT INTO {table} ({', '.join(columns)}) SELECT {picked} FROM {source}", parameters  # noqa: S608
 
 
-def execute(statements: Iterable[Statement]) -> None:
-    """Run the statements that have rows: as one on PostgreSQL (foreign keys are checked at commit), in turn on SQLite."""
-    filled = [(sql, recordset.encode(rows)) for sql, rows in statements if rows]
-    if not filled:
+def update_rows(model: type[models.Model], columns: Columns, rows: Rows) -> Iterator[Statement]:
+    """Yield the statement that gives the rows of these ids the other columns' values."""
+    if rows:
+        table, changes = model._meta.db_table, _assign(name for name in columns if name != "id")
+        source, parameters = recordset.build("r", columns, rows)
+        yield f"UPDATE {table} SET {changes} FROM {source} WHERE {table}.id = r.id", parameters  # noqa: S608
+
+
+def execute(*statements: Iterable[Statement]) -> None:
+    """Run the statements: as one on PostgreSQL (foreign keys are checked at commit), in turn on SQLite."""
+    listed = list(chain.from_iterable(statements))
+    if not listed:
         return
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            *first, (last, _) = filled
+            *first, (last, _) = listed
             named = ", ".join(f"s{number} AS ({sql})" for number, (sql, _) in enumerate(first))
-            cursor.execute(f"WITH {named} {last}" if first else last, [parameter for _, parameter in filled])
+            cursor.execute(
+                f"WITH {named} {last}" if first else last,
+                list(chain.from_iterable(parameters for _, parameters in listed)),
+            )
         else:
-            for sql, parameter in filled:
-                cursor.execute(sql, [parameter])
+            for sql, parameters in listed:
+                cursor.execute(sql, parameters)
 
 
-def _assign(columns: Iterable[str]) -> str:
-    return ", ".join(f"{name} = r.{name}" for name in columns)
+def _open_attempts(row: str, mail_id: str, source: str) -> str:
+    """Return the statement; its values are columns that begin with `row`."""
+    picked = ", ".join([*(f"{row}{name}" for name in OPENED_COLUMNS), mail_id])
+    return OPEN_ATTEMPTS.format(names=", ".join(OPENED_COLUMNS), picked=picked, open=AttemptState.OPEN, rows=source)
+
+
+def _close_attempts(row: str, source: str) -> str:
+    """Return the statement; its values are columns that begin with `row`."""
+    return CLOSE_ATTEMPTS.format(
+        changes=_assign((name for name in CLOSED_COLUMNS if name not in ("id", "closed_at")), row),
+        latest=LATEST[connection.vendor],
+        row=row,
+        rows=source,
+        open=AttemptState.OPEN,
+        unknown=AttemptState.UNKNOWN,
+    )
+
+
+def _assign(columns: Iterable[str], row: str = "r.") -> str:
+    return ", ".join(f"{name} = {row}{name}" for name in columns)

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -19,7 +20,7 @@ from mails.lifecycle import counters, sql
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient, Rollup
-from mails.states import ENDINGS, AttemptState, Counted, Ending, RecipientState
+from mails.states import ENDINGS, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
@@ -27,6 +28,12 @@ from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
 log = structlog.get_logger(__name__)
 
 NOT_STORABLE = (IllegalTransition, DataError, IntegrityError)  # something is wrong with a step, not with the database
+# Rows: a value's attributes in the order of its columns.
+_get_mail_row = attrgetter(*(name for name in sql.MAIL_COLUMNS if name != "last_event_at"))
+_get_key_row = attrgetter(*sql.KEY_COLUMNS)
+_get_opened_row, _NOT_OPENED = attrgetter(*sql.OPENED_COLUMNS), (None,) * len(sql.OPENED_COLUMNS)
+_get_closed_row, _NOT_CLOSED = attrgetter(*sql.CLOSED_COLUMNS), (None,) * len(sql.CLOSED_COLUMNS)
+_get_outcome_row = attrgetter(*sql.OUTCOME_COLUMNS)
 _encode_blob = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` builds an encoder at each call
 CLIENT_EVENTS = 1000  # that clients may append to one email …
 CLIENT_BLOBS = 1_000_000  # … and characters of their blobs: pages, lists and exports read them all
@@ -65,33 +72,26 @@ def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
 
 def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
     """Insert the keys that nobody has or is about to have, and return their emails' ids."""
-    rows = [_build_row(key, sql.KEY_COLUMNS) for key in keys]
+    rows = [_get_key_row(key) for key in keys]
     with connection.cursor() as cursor:
-        cursor.execute(sql.insert_keys(), [recordset.encode(rows)])
+        for statement, parameters in sql.insert_keys(rows):
+            cursor.execute(statement, parameters)
         return {as_uuid(row[0]) for row in cursor.fetchall()}
 
 
 def _store(new: Sequence[NewMail]) -> None:
-    mail_rows = [
-        _build_row(mail.mail, sql.MAIL_COLUMNS)
-        | _build_row(mail.state, STATE_COLUMNS)
-        | {"last_event_at": _find_last_moment(mail.events)}
-        for mail in new
-    ]
+    mail_rows = [(*_get_mail_row(mail.mail), _find_last_moment(mail.events), *mail.state) for mail in new]
     recipients = [
-        {"mail_id": mail.mail.id, "state": RecipientState.PENDING, "reason": ""}
-        | _build_row(recipient, ("kind", "name", "address"))
+        (mail.mail.id, recipient.kind, recipient.name, recipient.address, RecipientState.PENDING, "")
         for mail in new
         for recipient in mail.message.recipients
     ]
-    contents = [{"mail_id": mail.mail.id} | _build_row(mail.message, ("text", "html", "other_fields")) for mail in new]
+    contents = [(mail.mail.id, mail.message.text, mail.message.html, mail.message.other_fields) for mail in new]
     sql.execute(
-        [
-            sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
-            sql.insert_rows(Content, sql.CONTENT_COLUMNS, contents),
-            sql.insert_rows(Recipient, sql.RECIPIENT_COLUMNS, recipients),
-            sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
-        ]
+        sql.insert_rows(Mail, sql.MAIL_COLUMNS | STATE_COLUMNS, mail_rows),
+        sql.insert_rows(Content, sql.CONTENT_COLUMNS, contents),
+        sql.insert_rows(Recipient, sql.RECIPIENT_COLUMNS, recipients),
+        sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows((mail.mail.id, mail.events) for mail in new)),
     )
 
 
@@ -110,17 +110,14 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
         moved = _move(steps)
         now = database_clock.now()
         won = [step for step in steps if step.mail_id in moved]
-        opened = [_build_attempt_row(step) for step in won if step.opened]
-        closed = [_build_row(step.closed, sql.CLOSED_COLUMNS) for step in won if step.closed]
-        outcomes = [_build_row(outcome, sql.OUTCOME_COLUMNS) for step in won for outcome in step.recipients]
+        if connection.vendor != "postgresql":
+            _write_attempts(won)
+        outcomes = [_get_outcome_row(outcome) for step in won for outcome in step.recipients]
+        counts = [tuple(row[name] for name in counters.COLUMNS) for row in _count(won, moved, now).build_rows(now)]
         sql.execute(
-            [
-                sql.close_attempts(closed),
-                sql.insert_rows(Attempt, sql.OPENED_COLUMNS, opened),
-                sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
-                sql.insert_rows(Rollup, counters.COLUMNS, _count(won, moved, now).build_rows(now)),
-                sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_date_events(won, moved))),
-            ]
+            sql.update_rows(Recipient, sql.OUTCOME_COLUMNS, outcomes),
+            sql.insert_rows(Rollup, counters.COLUMNS, counts),
+            sql.insert_rows(Event, sql.EVENT_COLUMNS, _build_event_rows(_date_events(won, moved))),
         )
     return set(moved)
 
@@ -157,11 +154,11 @@ def record_late(results: Iterable[LateResult]) -> None:
 
 
 def _store_late(results: Sequence[LateResult]) -> None:
-    closed = [_build_row(attempt, sql.CLOSED_COLUMNS) for _, attempt, _ in results if attempt]
+    closed = [_get_closed_row(attempt) for _, attempt, _ in results if attempt]
     events = _build_event_rows((mail_id, (event,)) for mail_id, _, event in results)
     try:
         with transaction.atomic():
-            sql.execute([sql.close_attempts(closed), sql.insert_rows(Event, sql.EVENT_COLUMNS, events)])
+            sql.execute(sql.close_attempts(closed), sql.insert_rows(Event, sql.EVENT_COLUMNS, events))
     except (DataError, IntegrityError) as error:
         if len(results) == 1:
             log.exception("late_result_not_stored", mail=str(results[0][0]), error=type(error).__name__)
@@ -191,7 +188,7 @@ def _update_and_note(statement: str, parameters: Sequence[Any], event: EventDraf
         cursor.execute(statement, parameters)
         moments = {as_uuid(mail_id): at_ns for mail_id, at_ns in cursor.fetchall()}
         rows = _build_event_rows((mail_id, (replace(event, at_ns=at_ns),)) for mail_id, at_ns in moments.items())
-        sql.execute([sql.insert_rows(Event, sql.EVENT_COLUMNS, rows)])
+        sql.execute(sql.insert_rows(Event, sql.EVENT_COLUMNS, rows))
     return set(moments)
 
 
@@ -232,27 +229,42 @@ def is_serving(account: str, version: dt.datetime | None) -> bool:
 
 
 def _move(steps: Sequence[Step]) -> dict[uuid.UUID, _MovedMail]:
-    """Write the state that follows each step, and return the emails that were as their step expects."""
-    serving, parameters = sql.select_serving({step.opened.account for step in steps if step.opened})
-    rows = [_step_row(step) for step in steps]
+    """Write the state that follows each step, and return the emails that were as their step expects.
+
+    On PostgreSQL, write their attempts as well.
+    """
+    accounts = {step.opened.account for step in steps if step.opened}
+    with_attempts = connection.vendor == "postgresql"
+    opens, closes = with_attempts and bool(accounts), with_attempts and any(step.closed for step in steps)
+    rows = [_build_step_row(step, opens=opens, closes=closes) for step in steps]
     with connection.cursor() as cursor:
-        cursor.execute(sql.move_mails(serving), [*parameters, recordset.encode(rows)])
+        cursor.execute(*sql.take_steps(accounts, rows, opens=opens, closes=closes))
         return {
             as_uuid(mail_id): _MovedMail(queue, as_time(created_at), application or 0, last_event_at)
             for mail_id, queue, created_at, application, last_event_at in cursor.fetchall()
         }
 
 
-def _step_row(step: Step) -> dict[str, Any]:
-    return {
-        "id": step.mail_id,
-        "before": step.before,
-        "fence": step.fence,
-        "attempts": step.attempts,
-        "pending_action": step.pending_action,
-        "account_version": step.opened.account_version if step.opened else None,
-        "at": _find_last_moment(step.events),
-    } | _build_row(step.after, STATE_COLUMNS)
+def _build_step_row(step: Step, *, opens: bool, closes: bool) -> tuple[Any, ...]:
+    return (
+        step.mail_id,
+        step.before,
+        step.fence,
+        step.attempts,
+        step.pending_action,
+        step.opened.account_version if step.opened else None,
+        _find_last_moment(step.events),
+        *step.after,
+        *((_get_opened_row(step.opened) if step.opened else _NOT_OPENED) if opens else ()),
+        *((_get_closed_row(step.closed) if step.closed else _NOT_CLOSED) if closes else ()),
+    )
+
+
+def _write_attempts(steps: Iterable[Step]) -> None:
+    sql.execute(
+        sql.close_attempts([_get_closed_row(step.closed) for step in steps if step.closed]),
+        sql.open_attempts([(*_get_opened_row(step.opened), step.mail_id) for step in steps if step.opened]),
+    )
 
 
 def _count(steps: Iterable[Step], moved: Mapping[uuid.UUID, _MovedMail], now: dt.datetime) -> Counters:
@@ -302,26 +314,9 @@ def _date_events(
         yield step.mail_id, tuple(replace(event, at_ns=at_ns) for event in step.events) if went_back else step.events
 
 
-def _build_row(value: object, columns: Iterable[str]) -> dict[str, Any]:
-    """Return a shallow copy; the deep one of `dataclasses.asdict` took two fifths of a dispatcher's database thread."""
-    return {name: getattr(value, name) for name in columns}
-
-
-def _build_attempt_row(step: Step) -> dict[str, Any]:
-    empty = {"failure_class": "", "reason_code": "", "reason": "", "provider_message_id": ""}
-    opened = _build_row(step.opened, ("id", "number", "account", "lease", "opened_at"))
-    return opened | empty | {"mail_id": step.mail_id, "state": AttemptState.OPEN}
-
-
-def _build_event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[dict[str, Any]]:
+def _build_event_rows(events: Iterable[tuple[uuid.UUID, tuple[EventDraft, ...]]]) -> list[tuple[Any, ...]]:
     return [
-        {
-            "mail_id": mail_id,
-            "created_at": draft.at_ns,
-            "created_by": draft.by,
-            "event": draft.event,
-            "blob": _encode_blob(draft.blob) if draft.blob else "",
-        }
+        (mail_id, draft.at_ns, draft.by, draft.event, _encode_blob(draft.blob) if draft.blob else "")
         for mail_id, drafts in events
         for draft in drafts
     ]

@@ -3,8 +3,8 @@
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection, models
@@ -48,6 +48,39 @@ def source(alias: str, columns: Mapping[str, str]) -> str:
         return f"json_to_recordset(%s::json) AS {alias}({described})"
     picked = ", ".join(f"{_as_django_stores(name, kind)} AS {name}" for name, kind in columns.items())
     return f"(SELECT {picked} FROM json_each(%s)) AS {alias}"  # noqa: S608 (column names are ours)
+
+
+class Recordset(NamedTuple):
+    """Rows as a FROM item, and the parameters that it reads."""
+
+    source: str
+    parameters: list[str]
+
+
+def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> Recordset:
+    """Return these rows, whose values are in the order of the columns.
+
+    On PostgreSQL, what all rows share is sent and parsed once: of the columns of 64 emails that are claimed together,
+    four in five are the same.
+    """
+    names, listed = tuple(columns), list(zip(*rows, strict=True))
+    shared = {
+        name: values[0]
+        for name, values in zip(names, listed, strict=True)
+        if name != names[0] and values.count(values[0]) == len(rows)
+    }
+    if connection.vendor != "postgresql" or len(rows) == 1 or not shared:
+        return Recordset(source(alias, columns), [encode(dict(zip(names, row, strict=True)) for row in rows)])
+    own = [name for name in names if name not in shared]
+    own_values = [values for name, values in zip(names, listed, strict=True) if name not in shared]
+    own_rows = [dict(zip(own, row, strict=True)) for row in zip(*own_values, strict=True)]
+    picked = ", ".join(f"{'shared' if name in shared else 'own'}.{name}" for name in names)
+    once = ", ".join(f"{name} {_POSTGRESQL[columns[name]]}" for name in shared)
+    each = source("own", {name: columns[name] for name in own})
+    return Recordset(
+        f"(SELECT {picked} FROM json_to_record(%s::json) AS shared({once}), {each}) AS {alias}",  # noqa: S608 (our names)
+        [orjson.dumps(shared).decode(), encode(own_rows)],
+    )
 
 
 def encode(rows: Iterable[Mapping[str, Any]]) -> str:
