@@ -175,7 +175,7 @@ def cpu_of_tree(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         children = family(pid)[1:]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0  # it has ended by now, and its parent's figure has it
     return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_of_tree, children))
 
