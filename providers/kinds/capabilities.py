@@ -34,11 +34,11 @@ class Feature(StrEnum):
 
 
 _MEANINGS = {
-    Feature.HTML: "an HTML body",
-    Feature.CC: "recipients in Cc",
-    Feature.BCC: "blind copies",
-    Feature.REPLY_TO: "a Reply-To address",
-    Feature.HEADERS: "headers of the sender's own",
+    Feature.HTML: "HTML",
+    Feature.CC: "Cc",
+    Feature.BCC: "Bcc",
+    Feature.REPLY_TO: "Reply-To",
+    Feature.HEADERS: "custom headers",
     Feature.ATTACHMENTS: "attachments",
     Feature.INLINE: "inline images",
     Feature.TAGS: "tags",

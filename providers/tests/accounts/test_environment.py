@@ -104,6 +104,9 @@ def test_the_names_of_the_prototype():
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?region=mars", "unknown region 'mars'. Known: us, eu"),
         ("PROVIDER_OLYMPUS", "sendgrid://", "api_key: It is required"),
+        ("PROVIDER_OLYMPUS", "smtp://mail.olimpus.com?region=eu", "region: SMTP has no such option"),
+        ("PROVIDER_OLYMPUS", "sandbox://?ca_file=/etc/passwd", "ca_file: Sandbox has no such option. Known: none"),
+        ("PROVIDER_OLYMPUS", "sendgrid://:secret@?ca_file=%00", "ca_file: the file cannot be read as text"),
         (
             "PROVIDER_OLYMPUS",
             "sendgrid://:secret@?wieght=2",

@@ -27,7 +27,7 @@ def _make(**changes):
         (
             {"features": frozenset()},
             {"features": {Feature.INLINE, Feature.HTML, Feature.CC}},
-            "it cannot carry an HTML body, recipients in Cc and inline images",
+            "it cannot carry HTML, Cc and inline images",
         ),
         ({"features": frozenset()}, {"features": {Feature.TAGS, Feature.METADATA}}, ""),
         ({"max_size": 1000}, {"size": 1000}, ""),
@@ -85,7 +85,7 @@ def test_each_feature_and_each_stated_capability_is_told_once():
     told = "; ".join([*capabilities.can, *capabilities.cannot])
 
     assert capabilities.can[:3] == (
-        "carry an HTML body and recipients in Cc",
+        "carry HTML and Cc",
         "carry up to 30.0 MB",
         "send to 1,000 recipients in a request",
     )
