@@ -3,7 +3,6 @@
 Whatever the provider does, the result is an Outcome.
 """
 
-import copy
 import datetime as dt
 import time
 import zlib
@@ -18,7 +17,7 @@ from providers.kinds.catalog import KINDS
 from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
-from providers.transports import redaction
+from providers.transports import mime, redaction
 from providers.transports.http_client import Endpoint, HttpClient, build_head, parse_endpoint
 from providers.transports.http_connection import (
     MAX_ANSWER,
@@ -66,11 +65,10 @@ class HttpChannel:
             return ends_at - time.monotonic()
 
         async def send(addresses: Sequence[str]) -> tuple[Outcome, RejectedRecipients]:
-            part = copy.copy(message)
-            part.to = list(addresses)
-            return await self._send_once(part, time_left())
+            return await self._send_once(mime.narrow(message, addresses), time_left())
 
-        return await send_to_all(message.to, send, time_left=time_left, most=self._most_recipients)
+        recipients, blind = mime.list_addresses(message.recipients()), mime.list_addresses(message.bcc)
+        return await send_to_all(recipients, send, time_left=time_left, most=self._most_recipients, blind=blind)
 
     async def _send_once(self, message: EmailMessage, time_left: float) -> tuple[Outcome, RejectedRecipients]:
         """Call the provider once; return the outcome and the recipients that a refusal is about."""
@@ -95,7 +93,7 @@ class HttpChannel:
         outcome = self._judge(answer)
         if not isinstance(outcome, Refused) or outcome.failure_class is not FailureClass.MESSAGE:
             return outcome, NONE_REJECTED
-        return outcome, self._find_rejected(answer, message.to)
+        return outcome, self._find_rejected(answer, mime.list_addresses(message.recipients()))
 
     def _find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         rejected = self._api.find_rejected(answer, recipients)

@@ -4,7 +4,7 @@ Such a refusal is surely not sent. So the call is repeated without that recipien
 not name it, the recipients are halved until it is found.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from providers.kinds.rejected_recipients import RejectedRecipients
@@ -31,18 +31,25 @@ def group_spellings(addresses: Sequence[str]) -> dict[str, list[str]]:
 
 
 async def send_to_all(
-    addresses: Sequence[str], send: Send, *, time_left: Callable[[], float], most: int | None = None
+    addresses: Sequence[str],
+    send: Send,
+    *,
+    time_left: Callable[[], float],
+    most: int | None = None,
+    blind: Collection[str] = (),
 ) -> Outcome:
     """Send to these addresses, without those that the provider rejects, and return the outcome.
 
     `send`: makes one call to some of them, to `most` at most; the others get a further call. `time_left`: seconds left for
-    another call.
+    another call. `blind`: those that get a blind copy.
     """
     copies = group_spellings(addresses)
     (asked, excluded), reasons = _split(list(copies), most), dict[str, str]()
     calls = 0
     while True:
         calls += 1
+        if len(asked) > 1 and all(address in blind for address in asked):  # one would be in To, which the others see
+            asked, excluded = asked[:1], asked[1:] + excluded
         outcome, rejected = await send(asked)
         if not isinstance(outcome, Refused) or not (rejected.reasons or rejected.has_unnamed):
             return _add_recipients(outcome, copies, reasons, excluded)

@@ -7,7 +7,7 @@ signature over them stays valid. They can be written to a terminal as they are.
 import binascii
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from email.message import Message
 from typing import Any, cast
@@ -39,20 +39,20 @@ class OutgoingEmail(EmailMultiAlternatives):
         self.shown = {"To": ", ".join(shown_to), "Cc": ", ".join(shown_cc)}
 
 
-def list_addresses(message: EmailMessage) -> list[str]:
-    """Return the addresses that a call goes to, without display names."""
-    return [_extract_address(recipient) for recipient in message.recipients()]
+def list_addresses(recipients: Iterable[str]) -> list[str]:
+    """Return the addresses of recipients, without display names."""
+    return [_extract_address(recipient) for recipient in recipients]
 
 
-def narrow(message: EmailMessage, addresses: Collection[str]) -> EmailMessage:
+def narrow(message: EmailMessage, addresses: Iterable[str]) -> EmailMessage:
     """Return a copy that goes to these of its recipients.
 
     At least one is in `to`, which HTTP providers require. Blind copies without any other recipient belong in one copy
     each, since all of a copy see its To.
     """
-    part = copy(message)
+    part, wanted = copy(message), frozenset(addresses)
     part.to, part.cc, part.bcc = (
-        [recipient for recipient in recipients if _extract_address(recipient) in addresses]
+        [recipient for recipient in recipients if _extract_address(recipient) in wanted]
         for recipients in (message.to, message.cc, message.bcc)
     )
     if not part.to:
@@ -74,7 +74,10 @@ def build_content(message: EmailMessage) -> bytes:
     payloads = [_fill(part, body) for part, body in zip(_list_leaves(built), bodies, strict=False)]
     for number, part in enumerate(part for part in built.walk() if part.is_multipart()):
         part.set_boundary(_make_boundary(number, payloads))
-    return _LINE_END.sub(b"\r\n", built.as_bytes())
+    content = _LINE_END.sub(b"\r\n", built.as_bytes())
+    if _LONG_LINE.search(content.partition(b"\r\n\r\n")[0]):
+        raise ValueError("a header has a word that is longer than a line may be")
+    return content
 
 
 def _extract_address(recipient: str) -> str:

@@ -29,7 +29,7 @@ class Envelope:
     """An email as SMTP carries it."""
 
     sender: str
-    recipients: Mapping[str, str]  # as the email has them -> as SMTP needs them
+    recipients: Mapping[str, str]  # without display names -> as SMTP needs them
     content: bytes
 
     @classmethod
@@ -37,7 +37,7 @@ class Envelope:
         """Write the email. Raises ValueError, TypeError or LookupError if it cannot be written."""
         return cls(
             sender=wire_address(message.from_email),
-            recipients={address: wire_address(address) for address in message.recipients()},
+            recipients={address: wire_address(address) for address in mime.list_addresses(message.recipients())},
             content=mime.build_content(message),
         )
 

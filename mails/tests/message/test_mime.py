@@ -1,6 +1,9 @@
 """One email is the same bytes at every attempt, and to everyone who looks at it."""
 
+import datetime as dt
 import email
+import email.policy
+import uuid
 
 import pytest
 from django.test import Client as Browser
@@ -8,17 +11,21 @@ from django.utils.html import escape
 
 from mails.dispatch.dispatcher import Dispatcher
 from mails.message import mime
-from mails.states import Status
-from mails.tests.builders import HERA, IRIS, a_mail, dispatch, reloaded
+from mails.message.message import Message, MessageRecipient
+from mails.models import Content, Mail
+from mails.states import RecipientKind, Status
+from mails.tests.builders import HERA, IRIS, ZEUS, a_mail, dispatch, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import hermes
 from mercury.lib.runtime import event_loop
 from providers.accounts import registration
 from providers.sandbox import mailbox
 from providers.tests.support.scripted_smtp import ScriptedServer
+from providers.transports.mime import build_content, list_addresses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+NOON = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
 TEXT = "Grüße\u2028\x85\x0b\x0c\ttab \n-- \n.\nZeus" + "Å" * 600
 
 
@@ -81,3 +88,95 @@ def test_two_copies_of_one_email_are_equal(olympus, hades):
     assert len(copies) == 2
     assert set(copies) == {_source(mail)}
     assert reloaded(mail).status != Status.DONE
+
+
+ARES = "ares@olimpus.com"
+TO_ALL = Message(
+    sender=f"Zeus <{ZEUS}>",
+    recipients=(
+        MessageRecipient(address=HERA, name='Hera, "the queen"'),
+        MessageRecipient(address=IRIS, kind=RecipientKind.CC, name="Ἶρις"),
+        MessageRecipient(address=ARES, kind=RecipientKind.BCC, name="Ares"),
+    ),
+    subject="Grüße",
+    text="Hi",
+)
+
+
+def _build(message, recipients=None):
+    return mime.build_message(uuid.UUID(int=7), message, accepted_at=NOON, recipients=recipients)
+
+
+def _parse(built):
+    return email.message_from_bytes(build_content(built), policy=email.policy.default)
+
+
+def test_to_and_cc_show_what_the_sender_wrote_and_nobody_sees_a_blind_copy():
+    parsed = _parse(_build(TO_ALL))
+
+    [hera], [iris] = parsed["To"].addresses, parsed["Cc"].addresses
+    assert (hera.display_name, hera.addr_spec) == ('Hera, "the queen"', HERA)
+    assert (iris.display_name, iris.addr_spec) == ("Ἶρις", IRIS)
+    assert "ares" not in parsed.as_string().lower()
+
+
+@pytest.mark.parametrize("recipients", [[HERA], [IRIS], [ARES], [IRIS, ARES], [HERA, IRIS, ARES]])
+def test_a_call_to_some_of_them_carries_the_same_bytes(recipients):
+    built = _build(TO_ALL, recipients)
+
+    assert list_addresses(built.recipients()) == recipients
+    assert build_content(built) == build_content(_build(TO_ALL))
+
+
+def test_html_goes_out_beside_the_text():
+    parsed = _parse(_build(Message(sender=ZEUS, text="Hi", html="<p>Grüße</p>")))
+
+    assert parsed.get_content_type() == "multipart/alternative"
+    assert [(part.get_content_type(), part.get_content()) for part in parsed.iter_parts()] == [
+        ("text/plain", "Hi\r\n"),
+        ("text/html", "<p>Grüße</p>\r\n"),
+    ]
+
+
+def test_html_alone_is_the_whole_email():
+    parsed = _parse(_build(Message(sender=ZEUS, html="<p>Hi</p>")))
+
+    assert (parsed.get_content_type(), parsed.get_content()) == ("text/html", "<p>Hi</p>\r\n")
+
+
+def test_headers_of_the_sender_go_along_and_never_replace_those_of_mercury():
+    parsed = _parse(_build(Message(sender=ZEUS, text="Hi", headers={"X-Order": "17", "X-Mercury-ID": "8"})))
+
+    assert parsed["X-Order"] == "17"
+    assert parsed.get_all("X-Mercury-ID") == [str(uuid.UUID(int=7))]
+
+
+def test_tags_and_metadata_are_handed_to_the_provider():
+    built = _build(Message(sender=ZEUS, text="Hi", tags=("welcome",), metadata={"order": "17", "mercury_id": "8"}))
+
+    assert built.tags == ["welcome"]
+    assert built.metadata == {"order": "17", "mercury_id": str(uuid.UUID(int=7))}
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (Message(sender=ZEUS, recipients=TO_ALL.recipients[:1], text="Hi"), ""),
+        (Message(sender=ZEUS, html="<p>", tags=("welcome",)), "The form cannot carry an HTML body; "),
+        (TO_ALL, "The form cannot carry recipients in Cc or blind copies; "),
+    ],
+)
+def test_an_email_is_not_copied_into_a_form_that_would_drop_a_part_of_it(message, why):
+    mail = Mail(status=Status.DONE, **message.columns)
+
+    assert mime.explain_not_copyable(mail).startswith(why)
+    assert bool(mime.explain_not_copyable(mail)) == bool(why)
+
+
+def test_a_page_shows_both_bodies_of_an_email():
+    mail = a_mail(content="Hi")
+    Content.objects.filter(mail=mail).update(html="<p>Grüße</p>")
+
+    shown = mime.build_preview(mail, recipients=mail.recipients.all())
+
+    assert (shown.text, shown.html) == ("Hi\n", "<p>Grüße</p>\n")

@@ -8,8 +8,9 @@ from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider
 from providers.transports.http_recipients import group_spellings, send_to_all
+from providers.transports.mime import list_addresses, narrow
 
-HERA, IRIS, BAD = "hera@olimpus.com", "iris@olimpus.com", "bad-@olimpus.com"
+HERA, IRIS, ARES, BAD = "hera@olimpus.com", "iris@olimpus.com", "ares@olimpus.com", "bad-@olimpus.com"
 ACCEPTED = Accepted(provider_message_id="1", status_code=202)
 WORDS = "'to' parameter is not a valid address. please check documentation"
 REFUSED = Refused(failure_class=FailureClass.MESSAGE, reason_code="http-400", reason=WORDS, status_code=400)
@@ -151,3 +152,82 @@ def test_one_copy_each():
         "a@x.com": ["a@x.com", "A@x.com"],
         "b@x.com": ["b@x.com"],
     }
+
+
+@pytest.mark.parametrize(
+    ("build", "fields"),
+    [
+        (
+            SendGridApi({"api_key": "x", "api_url": "https://olympus.test/v3/"}),
+            lambda body: {
+                kind: [(person["email"], person.get("name", "")) for person in people]
+                for kind, people in json.loads(body)["personalizations"][0].items()
+                if kind in ("to", "cc", "bcc")
+            },
+        ),
+        (
+            MailgunApi({"api_key": "x", "api_url": "https://olympus.test/v3", "sender_domain": "olimpus.com"}),
+            lambda body: {
+                kind: [parseaddr(text)[::-1] for text in texts]
+                for kind, texts in parse_qs(body.decode()).items()
+                if kind in ("to", "cc", "bcc")
+            },
+        ),
+    ],
+)
+def test_all_kinds_of_recipients_go_out_with_their_names(build, fields):
+    message = accounts.mail(to=[HERA], cc=[f'"Iris, the rainbow" <{IRIS}>'], bcc=[ARES])
+
+    assert fields(build.build_request(message).body) == {
+        "to": [(HERA, "")],
+        "cc": [(IRIS, "Iris, the rainbow")],
+        "bcc": [(ARES, "")],
+    }
+
+
+def calls_to(message, refused=()):
+    """Recipients of each call for this email, where the provider refuses some of them without a name."""
+    calls = []
+
+    async def send(addresses):
+        part = narrow(message, addresses)
+        calls.append((part.to, part.cc, part.bcc))
+        if set(addresses) & set(refused):
+            return REFUSED, RejectedRecipients(reasons={}, has_unnamed=True)
+        return ACCEPTED, RejectedRecipients(reasons={})
+
+    outcome = event_loop.run(
+        send_to_all(
+            list_addresses(message.recipients()), send, time_left=lambda: 1.0, blind=list_addresses(message.bcc)
+        )
+    )
+    return calls, outcome
+
+
+def test_one_call_goes_to_all_kinds_of_recipients():
+    named = f"Iris <{IRIS}>"
+
+    calls, outcome = calls_to(accounts.mail(to=[HERA], cc=[named], bcc=[ARES]))
+
+    assert calls == [([HERA], [named], [ARES])]
+    assert outcome == ACCEPTED
+
+
+def test_copies_without_another_recipient_go_to_them():
+    calls, _ = calls_to(accounts.mail(to=[], cc=[HERA, IRIS], bcc=[ARES]))
+
+    assert calls == [([HERA, IRIS], [], [ARES])]
+
+
+def test_blind_copies_without_another_recipient_do_not_see_each_other():
+    calls, outcome = calls_to(accounts.mail(to=[], bcc=[HERA, ARES, IRIS]))
+
+    assert calls == [([HERA], [], [])]
+    assert describe(outcome) == {ARES: "further call", IRIS: "further call"}
+
+
+def test_blind_copies_do_not_see_each_other_after_the_other_recipient_was_refused():
+    calls, outcome = calls_to(accounts.mail(to=[BAD], bcc=[ARES, IRIS]), refused=[BAD])
+
+    assert calls == [([BAD], [], [ARES, IRIS]), ([BAD], [], []), ([ARES], [], [])]
+    assert describe(outcome) == {BAD: "for good", IRIS: "further call"}

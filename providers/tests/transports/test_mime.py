@@ -113,3 +113,54 @@ def test_many_recipients_are_folded_into_lines():
 
     _is_fit_for_every_server(content)
     assert re.sub(r"\s+", " ", email.message_from_bytes(content)["To"]) == ", ".join(everybody)
+
+
+_PIECES_OF_TEXT = st.lists(
+    st.one_of(st.sampled_from(PIECES), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)), max_size=5
+).map(lambda pieces: "".join(pieces).replace("\0", ""))
+
+
+@given(_PIECES_OF_TEXT, _PIECES_OF_TEXT)
+def test_both_bodies_arrive_as_they_were_in_lines_that_every_server_takes(text, html):
+    message = _email(text)
+    message.attach_alternative(html, mime.HTML)
+
+    content = mime.build_content(message)
+
+    _is_fit_for_every_server(content)
+    parsed = email.message_from_bytes(content)
+    assert parsed.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in parsed.get_payload()] == ["text/plain", "text/html"]
+    for part, body in zip(parsed.get_payload(), (text, html), strict=True):
+        sent = re.sub("\r\n|\r|\n", "\n", body)
+        found = part.get_payload(decode=True).decode().replace("\r\n", "\n")
+        assert found == sent + ("" if sent.endswith("\n") else "\n")
+    assert mime.build_content(message) == content
+
+
+def test_a_text_that_contains_a_boundary_does_not_end_its_part():
+    first = _email("Hi")
+    first.attach_alternative("<p>Hi</p>", mime.HTML)
+    boundary = email.message_from_bytes(mime.build_content(first)).get_boundary()
+    message = _email(f"Hi\n--{boundary}--\n")
+    message.attach_alternative("<p>Hi</p>", mime.HTML)
+
+    parsed = email.message_from_bytes(mime.build_content(message))
+
+    assert len(parsed.get_payload()) == 2
+    assert not parsed.defects
+
+
+def test_a_header_that_fits_in_no_line_cannot_be_written():
+    headers = {"Date": DATE, "X-Long": "x" * 1000}
+
+    with pytest.raises(ValueError, match="longer than a line"):
+        mime.build_content(_email(headers=headers))
+
+
+def test_addresses_are_listed_without_names():
+    assert mime.list_addresses(["hera@olimpus.com", '"Iris <rainbow>" <iris@olimpus.com>', '"a b"@olimpus.com']) == [
+        "hera@olimpus.com",
+        "iris@olimpus.com",
+        '"a b"@olimpus.com',
+    ]
