@@ -42,6 +42,24 @@ def test_a_request_has_the_key_the_ids_and_the_recipients(api):
     assert form["h:Message-Id"] == [f"<{accounts.MAIL_ID}@olimpus.com>"]
 
 
+def test_all_kinds_of_recipients_go_out_with_their_names(api):
+    named = f'"Iris, the rainbow" <{IRIS}>'
+
+    _, form = _build(api, accounts.mail(to=[HERA], cc=[named], bcc=["ares@olimpus.com"]))
+
+    assert (form["to"], form["cc"], form["bcc"]) == ([HERA], [named], ["ares@olimpus.com"])
+
+
+def test_html_alone_goes_out_as_html(api):
+    message = accounts.mail(body="<p>Hi</p>")
+    message.content_subtype = "html"
+
+    _, form = _build(api, message)
+
+    assert form["html"] == ["<p>Hi</p>"]
+    assert "text" not in form
+
+
 def test_a_space_replaces_an_empty_text_but_not_an_empty_subject(api):
     _, form = _build(api, accounts.mail(subject="", body=""))
 

@@ -40,6 +40,18 @@ def test_a_request_has_the_key_the_ids_and_the_recipients(api):
     assert document["headers"]["Message-ID"] == f"<{accounts.MAIL_ID}@olimpus.com>"
 
 
+def test_all_kinds_of_recipients_go_out_with_their_names(api):
+    _, document = _build(api, accounts.mail(to=[HERA], cc=[f'"Iris, the rainbow" <{IRIS}>'], bcc=["ares@olimpus.com"]))
+
+    assert document["personalizations"] == [
+        {
+            "to": [{"email": HERA}],
+            "cc": [{"email": IRIS, "name": "Iris, the rainbow"}],
+            "bcc": [{"email": "ares@olimpus.com"}],
+        }
+    ]
+
+
 def test_a_space_replaces_an_empty_subject_and_text(api):
     _, document = _build(api, accounts.mail(subject="", body=""))
 
