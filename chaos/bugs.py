@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -201,6 +202,24 @@ def _abort_on_poison(mime: Any) -> None:
     _replace(mime, build_message=abort_on_poison)
 
 
+def _add_slow_task(scheduler: Any) -> None:
+    """Add a periodic task that lasts as long as a file `slow-task` is in the data folder, and leaves a file where it began."""
+    begin = scheduler.Scheduler.__init__
+
+    def begin_with_slow_task(self: Any, **options: Any) -> None:
+        begin(self, **options)
+        self.tasks["slow"] = hang
+
+    def hang(beat: Any) -> None:
+        flag = Path(os.environ["MERCURY_DATA"], "slow-task")
+        if flag.exists():
+            flag.with_name(f"{flag.name}-{os.getpid()}").touch()
+        while flag.exists():
+            time.sleep(0.05)
+
+    _replace(scheduler.Scheduler, __init__=begin_with_slow_task)
+
+
 def _shorten_silence(states: Any) -> None:
     _replace(states, WORKER_SILENCE=dt.timedelta(seconds=3))
 
@@ -230,6 +249,7 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "dead-worker-not-recovered": {"mails.maintenance.sweeper": _find_no_lost_mails},
     "queue-in-memory": {"mails.intake.accept": _keep_queue_in_memory},
     "abort-on-poison": {"mails.message.mime": _abort_on_poison},
+    "slow-task": {"mails.maintenance.scheduler": _add_slow_task},
     "sleep-by-waiting": {"mercury.settings": _sleep_by_waiting},
     # For the short versions in CI: the same code with shorter silences.
     "hurry": {

@@ -15,7 +15,7 @@ DISK = 600  # MB
 @pytest.fixture(scope="session")
 def built() -> Iterator[Testbed]:
     """The leg under test, started, with short silences. The scheduler keeps the tests that use it in one process."""
-    leg, plant = "full" if settings.REDIS_URL else "embedded", "hurry,abort-on-poison,sleep-by-waiting"
+    leg, plant = "full" if settings.REDIS_URL else "embedded", "hurry,abort-on-poison,sleep-by-waiting,slow-task"
     with skip_if_program_missing(), build_testbed(leg, plant=plant, disk=_measure_disk(), **SHORT) as fresh:
         fresh.start()
         yield fresh

@@ -10,7 +10,7 @@ from chaos.scenario import AT_LEAST_ONCE, AT_MOST_ONCE
 
 LEG = "full" if settings.REDIS_URL else "embedded"
 ALL = {
-    "embedded": [("kill-web", AT_MOST_ONCE), ("lost-answers", AT_LEAST_ONCE)],
+    "embedded": [("kill-web", AT_MOST_ONCE), ("lost-answers", AT_LEAST_ONCE), ("slow-task", AT_LEAST_ONCE)],
     "full": [
         ("kill-workers", AT_LEAST_ONCE),
         ("kill-all", AT_MOST_ONCE),
@@ -19,6 +19,7 @@ ALL = {
         ("one-account-hangs", AT_LEAST_ONCE),
         ("flapping", AT_LEAST_ONCE),
         ("poison", AT_LEAST_ONCE),
+        ("slow-task", AT_LEAST_ONCE),
         ("commit-lost-web", AT_LEAST_ONCE),
         ("commit-lost-worker", AT_MOST_ONCE),
     ],

@@ -79,7 +79,10 @@ def list_existing() -> list[Month]:
 
 
 def prepare(now: dt.datetime) -> list[Month]:
-    """Create the partitions that are missing, and return their months. Waits 2 s at most for a lock, then raises OperationalError."""
+    """Create the partitions that are missing, and return their months. Waits 2 s at most for a lock, then raises OperationalError.
+
+    Of two processes that run it at once, one fails at the name of a table that exists, and has changed nothing.
+    """
     if connection.vendor != "postgresql":
         return []
     created = []
