@@ -12,13 +12,14 @@ from typing import Any, Self
 import orjson
 
 from mails.states import RecipientKind
+from mercury.lib.value import value
 from providers.kinds.capabilities import Feature, MessageTraits
 
 _TO_ESCAPE, _ESCAPED = re.compile(r'["\\]'), r"\\\g<0>"
 _KINDS = {RecipientKind.CC: Feature.CC, RecipientKind.BCC: Feature.BCC}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class MessageRecipient:
     """One recipient, as the sender named it."""
 
@@ -52,7 +53,7 @@ def _load_attachments(stored: Any = ()) -> tuple[AttachmentReference, ...]:
     return tuple(AttachmentReference(**attachment) for attachment in stored)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Message:
     """An email as its sender wrote it."""
 
@@ -82,13 +83,12 @@ class Message:
     @property
     def other_fields(self) -> dict[str, Any] | None:
         """Return the fields that only the call needs, as one JSON document; None if there are none."""
-        filled = {name: value for name in _LOADERS if (value := getattr(self, name))}
-        return {name: _dump(value) for name, value in filled.items()} or None
+        return {name: _dump(entry) for name in _LOADERS if (entry := getattr(self, name))} or None
 
     @property
     def size(self) -> int:
         """Return its bytes in UTF-8: subject, bodies, other fields, and contents of attachments."""
-        size = sum(len(text.encode()) for text in (self.subject, self.text, self.html))
+        size = len(self.subject.encode()) + len(self.text.encode()) + len(self.html.encode())
         if others := self.other_fields:
             size += len(orjson.dumps(others)) + sum(attachment.size for attachment in self.attachments)
         return size

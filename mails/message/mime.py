@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db.models.functions import Left
@@ -33,24 +34,21 @@ def build_message(
     mail_id: uuid.UUID, message: Message, *, accepted_at: dt.datetime, recipients: Collection[str] | None = None
 ) -> OutgoingEmail:
     """Build the message for one attempt. `recipients`: the addresses that it goes to; None: all. To and Cc name all."""
-    shown: dict[str, list[str]] = {kind: [] for kind in RecipientKind}
-    called: dict[str, list[str]] = {kind: [] for kind in RecipientKind}
-    for recipient in message.recipients:
-        shown[recipient.kind].append(recipient.shown)
-        if recipients is None or recipient.address in recipients:
-            called[recipient.kind].append(recipient.shown)
+    called = message.recipients
+    if recipients is not None and len(recipients) < len(called):
+        called = tuple(recipient for recipient in called if recipient.address in recipients)
     built = OutgoingEmail(
-        shown_to=shown[RecipientKind.TO],
-        shown_cc=shown[RecipientKind.CC],
+        shown_to=_list_shown(message.recipients, RecipientKind.TO),
+        shown_cc=_list_shown(message.recipients, RecipientKind.CC),
         subject=message.subject,
         body=message.text,
         from_email=message.sender,
-        to=called[RecipientKind.TO],
-        cc=called[RecipientKind.CC],
-        bcc=called[RecipientKind.BCC],
+        to=_list_shown(called, RecipientKind.TO),
+        cc=_list_shown(called, RecipientKind.CC),
+        bcc=_list_shown(called, RecipientKind.BCC),
         headers={
             **message.headers,
-            "Date": format_datetime(accepted_at),
+            "Date": _format_date(int(accepted_at.timestamp())),
             "Message-ID": make_message_id(mail_id, message.sender),
             "X-Mercury-ID": str(mail_id),
         },
@@ -59,6 +57,15 @@ def build_message(
     # anymail's own attributes: providers return the metadata with their reports.
     vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
     return built
+
+
+@lru_cache(maxsize=1024)  # emails of one second share it, and a backlog has many of each
+def _format_date(seconds: int) -> str:
+    return format_datetime(dt.datetime.fromtimestamp(seconds, dt.UTC))
+
+
+def _list_shown(recipients: Iterable[MessageRecipient], kind: RecipientKind) -> list[str]:
+    return [recipient.shown for recipient in recipients if recipient.kind == kind]
 
 
 def _set_html(built: OutgoingEmail, message: Message) -> None:
