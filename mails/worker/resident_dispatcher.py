@@ -64,8 +64,8 @@ class ResidentDispatcher:
 
     def start(self) -> None:
         """Begin to dispatch."""
-        self._thread.start()
         self.scheduler.start()
+        self._thread.start()
         if self._each_minute is not None:
             report = partial(self._keep_reporting, self._each_minute)
             threading.Thread(target=report, name="mercury-minutes", daemon=True).start()

@@ -28,6 +28,19 @@ def test_a_dispatcher_that_replaced_a_failed_one_counts_from_zero():
     assert [report.closed for report in reports] == [40, 3]
 
 
+def test_a_stop_that_came_before_the_start_ends_all_threads():
+    resident = resident_dispatcher.ResidentDispatcher(["text"], each_minute=lambda minute: None)
+    before = set(threading.enumerate())
+
+    resident.ask_to_stop()
+    resident.start()
+
+    assert resident.stop()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_resident_dispatcher_tells_of_its_minutes(olympus, monkeypatch):
     monkeypatch.setattr(resident_dispatcher, "MINUTE", 1e-6)
