@@ -113,9 +113,9 @@ def explain_not_copyable(mail: Mail) -> str:
         return "Only an email that was sent, discarded or expired can be copied."
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
-    if mail.needs:
-        features = join_meanings(MessageTraits.from_needs(mail.needs).features, "or")
-        return f"The form cannot carry {features}; send this email again with the API."
+    if features := MessageTraits.from_needs(mail.needs).features:
+        missing = join_meanings(features, "or")
+        return f"The form cannot carry {missing}; send this email again with the API."
     if mail.size > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."
     return ""
