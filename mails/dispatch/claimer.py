@@ -15,10 +15,11 @@ from mails.dispatch.account_pool import AccountPool
 from mails.dispatch.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.allotment import Allotment, allot
 from mails.dispatch.claim import ClaimedMail
+from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due_routes import DueRoutes
 from mails.dispatch.planner import POLL, PassResult, Planner
 from mails.dispatch.quarantine import Quarantine
-from mails.dispatch.transitions import Call, DispatcherSettings, Result, StepPlan
+from mails.dispatch.transitions import Call, Result, StepPlan
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary
@@ -34,13 +35,13 @@ NOT_STORED = "Mercury could not store its next step."
 class Claimer:
     """The claim passes of one dispatcher. Methods run in the claim thread, `note_returned` in the event loop."""
 
-    def __init__(self, queues: Sequence[str], pool: AccountPool, terms: DispatcherSettings) -> None:
+    def __init__(self, queues: Sequence[str], pool: AccountPool, settings: DispatcherSettings) -> None:
         self.polled_at: dt.datetime | None = None  # when it last looked for due emails
         self.quarantine = Quarantine()
-        self.planner = Planner(pool, terms)
+        self.planner = Planner(pool, settings)
         self._routes = DueRoutes(queues)
         self._pool = pool
-        self._terms = terms
+        self._settings = settings
         self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
         self._not_stored: set[uuid.UUID] = set()  # due emails whose last step failed, for no reason that was found
 
@@ -154,7 +155,9 @@ class Claimer:
     ) -> StepPlan | None:
         now_ns = selection.now_ns
         try:
-            draft = transitions.dequeue(mail, lease=lease, terms=self._terms, now_ns=now_ns, in_company=in_company)
+            draft = transitions.dequeue(
+                mail, lease=lease, settings=self._settings, now_ns=now_ns, in_company=in_company
+            )
             return self.planner.plan_due(draft, selection)
         except Exception as error:  # an email that we fail at must not stop the others, for ever and everywhere
             if is_temporary(error):

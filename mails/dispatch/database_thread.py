@@ -58,18 +58,18 @@ class DatabaseThread:
 class Threads:
     """The database threads of one dispatcher."""
 
-    claim: DatabaseThread  # also beats
+    claim: DatabaseThread
     record: DatabaseThread
+    heartbeat: DatabaseThread  # of its own everywhere: neither a claim nor a result may delay it, nor it them
 
     @classmethod
     def start(cls) -> "Threads":
-        """Return two threads; on SQLite, which has one writer at a time, one for both."""
+        """Return the threads; on SQLite, which has one writer at a time, claims and results share one."""
         claim = DatabaseThread("mercury-claim")
-        if connection.vendor != "postgresql":
-            return cls(claim=claim, record=claim)
-        return cls(claim=claim, record=DatabaseThread("mercury-record"))
+        record = DatabaseThread("mercury-record") if connection.vendor == "postgresql" else claim
+        return cls(claim=claim, record=record, heartbeat=DatabaseThread("mercury-heartbeat"))
 
     async def end(self) -> None:
         """Close the connections and the threads."""
-        for thread in {self.claim, self.record}:
+        for thread in {self.claim, self.record, self.heartbeat}:
             await thread.end()

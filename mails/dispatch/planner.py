@@ -11,7 +11,8 @@ from django.db import Error
 from mails.dispatch import retry_policy, transitions
 from mails.dispatch.account_pool import AccountPool
 from mails.dispatch.account_selection import AccountSelection
-from mails.dispatch.transitions import Call, DispatcherSettings, Result, StepDraft, StepPlan
+from mails.dispatch.dispatcher_settings import DispatcherSettings
+from mails.dispatch.transitions import Call, Result, StepDraft, StepPlan
 from mails.lifecycle import writer
 from mails.states import Status
 from mercury.lib.database.database_errors import is_rolled_back
@@ -37,10 +38,10 @@ class PassResult:
 class Planner:
     """The planner of one database thread. It keeps the hand-overs whose commit was not confirmed."""
 
-    def __init__(self, pool: AccountPool, terms: DispatcherSettings) -> None:
+    def __init__(self, pool: AccountPool, settings: DispatcherSettings) -> None:
         self.unconfirmed: list[StepPlan] = []
         self._pool = pool
-        self._terms = terms
+        self._settings = settings
 
     def plan_due(self, draft: StepDraft, selection: AccountSelection) -> StepPlan | None:
         """Plan where a due email goes. None leaves it as it is: others took what its accounts could take meanwhile."""
@@ -63,8 +64,10 @@ class Planner:
             if first and not must_decide(draft, choice):
                 return None
             jitter = random.uniform(-1, 1)  # noqa: S311 (spreads load, keeps no secret)
-            return transitions.plan_wait_or_discard(draft, choice, terms=self._terms, now_ns=now_ns, jitter=jitter)
-        plan = transitions.hand_over(draft, choice, terms=self._terms, now_ns=now_ns)
+            return transitions.plan_wait_or_discard(
+                draft, choice, settings=self._settings, now_ns=now_ns, jitter=jitter
+            )
+        plan = transitions.hand_over(draft, choice, settings=self._settings, now_ns=now_ns)
         if plan.call is not None:
             selection.note_begun(plan.call)
         return plan

@@ -12,8 +12,9 @@ from django.db import Error
 from mails.dispatch import call_results, claim
 from mails.dispatch.account_pool import AccountPool
 from mails.dispatch.account_selection import AccountSelection, BreakerChanged, select
+from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.planner import PassResult, Planner, count_done
-from mails.dispatch.transitions import DispatcherSettings, Result, StepDraft, StepPlan
+from mails.dispatch.transitions import Result, StepDraft, StepPlan
 from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult
@@ -29,8 +30,8 @@ LOOKS = 3  # at the action requested during a call, while it changes
 class Recorder:
     """The record passes of one dispatcher. Methods run in the record thread, `has_late` anywhere."""
 
-    def __init__(self, pool: AccountPool, terms: DispatcherSettings, *, is_stopping: Callable[[], bool]) -> None:
-        self.planner = Planner(pool, terms)
+    def __init__(self, pool: AccountPool, settings: DispatcherSettings, *, is_stopping: Callable[[], bool]) -> None:
+        self.planner = Planner(pool, settings)
         self._pool = pool
         self._is_stopping = is_stopping
         self._late: list[LateResult] = []

@@ -2,13 +2,13 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
 from mails.dispatch.claim import ClaimedMail
+from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.lifecycle.action_requests import list_recipients
 from mails.lifecycle.values import (
     AttemptClosed,
@@ -30,17 +30,6 @@ from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
 from providers.outcomes import Cause, FailureClass, NotAttempted, Outcome
 from providers.routing.choose import RoutingDecision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatcherSettings:
-    """Settings that every step of a dispatcher follows, as values."""
-
-    worker: str  # whose steps they are
-    deadline: float  # seconds, of one call; over SMTP, until the final dot
-    final_reply: float  # seconds that an SMTP server has to answer it
-    lease: dt.timedelta
-    backoff: Sequence[dt.timedelta]
 
 
 @value
@@ -108,14 +97,14 @@ class StepPlan:
 
 
 def dequeue(
-    mail: ClaimedMail, *, lease: uuid.UUID, terms: DispatcherSettings, now_ns: int, in_company: bool
+    mail: ClaimedMail, *, lease: uuid.UUID, settings: DispatcherSettings, now_ns: int, in_company: bool
 ) -> StepDraft:
     """Claim a due email under this lease. `in_company`: see Draft."""
     now = database_clock.from_ns(now_ns)
     waited = now - mail.due_at
-    state = mail.state._replace(lease=lease, lease_expires_at=now + terms.lease, worker=terms.worker)
+    state = mail.state._replace(lease=lease, lease_expires_at=now + settings.lease, worker=settings.worker)
     blob = {
-        "worker": terms.worker,
+        "worker": settings.worker,
         "waited_ms": max(0, round(waited.total_seconds() * 1000)),
         "round": mail.state.round,
         "lease_until": format_iso(state.lease_expires_at),
@@ -124,7 +113,7 @@ def dequeue(
     return StepDraft(mail=mail, state=state, events=(event,), in_company=in_company)
 
 
-def hand_over(draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSettings, now_ns: int) -> StepPlan:
+def hand_over(draft: StepDraft, choice: RoutingDecision, *, settings: DispatcherSettings, now_ns: int) -> StepPlan:
     """Open an attempt with the selected account; the call follows the commit."""
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
     assert draft.state.lease is not None  # noqa: S101 (it is claimed)
@@ -142,10 +131,10 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSet
         status=Status.SENDING,
         attempt_count=number,
         provider=account.name,
-        lease_expires_at=now + terms.lease,
+        lease_expires_at=now + settings.lease,
         claims=draft.state.claims + (not draft.in_company),
     )
-    events = _draft_hand_over(draft, choice, attempt, terms, now_ns)
+    events = _draft_hand_over(draft, choice, attempt, settings, now_ns)
     call = Call(
         mail=draft.mail._replace(state=after),
         account=account,
@@ -157,7 +146,7 @@ def hand_over(draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSet
 
 
 def _draft_hand_over(
-    draft: StepDraft, choice: RoutingDecision, attempt: AttemptOpened, terms: DispatcherSettings, now_ns: int
+    draft: StepDraft, choice: RoutingDecision, attempt: AttemptOpened, settings: DispatcherSettings, now_ns: int
 ) -> list[EventDraft]:
     assert choice.candidate is not None  # noqa: S101 (the caller looked)
     ready: dict[str, Any] = {
@@ -171,10 +160,10 @@ def _draft_hand_over(
         "to": [recipient.address for recipient in draft.mail.open_recipients],
         "service": attempt.account,
         "attempt": attempt.number,
-        "deadline_s": terms.deadline,
+        "deadline_s": settings.deadline,
     }
     if KINDS[choice.candidate.config.kind].transport is Transport.SMTP:
-        send["final_reply_s"] = terms.final_reply
+        send["final_reply_s"] = settings.final_reply
     events = [
         EventDraft(event=EventName.READY_TO_SEND, by=Actor.DISPATCHER, at_ns=now_ns, blob=ready),
         EventDraft(event=EventName.SEND, by=f"{attempt.account}:{attempt.id}", at_ns=now_ns, blob=send),
@@ -220,7 +209,7 @@ def undo_hand_over(plan: StepPlan, *, now_ns: int) -> Step:
 
 
 def plan_wait_or_discard(
-    draft: StepDraft, choice: RoutingDecision, *, terms: DispatcherSettings, now_ns: int, jitter: float
+    draft: StepDraft, choice: RoutingDecision, *, settings: DispatcherSettings, now_ns: int, jitter: float
 ) -> StepPlan:
     """Let an email wait that no account can be asked for now, or discard it. `jitter`: drawn from [-1, 1]."""
     if not choice.can_carry:
@@ -232,7 +221,7 @@ def plan_wait_or_discard(
         round_number=draft.state.round,
         attempts=draft.state.attempt_count,
         time_left=(draft.mail.expires_at - now).total_seconds(),
-        backoff=terms.backoff,
+        backoff=settings.backoff,
         account_free_in=(free_at - now).total_seconds() if free_at else None,
         jitter=jitter,
         asked_wait=draft.asked_wait,

@@ -117,7 +117,7 @@ def test_a_call_is_not_made_when_the_heartbeat_is_stale_and_the_lease_is_gone(ol
         return claimed
 
     monkeypatch.setattr(Claimer, "claim", claim_and_freeze)
-    monkeypatch.setattr(Heartbeat, "_is_trusted", lambda self: False)
+    monkeypatch.setattr(Heartbeat, "is_trusted", lambda self: False)
 
     dispatch()
 

@@ -164,7 +164,7 @@ def test_a_worker_in_trouble_says_so_in_its_row_and_claims_less(olympus):
     runner.heartbeat.write()
 
     assert "Too many open files" in Worker.objects.get(id=runner.worker).trouble
-    assert runner._count_free_slots() == 0
+    assert runner.claims._count_free_slots() == 0
     assert runner.recorder.record([Result(call=calls[0], outcome=NO_DESCRIPTORS, latency=0.1, put_off=4.0)]).calls == []
     [put_off] = Mail.objects.filter(status=Status.WAITING)
     assert put_off.next_attempt_at > database_clock.now() + dt.timedelta(seconds=3)
@@ -199,7 +199,7 @@ def test_slots_that_are_about_to_be_free_do_not_count_while_there_is_trouble(mon
     runner.trouble.limit = 20
     monkeypatch.setattr(runner.caller, "count_soon_free", lambda: 20)
 
-    assert runner._count_free_slots() == 20
+    assert runner.claims._count_free_slots() == 20
 
 
 @pytest.mark.django_db(transaction=True)

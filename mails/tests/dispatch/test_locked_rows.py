@@ -147,7 +147,7 @@ def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_undone(olympus, 
 
     dispatcher.recorder.record([refused])
     assert Attempt.objects.filter(mail=mail, state=AttemptState.OPEN).count() == 1
-    event_loop.run(dispatcher.end())
+    event_loop.run(dispatcher.threads.end())
 
 
 async def outcome_of(call):

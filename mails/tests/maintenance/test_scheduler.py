@@ -119,7 +119,7 @@ def test_during_a_slow_task_emails_of_a_dead_worker_are_recovered(slow_task):
     mail = a_mail(queue="bulk")  # which this worker does not serve
     dead = Dispatcher(["bulk"], concurrency=8, worker="dead")
     assert len(dead.claimer.claim(8).calls) == 1
-    event_loop.run(dead.end())
+    event_loop.run(dead.threads.end())
 
     until(lambda: reloaded(mail).status == Status.QUEUED)
 

@@ -11,7 +11,7 @@ from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, Worker
 from mails.queues import QueueName
 from mails.reporting import system_status
-from mails.states import Action, HoldReason, Status
+from mails.states import WORKER_SILENCE, Action, HoldReason, Status
 from mails.tests.builders import a_mail, dispatch
 from mercury.lib.database import database_clock
 from providers.health import breaker_store
@@ -64,9 +64,9 @@ def test_held_emails_are_counted_by_reason():
     assert system_status.count_held() == system_status.HeldCounts(unknown=2, poison=1, operator=1)
 
 
-def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
-    now = database_clock.now()
-    for name, age in (("one", 4), ("two", 16)):
+def test_a_worker_is_alive_until_it_was_silent_for_too_long():
+    now, too_long = database_clock.now(), WORKER_SILENCE.total_seconds()
+    for name, age in (("one", 4), ("two", too_long + 1)):
         seen = now - dt.timedelta(seconds=age)
         Worker.objects.create(id=name, started_at=seen, seen_at=seen, in_flight=3, polled_at=seen)
 
@@ -82,7 +82,7 @@ def test_a_worker_is_alive_for_fifteen_seconds_after_its_heartbeat():
 def test_a_dispatcher_reports_in_its_heartbeat_what_it_does(olympus, monkeypatch):
     seen = []
     monkeypatch.setattr("mails.dispatch.heartbeat.HEARTBEAT", 0.01)
-    monkeypatch.setattr("mails.dispatch.dispatcher.Dispatcher._leave", lambda self: seen.extend(Worker.objects.all()))
+    monkeypatch.setattr("mails.dispatch.heartbeat.Heartbeat.remove", lambda self: seen.extend(Worker.objects.all()))
     for number in range(20):
         a_mail(subject=f"mail {number}")
 
