@@ -1,15 +1,17 @@
 """The yardstick of Mercury's dispatcher: claim, one request, one group write. No attempt, no event, no reason.
 
-`python bench/bare_dispatcher.py PROVIDER_URL` sends what `fill` stored in the database of `DATABASE_URL` and exits when
-nothing is left. It has Mercury's HTTP client, event loop, threads, concurrency and group sizes, so that what differs is what
-Mercury does for an email. A process that dies with an email in its hands has lost it: nobody would find it again.
+`python bench/bare_dispatcher.py PROVIDER_URL CLIENT` sends what `fill` stored in the database of `DATABASE_URL` and exits
+when nothing is left. It has Mercury's event loop, threads, concurrency and group sizes, and Mercury's HTTP client or aiohttp.
+A process that dies with an email in its hands has lost it: nobody would find it again.
 """
 
 import asyncio
 import os
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +23,12 @@ import psycopg2.extras
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Mercury is no installed package
 
 from mercury.lib.runtime import event_loop
+from providers.outbound_hosts import GuardedResolver
+from providers.transports.http_client import HttpClient, build_head, parse_endpoint
 
+Post = Callable[[bytes], Awaitable[tuple[int, str]]]  # send this document: status and id of the message
+HEADERS = {"Authorization": "Bearer SG.local-provider-key", "Content-Type": "application/json"}
+DEADLINE = 30.0  # seconds of a call
 CONCURRENCY = 256  # the default of MERCURY_MAX_CONCURRENCY
 BATCH = CONCURRENCY // 8  # slots that a claim waits for
 GROUP_WAIT, GROUP_WANT, GROUP_MOST = 0.05, 32, 256  # of results; as the dispatcher has them
@@ -91,9 +98,8 @@ class Store:
 class BareDispatcher:
     """Sends until nothing is left."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self._url = url + "/v3/mail/send"
-        self._session = session
+    def __init__(self, post: Post) -> None:
+        self._post = post
         self._in_flight = 0
         self._slot_free = asyncio.Event()
         self._results: asyncio.Queue[dict[str, str]] = asyncio.Queue()
@@ -130,12 +136,6 @@ class BareDispatcher:
         self._results.put_nowait(
             {"id": mail.id, "status": "done" if status == 202 else "failed", "message_id": message_id}
         )
-
-    async def _post(self, body: bytes) -> tuple[int, str]:
-        headers = {"Authorization": "Bearer SG.local-provider-key", "Content-Type": "application/json"}
-        async with self._session.post(self._url, data=body, headers=headers) as answer:
-            await answer.read()
-            return answer.status, answer.headers.get("X-Message-Id", "")
 
     async def _keep_recording(self, store: Store) -> None:
         while True:
@@ -192,11 +192,43 @@ def _build_payload(mail: BareMail) -> bytes:
     )
 
 
+@asynccontextmanager
+async def by_own_client(url: str) -> AsyncIterator[Post]:
+    """Post with Mercury's client."""
+    client = HttpClient(deadline=DEADLINE, connect_timeout=DEADLINE / 2, resolver=GuardedResolver({"127.0.0.1"}))
+    endpoint, tls = parse_endpoint(url), ssl.create_default_context()
+
+    async def post(body: bytes) -> tuple[int, str]:
+        head = build_head(endpoint, "POST", HEADERS, len(body))
+        answer = await client.call(endpoint, head, body, tls=tls, time_left=DEADLINE)
+        return answer.status_code, answer.headers.get("x-message-id", "")
+
+    yield post
+    client.close()
+
+
+@asynccontextmanager
+async def by_aiohttp(url: str) -> AsyncIterator[Post]:
+    """Post with aiohttp."""
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=DEADLINE)
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session:
+
+        async def post(body: bytes) -> tuple[int, str]:
+            async with session.post(url, data=body, headers=HEADERS) as answer:
+                await answer.read()
+                return answer.status, answer.headers.get("X-Message-Id", "")
+
+        yield post
+
+
+CLIENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Post]]] = {"own": by_own_client, "aiohttp": by_aiohttp}
+
+
 async def main() -> None:
     """Send what is due."""
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        await BareDispatcher(sys.argv[1], session).run()
+    async with CLIENTS[sys.argv[2]](sys.argv[1] + "/v3/mail/send") as post:
+        await BareDispatcher(post).run()
 
 
 if __name__ == "__main__":

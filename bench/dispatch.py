@@ -13,6 +13,7 @@ import bare_dispatcher
 import instance
 from instance import CONTENT, WORDS, Instance
 
+BARE = {"own": "  bare, Mercury's client", "aiohttp": "  bare, aiohttp"}
 ROUNDS = 2  # times that Mercury and the bare dispatcher take turns
 BATCH = 500  # emails stored at once when filling
 
@@ -117,10 +118,10 @@ def measure(leg: str, mails: int) -> None:
                 f"{WORDS[leg]:26} provider {delay_ms:3} ms, {who:9}: {figures}; all done, each accepted once",
                 flush=True,
             )
-            if leg == "full":
-                bare = _measure_bare(mails, delay_ms, workers)
+            for client in BARE if leg == "full" else ():
+                bare = _measure_bare(mails, delay_ms, workers, client)
                 print(
-                    f"{'  bare dispatcher':26} provider {delay_ms:3} ms, {who:9}: {bare};"
+                    f"{BARE[client]:26} provider {delay_ms:3} ms, {who:9}: {bare};"
                     f" Mercury: {figures.rate / bare.rate:.2f} x the rate, {figures.cpu_ms / bare.cpu_ms:.2f} x the CPU",
                     flush=True,
                 )
@@ -140,10 +141,10 @@ def _measure_mercury(leg: str, mails: int, delay_ms: int, workers: int) -> Figur
     return Figures.of(mails, records.seconds, cpu, database)
 
 
-def _measure_bare(mails: int, delay_ms: int, workers: int) -> Figures:
+def _measure_bare(mails: int, delay_ms: int, workers: int, client: str) -> Figures:
     with instance.build("full") as built:
         built.provider.start_afresh(delay_ms=delay_ms)
-        command = ("bench/bare_dispatcher.py", built.provider.base)
+        command = ("bench/bare_dispatcher.py", built.provider.base, client)
         built.run(bare_dispatcher.fill, 0, CONTENT)
         start_up = _dispatch(built, command, 1)
         built.run(bare_dispatcher.fill, mails, CONTENT)
