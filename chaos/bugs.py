@@ -154,7 +154,11 @@ def _refuse_lost_answers(sending: Any) -> None:
 
 def _ignore_key(intake: Any) -> None:
     accept = intake.accept
-    intake.accept = lambda data, *, client, **_: accept(data, client=client)
+
+    def accept_without_keys(submissions: Sequence[Any], *, client: Any) -> Any:
+        return accept([replace(submission, idempotency_key=None) for submission in submissions], client=client)
+
+    _replace(intake, accept=accept_without_keys)
 
 
 def _find_no_lost_mails(sweep: Any) -> None:
@@ -163,9 +167,6 @@ def _find_no_lost_mails(sweep: Any) -> None:
 
 def _keep_queue_in_memory(intake: Any) -> None:
     """Acknowledge an email at once, and store it within a second, in a thread."""
-    from mails.intake import submission
-    from mercury.lib.database import database_clock
-
     waiting: queue.Queue[Any] = queue.Queue()
     known: dict[tuple[str, str], Any] = {}
 
@@ -173,20 +174,21 @@ def _keep_queue_in_memory(intake: Any) -> None:
         while True:
             time.sleep(1.0)
             while not waiting.empty():
-                intake._try_store(waiting.get())
+                intake._store([waiting.get()])
 
-    def accept(data: Mapping[str, object], *, client: Any, idempotency_key: str | None = None) -> Any:
-        key = idempotency_key or ""
-        name = (client.owner, key)
+    def acknowledge(submission: Any, client: Any) -> Any:
+        name = (client.owner, submission.idempotency_key or "")
         if name in known:
-            return intake.Receipt(mail=known[name], replayed=True)
-        if not known:
-            threading.Thread(target=store, daemon=True).start()
-        wanted, now_ns = submission.parse_submission(data), database_clock.now_ns()
-        new = intake._build_mail(wanted, client=client, received_at=now_ns, idempotency_key=key)
+            return intake.Stored(mail=known[name], replayed=True)
+        new = intake.Judge(client).judge(submission).new
         known[name] = new.mail
         waiting.put(new)
-        return intake.Receipt(mail=new.mail, replayed=False)
+        return intake.Stored(mail=new.mail)
+
+    def accept(submissions: Sequence[Any], *, client: Any) -> Any:
+        if not known:
+            threading.Thread(target=store, daemon=True).start()
+        return [acknowledge(submission, client) for submission in submissions]
 
     _replace(intake, accept=accept)
 

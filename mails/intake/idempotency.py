@@ -1,66 +1,85 @@
 """Idempotency keys: the same key of the same client, with the same body, gets the first email again for 24 hours."""
 
-import datetime as dt
 import hashlib
-import json
 import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
-from mails.intake.errors import IdempotencyKeyReused, InvalidIdempotencyKey
-from mails.intake.submission import QUEUES, Submission
+import orjson
+
+from mails.intake.receipts import Receipt, RefusalReason, Refused, Stored
+from mails.intake.submission import ValidSubmission
+from mails.lifecycle.values import NewMail
 from mails.models import IdempotencyKey, Mail
 from mails.states import IDEMPOTENCY_KEYS_KEPT
 
 MAX_LENGTH = 255
 _PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_REUSED = Refused(
+    reason=RefusalReason.KEY_REUSED,
+    detail="This Idempotency-Key was already used with a different body. Use a new key for a new email.",
+)
+_IN_USE = Refused(
+    reason=RefusalReason.KEY_IN_USE,
+    detail="A request with this Idempotency-Key is still running. Retry in a second.",
+)
 
 
-def check_key(key: str) -> None:
-    """Raise InvalidIdempotencyKey for a malformed key."""
-    if len(key) > MAX_LENGTH or not _PRINTABLE.fullmatch(key):
-        problem = "blank" if not key.strip() else "invalid"
-        raise InvalidIdempotencyKey(
-            f"Idempotency-Key: It is {problem}. Use 1 to {MAX_LENGTH} printable ASCII characters, or omit it."
-        )
+def explain_invalid(key: str) -> str:
+    """Return what is wrong with a key and how to correct it; empty if it is well formed."""
+    if len(key) <= MAX_LENGTH and _PRINTABLE.fullmatch(key):
+        return ""
+    problem = "invalid" if key.strip() else "blank"
+    return f"It is {problem}. Use 1 to {MAX_LENGTH} printable ASCII characters, or omit it."
 
 
-def build_key(key: str, submission: Submission, *, owner: str, mail: Mail) -> IdempotencyKey:
+def build_key(key: str, submission: ValidSubmission, *, owner: str, mail: Mail) -> IdempotencyKey:
     """Return the row that ties the key to this email and its body."""
     return IdempotencyKey(
         owner=owner, key=key, body_hash=_hash_body(submission), mail_id=mail.id, created_at=mail.created_at
     )
 
 
-def find_earlier_mail(key: IdempotencyKey) -> Mail | None:
-    """Return the email that was stored with this key; delete a row that has expired. Raises IdempotencyKeyReused."""
-    row = next(iter(IdempotencyKey.objects.filter(owner=key.owner, key=key.key)), None)
-    if row is None:
-        return None
-    if _has_expired(row, key.created_at):
-        row.delete()
-        return None
-    if row.body_hash != key.body_hash:
-        raise IdempotencyKeyReused(
-            "This Idempotency-Key was already used with a different body. Use a new key for a new email."
-        )
-    return row.mail
+def answer_again(left_out: Sequence[NewMail]) -> dict[uuid.UUID, Receipt]:
+    """Return the receipts of emails that were not stored because their keys are in use; one query for all of them.
+
+    Call it in the transaction that left them out: it sees what that has stored.
+    """
+    keys = {new.mail.id: new.key for new in left_out if new.key is not None}
+    if not keys:
+        return {}
+    owners, names = {key.owner for key in keys.values()}, {key.key for key in keys.values()}
+    rows = IdempotencyKey.objects.filter(owner__in=owners, key__in=names).select_related("mail")
+    first = {(row.owner, row.key): row for row in rows}
+    return {mail_id: _answer(key, first.get((key.owner, key.key))) for mail_id, key in keys.items()}
 
 
-def _has_expired(row: IdempotencyKey, now: dt.datetime) -> bool:
-    return now - row.created_at >= IDEMPOTENCY_KEYS_KEPT
+def _answer(key: IdempotencyKey, first: IdempotencyKey | None) -> Receipt:
+    """Return the receipt of a submission with this key. `first`: the row that has the key; None if it is not committed."""
+    if first is None or key.created_at - first.created_at >= IDEMPOTENCY_KEYS_KEPT:  # another transaction takes it over
+        return _IN_USE
+    return Stored(mail=first.mail, replayed=True) if first.body_hash == key.body_hash else _REUSED
 
 
-def _hash_body(submission: Submission) -> str:
+def _hash_body(submission: ValidSubmission) -> str:
     """Hash a body: the same for each that means the same email, whatever the order of its fields.
 
-    A queue counts only if it was asked for: without one the hash is that of a Mercury which did not know the field.
+    What is absent or empty does not count. So an email has the same hash in a Mercury that knows more fields.
     """
-    meant = [
-        submission.sender,
-        submission.recipients,
-        submission.subject,
-        submission.text,
-        submission.delivery_guarantee,
-    ]
-    if submission.queue in QUEUES:
-        meant.append(submission.queue)
-    return hashlib.sha256(json.dumps(meant).encode()).hexdigest()
+    meant = {**submission.values, "delivery_guarantee": submission.delivery_guarantee}
+    return hashlib.sha256(orjson.dumps(_leave_out_empty(meant), option=_OPTIONS, default=_to_json)).hexdigest()
+
+
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def _to_json(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _leave_out_empty(asdict(value))
+    raise TypeError
+
+
+def _leave_out_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, "", (), [], {})}

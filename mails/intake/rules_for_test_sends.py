@@ -1,9 +1,11 @@
 """The rules of submission that a test email follows too; `providers`, which does not know `mails`, calls them."""
 
+from typing import assert_never
+
 from mails import pauses
 from mails.access import grants
 from mails.intake import submission
-from mails.intake.errors import InvalidSubmission
+from mails.intake.submission import InvalidSubmission, ValidSubmission
 from mails.message import addresses
 from mails.queues import QueueName
 from providers.accounts import delivery_test
@@ -29,11 +31,13 @@ def refuse_paused(wanted: DeliveryTest) -> str:
 def refuse_addresses(wanted: DeliveryTest) -> str:
     """Return what is wrong with the addresses; empty if a submission may have them."""
     data = {"sender": wanted.sender, "recipient": wanted.recipient, "subject": "Test", "content": "Test"}
-    try:
-        submission.parse_submission(data)
-    except InvalidSubmission as invalid:
-        return " ".join(f"{error.field.capitalize()}: {error.detail}" for error in invalid.errors)
-    return ""
+    match submission.judge(data):
+        case ValidSubmission():
+            return ""
+        case InvalidSubmission(errors=errors):
+            return " ".join(f"{error.field.capitalize()}: {error.detail}" for error in errors)
+        case never:
+            assert_never(never)
 
 
 def refuse_sender(wanted: DeliveryTest) -> str:

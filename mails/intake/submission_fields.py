@@ -11,11 +11,14 @@ from rest_framework.fields import empty
 
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
+from mails.message.message import MessageRecipient
+from mails.states import RecipientKind
 from mercury.lib.durations import format_size
 from mercury.lib.mail import encoded_words, name_address, printable
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
 MAX_SUBJECT = 512
+KEPT_OF_A_REJECTED = 4096  # characters of a text of an email that failed validation
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')  # RFC 5322 §3.2.3: these need quotes in a display name
@@ -43,6 +46,13 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
     def run_validation(self, data: Any = empty) -> Any:
         """Return the valid value. Raises ValidationError."""
         return self.to_internal_value(None if data is empty else data)
+
+    def keep(self, value: object) -> Any:
+        """Return what is kept of a value if the email is rejected: the whole if it is valid, else nothing."""
+        try:
+            return self.run_validation(value)
+        except ValidationError:
+            return None
 
     def read_text(self, value: object, wanted: str = "text") -> str:
         """Return the value as text; null is empty."""
@@ -86,6 +96,10 @@ class SenderField(SubmissionField, serializers.CharField):
             self.fail("several")
         return _normalize_address(text)
 
+    def keep(self, value: object) -> str:
+        """Return the beginning of the text."""
+        return make_storable(value, MAX_SENDER)
+
 
 @extend_schema_field(
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
@@ -99,20 +113,32 @@ class RecipientsField(SubmissionField):
         "too_many": "{count} recipients; at most {most} are allowed.",
     }
 
-    def to_internal_value(self, data: Any) -> tuple[str, ...]:
-        """Return the addresses in normal form, each once."""
+    def __init__(self, *, kind: RecipientKind = RecipientKind.TO, **options: Any) -> None:
+        super().__init__(**options)
+        self.kind = kind
+
+    def to_internal_value(self, data: Any) -> tuple[MessageRecipient, ...]:
+        """Return the recipients, their addresses in normal form, each once."""
+        return tuple(MessageRecipient(address=address, kind=self.kind) for address in self._read_addresses(data))
+
+    def keep(self, value: object) -> str:
+        """Return the beginning of the addresses, as text: nobody is sent a rejected email."""
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        return make_storable(shown, KEPT_OF_A_REJECTED)
+
+    def _read_addresses(self, data: Any) -> list[str]:
         if isinstance(data, list):
             parts = [self.read_header(item, "a list of addresses") for item in data]
         else:
             wanted = "an address, several separated by commas or spaces, or a list"
             parts = addresses.split_addresses(self.read_header(data, wanted))
         parts = list(dict.fromkeys(parts))
-        if not parts:
+        if self.required and not parts:
             self.fail("required")
         if len(parts) > settings.MERCURY_MAX_RECIPIENTS:
             self.fail("too_many", count=len(parts), most=settings.MERCURY_MAX_RECIPIENTS)
         try:
-            return tuple(dict.fromkeys(_normalize_address(part) for part in parts))
+            return list(dict.fromkeys(_normalize_address(part) for part in parts))
         except ValidationError as invalid:
             details: Any = invalid.detail
             (detail,) = details
@@ -138,6 +164,10 @@ class SubjectField(SubmissionField, serializers.CharField):
             self.fail("too_long", length=len(text), max_length=MAX_SUBJECT)
         return text
 
+    def keep(self, value: object) -> str:
+        """Return the beginning of the text."""
+        return make_storable(value, MAX_SUBJECT)
+
 
 class ContentField(SubmissionField, serializers.CharField):
     """A body, as plain text."""
@@ -152,9 +182,13 @@ class ContentField(SubmissionField, serializers.CharField):
         text = self.read_text(data)
         if "\0" in text:
             raise _build_error("forbidden_character", self.error_messages["nul"])
-        if (size := count_bytes(text)) > settings.MERCURY_MAX_SIZE:
+        if (size := len(text.encode())) > settings.MERCURY_MAX_SIZE:
             self.fail("too_large", size=format_size(size), most=format_size(settings.MERCURY_MAX_SIZE))
         return text
+
+    def keep(self, value: object) -> str:
+        """Return the beginning of the text."""
+        return make_storable(value, KEPT_OF_A_REJECTED)
 
 
 class WordField(SubmissionField, serializers.ChoiceField):
@@ -219,8 +253,3 @@ def _normalize_address(text: str) -> str:
         return addresses.normalize(text)
     except InvalidAddress as error:
         raise _build_error("invalid_address", f"'{_shorten(text)}' is not a valid email address. {error}") from None
-
-
-def count_bytes(text: str) -> int:
-    """Return the size of the text in UTF-8."""
-    return len(text.encode())

@@ -3,6 +3,7 @@
 Rows come in as JSON parameters (`mercury.lib.database.recordset`), named `r`, so that a group of emails costs one round trip.
 """
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -108,9 +109,14 @@ MARK_DUPLICATES = """
     RETURNING mails_mail.id, mails_mail.last_event_at
 """
 
-# Keys that are neither in use nor about to be. On PostgreSQL the advisory lock shows at once that another transaction is
-# storing the same key, and nobody waits for it; on SQLite writers wait for each other.
-INSERT_KEYS = "{insert} WHERE {free} ON CONFLICT (owner, key) DO NOTHING RETURNING mail_id"
+# Keys that are neither in use nor about to be; the row of an expired one is taken over. On PostgreSQL the advisory lock
+# shows at once that another transaction is storing the same key, and nobody waits for it: so two lists with common keys
+# cannot deadlock. On SQLite writers wait for each other.
+INSERT_KEYS = """
+    {insert} WHERE {free}
+    ON CONFLICT (owner, key) DO UPDATE SET {changes} WHERE mails_idempotencykey.created_at <= %s
+    RETURNING mail_id
+"""
 KEY_IS_FREE = {
     "postgresql": "pg_try_advisory_xact_lock(hashtextextended(r.owner || ' ' || r.key, 0))",
     "sqlite": "true",
@@ -175,10 +181,12 @@ def mark_duplicates() -> str:
     return MARK_DUPLICATES.format(latest=LATEST[connection.vendor], rows=rows, done=Status.DONE, duplicate=DUPLICATE)
 
 
-def insert_keys(rows: Rows) -> Iterator[Statement]:
-    """Yield the statement that inserts the keys that nobody has."""
+def insert_keys(rows: Rows, expired: dt.datetime) -> Iterator[Statement]:
+    """Yield the statement that inserts the keys that nobody has, or whose row is not younger than `expired`."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in KEY_COLUMNS if name not in ("owner", "key"))
     for insert, parameters in insert_rows(IdempotencyKey, KEY_COLUMNS, rows):
-        yield INSERT_KEYS.format(insert=insert, free=KEY_IS_FREE[connection.vendor]), parameters
+        statement = INSERT_KEYS.format(insert=insert, free=KEY_IS_FREE[connection.vendor], changes=changes)
+        yield statement, [*parameters, recordset.format_time(expired)]
 
 
 def open_attempts(rows: Rows) -> Iterator[Statement]:

@@ -20,7 +20,7 @@ from mails.lifecycle import counters, sql
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import STATE_COLUMNS, EventDraft, IllegalTransition, LateResult, NewMail, Step
 from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, Recipient, Rollup
-from mails.states import ENDINGS, Counted, Ending, RecipientState
+from mails.states import ENDINGS, IDEMPOTENCY_KEYS_KEPT, Counted, Ending, RecipientState
 from mercury.lib.database import database_clock, recordset
 from mercury.lib.database.recordset import as_time, as_uuid
 from providers.routing.rules import NO_CONSTRAINT, RoutingConstraint
@@ -56,14 +56,15 @@ class _MovedMail:
 def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
     """Store emails with their state, key, body, recipients and first events, and return the ids of those stored.
 
-    Leaves out an email whose idempotency key is in use, by whatever; waits for nobody. One transaction; on PostgreSQL
-    one statement whatever the number, and another one where emails have keys.
+    Leaves out an email whose idempotency key is in use, also by an earlier one of these; waits for nobody. A key that has
+    expired is taken over. One transaction; on PostgreSQL one statement whatever the number, and another one where emails
+    have keys. If it fails, a transaction around it is spoilt.
     """
     keys = [mail.key for mail in new if mail.key is not None]
     if not keys and connection.vendor == "postgresql":
         _store(new)  # a statement is a transaction of its own: two round trips less
         return {mail.mail.id for mail in new}
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         with_free_key = _insert_keys(keys) if keys else set()
         free = [mail for mail in new if mail.key is None or mail.mail.id in with_free_key]
         _store(free)
@@ -72,9 +73,11 @@ def create(new: Sequence[NewMail]) -> set[uuid.UUID]:
 
 def _insert_keys(keys: Sequence[IdempotencyKey]) -> set[uuid.UUID]:
     """Insert the keys that nobody has or is about to have, and return their emails' ids."""
-    rows = [_get_key_row(key) for key in keys]
+    first = {(key.owner, key.key): key for key in reversed(keys)}  # a statement may not change the same row twice
+    rows = [_get_key_row(key) for key in first.values()]
+    expired = min(key.created_at for key in keys) - IDEMPOTENCY_KEYS_KEPT
     with connection.cursor() as cursor:
-        for statement, parameters in sql.insert_keys(rows):
+        for statement, parameters in sql.insert_keys(rows, expired):
             cursor.execute(statement, parameters)
         return {as_uuid(row[0]) for row in cursor.fetchall()}
 

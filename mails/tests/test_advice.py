@@ -2,11 +2,10 @@
 
 import pytest
 
-from mails.intake.accept import Client, accept
-from mails.intake.errors import InvalidSubmission
+from mails.intake.client import Client
 from mails.models import Mail, Recipient
 from mails.states import RecipientState, Source, Status
-from mails.tests.builders import HERA, IRIS, a_mail, dispatch, reloaded
+from mails.tests.builders import HERA, IRIS, a_mail, a_rejected_mail, dispatch, reloaded
 from mails.tests.commandline import run
 from mails.tests.people import browser_of, zeus
 from mails.timeline.advice import advise
@@ -52,9 +51,7 @@ def test_an_email_that_failed_because_of_an_account_needs_no_correction(olympus)
 
 
 def test_a_rejected_email_names_each_error_and_who_corrects_it():
-    with pytest.raises(InvalidSubmission) as caught:
-        accept({"sender": "zeus", "recipient": HERA}, client=Client(source=Source.API))
-    mail = Mail.objects.get(pk=caught.value.mail_id)
+    mail = a_rejected_mail(sender="zeus", recipient=HERA)
 
     advice = advice_for(mail)
 

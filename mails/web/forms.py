@@ -1,19 +1,23 @@
 """The form that submits an email. It has no rules of its own: intake validates what is typed."""
 
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.conf import settings
 
-from mails.intake.accept import is_sender_allowed
-from mails.intake.errors import InvalidField
-from mails.intake.submission import get_field
+from mails.intake.client import is_sender_allowed
+from mails.intake.receipts import RefusalReason, Refused
+from mails.intake.submission import Submission, get_field
 from mails.message.addresses import extract_address
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
 _FIELD_OF = {"recipients": "recipient"}  # field of the submission -> field of the form
+_ABOUT_KEYS = {
+    RefusalReason.INVALID_KEY: "The form lost its protection against sending twice. Press Send again.",
+    RefusalReason.KEY_REUSED: "Already sent with different content. Press Send to send it as a new email.",
+    RefusalReason.KEY_IN_USE: "Already being sent; check My emails before you send it again.",
+}
 
 
 class SubmitForm(forms.Form):
@@ -51,20 +55,20 @@ class SubmitForm(forms.Form):
         for name in ("sender", "recipient", "subject", "content"):
             self.fields[name].widget.attrs |= {"data-mirrored": "", "aria-describedby": f"id_{name}_note"}
 
-    def make_submission(self) -> dict[str, object]:
+    def build_submission(self) -> Submission:
         """Return the submission. Browsers end lines with CR LF; the body is stored with LF."""
         text = self.cleaned_data["content"].replace("\r\n", "\n")
-        names = ("sender", "recipient", "subject")
-        return {name: self.cleaned_data[name] for name in names} | {"content": text}
+        fields = {name: self.cleaned_data[name] for name in ("sender", "recipient", "subject")} | {"content": text}
+        # Without the field there is no key, which differs from a blank one.
+        key = str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
+        return Submission(fields=fields, idempotency_key=key)
 
-    @property
-    def key(self) -> str | None:
-        """Return the idempotency key; None if the form was posted without the field, which differs from a blank one."""
-        return str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
-
-    def show_errors(self, errors: Iterable[InvalidField]) -> None:
-        """Show the errors of intake next to their fields."""
-        for error in errors:
+    def show_refusal(self, refused: Refused) -> None:
+        """Show why intake refused the email: errors of fields next to their fields, others above the form."""
+        if sentence := _ABOUT_KEYS.get(refused.reason):
+            self.add_error(None, sentence)
+            return
+        for error in refused.errors:
             name = _FIELD_OF.get(error.field, error.field)
             self.add_error(name if name in self.fields else None, error.detail)
 

@@ -1,7 +1,7 @@
 """Pages for users who send: the form, their emails, and the live page of one email."""
 
 import uuid
-from typing import cast
+from typing import assert_never, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -18,14 +18,9 @@ from django_htmx.http import HttpResponseClientRedirect
 from mails.actions import apply
 from mails.actions.errors import ActionNotAllowed, MailNotFound
 from mails.actions.preview import describe_effect
-from mails.intake.accept import Client, accept
-from mails.intake.errors import (
-    IdempotencyKeyInUse,
-    IntakeError,
-    InvalidIdempotencyKey,
-    InvalidSubmission,
-    SenderNotAllowed,
-)
+from mails.intake.accept import accept
+from mails.intake.client import Client
+from mails.intake.receipts import NotStored, Refused, Stored
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mime
@@ -87,20 +82,18 @@ def _make_draft(mail: Mail) -> dict[str, str]:
 
 
 def _accept(form: SubmitForm, client: Client) -> Mail | None:
-    """Submit the email; return None if it was rejected, and the form shows why."""
-    try:
-        return accept(form.make_submission(), client=client, idempotency_key=form.key).mail
-    except InvalidSubmission as invalid:
-        form.show_errors(invalid.errors)
-    except SenderNotAllowed as error:
-        form.add_error("sender", str(error))
-    except IdempotencyKeyInUse:
-        form.add_error(None, "Already being sent; check My emails before you send it again.")
-    except InvalidIdempotencyKey:
-        form.add_error(None, "The form lost its protection against sending twice. Press Send again.")
-    except IntakeError:
-        form.add_error(None, "Already sent with different content. Press Send to send it as a new email.")
-    return None
+    """Submit the email; return None if it was refused, and the form shows why."""
+    (receipt,) = accept([form.build_submission()], client=client)
+    match receipt:
+        case Stored(mail=mail):
+            return mail
+        case Refused():
+            form.show_refusal(receipt)
+            return None
+        case NotStored(error=error):
+            raise error
+        case never:
+            assert_never(never)
 
 
 def _render_form(

@@ -18,11 +18,10 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from mails.access import api_keys
-from mails.intake.accept import Client as Submitter
-from mails.intake.accept import accept
+from mails.intake.client import Client as Submitter
 from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission
 from mails.states import Source
-from mails.tests.builders import HERA, ZEUS
+from mails.tests.builders import HERA, ZEUS, a_mail
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
 from mercury.lib.mail import preview
@@ -119,8 +118,8 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     )
     ask = {"sender": ZEUS, "recipient": HERA, "subject": "Hi", "content": "Hi"}
     mails = {
-        "own": accept(ask, client=Submitter(source=Source.FORM, user=owner)).mail,
-        "key": accept(ask, client=Submitter(source=Source.API, api_key=key)).mail,
+        "own": a_mail(Submitter(source=Source.FORM, user=owner), **ask),
+        "key": a_mail(Submitter(source=Source.API, api_key=key), **ask),
     }
     box = sandbox_account("box").account
     history.record(box, by="test", what="closed")

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
@@ -26,16 +26,11 @@ from mails.api.serializers.mails import (
     build_mail_api_url,
 )
 from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
-from mails.intake.accept import Client, Receipt, accept
-from mails.intake.errors import (
-    IdempotencyKeyInUse,
-    IdempotencyKeyReused,
-    InvalidIdempotencyKey,
-    InvalidSubmission,
-    SenderNotAllowed,
-)
+from mails.intake.accept import accept
+from mails.intake.client import Client
 from mails.intake.idempotency import MAX_LENGTH
-from mails.intake.submission import SubmissionSerializer
+from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, NotStored, RefusalReason, Refused, Stored
+from mails.intake.submission import Submission, SubmissionSerializer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Content, Mail
 from mails.models.querysets import MailQuerySet
@@ -48,8 +43,8 @@ from mercury.lib.rest.problems import FieldError, Problem, build_pointer
 
 LISTED_TEXT = 1_000_000  # bytes of text in one page of a list; a mail by itself has its whole text
 _MANAGE = {"POST": Scope.MAILS_MANAGE}
-_IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
+_KEY_PARAMETER = OpenApiParameter(
+    IDEMPOTENCY_KEY,
     {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     OpenApiParameter.HEADER,
     description="Makes a retry safe: for 24 hours the same key and body get the first answer.",
@@ -104,7 +99,7 @@ class MailViewSet(OwnMailsViewSet):
     @extend_schema(
         responses={202: AcceptedMailSerializer},
         parameters=[
-            _IDEMPOTENCY_KEY,
+            _KEY_PARAMETER,
             describe_header("Location", "The email's URL.", on=[202]),
             describe_header("MailId", "The email's id.", on=[202]),
             describe_header("Idempotency-Replayed", "`true` if this is the first answer again.", on=[202]),
@@ -115,11 +110,11 @@ class MailViewSet(OwnMailsViewSet):
 
         After the 202 it is stored and cannot be lost. The same Idempotency-Key gets the same answer for 24 hours.
         """
-        receipt = _submit(request)
+        stored = _submit(request)
         context = {"request": request, "content": _get_body(request).get("content") or ""}
-        body = AcceptedMailSerializer(context=context).to_representation(receipt.mail)
+        body = AcceptedMailSerializer(context=context).to_representation(stored.mail)
         headers = {"Location": body["url"], "MailId": body["id"]}
-        if receipt.replayed:
+        if stored.replayed:
             headers["Idempotency-Replayed"] = "true"
         return Response(body, status=202, headers=headers)
 
@@ -216,33 +211,41 @@ class MailViewSet(OwnMailsViewSet):
         return Response(body, status=202 if acted.requested else 200)
 
 
-def _submit(request: Request) -> Receipt:
-    """Submit the request's email, and translate intake's refusals into HTTP."""
-    key = request.headers.get("Idempotency-Key")  # blank is another thing than none
+def _submit(request: Request) -> Stored:
+    """Submit the request's email. Raises Problem for a refusal."""
     user = request.user if isinstance(request.user, User) else None
-    client = Client(source=Source.API, api_key=get_key(request), user=user)
-    try:
-        return accept(_get_body(request), client=client, idempotency_key=key)
-    except InvalidSubmission as invalid:
-        errors = [
-            FieldError(detail=error.detail, code=error.code, pointer=build_pointer(error.field))
-            for error in invalid.errors
-        ]
-        extra = {"mail": build_mail_api_url(request, invalid.mail_id)} if invalid.mail_id else {}
+    submission = Submission(fields=_get_body(request), idempotency_key=request.headers.get(IDEMPOTENCY_KEY))
+    (receipt,) = accept([submission], client=Client(source=Source.API, api_key=get_key(request), user=user))
+    match receipt:
+        case Stored():
+            return receipt
+        case Refused():
+            raise _build_problem(request, receipt)
+        case NotStored(error=error):
+            raise error
+        case never:
+            assert_never(never)
+
+
+def _build_problem(request: Request, refused: Refused) -> Problem:
+    """Return a refusal as HTTP has it."""
+    detail = refused.detail
+    if refused.reason == RefusalReason.INVALID_MAIL:
         detail = "The email was not accepted; see errors. It is kept as rejected."
-        raise Problem(400, "invalid_mail", detail, errors=errors, extra=extra) from None
-    except SenderNotAllowed as refused:
-        error = FieldError(detail=str(refused), code="sender_not_allowed", pointer="/sender")
-        raise Problem(403, error.code, error.detail, errors=[error]) from None
-    except InvalidIdempotencyKey as invalid_key:
-        error = FieldError(
-            detail=str(invalid_key).partition(": ")[2], code="invalid_idempotency_key", header="Idempotency-Key"
-        )
-        raise Problem(400, error.code, str(invalid_key), errors=[error]) from None
-    except IdempotencyKeyReused as reused:
-        raise Problem(422, "idempotency_key_reused", str(reused)) from None
-    except IdempotencyKeyInUse as in_use:
-        raise Problem(409, "idempotency_key_in_use", str(in_use), headers={"Retry-After": "1"}) from None
+    return Problem(
+        refused.reason.status,
+        refused.reason,
+        detail,
+        errors=[_locate(error) for error in refused.errors],
+        headers={"Retry-After": "1"} if refused.reason == RefusalReason.KEY_IN_USE else None,
+        extra={"mail": build_mail_api_url(request, refused.mail_id)} if refused.mail_id else None,
+    )
+
+
+def _locate(error: InvalidField) -> FieldError:
+    if error.field == IDEMPOTENCY_KEY:
+        return FieldError(detail=error.detail, code=error.code, header=error.field)
+    return FieldError(detail=error.detail, code=error.code, pointer=build_pointer(error.field))
 
 
 def _get_body(request: Request) -> Mapping[str, Any]:

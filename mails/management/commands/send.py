@@ -1,14 +1,16 @@
 """`manage.py send`: submit an email and follow it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from mails.intake import submission
-from mails.intake.accept import Client, accept
-from mails.intake.errors import IntakeError, InvalidSubmission
+from mails.intake.accept import accept
+from mails.intake.client import Client
+from mails.intake.receipts import NotStored, RefusalReason, Refused, Stored
+from mails.intake.submission import Submission
 from mails.management import foreground_dispatch, mail_display
 from mails.models import Mail
 from mails.obstacles import find_obstacles
@@ -83,13 +85,19 @@ def _read_body(name: str | None) -> str:
 
 
 def _submit(data: dict[str, object], key: str | None) -> Mail:
-    try:
-        return accept(data, client=Client(source=Source.COMMAND), idempotency_key=key).mail
-    except InvalidSubmission as invalid:
-        errors = "\n".join(f"  {error.field}: {error.detail}" for error in invalid.errors)
-        raise CommandError(f"Rejected:\n{errors}", returncode=ExitCode.USAGE_ERROR) from invalid
-    except IntakeError as error:
-        raise CommandError(str(error)) from error
+    (receipt,) = accept([Submission(fields=data, idempotency_key=key)], client=Client(source=Source.COMMAND))
+    match receipt:
+        case Stored(mail=mail):
+            return mail
+        case Refused(reason=RefusalReason.INVALID_MAIL, errors=errors):
+            listed = "\n".join(f"  {error.field}: {error.detail}" for error in errors)
+            raise CommandError(f"Rejected:\n{listed}", returncode=ExitCode.USAGE_ERROR)
+        case Refused(detail=detail):
+            raise CommandError(detail)
+        case NotStored(error=error):
+            raise error
+        case never:
+            assert_never(never)
 
 
 def _follow(out: commands.Output, mail: Mail, seconds: float) -> ExitCode | None:

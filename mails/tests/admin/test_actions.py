@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails import pauses
-from mails.intake.accept import Client
+from mails.intake.client import Client
 from mails.lifecycle import action_execution
 from mails.maintenance import retention
 from mails.models import Mail

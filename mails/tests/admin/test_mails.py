@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 
 from mails.access import api_keys
-from mails.intake.accept import Client
+from mails.intake.client import Client
 from mails.models import Event, Mail
 from mails.reporting import search
 from mails.states import Source

@@ -11,6 +11,7 @@ from mails.api.fields import EVENT_FIELDS, MAIL_FIELDS
 from mails.api.serializers.events import EventSerializer
 from mails.api.serializers.mails import MailSerializer
 from mails.api.serializers.requests import NewEventSerializer, ReprocessMailSerializer
+from mails.intake.receipts import RefusalReason
 from mails.intake.submission import SubmissionSerializer
 from mails.tests.tables import answer_table, filter_row, request_table
 from mercury.lib.rest.filters import OPERATORS
@@ -46,7 +47,7 @@ def test_the_examples_name_only_fields_of_the_openapi_document():
     assert named - misspelt - lists - classes - list_properties(SchemaGenerator().get_schema(public=True)) == set()
 
 
-@pytest.mark.parametrize("word", sorted({*SCOPES, *CODES, *OPERATORS}))
+@pytest.mark.parametrize("word", sorted({*SCOPES, *CODES, *RefusalReason, *OPERATORS}))
 def test_every_scope_code_and_operator_is_in_the_page(word):
     assert f"`{word}`" in PAGE
 

@@ -7,7 +7,7 @@ from django.db import OperationalError
 from django.urls import reverse
 
 from mails import pauses
-from mails.intake.errors import IdempotencyKeyInUse
+from mails.intake.receipts import RefusalReason, Refused
 from mails.models import Content, IdempotencyKey, Mail, SenderPermission
 from mails.queues import QueueName
 from mails.tests.builders import dispatch
@@ -46,10 +46,8 @@ def test_the_same_key_with_another_body_is_a_422(zeus):
 
 
 def test_a_key_that_is_still_running_is_a_409_that_says_when_to_come_back(zeus, monkeypatch):
-    def running(*_, **__):
-        raise IdempotencyKeyInUse("Still running.")
-
-    monkeypatch.setattr("mails.api.viewsets.mails.accept", running)
+    running = Refused(reason=RefusalReason.KEY_IN_USE, detail="Still running.")
+    monkeypatch.setattr("mails.api.viewsets.mails.accept", lambda *_, **__: [running])
 
     answer = zeus.post(MAILS, HELLO, **KEY)
 

@@ -1,4 +1,4 @@
-"""The one way in: stored or refused, never in between; one idempotency key, one mail."""
+"""The one way in, for one email: stored or refused, never in between; one idempotency key, one email."""
 
 import datetime as dt
 import threading
@@ -12,26 +12,19 @@ from django.db.models import F
 from mails.access import api_keys
 from mails.dispatch import wake
 from mails.intake import accept as intake
-from mails.intake.accept import Client, accept, is_sender_allowed
-from mails.intake.errors import (
-    IdempotencyKeyInUse,
-    IdempotencyKeyReused,
-    InvalidIdempotencyKey,
-    InvalidSubmission,
-    SenderNotAllowed,
-)
+from mails.intake.client import Client, is_sender_allowed
+from mails.intake.receipts import RefusalReason, Refused, Stored
+from mails.intake.submission_fields import KEPT_OF_A_REJECTED
 from mails.lifecycle import writer
 from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
-from mails.tests.builders import COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, event_names
-
-API = Client(source=Source.API)
+from mails.tests.builders import API, COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, a_rejected_mail, event_names, submit
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_mail_is_stored_with_text_recipients_and_first_events():
-    mail = accept({**HELLO, "recipient": [HERA, IRIS]}, client=COMMAND).mail
+    mail = a_mail(recipient=[HERA, IRIS])
 
     stored = Mail.objects.get(pk=mail.pk)
     assert (stored.status, stored.sender, stored.recipient) == (Status.QUEUED, ZEUS, f"{HERA}, {IRIS}")
@@ -47,7 +40,7 @@ def test_the_queue_is_woken_after_the_commit(asked, queue, monkeypatch, django_c
     monkeypatch.setattr(wake, "wake_workers", woken.append)
 
     with django_capture_on_commit_callbacks(execute=True):
-        accept({**HELLO, **asked}, client=COMMAND)
+        a_mail(**asked)
         assert woken == []
 
     assert woken == [queue]
@@ -60,35 +53,31 @@ def test_a_wake_that_fails_does_not_fail_a_stored_mail(monkeypatch):
 
     monkeypatch.setattr(wake, "wake_workers", broken)
 
-    assert Mail.objects.filter(pk=accept(HELLO, client=COMMAND).mail.pk).exists()
+    assert Mail.objects.filter(pk=a_mail().pk).exists()
 
 
 @pytest.mark.parametrize("source", [Source.FORM, Source.COMMAND])
 def test_what_a_person_mistypes_leaves_no_row(source):
-    with pytest.raises(InvalidSubmission):
-        accept({"sender": "zeus", "recipient": "nobody"}, client=Client(source=source))
+    refused = submit({"sender": "zeus", "recipient": "nobody"}, client=Client(source=source))
 
+    assert (refused.reason, refused.mail_id) == (RefusalReason.INVALID_MAIL, None)
+    assert [error.field for error in refused.errors] == ["sender", "recipient"]
     assert not Mail.objects.exists()
     assert not Event.objects.exists()
 
 
 def test_an_email_that_fails_validation_is_kept_with_its_errors():
-    with pytest.raises(InvalidSubmission) as caught:
-        accept({"sender": "zeus", "recipient": "nobody", "content": "x" * 10_000}, client=API)
+    kept = a_rejected_mail(sender="zeus", recipient="nobody", content="x" * 10_000)
 
-    kept = Mail.objects.get(pk=caught.value.mail_id)
     assert (kept.status, kept.sender, kept.recipient) == (Status.REJECTED, "zeus", "nobody")
-    assert len(kept.content.text) == intake.KEPT_OF_A_REJECTED
+    assert len(kept.content.text) == KEPT_OF_A_REJECTED
     assert event_names(kept) == ["NEW", "BAD REQUEST"]
     assert "invalid_address" in kept.events.last().blob
 
 
 @pytest.mark.parametrize("sender", [None, {"a": ["\ud800\0"]}, "\ud800\0", 7, ["x"]])
 def test_even_nonsense_is_kept_legibly(sender):
-    with pytest.raises(InvalidSubmission) as caught:
-        accept({"sender": sender}, client=API)
-
-    assert Mail.objects.get(pk=caught.value.mail_id).status == Status.REJECTED
+    assert a_rejected_mail(sender=sender).status == Status.REJECTED
 
 
 @pytest.mark.parametrize(
@@ -114,17 +103,19 @@ def test_who_may_send_as_whom(allowed, address, may):
 def test_a_key_sends_only_as_it_may_and_nothing_is_stored_otherwise():
     key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
-    with pytest.raises(SenderNotAllowed, match="Not allowed to send as zeus@olimpus"):
-        accept(HELLO, client=Client(source=Source.API, api_key=key))
+    refused = submit(client=Client(source=Source.API, api_key=key))
 
+    assert refused.reason == RefusalReason.SENDER_NOT_ALLOWED
+    assert refused.detail.startswith("Not allowed to send as zeus@olimpus")
     assert not Mail.objects.exists()
 
 
 def test_a_name_does_not_hide_an_address_that_is_not_allowed():
     key, _ = api_keys.create("olimpus", scopes=["mails:send"], senders=[HERA])
 
-    with pytest.raises(SenderNotAllowed):
-        accept({**HELLO, "sender": f'"{HERA}" <{ZEUS}>'}, client=Client(source=Source.API, api_key=key))
+    refused = submit({**HELLO, "sender": f'"{HERA}" <{ZEUS}>'}, client=Client(source=Source.API, api_key=key))
+
+    assert refused.reason == RefusalReason.SENDER_NOT_ALLOWED
 
 
 def test_a_person_sends_as_their_addresses_and_a_superuser_as_anyone():
@@ -132,15 +123,16 @@ def test_a_person_sends_as_their_addresses_and_a_superuser_as_anyone():
     person.sender_permissions.create(address=ZEUS)
     chief = get_user_model().objects.create_superuser("hermes")
 
-    accept(HELLO, client=Client(source=Source.FORM, user=person))
-    accept({**HELLO, "sender": HERA}, client=Client(source=Source.FORM, user=chief))
-    with pytest.raises(SenderNotAllowed):
-        accept({**HELLO, "sender": HERA}, client=Client(source=Source.FORM, user=person))
+    a_mail(Client(source=Source.FORM, user=person))
+    a_mail(Client(source=Source.FORM, user=chief), sender=HERA)
+    refused = submit({**HELLO, "sender": HERA}, client=Client(source=Source.FORM, user=person))
+
+    assert refused.reason == RefusalReason.SENDER_NOT_ALLOWED
 
 
 def test_the_same_key_and_body_give_the_same_mail():
-    first = accept(HELLO, client=COMMAND, idempotency_key="reset-1")
-    second = accept(dict(reversed(HELLO.items())), client=COMMAND, idempotency_key="reset-1")
+    first = submit(key="reset-1")
+    second = submit(dict(reversed(HELLO.items())), key="reset-1")
 
     assert (first.replayed, second.replayed) == (False, True)
     assert second.mail.pk == first.mail.pk
@@ -148,26 +140,25 @@ def test_the_same_key_and_body_give_the_same_mail():
 
 
 def test_the_same_key_and_another_body_are_refused():
-    accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+    submit(key="reset-1")
 
-    with pytest.raises(IdempotencyKeyReused):
-        accept({**HELLO, "subject": "Another"}, client=COMMAND, idempotency_key="reset-1")
+    refused = submit({**HELLO, "subject": "Another"}, key="reset-1")
 
+    assert refused.reason == RefusalReason.KEY_REUSED
     assert Mail.objects.count() == 1
 
 
 def test_a_requested_queue_is_part_of_the_body_of_a_key():
-    accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1")
+    submit({**HELLO, "queue": "bulk"}, key="news-1")
 
-    with pytest.raises(IdempotencyKeyReused):
-        accept(HELLO, client=COMMAND, idempotency_key="news-1")
-    assert accept({**HELLO, "queue": "bulk"}, client=COMMAND, idempotency_key="news-1").replayed
+    assert submit(key="news-1").reason == RefusalReason.KEY_REUSED
+    assert submit({**HELLO, "queue": "bulk"}, key="news-1").replayed
 
 
-def test_a_body_without_a_queue_hashes_as_before_there_was_one():
-    accept({**HELLO, "delivery_guarantee": "at-least-once", "queue": None}, client=COMMAND, idempotency_key="reset-1")
+def test_the_hash_of_a_body_is_the_same_in_each_version():
+    submit({**HELLO, "delivery_guarantee": "at-least-once", "queue": None}, key="reset-1")
 
-    assert IdempotencyKey.objects.get().body_hash == "bab6f6bedd31cd39bd966af62321fb2afef861e47dc6e05637b5b9dcea9410ba"
+    assert IdempotencyKey.objects.get().body_hash == "b75bc80e2f1f6eb7492b54d63b1ada5b44c409a05d6bd3b801efa575462ce7da"
 
 
 def test_two_clients_may_use_the_same_key():
@@ -175,22 +166,21 @@ def test_two_clients_may_use_the_same_key():
     two, _ = api_keys.create("two", scopes=["mails:send"], senders=["*"])
 
     for key in (one, two):
-        assert not accept(HELLO, client=Client(source=Source.API, api_key=key), idempotency_key="k").replayed
+        assert not submit(client=Client(source=Source.API, api_key=key), key="k").replayed
 
 
 def test_a_key_is_forgotten_after_a_day():
-    accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+    submit(key="reset-1")
     IdempotencyKey.objects.update(created_at=F("created_at") - dt.timedelta(hours=24))
 
-    assert not accept({**HELLO, "subject": "Another"}, client=COMMAND, idempotency_key="reset-1").replayed
+    assert not submit({**HELLO, "subject": "Another"}, key="reset-1").replayed
 
     assert IdempotencyKey.objects.count() == 1
 
 
 def test_a_rejected_mail_shows_the_queue_that_it_would_have_had():
     for queue in ("bulk", "express"):
-        with pytest.raises(InvalidSubmission):
-            a_mail(API, recipient="nobody", queue=queue)
+        a_rejected_mail(recipient="nobody", queue=queue)
 
     assert sorted(Mail.objects.values_list("queue", flat=True)) == ["bulk", "text"]
 
@@ -207,23 +197,18 @@ def test_a_rejected_mail_shows_the_queue_that_it_would_have_had():
 def test_a_rejected_email_shows_the_delivery_guarantee_that_it_would_have_had(asked, shown, settings):
     settings.MERCURY_DELIVERY_GUARANTEE = "at-most-once"
 
-    with pytest.raises(InvalidSubmission):
-        a_mail(API, recipient="nobody", **asked)
-
-    assert Mail.objects.get().delivery_guarantee == shown
+    assert a_rejected_mail(recipient="nobody", **asked).delivery_guarantee == shown
 
 
 def test_a_rejected_mail_does_not_use_up_the_key():
-    with pytest.raises(InvalidSubmission):
-        accept({**HELLO, "sender": "zeus"}, client=COMMAND, idempotency_key="reset-1")
+    submit({**HELLO, "sender": "zeus"}, client=API, key="reset-1")
 
-    assert not accept(HELLO, client=COMMAND, idempotency_key="reset-1").replayed
+    assert not submit(client=API, key="reset-1").replayed
 
 
 @pytest.mark.parametrize("key", ["", " ", "a\nb", "ü", "x" * 256, " a", "a "])
 def test_a_malformed_key_is_refused(key):
-    with pytest.raises(InvalidIdempotencyKey):
-        accept(HELLO, client=COMMAND, idempotency_key=key)
+    assert submit(key=key).reason == RefusalReason.INVALID_KEY
 
 
 @pytest.mark.django_db(transaction=True)
@@ -234,10 +219,10 @@ def test_a_crash_before_the_commit_leaves_neither_mail_nor_key(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(writer, "create", crash)
         with pytest.raises(KeyboardInterrupt):
-            accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+            submit(key="reset-1")
 
     assert not IdempotencyKey.objects.exists()
-    assert not accept(HELLO, client=COMMAND, idempotency_key="reset-1").replayed
+    assert not submit(key="reset-1").replayed
 
 
 @pytest.mark.django_db(transaction=True)
@@ -247,17 +232,15 @@ def test_of_many_at_once_with_one_key_one_is_stored():
     def hand_in(_):
         barrier.wait()
         try:
-            return accept(HELLO, client=COMMAND, idempotency_key="reset-1").mail.pk
-        except IdempotencyKeyInUse:
-            return None
+            return submit(key="reset-1")
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(8) as pool:
-        answers = set(pool.map(hand_in, range(8)))
+        receipts = list(pool.map(hand_in, range(8)))
 
-    assert Mail.objects.count() == 1
-    assert answers - {None} == {Mail.objects.get().pk}
+    assert {receipt.mail.pk for receipt in receipts if isinstance(receipt, Stored)} == {Mail.objects.get().pk}
+    assert {receipt.reason for receipt in receipts if isinstance(receipt, Refused)} <= {RefusalReason.KEY_IN_USE}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -268,18 +251,20 @@ def test_a_key_of_a_running_request_is_refused_at_once():
 
     def second():
         try:
-            accept(HELLO, client=COMMAND, idempotency_key="reset-1")
+            return submit(key="reset-1")
         finally:
             connections.close_all()
 
     with transaction.atomic():
-        accept(HELLO, client=COMMAND, idempotency_key="reset-1")
-        with ThreadPoolExecutor(1) as pool, pytest.raises(IdempotencyKeyInUse):
-            pool.submit(second).result(timeout=10)
+        submit(key="reset-1")
+        with ThreadPoolExecutor(1) as pool:
+            receipt = pool.submit(second).result(timeout=10)
+
+    assert receipt.reason == RefusalReason.KEY_IN_USE
 
 
 def test_events_of_a_mail_come_in_the_order_of_its_life():
-    mail = accept(HELLO, client=COMMAND).mail
+    mail = a_mail()
 
     times = list(Event.objects.filter(mail=mail).order_by("id").values_list("created_at", flat=True))
     assert times == sorted(times)
@@ -352,7 +337,7 @@ class GatheredGroup:
 
     def _accept(self, mail, client, key):
         try:
-            return accept(mail, client=client, idempotency_key=key)
+            return submit(mail, client=client, key=key)
         except IntegrityError as error:
             return error
         finally:

@@ -12,8 +12,7 @@ from django.db import connections
 from mails.access.api_keys import create
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.transitions import Result
-from mails.intake.accept import Client, accept
-from mails.intake.errors import InvalidSubmission
+from mails.intake.client import Client
 from mails.lifecycle import writer
 from mails.lifecycle.counters import CounterKey, Counters
 from mails.lifecycle.values import EventDraft, MailState, NewMail, Step
@@ -22,7 +21,7 @@ from mails.message.message import Message
 from mails.models import Mail, PeriodicTask, Rollup, first_id
 from mails.reporting import rollups
 from mails.states import Counted, Ending, EventName, Level, Source, Status
-from mails.tests.builders import HELLO, NOT_CALLED, a_mail, dispatch
+from mails.tests.builders import NOT_CALLED, a_mail, a_rejected_mail, dispatch
 from mails.tests.maintenance.test_sweeper import sending_by_a_lost_worker
 from mercury.lib.database import database_clock
 from providers.outcomes import Cause, NotAttempted
@@ -226,10 +225,9 @@ def test_arrivals_are_counted_by_queue_and_application_and_rejected_apart():
     PeriodicTask.objects.create(name=rollups.TASK, done_until=now)
     key, _ = create("shop", scopes=["mails:send"], senders=["*"])
     for _ in range(3):
-        accept(HELLO, client=Client(source=Source.API, api_key=key))
+        a_mail(Client(source=Source.API, api_key=key))
     a_mail()
-    with pytest.raises(InvalidSubmission):
-        a_mail(Client(source=Source.API), recipient="nobody")
+    a_rejected_mail(recipient="nobody")
 
     rollups.count_arrivals(just_after())
 

@@ -1,6 +1,6 @@
 """The submit form: which sender it offers, and how it shows what intake found."""
 
-from mails.intake.errors import InvalidField
+from mails.intake.receipts import InvalidField, RefusalReason, Refused
 from mails.web.forms import SubmitForm
 
 TYPED = {
@@ -10,6 +10,11 @@ TYPED = {
     "content": " a\r\nb",
     "idempotency_key": "k",
 }
+
+
+def refused(field, detail):
+    error = InvalidField(field=field, code="invalid", detail=detail)
+    return Refused(reason=RefusalReason.INVALID_MAIL, detail=detail, errors=(error,))
 
 
 def test_known_senders_are_a_choice():
@@ -43,16 +48,14 @@ def test_line_ends_of_browsers_become_line_feeds_and_blanks_stay():
     form = SubmitForm(TYPED, senders=["*"])
 
     assert form.is_valid()
-    assert form.make_submission()["content"] == " a\nb"
+    assert form.build_submission().fields["content"] == " a\nb"
 
 
 def test_errors_are_listed_with_the_field_and_the_first_sentence():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_errors(
-        [InvalidField(field="recipients", code="invalid", detail="'hera' is not an address. Write it in full.")]
-    )
+    form.show_refusal(refused("recipients", "'hera' is not an address. Write it in full."))
 
     assert form.error_list == [("id_recipient", "To", "'hera' is not an address")]
     assert form["recipient"].errors == ["'hera' is not an address. Write it in full."]
@@ -62,7 +65,7 @@ def test_an_error_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_errors([InvalidField(field="delivery_guarantee", code="invalid", detail="There is no such policy.")])
+    form.show_refusal(refused("delivery_guarantee", "There is no such policy."))
 
     assert form.error_list == [("", "", "There is no such policy.")]
 

@@ -15,13 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mails import pauses
-from mails.intake.accept import Client
-from mails.intake.errors import InvalidSubmission
+from mails.intake.client import Client
 from mails.models import Content, Event, Mail, Pause
 from mails.obstacles import find_obstacles
 from mails.queues import QueueName
 from mails.states import Source, Status
-from mails.tests.builders import HERA, ZEUS, a_mail, dispatch, reloaded
+from mails.tests.builders import HELLO, HERA, ZEUS, a_mail, a_rejected_mail, dispatch, reloaded
 from mails.tests.people import browser_of, hermes, zeus
 
 pytestmark = pytest.mark.django_db
@@ -429,9 +428,7 @@ def test_parts_of_a_message_are_for_those_who_may_see_the_mail(client, tail):
 
 def rejected(user, **changes):
     """A rejected email that this person may see, as the API keeps it."""
-    with pytest.raises(InvalidSubmission) as caught:
-        a_mail(Client(source=Source.API, user=user), recipient="nobody", **changes)
-    return Mail.objects.get(pk=caught.value.mail_id)
+    return a_rejected_mail(Client(source=Source.API, user=user), **HELLO | {"recipient": "nobody"} | changes)
 
 
 def test_a_rejected_mail_shows_its_text_and_is_no_message():

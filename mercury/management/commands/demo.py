@@ -4,14 +4,17 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, assert_never
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 from django.utils import timezone
 
-from mails.intake.accept import Client, accept
+from mails.intake.accept import accept
+from mails.intake.client import Client
+from mails.intake.receipts import NotStored, Receipt, Refused, Stored
+from mails.intake.submission import Submission
 from mails.management import foreground_dispatch, mail_display
 from mails.models import Attempt, Mail
 from mails.queues import QueueName
@@ -63,7 +66,7 @@ class Command(commands.MercuryCommand):
             )
             return None
         with _simulate_failure(out, broken):
-            mails = [_submit(number, count) for number in range(1, count + 1)]
+            mails = _submit(count)
             with foreground_dispatch.dispatch(list(QueueName.values)):
                 ended = foreground_dispatch.wait_until(lambda: _count_open(mails) == 0, seconds=PATIENCE)
             figures = _read_figures(mails, [healthy, failing])
@@ -110,14 +113,28 @@ def _simulate_failure(out: commands.Output, account: Account | None) -> Iterator
         out.say(f"{account.name} has recovered.", tone="ok")
 
 
-def _submit(number: int, count: int) -> Mail:
-    data = {
+def _submit(count: int) -> list[Mail]:
+    fields = {
         "sender": "zeus@olimpus.com",
         "recipient": "hera@olimpus.com",
-        "subject": f"Demo {number} of {count}",
         "content": "An email of `manage.py demo`. It stays in the sandbox.",
     }
-    return accept(data, client=Client(source=Source.COMMAND)).mail
+    submissions = [
+        Submission(fields=fields | {"subject": f"Demo {number} of {count}"}) for number in range(1, count + 1)
+    ]
+    return [_get_mail(receipt) for receipt in accept(submissions, client=Client(source=Source.COMMAND))]
+
+
+def _get_mail(receipt: Receipt) -> Mail:
+    match receipt:
+        case Stored(mail=mail):
+            return mail
+        case Refused(detail=detail):
+            raise CommandError(detail)
+        case NotStored(error=error):
+            raise error
+        case never:
+            assert_never(never)
 
 
 def _count_open(mails: Sequence[Mail]) -> int:

@@ -1,0 +1,157 @@
+"""Judge submissions: each becomes an email to be stored, or a refusal. Writes nothing."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, assert_never
+
+from django.conf import settings
+
+from mails.intake import idempotency, submission
+from mails.intake.client import Client, is_sender_allowed
+from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, RefusalReason, Refused
+from mails.intake.submission import InvalidSubmission, Submission, ValidSubmission
+from mails.lifecycle.values import EventDraft, MailState, NewMail
+from mails.message import addresses
+from mails.models import Mail, uuid7
+from mails.states import Actor, EventName, Source, Status
+from mercury.lib.database import database_clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A judged submission: the email to be stored, the refusal, or both for a rejected email that is kept."""
+
+    new: NewMail | None = None
+    refused: Refused | None = None
+
+
+class Judge:
+    """Judges the submissions of one call: they have the same client and the same time of arrival."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._received_at = database_clock.now_ns()
+
+    def judge(self, given: Submission) -> Draft:
+        """Return what is to be stored of a submission, or why nothing is. Reads the allowed senders of a person, once."""
+        key = given.idempotency_key
+        if key is not None and (problem := idempotency.explain_invalid(key)):
+            return Draft(refused=_refuse_key(problem))
+        match submission.judge(given.fields):
+            case ValidSubmission() as valid:
+                if refused := self._check_sender(valid.message.sender):
+                    return Draft(refused=refused)
+                return Draft(new=self._build_mail(valid, key))
+            case InvalidSubmission() as invalid:
+                return self._reject(invalid)
+            case never:
+                assert_never(never)
+
+    @cached_property
+    def _allowed_senders(self) -> list[str]:
+        return self._client.list_allowed_senders()
+
+    def _check_sender(self, sender: str) -> Refused | None:
+        allowed = self._allowed_senders
+        if is_sender_allowed(addresses.extract_address(sender), allowed):
+            return None
+        senders = f"Allowed senders: {', '.join(allowed)}." if allowed else "It has no allowed senders yet."
+        detail = (
+            f"Not allowed to send as {sender}. {senders} "
+            "An administrator can add senders in the admin: Keys for an application, Users for a person."
+        )
+        reason = RefusalReason.SENDER_NOT_ALLOWED
+        return Refused(reason=reason, detail=detail, errors=(InvalidField(field="sender", code=reason, detail=detail),))
+
+    def _build_mail(self, valid: ValidSubmission, key: str | None) -> NewMail:
+        created_at, checked_at = database_clock.from_ns(self._received_at), database_clock.now_ns()
+        mail = self._new_mail(
+            **valid.message.columns,
+            idempotency_key=key or "",
+            queue=valid.queue,
+            delivery_guarantee=valid.delivery_guarantee,
+            status=Status.QUEUED,
+            expires_at=created_at + settings.MERCURY_EXPIRY,
+        )
+        accepted = {
+            "recipients": len(valid.message.recipients),
+            "queue": mail.queue,
+            "delivery_guarantee": mail.delivery_guarantee,
+        }
+        return NewMail(
+            mail=mail,
+            message=valid.message,
+            state=MailState(status=Status.QUEUED, next_attempt_at=created_at),
+            events=(
+                self._build_new_event(mail.size),
+                EventDraft(event=EventName.ACCEPTED, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob=accepted),
+                EventDraft(
+                    event=EventName.ENQUEUE, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"queue": mail.queue}
+                ),
+            ),
+            key=idempotency.build_key(key, valid, owner=self._client.owner, mail=mail) if key else None,
+        )
+
+    def _reject(self, invalid: InvalidSubmission) -> Draft:
+        """Refuse an email with invalid fields. That of an application is kept; a person sees the error at once and corrects it."""
+        new = self._build_rejected(invalid) if self._client.source == Source.API else None
+        refused = Refused(
+            reason=RefusalReason.INVALID_MAIL,
+            detail="; ".join(f"{error.field}: {error.detail}" for error in invalid.errors),
+            errors=invalid.errors,
+            mail_id=new.mail.id if new else None,
+        )
+        return Draft(new=new, refused=refused)
+
+    def _build_rejected(self, invalid: InvalidSubmission) -> NewMail:
+        """Return the email as it is kept, so that its sender can find out why it was not sent."""
+        created_at, checked_at = database_clock.from_ns(self._received_at), database_clock.now_ns()
+        mail = self._new_mail(
+            **invalid.message.columns | {"recipient": invalid.recipient},
+            queue=invalid.queue,
+            delivery_guarantee=invalid.delivery_guarantee,
+            status=Status.REJECTED,
+            expires_at=created_at,
+            finished_at=created_at,
+        )
+        details = [{"field": error.field, "code": error.code, "detail": error.detail} for error in invalid.errors]
+        return NewMail(
+            mail=mail,
+            message=invalid.message,
+            state=MailState(
+                status=Status.REJECTED,
+                finished_at=created_at,
+                failure_class="message",
+                reason_code=invalid.errors[0].code[:64],
+            ),
+            events=(
+                self._build_new_event(mail.size),
+                EventDraft(
+                    event=EventName.BAD_REQUEST, by=Actor.MAIL_SERVICE, at_ns=checked_at, blob={"errors": details}
+                ),
+            ),
+        )
+
+    def _new_mail(self, **columns: Any) -> Mail:
+        client = self._client
+        return Mail(
+            id=uuid7(),
+            api_key=client.api_key,
+            user=client.user,
+            source=client.source,
+            created_at=database_clock.from_ns(self._received_at),
+            **columns,
+        )
+
+    def _build_new_event(self, size: int) -> EventDraft:
+        client = self._client
+        blob: dict[str, Any] = {"source": client.source, "application": client.name, "size": size}
+        if client.api_key is not None:
+            blob["key"] = client.api_key.prefix
+        return EventDraft(event=EventName.NEW, by=Actor.MAIL_SERVICE, at_ns=self._received_at, blob=blob)
+
+
+def _refuse_key(problem: str) -> Refused:
+    reason = RefusalReason.INVALID_KEY
+    error = InvalidField(field=IDEMPOTENCY_KEY, code=reason, detail=problem)
+    return Refused(reason=reason, detail=f"{IDEMPOTENCY_KEY}: {problem}", errors=(error,))

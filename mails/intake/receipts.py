@@ -1,0 +1,78 @@
+"""Receipts: what became of a submission. A refusal is a receipt, too; an exception means that nothing was stored.
+
+Receipt
+├── Stored      the email, stored now or by an earlier request with the same idempotency key
+├── Refused     a rule forbids it; `reason` says which, `errors` names each field
+└── NotStored   the rules allow it, but the database refuses this one email: a fault of Mercury
+"""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.db import Error
+
+from mails.models import Mail
+
+IDEMPOTENCY_KEY = "Idempotency-Key"  # where an error is about the key
+
+
+class RefusalReason(StrEnum):
+    """Why a submission is refused. The value is the stable code of the answer."""
+
+    INVALID_MAIL = "invalid_mail"  # fields break their rules
+    SENDER_NOT_ALLOWED = "sender_not_allowed"  # the client may not send as this address
+    INVALID_KEY = "invalid_idempotency_key"  # the idempotency key is empty, too long, or not printable ASCII
+    KEY_REUSED = "idempotency_key_reused"  # the key was used with another body
+    KEY_IN_USE = "idempotency_key_in_use"  # a request with this key is still running
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status of the answer."""
+        return _STATUSES[self]
+
+
+_STATUSES = {
+    RefusalReason.INVALID_MAIL: 400,
+    RefusalReason.SENDER_NOT_ALLOWED: 403,
+    RefusalReason.INVALID_KEY: 400,
+    RefusalReason.KEY_REUSED: 422,
+    RefusalReason.KEY_IN_USE: 409,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidField:
+    """One error of a submission: the field, a stable code, and what is wrong and how to correct it."""
+
+    field: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A stored email. `replayed`: an earlier request, or submission, with the same idempotency key stored it."""
+
+    mail: Mail
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A submission that is not accepted. `mail_id`: the rejected email, where it is kept."""
+
+    reason: RefusalReason
+    detail: str
+    errors: tuple[InvalidField, ...] = ()
+    mail_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotStored:
+    """An email that the database refuses, whatever else is stored with it."""
+
+    error: Error
+
+
+Receipt = Stored | Refused | NotStored
