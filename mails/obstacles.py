@@ -154,6 +154,9 @@ class SendingConditions:
         shown = [
             _build_account_obstacle(account, self.now) for account in choice.evaluated if account.account not in hidden
         ]
+        via = route.constraint.via
+        if via and all(candidate.config.name != via for candidate in self.candidates):
+            return (AccountObstacle(account=via, reason="no such account, and the email may use no other"),)
         soonest_first = sorted(shown, key=lambda obstacle: (obstacle.until is None, obstacle.until or self.now))
         return tuple(soonest_first) or (NO_ACCOUNT,)
 

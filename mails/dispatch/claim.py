@@ -163,7 +163,7 @@ def _select_branch(branch: Branch, now: dt.datetime) -> tuple[str, list[Any]]:
 def _select_quarantined(branches: Sequence[Branch], now: dt.datetime, limit: int) -> tuple[str, list[Any]]:
     """Return the SELECT of quarantined emails: few, so that an index of their own has them in order, whatever their route."""
     parts = [
-        _select_quarantined_of(queue, branches, now, limit) for queue in sorted({branch[0] for branch in branches})
+        _select_quarantined_of(queue, branches, now, limit) for queue in sorted({branch.queue for branch in branches})
     ]
     sql = f"""
         SELECT * FROM (

@@ -70,13 +70,14 @@ class DueRoutes:
     def note_claimed(self, allotment: Allotment, mails: Collection[ClaimedMail]) -> bool:
         """Note what a claim found, and return True if there may be more: forget the routes that it emptied."""
         found = Counter((mail.queue, mail.route_name) for mail in mails if not mail.is_quarantined)
-        is_more = allotment.is_cut or len(mails) >= allotment.limit
+        is_full = len(mails) >= allotment.limit
+        is_more = allotment.is_cut or is_full
         for branch in allotment.branches:
             key = branch.queue, branch.route
-            if branch.fit_for_probe and not found[key]:
+            if branch.fit_for_probe and not found[key] and not is_full:
                 self.without_fit.add(branch.route)
                 is_more = True
-            elif found[key] < branch.limit and len(mails) < allotment.limit:
+            elif found[key] < branch.limit and not is_full:
                 self._known.pop(key, None)
                 self.without_fit.discard(branch.route)
             else:

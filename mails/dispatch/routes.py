@@ -25,7 +25,7 @@ FIND_ROUTES = """
             WHERE status IN ('queued', 'waiting') AND queue = starts.queue AND route > starts.after
             ORDER BY route, next_attempt_at LIMIT 1
         )
-        WHERE starts.queue NOT IN {paused_queues} AND {sending_not_paused}
+        WHERE {is_wanted}
         UNION ALL
         SELECT mail.queue, mail.route, mail.next_attempt_at FROM routes JOIN mails_mail AS mail ON mail.id = (
             SELECT id FROM mails_mail
@@ -88,15 +88,15 @@ def _parse(names: str) -> tuple[str, ...]:
     return tuple(orjson.loads(names))
 
 
-def find_routes(starts: Mapping[str, str], *, limit: int) -> list[QueuedRoute]:
+def find_routes(starts: Mapping[str, str], *, limit: int, even_paused: bool = False) -> list[QueuedRoute]:
     """Return up to `limit` routes with emails on their way, in each of these queues those after a route, in their order.
 
-    Each comes with the time of its first email, due or not. None of a paused queue, none while all sending is paused.
+    Each comes with the time of its first email, due or not. None of a paused queue, none while all sending is paused, unless
+    `even_paused`.
     """
     sql = FIND_ROUTES.format(
         starts=", ".join(["(%s, %s)"] * len(starts)),
-        paused_queues=PAUSED_QUEUES,
-        sending_not_paused=SENDING_NOT_PAUSED,
+        is_wanted="true" if even_paused else f"starts.queue NOT IN {PAUSED_QUEUES} AND {SENDING_NOT_PAUSED}",
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [*(value for start in starts.items() for value in start), limit])

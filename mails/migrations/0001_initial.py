@@ -603,6 +603,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="mail",
             index=models.Index(
+                condition=models.Q(("status", "waiting")), fields=["queue", "next_attempt_at"], name="mail_waiting"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="mail",
+            index=models.Index(
                 condition=models.Q(("claims__gte", 1), ("status__in", ("queued", "waiting"))),
                 fields=["queue", "next_attempt_at"],
                 name="mail_quarantined",

@@ -120,6 +120,7 @@ class Mail(models.Model):
         ]
         indexes = [
             models.Index(fields=("queue", "route", "next_attempt_at"), condition=Q(status__in=DUE), name="mail_due"),
+            models.Index(fields=("queue", "next_attempt_at"), condition=Q(status=Status.WAITING), name="mail_waiting"),
             models.Index(
                 fields=("queue", "next_attempt_at"),
                 condition=Q(status__in=DUE, claims__gte=QUARANTINE_CLAIMS),

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
 from mails import pauses
-from mails.dispatch import wake
+from mails.dispatch import due_routes, routes, wake
 from mails.models import Mail, Pause, Worker
 from mails.queues import QueueName
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals
@@ -180,18 +180,22 @@ def read_system_status(now: dt.datetime | None = None) -> SystemStatus:
 
 
 def read_queue_status(queue: str, now: dt.datetime, pause: Pause | None = None) -> QueueStatus:
-    """Count what waits in a queue, which this pause stops: two queries of the index `mail_due`."""
-    mails = Mail.objects.filter(queue=queue, status__in=DUE).order_by("next_attempt_at").values("next_attempt_at")
-    due = mails.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].aggregate(
-        count=Count("next_attempt_at"), first=Min("next_attempt_at")
+    """Count what waits in a queue, which this pause stops: two queries of the index `mail_due`, one of `mail_waiting`."""
+    mails = Mail.objects.filter(queue=queue, status__in=DUE).values("next_attempt_at")
+    found_routes = routes.find_routes({queue: ""}, limit=due_routes.ROUTES_PER_LOOK, even_paused=True)
+    in_routes = mails.filter(route__in=[route.name for route in found_routes])
+    due = in_routes.filter(next_attempt_at__lte=now)[:COUNTED_AT_MOST].count()
+    later = (
+        Mail.objects.filter(queue=queue, status=Status.WAITING, next_attempt_at__gt=now)
+        .order_by("next_attempt_at")
+        .values("next_attempt_at")[:COUNTED_AT_MOST]
+        .aggregate(count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at"))
     )
-    later = mails.filter(next_attempt_at__gt=now)[:COUNTED_AT_MOST].aggregate(
-        count=Count("next_attempt_at"), first=Min("next_attempt_at"), last=Max("next_attempt_at")
-    )
-    oldest = (now - due["first"]).total_seconds() if due["first"] else None
+    first = min((route.due_at for route in found_routes), default=now)
+    oldest = (now - first).total_seconds() if due else None
     found = QueueStatus(
         queue=queue,
-        due=due["count"],
+        due=due,
         oldest=oldest,
         deferred=later["count"],
         next_at=later["first"],

@@ -148,6 +148,30 @@ def test_an_account_that_the_email_itself_excludes_is_shown(olympus, hades, work
     ]
 
 
+def test_an_email_bound_to_an_account_that_is_gone_says_so(olympus, worker):
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(routing_constraint=RoutingConstraint(via="hades").to_blob())
+
+    [sentence] = find_obstacles(reloaded(mail)).sentences
+
+    assert sentence == (
+        "No account can accept this email now: hades (no such account, and the email may use no other)."
+        " It waits until an operator changes that."
+    )
+
+
+def test_an_account_that_cannot_carry_the_email_is_shown(olympus, worker):
+    registration.register("hades", "sendgrid", {"api_key": "SG.key"}, by="test")
+    disabled(olympus.account)
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(needs="40MB")
+
+    assert obstacles(reloaded(mail)) == [
+        ("hades", "it carries at most 30,000,000 bytes"),
+        ("olympus", "disabled, until someone enables it"),
+    ]
+
+
 def test_without_any_account_that_is_said(settings, worker):
     mail = a_mail()
     Account.objects.all().delete()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mails.models import Attempt, Event, Mail, Recipient
-from mails.states import AttemptState, EventName, RecipientState, Source, Status
+from mails.states import CANNOT_CARRY, AttemptState, EventName, RecipientState, Source, Status
 from mails.timeline.event_payload import EventPayload
 from mercury.lib.mail.printable import replace_unprintable
 from providers.outcomes import FailureClass
@@ -67,6 +67,13 @@ def _advise_on_rejected(mail: Mail, events: Sequence[Event]) -> Advice:
 
 def _advise_on_discarded(mail: Mail, attempts: Sequence[Attempt], recipients: Sequence[Recipient]) -> Advice:
     errors = _list_replies(attempts, recipients)
+    if mail.reason_code == CANNOT_CARRY:
+        return Advice(
+            title="Not sent: no account that it may use can carry it.",
+            errors=errors,
+            next_step="Send a smaller or simpler email; or ask an operator for an account that can carry it, and to reprocess it.",
+            may_copy=True,
+        )
     if not attempts:
         reason = replace_unprintable(mail.reason_code)
         return Advice(

@@ -1,0 +1,197 @@
+"""Measure if emails that cannot leave slow down others: `python bench/routes.py [--mails N] [--bound N] [--leg …]`.
+
+Sends emails alone first. Then many older emails wait that may use one account only (`routing_constraint`), while that
+account is disabled, has used up its rate limit, or has an open breaker; and as many others as before are sent. Prints both
+rates, and what the waiting emails cost: rows of theirs that were written or locked, and events. In the end the account
+recovers, and all of them are sent.
+"""
+
+import argparse
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Callable
+
+import dispatch
+import instance
+from instance import LEGS, WORDS, Instance, ServiceMissing, wait_until
+
+BOUND_TO = "hades"
+ROUNDS = 2  # times that each situation is measured
+LONG = dt.timedelta(hours=12)
+
+
+def bind() -> None:
+    """Bind the emails that wait to one account."""
+    from mails.models import Mail
+
+    Mail.objects.filter(status="queued").update(routing_constraint={"via": BOUND_TO})
+
+
+def disable() -> None:
+    """Disable the account, as an operator does."""
+    from providers.accounts import registration
+    from providers.models import Account
+
+    registration.update(Account.objects.get(name=BOUND_TO), enabled=False, by="bench")
+
+
+def use_up_rate() -> None:
+    """Let the account have used up its rate limit for hours."""
+    from mercury.lib.database import database_clock
+    from providers.models import Account, Breaker
+
+    Account.objects.filter(name=BOUND_TO).update(rate=1.0)
+    Breaker.objects.filter(account__name=BOUND_TO).update(next_call_at=database_clock.now() + LONG)
+
+
+def open_breaker() -> None:
+    """Open the breaker of the account for hours."""
+    from mercury.lib.database import database_clock
+    from providers.models import Breaker
+
+    Breaker.objects.filter(account__name=BOUND_TO).update(
+        state="open", opened_at=database_clock.now(), open_until=database_clock.now() + LONG
+    )
+
+
+SITUATIONS: dict[str, Callable[[], None]] = {
+    "disabled": disable,
+    "rate limit used up": use_up_rate,
+    "breaker open": open_breaker,
+}
+
+
+def recover() -> None:
+    """Let the account take emails again."""
+    from providers.accounts import registration
+    from providers.models import Account, Breaker
+
+    Account.objects.filter(name=BOUND_TO).update(rate=None)
+    Breaker.objects.filter(account__name=BOUND_TO).update(
+        state="closed", opened_at=None, open_until=None, next_call_at=None, limited_until=None
+    )
+    registration.update(Account.objects.get(name=BOUND_TO), enabled=True, by="bench")
+
+
+def load_accounts() -> None:
+    """Store the accounts of the environment."""
+    from providers.accounts import registry
+
+    registry.sync()
+
+
+def read_seconds(after: dt.datetime, mails: int) -> float:
+    """Return the seconds from the first attempt opened to the last one closed, of as many emails stored after a moment."""
+    from django.db.models import Max, Min
+
+    from mails.models import Attempt, Mail
+
+    done = Mail.objects.filter(status="done", created_at__gt=after).count()
+    if done != mails:
+        raise SystemExit(f"Of {mails} emails {done} are done.")
+    times = Attempt.objects.filter(mail__created_at__gt=after).aggregate(first=Min("opened_at"), last=Max("closed_at"))
+    seconds: float = (times["last"] - times["first"]).total_seconds()
+    return seconds
+
+
+def read_now() -> dt.datetime:
+    """Return the time of the database's clock."""
+    from mercury.lib.database import database_clock
+
+    return database_clock.now()
+
+
+def read_bound() -> tuple[int, int, str]:
+    """Return the number of emails that wait, of their events, and a digest of their rows and of who wrote or locked them."""
+    from django.db import connection
+
+    from mails.models import Event, Mail
+
+    hidden = "xmin, xmax, " if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {hidden} id, status, attempt_count, next_attempt_at, last_event_at FROM mails_mail"
+            " WHERE routing_constraint IS NOT NULL ORDER BY id"
+        )
+        rows = cursor.fetchall()
+    bound = Mail.objects.filter(routing_constraint__isnull=False)
+    digest = hashlib.sha256(repr([list(map(str, row)) for row in rows]).encode()).hexdigest()
+    return len(rows), Event.objects.filter(mail_id__in=bound.values("pk")).count(), digest[:12]
+
+
+def send(built: Instance, mails: int) -> float:
+    """Store these emails, let a worker send them, and return how many it sent in a second."""
+    began = built.run(read_now)
+    built.run(dispatch.fill, mails)
+    _run_worker(built, mails)
+    return mails / built.run(read_seconds, began, mails)
+
+
+def _run_worker(built: Instance, mails: int) -> None:
+    """Run a worker until the provider has accepted these emails."""
+    expected = built.provider.count() + mails
+    worker = built.start("manage.py", "worker")
+    wait_until(lambda: built.provider.count() >= expected, seconds=1200, explain=built.provider.count)
+    worker.terminate()
+    instance.wait_for(worker)
+
+
+def measure(leg: str, mails: int, bound: int) -> None:
+    """Print the figures of a leg."""
+    with instance.build(leg) as built:
+        built.environment["PROVIDER_HADES"] = built.environment["PROVIDER_OLYMPUS"]
+        built.provider.start_afresh(delay_ms=0)
+        built.run(load_accounts)
+        alone = {words: _measure_rate(built, strike, mails) for words, strike in SITUATIONS.items()}
+        built.run(dispatch.fill, bound)
+        built.run(bind)
+        for words, strike in SITUATIONS.items():
+            before = built.run(read_bound)
+            rate = _measure_rate(built, strike, mails)
+            is_same = built.run(read_bound) == before
+            print(
+                f"{WORDS[leg]:26} {words:18}: {mails} emails alone {alone[words]:5.0f} emails/s, behind {before[0]} bound to"
+                f" the account {rate:5.0f} ({rate / alone[words]:.2f} x);"
+                f" of those {'none was written or locked, no event' if is_same else 'SOME WERE CHANGED'}",
+                flush=True,
+            )
+        built.run(recover)
+        accepted, began = built.provider.count(), time.monotonic()
+        _run_worker(built, bound)
+        rate = bound / (time.monotonic() - began)
+        left, twice = built.run(count_waiting), built.provider.count() - accepted - bound
+        print(f"{'':26} it takes emails again: {rate:5.0f} emails/s, {left} are left, {twice} sent twice", flush=True)
+
+
+def _measure_rate(built: Instance, strike: Callable[[], None], mails: int) -> float:
+    built.run(recover)
+    built.run(strike)
+    return max(send(built, mails) for _ in range(ROUNDS))
+
+
+def count_waiting() -> int:
+    """Return the number of emails that are not sent."""
+    from mails.models import Mail
+
+    return Mail.objects.exclude(status="done").count()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mails", type=int, default=1000, help="Number of emails that are free to leave.")
+    parser.add_argument("--bound", type=int, default=20_000, help="Number of emails that wait for one account.")
+    parser.add_argument("--leg", choices=(*LEGS, "both"), default="both")
+    options = parser.parse_args()
+    instance.check_mails(parser, options.mails)
+    instance.say_what("Capacity per route", options.mails)
+    for leg in LEGS if options.leg == "both" else (options.leg,):
+        try:
+            measure(leg, options.mails, options.bound)
+        except ServiceMissing as missing:
+            raise SystemExit(f"{WORDS[leg]}: {missing}. Start it, or choose --leg embedded.") from missing
+
+
+if __name__ == "__main__":
+    main()
