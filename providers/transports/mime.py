@@ -22,7 +22,7 @@ HTML = "text/html"
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")  # nothing else ends a line: not U+2028, U+0085, VT or FF
 _ALL_BUT_PLAIN = bytes({*range(0x20, 0x7F), 0x09, 0x0A, 0x0D})
-_LONG_LINE = re.compile(rb"[^\r\n]{%d}" % (MAX_LINE + 1))
+_LONG_LINE = re.compile(rb"^[^\r\n]{%d}" % (MAX_LINE + 1), re.MULTILINE)  # from the start: seconds for 10 MB, else
 _BLANK_AT_END = re.compile(rb"[ \t]\r\n")  # some servers cut it: "-- " would be no signature any more
 _BASE64_LINE = 57  # octets that make a line of 76 characters
 _PLACEHOLDER = "-"  # Django leaves an empty text out of an email with alternatives
