@@ -68,7 +68,7 @@ class WorkerStatus:
     """A process that dispatches, by its last heartbeat."""
 
     id: str
-    alive: bool  # its last heartbeat is at most 10 s old
+    alive: bool  # its last heartbeat is younger than WORKER_SILENCE
     queues: Sequence[str]
     concurrency: int
     in_flight: int

@@ -1,6 +1,6 @@
 """The dispatcher that lives as long as its process: in the web process when embedded, and in each worker.
 
-It polls the database every two seconds, so that waking it is only a matter of speed.
+It polls the database every few seconds, so that waking it is only a matter of speed.
 """
 
 import atexit

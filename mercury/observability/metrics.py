@@ -23,7 +23,7 @@ from mails.models import ApiKey
 from mails.queues import QueueName
 from mails.reporting import alerts, statistics, system_status
 from mails.reporting.system_status import SystemStatus
-from mails.states import AttemptState, Counted, Ending
+from mails.states import WORKER_SILENCE, AttemptState, Counted, Ending
 from mercury.lib import histogram
 from mercury.lib.rest import problems
 from mercury.lib.rest.problems import Problem
@@ -167,7 +167,8 @@ def build_gauges(found: SystemStatus) -> Iterable[Metric]:
     yield _build_labelled_gauge("mercury_provider_enabled", "1 if the account is enabled.", "provider", enabled)
     yield _build_gauge("mercury_mails_claimed", "Emails in progress.", found.claimed)
     yield _build_gauge("mercury_oldest_unsent_seconds", "Age of the oldest unsent email.", found.oldest_unsent or 0)
-    yield _build_gauge("mercury_workers", "Workers with a heartbeat in the last 15 s.", len(alive))
+    fresh = f"{WORKER_SILENCE.total_seconds():g} s"
+    yield _build_gauge("mercury_workers", f"Workers with a heartbeat in the last {fresh}.", len(alive))
     yield _build_gauge(
         "mercury_worker_concurrency",
         "Provider requests that they may make at once.",

@@ -4,11 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
+from mails.dispatch.heartbeat import HEARTBEAT
 from mails.reporting import statistics
 from mails.reporting.account_alerts import Alert
 from mails.reporting.recent_failures import Cause, FailedEmails, RecentFailures, RepeatedFailure
 from mails.reporting.statistics import AccountStatistics, Durations, MailStatistics, Point
 from mails.reporting.system_status import AccountStatus, HeldCounts, QueueStatus, SystemStatus, WorkerStatus
+from mails.states import WORKER_SILENCE
 from mercury.lib.json_values import convert_to_plain
 from mercury.lib.rest.serializers import DataclassSerializer
 
@@ -141,14 +143,14 @@ class WorkerStatusSerializer(DataclassSerializer):
         dataclass = WorkerStatus
         help_texts = {
             "id": "Host, process and a random part.",
-            "alive": "Its last heartbeat is at most 15 s old.",
+            "alive": f"Its last heartbeat is at most {WORKER_SILENCE.total_seconds():g} s old.",
             "queues": "The queues it serves.",
             "concurrency": "Attempts it may make at once.",
             "in_flight": "Attempts in progress.",
             "closed": "Attempts that ended since it started.",
             "done": "Emails that it sent since it started.",
             "started_at": "When it started.",
-            "seen_at": "Its last heartbeat; one comes every 2.5 s.",
+            "seen_at": f"Its last heartbeat; one comes every {HEARTBEAT:g} s.",
             "polled_at": "When it last looked for due emails.",
         }
 

@@ -12,6 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher, Progress
+from mails.dispatch.planner import POLL
 from mails.queues import QueueName
 from mails.worker import jobs, resident_dispatcher
 from mercury.lib import commands
@@ -23,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 class Command(commands.MercuryCommand):
-    """An RQ worker that also polls the database every two seconds, so that it works without Redis."""
+    """An RQ worker that also polls the database, so that it works without Redis."""
 
     serves = True
     help = (
-        "Send emails until asked to stop. Redis wakes the worker; it also polls the database every 2 s. "
+        f"Send emails until asked to stop. Redis wakes the worker; it also polls the database every {POLL:g} s. "
         "It logs its activity once a minute. "
         "On SIGTERM it accepts no new email, finishes the requests in progress, and exits within MERCURY_SEND_TIMEOUT + 5 s."
     )
