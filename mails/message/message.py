@@ -6,7 +6,7 @@ its builder (`mails.message.mime`) knows it.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import orjson
@@ -128,6 +128,4 @@ _FEATURES = {"html": Feature.HTML} | {
 
 def _dump(value: Any) -> Any:
     """Return the value as JSON has it; a mapping as pairs, since PostgreSQL would sort its names."""
-    if isinstance(value, Mapping):
-        return [[name, entry] for name, entry in value.items()]
-    return [asdict(entry) if isinstance(entry, AttachmentReference) else entry for entry in value]
+    return orjson.loads(orjson.dumps(list(value.items()) if isinstance(value, Mapping) else value))
