@@ -159,7 +159,7 @@ STATEMENTS = {
 
 
 @IN_COMMITS
-@pytest.mark.parametrize("number", [1, 1000])
+@pytest.mark.parametrize("number", [1, 100])
 def test_a_thousand_emails_need_as_many_statements_as_one(number, monkeypatch):
     monkeypatch.setattr(database_clock, "REFRESH", 60.0)
     client = any_sender()
@@ -182,7 +182,7 @@ def test_a_thousand_emails_need_as_many_statements_as_one(number, monkeypatch):
     count("expired", with_keys, "stored")
     count("rejected", [{"sender": ""}] * number, "invalid_mail")
     with CaptureQueriesContext(connection) as queries:
-        hand_in(*subjects, *with_keys, {"sender": ""}, client=client)
+        hand_in(*subjects * 9, *with_keys, {"sender": ""}, client=client)  # 1,001 emails for 100
     counted["mixed"] = len(queries)
 
     assert counted == STATEMENTS[connection.vendor]
