@@ -13,11 +13,10 @@ from rest_framework.exceptions import ValidationError
 
 from mails.intake.receipts import InvalidField
 from mails.intake.submission_fields import (
-    MAX_SENDER,
     MAX_SUBJECT,
+    AddressField,
     ContentField,
     RecipientsField,
-    SenderField,
     SubjectField,
     WordField,
 )
@@ -26,6 +25,7 @@ from mails.queues import QueueName
 from mails.states import DeliveryGuarantee
 from mercury.lib.rest.serializers import StrictSerializer
 
+MAX_SENDER = 256  # characters, CONTRACT v1.0
 QUEUES = (QueueName.BULK.value,)  # that a client may ask for; the others follow from the message
 
 
@@ -61,13 +61,17 @@ class InvalidSubmission:
 class SubmissionSerializer(StrictSerializer):
     """An email to be sent."""
 
-    sender = SenderField(
+    sender = AddressField(
         required=True,
         label="From",
         min_length=3,
         max_length=MAX_SENDER,
         help_text="One address, with or without a display name, at most 256 characters.",
         style={"example": "mercury@olimpus.com"},
+        error_messages={
+            "required": "Give the address that the email comes from.",
+            "several": "Give one address only; an email has one sender.",
+        },
     )
     recipient = RecipientsField(
         required=True,

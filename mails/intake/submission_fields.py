@@ -16,8 +16,7 @@ from mails.states import RecipientKind
 from mercury.lib.durations import format_size
 from mercury.lib.mail import encoded_words, name_address, printable
 
-MAX_SENDER = 256  # characters, CONTRACT v1.0
-MAX_SUBJECT = 512
+MAX_SUBJECT = 512  # characters, CONTRACT v1.0
 KEPT_OF_A_REJECTED = 4096  # characters of a text of an email that failed validation
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -75,21 +74,19 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
         return text.strip()
 
 
-class SenderField(SubmissionField, serializers.CharField):
+class AddressField(SubmissionField, serializers.CharField):
     """One address, with or without a display name."""
 
-    default_error_messages = {
-        "required": "Give the address that the email comes from.",
-        "several": "Give one address only; an email has one sender.",
-    }
+    default_error_messages = {"required": "Give an address.", "several": "Give one address only."}
+    max_length: int  # every declaration gives it
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the sender, its address in normal form."""
+        """Return the address in normal form, with its name; empty if there is none."""
         text = self.read_header(data, "one address")
         if not text:
-            self.fail("required")
-        if len(text) > MAX_SENDER:
-            self.fail("too_long", length=len(text), max_length=MAX_SENDER)
+            return self.fail("required") if self.required else ""
+        if len(text) > self.max_length:
+            self.fail("too_long", length=len(text), max_length=self.max_length)
         if found := name_address.split_name(text):
             return _format_named(*found)
         if len(addresses.split_addresses(text)) > 1:
@@ -98,7 +95,7 @@ class SenderField(SubmissionField, serializers.CharField):
 
     def keep(self, value: object) -> str:
         """Return the beginning of the text."""
-        return make_storable(value, MAX_SENDER)
+        return make_storable(value, self.max_length)
 
 
 @extend_schema_field(

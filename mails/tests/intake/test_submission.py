@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.exceptions import ValidationError
 
 from mails.intake import idempotency, submission, submission_fields
 from mails.intake.submission import InvalidSubmission, ValidSubmission, judge
@@ -48,6 +49,15 @@ def test_a_sender_may_carry_a_name(sender):
 
     assert message.sender == sender
     assert addresses.extract_address(message.sender) == ZEUS
+
+
+def test_an_address_may_be_optional_and_keeps_its_own_limit():
+    field = submission_fields.AddressField(max_length=30)
+
+    assert field.run_validation(None) == field.run_validation(" ") == ""
+    assert field.run_validation("Zeus <zeus@olimpus.com>") == "Zeus <zeus@olimpus.com>"
+    with pytest.raises(ValidationError, match="at most 30"):
+        field.run_validation("The father of all <zeus@olimpus.com>")
 
 
 @pytest.mark.parametrize(
