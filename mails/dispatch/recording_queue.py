@@ -5,6 +5,7 @@ Results whose rows somebody else has locked go apart from the others, so that no
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -51,7 +52,8 @@ class RecordingQueue:
     async def keep_recording(self) -> None:
         """Record all results, a group at a time, until cancelled."""
         while True:
-            await self._record_all(await self._collect_group())
+            for group in _separate(await self._collect_group()):
+                await self._record_all(group)
 
     async def keep_retrying(self) -> None:
         """Record what could not be recorded before, until cancelled: locked rows once they are free, and late results."""
@@ -59,7 +61,8 @@ class RecordingQueue:
             await asyncio.sleep(PAUSE)
             if self._locked:
                 locked, self._locked = self._locked, []
-                await self._record_all(await self._set_locked_apart(locked))
+                for group in _separate(locked):
+                    await self._record_all(await self._set_locked_apart(group))
             if self._recorder.has_late():
                 await self._thread.run(self._recorder.try_to_record_late)
 
@@ -111,3 +114,14 @@ class RecordingQueue:
             log.warning("rows_locked", results=len(locked), mail=str(locked[0].call.mail.id))
         self._locked += locked
         return [result for result in group if result.call.mail.id in free]
+
+
+def _separate(results: Sequence[Result]) -> list[list[Result]]:
+    """Return the results in groups that have each email once: one may have two calls, if its lease was lost in between."""
+    groups: list[dict[uuid.UUID, Result]] = []
+    for result in results:
+        group = next((group for group in groups if result.call.mail.id not in group), None)
+        if group is None:
+            groups.append(group := {})
+        group[result.call.mail.id] = result
+    return [list(group.values()) for group in groups]

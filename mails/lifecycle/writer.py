@@ -103,10 +103,13 @@ def record(steps: Sequence[Step]) -> set[uuid.UUID]:
 
     Leaves an email as it is that is no longer in the expected state, or under another lease: nothing of its step is
     written or counted, and its id is missing from the answer. One transaction for all; two statements on PostgreSQL. If it
-    fails, a transaction around it is spoilt. Raises IllegalTransition before anything is written.
+    fails, a transaction around it is spoilt. Raises IllegalTransition before anything is written, also for two steps of
+    one email: the database would take one of them, and not say which.
     """
     for step in steps:
         step.check()
+    if len({step.mail_id for step in steps}) < len(steps):
+        raise IllegalTransition("two steps of one email")
     if not steps:
         return set()
     with transaction.atomic(savepoint=False):
