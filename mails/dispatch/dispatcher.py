@@ -172,6 +172,7 @@ class Dispatcher:
                 await self.threads.claim.run(pauses.pause_at_start)
             except Error as error:
                 log.warning("start_failed", error=classify(error))
+                self.heartbeat.judge_nobody_until_all_could_beat()
             else:
                 if await self._beat():
                     return
@@ -230,7 +231,9 @@ class Dispatcher:
 
     def _note_recorded(self, results: Sequence[Result], recorded: PassResult) -> None:
         for result in results:
-            self._open_calls.pop(result.call.mail.id, None)
+            mail_id, opened = result.call.mail.id, self._open_calls.get(result.call.mail.id)
+            if opened is not None and opened.attempt.id == result.call.attempt.id:  # else a later call of the email
+                del self._open_calls[mail_id]
         self._closed += len(results)
         self.claimer.quarantine.note_ended([result.call.mail.id for result in results])
         self._begin(recorded)

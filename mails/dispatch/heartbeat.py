@@ -45,7 +45,7 @@ class Heartbeat:
         if not self.is_trusted():
             # A process that begins lets others beat once more: the clock may have jumped before its first look.
             grace = WORKER_SILENCE.total_seconds() if self._trusted_until else 2 * HEARTBEAT
-            self._judges_from = time.monotonic() + grace
+            self._judges_from = max(self._judges_from, time.monotonic() + grace)
         began = time.monotonic()
         self.write()
         if time.monotonic() - began > HEARTBEAT:  # the database stood still: nobody else could beat either

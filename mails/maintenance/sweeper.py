@@ -3,7 +3,7 @@
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -13,10 +13,10 @@ from django.db.models import Q
 
 from mails.dispatch import claim, quarantine, retry_policy
 from mails.lifecycle import action_requests, writer
-from mails.lifecycle.action_requests import ActionRequest
-from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, Step, read_state
+from mails.lifecycle.action_requests import ActionRequest, list_recipients
+from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, RecipientOutcome, Step, read_state
 from mails.maintenance import leadership
-from mails.models import Attempt, Mail, Worker
+from mails.models import Attempt, Mail, Recipient, Worker
 from mails.models.querysets import MailQuerySet
 from mails.states import (
     DUE,
@@ -38,6 +38,7 @@ TASK = "sweep"
 BATCH = 500  # emails in one sweep
 # Seconds, a heartbeat's time; after a longer query heartbeats may be old since the database did not answer.
 LONGEST_LOOK = 2.5
+EXPIRED = "It expired before an account accepted it."
 MAX_SWEEPS = 4  # of full batches with one heartbeat
 
 
@@ -157,11 +158,9 @@ def _find_steps(now_ns: int) -> Iterable[tuple[str, Step]]:
     now = database_clock.from_ns(now_ns)
     for lost in find_lost(now):
         yield _recover(lost, now_ns)
-    # An email that was accepted for some recipients is no case for this: the dispatcher ends it as done in part.
-    over = Mail.objects.filter(status__in=DUE, expires_at__lte=now)
-    over = _lock_free(over.exclude(recipients__state=RecipientState.ACCEPTED))
+    over = _lock_free(Mail.objects.filter(status__in=DUE, expires_at__lte=now)).prefetch_related("recipients")
     for mail in over.order_by("expires_at")[:BATCH]:
-        yield "expired", _expire(mail, now_ns)
+        yield _expire(mail, now_ns)
 
 
 def _recover(lost: LostMail, now_ns: int) -> tuple[str, Step]:
@@ -239,14 +238,32 @@ def _close_as_unknown(recovery: Recovery, attempt: Attempt, now_ns: int, *, can_
     return replace(recovery, state=state, events=(event,), closed=closed)
 
 
-def _expire(mail: Mail, now_ns: int) -> Step:
-    blob = {"info": "It expired before an account accepted it."}
-    event = EventDraft(event=EventName.EXPIRED, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
-    finished_at = database_clock.from_ns(now_ns)
+def _expire(mail: Mail, now_ns: int) -> tuple[str, Step]:
+    """End an email that has expired: as done if some recipients were accepted before, else as expired.
+
+    The dispatcher does so, too, but claims no email whose accounts can take none.
+    """
     recovery = Recovery(mail=mail, state=read_state(mail))
-    return recovery.finish(
-        recovery.state._replace(
-            status=Status.EXPIRED, next_attempt_at=None, finished_at=finished_at, reason_code="expired"
-        ),
-        event,
+    ended = recovery.state._replace(next_attempt_at=None, finished_at=database_clock.from_ns(now_ns))
+    recipients = list(mail.recipients.all())
+    if any(recipient.state == RecipientState.ACCEPTED for recipient in recipients):
+        return "done in part", _end_in_part(recovery, ended._replace(status=Status.DONE), recipients, now_ns)
+    event = EventDraft(event=EventName.EXPIRED, by=Actor.SWEEPER, at_ns=now_ns, blob={"info": EXPIRED})
+    return "expired", recovery.finish(ended._replace(status=Status.EXPIRED, reason_code="expired"), event)
+
+
+def _end_in_part(recovery: Recovery, ended: MailState, recipients: Sequence[Recipient], now_ns: int) -> Step:
+    """Give up the recipients that are still open."""
+    given_up = [recipient for recipient in recipients if recipient.state == RecipientState.PENDING]
+    for recipient in given_up:
+        recipient.state, recipient.reason = RecipientState.REFUSED, EXPIRED
+    blob = {
+        "service": ended.provider,
+        **list_recipients(recipients),
+        "possible_duplicate": ended.possible_duplicate,
+    }
+    event = EventDraft(event=EventName.DONE, by=Actor.SWEEPER, at_ns=now_ns, blob=blob)
+    outcomes = tuple(
+        RecipientOutcome(id=recipient.pk, state=RecipientState.REFUSED, reason=EXPIRED) for recipient in given_up
     )
+    return replace(recovery.finish(ended, event), recipients=outcomes)

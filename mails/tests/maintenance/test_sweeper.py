@@ -4,14 +4,18 @@ import datetime as dt
 import time
 
 import pytest
+from django.db import OperationalError
 from django.db.models import F
 
+from mails import pauses
 from mails.dispatch.dispatcher import Dispatcher
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, PeriodicTask, Worker
 from mails.states import WORKER_SILENCE, AttemptState, HoldReason, RecipientState, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
+from mails.tests.lifecycle.support import read_last_blob
 from mercury.lib.database import database_clock
+from mercury.lib.runtime import event_loop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,6 +74,30 @@ def test_a_heartbeat_during_which_the_database_stood_still_lets_others_beat_firs
     assert runner.heartbeat._judges_from > time.monotonic() + WORKER_SILENCE.total_seconds() / 2
 
 
+def test_a_process_that_begins_as_the_database_is_back_lets_others_beat_for_as_long_as_any_other(olympus):
+    runner = Dispatcher(["text"], concurrency=8)
+    runner.heartbeat.judge_nobody_until_all_could_beat()
+
+    runner.heartbeat.beat()
+
+    assert runner.heartbeat._judges_from > time.monotonic() + 0.8 * WORKER_SILENCE.total_seconds()
+
+
+def test_a_process_that_cannot_begin_since_the_database_is_away_judges_as_late_as_others(olympus, monkeypatch):
+    runner = Dispatcher(["text"], concurrency=8)
+    begin = pauses.pause_at_start
+
+    def fail_once():
+        monkeypatch.setattr(pauses, "pause_at_start", begin)
+        raise OperationalError("could not connect to server")
+
+    monkeypatch.setattr(pauses, "pause_at_start", fail_once)
+
+    event_loop.run(runner.run(until_idle=True))
+
+    assert runner.heartbeat._judges_from > time.monotonic() + 0.7 * WORKER_SILENCE.total_seconds()
+
+
 def test_a_mail_of_which_some_recipients_were_accepted_before_ends_as_done_in_part(olympus):
     mail = a_mail(recipient="hera@olimpus.com, iris@olimpus.com")
     sending_by_a_lost_worker()
@@ -81,6 +109,24 @@ def test_a_mail_of_which_some_recipients_were_accepted_before_ends_as_done_in_pa
 
     assert reloaded(mail).status == Status.DONE
     assert [recipient.state for recipient in mail.recipients.all()] == [RecipientState.ACCEPTED, RecipientState.REFUSED]
+
+
+def test_a_mail_that_was_accepted_in_part_ends_though_no_account_can_take_it(olympus):
+    mail = a_mail(recipient="hera@olimpus.com, iris@olimpus.com")
+    mail.recipients.filter(address="hera@olimpus.com").update(state=RecipientState.ACCEPTED)
+    olympus.disable()
+    Mail.objects.update(expires_at=database_clock.now())
+    assert dispatch() == 0
+
+    assert sweeper.sweep() == {"done in part": 1}
+
+    assert reloaded(mail).status == Status.DONE
+    assert [(recipient.state, recipient.reason) for recipient in mail.recipients.all()] == [
+        (RecipientState.ACCEPTED, ""),
+        (RecipientState.REFUSED, "It expired before an account accepted it."),
+    ]
+    assert read_last_blob(mail)["accepted"] == ["hera@olimpus.com"]
+    assert not sweeper.sweep()
 
 
 def test_a_call_without_an_end_is_held_at_most_once(olympus):
