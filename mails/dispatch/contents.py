@@ -39,7 +39,7 @@ def load_messages(calls: Sequence[Call]) -> tuple[list[Call], list[Result]]:
     for call in calls:
         try:
             loaded.append(replace(call, message=_build_message(call.mail, rows[call.mail.id])))
-        except (LookupError, ValueError, TypeError):  # an email that we fail at must not end the calls of the others
+        except Exception:  # an email that we fail at must not end the calls of the others
             log.exception("message_not_loaded", mail=str(call.mail.id))
             not_made.append(_give_up(call))
     return loaded, not_made
@@ -78,7 +78,7 @@ def _read_contents(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, _Row]:
                 "subject": subject,
                 "text": text,
                 "html": html,
-                "other_fields": as_json(other_fields) if other_fields else None,
+                "other_fields": other_fields,
             }
             for mail_id, subject, text, html, other_fields in cursor.fetchall()
         }
@@ -89,4 +89,5 @@ def _build_message(mail: ClaimedMail, row: _Row) -> Message:
         MessageRecipient(kind=recipient.kind, name=recipient.name, address=recipient.address)
         for recipient in mail.recipients
     )
-    return Message.from_stored(sender=mail.sender, recipients=recipients, **row)
+    other_fields = as_json(row["other_fields"]) if row["other_fields"] else None
+    return Message.from_stored(sender=mail.sender, recipients=recipients, **{**row, "other_fields": other_fields})

@@ -149,7 +149,7 @@ def test_a_dispatcher_goes_on_by_itself_after_contents_could_not_be_loaded(olymp
     assert len(olympus.inbox()) == 3
 
 
-@pytest.mark.parametrize("broken", ["unreadable", "missing", "of another version"])
+@pytest.mark.parametrize("broken", ["unreadable", "missing", "of another version", "of another shape"])
 def test_one_email_that_cannot_be_loaded_is_held_and_ends_no_other_call(olympus, monkeypatch, broken):
     good, bad = a_mail(subject="good"), a_mail(subject="bad")
     match broken:
@@ -157,6 +157,8 @@ def test_one_email_that_cannot_be_loaded_is_held_and_ends_no_other_call(olympus,
             failing_to_load(monkeypatch, DataError("missing chunk number 0 for toast value"), of=bad.pk)
         case "missing":
             Content.objects.filter(mail=bad).delete()
+        case "of another shape":
+            Content.objects.filter(mail=bad).update(other_fields=["poem"])
         case _:
             Content.objects.filter(mail=bad).update(other_fields={"poem": "μῆνιν"})
 
