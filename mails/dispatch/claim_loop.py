@@ -35,7 +35,7 @@ class ClaimLoop:
         on_claimed: Callable[[PassResult], None],
         is_stopping: Callable[[], bool],
     ) -> None:
-        """`open_calls`: calls in progress, and those whose result is not yet written. `on_claimed` begins the calls of a pass."""
+        """`open_calls`: by attempt, in progress or with a result that is not yet written. `on_claimed` begins the calls of a pass."""
         self.changed = asyncio.Event()  # set when it may be worth to claim: no need to wait for the next poll
         self._claimer = claimer
         self._thread = thread

@@ -74,7 +74,8 @@ class Dispatcher:
         self._on_heartbeat = on_heartbeat
         self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._open_calls: dict[uuid.UUID, Call] = {}  # calls in progress, and those whose result is not yet written
+        # By attempt: calls in progress, and those whose result is not yet written. One email has two if its lease was lost.
+        self._open_calls: dict[uuid.UUID, Call] = {}
         self._closed = self._done = 0
         self.threads = Threads.start()
         self.pool = AccountPool(concurrency=self._concurrency, probe_lease=self.settings.lease)
@@ -211,7 +212,7 @@ class Dispatcher:
         """Begin the calls that follow from a pass."""
         self._done += result.done
         open_calls = [*result.calls, *(other.call for other in result.not_made)]
-        self._open_calls.update((call.mail.id, call) for call in open_calls)
+        self._open_calls.update((call.attempt.id, call) for call in open_calls)
         self.caller.expected += len(result.calls)
         self.claimer.quarantine.note_begun(result.quarantined)
         for call in result.calls:
@@ -231,9 +232,7 @@ class Dispatcher:
 
     def _note_recorded(self, results: Sequence[Result], recorded: PassResult) -> None:
         for result in results:
-            mail_id, opened = result.call.mail.id, self._open_calls.get(result.call.mail.id)
-            if opened is not None and opened.attempt.id == result.call.attempt.id:  # else a later call of the email
-                del self._open_calls[mail_id]
+            self._open_calls.pop(result.call.attempt.id, None)
         self._closed += len(results)
         self.claimer.quarantine.note_ended([result.call.mail.id for result in results])
         self._begin(recorded)
@@ -242,7 +241,7 @@ class Dispatcher:
     def _describe(self, now: dt.datetime) -> dict[str, object]:
         """Return the columns of its row. Runs in the heartbeat thread."""
         return {
-            "leases_kept": heartbeat.list_kept_leases(self._open_calls.copy(), now),
+            "leases_kept": heartbeat.list_kept_leases(self._open_calls.copy().values(), now),
             "queues": self._queues,
             "concurrency": self._concurrency,
             "in_flight": self.caller.in_flight,

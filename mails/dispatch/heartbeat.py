@@ -2,8 +2,7 @@
 
 import datetime as dt
 import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 from mails.dispatch import claim
 from mails.dispatch.dispatcher_settings import DispatcherSettings
@@ -19,14 +18,14 @@ HEARTBEAT_TRUST = 7.0  # seconds; after WORKER_SILENCE without one, others recov
 KEPT_AHEAD = dt.timedelta(seconds=15)
 
 
-def list_kept_leases(open_calls: Mapping[uuid.UUID, Call], now: dt.datetime) -> list[str]:
+def list_kept_leases(open_calls: Iterable[Call], now: dt.datetime) -> list[str]:
     """Return the ids of the emails whose lease ends soon although their call, or its record, has not ended.
 
     The worker's row keeps these leases: an SMTP server has minutes to answer the final dot, a result may wait for a lock.
     The email's own row is not written for that: it may be locked, and the heartbeat must not wait for it.
     """
     soon = now + KEPT_AHEAD
-    ends = {mail_id: call.mail.state.lease_expires_at for mail_id, call in open_calls.items()}
+    ends = {call.mail.id: call.mail.state.lease_expires_at for call in open_calls}
     return [str(mail_id) for mail_id, end in ends.items() if end is not None and end < soon]
 
 

@@ -34,7 +34,7 @@ def test_a_call_that_outlasts_its_lease_stays_with_its_worker(olympus, settings)
     mail, lost = a_mail(), a_mail()
     runner = Dispatcher(["text"], concurrency=4)
     calls = {call.mail.id: call for call in runner.claimer.claim(4).calls}
-    runner._open_calls = {mail.pk: calls[mail.pk]}
+    runner._open_calls = {calls[mail.pk].attempt.id: calls[mail.pk]}
     runner.heartbeat.write()
 
     Mail.objects.update(lease_expires_at=database_clock.now() - dt.timedelta(minutes=9))

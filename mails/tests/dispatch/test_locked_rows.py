@@ -86,7 +86,7 @@ def test_a_locked_lost_email_stops_the_sweep_of_no_other(olympus):
 def sent_by(worker):
     """A worker has calls under way."""
     dispatcher = Dispatcher(["text"], concurrency=8, worker=worker)
-    dispatcher._open_calls |= {call.mail.id: call for call in dispatcher.claimer.claim(8).calls}
+    dispatcher._open_calls |= {call.attempt.id: call for call in dispatcher.claimer.claim(8).calls}
     return dispatcher
 
 
@@ -97,7 +97,7 @@ def test_no_lease_ends_under_a_live_heartbeat(olympus):
     Mail.objects.update(lease_expires_at=later - settings.MERCURY_LEASE)
     [call] = slow._open_calls.values()
     state = call.mail.state._replace(lease_expires_at=database_clock.now() + dt.timedelta(seconds=5))
-    slow._open_calls[mail.pk] = replace(call, mail=call.mail._replace(state=state))
+    slow._open_calls[call.attempt.id] = replace(call, mail=call.mail._replace(state=state))
     slow.heartbeat.write()
 
     assert Worker.objects.get().leases_kept == [str(mail.pk)]

@@ -32,9 +32,18 @@ def lose_the_lease():
         connection.close()
 
 
-def call_twice_at_once(monkeypatch, first, second):
-    """Dispatch an email whose lease is lost during its first call, which ends with the second one; return the calls made."""
-    runner, called, both = Dispatcher(["text"], concurrency=8), [], asyncio.Event()
+def call_twice_at_once(monkeypatch, first, second, *, until_stop=False):
+    """Dispatch an email whose lease is lost during its first call, and return the calls made.
+
+    That call ends with the second one; `until_stop`: after the dispatcher was stopped, when the result of that is written.
+    """
+    called, both = [], asyncio.Event()
+
+    def note_done(progress):
+        if progress.done and until_stop:
+            runner.stop()
+
+    runner = Dispatcher(["text"], concurrency=8, on_progress=note_done)
 
     async def send(self, account, message):
         called.append(account.name)
@@ -43,10 +52,12 @@ def call_twice_at_once(monkeypatch, first, second):
             runner.wake()
             await both.wait()
             return first
-        both.set()
+        if not until_stop:
+            both.set()
         return second
 
     monkeypatch.setattr(Sender, "send", send)
+    monkeypatch.setattr(Sender, "end_calls_within", lambda self, seconds: both.set())
     event_loop.run(runner.run(until_idle=True))
     return called
 
@@ -70,6 +81,15 @@ def test_a_late_refusal_beside_an_acceptance_makes_no_call(olympus, hades, monke
     assert len(called) == mail.attempts.count() == 2
     assert (reloaded(mail).status, event_names(mail).count("DONE")) == (Status.DONE, 1)
     assert event_names(mail).count("FAILURE") == 0  # it came late
+
+
+def test_a_dispatcher_does_not_end_before_the_first_of_them_is_written(olympus, hades, monkeypatch):
+    mail = a_mail()
+
+    call_twice_at_once(monkeypatch, ACCEPTED, ACCEPTED, until_stop=True)
+
+    assert (reloaded(mail).status, reloaded(mail).reason_code) == (Status.DONE, "duplicate")
+    assert event_names(mail)[-3:] == ["DONE", "LATE RESULT", "DUPLICATE"]
 
 
 def test_two_steps_of_one_email_are_not_written_together():
