@@ -15,7 +15,13 @@ import requests
 from anymail.backends.base import BasePayload
 from anymail.backends.base_requests import AnymailRequestsBackend, RequestsPayload
 from anymail.exceptions import AnymailError
-from anymail.utils import EmailAddress, parse_address_list
+from anymail.utils import (
+    EmailAddress,
+    force_non_lazy,
+    force_non_lazy_dict,
+    force_non_lazy_list,
+    parse_address_list,
+)
 from django.core.mail import EmailMessage
 
 from providers.kinds.http_api import HttpApi, HttpRequest
@@ -48,10 +54,25 @@ def parse_addresses(texts: str | Sequence[str]) -> list[EmailAddress]:
     return found
 
 
-_MESSAGE_ATTRS = tuple(
-    (name, combine, parse_addresses if convert is parse_address_list else convert)
-    for name, combine, convert in BasePayload.base_message_attrs
-)
+_Attrs = Sequence[tuple[str, Any, Any]]  # name, how defaults are combined with it, how it is converted
+
+_CONVERTERS: Mapping[Any, Any] = {
+    parse_address_list: parse_addresses,
+    force_non_lazy: None,
+    force_non_lazy_list: list,
+    force_non_lazy_dict: dict,
+}
+
+
+def _simplify(attrs: _Attrs) -> _Attrs:
+    """Return anymail's attributes for messages that have no lazy text, and no default to be combined with."""
+    return tuple(
+        (name, None, convert if isinstance(convert, str) else _CONVERTERS.get(convert, convert))
+        for name, _, convert in attrs
+    )
+
+
+_MESSAGE_ATTRS, _ANYMAIL_ATTRS = _simplify(BasePayload.base_message_attrs), _simplify(BasePayload.anymail_message_attrs)
 _ALWAYS = frozenset({"subject", "body", *BasePayload.batch_attrs})  # a space replaces an empty one; anymail needs these
 _join = lru_cache(maxsize=1024)(urljoin)
 
@@ -66,7 +87,7 @@ class LeanPayload(RequestsPayload):  # type: ignore[misc]
 
     def __init__(self, message: Any, defaults: Mapping[str, Any], backend: Any, **options: Any) -> None:
         self.base_message_attrs = _select_filled(message, _MESSAGE_ATTRS)
-        self.anymail_message_attrs = _select_filled(message, BasePayload.anymail_message_attrs)
+        self.anymail_message_attrs = _select_filled(message, _ANYMAIL_ATTRS)
         super().__init__(message, defaults, backend, **options)
 
     def set_subject(self, subject: str) -> None:
@@ -89,7 +110,7 @@ class LeanPayload(RequestsPayload):  # type: ignore[misc]
         return orjson.dumps(data, default=self._json_default)
 
 
-def _select_filled(message: Any, attrs: Sequence[tuple[str, Any, Any]]) -> tuple[tuple[str, Any, Any], ...]:
+def _select_filled(message: Any, attrs: _Attrs) -> _Attrs:
     """Return the attributes that have a value in this message."""
     return tuple(attr for attr in attrs if attr[0] in _ALWAYS or getattr(message, attr[0], None))
 

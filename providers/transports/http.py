@@ -65,7 +65,8 @@ class HttpChannel:
             return ends_at - time.monotonic()
 
         async def send(addresses: Sequence[str]) -> tuple[Outcome, RejectedRecipients]:
-            return await self._send_once(mime.narrow(message, addresses), time_left())
+            part = message if message.to and addresses == recipients else mime.narrow(message, addresses)
+            return await self._send_once(part, time_left())
 
         recipients, blind = mime.list_addresses(message.recipients()), mime.list_addresses(message.bcc)
         return await send_to_all(recipients, send, time_left=time_left, most=self._most_recipients, blind=blind)

@@ -1,6 +1,10 @@
 """Requests that anymail builds, as the local provider reads them over real sockets."""
 
+import json
+from typing import Any
+
 import pytest
+from anymail.backends import mailgun, sendgrid
 
 from mercury.lib.runtime import event_loop
 from providers.kinds.anymail_api import parse_addresses
@@ -56,6 +60,45 @@ def test_attachments_are_not_lost_on_the_way():
     message.attach("hello.txt", "Hi", "text/plain")
 
     assert _send_and_read(accounts.mailgun, message)["files"] == ["hello.txt"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "to": ["Hera <hera@olimpus.com>", "iris@olimpus.com"],
+            "cc": ["ares@olimpus.com"],
+            "bcc": ["eris@olimpus.com"],
+        },
+        {"reply_to": ["zeus@ida.gr"], "headers": {"X-Mercury-ID": accounts.MAIL_ID, "List-Id": "<gods.olimpus.com>"}},
+        {"headers": {"Reply-To": "Zeus <zeus@ida.gr>"}, "attachments": [("hello.txt", "Hi", "text/plain")]},
+    ],
+    ids=["plain", "recipients", "headers", "attachment"],
+)
+@pytest.mark.parametrize(
+    ("api", "original"),
+    [
+        (SendGridApi({"api_key": "own", "api_url": "https://api.sendgrid.com/v3/"}), sendgrid.SendGridPayload),
+        (
+            MailgunApi({"api_key": "own", "api_url": "https://api.mailgun.net/v3", "sender_domain": None}),
+            mailgun.MailgunPayload,
+        ),
+    ],
+    ids=["sendgrid", "mailgun"],
+)
+def test_a_request_is_the_one_that_anymail_makes(api, original, changes):
+    message = accounts.mail(**changes)
+    message.tags = ["welcome"]
+
+    built, expected = (_read_params(payload, message, api) for payload in (api.payload_class, original))
+
+    assert built == expected
+
+
+def _read_params(payload: type, message: Any, api: Any) -> dict[str, Any]:
+    params = payload(message, {}, api._backend).get_request_params(api._backend.api_url)
+    return params | {"data": json.loads(params["data"]) if isinstance(params["data"], str | bytes) else params["data"]}
 
 
 @pytest.mark.parametrize("build", BOTH)
