@@ -17,7 +17,7 @@ from mails.models import Mail, Pause, Worker
 from mails.pauses import ActivePauses
 from mails.states import DUE, LEASED, WORKER_SILENCE
 from mercury.lib.database import database_clock
-from mercury.lib.durations import format_clock
+from mercury.lib.durations import format_moment
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health import rate_limit
@@ -40,7 +40,7 @@ class AccountObstacle:
     @property
     def words(self) -> str:
         """Return account, reason and end: `olympus (breaker open until 10:14:03 UTC)`."""
-        return f"{self.account} ({self.reason}{f' until {_format_moment(self.until)}' if self.until else ''})"
+        return f"{self.account} ({self.reason}{f' until {format_moment(self.until, database_clock.now())}' if self.until else ''})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Obstacles:
         more = len(self.accounts) - NAMED_AT_MOST
         first = min((obstacle.until for obstacle in self.accounts if obstacle.until), default=None)
         then = (
-            f"The first is available at {_format_moment(first)}."
+            f"The first is available at {format_moment(first, database_clock.now())}."
             if first
             else "It waits until an operator changes that."
         )
@@ -189,9 +189,3 @@ def _build_account_obstacle(account: AccountEvaluation, now: dt.datetime) -> Acc
         )
     reason = f"{account.note}, {account.remedy}" if account.remedy else account.note
     return AccountObstacle(account=account.account, reason=reason)
-
-
-def _format_moment(moment: dt.datetime) -> str:
-    """Return a time of day, with its date where that is not today."""
-    today = database_clock.now().date()
-    return format_clock(moment) if moment.date() == today else f"{moment:%Y-%m-%d} {format_clock(moment)}"

@@ -31,7 +31,8 @@ class AccountNotUsable(ActionError):
     """The account that emails are to go through does not exist or accepts no email."""
 
     def __init__(self, account: str, usable: Collection[str]) -> None:
-        super().__init__(f"No account '{account}' can be used. Usable accounts: {', '.join(sorted(usable)) or 'none'}.")
+        names = ", ".join(sorted(usable)) or "none"
+        super().__init__(f"Account '{account}' does not exist, or accepts no email now. Usable accounts: {names}.")
         self.account = account
 
 

@@ -22,6 +22,7 @@ from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health.breaker import check_permission
 from providers.outcomes import FailureClass
+from providers.routing.rules import RoutingConstraint
 
 BATCH = 500  # emails read at once
 
@@ -52,10 +53,10 @@ class ActionPreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """Conditions for an email to be sent now: available accounts, out of how many, and active pauses."""
+    """Conditions for an email to be sent now: the usable accounts, those available of them, and active pauses."""
 
     healthy: Sequence[Candidate]
-    accounts: int
+    usable: Collection[str]
     pauses: ActivePauses
     account_choice: AccountChoice = EVERY_ACCOUNT
 
@@ -65,7 +66,13 @@ class Conditions:
             return self
         allowed = {account_choice.via} if account_choice.via else untried
         healthy = [candidate for candidate in self.healthy if candidate.config.name in allowed]
-        return replace(self, healthy=healthy, accounts=len(allowed), account_choice=account_choice)
+        return replace(self, healthy=healthy, usable=allowed, account_choice=account_choice)
+
+    def restrict_to(self, mail: Mail) -> "Conditions":
+        """Return the conditions of an email that continues, with the accounts that its last reprocess chose."""
+        constraint = RoutingConstraint.from_blob(mail.routing_constraint or {})
+        account_choice = AccountChoice(via=constraint.via, not_tried=bool(constraint.excluded))
+        return self.restrict(account_choice, set(self.usable).difference(constraint.excluded))
 
     @property
     def availability(self) -> str:
@@ -75,7 +82,7 @@ class Conditions:
         untried = "untried " if self.account_choice.not_tried else ""
         if not self.healthy:
             return f"no {untried}account available"
-        return f"{len(self.healthy)} of {self.accounts} {untried}accounts available"
+        return f"{len(self.healthy)} of {len(self.usable)} {untried}accounts available"
 
     def describe(self, queue: str) -> str:
         """Return what this means for an email of this queue, in a sentence."""
@@ -93,7 +100,8 @@ def load_conditions() -> Conditions:
     usable = [candidate for candidate in registry.load_candidates() if candidate.usable]
     now = database_clock.now()
     healthy = [candidate for candidate in usable if check_permission(candidate.breaker, now).allowed]
-    return Conditions(healthy=healthy, accounts=len(usable), pauses=pauses.load_active())
+    names = frozenset(candidate.config.name for candidate in usable)
+    return Conditions(healthy=healthy, usable=names, pauses=pauses.load_active())
 
 
 def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = EVERY_ACCOUNT) -> list[str]:
@@ -109,12 +117,12 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
             expiry = f"{mail.expires_at:%Y-%m-%d %H:%M} UTC"
             return [f"The email is not sent until it is released. It expires at {expiry}."]
         case Action.RELEASE:
-            return ["The email is ready to be sent now.", *doubt, load_conditions().describe(mail.queue)]
+            return ["The email is ready to be sent now.", *doubt, _describe_conditions(mail)]
         case Action.RETRY:
             return [
                 "The next attempt starts now; nothing else changes.",
                 *doubt,
-                load_conditions().describe(mail.queue),
+                _describe_conditions(mail),
             ]
         case Action.REPROCESS:
             return _describe_reprocessing(mail, account_choice, doubt)
@@ -132,8 +140,13 @@ def describe_effect(mail: Mail, action: Action, account_choice: AccountChoice = 
                     else []
                 ),
                 f"If {provider} did send it, it arrives twice.",
-                load_conditions().describe(mail.queue),
+                _describe_conditions(mail),
             ]
+
+
+def _describe_conditions(mail: Mail) -> str:
+    """Return whether an email that continues can be sent now."""
+    return load_conditions().restrict_to(mail).describe(mail.queue)
 
 
 def _describe_pending(provider: str, action: Action) -> list[str]:
@@ -195,7 +208,10 @@ def preview_action(
             already += rules.is_already(mail, action)
             continue
         eligible.append(mail.pk)
-        forecast, tone = forecast_action(mail, action, conditions.restrict(account_choice, untried), untried)
+        its = (
+            conditions.restrict(account_choice, untried) if action == Action.REPROCESS else conditions.restrict_to(mail)
+        )
+        forecast, tone = forecast_action(mail, action, its, untried)
         groups[_describe_reason(mail, action), forecast, tone] += 1
     listed = [
         PreviewGroup(state=state, emails=count, forecast=forecast, tone=tone)

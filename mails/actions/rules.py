@@ -32,6 +32,7 @@ _COLUMNS = (  # as many as `explain_skip` and the preview read
     "pending_action",
     "text_removed_at",
     "provider",
+    "routing_constraint",
 )
 NEEDS_CONFIRMATION = "the outcome is unknown: resolve it first"
 NO_UNTRIED_ACCOUNT = "every available account was already tried"

@@ -12,7 +12,7 @@ from mails.models import Event, Mail
 from mails.queues import QueueName
 from mails.timeline.entry import Entry
 from mails.timeline.story import Story
-from mails.timeline.summary import choose_badge
+from mails.timeline.summary import choose_badge, introduce
 from mercury.lib import durations
 from mercury.lib.commands import Output
 
@@ -96,7 +96,7 @@ def serialize_event(event: Event) -> dict[str, object]:
 def show_story(out: Output, story: Story, *, reasons: bool = False) -> None:
     """Show an email: its status, its fields and its timeline."""
     mail = story.mail
-    out.say(f"{story.badge.word}. {story.summary}", tone=story.badge.tone)
+    out.say(introduce(story.badge, story.summary), tone=story.badge.tone)
     if story.advice:
         for error in story.advice.errors:
             out.say(f"  {error}")

@@ -18,7 +18,7 @@ from mails.timeline.entry import BoldText, Entry, RunningDuration
 from mails.timeline.facts import Usual, list_facts, list_spans
 from mails.timeline.reply_text import describe_reason
 from mails.timeline.story import read_story
-from mails.timeline.summary import choose_badge, summarize
+from mails.timeline.summary import choose_badge, introduce, summarize
 from mercury.lib.durations import format_age, format_offset
 
 NOW = dt.datetime(2026, 11, 24, 10, 14, 5, tzinfo=dt.UTC)
@@ -242,8 +242,9 @@ def test_a_mail_that_waits_counts_down_to_its_round():
     last = list_entries(mail, [event("NEW")], NOW)[-1]
 
     assert (last.title, last.sentence) == ("Waiting to retry, next attempt at 10:14:35 UTC", "In 30 s")
-    assert summarize(mail, NOW).startswith(
-        "Waiting to retry, next attempt at 10:14:35 UTC. No account can accept it now"
+    mail.reason_code = "http-503"
+    assert summarize(mail, NOW) == (
+        "Waiting to retry, next attempt at 10:14:35 UTC. Last error: 503 Service Unavailable."
     )
     mail.expires_at = soon
     assert list_entries(mail, [event("NEW")], NOW)[-1].title == "Waiting to retry, expires at 10:14:35 UTC"
@@ -253,6 +254,26 @@ def test_a_mail_that_waits_counts_down_to_its_round():
 @pytest.mark.parametrize("status", [Status.DONE, Status.DISCARDED, Status.EXPIRED, Status.CANCELLED, Status.REJECTED])
 def test_a_final_mail_waits_for_nothing(status):
     assert not any(entry.under_way for entry in list_entries(mail_in(status), [event("NEW")], NOW))
+
+
+def test_a_time_of_another_day_has_its_date():
+    mail = mail_in(Status.HELD, reason_code="operator", expires_at=NOW + dt.timedelta(days=3))
+
+    assert list_entries(mail, [event("NEW")], NOW)[-1].sentence.endswith(
+        f"until it expires at {NOW + dt.timedelta(days=3):%Y-%m-%d %H:%M:%S} UTC."
+    )
+    mail.expires_at = NOW + dt.timedelta(seconds=5)
+    assert list_entries(mail, [event("NEW")], NOW)[-1].sentence.endswith("until it expires at 10:14:10 UTC.")
+
+
+@pytest.mark.parametrize(
+    ("status", "printed"),
+    [(Status.CANCELLED, "Cancelled 2 s after submission."), (Status.QUEUED, "Queued. Stored; waiting for")],
+)
+def test_a_command_names_the_state_once(status, printed):
+    mail = mail_in(status)
+
+    assert introduce(choose_badge(mail), summarize(mail, NOW)).startswith(printed)
 
 
 def test_a_clients_event_is_shown_under_its_own_name():

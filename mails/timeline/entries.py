@@ -15,7 +15,7 @@ from mails.timeline.event_text import describe_event
 from mails.timeline.facts import find_start, measure_offset
 from mails.timeline.summary import describe_next_attempt
 from mercury.lib import durations
-from mercury.lib.durations import format_clock
+from mercury.lib.durations import format_moment
 from mercury.lib.mail.printable import replace_unprintable
 
 
@@ -98,12 +98,12 @@ def _describe_current_step(mail: Mail, events: Sequence[Event], now: dt.datetime
         case Status.WAITING:
             wait = measure_wait(mail, now)
             parts = ("In ", RunningDuration.from_seconds(-wait)) if wait is not None else ()
-            return Entry(title=describe_next_attempt(mail), parts=parts, tone="waiting", icon="clock")
+            return Entry(title=describe_next_attempt(mail, now), parts=parts, tone="waiting", icon="clock")
         case Status.HELD if mail.reason_code == HoldReason.UNKNOWN:
             sentence = "It will not be retried until someone confirms what happened."
             return Entry(title="Waiting for confirmation", parts=(sentence,), tone="unknown", icon="clock")
         case Status.HELD:
-            sentence = f"On hold until released, or until it expires at {format_clock(mail.expires_at)}."
+            sentence = f"On hold until released, or until it expires at {format_moment(mail.expires_at, now)}."
             return Entry(title="Waiting for an operator", parts=(sentence,), tone="unknown", icon="clock")
         case _:
             return None

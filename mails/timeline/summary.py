@@ -12,7 +12,7 @@ from mails.timeline.action_text import HELD_WORDS
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.reply_text import describe_reason
 from mercury.lib import durations
-from mercury.lib.durations import format_clock
+from mercury.lib.durations import format_moment
 from mercury.lib.mail.printable import replace_unprintable
 
 
@@ -47,7 +47,7 @@ def _choose_plain_badge(mail: Mail) -> Badge:
                 word="Waiting to retry",
                 tone="waiting",
                 icon="again",
-                help="No account is available now. It is retried until it expires.",
+                help="No account accepted it yet. It is retried until it expires.",
             )
         case Status.HELD:
             return _choose_held_badge(mail.reason_code)
@@ -85,6 +85,11 @@ def _choose_sent_badge(mail: Mail) -> Badge:
     return Badge(word="Sent", tone="ok", icon="tick", help="A provider accepted it.")
 
 
+def introduce(badge: Badge, summary: str) -> str:
+    """Return the summary with the badge's word in front, unless it begins with that word."""
+    return summary if summary.startswith(badge.word) else f"{badge.word}. {summary}"
+
+
 def summarize(mail: Mail, now: dt.datetime, obstacles: Obstacles = NO_OBSTACLES) -> str:
     """Return the email's state and the reason, in one sentence; and one more for each thing that blocks it now."""
     in_progress = mail.status in {*DUE, *LEASED}
@@ -105,8 +110,8 @@ def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
         case Status.SENDING:
             return f"Sent to {provider or 'a provider'}, waiting for a reply.{_describe_pending_action(mail)}"
         case Status.WAITING:
-            error = f" (last error: {reason})" if reason else ""
-            return f"{describe_next_attempt(mail)}. No account can accept it now{error}."
+            error = f" Last error: {reason}." if reason else ""
+            return f"{describe_next_attempt(mail, now)}.{error}"
         case Status.HELD:
             return _choose_plain_badge(mail).help + (f" Last attempt: {provider}." if provider else "")
         case Status.DONE:
@@ -121,14 +126,14 @@ def _describe_state(mail: Mail, now: dt.datetime, obstacles: Obstacles) -> str:
             return "Rejected: it failed validation and was never queued."
 
 
-def describe_next_attempt(mail: Mail) -> str:
+def describe_next_attempt(mail: Mail, now: dt.datetime) -> str:
     """Return when the next attempt begins, or when the email expires if that is earlier."""
     at = mail.next_attempt_at
     if at is None:
         return "Waiting to retry"
     if at >= mail.expires_at:
-        return f"Waiting to retry, expires at {format_clock(at)}"
-    return f"Waiting to retry, next attempt at {format_clock(at)}"
+        return f"Waiting to retry, expires at {format_moment(at, now)}"
+    return f"Waiting to retry, next attempt at {format_moment(at, now)}"
 
 
 def _describe_pending_action(mail: Mail) -> str:

@@ -68,7 +68,7 @@ def _build_waiting(status: SystemStatus) -> Tile:
     return Tile(
         label="Waiting",
         figure=f"{due:,}",
-        unit="emails due",
+        unit="email due" if due == 1 else "emails due",
         note=f"and {later:,} deferred; {status.claimed:,} being sent",
         url=_link_emails("?state=queued"),
         spark=chart_geometry.draw_spark([]),

@@ -65,12 +65,11 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size: int) -> str:
-    """Format a number of bytes: `312 B`, `6.1 kB`, `31.2 MB`."""
+    """Format a number of bytes: `312 B`, `6.1 kB`, `30 MB`."""
     if size < 1000:
         return f"{size} B"
-    if size < 1000**2:
-        return f"{size / 1000:.1f} kB"
-    return f"{size / 1000**2:.1f} MB"
+    amount, unit = (size / 1000, "kB") if size < 1000**2 else (size / 1000**2, "MB")
+    return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def format_offset(seconds: float) -> str:
@@ -89,6 +88,16 @@ def format_age(seconds: float) -> str:
     if seconds < 86_400:
         return f"{int(seconds // 60)} min ago" if seconds < 3600 else f"{int(seconds // 3600)} h ago"
     return f"{int(seconds // 86_400)} d ago"
+
+
+def format_moment(moment: dt.datetime, now: dt.datetime) -> str:
+    """Return a time of day, with its date where that is not today's: `2026-12-02 10:14:03 UTC`."""
+    clock = format_clock(moment)
+    return (
+        clock
+        if moment.astimezone(dt.UTC).date() == now.astimezone(dt.UTC).date()
+        else f"{moment.astimezone(dt.UTC):%Y-%m-%d} {clock}"
+    )
 
 
 def format_clock(moment: dt.datetime) -> str:

@@ -21,6 +21,7 @@ from providers.kinds.catalog import KINDS
 from providers.kinds.options import clean_options
 
 PREFIX = "PROVIDER_"
+_COMMON = ("weight", "rate", "trust_500")  # parameters of every URL
 _SCHEMES = {scheme: kind for kind in KINDS.values() for scheme in kind.schemes}
 _VARIABLES = frozenset(name for kind in KINDS.values() for name in kind.variables)
 
@@ -82,9 +83,21 @@ def _read_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     if scheme not in _SCHEMES:
         raise ImproperlyConfigured(f"{variable}: unknown scheme '{scheme}'. Known: {', '.join(_SCHEMES)}.")
     kind = _SCHEMES[scheme]
-    common: dict[str, str] = {key: query.pop(key) for key in ("weight", "rate", "trust_500") if key in query}
+    _check_parameters(variable, kind, query)
+    common: dict[str, str] = {key: query.pop(key) for key in _COMMON if key in query}
     options = {**kind.schemes[scheme](url), **_read_region(variable, kind, query), **_read_files(variable, kind, query)}
     return _build_account(variable, name, kind, options | query, common)
+
+
+def _check_parameters(variable: str, kind: ProviderKind, query: Mapping[str, str]) -> None:
+    """Raise ImproperlyConfigured for a parameter that a URL of this kind cannot have."""
+    options = (f"{option.name}_file" if option.is_long else option.name for option in kind.options)
+    known = [*_COMMON, *(["region"] if kind.regions else []), *options]
+    for name in query:
+        if name not in known and kind.find_option(name) is None:
+            raise ImproperlyConfigured(
+                f"{variable}: {name}: {kind.label} has no such option. Known: {', '.join(known)}."
+            )
 
 
 def _read_variables(kind: ProviderKind, variable: str, environ: Mapping[str, str]) -> AccountConfig:

@@ -8,7 +8,7 @@ from django import forms
 from providers.accounts import registration
 from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.options import list_shown_options
-from providers.kinds.base import Option
+from providers.kinds.base import Option, Transport
 from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource
 
@@ -33,7 +33,10 @@ class AccountForm(forms.Form):
         self.label_suffix = ""
         self.kind = kind
         self.account = account
-        rest = {name: self.fields.pop(name) for name in ("weight", "rate", "trust_500", "enabled")}
+        if KINDS[kind].transport is not Transport.HTTP:
+            del self.fields["trust_500"]
+        last = ("weight", "rate", "trust_500", "enabled")
+        rest: dict[str, forms.Field] = {name: self.fields.pop(name) for name in last if name in self.fields}
         if account is not None:
             del self.fields["name"]
         if account is None or account.source == AccountSource.DATABASE:
@@ -62,7 +65,7 @@ class AccountForm(forms.Form):
             self._read_options(),
             weight=data["weight"],
             rate=data["rate"],
-            trust_500=data["trust_500"],
+            trust_500=data.get("trust_500", False),
             enabled=data["enabled"],
             by=by,
         )
@@ -75,7 +78,7 @@ class AccountForm(forms.Form):
             options=self._read_options(),
             weight=data["weight"],
             rate=data["rate"],
-            trust_500=data["trust_500"],
+            trust_500=data.get("trust_500"),
             enabled=data["enabled"],
             no_rate=data["rate"] is None,
         )

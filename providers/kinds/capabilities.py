@@ -113,7 +113,7 @@ class Capabilities:
 
     keeps_message_id: bool = _declare("keep the Message-ID")
     sends_exact_bytes: bool = _declare("send exactly the bytes that Mercury shows")
-    shows_all_recipients: bool = _declare("show recipients of another request in To")
+    shows_all_recipients: bool = _declare("name all recipients in To, also in a request for some of them")
     answers_per_recipient: bool = _declare("answer for each recipient")
     reports_delivery: bool = _declare("report delivery by webhook")
     delivers: bool = _declare("deliver email", default=True)

@@ -66,7 +66,7 @@ def clean_host(value: str) -> str:
     """Return a bare host name or address, without the final dot."""
     host = value.removesuffix(".")
     if not _is_host(host):
-        raise ValueError("It must be a bare host name.")
+        raise ValueError("It must be a host name or an address alone, without scheme, port or path.")
     return host
 
 

@@ -15,7 +15,7 @@ from mails.management import foreground_dispatch, mail_display
 from mails.models import Mail
 from mails.obstacles import find_obstacles
 from mails.states import Source, Status
-from mails.timeline.summary import choose_badge, summarize
+from mails.timeline.summary import choose_badge, introduce, summarize
 from mercury.lib import commands
 from mercury.lib.commands import ExitCode
 
@@ -106,7 +106,7 @@ def _follow(out: commands.Output, mail: Mail, seconds: float) -> ExitCode | None
         foreground_dispatch.follow_mail(out, mail, seconds=seconds)
     badge = choose_badge(mail)
     out.say()
-    out.say(f"{badge.word}. {summarize(mail, timezone.now(), find_obstacles(mail))}", tone=badge.tone)
+    out.say(introduce(badge, summarize(mail, timezone.now(), find_obstacles(mail))), tone=badge.tone)
     if mail.status == Status.DONE:
         return None
     return ExitCode.FAILED if mail.status in foreground_dispatch.ENDED_STATES - {Status.HELD} else ExitCode.TIMED_OUT

@@ -273,12 +273,37 @@ def test_a_routing_constraint_lasts_until_the_email_is_reprocessed_in_another_wa
     assert accounts_of(mail) == ["olympus", "olympus"]
 
 
+@pytest.mark.parametrize(
+    ("account_choice", "forecast", "sentence"),
+    [
+        (AccountChoice(via="hades"), "waits: hades is not available", "The email waits: hades is not available."),
+        (NOT_TRIED, "waits: no untried account available", "The email waits: no untried account available."),
+        (
+            AccountChoice(),
+            "likely to succeed: 1 of 1 accounts available",
+            "1 of 1 accounts available.",
+        ),
+    ],
+)
+def test_the_preview_of_a_release_knows_the_routing_constraint(account_choice, forecast, sentence, olympus, hades):
+    mail = given_up(olympus, hades)
+    request_action(mail, Action.REPROCESS, account_choice=account_choice)
+    request_action(mail, Action.HOLD)
+    hades.disable()
+
+    [group] = preview.preview_action(Action.RELEASE, Mail.objects.filter(pk=mail.pk)).groups
+
+    assert group.forecast == forecast
+    assert preview.describe_effect(reloaded(mail), Action.RELEASE)[-1] == sentence
+
+
 @pytest.mark.parametrize("name", ["hades", "charon"])
 def test_a_mail_is_not_sent_through_an_account_that_takes_none(name, olympus, hades):
     mail = given_up(olympus, hades)
     hades.disable()
 
-    with pytest.raises(AccountNotUsable, match=f"No account '{name}' can be used. Usable accounts: olympus"):
+    words = f"Account '{name}' does not exist, or accepts no email now. Usable accounts: olympus"
+    with pytest.raises(AccountNotUsable, match=words):
         request_action(mail, Action.REPROCESS, account_choice=AccountChoice(via=name))
 
     assert reloaded(mail).status == Status.DISCARDED

@@ -77,7 +77,10 @@ def test_some_of_the_named_are_skipped(olympus):
         (["resolve", "--sent"], "Specify email ids."),
         (["cancel", "x"], "'x' is not an email id"),
         (["cancel", "01a20ddb-a8b6-7014-87f0-beb4a547e404"], "No email with id"),
-        (["reprocess", "--state", "discarded", "--via", "charon"], "No account 'charon' can be used"),
+        (
+            ["reprocess", "--state", "discarded", "--via", "charon"],
+            "Account 'charon' does not exist, or accepts no email now",
+        ),
         (["cancel", "--state", "queued", "--note", "\x1b"], "--note"),
     ],
 )

@@ -18,7 +18,7 @@ def test_a_mail_is_shown_with_its_summary_its_timeline_and_the_reasons(olympus, 
     ran = run("mail", str(mail.pk))
 
     assert ran.code == 0
-    assert ran.out.startswith("Waiting to retry. ")
+    assert ran.out.startswith("Waiting to retry, next attempt at ")
     assert "READY TO SEND  Selected olympus" in ran.out
     assert "skipped" in ran.out
 

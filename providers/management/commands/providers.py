@@ -1,6 +1,7 @@
 """`manage.py providers`: list and control provider accounts."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +16,7 @@ from providers.accounts.errors import AccountChangeNotAllowed, AccountInvalid
 from providers.accounts.registry import Candidate
 from providers.health import breaker_store
 from providers.health.breaker import describe_breaker
-from providers.kinds.base import ProviderKind
+from providers.kinds.base import Option, ProviderKind
 from providers.kinds.catalog import KINDS
 from providers.models import Account, AccountSource, BreakerMode
 from providers.outcomes import Accepted, NotAttempted, Outcome, Refused, Unknown
@@ -125,12 +126,28 @@ def _list(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
 
 def _list_kinds(out: commands.Output, options: dict[str, Any]) -> ExitCode | None:
     for kind in KINDS.values():
-        row = _build_kind_row(kind)
-        out.write_document(row)
-        out.say(f"{kind.label} ({kind.key})", tone="ok")
-        for name in ("urls", "options", "can", "cannot"):
-            out.say(f"  {name}: {'; '.join(row[name]) or 'none'}")
+        out.write_document(_build_kind_row(kind))
+        out.say(f"{kind.label} ({kind.key}), docs/providers/{kind.key}.md", tone="ok")
+        for label, lines in _describe_kind(kind).items():
+            for number, line in enumerate(lines):
+                out.say(f"  {'' if number else label:8} {line}")
     return None
+
+
+def _describe_kind(kind: ProviderKind) -> dict[str, Sequence[str]]:
+    """Return lines by label: how the kind is configured, and what it can and cannot do."""
+    lines = {
+        "URL": [", ".join(f"{scheme}://…" for scheme in kind.schemes)],
+        "Regions": [", ".join(kind.regions)] if kind.regions else [],
+        "Options": [", ".join(map(_describe_option, kind.options)) or "none"],
+    }
+    return {**lines, "Can": kind.capabilities.can, "Cannot": kind.capabilities.cannot}
+
+
+def _describe_option(option: Option) -> str:
+    words = ("required" if option.required else "", "secret" if option.secret else "")
+    marks = ", ".join(filter(None, words))
+    return f"{option.name} ({marks})" if marks else option.name
 
 
 def _build_kind_row(kind: ProviderKind) -> dict[str, Any]:
@@ -138,6 +155,7 @@ def _build_kind_row(kind: ProviderKind) -> dict[str, Any]:
         "kind": kind.key,
         "label": kind.label,
         "urls": [f"{scheme}://" for scheme in kind.schemes],
+        "regions": list(kind.regions),
         "options": [option.name for option in kind.options],
         "can": kind.capabilities.can,
         "cannot": kind.capabilities.cannot,

@@ -105,12 +105,16 @@ def test_the_names_of_the_prototype():
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?region=mars", "unknown region 'mars'. Known: us, eu"),
         ("PROVIDER_OLYMPUS", "sendgrid://", "api_key: It is required"),
         ("PROVIDER_OLYMPUS", "smtp://mail.olimpus.com?region=eu", "region: SMTP has no such option"),
-        ("PROVIDER_OLYMPUS", "sandbox://?ca_file=/etc/passwd", "ca_file: Sandbox has no such option. Known: none"),
+        (
+            "PROVIDER_OLYMPUS",
+            "sandbox://?ca_file=/etc/passwd",
+            "ca_file: Sandbox has no such option. Known: weight, rate",
+        ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?ca_file=%00", "ca_file: the file cannot be read as text"),
         (
             "PROVIDER_OLYMPUS",
             "sendgrid://:secret@?wieght=2",
-            "wieght: SendGrid has no such option. Known: api_key, api_url",
+            "wieght: SendGrid has no such option. Known: weight, rate, trust_500, region, api_key, api_url",
         ),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?weight=-1", "weight must be a whole number"),
         ("PROVIDER_OLYMPUS", "sendgrid://:secret@?rate=fast", "A rate is a number and a unit"),

@@ -124,6 +124,34 @@ def test_adding_begins_with_the_kind(operator):
     assert "?kind=mailgun" in page
 
 
+@pytest.mark.parametrize(("kind", "is_asked"), [("mailgun", True), ("smtp", False), ("sandbox", False)])
+def test_only_http_accounts_have_a_rule_for_http_500(operator, kind, is_asked):
+    assert ("Treat HTTP 500" in operator.get(f"{ACCOUNTS}add/?kind={kind}").text) == is_asked
+
+
+def test_an_account_without_a_rule_for_http_500_is_saved(operator, olympus):
+    page = operator.post(f"{ACCOUNTS}{olympus.pk}/edit/", {"weight": 5, "enabled": "on"}, follow=True).text
+
+    olympus.refresh_from_db()
+    assert olympus.weight == 5
+    assert "On HTTP 500" not in page
+
+
+def test_the_page_of_an_account_lists_what_it_can_and_cannot_do(operator, olympus):
+    page = operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
+
+    assert "<li>keep every email for you to read</li>" in page
+    assert "<li>deliver email</li>" in page
+
+
+def test_the_page_of_a_forced_breaker_says_so_once(operator, olympus):
+    operator.post(action(olympus, "force-open"), {"why": ""})
+
+    page = operator.get(f"{ACCOUNTS}{olympus.pk}/change/").text
+
+    assert "<strong>Not accepting mail.</strong> Breaker forced open." in page
+
+
 @pytest.mark.parametrize(
     ("name", "mode"),
     [("force-open", BreakerMode.OPEN), ("force-closed", BreakerMode.CLOSED)],

@@ -86,7 +86,7 @@ def test_each_feature_and_each_stated_capability_is_told_once():
 
     assert capabilities.can[:3] == (
         "carry HTML and Cc",
-        "carry up to 30.0 MB",
+        "carry up to 30 MB",
         "send to 1,000 recipients in a request",
     )
     assert [feature for feature in Feature if told.count(feature.meaning) != 1] == []

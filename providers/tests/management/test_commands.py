@@ -63,8 +63,13 @@ def test_the_kinds_say_what_they_can_carry():
     rows = {row["kind"]: row for row in _json("providers", "kinds")}
 
     assert code == 0
-    assert "SMTP (smtp)\n  urls: smtp://; smtps://\n  options: host; port" in text
-    assert "  cannot: carry tags, metadata or addresses with letters beyond ASCII before the @; report delivery" in text
+    assert (
+        "SMTP (smtp), docs/providers/smtp.md\n  URL      smtp://…, smtps://…\n  Options  host (required), port" in text
+    )
+    assert "  Regions  us, eu\n  Options  api_key (required, secret), api_url" in text
+    assert (
+        "  Cannot   carry tags, metadata or addresses with letters beyond ASCII before the @\n           report" in text
+    )
     assert list(rows) == list(KINDS)
     assert tuple(rows["sandbox"]["cannot"]) == KINDS["sandbox"].capabilities.cannot
 
