@@ -1,9 +1,9 @@
 """Measure if emails that cannot leave slow down others: `python bench/routes.py [--mails N] [--bound N] [--leg …]`.
 
 Sends emails alone first. Then many older emails wait that may use one account only (`routing_constraint`), while that
-account is disabled, has used up its rate limit, or has an open breaker; and as many others as before are sent. Prints both
-rates, and what the waiting emails cost: rows of theirs that were written or locked, and events. In the end the account
-recovers, and all of them are sent.
+account is disabled, has used up its rate limit, has an open breaker, or waits for an answer on its only connection; and as
+many others as before are sent. Prints both rates, and what the waiting emails cost: rows of theirs that were written or
+locked, and events. In the end the account recovers, and all of them are sent.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import dispatch
 import instance
+import sink
 from instance import LEGS, WORDS, Instance, ServiceMissing, wait_until
 
 BOUND_TO = "hades"
@@ -56,10 +57,35 @@ def open_breaker() -> None:
     )
 
 
-SITUATIONS: dict[str, Callable[[], None]] = {
-    "disabled": disable,
-    "rate limit used up": use_up_rate,
-    "breaker open": open_breaker,
+def hang() -> None:
+    """Store an email that the account will never answer, before all others, so that it is in progress during a run.
+
+    It is one that may have been sent when the run ends, and held for that.
+    """
+    from mails.models import Mail
+
+    dispatch.fill(1)
+    mail = Mail.objects.filter(status="queued").latest("id")
+    Mail.objects.filter(pk=mail.pk).update(
+        subject=sink.UNANSWERED,
+        delivery_guarantee="at-most-once",
+        routing_constraint={"via": BOUND_TO},
+        next_attempt_at=mail.created_at - LONG,
+    )
+
+
+class Situation(NamedTuple):
+    """What keeps an account from taking emails. It begins anew before each run."""
+
+    strike: Callable[[], None]
+    options: str = ""  # of the account
+
+
+SITUATIONS = {
+    "disabled": Situation(disable),
+    "rate limit used up": Situation(use_up_rate),
+    "breaker open": Situation(open_breaker),
+    "connection in use": Situation(hang, "&max_connections=1"),
 }
 
 
@@ -113,10 +139,11 @@ def read_bound() -> tuple[int, int, str]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {hidden} id, status, attempt_count, next_attempt_at, last_event_at FROM mails_mail"
-            " WHERE routing_constraint IS NOT NULL ORDER BY id"
+            " WHERE routing_constraint IS NOT NULL AND subject <> %s ORDER BY id",
+            [sink.UNANSWERED],
         )
         rows = cursor.fetchall()
-    bound = Mail.objects.filter(routing_constraint__isnull=False)
+    bound = Mail.objects.filter(routing_constraint__isnull=False).exclude(subject=sink.UNANSWERED)
     digest = hashlib.sha256(repr([list(map(str, row)) for row in rows]).encode()).hexdigest()
     return len(rows), Event.objects.filter(mail_id__in=bound.values("pk")).count(), digest[:12]
 
@@ -148,15 +175,15 @@ def _run_worker(built: Instance, mails: int) -> float:
 def measure(leg: str, mails: int, bound: int) -> None:
     """Print the figures of a leg."""
     with instance.build(leg) as built:
-        built.environment["PROVIDER_HADES"] = built.environment["PROVIDER_OLYMPUS"]
+        _set_options(built, "")
         built.provider.start_afresh(delay_ms=0)
         built.run(load_accounts)
-        alone = {words: _measure_best(built, strike, mails) for words, strike in SITUATIONS.items()}
+        alone = {words: _measure_best(built, situation, mails) for words, situation in SITUATIONS.items()}
         built.run(dispatch.fill, bound)
         built.run(bind)
-        for words, strike in SITUATIONS.items():
+        for words, situation in SITUATIONS.items():
             before = built.run(read_bound)
-            behind = _measure_best(built, strike, mails)
+            behind = _measure_best(built, situation, mails)
             is_same = built.run(read_bound) == before
             print(
                 f"{WORDS[leg]:26} {words:18}: {mails} emails alone {alone[words].rate:5.0f} emails/s, behind {before[0]} bound"
@@ -173,18 +200,26 @@ def measure(leg: str, mails: int, bound: int) -> None:
         print(f"{'':26} it takes emails again: {rate:5.0f} emails/s, {left} are left, {twice} sent twice", flush=True)
 
 
-def _measure_best(built: Instance, strike: Callable[[], None], mails: int) -> Figures:
+def _measure_best(built: Instance, situation: Situation, mails: int) -> Figures:
     built.run(recover)
-    built.run(strike)
-    runs = [send(built, mails) for _ in range(ROUNDS)]
+    _set_options(built, situation.options)
+    runs = []
+    for _ in range(ROUNDS):
+        built.run(situation.strike)
+        runs.append(send(built, mails))
+    _set_options(built, "")
     return Figures(max(run.rate for run in runs), min(run.cpu for run in runs))
 
 
+def _set_options(built: Instance, options: str) -> None:
+    built.environment["PROVIDER_HADES"] = built.environment["PROVIDER_OLYMPUS"] + options
+
+
 def count_waiting() -> int:
-    """Return the number of emails that are not sent."""
+    """Return the number of emails that are not sent, without those that are never answered."""
     from mails.models import Mail
 
-    return Mail.objects.exclude(status="done").count()
+    return Mail.objects.exclude(status="done").exclude(subject=sink.UNANSWERED).count()
 
 
 def main() -> None:

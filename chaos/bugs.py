@@ -49,6 +49,17 @@ BUGS = {
         LOST_ANSWERS,
         "an email sent twice has an unknown outcome on record before the second send",
     ),
+    "lost-answer-not-attempted": Bug(
+        "a lost answer counts as a request that was never made",
+        LOST_ANSWERS,
+        "an email sent twice has an unknown outcome on record before the second send",
+    ),
+    "contents-mixed-up": Bug(
+        "a claim loads the message of another email", LOST_ANSWERS, "each email arrives as it was submitted"
+    ),
+    "tried-route-not-found": Bug(
+        "a claim finds no route of emails that an account was tried for", KILLS, "nothing is stuck"
+    ),
     "key-ignored": Bug("the idempotency key is ignored", LOST_ANSWERS, "one key, one email"),
     "dead-worker-not-recovered": Bug("emails of a dead worker are never recovered", KILLS, "nothing is stuck"),
     "queue-in-memory": Bug(
@@ -139,17 +150,54 @@ def _trust_every_lease(claim: Any) -> None:
 
 
 def _refuse_lost_answers(sending: Any) -> None:
-    from providers.outcomes import FailureClass, Refused, Unknown
+    from providers.outcomes import FailureClass, Refused
+
+    _turn_lost_answers(sending, lambda **words: Refused(failure_class=FailureClass.PROVIDER, **words))
+
+
+def _deny_lost_answers(sending: Any) -> None:
+    from providers.outcomes import Cause, NotAttempted
+
+    _turn_lost_answers(sending, lambda **words: NotAttempted(cause=Cause.WORKER, **words))
+
+
+def _turn_lost_answers(sending: Any, build: Callable[..., Any]) -> None:
+    """Return another outcome, which `build` makes of the reason, wherever the outcome is unknown."""
+    from providers.outcomes import Unknown
 
     send = sending.Sender.send
 
-    async def send_and_refuse(self: Any, account: Any, message: Any) -> Any:
+    async def send_and_turn(self: Any, account: Any, message: Any) -> Any:
         outcome = await send(self, account, message)
-        if isinstance(outcome, Unknown):
-            return Refused(failure_class=FailureClass.PROVIDER, reason_code=outcome.reason_code, reason=outcome.reason)
-        return outcome
+        return (
+            build(reason_code=outcome.reason_code, reason=outcome.reason) if isinstance(outcome, Unknown) else outcome
+        )
 
-    _replace(sending.Sender, send=send_and_refuse)
+    _replace(sending.Sender, send=send_and_turn)
+
+
+def _mix_up_contents(contents: Any) -> None:
+    """Give each call the message of the call before it."""
+    load = contents.load_messages
+    earlier: list[Any] = []
+
+    def load_mixed_up(calls: Sequence[Any]) -> Any:
+        loaded, not_made = load(calls)
+        messages = [*earlier, *(call.message for call in loaded)]
+        earlier[:] = messages[-1:]
+        return [replace(call, message=message) for call, message in zip(loaded, messages, strict=False)], not_made
+
+    _replace(contents, load_messages=load_mixed_up)
+
+
+def _find_no_tried_routes(routes: Any) -> None:
+    find_routes = routes.find_routes
+
+    def find_untried_routes(*arguments: Any, **options: Any) -> Any:
+        found = find_routes(*arguments, **options)
+        return [route for route in found if not routes.parse_route(route.name).accounts.tried]
+
+    _replace(routes, find_routes=find_untried_routes)
 
 
 def _ignore_key(intake: Any) -> None:
@@ -247,6 +295,9 @@ PLANTS: dict[str, dict[str, Patch]] = {
     "attempt-after-call": {"mails.lifecycle.writer": _record_attempt_after_call},
     "no-fence": {"mails.lifecycle.writer": _remove_fence, "mails.dispatch.claim": _trust_every_lease},
     "lost-answer-refused": {"providers.transports.sender": _refuse_lost_answers},
+    "lost-answer-not-attempted": {"providers.transports.sender": _deny_lost_answers},
+    "contents-mixed-up": {"mails.dispatch.contents": _mix_up_contents},
+    "tried-route-not-found": {"mails.dispatch.routes": _find_no_tried_routes},
     "key-ignored": {"mails.intake.accept": _ignore_key},
     "dead-worker-not-recovered": {"mails.maintenance.sweeper": _find_no_lost_mails},
     "queue-in-memory": {"mails.intake.accept": _keep_queue_in_memory},

@@ -96,6 +96,16 @@ def _find_third_copies(records: Records) -> list[str]:
     return found
 
 
+def _find_altered(records: Records) -> list[str]:
+    return [
+        f"{mail.subject} arrived at {delivery.account} as {delivery.subject}"
+        for mail_id, deliveries in records.deliveries_by_mail.items()
+        if (mail := records.mails.get(mail_id))
+        for delivery in deliveries
+        if delivery.subject != mail.subject
+    ]
+
+
 _ANOTHER_COPY = ("RESOLVED", "RELEASED", "REPROCESS")  # a person, or the provider's confirmation, sends it again
 
 INVARIANTS: dict[str, Callable[[Records], list[str]]] = {
@@ -108,6 +118,7 @@ INVARIANTS: dict[str, Callable[[Records], list[str]]] = {
     "one key, one email": _find_keys_with_two_mails,
     "nothing is stuck": _find_stuck,
     "nothing is sent more than twice automatically": _find_third_copies,
+    "each email arrives as it was submitted": _find_altered,
 }
 
 

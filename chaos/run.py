@@ -2,7 +2,7 @@
 
 Starts everything itself, submits emails while failures are injected, waits for the end, and compares three records: the answers to
 clients, Mercury's database, the emails that providers accepted. Prints one line for each invariant and each goal; exits with 1 on a breach.
-`bugs` plants six bugs, one after the other, and shows that each is caught.
+`bugs` plants bugs, one after the other, and shows that each is caught.
 """
 
 import argparse

@@ -123,3 +123,7 @@ def test_a_key_that_led_to_two_mails_is_caught_by_the_database_and_by_the_answer
 
     assert find_broken(mails=(MAIL, twin), deliveries=(DELIVERY, replace(DELIVERY, mail_id="b"))) == [7]
     assert find_broken(client_records=(CLIENT_RECORD, replace(CLIENT_RECORD, mail_id="b")), mails=(MAIL,)) == [1, 7]
+
+
+def test_a_mail_that_arrives_with_the_subject_of_another_is_found():
+    assert find_broken(deliveries=(replace(DELIVERY, subject="another"),)) == [10]
