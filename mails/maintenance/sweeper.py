@@ -88,8 +88,7 @@ def sweep_if_leader(worker: str, *, until: float = float("inf")) -> bool:
     if not leadership.acquire(TASK, worker):
         return False
     changed = bring_forward()
-    database_clock.look()
-    if database_clock.has_jumped_within(WORKER_SILENCE.total_seconds()):
+    if _has_clock_jumped():
         return changed > 0  # heartbeats and leases from before say nothing about who lives
     for _ in range(MAX_SWEEPS):
         swept = sweep(until=until).total()
@@ -103,7 +102,7 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
     """Recover lost emails and expire overdue ones. Return counts by what was done, or would be with `dry_run`.
 
     Does nothing if it knows only after `until` (monotonic clock) what is lost: the database may not have answered for
-    everybody. Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot
+    everybody. Nor if the clock jumped meanwhile: heartbeats since are dated by another clock than this sweep. Every change carries the lost lease as its fence, so that a worker that was only slow and a sweep cannot
     both win.
     """
     now_ns = database_clock.now_ns()
@@ -111,7 +110,7 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
         return Counter(what for what, _ in _find_steps(now_ns))
     with claim.lock_claims():
         steps = {step.mail_id: (what, step) for what, step in _find_steps(now_ns)}
-        if time.monotonic() > until:
+        if steps and (time.monotonic() > until or _has_clock_jumped()):
             log.warning("sweep_abandoned", emails=len(steps))
             return Counter()
         won = writer.record_each([step for _, step in steps.values()])
@@ -119,6 +118,12 @@ def sweep(*, dry_run: bool = False, until: float = float("inf")) -> Counter[str]
     if counts:
         log.info("swept", **counts)
     return counts
+
+
+def _has_clock_jumped() -> bool:
+    """Look at the clock, and return whether it jumped so recently that not everybody can have beaten since."""
+    database_clock.look()
+    return database_clock.has_jumped_within(WORKER_SILENCE.total_seconds())
 
 
 def bring_forward() -> int:

@@ -63,6 +63,23 @@ def test_a_worker_that_lives_is_not_considered_dead_right_after_a_jump(olympus, 
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR])
+def test_a_worker_that_beats_after_a_jump_during_a_sweep_is_not_considered_dead(olympus, jump, monkeypatch, by):
+    a_mail()
+    sent_by("alive").heartbeat.write()
+    find_lost = sweeper.find_lost
+
+    def find_after_jump(now):
+        jump(by)
+        Worker.objects.update(seen_at=now + by)  # as another process does, so that this one has not noticed
+        return find_lost(now)
+
+    monkeypatch.setattr(sweeper, "find_lost", find_after_jump)
+
+    assert not sweeper.sweep_if_leader("judge")
+    assert Mail.objects.get().status == Status.SENDING
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR])
 def test_a_worker_that_is_dead_is_recovered_from_after_a_jump(olympus, jump, monkeypatch, by):
     a_mail()
     sent_by("dead").heartbeat.write()
