@@ -31,7 +31,7 @@ class HttpAnswer:
     status_code: int
     headers: Mapping[str, str]  # upper and lower case make no difference
     content: bytes = b""
-    is_whole: bool = True  # False: cut at the limit, broken off, or impossible to decompress
+    is_whole: bool = True  # False: cut, broken off, impossible to decompress, or given before the request was written
 
     @property
     def text(self) -> str:

@@ -156,7 +156,7 @@ def _read_wait_header(answer: HttpAnswer) -> str | None:
 def _decompress(answer: HttpAnswer) -> None:
     """Undo a Content-Encoding that we did not request, up to the same limit."""
     encoding = answer.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "identity":
+    if encoding == "identity" or not answer.content:  # some proxies name one for an empty body
         return
     unpacker = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     try:

@@ -5,6 +5,7 @@ request a second time. `http_connection` has the errors.
 """
 
 import asyncio
+import errno
 import functools
 import ssl
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from providers.transports import tcp
 from providers.transports.http_connection import HttpConnection, NotConnected
 
 KEEPALIVE = 4.0  # seconds: a reset on a stale connection would look like a lost answer
+MAX_OPEN = 512  # connections; while there are more, none is kept, so that thousands of hosts leave descriptors free
 
 
 class Endpoint(NamedTuple):
@@ -81,7 +83,7 @@ class HttpClient:
             is_answered = True
             return answer
         finally:  # also if the call is cancelled
-            if is_answered and connection.is_reusable:
+            if is_answered and connection.is_reusable and len(self._open) <= MAX_OPEN:
                 self._keep(key, connection)
             else:
                 connection.close()
@@ -102,14 +104,18 @@ class HttpClient:
                 addresses = await self._resolver.resolve(host, port, patience=0.9 * to_connect)
                 sock = await tcp.open_socket(addresses)
                 _, connection = await self._loop.create_connection(
-                    functools.partial(HttpConnection, on_closed=self._open.discard),
+                    functools.partial(HttpConnection, open_connections=self._open),
                     sock=sock,
                     ssl=tls,
                     server_hostname=host if tls else None,
                 )
         except OSError as error:  # also TimeoutError, ssl.SSLError, socket.gaierror
             raise NotConnected(error, host=host) from None
-        self._open.add(connection)
+        # Something unread is normal only in TLS: tickets for a later session.
+        if not (connection.is_open() if tls else connection.is_silent()):
+            connection.close()
+            lost = ConnectionResetError(errno.ECONNRESET, "The host hung up, or spoke, before it was asked.")
+            raise NotConnected(lost, host=host)
         return connection
 
     def _take_idle(self, key: _Key) -> HttpConnection | None:
@@ -117,7 +123,7 @@ class HttpClient:
         idle = self._idle.get(key)
         while idle:
             connection = idle.pop()
-            if connection.can_take_a_call() and self._loop.time() - connection.idle_since < KEEPALIVE:
+            if connection.is_silent() and self._loop.time() - connection.idle_since < KEEPALIVE:
                 return connection
             connection.close()
         return None

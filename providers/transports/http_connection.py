@@ -7,11 +7,13 @@ Errors, all of HttpCallFailed:
     ConnectionLost    the request was sent; the connection ended without an answer
     AnswerUnreadable  the request was sent; what came back is not HTTP
 
-A status is an answer: whatever happens to the body after it, the answer is returned, as one that is not whole.
+A status is an answer: whatever happens to the body after it, the answer is returned, as one that is not whole. So is one that
+came before the request was written: nobody can accept an email that they have not read.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import select
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -21,6 +23,7 @@ from providers.kinds.http_api import HttpAnswer
 MAX_ANSWER = 64 * 1024  # bytes of a body
 MAX_HEAD = 64 * 1024  # bytes before the body, all interim answers (1xx) together
 _MAX_FRAMING = 64 * 1024  # bytes of chunk headers and trailers
+_SLICE = 256 * 1024  # bytes of a request that are written at once; the rest when the server has read them
 
 
 class HttpCallFailed(Exception):
@@ -71,12 +74,15 @@ class HttpConnection(asyncio.Protocol):
     An answer whose end two programs could see in different places is an error.
     """
 
-    def __init__(self, *, on_closed: Callable[["HttpConnection"], None]) -> None:
+    def __init__(self, *, open_connections: set["HttpConnection"]) -> None:
         self.is_reusable = True
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
-        self._on_closed = on_closed
+        self._open_connections = open_connections  # it is one of them while it is open
         self._transport: asyncio.Transport
+        self._unread = select.poll()
+        self._unsent = memoryview(b"")
+        self._is_paused = False
         self._parser = HttpResponseParser(self)
         # Real servers break these rules, and every client lets them; how an answer ends stays strict.
         self._parser.set_dangerous_leniencies(
@@ -94,17 +100,27 @@ class HttpConnection(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         timer = self._loop.call_at(ends_at, self._end_time)
         try:
-            self._transport.writelines((head, body))
+            self._transport.writelines((head, body[:_SLICE]))
+            self._unsent = memoryview(body)[_SLICE:]
+            self._write_rest()
             return await self._waiter
         finally:
             self._waiter = None
             timer.cancel()
-            if not self._keeps_alive or self._transport.get_write_buffer_size():  # a rest of the request is not sent
+            if not self._keeps_alive or not self._is_sent():
                 self.is_reusable = False
+            self._unsent = memoryview(b"")
 
-    def can_take_a_call(self) -> bool:
-        """Return True if nothing has come and nobody has hung up since the last call."""
+    def is_open(self) -> bool:
+        """Return True if nothing has come and nobody has hung up, as far as the loop has read."""
         return self.is_reusable and not self._transport.is_closing()
+
+    def is_silent(self) -> bool:
+        """Return True if nothing has come and nobody has hung up, also where the loop has not read yet.
+
+        Otherwise an answer to nothing, which came while the loop was busy, would be that to the next request.
+        """
+        return self.is_open() and not self._unread.poll(0)
 
     def close(self) -> None:
         """Drop the connection now."""
@@ -116,6 +132,17 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._open_connections.add(self)
+
+    def pause_writing(self) -> None:
+        """Write no more: the server does not read as fast."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._is_paused = False
+        self._write_rest()
 
     def data_received(self, data: bytes) -> None:
         """Read a part of the answer."""
@@ -140,7 +167,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End the call: this is the end of an answer without a length, and else an answer broken off."""
         self.is_reusable = False
-        self._on_closed(self)
+        self._open_connections.discard(self)
         if self._waiter is None or self._waiter.done():
             return
         if self._has_head and error is None and not self._headers.keys() & {"content-length", "transfer-encoding"}:
@@ -158,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. Of several with one name the first counts; trailers do not."""
         if not self._has_head and name:
-            self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            self._headers.setdefault(name.decode("latin-1").rstrip().lower(), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         """Take the status, unless it is an interim one, which another follows."""
@@ -187,6 +214,15 @@ class HttpConnection(asyncio.Protocol):
 
     # Of a call.
 
+    def _write_rest(self) -> None:
+        while self._unsent and not self._is_paused and not self._transport.is_closing():
+            part, self._unsent = self._unsent[:_SLICE], self._unsent[_SLICE:]
+            self._transport.write(part)
+
+    def _is_sent(self) -> bool:
+        """Return True if the whole request was written: as far as anybody here can know."""
+        return not self._unsent and not self._transport.get_write_buffer_size()
+
     def _get_limit(self) -> int:
         return MAX_HEAD + MAX_ANSWER + _MAX_FRAMING if self._has_head else MAX_HEAD
 
@@ -209,6 +245,6 @@ class HttpConnection(asyncio.Protocol):
                     status_code=self._status,
                     headers=Headers(self._headers),
                     content=b"".join(self._chunks),
-                    is_whole=is_whole and self._size <= MAX_ANSWER,
+                    is_whole=is_whole and self._size <= MAX_ANSWER and self._is_sent(),
                 )
             )

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import datetime as dt
+import os
+import select
 import socket
 
 import pytest
@@ -12,7 +14,7 @@ from providers import outbound_hosts, tls
 from providers.outcomes import Accepted
 from providers.tests.support import accounts, certificates, tables
 from providers.tests.support.scripted_http import OK, Reply, ScriptedHttp
-from providers.transports import http_client
+from providers.transports import http_client, http_connection, tcp
 from providers.transports.http_client import HttpClient, build_head, parse_endpoint
 from providers.transports.http_connection import (
     MAX_ANSWER,
@@ -94,6 +96,7 @@ def test_an_answer_without_a_length_ends_with_the_connection(head):
         Reply(data=HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n", then="close"),
         Reply(data=HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nHello\r\nzz\r\n"),
         Reply(data=HEAD + b"Transfer-Encoding: gzip\r\n\r\nHello", then="close"),
+        Reply(data=HEAD + b"Content-Length : 9\r\n\r\nHello", then="close"),
     ],
 )
 def test_a_status_is_an_answer_even_if_the_body_breaks_off(reply):
@@ -128,10 +131,43 @@ def test_what_is_not_http_or_has_no_clear_end_is_unreadable(data):
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 100 Continue\r\n\r\n"])
 @pytest.mark.parametrize("then", ["close", "reset"])
-@pytest.mark.parametrize("reads", ["all", "head", "nothing"])
+@pytest.mark.parametrize("reads", ["all", "head"])
 def test_a_connection_that_ends_before_a_status_is_lost(start, then, reads):
     with pytest.raises(ConnectionLost):
         event_loop.run(_call_once(Reply(data=start, then=then, reads=reads)))
+
+
+def _connect_late(monkeypatch, listener, greeting):
+    """Let each connection be given to the client only after the server has greeted, or hung up."""
+    open_socket = tcp.open_socket
+
+    async def open_late(addresses):
+        sock = await open_socket(addresses)
+        accepted, _ = listener.accept()
+        accepted.sendall(greeting)
+        if not greeting:
+            accepted.close()
+        select.select([sock], [], [], 2)
+        return sock
+
+    monkeypatch.setattr(tcp, "open_socket", open_late)
+
+
+@pytest.mark.parametrize("greeting", [b"", b"220 smtp.olympus.test ready\r\n", OK])
+def test_a_server_that_hangs_up_or_speaks_before_it_is_asked_was_sent_nothing(monkeypatch, greeting):
+    async def scenario(listener):
+        async with _client() as client:
+            with pytest.raises(NotConnected) as found:
+                await _call(client, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            await asyncio.sleep(0)
+            return found.value.cause, len(client._open)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        _connect_late(monkeypatch, listener, greeting)
+        cause, still_open = event_loop.run(scenario(listener))
+
+    assert isinstance(cause, ConnectionResetError)
+    assert still_open == 0
 
 
 @pytest.mark.parametrize(
@@ -161,6 +197,21 @@ def test_framing_without_end_is_not_read_forever():
     answer = event_loop.run(_call_once(Reply(data=data)))
 
     assert not answer.is_whole
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"", "Accepted 202"), (b"\x1f\x8b\x08", "Unknown `unexpected-202`")]
+)
+def test_an_empty_body_needs_no_decompression(settings, content, expected):
+    """Some proxies name an encoding for every answer."""
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+    head = b"HTTP/1.1 202 Accepted\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(content)
+
+    async def scenario():
+        async with ScriptedHttp(Reply(data=head + content)) as server:
+            return await accounts.send(accounts.sendgrid(server))
+
+    assert tables.describe(event_loop.run(scenario())) == expected
 
 
 def test_headers_are_found_in_any_case_and_the_first_of_one_name_counts():
@@ -208,6 +259,36 @@ def test_a_kept_connection_on_which_the_server_speaks_or_hangs_up_is_not_used_ag
             return answer.status_code, server.connections
 
     assert event_loop.run(scenario()) == (202, 2)
+
+
+@pytest.mark.parametrize("surplus", [OK, b"x"])
+def test_what_came_while_the_loop_was_busy_is_no_answer_to_the_next_request(surplus):
+    async def scenario():
+        async with (
+            ScriptedHttp(Reply(), Reply(data=b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n")) as server,
+            _client() as client,
+        ):
+            await _call(client, server.sendgrid_url)
+            os.write(server.writers[0].get_extra_info("socket").fileno(), surplus)  # the loop reads nothing in between
+            answer = await _call(client, server.sendgrid_url)
+            return answer.status_code, server.connections
+
+    assert event_loop.run(scenario()) == (429, 2)
+
+
+def test_thousands_of_hosts_leave_descriptors_free(monkeypatch):
+    monkeypatch.setattr(http_client, "MAX_OPEN", 2)
+
+    async def scenario():
+        async with contextlib.AsyncExitStack() as stack:
+            servers = [await stack.enter_async_context(ScriptedHttp()) for _ in range(4)]
+            client = await stack.enter_async_context(_client())
+            for server in servers:
+                await _call(client, server.sendgrid_url)
+            await asyncio.wait_for(servers[3].closed.wait(), 2)
+            return len(client._open)
+
+    assert event_loop.run(scenario()) == 2
 
 
 def test_an_idle_connection_is_closed_in_time(monkeypatch):
@@ -332,15 +413,59 @@ def test_256_calls_are_in_progress_at_once():
     assert event_loop.run(scenario()) == ({202}, 256)
 
 
-def test_a_large_request_is_answered_early_and_its_connection_is_not_used_again():
-    async def scenario():
-        refusal = Reply(data=b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", reads="head")
-        async with ScriptedHttp(refusal, Reply()) as server, _client() as client:
-            first = await _call(client, server.sendgrid_url, body=b"x" * 30_000_000)
-            second = await _call(client, server.sendgrid_url)
-            return first.status_code, second.status_code, server.connections
+@pytest.mark.parametrize("is_encrypted", [False, True])
+@pytest.mark.parametrize("status", [202, 413])
+def test_a_large_request_is_answered_early_and_its_connection_is_not_used_again(tmp_path, status, is_encrypted):
+    ca, context = certificates.with_authority(tmp_path)
+    early = Reply(data=b"HTTP/1.1 %d Early\r\nContent-Length: 0\r\n\r\n" % status, reads="head")
 
-    assert event_loop.run(scenario()) == (413, 202, 2)
+    async def scenario():
+        async with ScriptedHttp(early, Reply(), tls=context if is_encrypted else None) as server, _client() as client:
+            trusted = tls.build_client_context(ca)
+            first = await _call(client, server.sendgrid_url, body=b"x" * 30_000_000, context=trusted)
+            second = await _call(client, server.sendgrid_url, context=trusted)
+            return first.status_code, first.is_whole, second.status_code, server.connections
+
+    assert event_loop.run(scenario()) == (status, False, 202, 2)
+
+
+def test_an_email_that_the_provider_has_not_read_is_not_accepted(settings):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+
+    async def scenario():
+        async with ScriptedHttp(Reply(reads="head")) as server:
+            return await accounts.send(accounts.sendgrid(server), accounts.mail(body="x" * 20_000_000))
+
+    assert tables.describe(event_loop.run(scenario())) == "Unknown `unexpected-202`"
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_no_more_of_a_large_request_is_written_than_the_server_reads(tmp_path, monkeypatch, is_encrypted):
+    ca, context = certificates.with_authority(tmp_path)
+    written = []
+    write_rest = http_connection.HttpConnection._write_rest
+
+    def note(connection):
+        write_rest(connection)
+        written.append(30_000_000 - len(connection._unsent))
+
+    monkeypatch.setattr(http_connection.HttpConnection, "_write_rest", note)
+
+    async def scenario():
+        reply = Reply(data=b"", reads="head")
+        async with ScriptedHttp(reply, tls=context if is_encrypted else None) as server, _client() as client:
+            with pytest.raises(AnswerTimeout):
+                await _call(
+                    client,
+                    server.sendgrid_url,
+                    body=b"x" * 30_000_000,
+                    context=tls.build_client_context(ca),
+                    time_left=0.5,
+                )
+
+    event_loop.run(scenario())
+
+    assert 0 < written[-1] < 20_000_000
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True])
@@ -450,6 +575,51 @@ def test_a_server_that_hangs_in_the_handshake_was_sent_nothing(settings, tmp_pat
             return await accounts.send(accounts.sendgrid(server, api_url=url), deadline=0.5)
 
     assert tables.describe(event_loop.run(scenario())) == "Refused provider `connect-timeout`"
+
+
+_HEAD_OF_202 = b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(data=b"", then="reset", reads="head"), "Unknown `connection-lost`"),
+        (Reply(data=b"", then="reset"), "Unknown `connection-lost`"),
+        (Reply(data=_HEAD_OF_202[:1], then="reset"), "Unknown `connection-lost`"),
+        (Reply(data=_HEAD_OF_202[:12], then="reset"), "Unknown `connection-lost`"),
+        (Reply(data=_HEAD_OF_202[:-1], then="reset"), "Unknown `connection-lost`"),
+        (Reply(data=_HEAD_OF_202, then="reset"), "Unknown `unexpected-202`"),
+        (Reply(data=_HEAD_OF_202 + b"12345678", then="reset"), "Unknown `unexpected-202`"),
+        (Reply(data=_HEAD_OF_202.replace(b"202", b"503"), then="reset"), "Refused provider `http-503`"),
+        (Reply(data=_HEAD_OF_202.replace(b"202", b"500"), then="reset"), "Unknown `http-500`"),
+        (Reply(data=_HEAD_OF_202.replace(b"202", b"400"), then="reset"), "Refused account `http-400`"),
+        (Reply(data=_HEAD_OF_202.replace(b"202", b"101"), then="reset"), "Unknown `http-101`"),
+    ],
+)
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_the_outcome_of_a_reset_follows_from_what_came_before_it(settings, tmp_path, reply, expected, is_encrypted):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+    ca, context = certificates.with_authority(tmp_path)
+
+    async def scenario():
+        async with ScriptedHttp(reply, tls=context if is_encrypted else None) as server:
+            account = accounts.sendgrid(server)
+            account.options["ca"] = ca
+            return await accounts.send(account)
+
+    assert tables.describe(event_loop.run(scenario())) == expected
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+def test_a_reset_within_the_tls_handshake_was_sent_nothing(settings, then):
+    settings.MERCURY_PRIVATE_HOSTS_ALLOWED = ["127.0.0.1"]
+
+    async def scenario():
+        async with ScriptedHttp(Reply(data=b"", then=then, reads="nothing")) as server:
+            url = server.sendgrid_url.replace("http://", "https://")
+            return await accounts.send(accounts.sendgrid(server, api_url=url))
+
+    assert tables.describe(event_loop.run(scenario())).startswith("Refused provider")
 
 
 def test_the_request_has_these_headers_and_no_others(settings):
