@@ -185,6 +185,18 @@ def test_the_page_of_architecture_names_each_package():
     assert [str(package) for package in packages if f"`{package}/" not in text] == []
 
 
+def test_the_page_of_architecture_names_modules_that_exist():
+    packages, journeys = page("docs/architecture.md").split("## Processes")[0].split("## The path of an email")
+    rows = re.findall(r"^\| `([a-z_/]+)/` \| (.*) \|$", packages, re.MULTILINE)
+    named = [f"{package}/{word}" for package, text in rows for word in re.findall(r"`([a-z_]+)/?`", text)]
+    steps = re.findall(r"^ *→ ([a-z_/, ]+?)(?:  |$| [^a-z])", journeys.split("**Dispatch.**")[1], re.MULTILINE)
+    words = {word for step in steps for word in step.split(", ")} - {"outcome"}
+    named += [word if "/" in word else f"mails/dispatch/{word}" for word in words]
+
+    assert len(named) > 40
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()] == []
+
+
 SHOWN = [
     path
     for folder, endings in (("templates", {".html", ".txt"}), ("static/mercury", {".js", ".css"}))

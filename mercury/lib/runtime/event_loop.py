@@ -1,4 +1,4 @@
-"""The event loop that mails are sent on: libuv's, which spends a fifth less of a processor on a call than asyncio's."""
+"""The event loop that emails are sent on: libuv's, which spends a fifth less of a processor on a call than asyncio's."""
 
 import asyncio
 import ctypes
