@@ -4,7 +4,7 @@ What is the same for all kinds is read here; each kind reads the parts of its UR
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,8 @@ def _read_url(variable: str, environ: Mapping[str, str]) -> AccountConfig:
     kind = _SCHEMES[scheme]
     _check_parameters(variable, kind, query)
     common: dict[str, str] = {key: query.pop(key) for key in _COMMON if key in query}
-    options = {**kind.schemes[scheme](url), **_read_region(variable, kind, query), **_read_files(variable, kind, query)}
-    return _build_account(variable, name, kind, options | query, common)
+    sources = kind.schemes[scheme](url), _read_region(variable, kind, query), _read_files(variable, kind, query), query
+    return _build_account(variable, name, kind, _merge(variable, sources), common)
 
 
 def _check_parameters(variable: str, kind: ProviderKind, query: Mapping[str, str]) -> None:
@@ -98,6 +98,19 @@ def _check_parameters(variable: str, kind: ProviderKind, query: Mapping[str, str
             raise ImproperlyConfigured(
                 f"{variable}: {name}: {kind.label} has no such option. Known: {', '.join(known)}."
             )
+
+
+def _merge(variable: str, sources: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the options that the parts of a URL give. One that is given twice is an error: nobody can see which counts."""
+    merged: dict[str, Any] = {}
+    for source in sources:
+        given = {name: value for name, value in source.items() if value not in (None, "")}
+        if twice := given.keys() & merged.keys():
+            raise ImproperlyConfigured(
+                f"{variable}: the URL gives {', '.join(sorted(twice))} twice. Remove one of them."
+            )
+        merged |= given
+    return merged
 
 
 def _read_variables(kind: ProviderKind, variable: str, environ: Mapping[str, str]) -> AccountConfig:
@@ -120,7 +133,15 @@ def _split_url(variable: str, text: str) -> tuple[str, AccountUrl, dict[str, str
         raise ImproperlyConfigured(
             f"{variable}: not a URL. Write /, ?, #, @ and : in a password as %2F, %3F, %23, %40 and %3A."
         ) from None
-    return url.scheme, parts, dict(parse_qsl(url.query, keep_blank_values=True))
+    if url.scheme in _SCHEMES and (url.path.strip("/") or url.fragment):
+        raise ImproperlyConfigured(
+            f"{variable}: a URL has nothing after the host but ?option=value. Write / and # in a password as %2F and %23."
+        )
+    query = parse_qsl(url.query, keep_blank_values=True)
+    names = [name for name, _ in query]
+    if len(names) > len(set(names)):
+        raise ImproperlyConfigured(f"{variable}: an option of the URL is there twice. Remove one of them.")
+    return url.scheme, parts, dict(query)
 
 
 def _read_region(variable: str, kind: ProviderKind, query: dict[str, str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ HTML = "text/html"
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")  # nothing else ends a line: not U+2028, U+0085, VT or FF
 _ALL_BUT_PLAIN = bytes({*range(0x20, 0x7F), 0x09, 0x0A, 0x0D})
+_HEADER_NAME = re.compile("[!-9;-~]+")  # RFC 5322 §2.2
 _LONG_LINE = re.compile(rb"^[^\r\n]{%d}" % (MAX_LINE + 1), re.MULTILINE)  # from the start: seconds for 10 MB, else
 _BLANK_AT_END = re.compile(rb"[ \t]\r\n")  # some servers cut it: "-- " would be no signature any more
 _BASE64_LINE = 57  # octets that make a line of 76 characters
@@ -70,6 +71,8 @@ def build_content(message: EmailMessage) -> bytes:
     if isinstance(message, OutgoingEmail):
         skeleton.extra_headers = message.extra_headers | {name: value for name, value in message.shown.items() if value}
         bodies += _empty_alternatives(cast(OutgoingEmail, skeleton))
+    if not all(map(_HEADER_NAME.fullmatch, skeleton.extra_headers)):  # Django looks at their values only
+        raise ValueError("a header's name has a character that ends it")
     built = cast(Message, skeleton.message())
     payloads = [_fill(part, body) for part, body in zip(_list_leaves(built), bodies, strict=False)]
     for number, part in enumerate(part for part in built.walk() if part.is_multipart()):

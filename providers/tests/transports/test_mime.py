@@ -151,6 +151,12 @@ def test_a_text_that_contains_a_boundary_does_not_end_its_part():
     assert not parsed.defects
 
 
+@pytest.mark.parametrize("name", ["X-A\r\nBcc: hera@olimpus.com", "X-A\nBcc", "X A", "X:A", "X-\0", "X-\xe9", ""])
+def test_a_headers_name_cannot_begin_another(name):
+    with pytest.raises(ValueError, match="name has a character"):
+        mime.build_content(_email(headers={name: "1"}))
+
+
 def test_a_header_that_fits_in_no_line_cannot_be_written():
     headers = {"Date": DATE, "X-Long": "x" * 1000}
 
