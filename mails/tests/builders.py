@@ -39,6 +39,7 @@ def a_rejected_mail(client: Client = API, **fields: Any) -> Mail:
     """An email of an application with invalid fields, as it is kept."""
     receipt = submit(fields, client=client)
     assert isinstance(receipt, Refused), receipt
+    assert receipt.mail_id is not None
     return Mail.objects.get(pk=receipt.mail_id)
 
 

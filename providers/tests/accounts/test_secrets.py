@@ -1,6 +1,5 @@
 import pytest
 from cryptography.fernet import Fernet
-from django.apps import apps
 
 from mails.tests.commandline import run
 from mercury.lib import encryption
@@ -20,22 +19,28 @@ def olympus(settings):
     return registration.register("olympus", "sendgrid", {"api_key": "SG.thunderbolt"}, by="zeus")
 
 
-def usable() -> dict[str, bool]:
-    apps.get_app_config("mercury").begin_process()
-    return {
-        candidate.config.name: candidate.configured
-        for candidate in registry.load_candidates()
-        if candidate.config.name == "olympus"
-    }
+@pytest.fixture
+def usable(begin_process):
+    """Ask, as a new process does, whether the account can be used."""
+
+    def ask() -> dict[str, bool]:
+        begin_process()
+        return {
+            candidate.config.name: candidate.configured
+            for candidate in registry.load_candidates()
+            if candidate.config.name == "olympus"
+        }
+
+    return ask
 
 
-def test_the_first_key_disables_no_account(settings, olympus):
+def test_the_first_key_disables_no_account(settings, olympus, usable):
     settings.MERCURY_ENCRYPTION_KEYS = [NEW]
 
     assert usable() == {"olympus": True}
 
 
-def test_encrypt_moves_everything_to_the_newest_key_and_keeps_the_rest(settings, olympus):
+def test_encrypt_moves_everything_to_the_newest_key_and_keeps_the_rest(settings, olympus, usable):
     settings.MERCURY_ENCRYPTION_KEYS = [NEW]
     before = Account.objects.get()
 
