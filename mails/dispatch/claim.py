@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
@@ -203,6 +203,16 @@ def _select_oldest(
     return sql, [queue, queue, _encode_time(now), *parameters, limit]
 
 
+def lock_free(mail_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Lock those of these emails that nobody else has locked, and return their ids. On SQLite nobody can lock a row."""
+    ids = list(mail_ids)
+    if connection.vendor != "postgresql":
+        return set(ids)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM mails_mail WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED", [ids])
+        return {as_uuid(row[0]) for row in cursor.fetchall()}
+
+
 def find_unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]:
     """Return those of these emails of whose rows (its own, its open attempt's, its recipients') nobody holds a lock now.
 
@@ -213,8 +223,7 @@ def find_unlocked(attempts: Mapping[uuid.UUID, AttemptOpened]) -> set[uuid.UUID]
     ids = list(attempts)
     of_attempts = {opened.id: mail_id for mail_id, opened in attempts.items()}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM mails_mail WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED", [ids])
-        free = {as_uuid(row[0]) for row in cursor.fetchall()}
+        free = lock_free(ids)
         cursor.execute(
             "SELECT id FROM mails_attempt WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED", [list(of_attempts)]
         )

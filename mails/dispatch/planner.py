@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from django.db import Error
+from django.db import Error, transaction
 
-from mails.dispatch import retry_policy, transitions
+from mails.dispatch import claim, retry_policy, transitions
 from mails.dispatch.account_pool import AccountPool
 from mails.dispatch.account_selection import AccountSelection
 from mails.dispatch.dispatcher_settings import DispatcherSettings
@@ -91,10 +91,16 @@ class Planner:
             raise
 
     def undo_unconfirmed(self, now_ns: int) -> None:
-        """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made."""
+        """Undo the hand-overs whose commit was not confirmed and happened all the same: their calls were never made.
+
+        Keeps those whose emails are locked: a server that stood still may yet carry out the commit that it was sent.
+        """
         if self.unconfirmed:
-            writer.record_each([transitions.undo_hand_over(plan, now_ns=now_ns) for plan in self.unconfirmed])
-            self.unconfirmed.clear()
+            with transaction.atomic():
+                free = claim.lock_free(plan.step.mail_id for plan in self.unconfirmed)
+                undone = [plan for plan in self.unconfirmed if plan.step.mail_id in free]
+                writer.record_each([transitions.undo_hand_over(plan, now_ns=now_ns) for plan in undone])
+            self.unconfirmed = [plan for plan in self.unconfirmed if plan.step.mail_id not in free]
 
     def conclude(self, plans: Sequence[StepPlan], won: set[uuid.UUID]) -> PassResult:
         """Return what follows from the steps that were written. Where one was not, accounts may have changed: read them."""

@@ -114,9 +114,14 @@ class Recorder:
         """Return True if there are late results that are not recorded yet."""
         return bool(self._late or self._confirmations)
 
+    def has_left(self) -> bool:
+        """Return True if anything is left for `try_to_record_late`."""
+        return self.has_late() or bool(self.planner.unconfirmed)
+
     def try_to_record_late(self) -> None:
-        """Record the late results, or keep them where the database fails."""
+        """Record the late results and undo what was not confirmed, or keep them where the database fails."""
         try:
+            self.planner.undo_unconfirmed(database_clock.now_ns())
             self.record_late()
         except Error as error:
             log.warning("late_results_not_recorded", error=classify(error))

@@ -63,7 +63,7 @@ class RecordingQueue:
                 locked, self._locked = self._locked, []
                 for group in _separate(locked):
                     await self._record_all(await self._set_locked_apart(group))
-            if self._recorder.has_late():
+            if self._recorder.has_left():
                 await self._thread.run(self._recorder.try_to_record_late)
 
     async def _collect_group(self) -> list[Result]:

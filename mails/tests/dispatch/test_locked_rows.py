@@ -1,13 +1,14 @@
 """Somebody's psql holds locks while emails are sent: what it holds waits, and nothing else does."""
 
 import datetime as dt
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
 import psycopg2
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from mails.dispatch import claim
 from mails.dispatch.dispatcher import Dispatcher
@@ -15,7 +16,7 @@ from mails.lifecycle.values import read_state
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
 from mails.states import WORKER_SILENCE, AttemptState, Status
-from mails.tests.builders import a_mail, event_names, reloaded
+from mails.tests.builders import a_mail, dispatch, event_names, reloaded
 from mercury.lib.database import database_clock
 from mercury.lib.runtime import event_loop
 from providers.transports.sender import Sender
@@ -40,6 +41,45 @@ def psql():
     finally:
         session.rollback()  # which is answered, unlike the end of a session
         session.close()
+
+
+@full
+def test_a_claim_that_is_committed_after_its_worker_gave_up_waiting_is_undone(olympus, monkeypatch):
+    """As when PostgreSQL stood still during the commit: it goes on with it later, over a connection that nobody reads."""
+    mail = a_mail(delivery_guarantee="at-most-once")
+    runner, opened, given_up = Dispatcher(["text"], concurrency=8), threading.Event(), threading.Event()
+    planner, plans = runner.claimer.planner, []
+    record = planner.record
+
+    def note(selection, recorded, **more):
+        plans[:] = recorded
+        return record(selection, recorded, **more)
+
+    def commit_late():
+        try:
+            with transaction.atomic():
+                runner.claimer.claim(8)
+                opened.set()
+                given_up.wait(10)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(planner, "record", note)
+    late = threading.Thread(target=commit_late)
+    late.start()
+    assert opened.wait(10)
+    planner.unconfirmed += plans
+    runner.claimer.undo_unconfirmed()
+    given_up.set()
+    late.join(10)
+    assert reloaded(mail).status == Status.SENDING
+
+    runner.claimer.undo_unconfirmed()
+
+    assert planner.unconfirmed == []
+    assert reloaded(mail).status == Status.QUEUED
+    assert (mail.attempts.get().state, mail.attempts.get().reason_code) == (AttemptState.REFUSED, "not-called")
+    assert dispatch() == 1
 
 
 @full
