@@ -21,10 +21,10 @@ from mercury.lib.durations import format_moment
 from providers.accounts import registry
 from providers.accounts.registry import Candidate
 from providers.health import rate_limit
-from providers.kinds.capabilities import MessageTraits
+from providers.kinds.capabilities import read_needs
 from providers.models import AccountSource
 from providers.routing.choose import choose
-from providers.routing.rules import AccountEvaluation, AccountLoad, Route, RoutingConstraint
+from providers.routing.rules import NO_TRAITS, AccountEvaluation, AccountLoad, Route, RoutingConstraint
 
 NAMED_AT_MOST = 8  # accounts in a sentence
 
@@ -131,7 +131,7 @@ class SendingConditions:
 
     def _find_account_obstacles(self, mail: Mail) -> tuple[AccountObstacle, ...]:
         route = Route(
-            traits=MessageTraits.from_needs(mail.needs),
+            traits=read_needs(mail.needs) or NO_TRAITS,
             constraint=RoutingConstraint.from_blob(mail.routing_constraint or {}),
             tried=tuple(mail.tried) if mail.next_attempt_at and mail.next_attempt_at <= self.now else (),
         )

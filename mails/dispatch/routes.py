@@ -13,7 +13,7 @@ from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import MailState
 from mails.models.mail import ROUTE_LENGTH
 from mercury.lib.database.recordset import as_json, as_time
-from providers.kinds.capabilities import MessageTraits
+from providers.kinds.capabilities import read_needs
 from providers.routing.rules import ANY_ACCOUNT, NO_CONSTRAINT, NO_TRAITS, Route, RoutingConstraint
 
 # The first email of each route, by one probe of the index `mail_due` each: a loose index scan, since neither database
@@ -60,9 +60,8 @@ ANY_ROUTE = MailRoute(ANY_ACCOUNT)
 def parse_route(name: str) -> MailRoute:
     """Return the value of `Mail.route`; a cut one where this version of Mercury does not understand it."""
     needs, _, rest = name.partition("\t")
-    try:
-        traits = MessageTraits.from_needs(needs) if needs else NO_TRAITS
-    except ValueError:
+    traits = read_needs(needs) if needs else NO_TRAITS
+    if traits is None:
         return MailRoute(ANY_ACCOUNT, is_cut=True)
     if len(name) >= ROUTE_LENGTH:
         return MailRoute(Route(traits=traits), is_cut=True)

@@ -17,7 +17,7 @@ from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import html_cleaning, preview
 from mercury.lib.mail.preview import MailPreview
-from providers.kinds.capabilities import MessageTraits, join_meanings
+from providers.kinds.capabilities import join_meanings, read_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 
@@ -113,8 +113,11 @@ def explain_not_copyable(mail: Mail) -> str:
         return "Only an email that was sent, discarded or expired can be copied."
     if mail.text_removed_at:
         return f"This email cannot be copied: its body was removed on {mail.text_removed_at:%Y-%m-%d}."
-    if features := MessageTraits.from_needs(mail.needs).features:
-        missing = join_meanings(features, "or")
+    traits = read_needs(mail.needs)
+    if traits is None:
+        return "Another version of Mercury stored this email; the form cannot carry all that is in it."
+    if traits.features:
+        missing = join_meanings(traits.features, "or")
         return f"The form cannot carry {missing}; send this email again with the API."
     if mail.size > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."

@@ -7,6 +7,7 @@ import pytest
 from django.urls import reverse
 
 from mails import pauses
+from mails.message import mime
 from mails.models import Mail, Worker
 from mails.obstacles import NO_OBSTACLES, SendingConditions, find_obstacles
 from mails.queues import QueueName
@@ -170,6 +171,17 @@ def test_an_account_that_cannot_carry_the_email_is_shown(olympus, worker):
         ("hades", "it carries at most 30,000,000 bytes"),
         ("olympus", "disabled, until someone enables it"),
     ]
+
+
+def test_an_email_that_another_version_stored_is_explained_like_others(olympus, worker):
+    mail = a_mail()
+    Mail.objects.filter(pk=mail.pk).update(needs="pigeons")
+    olympus.disable()
+
+    assert obstacles(reloaded(mail)) == [("olympus", "disabled, until someone enables it")]
+    assert "Only an email that was sent" in mime.explain_not_copyable(reloaded(mail))
+    Mail.objects.filter(pk=mail.pk).update(status=Status.DONE)
+    assert "Another version" in mime.explain_not_copyable(reloaded(mail))
 
 
 def test_without_any_account_that_is_said(settings, worker):

@@ -93,6 +93,14 @@ class MessageTraits:
         return next((size for size in SIZES if self.sent_size <= size * MEGABYTE), -(-self.sent_size // MEGABYTE))
 
 
+def read_needs(needs: str) -> MessageTraits | None:
+    """Return the traits that `Mail.needs` tells of; None where another version of Mercury wrote it."""
+    try:
+        return MessageTraits.from_needs(needs)
+    except ValueError:
+        return None
+
+
 def _declare(meaning: str, **default: bool) -> Any:
     """Declare a capability. `meaning` completes both "can …" and "cannot …". Without a default each kind has to state it."""
     return field(**default, metadata={"meaning": meaning})  # type: ignore[call-overload]  # `default` or nothing
