@@ -205,7 +205,7 @@ def _describe_in_flight(name: str, breaker: BreakerSnapshot, now: dt.datetime) -
         note = f"recovering, {breaker.slots} at once"
     else:
         note = f"of {concurrency:,} slot{'' if concurrency == 1 else 's'}" if concurrency else "no worker is seen"
-    return AccountFact(label="In flight", figure=f"{in_progress:,}", note=note)
+    return AccountFact(label="In progress", figure=f"{in_progress:,}", note=note)
 
 
 def _count_attempts(figures: Statistics) -> dict[dt.datetime, int]:

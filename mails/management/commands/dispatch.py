@@ -75,7 +75,7 @@ def _dispatch(queues: list[str], bar: ProgressBar, *, concurrency: int | None, o
 
     def show(progress: Progress) -> None:
         rate = progress.done / max(0.001, time.monotonic() - began)
-        note = f"{progress.in_flight} in flight, {rate:.0f} sent/s, {due} waiting"
+        note = f"{progress.in_flight} in progress, {rate:.0f} sent/s, {due} waiting"
         bar.show(progress.done, total=max(progress.done, progress.done + due), note=note)
 
     counting = PeriodicThread("mercury-count", count)  # apart, so that no claim waits for it

@@ -85,7 +85,7 @@ def test_six_facts_tell_of_the_last_day(olympus, hades):
     assert found["Outcome unknown"] == ("1", "none unconfirmed")
     assert re.fullmatch(r"1[6-9]\d ms|20\d ms", found["p50 / p95 / p99"][0])
     assert found["Limit"] == ("none", "peak 3.3 /s, 10 min from 09:00 UTC")
-    assert found["In flight"] == ("1", "of 32 slots")
+    assert found["In progress"] == ("1", "of 32 slots")
 
 
 def test_earlier_refusals_are_listed_by_failure_class(olympus):
@@ -103,7 +103,7 @@ def test_a_limit_tells_when_it_said_429(olympus):
     found = facts(olympus)
 
     assert found["Limit"] == ("100 /s", "it asked to wait until 12:04:20 UTC")
-    assert found["In flight"] == ("0", "recovering, 4 at once")
+    assert found["In progress"] == ("0", "recovering, 4 at once")
 
 
 def test_held_mails_of_the_account_are_a_click_away(operator, olympus):
