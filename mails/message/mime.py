@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from email.utils import format_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from django.db.models.functions import Left
@@ -86,7 +86,10 @@ def render_source(mail: Mail, message: Message) -> bytes:
 
 
 def read_message(mail: Mail) -> Message:
-    """Return the stored message, up to MERCURY_MAX_SIZE bytes; without bodies if retention removed them. Two queries."""
+    """Return the stored message for people to read, up to MERCURY_MAX_SIZE bytes; without bodies if retention removed them.
+
+    Two queries. Fields that another version of Mercury stored, and this one does not know, are left out.
+    """
     contents = Content.objects.filter(mail=mail).values_list("text", "html", "other_fields")
     text, html, other_fields = contents.first() or ("", "", None)
     return _build_stored(mail, mail.recipients.order_by("id"), text=text, html=html, other_fields=other_fields)
@@ -95,16 +98,20 @@ def read_message(mail: Mail) -> Message:
 def _build_stored(
     mail: Mail, recipients: Iterable[Recipient], *, other_fields: Mapping[str, Any] | None = None, **bodies: str
 ) -> Message:
-    return Message.from_stored(
+    build = partial(
+        Message.from_stored,
         sender=mail.sender,
         recipients=tuple(
             MessageRecipient(kind=RecipientKind(recipient.kind), name=recipient.name, address=recipient.address)
             for recipient in recipients
         ),
         subject=mail.subject,
-        other_fields=other_fields,
         **bodies,
     )
+    try:
+        return build(other_fields=other_fields)
+    except (ValueError, TypeError, LookupError, AttributeError):  # `dispatch.contents` holds it; a page shows the rest
+        return build(other_fields=None)
 
 
 def explain_not_copyable(mail: Mail) -> str:

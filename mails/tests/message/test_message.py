@@ -160,6 +160,16 @@ def test_a_field_of_a_newer_mercury_is_not_sent_without_it():
         Message.from_stored(sender=ZEUS, recipients=(), subject="", text="", html="", other_fields={"poem": "μῆνιν"})
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("stored", [{"smoke_signals": 3}, {"headers": "x"}, {"attachments": [1]}, [1]])
+def test_a_page_shows_what_it_understands_of_an_email_of_another_mercury(stored):
+    mail = a_mail(content="Hello")
+    Content.objects.filter(mail=mail).update(other_fields=stored)
+
+    assert mime.read_message(mail).text == "Hello"
+    assert "Hello" in mime.build_preview(mail, recipients=mail.recipients.all()).text
+
+
 def test_what_is_stored_for_the_call_is_one_json_document():
     document = json.loads(json.dumps(WHOLE.other_fields))
 
