@@ -6,7 +6,7 @@ Whatever the provider does, the result is an Outcome.
 import datetime as dt
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from django.core.mail import EmailMessage
@@ -18,6 +18,7 @@ from providers.kinds.http_api import HttpAnswer
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
 from providers.outcomes import Accepted, Cause, FailureClass, NotAttempted, Outcome, Refused, Unknown
 from providers.transports import mime, redaction
+from providers.transports.building import Builder
 from providers.transports.http_client import Endpoint, HttpClient, build_head, parse_endpoint
 from providers.transports.http_connection import (
     MAX_ANSWER,
@@ -40,13 +41,14 @@ def open_client(*, deadline: float, connect_timeout: float) -> HttpClient:
 class HttpChannel:
     """One account of an HTTP provider. Keeps what is the same for all emails; has no connection of its own."""
 
-    def __init__(self, account: AccountConfig, *, client: HttpClient) -> None:
+    def __init__(self, account: AccountConfig, *, client: HttpClient, builder: Builder) -> None:
         kind = KINDS[account.kind]
         self._tls = tls.build_client_context(account.options.get("ca") or "")
         self._api = kind.open_api(account.options)
         self._trust_500 = account.trust_500
         self._most_recipients = kind.capabilities.max_recipients
         self._client = client
+        self._builder = builder
         self._clean = redaction.build_cleaner(
             [str(account.options[o.name]) for o in kind.options if o.secret and account.options.get(o.name)]
         )
@@ -66,15 +68,17 @@ class HttpChannel:
 
         async def send(addresses: Sequence[str]) -> tuple[Outcome, RejectedRecipients]:
             part = message if message.to and addresses == recipients else mime.narrow(message, addresses)
-            return await self._send_once(part, time_left())
+            return await self._send_once(part, time_left)
 
         recipients, blind = mime.list_addresses(message.recipients()), mime.list_addresses(message.bcc)
         return await send_to_all(recipients, send, time_left=time_left, most=self._most_recipients, blind=blind)
 
-    async def _send_once(self, message: EmailMessage, time_left: float) -> tuple[Outcome, RejectedRecipients]:
+    async def _send_once(
+        self, message: EmailMessage, time_left: Callable[[], float]
+    ) -> tuple[Outcome, RejectedRecipients]:
         """Call the provider once; return the outcome and the recipients that a refusal is about."""
         try:
-            request = self._api.build_request(message)
+            request = await self._builder.build(self._api.build_request, message)
         except (ValueError, TypeError) as error:
             words = error.args[0] if error.args else type(error).__name__
             words = self._clean(str(words))
@@ -86,8 +90,12 @@ class HttpChannel:
         except ValueError:
             words = "The account's API address or key is unusable. Enter it again."
             return NotAttempted(cause=Cause.ACCOUNT, reason_code="account-unusable", reason=words), NONE_REJECTED
+        left = time_left()
+        if left <= 0:
+            words = "The request was not built within the time limit."
+            return NotAttempted(cause=Cause.WORKER, reason_code="not-built", reason=words), NONE_REJECTED
         try:
-            answer = await self._client.call(endpoint, head, request.body, tls=self._tls, time_left=time_left)
+            answer = await self._client.call(endpoint, head, request.body, tls=self._tls, time_left=left)
         except HttpCallFailed as error:
             return self._judge_failure(error), NONE_REJECTED
         _decompress(answer)

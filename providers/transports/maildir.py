@@ -14,6 +14,7 @@ from providers.outcomes import Accepted, Cause, NotAttempted, Outcome, Unknown
 from providers.sandbox import mailbox
 from providers.sandbox.failure_modes import FailureKind, SimulatedFailure
 from providers.transports import mime
+from providers.transports.building import Builder
 
 
 class SandboxChannel:
@@ -24,6 +25,7 @@ class SandboxChannel:
         account: AccountConfig,
         *,
         pool: Executor,
+        builder: Builder,
         deadline: float,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
@@ -31,6 +33,7 @@ class SandboxChannel:
         self._deadline = deadline
         self._failure: SimulatedFailure | None = account.options.get("failure_mode")
         self._pool = pool
+        self._builder = builder
         self._now = now
 
     async def send(self, message: EmailMessage) -> Outcome:
@@ -60,7 +63,7 @@ class SandboxChannel:
 
     async def _store(self, message: EmailMessage) -> Outcome:
         try:
-            content = mime.build_content(message)
+            content = await self._builder.build(mime.build_content, message)
         except (ValueError, TypeError, LookupError) as error:
             return NotAttempted(
                 cause=Cause.MESSAGE, reason_code="unsupported", reason=f"The email cannot be written: {error}"

@@ -7,7 +7,7 @@ signature over them stays valid. They can be written to a terminal as they are.
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from email.message import Message
 from typing import Any, cast
@@ -23,9 +23,9 @@ HTML = "text/html"
 _LINE_END = re.compile(rb"\r\n|\r|\n")  # nothing else ends a line: not U+2028, U+0085, VT or FF
 _ALL_BUT_PLAIN = bytes({*range(0x20, 0x7F), 0x09, 0x0A, 0x0D})
 _HEADER_NAME = re.compile("[!-9;-~]+")  # RFC 5322 §2.2
-_LONG_LINE = re.compile(rb"^[^\r\n]{%d}" % (MAX_LINE + 1), re.MULTILINE)  # from the start: seconds for 10 MB, else
-_BLANK_AT_END = re.compile(rb"[ \t]\r\n")  # some servers cut it: "-- " would be no signature any more
+_BLANKS_AT_END = (b" \r\n", b"\t\r\n")  # some servers cut them: "-- " would be no signature any more
 _BASE64_LINE = 57  # octets that make a line of 76 characters
+_QP_PART = 64 * 1024  # octets that are encoded in one call, which no other thread can interrupt
 _PLACEHOLDER = "-"  # Django leaves an empty text out of an email with alternatives
 
 
@@ -43,6 +43,12 @@ class OutgoingEmail(EmailMultiAlternatives):
 def list_addresses(recipients: Iterable[str]) -> list[str]:
     """Return the addresses of recipients, without display names."""
     return [_extract_address(recipient) for recipient in recipients]
+
+
+def count_characters(message: EmailMessage) -> int:
+    """Return the characters of its bodies."""
+    alternatives = message.alternatives if isinstance(message, OutgoingEmail) else ()
+    return len(message.body) + sum(len(str(content)) for content, _ in alternatives)
 
 
 def narrow(message: EmailMessage, addresses: Iterable[str]) -> EmailMessage:
@@ -64,7 +70,10 @@ def narrow(message: EmailMessage, addresses: Iterable[str]) -> EmailMessage:
 
 
 def build_content(message: EmailMessage) -> bytes:
-    """Return the message as it is sent. Raises ValueError, TypeError or LookupError if it cannot be written."""
+    """Return the message as it is sent. Raises ValueError, TypeError or LookupError if it cannot be written.
+
+    Python's `email` writes a message without its bodies: with them, it takes ten times as long.
+    """
     bodies = [str(message.body)]
     skeleton = copy(message)
     skeleton.body = ""  # Django would also split it at characters that end no line
@@ -74,13 +83,19 @@ def build_content(message: EmailMessage) -> bytes:
     if not all(map(_HEADER_NAME.fullmatch, skeleton.extra_headers)):  # Django looks at their values only
         raise ValueError("a header's name has a character that ends it")
     built = cast(Message, skeleton.message())
-    payloads = [_fill(part, body) for part, body in zip(_list_leaves(built), bodies, strict=False)]
+    encoded = [_encode_body(body) for _, body in zip(_list_leaves(built), bodies, strict=False)]
+    digest = hashlib.sha256(b"\0".join(payload for _, payload in encoded)).hexdigest()[:40]
+    payloads = {}
+    for number, (part, (encoding, payload)) in enumerate(zip(_list_leaves(built), encoded, strict=False)):
+        payloads[_set_placeholder(part, encoding, f"=_body_{number}_{digest}")] = payload
     for number, part in enumerate(part for part in built.walk() if part.is_multipart()):
-        part.set_boundary(_make_boundary(number, payloads))
+        # A line that is in none of the parts (RFC 2046 §5.1.1), the same each time that this email is built: encoded parts
+        # cannot contain `=_`, and no plain one the hash of itself.
+        part.set_boundary(f"=_{number}_{digest}")
     content = _LINE_END.sub(b"\r\n", built.as_bytes())
-    if _LONG_LINE.search(content.partition(b"\r\n\r\n")[0]):
+    if _has_long_line(content.partition(b"\r\n\r\n")[0]):
         raise ValueError("a header has a word that is longer than a line may be")
-    return content
+    return _fill(content, payloads)
 
 
 def _extract_address(recipient: str) -> str:
@@ -101,33 +116,57 @@ def _list_leaves(message: Message) -> Iterable[Message]:
     return (part for part in message.walk() if not part.is_multipart())
 
 
-def _fill(part: Message, body: str) -> bytes:
-    """Write the body into the part, and return it as it was written."""
-    encoding, payload = _encode_body(body)
+def _set_placeholder(part: Message, encoding: str, placeholder: str) -> bytes:
+    """Write a line into the part that stands for its body, and return how it will look in the message.
+
+    No header can have it: a line of a header begins with its name or a blank.
+    """
     del part["Content-Transfer-Encoding"]
     part["Content-Transfer-Encoding"] = encoding
-    part.set_payload(payload.decode("ascii"))
-    return payload
+    part.set_payload(f"{placeholder}\r\n")
+    return f"\r\n{placeholder}\r\n".encode()
 
 
-def _make_boundary(number: int, payloads: Iterable[bytes]) -> str:
-    """Return a line that is in none of the parts (RFC 2046 §5.1.1), the same each time that this email is built.
+def _fill(skeleton: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
+    """Return the message with its bodies in their places."""
+    parts = []
+    for placeholder, payload in payloads.items():
+        before, _, skeleton = skeleton.partition(placeholder)
+        parts += [before, b"\r\n", payload]
+    return b"".join([*parts, skeleton])
 
-    Encoded parts cannot contain `=_`, and no plain one the hash of itself.
-    """
-    digest = hashlib.sha256(b"\0".join(payloads)).hexdigest()
-    return f"=_{number}_{digest[:40]}"
+
+def _has_long_line(content: bytes) -> bool:
+    """Return True if a line is longer than `MAX_LINE`. Jumps from one line end to the last that is near enough."""
+    start = 0
+    while len(content) - start > MAX_LINE:
+        end = content.rfind(b"\r\n", start, start + MAX_LINE + 2)
+        if end < 0:
+            return True
+        start = end + 2
+    return False
 
 
 def _encode_body(text: str) -> tuple[str, bytes]:
     """Return the name of a transfer encoding, and the text in it, with a line end at its end."""
-    content = _LINE_END.sub(b"\r\n", text.encode())
+    content = text.encode().replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     if not content.endswith(b"\r\n"):
         content += b"\r\n"
     others = len(content.translate(None, _ALL_BUT_PLAIN))
-    if not others and not _LONG_LINE.search(content) and not _BLANK_AT_END.search(content):
+    if not others and not any(blank in content for blank in _BLANKS_AT_END) and not _has_long_line(content):
         return "7bit", content
     if others * 6 > len(content):  # three octets for one make it longer than base64 does
         lines = (content[start : start + _BASE64_LINE] for start in range(0, len(content), _BASE64_LINE))
         return "base64", b"".join(binascii.b2a_base64(line, newline=False) + b"\r\n" for line in lines)
-    return "quoted-printable", binascii.b2a_qp(content)
+    return "quoted-printable", b"".join(map(binascii.b2a_qp, _split_at_lines(content, _QP_PART)))
+
+
+def _split_at_lines(content: bytes, size: int) -> Iterator[bytes]:
+    """Split content that ends with a line end into parts of whole lines, of about `size` octets."""
+    start = 0
+    while start < len(content):
+        end = content.find(b"\r\n", start + size) + 2
+        if end < 2:
+            end = len(content)
+        yield content[start:end]
+        start = end

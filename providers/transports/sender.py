@@ -18,6 +18,7 @@ from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
 from providers.outcomes import Cause, NotAttempted, Outcome, Unknown
 from providers.transports import http
+from providers.transports.building import Builder
 from providers.transports.maildir import SandboxChannel
 from providers.transports.smtp import SmtpChannel
 
@@ -53,6 +54,7 @@ class Sender:
 
     async def __aenter__(self) -> "Sender":
         self._pool = ThreadPoolExecutor(min(self._concurrency, MAX_THREADS), thread_name_prefix="sandbox")
+        self._builder = Builder()
         self._http = http.open_client(deadline=self._deadline, connect_timeout=self._connect_timeout)
         return self
 
@@ -63,6 +65,7 @@ class Sender:
             channel.close()
         self._channels.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._builder.close()
         self._http.close()
 
     async def send(self, account: AccountConfig, message: EmailMessage) -> Outcome:
@@ -111,7 +114,7 @@ class Sender:
     def _open_channel(self, account: AccountConfig) -> Channel:
         match KINDS[account.kind].transport:
             case Transport.HTTP:
-                return http.HttpChannel(account, client=self._http)
+                return http.HttpChannel(account, client=self._http, builder=self._builder)
             case Transport.SMTP:
                 channel = SmtpChannel(
                     account,
@@ -124,7 +127,7 @@ class Sender:
                 self._smtp.add(channel)
                 return channel
             case Transport.SANDBOX:
-                return SandboxChannel(account, pool=self._pool, deadline=self._deadline)
+                return SandboxChannel(account, pool=self._pool, builder=self._builder, deadline=self._deadline)
 
 
 def _find_place(error: BaseException) -> str:

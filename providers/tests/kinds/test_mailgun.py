@@ -1,5 +1,6 @@
 """Mailgun: its requests and its answers. The answers of docs/providers/mailgun.md are tested by `test_docs`."""
 
+import email
 import json
 from urllib.parse import parse_qs
 
@@ -142,3 +143,16 @@ def test_the_words_of_an_error_are_its_message(api):
 )
 def test_an_error_is_about_recipients_if_it_says_so(api, message, expected):
     assert api.find_rejected(_answer({"message": message}), [HERA, IRIS]) == expected
+
+
+def test_a_large_form_goes_out_as_multipart(api):
+    text = "Ζεύς & Ἥρα\n" * 10_000
+
+    request = api.build_request(accounts.mail(body=text, to=[HERA, IRIS]))
+
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    parts = email.message_from_bytes(head + request.body).get_payload()
+    form = [(part.get_param("name", header="Content-Disposition"), part.get_payload(decode=True)) for part in parts]
+    assert [value for name, value in form if name == "to"] == [HERA.encode(), IRIS.encode()]
+    assert ("text", text.encode()) in form
+    assert not any(part.get_filename() for part in parts)

@@ -16,6 +16,7 @@ from providers.sandbox.mailbox import KeptMailNotFound
 from providers.tests.support import accounts, tables
 from providers.tests.support.builders import opened
 from providers.tests.support.limits_of_this_process import no_thread_left
+from providers.transports.building import Builder
 from providers.transports.maildir import SandboxChannel
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -26,7 +27,7 @@ def _send(failure=None, *, now=NOW, deadline=0.05, message=None):
     async def scenario():
         with ThreadPoolExecutor(1) as pool:
             account = AccountConfig(name="olympus", kind="sandbox", options={"failure_mode": failure})
-            return await SandboxChannel(account, pool=pool, deadline=deadline, now=lambda: now).send(
+            return await SandboxChannel(account, pool=pool, builder=Builder(), deadline=deadline, now=lambda: now).send(
                 message or accounts.mail()
             )
 
@@ -252,7 +253,9 @@ def test_an_email_that_no_thread_could_be_started_for_is_not_kept_by_another_thr
         busy = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             pool.submit(busy.wait, 20)
-            channel = SandboxChannel(AccountConfig(name="olympus", kind="sandbox", options={}), pool=pool, deadline=20)
+            channel = SandboxChannel(
+                AccountConfig(name="olympus", kind="sandbox", options={}), pool=pool, builder=Builder(), deadline=20
+            )
             with no_thread_left():
                 outcome = await channel.send(accounts.mail())
             busy.set()

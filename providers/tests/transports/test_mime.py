@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import hashlib
 import re
 
 import pytest
@@ -58,6 +59,27 @@ def test_every_text_arrives_as_it_was_in_lines_that_every_server_takes(pieces):
 
     _is_fit_for_every_server(content)
     assert _text_in(content) == sent + ("" if sent.endswith("\n") else "\n")
+
+
+def test_a_large_text_is_encoded_in_parts_that_fit_together():
+    line = (
+        "Viele Grüße aus dem Olymp, die eine Zeile länger machen, als sie in einer Nachricht sein darf. " * 3 + "-- \n"
+    )
+    text = line * (3 * mime._QP_PART // len(line))
+
+    content = mime.build_content(_email(text))
+
+    _is_fit_for_every_server(content)
+    assert _encoding_of(content) == "quoted-printable"
+    assert _text_in(content) == text
+
+
+def test_a_text_that_looks_like_a_placeholder_stays_where_it_is():
+    subject = "=_body_0_" + hashlib.sha256(b"Hi\r\n").hexdigest()[:40]
+
+    parsed = email.message_from_bytes(mime.build_content(_email(subject=subject)), policy=email.policy.default)
+
+    assert (parsed["Subject"], parsed.get_content()) == (subject, "Hi\r\n")
 
 
 @pytest.mark.parametrize(

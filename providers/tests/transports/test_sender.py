@@ -1,15 +1,20 @@
 """The one door to the providers: it never raises, and never calls where it must not."""
 
 import asyncio
+import threading
+from types import SimpleNamespace
 
 import pytest
 
 from mercury.lib.runtime import event_loop
 from providers.accounts.config import AccountConfig
+from providers.kinds.anymail_api import AnymailApi
 from providers.outcomes import Accepted, Unknown
 from providers.sandbox import mailbox
 from providers.tests.support import accounts, tables
 from providers.tests.support.local_provider import LocalProvider
+from providers.transports import building, http, mime
+from providers.transports.http_client import HttpClient
 from providers.transports.maildir import SandboxChannel
 from providers.transports.sender import Sender
 
@@ -43,6 +48,55 @@ def test_what_nobody_foresaw_is_unknown_and_tells_no_secret(monkeypatch):
     outcome = event_loop.run(accounts.send(OLYMPUS))
 
     assert outcome == Unknown(reason_code="internal-error", reason="Mercury failed while sending: LookupError.")
+
+
+def _note_threads(monkeypatch, owner, name):
+    """Return the list of threads that call this function from now on."""
+    threads, build = [], getattr(owner, name)
+
+    def note(*arguments):
+        threads.append(threading.current_thread().name.rpartition("_")[0])
+        return build(*arguments)
+
+    monkeypatch.setattr(owner, name, note)
+    return threads
+
+
+@pytest.mark.parametrize("open_account", [accounts.sendgrid, accounts.mailgun])
+def test_the_event_loop_builds_no_large_request(monkeypatch, open_account):
+    threads = _note_threads(monkeypatch, AnymailApi, "build_request")
+
+    async def scenario():
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
+            account = open_account(provider)
+            sizes = (1, building.LARGE, building.LARGE + 1)
+            return [await sender.send(account, accounts.mail(body="x" * size)) for size in sizes]
+
+    outcomes = event_loop.run(scenario())
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert threads == ["", "", "build"]
+
+
+def test_the_event_loop_builds_no_large_email_for_a_sandbox(monkeypatch):
+    threads = _note_threads(monkeypatch, mime, "build_content")
+
+    for size in (building.LARGE, building.LARGE + 1):
+        assert isinstance(event_loop.run(accounts.send(OLYMPUS, accounts.mail(body="x" * size))), Accepted)
+
+    assert threads == ["", "build"]
+
+
+def test_a_request_that_is_built_too_late_is_not_made(monkeypatch):
+    monkeypatch.setattr(HttpClient, "call", None)
+    moments = iter([0.0, 6.0])  # when the call begins, and when its request is built
+    monkeypatch.setattr(http, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+
+    async def scenario():
+        async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
+            return await sender.send(accounts.sendgrid(provider), accounts.mail())
+
+    assert event_loop.run(scenario()).reason_code == "not-built"
 
 
 def test_cancellation_goes_through():
