@@ -18,6 +18,7 @@ from mails.lifecycle.values import NewMail
 from mails.states import Status
 from mercury.lib.database.database_errors import classify
 from mercury.lib.database.group_commit import GroupCommit
+from mercury.lib.runtime import process_state
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ def _store(new: Sequence[NewMail]) -> Receipts:
         return {}
     try:
         if not connection.in_atomic_block and sum(draft.mail.size for draft in new) <= GROUPED:
-            return _store_with_others(new)
+            return process_state.get(_SharedTransactions)(new)
         receipts = _write(new)
     except NOT_STORABLE as error:
         log.warning("group_not_stored", error=classify(error))
@@ -99,4 +100,8 @@ def _wake_queues(calls: Sequence[Sequence[NewMail]]) -> None:
         wake.wake_after_commit(sorted(queues))
 
 
-_store_with_others = GroupCommit(_write_groups, after=_wake_queues)
+class _SharedTransactions(GroupCommit[Sequence[NewMail], Receipts]):
+    """The transactions that calls of this process share."""
+
+    def __init__(self) -> None:
+        super().__init__(_write_groups, after=_wake_queues)

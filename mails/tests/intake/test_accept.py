@@ -19,6 +19,7 @@ from mails.lifecycle import writer
 from mails.models import ApiKey, Event, IdempotencyKey, Mail
 from mails.states import Source, Status
 from mails.tests.builders import API, COMMAND, HELLO, HERA, IRIS, ZEUS, a_mail, a_rejected_mail, event_names, submit
+from mercury.lib.runtime import process_state
 
 pytestmark = pytest.mark.django_db
 
@@ -330,7 +331,7 @@ class GatheredGroup:
             calls = [pool.submit(self._accept, mails[0], clients[0], key)]
             self.began.wait(10)
             calls += [pool.submit(self._accept, *call, key) for call in list(zip(mails, clients, strict=True))[1:]]
-            while len(intake._store_with_others._waiting) < len(mails) - 1:
+            while len(process_state.get(intake._SharedTransactions)._waiting) < len(mails) - 1:
                 assert not any(call.done() for call in calls), "one ended before it could wait for the others"
             self.gate.set()
             return [call.result(20) for call in calls]
