@@ -77,11 +77,12 @@ class Recorder:
     def _apply_pending(self, lost: Sequence[Result], now_ns: int) -> tuple[list[StepPlan], set[uuid.UUID]]:
         """Carry out what was requested during a call; or give back what a pause keeps from the next account.
 
-        Return the plans that were carried out, and the emails left where the database failed: the group's other steps
-        are committed by then, so their calls must be made. A query only where a step was lost; a pending action that
-        changes in between is looked at again.
+        Return the plans that were carried out, and the emails to record again: those left where the database failed,
+        since the group's other steps are committed by then and their calls must be made, and those whose pending action
+        changed at each look. A query only where a step was lost.
         """
         carried_out: list[StepPlan] = []
+        pending: dict[uuid.UUID, str] = {}
         left = {result.call.mail.id: result for result in lost}
         for _ in range(LOOKS):
             try:
@@ -99,7 +100,7 @@ class Recorder:
                 break
             carried_out += [plan for plan in plans if plan.step.mail_id in won]
             left = {mail_id: result for mail_id, result in left.items() if mail_id not in won}
-        return carried_out, set()
+        return carried_out, left.keys() & pending.keys()
 
     def _observe(self, results: Sequence[Result], now: dt.datetime) -> None:
         """Log failures, update breakers, and record late results. A failure here never undoes a result."""

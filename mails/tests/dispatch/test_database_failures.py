@@ -1,5 +1,7 @@
 """The database fails between two transactions of one pass: what is committed by then goes on, whatever becomes of the rest."""
 
+import itertools
+
 import psycopg2
 import pytest
 from django.db import OperationalError
@@ -98,6 +100,29 @@ def test_calls_of_a_committed_group_are_made_though_what_was_asked_for_cannot_be
     assert runner.recorder._late == []
     assert runner.recorder.record(closed.unwritten).unwritten == []
     assert reloaded(requested).status == Status.HELD
+
+
+def test_a_result_is_kept_while_the_pending_action_changes_at_each_look(olympus, monkeypatch):
+    mail = a_mail()
+    runner = Dispatcher(["text"], concurrency=8)
+    results = [Result(call=call, outcome=DOWN, latency=0.1) for call in runner.claimer.claim(8).calls]
+    read = claim.read_pending_actions
+    wishes = itertools.cycle([Action.CANCEL, Action.HOLD])
+
+    def change_after_reading(attempts):
+        pending = read(attempts)
+        apply.apply_action(mail.pk, ActionRequest(action=next(wishes), by="hermes"))
+        return pending
+
+    apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by="hermes"))
+    with monkeypatch.context() as patched:
+        patched.setattr(claim, "read_pending_actions", change_after_reading)
+        [unwritten] = runner.recorder.record(results).unwritten
+
+    assert runner.recorder._late == []
+    assert reloaded(mail).status == Status.SENDING
+    assert runner.recorder.record([unwritten]).unwritten == []
+    assert reloaded(mail).status == Status.CANCELLED
 
 
 def test_a_worker_writes_later_what_the_database_did_not_take_the_first_time(olympus, hades, monkeypatch):
