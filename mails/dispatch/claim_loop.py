@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
@@ -113,12 +114,11 @@ class ClaimLoop:
                     await self.pause(self._count_seconds())
 
     async def pause(self, seconds: float) -> None:
-        """Wait for a change, at most so long."""
+        """Wait for a change, at most so long. Not by `wait_for`, which forgets a cancellation that a change meets."""
         self._woken.clear()
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
     def _can_begin(self) -> bool:
         """Return True if a pass may begin now, as soon as there is something to look for."""

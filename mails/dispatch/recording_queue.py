@@ -78,7 +78,8 @@ class RecordingQueue:
             if left <= 0 or len(group) >= GROUP_WANT or not self._expects_more():
                 break
             try:
-                group.append(await asyncio.wait_for(self._results.get(), left))
+                async with asyncio.timeout(left):  # not `wait_for`, which forgets a cancellation that a result meets
+                    group.append(await self._results.get())
             except TimeoutError:
                 break
         return group
