@@ -74,8 +74,7 @@ class Dispatcher:
         self._on_heartbeat = on_heartbeat
         self._stopping = False  # no Event: a signal's handler must not wait for the lock of one
         self._loop: asyncio.AbstractEventLoop | None = None
-        # By attempt: calls in progress, and those whose result is not yet written. One email has two if its lease was lost.
-        self._open_calls: dict[uuid.UUID, Call] = {}
+        self._open_calls: dict[uuid.UUID, Call] = {}  # by attempt: one email has two if its lease was lost
         self._closed = self._done = 0
         self.threads = Threads.start()
         self.pool = AccountPool(concurrency=self._concurrency, probe_lease=self.settings.lease)
