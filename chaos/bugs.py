@@ -293,11 +293,11 @@ def _sleep_by_waiting(settings: Any) -> None:
 
 PLANTS: dict[str, dict[str, Patch]] = {
     "attempt-after-call": {"mails.lifecycle.writer": _record_attempt_after_call},
-    "no-fence": {"mails.lifecycle.writer": _remove_fence, "mails.dispatch.claim": _trust_every_lease},
+    "no-fence": {"mails.lifecycle.writer": _remove_fence, "mails.dispatch.due.claim": _trust_every_lease},
     "lost-answer-refused": {"providers.transports.sender": _refuse_lost_answers},
     "lost-answer-not-attempted": {"providers.transports.sender": _deny_lost_answers},
     "contents-mixed-up": {"mails.dispatch.contents": _mix_up_contents},
-    "tried-route-not-found": {"mails.dispatch.routes": _find_no_tried_routes},
+    "tried-route-not-found": {"mails.dispatch.due.routes": _find_no_tried_routes},
     "key-ignored": {"mails.intake.accept": _ignore_key},
     "dead-worker-not-recovered": {"mails.maintenance.sweeper": _find_no_lost_mails},
     "queue-in-memory": {"mails.intake.accept": _keep_queue_in_memory},

@@ -11,7 +11,7 @@ import structlog
 
 from mails.dispatch import local_trouble
 from mails.dispatch.local_trouble import LocalTrouble
-from mails.dispatch.transitions import Call, Result
+from mails.dispatch.steps.transitions import Call, Result
 from mails.message import mime
 from mails.states import NEVER_CALLED
 from providers.classify import MAY_BE_ONE_HOST

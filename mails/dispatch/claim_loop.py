@@ -13,15 +13,15 @@ from typing import NamedTuple
 import structlog
 from django.db import Error
 
-from mails.dispatch import claim
-from mails.dispatch.allotment import Share
 from mails.dispatch.calls import Caller
 from mails.dispatch.claimer import Claimer
 from mails.dispatch.database_thread import DatabaseThread
+from mails.dispatch.due import claim
+from mails.dispatch.due.allotment import Share
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.planner import POLL, PassResult
 from mails.dispatch.quarantine import Quarantine
-from mails.dispatch.transitions import Call, Result
+from mails.dispatch.steps.transitions import Call, Result
 from mercury.lib.database.database_errors import classify
 
 log = structlog.get_logger(__name__)

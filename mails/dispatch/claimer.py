@@ -9,15 +9,17 @@ import structlog
 from django.db import Error
 
 from mails import pauses
-from mails.dispatch import claim, contents, transitions
-from mails.dispatch.account_pool import AccountPool
-from mails.dispatch.account_selection import AccountSelection, BreakerChanged, select
-from mails.dispatch.allotment import Allotment, Share, allot
-from mails.dispatch.claim import ClaimedMail
+from mails.dispatch import contents
+from mails.dispatch.accounts.account_pool import AccountPool
+from mails.dispatch.accounts.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.dispatcher_settings import DispatcherSettings
-from mails.dispatch.due_routes import DueRoutes
+from mails.dispatch.due import claim
+from mails.dispatch.due.allotment import Allotment, Share, allot
+from mails.dispatch.due.claim import ClaimedMail
+from mails.dispatch.due.due_routes import DueRoutes
 from mails.dispatch.planner import POLL, PassResult, Planner
-from mails.dispatch.transitions import Call, Result, StepPlan
+from mails.dispatch.steps import transitions
+from mails.dispatch.steps.transitions import Call, Result, StepPlan
 from mails.lifecycle import writer
 from mercury.lib.database import database_clock
 from mercury.lib.database.database_errors import classify, is_temporary

@@ -9,8 +9,8 @@ import structlog
 from django.db import Error, connection
 
 from mails.dispatch import local_trouble
-from mails.dispatch.claim import ClaimedMail
-from mails.dispatch.transitions import Call, Result
+from mails.dispatch.due.claim import ClaimedMail
+from mails.dispatch.steps.transitions import Call, Result
 from mails.message.message import Message, MessageRecipient
 from mails.states import NEVER_CALLED
 from mercury.lib.database import recordset

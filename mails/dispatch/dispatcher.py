@@ -18,7 +18,7 @@ from django.db import Error
 
 from mails import pauses
 from mails.dispatch import heartbeat
-from mails.dispatch.account_pool import AccountPool
+from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.calls import Caller
 from mails.dispatch.claim_loop import DATABASE_PAUSE, ClaimLane, ClaimLoop
 from mails.dispatch.claimer import Claimer
@@ -29,7 +29,7 @@ from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.planner import POLL, PassResult
 from mails.dispatch.recorder import Recorder
 from mails.dispatch.recording_queue import RecordingQueue
-from mails.dispatch.transitions import Call, Result
+from mails.dispatch.steps.transitions import Call, Result
 from mercury.lib.database.database_errors import classify
 from providers.transports.sender import Sender
 

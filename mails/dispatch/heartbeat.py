@@ -4,9 +4,9 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable
 
-from mails.dispatch import claim
 from mails.dispatch.dispatcher_settings import DispatcherSettings
-from mails.dispatch.transitions import Call
+from mails.dispatch.due import claim
+from mails.dispatch.steps.transitions import Call
 from mails.models import Worker
 from mails.states import WORKER_SILENCE
 from mercury.lib.database import database_clock

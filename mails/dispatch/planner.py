@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from django.db import Error, transaction
 
-from mails.dispatch import claim, retry_policy, transitions
-from mails.dispatch.account_pool import AccountPool
-from mails.dispatch.account_selection import AccountSelection
+from mails.dispatch import retry_policy
+from mails.dispatch.accounts.account_pool import AccountPool
+from mails.dispatch.accounts.account_selection import AccountSelection
 from mails.dispatch.dispatcher_settings import DispatcherSettings
-from mails.dispatch.transitions import Call, Result, StepDraft, StepPlan
+from mails.dispatch.due import claim
+from mails.dispatch.steps import transitions
+from mails.dispatch.steps.transitions import Call, Result, StepDraft, StepPlan
 from mails.lifecycle import writer
 from mails.states import Status
 from mercury.lib.database.database_errors import is_rolled_back

@@ -9,12 +9,13 @@ from typing import assert_never
 import structlog
 from django.db import Error
 
-from mails.dispatch import call_results, claim
-from mails.dispatch.account_pool import AccountPool
-from mails.dispatch.account_selection import AccountSelection, BreakerChanged, select
+from mails.dispatch.accounts.account_pool import AccountPool
+from mails.dispatch.accounts.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.dispatcher_settings import DispatcherSettings
+from mails.dispatch.due import claim
 from mails.dispatch.planner import PassResult, Planner, count_done
-from mails.dispatch.transitions import Result, StepDraft, StepPlan
+from mails.dispatch.steps import call_results
+from mails.dispatch.steps.transitions import Result, StepDraft, StepPlan
 from mails.lifecycle import action_execution, writer
 from mails.lifecycle.action_requests import Confirmation
 from mails.lifecycle.values import LateResult

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import structlog
 from django.db import Error
 
-from mails.dispatch import claim
 from mails.dispatch.database_thread import DatabaseThread
+from mails.dispatch.due import claim
 from mails.dispatch.planner import PassResult
 from mails.dispatch.recorder import Recorder
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mercury.lib.database.database_errors import classify, is_locked
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,8 @@ import structlog
 from django.db import connection
 from django.db.models import Q
 
-from mails.dispatch import claim, quarantine, retry_policy
+from mails.dispatch import quarantine, retry_policy
+from mails.dispatch.due import claim
 from mails.lifecycle import action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest, list_recipients
 from mails.lifecycle.values import AttemptClosed, EventDraft, MailState, RecipientOutcome, Step, read_state

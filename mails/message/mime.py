@@ -96,7 +96,7 @@ def read_message(mail: Mail) -> Message:
 
 
 def _build_stored(
-    mail: Mail, recipients: Iterable[Recipient], *, other_fields: Mapping[str, Any] | None = None, **bodies: str
+    mail: Mail, recipients: Iterable[Recipient], *, text: str, html: str, other_fields: Mapping[str, Any] | None
 ) -> Message:
     build = partial(
         Message.from_stored,
@@ -106,7 +106,8 @@ def _build_stored(
             for recipient in recipients
         ),
         subject=mail.subject,
-        **bodies,
+        text=text,
+        html=html,
     )
     try:
         return build(other_fields=other_fields)

@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
 from mails import pauses
-from mails.dispatch import due_routes, routes, wake
+from mails.dispatch import wake
+from mails.dispatch.due import due_routes, routes
 from mails.models import Mail, Pause, Worker
 from mails.queues import QueueName
 from mails.reporting import recent_failures, rollups, statistics, systemic_refusals

@@ -5,9 +5,10 @@ from django.db import IntegrityError
 
 from mails import pauses
 from mails.actions import apply, pausing, preview
-from mails.dispatch import claim, wake
+from mails.dispatch import wake
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.due import claim
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Mail, Pause

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import writer
 from mails.models import Attempt, Mail
 from mails.states import Status

@@ -3,8 +3,8 @@
 import pytest
 from django.db import connection, transaction
 
-from mails.dispatch import claim, routes
-from mails.dispatch.claim import Branch
+from mails.dispatch.due import claim, routes
+from mails.dispatch.due.claim import Branch
 from mails.models import Mail
 from mails.states import RecipientState
 from mails.tests.builders import a_mail

@@ -6,9 +6,9 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from mails.dispatch import claim
 from mails.dispatch.claimer import Claimer
 from mails.dispatch.dispatcher import Dispatcher
+from mails.dispatch.due import claim
 from mails.models import Mail
 from mails.tests.builders import a_mail
 from mercury.lib.runtime import event_loop

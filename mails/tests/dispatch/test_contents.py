@@ -3,9 +3,10 @@
 import pytest
 from django.db import DataError, OperationalError, connection, transaction
 
-from mails.dispatch import claim, contents
+from mails.dispatch import contents
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.due import claim
+from mails.dispatch.steps.transitions import Result
 from mails.models import Attempt, Content, Mail
 from mails.states import AttemptState, HoldReason, Status
 from mails.tests.builders import a_mail, dispatch, reloaded

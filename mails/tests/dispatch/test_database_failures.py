@@ -7,10 +7,10 @@ import pytest
 from django.db import OperationalError
 
 from mails.actions import apply
-from mails.dispatch import claim
 from mails.dispatch.claimer import Claimer
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.due import claim
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.models import Attempt

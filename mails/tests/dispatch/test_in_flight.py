@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mails import pauses
 from mails.actions import apply, pausing
 from mails.actions.errors import ActionNotAllowed
-from mails.dispatch import account_pool
+from mails.dispatch.accounts import account_pool
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import action_execution, action_requests, writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.maintenance import sweeper

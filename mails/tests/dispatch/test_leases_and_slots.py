@@ -11,7 +11,7 @@ from mails.actions import apply
 from mails.dispatch.claimer import Claimer
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.heartbeat import Heartbeat
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import writer
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mime

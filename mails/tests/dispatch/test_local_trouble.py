@@ -7,7 +7,7 @@ import pytest
 
 from mails.dispatch.dispatcher import Dispatcher
 from mails.dispatch.local_trouble import LocalTrouble, build_outcome
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.message import mime
 from mails.models import Mail, Rollup, Worker
 from mails.states import AttemptState, Counted, Status

@@ -10,8 +10,8 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from mails.dispatch import claim
 from mails.dispatch.dispatcher import Dispatcher
+from mails.dispatch.due import claim
 from mails.lifecycle.values import read_state
 from mails.maintenance import sweeper
 from mails.models import Attempt, Mail, Worker
@@ -191,7 +191,7 @@ def test_a_lock_surely_undid_the_step_so_that_nothing_has_to_be_undone(olympus, 
 
 
 async def outcome_of(call):
-    from mails.dispatch.transitions import Result
+    from mails.dispatch.steps.transitions import Result
     from providers.outcomes import FailureClass, Refused
 
     return Result(
@@ -213,7 +213,7 @@ def test_a_database_that_cannot_serve_poisons_no_email(olympus, monkeypatch):
 
     dispatcher = Dispatcher(["text"], concurrency=8)
     with monkeypatch.context() as refused:
-        refused.setattr("mails.dispatch.account_selection.AccountSelection.choose", read_only)
+        refused.setattr("mails.dispatch.accounts.account_selection.AccountSelection.choose", read_only)
         with pytest.raises(InternalError):
             dispatcher.claimer.claim(8)
 

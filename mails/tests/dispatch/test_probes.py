@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.models import Mail
 from mails.states import Status
 from mails.tests.builders import a_mail, reloaded

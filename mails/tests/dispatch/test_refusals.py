@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.models import Mail
 from mails.reporting import alerts, search, system_status, systemic_refusals
 from mails.states import Status

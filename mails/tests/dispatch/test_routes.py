@@ -5,9 +5,9 @@ import datetime as dt
 import pytest
 from django.db import connection
 
-from mails.dispatch import allotment, due_routes
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.due_routes import DueRoutes
+from mails.dispatch.due import allotment, due_routes
+from mails.dispatch.due.due_routes import DueRoutes
 from mails.models import Event, Mail
 from mails.states import CANNOT_CARRY, EventName, Status
 from mails.tests.builders import a_mail, dispatch, event_names, reloaded
@@ -126,7 +126,7 @@ def test_a_dispatcher_looks_again_when_the_account_of_a_waiting_email_may_take_i
 
 def test_with_one_route_a_claim_that_follows_asks_no_more_than_it_did(olympus, monkeypatch):
     monkeypatch.setattr(due_routes, "FRESH", 60)
-    monkeypatch.setattr("mails.dispatch.account_pool.FRESH", 60)
+    monkeypatch.setattr("mails.dispatch.accounts.account_pool.FRESH", 60)
     for number in range(20):
         a_mail(subject=f"mail {number}")
     claimer = Dispatcher(["text", "html"], concurrency=8).claimer

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import pytest
 from django.db import OperationalError
 
-from mails.dispatch import claim, transitions
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.due import claim
+from mails.dispatch.steps import transitions
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import writer
 from mails.maintenance import sweeper
 from mails.models import Worker

@@ -4,7 +4,7 @@ import json
 
 from mails.actions import apply
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle.action_requests import AccountChoice, ActionRequest
 from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 

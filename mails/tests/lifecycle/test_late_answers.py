@@ -3,7 +3,7 @@
 import pytest
 
 from mails.actions.errors import ActionNotAllowed
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.lifecycle import action_execution, action_requests
 from mails.maintenance import sweeper
 from mails.states import Action, AttemptState, HoldReason, Status

@@ -7,8 +7,8 @@ import pytest
 
 from mails import pauses
 from mails.actions import pausing
-from mails.dispatch import claim
 from mails.dispatch.dispatcher import Dispatcher
+from mails.dispatch.due import claim
 from mails.maintenance import sweeper
 from mails.models import Pause
 from mails.states import Action, Status

@@ -11,7 +11,7 @@ from django.db import connections
 
 from mails.access.api_keys import create
 from mails.dispatch.dispatcher import Dispatcher
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from mails.intake.client import Client
 from mails.lifecycle import writer
 from mails.lifecycle.counters import CounterKey, Counters

@@ -16,9 +16,9 @@ from functools import partial
 
 import structlog
 
-from mails.dispatch import account_results
-from mails.dispatch.routes import parse_route
-from mails.dispatch.transitions import Call, Result
+from mails.dispatch.accounts import account_results
+from mails.dispatch.due.routes import parse_route
+from mails.dispatch.steps.transitions import Call, Result
 from mails.models import Worker
 from mails.states import WORKER_SILENCE, Actor
 from providers.accounts import registry

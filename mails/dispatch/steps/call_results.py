@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
-from mails.dispatch.claim import ClaimedMail, ClaimedRecipient
-from mails.dispatch.transitions import (
+from mails.dispatch.due.claim import ClaimedMail, ClaimedRecipient
+from mails.dispatch.steps.transitions import (
     Result,
     StepDraft,
     StepPlan,

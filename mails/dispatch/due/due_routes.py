@@ -5,10 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from mails.dispatch import routes
-from mails.dispatch.allotment import Allotment
-from mails.dispatch.claim import ClaimedMail
-from mails.dispatch.routes import QueuedRoute
+from mails.dispatch.due import routes
+from mails.dispatch.due.allotment import Allotment
+from mails.dispatch.due.claim import ClaimedMail
+from mails.dispatch.due.routes import QueuedRoute
 
 FRESH = 0.1  # seconds that what was read is used for, while claims find enough
 ROUTES_PER_LOOK = 512

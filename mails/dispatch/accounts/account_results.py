@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from mails.dispatch import retry_policy
-from mails.dispatch.transitions import Result
+from mails.dispatch.steps.transitions import Result
 from providers.accounts.registry import Candidate
 from providers.health import refusal_runs
 from providers.health.breaker import Observation

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any, assert_never
 
 from mails.dispatch import retry_policy
-from mails.dispatch.claim import ClaimedMail
 from mails.dispatch.dispatcher_settings import DispatcherSettings
+from mails.dispatch.due.claim import ClaimedMail
 from mails.lifecycle.action_requests import list_recipients
 from mails.lifecycle.values import (
     AttemptClosed,

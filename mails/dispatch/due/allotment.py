@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mails.dispatch import retry_policy
-from mails.dispatch.claim import Branch
-from mails.dispatch.routes import QueuedRoute, parse_route
+from mails.dispatch.due.claim import Branch
+from mails.dispatch.due.routes import QueuedRoute, parse_route
 from providers.routing import capacity
 from providers.routing.capacity import AccountRoom, RouteCapacity
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from django.db import transaction
 
-from mails.dispatch import account_results
-from mails.dispatch.account_pool import AccountPool
-from mails.dispatch.transitions import Call, Result
+from mails.dispatch.accounts import account_results
+from mails.dispatch.accounts.account_pool import AccountPool
+from mails.dispatch.steps.transitions import Call, Result
 from mails.states import Actor
 from mercury.lib.database import database_clock
 from providers.health import breaker_store

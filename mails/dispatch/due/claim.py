@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from django.db import connection, transaction
 
-from mails.dispatch.routes import ANY_ROUTE, MailRoute, read_route
+from mails.dispatch.due.routes import ANY_ROUTE, MailRoute, read_route
 from mails.lifecycle.sql import PAUSED_QUEUES, SENDING_NOT_PAUSED
 from mails.lifecycle.values import STATE_COLUMNS, AttemptOpened, MailState, parse_state
 from mails.models import Mail
