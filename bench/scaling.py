@@ -68,8 +68,7 @@ def compute_need(rate: float, costs: Costs) -> Need:
         calls,
         cores,
         databases=_round_up(cores / costs.database_cores),
-        connections=web * costs.threads
-        + 6 * workers,  # two to claim; to record, beat, recover, and for other periodic tasks
+        connections=web * costs.threads + 5 * workers,  # to claim, record, beat, recover, and for other periodic tasks
         wal=rate * costs.wal_bytes,
         disk=rate * DAY * costs.disk_bytes,
     )

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,10 +15,11 @@ from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.accounts.account_selection import AccountSelection, BreakerChanged, select
 from mails.dispatch.dispatcher_settings import DispatcherSettings
 from mails.dispatch.due import claim
-from mails.dispatch.due.allotment import Allotment, Share, allot
+from mails.dispatch.due.allotment import Allotment, allot
 from mails.dispatch.due.claim import ClaimedMail
 from mails.dispatch.due.due_routes import DueRoutes
 from mails.dispatch.planner import POLL, PassResult, Planner
+from mails.dispatch.quarantine import Quarantine
 from mails.dispatch.steps import transitions
 from mails.dispatch.steps.transitions import Call, Result, StepPlan
 from mails.lifecycle import writer
@@ -30,37 +32,42 @@ log = structlog.get_logger(__name__)
 AFTER_A_CHANGE = 0.05  # seconds before due emails are looked for again whose account, or queue, has just changed
 SOON = 0.02  # seconds before an account is asked again at the earliest
 NOT_STORED = "Mercury could not store its next step."
-WHOLE = Share()
 
 
 class Claimer:
-    """The claim passes of one claim thread. A dispatcher has one or two of these; they share the account pool only."""
+    """The claim passes of one dispatcher. Methods run in the claim thread, `note_returned` in the event loop."""
 
     def __init__(self, queues: Sequence[str], pool: AccountPool, settings: DispatcherSettings) -> None:
         self.polled_at: dt.datetime | None = None  # when it last looked for due emails
+        self.quarantine = Quarantine()
         self.planner = Planner(pool, settings)
         self._routes = DueRoutes(queues)
         self._pool = pool
         self._settings = settings
+        self._returned: deque[Result] = deque()  # their calls have ended, though they may not be written yet
         self._not_stored: set[uuid.UUID] = set()  # due emails whose last step failed, for no reason that was found
 
-    def claim(self, free: int, share: Share = WHOLE, returned: Sequence[Result] = ()) -> PassResult:
+    def note_returned(self, result: Result) -> None:
+        """Note that a call came back, so that its slot is free for the next pass."""
+        self._returned.append(result)
+
+    def claim(self, free: int, bytes_in_use: int = 0) -> PassResult:
         """Claim as many due emails as can be handed over, choose their accounts, commit the attempts, and load messages.
 
-        `returned`: results of calls that ended since the last pass, though they may not be written yet.
+        `bytes_in_use`: of the emails in progress.
         """
         now_ns = database_clock.now_ns()
-        self._pool.note_ended(returned)
         self.planner.undo_unconfirmed(now_ns)
-        claimed = self._claim_until_settled(free, share, now_ns)
+        self._pool.note_ended([self._returned.popleft() for _ in range(len(self._returned))])
+        claimed = self._claim_until_settled(free, bytes_in_use, now_ns)
         calls, not_made = contents.load_messages(claimed.calls)
         return replace(claimed, calls=calls, not_made=not_made)
 
-    def _claim_until_settled(self, free: int, share: Share, now_ns: int) -> PassResult:
+    def _claim_until_settled(self, free: int, bytes_in_use: int, now_ns: int) -> PassResult:
         one_by_one = False
         while True:
             try:
-                return self._claim(free, share, now_ns, one_by_one=one_by_one)
+                return self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
             except BreakerChanged:  # another dispatcher won, so this ends
                 continue
             except writer.NOT_STORABLE:
@@ -72,7 +79,7 @@ class Claimer:
         """Undo what was claimed last, if its commit was not confirmed."""
         self.planner.undo_unconfirmed(database_clock.now_ns())
 
-    def _claim(self, free: int, share: Share, now_ns: int, *, one_by_one: bool) -> PassResult:
+    def _claim(self, free: int, bytes_in_use: int, now_ns: int, *, one_by_one: bool) -> PassResult:
         """Claim once. `one_by_one`: an email spoilt the pass; savepoints find out which, and cost each claim two answers."""
         now = self.polled_at = database_clock.from_ns(now_ns)
         rooms = self._pool.measure_rooms(now)
@@ -83,8 +90,8 @@ class Claimer:
             if self._routes.seen_at != now or self._routes.has_more:  # there may be others
                 return PassResult(look_again=self._routes.seconds_until_look or AFTER_A_CHANGE)
             return PassResult(look_again=_count_seconds([allotment.free_at], now))
-        result = self._claim_from(allotment, share, now_ns, one_by_one=one_by_one)
-        return result or self._claim(free, share, now_ns, one_by_one=one_by_one)
+        result = self._claim_from(allotment, bytes_in_use, now_ns, one_by_one=one_by_one)
+        return result or self._claim(free, bytes_in_use, now_ns, one_by_one=one_by_one)
 
     def _allot(self, rooms: Mapping[str, AccountRoom], free: int, now: dt.datetime) -> Allotment:
         """Return what to claim, of the routes as they are known, or as they are now where these have nothing to claim."""
@@ -102,24 +109,26 @@ class Claimer:
         capacities = [measure_route(own, rooms) for own in accounts]
         return allot(due, capacities, rooms, free=free, without_fit=self._routes.without_fit)
 
-    def _claim_from(self, allotment: Allotment, share: Share, now_ns: int, *, one_by_one: bool) -> PassResult | None:
+    def _claim_from(
+        self, allotment: Allotment, bytes_in_use: int, now_ns: int, *, one_by_one: bool
+    ) -> PassResult | None:
         """Claim what was allotted. None if that finds nothing, and other emails are worth a look."""
         now = database_clock.from_ns(now_ns)
         plans: list[StepPlan] = []
         with self.planner.until_confirmed(plans), claim.lock_claims():
             # One quarantined email at a time at first. So what dies with a poison message never dies with it three times, and
             # is not held as poison. After the power has failed twice, there may be thousands: see `quarantine`.
+            quarantined = min(self.quarantine.count_free(), allotment.limit)
             mails = claim.select_due(
                 allotment.branches,
                 limit=allotment.limit,
                 now=now,
-                bytes_in_use=share.bytes_in_use,
-                bytes_kept=share.bytes_kept,
-                quarantined=min(share.quarantined, allotment.limit),
+                bytes_in_use=bytes_in_use,
+                quarantined=quarantined,
             )
             with select(self._pool, now_ns) as selection:
                 selection.may_probe = frozenset(self._routes.without_fit)
-                plans += self._plan_all(mails, selection, is_alone=share.is_alone)
+                plans += self._plan_all(mails, selection)
                 won = self.planner.record(selection, plans, one_by_one=one_by_one)
         self._hold_what_cannot_be_stored(plans, won, now_ns)
         is_more = self._routes.note_claimed(allotment, mails) or self._routes.seen_at != now
@@ -135,10 +144,10 @@ class Claimer:
         is_cleared = not called and any(plan.draft.mail.is_quarantined for plan in plans)
         return replace(result, quarantined=called, more=is_more or is_cleared)
 
-    def _plan_all(self, mails: Sequence[ClaimedMail], selection: AccountSelection, *, is_alone: bool) -> list[StepPlan]:
+    def _plan_all(self, mails: Sequence[ClaimedMail], selection: AccountSelection) -> list[StepPlan]:
         """Return the steps of these emails; none of an email that is left as it is."""
         lease = uuid.uuid4()
-        alone = is_alone and sum(mail.is_quarantined for mail in mails) == 1
+        alone = sum(mail.is_quarantined for mail in mails) == 1 and self.quarantine.is_empty()
         ordered = sorted(mails, key=lambda mail: mail.is_about_mailbox)  # a probe goes with an email of another kind
         plans = [self._plan(mail, selection, lease, in_company=mail.is_quarantined and not alone) for mail in ordered]
         return [plan for plan in plans if plan is not None]

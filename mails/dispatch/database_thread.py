@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -58,21 +58,18 @@ class DatabaseThread:
 class Threads:
     """The database threads of one dispatcher."""
 
-    claims: Sequence[DatabaseThread]  # a claim pass each at a time
+    claim: DatabaseThread
     record: DatabaseThread
     heartbeat: DatabaseThread  # of its own everywhere: neither a claim nor a result may delay it, nor it them
 
     @classmethod
     def start(cls) -> "Threads":
         """Return the threads; on SQLite, which has one writer at a time, claims and results share one."""
-        claims = [DatabaseThread("mercury-claim")]
-        record = claims[0]
-        if connection.vendor == "postgresql":
-            claims.append(DatabaseThread("mercury-claim-2"))
-            record = DatabaseThread("mercury-record")
-        return cls(claims=claims, record=record, heartbeat=DatabaseThread("mercury-heartbeat"))
+        claim = DatabaseThread("mercury-claim")
+        record = DatabaseThread("mercury-record") if connection.vendor == "postgresql" else claim
+        return cls(claim=claim, record=record, heartbeat=DatabaseThread("mercury-heartbeat"))
 
     async def end(self) -> None:
         """Close the connections and the threads."""
-        for thread in {*self.claims, self.record, self.heartbeat}:
+        for thread in {self.claim, self.record, self.heartbeat}:
             await thread.end()

@@ -20,7 +20,7 @@ from mails import pauses
 from mails.dispatch import heartbeat
 from mails.dispatch.accounts.account_pool import AccountPool
 from mails.dispatch.calls import Caller
-from mails.dispatch.claim_loop import DATABASE_PAUSE, ClaimLane, ClaimLoop
+from mails.dispatch.claim_loop import DATABASE_PAUSE, ClaimLoop
 from mails.dispatch.claimer import Claimer
 from mails.dispatch.database_thread import Threads
 from mails.dispatch.dispatcher_settings import read_settings
@@ -79,8 +79,7 @@ class Dispatcher:
         self.threads = Threads.start()
         self.pool = AccountPool(concurrency=self._concurrency, probe_lease=self.settings.lease)
         self.trouble = LocalTrouble(self._concurrency)
-        self.claimers = [Claimer(self._queues, self.pool, self.settings) for _ in self.threads.claims]
-        self.claimer = self.claimers[0]  # on SQLite the only one
+        self.claimer = Claimer(self._queues, self.pool, self.settings)
         self.recorder = Recorder(self.pool, self.settings, is_stopping=self._is_stopping)
         self.heartbeat = Heartbeat(self.settings, describe=self._describe)
         self.caller = Caller(
@@ -93,7 +92,8 @@ class Dispatcher:
             on_recorded=self._note_recorded,
         )
         self.claims = ClaimLoop(
-            map(ClaimLane, self.claimers, self.threads.claims),
+            self.claimer,
+            self.threads.claim,
             caller=self.caller,
             trouble=self.trouble,
             open_calls=self._open_calls,
@@ -105,7 +105,7 @@ class Dispatcher:
         """Look for due emails now."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended: nobody is left to wake
-                self._loop.call_soon_threadsafe(self.claims.look)
+                self._loop.call_soon_threadsafe(self.claims.changed.set)
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when the calls in progress have ended and are written down.
@@ -140,6 +140,7 @@ class Dispatcher:
                     await self.claims.run(until_idle=until_idle, deadline=deadline)
                     sender.end_calls_within(self.settings.deadline)
                     while self._open_calls:
+                        self.claims.changed.clear()
                         await self.claims.pause(POLL)
                     for task in tasks:
                         task.cancel()
@@ -151,8 +152,7 @@ class Dispatcher:
     async def _leave(self) -> None:
         await self.threads.record.run(self.recorder.try_to_record_late)
         try:
-            for claimer, thread in zip(self.claimers, self.threads.claims, strict=True):
-                await thread.run(claimer.undo_unconfirmed)
+            await self.threads.claim.run(self.claimer.undo_unconfirmed)
             await self.threads.heartbeat.run(self.heartbeat.remove)
         except Error as error:
             log.warning("worker_not_removed", error=classify(error))
@@ -169,7 +169,7 @@ class Dispatcher:
         """
         while not self._stopping:
             try:
-                await self.threads.claims[0].run(pauses.pause_at_start)
+                await self.threads.claim.run(pauses.pause_at_start)
             except Error as error:
                 log.warning("start_failed", error=classify(error))
                 self.heartbeat.judge_nobody_until_all_could_beat()
@@ -213,7 +213,7 @@ class Dispatcher:
         open_calls = [*result.calls, *(other.call for other in result.not_made)]
         self._open_calls.update((call.attempt.id, call) for call in open_calls)
         self.caller.expected += len(result.calls)
-        self.claims.quarantine.note_begun(result.quarantined)
+        self.claimer.quarantine.note_begun(result.quarantined)
         for call in result.calls:
             self._tasks.create_task(self._make(call))
         for other in result.not_made:
@@ -223,18 +223,19 @@ class Dispatcher:
 
     async def _make(self, call: Call) -> None:
         self._note_result(await self.caller.make(call))
+        self.claims.note_returned()
 
     def _note_result(self, result: Result) -> None:
-        self.claims.note_returned(result)
+        self.claimer.note_returned(result)
         self.results.put(result)
 
     def _note_recorded(self, results: Sequence[Result], recorded: PassResult) -> None:
         for result in results:
             self._open_calls.pop(result.call.attempt.id, None)
         self._closed += len(results)
-        self.claims.quarantine.note_ended([result.call.mail.id for result in results])
+        self.claimer.quarantine.note_ended([result.call.mail.id for result in results])
         self._begin(recorded)
-        self.claims.look()
+        self.claims.changed.set()
 
     def _describe(self, now: dt.datetime) -> dict[str, object]:
         """Return the columns of its row. Runs in the heartbeat thread."""
@@ -245,6 +246,6 @@ class Dispatcher:
             "in_flight": self.caller.in_flight,
             "closed": self._closed,
             "done": self._done,
-            "polled_at": self.claims.polled_at,
+            "polled_at": self.claimer.polled_at,
             "trouble": self.trouble.shown(time.monotonic())[:200],
         }

@@ -23,7 +23,7 @@ def is_poison(claims: int) -> bool:
 
 
 class Quarantine:
-    """Quarantined emails in flight. The event loop notes them, and lets one claim pass at a time claim more."""
+    """Quarantined emails in flight. The event loop notes them; the claim pass asks how many more it may send."""
 
     def __init__(self) -> None:
         self._in_flight: set[uuid.UUID] = set()

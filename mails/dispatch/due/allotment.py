@@ -15,16 +15,6 @@ MOST_DECIDED = 64  # emails that no account can take, and that a claim ends or r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A claim pass's share of what all passes of a dispatcher have together: memory, and quarantined emails."""
-
-    bytes_in_use: int = 0  # of the emails in progress, and those that other passes may claim now
-    bytes_kept: int = 0  # for another pass that begins before this one ends
-    quarantined: int = 1  # quarantined emails that it may claim
-    is_alone: bool = True  # no other quarantined email is in flight, and no other pass may claim one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Allotment:
     """What a claim asks for. `free_at`: when an account of the other due routes may take some, None if no time helps."""
 

@@ -116,18 +116,11 @@ def lock_claims() -> Iterator[None]:
 
 
 def select_due(
-    branches: Sequence[Branch],
-    *,
-    limit: int,
-    now: dt.datetime,
-    bytes_in_use: int = 0,
-    bytes_kept: int = 0,
-    quarantined: int = 0,
+    branches: Sequence[Branch], *, limit: int, now: dt.datetime, bytes_in_use: int = 0, quarantined: int = 0
 ) -> list[ClaimedMail]:
     """Return up to `limit` due emails of these branches, oldest first, with their recipients.
 
-    Together with those in progress (`bytes_in_use`) they have at most MOST_BYTES, less what is kept for another claim
-    (`bytes_kept`); one of any size if none is in progress.
+    Together with those in progress (`bytes_in_use`) they have at most MOST_BYTES; one of any size if none is in progress.
     Returns none while all sending is paused, and none of a paused queue. Emails that another dispatcher has locked are
     skipped, not waited for. Quarantined emails of the same routes come first, at most `quarantined` of them.
 
@@ -154,7 +147,7 @@ def select_due(
             [
                 *chain.from_iterable(parameters for _, parameters in parts),
                 limit,
-                MOST_BYTES - bytes_in_use - bytes_kept,
+                MOST_BYTES - bytes_in_use,
                 bytes_in_use,
             ],
         )
