@@ -314,7 +314,7 @@ def test_a_choice_without_an_account_does_nothing(operator, given_up):
     unknown = operator.get(f"{url}?account_choice=via&via=charon", follow=True)
 
     assert "select the account to use" in unnamed.text
-    assert "No account &#x27;charon&#x27; can be used." in unknown.text
+    assert "Account &#x27;charon&#x27; does not exist, or accepts no email now." in unknown.text
     assert unknown.redirect_chain == [(url, 302)]
     assert reloaded(given_up).status == Status.DISCARDED
 
