@@ -61,7 +61,8 @@ def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]])
     """Return these rows, whose values are in the order of the columns.
 
     On PostgreSQL, what all rows share is sent and parsed once: of the columns of 64 emails that are claimed together,
-    four in five are the same.
+    four in five are the same. `OFFSET 0` keeps the planner from joining a table with the shared values alone, by a state
+    that most rows of it have, before it looks at the ids.
     """
     names, listed = tuple(columns), list(zip(*rows, strict=True))
     shared = {
@@ -78,7 +79,7 @@ def build(alias: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]])
     once = ", ".join(f"{name} {_POSTGRESQL[columns[name]]}" for name in shared)
     each = source("own", {name: columns[name] for name in own})
     return Recordset(
-        f"(SELECT {picked} FROM json_to_record(%s::json) AS shared({once}), {each}) AS {alias}",  # noqa: S608 (our names)
+        f"(SELECT {picked} FROM json_to_record(%s::json) AS shared({once}), {each} OFFSET 0) AS {alias}",  # noqa: S608 (our names)
         [orjson.dumps(shared).decode(), encode(own_rows)],
     )
 

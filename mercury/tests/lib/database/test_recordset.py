@@ -42,3 +42,11 @@ def test_what_all_rows_share_is_sent_once_to_postgresql():
     _, parameters = recordset.build("r", COLUMNS, rows)
     times = sum(parameter.count("the same long text") for parameter in parameters)
     assert times == (1 if connection.vendor == "postgresql" else len(rows))
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite reads rows from JSON in another way")
+def test_shared_values_are_no_condition_that_a_table_is_searched_by_alone():
+    """A claim of 256 of 6,000 emails compared each with each by their state before it looked at the ids: 445 ms."""
+    shared = recordset.build("r", COLUMNS, [(pk, 1, "Hera", None, ["a"]) for pk in IDS])
+
+    assert "OFFSET 0)" in shared.source
