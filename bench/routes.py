@@ -75,7 +75,7 @@ def hang() -> None:
 
 
 class Situation(NamedTuple):
-    """What keeps an account from taking emails. It begins anew before each run."""
+    """What keeps an account from taking emails. It starts again before each run."""
 
     strike: Callable[[], None]
     options: str = ""  # of the account

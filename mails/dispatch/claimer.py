@@ -59,11 +59,11 @@ class Claimer:
         now_ns = database_clock.now_ns()
         self.planner.undo_unconfirmed(now_ns)
         self._pool.note_ended([self._returned.popleft() for _ in range(len(self._returned))])
-        claimed = self._claim_until_settled(free, bytes_in_use, now_ns)
+        claimed = self._claim_with_retries(free, bytes_in_use, now_ns)
         calls, not_made = contents.load_messages(claimed.calls)
         return replace(claimed, calls=calls, not_made=not_made)
 
-    def _claim_until_settled(self, free: int, bytes_in_use: int, now_ns: int) -> PassResult:
+    def _claim_with_retries(self, free: int, bytes_in_use: int, now_ns: int) -> PassResult:
         one_by_one = False
         while True:
             try:

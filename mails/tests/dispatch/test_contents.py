@@ -64,7 +64,7 @@ def test_an_email_larger_than_the_memory_is_sent_alone(olympus, monkeypatch):
     assert held == [1, 1, 1]
 
 
-def test_a_claim_takes_what_fits_beside_the_emails_in_progress(monkeypatch):
+def test_a_claim_takes_what_fits_in_memory_with_the_emails_in_progress(monkeypatch):
     first, second, _ = (a_mail(subject="", content="x" * 100).pk for _ in range(3))
     monkeypatch.setattr(claim, "MOST_BYTES", 250)
 

@@ -107,11 +107,11 @@ def test_a_result_is_kept_while_the_pending_action_changes_at_each_look(olympus,
     runner = Dispatcher(["text"], concurrency=8)
     results = [Result(call=call, outcome=DOWN, latency=0.1) for call in runner.claimer.claim(8).calls]
     read = claim.read_pending_actions
-    wishes = itertools.cycle([Action.CANCEL, Action.HOLD])
+    requested = itertools.cycle([Action.CANCEL, Action.HOLD])
 
     def change_after_reading(attempts):
         pending = read(attempts)
-        apply.apply_action(mail.pk, ActionRequest(action=next(wishes), by="hermes"))
+        apply.apply_action(mail.pk, ActionRequest(action=next(requested), by="hermes"))
         return pending
 
     apply.apply_action(mail.pk, ActionRequest(action=Action.HOLD, by="hermes"))

@@ -168,7 +168,7 @@ def test_a_route_that_is_too_long_for_the_index_is_stored_and_claimed(olympus, h
     assert reloaded(mail).provider == "hades"
 
 
-def test_an_email_that_no_account_can_carry_is_discarded_once_and_told_why():
+def test_an_email_that_no_account_can_carry_is_discarded_once_with_the_reason():
     registration.register("olympus", "sendgrid", {"api_key": "SG.key"}, by="test")
     mail = a_mail()
     Mail.objects.filter(pk=mail.pk).update(needs="40MB")

@@ -73,7 +73,7 @@ def test_an_email_that_two_calls_accepted_at_the_same_moment_is_done_once(olympu
     assert reloaded(mail).reason_code == "duplicate"
 
 
-def test_a_late_refusal_beside_an_acceptance_makes_no_call(olympus, hades, monkeypatch):
+def test_a_late_refusal_of_an_accepted_email_makes_no_call(olympus, hades, monkeypatch):
     mail = a_mail()
 
     called = call_twice_at_once(monkeypatch, DOWN, ACCEPTED)

@@ -128,7 +128,7 @@ def test_a_call_to_some_of_them_carries_the_same_bytes(recipients):
     assert build_content(built) == build_content(_build(TO_ALL))
 
 
-def test_html_goes_out_beside_the_text():
+def test_html_is_sent_with_the_text():
     parsed = _parse(_build(Message(sender=ZEUS, text="Hi", html="<p>Grüße</p>")))
 
     assert parsed.get_content_type() == "multipart/alternative"

@@ -79,22 +79,22 @@ def test_the_size_of_attachments_is_not_counted_twice():
     assert 19_900_000 < MessageTraits.from_needs(traits.needs).sent_size <= 20_000_000
 
 
-def test_each_feature_and_each_stated_capability_is_told_once():
+def test_each_feature_and_each_stated_capability_is_named_once():
     capabilities = _make(features=frozenset({Feature.HTML, Feature.CC}), max_size=30_000_000, max_recipients=1000)
 
-    told = "; ".join([*capabilities.can, *capabilities.cannot])
+    words_shown = "; ".join([*capabilities.can, *capabilities.cannot])
 
     assert capabilities.can[:3] == (
         "carry HTML and Cc",
         "carry up to 30 MB",
         "send to 1,000 recipients in a request",
     )
-    assert [feature for feature in Feature if told.count(feature.meaning) != 1] == []
+    assert [feature for feature in Feature if words_shown.count(feature.meaning) != 1] == []
     assert "keep the Message-ID" in capabilities.can
     assert "answer for each recipient" in capabilities.cannot
 
 
-def test_what_only_a_sandbox_does_is_not_told_of_the_others():
+def test_what_only_a_sandbox_does_is_not_said_of_the_others():
     assert "deliver email" not in _make().can + _make().cannot
     assert "deliver email" in _make(delivers=False).cannot
     assert "keep every email for you to read" in _make(keeps_emails=True).can
@@ -108,5 +108,5 @@ def test_what_only_a_sandbox_does_is_not_told_of_the_others():
         ({"body", "subject"}, "send an empty subject or body (a space is sent)"),
     ],
 )
-def test_what_is_never_sent_empty_is_told(never_empty, words):
+def test_what_is_never_sent_empty_is_named(never_empty, words):
     assert words in _make(never_empty=frozenset(never_empty)).cannot
