@@ -1,6 +1,7 @@
 """SendGrid: its requests and its answers. The answers of docs/providers/sendgrid.md are tested by `test_docs`."""
 
 import json
+from email.mime.image import MIMEImage
 
 import pytest
 from django.core.mail import EmailMultiAlternatives
@@ -65,6 +66,42 @@ def test_no_space_is_shown_in_place_of_an_html_body(api):
     _, document = _build(api, message)
 
     assert document["content"] == [{"type": "text/html", "value": "<p>Hi</p>"}]
+
+
+def test_all_parts_of_a_message_are_in_the_document(api):
+    message = accounts.mail(
+        cc=["iris@olimpus.com"],
+        reply_to=["Zeus <zeus@ida.gr>"],
+        headers={"X-Mercury-ID": accounts.MAIL_ID, "List-Id": "<gods.olimpus.com>"},
+        attachments=[("hello.txt", "Grüße", "text/plain"), ("seal.bin", b"\0\1", "application/octet-stream")],
+    )
+    image = MIMEImage(b"\x89PNG", "png")
+    image["Content-ID"], image["Content-Disposition"] = "<seal>", 'inline; filename="seal.png"'
+    message.attach(image)
+    message.tags, message.metadata = ["welcome"], {"order": "7"}
+
+    _, document = _build(api, message)
+
+    assert document["reply_to_list"] == [{"email": "zeus@ida.gr", "name": "Zeus"}]
+    assert document["headers"] == {"X-Mercury-ID": accounts.MAIL_ID, "List-Id": "<gods.olimpus.com>"}
+    assert (document["categories"], document["custom_args"]) == (["welcome"], {"order": "7"})
+    assert document["attachments"] == [
+        {"content": "R3LDvMOfZQ==", "type": "text/plain", "filename": "hello.txt"},
+        {"content": "AAE=", "type": "application/octet-stream", "filename": "seal.bin"},
+        {
+            "content": "iVBORw==",
+            "type": "image/png",
+            "filename": "seal.png",
+            "disposition": "inline",
+            "content_id": "seal",
+        },
+    ]
+
+
+@pytest.mark.parametrize("address", ["ζεύς@olimpus.com", "zeus@ολυμπος.gr", "not an address"])
+def test_an_address_that_it_cannot_carry_is_refused_before_the_call(api, address):
+    with pytest.raises(ValueError, match=r"ASCII|Invalid"):
+        api.build_request(accounts.mail(to=[HERA, address]))
 
 
 def test_a_region_has_an_address_of_its_own():

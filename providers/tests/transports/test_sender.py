@@ -9,6 +9,7 @@ import pytest
 from mercury.lib.runtime import event_loop
 from providers.accounts.config import AccountConfig
 from providers.kinds.anymail_api import AnymailApi
+from providers.kinds.sendgrid import SendGridApi
 from providers.outcomes import Accepted, Unknown
 from providers.sandbox import mailbox
 from providers.tests.support import accounts, tables
@@ -62,9 +63,9 @@ def _note_threads(monkeypatch, owner, name):
     return threads
 
 
-@pytest.mark.parametrize("open_account", [accounts.sendgrid, accounts.mailgun])
-def test_the_event_loop_builds_no_large_request(monkeypatch, open_account):
-    threads = _note_threads(monkeypatch, AnymailApi, "build_request")
+@pytest.mark.parametrize(("open_account", "api"), [(accounts.sendgrid, SendGridApi), (accounts.mailgun, AnymailApi)])
+def test_the_event_loop_builds_no_large_request(monkeypatch, open_account, api):
+    threads = _note_threads(monkeypatch, api, "build_request")
 
     async def scenario():
         async with LocalProvider() as provider, Sender(deadline=5, connect_timeout=1, concurrency=4) as sender:
