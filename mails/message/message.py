@@ -115,6 +115,10 @@ class Message:
         features += [_KINDS[recipient.kind] for recipient in self.recipients if recipient.kind in _KINDS]
         if any(attachment.content_id for attachment in self.attachments):
             features.append(Feature.INLINE)
+        if not all(map(str.isascii, self.headers.values())):
+            features.append(Feature.HEADERS_UTF8)
+        if any(name.lower() == "list-unsubscribe" for name in self.headers):
+            features.append(Feature.UNSUBSCRIBE)
         if not all(recipient.address.rpartition("@")[0].isascii() for recipient in self.recipients):
             features.append(Feature.SMTPUTF8)
         return features

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from mercury.lib.durations import format_size
+from mercury.lib.durations import format_duration, format_size
 
 
 class Feature(StrEnum):
@@ -15,7 +15,10 @@ class Feature(StrEnum):
     CC = "cc"
     BCC = "bcc"
     REPLY_TO = "reply-to"
+    REPLY_TO_LIST = "reply-to-list"  # more than one address
     HEADERS = "headers"  # of the sender's own
+    HEADERS_UTF8 = "headers-utf8"  # whose values have letters beyond ASCII
+    UNSUBSCRIBE = "unsubscribe"  # List-Unsubscribe, RFC 2369 and 8058
     ATTACHMENTS = "attachments"
     INLINE = "inline"  # attachments that the HTML shows by their Content-ID
     TAGS = "tags"
@@ -38,7 +41,10 @@ _MEANINGS = {
     Feature.CC: "Cc",
     Feature.BCC: "Bcc",
     Feature.REPLY_TO: "Reply-To",
+    Feature.REPLY_TO_LIST: "several addresses to reply to",
     Feature.HEADERS: "custom headers",
+    Feature.HEADERS_UTF8: "non-ASCII header values",
+    Feature.UNSUBSCRIBE: "List-Unsubscribe",
     Feature.ATTACHMENTS: "attachments",
     Feature.INLINE: "inline images",
     Feature.TAGS: "tags",
@@ -118,6 +124,10 @@ class Capabilities:
     max_size: int | None = None  # bytes of a whole message, as the provider counts them
     max_recipients: int | None = None  # of one request; an email to more is sent in several
     never_empty: frozenset[str] = frozenset()  # "subject", "body": a space is sent instead of nothing
+    requires_html: bool = False  # it carries no email that is text alone
+    idempotency_hours: float | None = (
+        None  # how long it remembers the key of a call, and sends no second copy; None: not
+    )
 
     keeps_message_id: bool = _declare("keep the Message-ID")
     sends_exact_bytes: bool = _declare("send exactly the bytes that Mercury shows")
@@ -142,6 +152,8 @@ class Capabilities:
         """Return why it cannot carry such a message, as a short phrase; empty if it can."""
         if missing := {feature for feature in traits.features - self.features if feature.is_required}:
             return f"it cannot carry {join_meanings(missing, 'and')}"
+        if self.requires_html and Feature.HTML not in traits.features:
+            return "it carries no email without HTML"
         if self.max_size is not None and traits.sent_size > self.max_size:
             return f"it carries at most {self.max_size:,} bytes"
         return ""
@@ -152,11 +164,16 @@ class Capabilities:
             yield f"carry up to {format_size(self.max_size)}"
         if self.max_recipients is not None:
             yield f"send to {self.max_recipients:,} recipients in a request"
+        if self.idempotency_hours is not None:
+            remembered = format_duration(self.idempotency_hours * 3600)
+            yield f"recognize a repeated request for {remembered}, and send no second copy"
         yield from self._list_meanings(value=True)
 
     def _list_inabilities(self) -> Iterator[str]:
         if missing := frozenset(Feature) - self.features:
             yield f"carry {join_meanings(missing, 'or')}"
+        if self.requires_html:
+            yield "carry an email without HTML"
         if self.never_empty:
             yield f"send an empty {' or '.join(sorted(self.never_empty, reverse=True))} (a space is sent)"
         yield from self._list_meanings(value=False)

@@ -67,5 +67,9 @@ class HttpApi(ABC):
         """Return the words of the provider's own error document; empty if the body is none."""
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
-        """Return the recipients that a refusal is about: by default none, so the whole email is refused."""
+        """Return the recipients that get nothing, of a refusal or of an accepted email; by default none.
+
+        A refusal that is about none of them is about the whole email, and one that is about some is made again without
+        them. An accepted email is accepted for all others; if it is rejected for all, it is refused.
+        """
         return NONE_REJECTED

@@ -1,4 +1,4 @@
-"""The recipients that a provider's refusal is about."""
+"""The recipients that a provider's answer rejects."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRecipients:
-    """The recipients that a refusal is about. If it names none and has no unnamed ones, it is about something else."""
+    """The recipients that an answer rejects. A refusal that names none and has no unnamed ones is about something else."""
 
     reasons: Mapping[str, str]  # by address, of those it names
-    has_unnamed: bool = False  # it is about recipients, and does not say which
+    has_unnamed: bool = False  # of a refusal: it is about recipients, and does not say which
 
 
 NONE_REJECTED = RejectedRecipients(reasons={})

@@ -147,8 +147,6 @@ def explain_exclusion(candidate: Candidate, route: Route) -> str:
 
 def explain_missing(config: AccountConfig, route: Route) -> str:
     """Return why the account's provider cannot carry a message of this route; empty if it can."""
-    if route.traits is NO_TRAITS:
-        return ""
     kind = KINDS.get(config.kind)
     return kind.capabilities.explain_missing(route.traits) if kind else ""
 

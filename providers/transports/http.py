@@ -76,7 +76,7 @@ class HttpChannel:
     async def _send_once(
         self, message: EmailMessage, time_left: Callable[[], float]
     ) -> tuple[Outcome, RejectedRecipients]:
-        """Call the provider once; return the outcome and the recipients that a refusal is about."""
+        """Call the provider once; return the outcome and the recipients that the answer rejects."""
         try:
             request = await self._builder.build(self._api.build_request, message)
         except (ValueError, TypeError) as error:
@@ -100,13 +100,19 @@ class HttpChannel:
             return self._judge_failure(error), NONE_REJECTED
         _decompress(answer)
         outcome = self._judge(answer)
-        if not isinstance(outcome, Refused) or outcome.failure_class is not FailureClass.MESSAGE:
-            return outcome, NONE_REJECTED
-        return outcome, self._find_rejected(answer, mime.list_addresses(message.recipients()))
+        match outcome:
+            case Accepted() | Refused(failure_class=FailureClass.MESSAGE):
+                return outcome, self._find_rejected(answer, mime.list_addresses(message.recipients()))
+        return outcome, NONE_REJECTED
 
     def _find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
+        """Return the recipients that the answer rejects, spelled as they were asked for."""
         rejected = self._api.find_rejected(answer, recipients)
-        return replace(rejected, reasons={address: self._clean(text) for address, text in rejected.reasons.items()})
+        if not rejected.reasons:
+            return rejected
+        reasons = {address.lower(): self._clean(text) for address, text in rejected.reasons.items()}
+        named = {address: reasons[address.lower()] for address in recipients if address.lower() in reasons}
+        return replace(rejected, reasons=named)
 
     def close(self) -> None:
         """Close nothing: connections belong to the client."""

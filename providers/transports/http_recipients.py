@@ -1,7 +1,8 @@
-"""Send one email to many recipients at a provider that refuses a whole call because of one address.
+"""Send one email to many recipients at a provider that rejects some of them.
 
-Such a refusal is surely not sent. So the call is repeated without that recipient, within the same attempt. If the answer does
-not name it, the recipients are halved until it is found.
+Some providers refuse a whole call because of one address. Such a refusal is surely not sent. So the call is repeated without
+that recipient, within the same attempt. If the answer does not name it, the recipients are halved until it is found. Others
+accept the call, and name the recipients that get nothing.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -51,6 +52,9 @@ async def send_to_all(
         if len(asked) > 1 and all(address in blind for address in asked):  # one would be in To, which the others see
             asked, excluded = asked[:1], asked[1:] + excluded
         outcome, rejected = await send(asked)
+        if isinstance(outcome, Accepted) and rejected.reasons:
+            outcome = _accept_others(outcome, asked, rejected)
+            reasons |= rejected.reasons
         if not isinstance(outcome, Refused) or not (rejected.reasons or rejected.has_unnamed):
             return _add_recipients(outcome, copies, reasons, excluded)
         reasons |= rejected.reasons or ({asked[0]: outcome.reason} if len(asked) == 1 else {})
@@ -64,6 +68,18 @@ async def send_to_all(
             return _refuse_all(outcome, copies, reasons)
         if calls == MOST_CALLS or time_left() <= 0:
             return replace(outcome, failure_class=FailureClass.RECIPIENT, refused=_build_refusals(copies, reasons))
+
+
+def _accept_others(outcome: Accepted, asked: Sequence[str], rejected: RejectedRecipients) -> Accepted | Refused:
+    """Return the outcome of an accepted call that rejects some recipients: a refusal if it rejects all."""
+    if any(address not in rejected.reasons for address in asked):
+        return outcome
+    return Refused(
+        failure_class=FailureClass.MESSAGE,
+        reason_code="all-rejected",
+        reason=next(iter(rejected.reasons.values())),
+        status_code=outcome.status_code,
+    )
 
 
 def _split(addresses: list[str], most: int | None) -> tuple[list[str], list[str]]:

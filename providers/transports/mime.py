@@ -15,7 +15,7 @@ from typing import Any, cast
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import EmailAlternative
 
-from mercury.lib.mail import name_address
+from mercury.lib.mail.name_address import extract_address
 
 MAX_LINE = 998  # octets, RFC 5322 §2.1.1
 HTML = "text/html"
@@ -42,7 +42,7 @@ class OutgoingEmail(EmailMultiAlternatives):
 
 def list_addresses(recipients: Iterable[str]) -> list[str]:
     """Return the addresses of recipients, without display names."""
-    return [_extract_address(recipient) for recipient in recipients]
+    return [extract_address(recipient) for recipient in recipients]
 
 
 def count_characters(message: EmailMessage) -> int:
@@ -59,7 +59,7 @@ def narrow(message: EmailMessage, addresses: Iterable[str]) -> EmailMessage:
     """
     part, wanted = copy(message), frozenset(addresses)
     part.to, part.cc, part.bcc = (
-        [recipient for recipient in recipients if _extract_address(recipient) in wanted]
+        [recipient for recipient in recipients if extract_address(recipient) in wanted]
         for recipients in (message.to, message.cc, message.bcc)
     )
     if not part.to:
@@ -96,11 +96,6 @@ def build_content(message: EmailMessage) -> bytes:
     if _has_long_line(content.partition(b"\r\n\r\n")[0]):
         raise ValueError("a header has a word that is longer than a line may be")
     return _fill(content, payloads)
-
-
-def _extract_address(recipient: str) -> str:
-    found = name_address.split_name(recipient) if recipient.endswith(">") else None
-    return found[1] if found else recipient
 
 
 def _empty_alternatives(message: OutgoingEmail) -> list[str]:

@@ -15,3 +15,9 @@ def split_name(text: str) -> tuple[str, str] | None:
     """
     found = _NAME_AND_ADDRESS.fullmatch(text.strip())
     return (found[1].rstrip(), found[2].strip()) if found else None
+
+
+def extract_address(text: str) -> str:
+    """Return the address of a text that is one, with or without a display name."""
+    found = split_name(text) if text.endswith(">") else None
+    return found[1] if found else text

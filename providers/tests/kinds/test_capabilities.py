@@ -34,6 +34,8 @@ def _make(**changes):
         ({"max_size": 1000}, {"size": 1001}, "it carries at most 1,000 bytes"),
         ({}, {"size": 10**12}, ""),
         ({"max_recipients": 1}, {"recipients": 2}, ""),
+        ({"requires_html": True}, {}, "it carries no email without HTML"),
+        ({"requires_html": True}, {"features": {Feature.HTML}}, ""),
     ],
 )
 def test_why_a_message_cannot_be_carried(changes, traits, reason):
@@ -99,6 +101,14 @@ def test_what_only_a_sandbox_does_is_not_said_of_the_others():
     assert "deliver email" in _make(delivers=False).cannot
     assert "keep every email for you to read" in _make(keeps_emails=True).can
     assert "keep every email for you to read" not in _make().cannot
+
+
+def test_what_only_some_kinds_do_is_said_of_them_alone():
+    capabilities = _make(requires_html=True, idempotency_hours=0.25)
+
+    assert "recognize a repeated request for 15 min, and send no second copy" in capabilities.can
+    assert "carry an email without HTML" in capabilities.cannot
+    assert "repeated request" not in "; ".join(_make().can + _make().cannot)
 
 
 @pytest.mark.parametrize(

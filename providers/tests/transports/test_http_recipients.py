@@ -1,12 +1,17 @@
 """One recipient that an API finds fault with costs the others nothing; one person gets one copy."""
 
+from dataclasses import replace
+
 import pytest
 
 from mercury.lib.runtime import event_loop
-from providers.kinds.rejected_recipients import RejectedRecipients, find_named
+from providers.kinds.http_api import HttpApi
+from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients, find_named
+from providers.kinds.sendgrid import SENDGRID
 from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support import accounts
 from providers.tests.support.local_provider import LocalProvider
+from providers.transports import http
 from providers.transports.http_recipients import group_spellings, send_to_all
 from providers.transports.mime import list_addresses, narrow
 
@@ -200,3 +205,71 @@ def test_blind_copies_do_not_see_each_other_after_the_other_recipient_was_refuse
 
     assert calls == [([BAD], [], [ARES, IRIS]), ([BAD], [], []), ([ARES], [], [])]
     assert describe(outcome) == {BAD: "for good", IRIS: "further call"}
+
+
+def send_once(addresses, outcome, rejected, *, most=None):
+    """The outcome of a send whose first call is answered like this, and the recipients of each call."""
+    asked = []
+
+    async def send(part):
+        asked.append(list(part))
+        return (outcome, RejectedRecipients(reasons=rejected)) if len(asked) == 1 else (ACCEPTED, NONE_REJECTED)
+
+    return event_loop.run(send_to_all(addresses, send, time_left=lambda: 1.0, most=most)), asked
+
+
+def test_whom_an_accepted_answer_rejects_is_refused_and_the_others_are_accepted():
+    outcome, asked = send_once([HERA, "Bad-@olimpus.com", BAD], ACCEPTED, {"Bad-@olimpus.com": "suppressed"})
+
+    assert isinstance(outcome, Accepted)
+    assert describe(outcome) == {"Bad-@olimpus.com": "for good", BAD: "for good"}
+    assert outcome.refused[0].reason == "suppressed"
+    assert asked == [[HERA, "Bad-@olimpus.com"]]
+
+
+def test_an_accepted_answer_that_rejects_all_is_a_refusal():
+    outcome, asked = send_once([HERA, BAD], ACCEPTED, {HERA: "suppressed", BAD: "invalid"})
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.failure_class, outcome.reason_code) == (FailureClass.MESSAGE, "all-rejected")
+    assert describe(outcome) == {HERA: "for good", BAD: "for good"}
+    assert len(asked) == 1
+
+
+def test_the_others_get_theirs_after_a_call_whose_recipients_are_all_rejected():
+    outcome, asked = send_once([BAD, HERA], ACCEPTED, {BAD: "invalid"}, most=1)
+
+    assert isinstance(outcome, Accepted)
+    assert describe(outcome) == {BAD: "for good"}
+    assert asked == [[BAD], [HERA]]
+
+
+class RejectingApi(HttpApi):
+    """Accepts everything, and rejects an address that it spells in capitals, and one that it was not asked for."""
+
+    accepted_status = 202
+
+    def __init__(self, options):
+        self._api = SENDGRID.open_api(options)
+
+    def build_request(self, message):
+        return self._api.build_request(message)
+
+    def read_message_id(self, answer):
+        return "1"
+
+    def read_error(self, answer):
+        return ""
+
+    def find_rejected(self, answer, recipients):
+        return RejectedRecipients(reasons={IRIS.upper(): "suppressed", "nobody@olimpus.com": "unknown"})
+
+
+def test_a_rejected_address_is_known_in_any_spelling(monkeypatch):
+    monkeypatch.setattr(http, "KINDS", {"sendgrid": replace(SENDGRID, api=RejectingApi)})
+
+    outcome, _, calls = sent(accounts.sendgrid, [HERA, IRIS])
+
+    assert isinstance(outcome, Accepted)
+    assert describe(outcome) == {IRIS: "for good"}
+    assert calls == 1
