@@ -57,21 +57,23 @@ def judge_status(
     retry_after: str | None = None,
     trust_500: bool = False,
     is_documented: bool = True,
+    topic: Topic | None = None,
     now: dt.datetime,
 ) -> Refused | Unknown:
     """Return the outcome of a status other than "accepted".
 
     `reason` is redacted already. `is_documented`: it came in the document that this provider uses for errors. Only then
-    is a 400 or 422 about the message; otherwise a proxy may have answered. A requested wait counts for any status
-    (RFC 9110 §10.2.3).
+    is a 400 or 422 about the message; otherwise a proxy may have answered. `topic`: what the provider's code says; None:
+    the words do. A requested wait counts for any status (RFC 9110 §10.2.3).
     """
     code, asked = f"http-{status}", find_wait(retry_after, reason, now=now)
-    failure = _classify_status(status, reason, trust_500=trust_500, is_documented=is_documented)
+    about = topic or find_topic(reason)
+    failure = _classify_status(status, about, trust_500=trust_500, is_documented=is_documented)
     if failure is None:
         return Unknown(reason_code=code, reason=reason, status_code=status, retry_after=asked)
-    at_capacity = failure is FailureClass.RATE and asked is None and find_topic(reason) is Topic.CONNECTIONS
+    at_capacity = failure is FailureClass.RATE and asked is None and about is Topic.CONNECTIONS
     if failure is FailureClass.RATE and not at_capacity:
-        asked = asked or (HOURLY_WAIT if find_topic(reason) is Topic.HOURLY else DEFAULT_WAIT)
+        asked = asked or (HOURLY_WAIT if about is Topic.HOURLY else DEFAULT_WAIT)
     return Refused(
         failure_class=failure,
         reason_code=code,
@@ -82,17 +84,18 @@ def judge_status(
     )
 
 
-def _classify_status(status: int, reason: str, *, trust_500: bool, is_documented: bool) -> FailureClass | None:
+def _classify_status(status: int, about: Topic | None, *, trust_500: bool, is_documented: bool) -> FailureClass | None:
     """Return the failure class of a status, None if the message may have been sent."""
-    if status == 429:
-        return FailureClass.RATE
+    if about is Topic.REPEATED:
+        return None
+    if status == 429:  # the rate of requests, or a quota that no wait of minutes brings back
+        return FailureClass.ACCOUNT if about is Topic.QUOTA else FailureClass.RATE
     if 300 <= status < 400 or status == 503 or status in _PASSING_STATUSES or (status == 500 and trust_500):
         return FailureClass.PROVIDER
     if status == 408 or not 400 <= status < 500:
         return None
     if status == 413:
         return FailureClass.MESSAGE
-    about = find_topic(reason)
     if about in _RATE_TOPICS:
         return FailureClass.RATE
     if about in ACCOUNT_TOPICS or status in _ACCOUNT_STATUSES or not is_documented:

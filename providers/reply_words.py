@@ -29,6 +29,8 @@ class Topic(Enum):
     NO_MAILBOX = "the mailbox does not exist"
     MAILBOX_CLOSED = "the mailbox no longer exists"
     SUSPENDED = "the account is suspended, not activated or not paid"
+    OPTIONS = "something that the account's options name does not exist"
+    REPEATED = "a request that was made before, and may have been accepted"
     AUTHENTICATION = "the login, or TLS that it needs"
     RELAY = "relaying for us"
     IDENTITY = "a sender or domain that the account may not use"
@@ -48,6 +50,7 @@ ACCOUNT_TOPICS = frozenset(
         Topic.QUOTA,
         Topic.HELO,
         Topic.SUSPENDED,
+        Topic.OPTIONS,
         Topic.AUTHENTICATION,
         Topic.RELAY,
         Topic.IDENTITY,

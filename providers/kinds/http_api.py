@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from django.core.mail import EmailMessage
 
 from providers.kinds.rejected_recipients import NONE_REJECTED, RejectedRecipients
+from providers.reply_words import Topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +48,14 @@ class HttpAnswer:
 
 
 class HttpApi(ABC):
-    """One account's API. `accepted_status`: the one status that the provider documents for an accepted email."""
+    """One account's API.
+
+    `accepted_status`: the one status that the provider documents for an accepted email. `wait_header`: the name of the
+    header in which its 429 says how many seconds to wait, if it is none that others use.
+    """
 
     accepted_status: ClassVar[int]
+    wait_header: ClassVar[str] = "Retry-After"
 
     @abstractmethod
     def build_request(self, message: EmailMessage) -> HttpRequest:
@@ -65,6 +71,10 @@ class HttpApi(ABC):
     @abstractmethod
     def read_error(self, answer: HttpAnswer) -> str:
         """Return the words of the provider's own error document; empty if the body is none."""
+
+    def read_topic(self, answer: HttpAnswer) -> Topic | None:
+        """Return what the provider's own error code says that an error is about; None: its words have to tell."""
+        return None
 
     def find_rejected(self, answer: HttpAnswer, recipients: Sequence[str]) -> RejectedRecipients:
         """Return the recipients that get nothing, of a refusal or of an accepted email; by default none.

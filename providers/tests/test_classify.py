@@ -8,6 +8,7 @@ import pytest
 
 from providers import classify
 from providers.outcomes import Cause, FailureClass, Refused, Unknown
+from providers.reply_words import Topic
 from providers.tests.support import tables
 
 NOW = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -53,6 +54,30 @@ def test_a_400_ends_an_email_only_where_its_words_are_about_nothing_else(words, 
 
     assert isinstance(outcome, Refused)
     assert outcome.failure_class is failure_class
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "topic", "failure_class"),
+    [
+        (400, "Invalid request", Topic.QUOTA, FailureClass.ACCOUNT),
+        (422, "The sender is not known here", Topic.CONTENT, FailureClass.MESSAGE),
+        (422, "Unavailable", Topic.RATE, FailureClass.RATE),
+        (422, "Maintenance", Topic.SYSTEM, FailureClass.PROVIDER),
+        (404, "No such stream", Topic.OPTIONS, FailureClass.ACCOUNT),
+        (429, "Slow down", Topic.QUOTA, FailureClass.ACCOUNT),
+        (429, "You have reached your daily email sending quota.", None, FailureClass.ACCOUNT),
+        (429, "Too many requests", None, FailureClass.RATE),
+    ],
+)
+def test_a_code_of_the_provider_says_more_than_its_words(status, words, topic, failure_class):
+    outcome = classify.judge_status(status, words, topic=topic, now=NOW)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.failure_class is failure_class
+
+
+def test_a_repeated_request_may_have_been_accepted_before():
+    assert isinstance(classify.judge_status(409, "In progress", topic=Topic.REPEATED, now=NOW), Unknown)
 
 
 def test_only_the_500_can_be_trusted():

@@ -138,9 +138,10 @@ class HttpChannel:
         return classify.judge_status(
             status,
             self._read_reason(answer),
-            retry_after=_read_wait_header(answer),
+            retry_after=_read_wait_header(answer, self._api.wait_header),
             trust_500=self._trust_500,
             is_documented=bool(self._api.read_error(answer)),
+            topic=self._api.read_topic(answer),
             now=dt.datetime.now(dt.UTC),
         )
 
@@ -161,9 +162,11 @@ class HttpChannel:
         return endpoint
 
 
-def _read_wait_header(answer: HttpAnswer) -> str | None:
-    """Return the header that says when to come back, None if there is none."""
-    names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset") if answer.status_code == 429 else ("Retry-After",)
+def _read_wait_header(answer: HttpAnswer, own: str) -> str | None:
+    """Return the header that says when to come back, None if there is none. `own`: the name of the provider's own."""
+    names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset", own)
+    if answer.status_code != 429:
+        names = names[:1]
     return next((answer.headers[name] for name in names if name in answer.headers), None)
 
 
