@@ -39,6 +39,7 @@ urlpatterns = [
     path("mails/<uuid:mail_id>/html", mail_views.mail_html, name="mail-html"),
     path("mails/<uuid:mail_id>/message.eml", mail_views.mail_source, name="mail-source"),
     path("mails/<uuid:mail_id>/files/<int:number>", mail_views.mail_file, name="mail-file"),
+    path("mails/<uuid:mail_id>/files/<int:number>/picture", mail_views.mail_picture, name="mail-picture"),
     re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
     path("login/", LogIn.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
@@ -60,6 +61,11 @@ urlpatterns = [
     path("admin/sandbox/<slug:account>/<str:key>/html", admin.site.admin_view(sandbox.message_html)),
     path("admin/sandbox/<slug:account>/<str:key>/message.eml", admin.site.admin_view(sandbox.message_source)),
     path("admin/sandbox/<slug:account>/<str:key>/files/<int:number>", admin.site.admin_view(sandbox.message_file)),
+    path(
+        "admin/sandbox/<slug:account>/<str:key>/files/<int:number>/picture",
+        sandbox.message_picture,
+        name="sandbox-picture",
+    ),
     path("admin/sending/<str:verb>/", admin.site.admin_view(actions.sending_view), name="sending"),
     path("admin/queues/<str:name>/<str:verb>/", admin.site.admin_view(actions.queue_view), name="queue"),
     # Django's "view on site" fails on an invalid id; nothing uses it.

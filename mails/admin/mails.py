@@ -139,13 +139,15 @@ class MailAdmin(GuardedAdmin):
         now = timezone.now()
         usual = statistics.load_usual_times(mail.queue, now)
         story = read_story(mail, now, everything=request.GET.get("events") == "all", usual=usual)
+        message = mime.read_beginning(mail, recipients=story.recipients)
         context = {
             **self.admin_site.each_context(request),
             "title": mail.subject or "(no subject)",
             "opts": self.opts,
+            "message": message,
             "message_id": mime.make_message_id(mail.pk, mail.sender),
             "story": story,
-            "preview": mime.build_preview(mail, recipients=story.recipients),
+            "preview": mime.build_preview(mail, message),
             "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
             "list_query": request.GET.get("list", ""),

@@ -132,12 +132,17 @@ def explain_not_copyable(mail: Mail) -> str:
     return ""
 
 
-def build_preview(mail: Mail, *, recipients: Iterable[Recipient]) -> MailPreview:
-    """Return the preview of the email for a page, made from the beginnings of its bodies. One query."""
+def read_beginning(mail: Mail, *, recipients: Iterable[Recipient]) -> Message:
+    """Return the stored message with the beginnings of its bodies, a little more than a page shows. One query."""
     beginnings = {"text": Left("text", preview.TEXT_SHOWN + 1), "html": Left("html", html_cleaning.AT_MOST + 1)}
     contents = Content.objects.filter(mail=mail).values_list(*beginnings.values(), "other_fields")
     text, html, other_fields = contents.first() or ("", "", None)
-    message = _build_stored(mail, recipients, text=text[: preview.TEXT_SHOWN], html=html, other_fields=other_fields)
-    raw = render_source(mail, message)
-    parsed = preview.read(raw) if raw else MailPreview(b"", text=message.text)
-    return replace(parsed, goes_on=len(text) > preview.TEXT_SHOWN or len(html) > html_cleaning.AT_MOST)
+    return _build_stored(mail, recipients, text=text, html=html, other_fields=other_fields)
+
+
+def build_preview(mail: Mail, message: Message) -> MailPreview:
+    """Return the preview of an email for a page. `message`: see `read_beginning`."""
+    cut = replace(message, text=message.text[: preview.TEXT_SHOWN])
+    raw = render_source(mail, cut)
+    parsed = preview.read(raw) if raw else MailPreview(b"", text=cut.text)
+    return replace(parsed, goes_on=len(message.text) > preview.TEXT_SHOWN or len(message.html) > html_cleaning.AT_MOST)

@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 from mails import pauses
 from mails.lifecycle import action_requests
 from mails.message import mime
-from mails.models import Mail
-from mails.states import FINAL, Action, Status
+from mails.models import Mail, Recipient
+from mails.states import FINAL, Action, RecipientState, Status
 from mails.timeline.entry import Entry, RunningDuration
 from mails.timeline.event_payload import EventPayload
 from mails.timeline.facts import Span
@@ -51,6 +51,12 @@ _NICE_STEPS = (
     86_400,
 )
 
+_OUTCOMES = {
+    RecipientState.PENDING: ("neutral", "clock"),
+    RecipientState.ACCEPTED: ("ok", "tick"),
+    RecipientState.REFUSED: ("bad", "cross"),
+}
+
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
@@ -66,6 +72,14 @@ def icon(name: str) -> SafeString:
 def badge(mail: Mail, size: str = "") -> dict[str, Any]:
     """Render the badge of an email's state."""
     return {"badge": choose_badge(mail), "size": size}
+
+
+@register.inclusion_tag("_tone_badge.html")
+def recipient_badge(recipient: Recipient) -> dict[str, Any]:
+    """Render the badge of a recipient's outcome."""
+    state = RecipientState(recipient.state)
+    tone, icon_name = _OUTCOMES[state]
+    return {"tone": tone, "icon": icon_name, "word": state.label}
 
 
 @register.simple_tag

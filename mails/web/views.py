@@ -29,7 +29,7 @@ from mails.reporting import search, statistics
 from mails.states import Action, Source
 from mails.timeline.story import Story, has_news, read_story
 from mails.web.forms import SubmitForm
-from mercury.lib.mail import preview
+from mercury.lib.mail import pictures, preview
 from mercury.lib.mail.preview import MailPreview
 from mercury.lib.mail.printable import replace_unprintable
 from mercury.lib.rest import large_bodies
@@ -149,10 +149,12 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """Show everything about one email, and follow it while it changes."""
     mail = _get_visible(request, mail_id)
     story = _read_story(mail, everything=request.GET.get("events") == "all")
+    message = mime.read_beginning(mail, recipients=story.recipients)
     context = {
+        "message": message,
         "message_id": mime.make_message_id(mail.pk, mail.sender),
         "story": story,
-        "preview": mime.build_preview(mail, recipients=story.recipients),
+        "preview": mime.build_preview(mail, message),
         "images_on": request.GET.get("images") == "on",
         "section": "mails",
     }
@@ -220,7 +222,11 @@ def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     shown = _read_preview(request, mail_id)
     if not shown.html:
         raise Http404("This email has no HTML.")
-    return preview.build_html_response(shown, remote_images=request.GET.get("images") == "on")
+    return preview.build_html_response(
+        shown,
+        remote_images=request.GET.get("images") == "on",
+        picture_path=lambda number: reverse("mail-picture", args=[mail_id, number]),
+    )
 
 
 @never_cache
@@ -228,7 +234,7 @@ def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """Return the message as providers get it, as a download."""
-    source = _read_source(request, mail_id)
+    source = _read_source(request, _get_visible(request, mail_id))
     if not source:
         raise Http404("This email was rejected before a message was built, or its body was removed.")
     return preview.source_response(source, str(mail_id))
@@ -239,10 +245,19 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
     """Return one file of an email as a download."""
-    file = preview.read(_read_source(request, mail_id)).find_file(number)
+    file = preview.read(_read_source(request, _get_visible(request, mail_id))).find_file(number)
     if file is None:
         raise Http404("This email has no such file.")
     return preview.build_file_response(file)
+
+
+@require_safe
+def mail_picture(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
+    """Return one picture of an email, for the frame that shows its HTML."""
+    pictures.check_signature(request)
+    mail = Mail.objects.filter(pk=mail_id).first()
+    file = preview.read(_read_source(request, mail)).find_file(number) if mail else None
+    return pictures.build_response(file.content if file else b"")
 
 
 def _read_story(mail: Mail, *, everything: bool = False) -> Story:
@@ -252,12 +267,11 @@ def _read_story(mail: Mail, *, everything: bool = False) -> Story:
 
 def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> MailPreview:
     mail = _get_visible(request, mail_id)
-    return mime.build_preview(mail, recipients=mail.recipients.order_by("id"))
+    return mime.build_preview(mail, mime.read_beginning(mail, recipients=mail.recipients.order_by("id")))
 
 
-def _read_source(request: HttpRequest, mail_id: uuid.UUID) -> bytes:
+def _read_source(request: HttpRequest, mail: Mail) -> bytes:
     """Return the whole message; large ones one at a time, because building one needs many times its size in memory."""
-    mail = _get_visible(request, mail_id)
     large_bodies.reserve(request, mail.size)
     return mime.render_source(mail, mime.read_message(mail))
 

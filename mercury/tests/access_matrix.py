@@ -66,6 +66,7 @@ def staff(*needed: str) -> Who:
 
 ANYBODY, SIGNED_IN, STAFF = Who(anybody=True), Who(signed_in=True), Who(staff=True)
 NOBODY = Who(staff=True, superuser=False)
+SIGNED = Who(superuser=False)  # the link alone decides
 
 
 def _row(title: str, methods: str, who: Who, *routes: str) -> Row:
@@ -94,6 +95,8 @@ def _pages() -> Iterator[Row]:
         holding("mails.view_mail", owner=True),
         *(f"{mail}{part}" for part in parts),
     )
+    picture = f"{mail}/files/<int:number>/picture"
+    yield _row("`/mails/…/picture`: only by the signed link of a page that shows it", "GET", SIGNED, picture)
     yield _row("`/mails/…/cancel`", "GET, POST", Who(owner=True, superuser=False), f"{mail}/cancel")
     yield _row("`/details/…` redirects", "GET", ANYBODY, DETAILS)
     yield _row("`/login/`", "GET, POST", ANYBODY, "login/")
@@ -204,6 +207,8 @@ def _sandbox() -> Iterator[Row]:
     yield _row("`/admin/sandbox/`, emails only with `mails.view_mail`", "GET", staff("providers.view_account"), box)
     parts = ("", "html", "message.eml", "files/<int:number>")
     yield _row("`/admin/sandbox/…`: an email", "GET", read, *(f"{message}{part}" for part in parts))
+    picture = f"{message}files/<int:number>/picture"
+    yield _row("`/admin/sandbox/…/picture`: only by the signed link of a page that shows it", "GET", SIGNED, picture)
     yield _row("`/admin/sandbox/…/failure-mode/`", "POST", staff("providers.change_account"), f"{one}failure-mode/")
     yield _row("`/admin/sandbox/…/clear/`", "GET, POST", staff("providers.change_account"), f"{one}clear/")
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from mercury.lib import durations
 from mercury.lib.audit import log as audit
 from mercury.lib.audit.models import Act
-from mercury.lib.mail import preview
+from mercury.lib.mail import pictures, preview
 from mercury.lib.mail.preview import MailPreview
 from mercury.lib.rest import large_bodies
 from providers import history
@@ -97,7 +97,11 @@ def message_html(request: HttpRequest, account: str, key: str) -> HttpResponse:
     shown = _read_message(request, account, key)
     if not shown.html:
         raise Http404("This email has no HTML.")
-    return preview.build_html_response(shown, remote_images=request.GET.get("images") == "on")
+    return preview.build_html_response(
+        shown,
+        remote_images=request.GET.get("images") == "on",
+        picture_path=lambda number: reverse("sandbox-picture", args=[account, key, number]),
+    )
 
 
 @require_safe
@@ -115,9 +119,21 @@ def message_file(request: HttpRequest, account: str, key: str, number: int) -> H
     return preview.build_file_response(file)
 
 
+@require_safe
+def message_picture(request: HttpRequest, account: str, key: str, number: int) -> HttpResponse:
+    """Return one picture of an email, for the frame that shows its HTML."""
+    pictures.check_signature(request)
+    file = _read_kept(request, account, key).find_file(number)
+    return pictures.build_response(file.content if file else b"")
+
+
 def _read_message(request: HttpRequest, account: str, key: str) -> MailPreview:
     _check_permissions(request, "providers.view_account", READ)
     _get_account(account)
+    return _read_kept(request, account, key)
+
+
+def _read_kept(request: HttpRequest, account: str, key: str) -> MailPreview:
     try:
         large_bodies.reserve(request, mailbox.get_size(account, key))
         return preview.read(mailbox.read_source(account, key))

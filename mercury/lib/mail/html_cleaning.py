@@ -7,6 +7,7 @@ page shows the answer in a frame without any allowance.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import nh3
 from django.http import HttpResponse
@@ -37,8 +38,9 @@ _HARMLESS_STYLES = """
 """
 _STYLES = set(_HARMLESS_STYLES.split())
 _PICTURE = re.compile(r"data:image/(png|gif|jpeg|webp)[;,]", re.IGNORECASE)
-_LOADS = re.compile(r"url|image|\\", re.IGNORECASE)  # \\ begins an escape, which may spell either
+_LOADS = re.compile(r"url|image|src|\\", re.IGNORECASE)  # \\ begins an escape, which may spell any of them
 _REMOTE = re.compile(r"\s*https?://", re.IGNORECASE)
+_LEADS = re.compile(r"\s*(https?|mailto|tel):", re.IGNORECASE)
 _PAGE = (
     '<!doctype html><html><head><meta charset="utf-8"><title>HTML of a mail</title><style>'
     "html{{background:#fff;color:#000;color-scheme:light}}"
@@ -58,10 +60,10 @@ class CleanHtml:
 def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> CleanHtml:
     """Return the HTML without anything that runs, sends or redirects by itself.
 
-    `pictures`: data: URLs of the pictures that the mail carries, by Content-ID. Links stay readable and open nothing: the
-    frame allows no new window. Remote images keep their address only with `remote_images`.
+    `pictures`: URLs of the pictures that the mail carries, by Content-ID. Links stay readable and open nothing: the frame
+    allows no new window. Remote images keep their address only with `remote_images`.
     """
-    found = 0
+    found, ours = 0, frozenset(pictures.values())
 
     def filter_attribute(tag: str, attribute: str, value: str) -> str | None:
         nonlocal found
@@ -70,10 +72,13 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Cle
                 return value
             found += 1
             return value if remote_images else None
+        if attribute == "href":
+            return value if _LEADS.match(value) else None
         if (tag, attribute) != ("img", "src"):  # it is asked about tags that are not kept, too
             return value
         if value.strip().lower().startswith("cid:"):
-            return pictures.get(value.strip()[4:])
+            content_id = value.strip()[4:]
+            return pictures.get(content_id) or pictures.get(unquote(content_id))  # RFC 2392 §2
         if _REMOTE.match(value):
             found += 1
             return value if remote_images else None
@@ -86,7 +91,7 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Cle
         attribute_filter=filter_attribute,
         filter_style_properties=_STYLES,
         url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
-        url_relative="deny",
+        url_relative=lambda url: url if url in ours else None,  # it is asked after the filter
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )

@@ -6,40 +6,39 @@ encoded. A page still passes it through `printable`.
 
 from __future__ import annotations
 
-import base64
 import email
 import email.policy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 
 from django.http import HttpResponse
 from django.utils.http import content_disposition_header
 
-from mercury.lib.mail import encoded_words, html_cleaning
+from mercury.lib.mail import encoded_words, html_cleaning, pictures
 from mercury.lib.mail.html_cleaning import CleanHtml
 
 SOURCE_SHOWN = 200_000  # bytes
 TEXT_SHOWN = 200_000  # characters
-PICTURE_SHOWN = 1_000_000  # bytes; a larger one is a file only
-_PICTURES = frozenset({"image/png", "image/gif", "image/jpeg", "image/webp"})
+PICTURE_SHOWN = 10_000_000  # bytes; a larger one is a file only
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A part that is neither the text nor the HTML. It is downloaded, never shown."""
+    """A part that is neither the text nor the HTML. It is downloaded, never shown, except for a picture within the HTML."""
 
     number: int  # its place among the files, from 1
     name: str
     kind: str  # its media type, as the mail says
-    content: bytes
-    content_id: str
+    size: int  # bytes
+    content_id: str = ""
+    content: bytes = b""  # where it was read
 
     @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self.content)
+    def is_shown_inside(self) -> bool:
+        """Return True if the HTML may show it."""
+        return bool(self.content_id) and self.kind in pictures.TYPES and self.size <= PICTURE_SHOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +71,11 @@ class MailPreview:
         """Return the file with this number."""
         return next((file for file in self.files if file.number == number), None)
 
-    def clean_html(self, *, remote_images: bool) -> CleanHtml:
-        """Return the HTML as it may be shown in the frame."""
-        pictures = {file.content_id: _build_data_url(file) for file in self.files if _is_shown_inside(file)}
-        return html_cleaning.clean(self.html, pictures=pictures, remote_images=remote_images)
+    def clean_html(self, *, remote_images: bool, picture_path: Callable[[int], str] | None = None) -> CleanHtml:
+        """Return the HTML as it may be shown in the frame. `picture_path`: the path of the picture with this number."""
+        shown = [file for file in self.files if picture_path and file.is_shown_inside]
+        urls = {file.content_id: pictures.sign(picture_path(file.number)) for file in shown if picture_path}
+        return html_cleaning.clean(self.html, pictures=urls, remote_images=remote_images)
 
 
 def read(source: bytes) -> MailPreview:
@@ -102,14 +102,24 @@ def decode_part(header: object) -> str:
     return _sanitize_type(encoded_words.read(str(header)))
 
 
-def build_html_response(preview: MailPreview, *, remote_images: bool) -> HttpResponse:
-    """Return the HTML for the frame."""
-    return html_cleaning.build_response(preview.clean_html(remote_images=remote_images), remote_images=remote_images)
+def build_html_response(
+    preview: MailPreview, *, remote_images: bool, picture_path: Callable[[int], str]
+) -> HttpResponse:
+    """Return the HTML for the frame. `picture_path`: the path of the picture with this number."""
+    harmless = preview.clean_html(remote_images=remote_images, picture_path=picture_path)
+    return html_cleaning.build_response(harmless, remote_images=remote_images)
 
 
 def build_file_response(file: File) -> HttpResponse:
     """Return a file as a download, never to be shown, whatever type it claims."""
     return _download(file.content, file.name, "application/octet-stream")
+
+
+def clean_name(name: str, number: int) -> str:
+    """Return the name of a file as pages show it and browsers save it: no path, no control character."""
+    last = _sanitize_type(name).replace("\\", "/").rpartition("/")[2]
+    clean = re.sub(r"[^\w.()+ -]", "_", last).strip(". ")[:120]  # \w knows no mark that turns the writing direction
+    return clean or f"part-{number}"
 
 
 def source_response(source: bytes, name: str) -> HttpResponse:
@@ -164,19 +174,15 @@ def _read_text(part: Message) -> str:
 
 
 def _build_file(part: Message, number: int) -> File:
-    kind = part.get_content_type()
-    name = _sanitize_type(part.get_filename() or "").replace("\\", "/").rpartition("/")[2]
-    name = re.sub(r"[^\w.()+ -]", "_", name).strip(". ")[:120]  # \w knows no mark that turns the writing direction
-    content_id = str(part.get("Content-ID", "")).strip().strip("<>")
-    return File(number, name or f"part-{number}", _sanitize_type(kind), _read_content(part), _sanitize_type(content_id))
-
-
-def _is_shown_inside(file: File) -> bool:
-    return bool(file.content_id) and file.kind in _PICTURES and file.size <= PICTURE_SHOWN
-
-
-def _build_data_url(file: File) -> str:
-    return f"data:{file.kind};base64,{base64.b64encode(file.content).decode()}"
+    content = _read_content(part)
+    return File(
+        number=number,
+        name=clean_name(part.get_filename() or "", number),
+        kind=_sanitize_type(part.get_content_type()),
+        size=len(content),
+        content_id=_sanitize_type(str(part.get("Content-ID", "")).strip().strip("<>")),
+        content=content,
+    )
 
 
 def _sanitize_type(text: str) -> str:

@@ -159,6 +159,14 @@ def test_no_arrangement_of_bytes_breaks_it(pieces):
         '<img src="https://evil.example/x.png">',
         '<img src="//evil.example/x.png">',
         '<img src="cid:evil.example">',
+        '<img src="/evil.example/x.png">',
+        '<a href="//evil.example/">Win</a>',
+        '<a href=" \x01//evil.example/">Win</a>',
+        '<p style="background: src(https://evil.example/x)">',
+        "<style>input[value^=a]{background:url(https://evil.example/a)}</style>",
+        '<svg><a xlink:href="javascript:alert(1)"><image href="https://evil.example/x"/></a></svg>',
+        '<img src="data:image/svg+xml,<svg onload=alert(1)>">',
+        '<a href="data:text/html,<script>alert(1)</script>">Win</a>',
         '<img src="data:text/html,evil.example">',
         '<img srcset="https://evil.example/x 1x">',
         '<video poster="https://evil.example/x"></video>',
@@ -201,19 +209,27 @@ def test_remote_images_are_counted_and_shown_only_when_asked_for():
         assert f"://olimpus.com/{name}.png" in cleaned(html, remote_images=True)
 
 
-def test_pictures_that_the_mail_carries_are_shown():
-    message = a_message('<img src="cid:bolt">')
-    message.get_payload()[1].add_related(PICTURE, "image", "png", cid="<bolt>")
-
+def shown_with(content_id: str, html: str, kind: str = "png") -> str:
+    message = a_message(html)
+    message.get_payload()[1].add_related(PICTURE, "image", kind, cid=f"<{content_id}>")
     shown = preview.read(message.as_bytes())
-
-    assert 'src="data:image/png;base64,' in shown.clean_html(remote_images=False).text
     assert shown.remote_images == 0
+    return shown.clean_html(remote_images=False, picture_path=lambda number: f"/files/{number}/picture").text
+
+
+def test_pictures_that_the_mail_carries_are_shown_from_signed_paths():
+    assert '<img src="/files/1/picture?until=' in shown_with("bolt", '<img src="cid:bolt">')
+    assert "/files/1/picture" in shown_with("a+b@olimpus.com", "<img src=' CID:a%2Bb%40olimpus.com'>")
+
+
+def test_a_picture_that_could_run_scripts_is_a_file_only():
+    assert shown_with("bolt", '<img src="cid:bolt">', "svg+xml").strip() == "<img>"
 
 
 @pytest.mark.parametrize("remote_images", [True, False])
 def test_the_answer_carries_the_fences(remote_images):
-    answer = preview.build_html_response(preview.read(a_message().as_bytes()), remote_images=remote_images)
+    shown = preview.read(a_message().as_bytes())
+    answer = preview.build_html_response(shown, remote_images=remote_images, picture_path=str)
 
     policy = answer["Content-Security-Policy"]
     assert policy.startswith("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'")
