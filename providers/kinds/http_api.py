@@ -72,6 +72,14 @@ class HttpApi(ABC):
     def read_error(self, answer: HttpAnswer) -> str:
         """Return the words of the provider's own error document; empty if the body is none."""
 
+    def read_status(self, answer: HttpAnswer) -> int:
+        """Return the status that the answer means: another than its own, if the error document says so and surely.
+
+        Some providers answer 200 or 500 whatever is wrong. Another status makes an unknown outcome a refusal, so it needs
+        a code that is documented for requests that were not carried out.
+        """
+        return answer.status_code
+
     def read_topic(self, answer: HttpAnswer) -> Topic | None:
         """Return what the provider's own error code says that an error is about; None: its words have to tell."""
         return None

@@ -129,14 +129,14 @@ class HttpChannel:
         return Unknown(reason_code="connection-lost", reason="The connection was lost after the request was sent.")
 
     def _judge(self, answer: HttpAnswer) -> Outcome:
-        status = answer.status_code
-        if 200 <= status < 300:
+        status, meant = answer.status_code, self._api.read_status(answer)
+        if 200 <= meant < 300:
             message_id = self._api.read_message_id(answer) if self._is_documented(answer) else None
             if message_id is None:
                 return Unknown(reason_code=f"unexpected-{status}", reason=self._read_reason(answer), status_code=status)
             return Accepted(provider_message_id=self._clean(message_id)[:255], status_code=status)
-        return classify.judge_status(
-            status,
+        outcome = classify.judge_status(
+            meant,
             self._read_reason(answer),
             retry_after=_read_wait_header(answer, self._api.wait_header),
             trust_500=self._trust_500,
@@ -144,6 +144,7 @@ class HttpChannel:
             topic=self._api.read_topic(answer),
             now=dt.datetime.now(dt.UTC),
         )
+        return replace(outcome, reason_code=f"http-{status}", status_code=status)
 
     def _is_documented(self, answer: HttpAnswer) -> bool:
         return answer.is_whole and answer.status_code == self._api.accepted_status

@@ -10,10 +10,12 @@ import pytest
 
 from mercury.lib.runtime import event_loop
 from providers import outbound_hosts
-from providers.outcomes import Accepted, Refused, Unknown
+from providers.kinds.sendgrid import SENDGRID, SendGridApi
+from providers.outcomes import Accepted, FailureClass, Refused, Unknown
 from providers.tests.support import accounts, certificates, tables
 from providers.tests.support.limits_of_this_process import no_descriptor_left
 from providers.tests.support.local_provider import MAILGUN_KEY, SENDGRID_KEY, LocalProvider
+from providers.tests.support.scripted_api import ScriptedApi
 from providers.transports.sender import Sender
 
 ROWS = tables.rows("HTTP: SendGrid and Mailgun")
@@ -222,3 +224,18 @@ def test_a_process_without_descriptors_blames_nobody():
 
     assert tables.describe(outcome) == "Not attempted local `no-descriptors`"
     assert isinstance(after, Accepted)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_error_document_may_mean_another_status_than_its_own(status, monkeypatch):
+    monkeypatch.setattr(SendGridApi, "read_status", lambda self, answer: 422)
+
+    async def scenario():
+        async with ScriptedApi(status, '{"errors": [{"message": "The subject is required"}]}') as provider:
+            return await provider.send(SENDGRID)
+
+    outcome = event_loop.run(scenario())
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.failure_class, outcome.reason_code) == (FailureClass.MESSAGE, f"http-{status}")
+    assert (outcome.status_code, outcome.reason) == (status, "The subject is required")
