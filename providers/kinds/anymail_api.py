@@ -5,7 +5,7 @@ All kinds share fast address parsing, and no work for fields that a message does
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urljoin
@@ -58,6 +58,22 @@ def parse_addresses(texts: str | Sequence[str]) -> list[EmailAddress]:
         else:
             found += parse_address_list([address])
     return found
+
+
+def find_shown(message: EmailMessage, idna_encode: Callable[[str], str]) -> dict[str, str]:
+    """Return To and Cc with all recipients, as headers have them, of an email whose call goes to some of them only.
+
+    Empty if the call names the same recipients.
+    """
+    called = {"To": ", ".join(message.to), "Cc": ", ".join(message.cc)}
+    shown: Mapping[str, str] = getattr(message, "shown", called)
+    if shown == called:
+        return {}
+    return {
+        name: ", ".join(address.format(idna_encode=idna_encode) for address in parse_addresses(text))
+        for name, text in shown.items()
+        if text
+    }
 
 
 _Attrs = Sequence[tuple[str, Any, Any]]  # name, how defaults are combined with it, how it is converted

@@ -8,10 +8,12 @@ from providers.kinds.mailgun import MAILGUN
 from providers.kinds.sandbox import SANDBOX
 from providers.kinds.sendgrid import SENDGRID
 from providers.kinds.smtp import SMTP
+from providers.kinds.sparkpost import SPARKPOST
 
 _ALL = (
     SENDGRID,
     MAILGUN,
+    SPARKPOST,
     SMTP,
     SANDBOX,
 )
