@@ -97,7 +97,7 @@ class Judge:
         new = self._build_rejected(invalid) if self._client.source == Source.API else None
         refused = Refused(
             reason=RefusalReason.INVALID_MAIL,
-            detail="; ".join(f"{error.field}: {error.detail}" for error in invalid.errors),
+            detail="; ".join(f"{error.place}: {error.detail}" for error in invalid.errors),
             errors=invalid.errors,
             mail_id=new.mail.id if new else None,
         )
@@ -114,7 +114,7 @@ class Judge:
             expires_at=created_at,
             finished_at=created_at,
         )
-        details = [{"field": error.field, "code": error.code, "detail": error.detail} for error in invalid.errors]
+        details = [{"field": error.place, "code": error.code, "detail": error.detail} for error in invalid.errors]
         return NewMail(
             mail=mail,
             message=invalid.message,

@@ -43,11 +43,20 @@ _STATUSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidField:
-    """One error of a submission: the field, a stable code, and what is wrong and how to correct it."""
+    """One error of a submission: the field, a stable code, and what is wrong and how to correct it.
+
+    `path`: the part of the field that is wrong, such as the index of an item; empty for the whole.
+    """
 
     field: str
     code: str
     detail: str
+    path: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Return field and path for people: `cc/3/email`."""
+        return "/".join((self.field, *self.path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,25 +4,19 @@ Where a field goes follows from its declaration: into the part of `Message` that
 Several fields may have the same `source`; their values are joined.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.conf import settings
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from mails.intake.address_fields import AddressField, RecipientsField, ReplyToField
 from mails.intake.receipts import InvalidField
-from mails.intake.submission_fields import (
-    MAX_SUBJECT,
-    AddressField,
-    ContentField,
-    RecipientsField,
-    SubjectField,
-    WordField,
-)
-from mails.message.message import Message
+from mails.intake.submission_fields import MAX_SUBJECT, ContentField, SubjectField, WordField
+from mails.message.message import Message, MessageRecipient
 from mails.queues import QueueName
-from mails.states import DeliveryGuarantee
+from mails.states import DeliveryGuarantee, RecipientKind
 from mercury.lib.rest.serializers import StrictSerializer
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
@@ -74,16 +68,34 @@ class SubmissionSerializer(StrictSerializer):
         },
     )
     recipient = RecipientsField(
-        required=True,
         source="recipients",
         label="To",
-        help_text="One address, several separated by spaces or commas, or a list; at most 50 (`MERCURY_MAX_RECIPIENTS`). "
-        'The part before the @ may be in quotes: `"john doe"@olimpus.com`; a domain may be private '
-        "(`MERCURY_PRIVATE_DOMAINS`).",
+        help_text="One address, several separated by spaces or commas, or a list of addresses or of "
+        '`{"email": …, "name": …}`; an address may have a display name: `Zeus <zeus@olimpus.com>`, then commas separate '
+        "several. At most 50 recipients in all (`MERCURY_MAX_RECIPIENTS`). The part before the @ may be in quotes: "
+        '`"john doe"@olimpus.com`; a domain may be private (`MERCURY_PRIVATE_DOMAINS`). An address that occurs twice, also '
+        "in `to` and `cc` or `bcc`, gets one copy, and is named where it occurs first.",
         style={
             "example": "zeus@olimpus.com",
+            "need": "required unless `bcc` is given",
             "form_help": "Separate several addresses with commas or spaces. Up to {max_recipients}.",
         },
+    )
+    cc = RecipientsField(
+        kind=RecipientKind.CC,
+        source="recipients",
+        label="Cc",
+        help_text="Who gets a copy, in the forms of `recipient`; needs a recipient in `to`.",
+    )
+    bcc = RecipientsField(
+        kind=RecipientKind.BCC,
+        source="recipients",
+        label="Bcc",
+        help_text="Who gets a copy that the other recipients do not see, in the forms of `recipient`; may be the only "
+        "recipients.",
+    )
+    reply_to = ReplyToField(
+        label="Reply-To", help_text="Where replies go, in the forms of `recipient`; at most 10 addresses."
     )
     subject = SubjectField(
         label="Subject",
@@ -98,6 +110,7 @@ class SubmissionSerializer(StrictSerializer):
         help_text="The body, as plain text; a whole request has at most 10 MB (`MERCURY_MAX_SIZE`).",
         style={"example": "Hi"},
     )
+    html = ContentField(label="HTML", help_text="The body, as HTML.")
     delivery_guarantee = WordField(
         choices=DeliveryGuarantee.choices,
         label="Delivery guarantee",
@@ -113,10 +126,25 @@ class SubmissionSerializer(StrictSerializer):
     )
 
     options: ClassVar[tuple[str, ...]] = ("delivery_guarantee", "queue")  # fields that are no part of the message
-    aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient"}
+    aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient", "to": "recipient", "text": "content"}
     ignored = ("id", "url", "events")  # so that an email read from the API can be posted again
 
+    def check_together(self, values: dict[str, Any], errors: dict[str, Any]) -> None:
+        """Add errors that several fields have together: no recipient, or too many in all."""
+        if len(found := [values[name] for name in _RECIPIENTS if name in values]) < len(_RECIPIENTS):
+            return
+        to, cc, bcc = found
+        if not to and (cc or not bcc):
+            errors["recipient"] = [ErrorDetail(_CC_ALONE if cc else _NO_RECIPIENT, "required")]
+        most = settings.MERCURY_MAX_RECIPIENTS
+        if (cc or bcc) and (count := len({recipient.address for recipient in (*to, *cc, *bcc)})) > most:
+            words = f"{count} recipients in to, cc and bcc; at most {most} are allowed."
+            errors["cc" if cc else "bcc"] = [ErrorDetail(words, "too_many")]
 
+
+_RECIPIENTS = ("recipient", "cc", "bcc")
+_NO_RECIPIENT = "Give at least one address that the email goes to."
+_CC_ALONE = "Give at least one address that the email goes to: a Cc is a copy. Without one, use 'bcc'."
 _serializer = SubmissionSerializer()  # one for the process: to make its fields costs more than to check an email
 FIELDS = _serializer.names
 
@@ -135,28 +163,36 @@ def judge(fields: Mapping[str, object]) -> ValidSubmission | InvalidSubmission:
         values = _serializer.run_validation(fields)
     except ValidationError as invalid:
         return _build_invalid(fields, invalid.detail)
+    message = _build_message(values)
     return ValidSubmission(
-        message=_build_message(values),
+        message=message,
         delivery_guarantee=_choose_guarantee(values),
-        queue=_choose_queue(values),
+        queue=_choose_queue(values, message),
         values=values,
     )
 
 
 def _build_invalid(fields: Mapping[str, object], found: Any) -> InvalidSubmission:
     kept = {name: get_field(name).keep(_find_given(fields, name)) for name in map(str, _serializer.fields)}
-    recipients = [kept.pop(name) for name in list(kept) if get_field(name).source == "recipients"]
+    recipient, *_ = [kept.pop(name) for name in _RECIPIENTS]  # a blind copy stays unnamed
+    message = _build_message({name: value for name, value in kept.items() if value is not None})
     return InvalidSubmission(
-        errors=tuple(
-            InvalidField(field=name, code=detail.code, detail=str(detail))
-            for name, details in found.items()
-            for detail in details
-        ),
-        message=_build_message({name: value for name, value in kept.items() if value is not None}),
-        recipient=", ".join(filter(None, recipients)),
+        errors=tuple(error for name, details in found.items() for error in _list_errors(name, details)),
+        message=message,
+        recipient=recipient,
         delivery_guarantee=_choose_guarantee(kept),
-        queue=_choose_queue(kept),
+        queue=_choose_queue(kept, message),
     )
+
+
+def _list_errors(name: str, details: Any, path: tuple[str, ...] = ()) -> Iterator[InvalidField]:
+    """Yield the errors of a field, each with its path within the field."""
+    if isinstance(details, dict):
+        for step, inner in details.items():
+            yield from _list_errors(name, inner, (*path, str(step)))
+    else:
+        for detail in details:
+            yield InvalidField(field=name, code=detail.code, detail=str(detail), path=path)
 
 
 def _find_given(fields: Mapping[str, object], name: str) -> object:
@@ -171,12 +207,26 @@ def _build_message(values: Mapping[str, Any]) -> Message:
         if name not in _serializer.options:
             part = get_field(name).source
             parts[part] = parts[part] + value if part in parts else value
+    if values.get("cc") or values.get("bcc"):
+        parts["recipients"] = _name_once(parts["recipients"])
     return Message(**parts)
+
+
+def _name_once(recipients: Sequence[MessageRecipient]) -> tuple[MessageRecipient, ...]:
+    """Return the recipients without those that have the address of an earlier one."""
+    first: dict[str, MessageRecipient] = {}
+    for recipient in recipients:
+        first.setdefault(recipient.address, recipient)
+    return tuple(first.values())
 
 
 def _choose_guarantee(values: Mapping[str, Any]) -> DeliveryGuarantee:
     return DeliveryGuarantee(values["delivery_guarantee"] or settings.MERCURY_DELIVERY_GUARANTEE)
 
 
-def _choose_queue(values: Mapping[str, Any]) -> QueueName:
-    return QueueName(values["queue"] or QueueName.TEXT)
+def _choose_queue(values: Mapping[str, Any], message: Message) -> QueueName:
+    if values["queue"]:
+        return QueueName(values["queue"])
+    if message.attachments:
+        return QueueName.ATTACHMENT
+    return QueueName.HTML if message.html else QueueName.TEXT

@@ -6,6 +6,7 @@ one that `MERCURY_PRIVATE_DOMAINS` names, or a subdomain of such a one.
 
 import re
 from functools import lru_cache
+from itertools import groupby
 
 from django.conf import settings
 from email_validator import EmailNotValidError, validate_email
@@ -19,6 +20,8 @@ _SHOWN = 200  # characters of the validator's message
 # Quoted text, or text without separators: quotes count only at the beginning of an address or a display name.
 # `*+` never backtracks into the quotes: to remember ten megabytes step by step took a gigabyte.
 _ITEM = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*+"[^\s,]*|[^\s,]+))[\s,]*')
+# Quoted text (to the end, if nothing ends it), text without quotes and commas, or a comma. Never backtracks either.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z|\\)|[^",]+|,')
 
 
 class InvalidAddress(ValueError):
@@ -28,6 +31,15 @@ class InvalidAddress(ValueError):
 def split_addresses(text: str) -> list[str]:
     """Return the addresses in a text, separated by spaces or commas outside of quotes."""
     return _ITEM.findall(text.strip(" \t,"))
+
+
+def split_mailboxes(text: str) -> list[str]:
+    """Return the addresses in a text; where one has a display name (`Zeus <zeus@olimpus.com>`), commas alone separate them."""
+    if "<" not in text:
+        return split_addresses(text)
+    tokens = (found[0] for found in _TOKEN.finditer(text))
+    parts = ("".join(group).strip() for is_comma, group in groupby(tokens, ",".__eq__) if not is_comma)
+    return [part for part in parts if part]
 
 
 def extract_address(sender: str) -> str:

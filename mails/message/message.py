@@ -20,17 +20,23 @@ _KINDS = {RecipientKind.CC: Feature.CC, RecipientKind.BCC: Feature.BCC}
 
 
 @value
-class MessageRecipient:
-    """One recipient, as the sender named it."""
+class Mailbox:
+    """An address, and the display name that the sender gave it."""
 
     address: str
-    kind: RecipientKind = RecipientKind.TO
-    name: str = ""  # the display name
+    name: str = ""
 
     @property
     def shown(self) -> str:
         """Return it as headers name it (RFC 5322 §3.4)."""
         return f'"{_TO_ESCAPE.sub(_ESCAPED, self.name)}" <{self.address}>' if self.name else self.address
+
+
+@value
+class MessageRecipient(Mailbox):
+    """One recipient, as the sender named it."""
+
+    kind: RecipientKind = RecipientKind.TO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,10 @@ def _load_attachments(stored: Any = ()) -> tuple[AttachmentReference, ...]:
     return tuple(AttachmentReference(**attachment) for attachment in stored)
 
 
+def _load_mailboxes(stored: Any = ()) -> tuple[Mailbox, ...]:
+    return tuple(Mailbox(**mailbox) for mailbox in stored)
+
+
 @value
 class Message:
     """An email as its sender wrote it."""
@@ -63,6 +73,7 @@ class Message:
     text: str = ""
     html: str = ""
 
+    reply_to: tuple[Mailbox, ...] = _declare(_load_mailboxes, Feature.REPLY_TO)
     headers: Mapping[str, str] = _declare(dict, Feature.HEADERS)
     attachments: tuple[AttachmentReference, ...] = _declare(_load_attachments, Feature.ATTACHMENTS)
     tags: tuple[str, ...] = _declare(tuple, Feature.TAGS)
@@ -104,7 +115,9 @@ class Message:
         traits = self.traits
         return {
             "sender": self.sender,
-            "recipient": ", ".join(recipient.address for recipient in self.recipients),
+            "recipient": ", ".join(
+                recipient.address for recipient in self.recipients if recipient.kind == RecipientKind.TO
+            ),
             "subject": self.subject,
             "size": traits.size,
             "needs": traits.needs,

@@ -46,6 +46,7 @@ def build_message(
         to=_list_shown(called, RecipientKind.TO),
         cc=_list_shown(called, RecipientKind.CC),
         bcc=_list_shown(called, RecipientKind.BCC),
+        reply_to=[mailbox.shown for mailbox in message.reply_to],
         headers={
             **message.headers,
             "Date": _format_date(int(accepted_at.timestamp())),

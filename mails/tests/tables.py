@@ -21,11 +21,15 @@ TYPES = (
 
 def request_table(serializer):
     """Return the fields that a request may have, those of its own class alone."""
-    other = {name: f"`{name}` or `{alias}`" for alias, name in serializer.aliases.items()}
     rows = [
-        (other.get(name, f"`{name}`"), _need(field), field.help_text) for name, field in serializer().fields.items()
+        (" or ".join(_list_names(serializer, name)), _need(field), field.help_text)
+        for name, field in serializer().fields.items()
     ]
     return _table(("field", "", "meaning"), rows)
+
+
+def _list_names(serializer, name):
+    return [f"`{name}`", *(f"`{alias}`" for alias, of in serializer.aliases.items() if of == name)]
 
 
 def answer_table(serializer):
@@ -45,7 +49,8 @@ def _kind(sieve):
 
 
 def _need(field):
-    return ("required" if field.required else "optional") + (", may be null" if field.allow_null else "")
+    need = field.style.get("need") or ("required" if field.required else "optional")
+    return need + (", may be null" if field.allow_null else "")
 
 
 def _type(field):

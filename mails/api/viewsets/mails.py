@@ -111,7 +111,10 @@ class MailViewSet(OwnMailsViewSet):
         After the 202 it is stored and cannot be lost. The same Idempotency-Key gets the same answer for 24 hours.
         """
         stored = _submit(request)
-        context = {"request": request, "content": _get_body(request).get("content") or ""}
+        context = {
+            "request": request,
+            "content": _get_body(request).get("content") or _get_body(request).get("text") or "",
+        }
         body = AcceptedMailSerializer(context=context).to_representation(stored.mail)
         headers = {"Location": body["url"], "MailId": body["id"]}
         if stored.replayed:
@@ -245,7 +248,7 @@ def _build_problem(request: Request, refused: Refused) -> Problem:
 def _locate(error: InvalidField) -> FieldError:
     if error.field == IDEMPOTENCY_KEY:
         return FieldError(detail=error.detail, code=error.code, header=error.field)
-    return FieldError(detail=error.detail, code=error.code, pointer=build_pointer(error.field))
+    return FieldError(detail=error.detail, code=error.code, pointer=build_pointer(error.field, *error.path))
 
 
 def _get_body(request: Request) -> Mapping[str, Any]:

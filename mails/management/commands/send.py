@@ -90,7 +90,7 @@ def _submit(data: dict[str, object], key: str | None) -> Mail:
         case Stored(mail=mail):
             return mail
         case Refused(reason=RefusalReason.INVALID_MAIL, errors=errors):
-            listed = "\n".join(f"  {error.field}: {error.detail}" for error in errors)
+            listed = "\n".join(f"  {error.place}: {error.detail}" for error in errors)
             raise CommandError(f"Rejected:\n{listed}", returncode=ExitCode.USAGE_ERROR)
         case Refused(detail=detail):
             raise CommandError(detail)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from mails.intake.submission import FIELDS
 from mails.tests.callers import HELLO, MAILS, caller, send_raw
 
 _any_text = st.text(st.characters(codec=None), max_size=40)
@@ -14,24 +15,10 @@ _values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_any_text, inner, max_size=3),
     max_leaves=6,
 )
+_mailboxes = st.fixed_dictionaries({}, optional={"email": _values, "name": _values})
 _mails = st.fixed_dictionaries(
     {},
-    optional=dict.fromkeys(
-        (
-            "sender",
-            "recipient",
-            "recipients",
-            "subject",
-            "content",
-            "delivery_guarantee",
-            "queue",
-            "id",
-            "url",
-            "events",
-            "x",
-        ),
-        _values,
-    ),
+    optional=dict.fromkeys((*FIELDS, "id", "url", "events", "x"), _values | st.lists(_mailboxes | _values, max_size=3)),
 ).map(lambda changes: HELLO | changes)
 _bodies = (
     st.binary(max_size=100)

@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
-from mails.intake import idempotency, submission, submission_fields
+from mails.intake import address_fields, idempotency, submission, submission_fields
 from mails.intake.submission import InvalidSubmission, ValidSubmission, judge
 from mails.message import addresses
 from mails.models import Mail
-from mails.states import RecipientKind
 from mails.tests.builders import HELLO, HERA, IRIS, ZEUS
 
 
@@ -52,7 +51,7 @@ def test_a_sender_may_carry_a_name(sender):
 
 
 def test_an_address_may_be_optional_and_keeps_its_own_limit():
-    field = submission_fields.AddressField(max_length=30)
+    field = address_fields.AddressField(max_length=30)
 
     assert field.run_validation(None) == field.run_validation(" ") == ""
     assert field.run_validation("Zeus <zeus@olimpus.com>") == "Zeus <zeus@olimpus.com>"
@@ -192,40 +191,34 @@ def test_legible_text_fits_any_database(text):
     assert len(kept.encode()) <= 200
 
 
-class LargerSerializer(submission.SubmissionSerializer):
-    """What a later Mercury might declare: each field by one line."""
-
-    cc = submission_fields.RecipientsField(kind=RecipientKind.CC, source="recipients")
-    html = submission_fields.ContentField()
-
-
-@pytest.fixture
-def larger(monkeypatch):
-    monkeypatch.setattr(submission, "_serializer", LargerSerializer())
-
-
-def test_a_new_field_gets_into_the_message_by_its_declaration(larger):
-    message = judge({**HELLO, "html": "<p>Hi", "cc": IRIS}).message
-
-    assert message.html == "<p>Hi"
-    assert [(recipient.kind, recipient.address) for recipient in message.recipients] == [("to", HERA), ("cc", IRIS)]
-
-
-def test_a_new_field_is_kept_of_a_rejected_email(larger):
-    invalid = judge({"recipient": HERA, "html": "x" * 5000, "cc": [IRIS, "nobody"]})
+def test_a_rejected_email_keeps_the_beginning_of_its_html_and_names_no_blind_copy():
+    invalid = judge({"to": [HERA, "nobody"], "html": "x" * 5000, "cc": IRIS, "bcc": ZEUS})
 
     assert invalid.message.html == "x" * submission_fields.KEPT_OF_A_REJECTED
-    assert invalid.recipient == f"{HERA}, {IRIS}, nobody"
+    assert invalid.recipient == f"{HERA}, nobody"
 
 
-def test_a_new_field_counts_for_a_key_where_it_is_given(monkeypatch):
+def test_a_field_counts_for_a_key_where_it_is_given():
     without = hash_of(HELLO)
-    monkeypatch.setattr(submission, "_serializer", LargerSerializer())
 
-    assert hash_of(HELLO) == without
-    assert hash_of({**HELLO, "html": ""}) == without
-    assert len({without, hash_of({**HELLO, "html": "<p>Hi"}), hash_of({**HELLO, "cc": IRIS})}) == 3
+    assert hash_of({**HELLO, "html": "", "cc": [], "bcc": None, "reply_to": ""}) == without
+    assert hash_of({"to": HERA, "text": "Hi", **{name: HELLO[name] for name in ("sender", "subject")}}) == without
+    different = ({"html": "<p>Hi"}, {"cc": IRIS}, {"bcc": IRIS}, {"reply_to": IRIS})
+    assert len({without, *(hash_of({**HELLO, **changes}) for changes in different)}) == 5
 
 
 def hash_of(fields):
     return idempotency.build_key("k", judge(fields), owner="command", mail=Mail()).body_hash
+
+
+@pytest.mark.parametrize(
+    ("changes", "queue"),
+    [({"html": "<p>Hi"}, "html"), ({"html": "<p>Hi", "queue": "bulk"}, "bulk"), ({"html": ""}, "text")],
+)
+def test_the_queue_follows_from_what_the_email_carries(changes, queue):
+    assert judge({**HELLO, **changes}).queue == queue
+
+
+def test_text_is_another_name_of_content():
+    assert judge({"sender": ZEUS, "to": HERA, "text": "Hi"}).message.text == "Hi"
+    assert errors_of(text="Hi") == [("content", "ambiguous")]

@@ -35,30 +35,43 @@ class StrictSerializer(serializers.Serializer[Any]):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Return all names that a client may use, each alias behind its field."""
-        other = {name: alias for alias, name in self.aliases.items()}
         fields: list[Any] = list(self.fields)
-        return tuple(name for field in fields for name in (field, other.get(field)) if name)
+        return tuple(
+            name for field in fields for name in (field, *(alias for alias, of in self.aliases.items() if of == field))
+        )
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the valid values. Raises ValidationError with all errors: unknown fields first, then field by field."""
+        """Return the valid values. Raises ValidationError with all errors: unknown fields first, then field by field.
+
+        An error has the name that the client used.
+        """
         errors: dict[str, Any] = self._find_unknown(data)
+        used: dict[str, str] = {}
         for alias, name in self.aliases.items():
             if data.get(alias) is not None:
                 if data.get(name) is not None:
-                    detail = f"Give '{name}' or '{alias}', not both: they are two names of one field."
+                    detail = f"Give '{used.get(name, name)}' or '{alias}', not both: they are two names of one field."
                     errors[name] = [ErrorDetail(detail, "ambiguous")]
-                data = {**data, name: data[alias]}
+                else:
+                    used[name] = alias
+                    data = {**data, name: data[alias]}
         values = {}
         for name, field in self.fields.items():
             try:
                 values[name] = field.run_validation(data.get(name, empty))
             except ValidationError as invalid:
-                errors.setdefault(name, invalid.detail)
+                if name not in errors:
+                    errors[used.get(name, name)] = invalid.detail
             except SkipField:
                 pass
+        self.check_together(values, errors)
         if errors:
-            raise ValidationError(errors)
+            order = {name: index for index, name in enumerate(self.names)}
+            raise ValidationError({name: errors[name] for name in sorted(errors, key=lambda name: order.get(name, -1))})
         return values
+
+    def check_together(self, values: dict[str, Any], errors: dict[str, Any]) -> None:
+        """Add errors that several fields have together. `values`: those of the valid fields."""
 
     def is_valid(self, *, raise_exception: bool = False) -> bool:
         """Return True if the data is valid; else False, or raise Problem with each error."""
