@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from providers.kinds.base import ProviderKind
 from providers.kinds.mailgun import MAILGUN
+from providers.kinds.postmark import POSTMARK
 from providers.kinds.sandbox import SANDBOX
 from providers.kinds.sendgrid import SENDGRID
 from providers.kinds.smtp import SMTP
@@ -14,6 +15,7 @@ _ALL = (
     SENDGRID,
     MAILGUN,
     SPARKPOST,
+    POSTMARK,
     SMTP,
     SANDBOX,
 )
