@@ -6,6 +6,7 @@ from types import MappingProxyType
 from providers.kinds.base import ProviderKind
 from providers.kinds.mailgun import MAILGUN
 from providers.kinds.postmark import POSTMARK
+from providers.kinds.resend import RESEND
 from providers.kinds.sandbox import SANDBOX
 from providers.kinds.sendgrid import SENDGRID
 from providers.kinds.smtp import SMTP
@@ -16,6 +17,7 @@ _ALL = (
     MAILGUN,
     SPARKPOST,
     POSTMARK,
+    RESEND,
     SMTP,
     SANDBOX,
 )

@@ -165,9 +165,8 @@ class HttpChannel:
 
 def _read_wait_header(answer: HttpAnswer, own: str) -> str | None:
     """Return the header that says when to come back, None if there is none. `own`: the name of the provider's own."""
-    names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset", own)
-    if answer.status_code != 429:
-        names = names[:1]
+    is_limit = answer.status_code == 429
+    names = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset", own) if is_limit else ("Retry-After",)
     return next((answer.headers[name] for name in names if name in answer.headers), None)
 
 
