@@ -45,10 +45,11 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let at most half of the threads wait long for the database, so that the others can answer."""
+    """Let at most half of the threads wait long for the database, or for uploads, so that the others can answer."""
     from mercury.lib.database import database_bounds  # noqa: PLC0415
+    from mercury.lib.rest import upload_slots  # noqa: PLC0415
 
-    database_bounds.waits.most = max(1, worker.cfg.threads // 2)
+    database_bounds.waits.most = upload_slots.most = max(1, worker.cfg.threads // 2)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

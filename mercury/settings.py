@@ -10,6 +10,7 @@ from django.core.management.utils import get_random_secret_key
 
 from mercury.lib import variables
 from mercury.lib.runtime import private_files
+from mercury.lib.storages.options import build_storage
 from mercury.lib.variables import (
     parse_choice,
     parse_database_url,
@@ -232,6 +233,15 @@ MERCURY_MAX_RECIPIENTS = env.read("MERCURY_MAX_RECIPIENTS", parse_integer_betwee
 MERCURY_PRIVATE_DOMAINS = env.read("MERCURY_PRIVATE_DOMAINS", variables.parse_private_domains, "local,localhost,test")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MERCURY_MAX_SIZE + 64 * 1024
 
+# Files
+
+MERCURY_MAX_ATTACHMENT_SIZE = env.read("MERCURY_MAX_ATTACHMENT_SIZE", parse_size_between("1kB", "100MB"), "5MB")
+MERCURY_MAX_ATTACHMENTS_SIZE = env.read("MERCURY_MAX_ATTACHMENTS_SIZE", parse_size_between("1kB", "100MB"), "20MB")
+MERCURY_MAX_FILE_SIZE = env.read("MERCURY_MAX_FILE_SIZE", parse_size_between("1kB", "2GB"), "100MB")
+MERCURY_FILE_QUOTA = env.read("MERCURY_FILE_QUOTA", parse_size_between("1kB", "1000000GB"), "5GB")
+MERCURY_FILE_RETENTION = env.read("MERCURY_FILE_RETENTION", parse_duration_between("1m", "36500d"), "30d")
+_file_storage = env.read("MERCURY_FILE_STORAGE", build_storage)
+
 # Retention
 
 MERCURY_BODY_RETENTION = env.read("MERCURY_BODY_RETENTION", parse_duration_between("1s", "36500d"), "30d")
@@ -300,6 +310,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
+    "mercury_files": _file_storage,
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"

@@ -23,6 +23,15 @@ MAIL_FIELDS: filters.FilterFields = {
     "attempts": FilterField(column="attempt_count", kind=ValueType.INTEGER),
     "created": FilterField(column="created_at", kind=ValueType.MOMENT),
 }
+FILE_FIELDS: filters.FilterFields = {
+    "id": FilterField(column="id", kind=ValueType.UUID),
+    "filename": FilterField(column="filename"),
+    "content_type": FilterField(column="content_type"),
+    "size": FilterField(column="size", kind=ValueType.INTEGER),
+    "sha256": FilterField(column="content_id"),
+    "created": FilterField(column="created_at", kind=ValueType.MOMENT),
+    "expires": FilterField(column="expires_at", kind=ValueType.MOMENT),
+}
 EVENT_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.INTEGER),
     "event": FilterField(column="event"),

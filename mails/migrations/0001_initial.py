@@ -2,7 +2,9 @@
 
 import django.db.models.deletion
 import django.db.models.functions.comparison
+import django.db.models.functions.datetime
 import django.db.models.functions.text
+import django.db.models.lookups
 from django.conf import settings
 from django.db import migrations, models
 
@@ -739,6 +741,175 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="senderpermission",
             constraint=models.UniqueConstraint(fields=("user", "address"), name="one_permission_per_address"),
+        ),
+        migrations.CreateModel(
+            name="FileContent",
+            fields=[
+                ("sha256", models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
+                ("size", models.BigIntegerField(help_text="Bytes.")),
+                ("location", models.CharField(help_text="Its name in the storage.", max_length=255)),
+                (
+                    "used_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        db_index=True,
+                        help_text="When it was last about to be used: it is kept for a day more.",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="UnusedFile",
+            fields=[
+                ("location", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                (
+                    "delete_at",
+                    models.DateTimeField(db_index=True, help_text="Bytes that are being written have a day."),
+                ),
+                ("is_deleting", models.BooleanField(default=False, help_text="From here on nothing can keep it.")),
+            ],
+        ),
+        migrations.CreateModel(
+            name="StoredFile",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=mails.models.ids.uuid7, editable=False, primary_key=True, serialize=False),
+                ),
+                ("filename", models.CharField(max_length=255)),
+                ("content_type", models.CharField(max_length=255)),
+                ("size", models.BigIntegerField(help_text="Bytes, as announced.")),
+                ("received", models.BigIntegerField(default=0, help_text="Bytes that are stored already.")),
+                ("created_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "api_key",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="files",
+                        to="mails.apikey",
+                    ),
+                ),
+                (
+                    "content",
+                    models.ForeignKey(
+                        db_index=False,
+                        help_text="None until all is received.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="files",
+                        to="mails.filecontent",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="files",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+            },
+        ),
+        migrations.CreateModel(
+            name="FilePiece",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("start", models.BigIntegerField()),
+                ("size", models.BigIntegerField()),
+                ("location", models.CharField(max_length=255)),
+                (
+                    "file",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="pieces",
+                        to="mails.storedfile",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("start",),
+            },
+        ),
+        migrations.CreateModel(
+            name="MailFile",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField(help_text="Its place among the email's files, from 1.")),
+                ("filename", models.CharField(max_length=255)),
+                ("content_type", models.CharField(max_length=255)),
+                ("size", models.BigIntegerField()),
+                (
+                    "cid",
+                    models.CharField(
+                        blank=True, help_text="The Content-ID by which the HTML shows it.", max_length=255
+                    ),
+                ),
+                (
+                    "content",
+                    models.ForeignKey(
+                        db_index=False,
+                        help_text="None once it is deleted.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="mail_files",
+                        to="mails.filecontent",
+                    ),
+                ),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="files",
+                        to="mails.mail",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("number",),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("content__isnull", False)), fields=["content"], name="mail_file_by_content"
+                    )
+                ],
+                "constraints": [models.UniqueConstraint(fields=("mail", "number"), name="one_mail_file_per_number")],
+            },
+        ),
+        migrations.AddIndex(
+            model_name="storedfile",
+            index=models.Index(fields=["api_key", "-id"], name="file_by_key"),
+        ),
+        migrations.AddIndex(
+            model_name="storedfile",
+            index=models.Index(
+                condition=models.Q(("user__isnull", False)), fields=["user", "-id"], name="file_by_user"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="storedfile",
+            index=models.Index(
+                condition=models.Q(("content__isnull", False)), fields=["content"], name="file_by_content"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="storedfile",
+            constraint=models.CheckConstraint(
+                condition=django.db.models.lookups.GreaterThanOrEqual(models.F("size"), models.F("received")),
+                name="file_received_within_size",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="filepiece",
+            constraint=models.UniqueConstraint(fields=("file", "start"), name="one_piece_per_start"),
         ),
         migrations.RunPython(_database.prepare, _database.undo),
     ]

@@ -9,6 +9,7 @@ from mails.models.ids import first_id, moment_of, uuid7
 from mails.models.mail import Content, Mail, Recipient
 from mails.models.pause import Pause
 from mails.models.rollup import Rollup
+from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
 from mails.models.worker import PeriodicTask, Worker
 
 __all__ = [
@@ -17,13 +18,18 @@ __all__ = [
     "BulkAction",
     "Content",
     "Event",
+    "FileContent",
+    "FilePiece",
     "IdempotencyKey",
     "Mail",
+    "MailFile",
     "Pause",
     "PeriodicTask",
     "Recipient",
     "Rollup",
     "SenderPermission",
+    "StoredFile",
+    "UnusedFile",
     "Worker",
     "first_id",
     "moment_of",

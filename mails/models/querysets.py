@@ -11,7 +11,7 @@ from django.db import models
 from mails.states import DUE
 
 if TYPE_CHECKING:
-    from mails.models import ApiKey, Event, Mail  # noqa: F401 (named in the base classes)
+    from mails.models import ApiKey, Event, Mail, StoredFile  # noqa: F401 (named in the base classes)
 
 
 class MailQuerySet(models.QuerySet["Mail"]):
@@ -48,3 +48,13 @@ def _compute_earliest(mail_id: uuid.UUID) -> int:
     The day allows for machines whose clocks differ; ids that no email can have are limited to what a column holds.
     """
     return min(max((mail_id.int >> 80) * 10**6 - 86400 * 10**9, 0), 2**63 - 1)
+
+
+class StoredFileQuerySet(models.QuerySet["StoredFile"]):
+    """Queries of uploads."""
+
+    def owned_by(self, *, api_key: ApiKey | None, user: Any) -> StoredFileQuerySet:
+        """Return the files that this client uploaded; those of the command line belong to neither a key nor a user."""
+        if api_key is not None:
+            return self.filter(api_key=api_key)
+        return self.filter(api_key=None, user=user)

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
@@ -19,6 +20,8 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 # Paths that take an email. Add a path here when it does; all others take 64 KB.
 _TAKE_EMAIL = frozenset({"", "/api/v1.0/mails"})
 
+# Paths that take a file, which is stored while it arrives.
+_TAKES_FILES = re.compile(r"/api/v1\.0/files(/[^/]+)?")
 _TAKES_EVENTS = re.compile(r"/api/v1\.0/mails/[^/]+/events")
 
 EVENT_LIMIT = 7 * large_bodies.SMALL  # a blob of 64 KB, each octet of which JSON may escape with six, and the rest
@@ -27,11 +30,18 @@ EVENT_LIMIT = 7 * large_bodies.SMALL  # a blob of 64 KB, each octet of which JSO
 def _get_limit(request: HttpRequest) -> int:
     """Return how many bytes a body may have: few, unless the path takes an email from somebody who may have signed in."""
     path = request.path_info.rstrip("/")
+    if takes_file(path) and _has_session(request):
+        return settings.MERCURY_MAX_FILE_SIZE + large_bodies.SMALL  # of a form around it
     if path in _TAKE_EMAIL and _has_session(request):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     else:
         limit = EVENT_LIMIT if _TAKES_EVENTS.fullmatch(path) else large_bodies.SMALL
     return min(limit, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+
+def takes_file(path: str) -> bool:
+    """Return True if the path takes a file: its body is never in memory as a whole."""
+    return _TAKES_FILES.fullmatch(path) is not None
 
 
 def _has_session(request: HttpRequest) -> bool:
@@ -52,7 +62,11 @@ def read_chunked_body(get_response: GetResponse) -> GetResponse:
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         meta = request.META
-        if "chunked" in meta.get("HTTP_TRANSFER_ENCODING", "").lower() and meta.get("wsgi.input_terminated"):
+        if "chunked" not in meta.get("HTTP_TRANSFER_ENCODING", "").lower() or not meta.get("wsgi.input_terminated"):
+            return get_response(request)
+        if takes_file(request.path_info.rstrip("/")) and _has_session(request):
+            request._stream = _ChunkedBody(meta["wsgi.input"])
+        else:
             try:
                 body = meta["wsgi.input"].read(_get_limit(request) + 1)
             except (OSError, ParseException) as error:
@@ -62,6 +76,20 @@ def read_chunked_body(get_response: GetResponse) -> GetResponse:
         return get_response(request)
 
     return middleware
+
+
+class _ChunkedBody:
+    """A body of unknown length that is read as it arrives. Its reader counts the bytes."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            chunk: bytes = self._body.read(size if size >= 0 else None)
+        except ParseException as error:
+            raise UnreadablePostError(*error.args) from error
+        return chunk
 
 
 def limit_body(get_response: GetResponse) -> GetResponse:

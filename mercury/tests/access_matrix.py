@@ -133,6 +133,11 @@ def _api() -> Iterator[Row]:
         f"{events}$",
         f"{events}/$",
     )
+    files, a_file = f"{API}^files", f"{API}^files/(?P<file_id>[^/]+)/?$"
+    who = Who(signed_in=True, scope=Scope.MAILS_SEND)
+    yield _row("API: `files/`: one's own files", "GET, POST", who, f"{files}$", f"{files}/$")
+    who = Who(owner=True, superuser=False, scope=Scope.MAILS_SEND)
+    yield _row("API: `files/…`", "GET, DELETE", who, a_file)
     yield _row(
         "API: `dispatcher/providers/`, one",
         "GET",

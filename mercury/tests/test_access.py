@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
@@ -18,8 +19,9 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from mails.access import api_keys
+from mails.files import uploads
 from mails.intake.client import Client as Submitter
-from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission
+from mails.models import ApiKey, BulkAction, Event, Mail, SenderPermission, StoredFile
 from mails.states import Source
 from mails.tests.builders import HERA, ZEUS, a_mail
 from mercury.lib.audit import log as audit
@@ -54,6 +56,7 @@ class World:
     """One of everything that an address can name, and a browser for each kind of person."""
 
     mails: dict[str, Mail]
+    files: dict[UUID, UUID]  # an upload of the same client, by the email's id
     key: ApiKey
     text: str
     other_text: str
@@ -67,7 +70,7 @@ class World:
     def path(self, route: str, mail: Mail) -> str:
         """An address of this route that leads somewhere."""
         event = str(Event.objects.filter(mail=mail)[0].pk)
-        values = {**self.values, "mail_id": str(mail.pk), "event_id": event}
+        values = {**self.values, "mail_id": str(mail.pk), "event_id": event, "file_id": str(self.files[mail.pk])}
         values |= {"verb": "pause"} if route.startswith(("admin/sending/", "admin/queues/")) else {}
         values |= {"name": "force-open"} if "/action/" in route and "account" in route else {}
         for label, pk in self.objects.items():
@@ -161,6 +164,7 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     }
     return World(
         mails=mails,
+        files={mail.pk: _upload(mail).pk for mail in mails.values()},
         key=key,
         text=text,
         other_text=other_text,
@@ -168,6 +172,12 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
         values=values,
         objects={label: str(pk) for label, pk in objects.items()},
         owner=owner,
+    )
+
+
+def _upload(mail: Mail) -> StoredFile:
+    return uploads.begin(
+        filename="a", declared="text/plain", size=1, owner=uploads.Owner(api_key=mail.api_key, user=mail.user)
     )
 
 
@@ -261,7 +271,7 @@ def test_owners(world: World, wrong: Wrong):
     browser = Client(raise_request_exception=False)
     browser.force_login(world.owner)
     for route, method, who in CASES:
-        if "mail_id" in route and not route.startswith("admin/"):
+        if ("mail_id" in route or "file_id" in route) and not route.startswith("admin/"):
             own, others = (world.path(route, world.mails[name]) for name in ("own", "key"))
             wrong.expect(answers(browser, method, own), who.owner or who.anybody, method, own, "own")
             wrong.expect(answers(browser, method, others), who.anybody, method, others, "somebody else's")
@@ -282,7 +292,7 @@ def test_keys(world: World, wrong: Wrong):
         wrong.expect(world.asks(world.text, method, path, *others), False, method, path, "all but", who.scope)
         for text in world.ended:
             wrong.expect(world.asks(text, method, path, *api_keys.SCOPES), False, method, path, "ended or wrong")
-        if "mail_id" in route:
+        if "mail_id" in route or "file_id" in route:
             wrong.expect(
                 world.asks(world.other_text, method, path, *api_keys.SCOPES), False, method, path, "other client"
             )

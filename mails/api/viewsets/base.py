@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import Http404
 from rest_framework.request import Request
 
+from mails.files.uploads import Owner
 from mails.models import ApiKey, Mail
 from mails.models.querysets import MailQuerySet
 from mercury.lib.rest.resource import ResourceViewSet
@@ -28,6 +29,12 @@ class OwnMailsViewSet(ResourceViewSet):
 def get_key(request: Request) -> ApiKey | None:
     """Return the API key of the request; None for a signed-in person."""
     return request.auth if isinstance(request.auth, ApiKey) else None
+
+
+def get_owner(request: Request) -> Owner:
+    """Return whom the files of this request belong to."""
+    key = get_key(request)
+    return Owner(api_key=key, user=None if key else request.user)
 
 
 def format_recorder(request: Request) -> str:

@@ -9,7 +9,7 @@ from rest_framework.routers import DynamicRoute, Route, SimpleRouter
 from mercury.lib.rest.resource import read_summary
 
 _MANY = {"get": "list", "post": "create"}
-_ONE = {"get": "retrieve", "put": "update", "delete": "destroy"}
+_ONE = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 _GROUP = re.compile(r"\(\?P<(\w+)>[^)]*\)")
 
 

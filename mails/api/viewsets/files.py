@@ -1,0 +1,186 @@
+"""Files that a client uploads, for its emails to refer to."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.http import Http404, HttpRequest, HttpResponseBase, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.utils.http import parse_header_parameters
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from mails.access.api_keys import Scope
+from mails.api.fields import FILE_FIELDS
+from mails.api.serializers.files import FileSerializer, build_file_url
+from mails.api.viewsets.base import UUID, get_owner
+from mails.files import uploads
+from mails.files.types import MAX_LENGTH, parse_type
+from mails.files.uploads import FileTooLarge, QuotaExceeded, UploadGone, UploadRefused
+from mails.models import StoredFile
+from mails.models.querysets import StoredFileQuerySet
+from mercury.lib.database import database_clock
+from mercury.lib.rest import upload_slots
+from mercury.lib.rest.openapi import describe_header
+from mercury.lib.rest.pagination import Pagination
+from mercury.lib.rest.problems import FieldError, Problem, build_pointer
+from mercury.lib.rest.resource import ResourceViewSet
+
+FILE = "file"  # the part of a form that is the file
+_FORM = "multipart/form-data"
+_STATUSES: dict[type[UploadRefused], int] = {FileTooLarge: 413, QuotaExceeded: 409, UploadGone: 410}
+
+
+class FilePagination(Pagination):
+    """Pages of files."""
+
+    results_key = "files"
+
+
+class FileViewSet(ResourceViewSet):
+    """The files that this client uploaded, newest first."""
+
+    tag, noun = "Files", "file"
+    verbs = {"create": "upload"}
+    queryset = StoredFile.objects.none()
+    lookup_url_kwarg = "file_id"
+    lookup_value_regex = "[^/]+"
+    serializer_class = FileSerializer
+    pagination_class = FilePagination
+    filter_fields = FILE_FIELDS
+    ordering = "-id"
+    query_parameters = {"create": ("filename",)}
+    refusals = {"create": (409, 410)}
+    required_scopes = dict.fromkeys(("GET", "POST", "PATCH", "DELETE"), Scope.MAILS_SEND)
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Keep the files of a form out of memory, also if the check of the CSRF token parses it."""
+        if request.content_type == _FORM:
+            request.upload_handlers = [TemporaryFileUploadHandler(request)]
+        return super().initialize_request(request, *args, **kwargs)
+
+    def get_queryset(self) -> StoredFileQuerySet:
+        """Return the files of this client."""
+        return uploads.list_own(get_owner(self.request))
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List uploaded files."""
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        request={
+            "application/octet-stream": bytes,
+            _FORM: {"type": "object", "properties": {FILE: {"type": "string", "format": "binary"}}},
+        },
+        responses={201: FileSerializer},
+        parameters=[
+            OpenApiParameter("filename", str, description="Its name, if `Content-Disposition` does not give it."),
+            describe_header("Content-Disposition", 'Its name: `attachment; filename="crown.png"`.'),
+            describe_header("Location", "The file's URL.", on=[201]),
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Upload a file.
+
+        The body is the file, or a form (`multipart/form-data`) with the part `file`. It is stored while it arrives, and
+        can be used by any number of emails: `"attachments": [{"file": "<id>"}]`.
+        """
+        with upload_slots.take():
+            file = _receive_form(request) if request._request.content_type == _FORM else _receive_body(request)
+        body = self.get_serializer(file).data
+        return Response(body, status=201, headers={"Location": body["url"]})
+
+    def retrieve(self, request: Request, file_id: str) -> HttpResponseBase:
+        """Read an uploaded file.
+
+        What is known of it, not its content.
+        """
+        return self.respond(self.get_serializer(self._find(file_id)).data)
+
+    @extend_schema(responses={204: OpenApiResponse(description="Deleted.")})
+    def destroy(self, request: Request, file_id: str) -> Response:
+        """Delete an uploaded file.
+
+        Emails that use it keep its content.
+        """
+        uploads.delete(self._find(file_id))
+        return Response(status=204)
+
+    def build_url(self, pk: uuid.UUID) -> str:
+        """Return the URL of a file."""
+        return build_file_url(self.request, pk)
+
+    def _find(self, file_id: str) -> StoredFile:
+        """Return a file of this client. A malformed id, an unknown one and somebody else's are all the same 404."""
+        owner = get_owner(self.request)
+        own = StoredFile.objects.owned_by(api_key=owner.api_key, user=owner.user)
+        file = own.filter(pk=uuid.UUID(file_id)).first() if UUID.fullmatch(file_id) else None
+        if file is None:
+            raise Http404
+        if file.expires_at <= database_clock.now():
+            raise Problem(410, "expired", f"The file expired at {file.expires_at:%Y-%m-%d %H:%M} UTC; upload it again.")
+        return file
+
+
+def _receive_body(request: Request) -> StoredFile:
+    raw = request._request
+    length = raw.META.get("CONTENT_LENGTH") or ""
+    is_chunked = "chunked" in raw.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+    return _receive(
+        request,
+        raw.read,
+        filename=_read_filename(request),
+        declared=raw.content_type or "",
+        size=None if is_chunked else int(length or 0),
+    )
+
+
+def _receive_form(request: Request) -> StoredFile:
+    try:
+        files, fields = request._request.FILES, request._request.POST
+    except MultiPartParserError as error:
+        raise BadRequest(f"The form cannot be read: {error}") from error
+    given = files.getlist(FILE)
+    others = [name for name in (*files, *fields) if name not in (FILE, "csrfmiddlewaretoken")]
+    if others or len(given) != 1:
+        detail = f"Send one file, as the part '{FILE}', and nothing else."
+        raise _build_problem(UploadRefused("invalid_form", detail))
+    (file,) = given
+    declared = file.content_type or ""
+    return _receive(request, file.read, filename=file.name or "", declared=declared, size=file.size)
+
+
+def _receive(
+    request: Request, read: Callable[[int], bytes], *, filename: str, declared: str, size: int | None
+) -> StoredFile:
+    try:
+        content_type = parse_type(declared)
+        if declared and not content_type:
+            detail = f"The Content-Type is not the type of a file; write one such as image/png, of at most {MAX_LENGTH} characters."
+            raise UploadRefused("invalid_content_type", detail)
+        return uploads.receive(read, filename=filename, declared=content_type, size=size, owner=get_owner(request))
+    except UploadRefused as refused:
+        raise _build_problem(refused) from None
+    except UnreadablePostError:
+        raise _build_problem(UploadRefused("body_incomplete", "The connection ended before the body did.")) from None
+
+
+def _read_filename(request: Request) -> str:
+    """Return the name that the request gives its body; empty if it gives none."""
+    if name := request.query_params.get("filename"):
+        return name
+    _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
+    name = parameters.get("filename", "")
+    try:
+        return name.encode("latin-1").decode()  # many clients send UTF-8 as it is
+    except UnicodeError:
+        return name
+
+
+def _build_problem(refused: UploadRefused) -> Problem:
+    status = _STATUSES.get(type(refused), 400)
+    error = FieldError(detail=str(refused), code=refused.code, pointer=build_pointer(FILE))
+    return Problem(status, refused.code, str(refused), errors=[error])
