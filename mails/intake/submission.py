@@ -6,17 +6,27 @@ Several fields may have the same `source`; their values are joined.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from mails.intake.address_fields import AddressField, RecipientsField, ReplyToField
+from mails.intake.header_fields import (
+    HeadersField,
+    MetadataField,
+    TagsField,
+    UnsubscribeMailtoField,
+    UnsubscribeUrlField,
+    find_unsubscribe_headers,
+)
 from mails.intake.receipts import InvalidField
 from mails.intake.submission_fields import MAX_SUBJECT, ContentField, SubjectField, WordField
 from mails.message.message import Message, MessageRecipient
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, RecipientKind
+from mercury.lib.durations import format_size
 from mercury.lib.rest.serializers import StrictSerializer
 
 MAX_SENDER = 256  # characters, CONTRACT v1.0
@@ -111,6 +121,34 @@ class SubmissionSerializer(StrictSerializer):
         style={"example": "Hi"},
     )
     html = ContentField(label="HTML", help_text="The body, as HTML.")
+    headers = HeadersField(
+        label="Headers",
+        help_text="An object of headers and their texts, at most 30: `X-…`, `List-…`, `In-Reply-To`, `References`, "
+        "`Auto-Submitted`, `Precedence`, `Importance`, `Priority`, `Sensitivity`, `Feedback-ID`, `Thread-Topic`, "
+        "`Thread-Index`, `Keywords`, `Comments`, `Organization`. Refused: headers that have a field of their own, headers "
+        "that Mercury or a provider sets, and those that instruct a provider, such as `X-SMTPAPI`. A name has at most 64 "
+        "characters, a text 2,000; letters beyond ASCII in `X-…` only.",
+    )
+    tags = TagsField(
+        label="Tags",
+        help_text="A list of at most 10 words to group emails by: 1 to 64 letters, digits and `- _ . : / + @ = #`. The "
+        "provider gets them where it can.",
+    )
+    metadata = MetadataField(
+        label="Metadata",
+        help_text="An object of at most 20 names (40 letters, digits, `.`, `-`, `_`) and texts (500 characters, one line) to "
+        "find the email by. The provider gets them where it can.",
+    )
+    unsubscribe_url = UnsubscribeUrlField(
+        label="Unsubscribe URL",
+        help_text="An https address that unsubscribes whoever it is posted to, at most 800 characters. Makes "
+        "`List-Unsubscribe` and `List-Unsubscribe-Post` (RFC 8058).",
+    )
+    unsubscribe_mailto = UnsubscribeMailtoField(
+        label="Unsubscribe address",
+        help_text="An address that unsubscribes whoever writes to it, also with `?subject=…`. Makes `List-Unsubscribe` "
+        "(RFC 2369).",
+    )
     delivery_guarantee = WordField(
         choices=DeliveryGuarantee.choices,
         label="Delivery guarantee",
@@ -129,17 +167,42 @@ class SubmissionSerializer(StrictSerializer):
     aliases: ClassVar[Mapping[str, str]] = {"recipients": "recipient", "to": "recipient", "text": "content"}
     ignored = ("id", "url", "events")  # so that an email read from the API can be posted again
 
+    @cached_property
+    def absent_values(self) -> dict[str, Any]:
+        """Return the values of optional fields, so that an email costs nothing for what it does not have."""
+        return {str(name): field.run_validation() for name, field in self.fields.items() if not field.required}
+
     def check_together(self, values: dict[str, Any], errors: dict[str, Any]) -> None:
-        """Add errors that several fields have together: no recipient, or too many in all."""
-        if len(found := [values[name] for name in _RECIPIENTS if name in values]) < len(_RECIPIENTS):
-            return
-        to, cc, bcc = found
-        if not to and (cc or not bcc):
-            errors["recipient"] = [ErrorDetail(_CC_ALONE if cc else _NO_RECIPIENT, "required")]
-        most = settings.MERCURY_MAX_RECIPIENTS
-        if (cc or bcc) and (count := len({recipient.address for recipient in (*to, *cc, *bcc)})) > most:
-            words = f"{count} recipients in to, cc and bcc; at most {most} are allowed."
-            errors["cc" if cc else "bcc"] = [ErrorDetail(words, "too_many")]
+        """Add the errors of recipients, bodies and headers that are right each by itself."""
+        if all(name in values for name in _RECIPIENTS):
+            _check_recipients(*(values[name] for name in _RECIPIENTS), errors)
+        if values.get("html") and "content" in values:
+            _check_bodies(values["content"], values["html"], errors)
+        if values.get("unsubscribe_url") or values.get("unsubscribe_mailto"):
+            words = "Give the header, or the fields 'unsubscribe_url' and 'unsubscribe_mailto', not both."
+            if names := find_unsubscribe_headers(values.get("headers", ())):
+                errors["headers"] = {name: [ErrorDetail(words, "ambiguous")] for name in names}
+
+
+def _check_recipients(
+    to: tuple[MessageRecipient, ...],
+    cc: tuple[MessageRecipient, ...],
+    bcc: tuple[MessageRecipient, ...],
+    errors: dict[str, Any],
+) -> None:
+    if not to and (cc or not bcc):
+        errors["recipient"] = [ErrorDetail(_CC_ALONE if cc else _NO_RECIPIENT, "required")]
+    most = settings.MERCURY_MAX_RECIPIENTS
+    if (cc or bcc) and (count := len({recipient.address for recipient in (*to, *cc, *bcc)})) > most:
+        words = f"{count} recipients in to, cc and bcc; at most {most} are allowed."
+        errors["cc" if cc else "bcc"] = [ErrorDetail(words, "too_many")]
+
+
+def _check_bodies(text: str, html: str, errors: dict[str, Any]) -> None:
+    most = settings.MERCURY_MAX_SIZE
+    if (size := len(text.encode()) + len(html.encode())) > most:
+        words = f"Text and HTML have {format_size(size)}; at most {format_size(most)} fit."
+        errors["html"] = [ErrorDetail(words, "too_large")]
 
 
 _RECIPIENTS = ("recipient", "cc", "bcc")
@@ -147,6 +210,9 @@ _NO_RECIPIENT = "Give at least one address that the email goes to."
 _CC_ALONE = "Give at least one address that the email goes to: a Cc is a copy. Without one, use 'bcc'."
 _serializer = SubmissionSerializer()  # one for the process: to make its fields costs more than to check an email
 FIELDS = _serializer.names
+_PARTS: Mapping[str, str] = {  # of a message, by the field that they come from
+    str(name): field.source for name, field in _serializer.fields.items() if name not in _serializer.options
+}
 
 
 def get_field(name: str) -> Any:
@@ -202,11 +268,10 @@ def _find_given(fields: Mapping[str, object], name: str) -> object:
 
 
 def _build_message(values: Mapping[str, Any]) -> Message:
-    parts: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in _serializer.options:
-            part = get_field(name).source
-            parts[part] = parts[part] + value if part in parts else value
+    parts: dict[str, Any] = {"sender": ""}
+    for name, part in _PARTS.items():
+        if value := values.get(name):
+            parts[part] = parts[part] + value if parts.get(part) else value
     if values.get("cc") or values.get("bcc"):
         parts["recipients"] = _name_once(parts["recipients"])
     return Message(**parts)

@@ -1,7 +1,7 @@
 """The fields of a submission. Each has its rule, which states what is wrong and how to correct it. Uses no database."""
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from rest_framework import serializers
@@ -15,11 +15,18 @@ MAX_SUBJECT = 512  # characters, CONTRACT v1.0
 KEPT_OF_A_REJECTED = 4096  # characters of a text of an email that failed validation
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_JSON_TYPES = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
 # Marks that reorder text (UAX #9): with them a subject or an address reads differently from what it is.
 _END_OF_ISOLATE = "\u2069"
 _ISOLATES = "\u2066\u2067\u2068" + _END_OF_ISOLATE  # around a name or an amount with a direction of its own
+MAX_HEADER = 2000  # characters of a header; a References holds some twenty ids
 _SHOWN = 80  # characters of a client's text that an error repeats
 
 
@@ -47,12 +54,16 @@ class SubmissionField(serializers.Field[Any, Any, Any, Any]):
         except ValidationError:
             return None
 
+    def fail_type(self, value: object, wanted: str) -> NoReturn:
+        """Raise ValidationError for a value of another JSON type."""
+        self.fail("wrong_type", wanted=wanted, found=_JSON_TYPES.get(type(value), "something else"))
+
     def read_text(self, value: object, wanted: str = "text") -> str:
         """Return the value as text; null is empty."""
         if value is None:
             return ""
         if not isinstance(value, str):
-            self.fail("wrong_type", wanted=wanted, found=_JSON_TYPES.get(type(value), "something else"))
+            self.fail_type(value, wanted)
         if _SURROGATE.search(value):
             raise build_error("forbidden_character", self.error_messages["half_character"])
         return value
@@ -135,8 +146,8 @@ def make_storable(value: object, limit: int) -> str:
 
 
 def shorten(value: object) -> str:
-    """Return a client's text as an error repeats it: short, on one line."""
-    return _LINES.sub("\ufffd", make_storable(value, _SHOWN))
+    """Return a client's text as an error repeats it: short, on one line, in its own direction."""
+    return printable.replace_unprintable(make_storable(value, _SHOWN), allowed="")
 
 
 def build_error(code: str, detail: object) -> ValidationError:
@@ -156,4 +167,4 @@ def _are_isolates_balanced(text: str) -> bool:
 
 def _read_encoded_words(text: str) -> str:
     """Return all that mail programs could read in its encoded words; empty for a text longer than any field allows."""
-    return encoded_words.list_readings(text) if "=?" in text and len(text) <= MAX_SUBJECT else ""
+    return encoded_words.list_readings(text) if "=?" in text and len(text) <= MAX_HEADER else ""

@@ -78,6 +78,8 @@ class Message:
     attachments: tuple[AttachmentReference, ...] = _declare(_load_attachments, Feature.ATTACHMENTS)
     tags: tuple[str, ...] = _declare(tuple, Feature.TAGS)
     metadata: Mapping[str, str] = _declare(dict, Feature.METADATA)
+    unsubscribe_url: str = _declare(str, Feature.UNSUBSCRIBE)
+    unsubscribe_mailto: str = _declare(str, Feature.UNSUBSCRIBE)  # as it follows `mailto:`
 
     def __repr__(self) -> str:
         """Return its size alone: the content must not get into a log."""
@@ -95,6 +97,14 @@ class Message:
     def other_fields(self) -> dict[str, Any] | None:
         """Return the fields that only the call needs, as one JSON document; None if there are none."""
         return {name: _dump(entry) for name in _LOADERS if (entry := getattr(self, name))} or None
+
+    @property
+    def unsubscribe_headers(self) -> dict[str, str]:
+        """Return the headers that say how to unsubscribe (RFC 2369); by one click too (RFC 8058) where there is a URL."""
+        ways = [self.unsubscribe_url, f"mailto:{self.unsubscribe_mailto}" if self.unsubscribe_mailto else ""]
+        listed = ", ".join(f"<{way}>" for way in ways if way)
+        one_click = {"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"} if self.unsubscribe_url else {}
+        return {"List-Unsubscribe": listed} | one_click if listed else {}
 
     @property
     def size(self) -> int:
@@ -128,6 +138,8 @@ class Message:
         features += [_KINDS[recipient.kind] for recipient in self.recipients if recipient.kind in _KINDS]
         if any(attachment.content_id for attachment in self.attachments):
             features.append(Feature.INLINE)
+        if len(self.reply_to) > 1:
+            features.append(Feature.REPLY_TO_LIST)
         if not all(map(str.isascii, self.headers.values())):
             features.append(Feature.HEADERS_UTF8)
         if any(name.lower() == "list-unsubscribe" for name in self.headers):

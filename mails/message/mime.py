@@ -49,6 +49,7 @@ def build_message(
         reply_to=[mailbox.shown for mailbox in message.reply_to],
         headers={
             **message.headers,
+            **message.unsubscribe_headers,
             "Date": _format_date(int(accepted_at.timestamp())),
             "Message-ID": make_message_id(mail_id, message.sender),
             "X-Mercury-ID": str(mail_id),

@@ -55,11 +55,14 @@ class StrictSerializer(serializers.Serializer[Any]):
                 else:
                     used[name] = alias
                     data = {**data, name: data[alias]}
-        values = {}
+        values = self.absent_values.copy()
         for name, field in self.fields.items():
+            if name in values and data.get(name) is None:
+                continue
             try:
                 values[name] = field.run_validation(data.get(name, empty))
             except ValidationError as invalid:
+                values.pop(name, None)
                 if name not in errors:
                     errors[used.get(name, name)] = invalid.detail
             except SkipField:
@@ -69,6 +72,11 @@ class StrictSerializer(serializers.Serializer[Any]):
             order = {name: index for index, name in enumerate(self.names)}
             raise ValidationError({name: errors[name] for name in sorted(errors, key=lambda name: order.get(name, -1))})
         return values
+
+    @cached_property
+    def absent_values(self) -> dict[str, Any]:
+        """Return the values of fields that are absent or null, for those that need no look at each request."""
+        return {}
 
     def check_together(self, values: dict[str, Any], errors: dict[str, Any]) -> None:
         """Add errors that several fields have together. `values`: those of the valid fields."""
