@@ -5,7 +5,8 @@ All kinds share fast address parsing, and no work for fields that a message does
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from email.header import Header
 from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urljoin
@@ -73,6 +74,18 @@ def find_shown(message: EmailMessage, idna_encode: Callable[[str], str]) -> dict
         name: ", ".join(address.format(idna_encode=idna_encode) for address in parse_addresses(text))
         for name, text in shown.items()
         if text
+    }
+
+
+def encode_headers(headers: Mapping[str, str], *, without: Collection[str] = ()) -> dict[str, str]:
+    """Return the headers with values in ASCII (RFC 2047), which every provider passes on as they are.
+
+    `without`: names in lower case, which the provider writes itself.
+    """
+    return {
+        name: value if value.isascii() else Header(value, "utf-8").encode(linesep="")
+        for name, value in headers.items()
+        if name.lower() not in without
     }
 
 

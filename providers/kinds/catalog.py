@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from providers.kinds.base import ProviderKind
 from providers.kinds.mailgun import MAILGUN
+from providers.kinds.mailjet import MAILJET
 from providers.kinds.postmark import POSTMARK
 from providers.kinds.resend import RESEND
 from providers.kinds.sandbox import SANDBOX
@@ -18,6 +19,7 @@ _ALL = (
     SPARKPOST,
     POSTMARK,
     RESEND,
+    MAILJET,
     SMTP,
     SANDBOX,
 )
