@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from providers.kinds.base import ProviderKind
+from providers.kinds.mailersend import MAILERSEND
 from providers.kinds.mailgun import MAILGUN
 from providers.kinds.mailjet import MAILJET
 from providers.kinds.postmark import POSTMARK
@@ -20,6 +21,7 @@ _ALL = (
     POSTMARK,
     RESEND,
     MAILJET,
+    MAILERSEND,
     SMTP,
     SANDBOX,
 )
