@@ -7,6 +7,7 @@ from providers.kinds.base import ProviderKind
 from providers.kinds.mailersend import MAILERSEND
 from providers.kinds.mailgun import MAILGUN
 from providers.kinds.mailjet import MAILJET
+from providers.kinds.mandrill import MANDRILL
 from providers.kinds.postmark import POSTMARK
 from providers.kinds.resend import RESEND
 from providers.kinds.sandbox import SANDBOX
@@ -22,6 +23,7 @@ _ALL = (
     RESEND,
     MAILJET,
     MAILERSEND,
+    MANDRILL,
     SMTP,
     SANDBOX,
 )
