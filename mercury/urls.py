@@ -11,6 +11,7 @@ from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
+from mails.web import submit_views
 from mails.web import views as mail_views
 from mercury import error_pages
 from mercury.api_root import ApiRoot
@@ -33,7 +34,8 @@ api = [path("", root, name="api-root"), *router.urls, path("schema", OpenApiSche
 
 details = RedirectView.as_view(pattern_name="mail")  # where the prototype showed a mail
 urlpatterns = [
-    path("", mail_views.submit, name="submit"),
+    path("", submit_views.submit, name="submit"),
+    path("preview", submit_views.draft_preview, name="draft-preview"),
     path("mails/", mail_views.mail_list, name="mails"),
     path("mails/<uuid:mail_id>", mail_views.mail_page, name="mail"),
     path("mails/<uuid:mail_id>/cancel", mail_views.cancel, name="mail-cancel"),

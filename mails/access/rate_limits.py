@@ -30,6 +30,7 @@ from mercury.lib.runtime import process_state
 
 log = structlog.get_logger(__name__)
 
+PREVIEWS_A_MINUTE = 90  # of one person; the form asks once a second at most
 WRITE_SECONDS = 5.0  # refused emails are added to the counters this long after the first, in one row per key
 
 
@@ -81,6 +82,12 @@ def count_write(key: ApiKey, *, mail: bool = True) -> RateLimitStatus:
         remaining=count.remaining,
         reset_after=reset_after,
     )
+
+
+def count_preview(user_id: int) -> bool:
+    """Count a preview of what a person types, in this process alone; return False if there were too many in a minute."""
+    limit = RateLimitItemPerSecond(PREVIEWS_A_MINUTE, 60, namespace="preview")
+    return _hit_in_memory(limit, str(user_id)).allowed
 
 
 def _count_write(limit: RateLimitItemPerSecond, name: str) -> _WindowCount:

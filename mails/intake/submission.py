@@ -116,7 +116,7 @@ class SubmissionSerializer(StrictSerializer):
     )
     content = ContentField(
         source="text",
-        label="Message",
+        label="Text",
         help_text="The body, as plain text; a whole request has at most 10 MB (`MERCURY_MAX_SIZE`).",
         style={"example": "Hi"},
     )

@@ -17,11 +17,14 @@ from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import html_cleaning, preview
 from mercury.lib.mail.preview import MailPreview
-from providers.kinds.capabilities import join_meanings, read_needs
+from providers.kinds.capabilities import Feature, join_meanings, read_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
 
-MAX_COPY_SIZE = 100_000  # bytes of subject and body that a form is filled in with
+MAX_COPY_SIZE = 1_000_000  # bytes of subject and bodies that a form is filled in with
+IN_FORM = frozenset(
+    {Feature.HTML, Feature.CC, Feature.BCC, Feature.REPLY_TO, Feature.SMTPUTF8}
+)  # what the form carries
 
 
 def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
@@ -126,8 +129,8 @@ def explain_not_copyable(mail: Mail) -> str:
     traits = read_needs(mail.needs)
     if traits is None:
         return "Another version of Mercury stored this email; the form cannot carry all that is in it."
-    if traits.features:
-        missing = join_meanings(traits.features, "or")
+    if lacking := traits.features - IN_FORM:
+        missing = join_meanings(lacking, "or")
         return f"The form cannot carry {missing}; send this email again with the API."
     if mail.size > MAX_COPY_SIZE:
         return f"This email is larger than {format_size(MAX_COPY_SIZE)}, too large for the form; send it again with the API."

@@ -12,6 +12,8 @@ from mails.intake.submission import Submission, get_field
 from mails.message.addresses import extract_address
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
+LONGEST_BODY_REPEATED = 2_000_000
+_BODIES = ("content", "html")
 _FIELD_OF = {"recipients": "recipient"}  # field of the submission -> field of the form
 _ABOUT_KEYS = {
     RefusalReason.INVALID_KEY: "The form lost its protection against sending twice. Press Send again.",
@@ -20,16 +22,38 @@ _ABOUT_KEYS = {
 }
 
 
-class SubmitForm(forms.Form):
-    """From, To, Subject, Message, and a hidden idempotency key that makes a double submit harmless."""
+class _BodyField(forms.CharField):
+    """A body. Browsers end lines with CR LF; it is stored with LF."""
 
-    sender = forms.CharField(label=get_field("sender").label, required=False)
-    recipient = forms.CharField(label=get_field("recipient").label, required=False)
-    subject = forms.CharField(label=get_field("subject").label, required=False)
-    content = forms.CharField(
-        label=get_field("content").label, required=False, strip=False, widget=forms.Textarea(attrs={"rows": 10})
-    )
+    def __init__(self) -> None:
+        super().__init__(required=False, strip=False, widget=forms.Textarea(attrs={"rows": 12, "data-mirrored": ""}))
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
+def _make_choice(name: str, empty: str) -> forms.CharField:
+    """Return a field that offers the choices of a declaration. Intake refuses any other."""
+    choices = [("", empty), *get_field(name).choices.items()]
+    return forms.CharField(required=False, widget=forms.Select(choices=choices))
+
+
+class SubmitForm(forms.Form):
+    """All parts of an email, and a hidden idempotency key that makes a double submit harmless."""
+
+    sender = forms.CharField(required=False)
+    recipient = forms.CharField(required=False)
+    cc = forms.CharField(required=False)
+    bcc = forms.CharField(required=False)
+    reply_to = forms.CharField(required=False)
+    subject = forms.CharField(required=False)
+    content = _BodyField()
+    html = _BodyField()
+    queue = _make_choice("queue", "as the message requires")
+    delivery_guarantee = _make_choice("delivery_guarantee", "the default")
     idempotency_key = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    more = ("queue", "delivery_guarantee")
 
     def __init__(self, *args: Any, senders: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,26 +69,34 @@ class SubmitForm(forms.Form):
             if sender and not self.refused_sender and sender not in choices:
                 choices.insert(0, sender)
             self.fields["sender"].widget = forms.Select(choices=[(sender, sender) for sender in choices])
-        self.fields["sender"].help_text = self._describe_senders(senders)
-        self.fields["recipient"].help_text = (
-            get_field("recipient").style["form_help"].format(max_recipients=settings.MERCURY_MAX_RECIPIENTS)
-        )
-        for name in ("sender", "recipient"):
+        self._describe_fields(senders)
+
+    def _describe_fields(self, senders: list[str]) -> None:
+        """Give the fields the labels and the help of their declarations, and what browsers need to know."""
+        for name, field in self.fields.items():
+            if name == "idempotency_key":
+                continue
+            declared = get_field(name)
+            field.label = declared.label
+            field.help_text = declared.style.get("form_help", "").format(max_recipients=settings.MERCURY_MAX_RECIPIENTS)
+            field.widget.attrs |= {"data-mirrored": "", "aria-describedby": f"id_{name}_note"}
+        self.fields["sender"].help_text = _describe_senders(senders)
+        for name in ("sender", "recipient", "cc", "bcc", "reply_to"):
             self.fields[name].widget.attrs |= {"autocomplete": "email", "spellcheck": "false"}
         self.fields["sender"].widget.attrs |= {"autocomplete": "off", "list": "senders"} if self.any_sender else {}
-        for name in ("sender", "recipient", "subject", "content"):
-            self.fields[name].widget.attrs |= {"data-mirrored": "", "aria-describedby": f"id_{name}_note"}
+        self.fields["html"].widget.attrs |= {"spellcheck": "false"}
 
     def build_submission(self) -> Submission:
-        """Return the submission. Browsers end lines with CR LF; the body is stored with LF."""
-        text = self.cleaned_data["content"].replace("\r\n", "\n")
-        fields = {name: self.cleaned_data[name] for name in ("sender", "recipient", "subject")} | {"content": text}
+        """Return the submission. Of the fields that need nothing, only those that are filled in are part of it."""
+        always = ("sender", "recipient", "subject", "content")
+        typed = {name: value for name, value in self.cleaned_data.items() if name != "idempotency_key"}
+        fields = {name: value for name, value in typed.items() if value or name in always}
         # Without the field there is no key, which differs from a blank one.
         key = str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
         return Submission(fields=fields, idempotency_key=key)
 
     def show_refusal(self, refused: Refused) -> None:
-        """Show why intake refused the email: errors of fields next to their fields, others above the form."""
+        """Show why intake refused the email: errors of fields and files next to them, others above the form."""
         if sentence := _ABOUT_KEYS.get(refused.reason):
             self.add_error(None, sentence)
             return
@@ -79,17 +111,32 @@ class SubmitForm(forms.Form):
         """
         shown = dict(self.data.items()) | {"idempotency_key": str(uuid.uuid4())}
         for name in self.fields:
-            if len(str(shown.get(name, ""))) > LONGEST_REPEATED:
+            longest = LONGEST_BODY_REPEATED if name in _BODIES else LONGEST_REPEATED
+            if len(str(shown.get(name, ""))) > longest:
                 shown[name] = ""
                 self.add_error(name, "Too long to show again; paste it once more.")
         self.data = shown
         return self
 
-    def _describe_senders(self, senders: list[str]) -> str:
-        if "*" in senders:
-            return "You may send as any address."
-        domains = [sender for sender in senders if sender.startswith("@")]
-        return f"You may send as any address at {', '.join(domains)}." if domains else "Your allowed sender addresses."
+    @property
+    def main_fields(self) -> list[forms.BoundField]:
+        """Return the fields that an email usually has, apart from its bodies."""
+        return [self[name] for name in ("sender", "recipient", "cc", "bcc", "reply_to", "subject")]
+
+    @property
+    def bodies(self) -> list[forms.BoundField]:
+        """Return text and HTML."""
+        return [self[name] for name in _BODIES]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        """Return the fields that few emails need."""
+        return [self[name] for name in self.more]
+
+    @property
+    def has_more(self) -> bool:
+        """Return True if one of those is filled in, or wrong."""
+        return any(field.value() or field.errors for field in self.more_fields)
 
     @property
     def error_list(self) -> list[tuple[str, str, str]]:
@@ -100,5 +147,17 @@ class SubmitForm(forms.Form):
                 listed += [("", "", str(error)) for error in errors]
                 continue
             target, label = str(self[name].id_for_label), str(self.fields[name].label)
-            listed += [(target, label, str(error).partition(". ")[0].rstrip(".")) for error in errors]
+            listed += [(target, label, _cut(error)) for error in errors]
         return listed
+
+
+def _cut(error: object) -> str:
+    """Return the first sentence of an error, without its full stop."""
+    return str(error).partition(". ")[0].rstrip(".")
+
+
+def _describe_senders(senders: list[str]) -> str:
+    if "*" in senders:
+        return "You may send as any address."
+    domains = [sender for sender in senders if sender.startswith("@")]
+    return f"You may send as any address at {', '.join(domains)}." if domains else "Your allowed sender addresses."

@@ -1,7 +1,7 @@
-"""Pages for users who send: the form, their emails, and the live page of one email."""
+"""Pages for users who send: their emails, and the live page of one email."""
 
 import uuid
-from typing import assert_never, cast
+from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -18,101 +18,20 @@ from django_htmx.http import HttpResponseClientRedirect
 from mails.actions import apply
 from mails.actions.errors import ActionNotAllowed, MailNotFound
 from mails.actions.preview import describe_effect
-from mails.intake.accept import accept
-from mails.intake.client import Client
-from mails.intake.receipts import NotStored, Refused, Stored
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest
 from mails.message import mime
 from mails.models import Mail
 from mails.reporting import search, statistics
-from mails.states import Action, Source
+from mails.states import Action
 from mails.timeline.story import Story, has_news, read_story
-from mails.web.forms import SubmitForm
+from mails.web.visible import get_visible
 from mercury.lib.mail import pictures, preview
 from mercury.lib.mail.preview import MailPreview
 from mercury.lib.mail.printable import replace_unprintable
 from mercury.lib.rest import large_bodies
-from providers.accounts import registry
 
 MAILS_A_PAGE = 50
-
-
-@never_cache
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
-def submit(request: HttpRequest) -> HttpResponse:
-    """Show the form, empty or filled from the email that `copy` names, and submit it as a new email.
-
-    An accepted email leads to its live page; errors are named and the input is kept.
-    """
-    client = Client(source=Source.FORM, user=cast(User, request.user))
-    senders = client.list_allowed_senders()
-    if request.method != "POST":
-        copied = _find_copied(request)
-        draft = _make_draft(copied) if copied else {}
-        form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4()), **draft})
-        return _render_form(request, form, senders, copied=copied)
-    form = SubmitForm(request.POST, senders=senders)
-    mail = _accept(form, client) if form.is_valid() else None
-    if mail is None:
-        return _render_form(request, form.with_new_key(), senders, status=400)
-    messages.success(request, "You can close this page; bookmark it to check the status.", extra_tags="accepted")
-    return redirect("mail", mail_id=mail.pk)
-
-
-def _find_copied(request: HttpRequest) -> Mail | None:
-    """Return the email to fill the form from; None, with a message, if it cannot be copied."""
-    wanted = request.GET.get("copy")
-    if wanted is None:
-        return None
-    try:
-        mail = _get_visible(request, uuid.UUID(wanted))
-    except ValueError:
-        raise Http404("No such email, or you do not have access.") from None
-    if why := mime.explain_not_copyable(mail):
-        messages.warning(request, why)
-        return None
-    return mail
-
-
-def _make_draft(mail: Mail) -> dict[str, str]:
-    content = mime.read_message(mail).text
-    return {"sender": mail.sender, "recipient": mail.recipient, "subject": mail.subject, "content": content}
-
-
-def _accept(form: SubmitForm, client: Client) -> Mail | None:
-    """Submit the email; return None if it was refused, and the form shows why."""
-    (receipt,) = accept([form.build_submission()], client=client)
-    match receipt:
-        case Stored(mail=mail):
-            return mail
-        case Refused():
-            form.show_refusal(receipt)
-            return None
-        case NotStored(error=error):
-            raise error
-        case never:
-            assert_never(never)
-
-
-def _render_form(
-    request: HttpRequest, form: SubmitForm, senders: list[str], *, copied: Mail | None = None, status: int = 200
-) -> HttpResponse:
-    context = {
-        "form": form,
-        "copied": copied,
-        "may_send": bool(senders),
-        "sandbox_only": _is_sandbox_only(),
-        "api_url": request.build_absolute_uri(reverse("api-mail-list")),
-        "section": "submit",
-    }
-    return render(request, "mails/submit.html", context, status=status)
-
-
-def _is_sandbox_only() -> bool:
-    usable = [account for account in registry.load_candidates() if account.enabled and account.configured]
-    return all(account.config.kind == "sandbox" for account in usable)
 
 
 @never_cache
@@ -147,7 +66,7 @@ def mail_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """Show everything about one email, and follow it while it changes."""
-    mail = _get_visible(request, mail_id)
+    mail = get_visible(request, mail_id)
     story = _read_story(mail, everything=request.GET.get("events") == "all")
     message = mime.read_beginning(mail, recipients=story.recipients)
     context = {
@@ -202,7 +121,7 @@ def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     if not request.user.is_authenticated:
         page = reverse("mail", args=[mail_id])
         return HttpResponseClientRedirect(redirect_to_login(page).url)
-    mail = _get_visible(request, mail_id)
+    mail = get_visible(request, mail_id)
     after = request.GET.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
     status, obstacles = request.GET.get("status", ""), request.GET.get("obstacles", "")
@@ -234,7 +153,7 @@ def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     """Return the message as providers get it, as a download."""
-    source = _read_source(request, _get_visible(request, mail_id))
+    source = _read_source(request, get_visible(request, mail_id))
     if not source:
         raise Http404("This email was rejected before a message was built, or its body was removed.")
     return preview.source_response(source, str(mail_id))
@@ -245,7 +164,7 @@ def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
     """Return one file of an email as a download."""
-    file = preview.read(_read_source(request, _get_visible(request, mail_id))).find_file(number)
+    file = preview.read(_read_source(request, get_visible(request, mail_id))).find_file(number)
     if file is None:
         raise Http404("This email has no such file.")
     return preview.build_file_response(file)
@@ -266,7 +185,7 @@ def _read_story(mail: Mail, *, everything: bool = False) -> Story:
 
 
 def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> MailPreview:
-    mail = _get_visible(request, mail_id)
+    mail = get_visible(request, mail_id)
     return mime.build_preview(mail, mime.read_beginning(mail, recipients=mail.recipients.order_by("id")))
 
 
@@ -274,12 +193,3 @@ def _read_source(request: HttpRequest, mail: Mail) -> bytes:
     """Return the whole message; large ones one at a time, because building one needs many times its size in memory."""
     large_bodies.reserve(request, mail.size)
     return mime.render_source(mail, mime.read_message(mail))
-
-
-def _get_visible(request: HttpRequest, mail_id: uuid.UUID) -> Mail:
-    """Return the email if the user may see it; an unknown id and another user's email give the same 404."""
-    mails = Mail.objects.visible_to(api_key=None, user=request.user).select_related("api_key", "user")
-    mail = mails.filter(pk=mail_id).first()
-    if mail is None:
-        raise Http404("No such email, or you do not have access.")
-    return mail

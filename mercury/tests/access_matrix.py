@@ -86,6 +86,7 @@ def _model(label: str, *, view: Who, add: Who = NOBODY, change: Who = NOBODY, de
 
 def _pages() -> Iterator[Row]:
     yield _row("`/`: the form", "GET, POST", SIGNED_IN, "")
+    yield _row("`/preview`: of what is typed in the form", "POST", SIGNED_IN, "preview")
     yield _row("`/mails/`: one's own emails", "GET", SIGNED_IN, "mails/")
     mail = "mails/<uuid:mail_id>"
     parts = ("", "/timeline", "/html", "/message.eml", "/files/<int:number>")

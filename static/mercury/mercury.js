@@ -1,4 +1,4 @@
-// Small things that every page shares: copy buttons, tabs, local times, the mail mirrored as code. Nothing depends on it.
+// Small things that every page shares: copy buttons, tabs, local times. Nothing depends on it.
 "use strict";
 {
   // Copy
@@ -154,22 +154,6 @@
     try { localStorage.setItem(`mercury.${name}`, value); } catch { /* it holds for this page only */ }
   }
 
-  // The form's mail, as code
-
-  const quoting = {
-    json: (text) => JSON.stringify(text).slice(1, -1),
-    shell: (text) => JSON.stringify(text).slice(1, -1).replaceAll("'", "'\\''"),
-    word: (text) => text.replaceAll("'", "'\\''"),
-  };
-
-  function mirror(field) {
-    for (const place of document.querySelectorAll(`[data-mirror="${field.name}"]`)) {
-      place.dataset.example ??= place.textContent;
-      const text = field.value.length > 300 ? `${field.value.slice(0, 299)}…` : field.value;
-      place.textContent = text ? quoting[place.dataset.quoting](text) : place.dataset.example;
-    }
-  }
-
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-tabs] [data-tablist]").forEach(makeTabs);
     showTimes(document);
@@ -181,8 +165,6 @@
     });
     setInterval(() => { showAges(); showPassing(); }, 1000);
     document.querySelector("[data-focus]")?.focus();
-    document.querySelectorAll("[data-mirrored]").forEach(mirror);
-    document.addEventListener("input", (event) => { if (event.target.closest("[data-mirrored]")) mirror(event.target); });
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (button?.matches("[data-copy], [data-copy-link]")) copy(button);

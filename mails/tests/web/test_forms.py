@@ -1,6 +1,7 @@
 """The submit form: which sender it offers, and how it shows what intake found."""
 
 from mails.intake.receipts import InvalidField, RefusalReason, Refused
+from mails.intake.submission import get_field
 from mails.web.forms import SubmitForm
 
 TYPED = {
@@ -65,9 +66,9 @@ def test_an_error_of_no_field_is_listed_without_a_link():
     form = SubmitForm(TYPED, senders=["*"])
     form.is_valid()
 
-    form.show_refusal(refused("delivery_guarantee", "There is no such policy."))
+    form.show_refusal(refused("expires_at", "It is in the past."))
 
-    assert form.error_list == [("", "", "There is no such policy.")]
+    assert form.error_list == [("", "", "It is in the past.")]
 
 
 def test_what_is_corrected_is_another_mail():
@@ -75,3 +76,40 @@ def test_what_is_corrected_is_another_mail():
 
     assert form.data["idempotency_key"] != "k"
     assert form.data["recipient"] == "hera"
+
+
+def test_what_is_not_filled_in_is_no_part_of_the_submission():
+    form = SubmitForm(TYPED | {"cc": "iris@olimpus.com", "html": "<p>\r\nHi"}, senders=["*"])
+
+    assert form.is_valid()
+    assert form.build_submission().fields == {
+        "sender": "zeus@olimpus.com",
+        "recipient": "hera",
+        "cc": "iris@olimpus.com",
+        "subject": "Hi",
+        "content": " a\nb",
+        "html": "<p>\nHi",
+    }
+
+
+def test_labels_and_choices_are_those_of_the_declarations():
+    form = SubmitForm(senders=["*"])
+
+    assert form["reply_to"].label == get_field("reply_to").label
+    assert [value for value, _ in form.fields["queue"].widget.choices] == ["", *get_field("queue").choices]
+
+
+def test_a_body_is_shown_again_where_other_fields_would_be_too_long():
+    form = SubmitForm(TYPED | {"html": "x" * 1_000_000, "cc": "x" * 1_000_000}, senders=["*"])
+    form.is_valid()
+
+    shown = form.with_new_key()
+
+    assert len(shown.data["html"]) == 1_000_000
+    assert shown.data["cc"] == ""
+    assert [label for _, label, _ in shown.error_list] == ["Cc"]
+
+
+def test_fields_that_few_need_are_folded_until_one_is_filled_in():
+    assert not SubmitForm(senders=["*"]).has_more
+    assert SubmitForm(TYPED | {"queue": "bulk"}, senders=["*"]).has_more

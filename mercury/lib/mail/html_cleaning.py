@@ -11,6 +11,9 @@ from urllib.parse import unquote
 
 import nh3
 from django.http import HttpResponse
+from django.utils.html import escape
+
+from mercury.lib.mail.printable import replace_unprintable
 
 POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'; frame-ancestors 'self'"
 POLICY_WITH_REMOTE_IMAGES = POLICY.replace("img-src data: 'self'", "img-src data: 'self' https: http:")
@@ -45,6 +48,7 @@ _PAGE = (
     '<!doctype html><html><head><meta charset="utf-8"><title>HTML of a mail</title><style>'
     "html{{background:#fff;color:#000;color-scheme:light}}"
     "body{{margin:1rem;font:1rem/1.5 serif;overflow-wrap:break-word}}img{{max-width:100%}}"
+    "pre{{white-space:pre-wrap;font:1rem/1.5 serif}}"
     "</style></head><body>{}</body></html>"
 )
 
@@ -100,8 +104,17 @@ def clean(html: str, *, pictures: Mapping[str, str], remote_images: bool) -> Cle
 
 def build_response(harmless: CleanHtml, *, remote_images: bool) -> HttpResponse:
     """Return the response for the frame. Only Mercury's own pages may frame it, and it sends no referrer."""
-    answer = HttpResponse(_PAGE.format(harmless.text))
-    answer["Content-Security-Policy"] = POLICY_WITH_REMOTE_IMAGES if remote_images else POLICY
+    return _build(harmless.text, POLICY_WITH_REMOTE_IMAGES if remote_images else POLICY)
+
+
+def build_text_response(text: str, *, status: int = 200) -> HttpResponse:
+    """Return plain text for the frame."""
+    return _build(f"<pre>{escape(replace_unprintable(text[:AT_MOST]))}</pre>", POLICY, status=status)
+
+
+def _build(body: str, policy: str, *, status: int = 200) -> HttpResponse:
+    answer = HttpResponse(_PAGE.format(body), status=status)
+    answer["Content-Security-Policy"] = policy
     answer["X-Frame-Options"] = "SAMEORIGIN"
     answer["X-Content-Type-Options"] = "nosniff"
     answer["Referrer-Policy"] = "no-referrer"
