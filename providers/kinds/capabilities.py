@@ -124,7 +124,6 @@ class Capabilities:
     max_size: int | None = None  # bytes of a whole message, as the provider counts them
     max_recipients: int | None = None  # of one request; an email to more is sent in several
     never_empty: frozenset[str] = frozenset()  # "subject", "body": a space is sent instead of nothing
-    requires_html: bool = False  # it carries no email that is text alone
     idempotency_hours: float | None = (
         None  # how long it remembers the key of a call, and sends no second copy; None: not
     )
@@ -134,6 +133,7 @@ class Capabilities:
     shows_all_recipients: bool = _declare("name all recipients in To, also in a request for some of them")
     answers_per_recipient: bool = _declare("answer for each recipient")
     reports_delivery: bool = _declare("report delivery by webhook")
+    sends_text_alone: bool = _declare("send a text without an HTML version of it", default=True)
     delivers: bool = _declare("deliver email", default=True)
     keeps_emails: bool = _declare("keep every email for you to read", default=False)
     simulates_failures: bool = _declare("simulate slow, refused, missing, alternating and lost answers", default=False)
@@ -152,8 +152,6 @@ class Capabilities:
         """Return why it cannot carry such a message, as a short phrase; empty if it can."""
         if missing := {feature for feature in traits.features - self.features if feature.is_required}:
             return f"it cannot carry {join_meanings(missing, 'and')}"
-        if self.requires_html and Feature.HTML not in traits.features:
-            return "it carries no email without HTML"
         if self.max_size is not None and traits.sent_size > self.max_size:
             return f"it carries at most {self.max_size:,} bytes"
         return ""
@@ -172,8 +170,6 @@ class Capabilities:
     def _list_inabilities(self) -> Iterator[str]:
         if missing := frozenset(Feature) - self.features:
             yield f"carry {join_meanings(missing, 'or')}"
-        if self.requires_html:
-            yield "carry an email without HTML"
         if self.never_empty:
             yield f"send an empty {' or '.join(sorted(self.never_empty, reverse=True))} (a space is sent)"
         yield from self._list_meanings(value=False)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from providers.kinds.base import ProviderKind
 from providers.kinds.mailersend import MAILERSEND
+from providers.kinds.brevo import BREVO
 from providers.kinds.mailgun import MAILGUN
 from providers.kinds.mailjet import MAILJET
 from providers.kinds.mandrill import MANDRILL
@@ -24,6 +25,7 @@ _ALL = (
     MAILJET,
     MAILERSEND,
     MANDRILL,
+    BREVO,
     SMTP,
     SANDBOX,
 )

@@ -34,8 +34,7 @@ def _make(**changes):
         ({"max_size": 1000}, {"size": 1001}, "it carries at most 1,000 bytes"),
         ({}, {"size": 10**12}, ""),
         ({"max_recipients": 1}, {"recipients": 2}, ""),
-        ({"requires_html": True}, {}, "it carries no email without HTML"),
-        ({"requires_html": True}, {"features": {Feature.HTML}}, ""),
+        ({"sends_text_alone": False}, {}, ""),
     ],
 )
 def test_why_a_message_cannot_be_carried(changes, traits, reason):
@@ -104,11 +103,12 @@ def test_what_only_a_sandbox_does_is_not_said_of_the_others():
 
 
 def test_what_only_some_kinds_do_is_said_of_them_alone():
-    capabilities = _make(requires_html=True, idempotency_hours=0.25)
+    capabilities = _make(sends_text_alone=False, idempotency_hours=0.25)
 
     assert "recognize a repeated request for 15 min, and send no second copy" in capabilities.can
-    assert "carry an email without HTML" in capabilities.cannot
+    assert "send a text without an HTML version of it" in capabilities.cannot
     assert "repeated request" not in "; ".join(_make().can + _make().cannot)
+    assert "HTML version" not in "; ".join(_make().can + _make().cannot)
 
 
 @pytest.mark.parametrize(
