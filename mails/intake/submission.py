@@ -5,7 +5,7 @@ Several fields may have the same `source`; their values are joined.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from mails.intake.header_fields import (
 )
 from mails.intake.receipts import InvalidField
 from mails.intake.submission_fields import MAX_SUBJECT, ContentField, SubjectField, WordField
+from mails.message.html_text import derive_text
 from mails.message.message import Message, MessageRecipient
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, RecipientKind
@@ -120,7 +121,10 @@ class SubmissionSerializer(StrictSerializer):
         help_text="The body, as plain text; a whole request has at most 10 MB (`MERCURY_MAX_SIZE`).",
         style={"example": "Hi"},
     )
-    html = ContentField(label="HTML", help_text="The body, as HTML.")
+    html = ContentField(
+        label="HTML",
+        help_text="The body, as HTML. Without a text, one is derived from it: of its first 100,000 characters.",
+    )
     headers = HeadersField(
         label="Headers",
         help_text="An object of headers and their texts, at most 30: `X-…`, `List-…`, `In-Reply-To`, `References`, "
@@ -230,6 +234,8 @@ def judge(fields: Mapping[str, object]) -> ValidSubmission | InvalidSubmission:
     except ValidationError as invalid:
         return _build_invalid(fields, invalid.detail)
     message = _build_message(values)
+    if message.html and not message.text:  # the values stay as given: what is derived may differ in another version
+        message = replace(message, text=derive_text(message.html))
     return ValidSubmission(
         message=message,
         delivery_guarantee=_choose_guarantee(values),
