@@ -46,7 +46,7 @@ class AttachmentReference:
     filename: str
     content_type: str
     size: int  # bytes of the content
-    location: str  # where its content is stored
+    sha256: str  # of its content, by which that is stored
     content_id: str = ""  # by which the HTML shows it
 
 

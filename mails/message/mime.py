@@ -8,10 +8,11 @@ from email.utils import format_datetime
 from functools import lru_cache, partial
 from typing import Any
 
+from django.core.mail.message import EmailAttachment
 from django.db.models.functions import Left
 
 from mails.message.addresses import extract_address
-from mails.message.message import Message, MessageRecipient
+from mails.message.message import AttachmentReference, Message, MessageRecipient
 from mails.models import Content, Mail, Recipient
 from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
@@ -20,6 +21,7 @@ from mercury.lib.mail.preview import MailPreview
 from providers.kinds.capabilities import Feature, join_meanings, read_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
+from providers.transports.mime_files import InlineFile
 
 MAX_COPY_SIZE = 1_000_000  # bytes of subject and bodies that a form is filled in with
 IN_FORM = frozenset(
@@ -34,9 +36,17 @@ def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
 
 
 def build_message(
-    mail_id: uuid.UUID, message: Message, *, accepted_at: dt.datetime, recipients: Collection[str] | None = None
+    mail_id: uuid.UUID,
+    message: Message,
+    *,
+    accepted_at: dt.datetime,
+    recipients: Collection[str] | None = None,
+    contents: Mapping[str, bytes] | None = None,
 ) -> OutgoingEmail:
-    """Build the message for one attempt. `recipients`: the addresses that it goes to; None: all. To and Cc name all."""
+    """Build the message for one attempt. `recipients`: the addresses that it goes to; None: all. To and Cc name all.
+
+    `contents`: those of its attachments, by their hash. Raises KeyError if one is not among them.
+    """
     called = message.recipients
     if recipients is not None and len(recipients) < len(called):
         called = tuple(recipient for recipient in called if recipient.address in recipients)
@@ -59,6 +69,7 @@ def build_message(
         },
     )
     _set_html(built, message)
+    built.attachments = [_attach(attachment, (contents or {})[attachment.sha256]) for attachment in message.attachments]
     # anymail's own attributes: providers return the metadata with their reports.
     vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
     return built
@@ -78,6 +89,13 @@ def _set_html(built: OutgoingEmail, message: Message) -> None:
         built.attach_alternative(message.html, mime.HTML)
     elif message.html:
         built.body, built.content_subtype = message.html, "html"
+
+
+def _attach(attachment: AttachmentReference, content: bytes) -> EmailAttachment | InlineFile:
+    """Return the attachment as Django has it. Not by `EmailMessage.attach`, which decodes text."""
+    if attachment.content_id:
+        return InlineFile(attachment.filename, content, attachment.content_type, attachment.content_id)
+    return EmailAttachment(attachment.filename, content, attachment.content_type)
 
 
 def render_source(mail: Mail, message: Message) -> bytes:

@@ -9,7 +9,9 @@ from django.core.mail import EmailMessage
 
 from providers.transports import mime
 
-LARGE = 256 * 1024  # characters of bodies; a smaller email is built in about the time that a thread takes to begin
+LARGE = (
+    256 * 1024
+)  # characters of bodies and bytes of files; a smaller email is built in about the time that a thread takes to begin
 
 Built = TypeVar("Built")
 
@@ -22,7 +24,7 @@ class Builder:
 
     async def build(self, make: Callable[[EmailMessage], Built], message: EmailMessage) -> Built:
         """Return what `make` builds of the message. Raises what it raises."""
-        if mime.count_characters(message) <= LARGE:
+        if mime.measure(message) <= LARGE:
             return make(message)
         try:
             building = asyncio.get_running_loop().run_in_executor(self._thread, make, message)

@@ -16,6 +16,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.core.mail.message import EmailAlternative
 
 from mercury.lib.mail.name_address import extract_address
+from providers.transports import mime_files
 
 MAX_LINE = 998  # octets, RFC 5322 §2.1.1
 HTML = "text/html"
@@ -45,10 +46,11 @@ def list_addresses(recipients: Iterable[str]) -> list[str]:
     return [extract_address(recipient) for recipient in recipients]
 
 
-def count_characters(message: EmailMessage) -> int:
-    """Return the characters of its bodies."""
+def measure(message: EmailMessage) -> int:
+    """Return the characters of its bodies and the bytes of its files: about what it costs to build it."""
     alternatives = message.alternatives if isinstance(message, OutgoingEmail) else ()
-    return len(message.body) + sum(len(str(content)) for content, _ in alternatives)
+    bodies = len(message.body) + sum(len(str(content)) for content, _ in alternatives)
+    return bodies + (mime_files.count_bytes(message.attachments) if message.attachments else 0)
 
 
 def narrow(message: EmailMessage, addresses: Iterable[str]) -> EmailMessage:
@@ -76,6 +78,7 @@ def build_content(message: EmailMessage) -> bytes:
     """
     bodies = [str(message.body)]
     skeleton = copy(message)
+    skeleton.attachments = []
     skeleton.body = ""  # Django would also split it at characters that end no line
     if isinstance(message, OutgoingEmail):
         skeleton.extra_headers = message.extra_headers | {name: value for name, value in message.shown.items() if value}
@@ -95,7 +98,7 @@ def build_content(message: EmailMessage) -> bytes:
     content = _LINE_END.sub(b"\r\n", built.as_bytes())
     if _has_long_line(content.partition(b"\r\n\r\n")[0]):
         raise ValueError("a header has a word that is longer than a line may be")
-    return _fill(content, payloads)
+    return mime_files.enclose(_fill(content, payloads), message.attachments, mark=digest)
 
 
 def _empty_alternatives(message: OutgoingEmail) -> list[str]:

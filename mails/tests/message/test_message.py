@@ -21,7 +21,7 @@ from mercury.lib.database import database_clock
 from providers.kinds.capabilities import Feature
 
 PLAIN = Message(sender=ZEUS, recipients=(MessageRecipient(address=HERA),), subject="You made my day", text="Hi")
-FILE = AttachmentReference(filename="crown.png", content_type="image/png", size=1000, location="files/1")
+FILE = AttachmentReference(filename="crown.png", content_type="image/png", size=1000, sha256="1" * 64)
 WHOLE = Message(
     sender=f"Zeus <{ZEUS}>",
     recipients=(
@@ -74,7 +74,7 @@ MESSAGES = st.builds(
             filename=TEXT,
             content_type=NAMES,
             size=st.integers(0, 10**9),
-            location=NAMES,
+            sha256=NAMES,
             content_id=NAMES,
         ),
         max_size=2,
@@ -121,7 +121,7 @@ def test_a_call_gets_the_message_that_was_stored(message, olympus):
         ({"metadata": {"a": "1"}}, {Feature.METADATA}),
         ({"attachments": (FILE,)}, {Feature.ATTACHMENTS}),
         (
-            {"attachments": (AttachmentReference(filename="", content_type="", size=0, location="", content_id="1"),)},
+            {"attachments": (AttachmentReference(filename="", content_type="", size=0, sha256="", content_id="1"),)},
             {Feature.ATTACHMENTS, Feature.INLINE},
         ),
     ],
