@@ -36,6 +36,7 @@ details = RedirectView.as_view(pattern_name="mail")  # where the prototype showe
 urlpatterns = [
     path("", submit_views.submit, name="submit"),
     path("preview", submit_views.draft_preview, name="draft-preview"),
+    path("preview/files/<uuid:file_id>/picture", submit_views.draft_picture, name="draft-picture"),
     path("mails/", mail_views.mail_list, name="mails"),
     path("mails/<uuid:mail_id>", mail_views.mail_page, name="mail"),
     path("mails/<uuid:mail_id>/cancel", mail_views.cancel, name="mail-cancel"),

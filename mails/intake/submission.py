@@ -124,6 +124,7 @@ class SubmissionSerializer(StrictSerializer):
     html = ContentField(
         label="HTML",
         help_text="The body, as HTML. Without a text, one is derived from it: of its first 100,000 characters.",
+        style={"form_help": "Write text, HTML or both. Without a text, Mercury derives one from the HTML."},
     )
     headers = HeadersField(
         label="Headers",
@@ -132,26 +133,31 @@ class SubmissionSerializer(StrictSerializer):
         "`Thread-Index`, `Keywords`, `Comments`, `Organization`. Refused: headers that have a field of their own, headers "
         "that Mercury or a provider sets, and those that instruct a provider, such as `X-SMTPAPI`. A name has at most 64 "
         "characters, a text 2,000; letters beyond ASCII in `X-…` only.",
+        style={"form_help": "One a line, with a colon: X-Order: 17."},
     )
     tags = TagsField(
         label="Tags",
         help_text="A list of at most 10 words to group emails by: 1 to 64 letters, digits and `- _ . : / + @ = #`. The "
         "provider gets them where it can.",
+        style={"form_help": "Words to group emails by, separated by commas."},
     )
     metadata = MetadataField(
         label="Metadata",
         help_text="An object of at most 20 names (40 letters, digits, `.`, `-`, `_`) and texts (500 characters, one line) to "
         "find the email by. The provider gets them where it can.",
+        style={"form_help": "Names and texts to find the email by, one a line, with a colon."},
     )
     unsubscribe_url = UnsubscribeUrlField(
         label="Unsubscribe URL",
         help_text="An https address that unsubscribes whoever it is posted to, at most 800 characters. Makes "
         "`List-Unsubscribe` and `List-Unsubscribe-Post` (RFC 8058).",
+        style={"form_help": "An https address; mail programs show a button that posts to it."},
     )
     unsubscribe_mailto = UnsubscribeMailtoField(
         label="Unsubscribe address",
         help_text="An address that unsubscribes whoever writes to it, also with `?subject=…`. Makes `List-Unsubscribe` "
         "(RFC 2369).",
+        style={"form_help": "An email address; who writes to it unsubscribes."},
     )
     delivery_guarantee = WordField(
         choices=DeliveryGuarantee.choices,

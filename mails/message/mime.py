@@ -24,9 +24,7 @@ from providers.transports.mime import OutgoingEmail
 from providers.transports.mime_files import InlineFile
 
 MAX_COPY_SIZE = 1_000_000  # bytes of subject and bodies that a form is filled in with
-IN_FORM = frozenset(
-    {Feature.HTML, Feature.CC, Feature.BCC, Feature.REPLY_TO, Feature.SMTPUTF8}
-)  # what the form carries
+NOT_IN_FORM = frozenset({Feature.ATTACHMENTS, Feature.INLINE})
 
 
 def make_message_id(mail_id: uuid.UUID, sender: str) -> str:
@@ -147,7 +145,7 @@ def explain_not_copyable(mail: Mail) -> str:
     traits = read_needs(mail.needs)
     if traits is None:
         return "Another version of Mercury stored this email; the form cannot carry all that is in it."
-    if lacking := traits.features - IN_FORM:
+    if lacking := traits.features & NOT_IN_FORM:
         missing = join_meanings(lacking, "or")
         return f"The form cannot carry {missing}; send this email again with the API."
     if mail.size > MAX_COPY_SIZE:

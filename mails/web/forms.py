@@ -1,15 +1,18 @@
 """The form that submits an email. It has no rules of its own: intake validates what is typed."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.conf import settings
 
 from mails.intake.client import is_sender_allowed
-from mails.intake.receipts import RefusalReason, Refused
+from mails.intake.receipts import InvalidField, RefusalReason, Refused
 from mails.intake.submission import Submission, get_field
 from mails.message.addresses import extract_address
+from mails.web.attachment_rows import AttachmentRow
+from mails.web.form_fields import PairsField, WordsField
 
 LONGEST_REPEATED = 100_000  # characters of a field that a rejected form shows again
 LONGEST_BODY_REPEATED = 2_000_000
@@ -49,15 +52,24 @@ class SubmitForm(forms.Form):
     subject = forms.CharField(required=False)
     content = _BodyField()
     html = _BodyField()
+    tags = WordsField(required=False)
+    metadata = PairsField(required=False)
+    headers = PairsField(required=False)
+    unsubscribe_url = forms.CharField(required=False)
+    unsubscribe_mailto = forms.CharField(required=False)
     queue = _make_choice("queue", "as the message requires")
     delivery_guarantee = _make_choice("delivery_guarantee", "the default")
     idempotency_key = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    more = ("queue", "delivery_guarantee")
+    more = ("tags", "metadata", "headers", "unsubscribe_url", "unsubscribe_mailto", "queue", "delivery_guarantee")
 
-    def __init__(self, *args: Any, senders: list[str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, senders: list[str], attachments: Sequence[AttachmentRow] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
+        self.attachments = list(attachments)
+        self.attachment_errors: list[str] = []
         self.any_sender = any(sender == "*" or sender.startswith("@") for sender in senders)
         self.known_senders = [sender for sender in senders if sender != "*" and not sender.startswith("@")]
         sender = str((self.data if self.is_bound else self.initial).get("sender") or "")
@@ -84,13 +96,18 @@ class SubmitForm(forms.Form):
         for name in ("sender", "recipient", "cc", "bcc", "reply_to"):
             self.fields[name].widget.attrs |= {"autocomplete": "email", "spellcheck": "false"}
         self.fields["sender"].widget.attrs |= {"autocomplete": "off", "list": "senders"} if self.any_sender else {}
-        self.fields["html"].widget.attrs |= {"spellcheck": "false"}
+        for name in ("html", "metadata", "headers"):
+            self.fields[name].widget.attrs |= {"spellcheck": "false"}
+        for name in ("metadata", "headers"):
+            self.fields[name].widget.attrs |= {"rows": 3}
 
     def build_submission(self) -> Submission:
         """Return the submission. Of the fields that need nothing, only those that are filled in are part of it."""
         always = ("sender", "recipient", "subject", "content")
         typed = {name: value for name, value in self.cleaned_data.items() if name != "idempotency_key"}
         fields = {name: value for name, value in typed.items() if value or name in always}
+        if self.attachments:
+            fields["attachments"] = [row.submitted for row in self.attachments]
         # Without the field there is no key, which differs from a blank one.
         key = str(self.cleaned_data["idempotency_key"]) if "idempotency_key" in self.data else None
         return Submission(fields=fields, idempotency_key=key)
@@ -101,8 +118,18 @@ class SubmitForm(forms.Form):
             self.add_error(None, sentence)
             return
         for error in refused.errors:
+            if error.field == "attachments":
+                self._show_attachment_error(error)
+                continue
             name = _FIELD_OF.get(error.field, error.field)
-            self.add_error(name if name in self.fields else None, error.detail)
+            self.add_error(name if name in self.fields else None, _name_entry(error))
+
+    def _show_attachment_error(self, error: InvalidField) -> None:
+        number = error.path[0] if error.path else ""
+        if number.isdecimal() and int(number) < len(self.attachments):
+            self.attachments[int(number)].errors.append(error.detail)
+        else:
+            self.attachment_errors.append(error.detail)
 
     def with_new_key(self) -> "SubmitForm":
         """Return the form with a fresh idempotency key, because a corrected email is a new one.
@@ -148,7 +175,18 @@ class SubmitForm(forms.Form):
                 continue
             target, label = str(self[name].id_for_label), str(self.fields[name].label)
             listed += [(target, label, _cut(error)) for error in errors]
+        listed += [("id_attachments", "Attachments", _cut(error)) for error in self.attachment_errors]
+        for number, row in enumerate(self.attachments, 1):
+            listed += [(f"attachment-{number}", row.filename, _cut(error)) for error in row.errors]
         return listed
+
+
+def _name_entry(error: InvalidField) -> str:
+    """Return the words of an error, with the name of the header, or the number of the item, that they are about."""
+    if not error.path or error.path[-1] in error.detail:
+        return error.detail
+    entry = error.path[0]
+    return f"{f'No. {int(entry) + 1}' if entry.isdecimal() else entry}: {error.detail}"
 
 
 def _cut(error: object) -> str:

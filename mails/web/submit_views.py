@@ -3,6 +3,7 @@
 import uuid
 from typing import Any, assert_never, cast
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
@@ -10,18 +11,23 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from mails.access import rate_limits
+from mails.files import storage
+from mails.files.uploads import Owner
 from mails.intake.accept import accept
 from mails.intake.client import Client
 from mails.intake.receipts import NotStored, Refused, Stored
 from mails.message import mime
-from mails.models import Mail
+from mails.models import Mail, StoredFile
 from mails.states import RecipientKind, Source
+from mails.web import attachment_rows
+from mails.web.attachment_rows import AttachmentRow
 from mails.web.forms import SubmitForm
 from mails.web.visible import get_visible
-from mercury.lib.mail import html_cleaning
+from mercury.lib.mail import html_cleaning, pictures, preview
+from mercury.lib.mail.preview import File, MailPreview
 from providers.accounts import registry
 
 _TOO_MANY = "The preview pauses, because it was updated very often. It goes on in a moment."
@@ -42,8 +48,8 @@ def submit(request: HttpRequest) -> HttpResponse:
         draft = _make_draft(copied) if copied else {}
         form = SubmitForm(senders=senders, initial={"idempotency_key": str(uuid.uuid4()), **draft})
         return _render_form(request, form, senders, copied=copied)
-    form = SubmitForm(request.POST, senders=senders)
-    mail = _accept(form, client) if form.is_valid() else None
+    form = _read_form(request, senders)
+    mail = _accept(form, client) if form.is_valid() and not form.attachment_errors else None
     if mail is None:
         return _render_form(request, form.with_new_key(), senders, status=400)
     messages.success(request, "You can close this page; bookmark it to check the status.", extra_tags="accepted")
@@ -63,8 +69,40 @@ def draft_preview(request: HttpRequest) -> HttpResponse:
     html = request.POST.get("html", "")
     if not html.strip():
         return html_cleaning.build_text_response(request.POST.get("content", ""))
-    harmless = html_cleaning.clean(html, pictures={}, remote_images=False)
-    return html_cleaning.build_response(harmless, remote_images=False)
+    rows = attachment_rows.read_rows(request.POST, _get_owner(request))
+    shown = MailPreview(b"", html=html, files=[_make_file(number, row) for number, row in enumerate(rows, 1)])
+    return preview.build_html_response(
+        shown,
+        remote_images=False,
+        picture_path=lambda number: reverse("draft-picture", args=[rows[number - 1].id]),
+    )
+
+
+@require_safe
+def draft_picture(request: HttpRequest, file_id: uuid.UUID) -> HttpResponse:
+    """Return one uploaded picture, for the frame of the form."""
+    pictures.check_signature(request)
+    file = StoredFile.objects.select_related("content").filter(pk=file_id).first()
+    is_shown = file is not None and file.content is not None and file.size <= preview.PICTURE_SHOWN
+    return pictures.build_response(storage.read(file.content.location) if is_shown else b"")
+
+
+def _read_form(request: HttpRequest, senders: list[str]) -> SubmitForm:
+    """Return the form as it was sent, with the files that a browser without scripts sends with it."""
+    owner = _get_owner(request)
+    rows = attachment_rows.read_rows(request.POST, owner)
+    received, errors = attachment_rows.receive(request.FILES.getlist("uploads"), owner)
+    form = SubmitForm(request.POST, senders=senders, attachments=[*rows, *received])
+    form.attachment_errors = errors
+    return form
+
+
+def _get_owner(request: HttpRequest) -> Owner:
+    return Owner(user=request.user)
+
+
+def _make_file(number: int, row: AttachmentRow) -> File:
+    return File(number=number, name=row.filename, kind=row.content_type, size=row.size, content_id=row.content_id)
 
 
 def _find_copied(request: HttpRequest) -> Mail | None:
@@ -91,6 +129,9 @@ def _make_draft(mail: Mail) -> dict[str, Any]:
         "cc": ", ".join(named[RecipientKind.CC]),
         "bcc": ", ".join(named[RecipientKind.BCC]),
         "reply_to": ", ".join(mailbox.shown for mailbox in message.reply_to),
+        **{name: getattr(message, name) for name in ("tags", "metadata", "headers")},
+        "unsubscribe_url": message.unsubscribe_url,
+        "unsubscribe_mailto": message.unsubscribe_mailto,
         "subject": message.subject,
         "content": message.text,
         "html": message.html,
@@ -119,6 +160,11 @@ def _render_form(
         "form": form,
         "copied": copied,
         "may_send": bool(senders),
+        "limits": {
+            "each": settings.MERCURY_MAX_ATTACHMENT_SIZE,
+            "together": settings.MERCURY_MAX_ATTACHMENTS_SIZE,
+            "file": settings.MERCURY_MAX_FILE_SIZE,
+        },
         "sandbox_only": _is_sandbox_only(),
         "api_url": request.build_absolute_uri(reverse("api-mail-list")),
         "section": "submit",

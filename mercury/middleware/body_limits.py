@@ -7,11 +7,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from gunicorn.http.errors import ParseException
 
 from mercury import error_pages
-from mercury.lib.rest import large_bodies
+from mercury.lib.rest import large_bodies, upload_slots
 from mercury.lib.rest.large_bodies import build_too_large
 from mercury.lib.rest.problems import Problem
 
@@ -32,6 +34,8 @@ def _get_limit(request: HttpRequest) -> int:
     path = request.path_info.rstrip("/")
     if takes_file(path) and _has_session(request):
         return settings.MERCURY_MAX_FILE_SIZE + large_bodies.SMALL  # of a form around it
+    if _is_form_with_files(request) and _has_session(request):
+        return settings.MERCURY_MAX_FILE_SIZE + settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if path in _TAKE_EMAIL and _has_session(request):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     else:
@@ -42,6 +46,12 @@ def _get_limit(request: HttpRequest) -> int:
 def takes_file(path: str) -> bool:
     """Return True if the path takes a file: its body is never in memory as a whole."""
     return _TAKES_FILES.fullmatch(path) is not None
+
+
+def _is_form_with_files(request: HttpRequest) -> bool:
+    """Return True for the form of an email as browsers without scripts send it: with its files in it."""
+    is_chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+    return request.path_info == "/" and request.content_type == "multipart/form-data" and not is_chunked
 
 
 def _has_session(request: HttpRequest) -> bool:
@@ -115,6 +125,19 @@ def _read(request: HttpRequest) -> None:
         raise BadRequest("The connection ended before the body did.") from error
 
 
+def _read_form(request: HttpRequest) -> int:
+    """Read a form with its files, which go to the disk; return the bytes of its other fields, which stay in memory."""
+    try:
+        with upload_slots.take():
+            request.upload_handlers = [TemporaryFileUploadHandler(request)]
+            fields = request.POST
+    except UnreadablePostError as error:
+        raise BadRequest("The connection ended before the body did.") from error
+    except MultiPartParserError as error:
+        raise BadRequest(f"The form cannot be read: {error}") from error
+    return sum(len(value) for _, values in fields.lists() for value in values)
+
+
 def limit_large_requests(get_response: GetResponse) -> GetResponse:
     """Bound how much of large emails is worked on at once. Comes after `request.user`, before a form is parsed.
 
@@ -127,8 +150,12 @@ def limit_large_requests(get_response: GetResponse) -> GetResponse:
             if _get_length(request) > large_bodies.SMALL and not request.path_info.startswith("/api/"):
                 if not request.user.is_authenticated:
                     raise build_too_large(large_bodies.SMALL, signed_in=False)
-                _read(request)
-                large_bodies.reserve(request, _get_length(request))
+                if _is_form_with_files(request):
+                    size = _read_form(request)
+                else:
+                    size = _get_length(request)
+                    _read(request)
+                large_bodies.reserve(request, size)
             return get_response(request)
         except Problem as problem:
             return error_pages.show_problem(request, problem)

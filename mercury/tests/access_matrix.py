@@ -87,6 +87,8 @@ def _model(label: str, *, view: Who, add: Who = NOBODY, change: Who = NOBODY, de
 def _pages() -> Iterator[Row]:
     yield _row("`/`: the form", "GET, POST", SIGNED_IN, "")
     yield _row("`/preview`: of what is typed in the form", "POST", SIGNED_IN, "preview")
+    draft = "preview/files/<uuid:file_id>/picture"
+    yield _row("`/preview/…/picture`: only by the signed link of a page that shows it", "GET", SIGNED, draft)
     yield _row("`/mails/`: one's own emails", "GET", SIGNED_IN, "mails/")
     mail = "mails/<uuid:mail_id>"
     parts = ("", "/timeline", "/html", "/message.eml", "/files/<int:number>")

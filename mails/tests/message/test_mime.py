@@ -162,7 +162,7 @@ def test_tags_and_metadata_are_handed_to_the_provider():
     ("message", "why"),
     [
         (Message(sender=ZEUS, recipients=TO_ALL.recipients[:1], text="Hi"), ""),
-        (Message(sender=ZEUS, html="<p>", headers={"X-Order": "17"}), "The form cannot carry custom headers; "),
+        (Message(sender=ZEUS, html="<p>", headers={"X-Order": "17"}, tags=("welcome",)), ""),
         (Message(sender=ZEUS, text="x" * 12_000_000), "This email is larger than "),
         (TO_ALL, ""),
     ],

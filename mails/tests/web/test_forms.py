@@ -1,5 +1,7 @@
 """The submit form: which sender it offers, and how it shows what intake found."""
 
+import pytest
+
 from mails.intake.receipts import InvalidField, RefusalReason, Refused
 from mails.intake.submission import get_field
 from mails.web.forms import SubmitForm
@@ -113,3 +115,27 @@ def test_a_body_is_shown_again_where_other_fields_would_be_too_long():
 def test_fields_that_few_need_are_folded_until_one_is_filled_in():
     assert not SubmitForm(senders=["*"]).has_more
     assert SubmitForm(TYPED | {"queue": "bulk"}, senders=["*"]).has_more
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        ({"headers": "X-Order: 17\nnonsense"}, "Line 2 has no colon. Write one pair a line: X-Order: 17."),
+        ({"metadata": "order: 17\norder: 18"}, "order is in it twice. Write each name once."),
+    ],
+)
+def test_pairs_that_cannot_be_read_say_why(typed, problem):
+    form = SubmitForm(TYPED | typed, senders=["*"])
+
+    assert not form.is_valid()
+    assert [*form.errors.values()] == [[problem]]
+
+
+def test_an_error_of_an_entry_names_it():
+    form = SubmitForm(TYPED, senders=["*"])
+    form.is_valid()
+    error = InvalidField(field="headers", code="empty", detail="It is empty.", path=("X-Order",))
+
+    form.show_refusal(Refused(reason=RefusalReason.INVALID_MAIL, detail="", errors=(error,)))
+
+    assert form["headers"].errors == ["X-Order: It is empty."]

@@ -4,6 +4,7 @@ import pytest
 
 from mails.access import rate_limits
 from mails.intake.client import Client
+from mails.message import mime
 from mails.models import Content, Mail
 from mails.states import Source, Status
 from mails.tests.builders import HERA, IRIS, ZEUS, a_mail
@@ -17,19 +18,31 @@ HTML = '<p onclick="x()">Hi</p><script>alert(1)</script><img src="https://evil.e
 def test_all_parts_are_stored_and_shown():
     browser = browser_of(zeus())
     parts = {"cc": IRIS, "bcc": "ares@olimpus.com", "reply_to": "help@olimpus.com", "content": "Hi", "html": "<p>Hi"}
+    more = {"tags": "welcome, eu", "metadata": "order: 17\r\n", "headers": "X-Order: a: b", "queue": "bulk"}
 
-    page = browser.post("/", {**FORM, **parts, "queue": "bulk"}, follow=True).text
+    page = browser.post("/", {**FORM, **parts, **more}, follow=True).text
 
     mail = Mail.objects.get()
+    message = mime.read_message(mail)
+    assert (message.tags, message.metadata) == (("welcome", "eu"), {"order": "17"})
+    assert message.headers == {"X-Order": "a: b"}
     assert (mail.content.text, mail.content.html, mail.queue) == ("Hi", "<p>Hi", "bulk")
     kinds = mail.recipients.values_list("kind", "name", "address")
     assert set(kinds) == {("to", "Hera", HERA), ("cc", "", IRIS), ("bcc", "", "ares@olimpus.com")}
-    for words in (">Cc<", ">Bcc<", "Hera", "ares@olimpus.com", "<dt>Reply to</dt><dd>help@olimpus.com"):
+    shown = ('"queue">welcome<', "order:</span> 17", "<dt>Reply to</dt><dd>help@olimpus.com")
+    for words in (">Cc<", ">Bcc<", "Hera", "ares@olimpus.com", *shown):
         assert words in page
 
 
 def test_an_error_of_any_field_is_next_to_it_and_all_is_kept():
-    typed = {**FORM, "cc": "iris@olimpus", "html": "<p>Precious", "reply_to": "nobody", "queue": "fast"}
+    typed = {
+        **FORM,
+        "cc": "iris@olimpus",
+        "html": "<p>Precious",
+        "reply_to": "nobody",
+        "queue": "fast",
+        "headers": "Bcc: x",
+    }
 
     response = browser_of(zeus()).post("/", typed)
 
@@ -53,12 +66,18 @@ def test_a_copy_has_all_parts():
         bcc=["ares@olimpus.com"],
         reply_to="help@olimpus.com",
         html="<p>Hi",
+        headers={"X-Order": "17"},
+        tags=["welcome", "eu"],
+        metadata={"order": "17"},
+        unsubscribe_url="https://olimpus.com/unsubscribe",
+        unsubscribe_mailto="leave@olimpus.com",
     )
     Mail.objects.filter(pk=mail.pk).update(status=Status.DONE)
     browser = browser_of(user)
 
     form = browser.get(f"/?copy={mail.pk}").context["form"]
-    browser.post("/", {field.name: field.value() or "" for field in form})
+    typed = {field.name: field.field.prepare_value(field.value() or "") for field in form}
+    browser.post("/", typed)
 
     copy = Mail.objects.exclude(pk=mail.pk).get()
     columns = ("kind", "name", "address")
