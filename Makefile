@@ -38,6 +38,8 @@ requirements: $(VENV)/installed-dev ## Compile requirements*.txt from requiremen
 		--no-emit-find-links --allow-unsafe"; \
 	$$compile --strip-extras --output-file requirements.txt requirements.in; \
 	$$compile --no-strip-extras --output-file requirements-dev.txt requirements-dev.in; \
+	$$compile --strip-extras --output-file requirements-dropbox.txt requirements-dropbox.in; \
+	$$compile --strip-extras --output-file requirements-google-drive.txt requirements-google-drive.in; \
 	$$compile --strip-extras --output-file requirements-clients.txt requirements-clients.in
 
 $(VENV)/installed: requirements.txt

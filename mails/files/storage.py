@@ -9,6 +9,8 @@ from typing import Any
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 
+from mercury.lib.storages.ranges import read_range
+
 ALIAS = "mercury_files"
 CHUNK = 1024 * 1024  # bytes that are read at once
 
@@ -64,3 +66,13 @@ def iterate(location: str) -> Iterator[bytes]:
     with open_content(location) as file:
         while chunk := file.read(CHUNK):
             yield chunk
+
+
+def iterate_range(location: str, start: int, stop: int) -> Iterator[bytes]:
+    """Yield the bytes of a content from `start` up to, without, `stop`, in pieces. Raises FileNotReadable."""
+    try:
+        yield from read_range(get_storage(), location, start, stop)
+    except FileNotFoundError as error:
+        raise FileMissing(f"{location} is missing") from error
+    except OSError as error:
+        raise FileNotReadable(f"{location} cannot be read: {error}") from error
