@@ -11,7 +11,7 @@ from mails.api.viewsets.events import EventViewSet
 from mails.api.viewsets.files import FileViewSet
 from mails.api.viewsets.mails import MailViewSet
 from mails.api.viewsets.stats import StatsViewSet
-from mails.web import submit_views
+from mails.web import part_views, submit_views
 from mails.web import views as mail_views
 from mercury import error_pages
 from mercury.api_root import ApiRoot
@@ -41,10 +41,10 @@ urlpatterns = [
     path("mails/<uuid:mail_id>", mail_views.mail_page, name="mail"),
     path("mails/<uuid:mail_id>/cancel", mail_views.cancel, name="mail-cancel"),
     path("mails/<uuid:mail_id>/timeline", mail_views.mail_timeline, name="mail-timeline"),
-    path("mails/<uuid:mail_id>/html", mail_views.mail_html, name="mail-html"),
-    path("mails/<uuid:mail_id>/message.eml", mail_views.mail_source, name="mail-source"),
-    path("mails/<uuid:mail_id>/files/<int:number>", mail_views.mail_file, name="mail-file"),
-    path("mails/<uuid:mail_id>/files/<int:number>/picture", mail_views.mail_picture, name="mail-picture"),
+    path("mails/<uuid:mail_id>/html", part_views.mail_html, name="mail-html"),
+    path("mails/<uuid:mail_id>/message.eml", part_views.mail_source, name="mail-source"),
+    path("mails/<uuid:mail_id>/files/<int:number>", part_views.mail_file, name="mail-file"),
+    path("mails/<uuid:mail_id>/files/<int:number>/picture", part_views.mail_picture, name="mail-picture"),
     re_path(r"^details/mails/(?P<mail_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", details),
     path("login/", LogIn.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),

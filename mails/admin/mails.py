@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from mails.admin import actions, bulk, export
-from mails.message import mime
+from mails.message import mail_preview, mime
 from mails.models import ApiKey, Mail
 from mails.models.querysets import MailQuerySet
 from mails.queues import QueueName
@@ -147,7 +147,7 @@ class MailAdmin(GuardedAdmin):
             "message": message,
             "message_id": mime.make_message_id(mail.pk, mail.sender),
             "story": story,
-            "preview": mime.build_preview(mail, message),
+            "preview": mail_preview.build_preview(mail, message, files=mail_preview.list_files(mail)),
             "images_on": request.GET.get("images") == "on",
             "reasons_open": True,
             "list_query": request.GET.get("list", ""),

@@ -3,7 +3,6 @@
 import datetime as dt
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from email.utils import format_datetime
 from functools import lru_cache, partial
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 from django.core.mail.message import EmailAttachment
 from django.db.models.functions import Left
 
+from mails.files import storage
 from mails.message.addresses import extract_address
 from mails.message.message import AttachmentReference, Message, MessageRecipient
-from mails.models import Content, Mail, Recipient
+from mails.models import Content, FileContent, Mail, Recipient
 from mails.states import RecipientKind, Status
 from mercury.lib.durations import format_size
 from mercury.lib.mail import html_cleaning, preview
-from mercury.lib.mail.preview import MailPreview
 from providers.kinds.capabilities import Feature, join_meanings, read_needs
 from providers.transports import mime
 from providers.transports.mime import OutgoingEmail
@@ -67,7 +66,9 @@ def build_message(
         },
     )
     _set_html(built, message)
-    built.attachments = [_attach(attachment, (contents or {})[attachment.sha256]) for attachment in message.attachments]
+    if message.attachments:
+        found = {} if contents is None else contents
+        built.attachments = [_attach(attachment, found[attachment.sha256]) for attachment in message.attachments]
     # anymail's own attributes: providers return the metadata with their reports.
     vars(built).update(tags=list(message.tags), metadata={**message.metadata, "mercury_id": str(mail_id)})
     return built
@@ -96,14 +97,26 @@ def _attach(attachment: AttachmentReference, content: bytes) -> EmailAttachment 
     return EmailAttachment(attachment.filename, content, attachment.content_type)
 
 
-def render_source(mail: Mail, message: Message) -> bytes:
-    """Return the email as providers get it, as bytes. Empty if it was rejected, or if retention removed its body."""
+def render_source(mail: Mail, message: Message, *, contents: Mapping[str, bytes] | None = None) -> bytes:
+    """Return the email as providers get it, as bytes. Empty if it was rejected, or if retention removed its body.
+
+    `contents`: those of its attachments, by their hash; None: as they are stored. Raises FileNotReadable for these.
+    """
     if mail.status == Status.REJECTED or mail.text_removed_at:
         return b""
+    contents = _read_contents(message) if contents is None else contents
     try:
-        return mime.build_content(build_message(mail.pk, message, accepted_at=mail.created_at))
+        return mime.build_content(build_message(mail.pk, message, accepted_at=mail.created_at, contents=contents))
     except (ValueError, TypeError, LookupError):  # as a channel finds it: this mail is no message
         return b""
+
+
+def _read_contents(message: Message) -> Mapping[str, bytes]:
+    hashes = {attachment.sha256 for attachment in message.attachments}
+    if not hashes:
+        return {}
+    locations = FileContent.objects.filter(pk__in=hashes).values_list("pk", "location")
+    return {sha256: storage.read(location) for sha256, location in locations}
 
 
 def read_message(mail: Mail) -> Message:
@@ -159,11 +172,3 @@ def read_beginning(mail: Mail, *, recipients: Iterable[Recipient]) -> Message:
     contents = Content.objects.filter(mail=mail).values_list(*beginnings.values(), "other_fields")
     text, html, other_fields = contents.first() or ("", "", None)
     return _build_stored(mail, recipients, text=text, html=html, other_fields=other_fields)
-
-
-def build_preview(mail: Mail, message: Message) -> MailPreview:
-    """Return the preview of an email for a page. `message`: see `read_beginning`."""
-    cut = replace(message, text=message.text[: preview.TEXT_SHOWN])
-    raw = render_source(mail, cut)
-    parsed = preview.read(raw) if raw else MailPreview(b"", text=cut.text)
-    return replace(parsed, goes_on=len(message.text) > preview.TEXT_SHOWN or len(message.html) > html_cleaning.AT_MOST)

@@ -20,16 +20,13 @@ from mails.actions.errors import ActionNotAllowed, MailNotFound
 from mails.actions.preview import describe_effect
 from mails.lifecycle import action_requests
 from mails.lifecycle.action_requests import ActionRequest
-from mails.message import mime
+from mails.message import mail_preview, mime
 from mails.models import Mail
 from mails.reporting import search, statistics
 from mails.states import Action
 from mails.timeline.story import Story, has_news, read_story
 from mails.web.visible import get_visible
-from mercury.lib.mail import pictures, preview
-from mercury.lib.mail.preview import MailPreview
 from mercury.lib.mail.printable import replace_unprintable
-from mercury.lib.rest import large_bodies
 
 MAILS_A_PAGE = 50
 
@@ -73,7 +70,7 @@ def mail_page(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
         "message": message,
         "message_id": mime.make_message_id(mail.pk, mail.sender),
         "story": story,
-        "preview": mime.build_preview(mail, message),
+        "preview": mail_preview.build_preview(mail, message, files=mail_preview.list_files(mail)),
         "images_on": request.GET.get("images") == "on",
         "section": "mails",
     }
@@ -133,63 +130,6 @@ def mail_timeline(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
     return render(request, "mails/_news.html", context)
 
 
-@never_cache
-@login_required
-@require_safe
-def mail_html(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """Return the cleaned HTML of an email for the frame; remote images only with `?images=on`."""
-    shown = _read_preview(request, mail_id)
-    if not shown.html:
-        raise Http404("This email has no HTML.")
-    return preview.build_html_response(
-        shown,
-        remote_images=request.GET.get("images") == "on",
-        picture_path=lambda number: reverse("mail-picture", args=[mail_id, number]),
-    )
-
-
-@never_cache
-@login_required
-@require_safe
-def mail_source(request: HttpRequest, mail_id: uuid.UUID) -> HttpResponse:
-    """Return the message as providers get it, as a download."""
-    source = _read_source(request, get_visible(request, mail_id))
-    if not source:
-        raise Http404("This email was rejected before a message was built, or its body was removed.")
-    return preview.source_response(source, str(mail_id))
-
-
-@never_cache
-@login_required
-@require_safe
-def mail_file(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
-    """Return one file of an email as a download."""
-    file = preview.read(_read_source(request, get_visible(request, mail_id))).find_file(number)
-    if file is None:
-        raise Http404("This email has no such file.")
-    return preview.build_file_response(file)
-
-
-@require_safe
-def mail_picture(request: HttpRequest, mail_id: uuid.UUID, number: int) -> HttpResponse:
-    """Return one picture of an email, for the frame that shows its HTML."""
-    pictures.check_signature(request)
-    mail = Mail.objects.filter(pk=mail_id).first()
-    file = preview.read(_read_source(request, mail)).find_file(number) if mail else None
-    return pictures.build_response(file.content if file else b"")
-
-
 def _read_story(mail: Mail, *, everything: bool = False) -> Story:
     now = timezone.now()
     return read_story(mail, now, everything=everything, usual=statistics.load_usual_times(mail.queue, now))
-
-
-def _read_preview(request: HttpRequest, mail_id: uuid.UUID) -> MailPreview:
-    mail = get_visible(request, mail_id)
-    return mime.build_preview(mail, mime.read_beginning(mail, recipients=mail.recipients.order_by("id")))
-
-
-def _read_source(request: HttpRequest, mail: Mail) -> bytes:
-    """Return the whole message; large ones one at a time, because building one needs many times its size in memory."""
-    large_bodies.reserve(request, mail.size)
-    return mime.render_source(mail, mime.read_message(mail))

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -105,18 +105,18 @@ def message_html(request: HttpRequest, account: str, key: str) -> HttpResponse:
 
 
 @require_safe
-def message_source(request: HttpRequest, account: str, key: str) -> HttpResponse:
+def message_source(request: HttpRequest, account: str, key: str) -> HttpResponseBase:
     """Return one captured email as a download."""
-    return preview.source_response(_read_message(request, account, key).source, key)
+    return preview.build_source_response(_read_message(request, account, key).source, key)
 
 
 @require_safe
-def message_file(request: HttpRequest, account: str, key: str, number: int) -> HttpResponse:
+def message_file(request: HttpRequest, account: str, key: str, number: int) -> HttpResponseBase:
     """Return one file of an email as a download."""
     file = _read_message(request, account, key).find_file(number)
     if file is None:
         raise Http404("This email has no such file.")
-    return preview.build_file_response(file)
+    return preview.build_file_response(file.content, file.name)
 
 
 @require_safe

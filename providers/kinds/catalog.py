@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from providers.kinds.base import ProviderKind
-from providers.kinds.mailersend import MAILERSEND
 from providers.kinds.brevo import BREVO
+from providers.kinds.mailersend import MAILERSEND
 from providers.kinds.mailgun import MAILGUN
 from providers.kinds.mailjet import MAILJET
 from providers.kinds.mandrill import MANDRILL

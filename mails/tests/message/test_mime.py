@@ -12,7 +12,7 @@ from django.utils.html import escape
 from mails.dispatch.dispatcher import Dispatcher
 from mails.message import mime
 from mails.message.message import Message, MessageRecipient
-from mails.models import Content, Mail
+from mails.models import Mail
 from mails.states import RecipientKind, Status
 from mails.tests.builders import HERA, IRIS, ZEUS, a_mail, dispatch, reloaded
 from mails.tests.commandline import run
@@ -172,12 +172,3 @@ def test_an_email_is_not_copied_into_a_form_that_would_drop_a_part_of_it(message
 
     assert mime.explain_not_copyable(mail).startswith(why)
     assert bool(mime.explain_not_copyable(mail)) == bool(why)
-
-
-def test_a_page_shows_both_bodies_of_an_email():
-    mail = a_mail(content="Hi")
-    Content.objects.filter(mail=mail).update(html="<p>Grüße</p>")
-
-    shown = mime.build_preview(mail, mime.read_beginning(mail, recipients=mail.recipients.all()))
-
-    assert (shown.text, shown.html) == ("Hi\n", "<p>Grüße</p>\n")

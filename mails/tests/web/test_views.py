@@ -7,7 +7,6 @@ import json
 import re
 import time
 import uuid
-from email.message import EmailMessage
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -398,32 +397,6 @@ def test_the_message_is_shown_as_a_provider_is_handed_it():
     message = email.message_from_bytes(source.content, policy=email.policy.default)
     assert (message["Subject"], message.get_content().strip()) == ("Grüße", "Χαῖρε <b>Hera</b>")
     assert source["Content-Disposition"] == f'attachment; filename="{mail.pk}.eml"'
-
-
-def test_html_and_files_of_a_message_are_shown_where_it_has_some(monkeypatch):
-    mail = a_mail()
-    built = EmailMessage()
-    built.set_content("Hi")
-    built.add_alternative("<p onclick='x'>Hi</p>", subtype="html")
-    built.add_attachment(b"thunder", maintype="application", subtype="pdf", filename="bolt.pdf")
-    monkeypatch.setattr("mails.message.mime.render_source", lambda *_mail, **_parts: built.as_bytes())
-    browser = browser_of(hermes())
-
-    page, html = browser.get(f"/mails/{mail.pk}").text, browser.get(f"/mails/{mail.pk}/html")
-
-    assert f'src="/mails/{mail.pk}/html"' in page
-    assert "<p>Hi</p>" in html.text
-    assert html["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
-    assert browser.get(f"/mails/{mail.pk}/files/1").content == b"thunder"
-    assert browser.get(f"/mails/{mail.pk}/files/2").status_code == 404
-
-
-@pytest.mark.parametrize("tail", ["html", "message.eml", "files/1"])
-def test_parts_of_a_message_are_for_those_who_may_see_the_mail(client, tail):
-    mail = a_mail()
-
-    assert client.get(f"/mails/{mail.pk}/{tail}").headers["Location"].startswith("/login/")
-    assert browser_of(zeus()).get(f"/mails/{mail.pk}/{tail}").status_code == 404
 
 
 def rejected(user, **changes):

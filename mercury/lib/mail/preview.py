@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
+from typing import IO
 
-from django.http import HttpResponse
+from django.http import FileResponse, HttpResponse, HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from mercury.lib.mail import encoded_words, html_cleaning, pictures
@@ -34,11 +35,12 @@ class File:
     size: int  # bytes
     content_id: str = ""
     content: bytes = b""  # where it was read
+    is_kept: bool = True  # False: its content is deleted
 
     @property
     def is_shown_inside(self) -> bool:
         """Return True if the HTML may show it."""
-        return bool(self.content_id) and self.kind in pictures.TYPES and self.size <= PICTURE_SHOWN
+        return bool(self.content_id) and self.is_kept and self.kind in pictures.TYPES and self.size <= PICTURE_SHOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class MailPreview:
     html: str = ""
     files: list[File] = field(default_factory=list)
     goes_on: bool = False  # whether the mail is longer than what was read here
+    leaves_out_files: bool = False  # whether the source is without the contents of its files
 
     @property
     def source_shown(self) -> str:
@@ -110,9 +113,9 @@ def build_html_response(
     return html_cleaning.build_response(harmless, remote_images=remote_images)
 
 
-def build_file_response(file: File) -> HttpResponse:
-    """Return a file as a download, never to be shown, whatever type it claims."""
-    return _download(file.content, file.name, "application/octet-stream")
+def build_file_response(content: bytes | IO[bytes], name: str) -> HttpResponseBase:
+    """Return a file as a download, never to be shown, whatever type it claims. An open file is sent in chunks, and closed."""
+    return _download(content, name, "application/octet-stream")
 
 
 def clean_name(name: str, number: int) -> str:
@@ -122,15 +125,20 @@ def clean_name(name: str, number: int) -> str:
     return clean or f"part-{number}"
 
 
-def source_response(source: bytes, name: str) -> HttpResponse:
+def build_source_response(source: bytes, name: str) -> HttpResponseBase:
     """Return the whole email as a download that any mail program opens."""
     return _download(source, f"{name}.eml", "message/rfc822")
 
 
-def _download(content: bytes, name: str, kind: str) -> HttpResponse:
-    answer = HttpResponse(content, content_type=kind)
-    answer["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name)
+def _download(content: bytes | IO[bytes], name: str, kind: str) -> HttpResponseBase:
+    answer: HttpResponseBase
+    if isinstance(content, bytes):
+        answer = HttpResponse(content, content_type=kind)
+    else:
+        answer = FileResponse(content, content_type=kind)
+    answer["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
     answer["X-Content-Type-Options"] = "nosniff"
+    answer["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return answer
 
 

@@ -81,14 +81,16 @@ def test_a_files_name_leads_nowhere(sent, name):
     [file] = preview.read(message).files
 
     assert file.name.startswith(name)
-    assert "\n" not in preview.build_file_response(file)["Content-Disposition"]
+    assert "\n" not in preview.build_file_response(file.content, file.name)["Content-Disposition"]
 
 
 def test_files_are_kept_never_shown():
     message = EmailMessage()
     message.add_attachment("<script>alert(1)</script>", subtype="html", filename="page.html")
 
-    answer = preview.build_file_response(preview.read(message.as_bytes()).files[0])
+    [file] = preview.read(message.as_bytes()).files
+
+    answer = preview.build_file_response(file.content, file.name)
 
     assert answer["Content-Type"] == "application/octet-stream"
     assert answer["Content-Disposition"] == 'attachment; filename="page.html"'
