@@ -116,10 +116,10 @@ def _read_suppressed(entry: Mapping[str, Any]) -> tuple[str, str]:
 def _list_errors(answer: HttpAnswer) -> Iterator[tuple[str, str]]:
     """Return each field of an error document with its words."""
     match answer.parse_json():
-        case {"message": str(), "errors": {**errors}}:
+        case {"message": str(), "errors": dict(errors)}:
             for field, listed in errors.items():
                 for words in listed if isinstance(listed, list) else [listed]:
-                    yield field, str(words)
+                    yield str(field), str(words)
 
 
 MAILERSEND = ProviderKind(

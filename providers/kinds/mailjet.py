@@ -101,8 +101,8 @@ class MailjetApi(AnymailApi):
         """Return the status of the email's errors, which is not that of the answer if it is a 200."""
         if not 200 <= answer.status_code < 300:
             return answer.status_code
-        statuses = [error.get("StatusCode") for error in _find_errors(answer)]
-        return max((status for status in statuses if status in range(400, 500)), default=answer.status_code)
+        statuses = [status for error in _find_errors(answer) if isinstance(status := error.get("StatusCode"), int)]
+        return max((status for status in statuses if 400 <= status < 500), default=answer.status_code)
 
     def read_topic(self, answer: HttpAnswer) -> Topic | None:
         """Return what the first known code of the errors is about."""

@@ -119,10 +119,9 @@ class SparkPostApi(AnymailApi):
 
 
 def _read_results(answer: HttpAnswer) -> Mapping[str, Any]:
-    match answer.parse_json():
-        case {"results": {**results}}:
-            return results
-    return {}
+    document = answer.parse_json()
+    results = document.get("results") if isinstance(document, dict) else None
+    return results if isinstance(results, dict) else {}
 
 
 def _list_recipient_errors(answer: HttpAnswer) -> list[str]:
