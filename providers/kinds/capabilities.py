@@ -60,7 +60,7 @@ IN_MIME = frozenset(Feature) - {
 
 # Sizes that routing tells apart, in megabytes: limits of providers. A message counts as large as the next of them, so that
 # sizes make few routes; one of at most the first is small, and every provider carries it.
-SIZES = (10, 15, 20, 25, 30, 40, 50, 100)
+SIZES = (2, 10, 15, 20, 25, 30, 40, 50, 100)
 MEGABYTE = 1_000_000
 
 

@@ -60,7 +60,8 @@ def test_needs_are_stored_without_what_mercury_keeps_itself():
 
 
 @pytest.mark.parametrize(
-    ("size", "needs"), [(10_000_000, ""), (10_000_001, "15MB"), (25_000_000, "25MB"), (100_000_001, "101MB")]
+    ("size", "needs"),
+    [(2_000_000, ""), (2_000_001, "10MB"), (10_000_001, "15MB"), (25_000_000, "25MB"), (100_000_001, "101MB")],
 )
 def test_a_large_message_counts_as_large_as_the_next_limit(size, needs):
     assert MessageTraits(size=size).needs == needs
