@@ -14,7 +14,8 @@ ODD = [b'{"errors": "odd", "message": 3}', b"[" * 30_000, b"[1]", b"\xff\xfe", b
 @pytest.mark.parametrize("kind", HTTP, ids=lambda kind: kind.key)
 @pytest.mark.parametrize("body", ODD, ids=range(len(ODD)))
 def test_an_odd_body_accepts_nothing_has_no_words_and_names_nobody(kind, body):
-    api = kind.open_api(clean_options(kind.key, {option.name: "key" for option in kind.options if option.required}))
+    options = {option.name: "key" for option in kind.options if option.required}
+    api = kind.open_api(clean_options(kind.key, {**options, "api_url": "https://api.olimpus.com/"}))
     answer = HttpAnswer(status_code=400, headers={}, content=body)
 
     assert api.read_message_id(answer) is None
