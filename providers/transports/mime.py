@@ -40,6 +40,10 @@ class OutgoingEmail(EmailMultiAlternatives):
         super().__init__(**fields)
         self.shown = {"To": ", ".join(shown_to), "Cc": ", ".join(shown_cc)}
 
+    def build_source(self) -> bytes:
+        """Return the email as it is sent, for a provider that takes its bytes. Raises what `build_content` raises."""
+        return build_content(self)
+
 
 def list_addresses(recipients: Iterable[str]) -> list[str]:
     """Return the addresses of recipients, without display names."""
