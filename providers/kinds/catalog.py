@@ -15,6 +15,7 @@ from providers.kinds.sandbox import SANDBOX
 from providers.kinds.sendgrid import SENDGRID
 from providers.kinds.smtp import SMTP
 from providers.kinds.sparkpost import SPARKPOST
+from providers.kinds.unisender_go import UNISENDER_GO
 
 _ALL = (
     SENDGRID,
@@ -26,6 +27,7 @@ _ALL = (
     MAILERSEND,
     MANDRILL,
     BREVO,
+    UNISENDER_GO,
     SMTP,
     SANDBOX,
 )

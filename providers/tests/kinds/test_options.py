@@ -23,7 +23,7 @@ def test_an_http_kind_has_an_api_and_the_others_have_none(kind):
 def test_the_default_address_is_one_of_the_regions_if_there_are_some(kind):
     default = kind.find_option("api_url")
 
-    assert not kind.regions or default.default in kind.regions.values()
+    assert not kind.regions or default.required or default.default in kind.regions.values()
 
 
 def test_defaults_are_filled_in():
