@@ -8,6 +8,7 @@ from providers.kinds.brevo import BREVO
 from providers.kinds.mailersend import MAILERSEND
 from providers.kinds.mailgun import MAILGUN
 from providers.kinds.mailjet import MAILJET
+from providers.kinds.mailtrap import MAILTRAP
 from providers.kinds.mandrill import MANDRILL
 from providers.kinds.postmark import POSTMARK
 from providers.kinds.resend import RESEND
@@ -28,6 +29,7 @@ _ALL = (
     MANDRILL,
     BREVO,
     UNISENDER_GO,
+    MAILTRAP,
     SMTP,
     SANDBOX,
 )
