@@ -10,6 +10,7 @@ from providers.kinds.mailgun import MAILGUN
 from providers.kinds.mailjet import MAILJET
 from providers.kinds.mailtrap import MAILTRAP
 from providers.kinds.mandrill import MANDRILL
+from providers.kinds.postal import POSTAL
 from providers.kinds.postmark import POSTMARK
 from providers.kinds.resend import RESEND
 from providers.kinds.sandbox import SANDBOX
@@ -30,6 +31,7 @@ _ALL = (
     BREVO,
     UNISENDER_GO,
     MAILTRAP,
+    POSTAL,
     SMTP,
     SANDBOX,
 )
