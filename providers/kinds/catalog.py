@@ -14,6 +14,7 @@ from providers.kinds.postal import POSTAL
 from providers.kinds.postmark import POSTMARK
 from providers.kinds.resend import RESEND
 from providers.kinds.sandbox import SANDBOX
+from providers.kinds.scaleway import SCALEWAY
 from providers.kinds.sendgrid import SENDGRID
 from providers.kinds.smtp import SMTP
 from providers.kinds.sparkpost import SPARKPOST
@@ -29,6 +30,7 @@ _ALL = (
     MAILERSEND,
     MANDRILL,
     BREVO,
+    SCALEWAY,
     UNISENDER_GO,
     MAILTRAP,
     POSTAL,

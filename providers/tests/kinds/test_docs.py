@@ -7,7 +7,7 @@ import pytest
 from mercury.lib.runtime import event_loop
 from providers.kinds.base import Transport
 from providers.kinds.catalog import KINDS
-from providers.tests.support import pages, tables
+from providers.tests.support import accounts, pages, tables
 from providers.tests.support.scripted_api import ScriptedApi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +66,6 @@ def test_answers_become_what_the_page_says(kind, status, body, expected, setting
 
     async def scenario():
         async with ScriptedApi(status, body) as api:
-            return await api.send(kind)
+            return await api.send(kind, accounts.mail(body="You made my day"))
 
     assert tables.describe(event_loop.run(scenario())) == expected
