@@ -1,10 +1,12 @@
 """A message with everything that an email can have, as `mails.message.mime` builds it."""
 
-from email.mime.image import MIMEImage
 from typing import Any
+
+from django.core.mail import EmailAttachment
 
 from providers.tests.support.accounts import MAIL_ID
 from providers.transports.mime import HTML, OutgoingEmail
+from providers.transports.mime_files import InlineFile
 
 HERA, IRIS = "hera@olimpus.com", "iris@olimpus.com"
 NAMED_HERA = '"Hera, queen" <hera@olimpus.com>'
@@ -52,15 +54,9 @@ def build_whole(**changes: Any) -> OutgoingEmail:
         }
     )
     message.attach_alternative('<p>Χαῖρε <img src="cid:logo"></p>', HTML)
-    message.attach("bill.pdf", b"%PDF-1.7", "application/pdf")
-    attach_logo(message)
+    message.attachments = [
+        EmailAttachment("bill.pdf", b"%PDF-1.7", "application/pdf"),
+        InlineFile("logo.png", LOGO, "image/png", "logo"),
+    ]
     vars(message).update(tags=["welcome", "gods"], metadata={"order": "7", "mercury_id": MAIL_ID})
     return message
-
-
-def attach_logo(message: OutgoingEmail) -> None:
-    """Attach an image that the HTML shows as `cid:logo`."""
-    image = MIMEImage(LOGO, "png")
-    image.add_header("Content-ID", "<logo>")
-    image.add_header("Content-Disposition", "inline", filename="logo.png")
-    message.attach(image)
