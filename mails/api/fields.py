@@ -2,12 +2,16 @@
 
 import datetime as dt
 
+from mails.models import MailLabel
 from mails.queues import QueueName
 from mails.states import DeliveryGuarantee, Status
 from mercury.lib.rest import filters
 from mercury.lib.rest.filters import FilterField, ValueType
 from providers.outcomes import FailureClass
 
+_LABELS = filters.Labels(
+    select=lambda key: MailLabel.objects.filter(name=key).order_by(), link="mail"
+)  # tags have no key
 MAIL_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.UUID),
     "sender": FilterField(column="sender"),
@@ -22,6 +26,8 @@ MAIL_FIELDS: filters.FilterFields = {
     "reason_code": FilterField(column="reason_code"),
     "attempts": FilterField(column="attempt_count", kind=ValueType.INTEGER),
     "created": FilterField(column="created_at", kind=ValueType.MOMENT),
+    "tags": FilterField(column="value", labels=_LABELS),
+    "metadata.*": FilterField(column="value", labels=_LABELS),
 }
 FILE_FIELDS: filters.FilterFields = {
     "id": FilterField(column="id", kind=ValueType.UUID),

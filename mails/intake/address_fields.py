@@ -185,7 +185,7 @@ class RecipientsField(MailboxesField):
         )
 
 
-@extend_schema_field(_FORMS, component_name="Addresses")
+@extend_schema_field(_FORMS)
 class ReplyToField(MailboxesField):
     """Where replies go."""
 

@@ -14,11 +14,12 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from mails.intake.submission_fields import MAX_HEADER, SubmissionField, build_error, shorten
 from mails.message import addresses
 from mails.message.addresses import InvalidAddress
+from mails.models.mail_label import MAX_LABEL_NAME, MAX_LABEL_VALUE
 from mercury.lib.mail import printable
 
 MAX_HEADERS, MAX_HEADER_NAME = 30, 64  # headers, and characters of a name
 MAX_TAGS, MAX_TAG = 10, 64  # Mailgun takes ten
-MAX_METADATA, MAX_METADATA_NAME, MAX_METADATA_VALUE = 20, 40, 500
+MAX_METADATA = 20
 MAX_UNSUBSCRIBE = 800  # characters; with the header's name it fits on a line, which nothing may break within
 _MAX_WORD = 900  # characters of a header between blanks, where alone a line may end (RFC 5322 §2.1.1)
 
@@ -154,7 +155,7 @@ class MetadataField(TextsField):
 
     def read_entry(self, name: str, value: Any) -> str:
         """Return the valid value of an entry."""
-        self.check_length(name, MAX_METADATA_NAME)
+        self.check_length(name, MAX_LABEL_NAME)
         if not _METADATA_NAME.fullmatch(name):
             words = f"'{shorten(name)}' is not a name. Use letters, digits, dots, dashes and underscores."
             raise build_error("invalid_name", words)
@@ -163,7 +164,7 @@ class MetadataField(TextsField):
         if value is None:
             self.fail_type(value, "text")
         text = self.read_header(value)
-        self.check_length(text, MAX_METADATA_VALUE)
+        self.check_length(text, MAX_LABEL_VALUE)
         return text
 
 

@@ -14,7 +14,7 @@ from django.db.models import Q, Sum
 
 from mails.maintenance import partitions
 from mails.maintenance.partitions import Month
-from mails.models import Attempt, Content, Event, Mail, Recipient, first_id
+from mails.models import Attempt, Content, Event, Mail, MailLabel, Recipient, first_id
 from mails.states import FINAL
 from mercury.lib.database import database_clock, recordset
 
@@ -51,7 +51,12 @@ def forecast(bodies: dt.timedelta, mails: dt.timedelta) -> RemovedCounts:
     of_mails = _build_old_enough(now - mails, "mail__")
     texts = Content.objects.filter(_build_old_enough(now - bodies, "mail__"), pk__lt=first_id(now - bodies))
     count = Mail.objects.filter(_build_old_enough(now - mails), pk__lt=first_id(now - mails)).count()
-    parts: list[type[models.Model]] = [Recipient, Attempt, *([] if connection.vendor == "postgresql" else [Event])]
+    parts: list[type[models.Model]] = [
+        Recipient,
+        Attempt,
+        MailLabel,
+        *([] if connection.vendor == "postgresql" else [Event]),
+    ]
     rows = [part._default_manager.filter(of_mails, mail_id__lt=first_id(now - mails)).count() for part in parts]
     months = _list_ended_months(now - mails) if count else partitions.list_droppable(now - mails - MONTH_RESTS)
     return RemovedCounts(
@@ -92,9 +97,10 @@ def _remove_mails(cutoff: dt.datetime) -> Iterator[RemovedCounts]:
             Content.objects.filter(pk__in=mail_ids).delete()
             rows, _ = Recipient.objects.filter(mail_id__in=mail_ids).delete()
             attempts, _ = Attempt.objects.filter(mail_id__in=mail_ids).delete()
+            labels, _ = MailLabel.objects.filter(mail_id__in=mail_ids).delete()
             events = _remove_events(mail_ids)
             _delete(mail_ids)
-        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + events)
+        yield RemovedCounts(mails=len(mail_ids), rows=len(mail_ids) + rows + attempts + labels + events)
 
 
 def _drop_months(cutoff: dt.datetime) -> Iterator[RemovedCounts]:

@@ -107,6 +107,11 @@ class Message:
         return {"List-Unsubscribe": listed} | one_click if listed else {}
 
     @property
+    def labels(self) -> list[tuple[str, str]]:
+        """Return what the email is found by: the metadata, and the tags without a name."""
+        return [*(("", tag) for tag in self.tags), *self.metadata.items()]
+
+    @property
     def size(self) -> int:
         """Return its bytes in UTF-8: subject, bodies, other fields, and contents of attachments."""
         size = len(self.subject.encode()) + len(self.text.encode()) + len(self.html.encode())

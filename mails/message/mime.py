@@ -126,12 +126,13 @@ def read_message(mail: Mail) -> Message:
     """
     contents = Content.objects.filter(mail=mail).values_list("text", "html", "other_fields")
     text, html, other_fields = contents.first() or ("", "", None)
-    return _build_stored(mail, mail.recipients.order_by("id"), text=text, html=html, other_fields=other_fields)
+    return build_stored(mail, mail.recipients.order_by("id"), text=text, html=html, other_fields=other_fields)
 
 
-def _build_stored(
+def build_stored(
     mail: Mail, recipients: Iterable[Recipient], *, text: str, html: str, other_fields: Mapping[str, Any] | None
 ) -> Message:
+    """Return the message of a stored email. What another version stored, and this one does not know, is left out."""
     build = partial(
         Message.from_stored,
         sender=mail.sender,
@@ -171,4 +172,4 @@ def read_beginning(mail: Mail, *, recipients: Iterable[Recipient]) -> Message:
     beginnings = {"text": Left("text", preview.TEXT_SHOWN + 1), "html": Left("html", html_cleaning.AT_MOST + 1)}
     contents = Content.objects.filter(mail=mail).values_list(*beginnings.values(), "other_fields")
     text, html, other_fields = contents.first() or ("", "", None)
-    return _build_stored(mail, recipients, text=text, html=html, other_fields=other_fields)
+    return build_stored(mail, recipients, text=text, html=html, other_fields=other_fields)

@@ -911,5 +911,26 @@ class Migration(migrations.Migration):
             model_name="filepiece",
             constraint=models.UniqueConstraint(fields=("file", "start"), name="one_piece_per_start"),
         ),
+        migrations.CreateModel(
+            name="MailLabel",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "name",
+                    models.CharField(blank=True, help_text="Of the metadata; blank for a tag.", max_length=40),
+                ),
+                ("value", models.CharField(blank=True, max_length=500)),
+                (
+                    "mail",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="labels", to="mails.mail"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("id",),
+                "indexes": [models.Index(fields=["name", "value", "mail"], name="label_by_value")],
+            },
+        ),
         migrations.RunPython(_database.prepare, _database.undo),
     ]

@@ -7,6 +7,7 @@ from mails.models.event import Event
 from mails.models.idempotency_key import IdempotencyKey
 from mails.models.ids import first_id, moment_of, uuid7
 from mails.models.mail import Content, Mail, Recipient
+from mails.models.mail_label import MailLabel
 from mails.models.pause import Pause
 from mails.models.rollup import Rollup
 from mails.models.stored_file import FileContent, FilePiece, MailFile, StoredFile, UnusedFile
@@ -23,6 +24,7 @@ __all__ = [
     "IdempotencyKey",
     "Mail",
     "MailFile",
+    "MailLabel",
     "Pause",
     "PeriodicTask",
     "Recipient",

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 
-from mails.models import Mail, Recipient, first_id, moment_of
+from mails.models import Mail, MailLabel, Recipient, first_id, moment_of
 from mails.models.querysets import MailQuerySet
 from mails.reporting import systemic_refusals
 from mails.states import LEASED, HoldReason, Source, Status
@@ -46,7 +46,7 @@ HELP = "Search recipient, sender, subject or id. Filters: to:zeus@ from:billing 
 # A search that no index serves reads the emails themselves, newest first: REACH of them, or FAR on request. A hundred
 # thousand cost some 50 ms, a million half a second, however many emails there are.
 REACH, FAR = 100_000, 1_000_000
-_BY_INDEX = ("id", "before", "after")
+_BY_INDEX = ("id", "before", "after", "tag")
 MOST_WORDS = 10  # each is a condition on every row that is read
 
 
@@ -111,6 +111,10 @@ def _match_application(value: str) -> Q:
     return Q(api_key__name__icontains=value) | Q(user__username__iexact=value)
 
 
+def _match_tag(value: str) -> Q:
+    return Q(pk__in=MailLabel.objects.filter(name="", value=value).order_by().values("mail"))
+
+
 def _match_id(value: str) -> Q:
     """Match emails whose id begins with `value`: a range of the primary key."""
     digits = value.replace("-", "").lower()
@@ -153,6 +157,7 @@ WORDS: dict[str, Callable[[str], Q]] = {
     "id": _match_id,
     "refusals": systemic_refusals.match_discarded,
     "app": _match_application,
+    "tag": _match_tag,
     "before": _match_before,
     "after": _match_after,
 }

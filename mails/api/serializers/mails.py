@@ -7,7 +7,6 @@ declaration gives its type, its bounds and its words to the API's description an
 import uuid
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -15,11 +14,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from mails.api.fields import format_time, to_nanoseconds
+from mails.api.stored_messages import ShownMessage
 from mails.lifecycle.action_requests import ActionRequest
-from mails.models import Mail
+from mails.message.message import Mailbox, Message
+from mails.models import Mail, Recipient
 from mails.obstacles import Obstacles
 from mails.queues import QueueName
-from mails.states import Action, DeliveryGuarantee, RecipientState, Status
+from mails.states import Action, DeliveryGuarantee, RecipientKind, RecipientState, Status
 from mails.timeline.summary import summarize
 
 
@@ -112,10 +113,17 @@ class ObstacleSerializer(serializers.Serializer[Any]):
     until = serializers.DateTimeField(allow_null=True, help_text="When it can, if only time is needed.")
 
 
-class RecipientSerializer(serializers.Serializer[Any]):
-    """One recipient and its outcome."""
+class MailboxSerializer(serializers.Serializer[Any]):
+    """An address with its display name."""
 
     email = serializers.CharField(help_text="The address.")
+    name = serializers.CharField(help_text="The display name; may be empty.")
+
+
+class RecipientSerializer(MailboxSerializer):
+    """One recipient and its outcome."""
+
+    kind = serializers.ChoiceField(choices=RecipientKind.values, help_text="Where the email names it.")
     state = serializers.ChoiceField(choices=RecipientState.values, help_text="The outcome.")
     reason = serializers.CharField(help_text="The provider's words, if it refused.")
 
@@ -130,26 +138,48 @@ class MailSerializer(AcceptedMailSerializer, MailStateSerializer):
     content_omitted = serializers.BooleanField(
         help_text="This page of a list holds one megabyte of bodies without it; the email's `url` has it whole."
     )
+    html = serializers.CharField(allow_null=True, help_text="The body, as HTML; may be empty. Null like `content`.")
+    to = MailboxSerializer(many=True, help_text="The recipients in To, as they were given.")
+    cc = MailboxSerializer(many=True, help_text="Those in Cc.")
+    bcc = MailboxSerializer(
+        many=True, help_text="Those of blind copies; empty for others than the client that submitted the email."
+    )
+    reply_to = MailboxSerializer(many=True, help_text="Where replies go.")
+    headers = serializers.DictField(child=serializers.CharField(), help_text="The headers of its own.")
+    tags = serializers.ListField(child=serializers.CharField(), help_text="Its tags.")
+    metadata = serializers.DictField(child=serializers.CharField(), help_text="Its metadata.")
+    unsubscribe_url = serializers.CharField(help_text="The address that unsubscribes by one click; may be empty.")
+    unsubscribe_mailto = serializers.CharField(help_text="The email address that unsubscribes; may be empty.")
     summary = serializers.CharField(help_text="Status and reason in one sentence, for people.")
     obstacles = ObstacleSerializer(many=True, help_text="While no account can accept it: each account, and why not.")
-    recipients_detail = RecipientSerializer(many=True, help_text="Each recipient and its outcome.")
+    recipients_detail = RecipientSerializer(
+        many=True, help_text="Each recipient and its outcome; blind copies as in `bcc`."
+    )
 
     def to_representation(self, instance: Mail) -> dict[str, Any]:
-        """Return the email with the `obstacles` of the context; without a `content` there, its own. One query: the recipients."""
+        """Return the email with what the context has of it: its message as `shown`, `obstacles`, and `is_own`."""
         obstacles: Obstacles = self.context["obstacles"]
-        context = self.context if "content" in self.context else {**self.context, "content": _read_content(instance)}
+        shown: ShownMessage = self.context["shown"]
+        context = {**self.context, "content": None if shown.is_cut else shown.message.text}
         return {
             **AcceptedMailSerializer(context=context).to_representation(instance),
             **MailStateSerializer(context=context).to_representation(instance),
-            "content_omitted": context["content"] is None,
+            "content_omitted": shown.is_cut,
+            **_represent_message(shown.message, is_cut=shown.is_cut, with_blind=context["is_own"]),
             "summary": summarize(instance, timezone.now(), obstacles),
             "obstacles": [
                 {"account": obstacle.account, "reason": obstacle.reason, "until": format_time(obstacle.until)}
                 for obstacle in obstacles.accounts
             ],
             "recipients_detail": [
-                {"email": recipient.address, "state": recipient.state, "reason": recipient.reason}
+                {
+                    **_represent_mailbox(recipient),
+                    "kind": recipient.kind,
+                    "state": recipient.state,
+                    "reason": recipient.reason,
+                }
                 for recipient in instance.recipients.all()
+                if context["is_own"] or recipient.kind != RecipientKind.BCC
             ],
         }
 
@@ -170,8 +200,22 @@ def build_mail_api_url(request: Request | HttpRequest, mail_id: uuid.UUID | str)
     return request.build_absolute_uri(reverse("api-mail-detail", kwargs={"mail_id": str(mail_id)}))
 
 
-def _read_content(mail: Mail) -> str:
-    try:
-        return mail.content.text
-    except ObjectDoesNotExist:  # retention removed the body
-        return ""
+def _represent_message(message: Message, *, is_cut: bool, with_blind: bool) -> dict[str, Any]:
+    kinds: dict[str, list[dict[str, str]]] = {kind.value: [] for kind in RecipientKind}
+    for recipient in message.recipients:
+        if with_blind or recipient.kind != RecipientKind.BCC:
+            kinds[recipient.kind].append(_represent_mailbox(recipient))
+    return {
+        "html": None if is_cut else message.html,
+        **kinds,
+        "reply_to": [_represent_mailbox(mailbox) for mailbox in message.reply_to],
+        "headers": dict(message.headers),
+        "tags": list(message.tags),
+        "metadata": dict(message.metadata),
+        "unsubscribe_url": message.unsubscribe_url,
+        "unsubscribe_mailto": message.unsubscribe_mailto,
+    }
+
+
+def _represent_mailbox(mailbox: Mailbox | Recipient) -> dict[str, str]:
+    return {"email": mailbox.address, "name": mailbox.name}

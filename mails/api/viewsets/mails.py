@@ -25,6 +25,7 @@ from mails.api.serializers.mails import (
     ManagedMailSerializer,
     build_mail_api_url,
 )
+from mails.api.stored_messages import ShownMessage, read_messages
 from mails.api.viewsets.base import OwnMailsViewSet, find_mail, format_recorder, get_key
 from mails.intake.accept import accept
 from mails.intake.client import Client
@@ -32,7 +33,7 @@ from mails.intake.idempotency import MAX_LENGTH
 from mails.intake.receipts import IDEMPOTENCY_KEY, InvalidField, NotStored, RefusalReason, Refused, Stored
 from mails.intake.submission import Submission, SubmissionSerializer
 from mails.lifecycle.action_requests import ActionRequest
-from mails.models import Content, Mail
+from mails.models import Mail
 from mails.models.querysets import MailQuerySet
 from mails.obstacles import NO_OBSTACLES, Obstacles, SendingConditions, find_obstacles
 from mails.states import DUE, LEASED, Source
@@ -87,12 +88,10 @@ class MailViewSet(OwnMailsViewSet):
     def represent(self, rows: QuerySet[Mail]) -> Sequence[Any]:
         """Return whole emails. Five queries, however many emails, and LISTED_TEXT bytes of text at most."""
         mails = list(rows.prefetch_related("recipients"))
-        texts = _read_texts(mails, LISTED_TEXT)
+        messages = read_messages(mails, room=LISTED_TEXT)
         conditions = SendingConditions.load() if any(mail.status in {*DUE, *LEASED} for mail in mails) else None
         return [
-            self._represent(
-                mail, conditions.find_obstacles(mail) if conditions else NO_OBSTACLES, content=texts.get(mail.pk)
-            )
+            self._represent(mail, conditions.find_obstacles(mail) if conditions else NO_OBSTACLES, messages[mail.pk])
             for mail in mails
         ]
 
@@ -126,7 +125,9 @@ class MailViewSet(OwnMailsViewSet):
         mail = find_mail(self.list_visible().prefetch_related("recipients"), mail_id)
         large_bodies.reserve(request, mail.size)
         obstacles = find_obstacles(mail)
-        return self.respond(self._represent(mail, obstacles), volatile="summary", also=obstacles.mark)
+        return self.respond(
+            self._represent(mail, obstacles, _read_whole(mail)), volatile="summary", also=obstacles.mark
+        )
 
     @extend_schema(responses={200: ManagedMailSerializer, 202: ManagedMailSerializer})
     @action(detail=True, methods=["post"], required_scopes=_MANAGE, serializer_class=requests.CancelMailSerializer)
@@ -179,8 +180,9 @@ class MailViewSet(OwnMailsViewSet):
         """Return the URL of an email."""
         return build_mail_api_url(self.request, pk)
 
-    def _represent(self, mail: Mail, obstacles: Obstacles, **context: Any) -> dict[str, Any]:
-        context |= {"request": self.request, "obstacles": obstacles}
+    def _represent(self, mail: Mail, obstacles: Obstacles, shown: ShownMessage) -> dict[str, Any]:
+        is_own = get_key(self.request) is not None or mail.user_id == self.request.user.pk
+        context = {"request": self.request, "obstacles": obstacles, "shown": shown, "is_own": is_own}
         return MailSerializer(context=context).to_representation(mail)
 
     def _act(self, request: Request, mail_id: str) -> Response:
@@ -208,7 +210,7 @@ class MailViewSet(OwnMailsViewSet):
             raise Problem(409, code, str(too_late), extra=extra) from None
         if has_scope(request.user, request.auth, Scope.MAILS_READ):
             large_bodies.reserve(request, acted.mail.size)
-            body = self._represent(acted.mail, find_obstacles(acted.mail))
+            body = self._represent(acted.mail, find_obstacles(acted.mail), _read_whole(acted.mail))
         else:
             body = MailStateSerializer(context={"request": request}).to_representation(acted.mail)
         return Response(body, status=202 if acted.requested else 200)
@@ -255,12 +257,5 @@ def _get_body(request: Request) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], request.data)  # StrictJSONParser gives nothing else
 
 
-def _read_texts(mails: Sequence[Mail], limit: int) -> dict[uuid.UUID, str]:
-    """Return the texts of these emails in their order, without each that does not fit into what is left of `limit` bytes."""
-    fitting, left = [], limit
-    for mail in mails:
-        if mail.size <= left:
-            fitting.append(mail.pk)
-            left -= mail.size
-    found = dict(Content.objects.filter(mail__in=fitting).values_list("mail", "text"))
-    return {pk: found.get(pk, "") for pk in fitting}  # retention removes a text; its email has an empty one then
+def _read_whole(mail: Mail) -> ShownMessage:
+    return read_messages([mail], room=mail.size)[mail.pk]

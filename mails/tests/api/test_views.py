@@ -84,7 +84,7 @@ def test_an_email_shows_its_status(zeus, olympus):
     assert (waiting["status"], waiting["attempts"], waiting["provider"]) == ("waiting", 1, "olympus")
     assert waiting["failure_class"] == "provider"
     assert waiting["next_attempt"] > before["next_attempt"]
-    assert waiting["recipients_detail"] == [{"email": HERA, "state": "pending", "reason": ""}]
+    assert waiting["recipients_detail"] == [{"email": HERA, "name": "", "kind": "to", "state": "pending", "reason": ""}]
     assert waiting["created"].endswith("Z")
     assert waiting["created_at"] % 1000 == 0
 

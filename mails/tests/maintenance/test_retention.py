@@ -18,7 +18,7 @@ from mails.maintenance import old_rows, partitions, retention, scheduler
 from mails.maintenance.periodic_thread import Beat
 from mails.maintenance.retention import RemovedCounts
 from mails.maintenance.scheduler import Scheduler, run_tasks
-from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, PeriodicTask, Recipient, first_id
+from mails.models import Attempt, Content, Event, IdempotencyKey, Mail, MailLabel, PeriodicTask, Recipient, first_id
 from mails.states import FINAL, Action, Status
 from mails.tests.builders import a_mail, dispatch, reloaded
 from mails.tests.commandline import run
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 DAY = dt.timedelta(days=1)
 BODIES, MAILS = 30 * DAY, 365 * DAY
-_TABLES = ("mails_content", "mails_recipient", "mails_attempt", "mails_idempotencykey")
+_TABLES = ("mails_content", "mails_recipient", "mails_attempt", "mails_maillabel", "mails_idempotencykey")
 
 
 def aged(mail: Mail, days: int, *, finished: int | None = None, status: str = "") -> Mail:
@@ -200,6 +200,16 @@ def test_the_page_of_a_mail_says_when_its_text_went(olympus, admin_user):
         assert "The body was removed by retention on" in shown
         assert "message.eml" not in shown
     assert client.get(f"/mails/{mail.pk}/message.eml").status_code == 404
+
+
+def test_tags_and_metadata_go_with_the_email(olympus):
+    mail = aged(a_mail(tags=["crown"], metadata={"order": "17"}), 366, status="cancelled")
+
+    removed = remove()
+
+    assert not Mail.objects.filter(pk=mail.pk).exists()
+    assert not MailLabel.objects.exists()
+    assert removed.rows == 4 + 4 * (connection.vendor == "sqlite")
 
 
 def test_a_dry_run_tells_rows_and_bytes_and_changes_nothing(olympus):

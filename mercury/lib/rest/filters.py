@@ -8,15 +8,15 @@ In a value `\,` `\;` and `\\` mean the character itself. In `like`, `%` matches 
 import datetime as dt
 import re
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import Model, Q, QuerySet
-from django.db.models.expressions import F, OrderBy
+from django.db.models import Exists, Model, Q, QuerySet
+from django.db.models.expressions import F, OrderBy, OuterRef
 from django.db.models.functions import Collate
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
@@ -52,11 +52,23 @@ class FilterField:
     column: str
     kind: ValueType = ValueType.TEXT
     values: Collection[str] = ()  # all possible values, if they are few: any other is an error
+    labels: "Labels | None" = None  # where a row may have several values: they are rows of their own
 
     @property
     def operators(self) -> tuple[str, ...]:
         """Its operators; `like` is for text only."""
         return OPERATORS if self.kind is ValueType.TEXT else OPERATORS[:-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """The values of a field in a table of their own: `column` of `select(KEY)`, rows that name theirs in `link`.
+
+    In the names of fields, `*` stands for KEY: `metadata.*` is the field of `metadata.order`.
+    """
+
+    select: Callable[[str], QuerySet[Any]]
+    link: str
 
 
 FilterFields = Mapping[str, FilterField]
@@ -79,7 +91,7 @@ class GrammarFilter(BaseFilterBackend):
         descriptions = {
             "filter": "`FIELD,OP,VALUE[,VALUE…]`, several joined by `;` all hold. Operators: `eq ne lt le gt ge in like` "
             f"(`like` for text only). `\\,` and `\\;` are the characters themselves. Fields: {named}.",
-            "sort": "`FIELD[,asc|desc]`, several joined by `;`. The fields of `filter`.",
+            "sort": "`FIELD[,asc|desc]`, several joined by `;`. The fields of `filter` that have one value.",
         }
         return [
             {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}
@@ -162,6 +174,17 @@ def _apply_clause(rows: QuerySet[Row], fields: FilterFields, clause: Sequence[st
     if len(texts) > MAX_VALUES:
         raise _build_problem("filter", f"{len(texts)} values; at most {MAX_VALUES} are allowed.")
     values = [_parse_value(name, field, text, operator) for text in texts]
+    if field.labels is None:
+        return _narrow(rows, field, operator, values)
+    labels, link = field.labels.select(name.partition(".")[2]), field.labels.link
+    if operator == "ne":
+        return rows.filter(~Exists(_narrow(labels, field, "eq", values).filter(**{link: OuterRef("pk")})))
+    # Not `Exists`: SQLite would look at each row for its labels, instead of at the labels for their rows.
+    return rows.filter(pk__in=_narrow(labels, field, operator, values).values(link))
+
+
+def _narrow(rows: QuerySet[Row], field: FilterField, operator: str, values: Sequence[Any]) -> QuerySet[Row]:
+    """Return the rows whose column matches the values."""
     if operator == "in":
         return rows.filter(**{f"{field.column}__in": values})
     if operator == "ne":
@@ -169,14 +192,14 @@ def _apply_clause(rows: QuerySet[Row], fields: FilterFields, clause: Sequence[st
     if operator == "like":
         return rows.filter(**{f"{field.column}__any_case_like": values[0]})
     if field.kind is ValueType.TEXT and operator != "eq":
-        rows = rows.alias(**{f"_{name}_by_code_point": _collate_by_code_point(field.column)})
-        return rows.filter(**{f"_{name}_by_code_point__{_LOOKUPS[operator]}": values[0]})
+        rows = rows.alias(**{f"_{field.column}_by_code_point": _collate_by_code_point(field.column)})
+        return rows.filter(**{f"_{field.column}_by_code_point__{_LOOKUPS[operator]}": values[0]})
     return rows.filter(**{f"{field.column}__{_LOOKUPS[operator]}": values[0]})
 
 
 def _build_ordering(fields: FilterFields, clause: Sequence[str]) -> OrderBy:
     name, direction = clause[0], clause[1] if len(clause) > 1 else "asc"
-    field = _get_field(fields, name, "sort")
+    field = _get_field({name: field for name, field in fields.items() if field.labels is None}, name, "sort")
     if len(clause) > 2 or direction not in {"asc", "desc"}:
         raise _build_problem("sort", f"Write FIELD, FIELD,asc or FIELD,desc, for example '{name},desc'.", fields)
     expression = _collate_by_code_point(field.column) if field.kind is ValueType.TEXT else F(field.column)
@@ -188,9 +211,11 @@ def _collate_by_code_point(column: str) -> Collate:
 
 
 def _get_field(fields: FilterFields, name: str, parameter: str) -> FilterField:
-    if name not in fields:
+    head, dot, key = name.partition(".")
+    found = fields.get(f"{head}.*" if dot and key else name)
+    if found is None or name.endswith(".*"):
         raise _build_problem(parameter, f"There is no field '{name[:40]}' to {parameter} by.", fields)
-    return fields[name]
+    return found
 
 
 def _parse_value(name: str, field: FilterField, text: str, operator: str) -> Any:

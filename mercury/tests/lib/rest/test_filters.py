@@ -1,7 +1,7 @@
 import contextlib
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -15,6 +15,11 @@ FIELDS = {
     "name": FilterField(column="username"),
     "first": FilterField(column="first_name"),
     "since": FilterField(column="date_joined", kind=ValueType.MOMENT),
+}
+LABELS = filters.Labels(select=lambda key: User.groups.through.objects.filter(group__name__startswith=key), link="user")
+LABELLED = FIELDS | {
+    "groups": FilterField(column="group__name", labels=LABELS),
+    "groups.*": FilterField(column="group__name", labels=LABELS),
 }
 NAMES = ["Zeus", "zeta", "hera", "Ägir", "ägypten", "50%", "50 percent", "a_b", "axb", "back\\slash", "comma,semi;"]
 
@@ -217,3 +222,35 @@ def _matches(pattern: str, text: str) -> bool:
         return bool(text) and _matches(rest, text[1:])
     same = text[:1].upper() == first.upper()
     return bool(text) and same and _matches(rest, text[1:])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [
+        ("groups,eq,gods", ["zeus", "hera"]),
+        ("groups,ne,gods", ["orpheus"]),
+        ("groups,in,gods,kings", ["zeus", "hera"]),
+        ("groups,like,K%", ["zeus"]),
+        ("groups,gt,h", ["zeus"]),
+        ("groups,eq,gods;groups,eq,kings", ["zeus"]),
+        ("groups.k,like,%", ["zeus"]),
+        ("groups.k,ne,kings", ["hera", "orpheus"]),
+    ],
+)
+def test_a_field_may_have_several_values_in_a_table_of_their_own(clause, expected):
+    for name, groups in {"zeus": ["gods", "kings"], "hera": ["gods"], "orpheus": []}.items():
+        user = User.objects.create(username=name)
+        user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
+
+    rows = filters.filter_and_sort(User.objects.all(), LABELLED, filter_by=clause, sort_by="", default="id")
+
+    assert [user.username for user in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("filter_by", "sort_by"), [("", "groups"), ("groups.*,eq,a", ""), ("groups.,eq,a", ""), ("name.a,eq,a", "")]
+)
+def test_such_a_field_is_named_right_and_never_sorted_by(filter_by, sort_by):
+    with pytest.raises(Problem, match="There is no field"):
+        filters.filter_and_sort(User.objects.all(), LABELLED, filter_by=filter_by, sort_by=sort_by, default="id")

@@ -1,0 +1,65 @@
+"""Stored messages as answers show them: whole, or without bodies where an answer has no room for them."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from django.db.models import Case, F, TextField, Value, When
+
+from mails.message import mime
+from mails.message.message import Message
+from mails.models import Content, Mail, MailLabel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownMessage:
+    """A stored message. `is_cut`: the answer has no room for its bodies."""
+
+    message: Message
+    is_cut: bool = False
+
+
+def read_messages(mails: Sequence[Mail], *, room: int) -> dict[uuid.UUID, ShownMessage]:
+    """Return the messages of these emails, whose recipients were loaded; `room`: bytes of bodies, those of the first first.
+
+    One query, and another one if retention removed a body: tags and metadata stay.
+    """
+    fitting = _choose_fitting(mails, room)
+    rows = Content.objects.filter(mail__in=mails).values_list(
+        "mail", _read_if("text", fitting), _read_if("html", fitting), "other_fields"
+    )
+    contents = {pk: (text, html, other_fields) for pk, text, html, other_fields in rows}
+    labels = _read_labels([mail.pk for mail in mails if mail.text_removed_at])
+    shown = {}
+    for mail in mails:
+        text, html, other_fields = contents.get(mail.pk, ("", "", None))
+        message = mime.build_stored(mail, mail.recipients.all(), text=text, html=html, other_fields=other_fields)
+        if mail.pk in labels:
+            message = replace(
+                message,
+                tags=tuple(value for name, value in labels[mail.pk] if not name),
+                metadata={name: value for name, value in labels[mail.pk] if name},
+            )
+        shown[mail.pk] = ShownMessage(message=message, is_cut=mail.pk not in fitting)
+    return shown
+
+
+def _choose_fitting(mails: Iterable[Mail], room: int) -> set[uuid.UUID]:
+    fitting = set()
+    for mail in mails:
+        if mail.size <= room:
+            fitting.add(mail.pk)
+            room -= mail.size
+    return fitting
+
+
+def _read_if(name: str, fitting: set[uuid.UUID]) -> Case:
+    return Case(When(pk__in=fitting, then=F(name)), default=Value(""), output_field=TextField())
+
+
+def _read_labels(mail_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[tuple[str, str]]]:
+    labels: dict[uuid.UUID, list[tuple[str, str]]] = {}
+    if mail_ids:
+        for mail_id, name, value in MailLabel.objects.filter(mail__in=mail_ids).values_list("mail", "name", "value"):
+            labels.setdefault(mail_id, []).append((name, value))
+    return labels
