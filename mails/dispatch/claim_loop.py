@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -14,8 +14,9 @@ from mails.dispatch.claimer import Claimer
 from mails.dispatch.database_thread import DatabaseThread
 from mails.dispatch.local_trouble import LocalTrouble
 from mails.dispatch.planner import POLL, PassResult
-from mails.dispatch.steps.transitions import Call
+from mails.dispatch.steps.transitions import Call, Result
 from mercury.lib.database.database_errors import classify
+from providers.outcomes import Accepted
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class ClaimLoop:
         self._is_stopping = is_stopping
         self._concurrency = trouble.concurrency
         self._batch = max(1, self._concurrency // 8)  # slots to wait for, so that a claim is worth its transaction
-        self._unwritten = self._concurrency // 4  # results that may wait while the slots of their calls are used again
+        self._failed: set[uuid.UUID] = set()  # attempts that were not accepted, and whose result is not written yet
         self._reserved = 0  # slots that claim passes in flight may fill
 
     async def run(self, *, until_idle: bool, deadline: float | None) -> None:
@@ -77,10 +78,17 @@ class ClaimLoop:
             async with asyncio.timeout(seconds):
                 await self.changed.wait()
 
-    def note_returned(self) -> None:
-        """Look for due emails once enough calls came back."""
+    def note_returned(self, result: Result) -> None:
+        """Note a call that came back, and look for due emails once enough did."""
+        if not isinstance(result.outcome, Accepted):
+            self._failed.add(result.call.attempt.id)
         if self._concurrency - self._caller.expected == self._batch or self._trouble.limit is not None:
             self.changed.set()
+
+    def note_written(self, results: Sequence[Result]) -> None:
+        """Note results that were written: what they tell of accounts is known to the next pass, which may begin."""
+        self._failed.difference_update(result.call.attempt.id for result in results)
+        self.changed.set()
 
     async def _claim(self, free: int) -> PassResult | None:
         """Make one claim pass and begin its calls; None if the database failed. Others may be in flight meanwhile."""
@@ -107,5 +115,7 @@ class ClaimLoop:
         if self._trouble.limit is not None:
             return self._trouble.limit - expected
         soon_free = self._concurrency + self._caller.count_soon_free() - expected
+        # Results may wait while the slots of their calls are used again: fewer where one tells of an account in trouble.
+        may_wait = self._concurrency // 4 if self._failed else self._concurrency
         unwritten = len(self._open_calls) + self._reserved
-        return min(soon_free, self._concurrency + self._unwritten - unwritten)
+        return min(soon_free, self._concurrency + may_wait - unwritten)

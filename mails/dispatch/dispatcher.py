@@ -223,10 +223,10 @@ class Dispatcher:
 
     async def _make(self, call: Call) -> None:
         self._note_result(await self.caller.make(call))
-        self.claims.note_returned()
 
     def _note_result(self, result: Result) -> None:
         self.claimer.note_returned(result)
+        self.claims.note_returned(result)
         self.results.put(result)
 
     def _note_recorded(self, results: Sequence[Result], recorded: PassResult) -> None:
@@ -235,7 +235,7 @@ class Dispatcher:
         self._closed += len(results)
         self.claimer.quarantine.note_ended([result.call.mail.id for result in results])
         self._begin(recorded)
-        self.claims.changed.set()
+        self.claims.note_written(results)
 
     def _describe(self, now: dt.datetime) -> dict[str, object]:
         """Return the columns of its row. Runs in the heartbeat thread."""

@@ -31,6 +31,7 @@ class Bounds:
     silence: float = math.inf  # for an answer to one statement, also of a server that does nothing any more
     altogether: float = math.inf  # for all answers that one request needs
     is_request: bool = False  # many of them may come at once, so that their number is bounded too
+    reads_by_index: bool = False  # all its statements find few rows: PostgreSQL reads no whole table, whatever it estimates
 
 
 def get_request_bounds(statement: float) -> Bounds:
@@ -45,7 +46,7 @@ def get_request_bounds(statement: float) -> Bounds:
 
 
 STREAM = Bounds(lock=2.0, statement=30.0, silence=32.0)  # of an answer that is being sent piece by piece
-DISPATCH = Bounds(lock=1.0, statement=5.0, silence=6.0)  # less than a heartbeat may be late
+DISPATCH = Bounds(lock=1.0, statement=5.0, silence=6.0, reads_by_index=True)  # less than a heartbeat may be late
 MAINTENANCE = Bounds(lock=1.0, statement=30.0, silence=32.0)
 COMMAND = Bounds(lock=10.0)  # a migration rewrites tables for hours, but must not queue before all others for long
 

@@ -34,9 +34,12 @@ _ALONE = re.compile(
 def _build_prefix(bounds: Bounds) -> str:
     """Return the statements that set the bounds in PostgreSQL; always the same text for the same kind of work."""
     limits = {"lock_timeout": bounds.lock, "statement_timeout": bounds.statement}
-    return "".join(
-        f"SET LOCAL {name} = {round(seconds * 1000)}; " for name, seconds in limits.items() if seconds < math.inf
-    )
+    settings = [f"{name} = {round(seconds * 1000)}" for name, seconds in limits.items() if seconds < math.inf]
+    if bounds.reads_by_index:
+        # Without statistics of a table that has just grown, it would read all of it, at each pass. A plan that cannot do
+        # without a whole table counts as so dear that it would be compiled first.
+        settings += ["enable_seqscan = off", "jit = off"]
+    return "".join(f"SET LOCAL {setting}; " for setting in settings)
 
 
 class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
