@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from pathlib import PurePath
 
+from django.core.mail import EmailMessage
+
 # Programs and scripts by the extensions of their names, as Amazon SES refuses them, and Resend, which sends through it.
 _PROGRAMS = """
     ade adp app asp bas bat cer chm cmd com cpl crt csh der exe fxp gadget hlp hta inf ins isp its js jse ksh lib lnk mad
@@ -16,6 +18,14 @@ PROGRAMS = frozenset(_PROGRAMS.split())
 def get_extension(name: str) -> str:
     """Return the extension of a file's name in lower case, without its dot; empty if it has none."""
     return PurePath(name).suffix.removeprefix(".").lower()
+
+
+def list_names(message: EmailMessage) -> list[str]:
+    """Return the file names of the attachments, an empty one for an attachment without."""
+    return [
+        (attachment[0] if isinstance(attachment, tuple) else attachment.get_filename()) or ""
+        for attachment in message.attachments
+    ]
 
 
 def refuse_extensions(names: Iterable[str], refused: Collection[str], provider: str) -> None:

@@ -16,6 +16,7 @@ from providers.kinds.resend import RESEND
 from providers.kinds.sandbox import SANDBOX
 from providers.kinds.scaleway import SCALEWAY
 from providers.kinds.sendgrid import SENDGRID
+from providers.kinds.ses import SES
 from providers.kinds.smtp import SMTP
 from providers.kinds.sparkpost import SPARKPOST
 from providers.kinds.unisender_go import UNISENDER_GO
@@ -23,6 +24,7 @@ from providers.kinds.unisender_go import UNISENDER_GO
 _ALL = (
     SENDGRID,
     MAILGUN,
+    SES,
     SPARKPOST,
     POSTMARK,
     RESEND,
