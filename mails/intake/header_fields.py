@@ -206,7 +206,7 @@ class TagsField(SubmissionField):
 
 
 class UnsubscribeUrlField(SubmissionField, serializers.CharField):
-    """An address that unsubscribes whoever it is posted to (RFC 8058)."""
+    """An address; a POST to it unsubscribes the recipient (RFC 8058)."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the address."""
@@ -223,7 +223,7 @@ class UnsubscribeUrlField(SubmissionField, serializers.CharField):
 
 
 class UnsubscribeMailtoField(SubmissionField, serializers.CharField):
-    """An email address that unsubscribes whoever writes to it (RFC 2369)."""
+    """An email address; an email to it unsubscribes its sender (RFC 2369)."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the address and its subject, as they follow `mailto:`."""

@@ -149,13 +149,13 @@ class SubmissionSerializer(StrictSerializer):
     )
     unsubscribe_url = UnsubscribeUrlField(
         label="Unsubscribe URL",
-        help_text="An https address that unsubscribes whoever it is posted to, at most 800 characters. Makes "
+        help_text="An https address; a POST to it unsubscribes the recipient. At most 800 characters. Makes "
         "`List-Unsubscribe` and `List-Unsubscribe-Post` (RFC 8058).",
         style={"form_help": "An https address; mail programs show a button that posts to it."},
     )
     unsubscribe_mailto = UnsubscribeMailtoField(
         label="Unsubscribe address",
-        help_text="An address that unsubscribes whoever writes to it, also with `?subject=…`. Makes `List-Unsubscribe` "
+        help_text="An address; an email to it unsubscribes its sender. Also with `?subject=…`. Makes `List-Unsubscribe` "
         "(RFC 2369).",
         style={"form_help": "An email address; who writes to it unsubscribes."},
     )
